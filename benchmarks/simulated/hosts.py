@@ -273,7 +273,6 @@ def virtual_workers(around: Surroundings) -> Iterator[None]:
         "secrets.token_hex": lambda size: f"{random.getrandbits(8 * size):0{2 * size}x}",
         "perago.worker.slots.SlotProcess": SimpleNamespace(start=start),
         "perago.worker.supervisor.Pools": lambda slots: Pools(turns, slots),
-        "perago.worker.supervisor.OBSERVERS": (),
         "perago.driver.rebase.HostTurn": HostTurns(turns),
     }
     with ExitStack() as stack:

@@ -74,11 +74,10 @@ class Repeats:
         with self._lock:
             self._counts[service] += 1
 
-    def take(self) -> dict[str, int]:
-        """What was noted since this was asked before."""
+    def counts(self) -> Counter[str]:
+        """Return what was noted so far."""
         with self._lock:
-            counts, self._counts = self._counts, Counter()
-        return dict(counts)
+            return self._counts.copy()
 
 
 REPEATS = Repeats()

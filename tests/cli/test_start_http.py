@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import signal
@@ -15,8 +16,9 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 from pydantic import SecretStr
 
-from perago.cli.status import CHECK_LIMIT, LakeFSCheck
+from perago.cli.services import HEALTH_LIMIT, lakefs_problem
 from perago.settings import LakeFSSettings
+from perago.worker.status_server import LakeFSCheck
 
 from ..worker.bench import wait_for
 from .conftest import PLAIN, Project
@@ -79,7 +81,8 @@ def test_an_address_that_is_none_is_a_usage_error(project: Project, address: str
 
 
 def test_a_lakefs_that_does_not_answer_makes_a_worker_unready() -> None:
-    with LakeFSCheck(LakeFSSettings("http://127.0.0.1:1", "key", SecretStr("secret"))) as check:
+    settings = LakeFSSettings("http://127.0.0.1:1", "key", SecretStr("secret"))
+    with LakeFSCheck(functools.partial(lakefs_problem, settings)) as check:
         problem = wait_for("the look", lambda: check.problem)
     assert problem.startswith("lakeFS does not answer: ")
 
@@ -87,10 +90,11 @@ def test_a_lakefs_that_does_not_answer_makes_a_worker_unready() -> None:
 def test_a_lakefs_that_hangs_does_not_hold_up_the_end() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, contextlib.ExitStack() as held:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with LakeFSCheck(LakeFSSettings(address, "key", SecretStr("secret"))):
+        settings = LakeFSSettings(address, "key", SecretStr("secret"))
+        with LakeFSCheck(functools.partial(lakefs_problem, settings)):
             held.enter_context(silent.accept()[0])
             asked = time.monotonic()
-        assert time.monotonic() - asked < CHECK_LIMIT / 2
+        assert time.monotonic() - asked < HEALTH_LIMIT / 2
 
 
 def test_without_the_extra_there_are_probes_and_a_word_about_metrics(project: Project, services: Services) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from perago.embedded.http.services import EmbeddedServices
-from perago.worker.events import Stopped, WorkerReady
-from perago.worker.maintenance import Presence
+from perago.worker.events import WorkerReady
+from perago.worker.maintenance import presence
+from perago.worker.plan import ExportContext
 
 from ..adapters.scripted import Action, Hang, Request, ScriptedServer, reply_json
 from ..worker.bench import make_plan
@@ -74,14 +75,13 @@ def test_a_task_in_a_domain_has_a_row_of_its_own(project: Project, embedded: Emb
 def test_workers_of_this_root_are_here(project: Project, embedded: EmbeddedServices, tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
     plan.workspace_root.mkdir(mode=0o700)
-    worker = Presence(plan)
-    worker(WorkerReady("m", "busy", "m0000", 3, 0.1))
     embedded.conductor.register_task_definitions([{"name": "busy"}])
     variables = {"PERAGO_WORKSPACE_ROOT": str(plan.workspace_root)}
-    (here,) = rows(project, embedded, **variables)["busy"]["workers"]
-    assert (here["worker_id"], here["slots"]) == ("m0000", 3)
-    assert "0 of 3" in project.run("status", **embedded.environment(), **variables).out
-    worker(Stopped(0))
+    with presence(ExportContext(plan=plan)) as worker:
+        worker(WorkerReady("m", "busy", "m0000", 3, 0.1))
+        (here,) = rows(project, embedded, **variables)["busy"]["workers"]
+        assert (here["worker_id"], here["slots"]) == ("m0000", 3)
+        assert "0 of 3" in project.run("status", **embedded.environment(), **variables).out
     assert rows(project, embedded, **variables) == {}
 
 

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from perago.cli.telemetry import telemetry_sent, wanted_signals
+from perago.cli import messages
 from perago.embedded.http.services import EmbeddedServices
 from perago.ports import Delivery, TaskStatus, trace_of
 from perago.settings import configured_mask
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
+from perago.worker.open_telemetry import opentelemetry, wanted_signals
+from perago.worker.plan import ExportContext
 
 from ..adapters.scripted import Action, Hang, Reply, ScriptedServer
 from ..worker.bench import LIMIT, make_plan, wait_for
@@ -31,6 +33,8 @@ from .start_command import Started, started
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 traces = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")  # the extra `otel`
 numbers = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
+
+LOOK = "from perago.cli import messages; from perago.worker.open_telemetry import wanted_signals;"
 
 TASK = """
 import os
@@ -245,7 +249,7 @@ def test_no_secret_of_the_collector_is_said(
         for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **variables}.items():
             monkeypatch.setenv(name, value)
         plan = replace(make_plan(tmp_path), mask=configured_mask())
-        with telemetry({"traces"}, plan, None, said.append) as (tracing,):
+        with telemetry({"traces"}, plan, said.append) as (tracing,):
             delivery = Delivery("t", 1, 1, "a", "w", "step", 0, 0, None, {}, trace=trace_of("w", ("t", 1, 1), None))
             tracing(AttemptReceived(delivery, "w"))
             tracing(AttemptEnded(delivery, "w", Ending.REPORTED, 0.1, status=TaskStatus.COMPLETED))
@@ -282,7 +286,7 @@ def test_a_setting_that_opentelemetry_refuses_costs_the_worker_nothing(site: Sit
 
 def test_so_does_one_that_it_refuses_while_it_is_loaded(project: Project) -> None:
     variables = {**project.environment, **ENDPOINT, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"}
-    command = [sys.executable, "-c", "import perago.cli.telemetry as t; print(t.wanted_signals())"]
+    command = [sys.executable, "-c", f"{LOOK} print(wanted_signals(messages))"]
     ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout == "frozenset()\n"
     assert "warning: nothing is sent by OpenTelemetry: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be" in ran.stderr
@@ -292,8 +296,9 @@ def test_so_does_one_that_names_what_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER", "missing")
-    with telemetry_sent(frozenset({"traces"}), make_plan(tmp_path), None) as listeners:
-        assert listeners == ()
+    context = ExportContext(plan=make_plan(tmp_path), notices=messages, signals=frozenset({"traces"}))
+    with opentelemetry(context):
+        pass
     assert "nothing is sent by OpenTelemetry: Requested component 'missing' not found" in capfd.readouterr().err
 
 
@@ -304,13 +309,13 @@ def test_without_the_extra_the_worker_works_and_says_what_is_missing(project: Pr
     with started(project, "plain", **variables) as worker:
         worker.wait_for("ready:")
         assert worker.stop(signal.SIGTERM) == 0
-    missing = "opentelemetry cannot be found; pip install opentelemetry-exporter-otlp-proto-http prometheus-client"
+    missing = "opentelemetry cannot be found; pip install opentelemetry-exporter-otlp-proto-http"
     assert f"warning: nothing is sent by OpenTelemetry: {missing}" in worker.text
 
 
 def test_nothing_is_loaded_where_nothing_is_asked_for(project: Project) -> None:
-    look = "import sys, perago.cli.telemetry as t; print(t.wanted_signals(), 'opentelemetry' in sys.modules)"
-    command = [sys.executable, "-c", f"import perago.cli.commands.start; {look}"]
+    look = f"{LOOK} print(wanted_signals(messages), 'opentelemetry' in sys.modules)"
+    command = [sys.executable, "-c", f"import sys, perago.cli.commands.start; {look}"]
     ran = subprocess.run(command, env=project.environment, capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout == "frozenset() False\n"
 
@@ -344,7 +349,7 @@ def test_the_usual_variables_say_what_is_sent(
         monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert wanted_signals() == signals
+    assert wanted_signals(messages) == signals
     said = capsys.readouterr().err
     assert words in said
     assert bool(words) is bool(said)

@@ -11,9 +11,9 @@ from perago.console import text
 from perago.console.worker_logs import FIRST_LOOK_BYTES, WorkerLogs
 from perago.ports import Delivery, TaskStatus
 from perago.testing import InMemoryServices
-from perago.worker.events import AttemptEnded, Ending, Stopped
-from perago.worker.logs import Journal
-from perago.worker.plan import LogPlan
+from perago.worker.events import AttemptEnded, Ending
+from perago.worker.logs import journal
+from perago.worker.plan import ExportContext, LogPlan
 
 from ..worker.bench import make_plan
 from .filled import declared, start
@@ -30,9 +30,9 @@ def reported(delivery: Delivery) -> AttemptEnded:
 def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryServices, tmp_path: Path) -> None:
     workflow = start(services, {})
     delivery = services.take(declared(send))
-    journal = Journal(make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs")))
-    journal(reported(delivery))
-    journal(Stopped(0))
+    plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs"))
+    with journal(ExportContext(plan=plan)) as listener:
+        listener(reported(delivery))
     with page_of(services.conductor, services.lakefs.server, WorkerLogs(tmp_path / "logs")) as site:
         attempt = site.get(text.workflow(workflow)).main.one("article")
     steps = attempt.one("details", class_="times")

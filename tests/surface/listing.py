@@ -25,7 +25,7 @@ from perago.cli.app import COMMANDS
 from perago.cli.app import app as cli
 from perago.cli.errors import ExitCode
 from perago.ports import Delivery
-from perago.settings.variables import Variables
+from perago.settings.variables import VARIABLES
 from perago.worker import events
 from perago.worker.logs import journalled
 from perago.worker.metrics import Metrics
@@ -161,8 +161,7 @@ class _Recorder:
 
 def environment_variables() -> Iterator[str]:
     """List the variables that perago reads."""
-    for name, field in Variables.model_fields.items():
-        yield str(field.validation_alias or field.alias or name).upper()
+    yield from VARIABLES
 
 
 def log_events() -> Iterator[str]:
@@ -178,10 +177,10 @@ def metric_families() -> Iterator[str]:
     metrics = Metrics(["task"])
     for event in _sample_events():
         metrics(event)
-    for family in metrics.collect():
-        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+    for family, numbers in metrics.collect():
+        labels = family.labels if numbers else ()
         if family.name.startswith("perago"):
-            yield f"metric {family.name} {family.type} {', '.join(sorted(labels))}".rstrip()
+            yield f"metric {family.name} {family.kind} {', '.join(sorted(labels))}".rstrip()
 
 
 def _sample_events() -> Iterator[Any]:

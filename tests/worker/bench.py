@@ -17,6 +17,8 @@ from perago.driver import Limits
 from perago.ports import Report, TaskQueue, TaskStatus
 from perago.worker import LogPlan, Supervisor, TaskPlan, WorkerPlan
 from perago.worker.events import AttemptEnded, Ending, Event, WorkerReady
+from perago.worker.plan import ExportContext
+from perago.worker.supervisor import exporting
 
 from .small_queue import SmallQueue
 
@@ -81,12 +83,15 @@ class RunningWorker:
         self.exit_code: int | None = None
         self.plan = plan
         self._queue = queue
-        self.supervisor = Supervisor(plan, queue, self.events.append)
+        self._exports = contextlib.ExitStack()
+        listeners = self._exports.enter_context(exporting(ExportContext(plan=plan)))
+        self.supervisor = Supervisor(plan, queue, *listeners, self.events.append)
         self._thread = threading.Thread(target=self._run, name="worker under test", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        self.exit_code = self.supervisor.run()
+        with self._exports:
+            self.exit_code = self.supervisor.run()
 
     def saw(self, kind: type[T]) -> list[T]:
         """The events of one kind so far."""

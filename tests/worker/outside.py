@@ -14,8 +14,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from perago.worker.line_writer import LineWriter
-from perago.worker.logs import missing
+from perago.worker.logs import LineWriter, terminal_missing
 
 IMPORT_ROOT = Path(__file__).parents[(__package__ or "").count(".") + 1]
 
@@ -35,7 +34,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._end, self.write_end = os.pipe()
-        self.data = b""
+        self.data = bytearray()
         self._thread = threading.Thread(target=self._read)
 
     def start(self) -> None:
@@ -52,11 +51,11 @@ class Reader:
             self.start()
         self._thread.join()
         os.close(self._end)
-        return self.data
+        return bytes(self.data)
 
 
 @contextmanager
-def line_writer(reader: Reader, missing: Callable[[int], str] = missing) -> Iterator[LineWriter]:
+def line_writer(reader: Reader, missing: Callable[[int], str] = terminal_missing) -> Iterator[LineWriter]:
     with os.fdopen(reader.write_end, "w", encoding="utf-8", closefd=False) as stream:
         writer = LineWriter(stream, missing)
         yield writer

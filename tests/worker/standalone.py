@@ -9,9 +9,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from perago.settings import load_settings
 from perago.signals import hand_over
-from perago.worker import Supervisor, printing
+from perago.worker import Supervisor
 from perago.worker.events import Event, SlotReady
+from perago.worker.plan import ExportContext
+from perago.worker.supervisor import exporting
 
 from .bench import make_plan
 from .small_queue import SmallQueue
@@ -28,8 +31,8 @@ def main(directory: Path, what: str, shutdown_grace: float) -> int:
         if isinstance(event, SlotReady):
             (directory / "slot").write_text(str(event.pid))
 
-    with printing(plan, None) as lines:
-        supervisor = Supervisor(plan, queue, tell_slot, lines)
+    with exporting(ExportContext(plan=plan, settings=load_settings())) as listeners:
+        supervisor = Supervisor(plan, queue, tell_slot, *listeners)
         hand_over(supervisor.stop)
         return supervisor.run()
 

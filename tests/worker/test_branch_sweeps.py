@@ -13,7 +13,7 @@ import pytest
 from perago.driver import Limits
 from perago.ports import Delivery
 from perago.settings import take_from_environment
-from perago.worker import cadence, maintenance
+from perago.worker import maintenance, poller
 from perago.worker.events import BranchesSwept, BranchSweepFailed, Ending
 from perago.worker.maintenance import repository_of, sweep_branches
 
@@ -50,7 +50,7 @@ def sweeper(tmp_path: Path, code: str) -> tuple[tuple[str, ...], Path]:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "SWEEP_INTERVAL", 0.05)
-    monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", 0.5)
+    monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 0.5)
 
 
 def test_the_repositories_that_attempts_have_read_are_swept(tmp_path: Path, site: Site) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perago.worker.cancellation import AttemptCancelled, Cancellation
+from perago.worker.slot_process import AttemptCancelled, Cancellation
 
 from .bench import LIMIT
 

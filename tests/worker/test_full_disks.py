@@ -14,7 +14,7 @@ import pytest
 from perago.driver.attempt import MOST_HAND_BACKS
 from perago.ports import Delivery, Unavailable
 from perago.retry import BackOff
-from perago.worker import LogPlan, attempts, cadence, maintenance
+from perago.worker import LogPlan, attempts, maintenance, poller
 from perago.worker.events import (
     AttemptReceived,
     Ending,
@@ -41,7 +41,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "CHECK_INTERVAL", 0.02)
     monkeypatch.setattr("perago.retry.RESTARTS", BackOff(0.02, 0.05))
     monkeypatch.setattr(attempts, "REDELIVERY", BackOff(0.0, 0.0))
-    monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", 0.5)
+    monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 0.5)
 
 
 def below_a_file(directory: Path) -> Path:
@@ -278,7 +278,7 @@ def test_a_hand_back_that_conductor_does_not_take_is_reported_in_the_log(
 def test_deliveries_of_polls_in_flight_are_handed_back_when_the_disk_breaks(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", 30.0)
+    monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 30.0)
     plan = make_plan(tmp_path)
     plan.workspace_root.mkdir(mode=0o700)
     with running(plan, queue) as worker:

@@ -6,13 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from perago.worker.line_writer import MOST_WAITING, LineWriter
-from perago.worker.logs import missing
+from perago.worker.logs import MOST_WAITING, LineWriter, terminal_missing
 
 from .bench import LIMIT, release, wait_for
 from .outside import IMPORT_ROOT, Reader, fill, line_writer
@@ -38,7 +34,7 @@ def test_without_a_reader_the_worker_works_on() -> None:
     end, write_end = os.pipe()
     os.close(end)
     with os.fdopen(write_end, "w", encoding="ascii") as stream:
-        writer = LineWriter(stream, missing)
+        writer = LineWriter(stream, terminal_missing)
         writer.write("x")
         wait_for("the line to be tried", lambda: not writer.waiting)
         writer.close()
@@ -47,17 +43,14 @@ def test_without_a_reader_the_worker_works_on() -> None:
 def test_a_character_that_the_terminal_does_not_have_is_spelled_out() -> None:
     reader = Reader()
     with os.fdopen(reader.write_end, "w", encoding="ascii", closefd=False) as stream:
-        writer = LineWriter(stream, missing)
+        writer = LineWriter(stream, terminal_missing)
         writer.write("grün")
         writer.close()
     assert reader.rest() == b"gr\\xfcn\n"
 
 
-@pytest.mark.parametrize("make_pair", [os.pipe, os.openpty], ids=["a pipe that is full", "a terminal that is stopped"])
-def test_a_worker_whose_lines_are_not_read_runs_attempts_and_stops(
-    tmp_path: Path, make_pair: Callable[[], tuple[int, int]]
-) -> None:
-    end, write_end = make_pair()
+def test_a_worker_whose_lines_are_not_read_runs_attempts_and_stops(tmp_path: Path) -> None:
+    end, write_end = os.openpty()  # as a terminal that is stopped
     fill(write_end)
     command = [sys.executable, "-m", f"{__package__}.standalone", str(tmp_path), "waits", str(LIMIT)]
     with subprocess.Popen(command, stdout=write_end, stderr=subprocess.PIPE, cwd=IMPORT_ROOT) as process:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from perago.ports import TaskStatus
-from perago.worker import Supervisor, WorkerPlan
+from perago.worker import Listener, Supervisor
 from perago.worker import supervisor as supervision
-from perago.worker.events import (
-    AttemptEnded,
-    Event,
-    Stopped,
-)
+from perago.worker.events import AttemptEnded, Event, Stopped
+from perago.worker.plan import ExportContext
 
 from .bench import make_plan
 from .small_queue import SmallQueue
@@ -21,30 +20,32 @@ from .small_queue import SmallQueue
 LONG = 3600.0
 
 
-def test_listeners_hear_everything_in_order_and_a_new_one_needs_to_be_registered_only(
+def test_listeners_hear_everything_in_order_and_a_new_exporter_needs_to_be_registered_only(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[tuple[str, Event]] = []
+    closed: list[str] = []
 
-    class Counting:
-        """An observer as somebody would add it: made of the plan, called with events."""
+    @contextlib.contextmanager
+    def counting(context: ExportContext) -> Iterator[Listener]:
+        """An exporter as somebody would add it: opened with the plan, called with events, closed at the end."""
+        yield lambda event: heard.append((context.plan.worker_prefix, event))
+        closed.append(context.plan.worker_prefix)
 
-        def __init__(self, plan: WorkerPlan) -> None:
-            self._prefix = plan.worker_prefix
-
-        def __call__(self, event: Event) -> None:
-            heard.append((self._prefix, event))
-
-    monkeypatch.setattr(supervision, "OBSERVERS", (*supervision.OBSERVERS, Counting))
+    monkeypatch.setattr(supervision, "EXPORTERS", (*supervision.EXPORTERS, counting))
 
     def second(event: Event) -> None:
         heard.append(("second", event))
         if isinstance(event, AttemptEnded):
             supervisor.stop()
 
-    supervisor = Supervisor(make_plan(tmp_path), queue, lambda event: heard.append(("first", event)), second)
-    queue.put(what="returns")
-    assert supervisor.run() == 0
+    plan = make_plan(tmp_path)
+    with supervision.exporting(ExportContext(plan=plan)) as exported:
+        supervisor = Supervisor(plan, queue, *exported, lambda event: heard.append(("first", event)), second)
+        queue.put(what="returns")
+        assert supervisor.run() == 0
+        assert closed == []
+    assert closed == ["test"]
     names = ["test", "first", "second"]
     assert [name for name, _ in heard] == names * (len(heard) // 3)
     assert [event for _, event in heard[::3]] == [event for _, event in heard[2::3]]

@@ -15,7 +15,9 @@ import pytest
 from perago.settings import LogFormat, Mask
 from perago.worker import LogPlan, Supervisor
 from perago.worker.events import AttemptEnded, Event, Logged
-from perago.worker.log_stream import LogStream, missing
+from perago.worker.logs import LogStream, stream_missing
+from perago.worker.plan import ExportContext
+from perago.worker.supervisor import exporting
 
 from .bench import BEHAVES, make_plan, planned
 from .outside import Reader, line_writer
@@ -48,8 +50,11 @@ def run_noisy(directory: Path, queue: SmallQueue, form: LogFormat, logs: LogPlan
             supervisor.stop()
 
     queue.put(what="noise", task_name="worker.noisy")
-    with line_writer(reader, functools.partial(missing, form=form)) as writer:
-        supervisor = Supervisor(plan, queue, LogStream(plan, form, writer), stop)
+    with (
+        line_writer(reader, functools.partial(stream_missing, form=form)) as writer,
+        exporting(ExportContext(plan=plan)) as listeners,
+    ):
+        supervisor = Supervisor(plan, queue, *listeners, LogStream(plan, form, writer), stop)
         assert supervisor.run() == 0
     return reader.rest()
 
@@ -119,7 +124,7 @@ def test_the_text_form_has_the_ids_in_front_of_each_line_of_a_message(tmp_path: 
 @contextmanager
 def forging(reader: Reader, form: LogFormat = LogFormat.JSON) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Gives what writes a line as if a slot had sent it."""
-    with line_writer(reader, functools.partial(missing, form=form)) as writer:
+    with line_writer(reader, functools.partial(stream_missing, form=form)) as writer:
         stream = LogStream(make_plan(Path("/nowhere")), form, writer)
         yield lambda line: stream(Logged("test0001", line))
 

@@ -8,27 +8,24 @@ import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from perago.authoring.context import Measured
 from perago.driver import SystemClock
 from perago.ports import Delivery, TaskStatus, Unavailable
-from perago.retry import REPEATS, retry, within
+from perago.retry import retry, within
 from perago.worker import Supervisor, events
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Pulse, TransferMeter, Usage
-from perago.worker.status_server import Page, StatusServer
+from perago.worker.metrics import Metrics
+from perago.worker.status_server import StatusServer, metrics_page
 
 from .bench import make_plan
 from .outside import get
 from .small_queue import SmallQueue
 
 parser = pytest.importorskip("prometheus_client.parser")  # the extra `metrics`
-if TYPE_CHECKING:
-    from perago.worker.metrics import Metrics
-else:
-    from perago.worker.metrics import Metrics
 
 ODD = "A0._-" + "z" * 123
 """A name of a task with every kind of character that one may have, as long as one may be."""
@@ -38,7 +35,7 @@ DOCUMENTED = (Path(__file__).parents[2] / "docs/monitoring.md").read_text(encodi
 
 def samples(metrics: Metrics) -> dict[tuple[Any, ...], float]:
     """Value by name and the values of the labels."""
-    text = metrics.page("")[1].decode()
+    text = metrics_page(metrics, "").body.decode()
     found = {}
     for family in parser.text_string_to_metric_families(text):
         for sample in family.samples:
@@ -55,11 +52,6 @@ def told(*found: Event) -> dict[tuple[Any, ...], float]:
 
 def ended(ending: Ending = Ending.REPORTED, status: TaskStatus | None = TaskStatus.COMPLETED, **more: Any) -> Event:
     return AttemptEnded(DELIVERY, "w0001", ending, 3.0, status=status, **more)
-
-
-@pytest.fixture(autouse=True)
-def no_repeats_of_others() -> None:
-    REPEATS.take()
 
 
 def test_attempts_are_counted_by_task_and_outcome() -> None:
@@ -143,9 +135,9 @@ def test_calls_that_the_process_repeats_are_counted() -> None:
         if (error := next(answers)) is not None:
             raise error
 
-    clock = SystemClock()
+    metrics, clock = Metrics([]), SystemClock()
     retry(call, clock, within(60))
-    assert samples(Metrics([]))["perago_call_repeats_total", "lakeFS"] == 1
+    assert samples(metrics)["perago_call_repeats_total", "lakeFS"] == 1
 
 
 def test_a_transfer_that_begins_anew_is_added_to_the_one_before() -> None:
@@ -204,7 +196,7 @@ def test_the_page_of_the_documentation_lists_exactly_these_metrics() -> None:
 
 def test_sixty_scrapes_while_attempts_run_see_counts_that_only_grow(tmp_path: Path, queue: SmallQueue) -> None:
     metrics = Metrics(["worker.behaves"])
-    server = StatusServer("127.0.0.1", 0, {"/metrics": lambda accept: Page(200, *metrics.page(accept))})
+    server = StatusServer("127.0.0.1", 0, {"/metrics": lambda accept: metrics_page(metrics, accept)})
     server.start()
     done = threading.Event()
     number = 12

@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from perago.worker.events import Stopped, WorkerReady
-from perago.worker.maintenance import DIRECTORY, Presence, workers_here
+from perago.worker import Listener
+from perago.worker.events import WorkerReady
+from perago.worker.maintenance import DIRECTORY, presence, workers_here
+from perago.worker.plan import ExportContext
 
 from .bench import make_plan
 
@@ -19,49 +22,44 @@ READY = WorkerReady("my_tasks.features", "features.build", "mytasks0000", 2, 0.1
 HOLDS = """
 import sys
 from pathlib import Path
-from perago.worker.maintenance import Presence
+from perago.worker.maintenance import presence
+from perago.worker.plan import ExportContext
 from {module} import READY, make_plan
 
-presence = Presence(make_plan(Path(sys.argv[1])))
-presence(READY)
-print("ready", flush=True)
-sys.stdin.read()
+with presence(ExportContext(plan=make_plan(Path(sys.argv[1])))) as listener:
+    listener(READY)
+    print("ready", flush=True)
+    sys.stdin.read()
 """
 
 
-def presence(directory: Path) -> Presence:
+def present(directory: Path) -> AbstractContextManager[Listener]:
     plan = make_plan(directory)
     plan.workspace_root.mkdir(mode=0o700, exist_ok=True)
-    return Presence(plan)
+    return presence(ExportContext(plan=plan))
 
 
-def test_a_worker_is_there_from_ready_to_stopped(tmp_path: Path) -> None:
+def test_a_worker_is_there_from_ready_until_it_is_down(tmp_path: Path) -> None:
     root = make_plan(tmp_path).workspace_root
     assert workers_here(root) == ()
-    one, other = presence(tmp_path), presence(tmp_path)
-    one(READY)
-    other(READY)
-    first, _ = workers_here(root)
-    assert (first.worker_id, first.task_name, first.slots, first.pid) == (
-        "mytasks0000",
-        "features.build",
-        2,
-        os.getpid(),
-    )
-    one(Stopped(0))
-    assert len(workers_here(root)) == 1
-    other(Stopped(0))
+    with present(tmp_path) as one:
+        with present(tmp_path) as other:
+            one(READY)
+            other(READY)
+            first, _ = workers_here(root)
+            assert (first.worker_id, first.task_name, first.slots) == ("mytasks0000", "features.build", 2)
+            assert first.pid == os.getpid()
+        assert len(workers_here(root)) == 1
     assert workers_here(root) == ()
     assert list(root.iterdir()) == []
 
 
 def test_a_worker_of_several_tasks_has_a_file_for_each(tmp_path: Path) -> None:
     root = make_plan(tmp_path).workspace_root
-    worker = presence(tmp_path)
-    worker(READY)
-    worker(replace(READY, task_name="features.check"))
-    assert [one.task_name for one in workers_here(root)] == ["features.build", "features.check"]
-    worker(Stopped(0))
+    with present(tmp_path) as worker:
+        worker(READY)
+        worker(replace(READY, task_name="features.check"))
+        assert [one.task_name for one in workers_here(root)] == ["features.build", "features.check"]
     assert list(root.iterdir()) == []
 
 
@@ -80,24 +78,24 @@ def test_a_killed_worker_is_not_there_and_the_next_one_removes_its_file(tmp_path
         killed.wait()
     assert workers_here(root) == ()
     assert len(list((root / DIRECTORY).iterdir())) == 1
-    presence(tmp_path)(READY)
-    assert [worker.pid for worker in workers_here(root)] == [os.getpid()]
-    assert len(list((root / DIRECTORY).iterdir())) == 1
+    with present(tmp_path) as listener:
+        listener(READY)
+        assert [worker.pid for worker in workers_here(root)] == [os.getpid()]
+        assert len(list((root / DIRECTORY).iterdir())) == 1
 
 
 def test_what_is_no_workers_file_is_passed_over(tmp_path: Path) -> None:
     root = make_plan(tmp_path).workspace_root
-    worker = presence(tmp_path)
-    worker(READY)
-    (root / DIRECTORY / "text.json").write_text("{}")
-    (root / DIRECTORY / "link.json").symlink_to("/etc/hostname")
-    assert len(workers_here(root)) == 1
+    with present(tmp_path) as worker:
+        worker(READY)
+        (root / DIRECTORY / "text.json").write_text("{}")
+        (root / DIRECTORY / "link.json").symlink_to("/etc/hostname")
+        assert len(workers_here(root)) == 1
 
 
 def test_a_disk_that_refuses_does_not_disturb_the_worker(tmp_path: Path) -> None:
     root = make_plan(tmp_path).workspace_root
     root.write_text("no directory")
-    worker = Presence(make_plan(tmp_path))
-    worker(READY)
-    worker(Stopped(0))
-    assert workers_here(root) == ()
+    with presence(ExportContext(plan=make_plan(tmp_path))) as worker:
+        worker(READY)
+        assert workers_here(root) == ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 import random
 from dataclasses import replace
@@ -10,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from perago.ports import Delivery, NotFound, ServiceError, TaskStatus, Unavailable, Unclear
+from perago.ports import Delivery, TaskStatus
 from perago.retry import HEALTHY_SECONDS, BackOff, RestartDelay
-from perago.worker.attempts import beat, beat_interval, hand_back, keep_lease
 from perago.worker.events import (
     AttemptEnded,
     AttemptReceived,
@@ -28,7 +26,6 @@ from perago.worker.poller import BACK_OFF
 from perago.worker.processes import describe_exit
 
 from .bench import make_plan
-from .small_queue import SmallQueue
 
 DELIVERY = Delivery("t1", 1, 1000, "features.build", "w1", "step", 0, 2, None, {"params": {"secret": 1}})
 
@@ -81,88 +78,6 @@ def test_the_end_of_a_process_is_put_into_words(exit_code: int, words: str) -> N
 
 
 # -------------------------------------------------------------------------- heartbeat
-
-
-@pytest.mark.parametrize(("response_timeout", "interval"), [(600, 60), (90, 30), (180, 60), (3, 1), (0.03, 0.1)])
-def test_a_beat_comes_every_third_of_the_response_timeout_up_to_a_minute(
-    response_timeout: float, interval: float
-) -> None:
-    assert beat_interval(response_timeout) == pytest.approx(interval)
-
-
-def delivered(queue: SmallQueue) -> Delivery:
-    queue.queue(DELIVERY)
-    return queue.poll("features.build", "w", count=1, wait_seconds=0)[0]
-
-
-def test_a_beat_extends_only_what_is_still_ours() -> None:
-    queue = SmallQueue()
-    delivery = delivered(queue)
-    assert beat(queue, delivery, lambda: True)
-    assert queue.beats == ["t1"]
-    queue.supersede("t1")
-    assert not beat(queue, delivery, lambda: True)
-    assert queue.beats == ["t1"]
-
-
-def test_a_beat_of_an_attempt_that_was_given_up_meanwhile_is_not_sent() -> None:
-    queue = SmallQueue()
-    assert beat(queue, delivered(queue), lambda: False)
-    assert not queue.beats
-
-
-def test_a_404_that_no_task_is_meant_by_is_no_answer() -> None:
-    """That a task is gone is a plain "no" of `is_current`; only Conductor's own word leads to it."""
-    queue = SmallQueue()
-    queue.fault = lambda operation: NotFound("Conductor", operation, "404")
-    with pytest.raises(NotFound):
-        beat(queue, DELIVERY, lambda: True)
-    assert queue.beats == []
-
-
-def test_what_somebody_else_has_by_now_is_not_handed_back() -> None:
-    """The poll's answer may have come late; Conductor would take the task away from whoever has it."""
-    queue = SmallQueue()
-    queue.put(what="return")
-    (old,) = queue.poll("worker.behaves", "w0000", count=1, wait_seconds=0)
-    queue.hand_back(old)
-    (new,) = queue.poll("worker.behaves", "w0000", count=1, wait_seconds=0)
-
-    assert hand_back(queue, old) is None
-    assert queue.is_current(new)
-    assert queue.handed_back == [old.task_id]
-
-
-def test_a_hand_back_without_an_answer_is_not_repeated_once_it_was_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = SmallQueue()
-    queue.put(what="return")
-    (delivery,) = queue.poll("worker.behaves", "w0000", count=1, wait_seconds=0)
-    heard = queue.hand_back
-
-    def unanswered(delivery: Delivery, seconds: int) -> None:
-        heard(delivery, seconds)
-        raise Unclear("Conductor", "hand back", "no answer")
-
-    monkeypatch.setattr(queue, "hand_back", unanswered)
-    assert hand_back(queue, delivery) is None
-    assert queue.waiting() == [delivery.task_id]
-    assert queue.handed_back == [delivery.task_id]
-
-
-def test_no_answer_is_no_loss_and_doubt_is_said_once_per_silence() -> None:
-    answers: list[bool | ServiceError] = [True, *[Unavailable("Conductor", "read", "down")] * 8, True, False]
-    doubts: list[str] = []
-
-    async def ask() -> bool:
-        answer = answers.pop(0)
-        if isinstance(answer, ServiceError):
-            raise answer
-        return answer
-
-    delivery = Delivery("t", 1, 1, "n", "w", "r", 0, 0, None, {}, response_timeout_seconds=0.4)
-    asyncio.run(asyncio.wait_for(keep_lease(delivery, ask, doubts.append), 10))
-    assert not answers
-    assert doubts == ["Conductor: read: down"]
 
 
 # ------------------------------------------------------------------------ plan and words

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
-from perago.worker import Supervisor, cadence, maintenance, supervisor
+from perago.worker import Supervisor, maintenance, poller, supervisor
 from perago.worker.events import (
     AttemptReceived,
     ConductorBack,
@@ -67,7 +67,7 @@ def test_a_first_stop_finishes_what_runs_and_takes_nothing_more(
 def test_an_idle_worker_stops_after_its_poll_and_hands_back_what_it_brought(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", LIMIT)
+    monkeypatch.setattr(poller, "LONG_POLL_SECONDS", LIMIT)
     with running(make_plan(tmp_path), queue) as worker:
         wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, LIMIT))
         worker.supervisor.stop()
@@ -85,7 +85,7 @@ def test_a_worker_that_stops_waits_for_the_hand_back_of_what_its_last_poll_broug
         if operation == "hand_back":
             time.sleep(0.5)
 
-    monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", LIMIT)
+    monkeypatch.setattr(poller, "LONG_POLL_SECONDS", LIMIT)
     with running(make_plan(tmp_path), queue) as worker:
         wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, LIMIT))
         queue.fault = slow_to_take_back
@@ -274,7 +274,7 @@ def test_a_slot_is_kept_for_the_next_step_while_a_report_is_on_its_way(
     through = hold_reports(queue)
     task_id = queue.put(what="returns")
     begun = len(queue.polls)
-    wait_for("more looks than an alert worker makes", lambda: len(queue.polls) > begun + len(cadence.QUICK_PAUSES) + 2)
+    wait_for("more looks than an alert worker makes", lambda: len(queue.polls) > begun + len(poller.QUICK_PAUSES) + 2)
     assert {wait for _, wait in queue.polls[begun:]} == {0.0}
     through.set()
     assert result(outcome(queue, task_id)) == "fine"

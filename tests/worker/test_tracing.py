@@ -14,18 +14,17 @@ from perago.ports import Delivery, TaskStatus, trace_of
 from perago.settings import Mask
 from perago.worker import events
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Usage
+from perago.worker.metrics import Metrics
 
 export = pytest.importorskip("opentelemetry.sdk.trace.export")  # the extra `otel`
 memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
-    from perago.worker.metrics import Metrics
     from perago.worker.telemetry import MOST_STEPS, Tracing, as_otel
 else:
     from opentelemetry.sdk.resources import Resource
 
-    from perago.worker.metrics import Metrics
     from perago.worker.telemetry import MOST_STEPS, Tracing, as_otel
 
 IDENTITY = ("t1", 1, 7)
@@ -89,7 +88,7 @@ def test_numbers_are_those_that_prometheus_gets() -> None:
     metrics = Metrics(["build"])
     for event in (ended(0.3), ended(3.0), ended(99_999.0), events.Draining(0)):
         metrics(event)
-    (part,) = as_otel(metrics.collect(), Resource({"service.name": "mine"}), 5).resource_metrics
+    (part,) = as_otel(metrics, Resource({"service.name": "mine"}), 5).resource_metrics
     found: dict[str, Any] = {metric.name: metric for metric in part.scope_metrics[0].metrics}
     seconds = found["perago_attempt_seconds"]
     (point,) = seconds.data.data_points

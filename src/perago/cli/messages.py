@@ -101,8 +101,7 @@ def _write(kind: str, colour: Colour, message: str) -> None:
 def _text(kind: str, colour: Colour, message: str) -> str:
     if _log_format is None:
         return f"{painted(f'{kind}:', colour, sys.stderr)} {_indented(message)}"
-    from perago.worker.log_stream import rendered
-    from perago.worker.logs import timestamp
+    from perago.worker.logs import rendered, timestamp
 
     line = {"time": timestamp(), "level": _LEVELS[kind], "pid": os.getpid(), "message": message[:_LONGEST]}
     return rendered(line, _log_format)

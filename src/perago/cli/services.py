@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+HEALTH_LIMIT = 5.0
+"""Seconds for lakeFS to say that it is healthy."""
 _PING_LIMIT = 90.0
 """Seconds; the adapter's own limits are shorter."""
 _LOOK = 1.0
@@ -44,6 +46,22 @@ class OpenLakeFS:
         from perago.adapters.lakefs import LakeFSStore
 
         return LakeFSStore(self.settings, threads=self.threads, cache=self.cache)
+
+
+def lakefs_problem(settings: LakeFSSettings) -> str | None:
+    """Ask lakeFS, without credentials, whether it is healthy; returns why it does not answer."""
+    from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError
+
+    base = settings.endpoint_url.removesuffix("/api/v1")
+    policy = CallPolicy(connect=HEALTH_LIMIT, answer=HEALTH_LIMIT)
+    pool = HttpPool("lakeFS", f"{base}/api/v1", headers={}, size=1, policy=policy)
+    try:
+        answer = pool.call("GET", "/healthcheck")
+    except NoAnswerError as error:
+        return f"lakeFS does not answer: {error}"
+    finally:
+        pool.close()
+    return None if answer.status < 500 else f"lakeFS answers with status {answer.status}"
 
 
 def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from perago.local.services import BRANCH, REPOSITORY
 from perago.ports import Clock, TaskQueue
 from perago.worker import Event, Listener, Supervisor, WorkerPlan
 from perago.worker.events import AttemptEnded, AttemptReceived, PollingPaused, SlotDied, SlotReady
+from perago.worker.plan import ExportContext
+from perago.worker.supervisor import exporting
 
 WORKFLOW = "local"
 MOST_DEATHS = 3
@@ -155,10 +158,12 @@ class Workers:
         self._deaths = [0] * len(tasks)
         """Of each worker's slots, since one was ready last."""
         self._queues = [services.queue() for _ in tasks]
-        self._supervisors = [
-            Supervisor(task.plan, queue, functools.partial(self._hear, number), clock=services.clock)
-            for number, (task, queue) in enumerate(zip(tasks, self._queues, strict=True))
-        ]
+        self._exports = ExitStack()
+        self._supervisors: list[Supervisor] = []
+        for number, (task, queue) in enumerate(zip(tasks, self._queues, strict=True)):
+            listeners = self._exports.enter_context(exporting(ExportContext(plan=task.plan)))
+            hear = functools.partial(self._hear, number)
+            self._supervisors.append(Supervisor(task.plan, queue, *listeners, hear, clock=services.clock))
         self._threads = [
             threading.Thread(target=self._run, args=(supervisor.run,), name=f"perago-worker-{number}")
             for number, supervisor in enumerate(self._supervisors)
@@ -178,6 +183,7 @@ class Workers:
                 supervisor.cancel("interrupted" if kind is KeyboardInterrupt else "the command ends")
         for thread in self._threads:
             thread.join(_STOP_LIMIT)
+        self._exports.close()
         for queue in self._queues:
             queue.close()
         self._teller.finish()

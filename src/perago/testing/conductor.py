@@ -1,6 +1,6 @@
 """The in-memory Conductor of tests: it lets virtual time pass, runs what waits, and interrupts attempts.
 
-A worker tells its slot, whose main thread then raises inside the function (`perago.worker.cancellation`). Here the call
+A worker tells its slot, whose main thread then raises inside the function (`perago.worker.slot_process`). Here the call
 at which the test interrupts raises the same way, and nothing of the attempt is sent from then on.
 """
 

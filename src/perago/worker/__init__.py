@@ -1,7 +1,6 @@
 """Worker processes: a supervisor that talks to Conductor and slots that run attempts (docs/design/contract.md 7)."""
 
 from perago.worker.events import Event, Listener
-from perago.worker.log_stream import printing
 from perago.worker.plan import LogPlan, TaskPlan, WorkerPlan
 from perago.worker.processes import ForkServerDied, check_fork_server, discard_fork_server, start_process, warm_up
 from perago.worker.supervisor import Supervisor
@@ -16,7 +15,6 @@ __all__ = [
     "WorkerPlan",
     "check_fork_server",
     "discard_fork_server",
-    "printing",
     "start_process",
     "warm_up",
 ]

@@ -1,6 +1,6 @@
 """What happens in a worker, as values that the supervisor passes to its listeners.
 
-A new observer of every worker is one file with a `Listener` and a line in `perago.worker.supervisor.OBSERVERS`.
+A new listener of every worker is an exporter (`perago.worker.supervisor.EXPORTERS`).
 """
 
 from __future__ import annotations

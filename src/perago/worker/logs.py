@@ -1,29 +1,37 @@
-"""The log of a worker: its lines, its JSONL files, and each event as text.
+"""The log of a worker: its lines, its JSONL files, and its events as text.
 
-`LogLines` makes the lines (docs/logs.md explains their fields), `JsonLog` writes them to such a file. `Journal` is the
-supervisor's: every event as one line, with ids.
+`LogLines` makes the lines (docs/logs.md explains their fields). `JsonLog` writes them to
+`<root>/<module>/worker_id=<id>/pid=<pid>__started=<time>.jsonl` (docs/design/contract.md 7). Two exporters use them:
+`journal` writes the supervisor's events to such a file, `printing` shows them to those who started the worker.
 
-loguru has one logger per process, and in a slot that one belongs to the author's code, which may reconfigure it. So
-every log here is a logger of its own. A log that cannot be written never disturbs an attempt.
+A log that cannot be written never disturbs an attempt.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import os
+import select
+import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from perago.authoring.context import metrics_json
 from perago.driver import AttemptRecord
 from perago.ports import Delivery
-from perago.text import count, json_text, listing, one_line
+from perago.settings.sources import LogFormat
+from perago.text import count, json_text, listing, one_line, visible
 from perago.worker import events
-from perago.worker.events import Event
-from perago.worker.plan import LogPlan, WorkerPlan
+from perago.worker.events import Event, Listener
+from perago.worker.plan import ExportContext, LogPlan, WorkerPlan
 
 if TYPE_CHECKING:
     from loguru import Logger
@@ -73,7 +81,7 @@ class JsonLog:
         plan = worker.logs
         self._lines = LogLines(worker, worker_id)
         self._pass_on = pass_on
-        self._logger: Logger = _independent_logger()
+        self._logger = copy.deepcopy(load_loguru())  # as loguru makes independent loggers
         started = datetime.now(UTC).astimezone(ZONE).strftime("%Y%m%dT%H%M%S.%f%z")
         self.path = plan.root / worker.name / f"worker_id={worker_id}" / f"pid={os.getpid()}__started={started}.jsonl"
         if not plan.files:
@@ -90,7 +98,7 @@ class JsonLog:
             delay=True,
             watch=True,
             catch=False,
-            opener=_open_private,
+            opener=functools.partial(os.open, mode=0o600),
             encoding="utf-8",
         )
 
@@ -139,27 +147,22 @@ def _log_files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
             yield path, path.stat()
 
 
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+@functools.cache
+def load_loguru() -> Logger:
+    """Return the logger of a second copy of loguru, which this process uses for nothing else. It has no handlers.
 
-
-def _independent_logger() -> Logger:
-    """A logger made as loguru makes its own, sharing nothing with it."""
-    from loguru import _logger as loguru
-
-    make: Any = loguru.Logger
-    logger: Logger = make(
-        core=loguru.Core(),  # type: ignore[no-untyped-call]
-        exception=None,
-        depth=0,
-        record=False,
-        lazy=False,
-        colors=False,
-        raw=False,
-        capture=True,
-        patchers=[],
-        extra={},
-    )
+    loguru has one logger per process, and in a slot that one belongs to the author's code, which may reconfigure it.
+    """
+    name, known = "perago_loguru", find_spec("loguru")
+    if known is None or known.origin is None:
+        raise ModuleNotFoundError("loguru cannot be found", name="loguru")
+    found = spec_from_file_location(name, known.origin, submodule_search_locations=known.submodule_search_locations)
+    assert found is not None  # noqa: S101 - it is a file
+    assert found.loader is not None  # noqa: S101
+    loguru = sys.modules[name] = module_from_spec(found)
+    found.loader.exec_module(loguru)
+    logger: Logger = loguru.logger
+    logger.remove()
     return logger
 
 
@@ -195,9 +198,9 @@ def delivery_ids(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def seen(record: AttemptRecord) -> dict[str, Any]:
-    """What the log says about the workspace of an attempt that is over: verdicts, and the first `LOGGED_FILES` changed
-    files with their sizes in bytes."""
+def workspace_fields(record: AttemptRecord) -> dict[str, Any]:
+    """Return what the log has about the workspace of an attempt that is over: verdicts, and the first `LOGGED_FILES`
+    changed files with their sizes in bytes."""
     changes = record.changes
     parts = (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
     files = [{"kind": kind, "path": file.path, "size": file.size} for kind, part in parts for file in part]
@@ -211,20 +214,20 @@ def seen(record: AttemptRecord) -> dict[str, Any]:
     }
 
 
-class Journal:
-    """A `Listener` that writes the log of the supervisor, up to `Stopped`."""
+@contextlib.contextmanager
+def journal(context: ExportContext) -> Iterator[Listener]:
+    """Write the log of the supervisor: each event as one line, with ids."""
+    log = JsonLog(context.plan, context.plan.supervisor_id)
 
-    def __init__(self, plan: WorkerPlan) -> None:
-        self._log = JsonLog(plan, plan.supervisor_id)
+    def listener(event: Event) -> None:
+        if not isinstance(event, events.UNLOGGED):
+            level, message, fields = journalled(event)
+            log.write(level, message, **fields)
 
-    def __call__(self, event: Event) -> None:
-        """Write `event`."""
-        if isinstance(event, events.UNLOGGED):
-            return
-        level, message, fields = journalled(event)
-        self._log.write(level, message, **fields)
-        if isinstance(event, events.Stopped):
-            self._log.close()
+    try:
+        yield listener
+    finally:
+        log.close()
 
 
 def journalled(event: Event) -> tuple[str, str, dict[str, Any]]:
@@ -264,6 +267,9 @@ def _fields(event: Event) -> dict[str, Any]:
         fields["repository"] = event.repository
     slot = getattr(event, "worker_id", None)
     return fields if slot is None else {"slot": slot, **fields}
+
+
+# ------------------------------------------------------------------------ events as text
 
 
 def _which(delivery: Delivery) -> str:
@@ -366,6 +372,8 @@ def _words(event: Event) -> str:
             return f"{getattr(event, 'worker_id', 'worker')}: {type(event).__name__}"
 
 
+# ------------------------------------------------------------------------ what is printed
+
 _SHORT_ID = 8
 QUIET = (
     events.AttemptReceived,
@@ -405,6 +413,159 @@ class PlainLines:
                 self._write(describe(event))
 
 
-def missing(number: int) -> str:
+def terminal_missing(number: int) -> str:
     """The line that stands for so many that were left out."""
     return f"{count(number, 'line')} left out: the terminal took no more"
+
+
+MOST_WAITING = 16 * 2**20
+"""Bytes that wait for the reader. What comes beyond them is left out."""
+CLOSE_LIMIT = 2.0
+"""Seconds that the reader gets to take what waits at the end."""
+GATHERING_SECONDS = 0.02
+"""How long lines gather once there are more and more of them: each waking of the thread costs as much as many lines."""
+
+
+class LineWriter:
+    """Writes lines to the descriptor of `stream`, in the encoding of that. `write` may be called by any thread and
+    never waits. `missing` makes the line that says how many were left out."""
+
+    def __init__(self, stream: TextIO, missing: Callable[[int], str]) -> None:
+        stream.flush()
+        self._descriptor = stream.fileno()
+        self._encoding = stream.encoding
+        self._missing = missing
+        self._changed = threading.Condition()
+        self._waiting: deque[bytes] = deque()
+        self._size = self._left_out = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="perago-lines", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Append a line, which is given without its end."""
+        data = self._encoded(line)
+        with self._changed:
+            if self._size + len(data) > MOST_WAITING:
+                self._left_out += 1
+                return
+            if self._left_out:
+                self._append(self._encoded(self._missing(self._left_out)))
+                self._left_out = 0
+            self._append(data)
+
+    def leave_out(self) -> None:
+        """Count a line that cannot be written."""
+        with self._changed:
+            self._left_out += 1
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the reader has not taken yet."""
+        return self._size
+
+    def close(self) -> None:
+        """Write what waits, as far as the reader takes it within `CLOSE_LIMIT`. Safe to repeat."""
+        with self._changed:
+            self._closed.set()
+            self._changed.notify()
+        self._thread.join(CLOSE_LIMIT)
+
+    def _encoded(self, line: str) -> bytes:
+        return f"{line}\n".encode(self._encoding, "backslashreplace")
+
+    def _append(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._size += len(data)
+        self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed.is_set())
+                if not self._waiting:
+                    return
+            while self._waiting:
+                data = self._waiting.popleft()
+                self._write_out(data)
+                with self._changed:
+                    self._size -= len(data)
+            self._closed.wait(GATHERING_SECONDS)
+
+    def _write_out(self, data: bytes) -> None:
+        """Without a reader there is no line, and no reason to stop working."""
+        while data:
+            try:
+                select.select([], [self._descriptor], [])
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:  # another writer took the room
+                continue
+            except OSError:
+                return
+
+
+def stream_missing(number: int, form: LogFormat) -> str:
+    """The line that stands for so many that were left out."""
+    text = f"[{number:,} lines left out: standard error took no more]"
+    return rendered({"time": timestamp(), "level": "WARNING", "source": "limit", "message": text}, form)
+
+
+def as_text(line: Mapping[str, Any]) -> str:
+    """A line for people: time, level, worker, attempt, and the message, each of whose lines gets them in front."""
+    attempt = f"{line.get('task_name')} {line['task_id']}: " if "task_id" in line and "event" not in line else ""
+    front = f"{line.get('time')} {line.get('level')!s:<7} {line.get('worker_id', 'perago')} {attempt}"
+    return "\n".join(front + visible(each) for each in str(line.get("message")).rstrip("\n").split("\n"))
+
+
+def rendered(line: Mapping[str, Any], form: LogFormat) -> str:
+    """A line as it is written, without its end.
+
+    Raises:
+        ValueError: JSON cannot hold it.
+    """
+    line = cleaned(line)
+    return as_json(line) if form is LogFormat.JSON else as_text(line)
+
+
+class LogStream:
+    """A `Listener` that writes what the supervisor and its slots log."""
+
+    def __init__(self, plan: WorkerPlan, form: LogFormat, writer: LineWriter) -> None:
+        self._lines = LogLines(plan, plan.supervisor_id)
+        self._form = form
+        self._writer = writer
+
+    def __call__(self, event: Event) -> None:
+        """Write the line about `event`, or the line that a slot has sent."""
+        if isinstance(event, events.Logged):
+            self._write({**event.line, "worker_id": event.worker_id})
+        elif not isinstance(event, events.UNLOGGED):
+            level, message, fields = journalled(event)
+            self._write(self._lines(level, message, **fields))
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        """Write a line. One that JSON cannot hold, which only a forged one may be, is left out."""
+        try:
+            self._writer.write(rendered(line, self._form))
+        except (ValueError, RecursionError):
+            self._writer.leave_out()
+
+
+@contextlib.contextmanager
+def printing(context: ExportContext) -> Iterator[Listener | None]:
+    """Print while a worker runs: its log to standard error or, without a log format, lines for people to standard
+    output. Lines that wait at the end are written when the block is left, as far as they are read."""
+    if context.settings is None:
+        yield None
+        return
+    form = context.settings.log_format
+    if form is None:
+        writer = LineWriter(sys.stdout, terminal_missing)
+        listener: Listener = PlainLines(writer.write)
+    else:
+        writer = LineWriter(sys.stderr, functools.partial(stream_missing, form=form))
+        listener = LogStream(context.plan, form, writer)
+    try:
+        yield listener
+    finally:
+        writer.close()

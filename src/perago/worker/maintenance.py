@@ -36,14 +36,14 @@ from perago.worker.events import (
     CleanUpFailed,
     DirectoriesSwept,
     Event,
+    Listener,
     LogsTrimmed,
     PollingPaused,
     PollingResumed,
-    Stopped,
     WorkerReady,
 )
 from perago.worker.logs import trim_logs
-from perago.worker.plan import WorkerPlan
+from perago.worker.plan import ExportContext, WorkerPlan
 from perago.worker.pools import Pool
 from perago.workspace.directory import root_problem, sweep
 from perago.workspace.layout import RESERVE, disk_problem
@@ -305,50 +305,50 @@ _TRIES = 3
 """A worker that ends at the same time may remove the directory, once it is empty."""
 
 
-class Presence:
-    """A `Listener` that holds the files of one worker, each from the moment that the worker is ready for a task until
-    it has stopped. A disk that refuses never disturbs the worker."""
+@contextlib.contextmanager
+def presence(context: ExportContext) -> Iterator[Listener]:
+    """Hold a marker for each task of a worker, from the moment that it is ready for the task until it is down.
 
-    def __init__(self, plan: WorkerPlan) -> None:
-        self._root = plan.workspace_root
-        self._held: dict[str, int] = {}
-        """Names of files, and their descriptors."""
+    A disk that refuses never disturbs the worker.
+    """
+    root = context.plan.workspace_root
+    held: dict[str, int] = {}
+    """Names of files, and their descriptors."""
 
-    def __call__(self, event: Event) -> None:
-        """Place a file, or remove them."""
+    def listener(event: Event) -> None:
         if isinstance(event, WorkerReady):
-            self._place(event)
-        elif isinstance(event, Stopped):
-            self._remove()
+            _place_marker(root, event, held)
 
-    def _place(self, ready: WorkerReady) -> None:
-        fields = {
-            "worker_id": ready.worker_id,
-            "module": ready.module,
-            "task_name": ready.task_name,
-            "slots": ready.slots,
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "started": int(time.time() * 1000),
-        }
-        for _ in range(_TRIES):
-            with contextlib.suppress(OSError), Descent(self._root, root_may_be_symlink=True) as descent:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(DIRECTORY, 0o700, dir_fd=descent.root)
-                directory = descent.enter(DIRECTORY)
-                _sweep(directory)
-                name = f"{secrets.token_hex(8)}.json"
-                self._held[name] = place_marker(descent.root, directory, fields, name)
-                return
-
-    def _remove(self) -> None:
-        with contextlib.suppress(OSError), Descent(self._root, root_may_be_symlink=True) as descent:
-            for name in self._held:
+    try:
+        yield listener
+    finally:
+        with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
+            for name in held:
                 unlink_if_there(name, descent.enter(DIRECTORY))
             os.rmdir(DIRECTORY, dir_fd=descent.root)  # refused while another worker has a file there
-        for marker in self._held.values():
+        for marker in held.values():
             os.close(marker)
-        self._held.clear()
+
+
+def _place_marker(root: Path, ready: WorkerReady, held: dict[str, int]) -> None:
+    fields = {
+        "worker_id": ready.worker_id,
+        "module": ready.module,
+        "task_name": ready.task_name,
+        "slots": ready.slots,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "started": int(time.time() * 1000),
+    }
+    for _ in range(_TRIES):
+        with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(DIRECTORY, 0o700, dir_fd=descent.root)
+            directory = descent.enter(DIRECTORY)
+            _sweep(directory)
+            name = f"{secrets.token_hex(8)}.json"
+            held[name] = place_marker(descent.root, directory, fields, name)
+            return
 
 
 def _names(directory: int) -> list[str]:

@@ -1,21 +1,20 @@
-"""A worker in numbers, for Prometheus (docs/monitoring.md lists them). Needs the extra `metrics`.
+"""A worker in numbers (docs/monitoring.md lists them): declared and counted here, whoever shows them.
 
 Labels are bounded: tasks are those that the worker was started with, steps those of the protocol, and services those
-that perago speaks to. Numbers from a slot are not believed further than that they are some.
+that perago calls. Numbers from a slot are not believed further than that they are numbers.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
+import os
+import resource
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from typing import get_args
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
 
 import perago
 from perago.attempt.commands import Command
@@ -29,7 +28,7 @@ OTHER = "other"
 STEPS = frozenset(command.__name__ for command in get_args(Command))
 SERVICES = ("Conductor", "lakeFS", "block store")
 OUTCOMES = ("completed", "failed", "terminal", "lost", "unreported", "handed_back")
-SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400)
+SECONDS = (0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0)
 """Upper bounds of the buckets of durations."""
 
 _OUTCOME_OF = {
@@ -39,153 +38,211 @@ _OUTCOME_OF = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The declaration of a metric. The name of a counter has no `_total`."""
+
+    name: str
+    words: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """The value for one set of labels. Of a histogram, it is the sum of what was observed."""
+
+    value: float = 0.0
+    bounds: tuple[float, ...] = ()
+    """Upper bounds of the buckets of a histogram. There is one more bucket, without a bound."""
+    counts: tuple[int, ...] = ()
+    """How many values each bucket has."""
+
+
+Numbers = Mapping[tuple[str, ...], Number]
+"""By the values of the labels."""
+
+FAMILIES = (
+    Family("perago_info", "The version that runs.", "gauge", ("version",)),
+    Family("perago_attempts", "Attempts that are over.", "counter", ("task", "outcome")),
+    Family(
+        "perago_attempt_seconds",
+        "From the hand-over of an attempt to a slot until the slot was free again.",
+        "histogram",
+        ("task",),
+    ),
+    Family("perago_step_seconds", "Each step of an attempt.", "histogram", ("step",)),
+    Family(
+        "perago_queue_wait_seconds",
+        "From scheduling in Conductor until the attempt was handed out.",
+        "histogram",
+        ("task",),
+    ),
+    Family(
+        "perago_workspace_bytes",
+        "Bytes of files that were put into workspaces, or staged on lakeFS.",
+        "counter",
+        ("task", "direction"),
+    ),
+    Family(
+        "perago_cache_objects",
+        "Files of workspaces that were copied from the cache (hit) or fetched (miss).",
+        "counter",
+        ("task", "result"),
+    ),
+    Family(
+        "perago_fence_refusals",
+        "Merges that were refused because the head of the branch had moved.",
+        "counter",
+        ("task",),
+    ),
+    Family("perago_call_repeats", "Calls that were repeated because there was no answer.", "counter", ("service",)),
+    Family("perago_slot_deaths", "Slot processes that ended by themselves.", "counter"),
+    Family("perago_leases_in_doubt", "Attempts whose heartbeats did not get through.", "counter"),
+    Family("perago_slots", "Slots by what they do.", "gauge", ("state",)),
+    Family("perago_reports_pending", "Results that Conductor has not got yet.", "gauge"),
+    Family("perago_conductor_up", "1: polls get an answer.", "gauge"),
+    Family("perago_polls_refused", "1: Conductor refuses the polls for the task alone.", "gauge", ("task",)),
+    Family(
+        "perago_polling_paused",
+        "1: a root takes no files or lacks the reserve, or an input had no room.",
+        "gauge",
+    ),
+    Family("perago_draining", "1: the worker was told to stop.", "gauge"),
+    Family("perago_task_counted", "What current().count has reported.", "counter", ("task", "metric")),
+    Family("perago_task_gauge", "The last value of current().gauge.", "gauge", ("task", "metric")),
+    Family("perago_task_observed", "What current().observe has reported.", "histogram", ("task", "metric")),
+)
+_OF_FUNCTIONS = {"counter": "perago_task_counted", "gauge": "perago_task_gauge", "histogram": "perago_task_observed"}
+"""Families of what functions report, by its kind: two tasks may declare one name differently."""
+
+
 class Metrics:
-    """A `Listener` that counts. `page` and `collect` may be asked by any thread."""
+    """A `Listener` that counts. `collect` may be called by any thread."""
 
     def __init__(self, tasks: Iterable[str]) -> None:
-        disable_created_metrics()
+        self._lock = threading.Lock()
         self._tasks = frozenset(tasks)
-        self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        Gauge("perago_info", "The version that runs.", ["version"], registry=registry).labels(perago.__version__).set(1)
-        self._attempts = Counter("perago_attempts", "Attempts that are over.", ["task", "outcome"], registry=registry)
-        self._attempt_seconds = Histogram(
-            "perago_attempt_seconds",
-            "From the hand-over of an attempt to a slot until the slot was free again.",
-            ["task"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._step_seconds = Histogram(
-            "perago_step_seconds", "Each step of an attempt.", ["step"], buckets=SECONDS, registry=registry
-        )
-        self._queue_wait = Histogram(
-            "perago_queue_wait_seconds",
-            "From scheduling in Conductor until the attempt was handed out.",
-            ["task"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._bytes = Counter(
-            "perago_workspace_bytes",
-            "Bytes of files that were put into workspaces, or staged on lakeFS.",
-            ["task", "direction"],
-            registry=registry,
-        )
-        self._cache = Counter(
-            "perago_cache_objects",
-            "Files of workspaces that were copied from the cache (hit) or fetched (miss).",
-            ["task", "result"],
-            registry=registry,
-        )
-        self._refusals = Counter(
-            "perago_fence_refusals",
-            "Merges that were refused because the head of the branch had moved.",
-            ["task"],
-            registry=registry,
-        )
-        self._repeats = Counter(
-            "perago_call_repeats", "Calls that were repeated for want of an answer.", ["service"], registry=registry
-        )
-        self._deaths = Counter("perago_slot_deaths", "Slot processes that ended by themselves.", registry=registry)
-        self._doubts = Counter(
-            "perago_leases_in_doubt", "Attempts whose heartbeats did not get through.", registry=registry
-        )
-        self._slots = Gauge("perago_slots", "Slots by what they do.", ["state"], registry=registry)
-        self._unreported = Gauge("perago_reports_pending", "Results that Conductor has not got yet.", registry=registry)
-        self._conductor = Gauge("perago_conductor_up", "1: polls get an answer.", registry=registry)
-        self._polls_refused = Gauge(
-            "perago_polls_refused", "1: Conductor refuses the polls for the task alone.", ["task"], registry=registry
-        )
-        self._paused = Gauge(
-            "perago_polling_paused",
-            "1: a root takes no files or lacks the reserve, or an input had no room.",
-            registry=registry,
-        )
-        self._draining = Gauge("perago_draining", "1: the worker was told to stop.", registry=registry)
-        self._conductor.set(1)
-        self._functions = FunctionMetrics()
-        registry.register(self._functions)
+        self._repeats = REPEATS.counts()
+        """Those of this process that are counted already."""
+        self._numbers: dict[str, dict[tuple[str, ...], Number]] = {family.name: {} for family in FAMILIES}
+        self._set("perago_info", perago.__version__, to=1)
+        self._set("perago_conductor_up", to=1)
+        for name in ("perago_slot_deaths", "perago_leases_in_doubt"):
+            self._add(name, by=0)
+        for name in ("perago_reports_pending", "perago_polling_paused", "perago_draining"):
+            self._set(name, to=0)
         for task in self._tasks:
             self._begin_at_zero(task)
         for service in SERVICES:
-            self._repeats.labels(service)
+            self._add("perago_call_repeats", service, by=0)
 
     def _begin_at_zero(self, task: str) -> None:
         """A series that appears with its first count has no rate then."""
         for outcome in OUTCOMES:
-            self._attempts.labels(task, outcome)
+            self._add("perago_attempts", task, outcome, by=0)
         for direction in ("download", "upload"):
-            self._bytes.labels(task, direction)
+            self._add("perago_workspace_bytes", task, direction, by=0)
         for result in ("hit", "miss"):
-            self._cache.labels(task, result)
-        self._refusals.labels(task)
-        self._polls_refused.labels(task)
-        self._attempt_seconds.labels(task)
-        self._queue_wait.labels(task)
+            self._add("perago_cache_objects", task, result, by=0)
+        self._add("perago_fence_refusals", task, by=0)
+        self._set("perago_polls_refused", task, to=0)
+        self._observe("perago_attempt_seconds", task)
+        self._observe("perago_queue_wait_seconds", task)
 
-    def page(self, accept: str) -> tuple[str, bytes]:
-        """Content type and text of all numbers, in the format that `accept` asks for."""
-        encoder, content_type = choose_encoder(accept)
-        return content_type, encoder(self)
-
-    def collect(self) -> Iterator[Metric]:
-        """All families, as a registry gives them."""
-        self._repeated(REPEATS.take())
-        yield from self._registry.collect()
+    def collect(self) -> Iterator[tuple[Family, Numbers]]:
+        """All families with their numbers of now. Those of the process come last."""
+        repeats = REPEATS.counts()
+        self._repeated(repeats - self._repeats)
+        self._repeats = repeats
+        with self._lock:
+            numbers = {name: dict(found) for name, found in self._numbers.items()}
+        for family in FAMILIES:
+            yield family, numbers[family.name]
+        yield from process_numbers()
 
     def __call__(self, event: Event) -> None:
         """Count `event`."""
         match event:
             case events.Pulse(slots, free, busy, unreported):
-                self._slots.labels("free").set(free)
-                self._slots.labels("busy").set(busy)
-                self._slots.labels("starting").set(max(0, slots - free - busy))
-                self._unreported.set(unreported)
+                self._set("perago_slots", "free", to=free)
+                self._set("perago_slots", "busy", to=busy)
+                self._set("perago_slots", "starting", to=max(0, slots - free - busy))
+                self._set("perago_reports_pending", to=unreported)
             case events.AttemptReceived(delivery):
-                self._queue_wait.labels(self._task(delivery.task_name)).observe(countable(delivery.waited_seconds))
+                self._observe("perago_queue_wait_seconds", self._task(delivery.task_name), delivery.waited_seconds)
             case events.AttemptEnded():
                 self._ended(event)
             case events.SlotDied():
-                self._deaths.inc()
+                self._add("perago_slot_deaths")
             case events.LeaseDoubtful():
-                self._doubts.inc()
+                self._add("perago_leases_in_doubt")
             case events.ConductorUnreachable(task_name=events.ALL_TASKS):
-                self._conductor.set(0)
+                self._set("perago_conductor_up", to=0)
             case events.ConductorBack(task_name=events.ALL_TASKS):
-                self._conductor.set(1)
+                self._set("perago_conductor_up", to=1)
             case events.ConductorUnreachable(task_name=task):
-                self._polls_refused.labels(self._task(task)).set(1)
+                self._set("perago_polls_refused", self._task(task), to=1)
             case events.ConductorBack(task_name=task):
-                self._polls_refused.labels(self._task(task)).set(0)
+                self._set("perago_polls_refused", self._task(task), to=0)
             case events.PollingPaused():
-                self._paused.set(1)
+                self._set("perago_polling_paused", to=1)
             case events.PollingResumed():
-                self._paused.set(0)
+                self._set("perago_polling_paused", to=0)
             case events.Draining():
-                self._draining.set(1)
+                self._set("perago_draining", to=1)
 
     def _ended(self, event: events.AttemptEnded) -> None:
         task, usage = self._task(event.delivery.task_name), event.usage
-        self._attempts.labels(task, outcome_of(event)).inc()
-        self._attempt_seconds.labels(task).observe(event.seconds)
+        self._add("perago_attempts", task, outcome_of(event))
+        self._observe("perago_attempt_seconds", task, event.seconds)
         for name, seconds in event.steps:
-            self._step_seconds.labels(step_of(name)).observe(countable(seconds))
-        self._bytes.labels(task, "download").inc(countable(usage.downloaded))
-        self._bytes.labels(task, "upload").inc(countable(usage.uploaded))
-        self._cache.labels(task, "hit").inc(countable(usage.from_cache))
-        self._cache.labels(task, "miss").inc(countable(usage.objects - usage.from_cache))
-        self._refusals.labels(task).inc(countable(usage.fence_refusals))
+            self._observe("perago_step_seconds", step_of(name), seconds)
+        self._add("perago_workspace_bytes", task, "download", by=usage.downloaded)
+        self._add("perago_workspace_bytes", task, "upload", by=usage.uploaded)
+        self._add("perago_cache_objects", task, "hit", by=usage.from_cache)
+        self._add("perago_cache_objects", task, "miss", by=usage.objects - usage.from_cache)
+        self._add("perago_fence_refusals", task, by=usage.fence_refusals)
         self._repeated(usage.repeats)
-        self._functions.add(task, usage.metrics)
+        self._reported_by_function(task, usage.metrics)
 
     def _repeated(self, counts: Mapping[str, int]) -> None:
         for service, times in counts.items():
             service = service.removeprefix("the ")
-            self._repeats.labels(service if service in SERVICES else OTHER).inc(countable(times))
+            self._add("perago_call_repeats", service if service in SERVICES else OTHER, by=times)
+
+    def _reported_by_function(self, task: str, measured: Iterable[Measured]) -> None:
+        """Add what a function has reported. A slot may say anything, so what no declaration allows is left out."""
+        with self._lock:
+            for one in measured:
+                numbers, key = self._numbers[_OF_FUNCTIONS[one.kind]], (task, one.name)
+                known = sum(its[0] == task for name in _OF_FUNCTIONS.values() for its in self._numbers[name])
+                if _is_possible(one) and (key in numbers or known < MOST_METRICS):
+                    numbers[key] = _sum(numbers.get(key), one)
 
     def _task(self, name: str) -> str:
         return name if name in self._tasks else OTHER
+
+    # ------------------------------------------------------------------------ numbers
+
+    def _set(self, name: str, *labels: str, to: float) -> None:
+        with self._lock:
+            self._numbers[name][labels] = Number(to)
+
+    def _add(self, name: str, *labels: str, by: float = 1) -> None:
+        with self._lock:
+            before = self._numbers[name].get(labels, Number())
+            self._numbers[name][labels] = Number(before.value + countable(by))
+
+    def _observe(self, name: str, label: str, seconds: float | None = None) -> None:
+        with self._lock:
+            before = self._numbers[name].get((label,)) or Number(0.0, SECONDS, (0,) * (len(SECONDS) + 1))
+            if seconds is not None:
+                seconds = countable(seconds)
+                counts = list(before.counts)
+                counts[bisect_left(SECONDS, seconds)] += 1
+                before = Number(before.value + seconds, SECONDS, tuple(counts))
+            self._numbers[name][label,] = before
 
 
 def outcome_of(event: events.AttemptEnded) -> str:
@@ -195,45 +252,13 @@ def outcome_of(event: events.AttemptEnded) -> str:
 
 
 def step_of(name: str) -> str:
-    """The name of a step that a slot has told, or `OTHER`."""
+    """The name of a step that a slot has sent, or `OTHER`."""
     return name if name in STEPS else OTHER
 
 
-class FunctionMetrics:
-    """What functions have reported, in three families: two tasks may declare one name differently, and a family has
-    one kind only."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._found: dict[str, dict[tuple[str, str], Measured]] = {}
-
-    def add(self, task: str, measured: Iterable[Measured]) -> None:
-        """Add what an attempt has reported. A slot may say anything, so what no declaration could allow is left out."""
-        with self._lock:
-            known = self._found.setdefault(task, {})
-            for one in measured:
-                key = (one.kind, one.name)
-                if _is_possible(one) and (key in known or len(known) < MOST_METRICS):
-                    known[key] = _sum(known.get(key), one)
-
-    def collect(self) -> Iterator[Metric]:
-        """The families, for the registry."""
-        labels = ["task", "metric"]
-        counted = CounterMetricFamily("perago_task_counted", "What current().count has reported.", labels=labels)
-        gauge = GaugeMetricFamily("perago_task_gauge", "The last value of current().gauge.", labels=labels)
-        observed = HistogramMetricFamily("perago_task_observed", "What current().observe has reported.", labels=labels)
-        with self._lock:
-            found = [(task, one) for task, known in self._found.items() for one in known.values()]
-        for task, one in found:
-            if one.kind == "counter":
-                counted.add_metric([task, one.name], one.value)
-            elif one.kind == "gauge":
-                gauge.add_metric([task, one.name], one.value)
-            else:
-                bounds = (*map(str, one.bounds), "+Inf")
-                sums = zip(bounds, itertools.accumulate(one.counts), strict=True)
-                observed.add_metric([task, one.name], [(bound, float(sum_)) for bound, sum_ in sums], one.value)
-        yield from (counted, gauge, observed)
+def countable(value: float) -> float:
+    """`value`, if it is one that a counter may grow by."""
+    return value if math.isfinite(value) and value > 0 else 0.0
 
 
 def _is_possible(one: Measured) -> bool:
@@ -248,13 +273,52 @@ def _is_possible(one: Measured) -> bool:
     )
 
 
-def _sum(before: Measured | None, one: Measured) -> Measured:
+def _sum(before: Number | None, one: Measured) -> Number:
     if before is None or one.kind == "gauge" or before.bounds != one.bounds:
-        return one
+        return Number(one.value, one.bounds, one.counts)
     counts = tuple(map(sum, zip(before.counts, one.counts, strict=True)))
-    return replace(one, value=before.value + one.value, count=before.count + one.count, counts=counts)
+    return replace(before, value=before.value + one.value, counts=counts)
 
 
-def countable(value: float) -> float:
-    """`value`, if it is one that a counter may grow by."""
-    return value if math.isfinite(value) and value > 0 else 0.0
+# ------------------------------------------------------------------------ the supervisor's process
+
+
+def process_numbers() -> Iterator[tuple[Family, Numbers]]:
+    """The usual numbers of this process, where there is /proc."""
+    try:
+        fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
+        descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+    except OSError:
+        return
+    ticks = os.sysconf("SC_CLK_TCK")
+    found: tuple[tuple[str, str, Literal["counter", "gauge"], float], ...] = (
+        ("virtual_memory_bytes", "Virtual memory size in bytes.", "gauge", int(fields[20])),
+        (
+            "resident_memory_bytes",
+            "Resident memory size in bytes.",
+            "gauge",
+            int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
+        ),
+        (
+            "start_time_seconds",
+            "Start time of the process since unix epoch in seconds.",
+            "gauge",
+            int(booted.split()[1]) + int(fields[19]) / ticks,
+        ),
+        (
+            "cpu_seconds",
+            "Total user and system CPU time spent in seconds.",
+            "counter",
+            sum(map(int, fields[11:13])) / ticks,
+        ),
+        ("open_fds", "Number of open file descriptors.", "gauge", descriptors),
+        (
+            "max_fds",
+            "Maximum number of open file descriptors.",
+            "gauge",
+            resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        ),
+    )
+    for name, words, kind, value in found:
+        yield Family(f"process_{name}", words, kind), {(): Number(value)}

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from perago.driver import Limits
 from perago.ports import WorkspaceStore
 from perago.settings import ALL_UPKEEP, Upkeep
 from perago.settings.mask import Mask
+
+if TYPE_CHECKING:
+    from perago.settings import Settings
 
 StoreFactory = Callable[[], WorkspaceStore]
 """Makes a slot's connection to lakeFS, inside the slot. Must be picklable: a module-level function, a class, or a
@@ -124,6 +127,46 @@ class WorkerPlan:
     def for_slot(self, task: TaskPlan) -> WorkerPlan:
         """What the slot's process gets: nothing of other tasks, whose variables may be secrets."""
         return replace(self, name=task.module, tasks=(task,))
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAddress:
+    """Where to listen. Port 0: any free one."""
+
+    host: str
+    port: int
+
+
+class Notices(Protocol):
+    """Messages for the one who starts a worker."""
+
+    def note(self, message: str, /) -> None:
+        """Something worth knowing."""
+        ...
+
+    def warning(self, message: str, /) -> None:
+        """Something looks wrong, and the worker continues."""
+        ...
+
+    def warning_text(self, message: str, /) -> str:
+        """Return a warning as it is written, without its end: for what must not wait for a reader."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportContext:
+    """What an exporter opens with (`perago.worker.supervisor.EXPORTERS`)."""
+
+    plan: WorkerPlan
+    settings: Settings | None = None
+    """None: the worker runs inside another program, which shows what it likes. Then nothing is printed or sent."""
+    notices: Notices | None = None
+    http: HttpAddress | None = None
+    """Where to serve pages; None: nowhere."""
+    signals: frozenset[str] = frozenset()
+    """What OpenTelemetry sends: `traces`, `metrics` or both."""
+    lakefs_problem: Callable[[], str | None] | None = None
+    """Finds out why lakeFS does not answer; None: the tasks do not need lakeFS."""
 
 
 def worker_id(prefix: str, number: int) -> str:

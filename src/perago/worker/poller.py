@@ -1,4 +1,16 @@
-"""Poll Conductor while slots are free, back off where requests fail, and hand back what no slot can take."""
+"""Polls Conductor while slots are free, gives each delivery to a slot, and hands back what no slot can take.
+
+Right after work it pays to ask again immediately and not to wait: a queue that is not empty keeps every slot full, and
+the next step of a workflow is usually there a few milliseconds later. So a few quick polls come first. Then there are
+two ways to wait, and both stay below sixty requests a minute:
+
+* **Long polls**, where every task has a free slot: polls of count 1 (a batch poll would wait to fill its count,
+  `docs/servers/conductor.md` 7.8). The server checks its queue every 100 ms, so several that are begun at different
+  moments notice a task sooner than one.
+* **Queue depths**, where there are more tasks than free slots: one request for the depths of all queues.
+
+A poll is only made for slots that are ready, and no two polls are made for the same slot.
+"""
 
 from __future__ import annotations
 
@@ -7,73 +19,71 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from perago.ports import AccessDenied, Delivery, NotFound, Refused, ServiceError, TaskQueue
+from perago.ports import AccessDenied, Delivery, NotFound, Refused, ServiceError
 from perago.retry import BackOff
-from perago.worker import cadence
-from perago.worker.attempts import hand_back
-from perago.worker.cadence import Cadence, DelayedQueues, Demand, shares
+from perago.worker.attempts import Services, hand_back
 from perago.worker.events import ALL_TASKS, ConductorBack, ConductorUnreachable, Event, HandedBack
-from perago.worker.maintenance import HostCheck
-from perago.worker.plan import WorkerPlan
-from perago.worker.pools import Pools
-from perago.worker.slots import Slot, SlotPool
+from perago.worker.pools import LONG_POLLS
+from perago.worker.slots import Assignment, Slot, SlotPool
 
 LOOK = "look at the queues"
 """The kind of request that is about all tasks, among the names of tasks."""
 
+LONG_POLL_SECONDS = 5.0
+SPREAD_SECONDS = 0.1 / LONG_POLLS
+"""Between the beginnings of two long polls."""
+
+QUICK_PAUSES = (0.005, 0.010, 0.020, 0.040)
+"""Seconds before each further quick poll after one that found nothing."""
+LOOK_INTERVAL = 1.25
+"""Seconds between two requests for all queue depths, in the long run: 48 requests a minute. The longest that a task
+waits to be noticed, too."""
+LOOK_PAUSES = BackOff(QUICK_PAUSES[0], LOOK_INTERVAL)
+
+DELAYED_PAUSES = BackOff(LOOK_INTERVAL, LONG_POLL_SECONDS)
+"""Between polls of a queue that holds only what is not due yet: retries that wait for their delay, for example."""
+
+BACK_OFF = BackOff(1.0, 30.0, jitter=True)
+"""Between failed requests of one kind."""
+
+ANSWERS = (AccessDenied, NotFound, Refused)
+"""Conductor's word that it does not want a request: of polls for one task, it may be about that task alone."""
+
 
 class Poller:
     """The one place that polls. Belongs to the event loop's thread. A poll that is given up loses its tasks until their
-    response time-out, so each is awaited.
+    response timeout, so each is awaited.
 
     Args:
-        plan: the worker's.
-        queue: the Conductor to poll.
-        pools: the threads that wait for it.
+        services: the Conductor to poll, and the host that may not take work.
         slots: where deliveries can go.
-        host: says whether this host can take work.
-        emit: takes the events of polling.
-        now: the time, for deliveries.
-        give: hands a delivery to a slot, with the time of the poll, and says whether it arrived.
-        spawn: runs a coroutine on the side, to its end.
+        begin: takes each delivery that a slot has, with the time of the poll.
         unreported: counts the attempts that have left their slot and whose report is not through.
     """
 
     def __init__(
         self,
-        *,
-        plan: WorkerPlan,
-        queue: TaskQueue,
-        pools: Pools,
+        services: Services,
         slots: SlotPool,
-        host: HostCheck,
-        emit: Callable[[Event], None],
-        now: Callable[[], float],
-        give: Callable[[Delivery, Slot, float], bool],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        begin: Callable[[Assignment, float], None],
         unreported: Callable[[], int],
     ) -> None:
-        self._plan = plan
-        self._queue = queue
-        self._pools = pools
+        self._services = services
+        self._plan = services.plan
         self._slots = slots
-        self._host = host
-        self._emit = emit
-        self._now = now
-        self._give = give
-        self._spawn = spawn
+        self._begin = begin
         self._unreported = unreported
-        self._backlog = 2 * pools.reports.threads
-        self._tasks = {task.name: task for task in plan.tasks}
+        self._backlog = 2 * services.pools.reports.threads
+        self._tasks = {task.name: task for task in self._plan.tasks}
         self._served = dict.fromkeys(self._tasks, 0.0)
         self._cadence = Cadence()
         self._delayed = DelayedQueues()
-        self._troubles = Troubles(self._tasks, emit)
-        self._most_long_polls = cadence.LONG_POLLS // len(self._tasks)
+        self._failures = PollFailures(self._tasks, services.emit)
+        self._most_long_polls = LONG_POLLS // len(self._tasks)
         self._long_polls: Counter[str] = Counter()
         """In flight."""
         self._next_long_poll = 0.0
@@ -92,7 +102,7 @@ class Poller:
     def slots_changed(self) -> None:
         """A slot has become free, or its place."""
         if self._plan.is_shared:
-            self._cadence.look_now()  # it was made, or makes place, for work that was seen
+            self._cadence.look_now()  # it was made, or makes place, for work that is known
         self._wake.set()
 
     def attempt_reported(self) -> None:
@@ -115,27 +125,24 @@ class Poller:
         unreported = self._unreported()
         if not self._takes_work or unreported >= self._backlog:
             return math.inf
-        free = self._slots.free()
-        if not self._cadence.alert and not unreported and self._all_watched(free):
-            return self._watch(free)  # a report on its way keeps the slot for a quick look: a next step may follow it
-        if not free and not self._has_places():
+        free, occupied = self._slots.free(), self._slots.running()
+        # a report on its way keeps the slot for a quick poll: a next step may follow it
+        if not self._cadence.alert and not unreported and self._can_wait_for_all(free, occupied):
+            return self._start_long_poll(free)
+        if not free and not (self._plan.is_shared and occupied.total() < self._plan.slots):
             return math.inf
         now = time.monotonic()
         kind = LOOK if len(self._tasks) > 1 else next(iter(self._tasks))
-        pause = max(0.0, self._cadence.due() - now, self._troubles.left(kind, now))
+        pause = max(0.0, self._cadence.due() - now, self._failures.left(kind, now))
         if not pause:
             await self._look(free)
         return pause
 
     @property
     def _takes_work(self) -> bool:
-        return not self._stopping.is_set() and self._host.problem is None
+        return not self._stopping.is_set() and self._services.host.problem is None
 
-    # ---------------------------------------------------------------------- looking
-
-    def _has_places(self) -> bool:
-        """Whether a slot could be made."""
-        return self._plan.is_shared and self._slots.running().total() < self._plan.slots
+    # ---------------------------------------------------------------------- quick polls and queue depths
 
     async def _look(self, free: dict[str, list[Slot]]) -> None:
         """Find out who has work, share the free places out, and poll for those who have a slot."""
@@ -146,14 +153,14 @@ class Poller:
         self._cadence.looked(time.monotonic(), found=found > 0)
 
     async def _look_at_all(self) -> int:
-        """How many attempts came."""
+        """Return how many attempts came."""
         names = tuple(self._tasks)
-        depths = await self._ask(LOOK, lambda: self._queue.queue_depths(names))
+        depths = await self._ask(LOOK, lambda: self._services.queue.queue_depths(names))
         if depths is None or not self._takes_work:
             return 0
         now = time.monotonic()
         for name in [name for name, depth in depths.items() if not depth]:
-            self._troubles.idle(name, now)
+            self._failures.idle(name, now)
         given = self._share(self._delayed.due(depths, now))
         self._slots.arrange(given)
         free = self._slots.free()
@@ -171,40 +178,38 @@ class Poller:
         demands = {
             name: Demand(depth, running[name], limits[name], max(self._served[name], self._slots.blocked[name]))
             for name, depth in depths.items()
-            if not self._troubles.left(name, now)
+            if not self._failures.left(name, now)
         }
         return shares(demands, self._plan.slots - running.total())
 
-    # ---------------------------------------------------------------------- watching
+    # ---------------------------------------------------------------------- long polls
 
-    def _all_watched(self, free: dict[str, list[Slot]]) -> bool:
-        """Whether a long poll for each task is in flight or can be made, so that none need be looked for."""
+    def _can_wait_for_all(self, free: dict[str, list[Slot]], occupied: Counter[str]) -> bool:
+        """Whether a long poll for each task is in flight or can be made, so that no queue depths are needed."""
         return self._most_long_polls > 0 and all(
-            name in free or self._long_polls[name] or self._is_full(name) for name in self._tasks
+            name in free or self._long_polls[name] or occupied[name] >= self._plan.limit_of(task)
+            for name, task in self._tasks.items()
         )
 
-    def _is_full(self, name: str) -> bool:
-        return self._slots.running()[name] >= self._plan.limit_of(self._tasks[name])
-
-    def _watch(self, free: dict[str, list[Slot]]) -> float:
-        """Make the next long poll; one at a time for a task whose polls fail."""
+    def _start_long_poll(self, free: dict[str, list[Slot]]) -> float:
+        """Make the next long poll; one at a time for a task whose polls fail. Returns the seconds until the next."""
         now = time.monotonic()
         able = [
-            name for name in free if self._long_polls[name] < (1 if name in self._troubles else self._most_long_polls)
+            name for name in free if self._long_polls[name] < (1 if name in self._failures else self._most_long_polls)
         ]
         if not able:
             return math.inf
-        name = min(able, key=lambda name: (self._troubles.left(name, now), self._long_polls[name]))
-        pause = max(0.0, self._next_long_poll - now, self._troubles.left(name, now))
+        name = min(able, key=lambda name: (self._failures.left(name, now), self._long_polls[name]))
+        pause = max(0.0, self._next_long_poll - now, self._failures.left(name, now))
         if not pause:
-            self._next_long_poll = now + cadence.SPREAD_SECONDS
+            self._next_long_poll = now + SPREAD_SECONDS
             self._long_polls[name] += 1
-            self._spawn(self._long_poll(name, free[name][0]))
+            self._services.spawn(self._long_poll(name, free[name][0]))
         return pause
 
     async def _long_poll(self, name: str, slot: Slot) -> None:
         try:
-            if await self._poll(name, [slot], cadence.LONG_POLL_SECONDS):
+            if await self._poll(name, [slot], LONG_POLL_SECONDS):
                 self._cadence.worked()
         finally:
             self._long_polls[name] -= 1
@@ -214,51 +219,142 @@ class Poller:
 
     async def _poll(self, name: str, slots: Sequence[Slot], wait_seconds: float) -> int:
         """Poll for these slots; returns how many attempts came."""
-        asked = self._now()
+        asked = self._services.clock.now()
         for slot in slots:
             slot.expecting = True
         try:
             deliveries = await self._ask(
                 name,
-                lambda: self._queue.poll(name, self._plan.supervisor_id, count=len(slots), wait_seconds=wait_seconds),
+                lambda: self._services.queue.poll(
+                    name, self._plan.supervisor_id, count=len(slots), wait_seconds=wait_seconds
+                ),
             )
         finally:
             for slot in slots:
                 slot.expecting = False
         for delivery in deliveries or ():
-            self._hand_out(name, delivery, asked)
+            self._served[name] = time.monotonic()
+            free = self._slots.free().get(name)
+            assignment = free[0].take(delivery) if self._takes_work and free else None
+            if assignment is not None:
+                self._begin(assignment, asked)
+            else:
+                self._services.spawn(self._hand_back(delivery))
         return len(deliveries or ())
 
     async def _ask(self, kind: str, request: Callable[[], Any]) -> Any:
         """The answer to a request for work; None: it failed."""
         try:
-            answer = await self._pools.polls.run(request)
+            answer = await self._services.pools.polls.run(request)
         except Exception as error:  # noqa: BLE001 - no failed poll may end the worker
-            self._troubles.failed(kind, error, time.monotonic())
+            self._failures.failed(kind, error, time.monotonic())
             return None
-        self._troubles.succeeded(kind, time.monotonic())
+        self._failures.succeeded(kind, time.monotonic())
         return answer
 
-    def _hand_out(self, name: str, delivery: Delivery, polled_at: float) -> None:
-        self._served[name] = time.monotonic()
-        free = self._slots.free().get(name)
-        if not self._takes_work or not free or not self._give(delivery, free[0], polled_at):
-            self._spawn(self._hand_back(delivery))
-
     async def _hand_back(self, delivery: Delivery) -> None:
-        error = await self._pools.reports.run(hand_back, self._queue, delivery)
-        self._emit(HandedBack(delivery, error))
+        error = await self._services.pools.reports.run(hand_back, self._services.queue, delivery)
+        self._services.emit(HandedBack(delivery, error))
 
 
-BACK_OFF = BackOff(1.0, 30.0, jitter=True)
-"""Between failed requests of one kind."""
+class Cadence:
+    """How long to wait before the next quick look or look at all queues. Times are seconds of a monotonic clock."""
 
-ANSWERS = (AccessDenied, NotFound, Refused)
-"""Conductor's word that it does not want a request: of polls for one task, it may be about that task alone."""
+    def __init__(self) -> None:
+        self._empty = len(QUICK_PAUSES) + 1
+        self._looked_at = float("-inf")
+
+    @property
+    def alert(self) -> bool:
+        """Whether work was seen a moment ago, so that more may be waiting."""
+        return self._empty <= len(QUICK_PAUSES)
+
+    def worked(self) -> None:
+        """Something was delivered or finished."""
+        self._empty = 0
+
+    def look_now(self) -> None:
+        """There may be something for one more look, and no reason to expect more after it."""
+        self._looked_at = float("-inf")
+
+    def looked(self, now: float, *, found: bool) -> None:
+        """A look at `now` has found work, or none."""
+        self._looked_at = now
+        self._empty = 0 if found else self._empty + 1
+
+    def due(self) -> float:
+        """The time of the next look."""
+        return self._looked_at + (LOOK_PAUSES.pause(self._empty - 1) if self._empty else 0.0)
 
 
 @dataclass(slots=True)
-class Trouble:
+class Delayed:
+    """A queue that holds attempts and delivers none."""
+
+    depth: int
+    polls: int
+    until: float
+
+
+class DelayedQueues:
+    """Tells which queues deliver nothing at present although they are not empty: their depth counts attempts that are
+    not due yet (`docs/servers/conductor.md` 1)."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, Delayed] = {}
+
+    def polled(self, name: str, now: float, *, depth: int, asked: int, got: int) -> None:
+        """A queue of `depth` was asked for some attempts, and gave as many as it could."""
+        before = self._queues.pop(name, None)
+        if got < min(asked, depth):
+            polls = before.polls + 1 if before is not None and not got else 0
+            self._queues[name] = Delayed(depth - got, polls, now + DELAYED_PAUSES.pause(polls))
+
+    def due(self, depths: Mapping[str, int], now: float) -> dict[str, int]:
+        """The queues that it makes sense to poll, with their depths."""
+        for name in [name for name in self._queues if not depths.get(name)]:
+            del self._queues[name]
+        found = {name: depth for name, depth in depths.items() if depth > 0}
+        return {name: depth for name, depth in found.items() if not self._is_delayed(name, depth, now)}
+
+    def _is_delayed(self, name: str, depth: int, now: float) -> bool:
+        known = self._queues.get(name)
+        return known is not None and depth <= known.depth and now < known.until
+
+
+@dataclass(slots=True)
+class Demand:
+    """What a task could do now, and what it has."""
+
+    waiting: int
+    """Attempts in its queue."""
+    running: int
+    """Attempts of it that occupy slots."""
+    limit: int
+    """How many may."""
+    served: float
+    """When it was given a slot last, or may have one again after a crash: it has had its turn."""
+
+
+def shares(demands: Mapping[str, Demand], places: int) -> dict[str, int]:
+    """How many of the free `places` each task gets: one after the other goes to the task that occupies the fewest
+    slots; among equals to the one that waits for longest."""
+    given = dict.fromkeys(demands, 0)
+
+    def wants(name: str) -> bool:
+        demand = demands[name]
+        return given[name] < min(demand.waiting, demand.limit - demand.running)
+
+    for _ in range(places):
+        candidates = [name for name in demands if wants(name)]
+        if not candidates:
+            break
+        given[min(candidates, key=lambda name: (demands[name].running + given[name], demands[name].served))] += 1
+    return {name: number for name, number in given.items() if number}
+
+
+@dataclass(slots=True)
+class FailingRequest:
     """Requests of one kind that fail. Times are seconds of a monotonic clock."""
 
     since: float
@@ -269,30 +365,30 @@ class Trouble:
 
 
 @dataclass(slots=True)
-class Said:
-    """What was told about one task, or all, and is not over."""
+class Outage:
+    """A problem with the polls for one task, or for all, that was reported and lasts."""
 
     since: float
-    kinds: set[bool] = field(default_factory=set)
-    """Whether the credentials are rejected: each is told once."""
+    reported: set[bool] = field(default_factory=set)
+    """Whether the credentials are rejected: each is reported once."""
 
 
-class Troubles:
-    """Keeps each kind of request that fails from being made too often, and says once that Conductor is unreachable or
-    refuses the polls for a task, until that is over.
+class PollFailures:
+    """Backs off each kind of request that fails, and reports once that Conductor is unreachable, or refuses the polls
+    for a task, and once that this is over.
 
     Conductor counts as unreachable as long as any request gets no answer, or everything is refused.
 
     Args:
         tasks: the names of the tasks, which are the kinds of requests that are about one task each.
-        emit: is told.
+        emit: takes the events.
     """
 
     def __init__(self, tasks: Collection[str], emit: Callable[[Event], None]) -> None:
         self._tasks = tasks
         self._emit = emit
-        self._kinds: dict[str, Trouble] = {}
-        self._said: dict[str, Said] = {}
+        self._kinds: dict[str, FailingRequest] = {}
+        self._outages: dict[str, Outage] = {}
         """By the name of a task, or `ALL_TASKS`."""
 
     def __contains__(self, kind: str) -> bool:
@@ -304,42 +400,38 @@ class Troubles:
         return max(0.0, self._kinds[kind].until - now) if kind in self._kinds else 0.0
 
     def failed(self, kind: str, error: Exception, now: float) -> None:
-        """A request failed. Several that were under way at the same time count once."""
-        trouble = self._kinds.setdefault(kind, Trouble(now))
-        if now < trouble.until:
+        """A request failed. Several that were in flight at the same time count once."""
+        failing = self._kinds.setdefault(kind, FailingRequest(now))
+        if now < failing.until:
             return
-        trouble.until = now + BACK_OFF.pause(trouble.failures)
-        trouble.failures += 1
-        trouble.is_refused = kind in self._tasks and isinstance(error, ANSWERS)
-        about = kind if trouble.is_refused and not self._lasts(ALL_TASKS) else ALL_TASKS
-        said = self._said.setdefault(about, Said(trouble.since))
+        failing.until = now + BACK_OFF.pause(failing.failures)
+        failing.failures += 1
+        failing.is_refused = kind in self._tasks and isinstance(error, ANSWERS)
+        about = kind if failing.is_refused and not self._lasts(ALL_TASKS) else ALL_TASKS
+        outage = self._outages.setdefault(about, Outage(failing.since))
         denied = isinstance(error, AccessDenied)
-        if denied not in said.kinds:
-            said.kinds.add(denied)
-            self._emit(ConductorUnreachable(poll_problem(error), denied, about))
-        self._tell_what_is_over(now)
+        if denied not in outage.reported:
+            outage.reported.add(denied)
+            problem = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+            self._emit(ConductorUnreachable(problem, denied, about))
+        self._report_ends(now)
 
     def succeeded(self, kind: str, now: float) -> None:
         """A request was answered."""
         if self._kinds.pop(kind, None) is not None:
-            self._tell_what_is_over(now)
+            self._report_ends(now)
 
     def idle(self, kind: str, now: float) -> None:
-        """There is no reason for such a request, so that it cannot be said to fail. One that is refused still is."""
+        """There is no reason for such a request, so it no longer counts as failing. One that is refused still does."""
         if kind in self._kinds and not self._kinds[kind].is_refused:
             self.succeeded(kind, now)
 
     def _lasts(self, about: str) -> bool:
-        refused = sum(trouble.is_refused for trouble in self._kinds.values())
+        refused = sum(failing.is_refused for failing in self._kinds.values())
         if about == ALL_TASKS:
             return refused < len(self._kinds) or refused == len(self._tasks)
         return about in self._kinds
 
-    def _tell_what_is_over(self, now: float) -> None:
-        for about in [about for about in self._said if not self._lasts(about)]:
-            self._emit(ConductorBack(now - self._said.pop(about).since, about))
-
-
-def poll_problem(error: Exception) -> str:
-    """What to tell about a failed poll."""
-    return str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+    def _report_ends(self, now: float) -> None:
+        for about in [about for about in self._outages if not self._lasts(about)]:
+            self._emit(ConductorBack(now - self._outages.pop(about).since, about))

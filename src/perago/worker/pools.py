@@ -16,10 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
-from perago.worker.cadence import LONG_POLLS
-
 P = ParamSpec("P")
 T = TypeVar("T")
+
+LONG_POLLS = 4
+"""In flight at most: with five seconds each, 48 requests a minute."""
 
 MAX_THREADS = 16
 """Per pool, however many slots there are. Threads are made when first needed."""

@@ -20,6 +20,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -28,6 +29,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
+from types import FrameType
 from typing import Any
 
 from pydantic import BaseModel
@@ -36,10 +38,19 @@ from perago.attempt.outcome import fitted
 from perago.authoring import Task
 from perago.authoring.context import Current, with_hooks
 from perago.authoring.task import withheld
-from perago.driver import AttemptRecord, AttemptRuntime, Raised, Returned, SystemClock, call_function, run_attempt
+from perago.driver import (
+    AttemptRecord,
+    AttemptRuntime,
+    Interrupted,
+    Raised,
+    Returned,
+    SystemClock,
+    call_function,
+    run_attempt,
+)
 from perago.driver.fencing import FenceProofs
 from perago.ports import AttemptRow, Delivery, Report, TaskStatus, Unavailable, WorkflowRow, WorkspaceStore
-from perago.processes import adopt_orphans
+from perago.processes import ENDING, adopt_orphans, release_signals
 from perago.retry import REPEATS
 from perago.taskdef import load_task
 from perago.worker.attempt_log import (
@@ -53,7 +64,6 @@ from perago.worker.attempt_log import (
     flush_streams,
     logging_to,
 )
-from perago.worker.cancellation import Cancellation
 from perago.worker.channel import (
     MOST_CHUNKS,
     MOST_REMARKS,
@@ -74,7 +84,7 @@ from perago.worker.channel import (
     ToSlot,
 )
 from perago.worker.events import Logged, Usage
-from perago.worker.logs import JsonLog, seen
+from perago.worker.logs import JsonLog, workspace_fields
 from perago.worker.plan import WorkerPlan
 from perago.worker.processes import end_descendants, end_strays
 
@@ -133,6 +143,8 @@ class _SlotMain:
         self._idle = threading.Event()
         self._idle.set()
         self._unfit: str | None = None
+        self._repeats = REPEATS.counts()
+        """Before the current attempt."""
         self._at_hand: AttemptLog | None = None
         self._telling = threading.Lock()
         """Held while something of the attempt at hand is told: nothing of it is, once it has finished."""
@@ -189,6 +201,7 @@ class _SlotMain:
 
     def _attempt(self, task: Task, store: WorkspaceStore | None, delivery: Delivery) -> Finished:
         attempt_log = self._at_hand = self._attempt_log(delivery)
+        self._repeats = REPEATS.counts()
         self._unfit = None
 
         def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
@@ -236,7 +249,9 @@ class _SlotMain:
         steps = tuple((step.name, step.seconds) for step in record.steps)
         first, last = MOST_STEPS // 2, len(steps) - MOST_STEPS // 2
         status = record.report.status.value if record.report else "LOST"
-        attempt_log.note("INFO", f"attempt over: {status.lower()}", status=status, steps=dict(steps), **seen(record))
+        attempt_log.note(
+            "INFO", f"attempt over: {status.lower()}", status=status, steps=dict(steps), **workspace_fields(record)
+        )
         return Finished(
             record.delivery.identity,
             record.report,
@@ -251,7 +266,7 @@ class _SlotMain:
                 attempt_log.meter.total("download"),
                 attempt_log.meter.total("upload"),
                 record.fence_refusals,
-                REPEATS.take(),
+                REPEATS.counts() - self._repeats,
                 record.metrics,
             ),
             log_chunks=log_chunks,
@@ -422,3 +437,73 @@ class PipeDeliveryCheck:
             waiting, self._waiting = dict(self._waiting), {}
         for number, future in waiting.items():
             future.set_result(DeliveryAnswer(number, current=False))
+
+
+# ------------------------------------------------------------- cancellation
+
+SIGNAL_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Seconds before each further signal to an attempt that the last one has not interrupted."""
+
+
+class AttemptCancelled(Interrupted):
+    """Raised inside the author's function, so that its `finally` blocks and context managers still run, and inside a
+    transfer or a question, so that nothing more is sent."""
+
+
+class Cancellation:
+    """The slot's knowledge of it. `announce` and `insist` may be called by any thread; everything else by the main
+    thread."""
+
+    def __init__(self) -> None:
+        self._announced = threading.Event()
+        self._is_interruptible = False
+        self._was_interrupted = False
+
+    def install(self) -> None:
+        """Take over the signals of this process, which has been started with them held."""
+        for number in ENDING:  # a handler, not SIG_IGN, which the function's child processes would inherit
+            signal.signal(number, self._on_signal)
+        release_signals()
+
+    def announced(self) -> bool:
+        """Whether the attempt has been cancelled."""
+        return self._announced.is_set()
+
+    def announce(self) -> None:
+        """Cancel: interrupt what the attempt does, now or as soon as it lets the interpreter run."""
+        self._announced.set()
+        self._signal()
+
+    def insist(self) -> None:
+        """Signal again, a few times, if the announcement has interrupted nothing: a signal right before the main thread
+        waits in the kernel does not wake it. Outside of `interrupting` there is nothing to wake, as the next block
+        raises by itself; and a handler that the function has set is not called more often."""
+        for pause in SIGNAL_PAUSES:
+            time.sleep(pause)
+            is_ours = signal.getsignal(signal.SIGTERM) == self._on_signal
+            if self._was_interrupted or not self._is_interruptible or not is_ours:
+                return
+            self._signal()
+
+    def _signal(self) -> None:
+        main = threading.main_thread().ident
+        if main is not None:
+            signal.pthread_kill(main, signal.SIGTERM)
+
+    @contextlib.contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Inside such blocks, and only there, a cancellation raises `AttemptCancelled`: once, and again at the
+        beginning of each block after that. The process of a cancelled attempt is replaced, so there is no way back."""
+        before, self._is_interruptible = self._is_interruptible, True
+        try:
+            if self._announced.is_set():
+                self._was_interrupted = True
+                raise AttemptCancelled
+            yield
+        finally:
+            self._is_interruptible = before
+
+    def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
+        if self._is_interruptible and self._announced.is_set() and not self._was_interrupted:
+            self._was_interrupted = True
+            raise AttemptCancelled

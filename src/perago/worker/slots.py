@@ -1,7 +1,7 @@
 """The slots of a worker: places for attempts, each with a process that is replaced whenever it ends.
 
-If all tasks together may run no more attempts than there are slots, each has its own from the start and keeps them.
-Otherwise they are shared: a slot is made when there is work for it, ends after a while without any, and gives way
+If all tasks together may run no more attempts than there are slots, each task has slots of its own from the start.
+Otherwise tasks share the slots: a slot is made when there is work for it, ends after a while without any, and gives way
 before that if another task needs its place.
 """
 
@@ -13,10 +13,12 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
-from perago.ports import Delivery
+from perago.ports import Delivery, Report, TaskStatus
 from perago.retry import RestartDelay
+from perago.taskdef.payload import TOO_DEEP
 from perago.worker.channel import (
     MOST_CHUNKS,
     MOST_REMARKS,
@@ -36,6 +38,7 @@ from perago.worker.channel import (
     Ready,
     StartFailed,
     Stop,
+    ToSlot,
     Waiting,
 )
 from perago.worker.events import (
@@ -66,54 +69,105 @@ LONGEST_REASON = 2000
 STOP_LIMIT = 2.0
 """Seconds that an idle slot gets to end after `Stop`."""
 
+IDLE_LIMIT = 300.0
+"""Seconds without an attempt after which a shared slot ends, to give back its memory."""
 
-class RunningAttempt(Protocol):
-    """The attempt in a slot, as far as the slot knows it."""
-
-    delivery: Delivery
-
-    def finished(self, message: Finished) -> None:
-        """The slot is done with it."""
-        ...
-
-    def publishing(self, message: Publishing) -> None:
-        """Its merge is about to be sent, or was answered."""
-        ...
-
-    def said(self, text: str) -> None:
-        """What it said since it was asked before."""
-        ...
-
-    def process_died(self, how: str) -> None:
-        """The slot's process ended in the middle of it, and its whole process group is gone."""
-        ...
-
-    def not_taken(self, how: str) -> None:
-        """The slot's process ended before it had read the delivery, so that nothing of the attempt has run."""
-        ...
+CLOSE_LIMIT = 5.0
+"""Seconds for idle slots to end, by themselves and then by KILL."""
 
 
-class SlotListener(Protocol):
-    """What a slot tells the supervisor."""
+@dataclass(frozen=True, slots=True)
+class ProcessEnded:
+    """The slot's process ended in the middle of an attempt, and its whole process group with it."""
 
-    def slot_changed(self, slot: Slot) -> None:
-        """The slot became free, or failed to start."""
-        ...
+    how: str
+    had_delivery: bool
+    """False: the process had not read the delivery, so that nothing of the attempt has run."""
 
-    def slot_asks(self, slot: Slot, question: DeliveryQuestion) -> None:
-        """The attempt in the slot asks a delivery question."""
-        ...
+
+class Assignment:
+    """A delivery that a slot is working on.
+
+    The slot puts the messages about it into `messages`; `Finished` or `ProcessEnded` is the last one. From then on the
+    assignment is over, and nothing that is sent by it can reach the slot's next attempt.
+    """
+
+    def __init__(self, slot: Slot, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.task = slot.task
+        self.worker_id = slot.worker_id
+        self.messages: asyncio.Queue[DeliveryQuestion | Publishing | LogSoFar | Finished | ProcessEnded]
+        self.messages = asyncio.Queue()
+        self.is_over = False
+        self.begun = time.monotonic()
+        self.seconds = 0.0
+        """How long the slot had the delivery, once it is over."""
+        self._slot = slot
+        self._questions = self._waits = self._log_asked = 0
+        self._is_called = False
+
+    def end(self, last: Finished | ProcessEnded) -> None:
+        """Put the last message. The slot is free, or has no process."""
+        self.is_over = True
+        self.seconds = time.monotonic() - self.begun
+        self.messages.put_nowait(last)
+
+    def answer(self, answer: DeliveryAnswer) -> None:
+        """Send the answer to a delivery question."""
+        if not self.is_over:
+            self._questions -= 1
+            self._slot.send(answer)
+
+    def ask_log(self) -> None:
+        """Have the process tell what its attempt has said since it was asked before."""
+        if not self.is_over:
+            self._log_asked += 1
+            self._slot.send(AskLog())
+
+    def cancel(self, reason: str) -> None:
+        """Stop the attempt: TERM, grace, KILL. The process is replaced."""
+        if not self.is_over:
+            self.ask_log()
+            self._slot.cancel(reason)
+
+    def accepts(self, message: FromSlot) -> bool:
+        """Whether the process may send this message about its attempt now. Counts the messages that are limited."""
+        if isinstance(message, Ready | StartFailed | ForwardedEvent) or message.identity != self.delivery.identity:
+            return False
+        match message:
+            case DeliveryQuestion():
+                self._questions += 1
+                return self._questions <= MOST_QUESTIONS
+            case Calling():
+                was_called, self._is_called = self._is_called, True
+                return not was_called
+            case Finished(_, report):
+                if message.hand_back and self._is_called:
+                    return False
+                lists = (message.steps, MOST_STEPS), (message.remarks, MOST_REMARKS), (message.log_chunks, MOST_CHUNKS)
+                if any(len(items) > most for items, most in lists):
+                    return False
+                texts = (report and report.reason, message.lost_reason, message.unfit, *message.remarks)
+                return all(len(text or "") <= LONGEST_REASON for text in texts)
+            case LogSoFar(_, text):
+                self._log_asked -= 1
+                return self._log_asked >= 0 and len(text) <= LONGEST_LOG
+            case Publishing():
+                return len(message.words) <= LONGEST_REASON
+            case Waiting(_, text):
+                self._waits += 1
+                return self._waits <= MOST_WAITS and len(text) <= LONGEST_REASON
 
 
 class Slot:
-    """Keeps one slot process alive and hands attempts to it. Belongs to the event loop's thread.
+    """Keeps one slot process alive and hands deliveries to it. Belongs to the event loop's thread.
 
     Args:
         plan: the worker's.
         task: what the slot runs.
         worker_id: the slot's, which its results carry.
         threads: those that start and end processes.
-        listener: is told when the slot is free, cannot start, or asks a delivery question.
+        changed: is called when the slot is free, or cannot start.
         emit: takes the events of the slot.
         delay: of a shared slot, the one of its task. Such a slot ends with its process, if that crashes.
     """
@@ -124,45 +178,42 @@ class Slot:
         task: TaskPlan,
         worker_id: str,
         threads: Pool,
-        listener: SlotListener,
+        changed: Callable[[Slot], None],
         emit: Callable[[Event], None],
         delay: RestartDelay | None = None,
     ) -> None:
         self.task = task
         self.worker_id = worker_id
         self.start_failure: str | None = None
-        self.attempt: RunningAttempt | None = None
+        self.assignment: Assignment | None = None
         self._plan = plan.for_slot(task)
         self._threads = threads
-        self._listener = listener
+        self._changed = changed
         self._emit = emit
         self._process: SlotProcess | None = None
         self.expecting = False
         """Whether a poll is in flight that was made for this slot."""
-        self.restart_seconds = 0.0
-        """What must pass after its process before there is another one."""
         self.idle_since = time.monotonic()
+        self.restart_seconds = 0.0
+        """How long the last process that ended keeps the next one waiting."""
         self._ready = False
         self._retiring: str | None = None
+        """Why the process is about to be replaced."""
         self._closing = asyncio.Event()
         self._gives_way = ""
         self._delay = delay or RestartDelay()
         self._is_shared = delay is not None
         self._ready_since: float | None = None
-        self._questions = self._waits = self._log_asked = 0
-        """Of the attempt at hand that have not been answered."""
-        self._is_called = False
-        """Whether its function was called."""
 
     @property
     def free(self) -> bool:
         """Whether it can take a delivery now."""
-        return self._ready and self.attempt is None and self._retiring is None and not self._closing.is_set()
+        return self._ready and self.assignment is None and self._retiring is None and not self.closing
 
     @property
     def busy(self) -> bool:
         """Whether it has an attempt, or is about to get one."""
-        return self.attempt is not None or self.expecting
+        return self.assignment is not None or self.expecting
 
     @property
     def closing(self) -> bool:
@@ -171,7 +222,7 @@ class Slot:
 
     async def keep(self) -> None:
         """Start a process, and another whenever one ends, until `close`."""
-        while not self._closing.is_set():
+        while not self.closing:
             self.restart_seconds = await self._live_once()
             if self._is_shared and self.restart_seconds:
                 self._closing.set()
@@ -179,37 +230,32 @@ class Slot:
                 async with asyncio.timeout(self.restart_seconds):
                     await self._closing.wait()
 
-    def take(self, attempt: RunningAttempt) -> bool:
-        """Hand over a delivery; False when the process could not be reached, and nothing was started.
+    def take(self, delivery: Delivery) -> Assignment | None:
+        """Hand a delivery over; None when the process could not be reached, and nothing was started.
 
-        Raises:
-            RecursionError: the input is nested too deeply to be sent. The slot is as it was.
+        An input that is nested too deeply to be sent is over at once, with its report, and leaves the slot free.
         """
-        if self._process is None or not self._process.send(Deliver(attempt.delivery)):
-            self._ready = False
-            return False
-        self.attempt, self._questions, self._waits, self._log_asked = attempt, 0, 0, 0
-        self._is_called = False
-        return True
+        assignment = Assignment(self, delivery)
+        try:
+            if not self.send(Deliver(delivery)):
+                self._ready = False
+                return None
+        except RecursionError:
+            report = Report(TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason=f"Invalid input: it {TOO_DEEP}")
+            assignment.end(Finished(delivery.identity, report))
+        else:
+            self.assignment = assignment
+        return assignment
 
-    def answer(self, answer: DeliveryAnswer) -> None:
-        """Send the answer to a delivery question, if the process still lives."""
-        self._questions -= 1
-        if self._process is not None:
-            self._process.send(answer)
-
-    def ask_log(self) -> None:
-        """Have the process tell what its attempt has said since it was asked before."""
-        self._log_asked += 1
-        if self._process is not None:
-            self._process.send(AskLog())
+    def send(self, message: ToSlot) -> bool:
+        """Send a message; False when the process cannot be reached."""
+        return self._process is not None and self._process.send(message)
 
     def cancel(self, reason: str) -> None:
-        """Stop the attempt at hand: TERM, grace, KILL. The process is replaced."""
+        """Stop the current attempt, and replace the process."""
         self._retiring = reason
-        self.ask_log()
+        self.send(Cancel(reason))
         if self._process is not None:
-            self._process.send(Cancel(reason))
             self._process.terminate(self._plan.shutdown_grace)
 
     def kill(self) -> None:
@@ -220,18 +266,18 @@ class Slot:
     def drain(self) -> None:
         """Start no further process; the present one ends as soon as it has no attempt."""
         self._closing.set()
-        if self.attempt is None:
+        if self.assignment is None:
             self._end_process()
 
     def give_way(self, reason: str) -> None:
-        """End for good, without an attempt; `reason` is what is said of it."""
+        """End for good, without an attempt; `reason` is logged."""
         self._gives_way = reason
         self.drain()
 
     def close(self) -> None:
         """Start no further process and end the present one, also with an attempt in it."""
         self.drain()
-        if self.attempt is not None:
+        if self.assignment is not None:
             self.kill()
 
     def _end_process(self) -> None:
@@ -251,7 +297,7 @@ class Slot:
         except (OSError, RuntimeError) as error:  # no thread can be started, either
             return self._died(0, f"the slot's process could not be started: {error}")
         self._process = process
-        if self._closing.is_set():
+        if self.closing:
             self._end_process()
         overdue = asyncio.get_running_loop().call_later(self._plan.start_limit, self._kill_unless_ready)
         await process.exit
@@ -259,24 +305,25 @@ class Slot:
         self._ready = False
         how = await process.ended()
         self._process = None
-        attempt, self.attempt = self.attempt, None
+        assignment, self.assignment = self.assignment, None
         wait = self._died(process.pid, how)
-        if attempt is not None and process.has_delivery:
-            attempt.process_died(how)
-        elif attempt is not None:
-            attempt.not_taken(how)
+        if assignment is not None:
+            assignment.end(ProcessEnded(how, process.has_delivery))
         return wait
 
     def _kill_unless_ready(self) -> None:
         if not self._ready:
-            self.start_failure = f"the task module was not imported within {self._plan.start_limit:g} s"
-            self._emit(SlotStartFailed(self.worker_id, self.start_failure, self.task.name))
+            self._start_failed(f"the task module was not imported within {self._plan.start_limit:g} s")
             self.kill()
-            self._listener.slot_changed(self)
+
+    def _start_failed(self, reason: str) -> None:
+        self.start_failure = reason
+        self._emit(SlotStartFailed(self.worker_id, reason, self.task.name))
+        self._changed(self)
 
     def _died(self, pid: int, how: str) -> float:
         reason, self._retiring = self._retiring, None
-        if self._closing.is_set():
+        if self.closing:
             if self._gives_way:
                 self._emit(SlotEnded(self.worker_id, pid, self._gives_way))
             return 0.0
@@ -289,7 +336,7 @@ class Slot:
         return delay
 
     def _on_message(self, message: FromSlot) -> None:
-        """What the process says.
+        """Do what the process says.
 
         Raises:
             BadMessage: it may not say that, or not now. Nothing else that it sends may be believed.
@@ -301,102 +348,62 @@ class Slot:
                 self.start_failure, self._ready = None, True
                 self.idle_since = self._ready_since = time.monotonic()
                 self._emit(SlotReady(self.worker_id, self._process.pid if self._process else 0, self.task.name))
-                self._listener.slot_changed(self)
+                self._changed(self)
             case StartFailed(reason):
-                self.start_failure = reason
-                self._emit(SlotStartFailed(self.worker_id, reason, self.task.name))
-                self._listener.slot_changed(self)
-            case DeliveryQuestion():
-                self._questions += 1
-                self._listener.slot_asks(self, message)
-            case Calling():
-                self._is_called = True
-            case Finished():
-                self._on_finished(message)
-            case Publishing():
-                if self.attempt is not None:
-                    self.attempt.publishing(message)
-            case LogSoFar(_, text):
-                self._log_asked -= 1
-                if self.attempt is not None:
-                    self.attempt.said(text)
+                self._start_failed(reason)
             case ForwardedEvent(event):
                 self._emit(event)
             case Waiting(_, text):
-                self._waits += 1
                 self._emit(WaitingForLakeFS(self.worker_id, text))
+            case Finished():
+                self._on_finished(message)
+            case DeliveryQuestion() | Publishing() | LogSoFar() if self.assignment is not None:
+                self.assignment.messages.put_nowait(message)
 
     def _expects(self, message: FromSlot) -> bool:
         match message:
             case Ready() | StartFailed():
-                return not self._ready and self.attempt is None
+                return not self._ready and self.assignment is None
             case ForwardedEvent(event):
                 return self._plan.logs.forward if isinstance(event, Logged) else self._plan.watch
-        if self.attempt is None or message.identity != self.attempt.delivery.identity:
-            return False
-        match message:
-            case DeliveryQuestion():
-                return self._questions < MOST_QUESTIONS
-            case Calling():
-                return not self._is_called
-            case Finished(_, report):
-                if message.hand_back and self._is_called:
-                    return False
-                lists = (message.steps, MOST_STEPS), (message.remarks, MOST_REMARKS), (message.log_chunks, MOST_CHUNKS)
-                if any(len(items) > most for items, most in lists):
-                    return False
-                texts = (report and report.reason, message.lost_reason, message.unfit, *message.remarks)
-                return all(len(text or "") <= LONGEST_REASON for text in texts)
-            case LogSoFar(_, text):
-                return self._log_asked > 0 and len(text) <= LONGEST_LOG
-            case Publishing():
-                return len(message.words) <= LONGEST_REASON
-            case Waiting(_, text):
-                return len(text) <= LONGEST_REASON and self._waits < MOST_WAITS
+        return self.assignment is not None and self.assignment.accepts(message)
 
     def _on_finished(self, message: Finished) -> None:
-        attempt, self.attempt = self.attempt, None
+        assignment, self.assignment = self.assignment, None
         self.idle_since = time.monotonic()
         if self._retiring is None:
             self._retiring = message.unfit
         if self._retiring is not None:
             self.kill()
-        elif self._closing.is_set():
+        elif self.closing:
             self._end_process()
-        if attempt is not None:
-            attempt.finished(message)
-        self._listener.slot_changed(self)
-
-
-IDLE_LIMIT = 300.0
-"""Seconds without an attempt after which a shared slot ends, to give back its memory."""
-
-CLOSE_LIMIT = 5.0
-"""Seconds for idle slots to end, by themselves and then by KILL."""
+        if assignment is not None:
+            assignment.end(message)
+        self._changed(self)
 
 
 class SlotPool:
-    """Belongs to the event loop's thread.
+    """The slots, and the tasks that they belong to. Belongs to the event loop's thread.
 
     Args:
         plan: the worker's.
         threads: those that start and end processes.
-        listener: is told what each slot does.
+        changed: is called with each slot that is free, cannot start, or has ended.
         emit: takes the events of slots.
-        ended: is told of each slot's end, which may be a defect.
+        ended: is called with the task of each slot that has ended, which may be a defect.
     """
 
     def __init__(
         self,
         plan: WorkerPlan,
         threads: Pool,
-        listener: SlotListener,
+        changed: Callable[[Slot], None],
         emit: Callable[[Event], None],
         ended: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self._plan = plan
         self._threads = threads
-        self._listener = listener
+        self._changed = changed
         self._emit = emit
         self._ended = ended
         self._slots: dict[Slot, asyncio.Task[None]] = {}
@@ -435,7 +442,7 @@ class SlotPool:
 
     def places(self) -> tuple[int, int]:
         """How many attempts could be taken now, and how many are running. A shared slot need not be there for that."""
-        busy = sum(slot.attempt is not None for slot in self._slots)
+        busy = sum(slot.assignment is not None for slot in self._slots)
         return self._plan.slots - busy if self._plan.is_shared else sum(slot.free for slot in self._slots), busy
 
     def all_failed(self) -> bool:
@@ -448,7 +455,7 @@ class SlotPool:
         if self._draining or not self._plan.is_shared:
             return
         idle: dict[str, list[Slot]] = {}
-        for slot in self._slots:
+        for slot in sorted(self._slots, key=lambda slot: slot.idle_since):
             if not slot.busy and not slot.closing:
                 idle.setdefault(slot.task.name, []).append(slot)
         short = -sum(slot.closing for slot in self._slots)
@@ -458,10 +465,8 @@ class SlotPool:
                     self._open(task)
                 else:
                     short += 1
-        surplus: list[Slot] = []
-        for name, slots in idle.items():
-            surplus += _by_idleness(slots)[: max(0, len(slots) - wanted.get(name, 0))]
-        for slot in _by_idleness(surplus)[: max(0, short)]:
+        surplus = [slot for name, slots in idle.items() for slot in slots[: max(0, len(slots) - wanted.get(name, 0))]]
+        for slot in sorted(surplus, key=lambda slot: slot.idle_since)[: max(0, short)]:
             slot.give_way("another task needs its place")
 
     def end_idle(self) -> None:
@@ -496,7 +501,7 @@ class SlotPool:
 
     def _open(self, task: TaskPlan) -> None:
         delay = self._delays[task.name] if self._plan.is_shared else None
-        slot = Slot(self._plan, task, heapq.heappop(self._free_ids), self._threads, self._listener, self._emit, delay)
+        slot = Slot(self._plan, task, heapq.heappop(self._free_ids), self._threads, self._changed, self._emit, delay)
         keeper = self._slots[slot] = asyncio.create_task(slot.keep())
 
         def ended(keeper: asyncio.Task[Any]) -> None:
@@ -504,10 +509,6 @@ class SlotPool:
             heapq.heappush(self._free_ids, slot.worker_id)
             self.blocked[task.name] = max(self.blocked[task.name], time.monotonic() + slot.restart_seconds)
             self._ended(keeper)
-            self._listener.slot_changed(slot)
+            self._changed(slot)
 
         keeper.add_done_callback(ended)
-
-
-def _by_idleness(slots: list[Slot]) -> list[Slot]:
-    return sorted(slots, key=lambda slot: slot.idle_since)

@@ -9,19 +9,25 @@ for two things alone: the event loop turns, and heartbeats come to an end.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+from perago.failure import Failure
 from perago.settings.mask import Mask
 from perago.text import one_line
 from perago.worker import events
-from perago.worker.events import Event
+from perago.worker.events import Event, Listener
+from perago.worker.metrics import Metrics
+from perago.worker.plan import ExportContext
 
 MOST_CONNECTIONS = 32
 """At the same time. One more ends the oldest, so that a probe is answered next to clients that say nothing."""
@@ -301,3 +307,124 @@ _WORDS = {
     "draining": "the worker was asked to stop, and takes nothing more",
     "stopped": "the worker has stopped",
 }
+
+
+# ------------------------------------------------------------------------ the exporter
+
+CHECK_INTERVAL = 15.0
+"""Seconds between two checks whether lakeFS answers."""
+LEAVE_LIMIT = 0.5
+"""Seconds that a check gets to end when the worker does. One that takes longer ends with the process."""
+_NO_METRICS = "there are no metrics: prometheus_client cannot be found; pip install prometheus-client"
+
+
+@contextlib.contextmanager
+def status_pages(context: ExportContext) -> Iterator[Listener | None]:
+    """Serve probes and metrics while a worker runs.
+
+    Raises:
+        Failure: the address cannot be used.
+    """
+    if context.http is None:
+        yield None
+        return
+    health = Health(context.plan.mask)
+    metrics = Metrics(task.name for task in context.plan.tasks)
+    has_prometheus = _has_prometheus()
+    if context.notices is not None and not has_prometheus:
+        context.notices.warning(_NO_METRICS)
+    with LakeFSCheck(context.lakefs_problem) as check:
+        pages: Pages = {
+            "/livez": lambda _: verdict_page(health.alive()),
+            "/readyz": lambda _: verdict_page(health.ready(check.problem)),
+            "/metrics": lambda accept: metrics_page(metrics, accept) if has_prometheus else NO_METRICS_PAGE,
+        }
+        try:
+            server = StatusServer(context.http.host, context.http.port, pages)
+        except OSError as error:
+            where = f"--http cannot listen on {context.http.host} port {context.http.port}"
+            fix = "choose another port, or find out which process has this one: ss -ltnp"
+            raise Failure(f"{where}: {error.strerror or error}", fix) from error
+        server.start()
+
+        def listener(event: Event) -> None:
+            health(event)
+            metrics(event)
+
+        try:
+            if context.notices is not None:
+                context.notices.note(f"serving /livez, /readyz and /metrics at {server.url}")
+            yield listener
+        finally:
+            server.close()
+
+
+def _has_prometheus() -> bool:
+    try:
+        import prometheus_client  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "prometheus_client":
+            raise
+        return False
+    return True
+
+
+NO_METRICS_PAGE = Page(501, "text/plain; charset=utf-8", f"{_NO_METRICS}\n".encode())
+
+
+def verdict_page(verdict: Verdict) -> Page:
+    """Answer a probe."""
+    body = {"ok": not verdict.problems, **asdict(verdict)}
+    return Page(503 if verdict.problems else 200, "application/json", f"{json.dumps(body)}\n".encode())
+
+
+def metrics_page(metrics: Metrics, accept: str) -> Page:
+    """Return all numbers in the format of Prometheus that `accept` asks for. Needs the extra `metrics`."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+    from prometheus_client.exposition import choose_encoder
+
+    def collect() -> Iterator[Metric]:
+        for family, numbers in metrics.collect():
+            names = list(family.labels)
+            if family.kind == "histogram":
+                histogram = HistogramMetricFamily(family.name, family.words, labels=names)
+                for labels, number in numbers.items():
+                    bounds = (*map(str, number.bounds), "+Inf")
+                    sums = map(float, itertools.accumulate(number.counts))
+                    histogram.add_metric(list(labels), list(zip(bounds, sums, strict=True)), number.value)
+                yield histogram
+            else:
+                make = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+                plain = make(family.name, family.words, labels=names)
+                for labels, number in numbers.items():
+                    plain.add_metric(list(labels), number.value)
+                yield plain
+
+    encoder, content_type = choose_encoder(accept)
+    return Page(200, content_type, encoder(SimpleNamespace(collect=collect)))
+
+
+class LakeFSCheck:
+    """Checks at an interval, on a thread of its own, whether lakeFS answers at all. Without credentials: slots have
+    them, and their attempts report what is wrong."""
+
+    def __init__(self, find_problem: Callable[[], str | None] | None) -> None:
+        self.problem: str | None = None
+        self._find_problem = find_problem
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="perago-lakefs-check", daemon=True)
+
+    def __enter__(self) -> LakeFSCheck:
+        if self._find_problem is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(LEAVE_LIMIT)
+
+    def _run(self) -> None:
+        while self._find_problem is not None and not self._ended.is_set():
+            self.problem = self._find_problem()
+            self._ended.wait(CHECK_INTERVAL)

@@ -21,28 +21,37 @@ Why it is safe, thread by thread and process by process
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from perago.driver import SystemClock
-from perago.ports import Clock, Delivery, Report, TaskQueue, TaskStatus
-from perago.taskdef.payload import TOO_DEEP
-from perago.worker.attempts import Attempt, EndingClock, Services
-from perago.worker.channel import DeliveryQuestion, Finished
-from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Pulse, Stopped, WorkerReady
-from perago.worker.logs import Journal
-from perago.worker.maintenance import HostCheck, Presence, remember, repository_of, run_maintenance
-from perago.worker.plan import TaskPlan, WorkerPlan
+from perago.ports import Clock, TaskQueue
+from perago.worker.attempts import Attempt, Services
+from perago.worker.events import Cancelling, Draining, Event, Listener, Pulse, Stopped, WorkerReady
+from perago.worker.logs import journal, printing
+from perago.worker.maintenance import HostCheck, presence, run_maintenance
+from perago.worker.open_telemetry import opentelemetry
+from perago.worker.plan import ExportContext, TaskPlan, WorkerPlan
 from perago.worker.poller import Poller
 from perago.worker.pools import Pools
 from perago.worker.processes import warm_up
-from perago.worker.slots import Slot, SlotPool
+from perago.worker.slots import Assignment, Slot, SlotPool
+from perago.worker.status_server import status_pages
 
-OBSERVERS: tuple[Callable[[WorkerPlan], Listener], ...] = (Journal, Presence)
-"""What makes the listeners that every worker has, beside those that it is given."""
+Exporter = Callable[[ExportContext], AbstractContextManager[Listener | None]]
+"""Opens with the plan and the settings of a worker, yields a listener of its events, and closes when it is down.
+
+It yields None if there is nothing to do for it, and imports heavy packages only if there is. A `Failure` keeps
+the worker from starting.
+"""
+
+EXPORTERS: tuple[Exporter, ...] = (journal, presence, printing, status_pages, opentelemetry)
+"""What shows a worker to others. A new exporter is one function, in a module of its own, and a place in this list."""
 
 PULSE_INTERVAL = 1.0
 EXIT_INVALID_MODULE = 3
@@ -53,12 +62,27 @@ POLLS_LIMIT = 7.0
 """Seconds for polls and hand-backs of a worker that stops, once it has no attempt. A long poll takes five."""
 
 LAST_WORDS = 2.0
-"""Seconds for reports that were given up to be said to be."""
+"""Seconds for reports that were given up to be logged."""
+
+WAKING_INTERVAL = 0.5
+"""Seconds after which a sleeper notices that it may wake up."""
+
+
+@contextlib.contextmanager
+def exporting(context: ExportContext) -> Iterator[tuple[Listener, ...]]:
+    """Open `EXPORTERS` for one worker; gives the listeners for its `Supervisor`.
+
+    Raises:
+        Failure: one that was asked for cannot be opened.
+    """
+    with ExitStack() as stack:
+        opened = [stack.enter_context(exporter(context)) for exporter in EXPORTERS]
+        yield tuple(listener for listener in opened if listener is not None)
 
 
 class Supervisor:
     """One worker, from outside. `run` blocks until it is down; `stop` asks for that from any thread. It leaves
-    the signals of the process alone. `listeners` hear its events, after those of `OBSERVERS`."""
+    the signals of the process alone. `listeners` hear its events: those of `exporting`, and any others."""
 
     def __init__(self, plan: WorkerPlan, queue: TaskQueue, *listeners: Listener, clock: Clock | None = None) -> None:
         self._plan = plan
@@ -113,29 +137,15 @@ class _Worker:
     def __init__(self, plan: WorkerPlan, queue: TaskQueue, clock: Clock, listeners: Sequence[Listener]) -> None:
         self._plan = plan
         self._started = time.monotonic()
-        self._listeners = (*(make(plan) for make in OBSERVERS), *listeners)
+        self._listeners = listeners
         self._pools = Pools(plan.slots)
         self._clock = EndingClock(clock)
         self._host = HostCheck(plan, self._pools.host, self._emit, lambda: self._poller.slots_changed())
-        self._services = Services(plan, queue, self._clock, self._pools, self._host, self._emit, self._warn_not_fenced)
-        self._slots = SlotPool(plan, self._pools.processes, self, self._emit, self._note_failure)
+        self._services = Services(plan, queue, self._clock, self._pools, self._host, self._emit, self._spawn)
+        self._slots = SlotPool(plan, self._pools.processes, self._slot_changed, self._emit, self._note_failure)
+        self._poller = Poller(self._services, self._slots, self._begin, self._unreported)
         self._attempts: set[Attempt] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._repositories: dict[str, None] = {}
-        """Those whose staging branches are swept."""
-        self._not_fenced: set[str] = set()
-        self._poller = Poller(
-            plan=plan,
-            queue=queue,
-            pools=self._pools,
-            slots=self._slots,
-            host=self._host,
-            emit=self._emit,
-            now=self._clock.now,
-            give=self._give,
-            spawn=self._spawn,
-            unreported=self._unreported,
-        )
         self._ready: set[str] = set()
         """The tasks that are polled for."""
         self._signals = 0
@@ -145,16 +155,20 @@ class _Worker:
 
     async def run(self) -> int:
         """Work until stopped, then bring everything down."""
-        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: self._fail(context.get("exception") or RuntimeError(context["message"]))
+        )
         maintenance = asyncio.create_task(
-            run_maintenance(self._plan, self._pools.maintenance, self._emit, self._repositories)
+            run_maintenance(self._plan, self._pools.maintenance, self._emit, self._services.repositories)
         )
         pulse = asyncio.create_task(self._tell_pulse())
         host = asyncio.create_task(self._host.run())
         for task in (maintenance, pulse, host):
             task.add_done_callback(self._note_failure)
         try:
-            self._start_slots()
+            self._slots.start()
+            for task_plan in self._plan.tasks if self._plan.is_shared else ():  # its slots are made when there is work
+                self._is_ready(task_plan)
             self._spawn(self._poller.run())
             await self._poller.stopped()
             await self._drain()
@@ -171,6 +185,47 @@ class _Worker:
         if self._failure is not None:
             raise self._failure
         return self._exit_code
+
+    # ----------------------------------------------------------------------- attempts
+
+    def _begin(self, assignment: Assignment, polled_at: float) -> None:
+        """Watch over a delivery that a slot has taken."""
+        attempt = Attempt(assignment, self._services, polled_at)
+        self._attempts.add(attempt)
+        self._spawn(self._attend(attempt))
+
+    async def _attend(self, attempt: Attempt) -> None:
+        try:
+            await attempt.run()
+        finally:
+            self._attempts.discard(attempt)
+            self._poller.attempt_reported()
+
+    def _unreported(self) -> int:
+        return sum(not attempt.running for attempt in self._attempts)
+
+    def _slot_changed(self, slot: Slot) -> None:
+        """A slot has become free, has finished an attempt, failed to start, or is gone."""
+        if slot.free:
+            self._is_ready(slot.task)
+        if not self._ready and self._slots.all_failed():
+            self._exit_code = EXIT_INVALID_MODULE
+            self._poller.stop()
+        self._poller.slots_changed()
+
+    def _is_ready(self, task: TaskPlan) -> None:
+        if task.name not in self._ready:
+            self._ready.add(task.name)
+            plan, seconds = self._plan, time.monotonic() - self._started
+            slots, shared = plan.limit_of(task), plan.is_shared
+            self._emit(WorkerReady(task.module, task.name, plan.supervisor_id, slots, seconds, shared))
+
+    async def _tell_pulse(self) -> None:
+        while True:
+            free, busy = self._slots.places()
+            beating = max((attempt.beating for attempt in self._attempts), default=0.0)
+            self._emit(Pulse(self._plan.slots, free, busy, self._unreported(), beating))
+            await asyncio.sleep(PULSE_INTERVAL)
 
     # ----------------------------------------------------------------------- stopping
 
@@ -204,75 +259,6 @@ class _Worker:
         if self._attempts:
             await asyncio.wait(self._tasks, timeout=LAST_WORDS)
 
-    # ------------------------------------------------------------ told by slots and poller
-
-    def slot_changed(self, slot: Slot) -> None:
-        """A slot has become free, has finished an attempt, failed to start, or is gone."""
-        if slot.free:
-            self._is_ready(slot.task)
-        if not self._ready and self._slots.all_failed():
-            self._exit_code = EXIT_INVALID_MODULE
-            self._poller.stop()
-        self._poller.slots_changed()
-
-    def slot_asks(self, slot: Slot, question: DeliveryQuestion) -> None:
-        """An attempt asks whether its delivery is still current. Its first question comes after lakeFS has answered for
-        its repository, and before it makes a branch there."""
-        if isinstance(slot.attempt, Attempt):
-            if (repository := repository_of(slot.attempt.delivery, self._plan.limits)) is not None:
-                remember(self._repositories, repository)
-            self._spawn(slot.attempt.answer(question))
-
-    def _give(self, delivery: Delivery, slot: Slot, polled_at: float) -> bool:
-        attempt = Attempt(delivery, slot, self._services, polled_at)
-        try:
-            if not slot.take(attempt):
-                return False
-        except RecursionError:
-            report = Report(TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason=f"Invalid input: it {TOO_DEEP}")
-            attempt.finished(Finished(delivery.identity, report))
-        self._attempts.add(attempt)
-        self._spawn(self._attend(attempt))
-        return True
-
-    async def _attend(self, attempt: Attempt) -> None:
-        try:
-            await attempt.run()
-        finally:
-            self._attempts.discard(attempt)
-            self._poller.attempt_reported()
-
-    def _warn_not_fenced(self, delivery: Delivery) -> None:
-        repository = repository_of(delivery, self._plan.limits)
-        if repository is not None and repository not in self._not_fenced:
-            self._not_fenced.add(repository)
-            self._emit(FenceNotEnforced(repository))
-
-    async def _tell_pulse(self) -> None:
-        while True:
-            free, busy = self._slots.places()
-            beating = max((attempt.beating for attempt in self._attempts), default=0.0)
-            self._emit(Pulse(self._plan.slots, free, busy, self._unreported(), beating))
-            await asyncio.sleep(PULSE_INTERVAL)
-
-    def _unreported(self) -> int:
-        return sum(not attempt.running for attempt in self._attempts)
-
-    # ------------------------------------------------------------------------ starting
-
-    def _start_slots(self) -> None:
-        """Slots that are shared are made when there is work for them, so then every task is ready already."""
-        self._slots.start()
-        for task in self._plan.tasks if self._plan.is_shared else ():
-            self._is_ready(task)
-
-    def _is_ready(self, task: TaskPlan) -> None:
-        if task.name not in self._ready:
-            self._ready.add(task.name)
-            plan, seconds = self._plan, time.monotonic() - self._started
-            slots, shared = plan.limit_of(task), plan.is_shared
-            self._emit(WorkerReady(task.module, task.name, plan.supervisor_id, slots, seconds, shared))
-
     # ------------------------------------------------------------------------ plumbing
 
     def _emit(self, event: Event) -> None:
@@ -289,12 +275,43 @@ class _Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
 
-    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self._fail(context.get("exception") or RuntimeError(context["message"]))
-
     def _fail(self, error: BaseException) -> None:
         """A defect of the supervisor itself ends the worker, loudly, instead of leaving it half alive."""
         self._failure = self._failure or error
         self._exit_code = 1
         self._give_up_at = 0.0
         self._poller.stop()
+
+
+class GivenUpError(Exception):
+    """The worker ends now, even if something has not been reported to Conductor."""
+
+
+class EndingClock:
+    """A clock whose sleepers can be woken for good: a report may be repeated for hours, and a worker must be able to
+    end."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ended = threading.Event()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Return once `seconds` have passed.
+
+        Raises:
+            GivenUpError: `end` was called, before or meanwhile.
+        """
+        while not self._ended.is_set():
+            if seconds <= 0:
+                return
+            self._clock.sleep(min(seconds, WAKING_INTERVAL))
+            seconds -= WAKING_INTERVAL
+        raise GivenUpError("the worker was told to stop before Conductor had answered")
+
+    def end(self) -> None:
+        """Let every sleep end, now and later. For any thread."""
+        self._ended.set()

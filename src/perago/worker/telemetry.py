@@ -4,7 +4,7 @@ The variables of OpenTelemetry (`OTEL_*`) say where to and how; its SDK reads th
 bounded queues: what a collector does not take is lost, and no attempt waits for it. No other process has these threads:
 the fork server begins as a new program, and a slot is forked from it.
 
-Names stay, so what a collector hands on to Prometheus is called as on `/metrics`. Needs the extra `otel`.
+The metrics have the names of `/metrics`, so a collector that feeds Prometheus shows the same. Needs the extra `otel`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -49,8 +48,6 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from opentelemetry.util.re import parse_env_headers
-from prometheus_client.core import Metric as Family
-from prometheus_client.samples import Sample
 
 import perago
 from perago.ports import Trace
@@ -59,7 +56,7 @@ from perago.text import one_line
 from perago.worker import events
 from perago.worker.events import Event, Listener
 from perago.worker.logs import cleaned, delivery_ids
-from perago.worker.metrics import Metrics, countable, outcome_of, step_of
+from perago.worker.metrics import Family, Metrics, Numbers, countable, outcome_of, step_of
 from perago.worker.plan import WorkerPlan
 
 END_LIMIT = 3.0
@@ -70,15 +67,12 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def telemetry(
-    signals: Collection[str], plan: WorkerPlan, metrics: Metrics | None, say: Say
-) -> Iterator[list[Listener]]:
+def telemetry(signals: Collection[str], plan: WorkerPlan, say: Say) -> Iterator[list[Listener]]:
     """Send what happens inside the block, and what was not sent yet at its end.
 
     Args:
         signals: `traces`, `metrics` or both.
         plan: the worker's.
-        metrics: what counts for `/metrics`, too; None: there are no metrics.
         say: takes a warning for the operator, and never waits. Called by several threads.
 
     Yields:
@@ -97,7 +91,9 @@ def telemetry(
             processor = BatchSpanProcessor(_SpanExporter(_Watch("spans", words, say)))
             ends.append(processor.shutdown)
             listeners.append(Tracing(processor, resource, plan.mask))
-        if "metrics" in signals and metrics is not None:
+        if "metrics" in signals:
+            metrics = Metrics(task.name for task in plan.tasks)
+            listeners.append(metrics)
             ends.append(_MetricSender(metrics, resource, _Watch("metrics", words, say)).end)
         if said := words.take():
             say(f"OpenTelemetry: {one_line(said)}")
@@ -232,7 +228,7 @@ class _MetricSender:
         self._send()
 
     def _send(self) -> None:
-        self._watch(lambda: self._exporter.export(as_otel(self._metrics.collect(), self._resource, self._begin)))
+        self._watch(lambda: self._exporter.export(as_otel(self._metrics, self._resource, self._begin)))
 
 
 REPORT = "Report"
@@ -343,47 +339,35 @@ _UNITS = {"seconds": "s", "bytes": "By"}
 """By the last word of a name."""
 
 
-def as_otel(families: Iterable[Family], resource: Resource, begin: int) -> MetricsData:
-    """What `families` hold now. `begin`: since when they count, in nanoseconds since the epoch."""
+def as_otel(metrics: Metrics, resource: Resource, begin: int) -> MetricsData:
+    """Return what `metrics` hold now. `begin`: since when they count, in nanoseconds since the epoch."""
     scope, now = InstrumentationScope("perago", perago.__version__), time.time_ns()
-    metrics = [
-        Metric(family.name, family.documentation, _UNITS.get(family.name.rpartition("_")[2], ""), data)
-        for family in families
-        if (data := _data(family, begin, now)).data_points
+    found = [
+        Metric(family.name, family.words, _UNITS.get(family.name.rpartition("_")[2], ""), data)
+        for family, numbers in metrics.collect()
+        if (data := _data(family, numbers, begin, now)).data_points
     ]
-    return MetricsData([ResourceMetrics(resource, [ScopeMetrics(scope, metrics, "")], "")])
+    return MetricsData([ResourceMetrics(resource, [ScopeMetrics(scope, found, "")], "")])
 
 
-def _data(family: Family, begin: int, now: int) -> Sum | Gauge | Histogram:
+def _data(family: Family, numbers: Numbers, begin: int, now: int) -> Sum | Gauge | Histogram:
     cumulative = AggregationTemporality.CUMULATIVE
-    if family.type == "histogram":
-        return Histogram(_histogram_points(family.samples, begin, now), cumulative)
-    points = [NumberDataPoint(sample.labels, begin, now, sample.value) for sample in family.samples]
-    return Sum(points, cumulative, is_monotonic=True) if family.type == "counter" else Gauge(points)
-
-
-def _histogram_points(samples: Iterable[Sample], begin: int, now: int) -> Sequence[HistogramDataPoint]:
-    """One for each set of labels. Prometheus counts in each bucket what is in the lower ones, too."""
-    found: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
-    for sample in samples:
-        labels = {name: value for name, value in sample.labels.items() if name != "le"}
-        part = found.setdefault(tuple(labels.items()), {"bounds": [], "sums": [0], "sum": 0.0})
-        if sample.name.endswith("_bucket"):
-            part["bounds"].append(float(sample.labels["le"]))
-            part["sums"].append(int(sample.value))
-        elif sample.name.endswith("_sum"):
-            part["sum"] = sample.value
-    return [
-        HistogramDataPoint(
-            dict(labels),
-            begin,
-            now,
-            count=part["sums"][-1],
-            sum=part["sum"],
-            bucket_counts=[upper - lower for lower, upper in pairwise(part["sums"])],
-            explicit_bounds=part["bounds"][:-1],
-            min=None,  # type: ignore[arg-type] # Prometheus does not keep them
-            max=None,  # type: ignore[arg-type]
-        )
-        for labels, part in found.items()
-    ]
+    labeled = [(dict(zip(family.labels, values, strict=True)), number) for values, number in numbers.items()]
+    if family.kind == "histogram":
+        points = [
+            HistogramDataPoint(
+                labels,
+                begin,
+                now,
+                count=sum(number.counts),
+                sum=number.value,
+                bucket_counts=number.counts,
+                explicit_bounds=number.bounds,
+                min=None,  # type: ignore[arg-type] # they are not counted
+                max=None,  # type: ignore[arg-type]
+            )
+            for labels, number in labeled
+        ]
+        return Histogram(points, cumulative)
+    plain = [NumberDataPoint(labels, begin, now, number.value) for labels, number in labeled]
+    return Sum(plain, cumulative, is_monotonic=True) if family.kind == "counter" else Gauge(plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,10 +19,8 @@ from perago.cli.configuration import with_log_format, withhold_credentials
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, report
 from perago.cli.parameters import IMPORT_LIMIT, Timeout, checked_module, complete
-from perago.cli.status import HttpAddress, metrics_of, status_served
-from perago.cli.telemetry import telemetry_sent, wanted_signals
 from perago.configuration import cache_of, environment_of, limits_of, logs_of, missing_services, read_configuration
-from perago.settings.values import LogFormat
+from perago.settings.sources import LogFormat
 from perago.signals import end_if_told, hand_over
 
 if TYPE_CHECKING:
@@ -29,6 +28,24 @@ if TYPE_CHECKING:
     from perago.probe import TaskSummary
     from perago.settings import Settings
     from perago.worker import WorkerPlan
+    from perago.worker.plan import HttpAddress
+
+
+_HTTP_ADDRESS = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):)?(?P<port>[0-9]{1,5})")
+
+
+def parse_http_address(text: str) -> HttpAddress:
+    """`PORT` or `HOST:PORT`; without a host the loopback interface.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    from perago.worker.plan import HttpAddress
+
+    found = _HTTP_ADDRESS.fullmatch(text)
+    if found is None or int(found["port"]) > 65535:
+        raise typer.BadParameter("write HOST:PORT, or PORT for 127.0.0.1, such as 9090 or 0.0.0.0:9090.")
+    return HttpAddress((found["host"] or "127.0.0.1").strip("[]"), int(found["port"]))
 
 
 LogFormatOption = Annotated[
@@ -38,10 +55,10 @@ LogFormatOption = Annotated[
     ),
 ]
 HttpOption = Annotated[
-    HttpAddress | None,
+    Any,
     typer.Option(
         metavar="[HOST:]PORT",
-        parser=HttpAddress.parsed,
+        parser=parse_http_address,
         help="Serve /livez, /readyz and /metrics; on 127.0.0.1 unless a host is given.",
     ),
 ]
@@ -171,10 +188,13 @@ def start_worker(options: StartOptions) -> int:
     """
     tasks, settings = _validated(options)
     from perago.adapters.conductor import ConductorQueue
-    from perago.cli.services import ping_lakefs, reach
+    from perago.cli.services import lakefs_problem, ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
-    from perago.worker import ForkServerDied, Supervisor, check_fork_server, discard_fork_server, printing, warm_up
+    from perago.worker import ForkServerDied, Supervisor, check_fork_server, discard_fork_server, warm_up
+    from perago.worker.open_telemetry import wanted_signals
+    from perago.worker.plan import ExportContext
+    from perago.worker.supervisor import exporting
 
     prepare_roots(settings)
     withhold_credentials()
@@ -186,14 +206,17 @@ def start_worker(options: StartOptions) -> int:
             unless_started.callback(discard_fork_server)
             warm_up(plan.preload)  # takes its time, concurrently with everything else that happens here
             clock = SystemClock()
-            signals = wanted_signals()
-            metrics = metrics_of(plan) if options.http or "metrics" in signals else None
-            counting = () if metrics is None else (metrics,)
-            queue = ConductorQueue(settings.require_conductor(), traced="traces" in signals)
+            context = ExportContext(
+                plan=plan,
+                settings=settings,
+                notices=messages,
+                http=options.http,
+                signals=wanted_signals(messages),
+                lakefs_problem=functools.partial(lakefs_problem, open_lakefs.settings) if open_lakefs else None,
+            )
+            queue = ConductorQueue(settings.require_conductor(), traced="traces" in context.signals)
             stack.callback(queue.close)
-            lakefs = open_lakefs.settings if open_lakefs else None
-            health = stack.enter_context(status_served(options.http, plan, lakefs, metrics))
-            tracing = stack.enter_context(telemetry_sent(signals, plan, metrics))
+            listeners = stack.enter_context(exporting(context))
             reach(queue.ping, wait=options.wait, clock=clock)
             _compare(
                 lambda name: reach(functools.partial(queue.get_task_definition, name), wait=options.wait, clock=clock),
@@ -202,8 +225,7 @@ def start_worker(options: StartOptions) -> int:
             if open_lakefs is not None:
                 reach(functools.partial(ping_lakefs, open_lakefs), wait=options.wait, clock=clock)
             check_fork_server()
-            lines = stack.enter_context(printing(plan, settings.log_format))
-            supervisor = Supervisor(plan, queue, lines, *health, *counting, *tracing, clock=clock)
+            supervisor = Supervisor(plan, queue, *listeners, clock=clock)
             end_if_told()
             hand_over(supervisor.stop)
             unless_started.pop_all()

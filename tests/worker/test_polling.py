@@ -7,19 +7,19 @@ import itertools
 import pytest
 
 from perago.ports import AccessDenied, Unavailable
-from perago.worker.cadence import (
+from perago.worker.events import ConductorBack, ConductorUnreachable, Event
+from perago.worker.poller import (
     DELAYED_PAUSES,
     LONG_POLL_SECONDS,
-    LONG_POLLS,
     LOOK_INTERVAL,
     QUICK_PAUSES,
     Cadence,
     DelayedQueues,
     Demand,
+    PollFailures,
     shares,
 )
-from perago.worker.events import ConductorBack, ConductorUnreachable, Event
-from perago.worker.poller import Troubles
+from perago.worker.pools import LONG_POLLS
 
 DENIED, AWAY = AccessDenied("Conductor", "poll", "no"), Unavailable("Conductor", "poll", "gone")
 
@@ -143,61 +143,61 @@ def test_a_single_place_goes_to_the_task_that_waits_for_longest() -> None:
 # ----------------------------------------------------------------------------- failures
 
 
-def troubled(*tasks: str) -> tuple[Troubles, list[Event]]:
+def failing(*tasks: str) -> tuple[PollFailures, list[Event]]:
     said: list[Event] = []
-    return Troubles(tasks, said.append), said
+    return PollFailures(tasks, said.append), said
 
 
 def test_trouble_is_said_once_and_its_end_when_nothing_fails_any_more() -> None:
-    troubles, said = troubled("a", "b", "c")
-    troubles.failed("a", AWAY, 0.0)
-    troubles.failed("b", AWAY, 0.1)
-    troubles.failed("a", AWAY, 100.0)
-    troubles.succeeded("c", 100.0)
-    troubles.succeeded("b", 100.0)
+    failures, said = failing("a", "b", "c")
+    failures.failed("a", AWAY, 0.0)
+    failures.failed("b", AWAY, 0.1)
+    failures.failed("a", AWAY, 100.0)
+    failures.succeeded("c", 100.0)
+    failures.succeeded("b", 100.0)
     assert said == [ConductorUnreachable(str(AWAY), denied=False)]
-    troubles.succeeded("a", 107.0)
+    failures.succeeded("a", 107.0)
     assert said[1:] == [ConductorBack(107.0)]
 
 
 def test_rejected_credentials_are_said_once_beside_an_unreachable_server_however_often_they_alternate() -> None:
-    troubles, said = troubled("a")
+    failures, said = failing("a")
     for time, error in enumerate((AWAY, DENIED, AWAY, DENIED)):
-        troubles.failed("a", error, 100.0 * time)
+        failures.failed("a", error, 100.0 * time)
     assert [event.denied for event in said if isinstance(event, ConductorUnreachable)] == [False, True]
-    troubles.succeeded("a", 500.0)
+    failures.succeeded("a", 500.0)
     assert said[2:] == [ConductorBack(500.0)]
 
 
 def test_polls_that_are_refused_for_one_task_are_said_of_that_one() -> None:
-    troubles, said = troubled("a", "b")
-    troubles.failed("a", DENIED, 0.0)
-    troubles.idle("a", 1.0)  # no work for it, which another worker may have taken
-    troubles.failed("a", DENIED, 100.0)
+    failures, said = failing("a", "b")
+    failures.failed("a", DENIED, 0.0)
+    failures.idle("a", 1.0)  # no work for it, which another worker may have taken
+    failures.failed("a", DENIED, 100.0)
     assert said == [ConductorUnreachable(str(DENIED), denied=True, task_name="a")]
-    troubles.failed("b", AWAY, 110.0)
-    troubles.idle("b", 111.0)
+    failures.failed("b", AWAY, 110.0)
+    failures.idle("b", 111.0)
     assert said[1:] == [ConductorUnreachable(str(AWAY), denied=False), ConductorBack(1.0)]
-    troubles.succeeded("a", 120.0)
+    failures.succeeded("a", 120.0)
     assert said[3:] == [ConductorBack(120.0, "a")]
 
 
 def test_polls_that_are_refused_for_every_task_are_said_of_conductor() -> None:
-    troubles, said = troubled("a", "b")
-    troubles.failed("a", DENIED, 0.0)
-    troubles.failed("b", DENIED, 1.0)
+    failures, said = failing("a", "b")
+    failures.failed("a", DENIED, 0.0)
+    failures.failed("b", DENIED, 1.0)
     assert said[1:] == [ConductorUnreachable(str(DENIED), denied=True)]
-    troubles.succeeded("b", 3.0)
+    failures.succeeded("b", 3.0)
     assert said[2:] == [ConductorBack(2.0)]
 
 
 def test_polls_that_fail_together_count_once_and_one_kind_does_not_hold_back_another() -> None:
-    troubles, _ = troubled("a", "b")
+    failures, _ = failing("a", "b")
     for _ in range(4):
-        troubles.failed("a", AWAY, 0.0)
-    assert 0.5 <= troubles.left("a", 0.0) <= 1.0
-    assert troubles.left("b", 0.0) == 0.0
-    troubles.failed("a", AWAY, 50.0)
-    assert 1.0 <= troubles.left("a", 50.0) <= 2.0
-    assert "a" in troubles
-    assert "b" not in troubles
+        failures.failed("a", AWAY, 0.0)
+    assert 0.5 <= failures.left("a", 0.0) <= 1.0
+    assert failures.left("b", 0.0) == 0.0
+    failures.failed("a", AWAY, 50.0)
+    assert 1.0 <= failures.left("a", 50.0) <= 2.0
+    assert "a" in failures
+    assert "b" not in failures
