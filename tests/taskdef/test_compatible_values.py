@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from perago.taskdef.compare import same_json
 from perago.taskdef.compatibility import Impact, classify
+from perago.taskdef.schema import same_json
 
 WORDS = ["a", "b", "aa", "ab", "cat", ""]
 NUMBERS = [-1, 0, 1, 2, 3, 4, 1.5, 2.0, 6, 7.5]

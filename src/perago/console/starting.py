@@ -22,8 +22,8 @@ from perago.console.overview import wanted_definition
 from perago.console.source import Actions, Json, NoSuchPage, Source
 from perago.console.text import Link, line, link
 from perago.ports import ServiceError
-from perago.taskdef.payload import commits_of, join_pointer
-from perago.taskdef.schema import schema_problems, skeleton_of
+from perago.taskdef.payload import commits_of
+from perago.taskdef.schema import join_pointer, schema_problems, shape_of, skeleton_of
 
 MAX_BODY = 1024 * 1024
 """Bytes of a form."""
@@ -217,7 +217,7 @@ def _fields(name: str, schema: Json, sample: Any) -> Iterator[Field]:
 
 
 def _field(key: str, label: str, schema: Json, value: Any, *, required: bool) -> Field:
-    options = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    options = [each for each in shape_of(schema).options if each.get("type") != "null"]
     if len(options) == 1:
         schema = {**{name: schema[name] for name in ("title", "description") if name in schema}, **options[0]}
         required = False
@@ -234,14 +234,13 @@ def _field(key: str, label: str, schema: Json, value: Any, *, required: bool) ->
 
 
 def _kind(schema: Json) -> tuple[str, tuple[str, ...]]:
-    options = [schema["const"]] if "const" in schema else schema.get("enum")
-    if schema.get("type") == "boolean" and options is None:
-        options = [True, False]
-    if options:
+    shape = shape_of(schema)
+    kind = shape.kinds[0] if len(shape.kinds) == 1 else None
+    if options := shape.values or ((True, False) if kind == "boolean" else ()):
         return "choice", tuple(json.dumps(option, ensure_ascii=False) for option in options)
-    if schema.get("type") == "string":
+    if kind == "string":
         return "text", ()
-    return ("number" if schema.get("type") in ("integer", "number") else "json"), ()
+    return ("number" if kind in ("integer", "number") else "json"), ()
 
 
 def _hint(schema: Json, kind: str) -> str:

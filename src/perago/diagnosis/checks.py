@@ -24,8 +24,8 @@ from perago.driver.gc import BranchClearing, Fate, FirstSeenStore, Policy, clear
 from perago.ports import AccessDenied, DeliveryCheck, NotFound, ServiceError, TaskQueue, Unavailable, WorkspaceStore
 from perago.settings import Settings
 from perago.settings.sources import PublishFence
-from perago.taskdef.compare import comparable
 from perago.taskdef.compatibility import Impact, classify
+from perago.taskdef.definition import comparable
 from perago.text import age, count, listing, one_line, size
 from perago.worker.maintenance import workers_here
 from perago.worker.plan import too_few_files

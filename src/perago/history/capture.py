@@ -24,7 +24,7 @@ from perago.history.attempts import Chosen, NotReplayable, Past, bring, everythi
 from perago.history.redaction import known_secrets, replace_known, schema_of, strike_out, strike_out_definition
 from perago.ports import Progress, WorkspaceStore, no_progress
 from perago.settings import Mask
-from perago.taskdef.compare import same_json
+from perago.taskdef.schema import same_json
 from perago.testing.cases import CASE, INPUT, LARGEST_KEPT, MOST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
 from perago.testing.differences import Content, Digest, Remains, digest_of
 from perago.text import quoted

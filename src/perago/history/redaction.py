@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from perago.secret_names import is_password, looks_secret
 from perago.settings.mask import STRUCK_OUT, Mask, may_be_token, redact_text
-from perago.taskdef.payload import join_pointer
+from perago.taskdef.schema import join_pointer
 
 SHORTEST = 8
 """Characters of a secret that is looked for elsewhere: shorter ones are found in places that have nothing to do

@@ -1,7 +1,6 @@
 """From a task module to its TaskDef, and from Conductor's payloads to validated values (contracts 3 and 4)."""
 
-from perago.taskdef.compare import ABSENT, Difference, compare_definitions
-from perago.taskdef.definition import build_task_definition, canonical_json
+from perago.taskdef.definition import ABSENT, Difference, build_task_definition, canonical_json, compare_definitions
 from perago.taskdef.loading import load_task
 
 __all__ = [

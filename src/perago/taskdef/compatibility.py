@@ -18,15 +18,15 @@ import functools
 import json
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, zip_longest
 from typing import Any, TypeAlias
 
-from perago.taskdef.compare import ABSENT, SCHEMAS, SERVER_DEFAULTS, SERVER_FIELDS, Difference, same_json
-from perago.taskdef.payload import join_pointer
+from perago.taskdef.definition import ABSENT, SCHEMAS, SERVER_DEFAULTS, SERVER_FIELDS, Difference
+from perago.taskdef.schema import Schema, join_pointer, kind_of, same_json
 
 __all__ = ["Change", "Impact", "classify"]
 
@@ -155,41 +155,61 @@ class SchemaChange:
     reason: str
 
 
-def keyword_changes(
-    pointer: str,
-    old: Mapping[str, Any],
-    new: Mapping[str, Any],
-    keywords: Iterable[str],
-    affected: AffectedParty,
-    reason: str,
-) -> Iterator[SchemaChange]:
-    """One change for each of these keywords that differs; they are judged together.
-
-    Args:
-        pointer: The JSON pointer to the schema.
-        old: The schema as it was.
-        new: The schema as it is.
-        keywords: The keywords to compare.
-        affected: Which party such a change affects.
-        reason: Why, for people.
-    """
-    for keyword in keywords:
-        before, after = old.get(keyword, ABSENT), new.get(keyword, ABSENT)
-        if not same_json(before, after):
-            yield SchemaChange(join_pointer(pointer, keyword), before, after, affected, reason)
-
-
-def differ(old: Mapping[str, Any], new: Mapping[str, Any], keywords: Iterable[str]) -> bool:
-    """Whether any of these keywords differs."""
-    return any(not same_json(old.get(keyword, ABSENT), new.get(keyword, ABSENT)) for keyword in keywords)
-
-
 def affected_by(changes: Iterable[SchemaChange]) -> AffectedParty:
     """Return whom several changes affect together."""
     return functools.reduce(operator.or_, (change.affected for change in changes), AffectedParty.NEITHER)
 
 
-Schema: TypeAlias = Mapping[str, Any]
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A schema as it was and as it is. `pointer` leads to it."""
+
+    pointer: str
+    old: Schema
+    new: Schema
+
+    def at(self, *keys: str | int) -> str:
+        """Return the pointer to something inside."""
+        return functools.reduce(join_pointer, keys, self.pointer)
+
+    def values(self, keyword: str, default: Any = ABSENT) -> tuple[Any, Any]:
+        """Return the two values of a keyword."""
+        return self.old.get(keyword, default), self.new.get(keyword, default)
+
+    def differs(self, keywords: Iterable[str]) -> bool:
+        """Whether any of these keywords differs."""
+        return any(not same_json(*self.values(keyword)) for keyword in keywords)
+
+    def changes(self, keywords: Iterable[str], affected: AffectedParty, reason: str) -> Iterator[SchemaChange]:
+        """Yield a change for each of these keywords that differs; they are judged together."""
+        for keyword in keywords:
+            before, after = self.values(keyword)
+            if not same_json(before, after):
+                yield SchemaChange(self.at(keyword), before, after, affected, reason)
+
+    def same(self, keywords: Iterable[str]) -> Iterator[SchemaChange]:
+        """Yield a change for each of these keywords that differs without an effect."""
+        return self.changes(keywords, AffectedParty.NEITHER, "accepts the same values")
+
+    def judged(self, keywords: Iterable[str], what: str, *, narrowed: bool, widened: bool) -> Iterator[SchemaChange]:
+        """Yield a change for each of these keywords that differs, where the effect on the accepted values is known."""
+        affected = AffectedParty.of(senders=narrowed, readers=widened)
+        words = {
+            AffectedParty.NEITHER: ": the same in another form",
+            AffectedParty.SENDERS: " narrowed",
+            AffectedParty.READERS: " widened",
+        }
+        reason = what + words.get(affected, " changed: cannot tell which values still fit")
+        return self.changes(keywords, affected, reason)
+
+    def without(self, keywords: Collection[str]) -> _Pair:
+        """Return the pair without these keywords."""
+        return _Pair(self.pointer, _without(self.old, keywords), _without(self.new, keywords))
+
+
+def _without(schema: Schema, keywords: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key not in keywords}
+
 
 ANNOTATIONS = frozenset(
     {
@@ -232,41 +252,32 @@ SIMPLE_KEYWORDS = frozenset({"type", "uniqueItems", *ANNOTATIONS, *_VALUES, *_NU
 """The keywords that `simple_changes` understands."""
 
 
-def simple_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+def simple_changes(pair: _Pair) -> Iterator[SchemaChange]:
     """Yield the changes of all keywords that contain no schema and are known here."""
-
-    def judge(keywords: Sequence[str], what: str, *, narrowed: bool, widened: bool) -> Iterator[SchemaChange]:
-        affected = AffectedParty.of(senders=narrowed, readers=widened)
-        return keyword_changes(pointer, old, new, keywords, affected, _words(affected, what))
-
-    yield from annotation_changes(pointer, old, new)
-    before, after = types_of(old), types_of(new)
-    yield from judge(["type"], "the type", narrowed=not before <= after, widened=not after <= before)
-    if differ(old, new, _VALUES):
-        part, whole = values_of(old), values_of(new)
+    yield from pair.same(sorted(ANNOTATIONS))
+    before, after = types_of(pair.old), types_of(pair.new)
+    yield from pair.judged(["type"], "the type", narrowed=not before <= after, widened=not after <= before)
+    if pair.differs(_VALUES):
+        part, whole = values_of(pair.old), values_of(pair.new)
         narrowed, widened = not _is_within(part, whole), not _is_within(whole, part)
-        yield from judge(_VALUES, "the choice of values", narrowed=narrowed, widened=widened)
+        yield from pair.judged(_VALUES, "the choice of values", narrowed=narrowed, widened=widened)
     for keywords, sign, end in ((_LOWER, 1, "lower"), (_UPPER, -1, "upper")):
-        least, now = _bound(old, keywords, sign), _bound(new, keywords, sign)
-        yield from judge(keywords, f"the range ({end} end)", narrowed=now > least, widened=now < least)
+        least, now = _bound(pair.old, keywords, sign), _bound(pair.new, keywords, sign)
+        yield from pair.judged(keywords, f"the range ({end} end)", narrowed=now > least, widened=now < least)
     for suffix, what in _LENGTHS.items():
         for keyword, sign, nothing in ((f"min{suffix}", 1, 0), (f"max{suffix}", -1, math.inf)):
-            least, now = sign * old.get(keyword, nothing), sign * new.get(keyword, nothing)
-            yield from judge([keyword], what, narrowed=now > least, widened=now < least)
-    if differ(old, new, ["multipleOf"]):
-        step, other = old.get("multipleOf"), new.get("multipleOf")
+            was, is_now = pair.values(keyword, nothing)
+            narrowed, widened = sign * is_now > sign * was, sign * is_now < sign * was
+            yield from pair.judged([keyword], what, narrowed=narrowed, widened=widened)
+    if pair.differs(["multipleOf"]):
+        step, other = pair.values("multipleOf", None)
         narrowed, widened = not _is_multiple(step, other), not _is_multiple(other, step)
-        yield from judge(["multipleOf"], "the step", narrowed=narrowed, widened=widened)
+        yield from pair.judged(["multipleOf"], "the step", narrowed=narrowed, widened=widened)
     for keyword, what in _FORMS.items():
-        yield from judge([keyword], what, narrowed=keyword in new, widened=keyword in old)
-    was_unique, is_unique = old.get("uniqueItems", False), new.get("uniqueItems", False)
-    narrowed, widened = is_unique and not was_unique, was_unique and not is_unique
-    yield from judge(["uniqueItems"], "the rule for repeated items", narrowed=narrowed, widened=widened)
-
-
-def annotation_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
-    """Yield the changes of keywords that accept or reject nothing."""
-    yield from keyword_changes(pointer, old, new, sorted(ANNOTATIONS), AffectedParty.NEITHER, "accepts the same values")
+        yield from pair.judged([keyword], what, narrowed=keyword in pair.new, widened=keyword in pair.old)
+    was, is_now = pair.values("uniqueItems", False)
+    narrowed, widened = is_now and not was, was and not is_now
+    yield from pair.judged(["uniqueItems"], "the rule for repeated items", narrowed=narrowed, widened=widened)
 
 
 def types_of(schema: Schema) -> frozenset[str]:
@@ -275,7 +286,7 @@ def types_of(schema: Schema) -> frozenset[str]:
         kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         return frozenset().union(*(_TYPES[kind] for kind in kinds))
     values = values_of(schema)
-    return _ALL_TYPES if values is None else frozenset().union(*(_TYPES[_type_of(value)] for value in values))
+    return _ALL_TYPES if values is None else frozenset().union(*(_TYPES[kind_of(value)] for value in values))
 
 
 def values_of(schema: Schema) -> list[Any] | None:
@@ -289,33 +300,6 @@ def values_of(schema: Schema) -> list[Any] | None:
 def is_among(value: Any, values: list[Any]) -> bool:
     """Membership of JSON values: 1 is 1.0, but 1 is not true."""
     return any(same_json(value, other) for other in values)
-
-
-def _type_of(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-    return "object"
-
-
-def _words(affected: AffectedParty, what: str) -> str:
-    """Say how a rule changed; `narrowed` means that fewer values are accepted."""
-    words = {
-        AffectedParty.NEITHER: ": the same in another form",
-        AffectedParty.SENDERS: " narrowed",
-        AffectedParty.READERS: " widened",
-    }
-    return what + words.get(affected, " changed: cannot tell which values still fit")
 
 
 def _is_within(part: list[Any] | None, whole: list[Any] | None) -> bool:
@@ -372,126 +356,107 @@ def _is_usable(keyword: str, value: Any) -> bool:
     return is_number and (is_bound or value > 0 or (value == 0 and keyword != "multipleOf"))
 
 
-Compare: TypeAlias = Callable[[str, Any, Any], list[SchemaChange]]
+# ------------------------------------------------------------------------------- objects
 
 OBJECT_KEYWORDS = frozenset({"properties", "required", "additionalProperties", "patternProperties"})
 
 
-def object_changes(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
-    """The changes of the keywords of objects.
-
-    Args:
-        pointer: The JSON pointer to the schema.
-        old: The schema as it was.
-        new: The schema as it is.
-        compare: Compares the schemas inside.
-    """
-    yield from _properties(pointer, old, new, compare)
-    yield from _required(pointer, old, new)
-    yield from _other_properties(pointer, old, new, compare)
-    yield from _patterns(pointer, old, new, compare)
-    for keyword in ("properties", "patternProperties", "required"):
-        if not old.get(keyword) and not new.get(keyword):  # present and empty on one side
-            yield from keyword_changes(pointer, old, new, [keyword], AffectedParty.NEITHER, "accepts the same values")
-
-
-def _properties(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
-    before, after = old.get("properties", {}), new.get("properties", {})
-    for name in sorted({*before, *after}):
-        here = join_pointer(join_pointer(pointer, "properties"), name)
-        if name not in after:
-            yield SchemaChange(here, before[name], ABSENT, AffectedParty.BOTH, _removed(name, before, after))
-        elif name not in before:
-            yield _added(here, name, old, new, compare)
+def object_changes(pair: _Pair) -> Iterator[SchemaChange]:
+    """Yield the changes of which properties there are, which must be there, and what else may be."""
+    yield from _properties(pair)
+    yield from _required(pair)
+    yield from _other_properties(pair)
+    before, after = pair.values("patternProperties", {})
+    for pattern in sorted({*before, *after}):
+        here = pair.at("patternProperties", pattern)
+        if pattern in before and pattern in after:
+            yield from schema_changes(here, before[pattern], after[pattern])
         else:
-            must_be_sent = name in old.get("required", ()) or name in new.get("required", ())
-            yield from _property(here, before[name], after[name], compare, must_be_sent=must_be_sent)
+            was, is_now = before.get(pattern, ABSENT), after.get(pattern, ABSENT)
+            yield SchemaChange(here, was, is_now, AffectedParty.BOTH, "cannot tell: other keys match now")
+    for keyword in ("properties", "patternProperties", "required"):
+        if not any(pair.values(keyword, None)):  # present and empty on one side
+            yield from pair.same([keyword])
 
 
-def _removed(name: str, before: Schema, after: Schema) -> str:
-    twins = [other for other in after if other not in before and _same_but_title(before[name], after[other])]
-    return f"removed; was it renamed to {twins[0]!r}?" if twins else "removed"
+def _properties(pair: _Pair) -> Iterator[SchemaChange]:
+    before, after = pair.values("properties", {})
+    required = {*pair.old.get("required", ()), *pair.new.get("required", ())}
+    for name in sorted({*before, *after}):
+        here = pair.at("properties", name)
+        if name not in after:
+            twins = [other for other in after if other not in before and _same_but_title(before[name], after[other])]
+            reason = f"removed; was it renamed to {twins[0]!r}?" if twins else "removed"
+            yield SchemaChange(here, before[name], ABSENT, AffectedParty.BOTH, reason)
+        elif name not in before:
+            yield _added(here, name, pair)
+        else:
+            yield from _property(here, before[name], after[name], must_be_sent=name in required)
 
 
 def _same_but_title(old: Any, new: Any) -> bool:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        old, new = ({key: value for key, value in side.items() if key != "title"} for side in (old, new))
+        old, new = _without(old, ["title"]), _without(new, ["title"])
     return same_json(old, new)
 
 
-def _added(here: str, name: str, old: Schema, new: Schema, compare: Compare) -> SchemaChange:
+def _added(here: str, name: str, pair: _Pair) -> SchemaChange:
     """A property that is new. Where objects are open, what senders happened to send under that name is not
     counted: the task did not read it."""
-    added = new["properties"][name]
-    rest = old.get("additionalProperties", True)
-    affected = AffectedParty.of(senders=name in new.get("required", ()), readers=rest is False)
+    added, is_required = pair.new["properties"][name], name in pair.new.get("required", ())
+    rest = pair.old.get("additionalProperties", True)
+    affected = AffectedParty.of(senders=is_required, readers=rest is False)
     if isinstance(rest, Mapping):
-        affected |= affected_by(compare(here, rest, added))
-    elif old.get("patternProperties"):
+        affected |= affected_by(schema_changes(here, rest, added))
+    elif pair.old.get("patternProperties"):
         affected = AffectedParty.BOTH
-    reason = "added and required" if name in new.get("required", ()) else "added, optional"
+    reason = "added and required" if is_required else "added, optional"
     return SchemaChange(here, ABSENT, added, affected, reason)
 
 
-def _property(here: str, old: Any, new: Any, compare: Compare, *, must_be_sent: bool) -> Iterator[SchemaChange]:
+def _property(here: str, old: Any, new: Any, *, must_be_sent: bool) -> Iterator[SchemaChange]:
     """A property on both sides. Its default is what the task takes when nothing is sent."""
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
-        yield from compare(here, old, new)
+        yield from schema_changes(here, old, new)
         return
+    affected, reason = AffectedParty.SENDERS, "cannot tell which value the task takes where nothing is sent"
     if must_be_sent:
-        affected, reason = (
-            AffectedParty.NEITHER,
-            "the value has to be sent, before or now, so the default changes nothing",
-        )
+        affected = AffectedParty.NEITHER
+        reason = "the value has to be sent, before or now, so the default changes nothing"
     elif "default" in old and "default" in new:
-        affected, reason = AffectedParty.SENDERS, "where nothing is sent, the task now takes another value"
-    else:
-        affected, reason = AffectedParty.SENDERS, "cannot tell which value the task takes where nothing is sent"
-    yield from keyword_changes(here, old, new, ["default"], affected, reason)
-    yield from compare(here, *({key: value for key, value in side.items() if key != "default"} for side in (old, new)))
+        reason = "where nothing is sent, the task now takes another value"
+    yield from _Pair(here, old, new).changes(["default"], affected, reason)
+    yield from schema_changes(here, _without(old, ["default"]), _without(new, ["default"]))
 
 
-def _required(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
-    before, after = old.get("required", []), new.get("required", [])
+def _required(pair: _Pair) -> Iterator[SchemaChange]:
+    before, after = pair.values("required", [])
     come, gone = sorted({*after} - {*before}), sorted({*before} - {*after})
     if not before and not after:
         return
     affected = AffectedParty.of(senders=bool(come), readers=bool(gone))
     words = [f"{', '.join(come)} must be there now"] if come else []
     words += [f"{', '.join(gone)} may be absent now"] if gone else []
-    reason = "; ".join(words) or "the same names"
-    yield from keyword_changes(pointer, old, new, ["required"], affected, reason)
+    yield from pair.changes(["required"], affected, "; ".join(words) or "the same names")
 
 
-def _other_properties(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
+def _other_properties(pair: _Pair) -> Iterator[SchemaChange]:
     keyword = "additionalProperties"
-    before, after = old.get(keyword, True), new.get(keyword, True)
-    here = join_pointer(pointer, keyword)
+    before, after = pair.values(keyword, True)
+    found = schema_changes(pair.at(keyword), before, after)
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        yield from compare(here, before, after)
+        yield from found
         return
-    affected = affected_by(compare(here, before, after))
+    affected = affected_by(found)
     reasons = {
         AffectedParty.NEITHER: "the same in another form",
         AffectedParty.SENDERS: "other keys are refused, or must fit a schema now",
         AffectedParty.READERS: "other keys may come now",
     }
-    reason = reasons.get(affected, "cannot tell which other keys still fit")
-    yield from keyword_changes(pointer, old, new, [keyword], affected, reason)
+    yield from pair.changes([keyword], affected, reasons.get(affected, "cannot tell which other keys still fit"))
 
 
-def _patterns(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
-    before, after = old.get("patternProperties", {}), new.get("patternProperties", {})
-    for pattern in sorted({*before, *after}):
-        here = join_pointer(join_pointer(pointer, "patternProperties"), pattern)
-        if pattern in before and pattern in after:
-            yield from compare(here, before[pattern], after[pattern])
-        else:
-            reason = "cannot tell: other keys match now"
-            yield SchemaChange(
-                here, before.get(pattern, ABSENT), after.get(pattern, ABSENT), AffectedParty.BOTH, reason
-            )
-
+# ------------------------------------------------------------------------- schemas in schemas
 
 _UNIONS = ("anyOf", "oneOf")
 _NESTED = {"items": "the items", "propertyNames": "the keys", "contentSchema": "the content"}
@@ -512,67 +477,50 @@ def schema_changes(pointer: str, old: Any, new: Any) -> list[SchemaChange]:
         return []
     if old is False or new is False:
         affected = AffectedParty.of(senders=new is False, readers=old is False)
-        return [
-            SchemaChange(pointer, old, new, affected, "nothing was allowed" if old is False else "nothing is allowed")
-        ]
+        reason = "nothing was allowed" if old is False else "nothing is allowed"
+        return [SchemaChange(pointer, old, new, affected, reason)]
     if old is True or new is True:
         return [_as_one(pointer, old, new, {} if old is True else old, {} if new is True else new, "values")]
     if not (is_well_formed(old) and is_well_formed(new)):
         return [SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: this is no JSON Schema")]
-    return list(_well_formed_changes(pointer, old, new))
+    pair = _Pair(pointer, old, new)
+    had_union, has_union = any(key in old for key in _UNIONS), any(key in new for key in _UNIONS)
+    if had_union != has_union:
+        return list(_union_and_single(pair))
+    return [*_unions(pair), *_keyword_by_keyword(pair.without(_UNIONS))]
 
 
-def _well_formed_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
-    before, after = _union_keyword(old), _union_keyword(new)
-    if before is None and after is None:
-        yield from _keyword_by_keyword(pointer, old, new)
-    elif before is not None and after is not None:
-        yield from _unions(pointer, old, new, _alternatives(pointer, old), _alternatives(pointer, new))
-        yield from _keyword_by_keyword(pointer, _without_unions(old), _without_unions(new))
-    else:
-        yield from _union_and_single(pointer, old, new)
-
-
-def _keyword_by_keyword(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
-    yield from simple_changes(pointer, old, new)
-    yield from object_changes(pointer, old, new, schema_changes)
+def _keyword_by_keyword(pair: _Pair) -> Iterator[SchemaChange]:
+    yield from simple_changes(pair)
+    yield from object_changes(pair)
     for keyword, what in _NESTED.items():
-        yield from _nested(pointer, old, new, keyword, what)
-    yield from _positions(pointer, old, new)
-    unknown = sorted({*old, *new} - _KNOWN)
-    reason = "cannot tell what this keyword does"
-    yield from keyword_changes(pointer, old, new, unknown, AffectedParty.BOTH, reason)
+        before, after = pair.values(keyword)
+        if before is not ABSENT and after is not ABSENT:
+            yield from schema_changes(pair.at(keyword), before, after)
+        elif before is not after:  # where it is absent, everything is allowed
+            sides = _accepted(keyword, pair.old), _accepted(keyword, pair.new)
+            yield _as_one(pair.at(keyword), before, after, *sides, what)
+    yield from _positions(pair)
+    unknown = sorted({*pair.old, *pair.new} - _KNOWN)
+    yield from pair.changes(unknown, AffectedParty.BOTH, "cannot tell what this keyword does")
 
 
-def _nested(pointer: str, old: Schema, new: Schema, keyword: str, what: str) -> Iterator[SchemaChange]:
-    """A keyword with one schema; where it is absent, everything is allowed."""
-    before, after = old.get(keyword, ABSENT), new.get(keyword, ABSENT)
-    here = join_pointer(pointer, keyword)
-    if before is ABSENT or after is ABSENT:
-        if before is not after:
-            yield _as_one(here, before, after, _without(keyword, old), _without(keyword, new), what)
-    else:
-        yield from schema_changes(here, before, after)
-
-
-def _positions(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+def _positions(pair: _Pair) -> Iterator[SchemaChange]:
     """The places of a tuple; what stands at none of them is one of `items`."""
-    before, after = old.get("prefixItems", []), new.get("prefixItems", [])
-    here = join_pointer(pointer, "prefixItems")
-    for index in range(max(len(before), len(after))):
-        place = join_pointer(here, index)
-        if index < min(len(before), len(after)):
-            yield from schema_changes(place, before[index], after[index])
+    before, after = pair.values("prefixItems", [])
+    for index, (gone, come) in enumerate(zip_longest(before, after, fillvalue=ABSENT)):
+        place = pair.at("prefixItems", index)
+        if gone is not ABSENT and come is not ABSENT:
+            yield from schema_changes(place, gone, come)
         else:
-            gone, come = (side[index] if index < len(side) else ABSENT for side in (before, after))
-            left = _without("items", old) if gone is ABSENT else gone
-            right = _without("items", new) if come is ABSENT else come
+            left = _accepted("items", pair.old) if gone is ABSENT else gone
+            right = _accepted("items", pair.new) if come is ABSENT else come
             yield _as_one(place, gone, come, left, right, "this place of the list")
     if not before and not after:  # present and empty on one side
-        yield from keyword_changes(pointer, old, new, ["prefixItems"], AffectedParty.NEITHER, "accepts the same values")
+        yield from pair.same(["prefixItems"])
 
 
-def _without(keyword: str, schema: Schema) -> Any:
+def _accepted(keyword: str, schema: Schema) -> Any:
     """What the keyword accepts, be it there or not. No items follow the places of a tuple of a fixed length."""
     ends = keyword == "items" and schema.get("maxItems", math.inf) <= len(schema.get("prefixItems", []))
     return schema.get(keyword, False if ends else {})
@@ -586,74 +534,54 @@ def _as_one(pointer: str, old: Any, new: Any, before: Any, after: Any, what: str
         AffectedParty.SENDERS: "narrowed",
         AffectedParty.READERS: "widened",
     }
-    return SchemaChange(
-        pointer, old, new, affected, f"{what}: {words.get(affected, 'cannot tell which values still fit')}"
-    )
-
-
-def _union_keyword(schema: Schema) -> str | None:
-    return next((keyword for keyword in _UNIONS if keyword in schema), None)
-
-
-def _without_unions(schema: Schema) -> Schema:
-    return {key: value for key, value in schema.items() if key not in _UNIONS}
-
-
-def _without_annotations(schema: Schema) -> dict[str, Any]:
-    return {key: value for key, value in schema.items() if key not in ANNOTATIONS}
+    reason = f"{what}: {words.get(affected, 'cannot tell which values still fit')}"
+    return SchemaChange(pointer, old, new, affected, reason)
 
 
 def _alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
     """The alternatives of its one union; None if they cannot be told apart, or if there are two unions."""
-    keywords = [keyword for keyword in _UNIONS if keyword in schema]
-    if len(keywords) != 1:
-        return None
-    here = join_pointer(pointer, keywords[0])
-    found = [_Alternative(join_pointer(here, index), item) for index, item in enumerate(schema[keywords[0]])]
-    if not all(is_well_formed(alternative.schema) for alternative in found):
+    keyword, *others = [keyword for keyword in _UNIONS if keyword in schema]
+    here = join_pointer(pointer, keyword)
+    found = [_Alternative(join_pointer(here, index), item) for index, item in enumerate(schema[keyword])]
+    if others or not all(is_well_formed(alternative.schema) for alternative in found):
         return None
     tag = schema.get("discriminator")
     name = tag.get("propertyName") if isinstance(tag, Mapping) else None
     pairs = combinations([alternative.schema for alternative in found], 2)
-    is_disjoint = keywords[0] != "oneOf" or all(_exclude_each_other(left, right, name) for left, right in pairs)
+    is_disjoint = keyword != "oneOf" or all(_exclude_each_other(left, right, name) for left, right in pairs)
     return found if is_disjoint else None
 
 
-def _unions(
-    pointer: str, old: Schema, new: Schema, before: list[_Alternative] | None, after: list[_Alternative] | None
-) -> Iterator[SchemaChange]:
-    if not differ(old, new, _UNIONS):
+def _unions(pair: _Pair) -> Iterator[SchemaChange]:
+    """The changes of unions on both sides, if there are any."""
+    if not pair.differs(_UNIONS):
         return
+    before, after = _alternatives(pair.pointer, pair.old), _alternatives(pair.pointer, pair.new)
     if before is None or after is None:
-        reason = "cannot tell: the alternatives may overlap"
-        yield from keyword_changes(pointer, old, new, _UNIONS, AffectedParty.BOTH, reason)
+        yield from pair.changes(_UNIONS, AffectedParty.BOTH, "cannot tell: the alternatives may overlap")
         return
     changes = _union_changes(before, after)
-    if changes:
-        yield from changes
-    else:
-        yield from keyword_changes(
-            pointer, old, new, _UNIONS, AffectedParty.NEITHER, "the same alternatives in another form"
-        )
+    yield from changes or pair.changes(_UNIONS, AffectedParty.NEITHER, "the same alternatives in another form")
 
 
-def _union_and_single(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+def _union_and_single(pair: _Pair) -> Iterator[SchemaChange]:
     """One side has alternatives, as with a value that became optional."""
-    before, after = _as_alternatives(pointer, old), _as_alternatives(pointer, new)
+
+    def alternatives(schema: Schema) -> list[_Alternative] | None:
+        bare = _without(schema, ANNOTATIONS)
+        if any(keyword in bare for keyword in _UNIONS):
+            return _alternatives(pair.pointer, schema) if len(bare) == 1 else None
+        kinds = bare["type"] if isinstance(bare.get("type"), list) else [None]
+        return [_Alternative(pair.pointer, bare | ({"type": kind} if kind else {})) for kind in kinds]
+
+    before, after = alternatives(pair.old), alternatives(pair.new)
     if before is None or after is None:
-        yield SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: alternatives beside other keywords")
+        reason = "cannot tell: alternatives beside other keywords"
+        yield SchemaChange(pair.pointer, pair.old, pair.new, AffectedParty.BOTH, reason)
         return
-    same = SchemaChange(pointer, old, new, AffectedParty.NEITHER, "accepts the same values")
+    same = SchemaChange(pair.pointer, pair.old, pair.new, AffectedParty.NEITHER, "accepts the same values")
     yield from _union_changes(before, after) or [same]
-    yield from annotation_changes(pointer, old, new)
-
-
-def _as_alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
-    bare = _without_annotations(schema)
-    if _union_keyword(schema) is None:
-        kinds = bare["type"] if isinstance(bare.get("type"), list) else None
-        return [_Alternative(pointer, bare if kinds is None else bare | {"type": kind}) for kind in kinds or [None]]
-    return _alternatives(pointer, schema) if len(bare) == 1 else None
+    yield from pair.same(sorted(ANNOTATIONS))
 
 
 def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[SchemaChange]:
@@ -689,7 +617,7 @@ def _paired(
     pairs = []
     gone, come = list(old), list(new)
     likenesses: tuple[Callable[[Schema], Any], ...] = (
-        lambda schema: json.dumps(_without_annotations(schema), sort_keys=True),
+        lambda schema: json.dumps(_without(schema, ANNOTATIONS), sort_keys=True),
         lambda schema: (_shape(schema), schema.get("title")),
         _shape,
         types_of,

@@ -1,15 +1,21 @@
-"""The TaskDef: what Conductor is told about a task (docs/design/contract.md 3)."""
+"""The TaskDef: what Conductor is told about a task, and what changes when it replaces the registered one
+(docs/design/contract.md 3).
+
+Conductor fills in defaults and keeps notes of its own (`docs/servers/conductor.md` 5); neither is a difference.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
 
 from perago.authoring import Task
 from perago.authoring.controls import TaskControls
-from perago.taskdef.schema import input_schema, output_schema
+from perago.taskdef.schema import input_schema, join_pointer, output_schema, same_json
 
 
 def build_task_definition(task: Task) -> dict[str, Any]:
@@ -72,3 +78,118 @@ def _keys(task: Task, key: str) -> list[str]:
 
 def _schema_definition(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "version": 1, "type": "JSON", "data": schema}
+
+
+# ------------------------------------------------------------------------- differences
+
+
+class Absent(Enum):
+    """The other side of something that was added or removed."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+
+SERVER_FIELDS = frozenset({"createTime", "updateTime", "createdBy", "updatedBy", "accessPolicy"})
+"""Written by the server, into the definition and into each of its schemas; a definition cannot set them."""
+
+SCHEMAS = ("inputSchema", "outputSchema")
+
+SERVER_DEFAULTS: Mapping[str, Any] = {
+    "retryCount": 3,
+    "retryLogic": "FIXED",
+    "retryDelaySeconds": 60,
+    "maxRetryDelaySeconds": 0,
+    "backoffJitterMs": 0,
+    "backoffScaleFactor": 1,
+    "timeoutPolicy": "TIME_OUT_WF",
+    "timeoutSeconds": 0,
+    "responseTimeoutSeconds": 3600,
+    "pollTimeoutSeconds": 0,
+    "totalTimeoutSeconds": 0,
+    "concurrentExecLimit": 0,
+    "rateLimitPerFrequency": 0,
+    "rateLimitFrequencyInSeconds": 1,
+    "taskStatusListenerEnabled": True,
+    "enforceSchema": False,
+    "inputKeys": [],
+    "outputKeys": [],
+    "runtimeMetadata": [],
+    "inputTemplate": {},
+}
+
+_SHOWN = 80
+"""Characters of a value that `Difference.text` shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One change. `path` is a JSON pointer; `old` or `new` is `ABSENT` for something added or removed."""
+
+    path: str
+    old: Any
+    new: Any
+
+    @property
+    def text(self) -> str:
+        """The change in one line."""
+        if self.old is ABSENT:
+            return f"{self.path}: added {_shown(self.new)}"
+        if self.new is ABSENT:
+            return f"{self.path}: removed {_shown(self.old)}"
+        return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
+
+
+def compare_definitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """What registering `new` over `old` would change, in the order of the pointers."""
+    return json_differences(*comparable(old, new))
+
+
+def comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both definitions without what a server adds, and without defaults that both have."""
+    before, after = _comparable(old), _comparable(new)
+    for key, default in SERVER_DEFAULTS.items():  # a default is shown once the other side deviates from it
+        if (key in before) != (key in after):
+            before.setdefault(key, default)
+            after.setdefault(key, default)
+    return before, after
+
+
+def json_differences(old: Any, new: Any) -> tuple[Difference, ...]:
+    """The differences between two JSON values, in the order of the pointers."""
+    return tuple(_differences("", old, new))
+
+
+def _comparable(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The definition without what the server adds."""
+    found = {}
+    for key, value in definition.items():
+        is_default = key in SERVER_DEFAULTS and same_json(value, SERVER_DEFAULTS[key])
+        if value is None or key in SERVER_FIELDS or is_default:
+            continue
+        if key in SCHEMAS and isinstance(value, Mapping):
+            value = {name: item for name, item in value.items() if name not in SERVER_FIELDS}
+        found[key] = value
+    return found
+
+
+def _differences(path: str, old: Any, new: Any) -> Iterator[Difference]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            yield from _differences(join_pointer(path, key), old.get(key, ABSENT), new.get(key, ABSENT))
+    elif (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and len(old) == len(new)
+        and all(isinstance(item, Mapping) for item in (*old, *new))
+    ):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(join_pointer(path, index), before, after)
+    elif not same_json(old, new):
+        yield Difference(path, old, new)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -39,14 +39,10 @@ from pydantic_core import PydanticSerializationError
 from pydantic_core.core_schema import ErrorType
 
 from perago.authoring import Task
+from perago.taskdef.schema import join_pointer
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-
-def join_pointer(parent: str, key: str | int) -> str:
-    """The pointer to item `key` of what `parent` points to; `""` is the whole document."""
-    return f"{parent}/{str(key).replace('~', '~0').replace('/', '~1')}"
 
 
 MOST_PROBLEMS = 50

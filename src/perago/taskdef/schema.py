@@ -15,14 +15,86 @@ import math
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, PydanticUserError, Secret, SecretBytes, SecretStr
 from pydantic.json_schema import GenerateJsonSchema
 
 from perago.authoring import Task, TaskDefinitionError
-from perago.taskdef.compare import same_json
-from perago.taskdef.payload import join_pointer
+
+Schema: TypeAlias = Mapping[str, Any]
+
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "boolean": bool,
+    "null": type(None),
+    "array": list,
+    "object": dict,
+}
+_KINDS = ("boolean", "null", "string", "integer", "number", "array", "object")
+
+
+def join_pointer(parent: str, key: str | int) -> str:
+    """The pointer to item `key` of what `parent` points to; `""` is the whole document."""
+    return f"{parent}/{str(key).replace('~', '~0').replace('/', '~1')}"
+
+
+def same_json(old: Any, new: Any) -> bool:
+    """Equality of JSON values: 1 is 1.0, but 1 is not true."""
+    if isinstance(old, bool) or isinstance(new, bool):
+        return old is new
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return old.keys() == new.keys() and all(same_json(old[key], new[key]) for key in old)
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(same_json, old, new))
+    return bool(old == new)
+
+
+def kind_of(value: Any) -> str:
+    """Return the JSON type of a value; `integer` also for 1.0."""
+    return next((kind for kind in _KINDS if _is(kind, value)), type(value).__name__)
+
+
+def _is(kind: str, value: Any) -> bool:
+    if kind in ("integer", "number"):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and (kind == "number" or value == value // 1)
+    return isinstance(value, _TYPES[kind])
+
+
+class Shape(NamedTuple):
+    """What a value of a schema can be: one of `values`, what one of `options` accepts, or else of one of `kinds`."""
+
+    schema: Schema
+    """With the first schema of `allOf` in it."""
+    values: tuple[Any, ...] = ()
+    options: tuple[Schema, ...] = ()
+    kinds: tuple[str, ...] = ()
+    """JSON types; empty: any."""
+
+
+def shape_of(schema: Schema) -> Shape:
+    """Return the shape of a schema of the subset that pydantic writes. Whoever makes values begins with it."""
+    if "const" in schema:
+        return Shape(schema, values=(schema["const"],))
+    if "enum" in schema:
+        return Shape(schema, values=tuple(schema["enum"]))
+    if options := schema.get("anyOf") or schema.get("oneOf"):
+        return Shape(schema, options=tuple(options))
+    if schema.get("allOf"):
+        return shape_of({**schema["allOf"][0], **{key: value for key, value in schema.items() if key != "allOf"}})
+    kinds = schema.get("type", [])
+    return Shape(schema, kinds=tuple(kinds) if isinstance(kinds, list) else (kinds,))
+
+
+def integer_range(schema: Schema) -> tuple[int | None, int | None]:
+    """Return the least and the greatest integer within the bounds of a schema; None: there is no bound."""
+    least = [math.ceil(schema["minimum"])] if "minimum" in schema else []
+    least += [math.floor(schema["exclusiveMinimum"]) + 1] if "exclusiveMinimum" in schema else []
+    most = [math.floor(schema["maximum"])] if "maximum" in schema else []
+    most += [math.ceil(schema["exclusiveMaximum"]) - 1] if "exclusiveMaximum" in schema else []
+    return max(least, default=None), min(most, default=None)
+
 
 COMMIT_ID_PATTERN = "^[0-9a-f]{64}$"
 
@@ -137,7 +209,7 @@ class RecursiveModel(Exception):
         self.name = name
 
 
-def inline(schema: Mapping[str, Any]) -> dict[str, Any]:
+def inline(schema: Schema) -> dict[str, Any]:
     """The same schema without `$ref` and `$defs`.
 
     Raises:
@@ -188,7 +260,7 @@ def _any(value: Any, definitions: Mapping[str, Any], path: tuple[str, ...]) -> A
     return value
 
 
-def _ordered(value: Any, schema: Mapping[str, Any]) -> Any:
+def _ordered(value: Any, schema: Schema) -> Any:
     """A default in which the items of sets have a stable order."""
     for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
         value = _ordered(value, option)
@@ -243,22 +315,12 @@ def _has_hints(kind: type) -> bool:
     return dataclasses.is_dataclass(kind) or is_typed_dict or is_named_tuple
 
 
-_TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "string": str,
-    "boolean": bool,
-    "null": type(None),
-    "array": list,
-    "object": dict,
-}
-_KINDS = ("boolean", "null", "string", "integer", "number", "array", "object")
-
-
-def schema_problem(schema: Mapping[str, Any], document: Any, pointer: str = "") -> str | None:
+def schema_problem(schema: Schema, document: Any, pointer: str = "") -> str | None:
     """The first thing that the schema rejects, as a JSON pointer and a reason; None if it accepts the document."""
     return next(schema_problems(schema, document, pointer), None)
 
 
-def schema_problems(schema: Mapping[str, Any], value: Any, pointer: str = "") -> Iterator[str]:
+def schema_problems(schema: Schema, value: Any, pointer: str = "") -> Iterator[str]:
     """All that the schema rejects, each with its JSON pointer in front."""
     where = pointer or "/"
     if "const" in schema and not same_json(value, schema["const"]):
@@ -268,8 +330,7 @@ def schema_problems(schema: Mapping[str, Any], value: Any, pointer: str = "") ->
     kinds = schema.get("type", [])
     wanted: list[str] = kinds if isinstance(kinds, list) else [kinds]
     if wanted and not any(_is(kind, value) for kind in wanted):
-        found = next((kind for kind in _KINDS if _is(kind, value)), type(value).__name__)
-        yield f"{where}: must be {' or '.join(wanted)}, but is {found}"
+        yield f"{where}: must be {' or '.join(wanted)}, but is {kind_of(value)}"
         return
     for part in schema.get("allOf", ()):
         yield from schema_problems(part, value, pointer)
@@ -289,7 +350,7 @@ def schema_problems(schema: Mapping[str, Any], value: Any, pointer: str = "") ->
             yield from _object(schema, value, pointer)
 
 
-def _alternatives(schema: Mapping[str, Any], value: Any, pointer: str) -> Iterator[str]:
+def _alternatives(schema: Schema, value: Any, pointer: str) -> Iterator[str]:
     for key in ("anyOf", "oneOf"):
         options = schema.get(key)
         if not options:
@@ -302,7 +363,7 @@ def _alternatives(schema: Mapping[str, Any], value: Any, pointer: str) -> Iterat
             yield f"{pointer or '/'}: fits {accepted} alternatives, but must fit exactly one"
 
 
-def _number(schema: Mapping[str, Any], value: float, where: str) -> Iterator[str]:
+def _number(schema: Schema, value: float, where: str) -> Iterator[str]:
     if value < schema.get("minimum", -math.inf):
         yield f"{where}: is less than {schema['minimum']}"
     if value > schema.get("maximum", math.inf):
@@ -316,7 +377,7 @@ def _number(schema: Mapping[str, Any], value: float, where: str) -> Iterator[str
         yield f"{where}: is no multiple of {step}"
 
 
-def _array(schema: Mapping[str, Any], value: list[Any], pointer: str) -> Iterator[str]:
+def _array(schema: Schema, value: list[Any], pointer: str) -> Iterator[str]:
     yield from _length(schema, "Items", len(value), pointer or "/")
     first = schema.get("prefixItems", ())
     rest = schema.get("items")
@@ -328,7 +389,7 @@ def _array(schema: Mapping[str, Any], value: list[Any], pointer: str) -> Iterato
         yield f"{pointer or '/'}: has an item twice"
 
 
-def _object(schema: Mapping[str, Any], value: dict[str, Any], pointer: str) -> Iterator[str]:
+def _object(schema: Schema, value: dict[str, Any], pointer: str) -> Iterator[str]:
     yield from _length(schema, "Properties", len(value), pointer or "/")
     known, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
     for name in schema.get("required", ()):
@@ -349,18 +410,10 @@ def _object(schema: Mapping[str, Any], value: dict[str, Any], pointer: str) -> I
             yield from schema_problems(part, item, here)
 
 
-def _length(schema: Mapping[str, Any], what: str, length: int, where: str) -> Iterator[str]:
+def _length(schema: Schema, what: str, length: int, where: str) -> Iterator[str]:
     least, most = schema.get(f"min{what}", 0), schema.get(f"max{what}", math.inf)
     if not least <= length <= most:
         yield f"{where}: has {length} {what.lower()}, allowed are {least} to {most}"
-
-
-def _is(kind: str, value: Any) -> bool:
-    if kind == "integer":
-        return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
-    if kind == "number":
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, _TYPES[kind])
 
 
 _FORMATS = {
@@ -379,26 +432,23 @@ _FORMATS = {
 """Something of each format that pydantic's types have."""
 
 
-def skeleton_of(schema: Mapping[str, Any]) -> Any:
+def skeleton_of(schema: Schema) -> Any:
     """What stands for `schema`: its default or first choice, else the smallest value of its type.
 
     Of an object only what is required. References are inlined already (docs/design/contract.md 3). Patterns, and
     formats that are not in `_FORMATS`, are left to the person who fills it in.
     """
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    for key in ("examples", "enum"):
-        if schema.get(key):
-            return schema[key][0]
-    for key in ("anyOf", "oneOf", "allOf"):
-        if schema.get(key):
-            return skeleton_of(schema[key][0])
-    return _of_type(schema)
-
-
-def _of_type(schema: Mapping[str, Any]) -> Any:
-    kind = schema.get("type", "object" if "properties" in schema else "null")
+    shape = shape_of(schema)
+    if "default" in schema and "const" not in schema:
+        return schema["default"]
+    if schema.get("examples") and "const" not in schema:
+        return schema["examples"][0]
+    if shape.values:
+        return shape.values[0]
+    if shape.options:
+        return skeleton_of(shape.options[0])
+    schema = shape.schema
+    kind = shape.kinds[0] if shape.kinds else "object" if "properties" in schema else "null"
     if kind == "object":
         properties = schema.get("properties", {})
         return {name: skeleton_of(properties.get(name, {})) for name in schema.get("required", ())}
@@ -408,15 +458,15 @@ def _of_type(schema: Mapping[str, Any]) -> Any:
     if kind == "string":
         return _FORMATS.get(schema.get("format", ""), "x" * schema.get("minLength", 0))
     if kind in ("integer", "number"):
-        return _sample_number(schema)
+        return _sample_number(schema, is_integer=kind == "integer")
     return False if kind == "boolean" else None
 
 
-def _sample_number(schema: Mapping[str, Any]) -> Any:
+def _sample_number(schema: Schema, *, is_integer: bool) -> Any:
     """0, or the nearest to it of the numbers near the bounds that is within all of them."""
     low = schema.get("exclusiveMinimum", schema.get("minimum"))
     high = schema.get("exclusiveMaximum", schema.get("maximum"))
-    step = schema.get("multipleOf", 1 if schema["type"] == "integer" else None)
+    step = schema.get("multipleOf", 1 if is_integer else None)
     found = [0]
     if low is not None and high is not None and step is None:
         found += [low, high, (low + high) / 2]

@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from perago.taskdef.compare import Difference, json_differences
+from perago.taskdef.definition import Difference, json_differences
 from perago.text import count, listing, size, visible
 from perago.workspace.table_files import read_table, suffix_of
 

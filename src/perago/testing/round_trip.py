@@ -13,8 +13,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
 
-from perago.taskdef.payload import join_pointer, location_of, problem_lines
-from perago.taskdef.schema import find_secret, inline
+from perago.taskdef.payload import location_of, problem_lines
+from perago.taskdef.schema import find_secret, inline, join_pointer
 from perago.testing.samples import edges, sample_model
 
 _SHOWN = 80

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from perago.taskdef.payload import problem_lines
-from perago.taskdef.schema import RecursiveModel, inline, schema_problem
+from perago.taskdef.schema import RecursiveModel, inline, integer_range, schema_problem, shape_of
 
 _MOST_SAMPLES = 200
 _MOST_REPAIRS = 300
@@ -134,6 +134,8 @@ def _around(
 
 # ----------------------------------------------------- values near the edges of a schema, the plainest first
 
+_NEXT = 1e-6
+"""Added to a bound that is excluded."""
 _MOST = 24
 """Values of one schema, so that nested ones do not multiply without bound."""
 
@@ -196,18 +198,12 @@ def edges(schema: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _values(schema: Mapping[str, Any]) -> Iterator[Any]:
-    if "const" in schema:
-        yield schema["const"]
-    elif "enum" in schema:
-        yield from schema["enum"]
-    elif "anyOf" in schema or "oneOf" in schema:
-        yield from _in_turn(edges(option) for option in schema.get("anyOf", schema.get("oneOf", ())))
-    elif "allOf" in schema:
-        yield from edges({**schema["allOf"][0], **{key: value for key, value in schema.items() if key != "allOf"}})
-    else:
-        kinds = schema.get("type")
-        for kind in kinds if isinstance(kinds, list) else [kinds]:
-            yield from _of_type(kind, schema)
+    shape = shape_of(schema)
+    yield from shape.values
+    yield from _in_turn(edges(option) for option in shape.options)
+    if not (shape.values or shape.options):
+        for kind in shape.kinds or [None]:
+            yield from _of_type(kind, shape.schema)
 
 
 def _of_type(kind: str | None, schema: Mapping[str, Any]) -> Iterable[Any]:
@@ -235,28 +231,18 @@ def _in_turn(options: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         yield from (value for value in row if value is not _in_turn)
 
 
-def _bounds(schema: Mapping[str, Any], step: float) -> tuple[float, float]:
-    least = schema.get("minimum", -math.inf)
-    most = schema.get("maximum", math.inf)
-    if "exclusiveMinimum" in schema:
-        least = max(least, schema["exclusiveMinimum"] + step)
-    if "exclusiveMaximum" in schema:
-        most = min(most, schema["exclusiveMaximum"] - step)
-    return least, most
-
-
 def _integers(schema: Mapping[str, Any]) -> Iterator[int]:
-    least, most = _bounds(schema, 1)
+    least, most = integer_range(schema)
     step = schema.get("multipleOf", 1)
-    ends = [math.ceil(least) if math.isfinite(least) else 0, math.floor(most) if math.isfinite(most) else 0]
-    for number in (1, *ends, 0, -1, 2**31, 2**53 + 1):
+    for number in (1, least or 0, most or 0, 0, -1, 2**31, 2**53 + 1):
         near = math.ceil(number / step) * step if step != 1 else number
-        if least <= near <= most:
+        if (least is None or least <= near) and (most is None or near <= most):
             yield int(near)
 
 
 def _numbers(schema: Mapping[str, Any]) -> Iterator[float]:
-    least, most = _bounds(schema, 1e-6)
+    least = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf) + _NEXT)
+    most = min(schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf) - _NEXT)
     step = schema.get("multipleOf")
     for number in (1.5, least, most, 0.0, -0.25, 1e-9, 1e300, 0.1 + 0.2, 7):
         near = math.ceil(number / step) * step if step and math.isfinite(number) else number

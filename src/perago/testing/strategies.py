@@ -27,7 +27,7 @@ from perago.authoring import Example, Task, WorkspaceSpec
 from perago.authoring.workspace import Guardrail
 from perago.guardrails.require_table import RequireTable
 from perago.guardrails.tables import ColumnType, Format, TableRule
-from perago.taskdef.schema import RecursiveModel, inline
+from perago.taskdef.schema import RecursiveModel, inline, integer_range, shape_of
 from perago.testing.constraints import constraint_of, recipe_of, violations_of
 from perago.testing.near_trees import Likeness, TreePlan, amounts, contents, instances, lookalikes
 from perago.testing.samples import edges, sample_model, validated
@@ -290,17 +290,12 @@ def _from_schema(model: type[BaseModel]) -> list[_Documents]:
 
 def documents(schema: Mapping[str, Any]) -> _Documents:
     """JSON documents that a schema allows, as far as pydantic writes it."""
-    if "const" in schema:
-        return st.just(schema["const"])
-    if "enum" in schema:
-        return st.sampled_from(schema["enum"])
-    options = schema.get("anyOf") or schema.get("oneOf")
-    if options:
-        return st.one_of([documents(option) for option in options])
-    if schema.get("allOf"):
-        return documents({**schema["allOf"][0], **{key: value for key, value in schema.items() if key != "allOf"}})
-    kinds = schema.get("type", "anything")
-    return st.one_of([_of_type(kind, schema) for kind in (kinds if isinstance(kinds, list) else [kinds])])
+    shape = shape_of(schema)
+    if shape.values:
+        return st.sampled_from(shape.values)
+    if shape.options:
+        return st.one_of([documents(option) for option in shape.options])
+    return st.one_of([_of_type(kind, shape.schema) for kind in shape.kinds or ["anything"]])
 
 
 def _of_type(kind: str, schema: Mapping[str, Any]) -> _Documents:
@@ -329,11 +324,7 @@ def _known(schema: Mapping[str, Any]) -> _Documents:
 
 
 def _integers(schema: Mapping[str, Any]) -> _Documents:
-    least, most = schema.get("minimum"), schema.get("maximum")
-    if "exclusiveMinimum" in schema:
-        least = math.floor(schema["exclusiveMinimum"]) + 1
-    if "exclusiveMaximum" in schema:
-        most = math.ceil(schema["exclusiveMaximum"]) - 1
+    least, most = integer_range(schema)
     step = schema.get("multipleOf", 1)
     if step != int(step):
         return _known(schema)

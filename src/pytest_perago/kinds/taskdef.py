@@ -15,8 +15,8 @@ import pytest
 
 from perago.authoring import Task
 from perago.taskdef import build_task_definition, canonical_json
-from perago.taskdef.compare import same_json
 from perago.taskdef.compatibility import Change, Impact, classify
+from perago.taskdef.schema import same_json
 from perago.testing.failures import CaseFailed
 from pytest_perago.options import SNAPSHOT, rerun_command
 from pytest_perago.session import Case, printable

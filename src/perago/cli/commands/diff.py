@@ -41,8 +41,8 @@ def command(
     tasks = load_tasks(modules, timeout, packages=True)
     from perago.configuration import Servers
     from perago.settings import load_settings
-    from perago.taskdef.compare import comparable
     from perago.taskdef.compatibility import classify
+    from perago.taskdef.definition import comparable
 
     found: list[tuple[Change, ...] | None] = []
     with Servers(load_settings()) as servers:
@@ -61,7 +61,7 @@ def command(
 
 
 def _document(changes: tuple[Change, ...] | None) -> dict[str, Any]:
-    from perago.taskdef.compare import ABSENT
+    from perago.taskdef.definition import ABSENT
 
     def value(side: Any) -> dict[str, Any]:
         return {} if side is ABSENT else {"value": side}
