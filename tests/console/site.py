@@ -1,25 +1,33 @@
-"""A served page, and a small client for it."""
+"""Models behind HTTP, their served page, and a small client for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
+from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from perago.console.app import page_app
-from perago.console.embedded import source_of
-from perago.console.source import Traces
+from perago.console.source import Embedded, Source, Traces, source_of
 from perago.console.worker_logs import no_traces
-from perago.embedded.conductor.model import ConductorModel
+from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.http.serve import serve
-from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.http.services import embedded_app
+from perago.embedded.keys import KeyPair
+from perago.embedded.lakefs import LakeFSServer
+from perago.settings import ConductorSettings, LakeFSSettings
+from perago.testing import InMemoryServices
 
 from ..http_answer import Answer
 from .markup import Element, read
+
+NOWHERE = "http://127.0.0.1:9"
+KEYS = KeyPair.random()
 
 
 class PageAnswer(Answer):
@@ -64,12 +72,56 @@ def site_of(app: ASGIApp) -> Iterator[Site]:
 
 
 @contextmanager
-def page_of(conductor: ConductorModel, lakefs: LakeFSServer, traces: Traces = no_traces) -> Iterator[Site]:
+def source_of_models(
+    conductor: InMemoryConductor,
+    lakefs: LakeFSServer,
+    traces: Traces = no_traces,
+    samples: Mapping[str, Any] | None = None,
+) -> Iterator[Source]:
+    """Serve two models, and read them as `console_of` does."""
+    with serve(embedded_app(conductor, lakefs, keys=KEYS)) as url:
+        servers = conductor_at(f"{url}/{KEYS.token}"), lakefs_at(url)
+        embedded = Embedded(conductor, lakefs, {} if samples is None else samples)
+        with source_of(*servers, traces, embedded=embedded, now=lambda: conductor.now() / 1000) as source:
+            yield source
+
+
+@contextmanager
+def page_of(
+    conductor: InMemoryConductor,
+    lakefs: LakeFSServer,
+    traces: Traces = no_traces,
+    samples: Mapping[str, Any] | None = None,
+) -> Iterator[Site]:
     """Serve the page of two models, which hears of what changes in Conductor."""
-    source = source_of(conductor, lakefs, traces)
-    conductor.on_change = source.news.ring
-    with site_of(page_app(source)) as site:
-        try:
+    with source_of_models(conductor, lakefs, traces, samples) as source:
+        conductor.on_change = source.news.ring
+        with site_of(page_app(source)) as site:
             yield site
-        finally:
             source.news.close()
+
+
+def conductor_at(url: str) -> ConductorSettings:
+    """The settings of a Conductor below a URL."""
+    return ConductorSettings(f"{url}/api")
+
+
+def lakefs_at(url: str, secret: str = KEYS.secret_access_key) -> LakeFSSettings:
+    """The settings of a lakeFS that lets `KEYS` in."""
+    return LakeFSSettings(url, KEYS.access_key_id, SecretStr(secret))
+
+
+@contextmanager
+def servers_of(services: InMemoryServices) -> Iterator[tuple[ConductorSettings, LakeFSSettings]]:
+    """Serve the models as configured servers."""
+    with serve(embedded_app(services.conductor, services.lakefs.server, keys=KEYS)) as url:
+        yield conductor_at(f"{url}/{KEYS.token}"), lakefs_at(url)
+
+
+@contextmanager
+def page_of_servers(
+    services: InMemoryServices, conductor: ConductorSettings | None, lakefs: LakeFSSettings | None
+) -> Iterator[Site]:
+    """The page of configured servers, by the clock of the models."""
+    with source_of(conductor, lakefs, no_traces, now=services.clock.now) as source, site_of(page_app(source)) as site:
+        yield site

@@ -10,7 +10,7 @@ import pytest
 from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
 
-from perago.console import console_of, text
+from perago.console import console_of, links
 from perago.console.worker_logs import WorkerLogs
 from perago.embedded.http.services import EmbeddedServices
 from perago.taskdef import build_task_definition
@@ -78,9 +78,9 @@ def test_hostile_values_are_inert_in_the_browser(
     browser: Browser, hostile: Hostile, kind: str, javascript: bool
 ) -> None:
     path = {
-        "workflow": text.workflow(hostile.workflow),
-        "commit": text.commit(REPOSITORY, hostile.commit),
-        "file": text.file(REPOSITORY, hostile.commit, "/absolute"),
+        "workflow": links.workflow(hostile.workflow),
+        "commit": links.commit(REPOSITORY, hostile.commit),
+        "file": links.file(REPOSITORY, hostile.commit, "/absolute"),
     }[kind]
     browser.open(hostile.site.url + path, javascript=javascript)
     page = shown(browser)
@@ -107,7 +107,7 @@ def running_workflow(services: InMemoryServices) -> tuple[str, Callable[[], obje
 def test_a_running_workflow_is_followed_to_its_end_and_no_further(browser: Browser, services: InMemoryServices) -> None:
     workflow, end = running_workflow(services)
     with page_of(services.conductor, services.lakefs.server) as site:
-        browser.open(site.url + text.workflow(workflow))
+        browser.open(site.url + links.workflow(workflow))
         browser.wait_for(FOLLOWING)
         browser.evaluate("document.getElementById('input').open = true")
         end()
@@ -120,7 +120,7 @@ def test_a_running_workflow_is_followed_to_its_end_and_no_further(browser: Brows
 def test_without_javascript_a_page_stays_as_it_was_loaded(browser: Browser, services: InMemoryServices) -> None:
     workflow, end = running_workflow(services)
     with page_of(services.conductor, services.lakefs.server) as site:
-        browser.open(site.url + text.workflow(workflow), javascript=False)
+        browser.open(site.url + links.workflow(workflow), javascript=False)
         end()
         assert shown(browser).one("h1").all("span")[-1].text == "running"
 
@@ -130,7 +130,7 @@ def test_a_form_that_is_being_filled_in_is_left_alone_until_it_is_left(
 ) -> None:
     workflow, end = running_workflow(services)
     with page_of(services.conductor, services.lakefs.server) as site:
-        browser.open(site.url + text.workflow(workflow))
+        browser.open(site.url + links.workflow(workflow))
         browser.wait_for(FOLLOWING)
         browser.evaluate("document.getElementById('end').open = true; document.getElementById('reason').focus()")
         browser.evaluate("document.getElementById('reason').value = 'half a'")
@@ -148,7 +148,7 @@ def test_what_a_running_attempt_says_is_shown_at_once(
     delivery = services.take(declared(send))
     log = JsonLog(make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs")), "w0001")
     with page_of(services.conductor, services.lakefs.server, WorkerLogs(tmp_path / "logs")) as site:
-        browser.open(site.url + text.workflow(workflow))
+        browser.open(site.url + links.workflow(workflow))
         browser.wait_for(FOLLOWING)
         log.write("INFO", "half way <b>", source="output", **delivery_ids(delivery))
         log.write("INFO", "progress 30/60", source="progress", **delivery_ids(delivery))
@@ -194,20 +194,20 @@ def paths(filled: Filled) -> dict[str, str]:
     """One page of each kind."""
     return {
         "overview": "/",
-        "refused": text.workflow(filled.refused),
-        "published": text.workflow(filled.published),
-        "terminated": text.workflow(filled.terminated),
-        "task-types": text.TASK_TYPES,
-        "task-type": text.task_type("table.summarise"),
-        "workflow-type": text.workflow_type("test.table.summarise", 1),
-        "start": text.start("test.table.summarise", 1),
-        "repositories": text.REPOSITORIES,
-        "repository": text.repository(REPOSITORY),
-        "branch": text.branch(REPOSITORY, "main"),
-        "staging": text.branch(REPOSITORY, STAGING),
-        "commit": text.commit(REPOSITORY, filled.commit),
-        "directory": text.files(REPOSITORY, filled.root, "raw/"),
-        "file": text.file(REPOSITORY, filled.root, "notes/long.txt"),
+        "refused": links.workflow(filled.refused),
+        "published": links.workflow(filled.published),
+        "terminated": links.workflow(filled.terminated),
+        "task-types": links.TASK_TYPES,
+        "task-type": links.task_type("table.summarise"),
+        "workflow-type": links.workflow_type("test.table.summarise", 1),
+        "start": links.start("test.table.summarise", 1),
+        "repositories": links.REPOSITORIES,
+        "repository": links.repository(REPOSITORY),
+        "branch": links.branch(REPOSITORY, "main"),
+        "staging": links.branch(REPOSITORY, STAGING),
+        "commit": links.commit(REPOSITORY, filled.commit),
+        "directory": links.files(REPOSITORY, filled.root, "raw/"),
+        "file": links.file(REPOSITORY, filled.root, "notes/long.txt"),
     }
 
 

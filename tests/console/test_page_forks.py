@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.console import text
+from perago.console import links
 from perago.testing import InMemoryServices
 
 from .browser import NAMES, Browser, find_browser, running_browser
@@ -34,7 +34,7 @@ def forked_site(forked: Forked) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def page(forked: Forked, forked_site: Site) -> Element:
-    return forked_site.get(text.workflow(forked.workflow)).main
+    return forked_site.get(links.workflow(forked.workflow)).main
 
 
 def branches(of: Element) -> list[list[str]]:
@@ -70,7 +70,7 @@ def test_a_lane_shows_status_attempt_and_publication(page: Element, forked: Fork
     attempt, commit = north.all("a")
     assert attempt.attributes["href"][1:] in {article.attributes["id"] for article in page.all("article")}
     published = forked.services.conductor.workflow(forked.workflow)["tasks"][1]["outputData"]["workspace"]["ref"]
-    assert commit.attributes["href"] == text.commit(REPOSITORY, published)
+    assert commit.attributes["href"] == links.commit(REPOSITORY, published)
     assert north.one("span", class_="status good").text == "completed"
 
 
@@ -81,7 +81,7 @@ def test_the_line_has_the_publications_in_the_order_of_the_branch_and_others_in_
     hrefs = [next(a.attributes["href"] for a in item.all("a", class_="id")) for item in items]
     history = forked.services.lakefs.history(REPOSITORY, "main", until=forked.root, limit=100)
     expected = [forked.root, *(commit.id for commit in reversed(history))]
-    assert hrefs == [text.commit(REPOSITORY, commit) for commit in expected]
+    assert hrefs == [links.commit(REPOSITORY, commit) for commit in expected]
 
     start, north, foreign, *rest = items
     assert start.text.startswith("begins at")
@@ -102,7 +102,7 @@ def test_every_link_to_an_attempt_leads_to_it_on_whatever_page_of_steps(services
     workflow, _ = begin(services, forking("wide", *([step(f"b{number:02}")] for number in range(40))))
     services.conductor.drain()
     with page_of(services.conductor, services.lakefs.server) as site:
-        address = text.workflow(workflow)
+        address = links.workflow(workflow)
         lanes = site.get(address).main.one("section", class_="fork").all("li", class_="branch")
         assert len(lanes) == 40
         for lane in lanes:
@@ -113,7 +113,7 @@ def test_every_link_to_an_attempt_leads_to_it_on_whatever_page_of_steps(services
 def test_what_is_not_scheduled_is_to_come_and_nothing_published_is_no_line(services: InMemoryServices) -> None:
     workflow, _ = begin(services, forking("early", [step("now"), step("later")]))
     with page_of(services.conductor, services.lakefs.server) as site:
-        main = site.get(text.workflow(workflow)).main
+        main = site.get(links.workflow(workflow)).main
     lane = main.one("li", class_="branch")
     assert [status.text for status in lane.all("span") if "status" in status.attributes.get("class", "")] == [
         "scheduled",
@@ -136,7 +136,7 @@ def test_a_publication_of_a_sub_workflow_stands_under_the_step_that_ran_it(servi
     workflow, _ = begin(services, forking("both", [runs], [step("plain")]))
     services.conductor.drain()
     with page_of(services.conductor, services.lakefs.server) as site:
-        main = site.get(text.workflow(workflow)).main
+        main = site.get(links.workflow(workflow)).main
     names = [name.text for name in main.one("ol", class_="commits").all("strong")]
     assert sorted(names) == ["nested / deep", "plain"]
     nested = main.all("li", class_="branch")[0]
@@ -154,7 +154,7 @@ def test_behind_a_switch_come_the_steps_of_the_case_that_it_took(services: InMem
     )
     workflow, _ = begin(services, forking("deciding", [switch], [step("plain")]))
     with page_of(services.conductor, services.lakefs.server) as site:
-        assert shown_forks(site.get(text.workflow(workflow)).main) == {"deciding": [["which", "taken"], ["plain"]]}
+        assert shown_forks(site.get(links.workflow(workflow)).main) == {"deciding": [["which", "taken"], ["plain"]]}
 
 
 def test_each_round_of_a_loop_has_its_fork(services: InMemoryServices) -> None:
@@ -164,7 +164,7 @@ def test_each_round_of_a_loop_has_its_fork(services: InMemoryServices) -> None:
     )
     workflow, _ = begin(services, [operator("DO_WHILE", "loop", loopCondition=condition, loopOver=rounds)])
     with page_of(services.conductor, services.lakefs.server) as site:
-        assert shown_forks(site.get(text.workflow(workflow)).main) == {
+        assert shown_forks(site.get(links.workflow(workflow)).main) == {
             "halves__1": [["left__1"], ["right__1"]],
             "halves__2": [["left__2"], ["right__2"]],
         }
@@ -191,7 +191,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def test_lanes_are_side_by_side_where_there_is_room_and_every_text_can_be_read(
     running: Browser, forked_site: Site, forked: Forked, width: int, columns: int, dark: bool, javascript: bool
 ) -> None:
-    running.open(forked_site.url + text.workflow(forked.workflow), width=width, dark=dark, javascript=javascript)
+    running.open(forked_site.url + links.workflow(forked.workflow), width=width, dark=dark, javascript=javascript)
     found = running.evaluate(Path(__file__).with_name("measure.js").read_text())
     lefts = running.evaluate(
         "[...document.querySelectorAll('.fork')[0].querySelectorAll(':scope > .lanes > .branch')]"

@@ -13,15 +13,13 @@ from pydantic import BaseModel, Field, HttpUrl
 
 from perago import task
 from perago.authoring import Task
-from perago.console import text as links
-from perago.console.app import page_app
-from perago.console.embedded import source_of
+from perago.console import links
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
 
 from .filled import REPOSITORY, declared
 from .markup import Element
-from .site import PageAnswer, Site, site_of
+from .site import PageAnswer, Site, page_of
 from .tasks import send, summarise
 
 ADDRESS = links.start("w", 1)
@@ -109,7 +107,7 @@ def errors_of(main: Element) -> dict[str, str]:
 @pytest.fixture
 def forms(services: InMemoryServices) -> Iterator[Forms]:
     samples = {"w": {"name": "first example", "tags": ["a", "b"]}}
-    with site_of(page_app(source_of(services.conductor, services.lakefs.server, samples=samples))) as site:
+    with page_of(services.conductor, services.lakefs.server, samples=samples) as site:
         forms = Forms(site, services)
         forms.register(declared(fill_in))
         yield forms
@@ -205,7 +203,7 @@ def test_a_workspace_has_the_head_filled_in_and_follows_it_when_it_is_left_empty
         ("[", "is no JSON"),
         ('["main"]', "/0: must be a full commit id"),
         ("[]", "gives no commit"),
-        (json.dumps([first, "0" * 64]), "commit not found"),
+        (json.dumps([first, "0" * 64]), "does not exist"),
     ):
         answer = forms.site.request("POST", address, {**given, "/workspace/ref": text})
         [(key, error)] = errors_of(answer.main).items()
@@ -241,7 +239,7 @@ def test_a_workflow_is_ended_with_a_reason(forms: Forms) -> None:
 
 def test_samples_are_looked_at_when_a_form_is_made(services: InMemoryServices) -> None:
     samples: dict[str, Any] = {}
-    with site_of(page_app(source_of(services.conductor, services.lakefs.server, samples=samples))) as site:
+    with page_of(services.conductor, services.lakefs.server, samples=samples) as site:
         forms = Forms(site, services)
         forms.register(declared(send))
         assert forms.values()["/params/label"] == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.console import text as links
+from perago.console import links
 
 from .filled import REPOSITORY
 from .hostile import KEYS, NASTY, TEMPLATE, Hostile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.console import overview, text
+from perago.console import links, overview
 from perago.testing import InMemoryServices
 
 from .filled import REPOSITORY, declared, start
@@ -36,7 +36,7 @@ def test_a_queue_is_paged(services: InMemoryServices) -> None:
     for _ in range(60):
         start(services, {})
     with page_of(services.conductor, services.lakefs.server) as site:
-        assert [len(rows) for rows in turned(site, text.task_type("message.send"))] == [50, 10]
+        assert [len(rows) for rows in turned(site, links.task_type("message.send"))] == [50, 10]
 
 
 def test_a_queue_has_no_pages_of_attempts_that_are_not_known(
@@ -47,8 +47,8 @@ def test_a_queue_has_no_pages_of_attempts_that_are_not_known(
     for _ in range(60):
         start(services, {})
     with page_of(services.conductor, services.lakefs.server) as site:
-        assert [len(rows) for rows in turned(site, text.task_type("message.send"))] == [50]
-        assert "10 more attempts not shown" in site.get(text.task_type("message.send")).main.text
+        assert [len(rows) for rows in turned(site, links.task_type("message.send"))] == [50]
+        assert "10 more attempts not shown" in site.get(links.task_type("message.send")).main.text
 
 
 def test_the_history_of_a_workflow_is_paged(services: InMemoryServices) -> None:
@@ -56,28 +56,28 @@ def test_the_history_of_a_workflow_is_paged(services: InMemoryServices) -> None:
     for _ in range(150):
         services.conductor.hand_back(services.take(declared(send)))
     with page_of(services.conductor, services.lakefs.server) as site:
-        pages = turned(site, text.workflow(workflow), table=-1)
+        pages = turned(site, links.workflow(workflow), table=-1)
     assert [len(rows) for rows in pages] == [200, 101]
 
 
 def test_changed_files_are_paged(services: InMemoryServices) -> None:
     commit = services.seed({f"data/{number:04}.csv": "x" for number in range(450)})
     with page_of(services.conductor, services.lakefs.server) as site:
-        assert "450 files: 450 added" in site.get(text.commit(REPOSITORY, commit)).main.text
-        assert [len(rows) for rows in turned(site, text.commit(REPOSITORY, commit))] == [200, 200, 50]
+        assert "450 files: 450 added" in site.get(links.commit(REPOSITORY, commit)).main.text
+        assert [len(rows) for rows in turned(site, links.commit(REPOSITORY, commit))] == [200, 200, 50]
 
 
 def test_the_files_of_a_directory_are_paged(services: InMemoryServices) -> None:
     commit = services.seed({f"data/{number:04}.csv": "x" for number in range(450)})
     with page_of(services.conductor, services.lakefs.server) as site:
-        pages = turned(site, text.files(REPOSITORY, commit, "data/"))
+        pages = turned(site, links.files(REPOSITORY, commit, "data/"))
     assert [row[0] for rows in pages for row in rows] == [f"{number:04}.csv" for number in range(450)]
 
 
 def test_the_commits_of_a_branch_are_paged(services: InMemoryServices) -> None:
     seeded = [services.seed({"number.txt": str(number)}) for number in range(120)]
     with page_of(services.conductor, services.lakefs.server) as site:
-        pages = turned(site, text.branch(REPOSITORY, "main"))
+        pages = turned(site, links.branch(REPOSITORY, "main"))
     shown = [row[0] for rows in pages for row in rows]
     assert shown[:-1] == [commit[:12] for commit in seeded[::-1]]
 
@@ -87,10 +87,10 @@ def test_branches_are_paged_and_staging_branches_apart(services: InMemoryService
     for number in range(70):
         services.lakefs.server.create_branch(REPOSITORY, f"work-{number:04}", "main")
     with page_of(services.conductor, services.lakefs.server) as site:
-        assert [len(rows) for rows in turned(site, text.repository(REPOSITORY))] == [50, 21]
+        assert [len(rows) for rows in turned(site, links.repository(REPOSITORY))] == [50, 21]
         for number in range(70):
             services.lakefs.create_branch(REPOSITORY, f"perago-{number:04}", "main")
-        behind = f"{text.repository(REPOSITORY)}?branches=work-0068"
+        behind = f"{links.repository(REPOSITORY)}?branches=work-0068"
         assert [len(rows) for rows in turned(site, behind, table=-1)] == [50, 20]
 
 
@@ -106,4 +106,4 @@ def test_a_bare_repository_is_shown(services: InMemoryServices) -> None:
     services.lakefs.server.create_repository("bare-one", bare=True)
     with page_of(services.conductor, services.lakefs.server) as site:
         assert "no branch yet" in site.get("/repositories").main.text
-        assert site.get(text.repository("bare-one")).main.one("h1").text == "Repository bare-one"
+        assert site.get(links.repository("bare-one")).main.one("h1").text == "Repository bare-one"

@@ -13,12 +13,11 @@ import pytest
 
 from perago.console import console_of
 from perago.console.app import MAX_STREAMS, page_app
-from perago.console.embedded import source_of
 from perago.console.source import News
 from perago.embedded.http.services import EmbeddedServices
 from perago.testing import InMemoryServices
 
-from .site import site_of
+from .site import site_of, source_of_models
 
 LIMIT = 20.0
 """Seconds that a test waits for anything."""
@@ -71,13 +70,15 @@ def test_a_change_is_told_to_every_window(services: EmbeddedServices, opened: Op
 
 def test_windows_on_servers_that_tell_nothing_look_again_by_themselves() -> None:
     """Only while somebody waits: without a stream nothing is asked and nothing runs."""
-    with InMemoryServices() as services:
-        source = source_of(services.conductor, services.lakefs.server)
-        with site_of(page_app(replace(source, news=News(every=0.05)))) as site:
-            connection = http.client.HTTPConnection(urlsplit(site.url).netloc, timeout=LIMIT)
-            connection.request("GET", "/news", headers={"Connection": "close"})
-            with contextlib.closing(connection), contextlib.closing(connection.getresponse()) as stream:
-                assert [next_data(stream) for _ in range(2)] == [b"data: changed\n"] * 2
+    with (
+        InMemoryServices() as services,
+        source_of_models(services.conductor, services.lakefs.server) as source,
+        site_of(page_app(replace(source, news=News(every=0.05)))) as site,
+    ):
+        connection = http.client.HTTPConnection(urlsplit(site.url).netloc, timeout=LIMIT)
+        connection.request("GET", "/news", headers={"Connection": "close"})
+        with contextlib.closing(connection), contextlib.closing(connection.getresponse()) as stream:
+            assert [next_data(stream) for _ in range(2)] == [b"data: changed\n"] * 2
 
 
 def test_streams_are_limited_and_a_closed_one_makes_room(services: EmbeddedServices, opened: Open) -> None:

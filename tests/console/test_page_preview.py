@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perago.console import text
+from perago.console import links
 from perago.console.preview import COLUMNS, IMAGE_BYTES, ROWS, TEXT_BYTES, image_type
 from perago.testing import InMemoryServices
 
@@ -42,8 +42,8 @@ def looked_at(services: InMemoryServices, path: str, content: bytes) -> tuple[El
     """The page of a file, and the answer to its image."""
     commit = services.seed({path: content})
     with page_of(services.conductor, services.lakefs.server) as site:
-        page = site.get(text.file(REPOSITORY, commit, path)).main
-        return page, site.request("GET", text.image(REPOSITORY, commit, path))
+        page = site.get(links.file(REPOSITORY, commit, path)).main
+        return page, site.request("GET", links.image(REPOSITORY, commit, path))
 
 
 # ---------------------------------------------------------------------------------- images

@@ -1,31 +1,26 @@
-"""The page of real servers: the same as that of models, read only, and half a page where one does not answer."""
+"""The page of configured servers: read only, and half a page where one does not answer."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
 from perago.adapters.http import AnswerTooLargeError, NoAnswerError
-from perago.console import text as links
-from perago.console.app import page_app, without
-from perago.console.embedded import source_of
-from perago.console.remote import MOMENT, PAUSE, Kept, RemoteConductor
-from perago.console.source import Conductor, LakeFS
+from perago.console import links
+from perago.console.app import page_app
+from perago.console.source import MOMENT, PAUSE, Answers, Conductor, LakeFS, source_of
+from perago.console.worker_logs import no_traces
 from perago.embedded.http.loopback import Admission
 from perago.ports import Unavailable
 from perago.testing import InMemoryServices
 
 from ..adapters.scripted import Reply, Request, ScriptedServer, reply_json
-from .filled import REPOSITORY, Filled, declared, fill, start
-from .markup import Element
-from .servers import KEYS, NOWHERE, page_of_servers, servers_of, settings_of, variables
-from .site import Site, site_of
+from .filled import REPOSITORY, Filled, declared, fill
+from .site import KEYS, NOWHERE, Site, conductor_at, lakefs_at, page_of_servers, servers_of, site_of
 from .tasks import summarise
 from .test_page_links import crawl
 
@@ -33,86 +28,42 @@ AWAY = "does not answer"
 
 
 @pytest.fixture(scope="module")
-def twins(filled: Filled, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site]]:
-    """Two pages of the same models that change nothing: by looking at them, and over HTTP."""
+def read_only(filled: Filled) -> Iterator[Site]:
+    """The page of configured servers that are full of everything."""
     services = filled.services
-    source = source_of(services.conductor, services.lakefs.server)
-    with servers_of(services) as environment:
-        settings = settings_of(environment, tmp_path_factory.mktemp("settings"))
-        with site_of(page_app(replace(source, actions=None))) as here, page_of_servers(services, settings) as there:
-            yield here, there
-    source.news.close()
+    with servers_of(services) as servers, page_of_servers(services, *servers) as site:
+        yield site
 
 
-def pages_of(site: Site) -> dict[str, Element]:
-    answers = crawl(site)
-    return {path: each.page for path, each in answers.items() if "text/html" in each.headers["content-type"]}
-
-
-def shown(page: Element) -> list[str]:
-    """What can be compared: servers tell no history, and the size of a changed file only as it is afterwards."""
-    main = page.one("main")
-    without_history(main)
-    for part in main.walk():
-        if part.tag == "table" and any(cell.text == "Before" for cell in part.all("th")):
-            part.children.clear()
-        if part.tag == "li" and part.all("span", class_="change changed"):
-            part.children.clear()
-    return [text for part in main.walk() for text in (f"{part.tag} {sorted(part.attributes.items())}", part.text)]
-
-
-def without_history(element: Element) -> None:
-    """Take out what `perago dev` alone knows: what happened to each attempt, and to the whole workflow."""
-    for child in list(element.children):
-        if isinstance(child, str):
-            continue
-        if child.attributes.get("id", "").endswith("-history"):
-            element.children.remove(child)
-        elif child.tag == "h2" and child.text == "History":
-            del element.children[element.children.index(child) :]
-            return
-        else:
-            without_history(child)
-
-
-def test_servers_are_shown_as_models_are(twins: tuple[Site, Site]) -> None:
-    here, there = map(pages_of, twins)
-    assert len(here) > 25
-    assert set(here) == set(there)
-    for path in here:
-        assert shown(there[path]) == shown(here[path]), path
-
-
-def test_the_page_of_servers_has_no_form_and_takes_no_post(twins: tuple[Site, Site], filled: Filled) -> None:
-    _, there = twins
-    for path, page in pages_of(there).items():
-        assert not page.all("form"), path
-        assert not page.all("button"), path
+def test_the_page_of_servers_has_no_form_and_takes_no_post(read_only: Site, filled: Filled) -> None:
+    answers = crawl(read_only)
+    assert len(answers) > 25
+    for path, answer in answers.items():
+        if "text/html" in answer.headers["content-type"]:
+            assert not answer.page.all("form"), path
+            assert not answer.page.all("button"), path
     for address in ("/start", f"/workflows/{filled.waiting}/terminate"):
-        assert there.request("POST", address, {"reason": "x"}).status in (404, 405)
+        assert read_only.request("POST", address, {"reason": "x"}).status in (404, 405)
     assert filled.services.conductor.workflow(filled.waiting)["status"] == "RUNNING"
 
 
-def test_the_foot_names_the_servers_without_what_is_secret(twins: tuple[Site, Site]) -> None:
-    answer = twins[1].get("/")
+def test_servers_tell_no_history_and_only_the_new_size_of_a_changed_file(read_only: Site, filled: Filled) -> None:
+    assert "History" not in [each.text for each in read_only.get(links.workflow(filled.published)).main.all("h2")]
+    rows = read_only.get(links.commit(REPOSITORY, filled.commit)).main.one("table").rows()
+    assert rows[1:3] == [["raw/orders.csv", "changed", "", "14 B"], ["raw/scratch.csv", "removed", "3 B", ""]]
+
+
+def test_the_foot_names_the_servers_without_what_is_secret(read_only: Site) -> None:
+    answer = read_only.get("/")
     assert "127.0.0.1" in answer.page.one("footer").text
     for secret in (KEYS.token, KEYS.access_key_id, KEYS.secret_access_key):
         assert secret not in answer.text
 
 
-def test_the_first_page_of_many_workflows_asks_for_one_page(services: InMemoryServices, tmp_path: Path) -> None:
-    started = [start(services, {}) for _ in range(120)]
-    with servers_of(services) as environment, page_of_servers(services, settings_of(environment, tmp_path)) as site:
-        pages = [site.get(f"/?page={number}").main for number in (1, 3)]
-    ids = [row[0].split()[-1] for page in pages for row in page.all("table")[0].rows()]
-    assert ids == [*started[:69:-1], *started[19::-1]]
-    assert "page 3 of 3" in pages[1].text
-
-
-@pytest.mark.parametrize("status", ["FAILED", "' OR 'a'='a", "NONE"])
-def test_a_status_of_the_address_is_no_part_of_a_query(twins: tuple[Site, Site], status: str) -> None:
-    here, there = (site.get(links.with_query("/", status=status)).main.text for site in twins)
-    assert there == here
+@pytest.mark.parametrize(("status", "found"), [("FAILED", 1), ("' OR 'a'='a", 0), ("NONE", 0)])
+def test_a_status_of_the_address_is_no_part_of_a_query(read_only: Site, status: str, found: int) -> None:
+    page = read_only.get(links.with_query("/", status=status)).main
+    assert sum("v1" in row[0] for table in page.all("table")[:1] for row in table.rows()) == found
 
 
 # ------------------------------------------------------------------ a server that does not answer
@@ -123,15 +74,13 @@ def filled_here(services: InMemoryServices) -> Filled:
     return fill(services)
 
 
-def test_without_lakefs_the_other_half_is_whole(filled_here: Filled, tmp_path: Path) -> None:
+def test_without_lakefs_the_other_half_is_whole(filled_here: Filled) -> None:
     services = filled_here.services
-    with servers_of(services) as environment:
-        environment["LAKECTL_SERVER_ENDPOINT_URL"] = NOWHERE
-        with page_of_servers(services, settings_of(environment, tmp_path)) as site:
-            first = site.get("/").main
-            workflow = site.get(links.workflow(filled_here.published)).main
-            branch = site.request("GET", links.branch(REPOSITORY, "main"))
-            repositories = site.get(links.REPOSITORIES).main
+    with servers_of(services) as (conductor, _), page_of_servers(services, conductor, lakefs_at(NOWHERE)) as site:
+        first = site.get("/").main
+        workflow = site.get(links.workflow(filled_here.published)).main
+        branch = site.request("GET", links.branch(REPOSITORY, "main"))
+        repositories = site.get(links.REPOSITORIES).main
     assert "lakeFS: list the repositories: " in first.one("div", class_="problem").text
     assert len(first.all("table")[0].rows()) == 5
     assert f"Not known: lakeFS {AWAY}." in first.text
@@ -142,25 +91,21 @@ def test_without_lakefs_the_other_half_is_whole(filled_here: Filled, tmp_path: P
     assert "There is no repository" not in repositories.text
 
 
-def test_without_lakefs_a_join_is_shown(services: InMemoryServices, tmp_path: Path) -> None:
+def test_without_lakefs_a_join_is_shown(services: InMemoryServices) -> None:
     """Which of its commits continues the others is not known then."""
     commits = [services.seed({"number.txt": str(number)}) for number in range(2)]
     workflow = services.start(declared(summarise), {"label": "orders"}, ref=commits)
-    with servers_of(services) as environment:
-        environment["LAKECTL_SERVER_ENDPOINT_URL"] = NOWHERE
-        with page_of_servers(services, settings_of(environment, tmp_path)) as site:
-            assert "lakeFS: " in site.get(links.workflow(workflow)).main.one("div", class_="problem").text
+    with servers_of(services) as (conductor, _), page_of_servers(services, conductor, lakefs_at(NOWHERE)) as site:
+        assert "lakeFS: " in site.get(links.workflow(workflow)).main.one("div", class_="problem").text
 
 
-def test_without_conductor_the_other_half_is_whole(filled_here: Filled, tmp_path: Path) -> None:
+def test_without_conductor_the_other_half_is_whole(filled_here: Filled) -> None:
     services = filled_here.services
-    with servers_of(services) as environment:
-        environment["CONDUCTOR_SERVER_URL"] = f"{NOWHERE}/api"
-        with page_of_servers(services, settings_of(environment, tmp_path)) as site:
-            first = site.get("/").main
-            commit = site.get(links.commit(REPOSITORY, filled_here.commit)).main
-            task_type = site.request("GET", links.task_type("message.send"))
-            workflow = site.request("GET", links.workflow(filled_here.published))
+    with servers_of(services) as (_, lakefs), page_of_servers(services, conductor_at(NOWHERE), lakefs) as site:
+        first = site.get("/").main
+        commit = site.get(links.commit(REPOSITORY, filled_here.commit)).main
+        task_type = site.request("GET", links.task_type("message.send"))
+        workflow = site.request("GET", links.workflow(filled_here.published))
     assert "Conductor: " in first.one("div", class_="problem").text
     assert f"Not known: Conductor {AWAY}." in first.text
     assert "No workflow has been started" not in first.text
@@ -169,25 +114,23 @@ def test_without_conductor_the_other_half_is_whole(filled_here: Filled, tmp_path
     assert [task_type.status, workflow.status] == [503, 503]
 
 
-def test_without_both_the_first_page_says_so(services: InMemoryServices, tmp_path: Path) -> None:
-    settings = settings_of(variables(f"{NOWHERE}/api", NOWHERE), tmp_path)
-    with page_of_servers(services, settings) as site:
+def test_without_both_the_first_page_says_so(services: InMemoryServices) -> None:
+    with page_of_servers(services, conductor_at(NOWHERE), lakefs_at(NOWHERE)) as site:
         assert len(site.get("/").main.all("div", class_="problem")) == 2
 
 
-def test_a_server_that_is_not_configured_is_named(services: InMemoryServices, tmp_path: Path) -> None:
-    with servers_of(services) as environment:
-        only = {"CONDUCTOR_SERVER_URL": environment["CONDUCTOR_SERVER_URL"]}
-        with page_of_servers(services, settings_of(only, tmp_path)) as site:
-            assert "LAKECTL_SERVER_ENDPOINT_URL is not set" in site.get("/").main.one("div", class_="problem").text
+def test_a_server_that_is_not_configured_is_named(services: InMemoryServices) -> None:
+    with servers_of(services) as (conductor, _), page_of_servers(services, conductor, None) as site:
+        assert "LAKECTL_SERVER_ENDPOINT_URL is not set" in site.get("/").main.one("div", class_="problem").text
 
 
-def test_a_server_that_denies_access_takes_its_half_only(filled_here: Filled, tmp_path: Path) -> None:
+def test_a_server_that_denies_access_takes_its_half_only(filled_here: Filled) -> None:
     services = filled_here.services
-    with servers_of(services) as environment:
-        environment["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"] = "wrong-but-secret"
-        with page_of_servers(services, settings_of(environment, tmp_path)) as site:
-            answer = site.get("/")
+    with (
+        servers_of(services) as (conductor, lakefs),
+        page_of_servers(services, conductor, lakefs_at(lakefs.endpoint_url, "wrong-but-secret")) as site,
+    ):
+        answer = site.get("/")
     assert "401" in answer.main.one("div", class_="problem").text
     assert len(answer.main.all("table")[0].rows()) == 5
     assert "wrong-but-secret" not in answer.text
@@ -206,21 +149,18 @@ def test_a_server_that_denies_access_takes_its_half_only(filled_here: Filled, tm
     ],
     ids=["html", "list", "types", "nulls", "infinite", "deep"],
 )
-def test_an_answer_of_another_program_is_a_server_that_does_not_answer(
-    services: InMemoryServices, tmp_path: Path, body: bytes
-) -> None:
+def test_an_answer_of_another_program_is_a_server_that_does_not_answer(services: InMemoryServices, body: bytes) -> None:
     def answer(request: Request) -> Reply:
         return Reply(200, body, {"Content-Type": "application/json"})
 
-    with ScriptedServer(answer) as server:
-        settings = settings_of(variables(f"{server.url}/api", server.url), tmp_path)
-        with page_of_servers(services, settings) as site:
-            assert len(site.get("/").main.all("div", class_="problem")) == 2
+    with (
+        ScriptedServer(answer) as server,
+        page_of_servers(services, conductor_at(server.url), lakefs_at(server.url)) as site,
+    ):
+        assert len(site.get("/").main.all("div", class_="problem")) == 2
 
 
-def test_a_repository_that_may_not_be_read_takes_nothing_from_the_others(
-    services: InMemoryServices, tmp_path: Path
-) -> None:
+def test_a_repository_that_may_not_be_read_takes_nothing_from_the_others(services: InMemoryServices) -> None:
     def answer(request: Request) -> Reply:
         if request.path.endswith("/repositories"):
             rows = [
@@ -230,15 +170,16 @@ def test_a_repository_that_may_not_be_read_takes_nothing_from_the_others(
             return reply_json({"results": rows, "pagination": {"has_more": False}})
         return reply_json({"message": "insufficient permissions"}, 403 if "/closed/" in request.path else 404)
 
-    with ScriptedServer(answer) as server:
-        settings = settings_of(variables(f"{NOWHERE}/api", server.url), tmp_path)
-        with page_of_servers(services, settings) as site:
-            page = site.get(links.REPOSITORIES).main
+    with (
+        ScriptedServer(answer) as server,
+        page_of_servers(services, conductor_at(NOWHERE), lakefs_at(server.url)) as site,
+    ):
+        page = site.get(links.REPOSITORIES).main
     assert [row[0] for row in page.one("table").rows()] == ["closed main", "open main"]
     assert page.all("div", class_="problem") == []
 
 
-def test_names_that_lakefs_refuses_are_not_there(services: InMemoryServices, tmp_path: Path) -> None:
+def test_names_that_lakefs_refuses_are_not_there(services: InMemoryServices) -> None:
     """An input with a mistake, and metadata of other authors: lakeFS answers 400, and 500 to an expression."""
     root = services.seed({"number.txt": "1"})
     workflow = services.start(declared(summarise), {"label": "orders"}, ref=root, repository="My-Data")
@@ -247,7 +188,7 @@ def test_names_that_lakefs_refuses_are_not_there(services: InMemoryServices, tmp
     services.lakefs.server.put_object(REPOSITORY, "work", "number.txt", b"2")
     noted = {"perago.input_ref": "x~y", "perago.branch": "no such name", "perago.adopts": "main@"}
     commit = services.lakefs.commit(REPOSITORY, "work", "by hand", noted).id
-    with servers_of(services) as environment, page_of_servers(services, settings_of(environment, tmp_path)) as site:
+    with servers_of(services) as servers, page_of_servers(services, *servers) as site:
         asked = [links.workflow(workflow), links.commit(REPOSITORY, commit), links.repository(REPOSITORY)]
         pages = [site.get(address).main for address in asked]
         refused = site.request("GET", links.branch("My-Data", "main"))
@@ -258,29 +199,40 @@ def test_names_that_lakefs_refuses_are_not_there(services: InMemoryServices, tmp
     assert "repository id: invalid value" in refused.main.text
 
 
-def test_every_list_that_is_empty_without_a_server_is_asked_of_one(services: InMemoryServices) -> None:
-    source = source_of(services.conductor, services.lakefs.server)
-    for service, protocol in (("Conductor", Conductor), ("lakeFS", LakeFS)):
-        seen = without(source, Unavailable(service, "answer", "gone"))
-        half = seen.lakefs if service == "lakeFS" else seen.conductor
-        assert set(half._empty) <= set(vars(protocol))  # type: ignore[union-attr]
-    source.news.close()
+@pytest.mark.parametrize(("service", "kind"), [("Conductor", Conductor), ("lakeFS", LakeFS)])
+def test_every_list_that_is_empty_without_a_server_is_asked_of_one(service: str, kind: type) -> None:
+    with source_of(None, None, no_traces) as source:
+        missing: Any = source.without(Unavailable(service, "answer", "gone"))
+        assert set((missing.lakefs if kind is LakeFS else missing.conductor)._empty) <= set(vars(kind))
 
 
 # ------------------------------------------------------------------------- how much is asked
 
 
-def test_an_answer_is_kept_for_a_moment() -> None:
+def test_an_answer_is_remembered_for_a_moment_or_until_it_is_forgotten() -> None:
     now = itertools.count(step=MOMENT / 2)
-    kept, asked = Kept(lambda: next(now)), itertools.count()
-    answers = [kept.for_a_moment("x", lambda: next(asked)) for _ in range(6)]
-    assert answers[0] == answers[1] == 0
-    assert answers[-1] > 0
+    answers, asked = Answers(lambda: next(now)), itertools.count()
+    given = [answers.for_a_moment("x", lambda: next(asked)) for _ in range(6)]
+    assert given[0] == given[1] == 0
+    assert given[-1] > 0
+    answers.forget()
+    assert answers.for_a_moment("x", lambda: next(asked)) > given[-1]
+
+
+def test_an_answer_that_was_asked_for_before_a_change_is_forgotten_too() -> None:
+    answers = Answers()
+
+    def ask() -> str:
+        answers.forget()
+        return "old"
+
+    assert answers.for_a_moment("x", ask) == "old"
+    assert answers.for_a_moment("x", lambda: "new") == "new"
 
 
 def test_a_server_that_did_not_answer_is_left_alone_for_a_while() -> None:
     time_is = [0.0]
-    kept, asked = Kept(lambda: time_is[0]), itertools.count()
+    answers, asked = Answers(lambda: time_is[0]), itertools.count()
 
     def ask() -> int:
         next(asked)
@@ -288,21 +240,21 @@ def test_a_server_that_did_not_answer_is_left_alone_for_a_while() -> None:
 
     for _ in range(5):
         with pytest.raises(Unavailable, match="gone"):
-            kept.ask(ask)
+            answers.ask(ask)
     time_is[0] = PAUSE + 1
-    assert kept.ask(lambda: next(asked)) == 1
+    assert answers.ask(lambda: next(asked)) == 1
 
 
 @pytest.mark.parametrize("cause", [None, AnswerTooLargeError("larger than 64 MB", sent=True)], ids=["bad", "large"])
 def test_one_answer_of_no_use_takes_no_other_with_it(cause: Exception | None) -> None:
-    kept = Kept()
+    answers = Answers()
 
     def ask() -> int:
         raise Unavailable("Conductor", "read workflow w", "the answer is of no use") from cause
 
     with pytest.raises(Unavailable):
-        kept.ask(ask)
-    assert kept.ask(lambda: 1) == 1
+        answers.ask(ask)
+    assert answers.ask(lambda: 1) == 1
 
 
 ATTEMPT: dict[str, object] = {
@@ -332,17 +284,18 @@ WORKFLOW: dict[str, object] = {
     ],
 )
 def test_a_workflow_that_is_none_is_a_conductor_without_an_answer(
-    services: InMemoryServices, tmp_path: Path, answer: dict[str, object]
+    services: InMemoryServices, answer: dict[str, object]
 ) -> None:
     def answers(request: Request) -> Reply:
         return reply_json(answer if request.path.endswith("/workflow/w") else [])
 
-    with ScriptedServer(answers) as server:
-        settings = settings_of(variables(f"{server.url}/api", NOWHERE), tmp_path)
-        with page_of_servers(services, settings) as site:
-            assert site.request("GET", links.workflow("w")).status == 503
-            answer = WORKFLOW
-            assert site.request("GET", links.workflow("w")).status == 200
+    with (
+        ScriptedServer(answers) as server,
+        page_of_servers(services, conductor_at(server.url), lakefs_at(NOWHERE)) as site,
+    ):
+        assert site.request("GET", links.workflow("w")).status == 503
+        answer = WORKFLOW
+        assert site.request("GET", links.workflow("w")).status == 200
 
 
 def test_the_log_of_an_attempt_that_ended_long_ago_is_asked_for_seldom() -> None:
@@ -355,7 +308,7 @@ def test_the_log_of_an_attempt_that_ended_long_ago_is_asked_for_seldom() -> None
             return []
 
     workflows = cast("ConductorWorkflows", Workflows())
-    conductor = RemoteConductor(workflows, overview, lambda: 1000 + time_is[0], clock=lambda: time_is[0])
+    conductor = Conductor(workflows, overview, lambda: 1000 + time_is[0], clock=lambda: time_is[0])
     while time_is[0] < 700:
         conductor.task_log({"taskId": "t", "endTime": 1_000_000})
         time_is[0] += 4
@@ -363,24 +316,25 @@ def test_the_log_of_an_attempt_that_ended_long_ago_is_asked_for_seldom() -> None
     assert sum(moment >= 600 for moment in asked) == 2
 
 
-def test_what_is_kept_for_long_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perago.console.remote.ROOM", 10)
-    kept = Kept()
+def test_what_is_answers_for_long_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perago.console.source.ROOM", 10)
+    answers = Answers()
     for number in range(20):
-        kept.keep(number, str(number))
-        kept.known(0)
-    assert [number for number in range(20) if kept.known(number)] == [0, *range(11, 20)]
-    kept.keep("large", "x", weight=50)
-    assert kept.known("large") is None
+        answers.remember(number, str(number))
+        answers.known(0)
+    assert [number for number in range(20) if answers.known(number)] == [0, *range(11, 20)]
+    answers.remember("large", "x", weight=50)
+    assert answers.known("large") is None
 
 
 # ---------------------------------------------------------------------------- who may look
 
 
-def test_nothing_is_answered_without_the_token(services: InMemoryServices) -> None:
-    source = source_of(services.conductor, services.lakefs.server)
-    with site_of(Admission(page_app(source), "secret-token", apis=False)) as site:
+def test_nothing_is_answered_without_the_token() -> None:
+    with (
+        source_of(None, None, no_traces) as source,
+        site_of(Admission(page_app(source), "secret-token", apis=False)) as site,
+    ):
         for path in ("/", "/health", "/api/v1/repositories", "/static/style.css", "/wrong-token/"):
             assert site.request("GET", path).status == 403, path
         assert site.request("GET", "/secret-token/").status == 200
-    source.news.close()

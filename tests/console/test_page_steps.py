@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.console import text
+from perago.console import links
 from perago.console.worker_logs import FIRST_LOOK_BYTES, WorkerLogs
 from perago.ports import Delivery, TaskStatus
 from perago.testing import InMemoryServices
@@ -34,7 +34,7 @@ def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryS
     with journal(ExportContext(plan=plan)) as listener:
         listener(reported(delivery))
     with page_of(services.conductor, services.lakefs.server, WorkerLogs(tmp_path / "logs")) as site:
-        attempt = site.get(text.workflow(workflow)).main.one("article")
+        attempt = site.get(links.workflow(workflow)).main.one("article")
     steps = attempt.one("details", class_="times")
     assert steps.one("summary").text == "Steps of delivery 1 1.0 s"
     assert [row[:2] for row in steps.one("table").rows()] == [["Fetch", "250 ms"], ["Run function", "750 ms"]]
@@ -54,7 +54,7 @@ def test_an_attempt_whose_log_is_elsewhere_shows_when_it_waited_and_when_a_worke
     services.take(declared(send))
     services.clock.advance(30)
     with page_of(services.conductor, services.lakefs.server) as site:
-        steps = site.get(text.workflow(workflow)).main.one("details", class_="times")
+        steps = site.get(links.workflow(workflow)).main.one("details", class_="times")
     assert [row[:2] for row in steps.one("table").rows()] == [["Waiting", "10.0 s"], ["With a worker", "30.0 s"]]
     drawn = [(bar.attributes["x"], bar.attributes["width"]) for bar in steps.all("rect")]
     assert drawn == [("0.0%", "25.0%"), ("25.0%", "75.0%")]
@@ -64,7 +64,7 @@ def test_an_attempt_that_waits_has_nothing_but_that(services: InMemoryServices) 
     workflow = start(services, {})
     services.clock.advance(10)
     with page_of(services.conductor, services.lakefs.server) as site:
-        steps = site.get(text.workflow(workflow)).main.one("details", class_="times")
+        steps = site.get(links.workflow(workflow)).main.one("details", class_="times")
     assert [row[:2] for row in steps.one("table").rows()] == [["Waiting", "10.0 s"]]
 
 

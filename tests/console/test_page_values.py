@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from perago.attempt.publication import FENCE_PATH
-from perago.console import text as links
-from perago.console.commits import publications
-from perago.console.embedded import source_of
+from perago.console import links
+from perago.console.repositories import publications
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor, PayloadLimits
 from perago.embedded.lakefs import InMemoryLakeFS
@@ -14,7 +13,7 @@ from perago.testing import InMemoryServices
 
 from .filled import REPOSITORY, STAGING, Filled, declared, start
 from .markup import Element
-from .site import Site, page_of
+from .site import Site, page_of, source_of_models
 from .tasks import send, summarise
 
 
@@ -93,8 +92,8 @@ def test_the_published_commit_is_linked_and_links_back(site: Site, filled: Fille
 
 def test_a_publication_shows_even_where_its_report_never_arrived(filled: Filled) -> None:
     services = filled.services
-    source = source_of(services.conductor, services.lakefs.server)
-    found = publications(source, [(REPOSITORY, "main", filled.root)])
+    with source_of_models(services.conductor, services.lakefs.server) as source:
+        found = publications(source, [(REPOSITORY, "main", filled.root)])
     last = filled.tasks(filled.published)[-1]["taskId"]
     assert [commit.id for _, commit in found[last]] == [filled.commit]
 

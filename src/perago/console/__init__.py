@@ -8,7 +8,7 @@ something: a form starts a workflow, a button ends one. On real servers nothing 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +31,26 @@ def console_of(
         worker_logs: The directory of the logs of their workers: output, progress, guardrails, changed files and steps.
         samples: Parameters that forms begin with, by the name of the workflow; looked at whenever a form is made.
     """
-    from perago.console.app import page_app
-    from perago.console.embedded import source_of
-    from perago.console.worker_logs import WorkerLogs, no_traces
+    from pydantic import SecretStr
 
-    traces = no_traces if worker_logs is None else WorkerLogs(worker_logs)
-    source = source_of(services.conductor, services.lakefs.server, traces, samples)
-    services.watch(source.news.ring, source.news.close)
-    return page_app(source, root=f"/{services.keys.token}")
+    from perago.console.app import page_app
+    from perago.console.source import Embedded, source_of
+    from perago.console.worker_logs import WorkerLogs, no_traces
+    from perago.settings import ConductorSettings, LakeFSSettings
+
+    keys = services.keys
+    stack = ExitStack()
+    source = stack.enter_context(
+        source_of(
+            ConductorSettings(services.conductor_url),
+            LakeFSSettings(services.lakefs_url, keys.access_key_id, SecretStr(keys.secret_access_key)),
+            no_traces if worker_logs is None else WorkerLogs(worker_logs),
+            embedded=Embedded(services.conductor, services.lakefs.server, {} if samples is None else samples),
+            now=services.clock.now,
+        )
+    )
+    services.watch(source.news.ring, stack.close)
+    return page_app(source, root=f"/{keys.token}")
 
 
 @contextmanager
@@ -50,9 +62,9 @@ def console_of_servers(settings: Settings, token: str) -> Iterator[ASGIApp]:
         token: The first part of the address of each page.
     """
     from perago.console.app import page_app
-    from perago.console.remote import source_of_servers
+    from perago.console.source import source_of
     from perago.console.worker_logs import WorkerLogs
     from perago.embedded.http.loopback import Admission
 
-    with source_of_servers(settings, WorkerLogs(settings.log_root)) as source:
+    with source_of(settings.conductor, settings.lakefs, WorkerLogs(settings.log_root)) as source:
         yield Admission(page_app(source, root=f"/{token}"), token, apis=False)

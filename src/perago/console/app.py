@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
@@ -23,71 +23,21 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from perago.console import overview, repositories, starting, workflow
-from perago.console import overview as task_types
-from perago.console import text as links
-from perago.console.commits import commit
-from perago.console.source import Actions, Conductor, LakeFS, News, NoSuchPage, Source
-from perago.console.text import Link, Shown, block, unquoted, zone
+from perago.console import forms, links, overview, repositories, workflow
+from perago.console.links import Link
+from perago.console.source import News, NoSuchPage, Source
+from perago.console.text import Shown, block, unquoted, zone
 from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable
 from perago.text import count, visible
-
-_NO_PAGE: Any = ((), None)
-_OF_CONDUCTOR: Mapping[str, Any] = {
-    "workflow_counts": {},
-    "workflows": (),
-    "knows": True,  # the page behind the link will say
-    "history": (),
-    "task_log": (),
-    "task_definition": None,
-    "task_definitions": (),
-    "workflow_versions": (),
-    "queue_sizes": {},
-    "queued": (),
-    "last_polls": (),
-}
-_OF_LAKEFS: Mapping[str, Any] = {
-    "repositories": _NO_PAGE,
-    "branches": _NO_PAGE,
-    "tags": _NO_PAGE,
-    "changes": _NO_PAGE,
-    "uncommitted": _NO_PAGE,
-}
 
 
 class Away(Exception):
     """A page is about something that only a service could tell which does not answer."""
 
 
-def without(source: Source, error: ServiceError) -> Source:
-    """The same, without the half of the service that `error` is about."""
-    missing = {**source.missing, error.service: str(error)}
-    if error.service == "lakeFS":
-        return replace(source, lakefs=cast("LakeFS", _Nothing(error, _OF_LAKEFS)), missing=missing)
-    return replace(source, conductor=cast("Conductor", _Nothing(error, _OF_CONDUCTOR)), missing=missing)
-
-
-class _Nothing:
-    """Tells nothing: lists are empty, and a single thing is not there."""
-
-    def __init__(self, error: ServiceError, empty: Mapping[str, Any]) -> None:
-        self._error = error
-        self._empty = empty
-
-    def now(self) -> int:
-        """By this machine's clock."""
-        return round(time.time() * 1000)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def answer(*arguments: Any, **options: Any) -> Any:  # noqa: ARG001 - whatever is asked
-            if name in self._empty:
-                return self._empty[name]
-            raise NoSuchPage(str(self._error)) from self._error
-
-        return answer
-
-
 View = Callable[[Source, Request], Any]
+Answer = Callable[[Request, bytes], Response]
+"""Makes the answer to a request and its body, in a thread."""
 
 _REPOSITORY = f"{links.REPOSITORIES}/{{repository}}"
 _COMMIT = f"{_REPOSITORY}/commits/{{commit}}"
@@ -95,18 +45,21 @@ _COMMIT = f"{_REPOSITORY}/commits/{{commit}}"
 PAGES: tuple[tuple[str, str, View], ...] = (
     (links.OVERVIEW, "overview.html", overview.overview),
     ("/workflows/{workflow}", "workflow.html", workflow.workflow),
-    (links.TASK_TYPES, "task_types.html", task_types.task_types),
-    ("/task-types/definition", "task_type.html", task_types.task_type),
-    ("/workflow-types/definition", "workflow_type.html", task_types.workflow_type),
+    (links.TASK_TYPES, "task_types.html", overview.task_types),
+    ("/task-types/definition", "task_type.html", overview.task_type),
+    ("/workflow-types/definition", "workflow_type.html", overview.workflow_type),
     (links.REPOSITORIES, "repositories.html", repositories.repositories),
     (_REPOSITORY, "repository.html", repositories.repository),
     (f"{_REPOSITORY}/branches/{{branch}}", "branch.html", repositories.branch),
-    (_COMMIT, "commit.html", commit),
+    (_COMMIT, "commit.html", repositories.commit),
     (f"{_COMMIT}/files", "directory.html", repositories.directory),
     (f"{_COMMIT}/file", "file.html", repositories.file),
 )
 """Address, template, and the function that makes the template's values."""
 
+PAGES_AT_ONCE = 16
+"""Pages that are made at the same time, in threads of their own. They wait for the embedded servers, which answer in
+other threads of this process."""
 MAX_STREAMS = 32
 """Windows that are told of news at the same time."""
 STREAM_SECONDS = 600.0
@@ -156,15 +109,35 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
     """
     renderer = Renderer(source.place, root)
     problems = _Problems(renderer)
+    threads = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="perago-console")
+
+    def route(path: str, answer: Answer, method: str = "GET") -> Route:
+        async def endpoint(request: Request) -> Response:
+            body = await _body(request)
+            source.refresh()
+            return await asyncio.get_running_loop().run_in_executor(threads, answer, request, body)
+
+        return Route(path, endpoint, methods=[method])
+
     routes: list[BaseRoute] = [
-        Route(path, _answer(source, renderer, template, view), methods=["GET"]) for path, template, view in PAGES
+        route(path, partial(_page, source, renderer, template, view)) for path, template, view in PAGES
     ]
-    if source.actions is not None:
-        routes += _changing(source, source.actions, renderer)
+    embedded = source.embedded
+    if embedded is not None:
+
+        def start(request: Request, body: bytes) -> Response:
+            found = forms.start(source, embedded, request, body)
+            return found if isinstance(found, Response) else HTMLResponse(renderer.render("start.html", found), 422)
+
+        routes += [
+            route("/start", partial(_page, source, renderer, "start.html", partial(forms.form, embedded))),
+            route("/start", start, "POST"),
+            route("/workflows/{workflow}/terminate", partial(forms.terminate, embedded), "POST"),
+        ]
     routes += [
-        Route(f"{_COMMIT}/download", lambda request: repositories.download(source, request), methods=["GET"]),
-        Route(f"{_COMMIT}/image", lambda request: repositories.image(source, request), methods=["GET"]),
-        Route("/news", _stream_of(source.news), methods=["GET"]),
+        route(f"{_COMMIT}/download", lambda request, _: repositories.download(source, request)),
+        route(f"{_COMMIT}/image", lambda request, _: repositories.image(source, request)),
+        Route("/news", partial(_news, source.news), methods=["GET"]),
         Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
     ]
     app = Starlette(
@@ -196,7 +169,8 @@ class Renderer:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
-            finalize=_printed,
+            # Plain text only: the texts that a template made (`Markup`) have been made visible already.
+            finalize=lambda value: visible(value) if type(value) is str else value,
         )
         self._environment.filters["plural"] = count
         self._environment.filters["unquoted"] = unquoted
@@ -209,70 +183,26 @@ class Renderer:
         return _LOCAL.sub(lambda match: f"{match[1]}{self._root}/", page)
 
 
-def _printed(value: Any) -> Any:
-    """Plain text only: what a template made of it already (`Markup`) has been through here."""
-    return visible(value) if type(value) is str else value
-
-
-def _answer(source: Source, renderer: Renderer, template: str, view: View) -> Callable[[Request], Response]:
-    def answer(request: Request) -> Response:
-        """Not a coroutine: it runs in a thread, so that a large page holds up no other request.
-
-        A service that does not answer takes nothing from the page but its own part.
-        """
-        seen = source
-        while True:
-            try:
-                return HTMLResponse(renderer.render(template, view(seen, request), seen.missing))
-            except (Unavailable, AccessDenied) as error:
-                if error.service in seen.missing:
-                    raise
-                seen = without(seen, error)
-            except NoSuchPage as error:
-                if not seen.missing:
-                    raise
-                raise Away("; ".join(seen.missing.values())) from error
-
-    return answer
-
-
-# ---------------------------------------------------------------------- what changes something
-
-
-def _changing(source: Source, actions: Actions, renderer: Renderer) -> list[BaseRoute]:
-    def form(request: Request) -> Response:
-        return HTMLResponse(renderer.render("start.html", starting.form(source, actions, request)))
-
-    return [
-        Route("/start", form, methods=["GET"]),
-        Route("/start", _starter(source, actions, renderer), methods=["POST"]),
-        Route("/workflows/{workflow}/terminate", _terminator(actions), methods=["POST"]),
-    ]
-
-
-def _starter(source: Source, actions: Actions, renderer: Renderer) -> Callable[[Request], Awaitable[Response]]:
-    def act(request: Request, body: bytes) -> Response:
-        found = starting.start(source, actions, request, body)
-        return found if isinstance(found, Response) else HTMLResponse(renderer.render("start.html", found), 422)
-
-    async def answer(request: Request) -> Response:
-        return await run_in_threadpool(act, request, await _body(request))
-
-    return answer
-
-
-def _terminator(actions: Actions) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        return await run_in_threadpool(starting.terminate, actions, request, await _body(request))
-
-    return answer
+def _page(source: Source, renderer: Renderer, template: str, view: View, request: Request, body: bytes) -> Response:  # noqa: ARG001 - as `Answer`
+    """Make a page. A service that does not answer takes only its own part from it."""
+    while True:
+        try:
+            return HTMLResponse(renderer.render(template, view(source, request), source.missing))
+        except (Unavailable, AccessDenied) as error:
+            if error.service in source.missing:
+                raise
+            source = source.without(error)
+        except NoSuchPage as error:
+            if not source.missing:
+                raise
+            raise Away("; ".join(source.missing.values())) from error
 
 
 async def _body(request: Request) -> bytes:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > starting.MAX_BODY:
+        if len(body) > forms.MAX_BODY:
             raise HTTPException(413)
     return body
 
@@ -280,14 +210,11 @@ async def _body(request: Request) -> bytes:
 # ------------------------------------------------------------------------------------ live
 
 
-def _stream_of(news: News) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:  # noqa: ARG001 - the shape of an endpoint
-        event = news.join(MAX_STREAMS)
-        if event is None:
-            return PlainTextResponse("too many windows are open, or the server stops\n", 503)
-        return StreamingResponse(_messages(news, event), media_type="text/event-stream")
-
-    return answer
+async def _news(news: News, request: Request) -> Response:  # noqa: ARG001 - the shape of an endpoint
+    event = news.join(MAX_STREAMS)
+    if event is None:
+        return PlainTextResponse("too many windows are open, or the server stops\n", 503)
+    return StreamingResponse(_messages(news, event), media_type="text/event-stream")
 
 
 async def _messages(news: News, event: asyncio.Event) -> AsyncIterator[str]:
@@ -324,16 +251,16 @@ class _Headers:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = message.get("headers", ())
-                own = [(name, self._located(value) if name == b"location" else value) for name, value in given]
+                own = []
+                for name, value in given:
+                    if name == b"location":  # Starlette's own redirects have a host
+                        value = self._root + urlsplit(value)._replace(scheme=b"", netloc=b"").geturl()
+                    own.append((name, value))
                 names = {name for name, _ in own}
                 message = {**message, "headers": own + [each for each in self._headers if each[0] not in names]}
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
-
-    def _located(self, address: bytes) -> bytes:
-        """Return the address of a redirect with the root. Starlette's own redirects have a host."""
-        return self._root + urlsplit(address)._replace(scheme=b"", netloc=b"").geturl()
 
 
 class _Problems:
@@ -348,28 +275,30 @@ class _Problems:
         title, text = {
             404: ("Not found", f"There is no page {request.url.path}."),
             405: ("Not allowed", f"Nothing here answers {request.method}."),
-            413: ("Too large", f"A form has at most {starting.MAX_BODY:,} bytes."),
+            413: ("Too large", f"A form has at most {forms.MAX_BODY:,} bytes."),
         }.get(status, ("Refused", getattr(error, "detail", str(error))))
-        return self._page(title, text, status, getattr(error, "headers", None))
+        return self._problem(title, text, status, getattr(error, "headers", None))
 
     def missing(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
         """Something that the services do not have, or no longer."""
-        return self._page("Not found", str(error), 404)
+        return self._problem("Not found", str(error), 404)
 
     def away(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
         """What the page is about is known to a service that does not answer."""
-        return self._page("Not available", f"{error}. Try again in a moment.", 503)
+        return self._problem("Not available", f"{error}. Try again in a moment.", 503)
 
     def refused(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
         """The service does not answer in time, or does not do it."""
         if isinstance(error, Unavailable):
-            return self._page("Not available", f"{error}. Try again in a moment.", 503)
-        return self._page("Refused", str(error), 409)
+            return self._problem("Not available", f"{error}. Try again in a moment.", 503)
+        return self._problem("Refused", str(error), 409)
 
     def broken(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
         """A mistake of ours. The server's log gets the traceback."""
-        return self._page("Something went wrong", f"This page could not be made: {type(error).__name__}: {error}", 500)
+        return self._problem(
+            "Something went wrong", f"This page could not be made: {type(error).__name__}: {error}", 500
+        )
 
-    def _page(self, title: str, text: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    def _problem(self, title: str, text: str, status: int, headers: dict[str, str] | None = None) -> Response:
         view = Problem(block(text, 1000), title)
         return HTMLResponse(self._renderer.render("problem.html", view), status, headers)

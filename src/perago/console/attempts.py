@@ -1,4 +1,7 @@
-"""The attempts of a workflow, grouped by step: all that `perago run` shows of one, and what Conductor knows."""
+"""The attempts of a workflow: grouped by step, with all that is known of each, and drawn on one line of time.
+
+Everything is drawn in percent of the total time, so it fits every width. The same is always there in words as well.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from perago.console import text as links
-from perago.console.commits import (
+from perago.console import links
+from perago.console.links import Link, link
+from perago.console.repositories import (
     ChangeRow,
     Parted,
     change_row,
@@ -21,24 +25,159 @@ from perago.console.commits import (
     publications,
     summary_of,
 )
-from perago.console.source import Change, HistoryEvent, Json, Source
+from perago.console.source import Change, Json, Source
 from perago.console.text import (
-    Link,
     Moment,
     Shown,
     StatusView,
     block,
     duration,
     line,
-    link,
     moment,
     readable_json,
     status_view,
     tail,
 )
-from perago.console.timeline import Steps, label_of, steps_of
 from perago.console.worker_logs import AttemptTrace, DeliveryTrace
 from perago.ports import Commit
+
+if TYPE_CHECKING:
+    from perago.embedded.conductor.state import HistoryEntry
+
+_THINNEST = 0.5
+"""Percent: what is shorter is drawn as long as this."""
+_CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A place and a length, in percent of the whole."""
+
+    at: float
+    length: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One attempt: how long it waited, and how long it ran."""
+
+    waited: Span
+    ran: Span
+    tone: str
+    url: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The attempts of one step side by side, called by its task type, or by its reference name where several steps have
+    that type."""
+
+    name: Link
+    bars: tuple[Bar, ...]
+    elapsed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The attempts of a workflow. `half` and `whole` are the times at the middle and at the end."""
+
+    rows: tuple[Row, ...]
+    half: str
+    whole: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """One step of a delivery."""
+
+    name: Shown
+    elapsed: str
+    span: Span
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What one delivery did when, or what Conductor knows of an attempt whose worker's log is not here."""
+
+    title: str
+    total: str
+    times: tuple[StepTime, ...]
+
+
+def timeline(groups: Sequence[Sequence[Json]], start: int, end: int) -> Timeline:
+    """The attempts of each step between two times in milliseconds."""
+    types = Counter(group[0]["taskDefName"] for group in groups)
+    rows = []
+    for group in groups:
+        first, last = group[0], group[-1]
+        called = first["taskDefName"] if types[first["taskDefName"]] == 1 else first["referenceTaskName"]
+        name = link(called, f"#{links.attempt_anchor(first['taskId'])}")
+        spent = (last["endTime"] or end) - (first["startTime"] or first["scheduledTime"])
+        rows.append(Row(name, tuple(_bar(task, start, end) for task in group), duration(spent)))
+    return Timeline(tuple(rows), duration((end - start) / 2), duration(end - start))
+
+
+def label_of(task: Json) -> str:
+    """What an attempt is called among those of its step."""
+    return f"Retry {task['retryCount']}" if task["retryCount"] else "First attempt"
+
+
+def steps_of(task: Json, trace: AttemptTrace, now: int) -> tuple[Steps, ...]:
+    """The steps of each delivery of an attempt, as its workers logged them. Of one whose logs are not here, when it
+    waited and when a worker had it."""
+    deliveries = sorted(trace, key=lambda key: (key[2], key[1]))
+    told = [_waterfall(f"Steps of delivery {key[1]}", trace[key].steps) for key in deliveries if trace[key].steps]
+    if told or trace:
+        return tuple(told)
+    started = task["startTime"] or task["endTime"] or now
+    times = [("Waiting", (started - task["scheduledTime"]) / 1000)]
+    if task["startTime"]:
+        times.append(("With a worker", ((task["endTime"] or now) - started) / 1000))
+    return (_waterfall("Times", times),)
+
+
+def _waterfall(title: str, times: Sequence[tuple[str, float]]) -> Steps:
+    """One after the other, as a delivery does its steps."""
+    total = sum(seconds for _, seconds in times)
+    found, before = [], 0.0
+    for name, seconds in times:
+        words = f"after {duration(before * 1000)}, for {duration(seconds * 1000)}"
+        span = _span(before, before + seconds, 0, total)
+        found.append(StepTime(line(_words(name)), duration(seconds * 1000), span, words))
+        before += seconds
+    return Steps(title, duration(total * 1000), tuple(found))
+
+
+def _words(name: str) -> str:
+    """`CheckGuardrails` reads `Check guardrails`."""
+    return _CAPITAL.sub(lambda match: f" {match[0].lower()}", name)
+
+
+def _bar(task: Json, start: int, end: int) -> Bar:
+    scheduled, ended = task["scheduledTime"], task["endTime"] or end
+    started = task["startTime"] or ended
+    ran = _span(started, ended, start, end)
+    status = status_view(task["status"])
+    spent = duration(ended - started) if task["startTime"] else f"waiting for {duration(ended - scheduled)}"
+    waited = _span(scheduled, started, start, end)
+    return Bar(
+        waited=Span(min(waited.at, ran.at), round(max(ran.at - waited.at, 0), 2)),
+        ran=ran,
+        tone=status.tone,
+        url=f"#{links.attempt_anchor(task['taskId'])}",
+        words=f"{label_of(task)}: {status.word}, {spent}",
+    )
+
+
+def _span(begun: float, ended: float, start: float, end: float) -> Span:
+    def place(time: float) -> float:
+        return min(max((time - start) / max(end - start, 0.001) * 100, 0.0), 100.0)
+
+    at = min(place(begun), 100 - _THINNEST)
+    return Span(round(at, 2), round(max(place(ended) - at, _THINNEST), 2))
+
 
 _ENTRIES = 50
 _FILES = 40
@@ -171,7 +310,7 @@ def group_by_step(tasks: Sequence[Json]) -> list[list[Json]]:
 
 
 def step_views(
-    source: Source, groups: Sequence[Sequence[Json]], history: Sequence[HistoryEvent], tasks: Sequence[Json]
+    source: Source, groups: Sequence[Sequence[Json]], history: Sequence[HistoryEntry], tasks: Sequence[Json]
 ) -> tuple[StepView, ...]:
     """The steps of a workflow.
 
@@ -185,9 +324,9 @@ def step_views(
     return tuple(builder.step(group) for group in groups)
 
 
-def history_rows(events: Sequence[HistoryEvent]) -> tuple[HistoryRow, ...]:
+def history_rows(events: Sequence[HistoryEntry]) -> tuple[HistoryRow, ...]:
     """Oldest first; lease extensions of one delivery in a row become one line, at the time of the first."""
-    groups: list[list[HistoryEvent]] = []
+    groups: list[list[HistoryEntry]] = []
     for event in events:
         last = groups[-1][-1] if groups else None
         same = last is not None and (last.what, last.task_id, last.poll_count) == (
@@ -207,7 +346,7 @@ class _Builder:
         self,
         source: Source,
         groups: Sequence[Sequence[Json]],
-        history: Sequence[HistoryEvent],
+        history: Sequence[HistoryEntry],
         tasks: Mapping[str, Json],
     ) -> None:
         shown = [task for group in groups for task in group]
@@ -256,8 +395,8 @@ class _Builder:
             scheduled=moment(task["scheduledTime"]),
             started=moment(task["startTime"]),
             ended=moment(task["endTime"]),
-            waited=_span(task["scheduledTime"], task["startTime"]),
-            elapsed=_span(task["startTime"], task["endTime"] or self._now),
+            waited=_elapsed(task["scheduledTime"], task["startTime"]),
+            elapsed=_elapsed(task["startTime"], task["endTime"] or self._now),
             chain=self._chain(task),
             branch=place and link(f"{place.repository}/{place.branch}", links.branch(place.repository, place.branch)),
             input_commit=place and commit_link(place.repository, place.ref),
@@ -336,7 +475,7 @@ def _payload(task: Json, which: str) -> Shown:
     return readable_json(task.get(f"{which}Data", {}))
 
 
-def _span(start: int, end: int) -> str:
+def _elapsed(start: int, end: int) -> str:
     return duration(end - start) if start and end else ""
 
 
@@ -345,7 +484,7 @@ def _sub_workflow(task: Json) -> Link | None:
     return link(sub_id, links.workflow(sub_id)) if isinstance(sub_id, str) and sub_id else None
 
 
-def _history_row(event: HistoryEvent, times: int) -> HistoryRow:
+def _history_row(event: HistoryEntry, times: int) -> HistoryRow:
     return HistoryRow(
         time=moment(event.time),
         what=_WORDS.get(event.what, event.what),
@@ -354,5 +493,5 @@ def _history_row(event: HistoryEvent, times: int) -> HistoryRow:
         attempt=link(event.reference_name, f"#{links.attempt_anchor(event.task_id)}"),
         status=status_view(event.status),
         delivery=event.poll_count,
-        worker=line(event.worker_id),
+        worker=line(event.worker_id or ""),
     )

@@ -8,19 +8,18 @@ from typing import Any
 
 from starlette.requests import Request
 
-from perago.console import text
+from perago.console import links
 from perago.console.attempts import plain_reason
+from perago.console.links import Link, link
 from perago.console.repositories import RepositoryRow, repository_row
 from perago.console.source import MOST_QUEUED, STATUSES, NoSuchPage, Source, WorkflowSummary
 from perago.console.text import (
-    Link,
     Moment,
     Paged,
     Shown,
     StatusView,
     duration,
     line,
-    link,
     moment,
     paged,
     readable_json,
@@ -105,27 +104,27 @@ def overview(source: Source, request: Request) -> Overview:
 
 
 def _starters(source: Source) -> tuple[Starter, ...] | None:
-    if source.actions is None:
+    if source.embedded is None:
         return None
-    return tuple(_starter(name, version) for name, version in source.actions.startable())
+    return tuple(_starter(name, version) for name, version in source.embedded.startable())
 
 
 def _starter(name: str, version: int) -> Starter:
-    return Starter(link(f"{name} v{version}", text.workflow_type(name, version)), text.start(name, version))
+    return Starter(link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version))
 
 
 def _filters(counts: Mapping[str, int], wanted: str | None) -> tuple[Filter, ...]:
-    found = [Filter("all", sum(counts.values()), text.OVERVIEW, wanted is None)]
+    found = [Filter("all", sum(counts.values()), links.OVERVIEW, wanted is None)]
     for status in STATUSES:
         if counts.get(status) or status == wanted:
-            url = text.with_query(text.OVERVIEW, status=status)
+            url = links.with_query(links.OVERVIEW, status=status)
             found.append(Filter(status_view(status).word, counts.get(status, 0), url, status == wanted))
     return tuple(found)
 
 
 def _item(summary: WorkflowSummary, now: int) -> WorkflowItem:
     return WorkflowItem(
-        url=text.workflow(summary.workflow_id),
+        url=links.workflow(summary.workflow_id),
         name=line(f"{summary.name} v{summary.version}"),
         workflow_id=line(summary.workflow_id),
         status=status_view(summary.status),
@@ -240,7 +239,7 @@ def task_type(source: Source, request: Request) -> TaskTypePage:
         more=max(0, waiting - MOST_QUEUED),
         polls=_polls(source, name),
         title=f"Task type {line(name).text}",
-        crumbs=(link("Task types", text.TASK_TYPES),),
+        crumbs=(link("Task types", links.TASK_TYPES),),
     )
 
 
@@ -255,8 +254,8 @@ def workflow_type(source: Source, request: Request) -> WorkflowTypePage:
     tasks = [task for task in definition.get("tasks", []) if isinstance(task, dict)]
     return WorkflowTypePage(
         name=line(f"{name} v{definition['version']}"),
-        start=text.start(name, definition["version"]) if source.actions else None,
-        versions=tuple(link(f"v{version}", text.workflow_type(name, version)) for version in versions),
+        start=links.start(name, definition["version"]) if source.embedded else None,
+        versions=tuple(link(f"v{version}", links.workflow_type(name, version)) for version in versions),
         tasks=tuple(_task_link(source, str(task.get("name"))) for task in tasks),
         definition=readable_json(definition),
         title=f"Workflow type {line(name).text}",
@@ -280,13 +279,13 @@ def wanted_definition(source: Source, request: Request) -> tuple[Mapping[str, An
 
 def _task_link(source: Source, name: str) -> Link:
     known = source.conductor.task_definition(name) is not None
-    return link(name, text.task_type(name) if known else None)
+    return link(name, links.task_type(name) if known else None)
 
 
 def _row(definition: Mapping[str, Any], waiting: int) -> TaskTypeRow:
     name = str(definition["name"])
     return TaskTypeRow(
-        type=link(name, text.task_type(name)),
+        type=link(name, links.task_type(name)),
         description=line(str(definition.get("description") or "")),
         owner=line(str(definition.get("ownerEmail") or "")),
         waiting=waiting,
@@ -302,7 +301,7 @@ def _pending(source: Source, name: str, waiting: int, request: Request) -> Paged
 
 def _pending_row(task: Mapping[str, Any], now: int) -> PendingRow:
     return PendingRow(
-        attempt=link(task["taskId"], text.workflow(task["workflowInstanceId"], task["taskId"])),
+        attempt=link(task["taskId"], links.workflow(task["workflowInstanceId"], task["taskId"])),
         reference=line(task["referenceTaskName"]),
         retry=task["retryCount"],
         waiting=duration(now - task["scheduledTime"]),

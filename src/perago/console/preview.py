@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from perago.console import text as links
+from perago.console import links
 from perago.console.source import File, NoSuchPage, Source
 from perago.console.text import Shown, line
 from perago.text import count, size
@@ -65,12 +65,12 @@ def preview_of(source: Source, repository: str, commit_id: str, found: File) -> 
     """What can be shown of a file."""
     head = _read(source, repository, commit_id, found, TEXT_BYTES)
     if image_type(head):
-        if found.size > IMAGE_BYTES:
+        if found.size_bytes > IMAGE_BYTES:
             return Preview(note=f"An image of more than {size(IMAGE_BYTES)}. Download it to look at it.")
         return Preview(image=links.image(repository, commit_id, found.path))
     if head.startswith(b"PAR1"):
         return _parquet(source, repository, commit_id, found)
-    text = _text(head, found.size)
+    text = _text(head, found.size_bytes)
     if text is None:
         return Preview(note="Not text. Download it to look at it.")
     return Preview(text=text, table=_csv(found, text))
@@ -82,7 +82,7 @@ def image_of(source: Source, repository: str, commit_id: str, found: File) -> tu
     Raises:
         NoSuchPage: it is none that is shown.
     """
-    data = _read(source, repository, commit_id, found, IMAGE_BYTES) if found.size <= IMAGE_BYTES else b""
+    data = _read(source, repository, commit_id, found, IMAGE_BYTES) if found.size_bytes <= IMAGE_BYTES else b""
     media_type = image_type(data)
     if media_type is None:
         raise NoSuchPage(f"{found.path!r} is no image that is shown here.")
@@ -130,7 +130,7 @@ def _csv(found: File, text: Shown) -> Table | None:
 def _parquet(source: Source, repository: str, commit_id: str, found: File) -> Preview:
     if find_spec("pyarrow") is None:
         return Preview(note="A Parquet file. Its first rows are shown where pyarrow is installed (the extra tables).")
-    if found.size > TABLE_BYTES:
+    if found.size_bytes > TABLE_BYTES:
         return Preview(note=f"A Parquet file of more than {size(TABLE_BYTES)}. Download it to look at it.")
     told = _in_a_process(_read(source, repository, commit_id, found, TABLE_BYTES))
     if told is None:

@@ -1,23 +1,292 @@
-"""Repositories, their branches, and the trees of commits: directories, files as text, and as downloads."""
+"""Repositories, their branches and commits, and the trees of commits: directories, files, and downloads."""
 
 from __future__ import annotations
 
-import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from perago.attempt.history import PAGE, NotOneLine, newest_of
 from perago.attempt.publication import is_staging_branch
-from perago.console import text
-from perago.console.commits import SHORT_ID, ChangeRow, CommitRow, change_row, commit_row
+from perago.console import links
+from perago.console.links import Link, link
 from perago.console.preview import Preview, image_of, preview_of
-from perago.console.source import File, NoSuchPage, Ref, Repository, Source
-from perago.console.text import Link, Listed, Moment, Shown, line, link, listed, moment
-from perago.ports import Forbidden
+from perago.console.source import Change, File, NoSuchPage, Ref, Repository, Source
+from perago.console.text import Listed, Moment, Shown, block, line, listed, moment, readable_json
+from perago.ports import Commit, Forbidden
+from perago.taskdef.payload import commits_of
 from perago.text import count, size
+from perago.workspace.keys import is_reserved
+
+SHORT_ID = 12
+_CHANGES = 200
+MOST = 1000
+"""Files of a commit that are looked at where its page turns no pages."""
+_PARTED = 10
+_KINDS = ("added", "changed", "removed")
+
+_WORKFLOW = "perago.workflow_id"
+_TASK = "perago.task_id"
+_COMMITS = frozenset({"perago.input_ref", "perago.expected_head", "perago.adopts", "perago.supersedes"})
+_BRANCHES = frozenset({"perago.branch", "perago.staging_branch"})
+_TASKS = frozenset({_TASK, "perago.retried_task_id"})
+_RESULT = "perago.result"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRow:
+    """One commit in a list. `publisher` is the task that published it, where perago did, `attempt` its attempt."""
+
+    commit: Link
+    message: Shown
+    committer: Shown
+    time: Moment | None
+    publisher: Shown
+    attempt: Link | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One changed file: `kind` is added, changed or removed; the sizes are empty on the side that has no file."""
+
+    file: Link
+    kind: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRow:
+    """One entry of a commit's metadata. `url` is None where it names nothing that is here."""
+
+    key: Shown
+    value: Shown
+    url: str | None
+    is_block: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPage:
+    """One commit. `attempt` is what published it, where perago did."""
+
+    commit_id: Shown
+    message: Shown
+    committer: Shown
+    time: Moment | None
+    parents: tuple[Link, ...]
+    attempt: Link | None
+    metadata: tuple[MetadataRow, ...]
+    summary: str
+    changes: Listed[ChangeRow]
+    objects: str
+    files: str
+    title: str
+    crumbs: tuple[Link, ...]
+    live: bool = False
+
+
+def commit(source: Source, request: Request) -> CommitPage:
+    """The commit that the address names; a branch or a short id will do."""
+    repository = request.path_params["repository"]
+    found = source.lakefs.commit(repository, request.path_params["commit"])
+    changes = changed(source, repository, found)
+    page = listed(
+        lambda after: source.lakefs.changes(repository, found, after, _CHANGES),
+        partial(change_row, repository, found),
+        request,
+        "after",
+    )
+    return CommitPage(
+        commit_id=line(found.id),
+        message=block(found.message),
+        committer=line(found.committer),
+        time=moment(found.created * 1000),
+        parents=tuple(commit_link(repository, parent) for parent in found.parents),
+        attempt=_attempt(source, found),
+        metadata=tuple(_metadata_row(source, repository, found.metadata, key) for key in sorted(found.metadata)),
+        summary=changes.summary,
+        changes=page,
+        objects=_count(source.lakefs.count(repository, found.id, MOST + 1)),
+        files=links.files(repository, found.id),
+        title=f"Commit {found.id[:SHORT_ID]}",
+        crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
+    )
+
+
+def commit_link(repository: str, commit_id: str) -> Link:
+    """A commit by its short id."""
+    return link(commit_id[:SHORT_ID], links.commit(repository, commit_id))
+
+
+def commit_row(source: Source, repository: str, found: Commit) -> CommitRow:
+    """The commit as one line: the first line of its message only."""
+    return CommitRow(
+        commit=commit_link(repository, found.id),
+        message=line(found.message.partition("\n")[0]),
+        committer=line(found.committer),
+        time=moment(found.created * 1000),
+        publisher=line(found.metadata.get("perago.task_name", "")),
+        attempt=_attempt(source, found),
+    )
+
+
+def change_row(repository: str, found: Commit | None, change: Change) -> ChangeRow:
+    """One changed file of a commit (a removed one leads to its last content), or of none."""
+    url = None
+    if found is not None:
+        url = links.file(repository, found.parents[0] if change.after is None else found.id, change.path)
+    before, after = ("" if number is None else size(number) for number in (change.before, change.after))
+    return ChangeRow(link(change.path, url), change.kind, before, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a commit changed, as far as it is looked at, without what perago keeps there for itself."""
+
+    changes: tuple[Change, ...]
+    summary: str
+    is_cut: bool
+
+
+def changed(source: Source, repository: str, found: Commit, *, reserved: bool = True) -> Changed:
+    """The first changes of a commit, at most `MOST`; with or without the files of `_lakefs_actions/`."""
+    first, following = source.lakefs.changes(repository, found, "", MOST)
+    changes = tuple(each for each in first if reserved or not is_reserved(each.path))
+    summary = summary_of(Counter(each.kind for each in changes))
+    return Changed(changes, f"more than {summary} among the first" if following else summary, following is not None)
+
+
+def _count(objects: int) -> str:
+    return f"more than {MOST:,} files" if objects > MOST else count(objects, "file")
+
+
+def summary_of(counts: Mapping[str, int]) -> str:
+    """How many files of each kind were changed."""
+    total = sum(counts.values())
+    parts = [f"{counts[kind]:,} {kind}" for kind in _KINDS if counts.get(kind)]
+    return f"{count(total, 'file')}: {', '.join(parts)}" if total else "no file changed"
+
+
+def publications(
+    source: Source, places: Sequence[tuple[str, str, str]], limit: int = 1000
+) -> Mapping[str, list[tuple[str, Commit]]]:
+    """The commits that name an attempt, with their repositories, by task id, oldest first.
+
+    They are found on the branches themselves, so that a publication shows even where the report about it never
+    reached Conductor. `places` are repository, branch, and the commit before which nothing is looked for; of each
+    branch at most `limit` commits are looked at.
+    """
+    found: dict[str, list[tuple[str, Commit]]] = {}
+    for repository, branch, ref in set(places):
+        for number, each in enumerate(source.lakefs.first_parents(repository, branch)):
+            if each.id == ref or number >= limit:
+                break
+            known = found.setdefault(each.metadata.get(_TASK, ""), [])
+            if (repository, each) not in known:
+                known.insert(0, (repository, each))
+    return found
+
+
+def _attempt(source: Source, found: Commit) -> Link | None:
+    """The attempt that published a commit, or None for a commit that perago did not publish."""
+    workflow_id, task_id = found.metadata.get(_WORKFLOW), found.metadata.get(_TASK)
+    if workflow_id is None or task_id is None:
+        return None
+    return link(found.metadata.get("perago.reference_name", "step"), _attempt_url(source, workflow_id, task_id))
+
+
+def _attempt_url(source: Source, workflow_id: str, task_id: str | None = None) -> str | None:
+    return links.workflow(workflow_id, task_id) if source.knows(workflow_id) else None
+
+
+def _metadata_row(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> MetadataRow:
+    value = metadata[key]
+    if key == _RESULT:
+        return MetadataRow(line(key), _json(value), None, is_block=True)
+    url = _address(source, repository, metadata, key) if value else None
+    is_block = url is None and "\n" in value
+    return MetadataRow(line(key), block(value) if is_block else line(value), url, is_block)
+
+
+def _json(text: str) -> Shown:
+    try:
+        return readable_json(json.loads(text))
+    except (ValueError, RecursionError):
+        return block(text)
+
+
+def _address(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> str | None:
+    value = metadata[key]
+    if key == _WORKFLOW:
+        return _attempt_url(source, value)
+    if key in _TASKS:
+        return _attempt_url(source, metadata.get(_WORKFLOW, ""), value)
+    if key == "perago.task_name":
+        return links.task_type(value) if source.conductor.task_definition(value) else None
+    if key in _COMMITS and exists(lambda: source.lakefs.commit(repository, value)):
+        return links.commit(repository, value)
+    if key in _BRANCHES and exists(lambda: source.lakefs.branch(repository, value)):
+        return links.branch(repository, value)
+    return None
+
+
+def exists(look: Callable[[], object]) -> bool:
+    """Whether `look` finds something."""
+    try:
+        look()
+    except NoSuchPage:
+        return False
+    return True
+
+
+def continued(ref: Any, repository: Any, source: Source) -> Any:
+    """The commit that a `workspace.ref` names: of several the one that continues the others. None: there is none."""
+    if isinstance(ref, str) or not isinstance(repository, str):
+        return ref
+    commits = commits_of(ref, repository, [])
+    try:
+        return commits and newest_of(
+            commits, lambda commit: tuple(islice(source.lakefs.first_parents(repository, commit), PAGE))
+        )
+    except (NotOneLine, NoSuchPage):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """A workspace whose commits are not one line of history, so that no task can continue all of them."""
+
+    branch: Link
+    commits: tuple[Link, ...]
+    more: int
+
+
+def parted(payload: Any, source: Source) -> Parted | None:
+    """The commits of an input that gives several, none of which continues the others, as far as it can be seen here."""
+    workspace = payload.get("workspace") if isinstance(payload, Mapping) else None
+    if not isinstance(workspace, Mapping) or isinstance(workspace.get("ref"), str):
+        return None
+    repository, branch = workspace.get("repository"), workspace.get("branch")
+    if not isinstance(repository, str) or not isinstance(branch, str):
+        return None
+    commits = commits_of(workspace.get("ref"), repository, [])
+    url = links.branch(repository, branch) if exists(lambda: source.lakefs.branch(repository, branch)) else None
+    shown = tuple(_known_commit(source, repository, each) for each in commits[:_PARTED])
+    return Parted(link(f"{repository}/{branch}", url), shown, len(commits) - len(shown)) if shown else None
+
+
+def _known_commit(source: Source, repository: str, commit_id: str) -> Link:
+    is_here = exists(lambda: source.lakefs.commit(repository, commit_id))
+    return commit_link(repository, commit_id) if is_here else link(commit_id[:SHORT_ID])
+
 
 _PAGE_SIZE = 50
 _FILES = 200
@@ -152,27 +421,27 @@ def repository(source: Source, request: Request) -> RepositoryPage:
     def branches(parameter: str) -> Listed[BranchRow]:
         staging = parameter == "staging"
         return listed(
-            lambda after: source.lakefs.branches(found.name, after, _PAGE_SIZE, staging=staging),
+            lambda after: source.lakefs.branches(found.id, after, _PAGE_SIZE, staging=staging),
             partial(_branch_row, source, found),
             request,
             parameter,
         )
 
     return RepositoryPage(
-        name=line(found.name),
-        namespace=line(found.namespace),
-        created=moment(found.created * 1000),
-        default=link(found.default_branch, text.branch(found.name, found.default_branch)),
+        name=line(found.id),
+        namespace=line(found.storage_namespace),
+        created=moment(found.creation_date * 1000),
+        default=link(found.default_branch, links.branch(found.id, found.default_branch)),
         branches=branches("branches"),
         staging=branches("staging"),
         tags=listed(
-            lambda after: source.lakefs.tags(found.name, after, _PAGE_SIZE),
-            lambda tag: TagRow(line(tag.name), _row_of(source, found.name, tag.commit_id)),
+            lambda after: source.lakefs.tags(found.id, after, _PAGE_SIZE),
+            lambda tag: TagRow(line(tag.id), _row_of(source, found.id, tag.commit_id)),
             request,
             "tags",
         ),
-        title=f"Repository {found.name}",
-        crumbs=(link("Repositories", text.REPOSITORIES),),
+        title=f"Repository {found.id}",
+        crumbs=(link("Repositories", links.REPOSITORIES),),
     )
 
 
@@ -182,21 +451,21 @@ def branch(source: Source, request: Request) -> BranchPage:
     found = source.lakefs.branch(repository, name)
     start = request.query_params.get("from")
     history = source.lakefs.first_parents(repository, start or found.commit_id)
-    commits = list(itertools.islice(history, _PAGE_SIZE + 1))
+    commits = list(islice(history, _PAGE_SIZE + 1))
     uncommitted, more = source.lakefs.uncommitted(repository, name, _FILES)
-    address = text.branch(repository, name)
+    address = links.branch(repository, name)
     older = commits[_PAGE_SIZE].id if len(commits) > _PAGE_SIZE else None
     return BranchPage(
         name=line(name),
         staging=is_staging_branch(name),
-        files=text.files(repository, found.commit_id),
+        files=links.files(repository, found.commit_id),
         commits=tuple(commit_row(source, repository, each) for each in commits[:_PAGE_SIZE]),
         newest=address if start else None,
-        older=text.with_query(address, **{"from": older}) if older else None,
+        older=links.with_query(address, **{"from": older}) if older else None,
         uncommitted=tuple(change_row(repository, None, change) for change in uncommitted),
         more_uncommitted=more is not None,
         title=f"Branch {line(name).text}",
-        crumbs=(link("Repositories", text.REPOSITORIES), link(repository, text.repository(repository))),
+        crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
     )
 
 
@@ -207,23 +476,23 @@ def _row_of(source: Source, repository: str, ref: str) -> CommitRow:
 def repository_row(source: Source, found: Repository) -> RepositoryRow:
     """One repository with the newest commit of its default branch."""
     try:
-        head = _row_of(source, found.name, found.default_branch)
+        head = _row_of(source, found.id, found.default_branch)
     except (NoSuchPage, Forbidden):  # one of many that may not be read takes nothing from the others
         head = None
     return RepositoryRow(
-        repository=link(found.name, text.repository(found.name)),
-        branch=link(found.default_branch, text.branch(found.name, found.default_branch) if head else None),
+        repository=link(found.id, links.repository(found.id)),
+        branch=link(found.default_branch, links.branch(found.id, found.default_branch) if head else None),
         head=head,
-        created=moment(found.created * 1000),
+        created=moment(found.creation_date * 1000),
     )
 
 
 def _branch_row(source: Source, found: Repository, branch: Ref) -> BranchRow:
     return BranchRow(
-        branch=link(branch.name, text.branch(found.name, branch.name)),
-        is_default=branch.name == found.default_branch,
-        uncommitted=bool(source.lakefs.uncommitted(found.name, branch.name, 1)[0]),
-        head=_row_of(source, found.name, branch.commit_id),
+        branch=link(branch.id, links.branch(found.id, branch.id)),
+        is_default=branch.id == found.default_branch,
+        uncommitted=bool(source.lakefs.uncommitted(found.id, branch.id, 1)[0]),
+        head=_row_of(source, found.id, branch.commit_id),
     )
 
 
@@ -254,14 +523,14 @@ def file(source: Source, request: Request) -> FilePage:
     found = source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
     return FilePage(
         path=line(found.path),
-        size=size(found.size) if found.size >= 1024 else "",
-        bytes=count(found.size, "byte"),
+        size=size(found.size_bytes) if found.size_bytes >= 1024 else "",
+        bytes=count(found.size_bytes, "byte"),
         checksum=line(found.checksum),
-        content_type=line(found.content_type),
+        content_type=line(found.content_type or ""),
         time=moment(found.mtime * 1000),
-        metadata=tuple((line(key), line(value)) for key, value in sorted(found.metadata.items())),
+        metadata=tuple((line(key), line(value)) for key, value in sorted((found.metadata or {}).items())),
         preview=preview_of(source, repository, commit_id, found),
-        download=text.download(repository, commit_id, found.path),
+        download=links.download(repository, commit_id, found.path),
         title=f"File {line(found.path).text}",
         crumbs=_crumbs(repository, commit_id, found.path, with_root=True),
     )
@@ -272,7 +541,7 @@ def download(source: Source, request: Request) -> Response:
     repository, commit_id = _commit(source, request)
     found = source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
     name = quote(found.path.rstrip("/").rpartition("/")[2] or "file", safe="", errors="replace")
-    headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}", "content-length": str(found.size)}
+    headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}", "content-length": str(found.size_bytes)}
     content = source.lakefs.read(repository, commit_id, found.path)
     return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
 
@@ -300,20 +569,20 @@ def _commit(source: Source, request: Request) -> tuple[str, str]:
 
 def _file_row(repository: str, commit_id: str, prefix: str, item: File | str) -> FileRow:
     if isinstance(item, str):
-        return FileRow(link(item[len(prefix) :], text.files(repository, commit_id, item)), "", None)
-    name = link(item.path[len(prefix) :] or item.path, text.file(repository, commit_id, item.path))
-    return FileRow(name, size(item.size), moment(item.mtime * 1000))
+        return FileRow(link(item[len(prefix) :], links.files(repository, commit_id, item)), "", None)
+    name = link(item.path[len(prefix) :] or item.path, links.file(repository, commit_id, item.path))
+    return FileRow(name, size(item.size_bytes), moment(item.mtime * 1000))
 
 
 def _crumbs(repository: str, commit_id: str, path: str, *, with_root: bool = False) -> tuple[Link, ...]:
     """Repository, commit, and the directories above `path`."""
     parts = path.split("/")[:-1]
     above = ["/".join(parts[: index + 1]) + "/" for index in range(len(parts))]
-    root = [link("files", text.files(repository, commit_id))] if path or with_root else []
+    root = [link("files", links.files(repository, commit_id))] if path or with_root else []
     return (
-        link("Repositories", text.REPOSITORIES),
-        link(repository, text.repository(repository)),
-        link(commit_id[:SHORT_ID], text.commit(repository, commit_id)),
+        link("Repositories", links.REPOSITORIES),
+        link(repository, links.repository(repository)),
+        link(commit_id[:SHORT_ID], links.commit(repository, commit_id)),
         *root,
-        *(link(part, text.files(repository, commit_id, prefix)) for part, prefix in zip(parts, above, strict=True)),
+        *(link(part, links.files(repository, commit_id, prefix)) for part, prefix in zip(parts, above, strict=True)),
     )

@@ -1,33 +1,82 @@
-"""The interface through which the console reads servers, and the checks of what servers answer.
+"""The servers that the pages show, read over HTTP: configured ones, or the embedded ones of this process.
 
-Whatever may be long is read by the page. A server may not tell of an attempt's history or of what waits in a queue;
-these are empty then.
+No answer of a server is trusted: one of another shape raises `Unavailable`. Long lists are read page by page.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Protocol, TypeAlias, TypeVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
+from urllib3.util import parse_url
 
+from perago.adapters.conductor import ConductorOverview, ConductorWorkflows, LastPoll
+from perago.adapters.http import AnswerTooLargeError, CallPolicy, NoAnswerError, Overloaded
+from perago.adapters.lakefs import LakeFSBrowser
 from perago.console.worker_logs import AttemptTrace
-from perago.ports import Commit
+from perago.ports import Commit, NotFound, Refused, ServiceError, Unavailable, shortened
+from perago.settings import ConductorSettings, LakeFSSettings
 
-Checked = TypeVar("Checked")
+if TYPE_CHECKING:
+    from perago.embedded.conductor.model import ConductorModel
+    from perago.embedded.conductor.state import HistoryEntry
+    from perago.embedded.lakefs.server import LakeFSServer
+
+T = TypeVar("T")
+Json: TypeAlias = Mapping[str, Any]
+Page: TypeAlias = tuple[Sequence[T], str | None]
+"""Some items of a list, and the entry after which the next ones begin; None at the end."""
+
+STATUSES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+"""Of a workflow."""
+MOST_QUEUED = 1000
+"""Attempts of a queue that are listed. A server lists them in no order, and reads them all for each answer."""
+STAGING_PREFIX = "perago-"
+"""The beginning of the names of perago's own hidden branches."""
+MOMENT = 2.0
+"""Seconds that an answer which may change is remembered."""
+PAUSE = 5.0
+"""Seconds without a call to a server that did not answer: a page asks many questions."""
+ROOM = 50_000
+"""The weight of the remembered answers that never change."""
+EVERY = 4.0
+"""Seconds after which a visible window reads its page again."""
+_COMMITS = 25
+"""Of a page of the history. A commit's metadata may be 1 MiB, and a page is in memory at once."""
+_LONGEST = 60.0
+"""Seconds that the log of an attempt which ended long ago is remembered."""
+_EXPRESSION = re.compile(r"[~^@$]")
+"""Finds refs that are expressions of commits. lakeFS answers 500 to one that it cannot read."""
+_PATIENCE = CallPolicy(connect=3.0, answer=10.0, tries=2, largest=64 * 1024 * 1024)
+"""For somebody who waits for a page."""
+
+
+class NoSuchPage(Exception):
+    """There is nothing at this address; the message is shown."""
+
+
+# ------------------------------------------------------------------------- the shapes of answers
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """A number, or a time in milliseconds. Larger ones cannot be reckoned with."""
 
 
 class _Open(BaseModel, extra="allow", strict=True, alias_generator=to_camel):
-    """JSON that may hold more. Fields that are null are left out on the wire."""
+    """JSON of Conductor that may hold more. Fields that are null are left out on the wire."""
 
 
 class Step(_Open):
@@ -69,7 +118,7 @@ class Attempt(_Open):
     workflow_task: Step | None = None
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002 - pydantic's signature
-        """The branches of a dynamic fork are in its input; that of a task is anything."""
+        """Check the branches of a dynamic fork, which are in its input. The input of a task may be anything."""
         if self.task_type == "FORK":
             _OfFork.model_validate(self.input_data)
 
@@ -97,17 +146,17 @@ class WorkflowDefinition(_Open):
 
 
 class LogEntry(_Open):
-    """An entry of an attempt's log."""
+    """An entry of an attempt's log. Its author gave the time, which is only shown."""
 
-    created_time: Count
+    created_time: Annotated[int, Field(ge=0)]
     log: str
 
 
-def checked(shape: Any, answer: Checked) -> Checked:
-    """`answer` as it is.
+def checked(shape: Any, answer: T) -> T:
+    """Return `answer` unchanged.
 
     Raises:
-        ValueError: it has not the shape.
+        ValueError: it does not have the shape.
     """
     _adapter(shape).validate_python(answer)
     return answer
@@ -116,22 +165,6 @@ def checked(shape: Any, answer: Checked) -> Checked:
 @cache
 def _adapter(shape: Any) -> TypeAdapter[Any]:
     return TypeAdapter(shape)
-
-
-Json: TypeAlias = Mapping[str, Any]
-
-
-T = TypeVar("T")
-Page: TypeAlias = tuple[Sequence[T], str | None]
-"""Some items of a list, and the entry after which the next ones begin; None at the end."""
-
-
-class NoSuchPage(Exception):
-    """There is nothing at this address; the message is shown."""
-
-
-STATUSES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
-"""Of a workflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,137 +181,37 @@ class WorkflowSummary:
     failed_references: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEvent:
-    """Something that happened to an attempt at `time` (milliseconds). `status` is the one afterwards."""
+class Repository(BaseModel, strict=True):
+    """A repository; `creation_date` in seconds since the epoch."""
 
-    time: int
-    what: str
-    task_id: str
-    reference_name: str
-    status: str
-    poll_count: int
-    worker_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """The last poll of a task type in a domain (empty: in none)."""
-
-    time: int
-    worker_id: str
-    domain: str
-
-
-class Conductor(Protocol):
-    """Reads in the JSON of Conductor's API. Methods raise `perago.ports.ServiceError`."""
-
-    def now(self) -> int:
-        """Milliseconds since the epoch."""
-        ...
-
-    def workflow_counts(self) -> Mapping[str, int]:
-        """How many workflows there are of each status; one that no workflow has may be missing."""
-        ...
-
-    def workflows(self, status: str | None, start: int, limit: int) -> Sequence[WorkflowSummary]:
-        """Workflows, newest first: at most `limit` of one status, or of all, without the first `start`."""
-        ...
-
-    def workflow(self, workflow_id: str) -> Json:
-        """A workflow with its attempts."""
-        ...
-
-    def knows(self, workflow_id: str) -> bool:
-        """Whether a link to this workflow leads somewhere, as far as that is known without asking a server."""
-        ...
-
-    def history(self, workflow_id: str) -> Sequence[HistoryEvent]:
-        """What happened to its attempts, oldest first."""
-        ...
-
-    def task_log(self, task: Json) -> Sequence[Json]:
-        """The entries of an attempt's task log: `createdTime` and `log`."""
-        ...
-
-    def task_definition(self, name: str) -> Json | None:
-        """A task definition."""
-        ...
-
-    def task_definitions(self) -> Sequence[Json]:
-        """All of them."""
-        ...
-
-    def workflow_versions(self, name: str) -> Sequence[int]:
-        """The versions of a workflow definition, the oldest first; none if there is none of that name."""
-        ...
-
-    def workflow_definition(self, name: str, version: int) -> Json:
-        """One version of a workflow definition."""
-        ...
-
-    def queue_sizes(self) -> Mapping[str, int]:
-        """How many attempts wait, by task type."""
-        ...
-
-    def queued(self, name: str, start: int, limit: int) -> Sequence[Json]:
-        """Attempts of a task type that wait to be polled; `MOST_QUEUED` of a longer queue are known."""
-        ...
-
-    def last_polls(self, name: str) -> Sequence[Poll]:
-        """Who polled for a task type."""
-        ...
-
-
-MOST_QUEUED = 1000
-"""Attempts of a queue that are listed. A real server gives any of them first, and reads them all for each answer."""
-
-
-class Actions(Protocol):
-    """What the pages can change. Methods raise `perago.ports.ServiceError`."""
-
-    samples: Mapping[str, Any]
-    """Parameters that forms begin with, by the name of the workflow."""
-
-    def startable(self) -> Sequence[tuple[str, int]]:
-        """What can be started: names with their newest versions."""
-        ...
-
-    def start(self, name: str, version: int, payload: Json) -> str:
-        """Start a workflow; returns its id."""
-        ...
-
-    def terminate(self, workflow_id: str, reason: str) -> None:
-        """End a workflow."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """A repository; `created` in seconds since the epoch."""
-
-    name: str
-    namespace: str
+    id: str
+    storage_namespace: str
     default_branch: str
-    created: int
+    creation_date: int
 
 
-STAGING_PREFIX = "perago-"
-"""What the names of perago's own hidden branches begin with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(BaseModel, strict=True):
     """A branch or a tag, and the commit that it names."""
 
-    name: str
+    id: str
     commit_id: str
+
+
+class File(BaseModel, strict=True):
+    """One object of a tree; `mtime` in seconds since the epoch."""
+
+    path: str
+    size_bytes: int
+    mtime: int
+    checksum: str
+    content_type: str | None = None
+    metadata: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One changed file: `kind` is added, changed or removed; sizes in bytes, None where there is no file or it is not
-    told."""
+    """One changed file: `kind` is added, changed or removed; sizes in bytes, None where there is no file or the size is
+    unknown."""
 
     path: str
     kind: str
@@ -286,92 +219,400 @@ class Change:
     after: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """One object of a tree; `mtime` in seconds since the epoch."""
-
-    path: str
-    size: int
-    mtime: int
-    checksum: str
-    content_type: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
+# ---------------------------------------------------------------------------- remembered answers
 
 
-class LakeFS(Protocol):
-    """Methods raise `NoSuchPage` for what is not there, and `perago.ports.ServiceError`.
+class Answers:
+    """The answers of one server. Safe to use from several threads.
+
+    Two threads that ask the same question at the same time may both ask the server.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._moment: dict[Hashable, tuple[float, Any]] = {}
+        self._lasting: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._weight = 0
+        self._away: tuple[float, Unavailable] | None = None
+
+    def for_a_moment(self, key: Hashable, ask: Callable[[], T], seconds: float = MOMENT) -> T:
+        """Return an answer that may change, and is remembered for so many `seconds`."""
+        with self._lock:
+            now, answers = self._clock(), self._moment
+            known = answers.get(key)
+            if known is not None and now < known[0]:
+                value: T = known[1]
+                return value
+            for old in [each for each, (ends, _) in answers.items() if ends <= now]:
+                del answers[old]
+        value = self.ask(ask)
+        with self._lock:
+            answers[key] = (self._clock() + seconds, value)
+        return value
+
+    def forget(self) -> None:
+        """Forget every answer that may have changed, and those that are still on their way."""
+        with self._lock:
+            self._moment = {}
+
+    def lasting(self, key: Hashable, ask: Callable[[], T], weight: Callable[[T], int] = lambda _: 1) -> T:
+        """Return an answer that never changes, such as a commit. `weight` is about its size in kilobytes."""
+        found = self.known(key)
+        if found is None:
+            found = self.ask(ask)
+            self.remember(key, found, weight(found))
+        value: T = found
+        return value
+
+    def known(self, key: Hashable) -> Any:
+        """Return a lasting answer that is still remembered, or None."""
+        with self._lock:
+            found = self._lasting.get(key)
+            if found is None:
+                return None
+            self._lasting.move_to_end(key)
+            return found[1]
+
+    def remember(self, key: Hashable, value: Any, weight: int = 1) -> None:
+        """Add a lasting answer; the least recently used ones make room."""
+        with self._lock:
+            self._weight += weight - self._lasting.pop(key, (0, None))[0]
+            self._lasting[key] = (weight, value)
+            while self._weight > ROOM:
+                self._weight -= self._lasting.popitem(last=False)[1][0]
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """Return the server's answer.
+
+        Raises:
+            Unavailable: the server does not answer, or did not answer a moment ago.
+        """
+        with self._lock:
+            if self._away is not None and self._clock() < self._away[0]:
+                raise copy.copy(self._away[1])
+        try:
+            return question()
+        except Unavailable as error:
+            # A server that gave a useless answer would not keep the next question waiting.
+            cause = error.__cause__
+            no_answer = isinstance(cause, NoAnswerError) and not isinstance(cause, AnswerTooLargeError)
+            if no_answer or isinstance(error, Overloaded):
+                with self._lock:
+                    self._away = (self._clock() + PAUSE, copy.copy(error))
+            raise
+
+
+# ------------------------------------------------------------------------------------- Conductor
+
+
+class Conductor:
+    """Reads Conductor. Methods return the JSON of its API, and raise `perago.ports.ServiceError`."""
+
+    def __init__(
+        self,
+        workflows: ConductorWorkflows,
+        overview: ConductorOverview,
+        now: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._workflows = workflows
+        self._overview = overview
+        self._now = now
+        self.answers = Answers(clock)
+
+    def now(self) -> int:
+        """Milliseconds since the epoch, by this machine's clock: a server does not tell its own."""
+        return round(self._now() * 1000)
+
+    def workflow_counts(self) -> Mapping[str, int]:
+        """How many workflows there are of each status."""
+        return {status: self._search(f"status='{status}'", 0, 0)[0] for status in STATUSES}
+
+    def workflows(self, status: str | None, start: int, limit: int) -> Sequence[WorkflowSummary]:
+        """Workflows, newest first: at most `limit` of one status, or of all, without the first `start`."""
+        if status is not None and status not in STATUSES:
+            return ()
+        rows = self._search("" if status is None else f"status='{status}'", start, limit)[1]
+        with _readable("Conductor"):
+            return [
+                WorkflowSummary(
+                    workflow_id=str(row["workflowId"]),
+                    name=str(row["workflowType"]),
+                    version=int(row.get("version", 0)),
+                    status=str(row["status"]),
+                    start_time=_milliseconds(row.get("startTime")),
+                    end_time=_milliseconds(row.get("endTime")),
+                    reason=str(row.get("reasonForIncompletion") or ""),
+                    failed_references=tuple(filter(None, str(row.get("failedReferenceTaskNames") or "").split(","))),
+                )
+                for row in rows
+            ]
+
+    def workflow(self, workflow_id: str) -> Json:
+        """A workflow with its attempts."""
+        return self._checked(("workflow", workflow_id), lambda: self._workflows.workflow(workflow_id), Workflow)
+
+    def task_log(self, task: Json) -> Sequence[Json]:
+        """The entries of an attempt's task log: `createdTime` and `log`.
+
+        Workers send them after their reports, so that more may follow for a while after the end. The older the end, the
+        longer the entries are remembered.
+        """
+        task_id, ended = task["taskId"], task["endTime"]
+        seconds = min(max(MOMENT, (self.now() - ended) / 10_000), _LONGEST) if ended else MOMENT
+        return self._checked(
+            ("log", task_id, ended), lambda: self._workflows.log_entries(task_id), list[LogEntry], seconds
+        )
+
+    def task_definition(self, name: str) -> Json | None:
+        """A task definition."""
+        return next((each for each in self.task_definitions() if each["name"] == name), None)
+
+    def task_definitions(self) -> Sequence[Json]:
+        """All of them."""
+        return self.answers.for_a_moment("task definitions", self._overview.task_definitions)
+
+    def workflow_versions(self, name: str) -> Sequence[int]:
+        """The versions of a workflow definition, the oldest first; none if there is none of that name."""
+        try:
+            return self.answers.for_a_moment(("versions", name), lambda: self._workflows.workflow_versions(name))
+        except (NotFound, Refused):  # Conductor has no address for a name with a slash
+            return ()
+
+    def workflow_definition(self, name: str, version: int) -> Json:
+        """One version of a workflow definition."""
+        key = ("definition", name, version)
+        return self._checked(key, lambda: self._workflows.workflow_definition(name, version), WorkflowDefinition)
+
+    def queue_sizes(self) -> Mapping[str, int]:
+        """How many attempts wait, by task type."""
+        return self.answers.for_a_moment("queue sizes", self._overview.queue_sizes)
+
+    def queued(self, name: str, start: int, limit: int) -> Sequence[Json]:
+        """Attempts of a task type that wait to be polled, the oldest first; of a longer queue `MOST_QUEUED` are
+        known."""
+        try:
+            rows = self._checked(("pending", name), lambda: self._overview.pending(name), list[Attempt])
+        except (NotFound, Refused):  # Conductor has no address for a name with a slash
+            return ()
+        waiting = [row for row in rows if row["status"] == "SCHEDULED"]
+        waiting.sort(key=itemgetter("scheduledTime"))
+        return waiting[start : start + limit]
+
+    def last_polls(self, name: str) -> Sequence[LastPoll]:
+        """The last poll for a task type in each domain."""
+        polls = self.answers.for_a_moment("polls", self._overview.last_polls)
+        return [each for each in polls if each.task_name == name]
+
+    def _checked(self, key: Hashable, ask: Callable[[], T], shape: Any, seconds: float = MOMENT) -> T:
+        """Return an answer that has this shape, and remember it for a while."""
+
+        def read() -> T:
+            answer = ask()
+            with _readable("Conductor"):
+                return checked(shape, answer)
+
+        return self.answers.for_a_moment(key, read, seconds)
+
+    def _search(self, query: str, start: int, limit: int) -> tuple[int, Sequence[Json]]:
+        key = ("search", query, start, limit)
+        return self.answers.for_a_moment(key, lambda: self._workflows.search_workflows(query, start=start, size=limit))
+
+
+def _milliseconds(text: Any) -> int:
+    return round(datetime.fromisoformat(str(text)).timestamp() * 1000) if text else 0
+
+
+# ---------------------------------------------------------------------------------------- lakeFS
+
+
+class LakeFS:
+    """Reads lakeFS. Methods raise `NoSuchPage` for what is not there, and `perago.ports.ServiceError`.
 
     Those with `after` and `limit` give one page of a list: what comes after that entry (empty: the first), and the
-    entry after which the next page begins, None at the end.
+    entry after which the next page begins, None at the end. Commits and what they changed never change, so they are
+    asked for once. `size_of` gives the size of a file in a commit, where that costs no call.
     """
+
+    def __init__(self, browser: LakeFSBrowser, size_of: Callable[[str, str, str], int | None] | None = None) -> None:
+        self._browser = browser
+        self._size_of = size_of
+        self.answers = Answers()
 
     def repositories(self, after: str, limit: int) -> Page[Repository]:
         """Repositories by name."""
-        ...
+        key = ("repositories", after, limit)
+        return self._page(key, lambda: self._browser.repositories(after, limit), Repository.model_validate)
 
     def repository(self, name: str) -> Repository:
         """One repository."""
-        ...
+        return self._one(("repository", name), lambda: self._browser.repository(name), Repository.model_validate)
 
     def branches(self, repository: str, after: str, limit: int, *, staging: bool) -> Page[Ref]:
         """Branches by name: perago's own hidden ones, or those that are not hidden."""
-        ...
+        prefix = STAGING_PREFIX if staging else ""
+
+        def ask() -> tuple[Sequence[Json], str | None]:
+            return self._browser.branches(repository, after, limit, prefix=prefix, hidden=staging)
+
+        return self._page(("branches", repository, after, limit, staging), ask, Ref.model_validate)
 
     def branch(self, repository: str, name: str) -> Ref:
         """One branch."""
-        ...
+        key = ("branch", repository, name)
+        return self._one(key, lambda: self._browser.branch(repository, name), Ref.model_validate)
 
     def tags(self, repository: str, after: str, limit: int) -> Page[Ref]:
         """Tags by name."""
-        ...
+        key = ("tags", repository, after, limit)
+        return self._page(key, lambda: self._browser.tags(repository, after, limit), Ref.model_validate)
 
     def commit(self, repository: str, ref: str) -> Commit:
-        """The commit that a branch, a tag or the beginning of an id names."""
-        ...
+        """The commit that a branch, a tag or the beginning of an id names, with all of its message and metadata."""
+        if _EXPRESSION.search(ref):
+            raise NoSuchPage(f"{ref!r} is not the name of a commit")
+        return self._one(("commit", repository, ref), lambda: self._browser.commit(repository, ref), _commit)
 
     def first_parents(self, repository: str, ref: str) -> Iterator[Commit]:
-        """The commit, its first parent, and so on."""
-        ...
+        """The commit, its first parent, and so on; long texts may be missing."""
+        following: str | None = self.commit(repository, ref).id
+        while following is not None:
+            found = self.answers.known((repository, following)) or self._read_history(repository, following)
+            yield found
+            following = found.parents[0] if found.parents else None
+
+    def _read_history(self, repository: str, commit_id: str) -> Commit:
+        """Return a commit, and remember it with the commits before it."""
+        with _found(), _readable("lakeFS"):
+            rows = self.answers.ask(lambda: self._browser.first_parents(repository, commit_id, _COMMITS))
+            commits = [shortened(_commit(row)) for row in rows]
+            if not commits or commits[0].id != commit_id:
+                raise ValueError("a history that begins elsewhere")
+        for each in commits:
+            self.answers.remember((repository, each.id), each)
+        return commits[0]
 
     def changes(self, repository: str, commit: Commit, after: str, limit: int) -> Page[Change]:
-        """What a commit changed against its first parent, by path; the first commit against nothing."""
-        ...
+        """What a commit changed against its first parent, by path; the first commit against nothing.
+
+        Of a changed file lakeFS tells only the new size.
+        """
+
+        def ask() -> Page[Change]:
+            with _found(), _readable("lakeFS"):
+                if not commit.parents:
+                    rows, following = self._browser.objects(repository, commit.id, "", after, limit)
+                    return [Change(str(row["path"]), "added", None, int(row["size_bytes"])) for row in rows], following
+                rows, following = self._browser.changes(repository, commit.parents[0], commit.id, after, limit)
+                found = map(_change, rows)
+                if self._size_of is None:
+                    return list(found), following
+                size_of = self._size_of
+                return [
+                    replace(each, before=size_of(repository, commit.parents[0], each.path)) for each in found
+                ], following
+
+        key = ("changes", repository, commit.id, after, limit)
+        return self.answers.lasting(key, ask, lambda page: 1 + len(page[0]) // 5)
 
     def uncommitted(self, repository: str, branch: str, limit: int) -> Page[Change]:
         """The first changes that are not committed."""
-        ...
+        key = ("uncommitted", repository, branch, limit)
+        return self._page(key, lambda: self._browser.uncommitted(repository, branch, limit), _change)
 
     def count(self, repository: str, commit_id: str, limit: int) -> int:
         """How many objects a commit has, counted up to `limit`."""
-        ...
+
+        def ask() -> int:
+            rows, following = self._browser.objects(repository, commit_id, "", "", limit)
+            return limit if following else len(rows)
+
+        with _found():
+            return self.answers.lasting(("count", repository, commit_id, limit), ask)
 
     def listing(self, repository: str, commit_id: str, prefix: str, after: str, limit: int) -> Page[File | str]:
         """One directory of a commit's tree: files, and directories as their paths.
 
         `prefix` is the path of the directory with a slash at its end, empty for the root.
         """
-        ...
+        key = ("listing", repository, commit_id, prefix, after, limit)
+
+        def ask() -> tuple[Sequence[Json], str | None]:
+            return self._browser.objects(repository, commit_id, prefix, after, limit, delimiter="/")
+
+        def item(row: Json) -> File | str:
+            return File.model_validate(row) if row["path_type"] == "object" else str(row["path"])
+
+        return self._page(key, ask, item)
 
     def file(self, repository: str, commit_id: str, path: str) -> File:
         """One object."""
-        ...
+        key = ("file", repository, commit_id, path)
+        return self._one(key, lambda: self._browser.stat(repository, commit_id, path), File.model_validate)
 
     def read(self, repository: str, commit_id: str, path: str, limit: int | None = None) -> Iterator[bytes]:
-        """The bytes of a file.
+        """The first `limit` bytes of a file, or all of them."""
+        size = self.file(repository, commit_id, path).size_bytes
+        return self._browser.read(repository, commit_id, path, size if limit is None else min(size, limit))
 
-        Args:
-            repository: The repository.
-            commit_id: The commit.
-            path: The key of the object.
-            limit: How many bytes are wanted; None for all.
-        """
-        ...
+    def _one(self, key: Hashable, ask: Callable[[], Json], read: Callable[[Json], T]) -> T:
+        with _found():
+            answer = self.answers.for_a_moment(key, ask)
+        with _readable("lakeFS"):
+            return read(answer)
+
+    def _page(
+        self, key: Hashable, ask: Callable[[], tuple[Sequence[Json], str | None]], read: Callable[[Json], T]
+    ) -> Page[T]:
+        with _found():
+            rows, following = self.answers.for_a_moment(key, ask)
+        with _readable("lakeFS"):
+            return [read(row) for row in rows], following
+
+
+@contextmanager
+def _found() -> Iterator[None]:
+    try:
+        yield
+    except NotFound as error:
+        raise NoSuchPage(error.detail) from error
+    except Refused as error:  # nothing can have a name that lakeFS does not take; inputs and metadata may hold any
+        raise NoSuchPage(str(error)) from error
+
+
+@contextmanager
+def _readable(service: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise Unavailable(service, "answer", "the answer is not what this server should say") from error
+
+
+def _commit(row: Json) -> Commit:
+    return Commit(
+        id=str(row["id"]),
+        parents=tuple(str(parent) for parent in row["parents"]),
+        committer=str(row["committer"]),
+        message=str(row["message"]),
+        created=int(row["creation_date"]),
+        metadata={str(key): str(value) for key, value in (row.get("metadata") or {}).items()},
+        meta_range_id=str(row["meta_range_id"]),
+    )
+
+
+def _change(row: Json) -> Change:
+    kind, size = str(row["type"]), int(row.get("size_bytes") or 0)
+    return Change(str(row["path"]), kind, size if kind == "removed" else None, None if kind == "removed" else size)
+
+
+# ------------------------------------------------------------------------------------ the source
 
 
 class News:
     """Rings for those who wait for anything to change. Nothing runs while nothing rings.
 
-    Servers that do not say when something changes are looked at `every` so many seconds, by those who wait.
+    Servers that do not say when something changes are read again `every` so many seconds, by those who wait.
     """
 
     def __init__(self, every: float | None = None) -> None:
@@ -384,7 +625,7 @@ class News:
         """Something changed. For any thread."""
         with self._lock:
             for event, loop in self._waiting.items():
-                with contextlib.suppress(RuntimeError):  # the server is gone
+                with contextlib.suppress(RuntimeError):  # the server has ended
                     loop.call_soon_threadsafe(event.set)
 
     def close(self) -> None:
@@ -393,7 +634,7 @@ class News:
         self.ring()
 
     def join(self, limit: int) -> asyncio.Event | None:
-        """An event that every ring sets, to be given to `leave`; None if `limit` others wait already."""
+        """Return an event that every ring sets, to be given to `leave`; None if `limit` others wait already."""
         with self._lock:
             if self.closed or len(self._waiting) >= limit:
                 return None
@@ -405,6 +646,27 @@ class News:
         """Undo `join`."""
         with self._lock:
             self._waiting.pop(event, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The models behind embedded servers: what no HTTP call tells, and what the pages can change.
+
+    `samples` are the parameters that forms begin with, by the name of the workflow.
+    """
+
+    conductor: ConductorModel
+    lakefs: LakeFSServer
+    samples: Json
+
+    def size_of(self, repository: str, commit_id: str, path: str) -> int | None:
+        """The size of a file in a commit."""
+        entry = self.lakefs.get_commit(repository, commit_id).tree.get(path)
+        return None if entry is None else entry.blob.size
+
+    def startable(self) -> Sequence[tuple[str, int]]:
+        """The names of the workflows that can be started, with their newest versions."""
+        return list({each["name"]: each["version"] for each in self.conductor.workflow_definitions()}.items())
 
 
 Traces: TypeAlias = Callable[[str], AttemptTrace]
@@ -421,7 +683,110 @@ class Source:
     news: News
     place: str
     """Where the servers are, for the foot of each page."""
+    embedded: Embedded | None = None
+    """None: the pages change nothing."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """Why a service tells nothing, by its name."""
-    actions: Actions | None = None
-    """None: the pages change nothing."""
+
+    def refresh(self) -> None:
+        """Read everything again that may have changed: the embedded servers tell at once when something does."""
+        if self.embedded is not None:
+            self.conductor.answers.forget()
+            self.lakefs.answers.forget()
+
+    def without(self, error: ServiceError) -> Source:
+        """Return the same source without the service that `error` is about."""
+        missing = {**self.missing, error.service: str(error)}
+        if error.service == "lakeFS":
+            return replace(self, lakefs=cast("LakeFS", _Nothing(error, _OF_LAKEFS)), missing=missing)
+        return replace(self, conductor=cast("Conductor", _Nothing(error, _OF_CONDUCTOR)), missing=missing)
+
+    def knows(self, workflow_id: str) -> bool:
+        """Whether a link to this workflow leads somewhere, as far as that is known without asking a server."""
+        return self.embedded is None or workflow_id in self.embedded.conductor.workflow_ids()
+
+    def history(self, workflow_id: str) -> Sequence[HistoryEntry]:
+        """What happened to the attempts of a workflow, oldest first. Real servers do not tell."""
+        return () if self.embedded is None else self.embedded.conductor.history(workflow_id)
+
+
+_NO_PAGE: Any = ((), None)
+_OF_CONDUCTOR: Json = {
+    "workflow_counts": {},
+    "workflows": (),
+    "task_log": (),
+    "task_definition": None,
+    "task_definitions": (),
+    "workflow_versions": (),
+    "queue_sizes": {},
+    "queued": (),
+    "last_polls": (),
+}
+_OF_LAKEFS: Json = dict.fromkeys(("repositories", "branches", "tags", "changes", "uncommitted"), _NO_PAGE)
+
+
+class _Nothing:
+    """A service that does not answer: lists are empty, and a single thing is not there."""
+
+    def __init__(self, error: ServiceError, empty: Json) -> None:
+        self._error = error
+        self._empty = empty
+
+    def now(self) -> int:
+        """By this machine's clock."""
+        return round(time.time() * 1000)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def answer(*arguments: Any, **options: Any) -> Any:  # noqa: ARG001 - whatever is asked
+            if name in self._empty:
+                return self._empty[name]
+            raise NoSuchPage(str(self._error)) from self._error
+
+        return answer
+
+
+@contextmanager
+def source_of(
+    conductor: ConductorSettings | None,
+    lakefs: LakeFSSettings | None,
+    traces: Traces,
+    *,
+    embedded: Embedded | None = None,
+    now: Callable[[], float] = time.time,
+) -> Iterator[Source]:
+    """What the pages are made of; a server that is not configured tells nothing. No call is made before the first page.
+
+    Args:
+        conductor: Where Conductor is.
+        lakefs: Where lakeFS is.
+        traces: What workers wrote about an attempt.
+        embedded: The models behind the servers, if they are embedded ones.
+        now: The time that durations go by, in seconds since the epoch.
+    """
+    with ExitStack() as stack:
+        news = News(EVERY if embedded is None else None)
+        stack.callback(news.close)
+        place = "on this machine only" if embedded else f"{_places(conductor, lakefs)}, read only"
+        absent: Any = None
+        source = Source(absent, absent, traces, news, place, embedded)
+        if conductor is None:
+            source = source.without(Unavailable("Conductor", "find it", "CONDUCTOR_SERVER_URL is not set"))
+        else:
+            workflows = ConductorWorkflows(conductor, policy=_PATIENCE)
+            overview = ConductorOverview(conductor, policy=_PATIENCE)
+            stack.callback(workflows.close)
+            stack.callback(overview.close)
+            source = replace(source, conductor=Conductor(workflows, overview, now))
+        if lakefs is None:
+            source = source.without(Unavailable("lakeFS", "find it", "LAKECTL_SERVER_ENDPOINT_URL is not set"))
+        else:
+            browser = LakeFSBrowser(lakefs, policy=_PATIENCE)
+            stack.callback(browser.close)
+            source = replace(source, lakefs=LakeFS(browser, embedded.size_of if embedded else None))
+        yield source
+
+
+def _places(conductor: ConductorSettings | None, lakefs: LakeFSSettings | None) -> str:
+    """Host and port of each server. The rest of an address may hold a token."""
+    addresses = [conductor and conductor.server_url, lakefs and lakefs.endpoint_url]
+    return " and ".join(dict.fromkeys(filter(None, (parse_url(each).netloc for each in addresses if each))))

@@ -9,20 +9,22 @@ from typing import Any
 
 from starlette.requests import Request
 
-from perago.console import text
+from perago.console import links
 from perago.console.attempts import (
     HistoryRow,
     StepView,
+    Timeline,
     group_by_step,
     history_rows,
     plain_reason,
     step_views,
+    timeline,
     workspace_ref,
 )
-from perago.console.commits import ChangeRow, change_row, changed, commit_link
+from perago.console.links import Link, link
+from perago.console.repositories import ChangeRow, change_row, changed, commit_link
 from perago.console.source import Json, Source
 from perago.console.text import (
-    Link,
     Moment,
     Paged,
     Shown,
@@ -30,13 +32,11 @@ from perago.console.text import (
     block,
     duration,
     line,
-    link,
     moment,
     paged,
     readable_json,
     status_view,
 )
-from perago.console.timeline import Timeline, timeline
 from perago.ports import Commit
 from perago.text import count
 
@@ -259,7 +259,7 @@ class _LineReader:
         for each in reversed(between):
             self._note(repository, each)
         return CommitLine(
-            branch=link(f"{repository}/{branch}", text.branch(repository, branch)),
+            branch=link(f"{repository}/{branch}", links.branch(repository, branch)),
             start=start,
             commits=tuple(self._commit(repository, each) for each in reversed(shown)),
             earlier=len(between) - len(shown),
@@ -338,7 +338,7 @@ class WorkflowPage:
     live: bool
     terminate: str | None
     """Where it is ended; None: it has ended, or cannot be ended here."""
-    crumbs: tuple[Link, ...] = (Link(line("Workflows"), text.OVERVIEW),)
+    crumbs: tuple[Link, ...] = (Link(line("Workflows"), links.OVERVIEW),)
 
 
 def workflow(source: Source, request: Request) -> WorkflowPage:
@@ -349,7 +349,7 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
     """
     found = source.conductor.workflow(request.path_params["workflow"])
     workflow_id, tasks = found["workflowId"], found["tasks"]
-    events = source.conductor.history(workflow_id)
+    events = source.history(workflow_id)
     every_group = group_by_step(tasks)
     groups = paged(every_group, request, size=_STEPS_PER_PAGE, parameter="steps")
     url_of = _places_on_page(every_group, groups.number)
@@ -364,7 +364,7 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
         type=type_,
         again=again,
         status=status_view(found["status"]),
-        failed=None if failed is None else link(failed["taskDefName"], text.workflow(workflow_id, failed["taskId"])),
+        failed=None if failed is None else link(failed["taskDefName"], links.workflow(workflow_id, failed["taskId"])),
         reason=block(plain_reason(found.get("reasonForIncompletion"))),
         started=moment(found["startTime"]),
         ended=moment(found.get("endTime") or 0),
@@ -381,7 +381,7 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
         history=paged(history_rows(events), request, size=_HISTORY_PER_PAGE, parameter="history"),
         title=f"Workflow {line(found['workflowName']).text}",
         live=is_open,
-        terminate=text.terminate(workflow_id) if is_open and source.actions else None,
+        terminate=links.terminate(workflow_id) if is_open and source.embedded else None,
     )
 
 
@@ -390,7 +390,7 @@ def _places_on_page(groups: Sequence[Sequence[Json]], shown: int) -> Callable[[J
     pages = {task["taskId"]: 1 + number // _STEPS_PER_PAGE for number, group in enumerate(groups) for task in group}
 
     def url_of(task: Json) -> str:
-        page, anchor = pages[task["taskId"]], text.attempt_anchor(task["taskId"])
+        page, anchor = pages[task["taskId"]], links.attempt_anchor(task["taskId"])
         return f"#{anchor}" if page == shown else f"?steps={page}#{anchor}"
 
     return url_of
@@ -408,12 +408,12 @@ def _type(source: Source, found: Json) -> tuple[Link, str | None]:
     name, version = found["workflowName"], found["workflowVersion"]
     if version not in source.conductor.workflow_versions(name):
         return link(f"{name} v{version}"), None
-    known = link(f"{name} v{version}", text.workflow_type(name, version))
-    return known, text.start(name, version) if source.actions else None
+    known = link(f"{name} v{version}", links.workflow_type(name, version))
+    return known, links.start(name, version) if source.embedded else None
 
 
 def _parent(source: Source, found: Json) -> Link | None:
     parent = found.get("parentWorkflowId")
     if not isinstance(parent, str) or not parent:
         return None
-    return link(parent, text.workflow(parent) if source.conductor.knows(parent) else None)
+    return link(parent, links.workflow(parent) if source.knows(parent) else None)

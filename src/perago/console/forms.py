@@ -1,4 +1,4 @@
-"""Starting a workflow from a form that is made of the input schemas of its tasks, and ending one."""
+"""The forms of the pages: one starts a workflow, made of the input schemas of its tasks, and one ends it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from perago.console import text as links
+from perago.console import links
+from perago.console.links import Link, link
 from perago.console.overview import wanted_definition
-from perago.console.source import Actions, Json, NoSuchPage, Source
-from perago.console.text import Link, line, link
+from perago.console.source import Embedded, Json, NoSuchPage, Source
+from perago.console.text import line
 from perago.ports import ServiceError
 from perago.taskdef.payload import commits_of
 from perago.taskdef.schema import join_pointer, schema_problems, shape_of, skeleton_of
@@ -98,17 +99,17 @@ class StartPage:
     live: bool = False
 
 
-def form(source: Source, actions: Actions, request: Request) -> StartPage:
+def form(embedded: Embedded, source: Source, request: Request) -> StartPage:
     """The form of `?name=` and `?version=`, filled with what works.
 
     Raises:
         NoSuchPage: there is no such workflow definition.
     """
     definition, _ = wanted_definition(source, request)
-    return _page(definition, _parts(source, actions, definition))
+    return _page(definition, _parts(source, embedded, definition))
 
 
-def start(source: Source, actions: Actions, request: Request, body: bytes) -> Response | StartPage:
+def start(source: Source, embedded: Embedded, request: Request, body: bytes) -> Response | StartPage:
     """Start what the form says; leads to the workflow, or back to the form with its errors.
 
     Raises:
@@ -117,23 +118,24 @@ def start(source: Source, actions: Actions, request: Request, body: bytes) -> Re
     definition, _ = wanted_definition(source, request)
     given = _decoded(body)
     payload: dict[str, Any] = {}
-    parts = tuple(_read(part, given, payload) for part in _parts(source, actions, definition))
+    parts = tuple(_read(part, given, payload) for part in _parts(source, embedded, definition))
     if "workspace" in payload and not any(field.error for part in parts for field in part.fields):
         parts = tuple(_with_head(source, part, payload) if part.name == "workspace" else part for part in parts)
     if any(field.error for part in parts for field in part.fields):
         return _page(definition, parts)
     try:
-        workflow_id = actions.start(definition["name"], definition["version"], payload)
+        name, version = definition["name"], definition["version"]
+        workflow_id = embedded.conductor.start_workflow(name, payload, version=version)
     except ServiceError as error:
         return _page(definition, parts, error.detail)
     return RedirectResponse(links.workflow(workflow_id), 303)
 
 
-def terminate(actions: Actions, request: Request, body: bytes) -> Response:
+def terminate(embedded: Embedded, request: Request, body: bytes) -> Response:
     """End the workflow of the address, with the form's reason."""
     workflow_id = request.path_params["workflow"]
     reason = _decoded(body).get("reason", "").strip()
-    actions.terminate(workflow_id, reason[:500] or "ended in the console")
+    embedded.conductor.terminate_workflow(workflow_id, reason[:500] or "ended in the console")
     return RedirectResponse(links.workflow(workflow_id), 303)
 
 
@@ -160,7 +162,7 @@ def _page(definition: Json, parts: tuple[Part, ...], problem: str = "") -> Start
 # ------------------------------------------------------------------------ the form
 
 
-def _parts(source: Source, actions: Actions, definition: Json) -> tuple[Part, ...]:
+def _parts(source: Source, embedded: Embedded, definition: Json) -> tuple[Part, ...]:
     named = _INPUT.findall(json.dumps(definition.get("tasks", [])))
     names = [name for name in (*definition.get("inputParameters", ()), *named) if isinstance(name, str)]
     parts = []
@@ -168,8 +170,8 @@ def _parts(source: Source, actions: Actions, definition: Json) -> tuple[Part, ..
         schema = _schema(source, definition, name)
         if name == "workspace":
             sample: Any = _head(source)
-        elif name == "params" and definition["name"] in actions.samples:
-            sample = actions.samples[definition["name"]]
+        elif name == "params" and definition["name"] in embedded.samples:
+            sample = embedded.samples[definition["name"]]
         else:
             sample = skeleton_of(schema)
         parts.append(Part(name, tuple(_fields(name, schema, sample))[:_MAX_FIELDS]))
@@ -192,10 +194,10 @@ def _head(source: Source) -> Json:
     """The head of the first repository that has a branch."""
     for repository in source.lakefs.repositories("", _REPOSITORIES)[0]:
         try:
-            head = source.lakefs.branch(repository.name, repository.default_branch)
+            head = source.lakefs.branch(repository.id, repository.default_branch)
         except NoSuchPage:
             continue
-        return {"repository": repository.name, "branch": head.name, "ref": head.commit_id}
+        return {"repository": repository.id, "branch": head.id, "ref": head.commit_id}
     return dict.fromkeys(_WORKSPACE, "")
 
 

@@ -1,0 +1,104 @@
+"""The addresses of the pages, and links to them.
+
+Names that may hold anything are in the query: browsers resolve dots and slashes in paths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from perago.console.text import Shown, line
+
+OVERVIEW = "/"
+TASK_TYPES = "/task-types"
+REPOSITORIES = "/repositories"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A text and where it leads; None: nowhere, it is only named."""
+
+    text: Shown
+    url: str | None = None
+
+
+def link(text: str, url: str | None = None) -> Link:
+    """A link with a foreign text on one line."""
+    return Link(line(text), url)
+
+
+def with_query(address: str, /, **parameters: str | int | None) -> str:
+    """`address` with the parameters that are not None."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return f"{address}?{urlencode(given, errors='replace')}" if given else address
+
+
+def workflow(workflow_id: str, task_id: str | None = None) -> str:
+    """A workflow, or one of its attempts."""
+    fragment = "" if task_id is None else f"#{attempt_anchor(task_id)}"
+    return f"/workflows/{_part(workflow_id)}{fragment}"
+
+
+def attempt_anchor(task_id: str) -> str:
+    """The id of an attempt within its workflow's page."""
+    return f"attempt-{_part(task_id)}"
+
+
+def task_type(name: str) -> str:
+    """A task definition."""
+    return with_query("/task-types/definition", name=name)
+
+
+def workflow_type(name: str, version: int) -> str:
+    """A workflow definition."""
+    return with_query("/workflow-types/definition", name=name, version=version)
+
+
+def start(name: str, version: int) -> str:
+    """The form that starts a workflow."""
+    return with_query("/start", name=name, version=version)
+
+
+def terminate(workflow_id: str) -> str:
+    """Where a workflow is ended."""
+    return f"/workflows/{_part(workflow_id)}/terminate"
+
+
+def repository(name: str) -> str:
+    """A repository."""
+    return f"{REPOSITORIES}/{_part(name)}"
+
+
+def branch(repository_name: str, name: str) -> str:
+    """A branch."""
+    return f"{repository(repository_name)}/branches/{_part(name)}"
+
+
+def commit(repository_name: str, commit_id: str) -> str:
+    """A commit."""
+    return f"{repository(repository_name)}/commits/{_part(commit_id)}"
+
+
+def files(repository_name: str, commit_id: str, prefix: str = "") -> str:
+    """One directory of a commit's tree; an empty `prefix` is the root."""
+    return with_query(f"{commit(repository_name, commit_id)}/files", prefix=prefix or None)
+
+
+def file(repository_name: str, commit_id: str, path: str) -> str:
+    """One file of a commit."""
+    return with_query(f"{commit(repository_name, commit_id)}/file", path=path)
+
+
+def download(repository_name: str, commit_id: str, path: str) -> str:
+    """The bytes of one file of a commit."""
+    return with_query(f"{commit(repository_name, commit_id)}/download", path=path)
+
+
+def image(repository_name: str, commit_id: str, path: str) -> str:
+    """The bytes of an image of a commit, to be shown."""
+    return with_query(f"{commit(repository_name, commit_id)}/image", path=path)
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="", errors="replace")
