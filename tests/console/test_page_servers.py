@@ -50,7 +50,7 @@ def test_the_page_of_servers_has_no_form_and_takes_no_post(read_only: Site, fill
 def test_servers_tell_no_history_and_only_the_new_size_of_a_changed_file(read_only: Site, filled: Filled) -> None:
     assert "History" not in [each.text for each in read_only.get(links.workflow(filled.published)).main.all("h2")]
     rows = read_only.get(links.commit(REPOSITORY, filled.commit)).main.one("table").rows()
-    assert rows[1:3] == [["raw/orders.csv", "changed", "", "14 B"], ["raw/scratch.csv", "removed", "3 B", ""]]
+    assert rows[1:3] == [["raw/orders.csv", "changed", "", "14 bytes"], ["raw/scratch.csv", "removed", "3 bytes", ""]]
 
 
 def test_the_foot_names_the_servers_without_what_is_secret(read_only: Site) -> None:

@@ -25,7 +25,7 @@ from perago.embedded.conductor.model import MAX_WAIT_SECONDS
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.loopback import Admission
-from perago.embedded.http.serve import serve
+from perago.embedded.http.serve import bound, serve
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer
 from perago.ports import Clock
@@ -182,8 +182,10 @@ class EmbeddedServices:
             if self._state is not None:
                 self.keys = stack.enter_context(self._kept(self._state))
             stack.enter_context(_swept(self.conductor, self._sweep_seconds, self._on_problem))
-            base = stack.enter_context(serve(self._app(), port=self._port, held=self._held))
-            self.url = f"{base}/{self.keys.token}"
+            held = self._held or bound(self._port)
+            # The page reads the services at this URL, and may be asked for as soon as the server answers.
+            self.url = f"http://127.0.0.1:{held.getsockname()[1]}/{self.keys.token}"
+            stack.enter_context(serve(self._app(), held=held))
             stack.callback(self.conductor.end_waits)
             stack.callback(self._stop)
             self._stack = stack.pop_all()
