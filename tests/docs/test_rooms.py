@@ -1,4 +1,4 @@
-"""README's map of the code names every room, in the order of imports."""
+"""The map of the code in CONTRIBUTING.md names every room, in the order of imports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ NO_LAYER = {"perago/samples", "pytest_perago"}
 
 
 def test_the_map_names_every_room_in_the_order_of_imports() -> None:
-    mapped = re.findall(r"^\| `([\w/]+)` \|", (ROOT / "README.md").read_text("utf-8").split("\n## Finding")[1], re.M)
+    mapped = re.findall(
+        r"^\| `([\w/]+)` \|", (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("\n## Where things are")[1], re.M
+    )
     rooms = {f"perago/{path.parent.name}" for path in (ROOT / "src/perago").glob("*/__init__.py")} | {"pytest_perago"}
     assert sorted(mapped) == sorted(rooms)
 
