@@ -245,7 +245,7 @@ def _variable(
         section: of docs/configuration.md and `.env.example`.
         name: of the variable.
         default: the value if the variable is not set.
-        words: the default as people read it; empty: there is none.
+        words: the default as people read it; empty: there is no default.
         example: a valid value for `.env.example`, if that is not `words`; empty: the variable is not in that file.
         show: whether `repr` shows the value.
     """

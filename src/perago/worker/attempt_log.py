@@ -57,6 +57,7 @@ from perago.worker.events import (
     Watched,
 )
 from perago.worker.logs import JsonLog, delivery_ids
+from perago.worker.plan import WorkerPlan
 from perago.workspace.changes import Changes
 
 TAIL_LINES = 200
@@ -70,6 +71,8 @@ LINES_PER_SECOND = 1000
 """What a slot logs of its functions' lines in the long run. A line of many KiB counts as many."""
 LINES_AT_ONCE = 3000
 
+TRANSFER_INTERVAL = 0.05
+"""Seconds between two messages about one transfer; its end is always told."""
 PROGRESS_INTERVAL = 0.1
 """Seconds between two lines of `current().progress`; its end is always logged."""
 
@@ -125,26 +128,37 @@ class AttemptLog:
     """An `Observer` of the driver, and where the function's output goes. Methods may be called by several threads.
 
     Args:
+        plan: the worker's. With `WorkerPlan.watch`, the supervisor also gets what happens as events.
+        worker_id: the slot's, which its events carry.
         log: the slot's file.
         delivery: whose ids the lines carry.
-        mask: strikes secrets out of all that is logged or told.
         budget: how many lines the slot may still log.
         channel: leads to the supervisor, which has Conductor's task log.
     """
 
-    def __init__(self, log: JsonLog, delivery: Delivery, mask: Mask, budget: LineBudget, channel: SlotChannel) -> None:
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        worker_id: str,
+        log: JsonLog,
+        delivery: Delivery,
+        budget: LineBudget,
+        channel: SlotChannel,
+    ) -> None:
+        self._is_watched = plan.watch
+        self._worker_id = worker_id
         self._log = log
         self._delivery = delivery
         self._channel = channel
         self._ids = delivery_ids(delivery)
-        self._mask = mask
+        self._mask = plan.mask
         self._budget = budget
         self._lock = threading.RLock()  # a signal handler of the function may log, too
         self._tail = Tail()
         self._left_out = 0
         self._last: deque[tuple[str, str, str]] = deque(maxlen=TAIL_LINES)
         """The last of the lines that were left out since a line was logged."""
-        self._next_progress = 0.0
+        self._next_progress = self._next_transfer = 0.0
         self._progress = ""
         """The last progress that Conductor's task log has not got yet."""
         self._extra: list[str] = []
@@ -154,17 +168,14 @@ class AttemptLog:
 
     def step(self, name: str) -> None:
         """Steps are logged with their durations when the attempt is over."""
+        self._pass_on(StepStarted(self._worker_id, name))
 
-    def transferred(
-        self,
-        direction: Direction,
-        objects: int,  # noqa: ARG002 - as all `Observer`s
-        size: int,
-        total_objects: int,  # noqa: ARG002
-        total_size: int,  # noqa: ARG002
-    ) -> None:
-        """Bytes are added up. The rest is seen by the steps."""
+    def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
+        """Add up the bytes, and pass on how far the transfer is, at an interval."""
         self.meter.transferred(direction, size)
+        if objects == total_objects or time.monotonic() >= self._next_transfer:
+            self._next_transfer = time.monotonic() + TRANSFER_INTERVAL
+            self._pass_on(Transferred(self._worker_id, direction, objects, size, total_objects, total_size))
 
     def log(self, text: str) -> None:
         """A line from `current().log`."""
@@ -177,7 +188,8 @@ class AttemptLog:
         now = time.monotonic()
         if done == total or now >= self._next_progress:
             self._next_progress = now + PROGRESS_INTERVAL
-            self._progressed(done, total)
+            self._log.write("INFO", f"progress {done}/{total}", source="progress", **self._ids)
+            self._pass_on(FunctionProgress(self._worker_id, done, total))
 
     def waiting(self, text: str) -> None:
         """Say it everywhere: in the log, in Conductor's task log, and where the worker runs."""
@@ -197,7 +209,9 @@ class AttemptLog:
     # ------------------------------------------------------------------------- the slot
 
     def recorded(self, record: AttemptRecord) -> None:
-        """The attempt is over, and this is everything about it. Its outcome is noted by the slot."""
+        """The attempt is over: pass on everything about it. Its outcome is noted by the slot."""
+        for part in in_parts(record) if self._is_watched else ():
+            self._pass_on(AttemptRecorded(self._worker_id, part))
 
     def output(self, text: str) -> None:
         """A line that the function or one of its processes printed, without secrets."""
@@ -214,6 +228,7 @@ class AttemptLog:
         text = cut(self._mask(text), TRACEBACK_BYTES)
         self._log.write("ERROR", text, source="traceback", **self._ids)
         self._extra.append(text)
+        self._pass_on(FunctionSaid(self._worker_id, text))
 
     def note(self, level: str, message: str, **fields: object) -> None:
         """A line about the attempt itself, for the JSONL; a warning goes to Conductor's task log, too."""
@@ -268,9 +283,11 @@ class AttemptLog:
 
     def _write(self, text: str, level: str, source: str) -> None:
         self._log.write(level, text, source=source, **self._ids)
+        self._pass_on(FunctionSaid(self._worker_id, text))
 
-    def _progressed(self, done: int, total: int) -> None:
-        self._log.write("INFO", f"progress {done}/{total}", source="progress", **self._ids)
+    def _pass_on(self, event: Watched) -> None:
+        if self._is_watched:
+            self._tell(ForwardedEvent(event))
 
 
 def cut(text: str, limit: int) -> str:
@@ -310,59 +327,10 @@ def logging_to(attempt_log: AttemptLog) -> Iterator[None]:
         root.removeHandler(handler)
 
 
-# ---------------------------------------------------------------- an attempt that a terminal watches
+# ---------------------------------------------------------------- records that are passed on
 
 BYTES_OF_A_PART = MOST_BYTES // 2
 """Of the items of a part of a record, as JSON."""
-
-TRANSFER_INTERVAL = 0.05
-"""Seconds between two messages about one transfer; its end is always told."""
-
-
-class WatchedAttemptLog(AttemptLog):
-    """An `AttemptLog` that also passes on to the supervisor what it hears (`WorkerPlan.watch`)."""
-
-    def __init__(
-        self, log: JsonLog, delivery: Delivery, mask: Mask, budget: LineBudget, worker_id: str, channel: SlotChannel
-    ) -> None:
-        """As `AttemptLog`; `worker_id` is the slot's, which its events carry."""
-        super().__init__(log, delivery, mask, budget, channel)
-        self._worker_id = worker_id
-        self._next_transfer = 0.0
-
-    def step(self, name: str) -> None:
-        """Pass on the name of the command."""
-        self._send(StepStarted(self._worker_id, name))
-
-    def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
-        """Pass on how far the transfer is, now and then."""
-        super().transferred(direction, objects, size, total_objects, total_size)
-        if objects < total_objects and time.monotonic() < self._next_transfer:
-            return
-        self._next_transfer = time.monotonic() + TRANSFER_INTERVAL
-        self._send(Transferred(self._worker_id, direction, objects, size, total_objects, total_size))
-
-    def traceback(self, text: str) -> None:
-        """Log and pass on."""
-        super().traceback(text)
-        self._send(FunctionSaid(self._worker_id, self._extra[-1]))
-
-    def recorded(self, record: AttemptRecord) -> None:
-        """Pass on everything about the attempt."""
-        for part in in_parts(record):
-            self._send(AttemptRecorded(self._worker_id, part))
-
-    def _progressed(self, done: int, total: int) -> None:
-        super()._progressed(done, total)
-        self._send(FunctionProgress(self._worker_id, done, total))
-
-    def _write(self, text: str, level: str, source: str) -> None:
-        super()._write(text, level, source)
-        self._send(FunctionSaid(self._worker_id, text))
-
-    def _send(self, event: Watched) -> None:
-        self._tell(ForwardedEvent(event))
-
 
 _CHANGES = ("added", "changed", "removed")
 

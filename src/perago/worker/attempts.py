@@ -155,7 +155,10 @@ class Attempt:
         finally:
             self._lease.cancel()
         if self._death is not None:
-            await self._clean_up()
+            root = self._services.plan.workspace_root
+            error = await self._services.pools.reports.run(clean_up, root, self._delivery)
+            if error is not None:
+                self._services.emit(CleanUpFailed(root, error))
 
     # ------------------------------------------------------------- while the slot works
 
@@ -351,12 +354,6 @@ class Attempt:
         assignment = self._assignment
         ended = AttemptEnded(self._delivery, assignment.worker_id, ending, assignment.seconds, reason, **about)
         self._services.emit(ended)
-
-    async def _clean_up(self) -> None:
-        root = self._services.plan.workspace_root
-        error = await self._services.pools.reports.run(clean_up, root, self._delivery)
-        if error is not None:
-            self._services.emit(CleanUpFailed(root, error))
 
     # ------------------------------------------------------------- Conductor's task log
 

@@ -279,7 +279,7 @@ def _as_object(value: Any) -> Any:
 
 @functools.cache
 def _builder(hint: Any) -> Callable[[Any], Any]:
-    """What makes a value of the type `hint` of one that came from JSON, or raises an exception if it is none."""
+    """Return what makes a value of the type `hint` from JSON, and raises an exception if the JSON does not fit."""
     origin, parameters = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return lambda value: value

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from perago.attempt.events import FenceState
 from perago.authoring.context import Measured
@@ -44,7 +44,7 @@ NO_USAGE = Usage()
 
 
 class TransferMeter:
-    """Adds up the bytes of transfers, which tell how far each one is. One that begins anew tells a smaller number."""
+    """Adds up the bytes of transfers. A transfer that begins again reports a smaller number than before."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -98,7 +98,7 @@ class SlotStartFailed:
 
 @dataclass(frozen=True, slots=True)
 class SlotDied:
-    """A slot process ended by itself, or could not be started (`pid` is 0). A new one starts after
+    """A slot process ended unexpectedly, or could not be started (`pid` is 0). A new one starts after
     `restart_seconds`."""
 
     worker_id: str
@@ -141,7 +141,7 @@ class Ending(StrEnum):
     LOST = "lost"
     """Nothing: the delivery is no longer ours, or was cancelled."""
     UNREPORTED = "unreported"
-    """Nothing, since the report did not get through; its response time-out will notice."""
+    """Nothing, since the report did not get through; its response timeout will notice."""
     HANDED_BACK = "handed_back"
     """That it is to be delivered again: the disk of this host kept it from its function."""
 
@@ -403,7 +403,7 @@ class WaitingForLakeFS:
 
 Watched = StepStarted | Transferred | FunctionSaid | FunctionProgress | AttemptRecorded | Logged
 """What `WorkerPlan.watch` and `LogPlan.forward` add. Not logged: the slot's own log has it."""
-WATCHED = (StepStarted, Transferred, FunctionSaid, FunctionProgress, AttemptRecorded, Logged)
+WATCHED = get_args(Watched)
 UNLOGGED = (*WATCHED, Pulse)
 """What no log has."""
 

@@ -297,7 +297,7 @@ def _ended(event: events.AttemptEnded) -> str:
 def _handed_back(event: events.HandedBack) -> str:
     if event.error is None:
         return f"handed back {_which(event.delivery)}"
-    return f"could not hand back {_which(event.delivery)}: {event.error}; its response time-out will free it"
+    return f"could not hand back {_which(event.delivery)}: {event.error}; its response timeout will free it"
 
 
 def describe(event: Event) -> str:

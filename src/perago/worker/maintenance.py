@@ -156,13 +156,10 @@ async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str
     if late:
         raise TimeoutError(f"it took longer than {BRANCH_SWEEP_LIMIT:.0f} s")
     complaints = errors.decode(errors="replace").strip().splitlines() if child.returncode else []
-    removed = [found for found in json.loads(output or b'{"leftovers": []}')["leftovers"] if _is_gone(found)]
+    found = json.loads(output or b'{"leftovers": []}')["leftovers"]
+    removed = [one for one in found if (one["kind"], one["fate"]) == ("branch", "removed")]
     problems = [line for line in complaints if line.startswith("error: ")] or complaints[:1]
-    return tuple(f"{found['repository']}/{found['branch']}" for found in removed), "; ".join(problems)
-
-
-def _is_gone(found: Mapping[str, str]) -> bool:
-    return found["kind"] == "branch" and found["fate"] == "removed"
+    return tuple(f"{one['repository']}/{one['branch']}" for one in removed), "; ".join(problems)
 
 
 async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:

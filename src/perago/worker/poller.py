@@ -315,11 +315,12 @@ class DelayedQueues:
         for name in [name for name in self._queues if not depths.get(name)]:
             del self._queues[name]
         found = {name: depth for name, depth in depths.items() if depth > 0}
-        return {name: depth for name, depth in found.items() if not self._is_delayed(name, depth, now)}
 
-    def _is_delayed(self, name: str, depth: int, now: float) -> bool:
-        known = self._queues.get(name)
-        return known is not None and depth <= known.depth and now < known.until
+        def is_delayed(name: str) -> bool:
+            known = self._queues.get(name)
+            return known is not None and found[name] <= known.depth and now < known.until
+
+        return {name: depth for name, depth in found.items() if not is_delayed(name)}
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """Start and end slot processes: the fork server, their status, and processes that functions leave running.
 
 A fork server that hangs starts nothing, and does not report ended processes. So everything that waits for it watches
-its progress (`Stall`) and kills it if there is none: that ends the wait and, since they would run unwatched, its slots.
-The next start of a process starts another one.
+its progress (`Stall`) and kills it if it makes none. That ends the wait and its slots, which would run unwatched. The
+next start of a process starts another one.
 
 The slot is the reaper of its descendants (`perago.processes`), so it finds and ends them itself. If it is killed
 first, they go to the fork server, which is their reaper then: the supervisor ends them there (`orphans`), and when the
@@ -270,7 +270,7 @@ def _start(plan: WorkerPlan, worker_id: str, connection: Connection) -> tuple[Ba
 
 
 def signal_group(group: int, signum: int) -> bool:
-    """Send a signal to every process of `group`; False when there is none."""
+    """Send a signal to every process of `group`; False if the group does not exist."""
     try:
         os.killpg(group, signum)
     except ProcessLookupError:

@@ -59,7 +59,6 @@ from perago.worker.attempt_log import (
     AttemptLog,
     LineBudget,
     OutputPipe,
-    WatchedAttemptLog,
     cut,
     flush_streams,
     logging_to,
@@ -128,12 +127,15 @@ def _no_breakpoint(module: str, *_: object, **__: object) -> None:
 
 class _SlotMain:
     def __init__(self, plan: WorkerPlan, worker_id: str, channel: SlotChannel) -> None:
+        def forward(line: dict[str, Any]) -> None:
+            channel.send(ForwardedEvent(Logged(worker_id, line)))
+
         self._plan = plan
         (self._planned,) = plan.tasks
         self._worker_id = worker_id
         self._channel = channel
         self._pid = os.getpid()
-        self._log = JsonLog(plan, worker_id, self._forward if plan.logs.forward else None)
+        self._log = JsonLog(plan, worker_id, forward if plan.logs.forward else None)
         self._budget = LineBudget()
         self._delivery_check = PipeDeliveryCheck(channel)
         self._proofs = FenceProofs(SystemClock())
@@ -187,9 +189,6 @@ class _SlotMain:
             raise ValueError(f"{module} declares {task.name} now, not {name}; start the worker again")
         return task
 
-    def _forward(self, line: dict[str, Any]) -> None:
-        self._channel.send(ForwardedEvent(Logged(self._worker_id, line)))
-
     def _open_store(self, task: Task) -> WorkspaceStore | None:
         if task.workspace is None:
             return None
@@ -200,7 +199,9 @@ class _SlotMain:
     # --------------------------------------------------------------------- one attempt
 
     def _attempt(self, task: Task, store: WorkspaceStore | None, delivery: Delivery) -> Finished:
-        attempt_log = self._at_hand = self._attempt_log(delivery)
+        attempt_log = self._at_hand = AttemptLog(
+            self._plan, self._worker_id, self._log, delivery, self._budget, self._channel
+        )
         self._repeats = REPEATS.counts()
         self._unfit = None
 
@@ -235,13 +236,11 @@ class _SlotMain:
             return Finished(delivery.identity, report, log_chunks=attempt_log.finish(), unfit=reason)
         return self._finished(record, attempt_log)
 
-    def _attempt_log(self, delivery: Delivery) -> AttemptLog:
-        if not self._plan.watch:
-            return AttemptLog(self._log, delivery, self._plan.mask, self._budget, self._channel)
-        return WatchedAttemptLog(self._log, delivery, self._plan.mask, self._budget, self._worker_id, self._channel)
-
     def _finished(self, record: AttemptRecord, attempt_log: AttemptLog) -> Finished:
-        record = self._masked(record)
+        mask, report = self._plan.mask, record.report
+        if report is not None and report.reason is not None:
+            report = dataclasses.replace(report, reason=mask(report.reason))
+        record = dataclasses.replace(record, report=report, notes=tuple(map(mask, record.notes)))
         for note in record.notes:
             attempt_log.note("WARNING", note)
         log_chunks = attempt_log.finish()[:MOST_CHUNKS]
@@ -273,12 +272,6 @@ class _SlotMain:
             hand_back=record.hand_back,
             unfit=self._unfit,
         )
-
-    def _masked(self, record: AttemptRecord) -> AttemptRecord:
-        mask, report = self._plan.mask, record.report
-        if report is not None and report.reason is not None:
-            report = dataclasses.replace(report, reason=mask(report.reason))
-        return dataclasses.replace(record, report=report, notes=tuple(map(mask, record.notes)))
 
     def _call(
         self, attempt_log: AttemptLog, task: Task, workspace: Path | None, params: BaseModel, current: Current

@@ -2,7 +2,7 @@
 
 It has a thread of its own, since probes must be answered, or fail, before the event loop runs and when it is stuck.
 
-A worker that cannot reach a server lives: it waits, and starting it anew would only cost what runs. So liveness asks
+A worker that cannot reach a server lives: it waits, and starting it again would only cost what runs. So liveness asks
 for two things alone: the event loop turns, and heartbeats come to an end.
 """
 

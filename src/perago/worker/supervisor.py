@@ -1,21 +1,28 @@
 """The supervisor: owns Conductor, the slots and the attempts of one worker.
 
+The way of a delivery
+---------------------
+1. `poller` polls for a free slot and gives the delivery to it: `Slot.take` (`slots`) returns an `Assignment`.
+2. `Attempt.run` (`attempts`) reads the messages of the assignment, and extends the lease in the meantime.
+3. The slot's process (`slot_process`) runs the attempt. Its messages come through `channel` and `processes`.
+4. The last message frees the slot. `Attempt.run` reports, and is done when Conductor has the result.
+
 Why it is safe, thread by thread and process by process
 -------------------------------------------------------
 * **One thread owns all state.** Slots, attempts, cadence and flags are touched by the event loop's thread only; what
   happens between two `await`s is atomic. Every other thread (`pools`) calls Conductor with immutable arguments and
   hands its result back to the loop.
 * **The loop never waits.** Conductor is asked on pool threads; slots are read and written through sockets with
-  time limits (`channel`). Their processes start and end on a thread, too (`child`).
-* **A delivery has one owner at a time.** It comes from a poll that was made for a free slot (`poller`), and goes to a
-  free slot or is handed back. Its `Attempt` learns once, by a future that is set once, that the slot is done or dead;
-  only then, and only if it was not lost before, is there a report.
+  time limits (`channel`). Their processes start and end on a thread, too (`processes`).
+* **A delivery has one owner at a time.** It comes from a poll that was made for a free slot, and goes to a free slot or
+  is handed back. Its `Assignment` ends once, when the slot is done or dead; from then on nothing that is sent for it
+  can reach the slot. Only then, and only if the attempt was not lost before, is there a report.
 * **A slot is replaced only when nothing of it runs.** Its process ends together with its process group, so two
   attempts never share a slot, and a crash is reported when no line of the author's code can follow.
 * **A slot cannot act without its supervisor.** Its delivery questions are answered here; the end of the pipe is a "no"
   for ever, and the end of the slot.
-* **Everything started here ends here.** `run` returns when every slot process is gone and every pool is closed. Calls
-  that are under way then end by their own limits, or with the process.
+* **Everything started here ends here.** `run` returns when every slot process has ended and every pool is closed. Calls
+  that are in flight then end by their own limits, or with the process.
 """
 
 from __future__ import annotations
@@ -91,7 +98,7 @@ class Supervisor:
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()  # the listener may call `stop`, and so may a signal handler
         self._inside: tuple[asyncio.AbstractEventLoop, _Worker] | None = None
-        self._stop_requests: list[signal.Signals] = []
+        self._stop_requests: list[tuple[signal.Signals, str]] = []
 
     def run(self) -> int:
         """Work until `stop`; returns the exit code of docs/design/contract.md 5."""
@@ -101,29 +108,27 @@ class Supervisor:
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> None:
         """Do what a first signal does; called again, what a second one does. A signal handler may call it, too."""
-        with self._lock:
-            if self._inside is None:
-                self._stop_requests.append(signum)
-            else:
-                loop, worker = self._inside
-                loop.call_soon_threadsafe(worker.signalled, signum)
+        self._signal(signum, "")
 
     def cancel(self, why: str) -> None:
-        """Stop, and cancel at once what runs; `why` becomes the reason of the attempts that are lost by it."""
+        """Stop, and cancel immediately what runs; `why` becomes the reason of the attempts that are lost by it."""
         self.stop()
+        self._signal(signal.SIGTERM, why)
+
+    def _signal(self, signum: signal.Signals, why: str) -> None:
         with self._lock:
             if self._inside is None:
-                self._stop_requests.append(signal.SIGTERM)
+                self._stop_requests.append((signum, why))
             else:
                 loop, worker = self._inside
-                loop.call_soon_threadsafe(worker.signalled, signal.SIGTERM, why)
+                loop.call_soon_threadsafe(worker.signalled, signum, why)
 
     async def _run(self) -> int:
         worker = _Worker(self._plan, self._queue, self._clock, self._listeners)
         with self._lock:
             self._inside = asyncio.get_running_loop(), worker
-            for signum in self._stop_requests:
-                worker.signalled(signum)
+            for request in self._stop_requests:
+                worker.signalled(*request)
         try:
             return await worker.run()
         finally:

@@ -137,8 +137,8 @@ def _done_within(seconds: float, works: Sequence[Callable[[], object]]) -> bool:
 
 
 class _Words(logging.Handler):
-    """Takes what OpenTelemetry logs from `begin` to `end`, which is no matter of a terminal: of each thread, the first
-    of it."""
+    """Takes what OpenTelemetry logs from `begin` to `end`, so that it is not printed, and keeps the first
+    message of each thread."""
 
     def __init__(self, mask: Mask) -> None:
         super().__init__(logging.WARNING)
@@ -324,8 +324,8 @@ def _whole(number: int) -> int:
 
 
 def _steps(event: events.AttemptEnded, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """Name, begin and end of each step. They follow each other, none ends after the attempt, and what a slot tells of
-    their lengths is not believed further than that."""
+    """Name, begin and end of each step. They follow each other, none ends after the attempt, and the lengths that
+    a slot reports are not believed further than that."""
     since, slot_free = begin, min(end, begin + int(event.seconds * _NANOSECONDS))
     for name, seconds in event.steps[:MOST_STEPS]:
         until = min(slot_free, since + int(min(countable(seconds), event.seconds) * _NANOSECONDS))
