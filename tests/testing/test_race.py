@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from perago import ExecutionLimits, TaskControls, TaskTerminalError, WorkspaceSpec, require_glob, task
 from perago.testing import Branch, InMemoryServices, TaskRunner
-from perago.testing.outcome import RECENT
+from perago.testing.outcome import attempt_log
 
 from .tasks_for_runner import CALLS, count
 
@@ -274,10 +274,10 @@ def test_without_a_tree_it_starts_from_what_the_last_run_left(run: TaskRunner) -
 
 def test_a_race_leaves_the_runner_as_it_was(run: TaskRunner) -> None:
     before = run(plain, put(a="1"), tree=TREE)
-    recent = list(RECENT)
+    recent = list(attempt_log().outcomes)
     failure(run, (clean, put(a="1")), (clean, put(a="2")))
     assert run.last is before
-    assert list(RECENT) == recent
+    assert list(attempt_log().outcomes) == recent
     assert run.conductor.workflow_ids() == (before.record.delivery.workflow_id,)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from perago.authoring import Task
 from perago.authoring.context import Measured
 from perago.driver import AttemptRecord, Delivered
 from perago.guardrails.evaluation import Finding
@@ -17,8 +19,46 @@ from perago.workspace.changes import Changes
 _LONGEST = 200
 _MOST_LINES = 20
 
-RECENT: deque[Outcome] = deque(maxlen=10)
-"""The last outcomes of this process. The pytest plugin shows those of a failed test."""
+
+class AttemptLog:
+    """What attempts have done since the log was opened. The pytest plugin opens one for each test."""
+
+    def __init__(self) -> None:
+        self.outcomes: deque[Outcome] = deque(maxlen=10)
+        """The last outcomes, which a failed test shows."""
+        self.tried: set[tuple[str, ...]] = set()
+        """Module and task with `function`, if the author's was called, and with phase, rule and `satisfied` or
+        `violated` for each verdict of a guardrail."""
+
+    def add_call(self, task: Task) -> None:
+        """Log a call of a task's function."""
+        self.tried.add((task.module, task.name, "function"))
+
+    def add_findings(self, task: Task, findings: Iterable[Finding]) -> None:
+        """Log the verdicts of a task's guardrails."""
+        for finding in findings:
+            if not finding.is_defect:
+                phase, verdict = finding.message.partition(" ")[0], "satisfied" if finding.satisfied else "violated"
+                self.tried.add((task.module, task.name, phase, finding.rule or "", verdict))
+
+
+_logs = [AttemptLog()]
+
+
+def attempt_log() -> AttemptLog:
+    """Return the log that attempts are added to now."""
+    return _logs[-1]
+
+
+@contextmanager
+def logging_attempts() -> Iterator[AttemptLog]:
+    """Open a log, which attempts are added to until the end of the block."""
+    log = AttemptLog()
+    _logs.append(log)
+    try:
+        yield log
+    finally:
+        _logs.remove(log)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -38,7 +78,7 @@ class Outcome:
     """The workspace at a commit; None: the task has no workspace."""
 
     def __post_init__(self) -> None:
-        RECENT.append(self)
+        attempt_log().outcomes.append(self)
 
     def __repr__(self) -> str:
         return f"<Outcome {self.headline}>"

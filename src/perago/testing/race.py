@@ -17,7 +17,7 @@ from perago.embedded.faults import FaultScript
 from perago.ports import Delivery, TaskStatus
 from perago.taskdef import build_task_definition
 from perago.testing.conductor import WORKER
-from perago.testing.outcome import RECENT, Outcome
+from perago.testing.outcome import Outcome, attempt_log, logging_attempts
 from perago.testing.published import PublishedTree, changed_paths
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
 from perago.testing.tasks import TaskFunction, task_of
@@ -102,11 +102,10 @@ class Racers:
             AssertionError: a branch failed, or (with `compare`) two runs ended differently.
         """
         __tracebackhide__ = True  # pytest shows the line of the test
-        recent = list(RECENT)
         orders = list(itertools.permutations(range(len(self.tasks))))
-        runs = [self._run(order, files, overtaken) for overtaken in (False, True) for order in orders]
-        RECENT.clear()  # a failure has the outcome that counts
-        RECENT.extend(recent)
+        with logging_attempts() as log:  # a failure has the outcome that counts
+            runs = [self._run(order, files, overtaken) for overtaken in (False, True) for order in orders]
+        attempt_log().tried |= log.tried
         problem = self._failure(runs) or (self._difference(runs) if compare else None)
         if problem is not None:
             raise AssertionError(f"race of {', '.join(self._names[:-1])} and {self._names[-1]}: {problem}")

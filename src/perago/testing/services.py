@@ -37,7 +37,7 @@ from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Delivery
 from perago.testing.conductor import WORKER, Conductor, Interruptions
-from perago.testing.outcome import Outcome
+from perago.testing.outcome import Outcome, attempt_log
 from perago.testing.published import PublishedTree
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.tree_files import fast_directory
@@ -73,10 +73,6 @@ def measured_children() -> Iterator[None]:
 REPOSITORY = "workspace"
 BRANCH = "main"
 
-TRIED: set[tuple[str, ...]] = set()
-"""What the attempts of this process have tried: module and task with `function`, if the author's was called, and with
-phase, rule and `satisfied` or `violated` for each verdict of a guardrail."""
-
 
 def call_and_note(
     task: Task,
@@ -86,7 +82,7 @@ def call_and_note(
     *,
     on_error: Callable[[BaseException], None] = lambda _: None,
 ) -> Returned | Raised:
-    """`perago.driver.call_function`, noted in `TRIED`.
+    """`perago.driver.call_function`, added to the log of attempts.
 
     Args:
         task: whose function is called.
@@ -98,7 +94,7 @@ def call_and_note(
     Returns:
         How the function ended.
     """
-    TRIED.add((task.module, task.name, "function"))
+    attempt_log().add_call(task)
     with measured_children():
         return call_function(task, workspace, params, current, on_error=on_error)
 
@@ -271,9 +267,7 @@ class InMemoryServices:
                 ),
             )
         record = running.record(record)
-        for finding in (finding for finding in record.findings if not finding.is_defect):
-            phase, verdict = finding.message.partition(" ")[0], "satisfied" if finding.satisfied else "violated"
-            TRIED.add((task.module, task.name, phase, finding.rule or "", verdict))
+        attempt_log().add_findings(task, record.findings)
         return record
 
     def tree(self, ref: str = BRANCH, *, repository: str = REPOSITORY) -> dict[str, bytes]:
