@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_perago import fixtures, hooks, options
+from pytest_perago import fixtures, options
 
 if TYPE_CHECKING:
     from perago.testing import Snapshots
@@ -30,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """The hooks that a conftest may implement."""
-    pluginmanager.add_hookspecs(hooks)
+    pluginmanager.add_hookspecs(options)
 
 
 @pytest.hookimpl(trylast=True)
@@ -57,16 +58,16 @@ def pytest_configure(config: pytest.Config) -> None:
         activate(config)
     cover = options.cover_options(config)
     if cover is not None and not options.is_question(config):
-        from pytest_perago.cover import activate_cover
+        from pytest_perago.cover import CoverPlugin
 
-        activate_cover(config, cover)
+        config.pluginmanager.register(CoverPlugin(cover), "perago-cover")
 
 
 def pytest_pycollect_makeitem(
     collector: pytest.Module | pytest.Class, name: str, obj: object
 ) -> pytest.Collector | None:
     """Collect what `perago.testing.task_tests` returned."""
-    selection = sys.modules.get("perago.testing.tasks")
+    selection = options.loaded("tasks")
     if selection is None or not isinstance(obj, selection.TaskTests):
         return None
     from pytest_perago.collection import TaskTestsCollector
@@ -90,38 +91,48 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """Take what a worker of pytest-xdist found out about snapshots, and about what was not tried."""
-    output = {} if error else getattr(node, "workeroutput", {})
-    node.config.stash.setdefault(options.WORKERS, []).append(output.get(options.WORKER_OUTPUT))
-    node.config.stash.setdefault(options.UNTRIED_OF_WORKERS, []).append(output.get(options.UNTRIED_OUTPUT))
+    """Keep what a worker of pytest-xdist has sent."""
+    node.config.stash.setdefault(options.OUTPUTS, []).append(None if error else getattr(node, "workeroutput", {}))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Look for snapshots of tasks that are gone and for what was not tried, if any task was looked at."""
-    stash = session.config.stash
-    reports = [*stash.get(options.WORKERS, []), *stash.get(options.UNTRIED_OF_WORKERS, [])]
-    if any(reports) or "pytest_perago.session" in sys.modules or _has_trees(session.config):
-        from pytest_perago.unused import find_untried, find_unused
+    config, stash = session.config, session.config.stash
+    was_sent = any(name.startswith("perago_") for output in stash.get(options.OUTPUTS, ()) for name in output or ())
+    # Most projects have no directory of snapshots of trees, and pay one look.
+    has_trees = os.path.isdir(os.path.join(config.rootpath, config.getini("perago_tree_dir")))  # noqa: PTH112, PTH118
+    if was_sent or options.SESSION in stash or has_trees or config.pluginmanager.has_plugin("perago-cover"):
+        from pytest_perago.unused import finish
 
-        find_unused(session)
-        find_untried(session)
+        finish(session)
 
 
-def _has_trees(config: pytest.Config) -> bool:
-    """Whether there is a directory of snapshots of trees. Most projects have none, and pay one look."""
-    return os.path.isdir(os.path.join(config.rootpath, config.getini("perago_tree_dir")))  # noqa: PTH112, PTH118
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep what the attempts of a test have tried."""
+    outcomes = options.loaded("outcome")
+    with outcomes.logging_attempts() if outcomes is not None else nullcontext() as log:
+        try:
+            return (yield)
+        finally:
+            outcomes = options.loaded("outcome")
+            if outcomes is not None:
+                tried = item.config.stash.setdefault(options.TRIED, {})
+                for each in (log or outcomes.attempt_log()).tried:  # the test may have been the first that loads it
+                    tried.setdefault(each, set()).add(item.nodeid)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:  # noqa: ARG001 - the name that pytest wants
-    """Forget the outcomes of the test before."""
-    if outcomes := sys.modules.get("perago.testing.outcome"):
-        outcomes.RECENT.clear()
+    """Forget the outcomes of the run before, if pytest-rerunfailures runs a test again."""
+    if outcomes := options.loaded("outcome"):
+        outcomes.attempt_log().outcomes.clear()
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Show by file how a published tree is different from what a test expects."""
-    published = sys.modules.get("perago.testing.published")
+    published = options.loaded("published")
     if published is None or op != "==":
         return None
     explained: list[str] | None = published.explain(left, right)
@@ -134,9 +145,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let a failed test tell what its attempts did. Generated tests do that by themselves."""
     report = yield
-    outcomes = sys.modules.get("perago.testing.outcome")
+    outcomes = options.loaded("outcome")
     if report.failed and call.when == "call" and outcomes is not None and item.get_closest_marker("perago") is None:
-        report.sections += [(f"perago: {outcome.title}", str(outcome)) for outcome in outcomes.RECENT]
+        report.sections += [(f"perago: {outcome.title}", str(outcome)) for outcome in outcomes.attempt_log().outcomes]
     return report
 
 
@@ -145,7 +156,7 @@ def perago_snapshot(request: pytest.FixtureRequest) -> Snapshots:
     """`perago_snapshot(task)` compares the TaskDef of a task with its snapshot, `perago_snapshot.tree(outcome)` what an
     attempt has published; both write it under --perago-update."""
     options.refuse_other_perago()
-    from pytest_perago.tree_snapshots import SnapshotsOfTest
+    from pytest_perago.snapshots import SnapshotsOfTest
 
     return SnapshotsOfTest(request.node)
 

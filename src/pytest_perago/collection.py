@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,19 @@ from pytest_perago.options import (
     named_on_command_line,
     rerun_command,
 )
-from pytest_perago.session import Case, LoadedModule, Location, call_with_fixtures, project_of
+from pytest_perago.session import Case, LoadedModule, Location, Session, session_of
 
 
 class CaseItem(pytest.Function):
-    """A case as a test function. Fixtures, marks, xdist and editors treat it like a written one. See `make`."""
+    """A case as a test function. Fixtures, marks, xdist and editors treat it like a written one.
+
+    Args:
+        case: what it runs.
+        owner: names the task or, where there is none, the module.
+        place: where the task is, unless the case says where it comes from.
+        output: what the import printed.
+        task: None: there is none.
+    """
 
     def __init__(
         self,
@@ -39,43 +46,30 @@ class CaseItem(pytest.Function):
         *,
         case: Case,
         owner: str,
-        location: Location,
+        place: Location,
         output: str = "",
         task: Task | None = None,
     ) -> None:
         self.task = task
         self.case = case
         self._owner = owner
-        self._place = location
-        super().__init__(name=name, parent=parent, callobj=call_with_fixtures(case))
+        self._place = case.location or place
+        self._shared = session_of(parent.config)
+
+        def generated_test() -> None:
+            case.run(self._shared)
+
+        marks = ("perago", f"perago_{case.kind}") if case.kind in KINDS else ("perago",)
+        for mark in marks:
+            getattr(pytest.mark, mark)(generated_test)
+        super().__init__(name=name, parent=parent, callobj=generated_test)
         if output:
             self.add_report_section("call", "stdout at import", output)
-        self._opt_out()
-
-    @classmethod
-    def make(
-        cls,
-        parent: pytest.Collector,
-        case: Case,
-        owner: str,
-        place: Location,
-        output: str = "",
-        task: Task | None = None,
-    ) -> CaseItem:
-        """The item of a case.
-
-        Args:
-            parent: what collects it.
-            case: what it runs.
-            owner: names the task or, where there is none, the module.
-            place: where the task is, unless the case says where it comes from.
-            output: what the import printed.
-            task: None: there is none.
-        """
-        item: CaseItem = cls.from_parent(
-            parent, name=case.name, case=case, owner=owner, location=case.location or place, output=output, task=task
-        )
-        return item
+        for opt_out in self._shared.opt_outs:
+            if opt_out.covers(owner, self.name):
+                self.add_marker(pytest.mark.skip(reason=f"perago_skip: {opt_out.reason}"))
+                self.user_properties.append((OPT_OUT, opt_out.reason))
+                break
 
     if hasattr(pytest.Item, "id"):
 
@@ -94,10 +88,14 @@ class CaseItem(pytest.Function):
         """Run the case; what is neither a failed case nor a word of pytest is an error of the harness."""
         with suppress(ValueError):  # of the run before, if pytest-rerunfailures runs it again
             self.user_properties.remove(HARNESS_ERROR)
+        self._shared.item = self
         try:
             super().runtest()
         except CaseFailed as failure:
-            failure.subject = ("module" if self.case.kind == "import" else "task", f"{self._owner} ({self._where()})")
+            file, start = self._place.file, self.config.invocation_params.dir
+            shown = os.path.relpath(file, start) if file.is_relative_to(start) else file
+            what = "module" if self.case.kind == "import" else "task"
+            failure.subject = (what, f"{self._owner} ({shown}:{self._place.line})")
             failure.rerun = rerun_command(self, failure.rerun_options)
             raise
         except Exception:
@@ -119,18 +117,6 @@ class CaseItem(pytest.Function):
                 f"rerun: {rerun_command(self)}",
             )
         return shown
-
-    def _where(self) -> str:
-        file = self._place.file
-        start = self.config.invocation_params.dir
-        return f"{os.path.relpath(file, start) if file.is_relative_to(start) else file}:{self._place.line}"
-
-    def _opt_out(self) -> None:
-        for opt_out in project_of(self.config).opt_outs:
-            if opt_out.covers(self._owner, self.name):
-                self.add_marker(pytest.mark.skip(reason=f"perago_skip: {opt_out.reason}"))
-                self.user_properties.append((OPT_OUT, opt_out.reason))
-                return
 
 
 class TaskFileCollector(pytest.File):
@@ -154,7 +140,7 @@ class TaskTestsCollector(pytest.Collector):
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """Import the modules and collect their tasks."""
-        found = project_of(self.config).find(self._selection.modules)
+        found = session_of(self.config).find(self._selection.modules)
         unknown = [kind for kind in self._selection.kinds or () if kind not in KINDS]
         if unknown:
             raise self.CollectError(f"task_tests: no kind {unknown[0]!r}; there are {', '.join(KINDS)}")
@@ -172,18 +158,17 @@ class TaskCollector(pytest.Collector):
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """The items of all cases."""
         task = self._task
-        location = Location(Path(task.file), task.line)
-        for case in project_of(self.config).cases(task, self._kinds):
-            marked = replace(case, marks=(getattr(pytest.mark, f"perago_{case.kind}"), *case.marks))
-            yield CaseItem.make(self, marked, task.name, location, task=task)
+        place = Location(Path(task.file), task.line)
+        for case in session_of(self.config).cases(task, self._kinds):
+            yield CaseItem.from_parent(self, name=case.name, case=case, owner=task.name, place=place, task=task)
 
 
 def nodes_of(
     parent: pytest.Collector, modules: Sequence[FoundModule], kinds: Sequence[str] | None
 ) -> Iterator[pytest.Item | pytest.Collector]:
     """A collector for each task, and a failing test for each module that has no valid one."""
-    project = project_of(parent.config)
-    loaded = [project.load(found) for found in modules]
+    session = session_of(parent.config)
+    loaded = [session.load(found) for found in modules]
     names = Counter(module.task.name for module in loaded if module.task is not None)
     for module in loaded:
         if module.task is not None:
@@ -195,12 +180,16 @@ def nodes_of(
 
 
 def _import_item(parent: pytest.Collector, module: LoadedModule) -> CaseItem:
-    def fail() -> None:
+    def fail(_: Session) -> None:
         raise module.case_failed()
 
     name = module.found.name
-    location = module.location() or Location(parent.path, 1)
-    return CaseItem.make(parent, Case("import", name, fail), name, location, module.output)
+    case = Case("import", name, fail)
+    place = module.location() or Location(parent.path, 1)
+    item: CaseItem = CaseItem.from_parent(
+        parent, name=case.name, case=case, owner=name, place=place, output=module.output
+    )
+    return item
 
 
 def activate(config: pytest.Config) -> None:
@@ -222,7 +211,7 @@ class ActivePlugin:
         self._packages: dict[Path, str] = {}
         self._opened: set[Path] = set()
         self._named = configured_modules(config)
-        for found in project_of(config).find(self._named):
+        for found in session_of(config).find(self._named):
             self._modules.setdefault(_anchor(found, config).resolve(), []).append(found)
             self._packages.update(_packages_of(found))
 
@@ -279,18 +268,18 @@ class ActivePlugin:
         """Take a package that cannot be imported for a directory: pytest would import it before each test in it, and
         show that as an error of the test."""
         name = self._packages.get(path)
-        if name is None or project_of(parent.config).can_import(name):
+        if name is None or session_of(parent.config).can_import(name):
             return None
         directory: pytest.Collector = pytest.Dir.from_parent(parent, path=path)
         return directory
 
     def pytest_enter_pdb(self, config: pytest.Config) -> None:
         """No time limit strikes while a debugger is open, or after it in the same test."""
-        project_of(config).settings.last_resort.debugger_opened()
+        session_of(config).settings.last_resort.debugger_opened()
 
     def pytest_report_header(self, config: pytest.Config) -> str:
         """What tests are made from."""
-        settings = project_of(config).settings
+        settings = session_of(config).settings
         return f"perago: {', '.join(self._named)}; kinds {', '.join(settings.kinds)}; run={settings.run}"
 
 

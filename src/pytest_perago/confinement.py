@@ -333,6 +333,13 @@ class Watch:
             finally:
                 self._inside = False
 
+    @contextmanager
+    def task_function(self) -> Iterator[list[str]]:
+        """A call of a task function: `code_of_author` that leaves no process. The list then has the command lines of
+        the processes that it left running, which are ended."""
+        with leaving_no_process() as left, self.code_of_author():
+            yield left
+
     def _set_alarm(self) -> None:
         self._others_alarm = signal.getitimer(signal.ITIMER_REAL)
         if 0 < self._others_alarm[0] <= self.seconds:  # another shorter limit, such as pytest-timeout's

@@ -1,19 +1,16 @@
-"""`--perago-cover`: which tests satisfied and violated each guardrail, and which published files no guardrail guards.
-
-Nothing of it is imported unless it is asked for.
+"""What the tests of a run have tried of each task, and `--perago-cover`: which published files no guardrail guards.
 
 A point is one thing that should be: each guardrail was satisfied in one test and violated in another, each guardrail
 that requires files notices the loss of one that an example publishes, and each published file is missed by a guardrail
 if it is absent, empty or cut off.
 
-The example is run once more. Each file that it has added or changed is damaged in the tree that the function left, and
-the post guardrails judge that tree.
+To find that out an example is run once more. Each file that it has added or changed is damaged in the tree that the
+function left, and the post guardrails judge that tree.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,24 +20,25 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from perago.authoring import Task
+from perago.authoring import Example, Task
 from perago.authoring.context import Current
 from perago.authoring.workspace import Guardrail
 from perago.driver import Raised, Returned
 from perago.guardrails.evaluation import Phase, evaluate
-from perago.ports import TaskStatus
-from perago.testing.cases import RunCase, read_tree
+from perago.testing.cases import RunCase
 from perago.testing.constraints import violations_of
-from perago.testing.services import InMemoryServices, call_and_note
+from perago.testing.failures import CaseFailed
+from perago.testing.published import rendered
 from perago.testing.tree_files import fast_directory, write_tree
+from perago.text import json_text
 from perago.workspace.scan import scan_tree
 from pytest_perago.collection import CaseItem
-from pytest_perago.confinement import TimeLimitExceeded, Watch, leaving_no_process
-from pytest_perago.faults.case import read_files
+from pytest_perago.confinement import TimeLimitExceeded, Watch
 from pytest_perago.kinds.guardrail import phases_of
-from pytest_perago.kinds.run import case_of_test
-from pytest_perago.options import COVERAGE, CoverOptions
-from pytest_perago.session import existing_project, project_of
+from pytest_perago.kinds.run import read_case
+from pytest_perago.observation import read_files
+from pytest_perago.options import COVERAGE, COVERED_FILES, TRIED, CoverOptions, received, send
+from pytest_perago.session import existing_session, session_of
 
 Absence = Literal["alone", "with others", "no"]
 
@@ -53,15 +51,16 @@ class GuardrailCover:
     rule: str
     requires: bool
     """Whether it requires files after the function, so that the loss of one may be noticed."""
-    satisfied_by: list[str] = field(default_factory=list)
-    violated_by: list[str] = field(default_factory=list)
+    satisfied_by: list[str]
+    violated_by: list[str]
     notices: list[str] = field(default_factory=list)
     """Published files whose damage it notices."""
 
     @property
     def problems(self) -> list[str]:
         """What is wrong with it, in words; empty if nothing is."""
-        found = [f"never {word}" for word, tests in self._verdicts() if not tests]
+        verdicts = ("satisfied", self.satisfied_by), ("violated", self.violated_by)
+        found = [f"never {word}" for word, tests in verdicts if not tests]
         if self.requires and not self.notices:
             found.append("notices the loss of no published file")
         return found
@@ -71,9 +70,6 @@ class GuardrailCover:
         """Those that are covered, and all."""
         points = 2 + self.requires
         return points - len(self.problems), points
-
-    def _verdicts(self) -> tuple[tuple[str, list[str]], ...]:
-        return ("satisfied", self.satisfied_by), ("violated", self.violated_by)
 
 
 @dataclass(slots=True)
@@ -85,7 +81,7 @@ class FileCover:
     absent: Absence
     empty: bool | None
     truncated: bool | None
-    noticed_by: list[str] = field(default_factory=list)
+    noticed_by: list[str]
     """The guardrails that notice any of it, sorted."""
 
     @property
@@ -102,19 +98,43 @@ class FileCover:
 
 @dataclass(slots=True)
 class TaskCover:
-    """One task."""
+    """One task, in plain values that go through JSON, and what tests have tried of it."""
 
     task: str
     module: str
-    guardrails: list[GuardrailCover] = field(default_factory=list)
-    files: list[FileCover] = field(default_factory=list)
-    unlooked: int = 0
+    place: str
+    description: str
+    examples: list[list[str]]
+    """Id, params, tree, expectation and result, as texts."""
+    guardrails: list[GuardrailCover]
+    has_tests: bool
+    """Whether there are generated tests of it in the run."""
+    ran: bool
+    """Whether an attempt called its function."""
+    files: list[FileCover]
+    unlooked: int
     """Published files beyond those that were tried."""
 
     @property
     def points(self) -> tuple[int, int]:
         """Those that are covered, and all."""
         return _sum([*(each.points for each in self.guardrails), *(each.points for each in self.files)])
+
+    def add(self, other: TaskCover) -> None:
+        """Add what another process has tried."""
+        for mine, others in zip(self.guardrails, other.guardrails, strict=True):
+            mine.satisfied_by = sorted({*mine.satisfied_by, *others.satisfied_by})
+            mine.violated_by = sorted({*mine.violated_by, *others.violated_by})
+        self.files += other.files
+        self.unlooked += other.unlooked
+        self.ran |= other.ran
+        self.has_tests |= other.has_tests
+
+    @classmethod
+    def of_json(cls, values: dict[str, Any]) -> TaskCover:
+        """Read what a worker of pytest-xdist has sent."""
+        guardrails = [GuardrailCover(**each) for each in values["guardrails"]]
+        return cls(**{**values, "guardrails": guardrails, "files": [FileCover(**each) for each in values["files"]]})
 
 
 @dataclass(slots=True)
@@ -166,6 +186,85 @@ def _task_json(task: TaskCover) -> Mapping[str, Any]:
     }
 
 
+# ------------------------------------------------------------------------ what a run has tried
+
+_MOST_LINES = 40
+
+
+def gather(session: pytest.Session) -> None:
+    """Put the tasks of the run into the stash, with what all its processes have tried. A worker of pytest-xdist sends
+    its part to the controller."""
+    config = session.config
+    own = [_task_cover(config, task, has_tests=has_tests) for task, has_tests in _tasks(session)]
+    if send(config, "tasks", [asdict(task) for task in own]):
+        return
+    sent = received(config, "tasks") or []
+    tasks: dict[tuple[str, str], TaskCover] = {}
+    for task in (*own, *(TaskCover.of_json(values) for each in sent for values in each or ())):
+        known = tasks.setdefault((task.module, task.task), task)
+        if known is not task:
+            known.add(task)
+    for task in tasks.values():
+        task.files.sort(key=lambda file: (file.example, file.path))
+        for guardrail in task.guardrails:
+            if guardrail.phase == "post":
+                guardrail.notices = sorted({file.path for file in task.files if guardrail.rule in file.noticed_by})
+            guardrail.requires = guardrail.requires and bool(task.files)
+    config.stash[COVERAGE] = Coverage([task for _, task in sorted(tasks.items())])
+
+
+def _tasks(session: pytest.Session) -> Iterator[tuple[Task, bool]]:
+    """The tasks that have tests in the run, or that the configuration names; and whether they have tests."""
+    shared = existing_session(session.config)
+    modules = shared.loaded.values() if shared is not None else ()
+    found = {(module.task.module, module.task.name): (module.task, False) for module in modules if module.task}
+    for item in getattr(session, "items", ()):
+        if isinstance(item, CaseItem) and item.task is not None:
+            found[item.task.module, item.task.name] = item.task, True
+    yield from found.values()
+
+
+def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCover:
+    key = task.module, task.name
+    tried = config.stash.get(TRIED, {})
+    publishes = task.workspace is not None and not task.workspace.read_only
+    files, unlooked = config.stash.get(COVERED_FILES, {}).get(key, ([], 0))
+    return TaskCover(
+        task.name,
+        task.module,
+        place=f"{Path(task.file).name}:{task.line}",
+        description=task.description or "",
+        examples=[_example(example) for example in task.examples],
+        guardrails=[
+            GuardrailCover(
+                phase,
+                str(rule),
+                phase == "post" and publishes and "missing" in violations_of(rule),
+                *(sorted(tried.get((*key, phase, str(rule), verdict), ())) for verdict in ("satisfied", "violated")),
+            )
+            for phase, rules in phases_of(task)
+            for rule in dict.fromkeys(rules)
+        ],
+        has_tests=has_tests,
+        ran=(*key, "function") in tried,
+        files=files,
+        unlooked=unlooked,
+    )
+
+
+def _example(example: Example) -> list[str]:
+    tree = example.tree
+    if isinstance(tree, Mapping):
+        lines = rendered(tree).splitlines()
+        shown = "\n".join([*lines[:_MOST_LINES], *(["..."] if len(lines) > _MOST_LINES else [])]) or "empty"
+    else:
+        shown = "" if tree is None else f"{tree}/"
+    result = "" if example.result is None else json_text(example.result)
+    return [example.id, json_text(dict(example.params)), shown, example.expect, result]
+
+
+# ---------------------------------------------------------------------------------- damaged files
+
 MOST_FILES = 100
 """Published files of one example that are damaged."""
 _MOST_ALIKE = 20
@@ -192,22 +291,23 @@ def covered_files(task: Task, case: RunCase, watch: Watch) -> tuple[list[FileCov
 
 def _published(task: Task, case: RunCase, watch: Watch) -> tuple[Mapping[str, bytes], Sequence[str]]:
     """The tree after the function, and the files of it that are published; nothing if the attempt does not complete."""
+    from perago.testing.services import call_and_note
+    from pytest_perago.running import CaseAttempts  # the services are loaded when something runs
+
     found: list[Mapping[str, bytes]] = []
 
     def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-        with leaving_no_process(), watch.code_of_author():
+        with watch.task_function():
             ended = call_and_note(task, workspace, params, current)
         if workspace is not None:
             found.append(read_files(workspace))
         return ended
 
-    prefix = task.workspace.key_prefix if task.workspace else ""
-    with InMemoryServices(call=call) as services:
-        ref = services.seed({prefix + path: content for path, content in read_tree(case.tree).items()})
-        services.start(task, case.params, ref=ref)
+    attempts = CaseAttempts(task, case)
+    with attempts.started(call) as services:
         record = services.run_delivery(task, services.take(task))
-    if not found or record.report is None or record.report.status is not TaskStatus.COMPLETED:
-        return {}, ()
+        if not found or attempts.published(services, record) is None:
+            return {}, ()
     return found[0], sorted(file.path for file in (*record.changes.added, *record.changes.changed))
 
 
@@ -241,10 +341,13 @@ class _Judge:
 
     def _in_company(self, path: str, published: Sequence[str]) -> set[str]:
         """The rules that miss the file once as many others like it are gone as they allow. A rule that wants one of
-        several files misses none alone."""
-        for alike in (_same_place, _same_ending):
+        several files misses none alone. Like it are first files in its directory, then files anywhere."""
+        file = PurePosixPath(path)
+        others = [PurePosixPath(other) for other in published if other != path]
+        alike = [other for other in others if other.suffix == file.suffix]
+        for similar in ([other for other in alike if other.parent == file.parent], alike):
             gone: list[str] = []
-            for other in [each for each in published if each != path and alike(each, path)][:_MOST_ALIKE]:
+            for other in map(str, similar[:_MOST_ALIKE]):
                 if not self._without([*gone, other]):
                     gone.append(other)
             if gone and (noticed := self._without([*gone, path])):
@@ -266,14 +369,6 @@ class _Judge:
         findings = evaluate(self._rules, tree.listing, phase=Phase.POST, disk=tree)
         write_tree(self._root, {path: self._tree[path] for path in paths})
         return {str(finding.rule) for finding in findings if not finding.satisfied}
-
-
-def _same_place(one: str, other: str) -> bool:
-    return PurePosixPath(one).parent == PurePosixPath(other).parent and _same_ending(one, other)
-
-
-def _same_ending(one: str, other: str) -> bool:
-    return PurePosixPath(one).suffix == PurePosixPath(other).suffix
 
 
 _GENERATED = ("::guardrail[", "::fuzz[", "::faults[")
@@ -333,9 +428,8 @@ def _file_line(file: FileCover) -> str:
     return f"  {mark} file {file.path} ({file.example}): noticed if {noticed}{unguarded}"
 
 
-_OUTPUT = "perago_cover"
-_Key = tuple[str, str]
-"""Module and name of a task."""
+# -------------------------------------------------------------------------------------- the plugin
+
 _ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 
@@ -344,61 +438,30 @@ class CoverPlugin:
 
     def __init__(self, options: CoverOptions) -> None:
         self._options = options
-        self._seen: dict[tuple[str, ...], set[str]] = {}
-        """The tests that saw a verdict: by module, task, phase, rule, and `satisfied` or `violated`."""
-        self._files: dict[_Key, list[FileCover]] = {}
-        self._unlooked: dict[_Key, int] = {}
-        self._of_workers: list[dict[str, Any]] = []
         self._error = ""
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Whatever guardrails say during a test, this test has seen."""
-        before = set(_tried())
-        _tried().clear()
-        try:
-            return (yield)
-        finally:
-            for verdict in _tried():
-                if len(verdict) == 5:
-                    self._seen.setdefault(verdict, set()).add(item.nodeid)
-            _tried().update(before)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         """After the test of a case has passed, look what would be missed of what it publishes."""
         yield
-        if not isinstance(item, CaseItem) or item.task is None:
+        if not isinstance(item, CaseItem) or item.task is None or item.case.declared is None:
             return
-        case = case_of_test(item.case)
-        if case is None or case.expect != "completed":
-            return
-
         task = item.task
         try:
-            files, unlooked = covered_files(task, case, project_of(item.config).settings.watch_run())
-        except TimeLimitExceeded:
+            case, _ = read_case(item.case.declared)
+            if case.expect != "completed":
+                return
+            files, unlooked = covered_files(task, case, session_of(item.config).settings.watch_run())
+        except (TimeLimitExceeded, CaseFailed):
             return  # it passed a moment ago, and its `run` test is the one to say so
-        key = task.module, task.name
-        self._files.setdefault(key, []).extend(files)
-        self._unlooked[key] = self._unlooked.get(key, 0) + unlooked
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Take what a worker of pytest-xdist has collected."""
-        found = getattr(node, "workeroutput", {}).get(_OUTPUT)
-        if found is not None:
-            self._of_workers.append(found)
+        covered = item.config.stash.setdefault(COVERED_FILES, {})
+        known, others = covered.get((task.module, task.name), ([], 0))
+        covered[task.module, task.name] = [*known, *files], others + unlooked
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Add up, write the file, and fail a run that is below the threshold."""
-        own = self._as_told(session)
-        if hasattr(session.config, "workeroutput"):
-            session.config.workeroutput[_OUTPUT] = own
-            return
-        coverage = merged([own, *self._of_workers])
-        session.config.stash[COVERAGE] = coverage
-        if session.exitstatus not in _ENDED:
+        """Write the file, and fail a run that is below the threshold."""
+        coverage = session.config.stash.get(COVERAGE, None)
+        if coverage is None or session.exitstatus not in _ENDED:
             return
         if self._options.json is not None:
             try:
@@ -410,88 +473,9 @@ class CoverPlugin:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
-        """The table."""
+        """Print the table."""
         coverage = config.stash.get(COVERAGE, None)
-        if coverage is not None and not hasattr(config, "workeroutput"):
+        if coverage is not None:
             summarise(terminalreporter, coverage, self._options.fail_under)
             if self._options.json is not None:
                 terminalreporter.line(self._error or f"written to {self._options.json}")
-
-    def _as_told(self, session: pytest.Session) -> dict[str, Any]:
-        """What a worker tells: only what JSON can hold."""
-        return {
-            "tasks": [_declared(task) for task in _tasks(session)],
-            "seen": [[*verdict, sorted(tests)] for verdict, tests in sorted(self._seen.items())],
-            "files": [[*key, [asdict(file) for file in files]] for key, files in sorted(self._files.items())],
-            "unlooked": [[*key, number] for key, number in sorted(self._unlooked.items())],
-        }
-
-
-def _tried() -> set[tuple[str, ...]]:
-    """What attempts note; an empty set while nothing could run one."""
-    services = sys.modules.get("perago.testing.services")
-    found: set[tuple[str, ...]] = services.TRIED if services is not None else set()
-    return found
-
-
-def _tasks(session: pytest.Session) -> list[Task]:
-    """The tasks that have tests in the run, or that the configuration names."""
-    found = {}
-    for item in getattr(session, "items", ()):
-        if isinstance(item, CaseItem) and item.task is not None:
-            found[item.task.module, item.task.name] = item.task
-    project = existing_project(session.config)
-    for module in project.loaded.values() if project is not None else ():
-        if module.task is not None:
-            found[module.task.module, module.task.name] = module.task
-    return [task for _, task in sorted(found.items())]
-
-
-def _declared(task: Task) -> list[Any]:
-    publishes = task.workspace is not None and not task.workspace.read_only
-    rules = [
-        [phase, str(rule), phase == "post" and publishes and "missing" in violations_of(rule)]
-        for phase, phase_rules in phases_of(task)
-        for rule in dict.fromkeys(phase_rules)
-    ]
-    return [task.module, task.name, rules]
-
-
-def merged(told: Iterable[dict[str, Any]]) -> Coverage:
-    """The coverage of a run, of what its processes told."""
-    parts = list(told)
-    tasks: dict[_Key, TaskCover] = {}
-    for module, name, rules in _all(parts, "tasks"):
-        if (module, name) not in tasks:
-            guardrails = [GuardrailCover(phase, rule, requires) for phase, rule, requires in rules]
-            tasks[module, name] = TaskCover(name, module, guardrails)
-    for module, name, phase, rule, verdict, tests in _all(parts, "seen"):
-        for guardrail in tasks[module, name].guardrails if (module, name) in tasks else ():
-            if (guardrail.phase, guardrail.rule) == (phase, rule):
-                known = guardrail.satisfied_by if verdict == "satisfied" else guardrail.violated_by
-                known[:] = sorted({*known, *tests})
-    for module, name, files in _all(parts, "files"):
-        tasks[module, name].files += [FileCover(**file) for file in files]
-    for module, name, number in _all(parts, "unlooked"):
-        tasks[module, name].unlooked += number
-    for task in tasks.values():
-        _finish(task)
-    return Coverage([task for _, task in sorted(tasks.items())])
-
-
-def _finish(task: TaskCover) -> None:
-    task.files.sort(key=lambda file: (file.example, file.path))
-    for guardrail in task.guardrails:
-        if guardrail.phase == "post":
-            guardrail.notices = sorted({file.path for file in task.files if guardrail.rule in file.noticed_by})
-        guardrail.requires = guardrail.requires and bool(task.files)
-
-
-def _all(parts: Iterable[dict[str, Any]], name: str) -> Iterator[list[Any]]:
-    for part in parts:
-        yield from part[name]
-
-
-def activate_cover(config: pytest.Config, options: CoverOptions) -> None:
-    """Collect from now on."""
-    config.pluginmanager.register(CoverPlugin(options), "perago-cover")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import functools
 import itertools
+import json
 import os
 import re
 import sys
@@ -24,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CellType, FunctionType, ModuleType
 from typing import Any, TypeAlias
+
+from perago.workspace.scan import open_file, scan_tree
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None))
 _ROWS = (tuple, frozenset, list, set, deque)
@@ -224,14 +227,14 @@ _MOST_NAMES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """The result as JSON, the files by their paths or keys, and, where it did not complete, the reason."""
+class Output:
+    """What a call or an attempt left: the result as JSON and files by paths or keys; or the reason why it failed."""
 
     result: Any
     files: Mapping[str, bytes]
     problem: str = ""
 
-    def difference(self, other: Seen, first: str = "first run", second: str = "second run") -> list[tuple[str, str]]:
+    def difference(self, other: Output, first: str = "first run", second: str = "second run") -> list[tuple[str, str]]:
         """What is different, as facts of a failure.
 
         Args:
@@ -248,15 +251,28 @@ class Seen:
             facts += [(first, _names(missing)), (second, _names(extra))]
         for key in self.changed(other)[:_MOST_EXCERPTS]:
             one, two = self.files[key], other.files[key]
-            start = max(0, next(_unequal(one, two)) - _BEFORE)
+            pairs = enumerate(zip(one, two, strict=False))
+            difference = next((index for index, (a, b) in pairs if a != b), min(len(one), len(two)))
+            start = max(0, difference - _BEFORE)
             facts += [(first, f"{key}: {_excerpt(one, start)}"), (second, f"{key}: {_excerpt(two, start)}")]
         return facts
 
-    def changed(self, other: Seen) -> list[str]:
+    def changed(self, other: Output) -> list[str]:
         """The files that both have, with another content, sorted."""
         return [key for key in sorted(self.files.keys() & other.files.keys()) if self.files[key] != other.files[key]]
 
-    def named(self, other: Seen) -> str:
+    def without(self, *ids: str) -> Output:
+        """The same without ids that say which attempt it was."""
+
+        def replaced(content: bytes) -> bytes:
+            for number, each in enumerate(ids):
+                content = content.replace(each.encode(), b"<id %d>" % number)
+            return content
+
+        result = json.loads(replaced(json.dumps(self.result).encode()))
+        return Output(result, {key: replaced(content) for key, content in self.files.items()}, self.problem)
+
+    def named(self, other: Output) -> str:
         """What is different, in a few words: the files by their names, the result."""
         names = sorted({*self.changed(other), *(self.files.keys() ^ other.files.keys())})
         words = [f"{len(names) - _MOST_NAMES} more files"] if len(names) > _MOST_NAMES else []
@@ -264,15 +280,18 @@ class Seen:
         return ", ".join(words)
 
 
+def read_files(root: Path) -> dict[str, bytes]:
+    """Read the regular files below a directory; no link is followed."""
+    found = {}
+    for path in scan_tree(root).files:
+        with os.fdopen(open_file(root, path), "rb") as file:
+            found[path] = file.read()
+    return found
+
+
 def _names(names: list[str]) -> str:
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return (", ".join(names[:_MOST_NAMES]) + more) or "no other file"
-
-
-def _unequal(one: bytes, two: bytes) -> Iterator[int]:
-    """Where they differ; at last, where the shorter one ends."""
-    yield from (index for index, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
-    yield min(len(one), len(two))
 
 
 def _excerpt(content: bytes, start: int) -> str:
@@ -298,8 +317,8 @@ Stamp: TypeAlias = tuple[int, int, int] | None
 """Size, modification time and inode of a file; None for a directory, whose entries tell more than its time."""
 
 
-class Surroundings:
-    """How it looks around a workspace when this is made; without one, around the current directory."""
+class NearbyFiles:
+    """The files around a workspace, or around the current directory without one, as they are when this is made."""
 
     def __init__(self, workspace: Path | None) -> None:
         self._here, self._home = _directory(Path.cwd), _directory(Path.home)
@@ -307,15 +326,15 @@ class Surroundings:
         self._attempt, self._workspace = ("", "") if workspace is None else (str(around[0]), workspace.name)
         self._around = frozenset(str(each) for each in around)
         self._own = set(_open_files())
-        self._seen = {directory: self._entries(directory) for directory in self._around}
+        self._entries_of = {directory: self._entries(directory) for directory in self._around}
         if self._home != self._here:
-            self._seen[str(self._home)] = self._entries(str(self._home))
+            self._entries_of[str(self._home)] = self._entries(str(self._home))
         self._look_below(str(self._here))
 
     def differences(self) -> dict[Path, bool]:
         """What has appeared (True) or changed (False) since. Files in a directory that has appeared are not named."""
         found: dict[Path, bool] = {}
-        for directory, before in self._seen.items():
+        for directory, before in self._entries_of.items():
             for name, stamp in self._entries(directory).items():
                 if name not in before:
                     found[Path(directory, name)] = True
@@ -346,12 +365,12 @@ class Surroundings:
         """Nearest directories first, so that a large project is seen as far as the limits go."""
         passed_over = {tempfile.gettempdir(), str(self._home), *self._around} - {top}
         left, entries = [top], 0
-        while left and len(self._seen) < _MOST_DIRECTORIES and entries < _MOST_ENTRIES:
+        while left and len(self._entries_of) < _MOST_DIRECTORIES and entries < _MOST_ENTRIES:
             directory = left.pop(0)
             found = self._entries(directory)
             if directory != top and (directory in passed_over or "pyvenv.cfg" in found):
                 continue
-            self._seen[directory] = found
+            self._entries_of[directory] = found
             entries += len(found)
             below = sorted(name for name, stamp in found.items() if stamp is None and not name.startswith("."))
             left += [f"{directory}/{name}" for name in below if name not in _NEVER_INSIDE]

@@ -1,4 +1,4 @@
-"""Command line options, ini values and markers, and the command that runs one test again with them."""
+"""Command line options, ini values, markers and hooks, and the command that runs one test again with them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import importlib.util
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_perago.kinds import KINDS
 
 if TYPE_CHECKING:
-    from pytest_perago.cover import Coverage
+    from perago.authoring import Example, Task
+    from pytest_perago.cover import Coverage, FileCover
+    from pytest_perago.session import Session
 
 HARNESS_ERROR = ("perago_cause", "harness error")
 """The user property of a test that broke by itself."""
@@ -34,26 +37,26 @@ TREE_OWNER = "# perago: tree of "
 DESELECTED = pytest.StashKey[bool]()
 """Set if tests were taken out of the run after they had been collected."""
 
-WORKER_OUTPUT = "perago_unused"
-"""The key under which a worker of pytest-xdist tells its controller which snapshots are unused."""
+OUTPUTS = pytest.StashKey[list[Mapping[str, Any] | None]]()
+"""What each worker of pytest-xdist has sent to its controller; None for one that crashed."""
 
-WORKERS = pytest.StashKey[list[list[str] | None]]()
-"""What the workers told; None for one that could not tell, or crashed."""
+TRIED = pytest.StashKey[dict[tuple[str, ...], set[str]]]()
+"""What the attempts of this process have tried, and the node ids of the tests that did: see `AttemptLog.tried`."""
 
-UNTRIED_OUTPUT = "perago_untried"
-"""The key under which a worker tells what its attempts have not tried."""
+COVERED_FILES: pytest.StashKey[dict[tuple[str, str], tuple[list[FileCover], int]]] = pytest.StashKey()
+"""By module and name of a task: its published files as far as this process has damaged them, and how many more."""
 
-UNTRIED_OF_WORKERS = pytest.StashKey[list[list[str] | None]]()
-"""What the workers told of that; None for one that crashed."""
+SESSION: pytest.StashKey[Session] = pytest.StashKey()
+"""What the generated tests share, once there are any."""
 
-UNUSED = pytest.StashKey[Sequence[str]]()
+UNUSED = pytest.StashKey[tuple[str, ...]]()
 """Unused snapshots and case files, in the process that reports: a line each."""
 
-UNTRIED = pytest.StashKey[Sequence[str]]()
+UNTRIED = pytest.StashKey[tuple[str, ...]]()
 """What no attempt has tried, in the process that reports: a line each, a tab before the direction of a guardrail."""
 
 COVERAGE: pytest.StashKey[Coverage] = pytest.StashKey()
-"""What `--perago-cover` found, in the process that reports."""
+"""The tasks of the run and what was tried of them, in the process that reports."""
 
 DEFAULT_CASES_DIR = "tests/perago_cases"
 """Where case files are looked for if `perago_cases_dir` says nothing else; it need not be there."""
@@ -236,8 +239,28 @@ def is_question(config: pytest.Config) -> bool:
 def add_markers(config: pytest.Config) -> None:
     """Register the markers that generated tests carry, so that `--strict-markers` passes."""
     config.addinivalue_line("markers", "perago: generated from a perago task module")
-    for kind, (_, proves) in KINDS.items():
-        config.addinivalue_line("markers", f"perago_{kind}: {proves}")
+    for name, kind in KINDS.items():
+        config.addinivalue_line("markers", f"perago_{name}: {kind.proves}")
+
+
+def loaded(module: str) -> Any:
+    """Return a module of `perago.testing` that something has imported; None if nothing has, so that a session which
+    does not use perago pays nothing for it."""
+    return sys.modules.get(f"perago.testing.{module}")
+
+
+def send(config: pytest.Config, key: str, value: object) -> bool:
+    """Send a value to the controller of pytest-xdist. Whether this process is one of its workers."""
+    output: dict[str, object] | None = getattr(config, "workeroutput", None)
+    if output is not None:
+        output[f"perago_{key}"] = value
+    return output is not None
+
+
+def received(config: pytest.Config, key: str) -> list[Any] | None:
+    """Return what each worker of pytest-xdist has sent, None for one that crashed; None where there are no workers."""
+    outputs = config.stash.get(OUTPUTS, None)
+    return None if outputs is None else [output and output.get(f"perago_{key}") for output in outputs]
 
 
 def named_on_command_line(config: pytest.Config) -> tuple[str, ...]:
@@ -256,8 +279,8 @@ def configured_modules(config: pytest.Config) -> tuple[str, ...]:
 
 
 def kinds_in_ini(config: pytest.Config) -> tuple[str, ...]:
-    """The kinds of `perago_kinds`, as written; all if it is not set."""
-    return _listed(config.getini("perago_kinds")) or tuple(KINDS)
+    """The kinds of `perago_kinds`, as written; all that need not be asked for if it is not set."""
+    return _listed(config.getini("perago_kinds")) or tuple(name for name, kind in KINDS.items() if not kind.opt_in)
 
 
 def configured_kinds(config: pytest.Config) -> tuple[str, ...]:
@@ -317,3 +340,15 @@ def _kind(item: pytest.Item) -> tuple[str, ...]:
 def _quoted(word: str) -> str:
     """Node ids are always quoted: their brackets mean something to shells that `shlex.quote` does not know."""
     return "'" + word.replace("'", "'\"'\"'") + "'" if "::" in word else shlex.quote(word)
+
+
+# ----------------------------------------------------------------- the hook that a conftest may implement
+
+
+def pytest_perago_params(task: Task) -> Iterable[Mapping[str, Any] | Example] | None:
+    """Parameters for a task whose model is too particular for generated ones, such as one with its own validators.
+
+    Return a list: mappings are parameters as a workflow would send them; an `Example` also has a tree and an outcome,
+    and is run when `perago_run` is `all`. None or nothing: none for this task. Implementations add up. Mark one with
+    `@pytest.hookimpl(optionalhook=True)` if the suite is also run with `-p no:perago`.
+    """

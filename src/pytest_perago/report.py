@@ -1,114 +1,35 @@
-"""`--perago-report`: collect the results of all workers, and write the page at the end."""
+"""`--perago-report`: collect the results of all workers, and write one HTML page, without network or scripts.
+
+Colors follow the reader's light or dark mode, and every color has a word or a sign next to it. Names of tests,
+messages and contents of files are text, never markup.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
+import platform
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import pytest
 
+import perago
 from perago.atomic_file import replace_file
-from perago.authoring import Example, Task
 from perago.testing.failures import CaseFailed
-from perago.testing.published import rendered
-from perago.text import json_text
+from perago.text import count, duration, visible
 from pytest_perago.collection import CaseItem
-from pytest_perago.kinds.guardrail import phases_of
-from pytest_perago.options import COVERAGE, HARNESS_ERROR, OPT_OUT, UNUSED, rerun_command
-
-if TYPE_CHECKING:
-    from pytest_perago.cover import Coverage
-
-
-_MOST_LINES = 40
-
-
-@dataclass(frozen=True, slots=True)
-class TaskFacts:
-    """A task in plain values that go through JSON."""
-
-    name: str
-    module: str
-    place: str
-    description: str
-    ran: bool
-    """Whether an attempt called its function."""
-    guardrails: Sequence[Sequence[Any]]
-    """Phase, rule, and whether an attempt satisfied and violated it."""
-    examples: Sequence[Sequence[str]]
-    """Id, params, tree, expectation and result, as texts."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Itself as a mapping."""
-        return asdict(self)
-
-
-def facts_of(tasks: Iterable[Task]) -> tuple[TaskFacts, ...]:
-    """Of each task once, by name."""
-    services = sys.modules.get("perago.testing.services")
-    tried: set[tuple[str, ...]] = services.TRIED if services is not None else set()
-    known = {(task.name, task.module): task for task in tasks}
-    return tuple(_facts(task, tried) for _, task in sorted(known.items()))
-
-
-def merged(of_workers: Sequence[tuple[TaskFacts, ...]]) -> tuple[TaskFacts, ...]:
-    """What all processes know: something was seen if one of them has seen it."""
-    by_key: dict[tuple[str, str], list[TaskFacts]] = {}
-    for facts in of_workers:
-        for task in facts:
-            by_key.setdefault((task.name, task.module), []).append(task)
-    return tuple(_united(same) for _, same in sorted(by_key.items()))
-
-
-def _united(same: Sequence[TaskFacts]) -> TaskFacts:
-    first = same[0]
-    rules = [
-        [phase, rule, any(each.guardrails[index][2] for each in same), any(each.guardrails[index][3] for each in same)]
-        for index, (phase, rule, *_) in enumerate(first.guardrails)
-    ]
-    values = first.as_json() | {"guardrails": rules, "ran": any(each.ran for each in same)}
-    return TaskFacts(**values)
-
-
-def _facts(task: Task, tried: set[tuple[str, ...]]) -> TaskFacts:
-    key = (task.module, task.name)
-    rules = [
-        [phase, str(rule), *((*key, phase, str(rule), verdict) in tried for verdict in ("satisfied", "violated"))]
-        for phase, phase_rules in phases_of(task)
-        for rule in phase_rules
-    ]
-    return TaskFacts(
-        name=task.name,
-        module=task.module,
-        place=f"{Path(task.file).name}:{task.line}",
-        description=task.description or "",
-        ran=(*key, "function") in tried,
-        guardrails=rules,
-        examples=[_example(example) for example in task.examples],
-    )
-
-
-def _example(example: Example) -> list[str]:
-    tree = example.tree
-    if isinstance(tree, Mapping):
-        lines = rendered(tree).splitlines()
-        shown = "\n".join([*lines[:_MOST_LINES], *(["..."] if len(lines) > _MOST_LINES else [])]) or "empty"
-    else:
-        shown = "" if tree is None else f"{tree}/"
-    result = "" if example.result is None else json_text(example.result)
-    return [example.id, json_text(dict(example.params)), shown, example.expect, result]
-
+from pytest_perago.cover import Coverage, FileCover, GuardrailCover, TaskCover
+from pytest_perago.kinds import KINDS
+from pytest_perago.options import COVERAGE, HARNESS_ERROR, OPT_OUT, OUTPUTS, UNUSED, loaded, rerun_command
 
 _ATTRIBUTE = "perago_report"
 """Where a report carries what is known of its test; pytest-xdist brings it along."""
 
-_OUTPUT = "perago_report"
 _LONGEST_TEXT = 20_000
 _WORST = ("failed", "error", "skipped", "passed")
 
@@ -142,10 +63,11 @@ class Run:
     started: float
     seconds: float = 0.0
     results: dict[str, TestResult] = field(default_factory=dict)
-    tasks: tuple[TaskFacts, ...] = ()
+    coverage: Coverage = field(default_factory=lambda: Coverage([]))
+    """The tasks, and what was tried of them."""
+    has_cover: bool = False
+    """Whether `--perago-cover` was given."""
     unused: tuple[str, ...] = ()
-    coverage: Coverage | None = None
-    """What `--perago-cover` has found."""
     incomplete: str = ""
     """Why something may be missing; empty for nothing."""
 
@@ -171,7 +93,6 @@ class ReportPlugin:
     def __init__(self, config: pytest.Config) -> None:
         self._path = check_target(config)
         self._run = Run(config.rootpath.name, time.time())
-        self._of_workers: list[tuple[TaskFacts, ...]] = []
         self._problem = ""
 
     @pytest.hookimpl(wrapper=True)
@@ -216,33 +137,21 @@ class ReportPlugin:
             reasons = [str(value) for name, value in properties if name == OPT_OUT]
             result.skipped = reasons[0] if reasons else _skip_reason(report)
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Take what a worker knows of the tasks."""
-        told = getattr(node, "workeroutput", {}).get(_OUTPUT) if not error else None
-        if told is None:
-            self._run.incomplete = "A worker of pytest-xdist ended early: what it has tried is missing."
-        else:
-            self._of_workers.append(tuple(TaskFacts(**each) for each in json.loads(told)))
-
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the page; on a worker tell the controller."""
+        """Write the page, on the controller of pytest-xdist if there is one."""
         config = session.config
-        here = facts_of(item.task for item in getattr(session, "items", ()) if isinstance(item, CaseItem) and item.task)
         if hasattr(config, "workeroutput"):
-            config.workeroutput[_OUTPUT] = json.dumps([each.as_json() for each in here])
             return
         run = self._run
-        run.tasks = merged(self._of_workers or [here])
         run.seconds = time.time() - run.started
-        unused = config.stash.get(UNUSED, ())
-        run.unused = tuple(unused)
-        run.coverage = config.stash.get(COVERAGE, None)
+        run.unused = config.stash.get(UNUSED, ())
+        run.coverage = config.stash.get(COVERAGE, run.coverage)
+        run.has_cover = config.pluginmanager.has_plugin("perago-cover")
+        if None in config.stash.get(OUTPUTS, []):
+            run.incomplete = "A worker of pytest-xdist ended early: what it has tried is missing."
         if session.shouldstop or session.shouldfail:
             run.incomplete = "The run was stopped before its end."
-        from pytest_perago.report_page import page
-
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self._path, page(run).encode("utf-8", "replace"))
@@ -269,8 +178,8 @@ def _known(item: pytest.Item) -> dict[str, Any] | None:
         return {"kind": kind, "label": label.removesuffix("]"), "tasks": tasks}
     if not any(name.startswith("perago_") for name in getattr(item, "fixturenames", ())):
         return None
-    outcomes = sys.modules.get("perago.testing.outcome")
-    recent = outcomes.RECENT if outcomes is not None else ()
+    outcomes = loaded("outcome")
+    recent = outcomes.attempt_log().outcomes if outcomes is not None else ()
     tasks = sorted({outcome.record.delivery.task_name for outcome in recent})
     return {"kind": "own", "label": "", "tasks": tasks}
 
@@ -292,3 +201,362 @@ def _headline(report: pytest.TestReport) -> str:
 def _skip_reason(report: pytest.TestReport) -> str:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
     return str(reason).removeprefix("Skipped: ")
+
+
+# -------------------------------------------------------------------------------------------- the page
+
+
+class Markup(str):
+    """Text that is HTML already. Only this module makes it, and what joins pieces of it."""
+
+    __slots__ = ()
+
+
+Child: TypeAlias = "str | Iterable[Child] | None"
+"""Plain text is escaped; None is nothing."""
+
+_EMPTY = {"meta", "br"}
+
+
+def tag(name: str, /, *children: Child, **attributes: str | None) -> Markup:
+    """An element. `class_` is the attribute `class`; an attribute that is None is left out."""
+    given = ((key.strip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
+    words = "".join(f' {key}="{escape(visible(value))}"' for key, value in given)
+    if name in _EMPTY:
+        return Markup(f"<{name}{words}>")
+    return Markup(f"<{name}{words}>{joined(children)}</{name}>")
+
+
+def joined(children: Child) -> Markup:
+    """The pieces, one after the other."""
+    if children is None:
+        return Markup()
+    if isinstance(children, Markup):
+        return children
+    if isinstance(children, str):
+        return Markup(escape(visible(children)))
+    return Markup("".join(map(joined, children)))
+
+
+def table(head: Iterable[Child], rows: Iterable[Iterable[Child]]) -> Markup:
+    """A table that scrolls by itself where it is wider than the page. A cell may be a `td` or `th` already."""
+    titles = tag("tr", [tag("th", title, scope="col") for title in head])
+    body = [tag("tr", [_cell(cell) for cell in row]) for row in rows]
+    return tag("div", tag("table", tag("thead", titles), tag("tbody", body)), class_="wide")
+
+
+def _cell(content: Child) -> Markup:
+    if isinstance(content, Markup) and content.startswith(("<td", "<th")):
+        return content
+    return tag("td", content)
+
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --back: #ffffff; --text: #1b1f24; --weak: #59636e; --line: #d5dae0; --soft: #f4f6f8; --link: #0a58ca;
+  --good: #116329; --bad: #b3122f; --warn: #8a5300; --bad-back: #fdeef0;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --back: #14181d; --text: #e4e8ec; --weak: #9aa5b1; --line: #343c46; --soft: #1c2229; --link: #7db3ff;
+    --good: #6fd08c; --bad: #ff8fa0; --warn: #f0b45a; --bad-back: #31191f;
+  }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--back); color: var(--text);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.6rem; overflow-wrap: anywhere; }
+h2 { margin: 2rem 0 .6rem; font-size: 1.2rem; border-bottom: 1px solid var(--line); }
+h3 { margin: 1.2rem 0 .3rem; font-size: 1rem; }
+p { margin: .3rem 0 .6rem; }
+a { color: var(--link); }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
+small, footer, .weak { color: var(--weak); }
+small { display: block; font-weight: normal; }
+footer { margin-top: 2rem; font-size: .85rem; }
+code, pre { font: .85rem/1.45 ui-monospace, monospace; }
+code { overflow-wrap: anywhere; }
+pre { margin: 0; overflow-x: auto; white-space: pre; }
+.counts { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; margin: .4rem 0; padding: 0; list-style: none;
+  font-weight: 600; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; min-width: 60%; }
+th, td { padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+thead th { color: var(--weak); font-size: .85rem; white-space: nowrap; }
+td { min-width: 4rem; }
+.number { white-space: nowrap; }
+td pre { max-width: 26rem; }
+.passed, .compatible { color: var(--good); }
+.failed, .error, .breaking { color: var(--bad); font-weight: 600; }
+.failed a, .error a { color: inherit; }
+.skipped, .notice { color: var(--warn); }
+.none { color: var(--weak); }
+details { margin: .6rem 0; border: 1px solid var(--line); border-left: 4px solid var(--bad); border-radius: 4px; }
+summary { padding: .5rem .7rem; cursor: pointer; background: var(--bad-back); }
+summary span { display: block; overflow-wrap: anywhere; }
+details > pre, details > p { padding: .6rem .7rem; margin: 0; }
+.command { user-select: all; background: var(--soft); padding: .15rem .3rem; border-radius: 3px; }
+@media print { details { break-inside: avoid; } nav { display: none; } }
+"""
+
+
+def _guardrails(run: Run, tasks: Sequence[TaskCover]) -> Markup | None:
+    """The verdicts of tests and, with `--perago-cover`, published files; None if no task has guardrails."""
+    if run.has_cover and any(task.guardrails or task.files for task in run.coverage.tasks):
+        return _covered(run.coverage)
+    rows = [
+        [task.task, rule.phase, tag("code", rule.rule), _seen(bool(rule.satisfied_by)), _seen(bool(rule.violated_by))]
+        for task in tasks
+        for rule in task.guardrails
+    ]
+    if not rows:
+        return None
+    note = "A guardrail is tried if attempts of this run have satisfied and violated it."
+    hint = ["Run with ", tag("code", "--perago-cover"), " to see which published files no guardrail would miss."]
+    return joined(
+        [tag("p", note), table(["Task", "Phase", "Guardrail", "Satisfied", "Violated"], rows), tag("p", hint)]
+    )
+
+
+def _covered(coverage: Coverage) -> Markup:
+    covered, points = coverage.points
+    rules = [
+        [
+            task.task,
+            rule.phase,
+            tag("code", rule.rule),
+            _tests(rule.satisfied_by),
+            _tests(rule.violated_by),
+            _problems(rule),
+        ]
+        for task in coverage.tasks
+        for rule in task.guardrails
+    ]
+    files = [
+        [
+            task.task,
+            tag("code", file.path),
+            file.example,
+            *map(_noticed, (file.absent != "no", file.empty, file.truncated)),
+            _guards(file),
+        ]
+        for task in coverage.tasks
+        for file in task.files
+    ]
+    unlooked = sum(task.unlooked for task in coverage.tasks)
+    return joined(
+        [
+            tag("p", f"Coverage: {covered} of {points} points, {coverage.percent:.1f} %."),
+            table(["Task", "Phase", "Guardrail", "Satisfied by", "Violated by", "Problem"], rules) if rules else None,
+            tag("h3", "Published files: what would be noticed if one was damaged") if files else None,
+            table(["Task", "File", "Example", "Absent", "Empty", "Cut off", "Noticed by"], files) if files else None,
+            tag("p", f"and {unlooked:,} more files, which were not looked at") if unlooked else None,
+        ]
+    )
+
+
+def _noticed(noticed: bool | None) -> Markup:
+    if noticed is None:
+        return tag("td", "–", class_="none")
+    return tag("td", "✓ yes" if noticed else "✗ no", class_="passed" if noticed else "failed")
+
+
+def _guards(file: FileCover) -> Markup:
+    if file.is_unguarded:
+        return tag("td", "✗ no guardrail misses it", class_="failed")
+    return tag("td", [tag("code", rule, " ") for rule in file.noticed_by])
+
+
+def _tests(tests: Sequence[str]) -> Markup:
+    if not tests:
+        return _seen(seen=False)
+    more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+    return tag("td", "✓ ", tag("code", tests[0]), more)
+
+
+def _problems(rule: GuardrailCover) -> Markup:
+    problems = rule.problems
+    return tag("td", "; ".join(problems), class_="failed" if problems else None)
+
+
+def _seen(seen: bool) -> Markup:
+    return tag("td", "✓ yes" if seen else "✗ never", class_="passed" if seen else "failed")
+
+
+_SLOWEST = 20
+_MOST_FAILURES = 500
+_SIGNS = {"passed": "✓", "failed": "✗", "error": "!", "skipped": "–"}
+_WORDS = {"passed": "passed", "failed": "failed", "error": "errors", "skipped": "skipped"}
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def page(run: Run) -> str:
+    """The whole document."""
+    tasks = [task for task in run.coverage.tasks if task.has_tests]
+    tasks.sort(key=lambda task: (task.task, task.module))
+    results = sorted(run.results.values(), key=lambda result: result.nodeid)
+    failures = [result for result in results if result.outcome in ("failed", "error")]
+    sections = (
+        ("tasks", "Tasks", _tasks(tasks, results)),
+        ("failures", "Failures", _failures(failures)),
+        ("taskdefs", "TaskDef differences", _changes(failures)),
+        ("guardrails", "Guardrails", _guardrails(run, tasks)),
+        ("examples", "Examples", _examples(tasks, results)),
+        ("slowest", "Slowest tests", _slowest(results)),
+        ("left-out", "Left out", _left_out(results, run.unused)),
+    )
+    shown = [(anchor, title, body) for anchor, title, body in sections if body]
+    links = [tag("a", title, href=f"#{anchor}") for anchor, title, _ in shown]
+    content = [
+        tag("header", _title(run, tasks, results), tag("nav", links)),
+        tag("main", [tag("section", tag("h2", title), body, id=anchor) for anchor, title, body in shown]),
+        tag("footer", _versions()),
+    ]
+    head = [
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"perago: {run.title}"),
+        tag("style", Markup(STYLE)),
+    ]
+    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', content), lang='en')}\n"
+
+
+def _title(run: Run, tasks: Sequence[TaskCover], results: Sequence[TestResult]) -> Iterator[Markup]:
+    counts = Counter(result.outcome for result in results)
+    words = [
+        tag("li", f"{_SIGNS[outcome]} {counts[outcome]:,} {word}", class_=outcome)
+        for outcome, word in _WORDS.items()
+        if counts[outcome] or outcome == "passed"
+    ]
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(run.started))
+    yield tag("h1", run.title)
+    yield tag("p", f"tests of {count(len(tasks), 'task')}, {when}, {run.seconds:.1f} s")
+    yield tag("ul", words, class_="counts")
+    if run.incomplete:
+        yield tag("p", f"Incomplete: {run.incomplete}", class_="notice")
+
+
+def _versions() -> str:
+    return f"perago {perago.__version__}, pytest {pytest.__version__}, Python {platform.python_version()}"
+
+
+# ----------------------------------------------------------------------------------------------- sections
+
+
+def _tasks(tasks: Sequence[TaskCover], results: Sequence[TestResult]) -> Markup | None:
+    """A row for each task, a column for each kind."""
+    cells: dict[tuple[str, str], list[TestResult]] = {}
+    for result in results:
+        for name in result.tasks or ("",):
+            cells.setdefault((name, result.kind), []).append(result)
+    kinds = [kind for kind in (*KINDS, "import", "own") if any(key[1] == kind for key in cells)]
+    names = sorted({*(task.task for task in tasks), *(name for name, _ in cells)}, key=lambda name: (not name, name))
+    if not names:
+        return tag("p", "No test of this run has to do with a task.")
+    facts = {task.task: task for task in tasks}
+    heads = ["Task", *("own tests" if kind == "own" else kind for kind in kinds)]
+    rows = [[_task(name, facts), *(_page_cell(cells.get((name, kind), [])) for kind in kinds)] for name in names]
+    return table(heads, rows)
+
+
+def _task(name: str, facts: Mapping[str, TaskCover]) -> Markup:
+    task = facts.get(name)
+    if task is None:
+        return tag("th", name or "tests that ran no task", scope="row")
+    never = tag("span", "its function never ran", class_="weak") if not task.ran else None
+    return tag("th", name, tag("small", f"{task.module}, {task.place}", never and ", ", never), scope="row")
+
+
+def _page_cell(found: Sequence[TestResult]) -> Markup:
+    if not found:
+        return tag("td", "", class_="none")
+    counts = Counter(result.outcome for result in found)
+    worst = next(outcome for outcome in ("failed", "error", "skipped", "passed") if counts[outcome])
+    sign = _SIGNS[worst]
+    if worst in ("failed", "error"):
+        first = next(result for result in found if result.outcome == worst)
+        text: Markup | str = tag("a", f"{sign} {counts[worst]} of {len(found)}", href=f"#{_anchor(first)}")
+    else:
+        skipped = f"{counts['skipped']} skipped" if counts["skipped"] else ""
+        text = f"{sign} {', '.join(filter(None, (str(counts['passed'] or ''), skipped)))}"
+    return tag("td", text, class_=f"{worst} number")
+
+
+def _failures(failures: Sequence[TestResult]) -> Markup | None:
+    if not failures:
+        return None
+    shown = [_failure(result) for result in failures[:_MOST_FAILURES]]
+    more = len(failures) - _MOST_FAILURES
+    return joined([*shown, tag("p", f"and {more:,} more") if more > 0 else None])
+
+
+def _failure(result: TestResult) -> Markup:
+    word = "error of the harness or a fixture" if result.outcome == "error" else ""
+    return tag(
+        "details",
+        tag("summary", tag("code", f"{_SIGNS[result.outcome]} {result.nodeid}"), tag("span", result.summary or word)),
+        tag("pre", result.text),
+        [tag("p", "Run it again: ", tag("code", result.rerun, class_="command"))] if result.rerun else None,
+        id=_anchor(result),
+        open="",
+    )
+
+
+def _anchor(result: TestResult) -> str:
+    """The node id as a fragment without blanks."""
+    return "test-" + "".join(each if each.isalnum() else f"-{ord(each):x}-" for each in result.nodeid)
+
+
+def _changes(failures: Sequence[TestResult]) -> Markup | None:
+    rows = []
+    for result in failures:
+        for change in result.changes:
+            impact, _, text = change.partition(": ")
+            rows.append([", ".join(result.tasks), tag("td", impact, class_=impact), tag("code", text)])
+    return table(["Task", "For running workflows", "Change"], rows) if rows else None
+
+
+def _examples(tasks: Sequence[TaskCover], results: Sequence[TestResult]) -> Markup | None:
+    outcomes = {(name, result.label): result for result in results if result.kind == "run" for name in result.tasks}
+    parts: list[Markup] = []
+    for task in tasks:
+        rows = [
+            [
+                tag("th", name, scope="row"),
+                tag("code", params),
+                tag("pre", tree),
+                expect,
+                tag("code", result) if result else "",
+                _outcome(outcomes.get((task.task, name))),
+            ]
+            for name, params, tree, expect, result in task.examples
+        ]
+        if rows:
+            parts += [tag("h3", task.task), tag("p", task.description) if task.description else Markup()]
+            parts.append(table(["Example", "Params", "Tree", "Expected", "Result", "Run"], rows))
+    return joined(parts) if parts else None
+
+
+def _outcome(result: TestResult | None) -> Markup:
+    if result is None:
+        return tag("td", "not run", class_="none")
+    text = f"{_SIGNS[result.outcome]} {result.outcome}, {duration(result.seconds)}"
+    failed = result.outcome in ("failed", "error")
+    return tag("td", tag("a", text, href=f"#{_anchor(result)}") if failed else text, class_=result.outcome)
+
+
+def _slowest(results: Sequence[TestResult]) -> Markup | None:
+    slow = sorted(results, key=lambda result: -result.seconds)[:_SLOWEST]
+    rows = [[duration(result.seconds), tag("code", result.nodeid), result.outcome] for result in slow]
+    return table(["Time", "Test", "Outcome"], rows) if rows else None
+
+
+def _left_out(results: Sequence[TestResult], unused: Sequence[str]) -> Markup | None:
+    rows = [[tag("code", result.nodeid), result.skipped] for result in results if result.outcome == "skipped"]
+    parts = [table(["Skipped test", "Reason"], rows)] if rows else []
+    if unused:
+        parts.append(tag("ul", [tag("li", f"unused: {line}") for line in unused]))
+    return joined(parts) if parts else None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
+from typing import Any
 
 from pydantic import BaseModel
 
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.authoring.context import Current
-from perago.driver import AttemptRecord, Raised, Returned
+from perago.driver import AttemptRecord, FunctionCaller, Raised, Returned
 from perago.driver.function import what_to_do
 from perago.ports import TaskStatus
 from perago.processes import named
@@ -26,15 +28,10 @@ from perago.testing.round_trip import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from perago.text import listing, quoted
 from perago.workspace.changes import Changes
-from pytest_perago.confinement import (
-    TimeLimitExceeded,
-    Watch,
-    formatted_stack,
-    leaving_no_process,
-    without_plugin_frames,
-)
-from pytest_perago.observation import Memory, Seen, Surroundings
-from pytest_perago.settings import SnapshotSettings, Update
+from pytest_perago.confinement import TimeLimitExceeded, Watch, formatted_stack, without_plugin_frames
+from pytest_perago.observation import Memory, NearbyFiles, Output
+from pytest_perago.session import Session
+from pytest_perago.settings import Update
 
 _EXPECTED = {
     "completed": "COMPLETED",
@@ -81,6 +78,15 @@ class Attempt:
     def _reason(self) -> str:
         report = self.record.report
         return (report.reason or "") if report else ""
+
+    def remains(self, output: Output | None) -> Remains:
+        """Return what the attempt left, for a comparison with what was recorded."""
+        changes = self.record.changes
+        if output is None:
+            return Remains(self.ending, self._reason)
+        prefix = self.task.workspace.key_prefix if self.task.workspace else ""
+        files = {file.path: output.files[prefix + file.path] for file in (*changes.added, *changes.changed)}
+        return Remains(self.ending, "", output.result, files, frozenset(file.path for file in changes.removed))
 
     def case_failed(self, cause: Cause, summary: str, *facts: tuple[str, str]) -> CaseFailed:
         """A failure with all that is known about the attempt."""
@@ -228,64 +234,6 @@ def _listed(paths: Iterable[str]) -> str:
 
 
 _MOST_LINES = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What a recorded case is compared with, and what becomes of a difference."""
-
-    case: RunCase
-    record: Record
-    settings: SnapshotSettings
-    command: Callable[[str], str]
-    """The command line that runs the test again with a further option."""
-    note: Callable[[str], None]
-    """Hears what was written."""
-
-    def __call__(self, now: Remains, again: Callable[[], Remains]) -> RunCase:
-        """The case as it is from now on.
-
-        Args:
-            now: what the task left.
-            again: runs it once more.
-
-        Raises:
-            CaseFailed: something differs, and is not to be recorded.
-        """
-        tree = {path: file for path, file in read_tree(self.case.tree).items() if isinstance(file, bytes)}
-        found = differences(self.record.remains(now), now, tree)
-        if not found:
-            return self.case
-        by_itself = differences(now, again(), tree).summary
-        if self.settings.update is Update.ALL and not by_itself:
-            return self._record(now)
-        lines = list(found.lines())
-        if len(lines) > _MOST_LINES:
-            lines = [*lines[:_MOST_LINES], f"… and {len(lines) - _MOST_LINES:,} more lines"]
-        facts = [("case", self.settings.shown(self.record.directory)), ("differs", "\n".join(lines))]
-        if by_itself:
-            facts += [("by itself", "\n".join(by_itself))]
-            summary = f"case {self.case.label!r}: the function is not deterministic: two runs on one input differ, too"
-            facts += [("fix", "take times, random numbers and the order of sets and listings out of what it writes")]
-        else:
-            summary = f"case {self.case.label!r}: another outcome than recorded"
-            facts += [("accept", self.command("--perago-update=all"))]
-        raise CaseFailed(Cause.CONTRACT, summary, facts=facts)
-
-    def _record(self, now: Remains) -> RunCase:
-        directory: Path = self.record.directory
-        try:
-            write_outcome(directory, now)
-        except OSError as error:
-            raise CaseFailed(
-                Cause.CONTRACT,
-                f"the case cannot be written: {error.strerror}",
-                facts=[("case", self.settings.shown(directory))],
-            ) from None
-        self.note(f"updated {self.settings.shown(directory)}")
-        return read_recorded_case(directory)[0]
-
-
 _XDIST = "PYTEST_XDIST_WORKER"
 _MOST_NAMED = 10
 _RESPONSE_SECONDS = 60
@@ -301,111 +249,145 @@ CONTROLS = {
 """They take the place of what the task declares: a lost report is followed by one more attempt at once."""
 
 
-Compare: TypeAlias = Callable[[Remains, Callable[[], Remains]], RunCase]
-"""Compares what the first attempt left with what was recorded, and gives the case as it is from then on."""
+class CaseAttempts:
+    """Attempts of one declared case, each on services of its own.
+
+    Raises:
+        CaseFailed: the tree of the case cannot be read.
+    """
+
+    def __init__(self, task: Task, case: RunCase) -> None:
+        self.task = task
+        self.case = case
+        try:
+            self.tree = read_tree(case.tree)
+        except InvalidCase as error:
+            raise CaseFailed(Cause.MISTAKE, f"case {case.label!r}: {error}") from None
+
+    @contextmanager
+    def started(self, call: FunctionCaller, controls: Mapping[str, Any] | None = None) -> Iterator[InMemoryServices]:
+        """Commit the tree of the case and the publish fence to new services, and start a workflow of the task.
+
+        Args:
+            call: calls the function.
+            controls: replaces fields of the TaskDef.
+        """
+        ref = None
+        with InMemoryServices(call=call) as services:
+            if self.task.workspace is not None:
+                prefix = self.task.workspace.key_prefix
+                files = {prefix + path: content for path, content in self.tree.items()}
+                ref = services.seed({FENCE_PATH: FENCE_TEXT, **files})
+            services.start(self.task, self.case.params, ref=ref, controls=controls)
+            yield services
+
+    def committed(self, services: InMemoryServices) -> dict[str, bytes]:
+        """Return the files on the branch; none for a task without a workspace."""
+        return {} if self.task.workspace is None else services.tree()
+
+    def published(self, services: InMemoryServices, record: AttemptRecord) -> Output | None:
+        """Return what an attempt reported and left on the branch; None if it did not complete."""
+        if record.report is None or record.report.status is not TaskStatus.COMPLETED:
+            return None
+        return Output(record.report.output["result"], self.committed(services))
+
+    def failed(self, summary: str, *facts: tuple[str, str], cause: Cause = Cause.MISTAKE) -> CaseFailed:
+        """Build a failure of the function. Facts without a text are left out."""
+        return CaseFailed(
+            cause,
+            f"case {self.case.label!r}: {summary}",
+            facts=[(label, text) for label, text in facts if text],
+            tree=self.tree if self.task.workspace else None,
+        )
+
+    def too_long(self, watch: Watch) -> CaseFailed:
+        """Build the failure after the time limit."""
+        return CaseFailed(
+            Cause.MISTAKE,
+            f"case {self.case.label!r} did not end within {watch.seconds:g} s (perago_run_timeout)",
+            details=[formatted_stack(watch.stuck.stack)] if watch.stuck else (),
+        )
 
 
-def run_case(
-    task: Task, case: RunCase, watch: Watch, *, debugging: bool = False, compare: Compare | None = None
-) -> None:
-    """Run the case in services of its own.
+def run_case(task: Task, case: RunCase, session: Session, record: Record | None = None) -> None:
+    """Run the case twice, each time in services of its own.
 
     Args:
         task: whose function is run.
         case: params, tree and what should come of it.
-        watch: the time limit of both attempts together.
-        debugging: whether the traceback of a failure ends in the author's function, if that is where it began.
-        compare: of a recorded case.
+        session: has the time limit of both attempts together.
+        record: what a recorded case left.
 
     Raises:
         CaseFailed: it did not end as declared, behaved differently the second time, published twice, or took too long.
     """
-    run = _Run(task, case, watch, debugging=debugging, compare=compare)
-    with watch:
+    run = _Run(task, case, session, record)
+    with run.watch:
         try:
             run.first_attempt()
-            run.check_that_nothing_lies_beside()
+            run.check_nearby_files()
             run.second_attempt_with_a_lost_report()
-            run.check_that_nothing_lies_beside()
+            run.check_nearby_files()
             run.check_that_calls_are_alike()
         except TimeLimitExceeded:
-            raise run.too_long() from None
+            raise run.too_long(run.watch) from None
         except CaseFailed as failure:
-            failure = run.too_long() if watch.stuck else failure
+            failure = run.too_long(run.watch) if run.watch.stuck else failure
             raise (failure.with_traceback(run.frames) if run.frames else failure) from None
 
 
-class _Run:
-    def __init__(self, task: Task, case: RunCase, watch: Watch, *, debugging: bool, compare: Compare | None) -> None:
-        self._compare = compare
+class _Run(CaseAttempts):
+    def __init__(self, task: Task, case: RunCase, session: Session, record: Record | None) -> None:
+        super().__init__(task, case)
+        self.watch = session.settings.watch_run()
         self.frames: TracebackType | None = None
         """Of the error that the function raised last, for a debugger; else they would keep alive what it held."""
-        self._on_error = self._keep_frames if debugging else _forget
-        self._task = task
-        self._case = case
-        self._watch = watch
+        self._session = session
+        self._record = record
         self._ended: Returned | Raised | None = None
-        self._left: list[str] = []
+        self._processes: list[str] = []
         self._memory = Memory(task.module)
-        self._seen: list[Seen] = []
-        self._beside: list[tuple[Surroundings, dict[Path, bool]]] = []
-        try:
-            self._tree = read_tree(case.tree)
-        except InvalidCase as error:
-            raise CaseFailed(Cause.MISTAKE, f"case {case.label!r}: {error}") from None
+        self._outputs: list[Output | None] = []
+        self._nearby: list[tuple[NearbyFiles, dict[Path, bool]]] = []
 
     def first_attempt(self) -> None:
         """A plain attempt in a fresh repository."""
-        with InMemoryServices(call=self._call) as services:
-            services.start(self._task, self._case.params, ref=self._seed(services))
-            before = frozenset(self._committed(services))
-            outcome = services.attempt(self._task.function)
-            self._seen.append(self._result_of(services, outcome.record))
+        with self.started(self._call) as services:
+            before = frozenset(self.committed(services))
+            outcome = services.attempt(self.task.function)
             attempt = self._attempt(services, outcome.record, before, outcome.log)
-            self._check_nothing_left(attempt)
-            if self._compare is not None:
-                self._case = self._compare(self._remains(attempt, self._seen[-1]), self._remains_again)
-                attempt = replace(attempt, case=self._case)
+            if self._record is not None:
+                self.case = self._compared(self._record, attempt.remains(self._outputs[-1]))
+                attempt = replace(attempt, case=self.case)
             check_attempt(attempt)
             if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
                 raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
 
     def second_attempt_with_a_lost_report(self) -> None:
         """The same again in the same process; if it published, its report is lost and Conductor asks once more."""
-        with InMemoryServices(call=self._call) as services:
-            ref = self._seed(services)
-            services.start(self._task, self._case.params, ref=ref, controls=CONTROLS)
-            before = frozenset(self._committed(services))
-            record = services.run_delivery(self._task, services.take(self._task))
-            self._seen.append(self._result_of(services, record))
-            attempt = self._attempt(services, record, before)
-            self._check_nothing_left(attempt)
-            self._check_same_again(attempt)
-            if ref is not None and record.published_commit not in (None, ref):
-                self._check_published_once(services, ref, str(record.published_commit))
+        with self.started(self._call, CONTROLS) as services:
+            before = frozenset(self.committed(services))
+            record = services.run_delivery(self.task, services.take(self.task))
+            self._check_same_again(self._attempt(services, record, before))
+            if record.input_ref is not None and record.published_commit not in (None, record.input_ref):
+                self._check_published_once(services, record.input_ref, str(record.published_commit))
 
-    def check_that_nothing_lies_beside(self) -> None:
+    def check_nearby_files(self) -> None:
         """What a call writes beside its workspace is not published. Asked after each attempt: what may be of another
         process must come from both calls."""
-        if not self._beside:
+        if not self._nearby:
             return
-        surroundings, first = self._beside[0]
-        again = self._beside[1][1] if len(self._beside) > 1 else {}
-        found = surroundings.confirmed(first, again, alone=_XDIST not in os.environ)
+        files, first = self._nearby[0]
+        again = self._nearby[1][1] if len(self._nearby) > 1 else {}
+        found = files.confirmed(first, again, alone=_XDIST not in os.environ)
         if found:
-            has_workspace = self._task.workspace is not None
-            what = "beside its workspace; only the workspace is published"
-            place = "below `workspace`"
-            if not has_workspace:
-                what, place = "files, and only a workspace is published", "to a store, or give the task a workspace"
-            raise CaseFailed(
-                Cause.MISTAKE,
-                f"case {self._case.label!r}: the function wrote {what}",
-                facts=[
-                    ("written", "\n".join(map(surroundings.shown, found[:_MOST_NAMED]))),
-                    ("fix", f"write {place}; what is only needed for a while belongs into a directory of `tempfile`"),
-                ],
-                tree=self._tree if has_workspace else None,
+            what, place = "files, and only a workspace is published", "to a store, or give the task a workspace"
+            if self.task.workspace is not None:
+                what, place = "beside its workspace; only the workspace is published", "below `workspace`"
+            raise self.failed(
+                f"the function wrote {what}",
+                ("written", "\n".join(map(files.shown, found[:_MOST_NAMED]))),
+                ("fix", f"write {place}; what is only needed for a while belongs into a directory of `tempfile`"),
             )
 
     def check_that_calls_are_alike(self) -> None:
@@ -414,36 +396,21 @@ class _Run:
         It is, if calls with the memory of the start are alike and one with a later memory is not. Chance and time
         make calls different with any memory, and are no reason to complain.
         """
-        first, second = self._seen
+        first, second = self._outputs
         changes = self._memory.changes()
         if first == second or not changes:
             return
         self._memory.restore()
-        fresh, later = self._seen_again(), self._seen_again()
+        fresh, later = self._output_again(), self._output_again()
         self._memory.restore()
-        if fresh == self._seen_again() != later:
-            raise CaseFailed(
-                Cause.CONTRACT,
-                f"case {self._case.label!r}: the second run in the same process left something else than the first, "
+        if fresh == self._output_again() != later:
+            nothing = Output(None, {})
+            raise self.failed(
+                "the second run in the same process left something else than the first, "
                 "so the module keeps state between calls",
-                facts=[("state", "\n".join(changes)), *first.difference(second)],
-                tree=self._tree if self._task.workspace else None,
-            )
-
-    def too_long(self) -> CaseFailed:
-        """The failure after the time limit."""
-        return CaseFailed(
-            Cause.MISTAKE,
-            f"case {self._case.label!r} did not end within {self._watch.seconds:g} s (perago_run_timeout)",
-            details=[formatted_stack(self._watch.stuck.stack)] if self._watch.stuck else (),
-        )
-
-    def _check_nothing_left(self, attempt: Attempt) -> None:
-        if self._left:
-            raise attempt.case_failed(
-                Cause.MISTAKE,
-                f"case {self._case.label!r}: the function left processes running: {named(self._left)}",
-                ("what now", "they were ended here, and a worker ends them, too; wait for them in the function"),
+                ("state", "\n".join(changes)),
+                *(first or nothing).difference(second or nothing),
+                cause=Cause.CONTRACT,
             )
 
     def _check_same_again(self, attempt: Attempt) -> None:
@@ -460,80 +427,94 @@ class _Run:
             failure.cause = Cause.CONTRACT
             raise
 
-    def _seen_again(self) -> Seen:
-        """What one more plain attempt leaves."""
-        with InMemoryServices(call=self._call) as services:
-            services.start(self._task, self._case.params, ref=self._seed(services))
-            return self._result_of(services, services.attempt(self._task.function).record)
-
-    def _remains_again(self) -> Remains:
-        """What one more plain attempt leaves."""
-        with InMemoryServices(call=self._call) as services:
-            services.start(self._task, self._case.params, ref=self._seed(services))
-            record = services.attempt(self._task.function).record
-            return self._remains(self._attempt(services, record, frozenset()), self._result_of(services, record))
-
-    def _remains(self, attempt: Attempt, seen: Seen) -> Remains:
-        """What an attempt left, for a comparison with what was recorded."""
-        changes = attempt.record.changes
-        if attempt.ending != "completed":
-            report = attempt.record.report
-            return Remains(attempt.ending, (report.reason or "") if report else "")
-        prefix = self._task.workspace.key_prefix if self._task.workspace else ""
-        files = {file.path: seen.files[prefix + file.path] for file in (*changes.added, *changes.changed)}
-        return Remains(attempt.ending, "", seen.result, files, frozenset(file.path for file in changes.removed))
-
-    def _result_of(self, services: InMemoryServices, record: AttemptRecord) -> Seen:
-        report = record.report
-        if report is None or report.status is not TaskStatus.COMPLETED:
-            return Seen(None, {})
-        return Seen(report.output["result"], self._committed(services))
-
     def _check_published_once(self, services: InMemoryServices, ref: str, published: str) -> None:
         """The next attempt adopts the publication or refuses it by name; in no case it publishes again."""
-        tree = self._committed(services)
+        tree = self.committed(services)
         services.clock.advance(_RESPONSE_SECONDS + 1)
         services.conductor.sweep()
         services.clock.advance(1)
-        again = services.attempt(self._task.function)
+        again = services.attempt(self.task.function)
         commits = services.lakefs.history(REPOSITORY, BRANCH, until=ref, limit=100)
         trees = [services.lakefs.get_commit(REPOSITORY, ref), *reversed(commits)]
         changing = sum(new.meta_range_id != old.meta_range_id for old, new in itertools.pairwise(trees))
-        named = again.status is TaskStatus.COMPLETED or published[:12] in (again.reason or "")
-        if changing != 1 or self._committed(services) != tree or not named:
+        is_named = again.status is TaskStatus.COMPLETED or published[:12] in (again.reason or "")
+        if changing != 1 or self.committed(services) != tree or not is_named:
             raise RuntimeError(
                 f"after a lost report the task published {changing} times; the next attempt ended as {again.status}: "
                 f"{again.reason}"
             )
 
-    def _seed(self, services: InMemoryServices) -> str | None:
-        if self._task.workspace is None:
-            return None
-        prefix = self._task.workspace.key_prefix
-        return services.seed({prefix + path: content for path, content in self._tree.items()})
+    def _compared(self, record: Record, now: Remains) -> RunCase:
+        """Compare with the record, or record again. Returns the case as it is from then on.
 
-    def _committed(self, services: InMemoryServices) -> dict[str, bytes]:
-        return {} if self._task.workspace is None else services.tree()
+        Raises:
+            CaseFailed: something differs, and is not to be recorded.
+        """
+        tree = {path: file for path, file in self.tree.items() if isinstance(file, bytes)}
+        found = differences(record.remains(now), now, tree)
+        if not found:
+            return self.case
+        settings = self._session.settings.snapshots
+        directory = settings.shown(record.directory)
+        with self.started(self._call) as services:
+            again = self._attempt(services, services.attempt(self.task.function).record, frozenset())
+            by_itself = differences(now, again.remains(self._outputs.pop()), tree).summary
+        if settings.update is Update.ALL and not by_itself:
+            try:
+                write_outcome(record.directory, now)
+            except OSError as error:
+                summary = f"the case cannot be written: {error.strerror}"
+                raise CaseFailed(Cause.CONTRACT, summary, facts=[("case", directory)]) from None
+            self._session.add_snapshot(f"updated {directory}")
+            return read_recorded_case(record.directory)[0]
+        lines = list(found.lines())
+        if len(lines) > _MOST_LINES:
+            lines = [*lines[:_MOST_LINES], f"… and {len(lines) - _MOST_LINES:,} more lines"]
+        facts = [("case", directory), ("differs", "\n".join(lines))]
+        if by_itself:
+            facts += [("by itself", "\n".join(by_itself))]
+            summary = f"case {self.case.label!r}: the function is not deterministic: two runs on one input differ, too"
+            facts += [("fix", "take times, random numbers and the order of sets and listings out of what it writes")]
+        else:
+            summary = f"case {self.case.label!r}: another outcome than recorded"
+            facts += [("accept", self._session.rerun_command("--perago-update=all"))]
+        raise CaseFailed(Cause.CONTRACT, summary, facts=facts)
+
+    def _output_again(self) -> Output | None:
+        """What one more plain attempt leaves."""
+        with self.started(self._call) as services:
+            return self.published(services, services.attempt(self.task.function).record)
 
     def _attempt(
         self, services: InMemoryServices, record: AttemptRecord, before: frozenset[str], log: tuple[str, ...] = ()
     ) -> Attempt:
-        after = frozenset(self._committed(services))
-        return Attempt(self._task, self._case, self._tree, record, self._ended, log, before, after)
+        """Keep what an attempt left.
+
+        Raises:
+            CaseFailed: the function left processes running.
+        """
+        self._outputs.append(self.published(services, record))
+        after = frozenset(self.committed(services))
+        attempt = Attempt(self.task, self.case, self.tree, record, self._ended, log, before, after)
+        if self._processes:
+            raise attempt.case_failed(
+                Cause.MISTAKE,
+                f"case {self.case.label!r}: the function left processes running: {named(self._processes)}",
+                ("what now", "they were ended here, and a worker ends them, too; wait for them in the function"),
+            )
+        return attempt
 
     def _call(self, task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
         """Call the function within the limit, and keep how it ended."""
+
+        def keep_frames(error: BaseException) -> None:
+            traceback = error.__traceback__
+            if self._session.settings.debugging and traceback is not None:
+                self.frames = traceback.tb_next  # without the one that called the function
+
         self._ended = self.frames = None
-        surroundings = Surroundings(workspace)
-        with leaving_no_process() as self._left, self._watch.code_of_author():
-            self._ended = call_and_note(task, workspace, params, current, on_error=self._on_error)
-        self._beside.append((surroundings, surroundings.differences()))
+        nearby = NearbyFiles(workspace)
+        with self.watch.task_function() as self._processes:
+            self._ended = call_and_note(task, workspace, params, current, on_error=keep_frames)
+        self._nearby.append((nearby, nearby.differences()))
         return self._ended
-
-    def _keep_frames(self, error: BaseException) -> None:
-        traceback = error.__traceback__
-        self.frames = traceback.tb_next if traceback else None  # without the one that called the function
-
-
-def _forget(_: BaseException) -> None:
-    pass

@@ -10,17 +10,23 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from perago.authoring import Example, Task, TaskDefinitionError
 from perago.taskdef import load_task
 from perago.taskdef.loading import FoundModule, NoTask, add_import_roots, find_modules
+from perago.testing.cases import RunCase
 from perago.testing.failures import CaseFailed, Cause
+from perago.testing.tasks import provided_params
 from pytest_perago.confinement import OpenText, Stuck, Watch, author_traceback, formatted_stack
 from pytest_perago.kinds import KINDS
+from pytest_perago.options import SESSION, SNAPSHOT, rerun_command
 from pytest_perago.settings import Settings, parse_opt_outs, read_settings
+
+if TYPE_CHECKING:
+    from pytest_perago.faults.case import FaultCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +39,31 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test of a task. `call` is called with the named fixtures as keyword arguments.
-
-    It raises `CaseFailed` if the task is at fault, `pytest.skip.Exception` if it cannot tell, and anything else if
-    the harness is broken.
-    """
+    """One generated test of a task."""
 
     kind: str
     label: str
     """What stands in the brackets of the test's name; empty for no brackets."""
-    call: Callable[..., None] = field(repr=False)
-    fixtures: tuple[str, ...] = ()
-    marks: tuple[pytest.MarkDecorator, ...] = ()
+    check: Callable[[Session], None] = field(repr=False)
     location: Location | None = None
     """None: the task."""
+    declared: RunCase | Path | None = None
+    """The example or case file that is run; None if none is."""
 
     @property
     def name(self) -> str:
         """The last part of the node id."""
         return f"{self.kind}[{printable(self.label)}]" if self.label else self.kind
+
+    def run(self, session: Session) -> None:
+        """Run the test.
+
+        Raises:
+            CaseFailed: the task is at fault.
+            pytest.skip.Exception: the test cannot tell.
+            Exception: the harness is broken.
+        """
+        self.check(session)
 
 
 def printable(text: str) -> str:
@@ -70,20 +82,6 @@ def distinct(cases: Iterable[Case]) -> Iterator[Case]:
     for case in cases:
         seen[case.name] = count = seen.get(case.name, 0) + 1
         yield case if count == 1 else replace(case, label=f"{case.label}#{count}")
-
-
-def call_with_fixtures(case: Case) -> Callable[[pytest.FixtureRequest], Any]:
-    """A test function for the case, marked with what pytest has to know about it."""
-
-    def generated_test(request: pytest.FixtureRequest) -> None:
-        case.call(**{name: request.getfixturevalue(name) for name in case.fixtures})
-
-    marks = [pytest.mark.perago, *case.marks]
-    if case.fixtures:
-        marks.append(pytest.mark.usefixtures(*case.fixtures))
-    for mark in marks:
-        mark(generated_test)
-    return generated_test
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +148,36 @@ def _text(captured: io.BytesIO) -> str:
     return captured.getvalue().decode(errors="replace")
 
 
-_KEY = pytest.StashKey["Project"]()
-
-
-class Project:
-    """Made once a session, by the first that needs it: see `project_of`."""
+class Session:
+    """What the generated tests of one pytest session share. The first that needs it makes it: see `session_of`."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._loaded: dict[str, LoadedModule] = {}
         self._found: dict[str, FoundModule] = {}
         self.opt_outs = parse_opt_outs(config.getini("perago_skip"))
-        self.settings: Settings = read_settings(config, self._provided, self._namesakes)
+        self.settings: Settings = read_settings(config)
+        self.fault_cases: dict[tuple[str, str, str], FaultCase] = {}
+        """The last cases of the kind `faults`, so that their tests share the first attempt."""
+        self.item: pytest.Item
+        """The generated test that runs now."""
+
+    # ------------------------------------------------------------------------------- the test that runs
+
+    def rerun_command(self, option: str) -> str:
+        """Return the command that runs the current test again with one more option."""
+        return rerun_command(self.item, [option])
+
+    def add_snapshot(self, words: str | None) -> None:
+        """Add what the current test wrote to the summary; None: nothing."""
+        if words is not None:
+            self.item.user_properties.append((SNAPSHOT, words))
+
+    # ----------------------------------------------------------------------------------------- modules
 
     def find(self, names: Sequence[str]) -> tuple[FoundModule, ...]:
-        """The modules that the names mean. Where nothing on `sys.path` provides one, the root directory and its `src`
-        are put there, as pytest does for test files."""
+        """Find the modules that the names mean. Where nothing on `sys.path` provides one, the root directory and its
+        `src` are put there, as pytest does for test files."""
         roots = [self._config.invocation_params.dir, self._config.rootpath, self._config.rootpath / "src"]
         add_import_roots(list(dict.fromkeys(roots)), names)
         found = find_modules(names)
@@ -176,7 +188,7 @@ class Project:
         return found
 
     def load(self, found: FoundModule) -> LoadedModule:
-        """The module, imported at most once."""
+        """Return the module, imported at most once."""
         if found.name not in self._loaded:
             self._loaded[found.name] = load_module(found, self.settings.watch_import())
         return replace(self._loaded[found.name], found=found)
@@ -191,48 +203,50 @@ class Project:
         loaded = self.load(FoundModule(package, None, named=False))
         return loaded.error is None or package in sys.modules
 
+    # ------------------------------------------------------------------------------------------- tasks
+
     def cases(self, task: Task, kinds: Iterable[str] | None = None) -> Iterator[Case]:
-        """All cases of the task, by kind. A kind that cannot make its cases is one case that fails."""
+        """Make all cases of the task, by kind. A kind that cannot make its cases is one case that fails."""
         wanted = self.settings.kinds if kinds is None else tuple(kind for kind in KINDS if kind in set(kinds))
         return distinct(itertools.chain.from_iterable(self._of_kind(kind, task) for kind in wanted))
 
-    def _of_kind(self, kind: str, task: Task) -> list[Case]:
-        module = importlib.import_module(KINDS[kind][0])
-        try:
-            return list(getattr(module, f"cases_{kind}")(task, self.settings))
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not hide the other tests
-            return [Case(kind, "cases", _raiser(error))]
-
-    def _provided(self, task: Task) -> Sequence[Mapping[str, Any] | Example]:
-        from perago.testing.tasks import provided_params
-
+    def provided(self, task: Task) -> Sequence[Mapping[str, Any] | Example]:
+        """Return the parameters that `provide_params` and the hook `pytest_perago_params` give for a task."""
         answers = self._config.hook.pytest_perago_params(task=task)
         return (*provided_params(task.name), *itertools.chain.from_iterable(answer or () for answer in answers))
 
-    def _namesakes(self, task: Task) -> Sequence[Task]:
+    def namesakes(self, task: Task) -> Sequence[Task]:
+        """Return the tasks of other modules with the same name. This loads all modules of the session."""
         loaded = [self.load(found) for _, found in sorted(self._found.items())]
         tasks = [module.task for module in loaded if module.task is not None]
         return [other for other in tasks if other.name == task.name and other.module != task.module]
 
+    def _of_kind(self, kind: str, task: Task) -> list[Case]:
+        module = importlib.import_module(KINDS[kind].module)
+        try:
+            return list(getattr(module, f"cases_{kind}")(task, self))
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not hide the other tests
+            return [Case(kind, "cases", _raiser(error))]
 
-def existing_project(config: pytest.Config) -> Project | None:
-    """The project of the session, if anything needed it."""
-    return config.stash.get(_KEY, None)
+
+def existing_session(config: pytest.Config) -> Session | None:
+    """Return what the generated tests share, if there are any."""
+    return config.stash.get(SESSION, None)
 
 
-def project_of(config: pytest.Config) -> Project:
-    """The project of the session.
+def session_of(config: pytest.Config) -> Session:
+    """Return what the generated tests share.
 
     Raises:
         pytest.UsageError: an option or an ini value is not valid.
     """
-    if _KEY not in config.stash:
-        config.stash[_KEY] = Project(config)
-    return config.stash[_KEY]
+    if SESSION not in config.stash:
+        config.stash[SESSION] = Session(config)
+    return config.stash[SESSION]
 
 
-def _raiser(error: Exception) -> Any:
-    def call() -> None:
+def _raiser(error: Exception) -> Callable[[Session], None]:
+    def fail(_: Session) -> None:
         raise error
 
-    return call
+    return fail

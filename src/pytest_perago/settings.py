@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -16,7 +16,7 @@ from pytest_perago.confinement import LastResort, Watch
 from pytest_perago.options import DEFAULT_CASES_DIR, configured_kinds
 
 if TYPE_CHECKING:
-    from perago.authoring import Example, Task
+    from perago.authoring import Task
 
 
 class RunMode(StrEnum):
@@ -56,10 +56,6 @@ class Settings:
     """Whether a debugger opens on failures (`--pdb`)."""
     cases_dir: Path
     snapshots: SnapshotSettings
-    provided: Callable[[Task], Sequence[Mapping[str, Any] | Example]] = field(repr=False)
-    """Parameters from hooks and registry."""
-    namesakes: Callable[[Task], Sequence[Task]] = field(repr=False)
-    """Tasks of other modules with the same name; loads all modules of the session."""
     last_resort: LastResort = field(repr=False)
 
     def watch_run(self) -> Watch:
@@ -71,56 +67,51 @@ class Settings:
         return Watch(self.import_timeout, self.last_resort)
 
 
-def read_settings(
-    config: pytest.Config,
-    provided: Callable[[Task], Sequence[Mapping[str, Any] | Example]],
-    namesakes: Callable[[Task], Sequence[Task]],
-) -> Settings:
+def read_settings(config: pytest.Config) -> Settings:
     """The settings of command line and ini file.
 
     Raises:
         pytest.UsageError: a value is not valid.
     """
-    own_limit = bool(float(config.getini("faulthandler_timeout") or 0)) if _has_faulthandler(config) else False
+    has_own_limit = config.pluginmanager.has_plugin("faulthandler") and config.getini("faulthandler_timeout")
     return Settings(
         root=config.rootpath,
         kinds=configured_kinds(config),
-        run=_mode(config),
+        run=_one_of(RunMode, str(config.getini("perago_run")), "perago_run"),
         run_timeout=_seconds(config, "perago_run_timeout"),
         import_timeout=_seconds(config, "perago_import_timeout"),
         fuzz=_fuzz(config),
         debugging=bool(config.getoption("usepdb", False)),
         cases_dir=_cases_dir(config),
         snapshots=read_snapshot_settings(config),
-        provided=provided,
-        namesakes=namesakes,
-        last_resort=LastResort(enabled=not own_limit),
+        last_resort=LastResort(enabled=not float(has_own_limit or 0)),
     )
 
 
-def _has_faulthandler(config: pytest.Config) -> bool:
-    return config.pluginmanager.has_plugin("faulthandler")
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-def _mode(config: pytest.Config) -> RunMode:
-    text = str(config.getini("perago_run"))
+def _one_of(choices: type[_Choice], text: str, name: str) -> _Choice:
     try:
-        return RunMode(text)
+        return choices(text)
     except ValueError:
-        raise pytest.UsageError(f"perago_run: {text!r} is none of {', '.join(RunMode)}") from None
+        raise pytest.UsageError(f"{name}: {text!r} is none of {', '.join(choices)}") from None
+
+
+def _directory(text: str, start: Path, name: str, advice: str) -> Path:
+    """A path that may be written with backslashes, but not with a drive."""
+    if not text.strip():
+        raise pytest.UsageError(f"{name}: is empty; {advice}")
+    if os.name != "nt" and PureWindowsPath(text).drive:
+        raise pytest.UsageError(f"{name}: {text!r} is a path of Windows; write it relative to the root directory")
+    return start / text.strip().replace("\\", "/")
 
 
 def _cases_dir(config: pytest.Config) -> Path:
-    """A directory that is written down and is not there would quietly be no test at all."""
-    text = str(config.getini("perago_cases_dir")).strip()
-    if not text:
-        raise pytest.UsageError("perago_cases_dir: is empty; give a directory, or leave it out")
-    if os.name != "nt" and PureWindowsPath(text).drive:
-        raise pytest.UsageError(
-            f"perago_cases_dir: {text!r} is a path of Windows; write it relative to the root directory"
-        )
-    directory = config.rootpath / text.replace("\\", "/")
-    if text != DEFAULT_CASES_DIR and not directory.is_dir():
+    """A directory that is written down and does not exist would quietly mean no tests."""
+    text = str(config.getini("perago_cases_dir"))
+    directory = _directory(text, config.rootpath, "perago_cases_dir", "give a directory, or leave it out")
+    if text.strip() != DEFAULT_CASES_DIR and not directory.is_dir():
         raise pytest.UsageError(f"perago_cases_dir: there is no directory {directory}")
     return directory
 
@@ -188,46 +179,25 @@ def read_snapshot_settings(config: pytest.Config) -> SnapshotSettings:
     Raises:
         pytest.UsageError: a value is not valid.
     """
-    update = config.getoption("--perago-update")
+    option = config.getoption("--perago-snapshot-dir")
+    start = config.rootpath if option is None else config.invocation_params.dir
+    text = str(config.getini("perago_snapshot_dir") if option is None else option)
+    unused = str(config.getoption("--perago-unused") or config.getini("perago_unused"))
     return SnapshotSettings(
         root=config.rootpath,
-        directory=_directory(config),
-        tree_directory=_tree_directory(config),
-        update=Update(update) if update else Update.NONE,
-        unused=_unused(config),
+        directory=_of_snapshots(config, text, start, "--perago-snapshot-dir / perago_snapshot_dir"),
+        tree_directory=_of_snapshots(config, str(config.getini("perago_tree_dir")), config.rootpath, "perago_tree_dir"),
+        update=Update(config.getoption("--perago-update") or "none"),
+        unused=_one_of(Unused, unused, "--perago-unused / perago_unused"),
     )
 
 
-def _directory(config: pytest.Config) -> Path:
-    """Relative to where pytest was started if given on the command line, else to the root directory."""
-    option = config.getoption("--perago-snapshot-dir")
-    where = "--perago-snapshot-dir / perago_snapshot_dir"
-    if option is not None:
-        return _of_snapshots(config, str(option), config.invocation_params.dir, where)
-    return _of_snapshots(config, str(config.getini("perago_snapshot_dir")), config.rootpath, where)
-
-
-def _tree_directory(config: pytest.Config) -> Path:
-    return _of_snapshots(config, str(config.getini("perago_tree_dir")), config.rootpath, "perago_tree_dir")
-
-
-def _of_snapshots(config: pytest.Config, text: str, start: Path, where: str) -> Path:
-    if not text.strip():
-        raise pytest.UsageError(f"{where}: is empty; give a directory for snapshots alone")
-    if os.name != "nt" and PureWindowsPath(text).drive:
-        raise pytest.UsageError(f"{where}: {text!r} is a path of Windows; write it relative to the root directory")
-    directory = Path(os.path.normpath(start / text.strip().replace("\\", "/")))
+def _of_snapshots(config: pytest.Config, text: str, start: Path, name: str) -> Path:
+    advice = "give a directory for snapshots alone"
+    directory = Path(os.path.normpath(_directory(text, start, name, advice)))
     if config.rootpath.is_relative_to(directory):
-        raise pytest.UsageError(f"{where}: {text!r} holds the whole project; give a directory for snapshots alone")
+        raise pytest.UsageError(f"{name}: {text!r} holds the whole project; {advice}")
     return directory
-
-
-def _unused(config: pytest.Config) -> Unused:
-    text = str(config.getoption("--perago-unused") or config.getini("perago_unused"))
-    try:
-        return Unused(text)
-    except ValueError:
-        raise pytest.UsageError(f"--perago-unused / perago_unused: {text!r} is none of {', '.join(Unused)}") from None
 
 
 # ------------------------------------------------------------- opt-outs: each with its reason

@@ -25,23 +25,20 @@ from typing import Any
 
 import pytest
 
-from perago.authoring import Task
 from perago.taskdef.loading import find_modules
-from pytest_perago.collection import CaseItem
-from pytest_perago.kinds.guardrail import phases_of
+from pytest_perago.cover import TaskCover, gather
 from pytest_perago.options import (
+    COVERAGE,
     DESELECTED,
     SNAPSHOT,
     TREE_OWNER,
     UNTRIED,
-    UNTRIED_OF_WORKERS,
-    UNTRIED_OUTPUT,
     UNUSED,
-    WORKER_OUTPUT,
-    WORKERS,
     named_on_command_line,
+    received,
+    send,
 )
-from pytest_perago.session import Project, existing_project, printable
+from pytest_perago.session import Session, existing_session, printable
 from pytest_perago.settings import SnapshotSettings, Unused, read_snapshot_settings
 
 _SELECTING = (
@@ -58,39 +55,46 @@ _SELECTING = (
 _COMPLETE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
-def find_unused(session: pytest.Session) -> None:
-    """Give the verdict at the end of a session: to the controller, or by its exit status."""
+def finish(session: pytest.Session) -> None:
+    """Find what is unused and untried at the end of a session. A worker of pytest-xdist sends it to its controller.
+    Unused files fail the run."""
+    gather(session)
     config = session.config
-    if hasattr(config, "workeroutput"):
-        config.workeroutput[WORKER_OUTPUT] = _verdict(session)
+    lines: list[str] | None = _verdict(session)
+    if send(config, "unused", lines):
         return
-    found = _of_workers(session) if WORKERS in config.stash else _verdict(session)
-    if not found:
-        return
-    config.stash[UNUSED] = found
-    fails = read_snapshot_settings(config).unused is Unused.FAIL
-    if fails and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    workers = received(config, "unused")
+    if workers is not None:  # what all workers say; nothing if one of them cannot
+        is_known = None not in workers and _is_complete(session)
+        lines = sorted(set.intersection(*map(set, workers))) if is_known else None
+    if lines:
+        config.stash[UNUSED] = tuple(lines)
+        fails = read_snapshot_settings(config).unused is Unused.FAIL
+        if fails and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if not _selects(session) and None not in (received(config, "tasks") or ()):
+        tasks = sorted(config.stash[COVERAGE].tasks, key=lambda task: task.task)
+        config.stash[UNTRIED] = tuple(line for task in tasks for line in _untried(task))
 
 
-def unused_snapshots(project: Project) -> Iterator[str]:
+def unused_snapshots(shared: Session) -> Iterator[str]:
     """A line for each unused snapshot: its path and why."""
-    settings = project.settings.snapshots
-    used = set(_identities(project, settings))
+    settings = shared.settings.snapshots
+    used = set(_identities(shared, settings))
     for path in sorted(settings.directory.glob("*/*.json")):
         if path.name.startswith(".") or _identity(path) in used:
             continue
-        reason = _why_unused(path.parent.name, project)
+        reason = _why_unused(path.parent.name, shared)
         if reason is not None:
             yield f"{settings.shown(path)}: {reason}"
 
 
-def unused_cases(project: Project) -> Iterator[str]:
+def unused_cases(shared: Session) -> Iterator[str]:
     """A line for each directory of case files that no task reads: its path, and which was meant perhaps."""
-    modules = project.loaded.values()
+    modules = shared.loaded.values()
     if any(module.task is None and not module.is_passed_over for module in modules):
         return  # the task may be theirs
-    settings = project.settings
+    settings = shared.settings
     names = sorted({module.task.name for module in modules if module.task is not None})
     written = {file.parent for file in settings.cases_dir.glob("*/*.toml")}
     recorded = {file.parent.parent for file in settings.cases_dir.glob("*/*/case.json")}
@@ -127,31 +131,22 @@ def _owner(path: Path) -> str | None:
     return line.removeprefix(TREE_OWNER) if line.startswith(TREE_OWNER) else None
 
 
-def _verdict(session: pytest.Session) -> Sequence[str] | None:
+def _verdict(session: pytest.Session) -> list[str] | None:
     if not _is_complete(session):
         return None
     settings = read_snapshot_settings(session.config)
     if settings.unused is Unused.IGNORE:
         return []
-    project = existing_project(session.config)
-    return [*(_of_tasks(session.config, project) if project else ()), *unused_trees(session, settings)]
+    shared = existing_session(session.config)
+    return [*(_of_tasks(session.config, shared) if shared else ()), *unused_trees(session, settings)]
 
 
-def _of_tasks(config: pytest.Config, project: Project) -> Iterator[str]:
-    kinds = set(project.settings.kinds)
+def _of_tasks(config: pytest.Config, shared: Session) -> Iterator[str]:
+    kinds = set(shared.settings.kinds)
     if "taskdef" in kinds:
-        yield from unused_snapshots(project)
+        yield from unused_snapshots(shared)
     if {"run", "contract"} & kinds and not named_on_command_line(config):
-        yield from unused_cases(project)
-
-
-def _of_workers(session: pytest.Session) -> Sequence[str] | None:
-    """What all workers say; nothing if one of them cannot."""
-    reports = session.config.stash[WORKERS]
-    if None in reports or not _is_complete(session):
-        return None
-    agreed = set.intersection(*(set(report) for report in reports if report is not None))
-    return sorted(agreed)
+        yield from unused_cases(shared)
 
 
 def _is_complete(session: pytest.Session) -> bool:
@@ -163,9 +158,9 @@ def _is_complete(session: pytest.Session) -> bool:
     return session.exitstatus in _COMPLETE
 
 
-def _identities(project: Project, settings: SnapshotSettings) -> Iterator[object]:
+def _identities(shared: Session, settings: SnapshotSettings) -> Iterator[object]:
     """The files that tasks look at, as the file system knows them: it may not care for case."""
-    for module in project.loaded.values():
+    for module in shared.loaded.values():
         if module.task is not None:
             identity = _identity(settings.path(module.task))
             if identity is not None:
@@ -180,8 +175,8 @@ def _identity(path: Path) -> object:
     return status.st_dev, status.st_ino
 
 
-def _why_unused(name: str, project: Project) -> str | None:
-    module = project.loaded.get(name)
+def _why_unused(name: str, shared: Session) -> str | None:
+    module = shared.loaded.get(name)
     if module is not None:
         if module.task is not None:
             return f"module {name} declares {module.task.name}"
@@ -192,51 +187,30 @@ def _why_unused(name: str, project: Project) -> str | None:
 
 # ------------------------------------------------------------------------------ what was not tried
 
-_FUNCTION = "function"
 _TESTED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 
-def find_untried(session: pytest.Session) -> None:
-    """Find out at the end of a session. A worker of pytest-xdist tells its controller."""
+def _selects(session: pytest.Session) -> bool:
+    """Whether the run has just some of the tests, because the command line or a conftest wants that."""
     config = session.config
-    if hasattr(config, "workeroutput"):
-        config.workeroutput[UNTRIED_OUTPUT] = list(_untried(session))
-        return
-    if session.exitstatus not in _TESTED or config.stash.get(DESELECTED, False) or _selects(config):
-        return
-    workers = config.stash.get(UNTRIED_OF_WORKERS, None)
-    if workers is None:
-        config.stash[UNTRIED] = list(_untried(session))
-    elif None not in workers:  # what no worker has tried
-        first, *others = (told or [] for told in workers)
-        config.stash[UNTRIED] = [line for line in first if all(line in told for told in others)]
-
-
-def _selects(config: pytest.Config) -> bool:
-    """Whether the command line wants just some tests."""
+    if session.exitstatus not in _TESTED or config.stash.get(DESELECTED, False):
+        return True
     if config.getoption("collectonly") or config.getoption("--perago-kinds"):
         return True
     return any("::" in argument for argument in config.getoption("file_or_dir"))
 
 
-def _untried(session: pytest.Session) -> Iterator[str]:
-    """One line for the function of a task and each direction of a guardrail; a tab before the direction."""
-    services = sys.modules.get("perago.testing.services")
-    tried = services.TRIED if services is not None else set()
-    tasks = {item.task.name: item.task for item in session.items if isinstance(item, CaseItem) and item.task}
-    for _, task in sorted(tasks.items()):
-        for line, what in _wanted(task):
-            if (task.module, task.name, *what) not in tried:
-                yield line
-
-
-def _wanted(task: Task) -> Iterator[tuple[str, tuple[str, ...]]]:
-    hint = "declare an Example, or use perago_run in a test"
-    yield f"{task.name}: its function never ran: {hint}", (_FUNCTION,)
-    for phase, rules in phases_of(task):
-        for rule in rules:
-            for direction in ("satisfied", "violated"):
-                yield f"{task.name}: {phase} guardrail {rule} was never\t{direction}", (phase, str(rule), direction)
+def _untried(task: TaskCover) -> Iterator[str]:
+    """One line for the function of a task and each guardrail that was not satisfied and violated."""
+    if not task.has_tests:
+        return
+    if not task.ran:
+        yield f"{task.task}: its function never ran: declare an Example, or use perago_run in a test"
+    for guardrail in task.guardrails:
+        tests = {"satisfied": guardrail.satisfied_by, "violated": guardrail.violated_by}
+        never = " or ".join(word for word, found in tests.items() if not found)
+        if never:
+            yield f"{task.task}: {guardrail.phase} guardrail {guardrail.rule} was never {never}"
 
 
 _SHOWN = 20
@@ -266,23 +240,12 @@ def _written(terminalreporter: Any) -> Iterator[str]:
     yield from sorted(written) or [nothing]
 
 
-def summarise_untried(terminalreporter: Any, untried: Iterable[str]) -> None:
+def summarise_untried(terminalreporter: Any, untried: Sequence[str]) -> None:
     """Say what no attempt has tried, up to `_SHOWN` lines; nothing if that is nothing."""
-    lines = list(_merged(untried))
-    if not lines:
+    if not untried:
         return
     terminalreporter.section("perago: not tried by any attempt of this run")
-    for line in lines[:_SHOWN]:
+    for line in untried[:_SHOWN]:
         terminalreporter.line(line)
-    if len(lines) > _SHOWN:
-        terminalreporter.line(f"and {len(lines) - _SHOWN} more")
-
-
-def _merged(lines: Iterable[str]) -> Iterator[str]:
-    """Both directions of a guardrail in one line."""
-    directions: dict[str, list[str]] = {}
-    for line in lines:
-        what, _, direction = line.partition("\t")
-        directions.setdefault(what, []).append(direction)
-    for what, found in directions.items():
-        yield f"{what} {' or '.join(found)}".rstrip()
+    if len(untried) > _SHOWN:
+        terminalreporter.line(f"and {len(untried) - _SHOWN} more")

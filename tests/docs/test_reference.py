@@ -16,7 +16,7 @@ import perago.authoring
 import perago.testing
 from perago.cli.app import COMMANDS
 from perago.guardrails import GUARDRAILS
-from pytest_perago import fixtures, hooks, kinds, options
+from pytest_perago import fixtures, kinds, options
 
 from .blocks import ROOT
 
@@ -88,7 +88,7 @@ def test_all_fixtures_are_listed_with_their_scope_and_have_an_example(request: p
 
 
 def test_all_hooks_are_listed_and_no_others() -> None:
-    found = {name for name, value in vars(hooks).items() if inspect.isfunction(value) and name.startswith("pytest_")}
+    found = {name for name, value in vars(options).items() if inspect.isfunction(value) and name.startswith("pytest_")}
     assert set(rows("Hooks")) == found
 
 

@@ -28,8 +28,8 @@ from perago.testing.tasks import task_of
 from perago.testing.tree_files import Tree, build, sizes_of
 from perago.testing.trees import ANY_DISK, Undecided, satisfying_trees, smallest_tree, violating_tree
 from perago.workspace.scan import scan_tree
+from pytest_perago.kinds.fuzz import check_phase
 from pytest_perago.kinds.guardrail import cases_guardrail
-from pytest_perago.properties import check_phase
 from pytest_perago.settings import FuzzSettings
 
 from .require_bytes import RequireBytes, require_bytes
@@ -150,7 +150,7 @@ def test_the_plugin_tries_a_rule_about_sizes_like_any_other() -> None:
         "pre:require_bytes(raw/*.csv):empty",
     }
     for case in cases.values():
-        case.call()
+        case.run(cast("Any", None))
     check_phase(task_of(work), FUZZ, "pre")
 
 

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from pytest_perago.kinds import KINDS
+
 for _loaded_once in (
-    "perago.testing.tasks",
+    *(kind.module for kind in KINDS.values()),
     "perago.testing.services",
-    "pytest_perago.collection",
-    "pytest_perago.kinds.contract",
-    "pytest_perago.running",
+    "perago.testing.strategies",
+    "pytest_perago.faults.checks",
+    "pytest_perago.report",
+    "pytest_perago.snapshots",
+    "pytest_perago.unused",
 ):
     importlib.import_module(_loaded_once)  # pytester forgets what a run inside this process imports
 

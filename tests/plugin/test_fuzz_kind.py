@@ -6,19 +6,20 @@ import importlib
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
 
 import hypothesis
 import pytest
 
 from perago.authoring import workspace
 from perago.authoring.task import get_task
+from perago.authoring.workspace import canonical_path
 from perago.testing.failures import CaseFailed
 from perago.testing.tree_files import Tree, build
 from perago.workspace import layout
-from pytest_perago import properties
-from pytest_perago.properties import check_phase
+from pytest_perago.kinds import fuzz
+from pytest_perago.kinds.fuzz import check_phase
 from pytest_perago.settings import FuzzSettings
 
 from .defects import DEFECTS, plant
@@ -64,7 +65,7 @@ FUZZ = ("--perago-modules", "work", "--perago-kinds", "fuzz")
 
 def with_parents(path: str) -> str:
     """Leave parents in a path."""
-    return str(path) if ".." in str(path).split("/") else workspace.canonical_path(path)
+    return str(path) if ".." in str(path).split("/") else canonical_path(path)
 
 
 def reserved_anywhere(key: str) -> bool:
@@ -122,7 +123,7 @@ def test_a_failure_shows_rule_verdicts_and_the_smallest_tree(
         "                'RAW/CASE.CSV': '',",
         "            }",
     ]
-    assert not re.search(r"properties\.py|hypothesis/|Failing test case|Falsifying", text)
+    assert not re.search(r"fuzz\.py|hypothesis/|Failing test case|Falsifying", text)
 
 
 def test_what_hypothesis_found_is_found_again_by_its_seed(pytester: pytest.Pytester) -> None:
@@ -148,8 +149,8 @@ def test_what_hypothesis_found_is_found_again_by_its_seed(pytester: pytest.Pytes
         (
             "paths",
             workspace,
-            "_refuse_characters",
-            lambda text: None,
+            "unicodedata",
+            SimpleNamespace(category=lambda _: "Ll"),
             "a declared path is not understood as documented",
         ),
         ("paths", workspace, "canonical_path", with_parents, "expected  rejected"),
@@ -163,7 +164,7 @@ def test_defects_of_declarations_and_prefixes_are_found(
     label: str,
     owner: ModuleType,
     name: str,
-    wrong: Callable[[str], object],
+    wrong: object,
     shown: str,
 ) -> None:
     write_module(pytester, "work", BUILD)
@@ -186,8 +187,8 @@ def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner
         return build(tree)
 
     write_module(pytester, "work", BUILD)
-    properties._disk()
-    monkeypatch.setattr(properties, "build", counting)
+    fuzz._disk()
+    monkeypatch.setattr(fuzz, "build", counting)
     run(pytester, *FUZZ, PRE, "-o", f"perago_fuzz_examples={examples}").assert_outcomes(passed=1)
     assert len(built) == number
 
@@ -226,6 +227,7 @@ def test_a_hypothesis_test_whose_params_cannot_be_made_is_skipped(pytester: pyte
         from pydantic import BaseModel, field_validator
         from perago import task
         from perago.authoring.task import get_task
+from perago.authoring.workspace import canonical_path
         from perago.testing.strategies import params
 
         class Params(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .defects import plant
-from .projects import add_module, collected, run, run_process, write_module
+from .projects import add_module, collected, run, write_module
 
 pytest_plugins = ["pytester"]
 
@@ -220,29 +220,6 @@ def test_a_defect_of_the_runtime_shows_rule_verdicts_and_tree(
     result = run(pytester, *KIND)
     assert f"FAILED work.py::build::guardrail[{test}]" in result.stdout.str()
     result.stdout.fnmatch_lines(lines)
-
-
-@pytest.mark.parametrize(
-    ("phase", "expected"),
-    [
-        ("pre", "FAILED_WITH_TERMINAL_ERROR before the function is called"),
-        ("post", "FAILED and nothing is published"),
-    ],
-)
-def test_the_status_of_a_violation_is_part_of_the_verdict(pytester: pytest.Pytester, phase: str, expected: str) -> None:
-    task_module(pytester, f"{phase}=[require_file('a')]")
-    pytester.makeconftest(
-        """
-        from perago.attempt import outcome
-        failed = outcome.failed
-        def turned(state, reason, *, terminal):
-            return failed(state, reason, terminal=not terminal)
-        outcome.failed = turned
-        """
-    )
-    result = run_process(pytester, *KIND)
-    result.assert_outcomes(passed=2, failed=1)
-    assert f"expected  {expected}: the tree breaks the rule" in result.stdout.str()
 
 
 def test_rules_of_both_phases_have_to_go_together_where_the_task_only_reads(pytester: pytest.Pytester) -> None:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pytest_perago.report_page import joined, table, tag
+from pytest_perago.report import joined, table, tag
 
 from .projects import add_module, copy_module, free_module, run, run_process, write_module
 

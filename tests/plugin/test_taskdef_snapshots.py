@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from perago import task
 from perago.authoring.task import get_task
 from perago.testing.failures import CaseFailed
-from pytest_perago.kinds.taskdef import check_snapshot
 from pytest_perago.settings import SnapshotSettings, Unused, Update
+from pytest_perago.snapshots import check_snapshot
 
 from .projects import QUIET, add_module, run
 

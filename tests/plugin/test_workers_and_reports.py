@@ -87,7 +87,7 @@ def test_the_short_summary_says_what_is_wrong(pytester: pytest.Pytester) -> None
 def test_a_function_that_nothing_ends_costs_its_test_and_not_the_session(
     pytester: pytest.Pytester,
 ) -> None:
-    pytester.makeconftest("import pytest_perago.confinement\npytest_perago.watch.GRACE = 0.5\n")
+    pytester.makeconftest("import pytest_perago.confinement\npytest_perago.confinement.GRACE = 0.5\n")
     body = "import itertools\nsum(itertools.repeat(1))"  # never comes back to where signals are handled
     free_module(pytester, "shop.a", body, ["Example(id='x', params={})"])
     add_module(pytester, "shop.b", "second")

@@ -1,12 +1,12 @@
 """One case of the kind `faults`: its first attempt, and further calls under other conditions or in other processes.
 
-Run as a module it is one of these processes: it reads what to play from a file, and writes what it saw to another.
+Python hashes texts differently in each process, so sets have another order there. `main` is one of these processes: it
+reads from a file what to call, and writes the output to another.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import pickle
 import shutil
@@ -24,25 +24,27 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.authoring.context import Current, hooks_of, with_hooks
-from perago.driver import AttemptRecord, FunctionCaller, Limits, Raised, Returned
+from perago.driver import AttemptRecord, FunctionCaller, Limits, Raised, Returned, call_function
 from perago.driver.function import left_files
-from perago.ports import TaskStatus
+from perago.taskdef import load_task
 from perago.taskdef.payload import InvalidResult, dump_result
-from perago.testing.cases import InvalidCase, RunCase, read_tree
-from perago.testing.failures import CaseFailed, Cause
+from perago.testing.cases import RunCase
 from perago.testing.services import InMemoryServices, call_and_note
 from perago.testing.tree_files import fast_directory, write_tree
-from perago.workspace.scan import open_file, scan_tree
-from pytest_perago.confinement import TimeLimitExceeded, Watch, formatted_stack, leaving_no_process
+from perago.workspace.scan import scan_tree
+from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
 from pytest_perago.faults.conditions import AuthorCode, Conditions, Threads, under
-from pytest_perago.faults.interruptions import Audit, Moments, silenced
-from pytest_perago.observation import Memory, Seen
+from pytest_perago.faults.interruptions import Audit, Interruption, silenced
+from pytest_perago.observation import Memory, Output, read_files
+from pytest_perago.running import CaseAttempts
 
 LONGEST_JOIN = 2.0
 """Seconds that the threads of an interrupted function get to end."""
+SEEDS = (1, 2, 3, 4, 5)
+"""A set of two texts has the same order under all of them once in 16 times, one of three once in 1,296."""
+NOT_COMPLETED = "the case does not complete: its `run` test says why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +58,36 @@ class Given:
 
     @classmethod
     def of(cls, workspace: Path | None, params: BaseModel, current: Current) -> Given:
-        """What an attempt is about to give."""
+        """Copy what an attempt is about to give."""
         plain = with_hooks(current, log=_ignore, progress=_ignore, measure=_ignore, is_cancelled=bool)
         if workspace is None:
             return cls(params.model_copy(deep=True), plain, None)
         times = {path: file.mtime_ns for path, file in scan_tree(workspace).files.items()}
         return cls(params.model_copy(deep=True), plain, read_files(workspace), times)
 
+    def write(self, root: Path) -> Path | None:
+        """Write the files to a new directory, with their times; returns the directory, None without a workspace."""
+        if self.files is None:
+            return None
+        root.mkdir()
+        write_tree(root, self.files)
+        for path in self.files.keys() & self.times.keys():
+            os.utime(root / path, ns=(self.times[path], self.times[path]))
+        return root
+
 
 @dataclass(slots=True)
-class Played:
-    """One call. `seconds` is how long it took."""
+class Call:
+    """One call of the function, and what it left. `seconds` is how long it took."""
 
     ended: Returned | Raised
-    seen: Seen
+    output: Output
     audit: Audit
-    moments: Moments
+    interruption: Interruption
     threads: Threads
     workspace: Path | None
     seconds: float
-    looked: int
+    asked: int
     """How often it asked whether it was cancelled, after it was."""
     processes: list[str]
     """Command lines of processes that it left running."""
@@ -89,58 +101,126 @@ class Played:
     """What it has asked for: `time`, `random`, `listing`."""
 
 
-class Player:
-    """Plays one case.
+class FaultCase(CaseAttempts):
+    """A case as all its fault tests see it. Made once in a session; `watch` is that of the test that runs now.
 
     Args:
         task: whose function it is.
-        author: its code.
-        memory: what its modules remembered before the first call.
+        case: what it is called with.
         call: how it is called.
     """
 
-    def __init__(self, task: Task, author: AuthorCode, memory: Memory, call: FunctionCaller) -> None:
-        self._task = task
-        self._author = author
-        self._memory = memory
-        self._call = call
+    def __init__(self, task: Task, case: RunCase, call: FunctionCaller = call_and_note) -> None:
+        super().__init__(task, case)
+        self.watch: Watch
+        self.memory = Memory(task.module)
+        self.author = AuthorCode(task)
+        self.conditions = Conditions()
+        self.given: Given
+        """What the first attempt gave to the function."""
+        self.first_output: Output | None = None
+        """What the first attempt published and reported; None if it did not complete."""
+        self._call_function = call
 
-    def play(
+    def run(self, check: Callable[[FaultCase], None], watch: Watch) -> None:
+        """Run one check within its time limit.
+
+        Raises:
+            CaseFailed: the function does not tolerate what was done, or takes too long.
+        """
+        self.watch = watch
+        try:
+            with watch:
+                check(self)
+        except TimeLimitExceeded:
+            raise self.too_long(watch) from None
+
+    @cached_property
+    def first(self) -> Call:
+        """The call in a first, real attempt. Where the author's code does not tolerate a clock that stands in for the
+        real one, it runs on the real clock.
+
+        Raises:
+            pytest.skip.Exception: the attempt does not complete.
+        """
+        call = self._first_attempt()
+        if call is None or call.output.problem:
+            self.conditions = replace(self.conditions, pinned=False)
+            call = self._first_attempt()
+        if call is None or self.first_output is None:
+            pytest.skip(NOT_COMPLETED)
+        if not call.threads.ordered:
+            self.conditions = replace(self.conditions, ordered=False)
+        return call
+
+    def _first_attempt(self) -> Call | None:
+        """One attempt; None if the function is not called."""
+        calls: list[Call] = []
+        errors: list[Exception] = []
+
+        def call(_: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
+            self.given = Given.of(workspace, params, current)
+            self.memory.restore()
+            try:
+                calls.append(self.call(workspace, params, current, interruption=Interruption(self.author)))
+            except Exception as error:  # it is ours, and no failure of the attempt
+                errors.append(error)
+                raise
+            return calls[-1].ended
+
+        with self.started(call) as services:
+            record = services.run_delivery(self.task, services.take(self.task))
+            self.first_output = self.published_without_ids(services, record)
+        if errors:
+            raise errors[0]
+        return calls[0] if calls else None
+
+    @cached_property
+    def second(self) -> Call:
+        """The second call, under the same conditions."""
+        return self.first and self.call_again()  # the first call decides on the conditions
+
+    def published_without_ids(self, services: InMemoryServices, record: AttemptRecord) -> Output | None:
+        """Return what is published and reported, without the ids that say which attempt it was."""
+        output = self.published(services, record)
+        return output and output.without(record.delivery.task_id, record.delivery.workflow_id)
+
+    def call_again(
         self,
-        given: Given,
-        watch: Watch,
-        conditions: Conditions,
+        conditions: Conditions | None = None,
         *,
-        moments: Moments | None = None,
+        given: Given | None = None,
+        interruption: Interruption | None = None,
         full_from: int | None = None,
         forget: bool = True,
         look: Callable[[Path | None], object] = lambda _: None,
-    ) -> Played:
-        """Call the function on a tree of its own.
+    ) -> Call:
+        """Call the function once more, on a tree of its own.
 
         Args:
-            given: what it gets.
-            watch: the time limit.
-            conditions: under which it runs.
-            moments: what happens to it; None: nothing.
+            conditions: under which it runs; None: those of the first call.
+            given: what it gets; None: the same as the first call.
+            interruption: what happens to it; None: nothing.
             full_from: as for `Audit`.
             forget: whether its modules remember nothing of earlier calls.
             look: gets the workspace after the call, before it is removed.
         """
+        given = given or self.given
         if forget:
-            self._memory.restore()
-        root = Path(tempfile.mkdtemp(prefix="perago-play-", dir=fast_directory()))
+            self.memory.restore()
+        root = Path(tempfile.mkdtemp(prefix="perago-faults-", dir=fast_directory()))
         try:
             scratch = root / "cwd", root / "tmp"
             for directory in scratch:
                 directory.mkdir()
-            workspace = None if given.files is None else _written(root / "workspace", given)
+            workspace = given.write(root / "workspace")
             current = with_hooks(given.current, scratch=scratch)
-            played = self.call(
-                workspace, given.params.model_copy(deep=True), current, watch, conditions, moments, full_from
+            params = given.params.model_copy(deep=True)
+            call = self.call(
+                workspace, params, current, conditions=conditions, interruption=interruption, full_from=full_from
             )
             look(workspace)
-            return played
+            return call
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
@@ -149,271 +229,73 @@ class Player:
         workspace: Path | None,
         params: BaseModel,
         current: Current,
-        watch: Watch,
-        conditions: Conditions,
-        moments: Moments | None = None,
+        *,
+        conditions: Conditions | None = None,
+        interruption: Interruption | None = None,
         full_from: int | None = None,
-    ) -> Played:
-        """Call the function on this workspace, of an attempt for example; otherwise as `play`."""
+    ) -> Call:
+        """Call the function on this workspace, of an attempt for example; other arguments as for `call_again`."""
         scratch = hooks_of(current).scratch or ()
-        happening = moments or Moments(self._author, counts=False)
-        audit = Audit([workspace, *scratch], full_from=full_from, moment=lambda: len(happening.places))
+        interruption = interruption or Interruption(self.author, counts=False)
+        audit = Audit([workspace, *scratch], full_from=full_from, position=lambda: len(interruption.calls))
         used: set[str] = set()
-        looked = 0
+        asked = 0
 
         def is_cancelled() -> bool:
-            nonlocal looked
-            looked += happening.met is not None
-            return happening.met is not None
+            nonlocal asked
+            asked += interruption.place is not None
+            return interruption.place is not None
 
         def function(**given: Any) -> Any:
-            with audit, happening:  # around nothing but the author's code
-                return self._task.function(**given)
+            with audit, interruption:  # around nothing but the author's code
+                return self.task.function(**given)
 
         with ExitStack() as stack:
-            processes = stack.enter_context(leaving_no_process())
-            stack.enter_context(watch.code_of_author())
-            happening.dropped = stack.enter_context(silenced())
-            threads = stack.enter_context(under(conditions, self._author, used))
+            processes = stack.enter_context(self.watch.task_function())
+            interruption.dropped = stack.enter_context(silenced())
+            threads = stack.enter_context(under(conditions or self.conditions, self.author, used))
             start = time.perf_counter()
-            watched = replace(self._task, function=function)
+            watched = replace(self.task, function=function)
             try:
-                ended = self._call(watched, workspace, params, with_hooks(current, is_cancelled=is_cancelled))
+                ended = self._call_function(watched, workspace, params, with_hooks(current, is_cancelled=is_cancelled))
             finally:
-                if happening.is_planned:  # what the function has left open is to go while nothing is told of it
+                if interruption.is_planned:  # destructors of what the function left open run while they are silenced
                     gc.collect(1)
             seconds = time.perf_counter() - start
-            if happening.is_planned:
+            if interruption.is_planned:
                 threads.join(LONGEST_JOIN)
-        in_current = left_files(scratch[0], self._task) if scratch else ()
-        beside = tuple(path for path in audit.outside if path.is_file())
-        in_temporary = tuple(scan_tree(scratch[1].resolve()).files) if scratch else ()
-        seen = see(self._task, ended, workspace)
-        return Played(
+        return Call(
             ended,
-            seen,
-            audit,
-            happening,
-            threads,
-            workspace,
-            seconds,
-            looked,
-            processes,
-            in_current,
-            in_temporary,
-            beside,
-            frozenset(used),
+            output=self._output(ended, workspace),
+            audit=audit,
+            interruption=interruption,
+            threads=threads,
+            workspace=workspace,
+            seconds=seconds,
+            asked=asked,
+            processes=processes,
+            in_current=left_files(scratch[0], self.task) if scratch else (),
+            in_temporary=tuple(scan_tree(scratch[1].resolve()).files) if scratch else (),
+            beside=tuple(path for path in audit.outside if path.is_file()),
+            used=frozenset(used),
         )
 
-
-def see(task: Task, ended: Returned | Raised, workspace: Path | None) -> Seen:
-    """What the function left: its result as JSON, and the regular files of its workspace."""
-    result: Any = None
-    problem = ""
-    if isinstance(ended, Raised):
-        problem = ended.message
-    else:
-        try:
-            result = dump_result(task, ended.value, Limits().max_result_bytes)
-        except InvalidResult as error:
-            problem = f"Invalid result: {error}"
-    return Seen(result, {} if workspace is None else read_files(workspace), problem)
-
-
-def read_files(root: Path) -> dict[str, bytes]:
-    """The regular files below a directory; no link is followed."""
-    found = {}
-    for path in scan_tree(root).files:
-        with os.fdopen(open_file(root, path), "rb") as file:
-            found[path] = file.read()
-    return found
-
-
-def _written(root: Path, given: Given) -> Path:
-    root.mkdir()
-    files = given.files or {}
-    write_tree(root, files)
-    for path in files:
-        moment = given.times.get(path)
-        if moment is not None:
-            os.utime(root / path, ns=(moment, moment))
-    return root
-
-
-def _ignore(*_: object) -> None:
-    pass
-
-
-SEEDS = (1, 2, 3, 4, 5)
-"""A set of two texts has the same order under all of them once in 16 times, one of three once in 1,296."""
-
-
-def play_elsewhere(matrix: Matrix) -> list[Seen]:
-    """What the call leaves in a process for each seed.
-
-    Raises:
-        pytest.skip.Exception: the task cannot be imported there, or does not end in time.
-    """
-    given = matrix.given
-    job = {
-        "path": sys.path,
-        "module": matrix.task.module,
-        "params": given.params.model_dump(mode="json", by_alias=True, round_trip=True),
-        "current": given.current,
-        "files": given.files,
-        "times": given.times,
-        "conditions": matrix.conditions,
-        "seconds": matrix.watch.seconds,
-    }
-    with tempfile.TemporaryDirectory(prefix="perago-elsewhere-") as scratch:
-        question = Path(scratch, "question")
-        question.write_bytes(pickle.dumps(job))
-        running = [_start(seed, question, Path(scratch, f"answer-{seed}")) for seed in SEEDS]
-        deadline = time.monotonic() + matrix.watch.seconds
-        try:
-            for process in running:
-                process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pytest.skip("the case did not end in another process")
-        finally:
-            for process in running:
-                process.kill()
-                process.wait()
-        return [_answer(Path(scratch, f"answer-{seed}")) for seed in SEEDS]
-
-
-def _start(seed: int, question: Path, answer: Path) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-c",
-        "from pytest_perago.faults.case import main; main()",
-        str(question),
-        str(answer),
-    ]
-    environment = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _answer(file: Path) -> Seen:
-    try:
-        found: Seen | str = pickle.loads(file.read_bytes())  # noqa: S301 - written by a process of ours
-    except (OSError, EOFError, pickle.UnpicklingError):
-        found = "it ended without an answer"
-    if isinstance(found, str):
-        pytest.skip(f"the case cannot be played in another process: {found}")
-    return found
-
-
-def main() -> None:
-    """Play, and answer with a `Seen`, or with the reason why that is not possible."""
-    question, answer = map(Path, sys.argv[1:3])
-    job = pickle.loads(question.read_bytes())  # noqa: S301 - written by the process that started this one
-    sys.path[:] = job["path"]
-    answer.write_bytes(pickle.dumps(_played(job)))
-
-
-def _played(job: dict[str, Any]) -> Seen | str:
-    from perago.driver import call_function
-    from perago.taskdef import load_task
-    from pytest_perago.confinement import LastResort, Watch
-    from pytest_perago.faults.conditions import AuthorCode
-    from pytest_perago.observation import Memory
-
-    try:
-        task = load_task(job["module"])
-        params = task.params_model.model_validate(job["params"])
-    except Exception as error:  # noqa: BLE001 - the author's code may raise anything
-        return f"{type(error).__name__}: {error}"
-    given = Given(params, job["current"], job["files"], job["times"])
-    watch = Watch(job["seconds"], LastResort(enabled=False))
-    player = Player(task, AuthorCode(task), Memory(task.module), call_function)
-    with watch:
-        seen = player.play(given, watch, job["conditions"]).seen
-    return seen.problem or seen
-
-
-NOT_PLAYED = "the case does not complete: its `run` test says why"
-
-
-class Matrix:
-    """See the module. Made once for a case in a session; `watch` is that of the test that runs now."""
-
-    def __init__(self, task: Task, case: RunCase) -> None:
-        self.task = task
-        self.case = case
-        self.watch: Watch
-        self.memory = Memory(task.module)
-        self.author = AuthorCode(task)
-        self.conditions = Conditions()
-        self.given: Given
-        """What the attempt gave to the function."""
-        self.published: Seen | None = None
-        """What it published and reported; None if it did not complete."""
-        self._player = Player(task, self.author, self.memory, call_and_note)
-        try:
-            self.tree = read_tree(case.tree)
-        except InvalidCase as error:
-            raise CaseFailed(Cause.MISTAKE, f"case {case.label!r}: {error}") from None
-
-    @cached_property
-    def base(self) -> Played:
-        """What the function does in a first, real attempt. Where the author's code does not bear a clock that stands in
-        for the real one, it runs on that.
-
-        Raises:
-            pytest.skip.Exception: the attempt does not complete.
-        """
-        played = self._attempt()
-        if played is None or played.seen.problem:
-            self.conditions = replace(self.conditions, pinned=False)
-            played = self._attempt()
-        if played is None or not self.published:
-            pytest.skip(NOT_PLAYED)
-        if not played.threads.ordered:
-            self.conditions = replace(self.conditions, ordered=False)
-        return played
-
-    def _attempt(self) -> Played | None:
-        """One attempt; None if the function is not called."""
-        found: list[Played] = []
-        troubles: list[Exception] = []
-
-        def call(_: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-            self.given = Given.of(workspace, params, current)
+    def _output(self, ended: Returned | Raised, workspace: Path | None) -> Output:
+        result, problem = None, ""
+        if isinstance(ended, Raised):
+            problem = ended.message
+        else:
             try:
-                found.append(self.call(workspace, params, current, Moments(self.author)))
-            except Exception as trouble:  # it is ours, and no failure of the attempt
-                troubles.append(trouble)
-                raise
-            return found[-1].ended
-
-        with InMemoryServices(call=call) as services:
-            services.start(self.task, self.case.params, ref=self.seed(services))
-            record = services.run_delivery(self.task, services.take(self.task))
-            self.published = published(self.task, services, record)
-        if troubles:
-            raise troubles[0]
-        return found[0] if found else None
-
-    @cached_property
-    def again(self) -> Played:
-        """The second call, under the same conditions."""
-        return self.base and self.play()  # the first call decides on the conditions
-
-    def play(self, conditions: Conditions | None = None, *, given: Given | None = None, **more: Any) -> Played:
-        """Call the function once more; see `Player.play`."""
-        return self._player.play(given or self.given, self.watch, conditions or self.conditions, **more)
-
-    def call(self, workspace: Path | None, params: BaseModel, current: Current, moments: Moments | None) -> Played:
-        """Call the function in an attempt of the caller; see `Player.call`."""
-        self.memory.restore()
-        return self._player.call(workspace, params, current, self.watch, self.conditions, moments)
+                result = dump_result(self.task, ended.value, Limits().max_result_bytes)
+            except InvalidResult as error:
+                problem = f"Invalid result: {error}"
+        return Output(result, {} if workspace is None else read_files(workspace), problem)
 
     @contextmanager
-    def tidying(self) -> Iterator[None]:
+    def removing_files_outside(self) -> Iterator[None]:
         """Around a call that is interrupted: what it leaves outside of its attempt is removed, as it would fail
         whatever runs next. What was there before stays."""
-        outside = self.base.audit.outside
+        outside = self.first.audit.outside
         before = {path for path in outside if path.exists()}
         try:
             yield
@@ -422,55 +304,81 @@ class Matrix:
                 if path not in before and path.is_file() and not path.is_symlink():
                     path.unlink()
 
-    def seed(self, services: InMemoryServices) -> str | None:
-        """Commit the tree of the case, and the publish fence; returns the input ref, None for a task without a
-        workspace."""
-        if self.task.workspace is None:
-            return None
-        prefix = self.task.workspace.key_prefix
-        files = {prefix + path: content for path, content in self.tree.items()}
-        return services.seed({FENCE_PATH: FENCE_TEXT, **files})
+    # ------------------------------------------------------------------------------ other processes
 
-    def failed(self, summary: str, *facts: tuple[str, str]) -> CaseFailed:
-        """A failure of the author's function."""
-        return CaseFailed(
-            Cause.MISTAKE,
-            f"case {self.case.label!r}: {summary}",
-            facts=[(label, text) for label, text in facts if text],
-            tree=self.tree if self.task.workspace else None,
-        )
-
-    def run(self, check: Callable[[Matrix], None], watch: Watch) -> None:
-        """Run one check within its time limit.
+    def outputs_of_other_processes(self) -> list[Output]:
+        """Return what the call leaves in a process for each seed.
 
         Raises:
-            CaseFailed: the function does not bear what was done, or takes too long.
+            pytest.skip.Exception: the task cannot be imported there, or does not end in time.
         """
-        self.watch = watch
-        try:
-            with watch:
-                check(self)
-        except TimeLimitExceeded:
-            stack = [formatted_stack(watch.stuck.stack)] if watch.stuck else ()
-            raise CaseFailed(
-                Cause.MISTAKE,
-                f"case {self.case.label!r} did not end within {watch.seconds:g} s (perago_run_timeout)",
-                details=stack,
-            ) from None
+        job = {
+            "path": sys.path,
+            "module": self.task.module,
+            "params": self.given.params.model_dump(mode="json", by_alias=True, round_trip=True),
+            "given": (self.given.current, self.given.files, self.given.times),
+            "conditions": self.conditions,
+            "seconds": self.watch.seconds,
+        }
+        with tempfile.TemporaryDirectory(prefix="perago-elsewhere-") as scratch:
+            question = Path(scratch, "question")
+            question.write_bytes(pickle.dumps(job))
+            answers = [Path(scratch, f"answer-{seed}") for seed in SEEDS]
+            running = [_start(seed, question, answer) for seed, answer in zip(SEEDS, answers, strict=True)]
+            deadline = time.monotonic() + self.watch.seconds
+            try:
+                for process in running:
+                    process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                pytest.skip("the case did not end in another process")
+            finally:
+                for process in running:
+                    process.kill()
+                    process.wait()
+            return [_answer(answer) for answer in answers]
 
 
-def published(task: Task, services: InMemoryServices, record: AttemptRecord) -> Seen | None:
-    """What is published and reported, without the ids that say which attempt it was; None if it did not complete."""
-    if record.report is None or record.report.status is not TaskStatus.COMPLETED:
-        return None
-    delivery = record.delivery
-    ids = delivery.task_id.encode(), delivery.workflow_id.encode()
-    files = {} if task.workspace is None else services.tree()
-    result = json.loads(_without(json.dumps(record.report.output["result"]).encode(), ids))
-    return Seen(result, {key: _without(content, ids) for key, content in files.items()})
+def _start(seed: int, question: Path, answer: Path) -> subprocess.Popen[bytes]:
+    program = f"from {__name__} import main; main()"
+    environment = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(question), str(answer)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
-def _without(content: bytes, ids: tuple[bytes, ...]) -> bytes:
-    for number, each in enumerate(ids):
-        content = content.replace(each, b"<id %d>" % number)
-    return content
+def _answer(file: Path) -> Output:
+    try:
+        found: Output | str = pickle.loads(file.read_bytes())  # noqa: S301 - written by a process of ours
+    except (OSError, EOFError, pickle.UnpicklingError):
+        found = "it ended without an answer"
+    if isinstance(found, str):
+        pytest.skip(f"the case cannot be played in another process: {found}")
+    return found
+
+
+def main() -> None:
+    """Call the function, and answer with its `Output`, or with the reason why that is not possible."""
+    question, answer = map(Path, sys.argv[1:3])
+    job = pickle.loads(question.read_bytes())  # noqa: S301 - written by the process that started this one
+    sys.path[:] = job["path"]
+    answer.write_bytes(pickle.dumps(_output_of(job)))
+
+
+def _output_of(job: dict[str, Any]) -> Output | str:
+    try:
+        task = load_task(job["module"])
+        params = task.params_model.model_validate(job["params"])
+    except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+        return f"{type(error).__name__}: {error}"
+    case = FaultCase(task, RunCase("", {}, {}, "completed"), call_function)
+    case.watch = Watch(job["seconds"], LastResort(enabled=False))
+    with case.watch:
+        output = case.call_again(job["conditions"], given=Given(params, *job["given"])).output
+    return output.problem or output
+
+
+def _ignore(*_: object) -> None:
+    pass

@@ -33,13 +33,13 @@ class Audit:
         own: directories that belong to the attempt.
         full_from: from the so many-th opening of a file to write there on, counted from 0, the disk is full. None:
             never.
-        moment: tells the number of a moment.
+        position: returns how many calls the author's code has made.
     """
 
     def __init__(
-        self, own: Iterable[Path | None], *, full_from: int | None = None, moment: Callable[[], int] = lambda: 0
+        self, own: Iterable[Path | None], *, full_from: int | None = None, position: Callable[[], int] = lambda: 0
     ) -> None:
-        self._moment = moment
+        self._position = position
         self._own = tuple(os.path.join(os.path.realpath(path), "") for path in own if path is not None)  # noqa: PTH118
         self._full_from = full_from
         self._owner = os.getpid()
@@ -48,7 +48,7 @@ class Audit:
         self.outside: list[Path] = []
         """What was written elsewhere, in order."""
         self.first_outside = 0
-        """The moment at which something was first."""
+        """How many calls the author's code had made before the first."""
         self.starts_processes = False
 
     def __enter__(self) -> Audit:
@@ -89,7 +89,7 @@ class Audit:
         elif not name.startswith(_PASSED_OVER) and "__pycache__" not in name:
             found = Path(name)
             if not self.outside:
-                self.first_outside = self._moment()
+                self.first_outside = self._position()
             if found not in self.outside:
                 self.outside.append(found)
 
@@ -113,13 +113,13 @@ Place = tuple[str, int]
 """File and line."""
 
 
-class Moments:
+class Interruption:
     """Counts the calls that the author's code makes in its block, in the thread that opens it.
 
     Args:
         author: whose code it is.
-        at: the number of the call, from 0, at which `happen` is called; None: at none.
-        happen: may raise there. A signal handler that the function has set is called instead.
+        at: the number of the call, from 0, at which `act` is called; None: at none.
+        act: may raise there. A signal handler that the function has set is called instead.
         counts: False does nothing at all, and costs nothing.
     """
 
@@ -128,17 +128,17 @@ class Moments:
         author: AuthorCode,
         *,
         at: int | None = None,
-        happen: Callable[[], None] | None = None,
+        act: Callable[[], None] | None = None,
         counts: bool = True,
     ) -> None:
         self._files = author.files
         self._at = sys.maxsize if at is None else at
-        self._happen = happen
+        self._act = act
         self._counts = counts
         self._inside_c: set[FrameType] = set()
-        self.places: list[Place] = []
+        self.calls: list[Place] = []
         """Where each call was made."""
-        self.met: Place | None = None
+        self.place: Place | None = None
         """Where it happened."""
         self.dropped: list[BaseException] = []
         """Exceptions that Python only warns of; if the one that happened is among them, no code has met it."""
@@ -148,14 +148,14 @@ class Moments:
     @property
     def is_planned(self) -> bool:
         """Whether anything is to happen."""
-        return self._happen is not None
+        return self._act is not None
 
-    def __enter__(self) -> Moments:
+    def __enter__(self) -> Interruption:
         self._former = sys.getprofile()
         self._owner = os.getpid()
         self._handler = signal.getsignal(signal.SIGTERM)
         if self._counts:
-            sys.setprofile(self._seen)
+            sys.setprofile(self._profile)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -163,7 +163,7 @@ class Moments:
             sys.setprofile(self._former)
         self._inside_c.clear()
 
-    def _seen(self, frame: FrameType, event: str, _: Any) -> None:
+    def _profile(self, frame: FrameType, event: str, _: Any) -> None:
         caller = frame.f_back if event == "call" else frame
         if caller is None or event == "return" or caller.f_code.co_filename not in self._files:
             return
@@ -175,17 +175,17 @@ class Moments:
         if event == "c_call":
             self._inside_c.add(caller)
         place = caller.f_code.co_filename, caller.f_lineno
-        self.places.append(place)
-        due = len(self.places) > self._at and self._happen is not None and not self.met
+        self.calls.append(place)
+        due = len(self.calls) > self._at and self._act is not None and not self.place
         if due and os.getpid() == self._owner and not is_deaf(frame):
-            self.met = place
-            self._meet(caller)
+            self.place = place
+            self._interrupt(caller)
 
-    def _meet(self, frame: FrameType) -> None:
+    def _interrupt(self, frame: FrameType) -> None:
         handler = signal.getsignal(signal.SIGTERM)
         self.handled = handler is not self._handler
-        if not self.handled and self._happen is not None:
-            self._happen()
+        if not self.handled and self._act is not None:
+            self._act()
         elif callable(handler):
             handler(signal.SIGTERM, frame)
 

@@ -18,16 +18,7 @@ from perago.ports import ServiceError
 from perago.taskdef import build_task_definition
 from perago.taskdef.payload import InvalidResult, dump_result, problem_lines
 from perago.taskdef.schema import input_schema, output_schema, schema_problem
-from perago.testing.cases import (
-    CASE,
-    InvalidCase,
-    case_files,
-    case_of_example,
-    check_case,
-    read_case_file,
-    read_recorded_case,
-    recorded_cases,
-)
+from perago.testing.cases import RunCase, case_files, case_of_example, check_case, recorded_cases
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.round_trip import (
     computed_problem,
@@ -37,43 +28,30 @@ from perago.testing.round_trip import (
     shared_state,
 )
 from perago.testing.samples import Sample, Samples, ValidatorRaised, sample_model, validated
-from pytest_perago.session import Case, Location
-from pytest_perago.settings import Settings
+from pytest_perago.kinds.run import location_of, read_case
+from pytest_perago.session import Case, Session
 
 
-def cases_contract(task: Task, settings: Settings) -> Iterable[Case]:
+def cases_contract(task: Task, session: Session) -> Iterable[Case]:
     """Signature, models, declared cases and TaskDef."""
     yield Case("contract", "signature", partial(_signature, task))
-    yield Case("contract", "params", lambda: check_params(task, settings.provided(task)))
-    yield Case("contract", "result", lambda: check_result(task, settings.provided(task)))
+    yield Case("contract", "params", lambda session: check_params(task, session.provided(task)))
+    yield Case("contract", "result", lambda session: check_result(task, session.provided(task)))
     for example in task.examples:
-        yield Case("contract", f"example:{example.id}", partial(check_case, task, case_of_example(task, example)))
-    for file in case_files(settings.cases_dir, task):
-
-        def check_file(file=file) -> None:  # type: ignore[no-untyped-def]
-            try:
-                case = read_case_file(file)
-            except InvalidCase as error:
-                raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
-            check_case(task, case)
-
-        yield Case("contract", f"case:{file.stem}", check_file, location=Location(file, 1))
-    for directory in recorded_cases(settings.cases_dir, task.name):
-        check = partial(_check_recorded, task, directory)
-        yield Case("contract", f"case:{directory.name}", check, location=Location(directory / CASE, 1))
-    yield Case("contract", "taskdef-accepted", partial(_accepted, task, settings))
+        yield Case("contract", f"example:{example.id}", partial(_declared, task, case_of_example(task, example)))
+    directory = session.settings.cases_dir
+    for source in (*case_files(directory, task), *recorded_cases(directory, task.name)):
+        name = source.name if source.is_dir() else source.stem
+        yield Case("contract", f"case:{name}", partial(_declared, task, source), location_of(source))
+    yield Case("contract", "taskdef-accepted", partial(_accepted, task))
 
 
-def _check_recorded(task: Task, directory: Path) -> None:
-    """The params of a recorded case are still valid."""
-    try:
-        case, _ = read_recorded_case(directory)
-    except InvalidCase as error:
-        raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
-    check_case(task, case)
+def _declared(task: Task, source: RunCase | Path, _: Session) -> None:
+    """The params and the tree of a case are still valid."""
+    check_case(task, read_case(source)[0])
 
 
-def _signature(task: Task) -> None:
+def _signature(task: Task, _: Session) -> None:
     """The import has checked what the signature says; a wrapper below `@task` may say so and take something else."""
     names = ("workspace", "params") if task.workspace is not None else ("params",)
     try:
@@ -86,7 +64,7 @@ def _signature(task: Task) -> None:
         ) from None
 
 
-def _accepted(task: Task, settings: Settings) -> None:
+def _accepted(task: Task, session: Session) -> None:
     """Conductor takes the TaskDef, and it is the only one of that name."""
     from perago.embedded.clock import VirtualClock
     from perago.embedded.conductor import InMemoryConductor
@@ -95,7 +73,7 @@ def _accepted(task: Task, settings: Settings) -> None:
         InMemoryConductor(VirtualClock()).register_task_definitions([build_task_definition(task)])
     except ServiceError as error:
         raise CaseFailed(Cause.CONTRACT, f"Conductor refuses the TaskDef: {error.detail}") from None
-    others = [f"{other.module} ({other.file}:{other.line})" for other in settings.namesakes(task)]
+    others = [f"{other.module} ({other.file}:{other.line})" for other in session.namesakes(task)]
     if others:
         raise CaseFailed(
             Cause.MISTAKE,

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from perago.authoring import Task
-from perago.testing.cases import InvalidCase, RunCase, read_case_file
-from pytest_perago.kinds.run import declared_cases
-from pytest_perago.session import Case, Location
-from pytest_perago.settings import Settings
-
-if TYPE_CHECKING:
-    from pytest_perago.faults.case import Matrix
+from perago.testing.cases import RunCase
+from perago.testing.failures import CaseFailed
+from pytest_perago.kinds.run import declared_cases, location_of, read_case
+from pytest_perago.session import Case, Session
 
 CHECKS = (
     "repeated",
@@ -37,42 +32,34 @@ CHECKS = (
 
 _ON_FILES = ("listing-order", "own-output", "full-disk")
 """What needs a workspace."""
-_MOST_KEPT = 4
-
-_kept: dict[tuple[str, str, str], Matrix] = {}
-"""What is known of the last cases, so that their tests share it."""
+_MOST_CASES = 4
+"""Cases whose first attempt is remembered."""
 
 
-def cases_faults(task: Task, settings: Settings) -> Iterable[Case]:
-    """The tests of each declared case that completes. None executes the task before it is run itself."""
-    for found in declared_cases(task, settings):
-        location = None if isinstance(found, RunCase) else Location(found, 1)
-        case = found if isinstance(found, RunCase) else _read(found)
-        if case is None or case.expect != "completed":
+def cases_faults(task: Task, session: Session) -> Iterable[Case]:
+    """The tests of each declared case that completes. None executes the task before it is run itself. The `run` test
+    of a case file that cannot be read says so."""
+    for source in declared_cases(task, session):
+        try:
+            case, _ = read_case(source)
+        except CaseFailed:
             continue
-        for check in CHECKS:
+        for check in CHECKS if case.expect == "completed" else ():
             if task.workspace is not None or check not in _ON_FILES:
-                call = partial(_run, task, case, settings, check)
-                yield Case("faults", f"{case.label}:{check}", call, location=location)
+                call = partial(_run, task, case, check)
+                yield Case("faults", f"{case.label}:{check}", call, location_of(source))
 
 
-def _read(file: Path) -> RunCase | None:
-    """The case of a file; None if it cannot be read, which its `run` test says."""
-    try:
-        return read_case_file(file)
-    except InvalidCase:
-        return None
+def _run(task: Task, case: RunCase, check: str, session: Session) -> None:
+    from pytest_perago.faults.case import FaultCase  # the services are loaded when something runs
+    from pytest_perago.faults.checks import CHECKED
 
-
-def _run(task: Task, case: RunCase, settings: Settings, check: str) -> None:
-    from pytest_perago.faults.case import Matrix
-    from pytest_perago.faults.checks import CHECKED  # the services are loaded when something runs
-
+    known = session.fault_cases
     key = (task.module, task.name, case.label)
-    matrix = _kept.pop(key, None)
-    if matrix is None or matrix.task is not task:
-        matrix = Matrix(task, case)
-    _kept[key] = matrix  # the last one used stands last
-    while len(_kept) > _MOST_KEPT:
-        del _kept[next(iter(_kept))]
-    matrix.run(CHECKED[check], settings.watch_run())
+    found = known.pop(key, None)
+    if found is None or found.task is not task:
+        found = FaultCase(task, case)
+    known[key] = found  # the last one used is the last
+    while len(known) > _MOST_CASES:
+        del known[next(iter(known))]
+    found.run(CHECKED[check], session.settings.watch_run())

@@ -5,37 +5,291 @@ The judge is `perago.testing.oracle`, an independent matcher. hypothesis is impo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
-from perago.authoring import Task
-from perago.testing.constraints import recipe_of
-from pytest_perago.kinds.guardrail import phases_of
-from pytest_perago.session import Case
-from pytest_perago.settings import Settings
+from perago.authoring import Task, TaskDefinitionError, WorkspaceSpec
+from perago.authoring.workspace import Guardrail
+from perago.guardrails import GUARDRAILS
+from perago.guardrails.evaluation import Phase, check_tree, evaluate
+from perago.ports import ObjectEntry
+from perago.testing.constraints import constraint_of, recipe_of
+from perago.testing.failures import CaseFailed, Cause
+from perago.testing.near_trees import TreePlan, corner_trees
+from perago.testing.oracle import Verdict, is_in_prefix, judge_tree
+from perago.testing.tree_files import Symlink, Tree, build
+from perago.text import count
+from perago.workspace.keys import ACTIONS, Folding
+from perago.workspace.layout import Disk, create_directories, directories_to_create, plan_layout, probe_disk
+from perago.workspace.scan import scan_tree
+from pytest_perago.kinds.guardrail import phases_of, spec_of
+from pytest_perago.session import Case, Session
+from pytest_perago.settings import FuzzSettings
+
+if TYPE_CHECKING:
+    from hypothesis import strategies as st
+    from hypothesis.strategies import SearchStrategy
+
+    from perago.testing.strategies import Written
 
 INSTALL = "hypothesis is not installed: pip install hypothesis"
 
+Declare: TypeAlias = Callable[..., Guardrail]
+_AS_WELL: dict[str, dict[str, Any]] = {"require_table": {"format": "csv"}}
+"""Arguments without which a path alone is no declaration."""
 
-def cases_fuzz(task: Task, settings: Settings) -> Iterable[Case]:
+_NAMES = ("a.csv", "raw/a.csv", ".hidden/x", "\u00e9", "e\u0301", "b c", "...")
+_MOST_HOSTILE = 8
+
+
+def cases_fuzz(task: Task, _: Session) -> Iterable[Case]:
     """For a task with a workspace: each phase that has rules, declarations of paths, and the prefix."""
     if task.workspace is None:
         return
     for phase, rules in phases_of(task):
         if any(recipe_of(rule) for rule in rules):
-            yield Case("fuzz", phase, partial(_run, "check_phase", task, settings, phase))
-    yield Case("fuzz", "paths", partial(_run, "check_declarations", task, settings))
-    yield Case("fuzz", "prefix", partial(_run, "check_prefix", task, settings))
+            yield Case("fuzz", phase, partial(_run, partial(check_phase, phase=phase), task))
+    yield Case("fuzz", "paths", partial(_run, check_declarations, task))
+    yield Case("fuzz", "prefix", partial(_run, check_prefix, task))
 
 
-def _run(name: str, task: Task, settings: Settings, *arguments: str) -> None:
+def _run(check: Callable[[Task, FuzzSettings], None], task: Task, session: Session) -> None:
     try:
         import hypothesis  # noqa: F401
     except ImportError:
         pytest.skip(INSTALL)
-    from pytest_perago import properties
+    check(task, session.settings.fuzz)
 
-    check: Callable[..., None] = getattr(properties, name)
-    check(task, settings.fuzz, *arguments)
+
+def check_phase(task: Task, how: FuzzSettings, phase: str) -> None:
+    """The runtime and the oracle agree about trees near the rules: all corners first, then what hypothesis makes up, to
+    the number of examples, and half of it at least.
+
+    Raises:
+        CaseFailed: they do not.
+    """
+    from perago.testing.strategies import near_trees
+
+    spec = spec_of(task)
+    rules = [rule for rule in (spec.pre if phase == "pre" else spec.post) if recipe_of(rule)]
+
+    def check(tree: Tree) -> None:
+        with build(tree) as root:
+            _compare(Phase(phase), rules, tree, root, spec.key_prefix)
+
+    folding = _disk().folding
+    corners = corner_trees(rules, folding)
+    left = replace(how, examples=max(how.examples - len(corners), how.examples - how.examples // 2))
+    try:
+        for tree in corners:
+            check(tree)
+        fuzz(f"{task.name} {phase}", near_trees(rules, folding=folding), check, left)
+    except CaseFailed as failure:
+        raise _reduced(failure, check) from None
+
+
+def check_declarations(task: Task, how: FuzzSettings) -> None:
+    """Guardrails take every good spelling of a path for the same, and no hostile one.
+
+    Raises:
+        CaseFailed: they do not.
+    """
+    from hypothesis import strategies as st
+
+    from perago.testing.strategies import guardrail_paths, hostile_paths
+
+    spec = spec_of(task)
+    declared = [str(constraint_of(rule).files) for rule in (*spec.pre, *spec.post) if recipe_of(rule)]
+    near = [path for path in declared if "*" not in path]
+    strategy = st.tuples(
+        st.lists(guardrail_paths(near), max_size=_MOST_HOSTILE),
+        st.lists(hostile_paths(near), min_size=1, max_size=_MOST_HOSTILE),
+    )
+    fuzz(f"{task.name} paths", strategy, _compare_declarations, how)
+
+
+def check_prefix(task: Task, how: FuzzSettings) -> None:
+    """Keys below the prefix, and no others, are files of the workspace, each its own.
+
+    Raises:
+        CaseFailed: they are not.
+    """
+    spec = spec_of(task)
+    fuzz(f"{task.name} prefix", keys_near(spec.prefix, _disk().folding), partial(_compare_prefix, spec), how)
+
+
+def keys_near(prefix: str, folding: Folding) -> SearchStrategy[list[str]]:
+    """Make keys of a repository inside the prefix, and some that only look like it."""
+    from hypothesis import strategies as st
+
+    names = st.lists(st.sampled_from(_NAMES), min_size=1, unique=True)
+
+    @st.composite
+    def keys(draw: st.DrawFn) -> list[str]:
+        plan = TreePlan(folding)
+        for name in draw(names):
+            forms = _forms(prefix, name)
+            for key in draw(st.lists(st.sampled_from(forms), min_size=1, unique=True)):
+                plan.add(key)
+        return list(plan.tree)
+
+    return keys()
+
+
+def _forms(prefix: str, name: str) -> list[str]:
+    above = f"{prefix}/" if prefix else ""
+    return [
+        above + name,
+        f"{above}{above}{name}",
+        f"{above}{ACTIONS}/{name}",
+        f"{prefix}er/{name}",
+        prefix + name,
+        f"{prefix.swapcase()}/{name}",
+        f"elsewhere/{above}{name}",
+        name,
+        f"{ACTIONS}/{name}",
+        f"{ACTIONS}{name}",
+        prefix,
+    ]
+
+
+def _reduced(failure: CaseFailed, check: Callable[[Tree], None]) -> CaseFailed:
+    """The same failure with every path left out that it does not need; hypothesis only knows what it has drawn."""
+    smallest = failure
+    tree: dict[str, Any] = dict(failure.tree or {})
+    for path in sorted(tree, reverse=True):
+        less = {other: content for other, content in tree.items() if other != path}
+        try:
+            check(less)
+        except CaseFailed as still:
+            smallest, tree = still, less
+    smallest.rerun_options = failure.rerun_options
+    return smallest
+
+
+def _compare(phase: Phase, rules: Sequence[Guardrail], tree: Tree, root: Path, key_prefix: str) -> None:
+    """One tree, its scan, and both judges."""
+    scan = scan_tree(root)
+    facts: list[tuple[str, str]] = []
+    for rule in rules:  # one by one: no rule about contents is asked while another complains about the listing
+        (finding,) = evaluate([rule], scan.listing, phase=phase, disk=scan)
+        expected, actual = judge_tree(rule, tree), Verdict(finding.satisfied, finding.matched)
+        if expected != actual:
+            facts += [("rule", str(rule)), ("expected", _words(expected)), ("actual", _words(actual))]
+    links = sorted(path for path, content in tree.items() if isinstance(content, Symlink))
+    if phase is Phase.POST and (bool(check_tree(scan, key_prefix)), [item.path for item in scan.irregular]) != (
+        bool(links),
+        links,
+    ):
+        listed = ", ".join(item.path for item in scan.irregular)
+        facts += [("expected", f"symlinks that are refused: {', '.join(links)}"), ("actual", f"refused: {listed}")]
+    if facts:
+        raise CaseFailed(Cause.CONTRACT, f"a {phase} guardrail is not judged as documented", facts=facts, tree=tree)
+
+
+def _words(verdict: Verdict) -> str:
+    return f"{'satisfied' if verdict.satisfied else 'violated'}, matched {count(verdict.matched, 'file')}"
+
+
+def _compare_declarations(paths: tuple[Sequence[tuple[Written, str]], Sequence[Written]]) -> None:
+    good, hostile = paths
+    facts: list[tuple[str, str]] = []
+    for written, canonical in good:
+        for declare in GUARDRAILS.values():
+            actual = _declared(declare, written)
+            if actual != canonical:
+                facts += _declaration(declare, written, f"taken as {canonical!r}", f"taken as {actual!r}")
+    for written in hostile:
+        for declare in GUARDRAILS.values():
+            actual = _declared(declare, written)
+            if actual is not None:
+                facts += _declaration(declare, written, "rejected", f"taken as {actual!r}")
+    if facts:
+        raise CaseFailed(Cause.CONTRACT, "a declared path is not understood as documented", facts=facts)
+
+
+def _declaration(declare: Declare, written: Written, expected: str, actual: str) -> list[tuple[str, str]]:
+    return [("rule", f"{declare.__name__}({written!r})"), ("expected", expected), ("actual", actual)]
+
+
+def _declared(declare: Declare, path: Written) -> str | None:
+    """The canonical form; None if the path is rejected."""
+    try:
+        rule = declare(path, **_AS_WELL.get(declare.__name__, {}))
+    except TaskDefinitionError:
+        return None
+    return str(constraint_of(rule).files)
+
+
+def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
+    """lakeFS lists the keys that begin with the key prefix. Every file holds its object's key, to say which it was."""
+    expected = {key: key for key in keys if is_in_prefix(spec.prefix, key)}
+    entries = [ObjectEntry(key, len(key.encode()), "", 0) for key in keys if key.startswith(spec.key_prefix)]
+    with build({}) as root:
+        placements = plan_layout(entries, spec.key_prefix, root, disk=_disk())
+        create_directories(root, directories_to_create(placements, spec.key_prefix))
+        files = [(placement.path, placement.entry.key) for placement in placements if placement.path is not None]
+        for path, key in files:
+            path.write_text(key, encoding="utf-8")
+        actual = {
+            spec.key_prefix + path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path, _ in files
+        }
+    if actual != expected:
+        raise CaseFailed(
+            Cause.CONTRACT,
+            f"the prefix {spec.prefix or '/'!r} does not map keys to files one to one",
+            facts=[("keys", repr(list(keys))), ("expected", repr(expected)), ("actual", repr(actual))],
+        )
+
+
+@cache
+def _disk() -> Disk:
+    """The disk of the trees."""
+    with build({}) as root:
+        return probe_disk(root)
+
+
+def fuzz(name: str, strategy: SearchStrategy[Any], check: Callable[[Any], None], how: FuzzSettings) -> None:
+    """Check examples of the strategy; what fails is made as small as hypothesis can.
+
+    Args:
+        name: tells this property from all others.
+        strategy: makes the examples.
+        check: raises for an example that is wrong.
+        how: how many examples, and which seed.
+
+    Raises:
+        CaseFailed: as raised by `check`; its rerun line has the seed.
+    """
+    from hypothesis import HealthCheck, given, seed, settings
+
+    def prop(example: Any) -> None:
+        check(example)
+
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    prop.__name__ = prop.__qualname__ = f"fuzz_{digest}"  # hypothesis's database knows properties by name and source
+    configured: Any = settings(
+        max_examples=how.examples,
+        deadline=None,
+        report_multiple_bugs=False,  # several come as a group, which would pass for an error of the harness
+        suppress_health_check=[*settings().suppress_health_check, HealthCheck.too_slow],
+    )
+    test: Any = configured(given(strategy)(prop))
+    number = how.forced_seed
+    if number is None and not configured.derandomize:
+        number = str(random.SystemRandom().getrandbits(32))
+    if number is not None:
+        test = seed(int(number) if number.isdecimal() else number)(test)
+    try:
+        test()
+    except CaseFailed as failure:
+        if number is not None and how.takes_seed:
+            failure.rerun_options = (f"--hypothesis-seed={number}",)
+        raise

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from perago.authoring import Example, Task
 from perago.testing.cases import (
     CASE,
@@ -25,82 +23,56 @@ from perago.testing.cases import (
     recorded_cases,
 )
 from perago.testing.failures import CaseFailed, Cause
-from pytest_perago.options import SNAPSHOT, rerun_command
-from pytest_perago.session import Case, Location
-from pytest_perago.settings import RunMode, Settings
+from pytest_perago.session import Case, Location, Session
+from pytest_perago.settings import RunMode
 
 
-def cases_run(task: Task, settings: Settings) -> Iterable[Case]:
+def cases_run(task: Task, session: Session) -> Iterable[Case]:
     """A case for each declared example, case file and case directory; none executes the task before it is run."""
-    for case in declared_cases(task, settings):
-        if isinstance(case, RunCase):
-            yield Case("run", case.label, partial(_run, task, case, settings))
-        else:
-            yield Case("run", case.stem, partial(_run_file, task, case, settings), location=Location(case, 1))
-    if settings.run is not RunMode.OFF:
-        for directory in recorded_cases(settings.cases_dir, task.name):
-            yield _recorded(task, directory, settings)
+    for source in declared_cases(task, session):
+        label = source.label if isinstance(source, RunCase) else source.stem
+        yield Case("run", label, partial(_run, task, source), location_of(source), declared=source)
+    if session.settings.run is not RunMode.OFF:
+        for directory in recorded_cases(session.settings.cases_dir, task.name):
+            yield Case("run", directory.name, partial(_run, task, directory), location_of(directory))
 
 
-def _recorded(task: Task, directory: Path, settings: Settings) -> Case:
-    """A case directory, which is read when the test runs."""
-
-    def check(request: pytest.FixtureRequest) -> None:
-        from pytest_perago.running import Comparison, run_case
-
-        case, record = _read_recorded(directory)
-        comparison = Comparison(
-            case,
-            record,
-            settings.snapshots,
-            lambda option: rerun_command(request.node, [option]),
-            lambda text: request.node.user_properties.append((SNAPSHOT, text)),
-        )
-        run_case(task, case, settings.watch_run(), debugging=settings.debugging, compare=comparison)
-
-    return Case("run", directory.name, check, fixtures=("request",), location=Location(directory / CASE, 1))
-
-
-def _read_recorded(directory: Path) -> tuple[RunCase, Record]:
-    try:
-        return read_recorded_case(directory)
-    except InvalidCase as error:
-        raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
-
-
-def declared_cases(task: Task, settings: Settings) -> Iterator[RunCase | Path]:
+def declared_cases(task: Task, session: Session) -> Iterator[RunCase | Path]:
     """What may be executed: declared and provided examples, and case files, which are not read yet."""
-    if settings.run is RunMode.OFF:
+    if session.settings.run is RunMode.OFF:
         return
     for example in task.examples:
         yield case_of_example(task, example)
-    if settings.run is RunMode.ALL:
-        for provided in settings.provided(task):
+    if session.settings.run is RunMode.ALL:
+        for provided in session.provided(task):
             if isinstance(provided, Example):
                 yield case_of_example(task, provided)
-    yield from case_files(settings.cases_dir, task)
+    yield from case_files(session.settings.cases_dir, task)
 
 
-def case_of_test(test: Case) -> RunCase | None:
-    """The case that a `run` test runs; None for another test, and for a case file that cannot be read."""
-    if test.kind != "run" or not isinstance(test.call, partial):
+def location_of(source: RunCase | Path) -> Location | None:
+    """Return where a case file or a case directory is; None for an example, which is where its task is."""
+    if isinstance(source, RunCase):
         return None
-    case = test.call.args[1]
-    try:
-        return case if isinstance(case, RunCase) else read_case_file(case)
-    except InvalidCase:
-        return None
+    return Location(source / CASE if source.is_dir() else source, 1)
 
 
-def _run_file(task: Task, file: Path, settings: Settings) -> None:
+def read_case(source: RunCase | Path) -> tuple[RunCase, Record | None]:
+    """Return a case, and what it left if it was recorded. Case files and case directories are read now.
+
+    Raises:
+        CaseFailed: it cannot be read.
+    """
+    if isinstance(source, RunCase):
+        return source, None
     try:
-        case = read_case_file(file)
+        return read_recorded_case(source) if source.is_dir() else (read_case_file(source), None)
     except InvalidCase as error:
         raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
-    _run(task, case, settings)
 
 
-def _run(task: Task, case: RunCase, settings: Settings) -> None:
+def _run(task: Task, source: RunCase | Path, session: Session) -> None:
     from pytest_perago.running import run_case  # the services are loaded when something runs
 
-    run_case(task, case, settings.watch_run(), debugging=settings.debugging)
+    case, record = read_case(source)
+    run_case(task, case, session, record)

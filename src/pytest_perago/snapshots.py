@@ -1,0 +1,356 @@
+"""Snapshots of TaskDefs and published trees, compared or written, and the fixture `perago_snapshot`.
+
+No two tests share a file and each is replaced at once, so parallel workers, shards and killed runs leave whole files.
+A difference of a TaskDef is told in three layers: each change with what it means, a diff, the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+import pytest
+
+from perago.atomic_file import replace_file
+from perago.authoring import Task
+from perago.authoring.task import get_task
+from perago.taskdef import build_task_definition, canonical_json
+from perago.taskdef.compatibility import Change, Impact, classify
+from perago.taskdef.schema import same_json
+from perago.testing.failures import CaseFailed, Cause
+from perago.testing.published import Snapshots, rendered
+from perago.workspace.keys import compile_glob
+from pytest_perago.options import SNAPSHOT, TREE_OWNER, rerun_command
+from pytest_perago.session import printable
+from pytest_perago.settings import SnapshotSettings, Update, read_snapshot_settings
+
+Command: TypeAlias = Callable[[str], str]
+"""The command line that runs the test again with a further option."""
+
+MOST_DIFF_LINES = 80
+_CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFile:
+    """One snapshot. `subject` is what it is of, such as `TaskDef`; `setting` is where its directory is chosen."""
+
+    path: Path
+    subject: str
+    settings: SnapshotSettings
+    setting: str
+    command: Command
+
+    @property
+    def shown(self) -> str:
+        """The path, for people."""
+        return self.settings.shown(self.path)
+
+    def check(self, expected: bytes, differing: Callable[[bytes], CaseFailed]) -> str | None:
+        """Compare it with what should be in it, or write that. Returns what was written, in words.
+
+        Args:
+            expected: what should be in it.
+            differing: the failure for what is in it instead.
+
+        Raises:
+            CaseFailed: it differs, there is none, or it cannot be read or written.
+        """
+        found = self._read()
+        if found == expected:
+            return None
+        update = self.settings.update
+        if update is Update.ALL or (update is Update.NEW and found is None):
+            self._write(expected)
+            return f"{'created' if found is None else 'updated'} {self.shown}"
+        if found is None:
+            raise self._missing()
+        raise differing(found)
+
+    @property
+    def accept(self) -> str:
+        """The line that says how to accept a difference."""
+        return f"accept it: {self.command('--perago-update=all')}"
+
+    def diff(self, found: str, expected: str) -> str:
+        """A unified diff, cut in length; empty if only line ends differ."""
+        names = (f"{self.shown} (snapshot)", f"the {self.subject} now")
+        lines = list(difflib.unified_diff(found.splitlines(), expected.splitlines(), *names, lineterm=""))
+        kept = [printable(line) for line in lines[:MOST_DIFF_LINES]]
+        if len(lines) > MOST_DIFF_LINES:
+            kept.append(f"and {len(lines) - MOST_DIFF_LINES} more lines of diff")
+        return "\n".join(kept)
+
+    def ending_in_crlf(self) -> list[tuple[str, str]]:
+        """The facts for a snapshot in which git has changed the line ends."""
+        directory = "/".join(self.shown.split("/")[:-2])
+        return [
+            ("actual", "its lines end with CRLF, in place of LF"),
+            ("fix", f"add `{directory}/** text eol=lf` to .gitattributes, so that git leaves them alone"),
+        ]
+
+    def failed(self, summary: str, facts: Iterable[tuple[str, str]] = (), details: Iterable[str] = ()) -> CaseFailed:
+        """A failure that names the snapshot."""
+        return CaseFailed(Cause.CONTRACT, summary, facts=[("snapshot", self.shown), *facts], details=list(details))
+
+    def _read(self) -> bytes | None:
+        try:
+            return self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            summary = f"the snapshot of the {self.subject} cannot be read: {error.strerror}"
+            raise self.failed(summary, [("fix", "it must be a file that you may read")]) from None
+
+    def _write(self, content: bytes) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self.path, content)
+        except OSError as error:
+            summary = f"the snapshot of the {self.subject} cannot be written: {error.strerror}"
+            fix = f"make the directory writable, or choose another one by {self.setting}"
+            raise self.failed(summary, [("fix", fix)]) from None
+
+    def _missing(self) -> CaseFailed:
+        other = self._other_case()
+        facts = []
+        if other is not None:
+            words = "which differs in upper and lower case; rename it"
+            facts.append(("found", f"{self.settings.shown(other)}, {words}"))
+        create = f"create it: {self.command('--perago-update=new')}"
+        return self.failed(f"there is no snapshot of the {self.subject}", facts, [create])
+
+    def _other_case(self) -> Path | None:
+        """A snapshot that a file system without case would take for this one."""
+        path = self.path
+        wanted = (path.parent.name.casefold(), path.name.casefold())
+        for found in sorted(path.parent.parent.glob(f"*/*{path.suffix}")):
+            if (found.parent.name.casefold(), found.name.casefold()) == wanted:
+                return found
+        return None
+
+
+def _has_conflict(text: str) -> bool:
+    return all(any(line.startswith(mark) for line in text.splitlines()) for mark in _CONFLICT)
+
+
+# ------------------------------------------------------------------------------------ TaskDefs
+
+
+def check_snapshot(task: Task, settings: SnapshotSettings, command: Command) -> str | None:
+    """Compare a TaskDef with its snapshot, or write it. Returns what was written, in words.
+
+    Raises:
+        CaseFailed: it differs, there is none, or it cannot be read or written.
+    """
+    file = SnapshotFile(settings.path(task), "TaskDef", settings, "--perago-snapshot-dir", command)
+    expected = canonical_json(build_task_definition(task)).encode()
+    return file.check(expected, lambda found: differing(file, found, expected))
+
+
+_MOST_CHANGES = 50
+
+
+class _NotASnapshot(Exception):
+    """The bytes are no JSON object."""
+
+
+def differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
+    """The failure for a snapshot with other bytes than the TaskDef gives.
+
+    Args:
+        file: the snapshot.
+        found: what is in it.
+        expected: what the TaskDef gives now.
+    """
+    accept = file.accept
+    try:
+        old = _parsed(found)
+    except _NotASnapshot as error:
+        return file.failed(f"the snapshot of the TaskDef is no JSON object: {error}", details=[accept])
+    diff = file.diff(found.decode(), expected.decode())
+    new = json.loads(expected)
+    if same_json(old, new):
+        summary = "the snapshot says the same as the TaskDef, but in other bytes"
+        return file.failed(summary, _form(file, found, expected), [diff, accept])
+    try:
+        changes = classify(old, new)
+    except RecursionError:
+        return file.failed("the snapshot is nested too deeply", details=[diff, accept])
+    return file.failed(_summary(changes), details=[_lines(changes), diff, accept])
+
+
+def _parsed(content: bytes) -> Mapping[str, Any]:
+    try:
+        text = content.decode()
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except UnicodeDecodeError as error:
+        raise _NotASnapshot(f"it is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        hint = "; it has conflict markers of a merge" if _has_conflict(text) else ""
+        raise _NotASnapshot(f"{error.msg} in line {error.lineno}, column {error.colno}{hint}") from None
+    except ValueError as error:  # a number that nothing can hold
+        raise _NotASnapshot(str(error)) from None
+    except RecursionError:
+        raise _NotASnapshot("it is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise _NotASnapshot(f"it holds a {type(value).__name__}")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+def _form(file: SnapshotFile, found: bytes, expected: bytes) -> list[tuple[str, str]]:
+    if found.replace(b"\r\n", b"\n") == expected:
+        return file.ending_in_crlf()
+    return [("actual", "order, spacing or spelling is not that of `perago extract`")]
+
+
+def _summary(changes: Sequence[Change]) -> str:
+    breaking = sum(change.impact is Impact.BREAKING for change in changes)
+    compatible = len(changes) - breaking
+    counts = [f"{breaking} breaking" if breaking else "", f"{compatible} compatible" if compatible else ""]
+    return (
+        f"the TaskDef differs from its snapshot: {' and '.join(filter(None, counts))} "
+        f"{'change' if len(changes) == 1 else 'changes'} for workflows that are already running"
+    )
+
+
+def _lines(changes: Sequence[Change]) -> str:
+    ordered = sorted(changes, key=lambda change: change.impact is not Impact.BREAKING)
+    lines = [printable(change.text) for change in ordered[:_MOST_CHANGES]]
+    if len(ordered) > _MOST_CHANGES:
+        lines.append(f"and {len(ordered) - _MOST_CHANGES} more changes")
+    return "\n".join(lines)
+
+
+# --------------------------------------------------------------------- the fixture, and published trees
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_UNSAFE = re.compile(r"[^\w.,=+@\[\]-]")
+_LONGEST = 120
+
+
+class SnapshotsOfTest(Snapshots):
+    """Those of one test."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+        self._settings = read_snapshot_settings(item.config)
+        self._asked: set[str] = set()
+
+    def __repr__(self) -> str:
+        return "<perago_snapshot>"
+
+    def __call__(self, task: object) -> None:
+        """See `Snapshots`."""
+        __tracebackhide__ = True
+        declared = task if isinstance(task, Task) else get_task(task)
+        if declared is None:
+            raise TypeError(f"perago_snapshot takes a function decorated with @task, not {type(task).__name__}")
+        try:
+            written = check_snapshot(declared, self._settings, self._command)
+        except CaseFailed as failure:
+            place = f"{self._settings.shown(Path(declared.file))}:{declared.line}"
+            raise _told(failure, "task", f"{declared.name} ({place})") from None
+        self._note(written)
+
+    def tree(self, published: Any, name: str = "", *, exclude: Iterable[str] = ()) -> None:
+        """See `Snapshots`."""
+        __tracebackhide__ = True
+        if name in self._asked:
+            raise ValueError(
+                f"the test has a snapshot {name!r} already; name each: perago_snapshot.tree(..., 'second')"
+            )
+        if name and not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} must be letters, digits, '_' or '-', at most 64, and begin with one of the first"
+            )
+        self._asked.add(name)
+        text = f"{TREE_OWNER}{printable(self._item.nodeid)}\n{_text_of(published, exclude)}"
+        file = SnapshotFile(
+            tree_path(self._item.nodeid, name, self._settings), "tree", self._settings, "perago_tree_dir", self._command
+        )
+        try:
+            written = file.check(text.encode(), lambda found: _differing(file, found, text))
+        except CaseFailed as failure:
+            raise _told(failure, "test", printable(self._item.nodeid)) from None
+        self._note(written)
+
+    def _command(self, option: str) -> str:
+        return rerun_command(self._item, [option])
+
+    def _note(self, written: str | None) -> None:
+        if written is not None:
+            self._item.user_properties.append((SNAPSHOT, written))
+
+
+def tree_path(nodeid: str, name: str, settings: SnapshotSettings) -> Path:
+    """The file of a tree snapshot: a directory for each test file, in it a file for each test and name."""
+    file, _, test = nodeid.partition("::")
+    stem = _file_name(test.replace("::", "."))
+    return (
+        settings.tree_directory
+        / _file_name(file.removesuffix(".py").replace("/", "."))
+        / f"{stem}{name and '.'}{name}.tree"
+    )
+
+
+def _file_name(text: str) -> str:
+    """The text as a file name; with a digest where that is not all of it."""
+    safe = _UNSAFE.sub("_", text).lstrip(".")[:_LONGEST]
+    return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def _text_of(published: object, exclude: Iterable[str]) -> str:
+    __tracebackhide__ = True
+    from perago.testing.outcome import Outcome  # a test with a tree has loaded them
+    from perago.testing.race import Race
+
+    removed: tuple[str, ...] = ()
+    if isinstance(published, Outcome):
+        whole = published.assert_completed().tree
+        tree: Mapping[str, Any] = {path: whole[path] for path in published.changed_files if path in whole}
+        removed = published.removed_files
+    elif isinstance(published, Race):
+        tree = published.tree
+    elif isinstance(published, Mapping):
+        tree = published
+    else:
+        raise TypeError(f"perago_snapshot.tree takes an outcome or a tree, not {type(published).__name__}")
+    globs = [compile_glob(pattern) for pattern in exclude]
+    kept = {path: tree[path] for path in tree if not any(glob.fullmatch(path) for glob in globs)}
+    gone = [f"{printable(path)}: removed\n" for path in removed if not any(glob.fullmatch(path) for glob in globs)]
+    return rendered(kept) + "".join(gone) or "no files\n"
+
+
+def _differing(file: SnapshotFile, found: bytes, expected: str) -> CaseFailed:
+    summary = "the tree differs from its snapshot"
+    if found.replace(b"\r\n", b"\n") == expected.encode():
+        return file.failed("the snapshot says the same as the tree", file.ending_in_crlf(), [file.accept])
+    old = found.decode(errors="replace")
+    if _has_conflict(old):
+        summary = "the snapshot has conflict markers of a merge"
+    return file.failed(summary, details=[file.diff(old, expected), file.accept])
+
+
+def _told(failure: CaseFailed, what: str, name: str) -> CaseFailed:
+    """The failure as pytest shall show it: with the written test alone."""
+    failure.subject = (what, name)
+    return failure.with_traceback(None)
