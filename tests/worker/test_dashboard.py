@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana-dashboard.json").read_text(encoding="utf-8"))
-PAGE = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 
 
 def documented() -> dict[str, set[str]]:

@@ -1,4 +1,4 @@
-"""What a worker writes to standard error with a log format (docs/logs.md)."""
+"""What a worker writes to standard error with a log format (docs/workers.md#log-files)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .bench import BEHAVES, make_plan, planned
 from .outside import Reader, line_writer
 from .small_queue import SmallQueue
 
-DOCUMENTED = (Path(__file__).parents[2] / "docs/logs.md").read_text(encoding="utf-8")
+DOCUMENTED = (Path(__file__).parents[2] / "docs/workers.md").read_text(encoding="utf-8")
 NOISY = BEHAVES.replace("behaves", "noisy")
 
 

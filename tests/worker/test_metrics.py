@@ -30,7 +30,7 @@ parser = pytest.importorskip("prometheus_client.parser")  # the extra `metrics`
 ODD = "A0._-" + "z" * 123
 """A name of a task with every kind of character that one may have, as long as one may be."""
 DELIVERY = Delivery("t1", 1, 0, ODD, "w1", "step", 0, 0, None, {}, waited_seconds=2.5)
-DOCUMENTED = (Path(__file__).parents[2] / "docs/monitoring.md").read_text(encoding="utf-8")
+DOCUMENTED = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
 
 
 def samples(metrics: Metrics) -> dict[tuple[Any, ...], float]:

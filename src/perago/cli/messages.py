@@ -85,7 +85,7 @@ def service_words(problem: ServiceError) -> str:
 
 
 def write_as(form: LogFormat) -> None:
-    """From now on messages are lines of a log (docs/logs.md)."""
+    """From now on messages are lines of a log (docs/workers.md#log-files)."""
     global _log_format
     _log_format = form
 

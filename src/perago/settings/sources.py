@@ -70,7 +70,7 @@ class PublishFence(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How a worker writes its log to standard error (docs/logs.md)."""
+    """How a worker writes its log to standard error (docs/workers.md#log-files)."""
 
     TEXT = "text"
     """For people."""

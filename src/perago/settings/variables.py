@@ -318,7 +318,7 @@ class Settings(BaseSettings):
     log_format: Annotated[LogFormat, BeforeValidator(parse_log_format)] | None = _variable(
         "Logs", "PERAGO_LOG_FORMAT", None, words="no log on standard error", example="json"
     )
-    """`text` or `json`: `perago start` writes [its log](logs.md) to standard error, and prints nothing else.
+    """`text` or `json`: `perago start` writes [its log](workers.md#log-files) to standard error, and prints nothing else.
     `--log-format` wins over it."""
     log_files: Annotated[bool, BeforeValidator(parse_switch)] = _variable(
         "Logs", "PERAGO_LOG_FILES", True, words="on", example="off"
@@ -346,7 +346,7 @@ class Settings(BaseSettings):
         "Workers", "PERAGO_TRANSFER_THREADS", 16, words="16"
     )
     """Parallel streams that one download or upload can have, 1 to 256. How many it has [depends on what they
-    bring](workers.md#the-way-of-the-bytes)."""
+    bring](workers.md#data-path)."""
     max_result_bytes: Bytes = _variable("Workers", "PERAGO_MAX_RESULT_BYTES", 2**20, words="1MiB")
     """Largest result of a task function, in bytes or as a size."""
     max_workspace_bytes: Bytes | None = _variable(
@@ -373,7 +373,7 @@ class Settings(BaseSettings):
     maintenance: Annotated[frozenset[Upkeep], NoDecode, BeforeValidator(parse_maintenance)] = _variable(
         "Workers", "PERAGO_MAINTENANCE", ALL_UPKEEP, words="all"
     )
-    """What workers [tidy in the background](workers.md#what-is-left-behind-and-who-removes-it): `all`, `none`, or
+    """What workers [tidy in the background](workers.md#leftovers-and-their-removal): `all`, `none`, or
     some of `directories`, `branches`, `cache`, `logs`."""
     warnings: tuple[str, ...] = ()
     """What looks like a mistake but stops nothing: unknown `PERAGO_` variables, credentials sent in the clear."""

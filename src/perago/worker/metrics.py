@@ -1,4 +1,4 @@
-"""A worker in numbers (docs/monitoring.md lists them): declared and counted here, whoever shows them.
+"""A worker in numbers (docs/operations.md lists them): declared and counted here, whoever shows them.
 
 Labels are bounded: tasks are those that the worker was started with, steps those of the protocol, and services those
 that perago calls. Numbers from a slot are not believed further than that they are numbers.
