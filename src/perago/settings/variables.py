@@ -318,8 +318,8 @@ class Settings(BaseSettings):
     log_format: Annotated[LogFormat, BeforeValidator(parse_log_format)] | None = _variable(
         "Logs", "PERAGO_LOG_FORMAT", None, words="no log on standard error", example="json"
     )
-    """`text` or `json`: `perago start` writes [its log](workers.md#log-files) to standard error, and prints nothing else.
-    `--log-format` wins over it."""
+    """`text` or `json`: `perago start` writes [its log](workers.md#log-files) to standard error, and prints nothing
+    else. `--log-format` wins over it."""
     log_files: Annotated[bool, BeforeValidator(parse_switch)] = _variable(
         "Logs", "PERAGO_LOG_FILES", True, words="on", example="off"
     )
