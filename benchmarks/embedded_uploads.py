@@ -35,7 +35,7 @@ from benchmarks.harness import (
 )
 from perago.driver import SystemClock
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.serve import serve
+from perago.embedded.http.loopback import serve
 from perago.embedded.lakefs import LakeFSServer
 from perago.settings import LakeFSSettings
 

@@ -79,7 +79,7 @@ def _served(serve: Callable[..., None], *more: str) -> Iterator[str]:
 def _lakefs_until_told(pipe: Connection, key: str, secret: str) -> None:
     from perago.driver import SystemClock
     from perago.embedded.http.lakefs import lakefs_app
-    from perago.embedded.http.serve import serve
+    from perago.embedded.http.loopback import serve
     from perago.embedded.lakefs import LakeFSServer
 
     server = LakeFSServer(SystemClock())
@@ -112,7 +112,7 @@ def _conductor_until_told(pipe: Connection) -> None:
     from perago.driver import SystemClock
     from perago.embedded.conductor import InMemoryConductor
     from perago.embedded.http.conductor import conductor_app
-    from perago.embedded.http.serve import serve
+    from perago.embedded.http.loopback import serve
 
     with serve(conductor_app(InMemoryConductor(SystemClock()))) as url:
         pipe.send(url)

@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.services import EmbeddedServices
 
 
 class HttpMoment(StrEnum):

@@ -14,7 +14,7 @@ import pytest
 
 from perago.cli.app import COMMANDS
 from perago.embedded.conductor import InMemoryConductor
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.services import EmbeddedServices
 
 from ..forked import READ_AT_START, Finished, Forks
 from .services import Services, running_services

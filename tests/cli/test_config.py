@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.services import EmbeddedServices
 from perago.settings.variables import VARIABLES
 
 from .conftest import PLAIN, Project

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import urllib3
 
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.services import EmbeddedServices
 
 from .conftest import Project
 

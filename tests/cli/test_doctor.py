@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.services import EmbeddedServices
 
 from .conftest import PLAIN, Project, Ran, started_attempt
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from perago.attempt.publication import FENCE_PATH
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.lakefs import objects
+from perago.embedded.services import EmbeddedServices
 
 from .conftest import Project
 
@@ -31,7 +32,7 @@ def test_a_branch_is_fenced_looked_at_and_freed(project: Project, shared_embedde
 
 def test_an_unknown_branch_and_staged_work_are_said(project: Project, shared_embedded: EmbeddedServices) -> None:
     shared_embedded.lakefs.seed("busy", "main", {"a": "1"})
-    shared_embedded.lakefs.server.put_object("busy", "main", "theirs", b"1")
+    objects.put_object(shared_embedded.lakefs.server.repository("busy"), "main", "theirs", b"1")
     missing = project.run("fence", "install", "busy", "nope", **shared_embedded.environment())
     assert missing.code == 1
     assert "has no branch nope in a repository busy" in missing.err

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from perago.cli.commands.start import BRANCH_SWEEP
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.lakefs import commits, objects
+from perago.embedded.services import EmbeddedServices
 from perago.ports import Delivery
 from perago.worker.maintenance import sweep_branches
 from perago.workspace.directory import AttemptDirectory
@@ -29,7 +30,7 @@ DAY = 86_400
 def commit_long_ago(services: EmbeddedServices, repository: str, branch: str = STAGING) -> None:
     """A staging branch as an attempt of two days ago left it."""
     services.lakefs.create_branch(repository, branch, "main")
-    services.lakefs.server.put_object(repository, branch, "new", b"1")
+    objects.put_object(services.lakefs.server.repository(repository), branch, "new", b"1")
     about = {
         **dict.fromkeys(("reference_name", "task_name", "workflow_id", "retried_task_id"), "x"),
         **dict.fromkeys(("iteration", "retry_count", "poll_count", "start_time"), "1"),
@@ -38,7 +39,9 @@ def commit_long_ago(services: EmbeddedServices, repository: str, branch: str = S
         "task_id": "task-1",
     }
     metadata = {f"perago.{key}": value for key, value in about.items()}
-    services.lakefs.server.commit(repository, branch, "m", metadata, date=int(time.time()) - 2 * DAY)
+    commits.commit(
+        services.lakefs.server.repository(repository), branch, "m", metadata, date=int(time.time()) - 2 * DAY
+    )
 
 
 def branches(services: EmbeddedServices, repository: str) -> list[str]:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from perago.cli import rendering
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.lakefs import commits as model_commits
+from perago.embedded.lakefs import objects
+from perago.embedded.services import EmbeddedServices
 
 from ..driver.earlier import FORMS, recorded
 from .conftest import Project
@@ -23,10 +25,10 @@ def commits(shared_embedded: EmbeddedServices) -> list[str]:
     server.create_repository("my-data")
 
     def commit(message: str, days: int, **noted: str) -> str:
-        server.put_object("my-data", "main", f"{days}", message.encode())
+        objects.put_object(server.repository("my-data"), "main", f"{days}", message.encode())
         metadata = {f"perago.{key}": value for key, value in noted.items()}
         when = int(shared_embedded.clock.now()) - days * DAY
-        return server.commit("my-data", "main", message, metadata, date=when).commit.id
+        return model_commits.commit(server.repository("my-data"), "main", message, metadata, date=when).commit.id
 
     about = {"task_name": "features.build", "reference_name": "build", "workflow_id": "w1", "phase": "merge"}
     first = commit("features.build: 1 added", 3, **about, task_id="task-1", retry_count="0")
@@ -70,8 +72,8 @@ def test_a_date_that_is_in_no_calendar_stays_a_number(
     """Such as one in milliseconds: lakeFS takes any from the one who commits."""
     server, repository = shared_embedded.lakefs.server, f"dated{abs(date)}"
     server.create_repository(repository)
-    server.put_object(repository, "main", "a", b"x")
-    server.commit(repository, "main", "Add", date=date)
+    objects.put_object(server.repository(repository), "main", "a", b"x")
+    model_commits.commit(server.repository(repository), "main", "Add", date=date)
     ran = project.run("log", repository, "main", "--json", "-n", "1", **shared_embedded.environment())
     assert (ran.code, ran.err, json.loads(ran.out)[0]["created"]) == (0, "", f"{date} s")
 
@@ -82,8 +84,8 @@ def test_publications_of_earlier_versions_are_told(
 ) -> None:
     server, metadata = shared_embedded.lakefs.server, recorded(form)["supersedes"]
     server.create_repository(form)
-    server.put_object(form, "main", "a", b"1")
-    server.commit(form, "main", "matrix.edit: 1 added", metadata)
+    objects.put_object(server.repository(form), "main", "a", b"1")
+    model_commits.commit(server.repository(form), "main", "matrix.edit: 1 added", metadata)
     ran = project.run("log", form, "main", "--task", "matrix.edit", "--json", **shared_embedded.environment())
     (row,) = json.loads(ran.out)
     assert row["task_id"] == metadata["perago.task_id"]
@@ -115,8 +117,10 @@ def test_an_age_ends_a_long_history(project: Project, shared_embedded: EmbeddedS
     server, now = shared_embedded.lakefs.server, int(shared_embedded.clock.now())
     server.create_repository("long-data")
     for number in range(3000):
-        server.put_object("long-data", "main", "key", str(number).encode())
-        server.commit("long-data", "main", f"commit {number}", {}, date=now - (3000 - number) * 60)
+        objects.put_object(server.repository("long-data"), "main", "key", str(number).encode())
+        model_commits.commit(
+            server.repository("long-data"), "main", f"commit {number}", {}, date=now - (3000 - number) * 60
+        )
     variables = shared_embedded.environment()
     recent = project.run("log", "long-data", "main", "--since", "90m", "-n", "3000", "--json", **variables)
     messages = [row["message"] for row in json.loads(recent.out)]

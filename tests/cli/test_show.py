@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.lakefs import commits, objects, references
+from perago.embedded.services import EmbeddedServices
 
 from .conftest import Project, Ran
 
@@ -40,16 +41,16 @@ class Story:
     def commit(self, message: str, files: dict[str, bytes], metadata: dict[str, str]) -> str:
         """Commit to main; the id."""
         for key, content in files.items():
-            self.lakefs.put_object(self.repository, "main", key, content)
-        return str(self.lakefs.commit(self.repository, "main", message, metadata).commit.id)
+            objects.put_object(self.lakefs.repository(self.repository), "main", key, content)
+        return str(commits.commit(self.lakefs.repository(self.repository), "main", message, metadata).commit.id)
 
     def merged(self, files: dict[str, bytes], metadata: dict[str, str]) -> str:
         """Merge a commit to main, as every publication is; the id."""
-        self.lakefs.create_branch(self.repository, "staging", "main")
+        references.create_branch(self.lakefs.repository(self.repository), "staging", "main")
         for key, content in files.items():
-            self.lakefs.put_object(self.repository, "staging", key, content)
-        staged = self.lakefs.commit(self.repository, "staging", "staged").commit.id
-        return str(self.lakefs.merge(self.repository, staged, "main", "other", metadata).commit.id)
+            objects.put_object(self.lakefs.repository(self.repository), "staging", key, content)
+        staged = commits.commit(self.lakefs.repository(self.repository), "staging", "staged").commit.id
+        return str(commits.merge(self.lakefs.repository(self.repository), staged, "main", "other", metadata).commit.id)
 
     def published(self, files: dict[str, bytes], **noted: str) -> str:
         """A publication of the task; the commit's id."""

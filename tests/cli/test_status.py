@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.services import EmbeddedServices
 from perago.worker.events import WorkerReady
 from perago.worker.maintenance import presence
 from perago.worker.plan import ExportContext

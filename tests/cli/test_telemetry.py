@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from perago.cli import messages
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.lakefs import references
+from perago.embedded.services import EmbeddedServices
 from perago.ports import Delivery, TaskStatus, trace_of
 from perago.settings import configured_mask
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
@@ -92,7 +93,7 @@ class Site:
         """A workflow of the task with `given` as its input, when it is over."""
         conductor = self.services.conductor
         workspace = {"repository": "data", "branch": "main", "ref_type": "commit"}
-        head = self.services.lakefs.server.get_branch("data", "main").commit_id
+        head = references.get_branch(self.services.lakefs.server.repository("data"), "main").commit_id
         step = {
             "name": "traced",
             "taskReferenceName": "step",

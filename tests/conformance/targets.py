@@ -15,7 +15,7 @@ import pytest
 
 from perago.driver import SystemClock
 from perago.embedded.clock import VirtualClock
-from perago.embedded.http.serve import serve
+from perago.embedded.http.loopback import serve
 
 from .normal import Normal, Rules
 from .rest import Rest

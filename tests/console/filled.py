@@ -8,6 +8,7 @@ from typing import Any
 
 from perago.authoring import Task
 from perago.authoring.task import get_task
+from perago.embedded.lakefs import objects, references
 from perago.testing import InMemoryServices
 
 from .tasks import send, summarise
@@ -69,9 +70,9 @@ def fill(services: InMemoryServices) -> Filled:
     waiting = start(services, {}, commit)
     start(services, {})
     services.attempt(send)
-    services.lakefs.server.create_tag(REPOSITORY, "v1", root)
+    references.create_tag(services.lakefs.server.repository(REPOSITORY), "v1", root)
     services.lakefs.create_branch(REPOSITORY, STAGING, commit)
-    services.lakefs.server.put_object(REPOSITORY, STAGING, "summary/draft.txt", b"draft")
+    objects.put_object(services.lakefs.server.repository(REPOSITORY), STAGING, "summary/draft.txt", b"draft")
     return Filled(services, published, refused, terminated, waiting, commit, root)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
+from perago.embedded.lakefs import commits, objects
 from perago.testing import InMemoryServices
 
 from .filled import REPOSITORY
@@ -96,7 +97,9 @@ def fork(services: InMemoryServices) -> Forked:
     ]
     workflow, root = begin(services, steps)
     services.attempt(part)
-    services.lakefs.server.put_object(REPOSITORY, "main", "notes/visit.txt", b"a visit")
-    foreign = services.lakefs.server.commit(REPOSITORY, "main", "A note about the visit\n\nlong", {}).commit.id
+    objects.put_object(services.lakefs.server.repository(REPOSITORY), "main", "notes/visit.txt", b"a visit")
+    foreign = commits.commit(
+        services.lakefs.server.repository(REPOSITORY), "main", "A note about the visit\n\nlong", {}
+    ).commit.id
     services.conductor.drain()
     return Forked(services, workflow, root, foreign)

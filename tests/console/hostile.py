@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from perago.embedded.lakefs import commits, objects
 from perago.testing import InMemoryServices
 
 from .filled import REPOSITORY
@@ -84,8 +85,13 @@ def hostile_commit(services: InMemoryServices, workflow: str) -> str:
     """A commit of nasty keys that pretends to come from `workflow`. Its id."""
     services.seed({})
     for key in KEYS:
-        services.lakefs.server.put_object(
-            REPOSITORY, "main", key, NASTY.encode(), content_type=f"text/html{ATTRIBUTE}", metadata={NASTY: NASTY}
+        objects.put_object(
+            services.lakefs.server.repository(REPOSITORY),
+            "main",
+            key,
+            NASTY.encode(),
+            content_type=f"text/html{ATTRIBUTE}",
+            metadata={NASTY: NASTY},
         )
     metadata = {
         "perago.workflow_id": workflow,
@@ -98,4 +104,4 @@ def hostile_commit(services: InMemoryServices, workflow: str) -> str:
         "perago.adopts": LONG,
         NASTY: f"javascript:alert(1)\n{NASTY}",
     }
-    return services.lakefs.server.commit(REPOSITORY, "main", f"{NASTY}\n{LONG}", metadata).commit.id
+    return commits.commit(services.lakefs.server.repository(REPOSITORY), "main", f"{NASTY}\n{LONG}", metadata).commit.id

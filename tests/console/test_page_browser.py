@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from perago.console import console_of, links
 from perago.console.worker_logs import WorkerLogs
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.services import EmbeddedServices
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
 from perago.worker.logs import JsonLog, delivery_ids

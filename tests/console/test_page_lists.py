@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perago.console import links, overview
+from perago.embedded.lakefs import references
 from perago.testing import InMemoryServices
 
 from .filled import REPOSITORY, declared, start
@@ -85,7 +86,7 @@ def test_the_commits_of_a_branch_are_paged(services: InMemoryServices) -> None:
 def test_branches_are_paged_and_staging_branches_apart(services: InMemoryServices) -> None:
     services.seed({})
     for number in range(70):
-        services.lakefs.server.create_branch(REPOSITORY, f"work-{number:04}", "main")
+        references.create_branch(services.lakefs.server.repository(REPOSITORY), f"work-{number:04}", "main")
     with page_of(services.conductor, services.lakefs.server) as site:
         assert [len(rows) for rows in turned(site, links.repository(REPOSITORY))] == [50, 21]
         for number in range(70):

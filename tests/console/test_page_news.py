@@ -14,7 +14,7 @@ import pytest
 from perago.console import console_of
 from perago.console.app import MAX_STREAMS, page_app
 from perago.console.source import News
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.services import EmbeddedServices
 from perago.testing import InMemoryServices
 
 from .site import site_of, source_of_models

@@ -15,6 +15,7 @@ from perago.console.app import page_app
 from perago.console.source import MOMENT, PAUSE, Answers, Conductor, LakeFS, source_of
 from perago.console.worker_logs import no_traces
 from perago.embedded.http.loopback import Admission
+from perago.embedded.lakefs import objects
 from perago.ports import Unavailable
 from perago.testing import InMemoryServices
 
@@ -185,7 +186,7 @@ def test_names_that_lakefs_refuses_are_not_there(services: InMemoryServices) -> 
     workflow = services.start(declared(summarise), {"label": "orders"}, ref=root, repository="My-Data")
     services.attempt(summarise)
     services.lakefs.create_branch(REPOSITORY, "work", root)
-    services.lakefs.server.put_object(REPOSITORY, "work", "number.txt", b"2")
+    objects.put_object(services.lakefs.server.repository(REPOSITORY), "work", "number.txt", b"2")
     noted = {"perago.input_ref": "x~y", "perago.branch": "no such name", "perago.adopts": "main@"}
     commit = services.lakefs.commit(REPOSITORY, "work", "by hand", noted).id
     with servers_of(services) as servers, page_of_servers(services, *servers) as site:

@@ -7,7 +7,7 @@ from perago.console import links
 from perago.console.repositories import publications
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor, PayloadLimits
-from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.lakefs import InMemoryLakeFS, commits, objects, references
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
 
@@ -306,10 +306,10 @@ def test_a_download_is_saved_and_never_shown(site: Site, filled: Filled) -> None
 def test_commits_that_no_task_can_continue_are_shown_with_their_branch(services: InMemoryServices) -> None:
     root = services.seed({"raw/a.csv": "x\n"})
     server = services.lakefs.server
-    server.create_branch(REPOSITORY, "side", root)
+    references.create_branch(server.repository(REPOSITORY), "side", root)
     here, unknown = services.seed({"raw/b.csv": "x\n"}), "e" * 64
-    server.put_object(REPOSITORY, "side", "raw/c.csv", b"x\n")
-    there = server.commit(REPOSITORY, "side", "beside", {}).commit.id
+    objects.put_object(server.repository(REPOSITORY), "side", "raw/c.csv", b"x\n")
+    there = commits.commit(server.repository(REPOSITORY), "side", "beside", {}).commit.id
     conductor = services.conductor
     conductor.register_task_definitions([build_task_definition(declared(summarise))])
     step: dict[str, object] = {"name": "table.summarise", "taskReferenceName": "total", "type": "SIMPLE"}

@@ -16,7 +16,7 @@ from perago.driver import Limits
 from perago.driver.fencing import install_fence
 from perago.driver.gc import FirstSeenStore
 from perago.embedded.clock import VirtualClock
-from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
 from perago.ports import ServiceError, Unavailable
 
 FINE = Finding("area", Level.OK, "fine")
@@ -151,7 +151,7 @@ def test_a_branch_in_order_has_no_problem_and_nothing_is_left_of_the_try(store: 
 
 
 def test_what_stands_in_the_way_of_merges_is_a_problem(store: InMemoryLakeFS) -> None:
-    store.server.put_object("my-data", "main", "staged", b"x")
+    objects.put_object(store.server.repository("my-data"), "main", "staged", b"x")
     assert texts(branch(store), Level.PROBLEM) == ["it has uncommitted changes"]
     (missing,) = branch(store, "nope")
     assert missing.level is Level.PROBLEM
@@ -162,8 +162,8 @@ def test_what_stands_in_the_way_of_merges_is_a_problem(store: InMemoryLakeFS) ->
 
 
 def test_an_altered_fence_is_a_warning(store: InMemoryLakeFS) -> None:
-    store.server.put_object("my-data", "main", FENCE_PATH, b"name: other")
-    store.server.commit("my-data", "main", "by hand", {})
+    objects.put_object(store.server.repository("my-data"), "main", FENCE_PATH, b"name: other")
+    commits.commit(store.server.repository("my-data"), "main", "by hand", {})
     (warning,) = texts(branch(store), Level.WARNING)
     assert "another text" in warning
 

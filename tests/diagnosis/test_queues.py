@@ -13,7 +13,7 @@ from perago.adapters.conductor import ConductorOverview
 from perago.adapters.conductor.overview import MOST_PENDING
 from perago.diagnosis.checks import Declared, Finding, Level, queues
 from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, read_queues
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.services import EmbeddedServices
 from perago.settings import ConductorSettings
 
 from ..adapters.scripted import Action, Drop, Request, ScriptedServer, reply_json

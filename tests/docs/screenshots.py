@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import signal
@@ -22,14 +23,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from perago.cli.commands.demo import MODULES, PLACES, workflow_definition
-from perago.local.served import HttpConductor
 
 from ..console.browser import Browser, find_browser, running_browser
 
@@ -119,7 +119,7 @@ def picture_console(browser: Browser, printed: str) -> None:
     """Run workflows, and picture the pages that show them. `printed` is what `perago dev` said of its services."""
     page = found(r"page +(\S+)/$", printed)
     address = found(r"Conductor +(\S+)$", printed)
-    conductor = HttpConductor(address)
+    conductor = Conductor(address)
     for name in NAMES:
         wait_for_worker(address, name)
     commit = {"repository": "dev", "branch": "main", "ref_type": "commit", "ref": found(r"\b([0-9a-f]{64})\b", printed)}
@@ -134,6 +134,29 @@ def picture_console(browser: Browser, printed: str) -> None:
     picture(browser, "failure.png", height=800)
 
 
+class Conductor:
+    """The Conductor of `perago dev` at an address; proxies are passed by."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._opener = build_opener(ProxyHandler({}))
+
+    def create_workflow_definition(self, definition: Mapping[str, Any]) -> None:
+        self._send("/metadata/workflow", definition)
+
+    def start_workflow(self, name: str, payload: Mapping[str, Any]) -> str:
+        return self._send(f"/workflow/{name}", payload).decode()
+
+    def status(self, workflow_id: str) -> str:
+        return str(json.loads(self._send(f"/workflow/{workflow_id}/status"))["status"])
+
+    def _send(self, path: str, body: Any = None) -> bytes:
+        data = None if body is None else json.dumps(body).encode()
+        with self._opener.open(Request(self._address + path, data, {"Content-Type": "application/json"})) as answer:
+            content: bytes = answer.read()
+            return content
+
+
 def wait_for_worker(address: str, name: str) -> None:
     """Return once a worker polls for a task type."""
     opener = build_opener(ProxyHandler({}))
@@ -143,11 +166,11 @@ def wait_for_worker(address: str, name: str) -> None:
     )
 
 
-def run(conductor: HttpConductor, name: str, payload: Mapping[str, Any]) -> str:
+def run(conductor: Conductor, name: str, payload: Mapping[str, Any]) -> str:
     """Start a workflow and wait for its end; returns its id."""
     workflow_id = conductor.start_workflow(name, payload)
     until(
-        lambda: conductor.workflow(workflow_id, include_tasks=False)["status"] != "RUNNING",
+        lambda: conductor.status(workflow_id) != "RUNNING",
         f"workflow {name} does not end",
     )
     return workflow_id

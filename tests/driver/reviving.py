@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_attempt
+from perago.embedded.lakefs import commits as model_commits
 from perago.ports import Delivery, Report, TaskStatus
 from perago.testing import InMemoryServices
 
@@ -33,7 +34,10 @@ class Revived:
 
     def violations(self) -> Iterator[str]:
         """Every promise that was broken."""
-        commits = [record.commit for record in self.services.lakefs.server.first_parents(REPOSITORY, BRANCH)]
+        commits = [
+            record.commit
+            for record in model_commits.first_parents(self.services.lakefs.server.repository(REPOSITORY), BRANCH)
+        ]
         undone = {gone for commit in commits for gone in commit.metadata.get("perago.supersedes", "").split(",")}
         if self.reported in undone:
             yield "a publication was undone that Conductor counts"

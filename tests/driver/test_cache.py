@@ -16,7 +16,7 @@ from perago.authoring.task import get_task
 from perago.cache import ObjectCache, usage, verify
 from perago.driver import AttemptRecord, AttemptRuntime, SystemClock, run_attempt
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.serve import serve
+from perago.embedded.http.loopback import serve
 from perago.ports import TaskStatus
 from perago.settings import LakeFSSettings
 from perago.testing import InMemoryServices

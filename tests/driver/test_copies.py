@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from perago.embedded.lakefs import commits, objects, references
 from perago.ports import Commit
 from perago.testing import InMemoryServices
 
@@ -24,31 +25,31 @@ def services() -> Iterator[InMemoryServices]:
 def commit_by_hand(world: World, by: Commit) -> None:
     """Commit another file with the metadata of `by`."""
     server = world.services.lakefs.server
-    server.put_object(REPOSITORY, BRANCH, "raw/by-hand", b"theirs")
-    server.commit(REPOSITORY, BRANCH, by.message, published(world, by))
+    objects.put_object(server.repository(REPOSITORY), BRANCH, "raw/by-hand", b"theirs")
+    commits.commit(server.repository(REPOSITORY), BRANCH, by.message, published(world, by))
 
 
 def merge_by_hand(world: World, by: Commit) -> None:
     """Merge another branch with the metadata of `by`."""
     server = world.services.lakefs.server
-    server.create_branch(REPOSITORY, "side", BRANCH)
-    server.put_object(REPOSITORY, "side", "raw/by-hand", b"theirs")
-    source = server.commit(REPOSITORY, "side", "by hand", {}).commit.id
-    server.merge(REPOSITORY, source, BRANCH, by.message, published(world, by))
+    references.create_branch(server.repository(REPOSITORY), "side", BRANCH)
+    objects.put_object(server.repository(REPOSITORY), "side", "raw/by-hand", b"theirs")
+    source = commits.commit(server.repository(REPOSITORY), "side", "by hand", {}).commit.id
+    commits.merge(server.repository(REPOSITORY), source, BRANCH, by.message, published(world, by))
 
 
 def merge_nothing_by_hand(world: World, by: Commit) -> None:
     """Merge the head into its own branch with the metadata of `by`."""
     server = world.services.lakefs.server
-    head = server.get_branch(REPOSITORY, BRANCH).commit_id
-    server.merge(REPOSITORY, head, BRANCH, by.message, published(world, by), allow_empty=True)
+    head = references.get_branch(server.repository(REPOSITORY), BRANCH).commit_id
+    commits.merge(server.repository(REPOSITORY), head, BRANCH, by.message, published(world, by), allow_empty=True)
 
 
 def cherry_pick(world: World, by: Commit) -> None:
     """Undo a publication, and pick it again."""
     server = world.services.lakefs.server
-    server.revert(REPOSITORY, BRANCH, by.id, parent_number=1)
-    server.cherry_pick(REPOSITORY, BRANCH, by.id, parent_number=1)
+    commits.revert(server.repository(REPOSITORY), BRANCH, by.id, parent_number=1)
+    commits.cherry_pick(server.repository(REPOSITORY), BRANCH, by.id, parent_number=1)
 
 
 def published(world: World, by: Commit) -> dict[str, str]:
@@ -65,7 +66,7 @@ def test_a_copy_of_what_was_staged_is_refused_and_nothing_is_published(
     services.faults.between("merge", world.kill)
     world.run(world.take())
     (branch,) = world.staging_branches()
-    copy(world, services.lakefs.server.get_commit(REPOSITORY, branch).commit)
+    copy(world, commits.get_commit(services.lakefs.server.repository(REPOSITORY), branch).commit)
     made = world.commit(BRANCH)
     _time_out(world)
     world.run(world.take())
@@ -138,7 +139,7 @@ def test_an_empty_staging_commit_that_arrives_twice_is_published_once(
     send, server = services.lakefs.commit, services.lakefs.server
 
     def sent_twice(repository: str, branch: str, message: str, metadata: Any, *, allow_empty: bool) -> Commit:
-        server.commit(repository, branch, message, metadata, allow_empty=allow_empty)
+        commits.commit(server.repository(repository), branch, message, metadata, allow_empty=allow_empty)
         return send(repository, branch, message, metadata, allow_empty=allow_empty)
 
     monkeypatch.setattr(services.lakefs, "commit", sent_twice)

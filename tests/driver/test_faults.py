@@ -8,6 +8,7 @@ from perago.authoring import Task
 from perago.authoring.task import get_task
 from perago.driver import Limits
 from perago.embedded.faults import Moment
+from perago.embedded.lakefs import objects
 from perago.ports import CorruptTransfer, Forbidden, Refused, ServiceError, TaskStatus, Unavailable, Unclear
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
@@ -142,7 +143,7 @@ def test_a_foreign_commit_between_the_look_and_the_merge_is_reported_loudly(serv
 
 def test_uncommitted_changes_on_the_target_are_retryable(services: InMemoryServices) -> None:
     ref = services.seed(TREE)
-    services.lakefs.server.put_object("workspace", "main", "staged", b"x")
+    objects.put_object(services.lakefs.server.repository("workspace"), "main", "staged", b"x")
     services.start(edit_task(), Params(do="edit"), ref=ref)
     outcome = services.attempt(tasks.edit)
 

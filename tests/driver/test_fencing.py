@@ -14,7 +14,7 @@ from perago.driver import Limits
 from perago.driver.fencing import PROOF_SECONDS, FenceStatus, fence_status, install_fence, remove_fence
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript, Moment
-from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
 from perago.ports import FENCE_MARKER, Forbidden, MergeRefused, NotFound, TaskStatus, Unavailable, Unclear
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
@@ -74,7 +74,7 @@ def test_the_fence_is_removed_and_nothing_else(store: InMemoryLakeFS) -> None:
 
 
 def test_staged_work_of_others_stands_in_the_way_and_is_not_committed_along(store: InMemoryLakeFS) -> None:
-    store.server.put_object("repo", "main", "theirs", b"1")
+    objects.put_object(store.server.repository("repo"), "main", "theirs", b"1")
     with pytest.raises(MergeRefused, match="uncommitted"):
         install_fence(store, "repo", "main")
     assert branches(store) == ["main"]
@@ -141,7 +141,7 @@ def world(policy: PublishFence = PublishFence.AUTO, *, deaf: bool = False) -> It
 
 def challenges(services: InMemoryServices) -> int:
     """Refused merges that the server has a record of."""
-    return sum(not run.passed for run in services.lakefs.server.list_runs(REPOSITORY).results)
+    return sum(not run.passed for run in commits.list_runs(services.lakefs.server.repository(REPOSITORY)).results)
 
 
 @pytest.mark.parametrize("policy", [PublishFence.AUTO, PublishFence.REQUIRED])
@@ -277,9 +277,9 @@ def test_a_proof_holds_only_for_the_fence_object_that_was_proved() -> None:
     with world() as services:
         services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
         server = services.lakefs.server
-        fence = server.stat_object(REPOSITORY, "main", FENCE_PATH)
-        server.put_object(REPOSITORY, "main", FENCE_PATH, fence.blob, content_type="text/plain")
-        server.commit(REPOSITORY, "main", "another object with the checksum of the fence")
+        fence = objects.stat_object(server.repository(REPOSITORY), "main", FENCE_PATH)
+        objects.put_object(server.repository(REPOSITORY), "main", FENCE_PATH, fence.blob, content_type="text/plain")
+        commits.commit(server.repository(REPOSITORY), "main", "another object with the checksum of the fence")
         for _ in range(2):
             services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT).assert_completed()
         assert challenges(services) == 2, "one for each object"

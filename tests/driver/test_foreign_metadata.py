@@ -9,6 +9,7 @@ import pytest
 from perago.attempt import events as on
 from perago.attempt.protocol import TRANSITIONS
 from perago.attempt.state import Step
+from perago.embedded.lakefs import objects
 from perago.ports import Unclear
 from perago.testing import InMemoryServices
 from perago.testing.tasks import task_of
@@ -24,7 +25,7 @@ KEYS = ("workflow_id", "task_id", "start_time", "iteration", "poll_count", "shar
 
 def commit_by_hand(services: InMemoryServices, metadata: dict[str, str], key: str = "theirs") -> str:
     """Commit a file to the branch with these metadata; returns the commit's id."""
-    services.lakefs.server.put_object("workspace", "main", key, b"theirs")
+    objects.put_object(services.lakefs.server.repository("workspace"), "main", key, b"theirs")
     return services.lakefs.commit("workspace", "main", "by hand", metadata).id
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from perago.driver.gc import BranchClearing, Fate, FirstSeenStore, Leftover, Policy, clear_directories
 from perago.embedded.faults import Moment
+from perago.embedded.lakefs import objects, references
 from perago.ports import AccessDenied, NotFound, Refused, Unavailable
 from perago.testing import InMemoryServices
 from perago.workspace.directory import AttemptDirectory
@@ -61,7 +62,9 @@ class Caretaker:
     @property
     def branches(self) -> list[str]:
         lakefs = self._world.services.lakefs.server
-        return [branch.name for branch in lakefs.list_branches(REPOSITORY, show_hidden=True).results]
+        return [
+            branch.name for branch in references.list_branches(lakefs.repository(REPOSITORY), show_hidden=True).results
+        ]
 
 
 @pytest.fixture
@@ -170,7 +173,7 @@ def test_a_branch_with_staged_objects_is_judged_by_the_newest_of_them(world: Wor
     world.terminate()
     world.services.clock.advance(DAY - 60)
     (branch,) = (name for name in caretaker.branches if name != "main")
-    world.services.lakefs.server.put_object(REPOSITORY, branch, "another", b"1")
+    objects.put_object(world.services.lakefs.server.repository(REPOSITORY), branch, "another", b"1")
     world.services.clock.advance(DAY - 60)
     assert caretaker.fate() is Fate.KEPT, "the clock began anew"
     world.services.clock.advance(120)
@@ -232,7 +235,7 @@ def test_a_branch_that_has_moved_between_two_looks_is_seen_anew(world: World, ca
     world.services.lakefs.create_branch(REPOSITORY, branch, "main")
     assert caretaker.fate() is Fate.KEPT
     world.services.clock.advance(2 * DAY)
-    world.services.lakefs.server.put_object(REPOSITORY, branch, "a", b"1")
+    objects.put_object(world.services.lakefs.server.repository(REPOSITORY), branch, "a", b"1")
     world.services.lakefs.commit(REPOSITORY, branch, "by hand", {})
     assert caretaker.fate() is Fate.KEPT
     world.services.clock.advance(2 * DAY)

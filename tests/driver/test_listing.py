@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.lakefs import objects as model_objects
 from perago.workspace.layout import create_directories, directories_to_create, listing_of, plan_layout
 from perago.workspace.scan import LayoutRefused, scan_tree
 
@@ -31,7 +32,7 @@ def test_the_listing_of_a_commit_is_the_scan_of_its_download(objects: dict[str, 
         workspace.mkdir()
         store.server.create_repository("repo")
         for key, content in tree.items():
-            store.server.put_object("repo", "main", key, content)
+            model_objects.put_object(store.server.repository("repo"), "main", key, content)
         commit = store.commit("repo", "main", "m", {}).id
         try:
             placements = plan_layout(store.list_objects("repo", commit, prefix), prefix, workspace)

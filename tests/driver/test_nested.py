@@ -13,6 +13,7 @@ from perago.attempt import commands as do
 from perago.attempt.history import WORKFLOWS_READ, Refuse, judge
 from perago.attempt.publication import FENCE_PATH
 from perago.driver.delivery import read_workflows
+from perago.embedded.lakefs import objects
 from perago.ports import Commit, Delivery, DeliveryCheck, Report, TaskStatus, WorkflowRow
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices, Outcome
@@ -226,7 +227,7 @@ def test_a_fork_of_many_sub_workflows_is_judged_exactly_among_other_workflows(se
     metadata = dict(commits(services, ref)[-1].metadata)
     for number in range(others):
         other = services.conductor.start_workflow("other", {})
-        services.lakefs.server.put_object("workspace", "main", f"others/{number}", b"x")
+        objects.put_object(services.lakefs.server.repository("workspace"), "main", f"others/{number}", b"x")
         theirs = {**metadata, "perago.workflow_id": other, "perago.step_key": "", "perago.supersedes": ""}
         services.lakefs.commit("workspace", "main", "others", theirs)
     services.clock.advance(1)

@@ -21,7 +21,7 @@ from perago.driver import AttemptRecord, AttemptRuntime, Limits, SystemClock, ru
 from perago.driver.fencing import FenceProofs
 from perago.embedded.clock import VirtualClock
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.serve import serve
+from perago.embedded.http.loopback import serve
 from perago.ports import AccessDenied, Clock, Delivery, Forbidden, ServiceError, TaskStatus, Unavailable, Unclear
 from perago.retry import retry, within
 from perago.settings import LakeFSSettings

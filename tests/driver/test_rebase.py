@@ -17,6 +17,7 @@ from perago import RetryPolicy, TaskControls, WorkspaceSpec, forbid_glob, guardr
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.driver.rebase import TURN_SECONDS, TURNS_FILE
+from perago.embedded.lakefs import references
 from perago.ports import Commit, Delivery, Report, TaskStatus
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
@@ -244,7 +245,9 @@ def test_the_history_is_read_once_and_then_only_what_is_new(
 def test_a_branch_that_is_moved_back_meanwhile_is_read_anew(services: InMemoryServices) -> None:
     fork, server = Fork(services, A), services.lakefs.server
     services.seed({"theirs": "x"})
-    services.faults.between("create_branch", lambda: server.hard_reset_branch("workspace", "main", fork.ref))
+    services.faults.between(
+        "create_branch", lambda: references.hard_reset_branch(server.repository("workspace"), "main", fork.ref)
+    )
     outcome = fork.run(fork.deliveries[0]).assert_completed()
 
     assert [commit.id for commit in fork.commits()] == [outcome.record.published_commit]

@@ -16,7 +16,9 @@ from perago.attempt import events as on
 from perago.attempt.publication import FENCE_PATH
 from perago.driver import Limits
 from perago.driver.rebase import Rebase
-from perago.embedded.lakefs import commits
+from perago.embedded.lakefs import commits, objects, references
+from perago.embedded.lakefs import commits as model_commits
+from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.trees import Tree, merge_trees
 from perago.ports import Delivery, Unclear, WorkspaceStore
 from perago.retry import retry, within
@@ -144,7 +146,7 @@ def end(services: InMemoryServices, fork: Fork) -> None:
 
 
 def revert_by_hand(services: InMemoryServices, commit: str) -> None:
-    services.lakefs.server.revert("workspace", "main", commit, parent_number=1)
+    model_commits.revert(services.lakefs.server.repository("workspace"), "main", commit, parent_number=1)
 
 
 @pytest.mark.parametrize("a", [A, {"put": {"raw/a.csv": "A"}, "drop": ["raw/c.csv"]}], ids=["written", "removed"])
@@ -226,8 +228,8 @@ def test_a_commit_by_hand_with_the_metadata_of_a_publication_that_undid_others_i
     _, first = restarted(services, fork)
     fork.run(first).assert_completed()
     server, copied = services.lakefs.server, fork.commits()[-1].metadata
-    server.put_object("workspace", "main", "by-hand", b"x")
-    made = server.commit("workspace", "main", "by hand", copied).commit.id
+    objects.put_object(server.repository("workspace"), "main", "by-hand", b"x")
+    made = model_commits.commit(server.repository("workspace"), "main", "by hand", copied).commit.id
     outcome = fork.run(restarted(services, fork)[1])
 
     assert outcome.status is TERMINAL
@@ -295,20 +297,20 @@ def test_a_refusal_names_others_only_if_others_are_involved(
     fork = Fork(services, A)
     fork.run(fork.deliveries[0]).assert_completed()
     services.seed({"theirs": "x"})
-    server, revert = services.lakefs.server, services.lakefs.server.revert
+    revert = model_commits.revert
 
-    def lose(repository: str, branch: str, ref: str, **options: Any) -> Any:
-        head = server.get_commit(repository, branch)
-        wanted = revert(repository, branch, ref, **options).tree
-        server.hard_reset_branch(repository, branch, head.commit.id)
+    def lose(repo: Repository, branch: str, ref: str, **options: Any) -> Any:
+        head = model_commits.get_commit(repo, branch)
+        wanted = revert(repo, branch, ref, **options).tree
+        references.hard_reset_branch(repo, branch, head.commit.id)
         for path in {*head.tree.paths, *wanted.paths}:
             if (entry := wanted.get(path)) is None or path == "raw/c.csv":
-                server.delete_object(repository, branch, path)
+                objects.delete_object(repo, branch, path)
             else:
-                server.put_object(repository, branch, path, entry.blob)
-        return server.commit(repository, branch, "lost")
+                objects.put_object(repo, branch, path, entry.blob)
+        return model_commits.commit(repo, branch, "lost")
 
-    monkeypatch.setattr(server, "revert", lose)
+    monkeypatch.setattr(model_commits, "revert", lose)
     outcome = fork.run(restarted(services, fork)[0])
 
     assert outcome.status is TERMINAL
@@ -527,7 +529,7 @@ def test_a_carrying_merge_that_arrives_between_look_and_repetition_is_found(serv
     store, clock = services.lakefs, services.clock
     ref, head = services.seed(TREE), services.seed({"theirs": "x"})
     store.create_branch("workspace", "perago-old", ref)
-    store.server.put_object("workspace", "perago-old", "mine", b"x")
+    objects.put_object(store.server.repository("workspace"), "perago-old", "mine", b"x")
     source = store.commit("workspace", "perago-old", "staged", {}).id
     store.create_branch("workspace", "perago-new", head)
     wire = Wire(store, held=1)

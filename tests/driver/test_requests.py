@@ -25,7 +25,7 @@ from perago.authoring import Task
 from perago.driver import AttemptRuntime, SystemClock, deliver_report, run_attempt
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.serve import serve
+from perago.embedded.http.loopback import serve
 from perago.ports import TaskStatus
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.testing import InMemoryServices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from perago.embedded.lakefs import commits
 from perago.ports import TaskStatus
 from perago.testing import InMemoryServices
 
@@ -51,5 +52,5 @@ def test_an_attempt_that_is_begun_again_without_its_mark_ends_as_its_retry(
     assert played.first.report == played.retry.report
     assert played.first.remarks == ("did nothing, its retry has done the work",)
     assert services.conductor.workflow(played.workflow)["status"] == "COMPLETED"
-    (head, *_) = services.lakefs.server.first_parents(REPOSITORY, BRANCH)
+    (head, *_) = commits.first_parents(services.lakefs.server.repository(REPOSITORY), BRANCH)
     assert head.commit.id == played.retry.published_commit

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from perago.embedded.faults import Moment
+from perago.embedded.lakefs import commits, objects, references
 from perago.testing import InMemoryServices
 
 from .editing import expected_tree
@@ -24,22 +25,24 @@ def services() -> Iterator[InMemoryServices]:
 def reset(world: World) -> None:
     """Another client resets all staging branches."""
     for branch in world.staging_branches():
-        world.services.lakefs.server.reset_branch(REPOSITORY, branch)
+        references.reset_branch(world.services.lakefs.server.repository(REPOSITORY), branch)
 
 
 def roll_back(world: World) -> None:
     """Another client moves all staging branches back to the head of the workspace branch."""
     for branch in world.staging_branches():
-        world.services.lakefs.server.hard_reset_branch(REPOSITORY, branch, BRANCH)
+        references.hard_reset_branch(world.services.lakefs.server.repository(REPOSITORY), branch, BRANCH)
 
 
 def replace(world: World) -> None:
     """Another client replaces a staged file by one of the same size."""
     server = world.services.lakefs.server
     for branch in world.staging_branches():
-        for change in server.staged_changes(REPOSITORY, branch):
+        for change in commits.staged_changes(server.repository(REPOSITORY), branch):
             if change.entry is not None and change.entry.path.startswith("raw/"):
-                server.put_object(REPOSITORY, branch, change.entry.path, b"?" * change.entry.blob.size)
+                objects.put_object(
+                    server.repository(REPOSITORY), branch, change.entry.path, b"?" * change.entry.blob.size
+                )
 
 
 def fails_once(world: World, words: str = "have vanished twice from staging branch") -> None:

@@ -11,6 +11,8 @@ from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.driver import AttemptRuntime, deliver_report, run_attempt
 from perago.driver.rebase import TURNS_FILE
+from perago.embedded.lakefs import commits as model_commits
+from perago.embedded.lakefs import objects, references
 from perago.ports import Commit, Delivery, DeliveryCheck, TaskStatus, WorkspaceStore
 from perago.settings import PublishFence
 from perago.taskdef import build_task_definition
@@ -190,7 +192,7 @@ class World:
     def stray(self) -> None:
         """Somebody puts an object on a staging branch."""
         for branch in self.staging_branches():
-            self.services.lakefs.server.put_object(REPOSITORY, branch, "raw/stray", b"theirs")
+            objects.put_object(self.services.lakefs.server.repository(REPOSITORY), branch, "raw/stray", b"theirs")
 
     @staticmethod
     def kill() -> None:
@@ -201,12 +203,14 @@ class World:
 
     def staging_branches(self) -> list[str]:
         """All of them, by the server itself."""
-        branches = self.services.lakefs.server.list_branches(REPOSITORY, show_hidden=True).results
+        branches = references.list_branches(
+            self.services.lakefs.server.repository(REPOSITORY), show_hidden=True
+        ).results
         return [branch.name for branch in branches if branch.name != BRANCH]
 
     def commits(self) -> tuple[Commit, ...]:
         """First-parent commits after the input ref, newest first, by the server itself: no fault meets this."""
-        records = self.services.lakefs.server.first_parents(REPOSITORY, BRANCH)
+        records = model_commits.first_parents(self.services.lakefs.server.repository(REPOSITORY), BRANCH)
         return tuple(takewhile(lambda commit: commit.id != self.ref, (record.commit for record in records)))
 
     def publications(self) -> tuple[Commit, ...]:
@@ -341,7 +345,7 @@ class World:
 
     def commit(self, commit_id: str) -> Commit:
         """A commit, by the server itself."""
-        return self.services.lakefs.server.get_commit(REPOSITORY, commit_id).commit
+        return model_commits.get_commit(self.services.lakefs.server.repository(REPOSITORY), commit_id).commit
 
     def _is_exact(self, row: Mapping[str, Any]) -> bool:
         commit_id = row["outputData"]["workspace"]["ref"]

@@ -12,7 +12,7 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import conductor_app
-from perago.embedded.http.serve import serve
+from perago.embedded.http.loopback import serve
 
 from .http_client import Http
 

@@ -20,9 +20,8 @@ from pydantic import SecretStr
 
 from perago.adapters.conductor import ConductorQueue
 from perago.console import console_of
-from perago.embedded.http.serve import bound
-from perago.embedded.http.services import EmbeddedServices, _swept
-from perago.embedded.keys import KeyPair
+from perago.embedded.http.loopback import bound
+from perago.embedded.services import EmbeddedServices, KeyPair, _swept
 from perago.settings import ConductorSettings
 
 

@@ -12,8 +12,8 @@ from perago.driver import SystemClock
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.serve import serve
-from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer
+from perago.embedded.http.loopback import serve
+from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer, commits, objects, references
 
 from .http_client import Http
 
@@ -57,9 +57,9 @@ def http(shared: tuple[LakeFSServer, Http]) -> Iterator[Http]:
     """A fresh repository `repo` with `a/1` committed and the branch `side`."""
     server, http = shared
     server.create_repository("repo", f"local://{os.urandom(8).hex()}")
-    server.put_object("repo", "main", "a/1", b"hello", content_type="text/csv", metadata={"k": "v"})
-    server.commit("repo", "main", "first")
-    server.create_branch("repo", "side", "main")
+    objects.put_object(server.repository("repo"), "main", "a/1", b"hello", content_type="text/csv", metadata={"k": "v"})
+    commits.commit(server.repository("repo"), "main", "first")
+    references.create_branch(server.repository("repo"), "side", "main")
     yield http
     server.delete_repository("repo")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perago.embedded.lakefs import LakeFSServer
+from perago.embedded.lakefs import LakeFSServer, commits, objects, references
 
 from .divergences import Changes
 
@@ -10,24 +10,24 @@ from .divergences import Changes
 def commit(server: LakeFSServer, branch: str, changes: Changes, message: str = "m") -> str:
     for path, content in changes.items():
         if content is None:
-            server.delete_object("repo", branch, path)
+            objects.delete_object(server.repository("repo"), branch, path)
         else:
-            server.put_object("repo", branch, path, content.encode())
-    return server.commit("repo", branch, message).commit.id
+            objects.put_object(server.repository("repo"), branch, path, content.encode())
+    return commits.commit(server.repository("repo"), branch, message).commit.id
 
 
 def contents(server: LakeFSServer, ref: str) -> dict[str, str]:
-    return {entry.path: entry.blob.read().decode() for entry in server.all_objects("repo", ref)}
+    return {entry.path: entry.blob.read().decode() for entry in objects.all_objects(server.repository("repo"), ref)}
 
 
 def diverge(server: LakeFSServer, base: Changes, target: Changes, source: Changes) -> None:
     """`main` with `base` then `target`, `side` with `base` then `source`."""
     commit(server, "main", base)
-    server.create_branch("repo", "side", "main")
+    references.create_branch(server.repository("repo"), "side", "main")
     commit(server, "main", target)
     commit(server, "side", source)
 
 
 def commit_on_new_branch(server: LakeFSServer, name: str, changes: Changes) -> str:
-    server.create_branch("repo", name, "main")
+    references.create_branch(server.repository("repo"), name, "main")
     return commit(server, name, changes)

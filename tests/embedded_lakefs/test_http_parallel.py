@@ -66,7 +66,7 @@ def test_a_call_that_waits_for_the_model_holds_up_no_call_that_does_not(
 ) -> None:
     server, _ = shared
     with ThreadPoolExecutor(1) as pool:
-        with server._lock:  # as a merge of a large tree holds it
+        with server.lock:  # as a merge of a large tree holds it
             waiting = pool.submit(http, "GET", "branches/main")
             deadline = time.monotonic() + PATIENCE
             while http("GET", "/api/v1/healthcheck").status != 204:

@@ -13,7 +13,7 @@ from perago import ports
 from perago.attempt.publication import EXPECTED_HEAD, FENCE_PATH
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
-from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.lakefs import InMemoryLakeFS, objects
 from perago.embedded.lakefs.hooks import PreMergeHook
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD, MergeEvent
 from perago.ports import MergeRefusal, Placement, Upload, WorkspaceStore
@@ -31,7 +31,7 @@ def upload_of(path: Path, key: str, content: bytes = b"x", **details: object) ->
 
 def stage(store: InMemoryLakeFS, branch: str, key: str, content: bytes = b"x") -> str:
     store.create_branch("repo", branch, store.get_commit("repo", "main").id)
-    store.server.put_object("repo", branch, key, content)
+    objects.put_object(store.server.repository("repo"), branch, key, content)
     return store.commit("repo", branch, "staged", {}).id
 
 
@@ -84,7 +84,7 @@ def test_each_refused_merge_has_its_reason(store: InMemoryLakeFS, clock: Virtual
     assert refusal(late, expected=ZERO) is MergeRefusal.HEAD_MOVED
     assert refusal(mine) is MergeRefusal.CONFLICT
     assert refusal(other) is MergeRefusal.NO_CHANGES
-    store.server.put_object("repo", "main", "dirt", b"")
+    objects.put_object(store.server.repository("repo"), "main", "dirt", b"")
     assert refusal(late) is MergeRefusal.DIRTY
 
     hooks: dict[str, PreMergeHook] = {FENCE_PATH: OthersHook()}
@@ -275,7 +275,7 @@ def test_an_export_stays_below_its_target(store: InMemoryLakeFS, tmp_path: Path,
 def test_close_removes_what_was_spooled(clock: VirtualClock) -> None:
     with InMemoryLakeFS(clock) as store:
         store.seed("repo", "main", {"a": os.urandom(SPOOL_THRESHOLD + 1)})
-        path = store.server.stat_object("repo", "main", "a").blob.path
+        path = objects.stat_object(store.server.repository("repo"), "main", "a").blob.path
         assert path is not None
         assert path.exists()
     assert not path.exists()

@@ -11,9 +11,10 @@ import pytest
 
 from perago.attempt.publication import EXPECTED_HEAD, FENCE_PATH
 from perago.embedded.clock import VirtualClock
-from perago.embedded.lakefs import ActionNotRun, LakeFSServer, ServerDivergence
-from perago.embedded.lakefs.persistence import LakeFSSource
+from perago.embedded.lakefs import ActionNotRun, LakeFSServer, ServerDivergence, commits, objects, references
+from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD, BlobStore, Conflict, HookAborted, Invalid, ReadOnly, Strategy
+from perago.embedded.persistence import LakeFSSource
 
 from .divergences import DIVERGENCES, Changes
 from .history import commit, commit_on_new_branch, contents, diverge
@@ -21,10 +22,10 @@ from .history import commit, commit_on_new_branch, contents, diverge
 
 def test_a_commit_id_is_that_of_its_contents(clock: VirtualClock, server: LakeFSServer) -> None:
     for name in ("b1", "b2", "b3"):
-        server.create_branch("repo", name, "main")
-    same = [server.commit("repo", name, "m", allow_empty=True).commit.id for name in ("b1", "b2")]
+        references.create_branch(server.repository("repo"), name, "main")
+    same = [commits.commit(server.repository("repo"), name, "m", allow_empty=True).commit.id for name in ("b1", "b2")]
     clock.advance(1)
-    later = server.commit("repo", "b3", "m", allow_empty=True).commit.id
+    later = commits.commit(server.repository("repo"), "b3", "m", allow_empty=True).commit.id
     assert same[0] == same[1] != later
 
 
@@ -32,17 +33,21 @@ def test_a_commit_id_is_that_of_its_contents(clock: VirtualClock, server: LakeFS
 def crowded(server: LakeFSServer, clock: VirtualClock) -> LakeFSServer:
     """Commits `b2`, `b0`, `b3`, `b1` in this order within one second, each on a branch of its own, merged into `b0`."""
     for number in range(4):
-        server.create_branch("repo", f"b{number}", "main")
+        references.create_branch(server.repository("repo"), f"b{number}", "main")
     for number in (2, 0, 3, 1):
         clock.advance(0.01)
-        server.commit("repo", f"b{number}", f"b{number}", allow_empty=True)
+        commits.commit(server.repository("repo"), f"b{number}", f"b{number}", allow_empty=True)
     for number in range(1, 4):
-        server.merge("repo", f"b{number}", "b0", "merge")
+        commits.merge(server.repository("repo"), f"b{number}", "b0", "merge")
     return server
 
 
 def test_commits_of_one_second_are_shown_in_the_order_of_their_making(crowded: LakeFSServer) -> None:
-    found = [record.commit for record in crowded.log("repo", "b0") if record.commit.message.startswith("b")]
+    found = [
+        record.commit
+        for record in commits.log(crowded.repository("repo"), "b0")
+        if record.commit.message.startswith("b")
+    ]
     assert [made.message for made in found] == ["b1", "b3", "b0", "b2"]
     assert len({made.created for made in found}) == 1
 
@@ -54,8 +59,8 @@ def test_commits_of_one_second_are_shown_in_the_same_order_after_they_were_kept(
     records = {key: source.encode(key, captured) for key, captured in source.capture().items()}
     again = LakeFSServer(clock)
     LakeFSSource(again, lambda blob: None).restore(records, lambda checksum, size: again.blobs.of_bytes(b""))
-    assert [record.commit for record in again.log("repo", "b0")] == [
-        record.commit for record in crowded.log("repo", "b0")
+    assert [record.commit for record in commits.log(again.repository("repo"), "b0")] == [
+        record.commit for record in commits.log(crowded.repository("repo"), "b0")
     ]
 
 
@@ -68,7 +73,7 @@ def test_of_many_publishers_with_one_expected_head_exactly_one_wins(server: Lake
     def publish(commit_id: str) -> None:
         barrier.wait(10)
         try:
-            server.merge("repo", commit_id, "main", metadata={EXPECTED_HEAD: head})
+            commits.merge(server.repository("repo"), commit_id, "main", metadata={EXPECTED_HEAD: head})
             outcomes.append("won")
         except HookAborted:
             outcomes.append("fenced")
@@ -82,11 +87,11 @@ def test_of_many_publishers_with_one_expected_head_exactly_one_wins(server: Lake
 
 
 def test_an_action_file_that_the_model_does_not_know_passes_with_a_warning(server: LakeFSServer) -> None:
-    server.create_branch("repo", "side", "main")
+    references.create_branch(server.repository("repo"), "side", "main")
     commit(server, "side", {"_lakefs_actions/x.yaml": "name: x"})
     with pytest.warns(ActionNotRun, match=r"does not run the action file '_lakefs_actions/x\.yaml'"):
-        server.merge("repo", "side", "main")
-    (run,) = server.list_runs("repo").results
+        commits.merge(server.repository("repo"), "side", "main")
+    (run,) = commits.list_runs(server.repository("repo")).results
     assert [(hook.passed, hook.skipped) for hook in run.hooks] == [(True, True)]
 
 
@@ -97,7 +102,7 @@ def test_a_merge_in_which_the_server_loses_data_is_flagged_and_done_right(
     diverge(server, base, target, source)
     outcome = pytest.raises(Conflict) if merged is None else nullcontext()
     with pytest.warns(ServerDivergence, match=repr(path)), outcome:
-        server.merge("repo", "side", "main")
+        commits.merge(server.repository("repo"), "side", "main")
     if merged is not None:
         assert contents(server, "main") == merged
 
@@ -106,7 +111,7 @@ def test_a_strategy_does_not_hide_that_the_server_overwrites(server: LakeFSServe
     """Seen on lakeFS 1.84.0: `q` becomes the source's although the destination is to win, as it does with `a`."""
     diverge(server, {"a": "0", "t": "same"}, {"a": "1", "q": "same"}, {"a": "2", "q": "other"})
     with pytest.warns(ServerDivergence, match="overwrite 'q' in"):
-        server.merge("repo", "side", "main", strategy=Strategy.DEST_WINS)
+        commits.merge(server.repository("repo"), "side", "main", strategy=Strategy.DEST_WINS)
     assert contents(server, "main") == {"a": "1", "q": "same", "t": "same"}
 
 
@@ -115,52 +120,52 @@ def test_the_same_change_on_an_unmoved_head_is_safe(
     server: LakeFSServer, base: Changes, target: Changes, source: Changes, path: str, merged: dict[str, str] | None
 ) -> None:
     commit(server, "main", base)
-    server.create_branch("repo", "side", "main")
+    references.create_branch(server.repository("repo"), "side", "main")
     staged = commit(server, "side", source)
-    server.merge("repo", staged, "main")
+    commits.merge(server.repository("repo"), staged, "main")
     assert contents(server, "main") == contents(server, staged)
 
 
 def test_a_cherry_pick_in_which_the_server_loses_data_is_flagged_and_done_right(server: LakeFSServer) -> None:
     commit(server, "main", {"a": "1", "z": ""})
-    server.create_branch("repo", "side", "main")
+    references.create_branch(server.repository("repo"), "side", "main")
     picked = commit(server, "side", {"m": "", "z": None})
     commit(server, "main", {"z": None})
     with pytest.warns(ServerDivergence, match="'m'"):
-        server.cherry_pick("repo", "main", picked)
+        commits.cherry_pick(server.repository("repo"), "main", picked)
     assert contents(server, "main") == {"a": "1", "m": ""}
 
 
 @pytest.mark.parametrize(
     "write",
     [
-        pytest.param(lambda s: s.create_branch("frozen", "b", "main"), id="branch"),
-        pytest.param(lambda s: s.delete_branch("frozen", "nope"), id="delete branch"),
-        pytest.param(lambda s: s.create_tag("frozen", "t", "main"), id="tag"),
-        pytest.param(lambda s: s.put_object("frozen", "main", "a", b""), id="upload"),
-        pytest.param(lambda s: s.delete_object("frozen", "main", "a"), id="delete"),
-        pytest.param(lambda s: s.set_user_metadata("frozen", "main", "a", {}), id="user metadata"),
-        pytest.param(lambda s: s.commit("frozen", "main", "m", allow_empty=True), id="commit"),
-        pytest.param(lambda s: s.merge("frozen", "main", "main"), id="merge"),
-        pytest.param(lambda s: s.revert("frozen", "main", "main"), id="revert"),
-        pytest.param(lambda s: s.cherry_pick("frozen", "main", "main"), id="cherry-pick"),
-        pytest.param(lambda s: s.reset_branch("frozen", "main"), id="reset"),
-        pytest.param(lambda s: s.reset_object("frozen", "main", "a"), id="reset object"),
-        pytest.param(lambda s: s.hard_reset_branch("frozen", "main", "main"), id="hard reset"),
-        pytest.param(lambda s: s.delete_repository("frozen"), id="delete repository"),
+        pytest.param(lambda repo: references.create_branch(repo, "b", "main"), id="branch"),
+        pytest.param(lambda repo: references.delete_branch(repo, "nope"), id="delete branch"),
+        pytest.param(lambda repo: references.create_tag(repo, "t", "main"), id="tag"),
+        pytest.param(lambda repo: objects.put_object(repo, "main", "a", b""), id="upload"),
+        pytest.param(lambda repo: objects.delete_object(repo, "main", "a"), id="delete"),
+        pytest.param(lambda repo: objects.set_user_metadata(repo, "main", "a", {}), id="user metadata"),
+        pytest.param(lambda repo: commits.commit(repo, "main", "m", allow_empty=True), id="commit"),
+        pytest.param(lambda repo: commits.merge(repo, "main", "main"), id="merge"),
+        pytest.param(lambda repo: commits.revert(repo, "main", "main"), id="revert"),
+        pytest.param(lambda repo: commits.cherry_pick(repo, "main", "main"), id="cherry-pick"),
+        pytest.param(lambda repo: references.reset_branch(repo, "main"), id="reset"),
+        pytest.param(lambda repo: references.reset_object(repo, "main", "a"), id="reset object"),
+        pytest.param(lambda repo: references.hard_reset_branch(repo, "main", "main"), id="hard reset"),
+        pytest.param(lambda repo: repo.server.delete_repository("frozen"), id="delete repository"),
     ],
 )
 def test_a_read_only_repository_refuses_every_write(
-    server: LakeFSServer, write: Callable[[LakeFSServer], object]
+    server: LakeFSServer, write: Callable[[Repository], object]
 ) -> None:
     server.create_repository("frozen", read_only=True)
     with pytest.raises(ReadOnly, match="read-only repository"):
-        write(server)
+        write(server.repository("frozen"))
 
 
 def test_a_path_that_is_not_utf_8_is_refused(server: LakeFSServer) -> None:
     with pytest.raises(Invalid):
-        server.put_object("repo", "main", "\ud800", b"")
+        objects.put_object(server.repository("repo"), "main", "\ud800", b"")
 
 
 def test_large_objects_live_on_disk_until_the_model_is_closed() -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.serve import serve
+from perago.embedded.http.loopback import serve
 from perago.embedded.lakefs import LakeFSServer
 
 

@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from perago.adapters.lakefs import LakeFSStore
 from perago.driver import SystemClock
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.lakefs.signed import SignedStore
-from perago.embedded.http.serve import serve
+from perago.embedded.http.lakefs_objects import SignedStore
+from perago.embedded.http.loopback import serve
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.settings import LakeFSSettings
 

@@ -11,12 +11,11 @@ import pytest
 
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
-from perago.embedded.conductor.persistence import KINDS, NOT_KEPT, ConductorSource
 from perago.embedded.conductor.state import State
 from perago.embedded.conductor.wire import PayloadLimits
-from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs import LakeFSServer
-from perago.embedded.persistence import kept_in
+from perago.embedded.persistence import KINDS, NOT_KEPT, ConductorSource, kept_in
+from perago.embedded.services import KeyPair
 
 TASKS = ("first", "second", "slow")
 

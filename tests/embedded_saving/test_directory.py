@@ -20,10 +20,10 @@ import pytest
 from perago.driver import SystemClock
 from perago.embedded import persistence
 from perago.embedded.conductor import InMemoryConductor
-from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.lakefs.values import Blob
 from perago.embedded.persistence import Persistence, StateDirectory, StateError, kept_in
+from perago.embedded.services import KeyPair
 
 SECRET = "only-for-tests"
 

@@ -10,18 +10,17 @@ import pytest
 
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
-from perago.embedded.keys import KeyPair
-from perago.embedded.lakefs import LakeFSServer
+from perago.embedded.lakefs import LakeFSServer, commits, objects, references
 from perago.embedded.lakefs.repository import Repository
-from perago.embedded.lakefs.state import ServerState
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD, NoChanges, RepositoryInfo
 from perago.embedded.persistence import StateError, kept_in
+from perago.embedded.services import KeyPair
 
 BIG = b"0123456789abcdef" * (SPOOL_THRESHOLD // 16 + 1)
 
 
 def put(server: LakeFSServer, branch: str, path: str, data: bytes, **more: Any) -> None:
-    server.put_object("repo", branch, path, server.blobs.of_bytes(data), **more)
+    objects.put_object(server.repository("repo"), branch, path, server.blobs.of_bytes(data), **more)
 
 
 def make_busy(server: LakeFSServer, clock: VirtualClock) -> None:
@@ -31,34 +30,39 @@ def make_busy(server: LakeFSServer, clock: VirtualClock) -> None:
     put(server, "main", "größe/日本.csv", b"x", content_type="text/csv", metadata={"a": "b"})
     put(server, "main", "empty", b"")
     put(server, "main", "same", b"x")
-    first = server.commit("repo", "main", "one", {"k": "v"}).commit.id
+    first = commits.commit(server.repository("repo"), "main", "one", {"k": "v"}).commit.id
     clock.advance(3)
-    server.create_branch("repo", "work", "main", hidden=True)
+    references.create_branch(server.repository("repo"), "work", "main", hidden=True)
     put(server, "work", "big.bin", BIG)
-    server.delete_object("repo", "work", "same")
-    server.commit("repo", "work", "two")
-    server.merge("repo", "work", "main", "three")
-    server.delete_branch("repo", "work")
-    server.create_tag("repo", "v1", "main")
+    objects.delete_object(server.repository("repo"), "work", "same")
+    commits.commit(server.repository("repo"), "work", "two")
+    commits.merge(server.repository("repo"), "work", "main", "three")
+    references.delete_branch(server.repository("repo"), "work")
+    references.create_tag(server.repository("repo"), "v1", "main")
     clock.advance(3)
     put(server, "main", "later", b"later")
-    server.commit("repo", "main", "four")
-    server.revert("repo", "main", "main")
-    server.create_branch("repo", "draft", first)
+    commits.commit(server.repository("repo"), "main", "four")
+    commits.revert(server.repository("repo"), "main", "main")
+    references.create_branch(server.repository("repo"), "draft", first)
     put(server, "draft", "staged", b"not committed")
-    server.delete_object("repo", "draft", "empty")
+    objects.delete_object(server.repository("repo"), "draft", "empty")
 
 
 def answers(server: LakeFSServer) -> dict[str, Any]:
     """Everything that can be asked."""
-    log = [record.commit for record in server.log("repo", "main")]
+    log = [record.commit for record in commits.log(server.repository("repo"), "main")]
     refs = ["draft", "draft@", "v1", "main", "main~2", *(commit.id for commit in log)]
     return {
-        "repositories": [server.get_repository(name) for name in ("repo", "other")],
-        "branches": [server.get_branch("repo", name) for name in ("main", "draft")],
+        "repositories": [server.repository(name).info for name in ("repo", "other")],
+        "branches": [references.get_branch(server.repository("repo"), name) for name in ("main", "draft")],
         "log": log,
-        "objects": {ref: [_told(entry) for entry in server.all_objects("repo", ref)] for ref in refs},
-        "diff": [(found.path, found.type, found.size) for found in server.diff_branch("repo", "draft").results],
+        "objects": {
+            ref: [_told(entry) for entry in objects.all_objects(server.repository("repo"), ref)] for ref in refs
+        },
+        "diff": [
+            (found.path, found.type, found.size)
+            for found in commits.diff_branch(server.repository("repo"), "draft").results
+        ],
     }
 
 
@@ -90,14 +94,17 @@ def test_it_goes_on_with_fresh_addresses_and_the_same_graph(tmp_path: Path, cloc
     with opened(tmp_path / "state", before, clock):
         make_busy(before, clock)
     with opened(tmp_path / "state", after, clock):
-        known = {entry.address for entry in after.all_objects("repo", "v1")}
+        known = {entry.address for entry in objects.all_objects(after.repository("repo"), "v1")}
         put(after, "main", "new", b"new")
-        record = after.commit("repo", "main", "five")
+        record = commits.commit(after.repository("repo"), "main", "five")
         assert record.tree.entries["new"].address not in known
-        assert record.generation == 1 + before.get_commit("repo", "main").generation
+        assert record.generation == 1 + commits.get_commit(before.repository("repo"), "main").generation
         with pytest.raises(NoChanges):
-            after.commit("repo", "main", "nothing")
-        assert after.get_commit("repo", "v1").commit == before.get_commit("repo", "v1").commit
+            commits.commit(after.repository("repo"), "main", "nothing")
+        assert (
+            commits.get_commit(after.repository("repo"), "v1").commit
+            == commits.get_commit(before.repository("repo"), "v1").commit
+        )
 
 
 def test_bytes_that_nothing_refers_to_are_removed_at_the_next_start(tmp_path: Path, clock: VirtualClock) -> None:
@@ -110,7 +117,9 @@ def test_bytes_that_nothing_refers_to_are_removed_at_the_next_start(tmp_path: Pa
 
 
 def test_every_attribute_is_kept_or_left_out_on_purpose(clock: VirtualClock) -> None:
-    assert set(vars(Repository(RepositoryInfo("r", "local://r", "main", 0)))) == {
+    server = LakeFSServer(clock)
+    assert set(vars(Repository(server, RepositoryInfo("r", "local://r", "main", 0)))) == {
+        "server",
         "info",
         "graph",
         "branches",
@@ -119,9 +128,9 @@ def test_every_attribute_is_kept_or_left_out_on_purpose(clock: VirtualClock) -> 
         "protected",
         "runs",
     }
-    kept = {"_repositories", "_namespaces", "_addresses"}
-    how_it_runs = {"blobs", "started", "_clock", "committer", "_hooks", "_lock", "_linkable"}
-    assert set(vars(ServerState(clock, committer="", hooks={}))) == kept | how_it_runs
+    kept = {"repositories", "namespaces", "addresses"}
+    how_it_runs = {"blobs", "started", "clock", "committer", "hooks", "lock", "linkable"}
+    assert set(vars(server)) == kept | how_it_runs
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from perago.embedded.lakefs import objects
 from perago.history.attempts import differences_to, look_up
 from perago.history.backtest import Kind, State, Verdict, by_file_and_column
 from perago.history.search import Choice, modules_that_declare, published_on, searched
@@ -80,7 +81,7 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
     told = EmbeddedRecords(run.conductor)
     metadata = run.lakefs.get_commit(run.repository, BRANCH).metadata
     for number, task_id in enumerate(("", "a/b", "x" * 5000)):  # commits by hand name no attempt
-        run.lakefs.server.put_object(run.repository, BRANCH, f"by-hand/{number}", b"x")
+        objects.put_object(run.lakefs.server.repository(run.repository), BRANCH, f"by-hand/{number}", b"x")
         run.lakefs.commit(run.repository, BRANCH, "by hand", {**metadata, "perago.task_id": task_id})
     ids = [outcome.record.delivery.task_id for outcome in (*reversed(later), first)]
 

@@ -12,7 +12,7 @@ import pytest
 
 from perago.driver import SystemClock
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.serve import serve
+from perago.embedded.http.loopback import serve
 from perago.embedded.lakefs.server import LakeFSServer as EmbeddedLakeFS
 
 from .commands import Worker

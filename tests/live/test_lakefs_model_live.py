@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from perago.driver import SystemClock
-from perago.embedded.lakefs import LakeFSError, LakeFSServer, ServerDivergence
+from perago.embedded.lakefs import LakeFSError, LakeFSServer, ServerDivergence, commits, objects, references
 from perago.embedded.lakefs.values import Strategy
 
 from ..embedded_lakefs.divergences import DIVERGENCES, Changes
@@ -66,19 +66,21 @@ class Both:
 
     def branch(self, name: str, source: str) -> None:
         assert self.real("POST", "branches", {"name": name, "source": source}).status == 201
-        self.model.create_branch("repo", name, source)
+        references.create_branch(self.model.repository("repo"), name, source)
 
     def commit(self, branch: str, changes: Changes) -> None:
         for path, content in changes.items():
             target = f"branches/{branch}/objects?path={path}"
             if content is None:
                 self.real("DELETE", target)
-                self.model.delete_object("repo", branch, path)
+                objects.delete_object(self.model.repository("repo"), branch, path)
             else:
                 self.real("POST", target, content.encode(), {"content-type": "text/plain"})
-                self.model.put_object("repo", branch, path, content.encode(), content_type="text/plain")
+                objects.put_object(
+                    self.model.repository("repo"), branch, path, content.encode(), content_type="text/plain"
+                )
         assert self.real("POST", f"branches/{branch}/commits", {"message": "m", "allow_empty": True}).status == 201
-        self.model.commit("repo", branch, "m", allow_empty=True)
+        commits.commit(self.model.repository("repo"), branch, "m", allow_empty=True)
 
     def merge(self, source: str, target: str, strategy: Strategy) -> tuple[bool, bool]:
         """Whether both came to the same result, and whether the model flagged a divergence."""
@@ -86,7 +88,7 @@ class Both:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                self.model.merge("repo", source, target, strategy=strategy)
+                commits.merge(self.model.repository("repo"), source, target, strategy=strategy)
                 modelled = 200
             except LakeFSError as error:
                 modelled = error.status
@@ -98,15 +100,17 @@ class Both:
         return {entry["path"]: entry["checksum"] for entry in found}
 
     def _model_tree(self, ref: str) -> Contents:
-        return {entry.path: entry.blob.checksum for entry in self.model.all_objects("repo", f"{ref}@")}
+        return {
+            entry.path: entry.blob.checksum for entry in objects.all_objects(self.model.repository("repo"), f"{ref}@")
+        }
 
 
 @pytest.fixture
 def both(real: Http) -> Both:
     model = LakeFSServer(SystemClock())
     model.create_repository("repo")
-    model.put_object("repo", "main", "a/1", b"hello", content_type="text/csv")
-    model.commit("repo", "main", "first")
+    objects.put_object(model.repository("repo"), "main", "a/1", b"hello", content_type="text/csv")
+    commits.commit(model.repository("repo"), "main", "first")
     return Both(real, model)
 
 

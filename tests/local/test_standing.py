@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from perago.driver import Limits
-from perago.local import LocalServices, LocalTask, RunFailed, run_workflow, workflow_of
-from perago.local.workers import StandingWorker
+from perago.local import LocalServices, LocalTask, PersistentWorker, RunFailed, run_workflow, workflow_of
 from perago.taskdef import build_task_definition, canonical_json, load_task
 from perago.worker import Event, LogPlan, TaskPlan, WorkerPlan
 from perago.worker.events import AttemptEnded, AttemptRecorded
@@ -64,7 +63,7 @@ def test_attempts_run_side_by_side_and_are_heard_before_they_are_over(
     with LocalServices() as services:
         plan = plan_on(services, tmp_path, tmp_path / "workspaces")
         with (
-            StandingWorker(services, LocalTask(plan, definition), heard.append) as worker,
+            PersistentWorker(services, LocalTask(plan, definition), heard.append) as worker,
             ThreadPoolExecutor(3) as pool,
         ):
             rows = list(pool.map(lambda x: worker.run({"params": {"x": x}}), (1, -1, 2, 3)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perago.local.workers import InTurn
+from perago.local import InTurn
 from perago.ports import Delivery, TaskStatus
 from perago.worker import Event
 from perago.worker.events import AttemptEnded, AttemptReceived, Draining, Ending, SlotReady, StepStarted

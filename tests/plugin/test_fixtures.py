@@ -243,7 +243,7 @@ def test_without_the_extra_the_server_says_what_to_install(pytester: pytest.Pyte
         "conftest",
         """
         import sys
-        sys.modules["perago.embedded.http.services"] = None
+        sys.modules["perago.embedded.services"] = None
         """,
     )
     pytester.makepyfile("def test_server(perago_server): pass")

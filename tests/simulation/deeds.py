@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
-from perago.embedded.lakefs import LakeFSError
+from perago.embedded.lakefs import LakeFSError, commits, objects, references
 from perago.ports import Refused, ServiceError, Unavailable, Unclear
 from perago.workspace.directory import sweep
 from perago.workspace.sweep import CACHE
@@ -98,15 +98,15 @@ class Deeds:
         """A person commits to the branch."""
         path, text = _OUTSIDE[(event.number if event else number) % len(_OUTSIDE)]
         if text is None:
-            self._server.delete_objects(_REPOSITORY, _BRANCH, [path])
+            objects.delete_objects(self._server.repository(_REPOSITORY), _BRANCH, [path])
         else:
-            self._server.put_object(_REPOSITORY, _BRANCH, path, text.encode())
-        commit = self._server.commit(_REPOSITORY, _BRANCH, f"outside {path}", allow_empty=True)
+            objects.put_object(self._server.repository(_REPOSITORY), _BRANCH, path, text.encode())
+        commit = commits.commit(self._server.repository(_REPOSITORY), _BRANCH, f"outside {path}", allow_empty=True)
         self._world.outside.add(commit.commit.id)
 
     def empty(self, *_: Any) -> None:
         """A person makes an empty commit."""
-        commit = self._server.commit(_REPOSITORY, _BRANCH, "outside, empty", allow_empty=True)
+        commit = commits.commit(self._server.repository(_REPOSITORY), _BRANCH, "outside, empty", allow_empty=True)
         self._world.outside.add(commit.commit.id)
 
     def revert(self, *_: Any, number: int = 0) -> None:
@@ -115,7 +115,7 @@ class Deeds:
         newest = next((each.commit for each in history[::-1] if len(each.commit.parents) == 2), None)
         if newest is not None:
             with suppress(LakeFSError):
-                commit = self._server.revert(_REPOSITORY, _BRANCH, newest.id, parent_number=1)
+                commit = commits.revert(self._server.repository(_REPOSITORY), _BRANCH, newest.id, parent_number=1)
                 self._world.outside.add(commit.commit.id)
                 self._world.reverted[commit.commit.id] = newest.id
 
@@ -131,32 +131,34 @@ class Deeds:
         if self._world.plot.fence == "off":
             return
         if text is None:
-            self._server.delete_objects(_REPOSITORY, _BRANCH, [FENCE_PATH])
+            objects.delete_objects(self._server.repository(_REPOSITORY), _BRANCH, [FENCE_PATH])
         else:
-            self._server.put_object(_REPOSITORY, _BRANCH, FENCE_PATH, text.encode())
-        commit = self._server.commit(_REPOSITORY, _BRANCH, "outside, the fence", allow_empty=True)
+            objects.put_object(self._server.repository(_REPOSITORY), _BRANCH, FENCE_PATH, text.encode())
+        commit = commits.commit(self._server.repository(_REPOSITORY), _BRANCH, "outside, the fence", allow_empty=True)
         self._world.outside.add(commit.commit.id)
 
     def stray(self, *_: Any) -> None:
         """Another client puts an object on a staging branch."""
         for branch in self._world.staging_branches():
-            self._server.put_object(_REPOSITORY, branch, "stray", b"theirs")
+            objects.put_object(self._server.repository(_REPOSITORY), branch, "stray", b"theirs")
             self._world.disturbed = True
 
     def reset(self, attempt: Attempt, event: Event, _: Send) -> None:
         """Another client resets the staging branches, every third time to the commit that each of them began at."""
         for branch in self._world.staging_branches():
-            self._server.reset_branch(_REPOSITORY, branch)
-            if event.number % 3 == 0 and (parents := self._server.get_commit(_REPOSITORY, branch).commit.parents):
-                self._server.hard_reset_branch(_REPOSITORY, branch, parents[0])
+            references.reset_branch(self._server.repository(_REPOSITORY), branch)
+            if event.number % 3 == 0 and (
+                parents := commits.get_commit(self._server.repository(_REPOSITORY), branch).commit.parents
+            ):
+                references.hard_reset_branch(self._server.repository(_REPOSITORY), branch, parents[0])
             self._world.disturbed = True
 
     def swap(self, *_: Any) -> None:
         """Another client replaces what is staged by objects of the same size."""
         for branch in self._world.staging_branches():
-            for each in self._server.staged_changes(_REPOSITORY, branch):
+            for each in commits.staged_changes(self._server.repository(_REPOSITORY), branch):
                 if each.entry is not None and each.size:
-                    self._server.put_object(_REPOSITORY, branch, each.path, b"?" * each.size)
+                    objects.put_object(self._server.repository(_REPOSITORY), branch, each.path, b"?" * each.size)
                     self._world.disturbed = True
 
     def forge(self, attempt: Attempt | None, event: Event | None, _: Send = None, *, number: int = 0) -> None:
@@ -178,9 +180,9 @@ class Deeds:
             {**copied, "perago.task_id": "another"},
             {"perago.workflow_id": "../" * 500, "perago.task_id": "\u0000", "perago.start_time": "-1"},
         )
-        self._server.put_object(_REPOSITORY, _BRANCH, "o/forged", str(number).encode())
+        objects.put_object(self._server.repository(_REPOSITORY), _BRANCH, "o/forged", str(number).encode())
         metadata = variants[number % len(variants)]
-        commit = self._server.commit(_REPOSITORY, _BRANCH, "forged", metadata, allow_empty=True)
+        commit = commits.commit(self._server.repository(_REPOSITORY), _BRANCH, "forged", metadata, allow_empty=True)
         self._world.outside.add(commit.commit.id)
         self._world.forged.add(commit.commit.id)
 
@@ -198,8 +200,10 @@ class Deeds:
                 "perago.iteration": "0",
                 "perago.phase": "merge",
             }
-            self._server.put_object(_REPOSITORY, _BRANCH, f"o/unrelated{each}", workflow.encode())
-            commit = self._server.commit(_REPOSITORY, _BRANCH, "unrelated: 1 added", metadata, allow_empty=True)
+            objects.put_object(self._server.repository(_REPOSITORY), _BRANCH, f"o/unrelated{each}", workflow.encode())
+            commit = commits.commit(
+                self._server.repository(_REPOSITORY), _BRANCH, "unrelated: 1 added", metadata, allow_empty=True
+            )
             self._world.outside.add(commit.commit.id)
 
     # ------------------------------------------------------------------------- to the workers

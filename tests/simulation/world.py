@@ -20,6 +20,7 @@ from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.cache import ObjectCache, Shelf
 from perago.driver import AttemptRuntime, Limits, deliver_report, run_attempt
 from perago.driver.fencing import FenceProofs
+from perago.embedded.lakefs import commits, references
 from perago.embedded.lakefs.repository import CommitRecord
 from perago.ports import Delivery, DeliveryCheck, ServiceError, Unclear, WorkflowRow, WorkspaceStore
 from perago.settings import PublishFence
@@ -390,12 +391,12 @@ class World:
 
     def history(self) -> list[CommitRecord]:
         """First-parent commits from the input ref on, oldest first, by the server itself: no event meets this."""
-        return list(self.services.lakefs.server.first_parents(REPOSITORY, BRANCH))[::-1]
+        return list(commits.first_parents(self.services.lakefs.server.repository(REPOSITORY), BRANCH))[::-1]
 
     def tree(self, commit_id: str) -> dict[str, str]:
         """The files of a commit, without hooks."""
         if commit_id not in self._trees:
-            record = self.services.lakefs.server.get_commit(REPOSITORY, commit_id)
+            record = commits.get_commit(self.services.lakefs.server.repository(REPOSITORY), commit_id)
             self._trees[commit_id] = {
                 path: entry.blob.read().decode()
                 for path, entry in record.tree.entries.items()
@@ -405,7 +406,9 @@ class World:
 
     def staging_branches(self) -> list[str]:
         """All that are left."""
-        branches = self.services.lakefs.server.list_branches(REPOSITORY, show_hidden=True).results
+        branches = references.list_branches(
+            self.services.lakefs.server.repository(REPOSITORY), show_hidden=True
+        ).results
         return [branch.name for branch in branches if branch.name != BRANCH]
 
 

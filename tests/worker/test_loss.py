@@ -15,7 +15,7 @@ import pytest
 from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript, Moment
-from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.lakefs import InMemoryLakeFS, references
 from perago.embedded.remote import StoreServer
 from perago.ports import TaskStatus, Unavailable
 from perago.worker import attempts
@@ -94,7 +94,7 @@ class Scene:
 
     def branches(self) -> list[str]:
         """Those that attempts made."""
-        branches = self.lakefs.server.list_branches("data", show_hidden=True).results
+        branches = references.list_branches(self.lakefs.server.repository("data"), show_hidden=True).results
         return [branch.name for branch in branches if branch.name != "main"]
 
     def leftovers(self) -> list[object]:

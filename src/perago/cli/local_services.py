@@ -44,7 +44,7 @@ def held_port(wanted: int | None) -> Iterator[socket.socket]:
     Raises:
         Failure: the port that was wanted is taken.
     """
-    from perago.embedded.http.serve import bound
+    from perago.embedded.http.loopback import bound
 
     try:
         held = bound(FRIENDLY_PORT if wanted is None else wanted)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from perago.embedded.http.services import EmbeddedServices
+    from perago.embedded.services import EmbeddedServices
     from perago.settings import Settings
 
 __all__ = ["console_of", "console_of_servers"]

@@ -661,7 +661,7 @@ class Embedded:
 
     def size_of(self, repository: str, commit_id: str, path: str) -> int | None:
         """The size of a file in a commit."""
-        entry = self.lakefs.get_commit(repository, commit_id).tree.get(path)
+        entry = self.lakefs.repository(repository).resolve_commit(commit_id).tree.get(path)
         return None if entry is None else entry.blob.size
 
     def startable(self) -> Sequence[tuple[str, int]]:

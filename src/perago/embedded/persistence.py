@@ -1,14 +1,14 @@
-"""Keeping what the embedded services hold in a directory, and taking it up again: `perago dev --state`.
+"""Keeping the state of the embedded services in a directory, and restoring it: `perago dev --state`.
 
 `kept_in` does all of it. The directory holds `state.sqlite`, with one row a record, and the bytes of objects as files.
 Changes are written twice a second, each time in one transaction: a process that is killed loses the last moment at
-most, and never the file. What there is to keep is known by `perago.embedded.conductor.persistence` and
-`perago.embedded.lakefs.persistence`.
+most, and never the file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sqlite3
@@ -17,18 +17,24 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from copy import copy
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from perago.embedded.keys import KeyPair
-from perago.embedded.lakefs.values import Blob
+from pydantic import TypeAdapter
+
+from perago.embedded.conductor.core import ModelCore
+from perago.embedded.conductor.state import HistoryEntry, Message, State, Status, TaskRow, WorkflowRow
+from perago.embedded.lakefs.repository import Branch, CommitRecord, Repository
+from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
+from perago.embedded.lakefs.values import ActionRun, Blob, Entry, RepositoryInfo
+from perago.embedded.services import KeyPair
+from perago.ports import Commit
 from perago.settings.roots import own_directory_trouble
-
-if TYPE_CHECKING:
-    from perago.embedded.conductor.core import ModelCore
-    from perago.embedded.lakefs.server import LakeFSServer
 
 Key: TypeAlias = tuple[str | int | None, ...]
 """What a record is about: its kind, then names and ids."""
@@ -94,9 +100,6 @@ def kept_in(
     Raises:
         StateError: the directory cannot be used; nothing in it was changed.
     """
-    from perago.embedded.conductor.persistence import ConductorSource
-    from perago.embedded.lakefs.persistence import LakeFSSource, kept_blobs
-
     with StateDirectory(path) as directory:
         kept_conductor, kept_lakefs = ConductorSource(conductor), LakeFSSource(lakefs, directory.keep)
         records = directory.read()
@@ -406,3 +409,250 @@ def _place(blob: Blob, path: Path) -> None:
             return
     with path.open("xb") as file:
         blob.copy_to(file)
+
+
+# ----------------------------------------------------------------------------- Conductor
+
+NOT_KEPT = frozenset({"http_handler", "limits", "random", "last_polls", "_clock"})
+"""How the server runs, what it rolls dice with, and which workers asked last: they ended with it."""
+
+KINDS: Mapping[str, TypeAdapter[Any]] = {
+    "task_definitions": TypeAdapter(dict[str, Any]),
+    "workflow_definitions": TypeAdapter(dict[int, dict[str, Any]]),
+    "tasks": TypeAdapter(TaskRow),
+    "workflows": TypeAdapter(WorkflowRow),
+    "queue": TypeAdapter(Message),
+    "logs": TypeAdapter(list[dict[str, Any]]),
+    "attention": TypeAdapter(bool),
+    "timers": TypeAdapter(int),
+    "sub_workflows": TypeAdapter(str),
+    "history": TypeAdapter(HistoryEntry),
+}
+"""The types of what the state's tables hold, by the name of the attribute; attempts come before their workflows."""
+
+_TABLES = tuple(kind for kind in KINDS if kind != "history")
+"""Those that are mappings. The history is a list that only grows; its keys are positions."""
+
+
+class ConductorSource:
+    """The state of one Conductor.
+
+    Every attribute of `State` is listed in `KINDS` or in `NOT_KEPT`; a test fails if one is in neither. Rows are read
+    back through their own type hints, so a field that is added to a row is kept automatically.
+    """
+
+    def __init__(self, model: ModelCore) -> None:
+        self._model = model
+
+    def capture(self) -> dict[Key, object]:
+        """Every row of every table; the keys begin with the table's name. A row costs a few microseconds of the lock.
+
+        Rows are copied, their payloads are shared with the copies: they are replaced, never changed.
+        """
+        with self._model._locked() as state:
+            rows = [((kind, key), _copied(row)) for kind in _TABLES for key, row in _table(state, kind).items()]
+            history = state.history.copy()
+        captured: dict[Key, object] = {("history", number): entry for number, entry in enumerate(history)}
+        for (kind, key), row in rows:
+            captured[kind, *(key if isinstance(key, tuple) else (key,))] = row
+        return captured
+
+    def encode(self, key: Key, captured: Any) -> Any:  # noqa: ARG002 - the shape of a source
+        """The JSON value of a captured row."""
+        if not is_dataclass(captured):
+            return captured
+        return {field.name: getattr(captured, field.name) for field in fields(captured)}
+
+    def restore(self, records: Records) -> None:
+        """Take over what was kept by a model of the same kind. To be called before any other call.
+
+        Raises:
+            pydantic.ValidationError: a record is not what this version would have written.
+            KeyError: a workflow names an attempt that is not there.
+        """
+        groups = grouped(records)
+        with self._model._locked() as state:
+            for kind in _TABLES:
+                for parts, value in groups.get(kind, {}).items():
+                    _table(state, kind)[parts if len(parts) > 1 else parts[0]] = _restored(state, kind, value)
+            history = sorted(groups.get("history", {}).items())
+            state.history.extend(KINDS["history"].validate_python(value) for _, value in history)
+            _complete_queue(state)
+
+
+def _table(state: State, kind: str) -> Any:
+    return state.queue._messages if kind == "queue" else getattr(state, kind)
+
+
+def _restored(state: State, kind: str, value: Any) -> Any:
+    """A row; a workflow shares the rows of its attempts with the table of all attempts."""
+    if kind != "workflows":
+        return KINDS[kind].validate_python(value)
+    row = KINDS[kind].validate_python({**value, "tasks": []})
+    row.tasks.extend(state.tasks[task_id] for task_id in value["tasks"])
+    return row
+
+
+def _copied(row: Any) -> object:
+    """Attempts have records of their own, so a workflow has their ids."""
+    ids: Any = [task.task_id for task in row.tasks] if isinstance(row, WorkflowRow) else None
+    return copy(row) if ids is None else replace(row, tasks=ids)
+
+
+def _complete_queue(state: State) -> None:
+    """Also queue what a poll had taken out but not handed over when the process ended."""
+    messages = state.queue._messages
+    state.queue._order = itertools.count(1 + max((message.order for message in messages.values()), default=-1))
+    for row in state.tasks.values():
+        if row.status is Status.SCHEDULED and row.kind == "SIMPLE" and row.task_id not in messages:
+            state.queue.push(row, state.now())
+
+
+# -------------------------------------------------------------------------------- lakeFS
+
+FindBlob: TypeAlias = Callable[[str, int], Blob]
+"""The kept bytes of an MD5 and a size."""
+
+_COMMIT = TypeAdapter(Commit)
+_TYPES: Mapping[str, TypeAdapter[Any]] = {"repository": TypeAdapter(RepositoryInfo), "run": TypeAdapter(ActionRun)}
+_OWN = ("path", "content_type", "mtime", "address")
+"""What an entry is written as, beside its metadata and its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """A commit and the tree that its own is told by."""
+
+    record: CommitRecord
+    base: Tree
+
+
+class LakeFSSource:
+    """The state of one lakeFS. `keep` is called with every object's bytes.
+
+    Commits never change, so each is written once, with its tree as the difference to its first parent's. When it is
+    read back, the tree is put together again and must have the id that the commit names.
+    """
+
+    def __init__(self, server: LakeFSServer, keep: Callable[[Blob], None]) -> None:
+        self._server = server
+        self._keep = keep
+
+    def capture(self) -> dict[Key, object]:
+        """Everything there is; what staging areas and trees hold does not change, only which of it there is."""
+        captured: dict[Key, object] = {}
+        with self._server.lock:
+            captured.update((("namespace", name), True) for name in self._server.namespaces)
+            for name, repository in self._server.repositories.items():
+                captured["repository", name] = repository.info
+                captured["metadata", name] = repository.metadata.copy()
+                captured["protected", name] = repository.protected
+                captured.update((("tag", name, tag), commit_id) for tag, commit_id in repository.tags.items())
+                captured.update((("run", name, number), run) for number, run in enumerate(repository.runs))
+                for commit_id, record in repository.graph._records.items():
+                    captured["commit", name, commit_id] = _Commit(record, _base(repository, record.commit))
+                for branch in repository.branches.values():
+                    captured["branch", name, branch.name] = (branch.commit_id, branch.hidden)
+                    captured.update((("staged", name, branch.name, path), it) for path, it in branch.staged.items())
+        return captured
+
+    def encode(self, key: Key, captured: object) -> Any:
+        """The JSON value of something captured.
+
+        Raises:
+            OSError: the bytes of an object cannot be kept.
+        """
+        if isinstance(captured, Entry):
+            return self._entry(captured)
+        if not isinstance(captured, _Commit):
+            adapter = _TYPES.get(str(key[0]))
+            return captured if adapter is None else adapter.dump_python(captured, mode="json")
+        old, new = captured.base.entries, captured.record.tree.entries
+        return {
+            "commit": _COMMIT.dump_python(captured.record.commit, mode="json"),
+            "generation": captured.record.generation,
+            "fraction": captured.record.fraction,
+            "put": [self._entry(entry) for path, entry in new.items() if old.get(path) is not entry],
+            "removed": [path for path in old if path not in new],
+        }
+
+    def _entry(self, entry: Entry) -> dict[str, Any]:
+        if not entry.blob.is_elsewhere:
+            self._keep(entry.blob)
+        own = {name: getattr(entry, name) for name in _OWN}
+        blob = {"size": entry.blob.size, "checksum": entry.blob.checksum, "is_elsewhere": entry.blob.is_elsewhere}
+        return {**own, **blob, "metadata": dict(entry.metadata)}
+
+    def restore(self, records: Records, blob: FindBlob) -> None:
+        """Take over what was kept. To be called before any other call.
+
+        Raises:
+            StateError: bytes are missing, or a commit does not have the tree that it names.
+            pydantic.ValidationError, KeyError, TypeError: a record is not what this version would have written.
+        """
+        groups = grouped(records)
+        numbers = [-1]
+        """The running numbers in the addresses of objects."""
+
+        def entry_of(value: Mapping[str, Any]) -> Entry:
+            numbers.append(int(value["address"].rpartition("/")[2], 16))
+            size, checksum = value["size"], value["checksum"]
+            found = Blob(size, checksum) if value["is_elsewhere"] else blob(checksum, size)
+            return Entry(blob=found, metadata=value["metadata"], **{name: value[name] for name in _OWN})
+
+        with self._server.lock:
+            self._server.namespaces.update(str(name) for (name,) in groups.get("namespace", {}))
+            for (name,), info in groups.get("repository", {}).items():
+                own = {kind: _below(groups, kind, name) for kind in ("commit", "branch", "staged", "tag", "run")}
+                repository = Repository(self._server, _TYPES["repository"].validate_python(info), bare=True)
+                for value in sorted(own["commit"].values(), key=itemgetter("generation")):  # parents come first
+                    record = _commit(repository, value, entry_of)
+                    repository.graph._records[record.commit.id] = record
+                for (branch,), (commit_id, hidden) in own["branch"].items():
+                    repository.branches[str(branch)] = Branch(str(branch), commit_id, hidden)
+                for (branch, path), value in own["staged"].items():
+                    staged = None if value is None else entry_of(value)
+                    repository.branches[str(branch)].stage(str(path), staged)
+                repository.tags.update({str(tag): value for (tag,), value in own["tag"].items()})
+                repository.metadata.update(groups["metadata"][name,])
+                repository.protected = tuple(groups["protected"][name,])
+                runs = sorted(own["run"].items())
+                repository.runs.extend(_TYPES["run"].validate_python(value) for _, value in runs)
+                self._server.repositories[str(name)] = repository
+            self._server.addresses = itertools.count(max(numbers) + 1)
+
+
+def kept_blobs(records: Records) -> set[tuple[str, int]]:
+    """MD5 and size of everything that the records refer to."""
+    groups = grouped(records)
+    entries = [entry for commit in groups.get("commit", {}).values() for entry in commit["put"]]
+    entries += filter(None, groups.get("staged", {}).values())
+    return {(entry["checksum"], entry["size"]) for entry in entries}
+
+
+def _below(groups: Mapping[str, Mapping[Key, Any]], kind: str, name: str | int | None) -> dict[Key, Any]:
+    """The records of one kind in one repository, by the rest of their keys."""
+    return {tuple(rest): value for (owner, *rest), value in groups.get(kind, {}).items() if owner == name}
+
+
+def _base(repository: Repository, commit: Commit) -> Tree:
+    """The tree of the first parent."""
+    return repository.graph.record(commit.parents[0]).tree if commit.parents else EMPTY_TREE
+
+
+def _commit(
+    repository: Repository, value: Mapping[str, Any], entry_of: Callable[[Mapping[str, Any]], Entry]
+) -> CommitRecord:
+    commit = _COMMIT.validate_python(value["commit"])
+    base = _base(repository, commit)
+    changes: dict[str, Entry | None] = dict.fromkeys(value["removed"])
+    changes.update((entry["path"], entry_of(entry)) for entry in value["put"])
+    tree = base if base.id == commit.meta_range_id else base.with_changes(changes)
+    if commit.meta_range_id == EMPTY_TREE.id:
+        tree = EMPTY_TREE
+    if tree.id != commit.meta_range_id:
+        raise StateError(
+            f"commit {commit.id} of repository {repository.info.name} does not have the tree that it names: the state "
+            "is damaged; nothing was changed"
+        )
+    return CommitRecord(commit, tree, value["generation"], value["fraction"])

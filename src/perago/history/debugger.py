@@ -22,7 +22,7 @@ from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.driver import AttemptRecord, Raised, Returned, call_function
 from perago.driver.environment import Direction
-from perago.local.services import REPOSITORY
+from perago.local import REPOSITORY
 from perago.taskdef import load_task
 from perago.testing.conductor import WORKER
 from perago.testing.services import InMemoryServices

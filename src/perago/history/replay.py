@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,7 @@ def run_again(
         Failure: the worker could not be started, or `output` not be written.
         OSError: the disk refused.
     """
-    from perago.local.services import BRANCH, REPOSITORY
+    from perago.local import BRANCH, REPOSITORY
 
     heard, task = Heard(listener), found.task
     with services_of(settings, heard, debugging) as services:
@@ -200,20 +201,23 @@ class SharedWorker:
     """
 
     def __init__(self, settings: Settings, module: str, task: TaskSummary, jobs: int) -> None:
-        from perago.local import LocalServices, LocalTask
-        from perago.local.workers import StandingWorker
+        from perago.local import LocalServices
 
         self._services = LocalServices()
-        plan = replace(plan_for(module, task, settings, self._services), slots=jobs)
-        self._worker = StandingWorker(self._services, LocalTask(plan, json.loads(task.definition)), self._hear)
+        self._plan = partial(plan_for, module, task, settings)
+        self._definition = json.loads(task.definition)
+        self._jobs = jobs
         self._heard: dict[str, Heard] = {}
         self._lock = threading.Lock()
         self._repositories = itertools.count(1)
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> SharedWorker:
+        from perago.local import LocalTask, PersistentWorker
+
         self._open.enter_context(self._services)
-        self._open.enter_context(self._worker)
+        only = LocalTask(replace(self._plan(self._services), slots=self._jobs), self._definition)
+        self._worker = self._open.enter_context(PersistentWorker(self._services, only, self._hear))
         return self
 
     def __exit__(
@@ -228,7 +232,7 @@ class SharedWorker:
             RunFailed: the worker ended early.
             OSError: the disk refused.
         """
-        from perago.local.services import BRANCH
+        from perago.local import BRANCH
 
         repository, prefix = f"attempt-{next(self._repositories)}", found.task.key_prefix
         payload: dict[str, Any] = {"params": given.params}

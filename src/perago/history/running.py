@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from perago.driver import Limits
     from perago.embedded.lakefs import InMemoryLakeFS
     from perago.local import LocalServices
-    from perago.local.served import ServedServices
     from perago.probe import TaskSummary
     from perago.settings import Settings
     from perago.testing.services import InMemoryServices
@@ -107,7 +106,7 @@ def run_attempt(
 
 
 def plan_for(
-    module: str, task: TaskSummary, settings: Settings, services: LocalServices | ServedServices, number: int = 1
+    module: str, task: TaskSummary, settings: Settings, services: LocalServices, number: int = 1
 ) -> WorkerPlan:
     """Plan a worker with one slot on local services, watched.
 
@@ -196,7 +195,7 @@ def write_tree(lakefs: InMemoryLakeFS, ref: str, prefix: str, output: Path) -> N
     Raises:
         Failure: the disk refused.
     """
-    from perago.local.services import REPOSITORY
+    from perago.local import REPOSITORY
 
     try:
         lakefs.export(REPOSITORY, ref, output, prefix=prefix)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perago.embedded.clock import VirtualClock
     from perago.embedded.faults import FaultScript, Moment
-    from perago.embedded.http.services import EmbeddedServices
     from perago.embedded.lakefs import InMemoryLakeFS
+    from perago.embedded.services import EmbeddedServices
     from perago.ports import AccessDenied, ServiceError, TaskStatus, Unavailable, Unclear
     from perago.testing.conductor import Conductor
     from perago.testing.outcome import Outcome
@@ -62,7 +62,7 @@ __all__ = [
 _HOMES = (
     ("perago.embedded.clock", ("VirtualClock",)),
     ("perago.embedded.faults", ("FaultScript", "Moment")),
-    ("perago.embedded.http.services", ("EmbeddedServices",)),
+    ("perago.embedded.services", ("EmbeddedServices",)),
     ("perago.embedded.lakefs", ("InMemoryLakeFS",)),
     ("perago.ports", ("AccessDenied", "ServiceError", "TaskStatus", "Unavailable", "Unclear")),
     ("perago.testing.tree_files", ("Symlink",)),

@@ -43,7 +43,7 @@ from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.tree_files import fast_directory
 
 if TYPE_CHECKING:
-    from perago.embedded.http.services import EmbeddedServices
+    from perago.embedded.services import EmbeddedServices
 
 
 _OPTION, _VARIABLE = "run:data_file", "COVERAGE_FILE"
@@ -341,7 +341,7 @@ def serve() -> Iterator[EmbeddedServices]:
     """
     try:
         from perago.console import console_of
-        from perago.embedded.http.services import EmbeddedServices
+        from perago.embedded.services import EmbeddedServices
     except ImportError as error:
         raise ImportError(f"serving needs more packages: pip install jinja2 starlette uvicorn ({error})") from error
     with EmbeddedServices(page=console_of) as services:

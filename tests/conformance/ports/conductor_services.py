@@ -13,7 +13,7 @@ from perago.adapters.conductor import ConductorQueue
 from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.http.conductor import conductor_app
-from perago.embedded.http.serve import serve
+from perago.embedded.http.loopback import serve
 from perago.ports import TaskQueue
 from perago.settings import ConductorSettings
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from perago.adapters.lakefs import LakeFSStore
 from perago.driver import SystemClock
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.serve import serve
+from perago.embedded.http.loopback import serve
 from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer
 from perago.ports import WorkspaceStore
 from perago.settings import LakeFSSettings

@@ -39,7 +39,7 @@ def command(port: Port = None) -> None:
         settings.require_conductor()
     with sigterm_unwinds(), held_port(port) as held:
         from perago.console import console_of_servers
-        from perago.embedded.http.serve import serve
+        from perago.embedded.http.loopback import serve
 
         told: SimpleQueue[signal.Signals] = SimpleQueue()
         token = secrets.token_urlsafe(16)

@@ -66,12 +66,10 @@ def command(
 
     from perago.cli.attempt_view import AttemptView, show_line
     from perago.history.running import plan_for, write_tree
-    from perago.local import LocalTask, RunFailed, run_workflow, workspace_at
-    from perago.local.served import ServedServices
-    from perago.local.services import BRANCH, REPOSITORY
+    from perago.local import BRANCH, REPOSITORY, LocalServices, LocalTask, RunFailed, run_workflow, workspace_at
 
     view = AttemptView(sys.stdout, brief=True)
-    with sigterm_unwinds(), ServedServices() as services, as_file(files(SAMPLE) / "data") as data:
+    with sigterm_unwinds(), LocalServices(over_http=True) as services, as_file(files(SAMPLE) / "data") as data:
         typer.echo(
             "The tables of the Palmer penguins (CC0, Gorman et al. 2014): clean, then three islands at once, then a "
             "summary.\n"

@@ -23,7 +23,7 @@ from perago.failure import Failure
 from perago.signals import sigterm_unwinds
 
 if TYPE_CHECKING:
-    from perago.embedded.http.services import EmbeddedServices
+    from perago.embedded.services import EmbeddedServices
     from perago.probe import Probed
     from perago.settings import Settings
 
@@ -83,7 +83,7 @@ def command(
         probed, settings = _valid_modules(modules, timeout)
         from perago.cli.dev.session import Session
         from perago.console import console_of
-        from perago.embedded.http.services import EmbeddedServices
+        from perago.embedded.services import EmbeddedServices
 
         samples: dict[str, Any] = {}
         services = EmbeddedServices(
@@ -119,7 +119,7 @@ def _valid_modules(modules: Sequence[str], import_limit: float) -> tuple[Sequenc
 
     with probing(modules, import_limit, packages=True) as results:
         settings = valid_settings()
-        import perago.embedded.http.services  # noqa: F401 - while the child processes are busy
+        import perago.embedded.services  # noqa: F401 - while the child processes are busy
 
         probed = able_to_run(results())
     if not report(probed):

@@ -172,7 +172,7 @@ def _seed(
     lakefs: InMemoryLakeFS, task: TaskSummary, workspace: Path | None, tree: str | Mapping[str, Any] | None
 ) -> str | None:
     from perago.history.running import files_below
-    from perago.local.services import BRANCH, REPOSITORY
+    from perago.local import BRANCH, REPOSITORY
     from perago.workspace.scan import WorkspaceError
 
     if task.workspace is None:

@@ -53,7 +53,7 @@ from perago.signals import end_if_told, heard
 from perago.text import one_line
 
 if TYPE_CHECKING:
-    from perago.embedded.http.services import EmbeddedServices
+    from perago.embedded.services import EmbeddedServices
     from perago.probe import ModuleProblem, Probed, TaskSummary
 
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perago.embedded.lakefs import commits, objects, references
 from perago.failure import Failure
 from perago.text import json_text
 
 if TYPE_CHECKING:
-    from perago.embedded.http.services import EmbeddedServices
+    from perago.embedded.services import EmbeddedServices
     from perago.probe import TaskSummary
 
 
@@ -106,7 +107,7 @@ def seed(services: EmbeddedServices, directory: Path | None) -> None:
 
     server = services.lakefs.server
     try:
-        server.get_branch(REPOSITORY, BRANCH)
+        references.get_branch(server.repository(REPOSITORY), BRANCH)
     except Missing:
         server.create_repository(REPOSITORY, default_branch=BRANCH)
     if directory is None:
@@ -115,8 +116,8 @@ def seed(services: EmbeddedServices, directory: Path | None) -> None:
         files = files_below(directory, "")
         blobs = {key: server.blobs.of_file(file) for key, file in files.items() if isinstance(file, Path)}
         for key, blob in blobs.items():  # only now, when nothing can fail half-way any more
-            server.put_object(REPOSITORY, BRANCH, key, blob)
-        server.commit(REPOSITORY, BRANCH, f"The files of {directory}")
+            objects.put_object(server.repository(REPOSITORY), BRANCH, key, blob)
+        commits.commit(server.repository(REPOSITORY), BRANCH, f"The files of {directory}")
     except NoChanges:
         return
     except (WorkspaceError, OSError) as error:
@@ -127,4 +128,4 @@ def seed(services: EmbeddedServices, directory: Path | None) -> None:
 
 def head(services: EmbeddedServices) -> str:
     """The commit that the branch points at now."""
-    return services.lakefs.server.get_branch(REPOSITORY, BRANCH).commit_id
+    return references.get_branch(services.lakefs.server.repository(REPOSITORY), BRANCH).commit_id

@@ -1,4 +1,4 @@
-"""Who may speak to the embedded services: programs of this machine that know the token, and no web page of others.
+"""Serving on loopback: a server in a thread, the check of who may speak to it, and both embedded services on one port.
 
 A server on loopback is within reach of every user of the machine and of every page that the user's browser shows. So
 there are four rules:
@@ -17,12 +17,96 @@ There are no CORS headers, so whatever else a page tries, it cannot read the ans
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from perago.embedded.conductor import InMemoryConductor
+    from perago.embedded.lakefs import LakeFSServer
+    from perago.embedded.services import KeyPair
+
+START_SECONDS = 20.0
+STOP_SECONDS = 5.0
+_BACKLOG = 128
+
+
+def bound(port: int = 0) -> socket.socket:
+    """A socket that listens on a port of 127.0.0.1 for `serve`; 0 takes any free one. Two that are bound and do not
+    listen yet could have the same one.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    # The protocol is named because asyncio sets TCP_NODELAY only then; without it each answer waits 40 ms.
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", port))
+        held.listen(_BACKLOG)
+    except BaseException:
+        held.close()
+        raise
+    return held
+
+
+@contextmanager
+def serve(app: Any, *, port: int = 0, held: socket.socket | None = None) -> Iterator[str]:
+    """Serve `app` on 127.0.0.1 while the `with` block runs; gives the base URL. Port 0 takes any free one.
+
+    A port that is `held` already is used and given up at the end.
+
+    Raises:
+        OSError: the port is taken.
+        TimeoutError: the server did not start within 20 s.
+    """
+    import uvicorn
+
+    with held or bound(port) as listener:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            log_level="critical",
+            timeout_graceful_shutdown=int(STOP_SECONDS),
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],), name="perago-http", daemon=True)
+        thread.start()
+        try:
+            _await_start(server, thread)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(STOP_SECONDS + 1)
+            if thread.is_alive():
+                server.force_exit = True
+                thread.join(STOP_SECONDS)
+
+
+def _await_start(server: Any, thread: threading.Thread) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise TimeoutError(f"the embedded HTTP server did not start within {START_SECONDS:g} s")
+        time.sleep(0.002)
+
+
+# --------------------------------------------------------------------------- who may speak
+
 
 NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 """What this machine is called by itself."""
@@ -85,3 +169,51 @@ def _is_local(url: str) -> bool:
         return urlsplit(url).hostname in NAMES
     except ValueError:
         return False
+
+
+# ---------------------------------------------------------------------------- both services
+
+
+def embedded_app(
+    conductor: InMemoryConductor,
+    lakefs: LakeFSServer,
+    *,
+    keys: KeyPair,
+    changed: Callable[[], None] = lambda: None,
+    page: Callable[[], ASGIApp] | None = None,
+) -> ASGIApp:
+    """Both services and, if there is one, a page as one ASGI application for requests of this machine.
+
+    `/api/v1/...` is lakeFS's, everything else below `/api` is Conductor's, the rest is the page. lakeFS wants the key
+    pair; Conductor and the page want the pair's token, see `Admission`.
+
+    Args:
+        conductor: the model of Conductor.
+        lakefs: the model of lakeFS.
+        keys: the keys of both.
+        changed: called after every request that may have changed something.
+        page: makes the page at its first request: a server that no browser asks needs no templates.
+    """
+    from perago.embedded.http.conductor import conductor_app
+    from perago.embedded.http.lakefs import lakefs_app
+
+    of_conductor = conductor_app(conductor)
+    of_lakefs = lakefs_app(lakefs, access_key_id=keys.access_key_id, secret_access_key=keys.secret_access_key)
+    page_of = cache(page or (lambda: _NO_PAGE))
+
+    def chosen(path: str) -> ASGIApp:
+        if path.startswith("/api/v1/") or path == "/_health":
+            return of_lakefs
+        if path.startswith("/api/") or path in ("/api", "/health"):
+            return of_conductor
+        return page_of()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await chosen(scope["path"])(scope, receive, send)
+        if scope["method"] not in ("GET", "HEAD"):
+            changed()
+
+    return Admission(app, keys.token)
+
+
+_NO_PAGE: ASGIApp = PlainTextResponse("nothing here: Conductor's API is below /api, lakeFS's below /api/v1\n", 404)

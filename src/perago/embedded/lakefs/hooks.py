@@ -8,7 +8,7 @@ says `skipped`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,7 +59,7 @@ class HeadFence:
         return f"{self.marker}: head moved: expected {expected}, found {head}"
 
 
-def run_hooks(repository: Repository, hooks: Mapping[str, PreMergeHook], source: Tree, event: MergeEvent) -> None:
+def run_hooks(repo: Repository, source: Tree, event: MergeEvent) -> None:
     """Run the hooks whose action files are in the source tree, and keep what they did.
 
     Raises:
@@ -70,14 +70,16 @@ def run_hooks(repository: Repository, hooks: Mapping[str, PreMergeHook], source:
         ActionNotRun: an action file that the model does not know.
     """
     at = event.commit.created
-    run_id = _run_id(at, len(repository.runs))
+    run_id = _run_id(at, len(repo.runs))
     refusal = f"update branch {event.branch}: pre-merge hook aborted, run id '{run_id}'"
     check_actions(source, refusal)
-    ran = tuple(_run(number, action, hooks.get(action), event) for number, action in enumerate(_actions(source)))
+    ran = tuple(
+        _run(number, action, repo.server.hooks.get(action), event) for number, action in enumerate(_actions(source))
+    )
     if not ran:
         return
     run = ActionRun(run_id, event.branch, event.commit.id, "pre-merge", at, ran)
-    repository.runs.append(run)
+    repo.runs.append(run)
     failed = [hook for hook in ran if not hook.passed]
     if failed:
         raise HookAborted(f"{refusal}: {_errors(failed)}")

@@ -6,9 +6,10 @@ import hashlib
 import heapq
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
 from perago.embedded.lakefs.values import (
@@ -19,11 +20,15 @@ from perago.embedded.lakefs.values import (
     Invalid,
     LakeFSError,
     Missing,
+    ReadOnly,
     Reference,
     RepositoryInfo,
     same,
 )
 from perago.ports import Commit
+
+if TYPE_CHECKING:
+    from perago.embedded.lakefs.server import LakeFSServer
 
 MAX_PATH_BYTES = 1024
 
@@ -367,7 +372,8 @@ class Branch:
 class Repository:
     """Branches, tags, commits and how names resolve to them."""
 
-    def __init__(self, info: RepositoryInfo, *, bare: bool = False) -> None:
+    def __init__(self, server: LakeFSServer, info: RepositoryInfo, *, bare: bool = False) -> None:
+        self.server = server
         self.info = info
         self.graph = CommitGraph()
         self.branches: dict[str, Branch] = {}
@@ -394,6 +400,23 @@ class Repository:
             return self.branches[name]
         except KeyError:
             raise Missing(message) from None
+
+    def now(self) -> int:
+        """The time of the server, in seconds since the epoch."""
+        return int(self.server.clock.now())
+
+    def new_address(self) -> str:
+        """A fresh address of an object in the block store."""
+        return f"{self.info.storage_namespace}/data/{next(self.server.addresses):016x}"
+
+    def protect(self, patterns: Sequence[str]) -> None:
+        """Replace the patterns of protected branches; `*` stands for any text."""
+        self.protected = tuple(dict.fromkeys(patterns))
+
+    def check_writable(self, force: bool = False) -> None:
+        """Raise `ReadOnly` for a read-only repository, unless the call is forced."""
+        if self.info.read_only and not force:
+            raise ReadOnly
 
     def check_protection(self, branch: str, message: str = "cannot write to protected branch") -> None:
         """Raise `Forbidden` for a protected branch."""

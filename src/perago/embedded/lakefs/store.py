@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
 
 from perago import ports
 from perago.embedded.faults import FaultScript
+from perago.embedded.lakefs import commits, objects, references
 from perago.embedded.lakefs.hooks import PreMergeHook
-from perago.embedded.lakefs.objects import MAX_BATCH
+from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.trees import ACTIONS_PREFIX
+from perago.embedded.lakefs.trees import ACTIONS_PREFIX, two_dot_diff
 from perago.embedded.lakefs.values import (
-    MAX_AMOUNT,
     Blob,
     BlobStore,
     Conflict,
@@ -35,7 +32,6 @@ from perago.embedded.lakefs.values import (
     Missing,
     NoChanges,
     NotModelled,
-    Page,
 )
 from perago.ports import (
     FENCE_MARKER,
@@ -54,8 +50,274 @@ from perago.ports import (
 )
 from perago.workspace.scan import open_unchanged
 
+SERVICE = "lakeFS"
+_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 
-def read_upload(blobs: BlobStore, upload: Upload) -> Blob:
+
+class InMemoryLakeFS:
+    """A lakeFS in this process that implements `perago.ports.WorkspaceStore`.
+
+    `server` is the same model with lakeFS's own operations and options, for tests that need more than an attempt
+    does. Faults are met by operation name: the name of the port's method. Use it as a context manager, or call
+    `close`, to remove the directory that large objects are spooled to.
+    """
+
+    def __init__(
+        self, clock: Clock, faults: FaultScript | None = None, *, hooks: Mapping[str, PreMergeHook] | None = None
+    ) -> None:
+        self.server = LakeFSServer(clock, hooks=hooks)
+        self.faults = faults or FaultScript()
+        self._clock = clock
+
+    def __enter__(self) -> InMemoryLakeFS:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---------------------------------------------------------------- the port
+
+    def get_commit(self, repository: str, ref: str) -> Commit:
+        """The commit that a full commit id or a branch name points at."""
+        with self._operation("get_commit", f"get commit {ref!r} of {repository!r}", repository) as repo:
+            if _COMMIT_ID.fullmatch(ref):
+                return commits.get_commit(repo, ref).commit
+            try:
+                return commits.get_commit(repo, references.get_branch(repo, ref).commit_id).commit
+            except Invalid as error:  # no branch can have this name
+                raise Missing(error.message) from error
+
+    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
+        """First-parent commits of `branch` after `until`, newest first, at most `limit`."""
+        with self._operation("history", f"read the history of {branch!r} in {repository!r}", repository) as repo:
+            references.get_branch(repo, branch)
+            found: list[Commit] = []
+            for record in commits.first_parents(repo, branch):
+                if record.commit.id == until or len(found) == limit:
+                    break
+                found.append(shortened(record.commit) if found else record.commit)
+            return tuple(found)
+
+    def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
+        """A commit and its first-parent ancestors, newest first, at most `limit`."""
+        with self._operation("ancestry", f"read the history of {repository!r}", repository) as repo:
+            found = tuple(each.commit for each in islice(commits.first_parents(repo, commit), limit))
+            if found[0].id != commit:  # the name of a branch or a tag
+                raise Missing(f"commit {commit} does not exist")
+            return found
+
+    def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
+        """Whether a merge into `branch` would be refused as dirty."""
+        with self._operation("has_uncommitted_changes", f"diff {branch!r} of {repository!r}", repository) as repo:
+            return bool(commits.staged_changes(repo, branch))
+
+    def newest_staged(self, repository: str, branch: str) -> int | None:
+        """When the newest staged object of `branch` was uploaded."""
+        with self._operation("newest_staged", f"diff {branch!r} of {repository!r}", repository) as repo:
+            staged = (change.entry for change in commits.staged_changes(repo, branch))
+            return max((entry.mtime for entry in staged if entry is not None), default=None)
+
+    def list_objects(
+        self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
+    ) -> Sequence[ObjectEntry]:
+        """Every object below `prefix`. There is one page."""
+        with self._operation(
+            "list_objects", f"list {prefix or '/'!r} of {repository!r} at {commit}", repository
+        ) as repo:
+            found = [entry.as_listed() for entry in objects.all_objects(repo, commit, prefix)]
+        if on_page is not None:
+            on_page(found)
+        return found
+
+    def download(
+        self,
+        repository: str,
+        commit: str,
+        workspace: Path,
+        placements: Sequence[Placement],
+        on_progress: Progress = no_progress,
+    ) -> int:
+        """Write objects where they have a place. None comes from anywhere else."""
+        with self._met("download", f"download from {repository!r} at {commit}"):
+            with self.server.lock:
+                entries = {each.path: each for each in objects.all_objects(self.server.repository(repository), commit)}
+            _write_files(entries, workspace, placements, on_progress)
+            return 0
+
+    def create_branch(self, repository: str, branch: str, source: str) -> None:
+        """Create a hidden branch."""
+        with self._operation("create_branch", f"create branch {branch!r} in {repository!r}", repository) as repo:
+            references.create_branch(repo, branch, source, hidden=True)
+
+    def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
+        """Stage files."""
+        with self._met("upload", f"upload to {branch!r} of {repository!r}"):
+            for upload in uploads:
+                blob = _read_upload(self.server.blobs, upload)
+                kind, metadata = upload.content_type, upload.metadata
+                with self.server.lock:
+                    repo = self.server.repository(repository)
+                    objects.put_object(repo, branch, upload.key, blob, content_type=kind, metadata=metadata)
+                if on_staged is not None:
+                    on_staged(upload)
+
+    def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
+        """Stage deletions, in batches as the server wants them."""
+        with self._met("delete_objects", f"delete objects on {branch!r} of {repository!r}"), self.server.lock:
+            repo, size = self.server.repositories.get(repository), objects.MAX_BATCH
+            for start in range(0, len(keys), size):
+                objects.delete_objects(repo, branch, keys[start : start + size])
+
+    def commit(
+        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
+    ) -> Commit:
+        """Commit what is staged."""
+        with self._operation("commit", f"commit {branch!r} of {repository!r}", repository) as repo:
+            return commits.commit(repo, branch, message, metadata, allow_empty=allow_empty).commit
+
+    def revert(self, repository: str, branch: str, commit: str) -> None:
+        """Undo a merge commit on a branch."""
+        with self._operation("revert", f"revert {commit} on {branch!r} of {repository!r}", repository) as repo:
+            commits.revert(repo, branch, commit, parent_number=1)
+
+    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
+        """The keys at which two commits differ, with their sizes in `right`."""
+        with self._operation("diff", f"compare {left} and {right} of {repository!r}", repository) as repo:
+            found = two_dot_diff(repo.resolve_commit(left).tree, repo.resolve_commit(right).tree)
+            return {change.path: None if change.type is DiffType.REMOVED else change.size for change in found}
+
+    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
+        """Return the objects that a commit has at `keys`."""
+        words = f"look for {len(keys)} objects in {commit} of {repository!r}"
+        with self._operation("stat_objects", words, repository) as repo:
+            commits.get_commit(repo, commit)
+            found = {}
+            for key in keys:
+                with suppress(Missing):
+                    found[key] = objects.stat_object(repo, commit, key).as_listed()
+            return found
+
+    def merge(
+        self,
+        repository: str,
+        source: str,
+        branch: str,
+        message: str,
+        metadata: Mapping[str, str],
+        *,
+        allow_empty: bool = False,
+        within: float | None = None,  # noqa: ARG002 - the model answers at once
+    ) -> str:
+        """Merge a commit into a branch, without other options."""
+        with self._operation("merge", f"merge {source} into {branch!r} of {repository!r}", repository) as repo:
+            return commits.merge(repo, source, branch, message, metadata, allow_empty=allow_empty).commit.id
+
+    def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
+        """All branches whose names begin with `prefix`."""
+        with self._operation("list_branches", f"list branches {prefix!r} of {repository!r}", repository) as repo:
+            return tuple(sorted(name for name in repo.branches if name.startswith(prefix)))
+
+    def delete_branch(self, repository: str, branch: str) -> None:
+        """Delete a branch; one that is already gone is fine."""
+        words = f"delete branch {branch!r} of {repository!r}"
+        with self._operation("delete_branch", words, repository) as repo, suppress(Missing):
+            references.delete_branch(repo, branch)
+
+    def close(self) -> None:
+        """Remove the directory of large objects."""
+        self.server.close()
+
+    # ------------------------------------------------------------ conveniences
+
+    def seed(
+        self,
+        repository: str,
+        branch: str,
+        tree: Mapping[str, str | bytes | Path | None] | Path,
+        *,
+        message: str = "Seed",
+    ) -> Commit:
+        """Put files on a branch and commit them, creating repository and branch where they are missing.
+
+        `tree` maps keys to contents (text is UTF-8; a path is a file to take them from; None, an empty directory,
+        leaves nothing in an object store), or is a directory. Other objects of the branch stay.
+        """
+        with self.server.lock:
+            if repository not in self.server.repositories:
+                self.server.create_repository(repository, default_branch=branch)
+            repo = self.server.repository(repository)
+            if branch not in repo.branches:
+                references.create_branch(repo, branch, repo.info.default_branch)
+            for key, content in _files_of(tree):
+                blob = content if isinstance(content, bytes) else self.server.blobs.of_file(content)
+                objects.put_object(repo, branch, key, blob)
+            return commits.commit(repo, branch, message, allow_empty=True).commit
+
+    def tree(self, repository: str, ref: str) -> dict[str, bytes]:
+        """All objects of a ref with their bytes, in byte order."""
+        with self.server.lock:
+            entries = objects.all_objects(self.server.repository(repository), ref)
+        return {entry.path: entry.blob.read() for entry in entries}
+
+    def export(self, repository: str, ref: str, target: Path, *, prefix: str = "") -> None:
+        """Write the objects of a ref whose keys begin with `prefix` below a directory, without the prefix. Hooks are no
+        part of a workspace, and are left out.
+
+        Raises:
+            ValueError: a key would land outside of `target`, or is no file name.
+        """
+        with self.server.lock:
+            entries = objects.all_objects(self.server.repository(repository), ref)
+        _export_tree(entries, target, prefix)
+
+    @contextmanager
+    def _operation(self, name: str, words: str, repository: str) -> Iterator[Repository]:
+        """Give the repository of an operation, under the lock of the server; see `_met`."""
+        with self._met(name, words), self.server.lock:
+            yield self.server.repository(repository)
+
+    @contextmanager
+    def _met(self, name: str, words: str) -> Iterator[None]:
+        """Meet the faults of an operation, and turn the server's refusals into the port's errors."""
+        with self.faults.around(name, service=SERVICE, clock=self._clock):
+            try:
+                yield
+            except NotModelled:
+                raise
+            except LakeFSError as error:
+                raise _port_error(name, words, error) from error
+
+
+def _port_error(name: str, words: str, error: LakeFSError) -> ports.ServiceError:
+    reason = _REFUSALS.get(type(error)) if name == "merge" else None
+    if reason is MergeRefusal.HOOK and FENCE_MARKER in error.message:
+        reason = MergeRefusal.HEAD_MOVED
+    if reason is not None:
+        return ports.MergeRefused(SERVICE, words, error.message, reason)
+    if name == "revert" and isinstance(error, Conflict):
+        return ports.RevertConflict(SERVICE, words, error.message)
+    if isinstance(error, NoChanges):
+        return ports.NothingToCommit(SERVICE, words, error.message)
+    if isinstance(error, Missing | ImpossibleName):
+        return ports.NotFound(SERVICE, words, error.message)
+    if isinstance(error, Forbidden):
+        return ports.Forbidden(SERVICE, words, error.message)
+    return ports.Refused(SERVICE, words, error.message)
+
+
+_REFUSALS: Mapping[type[LakeFSError], MergeRefusal] = {
+    HookAborted: MergeRefusal.HOOK,
+    Conflict: MergeRefusal.CONFLICT,
+    NoChanges: MergeRefusal.NO_CHANGES,
+    Dirty: MergeRefusal.DIRTY,
+}
+"""Why a merge was refused."""
+
+
+# ---------------------------------------------------------------------- bytes and files
+
+
+def _read_upload(blobs: BlobStore, upload: Upload) -> Blob:
     """The bytes of a local file, compared with what change detection saw.
 
     Raises:
@@ -75,7 +337,7 @@ def read_upload(blobs: BlobStore, upload: Upload) -> Blob:
     return blob
 
 
-def write_files(
+def _write_files(
     entries: Mapping[str, Entry], workspace: Path, placements: Iterable[Placement], on_progress: Progress
 ) -> None:
     """Write the placed objects, of `entries` by key: complete under a temporary name first, then renamed.
@@ -114,7 +376,7 @@ def _write(entry: Entry, partial: str, target: str) -> None:
     os.replace(partial, target)  # noqa: PTH105 - as above
 
 
-def files_of(tree: Mapping[str, str | bytes | Path | None] | Path) -> Iterator[tuple[str, bytes | Path]]:
+def _files_of(tree: Mapping[str, str | bytes | Path | None] | Path) -> Iterator[tuple[str, bytes | Path]]:
     """(key, bytes or file) of a mapping or of a directory, in order. Directories and None have no object."""
     if isinstance(tree, Path):
         if not tree.is_dir():
@@ -128,7 +390,7 @@ def files_of(tree: Mapping[str, str | bytes | Path | None] | Path) -> Iterator[t
             yield key, content.encode() if isinstance(content, str) else content
 
 
-def export_tree(entries: Iterable[Entry], target: Path, prefix: str = "") -> None:
+def _export_tree(entries: Iterable[Entry], target: Path, prefix: str = "") -> None:
     """Write the objects whose keys begin with `prefix`, but no hooks, below `target`, which is made.
 
     Raises:
@@ -155,281 +417,3 @@ def _safe(key: str) -> str:
     if "\x00" in key or any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"key {key!r} cannot become a file: it has an empty, '.' or '..' part, or a NUL")
     return key
-
-
-Item = TypeVar("Item")
-
-SERVICE = "lakeFS"
-_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
-
-
-class InMemoryLakeFS:
-    """A lakeFS in this process that implements `perago.ports.WorkspaceStore`.
-
-    `server` is the same model with lakeFS's own operations and options, for tests that need more than an attempt
-    does. Faults are met by operation name: the name of the port's method. Use it as a context manager, or call
-    `close`, to remove the directory that large objects are spooled to.
-    """
-
-    def __init__(
-        self, clock: Clock, faults: FaultScript | None = None, *, hooks: Mapping[str, PreMergeHook] | None = None
-    ) -> None:
-        self.server = LakeFSServer(clock, hooks=hooks)
-        self.faults = faults or FaultScript()
-        self._clock = clock
-
-    def __enter__(self) -> InMemoryLakeFS:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # ---------------------------------------------------------------- the port
-
-    def get_commit(self, repository: str, ref: str) -> Commit:
-        """The commit that a full commit id or a branch name points at."""
-        with self._operation("get_commit", f"get commit {ref!r} of {repository!r}"):
-            commit_id = ref if _COMMIT_ID.fullmatch(ref) else self._head(repository, ref)
-            return self.server.get_commit(repository, commit_id).commit
-
-    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
-        """First-parent commits of `branch` after `until`, newest first, at most `limit`."""
-        with self._operation("history", f"read the history of {branch!r} in {repository!r}"):
-            self.server.get_branch(repository, branch)
-            commits: list[Commit] = []
-            for record in self.server.first_parents(repository, branch):
-                if record.commit.id == until or len(commits) == limit:
-                    break
-                commits.append(shortened(record.commit) if commits else record.commit)
-            return tuple(commits)
-
-    def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
-        """A commit and its first-parent ancestors, newest first, at most `limit`."""
-        with self._operation("ancestry", f"read the history of {repository!r}"):
-            found = tuple(each.commit for each in islice(self.server.first_parents(repository, commit), limit))
-            if found[0].id != commit:  # the name of a branch or a tag
-                raise Missing(f"commit {commit} does not exist")
-            return found
-
-    def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
-        """Whether a merge into `branch` would be refused as dirty."""
-        with self._operation("has_uncommitted_changes", f"diff {branch!r} of {repository!r}"):
-            return bool(self.server.staged_changes(repository, branch))
-
-    def newest_staged(self, repository: str, branch: str) -> int | None:
-        """When the newest staged object of `branch` was uploaded."""
-        with self._operation("newest_staged", f"diff {branch!r} of {repository!r}"):
-            found = self.server.staged_changes(repository, branch)
-            return max((change.entry.mtime for change in found if change.entry is not None), default=None)
-
-    def list_objects(
-        self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
-    ) -> Sequence[ObjectEntry]:
-        """Every object below `prefix`. There is one page."""
-        with self._operation("list_objects", f"list {prefix or '/'!r} of {repository!r} at {commit}"):
-            found = [entry.as_listed() for entry in self.server.all_objects(repository, commit, prefix)]
-        if on_page is not None:
-            on_page(found)
-        return found
-
-    def download(
-        self,
-        repository: str,
-        commit: str,
-        workspace: Path,
-        placements: Sequence[Placement],
-        on_progress: Progress = no_progress,
-    ) -> int:
-        """Write objects where they have a place. None comes from anywhere else."""
-        with self._operation("download", f"download from {repository!r} at {commit}"):
-            entries = {entry.path: entry for entry in self.server.all_objects(repository, commit, "")}
-            write_files(entries, workspace, placements, on_progress)
-            return 0
-
-    def create_branch(self, repository: str, branch: str, source: str) -> None:
-        """Create a hidden branch."""
-        with self._operation("create_branch", f"create branch {branch!r} in {repository!r}"):
-            self.server.create_branch(repository, branch, source, hidden=True)
-
-    def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
-        """Stage files."""
-        with self._operation("upload", f"upload to {branch!r} of {repository!r}"):
-            for upload in uploads:
-                self.server.put_object(
-                    repository,
-                    branch,
-                    upload.key,
-                    read_upload(self.server.blobs, upload),
-                    content_type=upload.content_type,
-                    metadata=upload.metadata,
-                )
-                if on_staged is not None:
-                    on_staged(upload)
-
-    def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
-        """Stage deletions, in batches as the server wants them."""
-        with self._operation("delete_objects", f"delete objects on {branch!r} of {repository!r}"):
-            for start in range(0, len(keys), MAX_BATCH):
-                self.server.delete_objects(repository, branch, keys[start : start + MAX_BATCH])
-
-    def commit(
-        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
-    ) -> Commit:
-        """Commit what is staged."""
-        with self._operation("commit", f"commit {branch!r} of {repository!r}"):
-            return self.server.commit(repository, branch, message, metadata, allow_empty=allow_empty).commit
-
-    def revert(self, repository: str, branch: str, commit: str) -> None:
-        """Undo a merge commit on a branch."""
-        with self._operation("revert", f"revert {commit} on {branch!r} of {repository!r}"):
-            self.server.revert(repository, branch, commit, parent_number=1)
-
-    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
-        """The keys at which two commits differ, with their sizes in `right`."""
-        with self._operation("diff", f"compare {left} and {right} of {repository!r}"):
-            found = _all(partial(self.server.diff_refs, repository, left, right, two_dot=True))
-            return {change.path: None if change.type is DiffType.REMOVED else change.size for change in found}
-
-    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
-        """Return the objects that a commit has at `keys`."""
-        with self._operation("stat_objects", f"look for {len(keys)} objects in {commit} of {repository!r}"):
-            self.server.get_commit(repository, commit)
-            found = {}
-            for key in keys:
-                with suppress(Missing):
-                    found[key] = self.server.stat_object(repository, commit, key).as_listed()
-            return found
-
-    def merge(
-        self,
-        repository: str,
-        source: str,
-        branch: str,
-        message: str,
-        metadata: Mapping[str, str],
-        *,
-        allow_empty: bool = False,
-        within: float | None = None,  # noqa: ARG002 - the model answers at once
-    ) -> str:
-        """Merge a commit into a branch, without other options."""
-        with self._operation("merge", f"merge {source} into {branch!r} of {repository!r}"):
-            return self.server.merge(repository, source, branch, message, metadata, allow_empty=allow_empty).commit.id
-
-    def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
-        """All branches whose names begin with `prefix`."""
-        with self._operation("list_branches", f"list branches {prefix!r} of {repository!r}"):
-            pages = partial(self.server.list_branches, repository, prefix=prefix, show_hidden=True)
-            return tuple(branch.name for branch in _all(pages))
-
-    def delete_branch(self, repository: str, branch: str) -> None:
-        """Delete a branch; one that is already gone is fine."""
-        with self._operation("delete_branch", f"delete branch {branch!r} of {repository!r}"):
-            try:
-                self.server.delete_branch(repository, branch)
-            except Missing:
-                self.server.get_repository(repository)
-
-    def close(self) -> None:
-        """Remove the directory of large objects."""
-        self.server.close()
-
-    # ------------------------------------------------------------ conveniences
-
-    def seed(
-        self,
-        repository: str,
-        branch: str,
-        tree: Mapping[str, str | bytes | Path | None] | Path,
-        *,
-        message: str = "Seed",
-    ) -> Commit:
-        """Put files on a branch and commit them, creating repository and branch where they are missing.
-
-        `tree` maps keys to contents (text is UTF-8; a path is a file to take them from; None, an empty directory,
-        leaves nothing in an object store), or is a directory. Other objects of the branch stay.
-        """
-        self._ensure_branch(repository, branch)
-        for key, content in files_of(tree):
-            blob = content if isinstance(content, bytes) else self.server.blobs.of_file(content)
-            self.server.put_object(repository, branch, key, blob)
-        return self.server.commit(repository, branch, message, allow_empty=True).commit
-
-    def tree(self, repository: str, ref: str) -> dict[str, bytes]:
-        """All objects of a ref with their bytes, in byte order."""
-        return {entry.path: entry.blob.read() for entry in self.server.all_objects(repository, ref)}
-
-    def export(self, repository: str, ref: str, target: Path, *, prefix: str = "") -> None:
-        """Write the objects of a ref whose keys begin with `prefix` below a directory, without the prefix. Hooks are no
-        part of a workspace, and are left out.
-
-        Raises:
-            ValueError: a key would land outside of `target`, or is no file name.
-        """
-        export_tree(self.server.all_objects(repository, ref), target, prefix)
-
-    def _ensure_branch(self, repository: str, branch: str) -> None:
-        try:
-            info = self.server.get_repository(repository)
-        except Missing:
-            info = self.server.create_repository(repository, default_branch=branch)
-        try:
-            self.server.get_branch(repository, branch)
-        except Missing:
-            self.server.create_branch(repository, branch, info.default_branch)
-
-    def _head(self, repository: str, branch: str) -> str:
-        """What a branch of exactly this name points at; no branch has a name that none can have."""
-        try:
-            return self.server.get_branch(repository, branch).commit_id
-        except Invalid as error:
-            raise Missing(error.message) from error
-
-    @contextmanager
-    def _operation(self, name: str, words: str) -> Iterator[None]:
-        """Meet the faults of an operation, and turn the server's refusals into the port's errors."""
-        with self.faults.around(name, service=SERVICE, clock=self._clock):
-            try:
-                yield
-            except NotModelled:
-                raise
-            except LakeFSError as error:
-                raise _port_error(name, words, error) from error
-
-
-def _port_error(name: str, words: str, error: LakeFSError) -> ports.ServiceError:
-    reason = _REFUSALS.get(type(error)) if name == "merge" else None
-    if reason is MergeRefusal.HOOK and FENCE_MARKER in error.message:
-        reason = MergeRefusal.HEAD_MOVED
-    if reason is not None:
-        return ports.MergeRefused(SERVICE, words, error.message, reason)
-    if name == "revert" and isinstance(error, Conflict):
-        return ports.RevertConflict(SERVICE, words, error.message)
-    if isinstance(error, NoChanges):
-        return ports.NothingToCommit(SERVICE, words, error.message)
-    if isinstance(error, Missing | ImpossibleName):
-        return ports.NotFound(SERVICE, words, error.message)
-    if isinstance(error, Forbidden):
-        return ports.Forbidden(SERVICE, words, error.message)
-    return ports.Refused(SERVICE, words, error.message)
-
-
-_REFUSALS: Mapping[type[LakeFSError], MergeRefusal] = {
-    HookAborted: MergeRefusal.HOOK,
-    Conflict: MergeRefusal.CONFLICT,
-    NoChanges: MergeRefusal.NO_CHANGES,
-    Dirty: MergeRefusal.DIRTY,
-}
-"""Why a merge was refused."""
-
-
-def _all(pages: Callable[..., Page[Item]]) -> Iterator[Item]:
-    """The items of all pages that a call of the server gives."""
-    after = ""
-    while True:
-        page = pages(after=after, amount=MAX_AMOUNT)
-        yield from page.results
-        after = page.next_offset
-        if not page.has_more:
-            return

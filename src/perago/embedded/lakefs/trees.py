@@ -85,12 +85,12 @@ EMPTY_TREE.id = ""
 """The tree of a new repository. A tree that was emptied later is another one to lakeFS."""
 
 
-def two_dot(left: Tree, right: Tree) -> list[Difference]:
+def two_dot_diff(left: Tree, right: Tree) -> list[Difference]:
     """What differs between two trees, in order of path."""
     return [_difference(left, path, entry) for path, entry in sorted(left.changes_to(right).items(), key=_path)]
 
 
-def three_dot(base: Tree, left: Tree, right: Tree) -> list[Difference]:
+def three_dot_diff(base: Tree, left: Tree, right: Tree) -> list[Difference]:
     """What merging `right` into `left` would do, in order of path; both sides changed one path: a conflict."""
     theirs = base.changes_to(right)
     ours = base.changes_to(left)

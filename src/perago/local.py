@@ -1,4 +1,7 @@
-"""Workers on local services: a workflow that is run to its end, and a worker that stays for many attempts."""
+"""Real workers on embedded services: `perago run`, `perago replay`, `perago backtest` and `perago demo`.
+
+The lakeFS and the Conductor are models in this process; supervisor and slot processes are those of production.
+"""
 
 from __future__ import annotations
 
@@ -9,71 +12,75 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
+from pydantic import SecretStr
+
+from perago.embedded.remote import StoreServer
+from perago.embedded.services import EmbeddedServices
 from perago.failure import Failure
-from perago.local.services import BRANCH, REPOSITORY
-from perago.ports import Clock, TaskQueue
+from perago.ports import TaskQueue
+from perago.settings import ConductorSettings, LakeFSSettings
 from perago.worker import Event, Listener, Supervisor, WorkerPlan
 from perago.worker.events import AttemptEnded, AttemptReceived, PollingPaused, SlotDied, SlotReady
-from perago.worker.plan import ExportContext
+from perago.worker.plan import ExportContext, StoreFactory
 from perago.worker.supervisor import exporting
 
+REPOSITORY = "local"
+BRANCH = "main"
 WORKFLOW = "local"
+LONGEST_POLL = 0.1
+"""Seconds: a person who runs one workflow should not wait for the end of a poll."""
 MOST_DEATHS = 3
 """A worker of a server restarts slots for ever; here a person waits for an answer."""
 _STOP_LIMIT = 60.0
+_LATE_EVENT = 30.0
+"""Seconds in which the worker's event about the end of an attempt must follow its report to Conductor."""
 
 
-class Conductor(Protocol):
-    """What a Conductor must be able to do here: the model itself can, and so can `HttpConductor`."""
+class LocalServices(EmbeddedServices):
+    """Both services for workers on this machine, from entering the context to leaving it.
 
-    def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
-        """Create or replace TaskDefs."""
-        ...
+    Workers reach them without extras: the Conductor in this process, the lakeFS by a private socket. With `over_http`
+    they use the adapters and HTTP, as in production, which needs the extra `embedded`.
+    """
 
-    def create_workflow_definition(self, definition: Mapping[str, Any]) -> None:
-        """Create a workflow definition."""
-        ...
+    def __init__(self, *, over_http: bool = False) -> None:
+        super().__init__(longest_poll=LONGEST_POLL)
+        self._over_http = over_http
+        self.preload: tuple[str, ...] = ("perago.driver",)
+        """The modules that slot processes share from their start."""
+        self.store_factory: StoreFactory
+        """Makes a slot's connection to lakeFS; set while the context is entered."""
 
-    def start_workflow(self, name: str, payload: Mapping[str, Any]) -> str:
-        """Start a workflow; returns its id."""
-        ...
+    def __enter__(self) -> LocalServices:
+        if self._over_http:
+            from perago.adapters.lakefs import LakeFSStore
 
-    def workflow(self, workflow_id: str, *, include_tasks: bool = True) -> dict[str, Any]:
-        """A workflow and its attempts."""
-        ...
-
-
-class Services(Protocol):
-    """Where a workflow is run: `LocalServices` or `ServedServices`."""
-
-    @property
-    def clock(self) -> Clock:
-        """The time that both go by."""
-        ...
-
-    @property
-    def conductor(self) -> Conductor:
-        """Where the workflow is defined, started and watched."""
-        ...
+            super().__enter__()
+            self.preload += ("perago.adapters.lakefs", "lakefs_sdk")
+            keys = self.keys
+            settings = LakeFSSettings(self.lakefs_url, keys.access_key_id, SecretStr(keys.secret_access_key))
+            self.store_factory = functools.partial(LakeFSStore, settings)
+            return self
+        with ExitStack() as stack:
+            self._start(stack)
+            self.store_factory = stack.enter_context(StoreServer(self.lakefs)).factory
+            self._stack = stack.pop_all()
+        return self
 
     def queue(self) -> TaskQueue:
-        """What one worker polls; closed when it is down."""
-        ...
+        """The queue of one worker, to be closed by the caller."""
+        if not self._over_http:
+            return self.conductor
+        from perago.adapters.conductor import ConductorQueue
 
+        return ConductorQueue(ConductorSettings(self.conductor_url, None, None))
 
-class Teller(Protocol):
-    """Hears the events of all workers, from several threads."""
-
-    def hear(self, worker: int, event: Event) -> None:
-        """Something happened in worker number `worker`."""
-        ...
-
-    def finish(self) -> None:
-        """All workers are down."""
-        ...
+    def seed(self, files: Mapping[str, str | bytes | Path | None], message: str) -> str:
+        """Commit files to the workspace branch; returns the commit id."""
+        return self.lakefs.seed(REPOSITORY, BRANCH, files, message=message).id
 
 
 class RunFailed(Failure):
@@ -89,7 +96,7 @@ class LocalTask:
 
 
 def run_workflow(
-    services: Services,
+    services: LocalServices,
     tasks: Sequence[LocalTask],
     workflow: Mapping[str, Any],
     payload: Mapping[str, Any],
@@ -117,11 +124,15 @@ def run_workflow(
     conductor = services.conductor
     conductor.register_task_definitions([{**task.definition, "retryCount": 0} for task in tasks])
     conductor.create_workflow_definition(workflow)
-    with Workers(services, tasks, InTurn(listener)) as workers:
-        workflow_id = conductor.start_workflow(workflow["name"], payload)
-        while conductor.workflow(workflow_id, include_tasks=False)["status"] == "RUNNING":
-            workers.wait()
-            look()
+    turns = InTurn(listener)
+    try:
+        with Workers(services, tasks, turns.hear) as workers:
+            workflow_id = conductor.start_workflow(workflow["name"], payload)
+            while conductor.workflow(workflow_id, include_tasks=False)["status"] == "RUNNING":
+                workers.wait()
+                look()
+    finally:
+        turns.finish()
     return conductor.workflow(workflow_id)
 
 
@@ -147,12 +158,12 @@ class Workers:
     Args:
         services: where the tasks are polled.
         tasks: what is run.
-        teller: hears the events.
+        hear: gets the number of a worker and its event, from several threads.
     """
 
-    def __init__(self, services: Services, tasks: Sequence[LocalTask], teller: Teller) -> None:
+    def __init__(self, services: LocalServices, tasks: Sequence[LocalTask], hear: Callable[[int, Event], None]) -> None:
         self._news = threading.Condition()
-        self._teller = teller
+        self._tell = hear
         self._ended = 0
         self._paused = ""
         self._deaths = [0] * len(tasks)
@@ -186,7 +197,6 @@ class Workers:
         self._exports.close()
         for queue in self._queues:
             queue.close()
-        self._teller.finish()
 
     def wait(self) -> None:
         """Wait until something happened, at most a moment.
@@ -212,7 +222,7 @@ class Workers:
                 self._news.notify_all()
 
     def _hear(self, worker: int, event: Event) -> None:
-        self._teller.hear(worker, event)
+        self._tell(worker, event)
         with self._news:
             if isinstance(event, SlotDied):
                 self._deaths[worker] += 1
@@ -272,11 +282,7 @@ class InTurn:
         )
 
 
-_LATE_EVENT = 30.0
-"""Seconds for the worker's word that an attempt is over, which Conductor has heard of already."""
-
-
-class StandingWorker:
+class PersistentWorker:
     """Runs attempts of one task until its context is left. `run` may be called by several threads.
 
     A task that fails is not tried again, whatever retries its TaskDef would allow.
@@ -287,25 +293,23 @@ class StandingWorker:
         listener: hears the events of all attempts, from several threads.
     """
 
-    def __init__(self, services: Services, task: LocalTask, listener: Listener) -> None:
+    def __init__(self, services: LocalServices, task: LocalTask, listener: Listener) -> None:
         self._services = services
         self._task = task
         self._listener = listener
-        self._workers = Workers(services, [task], self)
+        self._workers = Workers(services, [task], self._hear)
         self._over: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> StandingWorker:
+    def __enter__(self) -> PersistentWorker:
         conductor = self._services.conductor
         conductor.register_task_definitions([{**self._task.definition, "retryCount": 0}])
         conductor.create_workflow_definition(workflow_of(self._task))
         self._workers.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._workers.__exit__(kind, error, traceback)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._workers.__exit__(kind)
 
     def run(self, payload: Mapping[str, Any], look: Callable[[], None] = lambda: None) -> Mapping[str, Any]:
         """Run one attempt to its end.
@@ -334,14 +338,11 @@ class StandingWorker:
             del self._over[row["taskId"]]
         return row
 
-    def hear(self, worker: int, event: Event) -> None:  # noqa: ARG002 - there is one worker
-        """As a `Teller`: pass it on, and note the end of an attempt."""
+    def _hear(self, worker: int, event: Event) -> None:  # noqa: ARG002 - there is one worker
+        """Pass an event on, and note the end of an attempt."""
         self._listener(event)
         if isinstance(event, AttemptEnded):
             self._over_of(event.delivery.task_id).set()
-
-    def finish(self) -> None:
-        """As a `Teller`: nothing was kept back."""
 
     def _over_of(self, task_id: str) -> threading.Event:
         with self._lock:

@@ -1,83 +1,62 @@
-"""Both embedded services and the local page on one port of this machine.
+"""Both embedded services, in real time, on one port of this machine.
 
-`EmbeddedServices` is what `perago dev` and `perago demo` run on, and what tests that want real HTTP use. Paths decide
-who answers: `/api/v1/...` is lakeFS's, all else below `/api` is Conductor's, the rest is the page. Before the path of
-Conductor and the page there is a token.
+`EmbeddedServices` is what `perago dev`, `perago run` and `perago demo` use, and tests that want real HTTP. Serving
+needs the extra `embedded`; the models do not.
 """
 
 from __future__ import annotations
 
+import hmac
+import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from typing import TYPE_CHECKING, Any
 
 from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS
-from perago.embedded.http.conductor import conductor_app
-from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.loopback import Admission
-from perago.embedded.http.serve import bound, serve
-from perago.embedded.keys import KeyPair
-from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer
+from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Clock
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
 SWEEP_SECONDS = 0.5
-"""How often time-outs are looked for."""
+"""How often the services look for timeouts."""
 
 
-def embedded_app(
-    conductor: InMemoryConductor,
-    lakefs: LakeFSServer,
-    *,
-    keys: KeyPair,
-    changed: Callable[[], None] = lambda: None,
-    page: ASGIApp | None = None,
-) -> ASGIApp:
-    """Both services and, if there is one, the `page` as one ASGI application for requests of this machine.
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """The key pair of an embedded lakeFS, and the token of the services next to it."""
 
-    lakeFS wants the key pair; Conductor and the page want the pair's token, see `Admission`. `changed` is called after
-    every request that may have changed something.
-    """
-    of_conductor = conductor_app(conductor)
-    of_lakefs = lakefs_app(lakefs, access_key_id=keys.access_key_id, secret_access_key=keys.secret_access_key)
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
 
-    def chosen(path: str) -> ASGIApp:
-        if path.startswith("/api/v1/") or path == "/_health":
-            return of_lakefs
-        if path.startswith("/api/") or path in ("/api", "/health"):
-            return of_conductor
-        return page or _NO_PAGE
+    @property
+    def token(self) -> str:
+        """The token of the embedded Conductor and the page: 32 hex digits that do not give the secret away."""
+        return hmac.digest(self.secret_access_key.encode(), b"token", "sha256").hex()[:32]
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await chosen(scope["path"])(scope, receive, send)
-        if scope["method"] not in ("GET", "HEAD"):
-            changed()
+    @property
+    def basic(self) -> bytes:
+        """As HTTP Basic writes it."""
+        return f"{self.access_key_id}:{self.secret_access_key}".encode()
 
-    return Admission(app, keys.token)
+    @property
+    def login_token(self) -> str:
+        """The token of a login at lakeFS. It does not give the secret away, and does not expire."""
+        return hmac.digest(self.secret_access_key.encode(), b"login", "sha256").hex()
 
-
-_NO_PAGE: ASGIApp = PlainTextResponse("nothing here: Conductor's API is below /api, lakeFS's below /api/v1\n", 404)
-
-
-def _on_demand(make: Callable[[], ASGIApp]) -> ASGIApp:
-    """An application that is made by its first request: a server that no browser asks needs no templates."""
-    made: list[ASGIApp] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if not made:
-            made.append(make())
-        await made[0](scope, receive, send)
-
-    return app
+    @classmethod
+    def random(cls) -> KeyPair:
+        """A fresh one."""
+        return cls(f"perago{secrets.token_hex(7)}", secrets.token_urlsafe(30))
 
 
 def _ignore(text: str) -> None:
@@ -177,11 +156,10 @@ class EmbeddedServices:
             TimeoutError: the server did not start within 20 s.
             StateError: the state cannot be used.
         """
+        from perago.embedded.http.loopback import bound, serve
+
         with ExitStack() as stack:
-            stack.callback(self.lakefs.close)
-            if self._state is not None:
-                self.keys = stack.enter_context(self._kept(self._state))
-            stack.enter_context(_swept(self.conductor, self._sweep_seconds, self._on_problem))
+            self._start(stack)
             held = self._held or bound(self._port)
             # The page reads the services at this URL, and may be asked for as soon as the server answers.
             self.url = f"http://127.0.0.1:{held.getsockname()[1]}/{self.keys.token}"
@@ -196,19 +174,21 @@ class EmbeddedServices:
     ) -> None:
         self._stack.close()
 
-    def _kept(self, state: Path) -> AbstractContextManager[KeyPair]:
-        from perago.embedded.persistence import kept_in
-
-        return kept_in(state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
-
     def _app(self) -> ASGIApp:
-        return embedded_app(
-            self.conductor,
-            self.lakefs.server,
-            keys=self.keys,
-            changed=self.changed,
-            page=None if self._page is None else _on_demand(partial(self._page, self)),
-        )
+        from perago.embedded.http.loopback import embedded_app
+
+        page = None if self._page is None else partial(self._page, self)
+        return embedded_app(self.conductor, self.lakefs.server, keys=self.keys, changed=self.changed, page=page)
+
+    def _start(self, stack: ExitStack) -> None:
+        """Start everything but the server: take the state up, and look for timeouts."""
+        stack.callback(self.lakefs.close)
+        if self._state is not None:
+            from perago.embedded.persistence import kept_in
+
+            kept = kept_in(self._state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
+            self.keys = stack.enter_context(kept)
+        stack.enter_context(_swept(self.conductor, self._sweep_seconds, self._on_problem))
 
 
 @contextmanager

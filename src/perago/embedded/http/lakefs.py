@@ -1,0 +1,452 @@
+"""lakeFS's REST API on the model: enough for the official SDK, the wrapper, `lakectl` and curl.
+
+A call that lakeFS has and this does not is answered with 501 and named; one that lakeFS does not have either, with 404.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from datetime import UTC, datetime
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from perago.embedded.http import lakefs_requests as api
+from perago.embedded.http.lakefs_objects import STORE, SignedStore, object_routes
+from perago.embedded.http.lakefs_requests import Call, Json, routes
+from perago.embedded.http.requests import JsonAnswer, unserved_routes
+from perago.embedded.lakefs import commits, references
+from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.values import (
+    ActionNotRun,
+    ActionRun,
+    Conflict,
+    HookRun,
+    Invalid,
+    LakeFSError,
+    Missing,
+    NotModelled,
+    Page,
+    ServerDivergence,
+    page_of,
+)
+from perago.embedded.services import KeyPair
+
+API = "/api/v1"
+ALIVE = "/_health"
+
+
+def lakefs_app(
+    server: LakeFSServer, *, access_key_id: str, secret_access_key: str, store: SignedStore | None = None
+) -> ASGIApp:
+    """An ASGI application that serves `server` to the holder of one key pair.
+
+    With a `store` it is a lakeFS on S3, which signs addresses of the store; otherwise one on a local disk.
+    """
+    root, keys = f"{API}/repositories/{{repository}}", KeyPair(access_key_id, secret_access_key)
+    found = object_routes(server, root, store)
+    for group in (_reference_routes, _commit_routes, _repository_routes, _protection_routes, _action_routes):
+        found += group(server, root)
+    found += _service_routes(server, keys, api.CONFIG if store is None else store.config)
+    found += [] if store is None else store.routes()
+    handlers = {
+        LakeFSError: _refuse,
+        ServerDivergence: _flag,
+        ActionNotRun: _flag,
+        404: _no_such_path,
+        405: _no_such_path,
+    }
+    app = Starlette(routes=[*found, *unserved_routes("lakefs", API, _unserved)], exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return KeyCheck(app, keys, () if store is None else (STORE,))
+
+
+class KeyCheck:
+    """HTTP Basic with one key pair, or the token of a login. Some paths need neither."""
+
+    _OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_lakefs", "auth/login"))})
+
+    def __init__(self, app: ASGIApp, keys: KeyPair, elsewhere: tuple[str, ...]) -> None:
+        """`elsewhere`: prefixes of paths that are not the API's."""
+        self._app = app
+        self._keys = keys
+        self._elsewhere = elsewhere
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        header = Headers(scope=scope).get("authorization", "")
+        path = scope["path"]
+        if path in self._OPEN or path.startswith(self._elsewhere) or self._is_known(header):
+            await self._app(scope, receive, send)
+        elif not header and scope["path"] == f"{API}/user":
+            await JsonAnswer({"user": {"creation_date": 0, "id": ""}})(scope, receive, send)
+        else:
+            error = LakeFSError("error authenticating request", status=401)
+            await _refusal(Request(scope), error)(scope, receive, send)
+
+    def _is_known(self, header: str) -> bool:
+        scheme, _, given = header.partition(" ")
+        if scheme.lower() == "bearer":
+            return hmac.compare_digest(given.encode(), self._keys.login_token.encode())
+        try:
+            pair = base64.b64decode(given, validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        return scheme.lower() == "basic" and hmac.compare_digest(pair, self._keys.basic)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """A refusal of the model."""
+    if not isinstance(error, LakeFSError):
+        raise error
+    return _refusal(request, error)
+
+
+def _refusal(request: Request, error: LakeFSError) -> Response:
+    """A HEAD answer has no body."""
+    if request.method == "HEAD":
+        return Response(status_code=error.status)
+    return JsonAnswer({"message": error.message}, error.status)
+
+
+async def _flag(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the handler's signature
+    """A merge that the real server would do otherwise, where warnings of that are errors."""
+    return JsonAnswer({"message": str(error)}, NotModelled.status)
+
+
+def _unserved(request: Request, name: str) -> Response:
+    if request.method == "HEAD":  # comes with every GET here; lakeFS has it for objects only
+        return _refusal(request, LakeFSError("invalid API endpoint", status=404))
+    return _refusal(request, NotModelled(name))
+
+
+async def _no_such_path(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as above
+    """A call that lakeFS does not have either. Outside of the API lakeFS would show its web pages."""
+    if request.url.path.startswith(f"{API}/"):
+        return _refusal(request, LakeFSError("invalid API endpoint", status=404))
+    return _refusal(request, NotModelled(f"{request.method} {request.url.path}"))
+
+
+# ------------------------------------------------------------------------ the server itself
+
+
+def _service_routes(server: LakeFSServer, keys: KeyPair, config: Json) -> list[Route]:
+    """Configuration, version, health, the only user and its login, and the statistics, which are dropped."""
+
+    def set_up(_call: Call) -> Response:
+        """The server is set up from the start."""
+        raise LakeFSError("lakeFS already initialized", status=409)
+
+    def log_in(call: Call) -> Response:
+        """A token for the key pair."""
+        given = KeyPair(**call.fields(api.Login))
+        if not hmac.compare_digest(given.basic, keys.basic):
+            raise LakeFSError("error authenticating request", status=401)
+        return JsonAnswer({"token": keys.login_token})
+
+    def user(_call: Call) -> Response:
+        shown = {"creation_date": server.started, "email": "", "friendly_name": "", "id": server.committer}
+        return JsonAnswer({"user": shown})
+
+    return routes(
+        server,
+        [
+            ("GET", f"{API}/config", lambda _: JsonAnswer(config)),
+            ("GET", f"{API}/config/version", lambda _: JsonAnswer(api.VERSION)),
+            ("GET", f"{API}/config/storage", lambda _: JsonAnswer(config["storage_config"])),
+            ("GET", f"{API}/setup_lakefs", lambda _: JsonAnswer(api.SETUP)),
+            ("POST", f"{API}/setup_lakefs", set_up),
+            ("POST", f"{API}/auth/login", log_in),
+            ("GET", f"{API}/user", user),
+            ("GET", f"{API}/healthcheck", lambda _: None),
+            ("POST", f"{API}/statistics", lambda _: None),
+            ("GET", ALIVE, lambda _: PlainTextResponse("alive!")),
+        ],
+        locked=False,
+    )
+
+
+# ----------------------------------------------------------------------------- repositories
+
+
+def _repository_routes(server: LakeFSServer, root: str) -> list[Route]:
+    """Repositories and their metadata; `root` is one repository's path."""
+
+    def list_all(call: Call) -> Response:
+        return JsonAnswer(api.page_json(server.list_repositories(**call.query.page("search")), api.repository_json))
+
+    def create(call: Call) -> Response:
+        """The answer for a bare repository does not say whether it is read-only."""
+        fields, bare = call.fields(api.RepositoryBody), call.query.bare
+        if fields.pop("storage_id"):
+            raise Invalid("there is no storage of that id: this server has one without an id")
+        described = api.repository_json(server.create_repository(**fields, bare=bare))
+        if bare:
+            del described["read_only"]
+        return JsonAnswer(described, 201)
+
+    def delete(call: Call) -> None:
+        server.delete_repository(call.repo.info.name, force=call.query.force)
+
+    def set_metadata(call: Call) -> None:
+        """Add to the metadata. Adding nothing never fails, however unknown the repository."""
+        if added := call.body(api.MetadataSet).metadata:
+            call.repo.metadata.update(added)
+
+    def delete_metadata(call: Call) -> None:
+        """Remove keys; missing ones are fine."""
+        for key in call.body(api.MetadataKeys).keys:
+            call.repo.metadata.pop(key, None)
+
+    every = root.rpartition("/")[0]
+    quick = [
+        ("POST", every, create),
+        ("GET", root, lambda call: JsonAnswer(api.repository_json(call.repo.info))),
+        ("DELETE", root, delete),
+        ("GET", f"{root}/metadata", lambda call: JsonAnswer(dict(sorted(call.repo.metadata.items())))),
+        ("POST", f"{root}/metadata", set_metadata),
+        ("DELETE", f"{root}/metadata", delete_metadata),
+    ]
+    return [*routes(server, [("GET", every, list_all)]), *routes(server, quick, quick=True)]
+
+
+def _protection_routes(server: LakeFSServer, root: str) -> list[Route]:
+    """Patterns of the branches that only merges and reverts write to, by the present calls and by those before them."""
+
+    def get(call: Call) -> Response:
+        patterns = call.repo.protected
+        etag = hashlib.sha256("\n".join(patterns).encode()).hexdigest() if patterns else ""
+        return JsonAnswer([{"pattern": pattern} for pattern in patterns], headers={"etag": etag})
+
+    def replace(call: Call) -> None:
+        call.repo.protect([rule.pattern for rule in call.body(api.ProtectionRules).root])
+
+    def add(call: Call) -> None:
+        call.repo.protect([*call.repo.protected, call.body(api.ProtectionRule).pattern])
+
+    def remove(call: Call) -> None:
+        pattern, patterns = call.body(api.ProtectionRule).pattern, call.repo.protected
+        if pattern not in patterns:
+            raise Missing(f"no branches are protected by the pattern {pattern!r}")
+        call.repo.protect([each for each in patterns if each != pattern])
+
+    def may_set(call: Call) -> None:
+        """The only user may."""
+        call.repo  # noqa: B018 - an unknown repository is refused
+
+    rules, settings = f"{root}/branch_protection", f"{root}/settings/branch_protection"
+    table = [
+        ("GET", rules, get),
+        ("POST", rules, add),
+        ("DELETE", rules, remove),
+        ("GET", f"{rules}/set_allowed", may_set),
+        ("GET", settings, get),
+        ("PUT", settings, replace),
+    ]
+    return routes(server, table, quick=True)
+
+
+def _action_routes(server: LakeFSServer, root: str) -> list[Route]:
+    """The runs of the hooks of merges."""
+
+    def run_of(call: Call) -> ActionRun | None:
+        return next((run for run in call.repo.runs if run.id == call.parts["run"]), None)
+
+    def list_runs(call: Call) -> Response:
+        found = commits.list_runs(call.repo, **call.query.some("branch", "commit", "after", "amount"))
+        return JsonAnswer(api.page_json(found, _run))
+
+    def get_run(call: Call) -> Response:
+        run = run_of(call)
+        if run is None:
+            raise Missing("not found")
+        return JsonAnswer(_run(run))
+
+    def hooks(call: Call) -> Response:
+        """One page of a run's hooks; an unknown run has none."""
+        run = run_of(call)
+        found = () if run is None else tuple(hook for hook in run.hooks if hook.id > call.query.after)
+        at = 0 if run is None else run.at
+        shown = page_of(found, lambda hook: hook.id, call.query.amount)
+        return JsonAnswer(api.page_json(shown, lambda hook: _hook(hook, at)))
+
+    def output(call: Call) -> Response:
+        """The output of one hook, as a file."""
+        run = run_of(call)
+        hook = next((each for each in run.hooks if each.id == call.parts["hook"]), None) if run else None
+        if hook is None:
+            raise Missing("not found")
+        headers = {"content-disposition": f"attachment; filename={hook.id}.log"}
+        return Response(hook.output, headers=headers, media_type="application/octet-stream")
+
+    run = f"{root}/actions/runs/{{run}}"
+    table = [
+        ("GET", f"{root}/actions/runs", list_runs),
+        ("GET", run, get_run),
+        ("GET", f"{run}/hooks", hooks),
+        ("GET", f"{run}/hooks/{{hook}}/output", output),
+    ]
+    return routes(server, table)
+
+
+def _run(run: ActionRun) -> Json:
+    return {
+        "branch": run.branch,
+        "commit_id": run.commit_id,
+        "end_time": _time(run.at),
+        "event_type": run.event,
+        "run_id": run.id,
+        "start_time": _time(run.at),
+        "status": "completed" if run.passed else "failed",
+    }
+
+
+def _hook(hook: HookRun, at: int) -> Json:
+    return {
+        "action": hook.action,
+        "end_time": _time(at),
+        "hook_id": hook.hook,
+        "hook_run_id": hook.id,
+        "start_time": _time(at),
+        "status": "skipped" if hook.skipped else "completed" if hook.passed else "failed",
+    }
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+
+
+# ------------------------------------------------------------------------- branches and tags
+
+
+def _reference_routes(server: LakeFSServer, root: str) -> list[Route]:
+    """Branches, what is staged on them as a whole, and tags; `root` is one repository's path."""
+
+    def list_branches(call: Call) -> Response:
+        found = references.list_branches(call.repo, **call.query.page("show_hidden"))
+        return JsonAnswer(api.page_json(found, api.reference_json))
+
+    def create_branch(call: Call) -> Response:
+        """The answer is the bare commit id, not JSON."""
+        return PlainTextResponse(references.create_branch(call.repo, **call.fields(api.BranchBody)).commit_id, 201)
+
+    def reset(call: Call) -> None:
+        """Drop staged changes: all, those of one object, or those below a prefix."""
+        wanted = call.body(api.Reset)
+        if wanted.type == "object":
+            references.reset_object(call.repo, call.branch, wanted.path, force=wanted.force)
+        else:
+            prefix = wanted.path if wanted.type == "common_prefix" else ""
+            references.reset_branch(call.repo, call.branch, prefix=prefix, force=wanted.force)
+
+    def hard_reset(call: Call) -> None:
+        references.hard_reset_branch(call.repo, call.branch, call.query.required("ref"), force=call.query.force)
+
+    def list_tags(call: Call) -> Response:
+        found = references.list_tags(call.repo, **call.query.page())
+        return JsonAnswer(api.page_json(found, api.reference_json))
+
+    def create_tag(call: Call) -> Response:
+        wanted = call.body(api.TagBody)
+        made = references.create_tag(call.repo, wanted.id, wanted.ref, force=wanted.force)
+        return JsonAnswer(api.reference_json(made), 201)
+
+    def get_branch(call: Call) -> Response:
+        return JsonAnswer(api.reference_json(references.get_branch(call.repo, call.branch)))
+
+    def get_tag(call: Call) -> Response:
+        return JsonAnswer(api.reference_json(references.get_tag(call.repo, call.parts["tag"])))
+
+    branch, tag = f"{root}/branches/{{branch}}", f"{root}/tags/{{tag}}"
+    slow = [
+        ("GET", f"{root}/branches", list_branches),
+        ("PUT", branch, reset),
+        ("GET", f"{root}/tags", list_tags),
+    ]
+    quick = [
+        ("POST", f"{root}/branches", create_branch),
+        ("GET", branch, get_branch),
+        ("DELETE", branch, lambda call: references.delete_branch(call.repo, call.branch, force=call.query.force)),
+        ("PUT", f"{branch}/hard_reset", hard_reset),
+        ("POST", f"{root}/tags", create_tag),
+        ("GET", tag, get_tag),
+        ("DELETE", tag, lambda call: references.delete_tag(call.repo, call.parts["tag"], force=call.query.force)),
+    ]
+    return [*routes(server, slow), *routes(server, quick, quick=True)]
+
+
+# ---------------------------------------------------------------------------------- commits
+
+
+def _commit_routes(server: LakeFSServer, root: str) -> list[Route]:
+    """Commits and everything that makes or compares them; `root` is one repository's path."""
+
+    def get(call: Call) -> Response:
+        """One commit. A ref that is no ref answers 500 here, 400 elsewhere (`docs/servers/lakefs.md` 2)."""
+        try:
+            return JsonAnswer(api.commit_json(commits.get_commit(call.repo, call.ref)))
+        except Invalid as error:
+            raise LakeFSError(error.message) from None
+
+    def log(call: Call) -> Response:
+        wanted = call.query.some("first_parent", "after", "stop_at", "since", "objects", "prefixes")
+        records = commits.log(call.repo, call.ref, commits.LogQuery(**wanted))
+        found = page_of(records, lambda record: record.commit.id, call.query.amount)
+        return JsonAnswer(api.page_json(Page(found.results, "") if call.query.limit else found, api.commit_json))
+
+    def staged(call: Call) -> Response:
+        """One page of uncommitted changes."""
+        found = commits.diff_branch(call.repo, call.branch, **call.query.page("delimiter"))
+        return JsonAnswer(api.page_json(found, api.difference_json))
+
+    def diff(call: Call) -> Response:
+        with_stats, two_dot = call.query.include_right_stats, call.query.type == "two_dot"
+        left, right = call.parts["left"], call.parts["right"]
+        found = commits.diff_refs(call.repo, left, right, two_dot=two_dot, **call.query.page("delimiter"))
+        return JsonAnswer(api.page_json(found, lambda item: api.difference_json(item, with_stats=with_stats)))
+
+    def merge_base(call: Call) -> Response:
+        found = commits.find_merge_base(call.repo, call.ref, call.branch)
+        ids = {"base": found.base, "destination": found.destination, "source": found.source}
+        return JsonAnswer({f"{name}_commit_id": commit_id for name, commit_id in ids.items()})
+
+    def commit(call: Call) -> Response:
+        call.refuse("source_metarange")
+        fields = call.fields(api.CommitBody)
+        return JsonAnswer(api.commit_json(commits.commit(call.repo, call.branch, **fields)), 201)
+
+    def merge(call: Call) -> Response:
+        """Merge a ref into a branch. A conflict has no message."""
+        fields = call.fields(api.MergeBody)
+        try:
+            record = commits.merge(call.repo, call.ref, call.branch, **fields)
+        except Conflict:
+            return JsonAnswer({"reference": ""}, 409)
+        return JsonAnswer({"reference": record.commit.id})
+
+    def revert(call: Call) -> None:
+        fields = call.fields(api.RevertBody)
+        commits.revert(call.repo, call.branch, **fields)
+
+    def cherry_pick(call: Call) -> Response:
+        fields = call.fields(api.CherryPickBody)
+        return JsonAnswer(api.commit_json(commits.cherry_pick(call.repo, call.branch, **fields)), 201)
+
+    both, branch = f"{root}/refs/{{ref}}/merge/{{branch}}", f"{root}/branches/{{branch}}"
+    slow = [
+        ("GET", f"{branch}/diff", staged),
+        ("GET", f"{root}/refs/{{ref}}/commits", log),
+        ("GET", f"{root}/refs/{{left}}/diff/{{right}}", diff),
+        ("GET", both, merge_base),
+        ("POST", both, merge),
+        ("POST", f"{branch}/commits", commit),
+        ("POST", f"{branch}/revert", revert),
+        ("POST", f"{branch}/cherry-pick", cherry_pick),
+    ]
+    return [*routes(server, slow), *routes(server, [("GET", f"{root}/commits/{{ref}}", get)], quick=True)]

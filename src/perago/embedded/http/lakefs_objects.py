@@ -1,0 +1,417 @@
+"""Requests about objects: their bytes, listings and descriptions, uploads, and addresses of a block store.
+
+Bytes are taken in piece by piece, large ones straight to disk.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from email.utils import formatdate
+from urllib.parse import quote
+
+from python_multipart.exceptions import FormParserError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from perago.embedded.http import lakefs_requests as api
+from perago.embedded.http.lakefs_requests import Call, Json, routes, run
+from perago.embedded.http.requests import JsonAnswer
+from perago.embedded.lakefs import objects
+from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.values import Blob, BlobStore, CommonPrefix, Entry, Invalid, LakeFSError
+
+NOT_IMPLEMENTED = "Not Implemented"
+"""The words of the real server about calls that it does not do either."""
+
+NO_PRESIGN = "local adapter presigned URL: operation not supported"
+
+_RANGE = re.compile(r"bytes=((\d*-\d*,? ?)+)")
+_SINGLE_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+_INLINE = re.compile(
+    r"application/(javascript|json|pdf|xml)|audio/(mpeg|wav|webm)|image/(gif|jpe?g|png|svg\+xml|webp)"
+    r"|text/(css|html|javascript|markdown|plain|x-markdown|xml)|video/(mp4|webm)"
+)
+"""What lakeFS lets a browser show; everything else is an attachment."""
+
+
+# ------------------------------------------------------------------------------ requests
+
+
+def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = None) -> list[Route]:
+    """Everything about objects; `root` is one repository's path. Without `store` no address is signed."""
+
+    def found(call: Call) -> Entry:
+        wanted = call.headers.get("range")
+        if wanted is not None and not _RANGE.fullmatch(wanted):
+            raise Invalid(f"the Range header {wanted!r} names no bytes")
+        return stat_of(call)
+
+    def stat_of(call: Call) -> Entry:
+        return objects.stat_object(call.repo, call.ref, call.query.required("path"))
+
+    def get(call: Call) -> Response:
+        """The bytes of an object, or of one range."""
+        presign = call.query.presign
+        entry = found(call)
+        headers = _headers(entry)
+        if call.headers.get("if-none-match") == headers["etag"]:
+            return Response(status_code=304)
+        if presign and store is not None:
+            return Response(status_code=302, headers={"location": store.readable(call, entry, {})["physical_address"]})
+        if presign:
+            raise Invalid(NO_PRESIGN)
+        if entry.blob.is_elsewhere:
+            raise LakeFSError("No data", status=410)
+        kind = api.content_type(entry)
+        headers["content-disposition"] = "inline" if _INLINE.fullmatch(kind) else "attachment"
+        size, wanted = entry.blob.size, call.headers.get("range")
+        if wanted is None:
+            return _bytes(entry, 0, size, 200, headers | {"content-type": kind})
+        span = _span(wanted, size)
+        if isinstance(span, dict):
+            return JsonAnswer({"message": "Requested Range Not Satisfiable"}, 416, headers | span)
+        if not size:
+            return JsonAnswer({"message": "an empty object has no ranges"}, 500, headers)
+        start, length = span
+        headers |= {"content-type": kind, "content-range": f"bytes {start}-{start + length - 1}/{size}"}
+        return _bytes(entry, start, length, 206, headers)
+
+    def head(call: Call) -> Response:
+        """The headers of the same GET, or nearly: lakeFS leaves one out and adds another."""
+        entry = found(call)
+        headers = {**_headers(entry), "content-type": api.content_type(entry), "accept-ranges": "bytes"}
+        size, wanted = entry.blob.size, call.headers.get("range")
+        if wanted is None:
+            return Response(headers={**headers, "content-length": str(size)})
+        span = _span(wanted, size)
+        if isinstance(span, dict):
+            return Response(status_code=416, headers=headers)
+        start, length = span
+        headers |= {"content-range": f"bytes {start}-{start + length - 1}/{size}", "content-length": str(length)}
+        return Response(status_code=206, headers=headers)
+
+    def delete(call: Call) -> None:
+        call.refuse("no_tombstone")
+        objects.delete_object(call.repo, call.branch, call.query.required("path"), force=call.query.force)
+
+    def delete_batch(call: Call) -> Response:
+        call.refuse("no_tombstone")
+        repo, paths = server.repositories.get(call.parts["repository"]), call.body(api.Paths).paths
+        failed = objects.delete_objects(repo, call.branch, paths, force=call.query.force)
+        errors = [{"message": each.message, "path": each.path, "status_code": each.status} for each in failed]
+        return JsonAnswer({"errors": errors})
+
+    def copy(call: Call) -> Response:
+        path, fields = call.query.required("dest_path"), call.fields(api.Copy)
+        if fields.pop("shallow"):
+            raise LakeFSError(NOT_IMPLEMENTED, 501)
+        return JsonAnswer(api.stats_json(objects.copy_object(call.repo, call.branch, path, **fields)), 201)
+
+    def may_upload(call: Call) -> None:
+        """The only user may."""
+        call.query.required("path")
+
+    def set_user_metadata(call: Call) -> None:
+        path, wanted = call.query.required("path"), call.body(api.UserMetadata)
+        objects.set_user_metadata(call.repo, call.branch, path, wanted.set)
+
+    def stat(call: Call) -> Response:
+        with_metadata, presign = call.query.user_metadata, call.query.presign
+        entry = stat_of(call)
+        if presign and store is None:
+            raise Invalid(NO_PRESIGN)
+        found = api.stats_json(entry, user_metadata=with_metadata)
+        return JsonAnswer(store.readable(call, entry, found) if presign and store is not None else found)
+
+    def listing(call: Call) -> Response:
+        with_metadata, presign = call.query.user_metadata, call.query.presign
+        shown = objects.list_objects(call.repo, call.ref, **call.query.page("delimiter"))
+        if presign and store is None and any(isinstance(item, Entry) for item in shown.results):
+            raise Invalid(NO_PRESIGN)
+
+        def described(item: Entry | CommonPrefix) -> Json:
+            found = api.listed_json(item, user_metadata=with_metadata)
+            signs = presign and store is not None and isinstance(item, Entry)
+            return store.readable(call, item, found) if signs else found  # type: ignore[union-attr, arg-type]
+
+        return JsonAnswer(api.page_json(shown, described))
+
+    def properties(call: Call) -> Response:
+        """How the block store keeps an object: a local one has no classes."""
+        stat_of(call)
+        return JsonAnswer({"storage_class": None})
+
+    async def upload(request: Request) -> Response:
+        # The body is read to its end even if the upload is refused: a client that is still sending would see a broken
+        # connection instead of the refusal.
+        kind = request.headers.get("content-type") or objects.DEFAULT_CONTENT_TYPE
+        blob, problem = Blob(0, ""), None
+        if kind.partition(";")[0].strip().lower() == "multipart/form-data":
+            try:
+                blob, kind = await _form_content(request, server.blobs)
+            except LakeFSError as error:
+                problem = error
+        else:
+            blob = await _body(request, server.blobs)
+        return await run(server, lambda: stage(Call(server, request), blob, kind, problem), quick=True)
+
+    def stage(call: Call, blob: Blob, content_type: str, problem: LakeFSError | None) -> Response:
+        path, if_none_match = call.query.required("path"), call.headers.get("if-none-match")
+        absent = if_none_match == "*"
+        if "if-match" in call.headers or if_none_match not in (None, "*"):
+            problem = LakeFSError(NOT_IMPLEMENTED, 501)
+        if problem is not None:
+            objects.check_put(call.repo, call.branch, path, if_absent=absent)
+            raise problem
+        entry = objects.put_object(
+            call.repo,
+            call.branch,
+            path,
+            blob,
+            content_type=content_type,
+            metadata=_metadata(call),
+            if_absent=absent,
+            force=call.query.force,
+        )
+        return JsonAnswer({**api.stats_json(entry), "content_type": entry.content_type}, 201)
+
+    def address(call: Call) -> Response:
+        """An address of the block store to put bytes at. A local one has no presigned links."""
+        call.query.required("path")
+        if call.query.presign and store is None:
+            raise LakeFSError(NO_PRESIGN)
+        made = objects.new_address(call.repo)
+        if call.query.presign and store is not None:
+            return JsonAnswer(store.writable(call, made))
+        return JsonAnswer({"physical_address": made, "presigned_url": None})
+
+    def link(call: Call) -> Response:
+        """Stage an object whose bytes are at an address. Without a block store they cannot be read."""
+        wanted, path = call.body(api.Link), call.query.required("path")
+        place, size = wanted.staging.physical_address, wanted.size_bytes
+        blob = Blob(size, wanted.checksum) if store is None else store.linked(place, size, wanted.checksum)
+        entry = objects.link_object(
+            call.repo,
+            call.branch,
+            path,
+            place,
+            blob,
+            content_type=wanted.content_type,
+            metadata=wanted.user_metadata,
+            mtime=wanted.mtime,
+            if_absent=call.headers.get("if-none-match") == "*",
+            force=wanted.force,
+        )
+        return JsonAnswer(api.stats_json(entry))
+
+    branch, at_ref = f"{root}/branches/{{branch}}", f"{root}/refs/{{ref}}/objects"
+    staged, backing = f"{branch}/objects", f"{branch}/staging/backing"
+    quick = [
+        ("GET", backing, address),
+        ("PUT", backing, link),
+        ("HEAD", at_ref, head),
+        ("GET", at_ref, get),
+        ("DELETE", staged, delete),
+        ("POST", f"{staged}/delete", delete_batch),
+        ("POST", f"{staged}/copy", copy),
+        ("GET", f"{staged}/stage_allowed", may_upload),
+        ("PUT", f"{staged}/stat/user_metadata", set_user_metadata),
+        ("GET", f"{at_ref}/stat", stat),
+        ("GET", f"{at_ref}/underlyingProperties", properties),
+    ]
+    return [
+        Route(staged, upload, methods=["POST"]),
+        *routes(server, quick, quick=True),
+        *routes(server, [("GET", f"{at_ref}/ls", listing)]),
+    ]
+
+
+async def _body(request: Request, blobs: BlobStore) -> Blob:
+    """The bytes of a body."""
+    with blobs.sink() as sink:
+        async for piece in request.stream():
+            if sink.on_disk:
+                await run_in_threadpool(sink.write, piece)
+            else:
+                sink.write(piece)
+        return sink.finish()
+
+
+async def _form_content(request: Request, blobs: BlobStore) -> tuple[Blob, str]:
+    """The bytes and the type of the first field `content` of a form.
+
+    Raises:
+        LakeFSError: there is none, or the form cannot be read.
+        Invalid: the form ends within the field.
+    """
+    kind, stream = request.headers["content-type"], request.stream()
+    # Latin-1 gives each byte of a field without a file name a character of its own.
+    parser = MultiPartParser(Headers({"content-type": f"{kind}; charset=latin-1"}), stream, max_part_size=sys.maxsize)
+    try:
+        form = await parser.parse()
+        content = next((value for name, value in form.multi_items() if name == "content"), None)
+        if isinstance(content, UploadFile):
+            return await run_in_threadpool(blobs.of_stream, content.file), content.content_type or ""
+    except (MultiPartException, FormParserError) as error:
+        async for _ in stream:
+            pass
+        no_boundary = "boundary=" not in kind.lower()
+        words = "the Content-Type of the form names no boundary" if no_boundary else f"the form cannot be read: {error}"
+        raise LakeFSError(words) from None
+    finally:
+        for file in parser._files_to_close_on_error:  # also of a field in which the form ends
+            file.close()
+    if content is not None:
+        return blobs.of_bytes(content.encode("latin-1")), ""
+    if parser._current_part.field_name == "content":
+        raise Invalid("the form ends within the field 'content'")
+    raise LakeFSError("the form has no field 'content'")
+
+
+_META = "x-lakefs-meta-"
+_INTERNAL = "x-lakefs-internal-"
+
+
+def _metadata(call: Call) -> dict[str, str]:
+    """User metadata and that of lakeFS's own clients, from headers, whose bytes the server reads as UTF-8."""
+    found = {}
+    for name, value in call.headers.items():
+        text = value.encode("latin-1").decode("utf-8", "replace")
+        if name.startswith(_META):
+            found[name.removeprefix(_META)] = text
+        elif name.startswith(_INTERNAL):
+            found[f"::lakefs::{name.removeprefix(_INTERNAL)}"] = text
+    return found
+
+
+def _headers(entry: Entry) -> dict[str, str]:
+    return {
+        "etag": f'"{entry.blob.checksum}"',
+        "last-modified": formatdate(entry.mtime, usegmt=True),
+        "cache-control": "no-store, must-revalidate",
+        "expires": "0",
+    }
+
+
+def _bytes(entry: Entry, start: int, length: int, status: int, headers: dict[str, str]) -> Response:
+    headers = {**headers, "content-length": str(length)}
+    if entry.blob.data is not None:
+        return Response(entry.blob.data[start : start + length], status, headers)
+    return StreamingResponse(entry.blob.chunks(start, length), status, headers)
+
+
+def _span(header: str, size: int) -> tuple[int, int] | dict[str, str]:
+    """Start and length of the one range that a header asks for, else the headers of the refusal.
+
+    lakeFS names the size only where the range is one, but beyond the object (`docs/servers/lakefs.md` 2).
+    """
+    found = _SINGLE_RANGE.fullmatch(header.replace(" ", ""))
+    first, last = found.groups() if found else ("", "")
+    too_large = int(first or 0) >= 1 << 63 or int(last or 0) >= 1 << 63
+    if too_large or not (first or last) or (first and last and int(first) > int(last)):
+        return {}
+    start = int(first) if first else max(0, size - int(last))
+    end = min(int(last), size - 1) if first and last else size - 1
+    if start >= size and (first or int(last) == 0):
+        return {"content-range": f"bytes */{size}"}
+    return start, end - start + 1
+
+
+# ------------------------------------------------------------------------ the block store
+
+STORE = "/block-store/"
+_SECONDS = 900
+"""The time for which an address is good, as on a real server."""
+
+
+class SignedStore:
+    """A block store that takes and gives objects by signed addresses, as S3 does behind lakeFS.
+
+    It is part of the application of the API, which signs the addresses (`docs/servers/lakefs.md` 8). Parts of large
+    uploads are not modelled, and the server's configuration says so.
+    """
+
+    def __init__(self, server: LakeFSServer, now: Callable[[], float] = time.time) -> None:
+        """`now`: the clock by which addresses end, in seconds since the epoch."""
+        self._server = server
+        self._now = now
+        self._key = secrets.token_bytes(32)
+        self._blobs: dict[str, Blob] = {}
+        """What can be read, and what was put, by physical address."""
+
+    @property
+    def config(self) -> Json:
+        """What the server says about itself."""
+        storage = {**api.STORAGE_CONFIG, "blockstore_type": "s3", "pre_sign_support": True}
+        return {**api.CONFIG, "storage_config": storage}
+
+    def readable(self, call: Call, entry: Entry, described: Json) -> Json:
+        """The description of an object with a signed address in the place of its own."""
+        if not entry.blob.is_elsewhere:
+            self._blobs[entry.address] = entry.blob
+        ends = int(self._now()) + _SECONDS
+        return {
+            **described,
+            "physical_address": self._sign(call, "GET", entry.address, ends),
+            "physical_address_expiry": ends,
+        }
+
+    def writable(self, call: Call, address: str) -> Json:
+        """A new address of the store, to be written to and then linked."""
+        ends = int(self._now()) + _SECONDS
+        signed = self._sign(call, "PUT", address, ends)
+        return {"physical_address": address, "presigned_url": signed, "presigned_url_expiry": ends}
+
+    def linked(self, address: str, size: int, checksum: str) -> Blob:
+        """The bytes that were put at an address, if there are any. Size and checksum are believed."""
+        return replace(self._blobs.get(address, Blob(0, "")), size=size, checksum=checksum)
+
+    def routes(self) -> list[Route]:
+        """Reading from and writing to signed addresses."""
+        return [Route(f"{STORE}{{address:path}}", self._answer, methods=["GET", "PUT"])]
+
+    def _sign(self, call: Call, method: str, address: str, ends: int) -> str:
+        host, signature = call.headers["host"], self._signature(method, address, str(ends))
+        return f"http://{host}{STORE}{quote(address)}?expires={ends}&signature={signature}"
+
+    def _signature(self, method: str, address: str, ends: str) -> str:
+        return hmac.digest(self._key, f"{method}\n{address}\n{ends}".encode(), "sha256").hex()
+
+    async def _answer(self, request: Request) -> Response:
+        address, ends = request.path_params["address"], request.query_params.get("expires", "")
+        signature = request.query_params.get("signature", "")
+        if "authorization" in request.headers:
+            return _store_refusal(400, "InvalidArgument", "Only one auth mechanism allowed")
+        if not hmac.compare_digest(signature, self._signature(request.method, address, ends)):
+            return _store_refusal(403, "SignatureDoesNotMatch", "The signature does not match")
+        if self._now() >= int(ends):
+            return _store_refusal(403, "AccessDenied", "Request has expired")
+        if request.method == "PUT":
+            return await self._put(request, address)
+        blob = self._blobs.get(address)
+        if blob is None:
+            return _store_refusal(404, "NoSuchKey", "The specified key does not exist")
+        headers = {"ETag": f'"{blob.checksum}"', "Content-Length": str(blob.size)}
+        return StreamingResponse(blob.chunks(), 200, headers, "application/octet-stream")
+
+    async def _put(self, request: Request, address: str) -> Response:
+        with self._server.blobs.sink() as sink:
+            async for piece in request.stream():
+                sink.write(piece)
+            blob = self._blobs[address] = sink.finish()
+        return Response(status_code=200, headers={"ETag": f'"{blob.checksum}"'})
+
+
+def _store_refusal(status: int, code: str, message: str) -> Response:
+    text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return Response(text, status, media_type="application/xml")

@@ -1,0 +1,150 @@
+"""Branches and tags of a repository.
+
+All functions raise `Missing` for an unknown branch, tag or ref, `Invalid` for a name or ref that lakeFS refuses, and
+`ReadOnly` for a write to a read-only repository that is not forced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from perago.embedded.lakefs.repository import (
+    SHOULD_BE_A_COMMIT,
+    Branch,
+    Repository,
+    check_branch_name,
+    check_path,
+    check_ref,
+    check_tag_name,
+)
+from perago.embedded.lakefs.values import Exists, Forbidden, LakeFSError, Missing, Page, Reference, page_of
+
+
+def create_branch(repo: Repository, name: str, source: str, *, hidden: bool = False, force: bool = False) -> Reference:
+    """Create a branch at the commit that `source` points at; staged changes are not inherited.
+
+    Raises:
+        Exists: the name is that of a branch, of a tag or of a commit.
+    """
+    check_branch_name(name)
+    check_ref(source)
+    repo.check_writable(force)
+    if name in repo.graph:
+        raise Exists(f"commit ID {name}: conflict found")
+    if name in repo.tags:
+        raise Exists(f"tag ID {name}: conflict found")
+    words = f"source reference '{source}'"
+    try:
+        resolved = repo.resolve(source)
+    except LakeFSError as error:
+        raise error.within(words) from None
+    if resolved.explicit_staging:
+        raise LakeFSError(f"{words}: can't create a branch without commit")
+    if name in repo.branches:
+        raise Exists("branch already exists: not unique")
+    branch = repo.branches[name] = Branch(name, resolved.commit_id, hidden)
+    return branch.reference()
+
+
+def get_branch(repo: Repository, name: str) -> Reference:
+    """Describe a branch."""
+    check_branch_name(name)
+    return repo.branch(name).reference()
+
+
+def list_branches(
+    repo: Repository, *, prefix: str = "", after: str = "", amount: int = -1, show_hidden: bool = False
+) -> Page[Reference]:
+    """One page of branches, by name; hidden ones only on request."""
+    found = (branch.reference() for branch in repo.branches.values() if show_hidden or not branch.hidden)
+    return _page(found, prefix, after, amount)
+
+
+def delete_branch(repo: Repository, name: str, *, force: bool = False) -> None:
+    """Delete a branch, also a dirty one. Its commits stay readable by id.
+
+    Raises:
+        Forbidden: it is the default branch.
+    """
+    check_branch_name(name, "name")
+    repo.check_writable(force)
+    if name == repo.info.default_branch:
+        raise Forbidden("cannot delete repository default branch")
+    repo.branch(name)
+    del repo.branches[name]
+
+
+def reset_branch(repo: Repository, name: str, *, prefix: str = "", force: bool = False) -> None:
+    """Drop what is staged below `prefix`, which is all of it by default."""
+    check_branch_name(name)
+    repo.check_writable(force)
+    branch = repo.branch(name)
+    repo.check_protection(name)
+    branch.unstage(lambda path: path.startswith(prefix))
+
+
+def reset_object(repo: Repository, name: str, path: str, *, force: bool = False) -> None:
+    """Drop what is staged for one path; nothing staged there is fine."""
+    check_branch_name(name)
+    check_path(path)
+    repo.check_writable(force)
+    branch = repo.branch(name, "getting branch: branch not found")
+    repo.check_protection(name)
+    branch.unstage(lambda staged: staged == path)
+
+
+def hard_reset_branch(repo: Repository, name: str, ref: str, *, force: bool = False) -> None:
+    """Let a branch point at another commit. What is staged stays staged (`docs/servers/lakefs.md` 2)."""
+    check_branch_name(name)
+    check_ref(ref)
+    repo.check_writable(force)
+    branch = repo.branch(name)
+    repo.check_protection(name, "protected branch")
+    branch.point_at(repo.commit_of(ref, f"hard-reset {name} to {ref}").commit.id)
+
+
+# ------------------------------------------------------------------------------------ tags
+
+
+def create_tag(repo: Repository, name: str, ref: str, *, force: bool = False) -> Reference:
+    """Name the commit that `ref` points at. A tag never moves, `force` or not.
+
+    Raises:
+        Exists: the name is that of a tag, of a branch or of a commit.
+    """
+    check_tag_name(name)
+    if name in repo.branches:
+        raise Exists(f"branch name {name}: conflict found")
+    if name in repo.graph:
+        raise Exists(f"commit ID {name}: conflict found")
+    commit_id = repo.resolve_commit(ref, SHOULD_BE_A_COMMIT).commit.id
+    repo.check_writable(force)
+    if name in repo.tags:
+        raise Exists("tag already exists: not unique")
+    repo.tags[name] = commit_id
+    return Reference(name, commit_id)
+
+
+def get_tag(repo: Repository, name: str) -> Reference:
+    """Describe a tag."""
+    check_tag_name(name)
+    if name not in repo.tags:
+        raise Missing("tag not found")
+    return Reference(name, repo.tags[name])
+
+
+def list_tags(repo: Repository, *, prefix: str = "", after: str = "", amount: int = -1) -> Page[Reference]:
+    """One page of tags, by name."""
+    return _page((Reference(name, commit_id) for name, commit_id in repo.tags.items()), prefix, after, amount)
+
+
+def delete_tag(repo: Repository, name: str, *, force: bool = False) -> None:
+    """Delete a tag."""
+    check_tag_name(name)
+    repo.check_writable(force)
+    del repo.tags[get_tag(repo, name).name]
+
+
+def _page(found: Iterable[Reference], prefix: str, after: str, amount: int) -> Page[Reference]:
+    shown = [each for each in found if each.name.startswith(prefix) and each.name > after]
+    return page_of(sorted(shown, key=lambda each: each.name), lambda each: each.name, amount)
