@@ -16,8 +16,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import AnyUrl, Field, HttpUrl, IPvAnyAddress, create_model
 
-from perago.cli.dev.processes import SourceFiles
-from perago.cli.dev.workflows import curl_line, payload_of, workflow_definition
+from perago.dev.processes import SourceFiles
+from perago.dev.workflows import curl_line, payload_of, workflow_definition
 from perago.probe import TaskSummary
 from perago.taskdef.schema import skeleton_of
 

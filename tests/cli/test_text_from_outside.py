@@ -14,8 +14,8 @@ from perago.attempt.events import FenceState
 from perago.cli import messages
 from perago.cli.attempt_view import AttemptView, show_line
 from perago.cli.commands import fence, gc, register
+from perago.cli.commands.dev import DevView
 from perago.cli.commands.show import print_sheet
-from perago.cli.dev.session import DevView
 from perago.driver.fencing import FenceStatus
 from perago.driver.gc import Fate, Leftover, Policy
 from perago.history.attempt_facts import commit_facts, task_facts, workflow_facts

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,17 +17,19 @@ import typer
 
 from perago.cli import messages
 from perago.cli.configuration import valid_settings
-from perago.cli.dev.workflows import BRANCH, REPOSITORY, seed
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, report
 from perago.cli.local_services import held_port, require_embedded
+from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout
+from perago.dev.workflows import BRANCH, REPOSITORY, head, seed, workflow_name
 from perago.failure import Failure
 from perago.signals import sigterm_unwinds
+from perago.text import one_line
 
 if TYPE_CHECKING:
     from perago.embedded.services import EmbeddedServices
-    from perago.probe import Probed
+    from perago.probe import Probed, TaskSummary
     from perago.settings import Settings
 
 
@@ -81,8 +86,8 @@ def command(
         raise typer.BadParameter(f"--workspace {workspace} is not a directory.")
     with sigterm_unwinds(), held_port(port) as held:
         probed, settings = _valid_modules(modules, timeout)
-        from perago.cli.dev.session import Session
         from perago.console import console_of
+        from perago.dev.session import Session
         from perago.embedded.services import EmbeddedServices
 
         samples: dict[str, Any] = {}
@@ -96,8 +101,10 @@ def command(
         with _entered(services):
             seed(services, workspace)
             environment = _environment(services, settings.allowed_workspaces)
-            session = Session(services, probed, jobs, environment, timeout, samples)
-            code = session.run(begun, state)
+            view = DevView([one.module for one in probed])
+            session = Session(services, probed, jobs, environment, timeout, samples, view)
+            code = session.run(lambda: view.ready(services, begun, state))
+            view.stopped(state)
     raise typer.Exit(code)
 
 
@@ -139,3 +146,76 @@ def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...]
     if allowed_workspaces is not None:
         own["PERAGO_ALLOWED_WORKSPACES"] = ",".join((*allowed_workspaces, f"{REPOSITORY}/{BRANCH}"))
     return {**os.environ, **asked_for(whole_environment(), ["OTEL_*"]), **own}
+
+
+class DevView:
+    """Prints to standard output. Lines about a module begin with its name, as short as it is unmistakable."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        names = [module.rpartition(".")[2] for module in modules]
+        if len(set(names)) < len(names):
+            names = list(modules)
+        width = max(map(len, names))
+        self._prefixes = {
+            module: painted(f"{name:{width}} |", colour, sys.stdout)
+            for module, name, colour in zip(
+                modules, names, cycle((Colour.CYAN, Colour.GREEN, Colour.YELLOW)), strict=False
+            )
+        }
+
+    def ready(self, services: EmbeddedServices, begun: float, state: Path | None) -> None:
+        """Show that the services are up and the workers on their way.
+
+        Args:
+            services: Where everything is.
+            begun: When the start began, by the monotonic clock.
+            state: Where everything is kept; None if nothing is.
+        """
+        title = painted(f"perago dev is ready after {time.monotonic() - begun:.2f} s", Colour.GREEN, sys.stdout)
+        kept = f"kept in {state}" if state is not None else "gone when this ends; --state DIR keeps it"
+        lines = [
+            f"{title}, Ctrl-C ends it",
+            "",
+            f"  page        {services.url}/",
+            f"  Conductor   {services.conductor_url}",
+            f"  lakeFS      {services.lakefs_url}  repository {REPOSITORY}, branch {BRANCH} at {head(services)[:12]}",
+            f"  everything  {kept}",
+            "",
+            "For perago, lakectl and curl in other terminals (these keys open nothing else):",
+            *(f"  export {name}={shlex.quote(value)}" for name, value in services.environment().items()),
+        ]
+        self._write("\n".join(lines))
+
+    def start(self, task: TaskSummary, once: str, always: str) -> None:
+        """Print how a workflow is started now, and at any time."""
+        origin = "the parameters of its first example" if task.example is not None else "parameters to fill in"
+        newest = "" if task.workspace is None else f", on the newest commit of {BRANCH}"
+        self._write(
+            f"\nStart workflow {workflow_name(task)} with {origin}:\n  {once}\n"
+            f"or, with the variables above, at any time{newest}:\n  {always}\n"
+        )
+
+    def line(self, module: str, text: str) -> None:
+        """Show one line about a module."""
+        self._write(f"{self._prefixes[module]} {one_line(text)}")
+
+    def stopping(self, signals: int) -> None:
+        """Show that so many signals have come."""
+        texts = ("stopping: running attempts may finish; once more cancels them", "cancelling; once more kills")
+        self._write(texts[signals - 1] if signals <= len(texts) else "killing")
+
+    def problem(self, probed: Probed) -> None:
+        """Show why a module cannot be used."""
+        report([probed])
+
+    def stopped(self, state: Path | None) -> None:
+        """Show that everything has ended."""
+        self._write("stopped" if state is None else f"stopped; everything is in {state}")
+
+    def _write(self, text: str) -> None:
+        """Print; a reader that has gone away does not stop the command."""
+        try:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        except OSError:
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for good

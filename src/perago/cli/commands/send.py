@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from perago.cli import messages
-from perago.cli.dev.workflows import workflow_definition
 from perago.cli.errors import ExitCode
 from perago.cli.loading import load_tasks
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, read_object
 from perago.cli.rendering import Renderer
+from perago.dev.workflows import workflow_definition
 from perago.failure import Failure
 from perago.signals import end_if_told
 from perago.text import json_text, one_line

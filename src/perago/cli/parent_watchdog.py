@@ -1,6 +1,6 @@
 """`perago start` with a watchdog: a worker process that ends when its parent, which started it, is gone.
 
-Run as `python -m perago.cli.dev.parent_watchdog DESCRIPTOR start MODULE ...`. The descriptor is the reading end of a
+Run as `python -m perago.cli.parent_watchdog DESCRIPTOR start MODULE ...`. The descriptor is the reading end of a
 pipe that no process writes to; its end is the end of the parent, SIGKILL included.
 """
 

@@ -99,7 +99,7 @@ class WorkerChild:
         self._on_end = on_end
         held, self._lifeline = os.pipe()
         options = ["start", module, "--jobs", str(slots), "--watch", "--timeout", str(import_limit)]
-        command = [sys.executable, "-m", "perago.cli.dev.parent_watchdog", str(held), *options]
+        command = [sys.executable, "-m", "perago.cli.parent_watchdog", str(held), *options]
         try:
             self._process = subprocess.Popen(
                 command,

@@ -10,18 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shlex
 import signal
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from perago.cli.dev.processes import (
+from perago.dev.processes import (
     READY,
     SECONDS,
     Check,
@@ -34,9 +29,7 @@ from perago.cli.dev.processes import (
     SourceFiles,
     WorkerChild,
 )
-from perago.cli.dev.workflows import (
-    BRANCH,
-    REPOSITORY,
+from perago.dev.workflows import (
     curl_line,
     head,
     params_of,
@@ -44,22 +37,35 @@ from perago.cli.dev.workflows import (
     workflow_definition,
     workflow_name,
 )
-from perago.cli.errors import ExitCode
-from perago.cli.loading import report
-from perago.cli.messages import Colour, painted
 from perago.probe import refused_as_duplicate
 from perago.retry import RestartDelay
 from perago.signals import end_if_told, heard
-from perago.text import one_line
 
 if TYPE_CHECKING:
     from perago.embedded.services import EmbeddedServices
     from perago.probe import ModuleProblem, Probed, TaskSummary
 
 
-_START_FAILURES = frozenset({ExitCode.INVALID_MODULE, ExitCode.INVALID_CONFIGURATION, ExitCode.UNREACHABLE})
+_START_FAILURES = (3, 4, 5)
+"""Exit codes of a worker whose module or configuration is not valid, or whose servers cannot be reached."""
 _ABANDONED = 10.0
 """Seconds that worker processes get if we end because of a mistake of ours."""
+
+
+class View(Protocol):
+    """Shows a person what happens."""
+
+    def line(self, module: str, text: str) -> None:
+        """Show one line about a module."""
+
+    def start(self, task: TaskSummary, once: str, always: str) -> None:
+        """Show the commands that start a workflow of the task now, and at any time."""
+
+    def stopping(self, signals: int) -> None:
+        """Show that so many signals have come."""
+
+    def problem(self, probed: Probed) -> None:
+        """Show why a module cannot be used."""
 
 
 class Session:
@@ -73,6 +79,7 @@ class Session:
         environment: Mapping[str, str],
         import_limit: float,
         samples: dict[str, Any],
+        view: View,
     ) -> None:
         """A session that has not started anything yet.
 
@@ -83,11 +90,12 @@ class Session:
             environment: The whole environment of the workers.
             import_limit: Seconds that importing a module may take.
             samples: Gets the parameters that the console's forms begin with, by workflow.
+            view: Shows what happens.
         """
         self._services = services
         self._samples = samples
         self._events: SimpleQueue[DevEvent] = SimpleQueue()  # the one queue that a signal handler may put into
-        self._view = DevView([one.module for one in probed])
+        self._view = view
         self._stopping = False
         self._signals = 0
         self._exit_code = 0
@@ -96,21 +104,20 @@ class Session:
             for one in probed
         }
 
-    def run(self, begun: float, state: Path | None) -> int:
-        """Start everything, say where it is, and go on until told to stop; returns the exit code."""
+    def run(self, is_ready: Callable[[], None]) -> int:
+        """Start everything, call `is_ready`, and continue until a signal comes; returns the exit code."""
         for runner in self._runners.values():
             self.register(runner)
         with heard(lambda number: self._events.put(Signalled(number))), self._ending():
             end_if_told()  # by a signal that came before there was anything to end, and was dropped
             self._tick()
-            self._view.services(self._services, head(self._services), time.monotonic() - begun, state)
+            is_ready()
             for runner in self._runners.values():
                 self.show_start(runner)
             while not self._stopping or any(runner.alive for runner in self._runners.values()):
                 with contextlib.suppress(Empty):
                     self._handle(self._events.get(timeout=SECONDS))
                 self._tick()
-        self._view.stopped(state)
         return self._exit_code
 
     # --------------------------------------------------------------- for the runners
@@ -132,6 +139,10 @@ class Session:
     def say(self, runner: ModuleRunner, text: str) -> None:
         """Print a line about a module."""
         self._view.line(runner.module, text)
+
+    def show_problem(self, probed: Probed) -> None:
+        """Show why a module cannot be used."""
+        self._view.problem(probed)
 
     def show_start(self, runner: ModuleRunner) -> None:
         """Print how its workflow is started now."""
@@ -327,7 +338,7 @@ class ModuleRunner:
         if probed.problem is not None:
             self._files.add_suspects(probed.problem.traceback)
         if probed.problem != self._problem:  # a file beside it may have changed that has nothing to do with it
-            report([probed])
+            self._session.show_problem(probed)
             self._session.say(self, "not running; waiting for the next change")
         self._problem = probed.problem
         self._drain()
@@ -335,74 +346,3 @@ class ModuleRunner:
     def _drain(self) -> None:
         if self._child is not None and not self._child.asked_to_stop:
             self._child.stop()
-
-
-_COLOURS = (Colour.CYAN, Colour.GREEN, Colour.YELLOW)
-
-
-class DevView:
-    """Prints to standard output. Lines about a module begin with its name, as short as it is unmistakable."""
-
-    def __init__(self, modules: Sequence[str]) -> None:
-        names = [module.rpartition(".")[2] for module in modules]
-        if len(set(names)) < len(names):
-            names = list(modules)
-        width = max(map(len, names))
-        self._prefixes = {
-            module: painted(f"{name:{width}} |", colour, sys.stdout)
-            for module, name, colour in zip(modules, names, cycle(_COLOURS), strict=False)
-        }
-
-    def services(self, services: EmbeddedServices, ref: str, seconds: float, state: Path | None) -> None:
-        """Show that the services are up and the workers on their way.
-
-        Args:
-            services: Where everything is.
-            ref: The commit that the branch points at.
-            seconds: How long the start took.
-            state: Where everything is kept; None if nothing is.
-        """
-        title = painted(f"perago dev is ready after {seconds:.2f} s", Colour.GREEN, sys.stdout)
-        kept = f"kept in {state}" if state is not None else "gone when this ends; --state DIR keeps it"
-        lines = [
-            f"{title}, Ctrl-C ends it",
-            "",
-            f"  page        {services.url}/",
-            f"  Conductor   {services.conductor_url}",
-            f"  lakeFS      {services.lakefs_url}  repository {REPOSITORY}, branch {BRANCH} at {ref[:12]}",
-            f"  everything  {kept}",
-            "",
-            "For perago, lakectl and curl in other terminals (these keys open nothing else):",
-            *(f"  export {name}={shlex.quote(value)}" for name, value in services.environment().items()),
-        ]
-        self._write("\n".join(lines))
-
-    def start(self, task: TaskSummary, once: str, always: str) -> None:
-        """Print how a workflow is started now, and at any time."""
-        origin = "the parameters of its first example" if task.example is not None else "parameters to fill in"
-        newest = "" if task.workspace is None else f", on the newest commit of {BRANCH}"
-        self._write(
-            f"\nStart workflow {workflow_name(task)} with {origin}:\n  {once}\n"
-            f"or, with the variables above, at any time{newest}:\n  {always}\n"
-        )
-
-    def line(self, module: str, text: str) -> None:
-        """One line about a module."""
-        self._write(f"{self._prefixes[module]} {one_line(text)}")
-
-    def stopping(self, signals: int) -> None:
-        """A signal came."""
-        texts = ("stopping: running attempts may finish; once more cancels them", "cancelling; once more kills")
-        self._write(texts[signals - 1] if signals <= len(texts) else "killing")
-
-    def stopped(self, state: Path | None) -> None:
-        """Everything has ended."""
-        self._write("stopped" if state is None else f"stopped; everything is in {state}")
-
-    def _write(self, text: str) -> None:
-        """A reader that has gone away is no reason to stop."""
-        try:
-            sys.stdout.write(f"{text}\n")
-            sys.stdout.flush()
-        except OSError:
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for good
