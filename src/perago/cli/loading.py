@@ -1,16 +1,19 @@
-"""Load task modules for the commands that need their TaskDefs, and report their problems on standard error."""
+"""Load settings and task modules for a command, and report what is wrong with them on standard error."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perago.cli import messages
 from perago.cli.errors import CommandError, ExitCode
+from perago.configuration import read_configuration
 
 if TYPE_CHECKING:
     from perago.probe import Probed, TaskSummary
+    from perago.settings import Settings
 
 
 _SHOWN_LINES = 20
@@ -101,3 +104,30 @@ def masked(text: str) -> str:
     from perago.settings import mask_secrets
 
     return mask_secrets(text)
+
+
+def valid_settings() -> Settings:
+    """The configuration, with its roots made; processes that start from now on do not inherit its credentials.
+
+    Raises:
+        CommandError: it is not valid, and everything that is wrong has been said.
+    """
+    from perago.settings import prepare_roots
+
+    configuration = read_configuration()
+    for text in configuration.warnings:
+        messages.warning(text)
+    if configuration.settings is None or configuration.problems:
+        messages.configuration_errors(configuration.problems)
+        raise CommandError(ExitCode.INVALID_CONFIGURATION)
+    prepare_roots(configuration.settings)
+    withhold_credentials()
+    return configuration.settings
+
+
+def withhold_credentials() -> None:
+    """From now on, no process that this one starts inherits a variable that is withheld from task functions."""
+    from perago.authoring.task import withheld
+    from perago.settings import take_from_environment
+
+    take_from_environment(withheld(os.environ))

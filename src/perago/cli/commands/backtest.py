@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.configuration import valid_settings
 from perago.cli.errors import ExitCode
-from perago.cli.loading import load_task_to_run
+from perago.cli.loading import load_task_to_run, valid_settings
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, seconds_of_age
 from perago.cli.rendering import Renderer
 from perago.failure import Failure

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perago.cli.errors import CommandError, ExitCode
+from perago.failure import Failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,7 @@ def command(
             # The root itself, unless no worker has made it yet.
             limit = cache.default_limit(next(path for path in (root, *root.parents) if path.exists()))
     except (cache.CacheUnusable, OSError) as error:
-        raise CommandError(ExitCode.FAILURE, f"the cache cannot be used: {error}", "delete its directory") from error
+        raise Failure(f"the cache cannot be used: {error}", "delete its directory") from error
     if as_json:
         document = {"path": str(root / ".cache"), "cleared": clear, "limit": limit, **asdict(found)}
         document |= {"verified": asdict(verified)} if verified else {}
@@ -69,7 +70,7 @@ def command(
         what = (
             f"{count(len(verified.damaged), 'object')} in {root / '.cache'} had other bytes than when they were stored"
         )
-        raise CommandError(ExitCode.FAILURE, what, "check the disk; the next attempts download these objects again")
+        raise Failure(what, "check the disk; the next attempts download these objects again")
 
 
 def _verified_lines(root: Path, verified: Verified) -> list[str]:

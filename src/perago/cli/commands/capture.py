@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perago.cli import messages
-from perago.cli.configuration import valid_settings
+from perago.cli.loading import valid_settings
 from perago.cli.parameters import IMPORT_LIMIT, Timeout
 from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow
 from perago.failure import Failure

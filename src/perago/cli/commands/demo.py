@@ -11,9 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from perago.cli.configuration import valid_settings
 from perago.cli.errors import ExitCode
-from perago.cli.loading import load_tasks
+from perago.cli.loading import load_tasks, valid_settings
 from perago.cli.local_services import check_output, note_tree, require_embedded
 from perago.cli.parameters import IMPORT_LIMIT
 from perago.failure import Failure

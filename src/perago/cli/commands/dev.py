@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.configuration import valid_settings
 from perago.cli.errors import CommandError, ExitCode
-from perago.cli.loading import able_to_run, report
+from perago.cli.loading import able_to_run, report, valid_settings
 from perago.cli.local_services import held_port, require_embedded
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perago.cli.errors import CommandError, ExitCode
+from perago.cli.errors import ExitCode
+from perago.failure import Failure
 from perago.text import one_line
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def command(
     except MergeRefused as error:
         message = f"lakeFS refused the merge into {branch} of {repository}: {error.detail}"
         advice = "commit or reset what others have staged on the branch if that is the reason, and try again"
-        raise CommandError(ExitCode.FAILURE, message, advice) from error
+        raise Failure(message, advice) from error
     print_status(status, repository, branch, as_json=as_json)
     if action is not Action.REMOVE and not status.holds:
         raise typer.Exit(ExitCode.FAILURE)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from perago.cli import messages
-from perago.cli.errors import CommandError, ExitCode
+from perago.failure import Failure
 
 EXAMPLES = """\b
 Examples:
@@ -32,7 +32,7 @@ def command(
     there = [name for name in FILES if (directory / name).exists()]
     if there:
         message = f"{directory} has {', '.join(there)} already; nothing was written"
-        raise CommandError(ExitCode.FAILURE, message, "choose a new directory")
+        raise Failure(message, "choose a new directory")
     for name, text in FILES.items():
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)

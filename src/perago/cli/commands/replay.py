@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.configuration import valid_settings
 from perago.cli.errors import ExitCode
+from perago.cli.loading import valid_settings
 from perago.cli.local_services import check_output, debugging_of, note_tree
 from perago.cli.parameters import IMPORT_LIMIT, Pdb, Timeout
 from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.configuration import valid_settings
 from perago.cli.errors import ExitCode
-from perago.cli.loading import load_task_to_run
+from perago.cli.loading import load_task_to_run, valid_settings
 from perago.cli.local_services import check_output, debugging_of, note_tree
 from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, read_object
 from perago.failure import Failure

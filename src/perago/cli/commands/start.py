@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.configuration import with_log_format, withhold_credentials
 from perago.cli.errors import CommandError, ExitCode
-from perago.cli.loading import able_to_run, report
+from perago.cli.loading import able_to_run, report, withhold_credentials
 from perago.cli.parameters import IMPORT_LIMIT, Timeout, checked_module, complete
-from perago.configuration import cache_of, environment_of, limits_of, logs_of, missing_services, read_configuration
+from perago.configuration import (
+    Configuration,
+    cache_of,
+    environment_of,
+    limits_of,
+    logs_of,
+    missing_services,
+    read_configuration,
+)
+from perago.failure import Failure
 from perago.settings.sources import LogFormat
 from perago.signals import end_if_told, hand_over
 
@@ -188,7 +196,7 @@ def start_worker(options: StartOptions) -> int:
     """
     tasks, settings = _validated(options)
     from perago.adapters.conductor import ConductorQueue
-    from perago.cli.services import lakefs_problem, ping_lakefs, reach
+    from perago.cli.services import OpenLakeFS, lakefs_problem, ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
     from perago.worker import ForkServerDied, Supervisor, check_fork_server, discard_fork_server, warm_up
@@ -198,7 +206,9 @@ def start_worker(options: StartOptions) -> int:
 
     prepare_roots(settings)
     withhold_credentials()
-    open_lakefs = _open_lakefs(settings) if _need_lakefs(tasks) else None
+    open_lakefs = None
+    if _need_lakefs(tasks):
+        open_lakefs = OpenLakeFS(settings.require_lakefs(), settings.transfer_threads, cache_of(settings))
     plan = _plan(options, tasks, settings, open_lakefs)
     _check_open_files(plan)
     try:
@@ -232,7 +242,7 @@ def start_worker(options: StartOptions) -> int:
             return supervisor.run()
     except ForkServerDied as error:
         fix = "start it again; if it fails every time, find out what stops or ends processes here: dmesg, the container"
-        raise CommandError(ExitCode.FAILURE, f"the slots cannot be started: {error}", fix) from error
+        raise Failure(f"the slots cannot be started: {error}", fix) from error
 
 
 def _check_open_files(plan: WorkerPlan) -> None:
@@ -241,13 +251,7 @@ def _check_open_files(plan: WorkerPlan) -> None:
 
     if (problem := too_few_files(plan.open_files)) is not None:
         what = f"{count(plan.slots, 'slot')} may need {plan.open_files:,} open files, and {problem.what}"
-        raise CommandError(ExitCode.FAILURE, what, f"{problem.advice}; or take fewer slots (-j)")
-
-
-def _open_lakefs(settings: Settings) -> OpenLakeFS:
-    from perago.cli.services import OpenLakeFS
-
-    return OpenLakeFS(settings.require_lakefs(), settings.transfer_threads, cache_of(settings))
+        raise Failure(what, f"{problem.advice}; or take fewer slots (-j)")
 
 
 def _validated(options: StartOptions) -> tuple[dict[str, TaskSummary], Settings]:
@@ -255,8 +259,11 @@ def _validated(options: StartOptions) -> tuple[dict[str, TaskSummary], Settings]
     from perago.probe import probing
 
     with probing(tuple(options.wanted), options.import_limit, packages=True, progress=Progress()) as results:
-        configuration = with_log_format(read_configuration(), options.log_format)
-        _import_meanwhile()
+        configuration = _with_log_format(read_configuration(), options.log_format)
+        # Loaded while the child processes are busy with the task modules.
+        import perago.adapters.conductor
+        import perago.worker  # noqa: F401
+
         probed = able_to_run(results())
     report(probed)
     for text in configuration.warnings:
@@ -277,6 +284,25 @@ def _validated(options: StartOptions) -> tuple[dict[str, TaskSummary], Settings]
     return tasks, configuration.settings
 
 
+def _with_log_format(configuration: Configuration, given: LogFormat | None) -> Configuration:
+    """Return the configuration of a worker that logs in the `given` or the configured format; messages do so, too."""
+    from perago.settings import Problem
+
+    settings = configuration.settings
+    form = given or (settings.log_format if settings else None)
+    if form is not None:
+        messages.write_as(form)
+    if settings is None:
+        return configuration
+    problems = configuration.problems
+    if form is None and not settings.log_files:
+        fix = "Set PERAGO_LOG_FORMAT=json, or leave PERAGO_LOG_FILES on."
+        problems += (
+            Problem("PERAGO_LOG_FILES", "", "off, and PERAGO_LOG_FORMAT is not set: there would be no log", fix),
+        )
+    return replace(configuration, settings=settings.model_copy(update={"log_format": form}), problems=problems)
+
+
 class Progress:
     """Says how far the look at the modules has come, once a second."""
 
@@ -292,12 +318,6 @@ class Progress:
 
 def _need_lakefs(tasks: Mapping[str, TaskSummary]) -> bool:
     return any(task.workspace is not None for task in tasks.values())
-
-
-def _import_meanwhile() -> None:
-    """Load what the start will need while the child process is busy with the task module."""
-    import perago.adapters.conductor
-    import perago.worker  # noqa: F401
 
 
 def _plan(
