@@ -38,7 +38,7 @@ STATUS_COLOURS = {
 _FILES = {"added": ("+", Colour.GREEN), "changed": ("~", Colour.YELLOW), "removed": ("-", Colour.RED)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, Python 3.11 cannot make a Column[int](...)
 class Column(Generic[T]):
     """One column of a table: its title, what it means, and the text of a cell. This is the only place that knows it."""
 
