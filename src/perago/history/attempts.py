@@ -14,7 +14,7 @@ from perago.adapters.conductor.session import NO_SUCH_URL
 from perago.attempt import publication as notes
 from perago.attempt.history import PAGE, NotOneLine, newest_of
 from perago.failure import Failure
-from perago.ports import Commit, NotFound, ObjectEntry, Progress, Refused, WorkspaceStore, no_progress
+from perago.ports import Commit, NotFound, ObjectEntry, Refused, WorkspaceStore
 from perago.taskdef.payload import commits_of
 from perago.testing.differences import (
     Content,
@@ -215,7 +215,6 @@ def bring(
     chosen: Chosen = everything,
     max_bytes: int | None = None,
     workspace_limit: int | None = None,
-    progress: Progress = no_progress,
 ) -> dict[str, Path]:
     """Download the chosen files of a commit into an empty directory; returns them by their paths.
 
@@ -228,7 +227,6 @@ def bring(
         chosen: which of them.
         max_bytes: what all of them together may hold; None for no limit.
         workspace_limit: the same, as `PERAGO_MAX_WORKSPACE_BYTES` says it of any attempt.
-        progress: hears of files and bytes.
 
     Raises:
         NotReplayable: they are too large together, do not fit the disk, or have keys that cannot be files. Nothing was
@@ -246,7 +244,7 @@ def bring(
     except WorkspaceError as error:
         raise NotReplayable(str(error)) from error
     create_directories(directory, directories_to_create(placements, prefix))
-    store.download(repository, commit, directory, placements, progress)
+    store.download(repository, commit, directory, placements)
     return {item.entry.key[len(prefix) :]: item.path for item in placements if item.path is not None}
 
 

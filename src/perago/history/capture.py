@@ -22,7 +22,7 @@ from typing import Any
 
 from perago.history.attempts import Chosen, NotReplayable, Past, bring, everything, gone_is_told
 from perago.history.redaction import known_secrets, replace_known, schema_of, strike_out, strike_out_definition
-from perago.ports import Progress, WorkspaceStore, no_progress
+from perago.ports import WorkspaceStore
 from perago.settings import Mask
 from perago.taskdef.schema import same_json
 from perago.testing.cases import CASE, INPUT, LARGEST_KEPT, MOST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
@@ -69,14 +69,13 @@ class Wanted:
     """The TaskDef of today: its schemas mark secrets, as those of the time do."""
 
 
-def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted, progress: Progress = no_progress) -> Captured:
+def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Captured:
     """Write the case directory. It appears whole, once everything has been fetched and scrubbed.
 
     Args:
         store: the lakeFS; None for a task without a workspace.
         past: the attempt.
         wanted: what is captured, and where it goes.
-        progress: hears of the input files.
 
     Raises:
         NotReplayable: the attempt cannot be captured, or would bring a secret along. Nothing was written.
@@ -88,27 +87,18 @@ def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted, progress: 
             f"task {past.attempt.task_id} did not end by itself: it is {past.attempt.status}",
             "capture an attempt that completed or failed; `perago replay` runs this one, too",
         )
-    check_target(wanted.target)
+    if wanted.target.exists() or wanted.target.is_symlink():
+        raise NotReplayable(f"{wanted.target} exists already; nothing was written", "give another --name, or remove it")
     wanted.target.parent.mkdir(parents=True, exist_ok=True)
     incoming = Path(tempfile.mkdtemp(prefix=f".{wanted.target.name}-", dir=wanted.target.parent))
     try:
         with gone_is_told(past.attempt):
-            captured = _Capture(store, past, wanted, incoming).write(progress)
+            captured = _Capture(store, past, wanted, incoming).write()
         incoming.chmod(0o755)
         incoming.rename(wanted.target)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     return captured
-
-
-def check_target(target: Path) -> None:
-    """Refuse to overwrite a case.
-
-    Raises:
-        NotReplayable: it exists.
-    """
-    if target.exists() or target.is_symlink():
-        raise NotReplayable(f"{target} exists already; nothing was written", "give another --name, or remove it")
 
 
 class _Capture:
@@ -121,7 +111,7 @@ class _Capture:
         self._known: dict[str, str] = {}
         """All secrets that the attempt had, also those that a hook has replaced."""
 
-    def write(self, progress: Progress) -> Captured:
+    def write(self) -> Captured:
         """Fetch, scrub, check and write."""
         attempt, scrubber = self._past.attempt, self._wanted.scrubber
         params = self._without_secrets(attempt.params, scrubber.params, "params")
@@ -130,7 +120,7 @@ class _Capture:
         definition, in_definition = strike_out_definition(attempt.definition or {}, "/taskdef")
         self._struck |= in_about | in_definition
         self._known |= in_about | in_definition
-        total = self._fetch_input(progress)
+        total = self._fetch_input()
         files = self._fetch_published()
         known = known_secrets(self._known)
         remains = Remains(
@@ -167,7 +157,7 @@ class _Capture:
         self._known = {**self._struck, **self._known}
         return value
 
-    def _fetch_input(self, progress: Progress) -> int:
+    def _fetch_input(self) -> int:
         """Fetch the files that are wanted, and return the number of all input files."""
         past, store = self._past, self._store
         workspace = past.attempt.workspace
@@ -192,7 +182,6 @@ class _Capture:
             directory,
             chosen=chosen,
             max_bytes=self._wanted.max_bytes,
-            progress=progress,
         )
         if seen and not brought:
             raise NotReplayable(
