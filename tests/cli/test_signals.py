@@ -31,6 +31,7 @@ class Owner:
 
 IMPORTS = """
 import os, signal, sys, time
+from perago.cli import say_stopped
 from perago.cli.errors import error_boundary
 from perago.probe import probing
 from perago.cli.services import reach
@@ -54,7 +55,7 @@ print("goes on")
 """
 
 START = """
-with ends_well():
+with ends_well(say_stopped):
     with error_boundary(), sigterm_unwinds():
         exec(sys.argv[2])
     print("goes on")
@@ -76,7 +77,7 @@ def ask():
 
 clock = Clock()
 try:
-    with ends_well(), error_boundary():
+    with ends_well(say_stopped), error_boundary():
         reach(ask, wait=True, clock=clock)
 finally:
     print("slept", clock.slept)
@@ -84,7 +85,7 @@ finally:
 
 
 HANDED_OVER = """
-with ends_well(), error_boundary():
+with ends_well(say_stopped), error_boundary():
     try:
         exec(sys.argv[2])
     finally:
@@ -94,7 +95,7 @@ with ends_well(), error_boundary():
 """
 
 IMPATIENT = """
-with ends_well(), error_boundary():
+with ends_well(say_stopped), error_boundary():
     try:
         os.kill(os.getpid(), number)
     finally:

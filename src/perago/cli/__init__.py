@@ -21,7 +21,7 @@ def main() -> None:
             if command == "start":  # before anything that takes time: SIGTERM can come at any moment
                 from perago.signals import ends_well
 
-                stack.enter_context(ends_well(_say_stopped))
+                stack.enter_context(ends_well(say_stopped))
             from perago.cli.app import run
 
             run()
@@ -31,7 +31,8 @@ def main() -> None:
         _exit_now(end.code)
 
 
-def _say_stopped() -> None:
+def say_stopped() -> None:
+    """Report that a signal ended `perago start` before its worker."""
     from perago.cli import messages
 
     messages.note("stopped before anything was started")
