@@ -24,7 +24,6 @@ CLEANED_UP = (on.StagingBranchesRemoved(), on.DirectoryRemoved())
 
 TO_LISTING = (ACCEPTED, NOTHING_LEFT, UNMOVED, FENCED)
 TO_CHANGES = (*TO_LISTING, on.ObjectsListed(), SATISFIED, on.Fetched(), on.FunctionReturned(), RESULT, SATISFIED)
-READ_ONLY_TO_CHANGES = tuple(event for event in TO_CHANGES if event not in (UNMOVED, NOTHING_LEFT, FENCED))
 TO_COMMITTED = (
     *TO_CHANGES,
     ONE_ADDED,

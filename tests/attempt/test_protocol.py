@@ -13,15 +13,12 @@ from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Step
 from perago.ports import Report, TaskStatus
 
-from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit
+from .builders import DELIVERY, MERGED, PLAN, REF, STAGED, WORKSPACE
 from .script import (
     ACCEPTED,
     CLEANED_UP,
-    NOTHING_LEFT,
     ONE_ADDED,
     PUBLICATION,
-    READ_ONLY_TO_CHANGES,
-    RESULT,
     TO_CHANGES,
     TO_COMMITTED,
     TO_LISTING,
@@ -109,59 +106,6 @@ def test_the_output_spells_the_ref_type_as_the_input_did() -> None:
     assert state.report.output["workspace"] == {"repository": "repo", "branch": "main", "refType": "commit", "ref": REF}
 
 
-def test_a_task_without_a_workspace_touches_neither_disk_nor_lakefs() -> None:
-    state, commands = run(on.InputAccepted(None, "00"), on.FunctionReturned(), RESULT)
-
-    assert kinds(commands) == ["ValidateInput", "RunFunction", "ValidateResult", "CheckDelivery"]
-    assert state.step is Step.CLEANED
-    assert state.report == Report(TaskStatus.COMPLETED, {"result": {"n": 1}})
-
-
-@pytest.mark.parametrize("read_only", [False, True])
-def test_no_change_completes_with_the_input_ref_and_publishes_nothing(read_only: bool) -> None:
-    state, commands = run(
-        *(READ_ONLY_TO_CHANGES if read_only else TO_CHANGES),
-        on.ChangesDetected(),
-        plan=replace(PLAN, read_only=read_only),
-    )
-
-    assert kinds(commands)[-1] == "RemoveDirectory"
-    assert state.publication == REF
-
-
-def test_a_read_only_task_that_changes_files_fails_retryably_and_lists_them() -> None:
-    changed = on.ChangesDetected(added=("a",), changed=("b",), removed=("c",))
-    state, commands = run(*READ_ONLY_TO_CHANGES, changed, plan=replace(PLAN, read_only=True))
-
-    assert kinds(commands)[-1] == "RemoveDirectory"
-    assert state.report is not None
-    assert state.report.status is TaskStatus.FAILED
-    assert state.report.reason is not None
-    assert "added 'a'; changed 'b'; removed 'c'" in state.report.reason
-
-
-@pytest.mark.parametrize(
-    ("limits", "expected"),
-    [
-        ((0, None), "max_changed_objects (0)"),
-        ((None, 2), "max_changed_bytes (2)"),
-        ((1, 3), None),
-    ],
-)
-def test_a_publish_budget_is_checked_before_anything_is_staged(
-    limits: tuple[int | None, int | None], expected: str | None
-) -> None:
-    plan = replace(PLAN, max_changed_objects=limits[0], max_changed_bytes=limits[1])
-    state, commands = run(*TO_CHANGES, ONE_ADDED, plan=plan)
-
-    if expected is None:
-        assert kinds(commands)[-1] == "CheckDelivery"
-        return
-    assert kinds(commands)[-1] == "RemoveDirectory"
-    assert state.report is not None
-    assert expected in str(state.report.reason)
-
-
 @pytest.mark.parametrize(
     ("phase", "events", "status"),
     [
@@ -176,25 +120,6 @@ def test_guardrail_violations_are_all_reported(phase: str, events: tuple[on.Even
 
 
 # -------------------------------------------------------------------------- the branch
-
-
-def test_a_foreign_commit_is_final_before_anything_is_downloaded() -> None:
-    foreign = on.BranchRead((commit(OTHER, REF, message="fix typo"),), reaches_ref=True)
-    state, commands = run(ACCEPTED, NOTHING_LEFT, foreign)
-
-    assert "ListObjects" not in kinds(commands)
-    assert state.report is not None
-    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-    reason = str(state.report.reason)
-    assert all(part in reason for part in (REF[:12], OTHER[:12], "somebody", "fix typo"))
-
-
-def test_a_ref_that_is_not_in_the_branch_is_final() -> None:
-    state, _ = run(ACCEPTED, NOTHING_LEFT, on.BranchRead((commit(OTHER),), reaches_ref=False))
-
-    assert state.report is not None
-    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-    assert "not in the first-parent history of branch main" in str(state.report.reason)
 
 
 # ---------------------------------------------------------------------- the delivery check

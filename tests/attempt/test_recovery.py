@@ -29,10 +29,9 @@ from .judging import (
     SECOND,
     STATE,
     Case,
-    fence_on,
     read,
 )
-from .script import ACCEPTED, CLEANED_UP, ENFORCED, FENCED, ONE_ADDED, RESULT, SATISFIED, UNFENCED, kinds
+from .script import ACCEPTED, CLEANED_UP, ENFORCED, FENCED, ONE_ADDED, RESULT, SATISFIED, kinds
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -131,78 +130,7 @@ def test_a_question_whose_answer_lacks_what_was_asked_for_is_not_repeated() -> N
     assert "what became of task task-1" in str(state.report.reason)
 
 
-def test_a_recorded_result_that_is_not_valid_today_is_not_adopted() -> None:
-    state, _ = run(*TO_ADOPTION[:5], on.CommandFailed("the model has changed", terminal=True))
-    assert state.report is not None
-    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-
-
 RERUN = read(replace(MINE_BEFORE_A_RERUN, id=OTHER))
-TO_STALE_CHANGES = (
-    ACCEPTED,
-    NONE_LEFT,
-    RERUN,
-    LINEAGE,
-    FENCED,
-    on.ObjectsListed(),
-    SATISFIED,
-    on.Fetched(),
-    on.FunctionReturned(),
-    RESULT,
-    SATISFIED,
-)
-UNDONE = on.Reverted(commit(NEWER, OTHER))
-
-
-@pytest.mark.parametrize("tree", ["tree-1", "tree-2"], ids=["what was undone is done again", "other changes"])
-def test_what_is_stale_is_undone_before_the_changes_are_applied_and_published(tree: str) -> None:
-    mine = publication_of(RETRY).metadata
-    _, commands = run(
-        *TO_STALE_CHANGES,
-        ONE_ADDED,
-        on.DeliveryConfirmed(),
-        on.StagingBranchCreated(),
-        UNDONE,
-        on.ChangesStaged(),
-        on.StagingCommitted(commit(STAGED, NEWER, by=mine, tree=tree)),
-        on.StagingVerified(),
-        ENFORCED,
-        on.DeliveryConfirmed(),
-        RERUN,
-    )
-
-    created, revert, _, committed, verify, _, _, _, merge = commands[-9:]
-    assert isinstance(created, do.CreateStagingBranch)
-    assert created.source == OTHER
-    assert isinstance(revert, do.RevertStale)
-    assert ([stale.id for stale in revert.stale], revert.input_ref) == ([OTHER], REF)
-    assert isinstance(committed, do.CommitStaging)
-    assert committed.source == NEWER
-    assert verify == do.VerifyStaging("repo", NEWER, STAGED, changes=True, fence=False)
-    assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.allow_empty) == (STAGED, tree == "tree-1"), "lakeFS refuses a merge without effect"
-    assert merge.metadata["perago.supersedes"] == OTHER
-    assert merge.metadata["perago.expected_head"] == OTHER
-
-
-def test_superseding_without_changes_publishes_the_revert_alone() -> None:
-    events = (
-        *TO_STALE_CHANGES,
-        on.ChangesDetected(),
-        on.DeliveryConfirmed(),
-        on.StagingBranchCreated(),
-        UNDONE,
-        on.StagingCommitted(commit(STAGED, NEWER, by=publication_of(RETRY).metadata)),
-        on.StagingVerified(),
-        ENFORCED,
-    )
-    _, commands = run(*events, on.DeliveryConfirmed(), RERUN)
-
-    assert "StageChanges" not in kinds(commands)
-    merge = commands[-1]
-    assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.metadata["perago.supersedes"]) == (STAGED, OTHER)
-    assert merge.allow_empty, "the head may be a revert already"
 
 
 TO_NO_CHANGES = (
@@ -274,18 +202,6 @@ def adopted(head: Commit) -> tuple[on.Event, ...]:
     )
 
 
-def test_a_predecessor_that_publishes_while_the_function_runs_is_adopted() -> None:
-    state, commands = run(*TO_COMMITTED, read(PREDECESSOR), *adopted(PREDECESSOR), read(PREDECESSOR))
-
-    merge = commands[-1]
-    assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.metadata["perago.adopts"]) == (STAGED, MERGED)
-    assert merge.allow_empty, "it is an empty fence commit, whatever this attempt has changed"
-    state, _ = advance(state, on.Merged(NEWER))
-    state, command = advance(state, on.PublicationRead(commit(NEWER, MERGED, STAGED)))
-    assert isinstance(command, do.RemoveStagingBranches), "the changes of this attempt are thrown away"
-
-
 def test_changes_are_not_published_with_the_result_of_another_attempt() -> None:
     """An adoption takes the result over; if it comes to nothing, the own one is gone."""
     state, commands = run(*TO_COMMITTED, read(PREDECESSOR), *adopted(PREDECESSOR), RERUN, *CLEANED_UP)
@@ -293,35 +209,6 @@ def test_changes_are_not_published_with_the_result_of_another_attempt() -> None:
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED
     assert "was to be adopted" in str(state.report.reason)
-
-
-def test_a_stale_publication_that_comes_while_the_function_runs_makes_it_stage_again_on_a_new_branch() -> None:
-    _, commands = run(*TO_COMMITTED, RERUN, LINEAGE, on.StagingBranchesRemoved(), on.DeliveryConfirmed())
-
-    removed, _, created = commands[-3:]
-    assert isinstance(removed, do.RemoveStagingBranches)
-    assert isinstance(created, do.CreateStagingBranch)
-    assert removed.branches != (created.branch,)
-    assert created.source == OTHER
-
-
-def test_an_attempt_builds_its_publication_anew_a_bounded_number_of_times() -> None:
-    above = fence_on(PREDECESSOR)
-    other = read(PREDECESSOR), *adopted(PREDECESSOR)
-    again = read(above, PREDECESSOR), *adopted(above)
-    turns = (other, again) * PLAN.rebuild_tries
-    events = [event for turn in turns[: PLAN.rebuild_tries] for event in turn]
-    asked = events.index(LINEAGE) + 1  # what Conductor has told of these attempts is not asked again
-    events = events[:asked] + [event for event in events[asked:] if event is not LINEAGE]
-    state, _ = run(*TO_COMMITTED, *events)
-    state, command = advance(state, turns[PLAN.rebuild_tries][0])
-
-    assert state.report is not None
-    assert state.report.status is TaskStatus.FAILED
-    assert "A retry looks again" in str(state.report.reason)
-    for event in CLEANED_UP:
-        state, command = advance(state, event)
-    assert isinstance(command, do.CheckDelivery)
 
 
 TO_PUBLISHED: tuple[on.Event, ...] = (
@@ -352,27 +239,6 @@ def test_what_earlier_deliveries_left_is_removed_by_who_has_published(
     branches = command.branches if isinstance(command, do.RemoveStagingBranches) else ()
     assert sorted({"theirs" if branch in left.branches else "own" for branch in branches}) == removed
     assert branches or isinstance(command, do.RemoveDirectory)
-
-
-def test_an_adoption_brings_the_fence_along_where_what_is_adopted_has_none() -> None:
-    mine = publication_of(RETRY).metadata
-    staged = on.FenceStaged(), on.StagingCommitted(commit(STAGED, MERGED, by=mine, tree="tree-2"))
-    _, commands = run(
-        *TO_ADOPTION[:6],
-        UNFENCED,
-        *TO_ADOPTION[7:9],
-        *staged,
-        on.StagingVerified(),
-        ENFORCED,
-        on.DeliveryConfirmed(),
-        read(PREDECESSOR),
-    )
-
-    assert do.VerifyStaging("repo", MERGED, STAGED, changes=False, fence=True) in commands
-    merge = commands[-1]
-    assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.allow_empty, merge.metadata["perago.adopts"]) == (STAGED, False, MERGED)
-    assert "adopts cccccccccccc and the publish fence" in merge.message
 
 
 @pytest.mark.parametrize(
@@ -447,3 +313,9 @@ def test_the_parents_of_the_own_workflow_are_read_again_for_the_next_range() -> 
     others = read(publication_of(replace(DELIVERY, workflow_id="wf-beside")))
     state = history.judged(REBASE.evolve(read=others, workflows=FAMILY))
     assert history.workflow_ids(state, others) == ("root",)
+
+
+def test_a_recorded_result_that_is_not_valid_today_is_not_adopted() -> None:
+    state, _ = run(*TO_ADOPTION[:5], on.CommandFailed("the model has changed", terminal=True))
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
