@@ -20,7 +20,7 @@ from perago.attempt.state import Step
 from perago.ports import Report, TaskStatus
 
 from .builders import PLAN
-from .exploring import BEGUN_AGAIN, OFF, READ_ONLY, REBASE, REQUIRED, RETRY, Moment, every_moment
+from .exploring import BEGUN_AGAIN, OFF, READ_ONLY, REBASE, REQUIRED, RETRY, Visit, every_visit
 from .page import PAGE, with_part
 
 DRAWING = ("<!-- drawn by `python -m tests.attempt.diagram`: -->", "<!-- end of the drawing -->")
@@ -31,7 +31,7 @@ PLANS = ((PLAN, 1), (RETRY, 1), (READ_ONLY, 1), (REQUIRED, 0), (OFF, 0), (BEGUN_
 Edge = tuple[Step, str, Step]
 
 
-def explored() -> list[Moment]:
+def explored() -> list[Visit]:
     """The first half of an attempt that may build its publication anew once: of a first one, of a retry, of a task that
     only reads; and of first ones with the other policies for the publish fence, which build once only."""
     found = []
@@ -42,26 +42,26 @@ def explored() -> list[Moment]:
             if plan.rebase:  # has so many ways by itself that what all plans share is kept short
                 patch.setattr(endings, "LATE_ANSWERS", 0)
                 patch.setattr(publishing, "MERGE_TRIES", 1)
-            found += every_moment(Moment(*begin(replace(plan, rebuild_tries=tries))))
+            found += every_visit(Visit(*begin(replace(plan, rebuild_tries=tries))))
     return found
 
 
-def explored_report() -> list[Moment]:
+def explored_report() -> list[Visit]:
     """The second half, which may run in another process."""
-    return every_moment(Moment(*begin_report(PLAN, Report(TaskStatus.COMPLETED))))
+    return every_visit(Visit(*begin_report(PLAN, Report(TaskStatus.COMPLETED))))
 
 
-def edges(moments: Iterable[Moment]) -> set[Edge]:
+def edges(visits: Iterable[Visit]) -> set[Edge]:
     """Every step, what can happen there, and the step that it leads to."""
-    return {(moment.source, type(moment.answers[0]).__name__, _reached(moment)) for moment in moments if moment.source}
+    return {(visit.source, type(visit.answers[0]).__name__, _reached(visit)) for visit in visits if visit.source}
 
 
-def _reached(moment: Moment) -> Step:
+def _reached(visit: Visit) -> Step:
     """Where the last event led: an attempt that fails before it has made anything has nothing to clean up, and passes
     through `failed` at once."""
-    target, report = moment.state.step, moment.state.report
+    target, report = visit.state.step, visit.state.report
     is_failure = report is not None and report.status is not TaskStatus.COMPLETED
-    leaps = target is Step.CLEANED and moment.source not in (Step.CLEANED, *ENDINGS)
+    leaps = target is Step.CLEANED and visit.source not in (Step.CLEANED, *ENDINGS)
     return Step.FAILED if leaps and is_failure else target
 
 

@@ -138,7 +138,7 @@ NEVER_CUT_SHORT = (*CLEAN_UP, do.SendReport)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Visit:
     """A state, the command that was just given, and the two answers before it, newest first."""
 
     state: State
@@ -263,8 +263,8 @@ class _Graph:
         return number
 
 
-def every_moment(start: Moment) -> list[Moment]:
-    """All moments that can be reached, each once.
+def every_visit(start: Visit) -> list[Visit]:
+    """All visits that can be reached, each once.
 
     Raises:
         AssertionError: an attempt can come back to where it was, so it might never end.
@@ -272,14 +272,14 @@ def every_moment(start: Moment) -> list[Moment]:
     graph = _Graph()
     first = graph.add(start.state, start.command)
     found = set[tuple[int, int, int, Step | None]]()
-    moments, pending = list[Moment](), [(first, start)]
+    visits, pending = list[Visit](), [(first, start)]
     while pending:
-        node, moment = pending.pop()
-        moments.append(moment)
+        node, visit = pending.pop()
+        visits.append(visit)
         for event, below in graph.following[node]:
-            newest, source = moment.answers[0], moment.state.step
+            newest, source = visit.answers[0], visit.state.step
             key = (below, id(event), id(newest), source)
             if key not in found:
                 found.add(key)
-                pending.append((below, Moment(*graph.nodes[below], (event, newest), source)))
-    return moments
+                pending.append((below, Visit(*graph.nodes[below], (event, newest), source)))
+    return visits

@@ -44,11 +44,11 @@ def test_inside_an_attempt_current_reaches_it() -> None:
 
 
 def _seen_by_a_thread() -> str:
-    seen: list[str] = []
-    thread = threading.Thread(target=lambda: seen.append(current().task_id))
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(current().task_id))
     thread.start()
     thread.join(10)
-    return seen[0]
+    return found[0]
 
 
 def test_threads_of_the_function_see_its_attempt() -> None:
@@ -65,12 +65,12 @@ def test_a_thread_sees_no_attempt_when_two_could_be_meant() -> None:
 
 def test_attempts_in_different_threads_do_not_mix() -> None:
     barrier = threading.Barrier(2, timeout=10)
-    seen: dict[str, str] = {}
+    found: dict[str, str] = {}
 
     def attempt(task_id: str) -> None:
         with running(Current(task_id=task_id)):
             barrier.wait()
-            seen[task_id] = current().task_id
+            found[task_id] = current().task_id
             barrier.wait()
 
     threads = [threading.Thread(target=attempt, args=(name,)) for name in ("one", "two")]
@@ -78,7 +78,7 @@ def test_attempts_in_different_threads_do_not_mix() -> None:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert seen == {"one": "one", "two": "two"}
+    assert found == {"one": "one", "two": "two"}
 
 
 def test_current_shows_ids_and_what_the_function_may_call_and_no_more() -> None:

@@ -266,7 +266,7 @@ def test_the_same_module_always_gives_the_same_bytes() -> None:
             timeout=60,
             check=True,
         ).stdout
-        for seed in range(1, 4)
+        for seed in (1, 2)
     }
     assert len(texts) == 1
     assert b'"default"' in texts.pop()

@@ -8,7 +8,7 @@ from perago.workspace.keys import EVERYTHING, View
 
 
 @pytest.mark.parametrize(
-    ("view", "path", "seen"),
+    ("view", "path", "is_part"),
     [
         (EVERYTHING, "raw/a.csv", True),
         (View(include=("raw/**",)), "raw/2024/a.csv", True),
@@ -20,8 +20,8 @@ from perago.workspace.keys import EVERYTHING, View
         (View(include=("raw/*.csv",)), "raw/", False),
     ],
 )
-def test_a_path_is_seen_if_it_is_included_and_not_excluded(view: View, path: str, seen: bool) -> None:
-    assert view.sees(path) is seen
+def test_a_path_is_seen_if_it_is_included_and_not_excluded(view: View, path: str, is_part: bool) -> None:
+    assert view.sees(path) is is_part
 
 
 def test_what_is_written_beside_the_view_is_told_with_the_reason() -> None:

@@ -244,8 +244,8 @@ def judged(state: State) -> State:
     sub-workflow was starting, are read again for the next range: they may name other sub-workflows then."""
     parents = _line(state, state.plan.delivery.workflow_id)[1:]
     again = {key for key, row in state.workflows.items() if key in parents or (row is not None and row.is_starting)}
-    kept = {key: row for key, row in state.workflows.items() if key not in again}
-    return state.evolve(asked=(), rereads=0, workflows=kept)
+    known = {key: row for key, row in state.workflows.items() if key not in again}
+    return state.evolve(asked=(), rereads=0, workflows=known)
 
 
 def with_lineage(state: State, read: LineageRead) -> State:

@@ -72,8 +72,8 @@ def withheld(environment: Iterable[str], allowed: Iterable[str] = ()) -> list[st
 
 def asked_for(environment: Mapping[str, str], allowed: Iterable[str]) -> dict[str, str]:
     """The variables that are withheld from others and that a task gets because it asks for them."""
-    kept = set(withheld(environment)) - set(withheld(environment, tuple(allowed)))
-    return {name: environment[name] for name in sorted(kept)}
+    names = set(withheld(environment)) - set(withheld(environment, tuple(allowed)))
+    return {name: environment[name] for name in sorted(names)}
 
 
 TreeMapping: TypeAlias = Mapping[str, str | bytes | None]
@@ -390,12 +390,12 @@ def _checked_examples(declared: object, *, has_workspace: bool) -> tuple[Example
             f"examples must be a list of Example(...), not {type(declared).__name__}", "write examples=[Example(...)]"
         )
     examples = tuple(declared)
-    seen: set[str] = set()
+    ids: set[str] = set()
     for index, example in enumerate(examples):
         _check_type(f"examples[{index}]", example, Example)
-        if example.id in seen:
+        if example.id in ids:
             raise InvalidDeclaration(f"two examples have the id {example.id!r}", "give each example an id of its own")
-        seen.add(example.id)
+        ids.add(example.id)
         if not has_workspace and (example.tree is not None or example.expect in ("pre", "post")):
             raise InvalidDeclaration(
                 f"example {example.id!r} needs a workspace, but @task declares none",

@@ -284,14 +284,14 @@ def find_secret(model: type[BaseModel]) -> str | None:
     return _find(model, model.__name__, set())
 
 
-def _find(annotation: Any, path: str, seen: set[int]) -> str | None:
+def _find(annotation: Any, path: str, visited: set[int]) -> str | None:
     origin = typing.get_origin(annotation) or annotation
     if isinstance(origin, type) and issubclass(origin, _SECRETS):
         return path
-    if id(annotation) in seen:
+    if id(annotation) in visited:
         return None
-    seen.add(id(annotation))
-    found = (_find(part, f"{path}.{name}" if name else path, seen) for name, part in _parts(annotation))
+    visited.add(id(annotation))
+    found = (_find(part, f"{path}.{name}" if name else path, visited) for name, part in _parts(annotation))
     return next((hit for hit in found if hit is not None), None)
 
 

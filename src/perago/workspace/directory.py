@@ -263,11 +263,11 @@ def check_root(root: Path) -> list[str]:
         return [*problems, f"The workspace root {root} cannot be looked at ({error.strerror})."]
     if not stat.S_ISDIR(status.st_mode):
         return [*problems, f"The workspace root {root} is not a directory. Set PERAGO_WORKSPACE_ROOT to one."]
-    seen = (status.st_dev, status.st_ino, status.st_uid, status.st_mode)
-    if _found_safe.get(root) != seen:
+    identity = (status.st_dev, status.st_ino, status.st_uid, status.st_mode)
+    if _found_safe.get(root) != identity:
         problems += _unsafe(root, status)
         if not problems:
-            _found_safe[root] = seen
+            _found_safe[root] = identity
     return problems
 
 
