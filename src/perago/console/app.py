@@ -7,7 +7,6 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perago.console import forms, links, overview, repositories, workflow
-from perago.console.links import Link
 from perago.console.source import News, NoSuchPage, Source
-from perago.console.text import Shown, block, unquoted, zone
+from perago.console.text import PageView, block, unquoted, zone
 from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable
 from perago.text import count, visible
 
@@ -35,7 +33,7 @@ class Away(Exception):
     """A page is about something that only a service could tell which does not answer."""
 
 
-View = Callable[[Source, Request], Any]
+View = Callable[[Source, Request], PageView]
 Answer = Callable[[Request, bytes], Response]
 """Makes the answer to a request and its body, in a thread."""
 
@@ -92,23 +90,12 @@ HEADERS = {
 """Of every answer: nothing foreign is loaded, framed, sniffed or told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A page that says why there is no other."""
-
-    text: Shown
-    title: str
-    crumbs: tuple[Link, ...] = ()
-    live: bool = False
-
-
 def page_app(source: Source, *, root: str = "") -> ASGIApp:
     """An ASGI application for a server that lets in only who may see and do everything.
 
     `root` is the beginning of each path in the browser. The server removes it before the application sees the path.
     """
     renderer = Renderer(source.place, root)
-    problems = _Problems(renderer)
     threads = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="perago-console")
 
     def route(path: str, answer: Answer, method: str = "GET") -> Route:
@@ -142,14 +129,9 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
     ]
     app = Starlette(
         routes=routes,
-        exception_handlers={
-            HTTPException: problems.http,
-            Away: problems.away,
-            NoSuchPage: problems.missing,
-            NotFound: problems.missing,
-            ServiceError: problems.refused,
-            Exception: problems.broken,
-        },
+        exception_handlers=dict.fromkeys(
+            (HTTPException, Away, NoSuchPage, ServiceError, Exception), partial(_problem, renderer)
+        ),
     )
     return _Headers(app, root)
 
@@ -263,42 +245,25 @@ class _Headers:
         await self._app(scope, receive, send_with_headers)
 
 
-class _Problems:
-    """Error pages, in the look of the others."""
-
-    def __init__(self, renderer: Renderer) -> None:
-        self._renderer = renderer
-
-    def http(self, request: Request, error: Exception) -> Response:
-        """An address or a method that is not served."""
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        title, text = {
-            404: ("Not found", f"There is no page {request.url.path}."),
-            405: ("Not allowed", f"Nothing here answers {request.method}."),
-            413: ("Too large", f"A form has at most {forms.MAX_BODY:,} bytes."),
-        }.get(status, ("Refused", getattr(error, "detail", str(error))))
-        return self._problem(title, text, status, getattr(error, "headers", None))
-
-    def missing(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
-        """Something that the services do not have, or no longer."""
-        return self._problem("Not found", str(error), 404)
-
-    def away(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
-        """What the page is about is known to a service that does not answer."""
-        return self._problem("Not available", f"{error}. Try again in a moment.", 503)
-
-    def refused(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
-        """The service does not answer in time, or does not do it."""
-        if isinstance(error, Unavailable):
-            return self._problem("Not available", f"{error}. Try again in a moment.", 503)
-        return self._problem("Refused", str(error), 409)
-
-    def broken(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
-        """A mistake of ours. The server's log gets the traceback."""
-        return self._problem(
-            "Something went wrong", f"This page could not be made: {type(error).__name__}: {error}", 500
-        )
-
-    def _problem(self, title: str, text: str, status: int, headers: dict[str, str] | None = None) -> Response:
-        view = Problem(block(text, 1000), title)
-        return HTMLResponse(self._renderer.render("problem.html", view), status, headers)
+def _problem(renderer: Renderer, request: Request, error: Exception) -> Response:
+    """Make an error page, in the look of the others."""
+    headers = None
+    match error:
+        case HTTPException(status_code=status):
+            headers = error.headers
+            title, text = {
+                404: ("Not found", f"There is no page {request.url.path}."),
+                405: ("Not allowed", f"Nothing here answers {request.method}."),
+                413: ("Too large", f"A form has at most {forms.MAX_BODY:,} bytes."),
+            }.get(status, ("Refused", error.detail))
+        case NoSuchPage() | NotFound():
+            status, title, text = 404, "Not found", str(error)
+        case Away() | Unavailable():
+            status, title, text = 503, "Not available", f"{error}. Try again in a moment."
+        case ServiceError():
+            status, title, text = 409, "Refused", str(error)
+        case _:  # a mistake of ours, with a traceback in the server's log
+            text = f"This page could not be made: {type(error).__name__}: {error}"
+            status, title = 500, "Something went wrong"
+    view = PageView(title, text=block(text, 1000))
+    return HTMLResponse(renderer.render("problem.html", view), status, headers)

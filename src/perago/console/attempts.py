@@ -9,13 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from perago.console import links
-from perago.console.links import Link, link
 from perago.console.repositories import (
     ChangeRow,
-    Parted,
     change_row,
     changed,
     commit_link,
@@ -27,12 +27,14 @@ from perago.console.repositories import (
 )
 from perago.console.source import Change, Json, Source
 from perago.console.text import (
+    Link,
     Moment,
     Shown,
     StatusView,
     block,
     duration,
     line,
+    link,
     moment,
     readable_json,
     status_view,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 _THINNEST = 0.5
 """Percent: what is shorter is drawn as long as this."""
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
+"""Parts the words of a step: `CheckGuardrails` reads `Check guardrails`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +146,12 @@ def _waterfall(title: str, times: Sequence[tuple[str, float]]) -> Steps:
     total = sum(seconds for _, seconds in times)
     found, before = [], 0.0
     for name, seconds in times:
+        label = line(_CAPITAL.sub(lambda match: f" {match[0].lower()}", name))
         words = f"after {duration(before * 1000)}, for {duration(seconds * 1000)}"
         span = _span(before, before + seconds, 0, total)
-        found.append(StepTime(line(_words(name)), duration(seconds * 1000), span, words))
+        found.append(StepTime(label, duration(seconds * 1000), span, words))
         before += seconds
     return Steps(title, duration(total * 1000), tuple(found))
-
-
-def _words(name: str) -> str:
-    """`CheckGuardrails` reads `Check guardrails`."""
-    return _CAPITAL.sub(lambda match: f" {match[0].lower()}", name)
 
 
 def _bar(task: Json, start: int, end: int) -> Bar:
@@ -196,14 +195,6 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A guardrail."""
-
-    satisfied: bool
-    words: Shown
-
-
-@dataclass(frozen=True, slots=True)
 class Files:
     """What an attempt changed in its workspace. `commit` holds it, unless it was not published."""
 
@@ -211,15 +202,6 @@ class Files:
     rows: tuple[ChangeRow, ...]
     more: int
     commit: Link | None
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """`current().progress`."""
-
-    done: int
-    total: int
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,45 +219,6 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptView:
-    """One attempt. `chain` are the earlier attempts of its own chain, newest first."""
-
-    anchor: str
-    task_id: Shown
-    label: str
-    status: StatusView
-    reason: Shown
-    progress: Progress | None
-    guardrails: tuple[Verdict, ...]
-    files: Files | None
-    remarks: tuple[Shown, ...]
-    lines: tuple[LogLine, ...]
-    """What the worker logged."""
-    left_out: int
-    task_log: tuple[LogLine, ...]
-    more_log: int
-    worker: Shown
-    deliveries: int
-    scheduled: Moment | None
-    started: Moment | None
-    ended: Moment | None
-    waited: str
-    elapsed: str
-    chain: tuple[Link, ...]
-    branch: Link | None
-    input_commit: Link | None
-    parted: Parted | None
-    """In place of these, where none of the given commits continues the others."""
-    published: tuple[Link, ...]
-    sub_workflow: Link | None
-    steps: tuple[Steps, ...]
-    input: Shown
-    output: Shown
-    history: tuple[HistoryRow, ...]
-    is_open: bool
-
-
-@dataclass(frozen=True, slots=True)
 class StepView:
     """One workflow step with all its attempts, oldest first. `status` is that of the last."""
 
@@ -284,7 +227,8 @@ class StepView:
     """Empty where it says no more than the task type."""
     key: Shown
     status: StatusView
-    attempts: tuple[AttemptView, ...]
+    attempts: tuple[SimpleNamespace, ...]
+    """The values of their template."""
 
 
 class WorkspaceRef(NamedTuple):
@@ -326,18 +270,12 @@ def step_views(
 
 def history_rows(events: Sequence[HistoryEntry]) -> tuple[HistoryRow, ...]:
     """Oldest first; lease extensions of one delivery in a row become one line, at the time of the first."""
-    groups: list[list[HistoryEntry]] = []
-    for event in events:
-        last = groups[-1][-1] if groups else None
-        same = last is not None and (last.what, last.task_id, last.poll_count) == (
-            event.what,
-            event.task_id,
-            event.poll_count,
-        )
-        if same and event.what == "lease extended":
-            groups[-1].append(event)
-        else:
-            groups.append([event])
+
+    def delivery(place: tuple[int, HistoryEntry]) -> Any:
+        number, event = place
+        return (event.task_id, event.poll_count) if event.what == "lease extended" else number
+
+    groups = ([event for _, event in group] for _, group in groupby(enumerate(events), delivery))
     return tuple(_history_row(group[0], len(group)) for group in groups)
 
 
@@ -370,24 +308,32 @@ class _Builder:
             attempts=tuple(self.attempt(task) for task in group),
         )
 
-    def attempt(self, task: Json) -> AttemptView:
+    def attempt(self, task: Json) -> SimpleNamespace:
+        """Return the values of the template of an attempt."""
         task_id, place = task["taskId"], self._places[task["taskId"]]
         published = self._published.get(task_id, [])
         trace = self._source.traces(task_id)
-        last = trace[max(trace, key=lambda key: (key[2], key[1]))] if trace else DeliveryTrace()
+        deliveries = [trace[key] for key in sorted(trace, key=lambda key: (key[2], key[1]))]
+        last = deliveries[-1] if deliveries else DeliveryTrace()
         entries = self._source.conductor.task_log(task)
         is_open = task["endTime"] == 0
-        return AttemptView(
+        sub_id = task.get("subWorkflowId")
+        return SimpleNamespace(
             anchor=links.attempt_anchor(task_id),
             task_id=line(task_id),
             label=label_of(task),
             status=status_view(task["status"]),
             reason=block(task.get("reasonForIncompletion") or ""),
-            progress=_progress(last) if is_open else None,
-            guardrails=tuple(Verdict(satisfied, line(words, 1000)) for satisfied, words in last.guardrails),
+            progress=last.progress if is_open else None,  # how much is done, and of how much
+            guardrails=[(satisfied, line(words, 1000)) for satisfied, words in last.guardrails],
             files=self._files(published, last),
             remarks=tuple(map(line, last.remarks)),
-            **_lines(trace),
+            lines=[
+                LogLine(moment(each.time), "" if each.source == "output" else each.source, tail(each.text))
+                for delivery in deliveries
+                for each in tuple(delivery.lines)
+            ],
+            left_out=sum(delivery.left_out for delivery in deliveries),
             task_log=tuple(LogLine(moment(each["createdTime"]), "", tail(each["log"])) for each in entries[:_ENTRIES]),
             more_log=max(0, len(entries) - _ENTRIES),
             worker=line(task.get("workerId") or ""),
@@ -397,12 +343,13 @@ class _Builder:
             ended=moment(task["endTime"]),
             waited=_elapsed(task["scheduledTime"], task["startTime"]),
             elapsed=_elapsed(task["startTime"], task["endTime"] or self._now),
-            chain=self._chain(task),
+            chain=self._chain(task),  # the earlier attempts of its own chain, newest first
             branch=place and link(f"{place.repository}/{place.branch}", links.branch(place.repository, place.branch)),
             input_commit=place and commit_link(place.repository, place.ref),
+            # In place of these, where none of the given commits continues the others.
             parted=None if place else parted(task.get("inputData"), self._source),
             published=tuple(commit_link(repository, each.id) for repository, each in published),
-            sub_workflow=_sub_workflow(task),
+            sub_workflow=link(sub_id, links.workflow(sub_id)) if sub_id else None,
             steps=steps_of(task, trace, self._now),
             input=_payload(task, "input"),
             output=_payload(task, "output"),
@@ -414,10 +361,9 @@ class _Builder:
         """As the branch has them, else as the worker said."""
         if published:
             repository, found = published[-1]
-            all_of_it = changed(self._source, repository, found, reserved=False)
-            rows = tuple(change_row(repository, found, each) for each in all_of_it.changes[:_FILES])
-            more = len(all_of_it.changes) - len(rows)
-            return Files(all_of_it.summary, rows, more, commit_link(repository, found.id))
+            changes, summary = changed(self._source, repository, found, reserved=False)
+            rows = tuple(change_row(repository, found, each) for each in changes[:_FILES])
+            return Files(summary, rows, len(changes) - len(rows), commit_link(repository, found.id))
         if not trace.files:
             return None
         told = [Change(path, kind, None, None if kind == "removed" else count) for kind, path, count in trace.files]
@@ -449,25 +395,6 @@ def workspace_ref(payload: Any, source: Source) -> WorkspaceRef | None:
     return found if branch and exists(lambda: source.lakefs.commit(found.repository, found.ref)) else None
 
 
-def _progress(trace: DeliveryTrace) -> Progress | None:
-    if trace.progress is None:
-        return None
-    done, total = trace.progress
-    return Progress(done, max(total, 1), f"{done:,} of {total:,}")
-
-
-def _lines(trace: AttemptTrace) -> dict[str, Any]:
-    deliveries = [trace[key] for key in sorted(trace, key=lambda key: (key[2], key[1]))]
-    return {
-        "lines": tuple(
-            LogLine(moment(each.time), "" if each.source == "output" else each.source, tail(each.text))
-            for delivery in deliveries
-            for each in tuple(delivery.lines)
-        ),
-        "left_out": sum(delivery.left_out for delivery in deliveries),
-    }
-
-
 def _payload(task: Json, which: str) -> Shown:
     stored = task.get(f"external{which.capitalize()}PayloadStoragePath")
     if stored:
@@ -477,11 +404,6 @@ def _payload(task: Json, which: str) -> Shown:
 
 def _elapsed(start: int, end: int) -> str:
     return duration(end - start) if start and end else ""
-
-
-def _sub_workflow(task: Json) -> Link | None:
-    sub_id = task.get("subWorkflowId")
-    return link(sub_id, links.workflow(sub_id)) if isinstance(sub_id, str) and sub_id else None
 
 
 def _history_row(event: HistoryEntry, times: int) -> HistoryRow:

@@ -18,10 +18,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from perago.console import links
-from perago.console.links import Link, link
 from perago.console.overview import wanted_definition
 from perago.console.source import Embedded, Json, NoSuchPage, Source
-from perago.console.text import line
+from perago.console.text import PageView, line, link
 from perago.ports import ServiceError
 from perago.taskdef.payload import commits_of
 from perago.taskdef.schema import join_pointer, schema_problems, shape_of, skeleton_of
@@ -85,21 +84,7 @@ class Part:
     fields: tuple[Field, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StartPage:
-    """The form. `problem` is what is wrong with no field of it."""
-
-    type: Link
-    address: str
-    parts: tuple[Part, ...]
-    wrong: int
-    problem: str
-    title: str
-    crumbs: tuple[Link, ...] = (Link(line("Workflows"), links.OVERVIEW),)
-    live: bool = False
-
-
-def form(embedded: Embedded, source: Source, request: Request) -> StartPage:
+def form(embedded: Embedded, source: Source, request: Request) -> PageView:
     """The form of `?name=` and `?version=`, filled with what works.
 
     Raises:
@@ -109,7 +94,7 @@ def form(embedded: Embedded, source: Source, request: Request) -> StartPage:
     return _page(definition, _parts(source, embedded, definition))
 
 
-def start(source: Source, embedded: Embedded, request: Request, body: bytes) -> Response | StartPage:
+def start(source: Source, embedded: Embedded, request: Request, body: bytes) -> Response | PageView:
     """Start what the form says; leads to the workflow, or back to the form with its errors.
 
     Raises:
@@ -147,15 +132,16 @@ def _decoded(body: bytes) -> dict[str, str]:
     return dict(found)
 
 
-def _page(definition: Json, parts: tuple[Part, ...], problem: str = "") -> StartPage:
+def _page(definition: Json, parts: tuple[Part, ...], problem: str = "") -> PageView:
     name, version = definition["name"], definition["version"]
-    return StartPage(
+    return PageView(
+        f"Start {line(name).text}",
+        crumbs=(link("Workflows", links.OVERVIEW),),
         type=link(f"{name} v{version}", links.workflow_type(name, version)),
         address=links.start(name, version),
         parts=parts,
         wrong=sum(bool(field.error) for part in parts for field in part.fields),
-        problem=problem,
-        title=f"Start {line(name).text}",
+        problem=problem,  # of the form as a unit, not of one field
     )
 
 

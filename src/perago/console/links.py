@@ -1,31 +1,15 @@
-"""The addresses of the pages, and links to them.
+"""The addresses of the pages.
 
 Names that may hold anything are in the query: browsers resolve dots and slashes in paths.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import quote, urlencode
-
-from perago.console.text import Shown, line
 
 OVERVIEW = "/"
 TASK_TYPES = "/task-types"
 REPOSITORIES = "/repositories"
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A text and where it leads; None: nowhere, it is only named."""
-
-    text: Shown
-    url: str | None = None
-
-
-def link(text: str, url: str | None = None) -> Link:
-    """A link with a foreign text on one line."""
-    return Link(line(text), url)
 
 
 def with_query(address: str, /, **parameters: str | int | None) -> str:

@@ -10,16 +10,17 @@ from starlette.requests import Request
 
 from perago.console import links
 from perago.console.attempts import plain_reason
-from perago.console.links import Link, link
-from perago.console.repositories import RepositoryRow, repository_row
+from perago.console.repositories import repository_row
 from perago.console.source import MOST_QUEUED, STATUSES, NoSuchPage, Source, WorkflowSummary
 from perago.console.text import (
+    Link,
     Moment,
-    Paged,
+    PageView,
     Shown,
     StatusView,
     duration,
     line,
+    link,
     moment,
     paged,
     readable_json,
@@ -55,62 +56,32 @@ class Filter:
     chosen: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Starter:
-    """A workflow type, and where the form is that starts it."""
-
-    type: Link
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """The whole page."""
-
-    filters: tuple[Filter, ...]
-    workflows: Paged[WorkflowItem]
-    starters: tuple[Starter, ...] | None
-    """None: nothing can be started here."""
-    more_starters: int
-    task_types: tuple[TaskTypeRow, ...]
-    more_task_types: int
-    repositories: tuple[RepositoryRow, ...]
-    more_repositories: bool
-    title: str = "Workflows"
-    crumbs: tuple[Link, ...] = ()
-    live: bool = True
-
-
-def overview(source: Source, request: Request) -> Overview:
+def overview(source: Source, request: Request) -> PageView:
     """Newest workflows first; `?status=FAILED` filters, `?page=2` turns the page."""
     counts = source.conductor.workflow_counts()
     wanted = request.query_params.get("status") or None
     now = source.conductor.now()
     places = paged(range(sum(counts.values()) if wanted is None else counts.get(wanted, 0)), request, size=_PAGE_SIZE)
     summaries = source.conductor.workflows(wanted, places.first, len(places.items)) if places.items else ()
-    starters = _starters(source)
+    startable = source.embedded.startable() if source.embedded else ()
     types = task_type_rows(source)
     repositories, more = source.lakefs.repositories("", _LIST_SIZE)
-    return Overview(
+    return PageView(
+        "Workflows",
+        live=True,
         filters=_filters(counts, wanted),
         workflows=places.showing([_item(summary, now) for summary in summaries]),
-        starters=None if starters is None else starters[:_LIST_SIZE],
-        more_starters=max(0, len(starters or ()) - _LIST_SIZE),
+        can_start=source.embedded is not None,
+        starters=[
+            (link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version))
+            for name, version in startable[:_LIST_SIZE]
+        ],
+        more_starters=max(0, len(startable) - _LIST_SIZE),
         task_types=types[:_LIST_SIZE],
         more_task_types=max(0, len(types) - _LIST_SIZE),
         repositories=tuple(repository_row(source, each) for each in repositories),
         more_repositories=more is not None,
     )
-
-
-def _starters(source: Source) -> tuple[Starter, ...] | None:
-    if source.embedded is None:
-        return None
-    return tuple(_starter(name, version) for name, version in source.embedded.startable())
-
-
-def _starter(name: str, version: int) -> Starter:
-    return Starter(link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version))
 
 
 def _filters(counts: Mapping[str, int], wanted: str | None) -> tuple[Filter, ...]:
@@ -152,16 +123,6 @@ class TaskTypeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskTypes:
-    """All task types."""
-
-    types: Paged[TaskTypeRow]
-    title: str = "Task types"
-    crumbs: tuple[Link, ...] = ()
-    live: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class PendingRow:
     """An attempt that waits to be polled."""
 
@@ -180,35 +141,6 @@ class PollRow:
     domain: Shown
 
 
-@dataclass(frozen=True, slots=True)
-class TaskTypePage:
-    """One task definition with its queue and its last polls."""
-
-    name: Shown
-    definition: Shown
-    pending: Paged[PendingRow]
-    more: int
-    """Attempts that wait and are not listed."""
-    polls: tuple[PollRow, ...]
-    title: str
-    crumbs: tuple[Link, ...]
-    live: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowTypePage:
-    """One workflow definition."""
-
-    name: Shown
-    start: str | None
-    versions: tuple[Link, ...]
-    tasks: tuple[Link, ...]
-    definition: Shown
-    title: str
-    crumbs: tuple[Link, ...]
-    live: bool = False
-
-
 def task_type_rows(source: Source) -> tuple[TaskTypeRow, ...]:
     """All task types by name."""
     waiting = source.conductor.queue_sizes()
@@ -216,12 +148,12 @@ def task_type_rows(source: Source) -> tuple[TaskTypeRow, ...]:
     return tuple(_row(definition, waiting.get(definition["name"], 0)) for definition in definitions)
 
 
-def task_types(source: Source, request: Request) -> TaskTypes:
+def task_types(source: Source, request: Request) -> PageView:
     """The list."""
-    return TaskTypes(paged(task_type_rows(source), request, size=_TYPES_PER_PAGE))
+    return PageView("Task types", live=True, types=paged(task_type_rows(source), request, size=_TYPES_PER_PAGE))
 
 
-def task_type(source: Source, request: Request) -> TaskTypePage:
+def task_type(source: Source, request: Request) -> PageView:
     """The definition that `?name=` asks for.
 
     Raises:
@@ -232,18 +164,25 @@ def task_type(source: Source, request: Request) -> TaskTypePage:
     if definition is None:
         raise NoSuchPage(f"There is no task definition {name!r}.")
     waiting = source.conductor.queue_sizes().get(name, 0)
-    return TaskTypePage(
+    now = source.conductor.now()
+    places = paged(range(min(waiting, MOST_QUEUED)), request, size=_PENDING_SIZE, parameter="queue")
+    queued = source.conductor.queued(name, places.first, len(places.items))
+    return PageView(
+        f"Task type {line(name).text}",
+        crumbs=(link("Task types", links.TASK_TYPES),),
+        live=True,
         name=line(name),
         definition=readable_json(definition),
-        pending=_pending(source, name, waiting, request),
-        more=max(0, waiting - MOST_QUEUED),
-        polls=_polls(source, name),
-        title=f"Task type {line(name).text}",
-        crumbs=(link("Task types", links.TASK_TYPES),),
+        pending=places.showing([_pending_row(task, now) for task in queued]),
+        more=max(0, waiting - MOST_QUEUED),  # attempts that wait and are not listed
+        polls=[
+            PollRow(moment(poll.time), line(poll.worker_id or "unnamed"), line(poll.domain))
+            for poll in source.conductor.last_polls(name)[:_POLLS_SHOWN]
+        ],
     )
 
 
-def workflow_type(source: Source, request: Request) -> WorkflowTypePage:
+def workflow_type(source: Source, request: Request) -> PageView:
     """The definition that `?name=` and `?version=` ask for, by default the newest version.
 
     Raises:
@@ -252,14 +191,15 @@ def workflow_type(source: Source, request: Request) -> WorkflowTypePage:
     definition, versions = wanted_definition(source, request)
     name = definition["name"]
     tasks = [task for task in definition.get("tasks", []) if isinstance(task, dict)]
-    return WorkflowTypePage(
+    known = {task["name"] for task in source.conductor.task_definitions()}
+    names = [str(task.get("name")) for task in tasks]
+    return PageView(
+        f"Workflow type {line(name).text}",
         name=line(f"{name} v{definition['version']}"),
         start=links.start(name, definition["version"]) if source.embedded else None,
-        versions=tuple(link(f"v{version}", links.workflow_type(name, version)) for version in versions),
-        tasks=tuple(_task_link(source, str(task.get("name"))) for task in tasks),
+        versions=[link(f"v{version}", links.workflow_type(name, version)) for version in versions],
+        tasks=[link(each, links.task_type(each) if each in known else None) for each in names],
         definition=readable_json(definition),
-        title=f"Workflow type {line(name).text}",
-        crumbs=(),
     )
 
 
@@ -277,11 +217,6 @@ def wanted_definition(source: Source, request: Request) -> tuple[Mapping[str, An
     return source.conductor.workflow_definition(name, found[-1]), versions
 
 
-def _task_link(source: Source, name: str) -> Link:
-    known = source.conductor.task_definition(name) is not None
-    return link(name, links.task_type(name) if known else None)
-
-
 def _row(definition: Mapping[str, Any], waiting: int) -> TaskTypeRow:
     name = str(definition["name"])
     return TaskTypeRow(
@@ -292,24 +227,10 @@ def _row(definition: Mapping[str, Any], waiting: int) -> TaskTypeRow:
     )
 
 
-def _pending(source: Source, name: str, waiting: int, request: Request) -> Paged[PendingRow]:
-    now = source.conductor.now()
-    places = paged(range(min(waiting, MOST_QUEUED)), request, size=_PENDING_SIZE, parameter="queue")
-    tasks = source.conductor.queued(name, places.first, len(places.items))
-    return places.showing([_pending_row(task, now) for task in tasks])
-
-
 def _pending_row(task: Mapping[str, Any], now: int) -> PendingRow:
     return PendingRow(
         attempt=link(task["taskId"], links.workflow(task["workflowInstanceId"], task["taskId"])),
         reference=line(task["referenceTaskName"]),
         retry=task["retryCount"],
         waiting=duration(now - task["scheduledTime"]),
-    )
-
-
-def _polls(source: Source, name: str) -> tuple[PollRow, ...]:
-    return tuple(
-        PollRow(moment(poll.time), line(poll.worker_id or "unnamed"), line(poll.domain))
-        for poll in source.conductor.last_polls(name)[:_POLLS_SHOWN]
     )

@@ -11,7 +11,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -20,6 +20,7 @@ from perago.console import links
 from perago.console.source import File, NoSuchPage, Source
 from perago.console.text import Shown, line
 from perago.text import count, size
+from perago.workspace.table_files import DELIMITERS, delimited_rows, suffix_of
 
 TEXT_BYTES = 64 * 1024
 """How much of a text or of a CSV file is looked at."""
@@ -31,7 +32,6 @@ COLUMNS = 30
 CELL = 100
 """Characters."""
 _SECONDS = 20.0
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _IMAGES = (
     (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
     (b"\xff\xd8\xff", 0, "image/jpeg"),
@@ -112,13 +112,13 @@ def _text(data: bytes, whole: int) -> Shown | None:
 
 def _csv(found: File, text: Shown) -> Table | None:
     """The first rows of a CSV file, the first of them as the names of the columns; None if it is none."""
-    delimiter = _DELIMITERS.get(found.path[-4:].lower())
-    if delimiter is None:
+    suffix = suffix_of(found.path)
+    if suffix not in DELIMITERS:
         return None
     lines = text.text.removeprefix("\ufeff").splitlines(keepends=True)
     whole = lines[:-1] if text.note and len(lines) > 1 else lines  # the last line may go on
     try:
-        read = list(itertools.islice(csv.reader(whole, delimiter=delimiter), ROWS + 2))
+        read = list(itertools.islice(delimited_rows("".join(whole), DELIMITERS[suffix]), ROWS + 2))
     except csv.Error:
         return None
     rows = [row for row in read if row]
@@ -156,10 +156,6 @@ def _table(columns: Sequence[Any], rows: Sequence[Sequence[Any]], more: bool) ->
     left_out += ["more rows"] if more or len(rows) > ROWS else []
     return Table(
         columns=tuple(line(str(name or ""), CELL) for name in shown[0]),
-        rows=tuple(tuple(_cells(row)) for row in shown[1:]),
+        rows=tuple(tuple(None if cell is None else line(str(cell), CELL) for cell in row) for row in shown[1:]),
         note=f"and {' and '.join(left_out)}" if left_out else "",
     )
-
-
-def _cells(row: Sequence[Any]) -> Iterator[Shown | None]:
-    return (None if cell is None else line(str(cell), CELL) for cell in row)

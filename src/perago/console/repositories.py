@@ -17,10 +17,9 @@ from starlette.responses import Response, StreamingResponse
 from perago.attempt.history import PAGE, NotOneLine, newest_of
 from perago.attempt.publication import is_staging_branch
 from perago.console import links
-from perago.console.links import Link, link
-from perago.console.preview import Preview, image_of, preview_of
+from perago.console.preview import image_of, preview_of
 from perago.console.source import Change, File, NoSuchPage, Ref, Repository, Source
-from perago.console.text import Listed, Moment, Shown, block, line, listed, moment, readable_json
+from perago.console.text import Link, Listed, Moment, PageView, Shown, block, line, link, listed, moment, readable_json
 from perago.ports import Commit, Forbidden
 from perago.taskdef.payload import commits_of
 from perago.text import count, size
@@ -73,51 +72,32 @@ class MetadataRow:
     is_block: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CommitPage:
-    """One commit. `attempt` is what published it, where perago did."""
-
-    commit_id: Shown
-    message: Shown
-    committer: Shown
-    time: Moment | None
-    parents: tuple[Link, ...]
-    attempt: Link | None
-    metadata: tuple[MetadataRow, ...]
-    summary: str
-    changes: Listed[ChangeRow]
-    objects: str
-    files: str
-    title: str
-    crumbs: tuple[Link, ...]
-    live: bool = False
-
-
-def commit(source: Source, request: Request) -> CommitPage:
+def commit(source: Source, request: Request) -> PageView:
     """The commit that the address names; a branch or a short id will do."""
     repository = request.path_params["repository"]
     found = source.lakefs.commit(repository, request.path_params["commit"])
-    changes = changed(source, repository, found)
+    _, summary = changed(source, repository, found)
+    objects = source.lakefs.count(repository, found.id, MOST + 1)
     page = listed(
         lambda after: source.lakefs.changes(repository, found, after, _CHANGES),
         partial(change_row, repository, found),
         request,
         "after",
     )
-    return CommitPage(
+    return PageView(
+        f"Commit {found.id[:SHORT_ID]}",
+        crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
         commit_id=line(found.id),
         message=block(found.message),
         committer=line(found.committer),
         time=moment(found.created * 1000),
         parents=tuple(commit_link(repository, parent) for parent in found.parents),
-        attempt=_attempt(source, found),
+        attempt=_attempt(source, found),  # what published it, where perago did
         metadata=tuple(_metadata_row(source, repository, found.metadata, key) for key in sorted(found.metadata)),
-        summary=changes.summary,
+        summary=summary,
         changes=page,
-        objects=_count(source.lakefs.count(repository, found.id, MOST + 1)),
+        objects=f"more than {MOST:,} files" if objects > MOST else count(objects, "file"),
         files=links.files(repository, found.id),
-        title=f"Commit {found.id[:SHORT_ID]}",
-        crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
     )
 
 
@@ -147,25 +127,13 @@ def change_row(repository: str, found: Commit | None, change: Change) -> ChangeR
     return ChangeRow(link(change.path, url), change.kind, before, after)
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """What a commit changed, as far as it is looked at, without what perago keeps there for itself."""
-
-    changes: tuple[Change, ...]
-    summary: str
-    is_cut: bool
-
-
-def changed(source: Source, repository: str, found: Commit, *, reserved: bool = True) -> Changed:
-    """The first changes of a commit, at most `MOST`; with or without the files of `_lakefs_actions/`."""
+def changed(source: Source, repository: str, found: Commit, *, reserved: bool = True) -> tuple[Sequence[Change], str]:
+    """The first changes of a commit, at most `MOST`, and how many there are of each kind; with or without the files of
+    `_lakefs_actions/`."""
     first, following = source.lakefs.changes(repository, found, "", MOST)
     changes = tuple(each for each in first if reserved or not is_reserved(each.path))
     summary = summary_of(Counter(each.kind for each in changes))
-    return Changed(changes, f"more than {summary} among the first" if following else summary, following is not None)
-
-
-def _count(objects: int) -> str:
-    return f"more than {MOST:,} files" if objects > MOST else count(objects, "file")
+    return changes, f"more than {summary} among the first" if following else summary
 
 
 def summary_of(counts: Mapping[str, int]) -> str:
@@ -304,16 +272,6 @@ class RepositoryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Repositories:
-    """All repositories."""
-
-    repositories: Listed[RepositoryRow]
-    title: str = "Repositories"
-    crumbs: tuple[Link, ...] = ()
-    live: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class BranchRow:
     """One branch and its newest commit."""
 
@@ -332,40 +290,6 @@ class TagRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RepositoryPage:
-    """One repository."""
-
-    name: Shown
-    namespace: Shown
-    created: Moment | None
-    default: Link
-    branches: Listed[BranchRow]
-    staging: Listed[BranchRow]
-    """Branches that hold the changes of one delivery until they are published."""
-    tags: Listed[TagRow]
-    title: str
-    crumbs: tuple[Link, ...]
-    live: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class BranchPage:
-    """One branch. `older` leads to the commits before these; None: these are the first."""
-
-    name: Shown
-    staging: bool
-    files: str
-    commits: tuple[CommitRow, ...]
-    newest: str | None
-    older: str | None
-    uncommitted: tuple[ChangeRow, ...]
-    more_uncommitted: bool
-    title: str
-    crumbs: tuple[Link, ...]
-    live: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class FileRow:
     """A file, or a directory (then without size and time)."""
 
@@ -374,47 +298,18 @@ class FileRow:
     time: Moment | None
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """One directory of a commit's tree."""
-
-    path: Shown
-    rows: Listed[FileRow]
-    title: str
-    crumbs: tuple[Link, ...]
-    live: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FilePage:
-    """One file. `size` is empty where `bytes` says it as well."""
-
-    path: Shown
-    size: str
-    bytes: str
-    checksum: Shown
-    content_type: Shown
-    time: Moment | None
-    metadata: tuple[tuple[Shown, Shown], ...]
-    preview: Preview
-    download: str
-    title: str
-    crumbs: tuple[Link, ...]
-    live: bool = False
-
-
 # ------------------------------------------------------------------ repositories
 
 
-def repositories(source: Source, request: Request) -> Repositories:
+def repositories(source: Source, request: Request) -> PageView:
     """The list."""
     rows = listed(
         lambda after: source.lakefs.repositories(after, _PAGE_SIZE), partial(repository_row, source), request, "after"
     )
-    return Repositories(rows)
+    return PageView("Repositories", live=True, repositories=rows)
 
 
-def repository(source: Source, request: Request) -> RepositoryPage:
+def repository(source: Source, request: Request) -> PageView:
     """One repository; `?branches=`, `?staging=` and `?tags=` continue what is long."""
     found = source.lakefs.repository(request.path_params["repository"])
 
@@ -427,25 +322,26 @@ def repository(source: Source, request: Request) -> RepositoryPage:
             parameter,
         )
 
-    return RepositoryPage(
+    return PageView(
+        f"Repository {found.id}",
+        crumbs=(link("Repositories", links.REPOSITORIES),),
+        live=True,
         name=line(found.id),
         namespace=line(found.storage_namespace),
         created=moment(found.creation_date * 1000),
         default=link(found.default_branch, links.branch(found.id, found.default_branch)),
         branches=branches("branches"),
-        staging=branches("staging"),
+        staging=branches("staging"),  # they hold the changes of one delivery until they are published
         tags=listed(
             lambda after: source.lakefs.tags(found.id, after, _PAGE_SIZE),
             lambda tag: TagRow(line(tag.id), _row_of(source, found.id, tag.commit_id)),
             request,
             "tags",
         ),
-        title=f"Repository {found.id}",
-        crumbs=(link("Repositories", links.REPOSITORIES),),
     )
 
 
-def branch(source: Source, request: Request) -> BranchPage:
+def branch(source: Source, request: Request) -> PageView:
     """The branch, newest commit first; `?from=<commit id>` begins with an older one."""
     repository, name = request.path_params["repository"], request.path_params["branch"]
     found = source.lakefs.branch(repository, name)
@@ -455,17 +351,18 @@ def branch(source: Source, request: Request) -> BranchPage:
     uncommitted, more = source.lakefs.uncommitted(repository, name, _FILES)
     address = links.branch(repository, name)
     older = commits[_PAGE_SIZE].id if len(commits) > _PAGE_SIZE else None
-    return BranchPage(
+    return PageView(
+        f"Branch {line(name).text}",
+        crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
+        live=True,
         name=line(name),
         staging=is_staging_branch(name),
         files=links.files(repository, found.commit_id),
         commits=tuple(commit_row(source, repository, each) for each in commits[:_PAGE_SIZE]),
         newest=address if start else None,
-        older=links.with_query(address, **{"from": older}) if older else None,
+        older=links.with_query(address, **{"from": older}) if older else None,  # None: these are the first
         uncommitted=tuple(change_row(repository, None, change) for change in uncommitted),
         more_uncommitted=more is not None,
-        title=f"Branch {line(name).text}",
-        crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
     )
 
 
@@ -499,7 +396,7 @@ def _branch_row(source: Source, found: Repository, branch: Ref) -> BranchRow:
 # ------------------------------------------------------------------------- files
 
 
-def directory(source: Source, request: Request) -> Directory:
+def directory(source: Source, request: Request) -> PageView:
     """The directory `?prefix=`; `?after=` continues a long one."""
     repository, commit_id = _commit(source, request)
     prefix = request.query_params.get("prefix", "")
@@ -509,21 +406,23 @@ def directory(source: Source, request: Request) -> Directory:
         request,
         "after",
     )
-    return Directory(
+    return PageView(
+        f"Files {line(prefix).text}" if prefix else "Files",
+        crumbs=_crumbs(repository, commit_id, prefix.removesuffix("/")),
         path=line(prefix or "/"),
         rows=rows,
-        title=f"Files {line(prefix).text}" if prefix else "Files",
-        crumbs=_crumbs(repository, commit_id, prefix.removesuffix("/")),
     )
 
 
-def file(source: Source, request: Request) -> FilePage:
+def file(source: Source, request: Request) -> PageView:
     """The file `?path=`."""
     repository, commit_id = _commit(source, request)
     found = source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
-    return FilePage(
+    return PageView(
+        f"File {line(found.path).text}",
+        crumbs=_crumbs(repository, commit_id, found.path, with_root=True),
         path=line(found.path),
-        size=size(found.size_bytes) if found.size_bytes >= 1024 else "",
+        size=size(found.size_bytes) if found.size_bytes >= 1024 else "",  # else `bytes` says it as well
         bytes=count(found.size_bytes, "byte"),
         checksum=line(found.checksum),
         content_type=line(found.content_type or ""),
@@ -531,8 +430,6 @@ def file(source: Source, request: Request) -> FilePage:
         metadata=tuple((line(key), line(value)) for key, value in sorted((found.metadata or {}).items())),
         preview=preview_of(source, repository, commit_id, found),
         download=links.download(repository, commit_id, found.path),
-        title=f"File {line(found.path).text}",
-        crumbs=_crumbs(repository, commit_id, found.path, with_root=True),
     )
 
 

@@ -134,6 +134,7 @@ class Workflow(_Open):
     end_time: Count | None = None
     reason_for_incompletion: str | None = None
     correlation_id: str | None = None
+    parent_workflow_id: str | None = None
     tasks: list[Attempt]
 
 

@@ -1,4 +1,4 @@
-"""Text and lists of the pages: hostile text is made visible and cut, and long lists are turned page by page."""
+"""Texts, links and lists of the pages: hostile text is made visible and cut, and long lists are turned page by page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 from starlette.datastructures import URL
@@ -154,6 +155,29 @@ def duration(milliseconds: float) -> str:
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A text and where it leads; None: nowhere, it is only named."""
+
+    text: Shown
+    url: str | None = None
+
+
+def link(text: str, url: str | None = None) -> Link:
+    """A link with a foreign text on one line."""
+    return Link(line(text), url)
+
+
+class PageView(SimpleNamespace):
+    """The values of a page's template.
+
+    `crumbs` are the links above the title. A page that is `live` is read again when something changes.
+    """
+
+    def __init__(self, title: str, *, crumbs: Sequence[Link] = (), live: bool = False, **values: Any) -> None:
+        super().__init__(title=title, crumbs=crumbs, live=live, **values)
 
 
 @dataclass(frozen=True, slots=True)

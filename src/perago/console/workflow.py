@@ -11,9 +11,6 @@ from starlette.requests import Request
 
 from perago.console import links
 from perago.console.attempts import (
-    HistoryRow,
-    StepView,
-    Timeline,
     group_by_step,
     history_rows,
     plain_reason,
@@ -21,17 +18,18 @@ from perago.console.attempts import (
     timeline,
     workspace_ref,
 )
-from perago.console.links import Link, link
 from perago.console.repositories import ChangeRow, change_row, changed, commit_link
 from perago.console.source import Json, Source
 from perago.console.text import (
+    Link,
     Moment,
-    Paged,
+    PageView,
     Shown,
     StatusView,
     block,
     duration,
     line,
+    link,
     moment,
     paged,
     readable_json,
@@ -279,17 +277,17 @@ class _LineReader:
 
     def _commit(self, repository: str, found: Commit) -> LineCommit:
         own = self._owner(found) is not None
-        all_of_it = changed(self._source, repository, found, reserved=False)
-        files = [change_row(repository, found, each) for each in all_of_it.changes[:_FILES]] if own else []
+        changes, summary = changed(self._source, repository, found, reserved=False)
+        files = [change_row(repository, found, each) for each in changes[:_FILES]] if own else []
         return LineCommit(
             own=own,
             name=self._name(found),
             commit=commit_link(repository, found.id),
             words=line(found.metadata.get("perago.task_name", "") if own else found.message.partition("\n")[0]),
             time=moment(found.created * 1000),
-            summary=all_of_it.summary,
+            summary=summary,
             files=tuple(files),
-            more=len(all_of_it.changes) - len(files) if own else 0,
+            more=len(changes) - len(files) if own else 0,
         )
 
     def _name(self, found: Commit) -> Link:
@@ -310,38 +308,7 @@ _RUNNING = ("RUNNING", "PAUSED")
 _FAILED = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowPage:
-    """The whole page. `failed` is the attempt that gave the reason."""
-
-    workflow_id: Shown
-    type: Link
-    again: str | None
-    """Where such a workflow is started; None: not here."""
-    status: StatusView
-    failed: Link | None
-    reason: Shown
-    started: Moment | None
-    ended: Moment | None
-    elapsed: str
-    correlation: Shown
-    parent: Link | None
-    input: Shown
-    output: Shown
-    timeline: Timeline
-    forks: Forks
-    lines: tuple[CommitLine, ...]
-    steps: Paged[StepView]
-    attempts: int
-    history: Paged[HistoryRow]
-    title: str
-    live: bool
-    terminate: str | None
-    """Where it is ended; None: it has ended, or cannot be ended here."""
-    crumbs: tuple[Link, ...] = (Link(line("Workflows"), links.OVERVIEW),)
-
-
-def workflow(source: Source, request: Request) -> WorkflowPage:
+def workflow(source: Source, request: Request) -> PageView:
     """The workflow; `?steps=2` and `?history=2` turn the pages of what is long.
 
     Raises:
@@ -356,21 +323,26 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
     workspaces = [place for task in tasks if (place := workspace_ref(task.get("inputData"), source)) is not None]
     lines, published = lines_of(source, workflow_id, tasks, workspaces, url_of)
     end = found.get("endTime") or source.conductor.now()
-    failed = _failed_attempt(found)
+    reason = found.get("reasonForIncompletion") or ""
+    failed = [task for task in tasks if task["status"] in _FAILED and task["taskId"] in reason]
+    parent = found.get("parentWorkflowId")
     is_open = found["status"] in _RUNNING
     type_, again = _type(source, found)
-    return WorkflowPage(
+    return PageView(
+        f"Workflow {line(found['workflowName']).text}",
+        crumbs=(link("Workflows", links.OVERVIEW),),
+        live=is_open,
         workflow_id=line(workflow_id),
         type=type_,
-        again=again,
+        again=again,  # where such a workflow is started; None: not here
         status=status_view(found["status"]),
-        failed=None if failed is None else link(failed["taskDefName"], links.workflow(workflow_id, failed["taskId"])),
-        reason=block(plain_reason(found.get("reasonForIncompletion"))),
+        failed=link(failed[-1]["taskDefName"], links.workflow(workflow_id, failed[-1]["taskId"])) if failed else None,
+        reason=block(plain_reason(reason)),
         started=moment(found["startTime"]),
         ended=moment(found.get("endTime") or 0),
         elapsed=duration(end - found["startTime"]),
         correlation=line(found.get("correlationId") or ""),
-        parent=_parent(source, found),
+        parent=link(parent, links.workflow(parent) if source.knows(parent) else None) if parent else None,
         input=readable_json(found.get("input", {})),
         output=readable_json(found.get("output", {})),
         timeline=timeline(groups.items, found["startTime"], end),
@@ -379,9 +351,7 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
         steps=groups.showing(step_views(source, groups.items, events, tasks)),
         attempts=len(tasks),
         history=paged(history_rows(events), request, size=_HISTORY_PER_PAGE, parameter="history"),
-        title=f"Workflow {line(found['workflowName']).text}",
-        live=is_open,
-        terminate=links.terminate(workflow_id) if is_open and source.embedded else None,
+        terminate=links.terminate(workflow_id) if is_open and source.embedded else None,  # where it is ended
     )
 
 
@@ -396,13 +366,6 @@ def _places_on_page(groups: Sequence[Sequence[Json]], shown: int) -> Callable[[J
     return url_of
 
 
-def _failed_attempt(found: Json) -> Json | None:
-    """The attempt that Conductor names in the reason."""
-    reason = found.get("reasonForIncompletion") or ""
-    failed = [task for task in found["tasks"] if task["status"] in _FAILED and task["taskId"] in reason]
-    return failed[-1] if failed else None
-
-
 def _type(source: Source, found: Json) -> tuple[Link, str | None]:
     """The definition that it was started with may be gone, or never have been registered."""
     name, version = found["workflowName"], found["workflowVersion"]
@@ -410,10 +373,3 @@ def _type(source: Source, found: Json) -> tuple[Link, str | None]:
         return link(f"{name} v{version}"), None
     known = link(f"{name} v{version}", links.workflow_type(name, version))
     return known, links.start(name, version) if source.embedded else None
-
-
-def _parent(source: Source, found: Json) -> Link | None:
-    parent = found.get("parentWorkflowId")
-    if not isinstance(parent, str) or not parent:
-        return None
-    return link(parent, links.workflow(parent) if source.knows(parent) else None)
