@@ -25,6 +25,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     computed_field,
+    create_model,
     field_serializer,
     field_validator,
     model_validator,
@@ -105,8 +106,7 @@ class ComputedAndClosed(Computed):
     model_config = ConfigDict(extra="forbid")
 
 
-class HoldsClosed(BaseModel):
-    parts: list[ComputedAndClosed]
+HoldsClosed = create_model("HoldsClosed", parts=(list[ComputedAndClosed], ...))
 
 
 class WrittenUnderAnotherNameAndClosed(BaseModel):
@@ -120,8 +120,7 @@ class PrivateAndRandom(BaseModel):
     _token: uuid.UUID = PrivateAttr(default_factory=uuid.uuid4)
 
 
-class HoldsPrivate(BaseModel):
-    parts: dict[str, list[PrivateAndRandom]]
+HoldsPrivate = create_model("HoldsPrivate", parts=(dict[str, list[PrivateAndRandom]], ...))
 
 
 class PrivateAndConstant(BaseModel):
@@ -145,12 +144,8 @@ class Length(BaseModel):
     size: float
 
 
-class OneFieldMore(BaseModel):
-    value: Length | Metres
-
-
-class ModelsThatLookAlike(BaseModel):
-    value: Metres | Feet
+OneFieldMore = create_model("OneFieldMore", value=(Length | Metres, ...))
+ModelsThatLookAlike = create_model("ModelsThatLookAlike", value=(Metres | Feet, ...))
 
 
 class ModelsThatLookAlikeInAList(BaseModel):
@@ -161,8 +156,7 @@ class ModelsThatLookAlikeBelow(BaseModel):
     inner: ModelsThatLookAlike | None = None
 
 
-class DateOrText(BaseModel):
-    value: str | datetime.date
+DateOrText = create_model("DateOrText", value=(str | datetime.date, ...))
 
 
 class UnionsThatCanBeTold(BaseModel):
@@ -185,24 +179,21 @@ class Dimension(BaseModel):
         return Metres(size=value.size)
 
 
-class Password(BaseModel):
-    token: SecretStr = Field(min_length=3)
+Password = create_model("Password", token=(SecretStr, Field(min_length=3)))
 
 
 class Empty(BaseModel):
     pass
 
 
-class ReadUnderAnotherName(BaseModel):
-    value: int = Field(validation_alias="Value")
+ReadUnderAnotherName = create_model("ReadUnderAnotherName", value=(int, Field(validation_alias="Value")))
 
 
 class ReadUnderSeveralNames(BaseModel):
     value: int = Field(validation_alias=AliasChoices("a", "b"))
 
 
-class ReadInside(BaseModel):
-    value: int = Field(validation_alias=AliasPath("deep", "value"))
+ReadInside = create_model("ReadInside", value=(int, Field(validation_alias=AliasPath("deep", "value"))))
 
 
 class ReadUnderBoth(BaseModel):
@@ -215,8 +206,7 @@ class Counts(RootModel[dict[str, int]]):
     pass
 
 
-class Mapped(BaseModel):
-    counts: Counts
+Mapped = create_model("Mapped", counts=(Counts, ...))
 
 
 class KeepsAll(BaseModel):
@@ -255,32 +245,13 @@ class ReshapedInside(BaseModel):
         return {"value": given["old"]}
 
 
-class TupleInAny(BaseModel):
-    value: Any = (1, 2)
-
-
-class SetInAny(BaseModel):
-    value: Any = Field(default_factory=lambda: {1})
-
-
-class IntKeys(BaseModel):
-    value: dict[Any, Any] = {1: "a"}
-
-
-class DecimalInAny(BaseModel):
-    value: Any = decimal.Decimal("1.5")
-
-
-class BytesThatAreNoText(BaseModel):
-    value: bytes = b"\xff"
-
-
-class NotANumber(BaseModel):
-    value: float = Field(default_factory=lambda: float("nan"))
-
-
-class WrongDefault(BaseModel):
-    value: pathlib.Path = "a"  # type: ignore[assignment]
+TupleInAny = create_model("TupleInAny", value=(Any, (1, 2)))
+SetInAny = create_model("SetInAny", value=(Any, Field(default_factory=lambda: {1})))
+IntKeys = create_model("IntKeys", value=(dict[Any, Any], {1: "a"}))
+DecimalInAny = create_model("DecimalInAny", value=(Any, decimal.Decimal("1.5")))
+BytesThatAreNoText = create_model("BytesThatAreNoText", value=(bytes, b"\xff"))
+NotANumber = create_model("NotANumber", value=(float, Field(default_factory=lambda: float("nan"))))
+WrongDefault = create_model("WrongDefault", value=(pathlib.Path, "a"))
 
 
 class OtherForm(BaseModel):

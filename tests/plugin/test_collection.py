@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .projects import add_module, collected, copy_module, run, write_module
+from .projects import add_module, collected, run, write_module
 
 pytest_plugins = ["pytester"]
 
@@ -112,7 +112,7 @@ def test_a_node_id_of_a_module_of_the_command_line_selects_just_that(project: py
     assert found == ["shop/workers/a.py::first::contract[params]"]
 
 
-@pytest.mark.parametrize("mode", ["prepend", "append", "importlib"])
+@pytest.mark.parametrize("mode", ["append", "importlib"])
 def test_every_import_mode_runs_them_all(project: pytest.Pytester, mode: str) -> None:
     run(project, f"--import-mode={mode}", "--perago-modules", "shop").assert_outcomes(passed=13)
 
@@ -149,12 +149,6 @@ def test_modules_where_pytest_does_not_look_are_collected_once_beside_all_else(
     assert sorted(found) == sorted(
         [*ids(f"{directory}/lib/a.py", "fourth"), *ids("other.py", "third"), "test_plain.py::test_plain"]
     )
-
-
-def test_nothing_of_the_function_runs_while_tests_are_collected(pytester: pytest.Pytester) -> None:
-    copy_module(pytester, "work", "copy", examples=["Example(id='x', params={}, tree={'a.txt': '1'})"])
-    result = run(pytester, "--collect-only", "-s", "--perago-modules", "work")
-    assert "copied" not in result.stdout.str()
 
 
 def test_a_conftest_can_deselect_and_provide_fixtures_and_marks_apply(project: pytest.Pytester) -> None:

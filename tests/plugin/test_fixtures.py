@@ -10,75 +10,9 @@ pytest_plugins = ["pytester"]
 
 NAMES = ("perago_tree", "perago_lakefs", "perago_conductor", "perago_clock", "perago_run", "perago_server")
 
-TESTS = """
-    import json
-    import urllib.request
 
-    import pytest
-    from hypothesis import given, settings, strategies as st
-
-    from perago.testing import TaskRunner, TaskStatus, Unclear, build_tree
-    from work import Params, copy
-
-
-    def test_one_attempt(perago_run):
-        outcome = perago_run(copy, Params(), tree={"a.txt": "1"})
-        assert outcome.status is TaskStatus.COMPLETED
-        assert outcome.changed_files == ("out/b.txt",)
-
-
-    def test_the_function_alone(perago_tree):
-        workspace = perago_tree(copy, {"a.txt": "12"})
-        assert copy(workspace, Params()).size == 2
-
-
-    def test_all_are_on_the_same_services(perago_run, perago_conductor, perago_lakefs, perago_clock):
-        assert perago_run.conductor is perago_conductor
-        assert perago_run.lakefs is perago_lakefs
-        assert perago_run.clock is perago_clock is perago_conductor.clock
-        assert perago_lakefs.faults is perago_conductor.faults is perago_run.faults
-
-
-    def test_time_passes_when_it_is_told_to(perago_run, perago_conductor, perago_clock):
-        start = perago_clock.now()
-        perago_run(copy, tree=copy, report=False)
-        perago_conductor.advance(660)
-        (outcome,) = perago_conductor.drain()
-        assert outcome.record.adopted_commit
-        assert perago_clock.now() - start >= 660
-
-
-    def test_a_fault(perago_run, perago_lakefs):
-        perago_lakefs.faults.after("merge", error=Unclear)
-        assert perago_run(copy, tree=copy).status is TaskStatus.COMPLETED
-
-
-    @given(st.text("ab", max_size=3))
-    @settings(max_examples=3, deadline=None)
-    def test_a_property(content):
-        with TaskRunner() as run, build_tree({"a.txt": content}) as tree:
-            assert run(copy, tree=tree).result == {"size": len(content)}
-
-
-    def test_a_server(perago_server):
-        perago_server.lakefs.seed("mine", "main", {"a.txt": "1"})
-        with urllib.request.urlopen(perago_server.conductor_url + "/metadata/taskdefs", timeout=10) as answer:
-            assert json.load(answer) == []
-        assert set(perago_server.environment()) >= {"CONDUCTOR_SERVER_URL", "LAKECTL_SERVER_ENDPOINT_URL"}
-
-
-    def test_the_same_server(perago_server):
-        assert perago_server.lakefs.tree("mine", "main") == {"a.txt": b"1"}
-"""
-
-
-def test_each_fixture_does_what_its_page_says(pytester: pytest.Pytester) -> None:
-    copy_module(pytester, "work", "copy")
-    pytester.makepyfile(test_written=TESTS)
-    run(pytester, "-p", "no:randomly").assert_outcomes(passed=8)
-
-
-def test_a_test_starts_with_nothing_of_the_one_before(pytester: pytest.Pytester) -> None:
+def test_all_are_on_services_of_the_test_alone(pytester: pytest.Pytester) -> None:
+    """The pages of the documentation, which are run, show what each fixture does."""
     copy_module(pytester, "work", "copy")
     pytester.makepyfile(
         """
@@ -86,13 +20,22 @@ def test_a_test_starts_with_nothing_of_the_one_before(pytester: pytest.Pytester)
         from work import copy
 
         @pytest.mark.parametrize("number", [1, 2])
-        def test_fresh(perago_run, perago_conductor, number):
+        def test_fresh(perago_run, perago_conductor, perago_lakefs, perago_clock, number):
+            assert perago_run.conductor is perago_conductor
+            assert perago_run.lakefs is perago_lakefs
+            assert perago_run.clock is perago_clock is perago_conductor.clock
+            assert perago_lakefs.faults is perago_conductor.faults is perago_run.faults
             assert perago_conductor.workflow_ids() == ()
             perago_run(copy, tree=copy)
-            assert perago_run.repository == "workspace"
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_shared(perago_server, number):
+            if number == 1:
+                perago_server.lakefs.seed("mine", "main", {"a.txt": "1"})
+            assert perago_server.lakefs.tree("mine", "main") == {"a.txt": b"1"}
         """
     )
-    run(pytester).assert_outcomes(passed=2)
+    run(pytester, "-p", "no:randomly").assert_outcomes(passed=4)
 
 
 def test_a_fault_that_never_happened_is_an_error_of_the_test(pytester: pytest.Pytester) -> None:
@@ -167,63 +110,22 @@ def test_a_race_that_fails_is_told_at_the_line_of_the_test(pytester: pytest.Pyte
         """
         from work import Params, write
 
-        def test_apart(perago_run):
-            race = perago_run.race(*((write, Params(target=name)) for name in "abc"), tree={})
-            assert race.tree == {"a": b"a", "b": b"b", "c": b"c"}
-            assert race.results == ({}, {}, {})
-
         def test_meeting(perago_run):
             perago_run.race((write, Params(target="out")), (write, Params(target="out/a")), tree={})
         """
     )
     result = run(pytester)
-    result.assert_outcomes(passed=1, failed=1)
+    result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
             ">       perago_run.race((write, Params(target=*",
             "E       AssertionError: race of write (branch 1) and write (branch 2): 4 of 4 runs failed",
             "E       write (branch 1) published first, then write (branch 2) failed:",
             "E       write FAILED_WITH_TERMINAL_ERROR: Conflict with others on branch main*",
-            "test_*.py:9: AssertionError",
+            "test_*.py:4: AssertionError",
         ]
     )
     assert "- perago: write " not in result.stdout.str()  # the message has the outcome that counts
-
-
-def test_a_fork_runs_on_the_conductor_to_the_task_behind_its_join(pytester: pytest.Pytester) -> None:
-    write_module(pytester, "work", FORK)
-    pytester.makepyfile(
-        """
-        import pytest
-        from work import write
-
-        def step(reference, ref, target):
-            workspace = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": ref}
-            inputs = {"workspace": workspace, "params": {"target": target}}
-            return {"name": "write", "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": inputs}
-
-        @pytest.mark.parametrize(("other", "status", "attempts"), [("b", "COMPLETED", 3), ("a/b", "FAILED", 2)])
-        def test_fork(perago_conductor, perago_lakefs, other, status, attempts):
-            ref = perago_lakefs.seed("data", "main", {}).id
-            branches = [[step("one", ref, "a")], [step("two", ref, other)]]
-            tasks = [
-                {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches},
-                {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["one", "two"]},
-                step("three", "${join.output}", "c"),
-            ]
-            perago_conductor.register(write)
-            definition = {"name": "forked", "version": 1, "schemaVersion": 2, "tasks": tasks}
-            workflow = perago_conductor.start_workflow("forked", definition=definition)
-            outcomes = perago_conductor.drain()
-            assert len(outcomes) == attempts
-            assert perago_conductor.workflow(workflow)["status"] == status
-            if status == "COMPLETED":
-                assert outcomes[2].record.input_ref == outcomes[1].commit
-            else:
-                assert "'a' is a file there" in outcomes[1].reason
-        """
-    )
-    run(pytester).assert_outcomes(passed=2)
 
 
 def test_all_fixtures_are_listed_with_what_they_do(pytester: pytest.Pytester) -> None:

@@ -92,24 +92,27 @@ def test_a_function_that_is_not_deterministic_is_named_and_not_recorded(pytester
     assert json.loads((directory / "case.json").read_text())["result"] == {"value": "x"}
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("{", "case.json is not JSON"),
-        ("{}", "must be an object with params"),
-        ('{"params": {}, "extra": 1}', "unknown key 'extra'"),
-        ('{"params": {}, "expect": "well"}', "expect is 'well'"),
-        ('{"params": {}, "removed": 1}', "removed must be a list of paths"),
-        ('{"params": {}, "published": {"out/b.txt": 1}}', "'out/b.txt' must have a size and an md5"),
-        ('{"params": {}, "published": {}}', "does not have 'out/b.txt', which is in published/"),
-    ],
-)
-def test_a_case_that_is_wrong_fails_by_itself(pytester: pytest.Pytester, text: str, said: str) -> None:
+WRONG = [
+    ("{", "case.json is not JSON"),
+    ("{}", "must be an object with params"),
+    ('{"params": {}, "extra": 1}', "unknown key 'extra'"),
+    ('{"params": {}, "expect": "well"}', "expect is 'well'"),
+    ('{"params": {}, "removed": 1}', "removed must be a list of paths"),
+    ('{"params": {}, "published": {"out/b.txt": 1}}', "'out/b.txt' must have a size and an md5"),
+    ('{"params": {}, "published": {}}', "does not have 'out/b.txt', which is in published/"),
+]
+
+
+def test_a_case_that_is_wrong_fails_by_itself(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     directory = record(pytester.path)
-    (directory / "case.json").write_text(text)
+    for number, (text, _) in enumerate(WRONG):
+        other = directory.with_name(f"wrong{number}")
+        shutil.copytree(directory, other)
+        (other / "case.json").write_text(text)
     result = run(pytester, *OPTIONS, "-k", "run")
-    result.stdout.fnmatch_lines([f"*the case cannot be read: *{said}*"])
+    assert result.parseoutcomes()["failed"] == len(WRONG)
+    result.stdout.fnmatch_lines([f"*the case cannot be read: *{said}*" for _, said in WRONG])
 
 
 def test_links_in_a_case_are_refused(pytester: pytest.Pytester) -> None:

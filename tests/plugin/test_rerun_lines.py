@@ -31,13 +31,11 @@ def check_each_alone(pytester: pytest.Pytester, result: pytest.RunResult, expect
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--perago-modules", "shop"],
         ["--perago-modules", "shop", "-k", "run and x or y"],
         ["--perago-modules", "shop", "--perago-kinds", "run", "--import-mode=importlib"],
-        ["-o", "perago_modules=shop"],
-        ["--rootdir", ".", "--perago-modules", "shop"],
+        ["--rootdir", ".", "-o", "perago_modules=shop"],
     ],
-    ids=["plain", "keyword", "kinds and import mode", "override", "rootdir"],
+    ids=["keyword", "kinds and import mode", "rootdir and override"],
 )
 def test_it_runs_that_test_alone(pytester: pytest.Pytester, arguments: list[str]) -> None:
     free_module(pytester, "shop.work", "raise TaskFailed('no')", FAILS)

@@ -98,14 +98,6 @@ def test_an_update_writes_new_ones_or_all(
     assert words in result.outlines
 
 
-def test_an_update_without_differences_says_so_and_touches_nothing(project: pytest.Pytester) -> None:
-    run(project, *KIND, "--perago-update")
-    before = {path: path.stat().st_mtime_ns for path in snapshot(project).parents[1].rglob("*")}
-    result = run(project, *KIND, "--perago-update")
-    result.stdout.fnmatch_lines(["nothing to write: *"])
-    assert {path: path.stat().st_mtime_ns for path in snapshot(project).parents[1].rglob("*")} == before
-
-
 def test_a_difference_is_told_in_three_layers_and_its_command_accepts_it(project: pytest.Pytester) -> None:
     run(project, *KIND, "--perago-update")
     change(snapshot(project), retryCount=9, description="before")
@@ -291,9 +283,3 @@ def test_the_fixture_compares_and_updates_in_a_written_test(project: pytest.Pyte
     run(project, *only).assert_outcomes(passed=1, deselected=1)
     wrong = run(project, "test_written.py", "-k", "test_wrong")
     assert "takes a function decorated with @task, not builtin_function_or_method" in wrong.stdout.str()
-
-
-def test_the_door_in_test_files_makes_the_test_too(project: pytest.Pytester) -> None:
-    project.makepyfile(test_workers='from perago.testing import task_tests\ntest_workers = task_tests("shop")')
-    run(project, "--perago-kinds=taskdef", "--perago-update").assert_outcomes(passed=2)
-    assert snapshot(project).is_file()
