@@ -59,7 +59,8 @@ def author_traceback(error: BaseException | None) -> str:
         return ""
     shown = traceback.TracebackException.from_exception(error)
     kept = [frame for frame in shown.stack if not _is_ours(frame)]
-    if all(_is_pythons(frame) for frame in kept) and not isinstance(error, SyntaxError):
+    library = [frame for frame in kept if frame.filename.startswith(_PYTHON) and "site-packages" not in frame.filename]
+    if len(library) == len(kept) and not isinstance(error, SyntaxError):  # it says nothing if no author called it
         return ""
     shown.stack = traceback.StackSummary.from_list(kept)
     shown.__cause__ = shown.__context__ = None
@@ -86,11 +87,6 @@ def formatted_stack(stack: Sequence[traceback.FrameSummary]) -> str:
 
 def _is_ours(frame: traceback.FrameSummary) -> bool:
     return frame.filename.startswith(_OURS)
-
-
-def _is_pythons(frame: traceback.FrameSummary) -> bool:
-    """Whether it is a frame of the standard library, which says nothing if no author called it."""
-    return frame.filename.startswith(_PYTHON) and "site-packages" not in frame.filename
 
 
 class ProcessEnded(BaseException):
@@ -313,7 +309,10 @@ class Watch:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._give_back_alarm()
+        delay, interval = self._others_alarm
+        if delay:
+            left = delay - (time.monotonic() - self._started)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001), interval)
         if self._interrupted:  # code of the author may have swallowed it
             raise KeyboardInterrupt
 
@@ -347,12 +346,6 @@ class Watch:
             return
         self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
         signal.setitimer(signal.ITIMER_REAL, self.seconds, _AGAIN)
-
-    def _give_back_alarm(self) -> None:
-        delay, interval = self._others_alarm
-        if delay:
-            left = delay - (time.monotonic() - self._started)
-            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001), interval)
 
     def _on_alarm(self, _number: int, frame: FrameType | None) -> None:
         if self._last_resort.debugging:

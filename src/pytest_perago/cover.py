@@ -409,15 +409,11 @@ def _guardrail_lines(guardrail: GuardrailCover) -> Iterator[str]:
     if problems:
         yield f"      {'; '.join(problems)}"
     for word, tests in (("satisfied by", guardrail.satisfied_by), ("violated by", guardrail.violated_by)):
-        if tests:
-            yield f"      {word} {_some(tests)}"
-
-
-def _some(tests: Iterable[str]) -> str:
-    """The test that tells most, and how many others."""
-    found = sorted(tests, key=lambda test: (any(kind in test for kind in _GENERATED), test))
-    first = found[0].rpartition("::")[2] if any(kind in found[0] for kind in (*_GENERATED, "::run[")) else found[0]
-    return first + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+        if tests:  # the test that tells most is first
+            found = sorted(tests, key=lambda test: (any(kind in test for kind in _GENERATED), test))
+            is_short = any(kind in found[0] for kind in (*_GENERATED, "::run["))
+            first = found[0].rpartition("::")[2] if is_short else found[0]
+            yield f"      {word} {first}" + (f" and {len(found) - 1} more" if len(found) > 1 else "")
 
 
 def _file_line(file: FileCover) -> str:

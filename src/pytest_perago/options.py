@@ -308,7 +308,10 @@ def rerun_command(item: pytest.Item, options: Iterable[str] = ()) -> str:
     if item.path.is_relative_to(config.rootpath):
         path = os.path.relpath(item.path, config.invocation_params.dir)
     names = item.nodeid.partition("::")[2]
-    words = ["pytest", *_context(config), *_kind(item), *options, f"{path}::{names}"]
+    kind = item.name.partition("[")[0]
+    is_asked_for = kind in KINDS and kind not in kinds_in_ini(config)
+    kinds = ("--perago-kinds", kind) if is_asked_for else ()  # without them the test would not be made
+    words = ["pytest", *_context(config), *kinds, *options, f"{path}::{names}"]
     return " ".join(_quoted(word) for word in words)
 
 
@@ -329,12 +332,6 @@ def _context(config: pytest.Config) -> Iterator[str]:
     directory = config.getoption("--perago-snapshot-dir")
     if directory is not None:
         yield f"--perago-snapshot-dir={directory}"
-
-
-def _kind(item: pytest.Item) -> tuple[str, ...]:
-    """The option without which a test of this kind would not be there; nothing where the ini file asks for it."""
-    kind = item.name.partition("[")[0]
-    return ("--perago-kinds", kind) if kind in KINDS and kind not in kinds_in_ini(item.config) else ()
 
 
 def _quoted(word: str) -> str:

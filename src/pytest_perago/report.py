@@ -23,7 +23,7 @@ from perago.atomic_file import replace_file
 from perago.testing.failures import CaseFailed
 from perago.text import count, duration, visible
 from pytest_perago.collection import CaseItem
-from pytest_perago.cover import Coverage, FileCover, GuardrailCover, TaskCover
+from pytest_perago.cover import Coverage, TaskCover
 from pytest_perago.kinds import KINDS
 from pytest_perago.options import COVERAGE, HARNESS_ERROR, OPT_OUT, OUTPUTS, UNUSED, loaded, rerun_command
 
@@ -130,12 +130,15 @@ class ReportPlugin:
             return
         result.outcome = min(result.outcome, outcome, key=_WORST.index)
         if report.failed:
-            result.summary = known.get("summary", "") or _headline(report)
+            crash = getattr(report.longrepr, "reprcrash", None)
+            last = crash.message if crash is not None else report.longreprtext.strip().rpartition("\n")[2]
+            result.summary = known.get("summary", "") or str(last).partition("\n")[0]
             result.rerun, result.changes = known.get("rerun", ""), tuple(known.get("changes", ()))
             result.text = report.longreprtext.removesuffix(f"\nrerun: {result.rerun}")[:_LONGEST_TEXT]
         if report.skipped:
             reasons = [str(value) for name, value in properties if name == OPT_OUT]
-            result.skipped = reasons[0] if reasons else _skip_reason(report)
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+            result.skipped = reasons[0] if reasons else str(reason).removeprefix("Skipped: ")
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -192,17 +195,6 @@ def _told(error: BaseException, item: pytest.Item) -> dict[str, Any]:
     return {"summary": error.headline, "rerun": error.rerun or rerun_command(item), "changes": changes}
 
 
-def _headline(report: pytest.TestReport) -> str:
-    crash = getattr(report.longrepr, "reprcrash", None)
-    text = str(crash.message) if crash is not None else report.longreprtext.strip().rpartition("\n")[2]
-    return text.partition("\n")[0]
-
-
-def _skip_reason(report: pytest.TestReport) -> str:
-    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
-    return str(reason).removeprefix("Skipped: ")
-
-
 # -------------------------------------------------------------------------------------------- the page
 
 
@@ -241,14 +233,11 @@ def joined(children: Child) -> Markup:
 def table(head: Iterable[Child], rows: Iterable[Iterable[Child]]) -> Markup:
     """A table that scrolls by itself where it is wider than the page. A cell may be a `td` or `th` already."""
     titles = tag("tr", [tag("th", title, scope="col") for title in head])
-    body = [tag("tr", [_cell(cell) for cell in row]) for row in rows]
+    body = []
+    for row in rows:
+        cells = [(cell, isinstance(cell, Markup) and cell.startswith(("<td", "<th"))) for cell in row]
+        body.append(tag("tr", [cell if is_cell else tag("td", cell) for cell, is_cell in cells]))
     return tag("div", tag("table", tag("thead", titles), tag("tbody", body)), class_="wide")
-
-
-def _cell(content: Child) -> Markup:
-    if isinstance(content, Markup) and content.startswith(("<td", "<th")):
-        return content
-    return tag("td", content)
 
 
 STYLE = """
@@ -328,7 +317,7 @@ def _covered(coverage: Coverage) -> Markup:
             tag("code", rule.rule),
             _tests(rule.satisfied_by),
             _tests(rule.violated_by),
-            _problems(rule),
+            tag("td", "; ".join(rule.problems), class_="failed" if rule.problems else None),
         ]
         for task in coverage.tasks
         for rule in task.guardrails
@@ -339,7 +328,9 @@ def _covered(coverage: Coverage) -> Markup:
             tag("code", file.path),
             file.example,
             *map(_noticed, (file.absent != "no", file.empty, file.truncated)),
-            _guards(file),
+            tag("td", "✗ no guardrail misses it", class_="failed")
+            if file.is_unguarded
+            else tag("td", [tag("code", rule, " ") for rule in file.noticed_by]),
         ]
         for task in coverage.tasks
         for file in task.files
@@ -362,22 +353,11 @@ def _noticed(noticed: bool | None) -> Markup:
     return tag("td", "✓ yes" if noticed else "✗ no", class_="passed" if noticed else "failed")
 
 
-def _guards(file: FileCover) -> Markup:
-    if file.is_unguarded:
-        return tag("td", "✗ no guardrail misses it", class_="failed")
-    return tag("td", [tag("code", rule, " ") for rule in file.noticed_by])
-
-
 def _tests(tests: Sequence[str]) -> Markup:
     if not tests:
         return _seen(seen=False)
     more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
     return tag("td", "✓ ", tag("code", tests[0]), more)
-
-
-def _problems(rule: GuardrailCover) -> Markup:
-    problems = rule.problems
-    return tag("td", "; ".join(problems), class_="failed" if problems else None)
 
 
 def _seen(seen: bool) -> Markup:
@@ -397,21 +377,26 @@ def page(run: Run) -> str:
     tasks.sort(key=lambda task: (task.task, task.module))
     results = sorted(run.results.values(), key=lambda result: result.nodeid)
     failures = [result for result in results if result.outcome in ("failed", "error")]
+    slowest = [
+        [duration(result.seconds), tag("code", result.nodeid), result.outcome]
+        for result in sorted(results, key=lambda result: -result.seconds)[:_SLOWEST]
+    ]
     sections = (
         ("tasks", "Tasks", _tasks(tasks, results)),
         ("failures", "Failures", _failures(failures)),
         ("taskdefs", "TaskDef differences", _changes(failures)),
         ("guardrails", "Guardrails", _guardrails(run, tasks)),
         ("examples", "Examples", _examples(tasks, results)),
-        ("slowest", "Slowest tests", _slowest(results)),
+        ("slowest", "Slowest tests", table(["Time", "Test", "Outcome"], slowest) if slowest else None),
         ("left-out", "Left out", _left_out(results, run.unused)),
     )
     shown = [(anchor, title, body) for anchor, title, body in sections if body]
     links = [tag("a", title, href=f"#{anchor}") for anchor, title, _ in shown]
+    versions = f"perago {perago.__version__}, pytest {pytest.__version__}, Python {platform.python_version()}"
     content = [
         tag("header", _title(run, tasks, results), tag("nav", links)),
         tag("main", [tag("section", tag("h2", title), body, id=anchor) for anchor, title, body in shown]),
-        tag("footer", _versions()),
+        tag("footer", versions),
     ]
     head = [
         tag("meta", charset="utf-8"),
@@ -439,10 +424,6 @@ def _title(run: Run, tasks: Sequence[TaskCover], results: Sequence[TestResult]) 
         yield tag("p", f"Incomplete: {run.incomplete}", class_="notice")
 
 
-def _versions() -> str:
-    return f"perago {perago.__version__}, pytest {pytest.__version__}, Python {platform.python_version()}"
-
-
 # ----------------------------------------------------------------------------------------------- sections
 
 
@@ -458,7 +439,7 @@ def _tasks(tasks: Sequence[TaskCover], results: Sequence[TestResult]) -> Markup 
         return tag("p", "No test of this run has to do with a task.")
     facts = {task.task: task for task in tasks}
     heads = ["Task", *("own tests" if kind == "own" else kind for kind in kinds)]
-    rows = [[_task(name, facts), *(_page_cell(cells.get((name, kind), [])) for kind in kinds)] for name in names]
+    rows = [[_task(name, facts), *(_cell(cells.get((name, kind), [])) for kind in kinds)] for name in names]
     return table(heads, rows)
 
 
@@ -470,7 +451,7 @@ def _task(name: str, facts: Mapping[str, TaskCover]) -> Markup:
     return tag("th", name, tag("small", f"{task.module}, {task.place}", never and ", ", never), scope="row")
 
 
-def _page_cell(found: Sequence[TestResult]) -> Markup:
+def _cell(found: Sequence[TestResult]) -> Markup:
     if not found:
         return tag("td", "", class_="none")
     counts = Counter(result.outcome for result in found)
@@ -546,12 +527,6 @@ def _outcome(result: TestResult | None) -> Markup:
     text = f"{_SIGNS[result.outcome]} {result.outcome}, {duration(result.seconds)}"
     failed = result.outcome in ("failed", "error")
     return tag("td", tag("a", text, href=f"#{_anchor(result)}") if failed else text, class_=result.outcome)
-
-
-def _slowest(results: Sequence[TestResult]) -> Markup | None:
-    slow = sorted(results, key=lambda result: -result.seconds)[:_SLOWEST]
-    rows = [[duration(result.seconds), tag("code", result.nodeid), result.outcome] for result in slow]
-    return table(["Time", "Test", "Outcome"], rows) if rows else None
 
 
 def _left_out(results: Sequence[TestResult], unused: Sequence[str]) -> Markup | None:

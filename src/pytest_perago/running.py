@@ -27,7 +27,6 @@ from perago.testing.failures import CaseFailed, Cause
 from perago.testing.round_trip import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from perago.text import listing, quoted
-from perago.workspace.changes import Changes
 from pytest_perago.confinement import TimeLimitExceeded, Watch, formatted_stack, without_plugin_frames
 from pytest_perago.observation import Memory, NearbyFiles, Output
 from pytest_perago.session import Session
@@ -90,7 +89,12 @@ class Attempt:
 
     def case_failed(self, cause: Cause, summary: str, *facts: tuple[str, str]) -> CaseFailed:
         """A failure with all that is known about the attempt."""
-        known = [*facts, *_findings(self.record), *_changed(self.record.changes)]
+        changes = self.record.changes
+        signed = (("+", changes.added), ("~", changes.changed), ("-", changes.removed))
+        files = [f"{sign} {file.path}" for sign, changed in signed for file in changed]
+        known = [*facts, *(("rule", finding.message) for finding in self.record.findings if not finding.satisfied)]
+        if files:
+            known.append(("files", "\n".join(files)))
         if self.log:
             known.append(("log", "\n".join(self.log)))
         return CaseFailed(
@@ -214,19 +218,6 @@ def _check_store(attempt: Attempt) -> None:
         raise RuntimeError(
             f"the branch holds {_listed(sorted(attempt.after))}, but should hold {_listed(sorted(expected))}"
         )
-
-
-def _findings(record: AttemptRecord) -> Iterable[tuple[str, str]]:
-    for finding in record.findings:
-        if not finding.satisfied:
-            yield "rule", finding.message
-
-
-def _changed(changes: Changes) -> Iterable[tuple[str, str]]:
-    parts = (("+", changes.added), ("~", changes.changed), ("-", changes.removed))
-    lines = [f"{sign} {file.path}" for sign, files in parts for file in files]
-    if lines:
-        yield "files", "\n".join(lines)
 
 
 def _listed(paths: Iterable[str]) -> str:

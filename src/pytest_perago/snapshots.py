@@ -179,7 +179,10 @@ def differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
     new = json.loads(expected)
     if same_json(old, new):
         summary = "the snapshot says the same as the TaskDef, but in other bytes"
-        return file.failed(summary, _form(file, found, expected), [diff, accept])
+        facts = [("actual", "order, spacing or spelling is not that of `perago extract`")]
+        if found.replace(b"\r\n", b"\n") == expected:
+            facts = file.ending_in_crlf()
+        return file.failed(summary, facts, [diff, accept])
     try:
         changes = classify(old, new)
     except RecursionError:
@@ -214,12 +217,6 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise ValueError(f"{text} is too large")
     return value
-
-
-def _form(file: SnapshotFile, found: bytes, expected: bytes) -> list[tuple[str, str]]:
-    if found.replace(b"\r\n", b"\n") == expected:
-        return file.ending_in_crlf()
-    return [("actual", "order, spacing or spelling is not that of `perago extract`")]
 
 
 def _summary(changes: Sequence[Change]) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import cast
+
 import pytest
 
-from .projects import add_module, collected, run, write_module
+from pytest_perago.kinds import KINDS, Kind
+
+from .projects import QUIET, add_module, collected, run, write_module
 
 pytest_plugins = ["pytester"]
 
@@ -79,6 +84,16 @@ def test_tests_are_selected_like_written_ones(
     project: pytest.Pytester, arguments: list[str], expected: list[str]
 ) -> None:
     assert collected(project, "-o", "perago_modules=shop.workers", *arguments) == expected
+
+
+def test_an_opt_in_kind_is_made_only_where_it_is_named(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cast("dict[str, Kind]", KINDS), "run", replace(KINDS["run"], opt_in=True))
+    arguments = (*QUIET, "--perago-modules", "other", "--collect-only", "-q")
+    for named, number in ((), 0), (("--perago-kinds", "run"), 1), (("-o", "perago_kinds=run"), 1):
+        found = project.runpytest_inprocess(*arguments, *named).outlines
+        assert found.count("other.py::third::run[two]") == number
 
 
 def test_a_file_beside_modules_of_the_command_line_adds_to_them(project: pytest.Pytester) -> None:

@@ -72,7 +72,10 @@ class AuthorCode:
     """
 
     def __init__(self, task: Task) -> None:
-        self._root = _import_root(task)
+        file = Path(getattr(sys.modules.get(task.module), "__file__", None) or task.file)
+        depth = task.module.count(".") + (file.name == "__init__.py")
+        self._root = file.parents[depth]
+        """The directory that holds the task's topmost package, or its module."""
         self.modules = self._reached(task.module)
         self.files = frozenset(str(module.__file__) for module in self.modules.values())
 
@@ -116,13 +119,6 @@ class AuthorCode:
                 pending += [each for each in code.co_consts if isinstance(each, CodeType)]
 
 
-def _import_root(task: Task) -> Path:
-    """The directory that holds the task's topmost package, or its module."""
-    file = Path(getattr(sys.modules.get(task.module), "__file__", None) or task.file)
-    depth = task.module.count(".") + (file.name == "__init__.py")
-    return file.parents[depth]
-
-
 def _mentions_sets(code: CodeType) -> bool:
     """A set that is written out and only asked what it contains is a constant, and does no harm."""
     names = set(code.co_names)
@@ -150,7 +146,12 @@ def seeded(seed: int, note: Callable[[], object]) -> Iterator[None]:
     state = random.getstate()
     arrays = getattr(sys.modules.get("numpy"), "random", None) if "numpy.random" in sys.modules else None
     array_state = arrays.get_state() if arrays is not None else None
-    generator = _generator(random.Random, bytes_of)
+    real: Any = random.Random
+
+    def seed_of(self: Any, a: Any = None, *rest: Any) -> None:
+        real.seed(self, bytes_of(8) if a is None else a, *rest)
+
+    generator = type(real.__name__, (real,), {"seed": seed_of})  # with a seed also where none is given
     random.seed(seed)
     untouched = random.getstate()
     if arrays is not None:
@@ -165,15 +166,6 @@ def seeded(seed: int, note: Callable[[], object]) -> Iterator[None]:
         random.setstate(state)
         if arrays is not None:
             arrays.set_state(array_state)
-
-
-def _generator(real: Any, bytes_of: Callable[[int], bytes]) -> type:
-    """`random.Random`, with a seed also where none is given."""
-
-    def seed(self: Any, a: Any = None, *rest: Any) -> None:
-        real.seed(self, bytes_of(8) if a is None else a, *rest)
-
-    return type(real.__name__, (real,), {"seed": seed})
 
 
 TICK = 0.001
@@ -247,7 +239,12 @@ class Clock:
             "strftime": lambda text, moment=None: real_time.strftime(text, moment or real_time.localtime(self.now())),
             "asctime": lambda moment=None: real_time.asctime(moment or real_time.localtime(self.now())),
         }
-        classes = {"datetime": self._datetime(), "date": self._date()}
+        real_date: Any = real_datetime.date
+        today = staticmethod(lambda: real_date.fromtimestamp(self.now()))
+        classes = {
+            "datetime": self._datetime(),
+            "date": _stand_in(real_date, {"real": real_date, "today": today}),
+        }
         found: dict[int, Any] = {id(getattr(real_time, name)): each for name, each in functions.items()}
         found |= {id(getattr(real_datetime, name)): each for name, each in classes.items()}
         found[id(real_time)] = _module(real_time, functions)
@@ -266,10 +263,6 @@ class Clock:
             "today": staticmethod(lambda: real.fromtimestamp(now())),
         }
         return _stand_in(real, members)
-
-    def _date(self) -> type:
-        real, now = real_datetime.date, self.now
-        return _stand_in(real, {"real": real, "today": staticmethod(lambda: real.fromtimestamp(now()))})
 
 
 def _stand_in(real: type, members: Mapping[str, Any]) -> type:

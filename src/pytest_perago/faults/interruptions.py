@@ -24,6 +24,7 @@ _NAMES = {"os.mkdir": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1, "sqlite3
 _PASSED_OVER = ("/dev/", "/proc/", sys.prefix, sys.base_prefix)
 
 _active: list[Audit] = []
+_installed: list[bool] = []
 
 
 class Audit:
@@ -52,7 +53,9 @@ class Audit:
         self.starts_processes = False
 
     def __enter__(self) -> Audit:
-        _install()
+        if not _installed:  # a hook cannot be taken out again, so there is one, which does nothing most of the time
+            sys.addaudithook(_hook)
+            _installed.append(True)
         _active.append(self)
         return self
 
@@ -92,16 +95,6 @@ class Audit:
                 self.first_outside = self._position()
             if found not in self.outside:
                 self.outside.append(found)
-
-
-def _install() -> None:
-    """A hook of the interpreter cannot be taken out again, so there is one, and it does nothing most of the time."""
-    if not _installed:
-        sys.addaudithook(_hook)
-        _installed.append(True)
-
-
-_installed: list[bool] = []
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
@@ -199,13 +192,9 @@ def silenced() -> Iterator[list[BaseException]]:
     def drop(unraisable: Any) -> None:
         dropped.append(unraisable.exc_value)
 
-    with warnings.catch_warnings(), patched(sys, unraisablehook=drop), patched(threading, excepthook=_forget):
+    with warnings.catch_warnings(), patched(sys, unraisablehook=drop), patched(threading, excepthook=lambda _: None):
         warnings.simplefilter("ignore")
         yield dropped
-
-
-def _forget(_: object) -> None:
-    pass
 
 
 def choose(places: list[Place], most: int) -> list[int]:
