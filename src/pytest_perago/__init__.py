@@ -1,4 +1,4 @@
-"""The pytest plugin of perago: task modules become tests (docs/testing.md). PYTEST_DONT_REWRITE
+"""The pytest plugin of perago: task modules become tests (docs/testing/generated.md). PYTEST_DONT_REWRITE
 
 This module is loaded at every start of pytest, so it imports nothing of perago or pydantic, and nothing of the rest
 of the plugin, until modules are named by `--perago-modules` or `perago_modules`, or a test file calls

@@ -70,11 +70,10 @@ def test_all_markers_are_listed_and_no_others() -> None:
     assert set(rows("Markers")) == {"perago", *(f"perago_{kind}" for kind in kinds.KINDS)}
 
 
-def test_every_kind_has_a_page_that_says_how_to_silence_it() -> None:
+def test_every_kind_has_a_section() -> None:
+    pages = "".join((ROOT / f"docs/testing/{page}.md").read_text("utf-8") for page in ("generated", "faults"))
     for kind in kinds.KINDS:
-        page = (ROOT / f"docs/testing/{kind}.md").read_text(encoding="utf-8")
-        assert "## What a failure looks like" in page, kind
-        assert "## How to silence it" in page, kind
+        assert re.search(rf"^#+ ({kind}|{kind.capitalize()} and fuzzing)$", pages, re.MULTILINE), kind
 
 
 def test_all_fixtures_are_listed_with_their_scope_and_have_an_example(request: pytest.FixtureRequest) -> None:

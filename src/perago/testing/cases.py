@@ -1,6 +1,6 @@
 r"""Declared cases, from an `Example` or a case file, and recorded cases, from an attempt of production.
 
-Case files are for people who do not write Python (docs/testing/run.md).
+Case files are for people who do not write Python (docs/testing/generated.md).
 
 `tests/perago_cases/<task>/<case>.toml`, and beside it the tree as a directory `<case>/`:
 
