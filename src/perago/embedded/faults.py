@@ -39,12 +39,10 @@ class Fault:
     callback: Callable[[], object] | None = None
 
     def __str__(self) -> str:
-        return f"{self.operation} #{self.nth}, {self.moment}: {self._what()}"
-
-    def _what(self) -> str:
+        what = f"wait {self.seconds:g} s" if self.callback is None else "callback"
         if self.error is not None:
-            return self.error.__name__ if isinstance(self.error, type) else repr(self.error)
-        return f"wait {self.seconds:g} s" if self.callback is None else "callback"
+            what = self.error.__name__ if isinstance(self.error, type) else repr(self.error)
+        return f"{self.operation} #{self.nth}, {self.moment}: {what}"
 
     def happen(self, service: str, clock: Clock) -> None:
         """Wait, call back, raise: whatever this fault is."""

@@ -125,10 +125,6 @@ class EmbeddedServices:
         for tell in self._changed:
             tell()
 
-    def _stop(self) -> None:
-        for tell in self._stopping:
-            tell()
-
     @property
     def conductor_url(self) -> str:
         """Conductor's address, `/api` included."""
@@ -165,7 +161,7 @@ class EmbeddedServices:
             self.url = f"http://127.0.0.1:{held.getsockname()[1]}/{self.keys.token}"
             stack.enter_context(serve(self._app(), held=held))
             stack.callback(self.conductor.end_waits)
-            stack.callback(self._stop)
+            stack.callback(lambda: [tell() for tell in self._stopping])
             self._stack = stack.pop_all()
         return self
 

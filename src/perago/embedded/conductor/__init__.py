@@ -8,7 +8,7 @@ when it is defined.
 
 from __future__ import annotations
 
-from perago.embedded.conductor.port import InMemoryConductor
+from perago.embedded.conductor.model import InMemoryConductor
 from perago.embedded.conductor.state import HistoryEntry, HistoryEvent, Status, WorkflowStatus
 from perago.embedded.conductor.wire import Conflict, InvalidRequest, Malformed, NoSuchEntity, PayloadLimits, ServerError
 

@@ -12,11 +12,11 @@ from perago.embedded.conductor.context import (
     DecisionContext,
     SystemTask,
     Termination,
-    not_modelled,
     required,
     task_input,
 )
 from perago.embedded.conductor.decider import task_definition
+from perago.embedded.conductor.definitions import parse_dynamic_steps
 from perago.embedded.conductor.expressions import java_text
 from perago.embedded.conductor.state import (
     Status,
@@ -29,8 +29,7 @@ from perago.embedded.conductor.state import (
     with_iteration,
     without_iteration,
 )
-from perago.embedded.conductor.wire import ServerError, server_error
-from perago.embedded.conductor.workflowdefs import parse_dynamic_steps
+from perago.embedded.conductor.wire import not_modelled, server_error
 from perago.ports import ServiceError
 
 _SCRIPTS = ("javascript", "graaljs")
@@ -106,7 +105,7 @@ class Fork(SystemTask):
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
         if not all(step["forkTasks"]):
-            raise _refused(f"a branch of {step['taskReferenceName']} is empty")
+            raise server_error("decide workflow", f"a branch of {step['taskReferenceName']} is empty")
         fork = _fork_row(context, step, context.resolved(step))
         rows = [row for branch in step["forkTasks"] for row in context.rows_for(branch[0], retry_count)]
         join = _join_after(context, step, "Fork task definition is not followed by a join task.  Check the blueprint")
@@ -210,10 +209,6 @@ def _join_after(context: DecisionContext, step: Step, complaint: str) -> Step:
     return join
 
 
-def _refused(detail: str) -> ServerError:
-    return server_error("decide workflow", detail)
-
-
 class Dynamic(SystemTask):
     """DYNAMIC: a step of the task type that its input names. Its row is that of the named type.
 
@@ -311,6 +306,8 @@ class Loop(SystemTask):
     """
 
     kind = "DO_WHILE"
+    begins = True
+    templated = True
     fields = frozenset(("loopOver", "loopCondition", "evaluatorType"))
     resumes = True
     iterates = True
@@ -335,11 +332,10 @@ class Loop(SystemTask):
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
         if context.latest(step["taskReferenceName"]) is not None:
             return []
+        (row,) = super().rows(context, step, retry_count)
         definition = step["taskDefinition"]
-        row = context.new_row(step, self.kind, step["name"], status=Status.IN_PROGRESS, start_time=context.state.now())
         row.retry_count = retry_count
         row.rate_limit = (definition["rateLimitPerFrequency"], definition["rateLimitFrequencyInSeconds"])
-        row.input = context.resolved(step, row.task_id, templated=True)
         return [row]
 
     def execute(self, context: DecisionContext, row: TaskRow) -> bool:
@@ -359,20 +355,16 @@ class Loop(SystemTask):
     def _go_on(self, context: DecisionContext, row: TaskRow) -> bool:
         condition = row.workflow_task["loopCondition"]
         try:
-            again = _is_true(scripts.javascript(condition, _visible(context, row)))
+            value = scripts.javascript(condition, _visible(context, row))
         except scripts.ScriptError as error:
             row.status = Status.FAILED_WITH_TERMINAL_ERROR
             row.reason = f"Unable to evaluate condition {condition}, exception {error}"
             return True
-        if again:
+        # Texts, lists and objects are not true, unlike in JavaScript.
+        if value is True or (isinstance(value, int | float) and value > 0):
             return _next_iteration(context, row, row.iteration + 1)
         row.status = Status.COMPLETED
         return True
-
-
-def _is_true(value: Any) -> bool:
-    """Only true and numbers above zero are; texts, lists and objects are not, unlike in JavaScript."""
-    return value is True or (isinstance(value, int | float) and value > 0)
 
 
 def _belongs(loop: TaskRow, other: TaskRow) -> bool:

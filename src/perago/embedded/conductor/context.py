@@ -167,12 +167,8 @@ def expression_context(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[
             "variables": workflow.variables,
         }
     }
-    latest = {_visible_name(row): row for row in tasks}
+    latest = {without_iteration(row.reference_name) if row.iteration else row.reference_name: row for row in tasks}
     return context | {name: _task_context(row) for name, row in latest.items()}
-
-
-def _visible_name(row: TaskRow) -> str:
-    return without_iteration(row.reference_name) if row.iteration else row.reference_name
 
 
 _OF_TASK = in_camel_case(
@@ -298,6 +294,12 @@ class SystemTask:
     """Once it is COMPLETED, so is the workflow, or what else its row says."""
     retriable: ClassVar[bool] = True
     """Conductor retries it like a worker's task if it has a task definition that says so."""
+    begins: ClassVar[bool] = False
+    """Its row is in progress as soon as it is scheduled; else the row waits, first for the `startDelay` of its step."""
+    templated: ClassVar[bool] = False
+    """The `inputTemplate` of its task definition counts."""
+    knows_its_id: ClassVar[bool] = True
+    """Its input can name the id of its row."""
 
     def check(self, step: Step, where: str) -> None:
         """Raise `NotImplementedError` for what the model does not have of this task type."""
@@ -306,9 +308,15 @@ class SystemTask:
         """What the server's validation says when the definition is registered."""
         yield from ()
 
-    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
+    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:  # noqa: ARG002 - the interface
         """The rows that scheduling the step adds, its own first."""
-        raise NotImplementedError(self.kind)
+        row = context.new_row(step, self.kind, step["name"])
+        if self.begins:
+            row.status, row.start_time = Status.IN_PROGRESS, context.state.now()
+        else:
+            row.callback_after_seconds = step["startDelay"]
+        row.input = context.resolved(step, row.task_id if self.knows_its_id else None, templated=self.templated)
+        return [row]
 
     def start(self, context: DecisionContext, row: TaskRow) -> None:
         """Begin."""
@@ -327,7 +335,7 @@ class SystemTask:
 
 
 SYSTEM_TASKS: dict[str, SystemTask] = {}
-"""By the `type` in a workflow definition; the package `systemtasks` fills it."""
+"""By the `type` in a workflow definition; the module `system_tasks` fills it."""
 
 
 def system_task(row: TaskRow) -> SystemTask | None:
@@ -338,11 +346,6 @@ def system_task(row: TaskRow) -> SystemTask | None:
 def required(step: Mapping[str, Any], field: str) -> str:
     """The server's complaint about a missing field."""
     return f"{field} field is required for taskType: {step['type']} taskName: {step['name']}"
-
-
-def not_modelled(where: str, what: str) -> NotImplementedError:
-    """The refusal of a part that the model does not have."""
-    return NotImplementedError(f"InMemoryConductor: {where}: {what} is not modelled; run it on a real Conductor")
 
 
 @dataclass(slots=True)

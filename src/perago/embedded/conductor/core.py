@@ -65,8 +65,10 @@ def _repair_sub_workflows(state: State, workflow: WorkflowRow) -> None:
 def _work(state: State, workflow: WorkflowRow) -> None:
     for task_id in [row.task_id for row in workflow.tasks]:
         row = state.tasks.get(task_id)
-        task = None if row is None or workflow.status.terminal else system_task(row)
-        if row is not None and task is not None and task.background and _is_due(state, row):
+        if row is None or row.status.terminal or workflow.status.terminal:
+            continue
+        task = system_task(row)
+        if task is not None and task.background and state.timers.get(task_id, 0) <= state.now():
             _work_on(state, workflow, row.copy(), task)
 
 
@@ -78,10 +80,6 @@ def _wake(state: State) -> None:
             row = state.tasks.get(task_id)
             if row is not None:
                 state.call_attention(row.workflow_id)
-
-
-def _is_due(state: State, row: TaskRow) -> bool:
-    return not row.status.terminal and state.timers.get(row.task_id, 0) <= state.now()
 
 
 def _work_on(state: State, workflow: WorkflowRow, row: TaskRow, task: SystemTask) -> None:
@@ -170,7 +168,9 @@ class ModelCore:
         if not self._lock.acquire(timeout=LOCK_SECONDS):
             raise Unavailable(SERVICE, "any call", f"the model was busy for {LOCK_SECONDS:g} s")
         try:
-            self._sweep_if_due()
+            if self._sweep_seconds is not None and self._clock.now() - self._swept >= self._sweep_seconds:
+                self._swept = self._clock.now()
+                sweep(self._state)
             settle(self._state)
             yield self._state
             settle(self._state)
@@ -181,11 +181,6 @@ class ModelCore:
                 self._changed.notify_all()
                 self.on_change()
             self._lock.release()
-
-    def _sweep_if_due(self) -> None:
-        if self._sweep_seconds is not None and self._clock.now() - self._swept >= self._sweep_seconds:
-            self._swept = self._clock.now()
-            sweep(self._state)
 
     def _look_until(self, end: float, look: Callable[[State], T | None]) -> T:
         """What `look` finds, asked under the lock until it is not None; the last time at `end` or later.

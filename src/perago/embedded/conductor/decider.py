@@ -23,6 +23,7 @@ from perago.embedded.conductor.context import (
     expression_context,
     system_task,
 )
+from perago.embedded.conductor.definitions import with_defaults
 from perago.embedded.conductor.expressions import java_text, resolve
 from perago.embedded.conductor.state import (
     HistoryEvent,
@@ -37,7 +38,6 @@ from perago.embedded.conductor.state import (
     with_iteration,
     without_iteration,
 )
-from perago.embedded.conductor.taskdefs import with_defaults
 from perago.embedded.conductor.views import workflow_json
 from perago.embedded.conductor.wire import (
     NoSuchEntity,
@@ -83,12 +83,15 @@ def create_workflow(
         shown = "null" if version is None else version
         detail = f"No such workflow defined. name={name}, version={shown}"
         definition = workflow_definition(state, OPERATION, name, version, detail)
-    own = copied(dict(definition))
+    own, given = copied(dict(definition)), through_json(OPERATION, payload, what="input")
+    if given:  # the template fills what is missing or null in an input that is not empty
+        template = own["inputTemplate"].items()
+        given |= copied({key: value for key, value in template if given.get(key) is None})
     snapshot_definitions(state, own)
     workflow = WorkflowRow(
         workflow_id=workflow_id or state.new_id(),
         definition=own,
-        input=_input(own, payload),
+        input=given,
         create_time=state.now(),
         priority=priority,
         correlation_id=correlation_id,
@@ -100,13 +103,6 @@ def create_workflow(
     _check_size(state, workflow)
     state.workflows[workflow.workflow_id] = workflow
     return workflow
-
-
-def _input(definition: Mapping[str, Any], payload: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The payload; `inputTemplate` fills what is missing or null in one that is not empty."""
-    given = through_json(OPERATION, payload, what="input")
-    template = {key: value for key, value in definition["inputTemplate"].items() if given.get(key) is None}
-    return given | copied(template) if given else {}
 
 
 def snapshot_definitions(state: State, definition: dict[str, Any]) -> None:
@@ -359,8 +355,8 @@ def _round(context: DecisionContext) -> bool:
     fresh = context.add(rows)
     again = context.schedule(fresh)
     for row in rows:
-        task = _executable(row)
-        if task is not None and task.execute(context, row):
+        task = None if row.status.terminal else system_task(row)
+        if task is not None and not task.background and task.execute(context, row):
             decision.changed.append(row)
             again = True
     for row in decision.changed:
@@ -368,11 +364,6 @@ def _round(context: DecisionContext) -> bool:
     if not again and (decision.changed or fresh):
         context.state.store_workflow(context.workflow)
     return again
-
-
-def _executable(row: TaskRow) -> SystemTask | None:
-    task = system_task(row)
-    return None if task is None or task.background or row.status.terminal else task
 
 
 def _end(context: DecisionContext) -> None:
@@ -390,7 +381,10 @@ def _evaluate(context: DecisionContext) -> _Decision:
     if context.workflow.status is WorkflowStatus.PAUSED:
         return decision
     if all(row.executed or row.status is Status.SKIPPED for row in context.tasks):
-        decision.wanted = {row.reference_name: row for row in _beginning(context)}
+        steps = context.workflow.definition["tasks"]
+        first = next((step for step in steps if not _is_skipped(context, step["taskReferenceName"])), None)
+        rows = [] if first is None else context.rows_for(first)
+        decision.wanted = {row.reference_name: row for row in rows}
     terminated = terminating(context.tasks) is not None
     decision.executed = {row.reference_name for row in context.tasks if row.executed}
     for row in list(context.tasks):
@@ -416,12 +410,6 @@ def _check_permissive_steps(tasks: Sequence[TaskRow]) -> None:
     ]
     if reasons:
         raise Termination(". ".join(reasons), WorkflowStatus.FAILED)
-
-
-def _beginning(context: DecisionContext) -> list[TaskRow]:
-    steps = context.workflow.definition["tasks"]
-    first = next((step for step in steps if not _is_skipped(context, step["taskReferenceName"])), None)
-    return [] if first is None else context.rows_for(first)
 
 
 def _is_skipped(context: DecisionContext, reference: str) -> bool:

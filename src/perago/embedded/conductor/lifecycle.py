@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perago.embedded.conductor.branching import DynamicFork
-from perago.embedded.conductor.context import DecisionContext, Termination, manual_retry, not_modelled, system_task
+from perago.embedded.conductor.context import DecisionContext, Termination, manual_retry, system_task
 from perago.embedded.conductor.decider import decide, end_workflow, snapshot_definitions, workflow_definition
 from perago.embedded.conductor.state import (
     HistoryEvent,
@@ -19,7 +19,15 @@ from perago.embedded.conductor.state import (
     holds,
 )
 from perago.embedded.conductor.system_tasks import SUB_WORKFLOW
-from perago.embedded.conductor.wire import bad_request, conflict, copied, not_found, server_error, through_json
+from perago.embedded.conductor.wire import (
+    bad_request,
+    conflict,
+    copied,
+    not_found,
+    not_modelled,
+    server_error,
+    through_json,
+)
 
 
 def terminate(state: State, workflow: WorkflowRow, reason: str | None) -> None:
@@ -294,7 +302,8 @@ def _run_again(state: State, workflow: WorkflowRow, inputs: Mapping[str, dict[st
 
 
 def _rerun_step(state: State, workflow: WorkflowRow, row: TaskRow, payload: dict[str, Any]) -> None:
-    _remove_tasks_after(state, workflow, seq=row.seq)
+    for later in [other for other in workflow.tasks if other.seq > row.seq]:
+        state.remove_task(later)
     if row.kind == DynamicFork.kind:
         _fork_again(state, workflow, row)
         return
@@ -379,11 +388,6 @@ def _revive(state: State, row: TaskRow) -> None:
 
 def _remove_all_tasks(state: State, workflow: WorkflowRow) -> None:
     for row in list(workflow.tasks):
-        state.remove_task(row)
-
-
-def _remove_tasks_after(state: State, workflow: WorkflowRow, *, seq: int) -> None:
-    for row in [row for row in workflow.tasks if row.seq > seq]:
         state.remove_task(row)
 
 

@@ -1,19 +1,33 @@
-"""The model of a Conductor server, in the server's vocabulary and JSON spelling."""
+"""The model of a Conductor server: its calls, and the task queue of workers and the driver on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from perago.embedded.conductor import lifecycle, polling, updates
+from perago.embedded.conductor import lifecycle, updates
+from perago.embedded.conductor.branching import Loop
 from perago.embedded.conductor.core import ModelCore, sweep
 from perago.embedded.conductor.decider import OPERATION, create_workflow, decide, workflow_definition
+from perago.embedded.conductor.definitions import (
+    parse_changed_task_definition,
+    parse_task_definitions,
+    parse_workflow_definition,
+)
 from perago.embedded.conductor.lifecycle import rerun, restart, retry
-from perago.embedded.conductor.searching import search_tasks, search_workflows
 from perago.embedded.conductor.state import HistoryEntry, LastPoll, State, Status, TaskRow, queue_name
-from perago.embedded.conductor.taskdefs import parse_changed_task_definition, parse_task_definitions
-from perago.embedded.conductor.views import WorkflowSummary, summary_of, task_json, workflow_json
+from perago.embedded.conductor.system_tasks import SUB_WORKFLOW
+from perago.embedded.conductor.views import (
+    WorkflowSummary,
+    queue_wait,
+    search_tasks,
+    search_workflows,
+    summary_of,
+    task_json,
+    workflow_json,
+)
 from perago.embedded.conductor.wire import (
     InvalidRequest,
     bad_request,
@@ -23,13 +37,33 @@ from perago.embedded.conductor.wire import (
     server_error,
     validation_failed,
 )
-from perago.embedded.conductor.workflowdefs import parse_workflow_definition
+from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report, WorkflowRow, looped_names
 
 _REGISTER, _UPDATE = "registerWorkflowDef", "updateWorkflowDef"
 
+T = TypeVar("T")
 
-class DefinitionCalls(ModelCore):
-    """What people do to definitions; running attempts keep those they were scheduled with."""
+MAX_WAIT_SECONDS = 5.0
+"""Longest long poll that the server allows."""
+
+SHORT_WAIT_SECONDS = 0.1
+"""How long a single poll waits, and the poll inside of update v2."""
+
+MAX_PRIORITY = 99
+
+
+class ConductorModel(ModelCore):
+    """Definitions, workflows, attempts and queues of one server, in memory; safe to use from several threads.
+
+    Timeouts fire only when a workflow is decided: by `decide`, by `sweep`, by an update of one of its attempts, or,
+    with `sweep_seconds`, by the first call after each such period. Until then an overdue attempt is in progress and
+    its late result is accepted (`docs/servers/conductor.md` 2). `seed` makes ids and jitter repeatable.
+
+    Every method may raise what `errors` lists. What the model does not have raises `NotImplementedError` and is named.
+    """
+
+    # ---------------------------------------------------------------------- definitions
+    # Running attempts keep the definitions that they were scheduled with.
 
     def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
         """Create or replace task definitions; one bad one rejects the whole list."""
@@ -106,43 +140,7 @@ class DefinitionCalls(ModelCore):
                 detail = f"No such workflow definition: {name} version: {version}"
                 raise server_error("delete workflow definition", detail)
 
-
-def _parse_all(definitions: Sequence[Mapping[str, Any]], now: int) -> list[dict[str, Any]]:
-    parsed: list[dict[str, Any]] = []
-    problems: list[dict[str, str]] = []
-    for index, definition in enumerate(definitions):
-        try:
-            parsed.append(_changed(parse_workflow_definition(definition, now), definition, now))
-        except InvalidRequest as error:
-            problems.extend(_of_call(error, f"{_UPDATE}.arg0[{index}]").problems)
-    if problems:
-        raise validation_failed("update workflow definitions", problems)
-    return parsed
-
-
-def _changed(parsed: dict[str, Any], definition: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """An update sets `updateTime` and leaves `createTime` as it was sent, 0 if it was not."""
-    return parsed | {"createTime": definition.get("createTime") or 0, "updateTime": now}
-
-
-def _of_call(error: InvalidRequest, path: str) -> InvalidRequest:
-    """The same refusal with the paths of another call's argument."""
-    prefix = f"{_REGISTER}.arg0"
-    problems = [{**problem, "path": path + problem["path"].removeprefix(prefix)} for problem in error.problems]
-    return validation_failed(error.operation, problems)
-
-
-T = TypeVar("T")
-
-MAX_WAIT_SECONDS = 5.0
-"""Longest long poll that the server allows."""
-
-SHORT_WAIT_SECONDS = 0.1
-"""How long a single poll waits, and the poll inside of update v2."""
-
-
-class TaskCalls(ModelCore):
-    """Polls, updates, logs and queues."""
+    # -------------------------------------------------------------------------- attempts
 
     def poll_tasks(
         self,
@@ -174,7 +172,7 @@ class TaskCalls(ModelCore):
     def pending_tasks(self, task_name: str, *, start: int = 0, count: int = 100) -> list[dict[str, Any]]:
         """The attempts of a type that have not ended, in all domains. A real server has no order in them."""
         with self._operation("pending_tasks") as state:
-            rows = polling.listed(state, task_name)[start : start + count]
+            rows = updates.listed(state, task_name)[start : start + count]
             return [task_json(row, state.now()) for row in rows]
 
     def update_task(self, result: Mapping[str, Any]) -> str:
@@ -238,7 +236,7 @@ class TaskCalls(ModelCore):
     def requeue_pending(self, task_name: str) -> int:
         """Put open attempts of a type that have lost their message back into the queue; how many there are."""
         with self._operation("requeue_pending") as state:
-            return polling.requeue(state, task_name)
+            return updates.requeue(state, task_name)
 
     def last_polls(self, task_name: str | None = None) -> tuple[LastPoll, ...]:
         """Who polled last for this type, or for all, one entry a domain."""
@@ -279,7 +277,7 @@ class TaskCalls(ModelCore):
             popped.extend(state.queue.take(queue, wanted, state.now()))
             if len(popped) < count and not self._is_over(end):
                 return None
-            rows = polling.hand_out(state, popped, worker_id)
+            rows = updates.hand_out(state, popped, worker_id)
             state.last_polls[task_name, domain] = LastPoll(task_name, worker_id, state.now(), domain)
             return [view(row, state.now()) for row in rows]
 
@@ -304,21 +302,7 @@ class TaskCalls(ModelCore):
             raise not_found("read task", f"Task not found for taskId: {task_id}")
         return row
 
-
-__all__ = ["MAX_WAIT_SECONDS", "ConductorModel", "check_priority"]
-
-MAX_PRIORITY = 99
-
-
-class ConductorModel(DefinitionCalls, TaskCalls):
-    """Definitions, workflows, attempts and queues of one server, in memory; safe to use from several threads.
-
-    Time-outs fire only when a workflow is decided: by `decide`, by `sweep`, by an update of one of its attempts, or,
-    with `sweep_seconds`, by the first call after each such period. Until then an overdue attempt is in progress and
-    its late result is accepted (`docs/servers/conductor.md` 2). `seed` makes ids and jitter repeatable.
-
-    Every method may raise what `errors` lists. What the model does not have raises `NotImplementedError` and is named.
-    """
+    # ------------------------------------------------------------------------- workflows
 
     def start_workflow(
         self,
@@ -383,12 +367,12 @@ class ConductorModel(DefinitionCalls, TaskCalls):
         return round(self._clock.now() * 1000)
 
     def decide(self, workflow_id: str) -> None:
-        """Evaluate one workflow now, time-outs included."""
+        """Evaluate one workflow now, timeouts included."""
         with self._operation("decide") as state:
             decide(state, state.workflow("decide workflow", workflow_id))
 
     def sweep(self) -> None:
-        """Evaluate every running workflow now, time-outs included."""
+        """Evaluate every running workflow now, timeouts included."""
         with self._operation("sweep") as state:
             sweep(state)
 
@@ -484,6 +468,31 @@ class ConductorModel(DefinitionCalls, TaskCalls):
             return [workflow_json(row, state.now(), include_tasks=include_tasks) for row in wanted]
 
 
+def _parse_all(definitions: Sequence[Mapping[str, Any]], now: int) -> list[dict[str, Any]]:
+    parsed: list[dict[str, Any]] = []
+    problems: list[dict[str, str]] = []
+    for index, definition in enumerate(definitions):
+        try:
+            parsed.append(_changed(parse_workflow_definition(definition, now), definition, now))
+        except InvalidRequest as error:
+            problems.extend(_of_call(error, f"{_UPDATE}.arg0[{index}]").problems)
+    if problems:
+        raise validation_failed("update workflow definitions", problems)
+    return parsed
+
+
+def _changed(parsed: dict[str, Any], definition: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """An update sets `updateTime` and leaves `createTime` as it was sent, 0 if it was not."""
+    return parsed | {"createTime": definition.get("createTime") or 0, "updateTime": now}
+
+
+def _of_call(error: InvalidRequest, path: str) -> InvalidRequest:
+    """The same refusal with the paths of another call's argument."""
+    prefix = f"{_REGISTER}.arg0"
+    problems = [{**problem, "path": path + problem["path"].removeprefix(prefix)} for problem in error.problems]
+    return validation_failed(error.operation, problems)
+
+
 def check_priority(priority: int) -> None:
     """The server looks at the priority before it looks for the definition.
 
@@ -495,3 +504,138 @@ def check_priority(priority: int) -> None:
         message = f"priority: {priority} should be {limit}"
         problem = {"path": "startWorkflow.arg0.priority", "message": message, "invalidValue": str(priority)}
         raise validation_failed(OPERATION, [problem])
+
+
+class InMemoryConductor(ConductorModel):
+    """A `perago.ports.TaskQueue` in memory, and everything else of `ConductorModel`.
+
+    Faults are scripted by the names of the methods (`"poll"`, `"report"`, `"is_current"`, ...). A long poll lets go
+    of the lock while it waits; on a `VirtualClock` it moves time.
+    """
+
+    def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Take up to `count` deliveries; a wait of more than 5 s is cut to 5 s."""
+        wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
+        with self._around("poll"):
+            found = self._poll(task_name, worker_id, _delivery, count=count, wait_seconds=wait)
+            return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
+
+    def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
+        """The delivery with what is known of its retry; None: it went back, for the retry has not ended."""
+        with self._locked() as state:
+            tasks = state.workflows[delivery.workflow_id].tasks
+            rows = [row for row in tasks if row.reference_name == delivery.reference_name]
+            if not any(row.retried_task_id == delivery.task_id for row in rows):
+                return replace(delivery, retried=False)
+            if delivery.retried:
+                return delivery
+            if not rows[-1].status.terminal or rows[-1].status.unsuccessful:
+                later = _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=UNTIL_ITS_RETRY_ENDS)
+                updates.update_task(state, later)
+                return None
+            return replace(delivery, retried=True, retry_output=copied(rows[-1].output))
+
+    def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
+        """How many attempts each queue holds, delayed ones included."""
+        with self._operation("queue_depths") as state:
+            return {name: state.queue.size(name) for name in task_names}
+
+    def is_current(self, delivery: Delivery) -> bool:
+        """Whether the task is in progress with the identity of this delivery; a task that is gone is not."""
+        with self._operation("is_current") as state:
+            try:
+                row = self._row(state, delivery.task_id)
+            except NotFound:
+                return False
+            identity = (row.task_id, row.poll_count, row.start_time)
+            return row.status is Status.IN_PROGRESS and identity == delivery.identity
+
+    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
+        """What is known of any attempt; None for one that is gone."""
+        with self._operation("read_attempt") as state:
+            try:
+                row = self._row(state, task_id)
+            except NotFound:
+                return None
+            return AttemptRow(row.task_id, row.start_time, row.retried_task_id)
+
+    def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
+        """What is known of any workflow; None for one that is gone."""
+        with self._operation("read_workflow") as state:
+            try:
+                workflow = state.workflow("read workflow", workflow_id)
+            except NotFound:
+                return None
+            rows = workflow.tasks
+            retries = {row.retried_task_id for row in rows}
+            replaced = {row.sub_workflow_id for row in rows if row.retried and row.task_id in retries}
+            children = {row.sub_workflow_id for row in rows if not (row.retried and row.task_id in retries)}
+            unnamed = [row for row in rows if row.kind == SUB_WORKFLOW and not row.sub_workflow_id]
+            return WorkflowRow(
+                workflow_id,
+                workflow.create_time,
+                workflow.parent_id,
+                workflow.name,
+                frozenset(filter(None, children)),
+                frozenset(filter(None, replaced - children)),
+                looped_names(
+                    [*workflow.definition["tasks"], *(row.workflow_task for row in rows if row.kind == Loop.kind)]
+                ),
+                is_starting=any(not row.status.terminal for row in unnamed),
+            )
+
+    def extend_lease(self, delivery: Delivery) -> None:
+        """Move the response time-out of the delivery that holds the attempt now."""
+        with self._operation("extend_lease") as state:
+            updates.update_task(state, _result(delivery, extendLease=True))
+
+    def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
+        """Give the attempt back for redelivery after `seconds` (`docs/servers/conductor.md` 9)."""
+        with self._operation("hand_back") as state:
+            updates.update_task(state, _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=seconds))
+
+    def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
+        """Send the final status by update v1; an outdated one is ignored without a word."""
+        with self._operation("report") as state:
+            result = _result(
+                delivery,
+                status=report.status.value,
+                outputData=report.output,
+                reasonForIncompletion=report.reason,
+                workerId=worker_id,
+            )
+            updates.update_task(state, result)
+
+    def add_log(self, task_id: str, text: str) -> None:
+        """Append one entry; an empty one is left out, as Conductor takes none."""
+        if text:
+            super().add_log(task_id, text)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _result(delivery: Delivery, **fields: Any) -> dict[str, Any]:
+    return {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, **fields}
+
+
+def _delivery(row: TaskRow, now: int) -> Delivery:
+    """The row as the delivery that a worker gets."""
+    return Delivery(
+        task_id=row.task_id,
+        poll_count=row.poll_count,
+        start_time=row.start_time,
+        task_name=row.task_name,
+        workflow_id=row.workflow_id,
+        reference_name=row.reference_name,
+        iteration=row.iteration,
+        retry_count=row.retry_count,
+        retried_task_id=row.retried_task_id,
+        retried=row.retried,
+        input=copied(row.input) if row.external_input is None else {},
+        external_input=row.external_input is not None,
+        response_timeout_seconds=row.definition["responseTimeoutSeconds"],
+        timeout_seconds=row.definition["timeoutSeconds"],
+        spent_seconds=(row.update_time - row.start_time) / 1000,
+        waited_seconds=max(0, queue_wait(row, now)) / 1000,
+    )

@@ -5,30 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from perago.embedded.conductor import scripts
 from perago.embedded.conductor.branching import Dynamic, DynamicFork, Fork, Join, Loop, Switch
-from perago.embedded.conductor.context import SYSTEM_TASKS, DecisionContext, SystemTask, not_modelled, required
+from perago.embedded.conductor.context import SYSTEM_TASKS, DecisionContext, SystemTask, required
 from perago.embedded.conductor.decider import create_workflow
 from perago.embedded.conductor.expressions import resolve
 from perago.embedded.conductor.state import State, Status, Step, TaskRow, WorkflowRow, WorkflowStatus, without_iteration
-from perago.embedded.conductor.wire import bad_request
+from perago.embedded.conductor.wire import bad_request, not_modelled
 from perago.ports import ServiceError
 
 
 class _Immediate(SystemTask):
     """Its row is in progress until the same decision executes it."""
 
-    templated: ClassVar[bool] = False
-    """The `inputTemplate` of its task definition counts."""
-    knows_its_id: ClassVar[bool] = True
-
-    def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
-        now = context.state.now()
-        row = context.new_row(step, self.kind, step["name"], status=Status.IN_PROGRESS, start_time=now)
-        row.input = context.resolved(step, row.task_id if self.knows_its_id else None, templated=self.templated)
-        return [row]
+    begins = True
 
     def execute(self, context: DecisionContext, row: TaskRow) -> bool:
         """Do it. Inside of a loop the server shares maps instead of copying them: an input that is the loop's whole
@@ -131,10 +123,12 @@ class Noop(SystemTask):
     """Nothing; its row shows no input."""
 
     kind = "NOOP"
+    begins = True
 
-    def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
-        now = context.state.now()
-        return [context.new_row(step, self.kind, step["name"], status=Status.IN_PROGRESS, start_time=now)]
+    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
+        (row,) = super().rows(context, step, retry_count)
+        row.input = {}
+        return [row]
 
     def execute(self, _context: DecisionContext, row: TaskRow) -> bool:
         row.status = Status.COMPLETED
@@ -294,12 +288,7 @@ class StartWorkflow(SystemTask):
 
     kind = "START_WORKFLOW"
     background = True
-
-    def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
-        row = context.new_row(step, self.kind, step["name"])
-        row.input = context.resolved(step, row.task_id, templated=True)
-        row.callback_after_seconds = step["startDelay"]
-        return [row]
+    templated = True
 
     def start(self, context: DecisionContext, row: TaskRow) -> None:
         given: Any = row.input.get("startWorkflow")
@@ -345,6 +334,7 @@ class Wait(SystemTask):
 
     kind = "WAIT"
     background = True
+    begins = True
 
     def problems(self, step: Step) -> Iterator[str]:
         duration, until = (step["inputParameters"].get(name) for name in ("duration", "until"))
@@ -355,11 +345,9 @@ class Wait(SystemTask):
         elif until and not _is_expression(until) and _date(until) is None:
             yield f"until {until!r} is not a date such as 2030-12-31 18:00 GMT"
 
-    def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
-        now = context.state.now()
-        row = context.new_row(step, self.kind, step["name"], status=Status.IN_PROGRESS, start_time=now)
-        row.input = context.resolved(step, row.task_id)
-        duration, until = row.input.get("duration"), row.input.get("until")
+    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
+        (row,) = super().rows(context, step, retry_count)
+        now, duration, until = row.start_time, row.input.get("duration"), row.input.get("until")
         row.callback_after_seconds = _FOREVER
         if duration:
             seconds = _seconds(duration)
@@ -414,12 +402,7 @@ class Human(SystemTask):
 
     kind = "HUMAN"
     ends_by_itself = False
-
-    def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
-        now = context.state.now()
-        row = context.new_row(step, self.kind, step["name"], status=Status.IN_PROGRESS, start_time=now)
-        row.input = context.resolved(step, row.task_id)
-        return [row]
+    begins = True
 
     def start(self, _context: DecisionContext, row: TaskRow) -> None:
         row.status = Status.IN_PROGRESS
@@ -430,6 +413,7 @@ class Http(SystemTask):
 
     kind = "HTTP"
     background = True
+    templated = True
 
     def problems(self, step: Step) -> Iterator[str]:
         if not step["inputParameters"].get("http_request") and not step["inputParameters"].get("uri"):
@@ -438,10 +422,9 @@ class Http(SystemTask):
                 f"{self.kind} taskName: {step['name']}"
             )
 
-    def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
-        row = context.new_row(step, self.kind, step["name"])
-        row.input = {**context.resolved(step, row.task_id, templated=True), "asyncComplete": step["asyncComplete"]}
-        row.callback_after_seconds = step["startDelay"]
+    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
+        (row,) = super().rows(context, step, retry_count)
+        row.input = {**row.input, "asyncComplete": step["asyncComplete"]}
         return [row]
 
     def start(self, context: DecisionContext, row: TaskRow) -> None:

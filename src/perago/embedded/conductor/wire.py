@@ -92,6 +92,11 @@ def malformed(operation: str, detail: str) -> Malformed:
     return Malformed(SERVICE, operation, f"JSON parse error: {detail}")
 
 
+def not_modelled(where: str, what: str) -> NotImplementedError:
+    """The refusal of a part that the model does not have."""
+    return NotImplementedError(f"InMemoryConductor: {where}: {what} is not modelled; run it on a real Conductor")
+
+
 T = TypeVar("T")
 
 MAX_DEPTH = 1000

@@ -23,7 +23,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from perago.embedded.conductor.context import not_modelled
 from perago.embedded.conductor.model import ConductorModel, check_priority
 from perago.embedded.conductor.state import LastPoll
 from perago.embedded.conductor.updates import RESULT_STATUSES
@@ -36,6 +35,7 @@ from perago.embedded.conductor.wire import (
     bad_request,
     malformed,
     not_found,
+    not_modelled,
     validation_failed,
     without_nulls,
 )

@@ -70,7 +70,7 @@ def run_hooks(repo: Repository, source: Tree, event: MergeEvent) -> None:
         ActionNotRun: an action file that the model does not know.
     """
     at = event.commit.created
-    run_id = _run_id(at, len(repo.runs))
+    run_id = f"{(1 << 32) - 1 - at:08x}{len(repo.runs):012x}"  # sorts newest first by the second, as the real ones do
     refusal = f"update branch {event.branch}: pre-merge hook aborted, run id '{run_id}'"
     check_actions(source, refusal)
     ran = tuple(
@@ -94,11 +94,6 @@ def _run(number: int, action: str, hook: PreMergeHook | None, event: MergeEvent)
     refusal = hook.refuse(event)
     output = "" if refusal is None else f"Error: action failed: {refusal}\n"
     return HookRun(run_id, hook.name, hook.hook, refusal is None, output)
-
-
-def _run_id(at: int, number: int) -> str:
-    """20 characters that sort newest first by the second, as the real ones do."""
-    return f"{(1 << 32) - 1 - at:08x}{number:012x}"
 
 
 def _errors(failed: Sequence[HookRun]) -> str:

@@ -221,8 +221,9 @@ class CommitGraph:
         `squashed` is the source of a squash merge: no parent, but it counts for the generation.
         """
         second = math.floor(at)
+        fields = repr((parents, tree.id, message, sorted(metadata.items()), committer, second))
         commit = Commit(
-            id=_content_id(parents, tree.id, message, metadata, committer, second),
+            id=hashlib.sha256(fields.encode()).hexdigest(),
             parents=parents,
             committer=committer,
             message=message,
@@ -253,14 +254,11 @@ class CommitGraph:
             elif step.mark != "^":
                 raise Invalid(INVALID_REF)
             elif step.count != 0:
-                commit_id = self._parent(commit_id, step.count)
+                parents = self._records[commit_id].commit.parents
+                if not 1 <= step.count <= len(parents):
+                    raise Invalid(INVALID_REF)
+                commit_id = parents[step.count - 1]
         return commit_id
-
-    def _parent(self, commit_id: str, number: int) -> str:
-        parents = self._records[commit_id].commit.parents
-        if not 1 <= number <= len(parents):
-            raise Invalid(INVALID_REF)
-        return parents[number - 1]
 
     def merge_base(self, left: str, right: str) -> str:
         """The best common ancestor.
@@ -318,13 +316,6 @@ class CommitGraph:
         moment = self._records[commit_id].moment
         if since is None or moment >= since:
             heapq.heappush(queue, (-moment, -int(commit_id, 16), commit_id))
-
-
-def _content_id(
-    parents: tuple[str, ...], meta_range_id: str, message: str, metadata: Mapping[str, str], committer: str, at: int
-) -> str:
-    fields = repr((parents, meta_range_id, message, sorted(metadata.items()), committer, at))
-    return hashlib.sha256(fields.encode()).hexdigest()
 
 
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
@@ -444,7 +435,8 @@ class Repository:
         if branch is None:
             start = self._tag_or_commit(expression.name)
         elif not expression.steps or expression.suffix:
-            return _resolve_branch(branch, expression)
+            shown = None if expression.suffix == "@" else branch.name
+            return ResolvedRef(branch.commit_id, shown, explicit_staging=expression.suffix == "$")
         else:
             start = branch.commit_id
         return ResolvedRef(self.graph.walk_back(start, expression.steps))
@@ -492,8 +484,3 @@ class Repository:
         if found is None:
             raise Missing("not found")
         return found
-
-
-def _resolve_branch(branch: Branch, expression: RefExpression) -> ResolvedRef:
-    shown = None if expression.suffix == "@" else branch.name
-    return ResolvedRef(branch.commit_id, shown, explicit_staging=expression.suffix == "$")

@@ -159,7 +159,8 @@ def _server_merge(base: Tree, source: Tree, target: Tree, strategy: Strategy) ->
     written: dict[str, Entry] = {}
     for path in sorted(source.entries.keys() | target.entries.keys()):
         ours, theirs = target.get(path), source.get(path)
-        next_base = _next_entry(base, path)
+        index = bisect_left(base.paths, path)
+        next_base = base.get(base.paths[index]) if index < len(base) else None
         if ours is not None and theirs is not None:
             written[path] = _both(ours, theirs, next_base, our_win)
         elif ours is not None and _keep_one(ours, next_base, our_win, other_ended=path > source_end):
@@ -185,11 +186,6 @@ def _keep_one(entry: Entry, next_base: Entry | None, wins: Callable[[], bool], *
     if same(entry, next_base) and (is_same_path or other_ended):
         return False
     return wins() if is_same_path else True
-
-
-def _next_entry(tree: Tree, path: str) -> Entry | None:
-    index = bisect_left(tree.paths, path)
-    return tree.get(tree.paths[index]) if index < len(tree) else None
 
 
 def merge_trees(
@@ -220,18 +216,14 @@ def merge_trees(
     changes: dict[str, Entry | None] = {
         path: entry for path, entry in theirs.items() if path not in conflicts or strategy is Strategy.SOURCE_WINS
     }
-    merged = target.with_changes(changes | _same_content(source, target))
+    both = ((path, entry, target.get(path)) for path, entry in source.entries.items())
+    again = {path: entry for path, entry, known in both if known is not entry and same(entry, known)}
+    merged = target.with_changes(changes | again)
     unsolved = conflicts if strategy is Strategy.NONE else frozenset[str]()
     _warn(divergent_paths(base, source, target, strategy, merged, unsolved))
     if unsolved:
         raise Conflict("conflict found")
     return merged
-
-
-def _same_content(source: Tree, target: Tree) -> dict[str, Entry | None]:
-    """The entries of the source that the target has, too, but uploaded at another time."""
-    both = ((path, entry, target.get(path)) for path, entry in source.entries.items())
-    return {path: entry for path, entry, ours in both if ours is not entry and same(entry, ours)}
 
 
 def _bounds(tree: Tree) -> list[str]:
