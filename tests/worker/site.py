@@ -10,6 +10,7 @@ from typing import Any
 
 from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.remote import StoreServer
 from perago.worker.plan import WorkerPlan
@@ -66,19 +67,21 @@ class Site:
 
 
 @contextlib.contextmanager
-def opened(directory: Path, retries: int = 1) -> Iterator[Site]:
+def opened(
+    directory: Path, retries: int = 1, task: str = "worker.writes", faults: FaultScript | None = None
+) -> Iterator[Site]:
     """A site whose repository `data` has one file."""
     conductor = InMemoryConductor(SystemClock())
     conductor.register_task_definitions(
-        [{"name": "worker.writes", "retryCount": retries, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
+        [{"name": task, "retryCount": retries, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
     )
     step = {
-        "name": "worker.writes",
+        "name": task,
         "taskReferenceName": "step",
         "type": "SIMPLE",
         "inputParameters": {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"},
     }
     conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
-    with InMemoryLakeFS(SystemClock()) as lakefs, StoreServer(lakefs) as server:
+    with InMemoryLakeFS(SystemClock(), faults) as lakefs, StoreServer(lakefs) as server:
         lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
         yield Site(lakefs, conductor, server, directory)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from perago.ports import TaskStatus, Unavailable
+from perago.ports import TaskStatus
 from perago.retry import BackOff
 from perago.worker import TaskPlan, WorkerPlan
 from perago.worker import slots as slot_pool
@@ -116,47 +113,6 @@ def test_many_tasks_share_two_slots_that_are_made_when_there_is_work(
     assert slots_used(worker) <= {"test0001", "test0002"}
     assert not worker.saw(HandedBack)
     assert {event.reason for event in worker.saw(SlotEnded)} == {"another task needs its place"}
-
-
-def test_a_slot_is_used_again_for_the_same_task(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
-    with running(shared(tmp_path, write("a"), write("b"), slots=1), queue) as worker:
-        for _ in range(3):
-            outcome(queue, put(queue, "a"))
-        assert len(worker.saw(SlotReady)) == 1
-        outcome(queue, put(queue, "b"))
-        assert len(worker.saw(SlotReady)) == 2
-
-
-def test_a_busy_task_leaves_the_next_free_slot_to_one_that_has_none(
-    tmp_path: Path, queue: SmallQueue, write: Write
-) -> None:
-    with running(shared(tmp_path, write("a"), write("b"), slots=2), queue) as worker:
-        files = [tmp_path / f"running-{number}" for number in range(2)]
-        for file in files:
-            start_work(queue, "a", file)
-        for _ in range(10):
-            put(queue, "a")
-        later = put(queue, "b")
-        release(files[0])
-        assert result(outcome(queue, later)) == "many.b"
-        received = [event.delivery.task_name for event in worker.saw(AttemptReceived)]
-        assert received[:3] == ["many.a", "many.a", "many.b"]
-        release(files[1])
-        wait_for("all reports", lambda: len(queue.reports) == 13)
-
-
-def test_two_busy_tasks_get_half_of_the_slots_each(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
-    with running(shared(tmp_path, write("a"), write("b"), slots=4), queue) as worker:
-        for letter in "ab":
-            for number in range(4):
-                put(queue, letter, file=tmp_path / f"{letter}-{number}")
-        wait_for("all slots to be busy", lambda: len(worker.saw(AttemptReceived)) == 4)
-        running_tasks = Counter(event.delivery.task_name for event in worker.saw(AttemptReceived))
-        assert running_tasks == {"many.a": 2, "many.b": 2}
-        for letter in "ab":
-            for number in range(4):
-                release(tmp_path / f"{letter}-{number}")
-        wait_for("all reports", lambda: len(queue.reports) == 8)
 
 
 def test_a_limit_is_never_exceeded(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
@@ -284,19 +240,6 @@ def test_polls_that_are_refused_for_one_task_hold_back_no_other(
     assert [(event.denied, event.task_name) for event in worker.saw(ConductorUnreachable)] == [(True, "many.a")]
 
 
-def test_a_failed_poll_is_over_when_another_worker_has_taken_the_work(
-    tmp_path: Path, queue: SmallQueue, write: Write
-) -> None:
-    queue.fault = lambda operation: Unavailable("Conductor", "poll", "no") if operation == "poll" else None
-    with running(shared(tmp_path, write("a"), write("b"), slots=1), queue) as worker:
-        put(queue, "a")
-        wait_for("the failure", lambda: worker.saw(ConductorUnreachable))
-        queue.fault = lambda _: None
-        assert queue.poll("many.a", "elsewhere0000", count=1, wait_seconds=0)  # before this worker tries again
-        wait_for("the end of it", lambda: worker.saw(ConductorBack))
-        assert not worker.saw(AttemptReceived)
-
-
 # --------------------------------------------------------------------------- stopping
 
 
@@ -314,14 +257,3 @@ def test_a_drain_finishes_what_runs_and_ends_slots_that_are_starting(
         assert worker.wait_until_down() == 0
     assert result(outcome(queue, task_id)) == "many.b"
     assert len(queue.waiting()) == 1
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_an_idle_slot_that_is_killed_is_made_again_when_there_is_work(
-    tmp_path: Path, queue: SmallQueue, write: Write
-) -> None:
-    with running(shared(tmp_path, write("a"), write("b"), slots=1), queue) as worker:
-        outcome(queue, put(queue, "a"))
-        os.kill(worker.saw(SlotReady)[0].pid, signal.SIGKILL)
-        wait_for("its death", lambda: worker.saw(SlotDied))
-        assert result(outcome(queue, put(queue, "a"))) == "many.a"

@@ -177,21 +177,14 @@ def test_a_long_output_is_whole_in_the_log_and_a_tail_in_conductor(worker: Runni
 
 
 def test_the_traceback_of_an_error_is_an_entry_of_its_own(worker: RunningWorker, queue: SmallQueue) -> None:
-    task_id = queue.put(what="raises")
+    failed, task_id = queue.put(what="fails"), queue.put(what="raises")
     outcome(queue, task_id)
     log = wait_for("the task log", lambda: queue.logs.get(task_id))
     assert len(log) == 1
     assert log[0].startswith("Traceback")
     assert 'raise KeyError("no such thing")' in log[0]
     assert log[0].endswith("KeyError: 'no such thing'\n")
-
-
-def test_a_deliberate_failure_has_no_traceback(worker: RunningWorker, queue: SmallQueue) -> None:
-    failed, marker = queue.put(what="fails"), queue.put(what="prints")
-    outcome(queue, failed)
-    outcome(queue, marker)
-    wait_for("the later attempt's log", lambda: queue.logs.get(marker))
-    assert failed not in queue.logs
+    assert failed not in queue.logs, "a deliberate failure has no traceback"
 
 
 def test_output_of_one_attempt_never_shows_up_in_the_next(worker: RunningWorker, queue: SmallQueue) -> None:

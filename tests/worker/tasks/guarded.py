@@ -11,7 +11,8 @@ from perago import WorkspaceSpec, guardrail, task
 
 
 class Params(BaseModel):
-    value: int = 1
+    what: str = ""
+    marker: str = ""
 
 
 @guardrail(seconds=0.3)
