@@ -36,7 +36,7 @@ _SCHEME = re.compile(r"\b(bearer|basic)([ \t]+)([\w.~+/-]{6,}=*)", re.IGNORECASE
 _NAME = re.compile(
     r"""(?<![\w.-])(?:(?P<name>[\w.-]{1,100})(?P<sign>["']?[ \t]*[=:][ \t]*)|(?P<option>--[\w-]{1,100})[ \t]+(?!-))"""
 )
-"""What is before a value: `?sig=...`, `host=db password=...`, `"password": ...`, `--token ...`."""
+"""The text before a value: `?sig=...`, `host=db password=...`, `"password": ...`, `--token ...`."""
 _VALUE = re.compile(r""""[^"]+"|'[^']+'|[^&#;,\s"'<>]+""")
 _END = re.compile(r"""[ \t]*(?:$|[\r\n,;&#"'<>)\]}]|[\w.-]+[ \t]*[=:])""")
 _WORD = re.compile(r"[A-Za-z]?[a-z-]*|[A-Z]+|[\d.]+")
@@ -76,8 +76,8 @@ class Mask:
 
 
 def secrets_in(address: str) -> list[str]:
-    """What a server's address may hold that opens the server: a password, and tokens in its path, such as that of
-    `perago dev`. The address need not be valid."""
+    """Return the parts of an address that open its server: a password, and tokens in its path, such as that of `perago
+    dev`. The address need not be valid."""
     host, _, path = address.partition("://")[2].partition("/")
     password = host.rpartition("@")[0].partition(":")[2]
     return [password, *filter(may_be_token, path.split("/")), *redact_text(address)[1]]
@@ -193,8 +193,8 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _base64_core(secret: bytes, shift: int) -> str:
-    """What base64 makes of `secret` after so many other bytes (modulo 3), as far as it does not depend on what stands
-    before and after it."""
+    """Return the base64 of `secret` after `shift` other bytes (modulo 3), without the characters that depend on the
+    bytes before and after it."""
     text = base64.b64encode(bytes(shift) + secret).decode().rstrip("=")
     depends_on_next = (shift + len(secret)) % 3 != 0
     return text[(0, 2, 3)[shift] : len(text) - depends_on_next]

@@ -35,7 +35,7 @@ _MOST_LINKS = 40
 
 
 def default_workspace_root() -> Path:
-    """Where attempt directories go unless `PERAGO_WORKSPACE_ROOT` says otherwise: they are only ever a cache.
+    """Return the root of attempt directories for users without `PERAGO_WORKSPACE_ROOT`. It is in the cache directory.
 
     Raises:
         ConfigurationError: there is no home directory.
@@ -46,7 +46,7 @@ def default_workspace_root() -> Path:
 
 
 def default_log_root() -> Path:
-    """Where logs go unless `PERAGO_LOG_ROOT` says otherwise.
+    """Return the root of logs for users without `PERAGO_LOG_ROOT`.
 
     Raises:
         ConfigurationError: there is no home directory.
@@ -57,7 +57,7 @@ def default_log_root() -> Path:
 
 
 def state_directory() -> Path:
-    """Where perago remembers something from one command to the next. Not made yet.
+    """Return the directory for what perago remembers from one command to the next. It may not exist yet.
 
     Raises:
         ConfigurationError: there is no home directory.
@@ -79,7 +79,7 @@ def _in_home(variable: str, locate: Callable[..., Path]) -> Path:
 
 
 def check_roots(settings: Settings) -> tuple[Problem, ...]:
-    """What would keep `prepare_roots` from succeeding. Creates nothing.
+    """Return what would keep `prepare_roots` from succeeding. Create nothing.
 
     A file system that is read-only is no such problem: a worker takes no work until it can write there.
     """
@@ -180,7 +180,7 @@ def _existing_trouble(path: Path, now: bool) -> str | None:
 
 
 def open_to_others(path: Path) -> str | None:
-    """How another user could put something else in the place of `path`, which need not exist; None if none can.
+    """Return how another user could replace `path`, which need not exist; None if no other user can.
 
     In a directory with the sticky bit, as `/tmp` is, only the owner of an entry may replace it. So such a directory of
     the system or of the user is safe for an entry that belongs to one of the two.
@@ -210,7 +210,7 @@ def _writable_by_others(path: Path, place: Path, status: os.stat_result) -> str:
 
 
 def _way(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:
-    """What the system passes on its way to `path`, symlinks and their targets included, as far as it exists.
+    """Yield the places on the way to `path`, symlinks and their targets included, as far as they exist.
 
     The last one of an existing path is marked.
     """

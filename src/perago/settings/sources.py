@@ -58,7 +58,7 @@ class ConfigurationError(Exception):
 
 
 class PublishFence(StrEnum):
-    """How strictly a publication insists on the server-side publish fence (docs/design/contract.md 6)."""
+    """A policy: how strictly a publication insists on the server-side publish fence (docs/design/contract.md 6)."""
 
     AUTO = "auto"
     """The first publication to a branch without the fence brings it along. A server that does not run hooks is warned
@@ -70,7 +70,7 @@ class PublishFence(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How a worker writes its log to standard error (docs/workers.md#log-files)."""
+    """The form in which a worker writes its log to standard error (docs/workers.md#log-files)."""
 
     TEXT = "text"
     """For people."""
@@ -79,7 +79,7 @@ class LogFormat(StrEnum):
 
 
 class Upkeep(StrEnum):
-    """What a worker looks after on the side (docs/configuration.md)."""
+    """A part of the maintenance that a worker does in the background (docs/configuration.md)."""
 
     DIRECTORIES = "directories"
     """Attempt directories of workers that were killed."""
@@ -96,7 +96,7 @@ ALL_UPKEEP = frozenset(Upkeep)
 
 @dataclass(frozen=True, slots=True)
 class ConductorSettings:
-    """How to reach Conductor. The two credentials are both set or both None."""
+    """The address of Conductor, and credentials. The two credentials are both set or both None."""
 
     server_url: str = field(repr=False)
     auth_key: str | None = field(default=None, repr=False)
@@ -110,7 +110,7 @@ class ConductorSettings:
 
 @dataclass(frozen=True, slots=True)
 class LakeFSSettings:
-    """How to reach lakeFS."""
+    """The address of lakeFS, and credentials."""
 
     endpoint_url: str = field(repr=False)
     access_key_id: str = field(repr=False)
@@ -139,7 +139,7 @@ _LONG_HEADER = 8
 """Characters from which a header of a collector is a secret, whatever its name: `x-honeycomb-team`."""
 
 _taken: dict[str, str] = {}
-"""What `take_from_environment` took."""
+"""The variables that `take_from_environment` took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Sources:
 
 
 def read_sources() -> Sources:
-    """What the environment and the current directory's `.env` say now. A `.env` further up is not searched."""
+    """Read the environment and the current directory's `.env`. A `.env` further up is not searched."""
     environment = {name: value for name, value in whole_environment().items() if value}
     return Sources(environment, _read_dotenv(Path(DOTENV)))
 

@@ -313,7 +313,7 @@ class Settings(BaseSettings):
     log_retention: Annotated[int, BeforeValidator(parse_days)] = _variable(
         "Logs", "PERAGO_LOG_RETENTION", 30, words="30d"
     )
-    """How long log files stay, in whole days."""
+    """Time for which log files stay, in whole days."""
     # None: standard error gets no log.
     log_format: Annotated[LogFormat, BeforeValidator(parse_log_format)] | None = _variable(
         "Logs", "PERAGO_LOG_FORMAT", None, words="no log on standard error", example="json"
@@ -336,7 +336,7 @@ class Settings(BaseSettings):
     shutdown_grace: Annotated[float, BeforeValidator(parse_seconds)] = _variable(
         "Workers", "PERAGO_SHUTDOWN_GRACE", 30.0, words="30s"
     )
-    """How long a canceled attempt gets between TERM and KILL. A number with `ms`, `s`, `m` or `h`."""
+    """Time that a canceled attempt gets between TERM and KILL. A number with `ms`, `s`, `m` or `h`."""
     publish_fence: Annotated[PublishFence, BeforeValidator(parse_publish_fence)] = _variable(
         "Workers", "PERAGO_PUBLISH_FENCE", PublishFence.AUTO, words="auto"
     )
@@ -362,21 +362,21 @@ class Settings(BaseSettings):
     cache_max_bytes: Annotated[int, BeforeValidator(parse_limit)] | None = _variable(
         "Workers", "PERAGO_CACHE_MAX_BYTES", None, words="a tenth of the free space", example="20GiB"
     )
-    """What the [cache of objects](workers.md#the-cache-of-objects) can have on disk, in bytes or as a size. `0`:
-    there is no cache."""
+    """Most bytes on disk of the [cache of objects](workers.md#the-cache-of-objects), as a number or a size. `0`: there
+    is no cache."""
     # None: an input can name any.
     allowed_workspaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_workspaces)] | None = _variable(
         "Workers", "PERAGO_ALLOWED_WORKSPACES", None, words="all", example="audio-*/main,lab/*"
     )
-    """Which workspaces an input can name: patterns `repository/branch`, separated by commas. `*`, `?` and `[...]`
+    """Workspaces that an input can name: patterns `repository/branch`, separated by commas. `*`, `?` and `[...]`
     match as in a shell."""
     maintenance: Annotated[frozenset[Upkeep], NoDecode, BeforeValidator(parse_maintenance)] = _variable(
         "Workers", "PERAGO_MAINTENANCE", ALL_UPKEEP, words="all"
     )
-    """What workers [tidy in the background](workers.md#leftovers-and-their-removal): `all`, `none`, or
-    some of `directories`, `branches`, `cache`, `logs`."""
+    """Parts of the [clean-up](workers.md#leftovers-and-their-removal) that workers do in the background:
+    `all`, `none`, or some of `directories`, `branches`, `cache`, `logs`."""
     warnings: tuple[str, ...] = ()
-    """What looks like a mistake but stops nothing: unknown `PERAGO_` variables, credentials sent in the clear."""
+    """Likely mistakes that stop nothing: unknown `PERAGO_` variables, credentials sent in the clear."""
 
     @classmethod
     def settings_customise_sources(
@@ -391,14 +391,14 @@ class Settings(BaseSettings):
 
     @property
     def conductor(self) -> ConductorSettings | None:
-        """How to reach Conductor; None: its address is not set."""
+        """Return the address of Conductor and credentials; None: the address is not set."""
         if self.conductor_server_url is None:
             return None
         return ConductorSettings(self.conductor_server_url, self.conductor_auth_key, self.conductor_auth_secret)
 
     @property
     def lakefs(self) -> LakeFSSettings | None:
-        """How to reach lakeFS; None: none of its variables is set."""
+        """Return the address of lakeFS and credentials; None: none of its variables is set."""
         url, key, secret = self.lakefs_endpoint_url, self.lakefs_access_key_id, self.lakefs_secret_access_key
         return None if url is None or key is None or secret is None else LakeFSSettings(url, key, secret)
 

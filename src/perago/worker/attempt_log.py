@@ -1,4 +1,4 @@
-"""What an attempt says inside its slot: captured output, log lines with ids, and the tail for Conductor.
+"""Log an attempt inside its slot: captured output, lines with ids, and the tail for Conductor.
 
 A function may say more than a disk or a reader can take. So lines are cut, there is a limit to how many of them are
 logged in a second, and Conductor gets the last ones. What was left out is counted and said. The last lines of an
@@ -68,7 +68,7 @@ SENTENCE_BYTES = 1500
 """Of what the supervisor is told: less than it takes (`slots.LONGEST_REASON`)."""
 
 LINES_PER_SECOND = 1000
-"""What a slot logs of its functions' lines in the long run. A line of many KiB counts as many."""
+"""Most lines of its functions that a slot logs in the long run. A line of many KiB counts as many."""
 LINES_AT_ONCE = 3000
 
 TRANSFER_INTERVAL = 0.05
@@ -78,8 +78,11 @@ PROGRESS_INTERVAL = 0.1
 
 
 class LineBudget:
-    """What a slot may still log: `LINES_PER_SECOND`, and `LINES_AT_ONCE` after a quiet time. Once nothing is left, a
-    second's lines are saved up before the next one: a reader wants pieces, not single lines out of a flood."""
+    """A budget of lines that a slot may log: `LINES_PER_SECOND`, and `LINES_AT_ONCE` after a quiet time.
+
+    Once it is used up, a second's lines are saved up before the next one: a reader wants pieces, not single lines out
+    of a flood.
+    """
 
     def __init__(self) -> None:
         self._left = float(LINES_AT_ONCE)
@@ -255,7 +258,7 @@ class AttemptLog:
         return (*([tail] if tail else []), *self._extra)
 
     def _untold(self) -> str:
-        """What Conductor's task log has not got yet, the tail and how far the function is; afterwards it is empty."""
+        """Return the tail and the progress that Conductor's task log has not got yet; afterwards they are empty."""
         texts, self._progress = (self._tail.take(), self._progress), ""
         return "\n".join(filter(None, texts))
 
@@ -388,7 +391,7 @@ DRAIN_LIMIT = 5.0
 """Seconds to wait for the rest of the output once the function has returned."""
 
 BUSY_SECONDS = 0.002
-"""How long the reading thread lets output gather while more and more comes: each waking costs as much as many lines."""
+"""Time for which output gathers while more and more comes: each waking of the thread costs as much as many lines."""
 
 
 class LineSplitter:
@@ -513,7 +516,7 @@ class OutputPipe:
 
 
 def _ignore(line: str) -> None:
-    """Where output goes that comes after the end of its call."""
+    """Drop output that comes after the end of its call."""
 
 
 def _text_stream(descriptor: int) -> TextIO:

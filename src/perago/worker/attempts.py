@@ -74,7 +74,7 @@ LOOK_BACK = 1000
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the poller and every attempt of a worker share."""
+    """Everything that the poller and all attempts of a worker share."""
 
     plan: WorkerPlan
     queue: TaskQueue
@@ -103,7 +103,7 @@ class Attempt:
         self._lease: asyncio.Task[None] | None = None
         self._publishing: Publishing | None = None
         self._death: str | None = None
-        """How the slot's process ended in the middle of the attempt."""
+        """The end of the slot's process in the middle of the attempt, in words."""
         self._redelivery_seconds = 0
         self._asking = asyncio.Lock()
         """Held for each question of the slot, which thereby occupies one thread of those that heartbeats need."""

@@ -1,4 +1,4 @@
-"""What the supervisor and a slot send each other, and the two ends of the pipe that carries it.
+"""The messages between the supervisor and a slot, and the two ends of the pipe that carries them.
 
 One message is one frozen dataclass. A slot has at most one delivery at a time, so only delivery questions, which may
 outlive their delivery, need a number.
@@ -196,7 +196,7 @@ GIL, so that decoding on another thread would stop the whole supervisor, too."""
 REPORT_BYTES = 512 * 1024
 """Of a `Finished`, in addition to `Limits.max_result_bytes` for the result."""
 REPORT_START = b'{"@":"Finished",'
-"""How `encode` begins a `Finished`. Only such a message may have more than `MOST_BYTES`."""
+"""The beginning of an encoded `Finished`. Only such a message may have more than `MOST_BYTES`."""
 MOST_STEPS, MOST_REMARKS, MOST_CHUNKS = 1000, 100, 100
 """Of a `Finished`."""
 _FEW_CHUNKS, _LONGEST_TEXT, _LONGEST_FIELD = 4, 16_000, 2000
@@ -206,7 +206,7 @@ MOST_BITS = 1000
 
 
 class BadMessage(Exception):
-    """What came from a slot is no message, or none that it may send now."""
+    """Bytes from a slot that are not a message, or a message that the slot may not send now."""
 
 
 def encode(message: object) -> bytes:
@@ -346,7 +346,7 @@ IO_LIMIT = 5
 
 _CHUNK = 256 * 1024
 _HEADER = struct.Struct("!i")
-"""How `multiprocessing.Connection` begins a message of up to 2 GiB: with its length."""
+"""The length of a message of up to 2 GiB, with which `multiprocessing.Connection` begins it."""
 
 
 class ChannelError(Exception):

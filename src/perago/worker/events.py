@@ -1,4 +1,4 @@
-"""What happens in a worker, as values that the supervisor passes to its listeners.
+"""The events of a worker, as values that the supervisor passes to its listeners.
 
 A new listener of every worker is an exporter (`perago.worker.supervisor.EXPORTERS`).
 """
@@ -27,7 +27,7 @@ class Usage:
     objects: int = 0
     """Files of the workspace before the function."""
     from_cache: int = 0
-    """How many of them were on this machine before."""
+    """Those of them that were on this machine before."""
     downloaded: int = 0
     """Bytes that were put into the workspace, from lakeFS or the cache."""
     uploaded: int = 0
@@ -37,7 +37,7 @@ class Usage:
     repeats: Mapping[str, int] = field(default_factory=dict)
     """Calls of the slot that were repeated, by service."""
     metrics: tuple[Measured, ...] = ()
-    """What the function has reported."""
+    """The metrics that the function has reported."""
 
 
 NO_USAGE = Usage()
@@ -73,7 +73,7 @@ class WorkerReady:
     task_name: str
     worker_id: str
     slots: int
-    """How many attempts of it may run at a time."""
+    """Attempts of it that may run at a time."""
     seconds: float
     shared: bool = False
 
@@ -134,7 +134,7 @@ class AttemptReceived:
 
 
 class Ending(StrEnum):
-    """What Conductor knows of an attempt that is over."""
+    """The end of an attempt: the knowledge that Conductor has of it."""
 
     REPORTED = "reported"
     """Its result."""
@@ -161,11 +161,11 @@ class AttemptEnded:
     published_commit: str | None = None
     steps: tuple[tuple[str, float], ...] = ()
     remarks: tuple[str, ...] = ()
-    """What an operator should know about the publication: adopted, undone, not fenced."""
+    """Facts about the publication for an operator: adopted, undone, not fenced."""
     fence: FenceState | None = None
     """The publish fence of what was published; None where the attempt did not come to look."""
     usage: Usage = NO_USAGE
-    """What its slot has told of it."""
+    """The numbers that its slot has reported."""
 
     @property
     def completed(self) -> bool:
@@ -213,7 +213,7 @@ class LeaseDoubtful:
 
 
 ALL_TASKS = ""
-"""Where the name of one task could be."""
+"""In the place of the name of one task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,10 +402,10 @@ class WaitingForLakeFS:
 
 
 Watched = StepStarted | Transferred | FunctionSaid | FunctionProgress | AttemptRecorded | Logged
-"""What `WorkerPlan.watch` and `LogPlan.forward` add. Not logged: the slot's own log has it."""
+"""The events that `WorkerPlan.watch` and `LogPlan.forward` add. Not logged: the slot's own log has it."""
 WATCHED = get_args(Watched)
 UNLOGGED = (*WATCHED, Pulse)
-"""What no log has."""
+"""Events that no log has."""
 
 Event = (
     WorkerReady

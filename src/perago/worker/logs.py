@@ -396,7 +396,7 @@ class PlainLines:
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
         self._attempts: dict[str, str] = {}
-        """What stands in front of the lines of each slot's present attempt."""
+        """The beginning of the lines of each slot's current attempt."""
 
     def __call__(self, event: Event) -> None:
         """Pass on the lines about `event`."""
@@ -423,7 +423,7 @@ MOST_WAITING = 16 * 2**20
 CLOSE_LIMIT = 2.0
 """Seconds that the reader gets to take what waits at the end."""
 GATHERING_SECONDS = 0.02
-"""How long lines gather once there are more and more of them: each waking of the thread costs as much as many lines."""
+"""Time for which lines gather while more and more come: each waking of the thread costs as much as many lines."""
 
 
 class LineWriter:

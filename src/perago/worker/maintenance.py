@@ -1,4 +1,4 @@
-"""What a worker does for its host: it checks the disks, tidies up, and marks that it is there.
+"""Look after the host of a worker: check the disks, tidy up, and mark that the worker is there.
 
 A worker that polls with a full disk takes attempts away from hosts that could run them.
 
@@ -163,7 +163,7 @@ async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str
 
 
 async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
-    """What is wrong with the cache is said once, not each minute: attempts do without it."""
+    """Report a problem of the cache once, not each minute: attempts do without the cache."""
     said = ""
     while plan.cache_bytes is not None:
         try:

@@ -56,7 +56,7 @@ class Number:
     bounds: tuple[float, ...] = ()
     """Upper bounds of the buckets of a histogram. There is one more bucket, without a bound."""
     counts: tuple[int, ...] = ()
-    """How many values each bucket has."""
+    """The number of values in each bucket."""
 
 
 Numbers = Mapping[tuple[str, ...], Number]

@@ -1,4 +1,4 @@
-"""What a worker is started with: one frozen value that travels to every slot process."""
+"""The plan of a worker: one frozen value that travels to every slot process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OTHER_FILES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPlan:
-    """Where the JSONL logs go and how long they stay (docs/design/contract.md 7)."""
+    """The place of the JSONL logs, and the time for which they stay (docs/design/contract.md 7)."""
 
     root: Path
     max_bytes: int = 100_000_000
@@ -41,7 +41,7 @@ class LogPlan:
 
     @property
     def max_total_bytes(self) -> int:
-        """What all log files of one module may hold together; a little more while files are being written."""
+        """Most bytes of all log files of one module together; a little more while files are being written."""
         return 10 * self.max_bytes
 
 
@@ -52,9 +52,9 @@ class TaskPlan:
     module: str
     """The import path of the task module. Only slots import it."""
     name: str
-    """What the module declares."""
+    """The name that the module declares."""
     limit: int | None = None
-    """How many attempts of it may run at a time; None: as many as the worker has slots."""
+    """Attempts of it that may run at a time; None: as many as the worker has slots."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables that the task asks for and that slots would not have otherwise (`perago.authoring.task`)."""
     store_factory: StoreFactory | None = None
@@ -69,14 +69,14 @@ class WorkerPlan:
     """
 
     name: str
-    """Where its log is, below the root of the logs: a module, or what else the worker was started as."""
+    """The directory of its log, below the root of the logs: the module or package that the worker was started with."""
     tasks: tuple[TaskPlan, ...]
     worker_prefix: str
     """The supervisor polls as `<prefix>0000`, slots report as `<prefix>0001` and so on."""
     workspace_root: Path
     logs: LogPlan
     slots: int = 1
-    """How many attempts run at a time, of all tasks together."""
+    """Attempts that run at a time, of all tasks together."""
     limits: Limits
     shutdown_grace: float = 30.0
     """Between TERM and KILL of a cancelled attempt; also the limit for each step of a shutdown."""
@@ -86,10 +86,10 @@ class WorkerPlan:
     """The command that removes dead staging branches in the repositories that are appended to it (`perago gc`), run
     once an hour for those that attempts of this worker have read. Empty: this worker does not do it."""
     cache_bytes: int | None = None
-    """What the cache below the workspace root may have on disk; this worker keeps it to that. None: it does not look
+    """Most bytes on disk of the cache below the workspace root; this worker trims it to that. None: it does not look
     after the cache."""
     maintenance: frozenset[Upkeep] = ALL_UPKEEP
-    """What this worker looks after on the side."""
+    """The maintenance that this worker does in the background."""
     mask: Mask = field(default_factory=Mask)
     """Strikes the configured secrets out of everything that a slot logs, prints or gives as a reason."""
     watch: bool = False
@@ -98,7 +98,7 @@ class WorkerPlan:
     start_limit: float = 60.0
     """A slot that has not imported the task module after this long is killed and replaced."""
     start_method: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
-    """How slot processes come to life (docs/design/contract.md 7): fork is not safe on macOS."""
+    """The start method of slot processes (docs/design/contract.md 7): fork is not safe on macOS."""
 
     @property
     def supervisor_id(self) -> str:
@@ -106,7 +106,7 @@ class WorkerPlan:
         return worker_id(self.worker_prefix, 0)
 
     def limit_of(self, task: TaskPlan) -> int:
-        """How many attempts of `task` may run at a time."""
+        """Return the number of attempts of `task` that may run at a time."""
         return min(task.limit or self.slots, self.slots)
 
     @property
@@ -116,7 +116,7 @@ class WorkerPlan:
 
     @property
     def open_files(self) -> int:
-        """How many files the supervisor may have open at a time: for each slot its pipe and two of multiprocessing."""
+        """Files that the supervisor may have open at a time: for each slot its pipe and two of multiprocessing."""
         return OTHER_FILES + 3 * self.slots + len(self.tasks)
 
     @property
@@ -125,13 +125,13 @@ class WorkerPlan:
         return tuple(worker_id(self.worker_prefix, number) for number in range(1, self.slots + 1))
 
     def for_slot(self, task: TaskPlan) -> WorkerPlan:
-        """What the slot's process gets: nothing of other tasks, whose variables may be secrets."""
+        """Return the plan for the slot's process: without other tasks, whose variables may be secrets."""
         return replace(self, name=task.module, tasks=(task,))
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAddress:
-    """Where to listen. Port 0: any free one."""
+    """An address to listen on. Port 0: any free one."""
 
     host: str
     port: int
@@ -155,16 +155,16 @@ class Notices(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportContext:
-    """What an exporter opens with (`perago.worker.supervisor.EXPORTERS`)."""
+    """Everything that an exporter opens with (`perago.worker.supervisor.EXPORTERS`)."""
 
     plan: WorkerPlan
     settings: Settings | None = None
     """None: the worker runs inside another program, which shows what it likes. Then nothing is printed or sent."""
     notices: Notices | None = None
     http: HttpAddress | None = None
-    """Where to serve pages; None: nowhere."""
+    """The address of the pages; None: there are no pages."""
     signals: frozenset[str] = frozenset()
-    """What OpenTelemetry sends: `traces`, `metrics` or both."""
+    """The signals that OpenTelemetry sends: `traces`, `metrics` or both."""
     lakefs_problem: Callable[[], str | None] | None = None
     """Finds out why lakeFS does not answer; None: the tasks do not need lakeFS."""
 
@@ -188,7 +188,7 @@ class TooFewFiles:
 
 
 def too_few_files(needed: int) -> TooFewFiles | None:
-    """What is wrong with the limit of open files for a process that needs so many; None: nothing."""
+    """Return the problem of a limit that is too low for so many open files; None: it is high enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return None

@@ -258,7 +258,8 @@ class Poller:
 
 
 class Cadence:
-    """How long to wait before the next quick look or look at all queues. Times are seconds of a monotonic clock."""
+    """Decides when to make the next quick poll, or the next request for queue depths. Times are seconds of a monotonic
+    clock."""
 
     def __init__(self) -> None:
         self._empty = len(QUICK_PAUSES) + 1
@@ -325,21 +326,21 @@ class DelayedQueues:
 
 @dataclass(slots=True)
 class Demand:
-    """What a task could do now, and what it has."""
+    """The attempts of a task that wait and that run."""
 
     waiting: int
     """Attempts in its queue."""
     running: int
     """Attempts of it that occupy slots."""
     limit: int
-    """How many may."""
+    """Attempts that may run."""
     served: float
     """When it was given a slot last, or may have one again after a crash: it has had its turn."""
 
 
 def shares(demands: Mapping[str, Demand], places: int) -> dict[str, int]:
-    """How many of the free `places` each task gets: one after the other goes to the task that occupies the fewest
-    slots; among equals to the one that waits for longest."""
+    """Return the number of free `places` that each task gets. One after the other goes to the task that occupies the
+    fewest slots; among equals to the one that waits for longest."""
     given = dict.fromkeys(demands, 0)
 
     def wants(name: str) -> bool:

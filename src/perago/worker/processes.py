@@ -46,7 +46,7 @@ JOIN_LIMIT = 5.0
 """Seconds to wait for a process that was killed."""
 
 STATUS_UNKNOWN = 255
-"""What multiprocessing takes for the exit status of a process whose fork server cannot tell it any more."""
+"""The exit status that multiprocessing reports for a process whose fork server has ended."""
 
 
 class SlotProcess:
@@ -288,7 +288,7 @@ def _reap_group(group: int) -> None:
 
 
 def describe_exit(exit_code: int | None) -> str:
-    """How a slot process ended, in words for Conductor and the log."""
+    """Return the end of a slot process, in words for Conductor and the log."""
     if exit_code is None:
         return "the slot's process could not be ended"
     if exit_code >= 0:
@@ -466,7 +466,7 @@ def discard_fork_server() -> None:
 
 
 def fate(server: int | None) -> str | None:
-    """How the fork server with this process id, which seems to be dead, has ended, as a verb; None: it lives."""
+    """Return the end of the fork server with this process id, which seems to be dead, as a verb; None: it lives."""
     if server is None:
         return None
     for _ in range(_LOOKS):
@@ -519,8 +519,8 @@ KILL_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Strays:
-    """What the function left, in words; empty if that is nothing. `alive`: there are processes that still run, and may
-    write to the workspace."""
+    """The threads and processes that the function left, in words; empty if there are none. `alive`: there are processes
+    that still run, and may write to the workspace."""
 
     words: str = ""
     alive: bool = False
@@ -551,7 +551,7 @@ def end_descendants() -> None:
 
 
 def orphans(reaper: int) -> list[Process]:
-    """What slots that are dead have left to their fork server, the process `reaper`.
+    """Return the processes that dead slots have left to their fork server, the process `reaper`.
 
     Its other children are the processes that it has just forked, which share its session still, and those that
     multiprocessing knows. No process of this one may be starting or ending meanwhile.

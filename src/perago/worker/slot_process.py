@@ -302,7 +302,7 @@ class _SlotMain:
 
     @contextlib.contextmanager
     def _around_guardrails(self, attempt_log: AttemptLog) -> Iterator[None]:
-        """What guardrails print is the attempt's, they end with it, and nothing of them stays."""
+        """Run guardrails inside: their output belongs to the attempt, they end with it, and they leave no process."""
         threads = set(threading.enumerate())
         try:
             with self._output.capture(attempt_log.output), logging_to(attempt_log), self._cancellation.interrupting():

@@ -101,7 +101,7 @@ class Assignment:
         self.is_over = False
         self.begun = time.monotonic()
         self.seconds = 0.0
-        """How long the slot had the delivery, once it is over."""
+        """Time for which the slot had the delivery, once it is over."""
         self._slot = slot
         self._questions = self._waits = self._log_asked = 0
         self._is_called = False
@@ -195,7 +195,7 @@ class Slot:
         """Whether a poll is in flight that was made for this slot."""
         self.idle_since = time.monotonic()
         self.restart_seconds = 0.0
-        """How long the last process that ended keeps the next one waiting."""
+        """The delay of the next process, after the end of the last one."""
         self._ready = False
         self._retiring: str | None = None
         """Why the process is about to be replaced."""
@@ -429,11 +429,11 @@ class SlotPool:
         return found
 
     def running(self) -> Counter[str]:
-        """How many slots each task occupies: with attempts, or for polls that are in flight."""
+        """Count the slots that each task occupies: with attempts, or for polls that are in flight."""
         return Counter(slot.task.name for slot in self._slots if slot.busy)
 
     def limits(self) -> dict[str, int]:
-        """How many attempts of each task may run now. There are no further slots for one whose slots crash."""
+        """Return the number of attempts of each task that may run now: no more for a task whose slots crash."""
         held, now = Counter(slot.task.name for slot in self._slots), time.monotonic()
         return {
             task.name: self._plan.limit_of(task) if self.blocked[task.name] <= now else held[task.name]
@@ -441,7 +441,7 @@ class SlotPool:
         }
 
     def places(self) -> tuple[int, int]:
-        """How many attempts could be taken now, and how many are running. A shared slot need not be there for that."""
+        """Return how many attempts could be taken now, and how many run. A shared slot is made when it is needed."""
         busy = sum(slot.assignment is not None for slot in self._slots)
         return self._plan.slots - busy if self._plan.is_shared else sum(slot.free for slot in self._slots), busy
 

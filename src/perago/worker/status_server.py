@@ -69,7 +69,7 @@ class StatusServer:
 
     @property
     def url(self) -> str:
-        """Where it is, with the port that it got."""
+        """The address of the server, with the port that it got."""
         host, port = str(self._server.server_address[0]), self._server.server_address[1]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -228,7 +228,7 @@ class Verdict:
     """`starting`, `working`, `draining` or `stopped`."""
     problems: tuple[str, ...]
     warnings: tuple[str, ...] = ()
-    """What keeps single tasks from work, and does not count against the worker."""
+    """Problems of single tasks, which do not count against the worker."""
 
 
 class Health:

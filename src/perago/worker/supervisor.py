@@ -58,7 +58,7 @@ the worker from starting.
 """
 
 EXPORTERS: tuple[Exporter, ...] = (journal, presence, printing, status_pages, opentelemetry)
-"""What shows a worker to others. A new exporter is one function, in a module of its own, and a place in this list."""
+"""The exporters of every worker. A new one is one function, in a module of its own, and a place in this list."""
 
 PULSE_INTERVAL = 1.0
 EXIT_INVALID_MODULE = 3

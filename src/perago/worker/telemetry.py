@@ -106,7 +106,7 @@ def telemetry(signals: Collection[str], plan: WorkerPlan, say: Say) -> Iterator[
 
 
 def _resource() -> Resource:
-    """Who sends. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` go before what is said here."""
+    """Describe the sender. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` win over the values here."""
     own: dict[str, Any] = {
         "service.name": "perago",
         "service.version": perago.__version__,
@@ -162,7 +162,7 @@ class _Words(logging.Handler):
         self._first.text = getattr(self._first, "text", "") or record.getMessage()
 
     def take(self) -> str:
-        """What this thread has logged first since it was taken before; empty: nothing."""
+        """Return the first message of this thread since the last call; empty: there was none."""
         text, self._first.text = getattr(self._first, "text", ""), ""
         return self.mask(text)
 
