@@ -59,7 +59,7 @@ PAGES_AT_ONCE = 16
 """Pages that are made at the same time, in threads of their own. They wait for the embedded servers, which answer in
 other threads of this process."""
 MAX_STREAMS = 32
-"""Windows that are told of news at the same time."""
+"""Windows that hear of news at the same time."""
 STREAM_SECONDS = 600.0
 """The longest life of a stream; a window that is still open begins another one."""
 _PAUSE = 0.25

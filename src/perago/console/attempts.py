@@ -102,7 +102,7 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What one delivery did when, or what Conductor knows of an attempt whose worker's log is not here."""
+    """The steps of one delivery, or the times that Conductor knows of an attempt whose worker's log is not here."""
 
     title: str
     total: str
@@ -123,7 +123,7 @@ def timeline(groups: Sequence[Sequence[Json]], start: int, end: int) -> Timeline
 
 
 def label_of(task: Json) -> str:
-    """What an attempt is called among those of its step."""
+    """Return the name of an attempt among those of its step."""
     return f"Retry {task['retryCount']}" if task["retryCount"] else "First attempt"
 
 
@@ -196,7 +196,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What an attempt changed in its workspace. `commit` holds it, unless it was not published."""
+    """The files that an attempt changed in its workspace. `commit` holds them if they were published."""
 
     summary: str
     rows: tuple[ChangeRow, ...]
@@ -232,7 +232,7 @@ class StepView:
 
 
 class WorkspaceRef(NamedTuple):
-    """What an attempt was given to work on."""
+    """The workspace that an attempt was given."""
 
     repository: str
     branch: str
@@ -382,7 +382,7 @@ class _Builder:
 
 
 def workspace_ref(payload: Any, source: Source) -> WorkspaceRef | None:
-    """The workspace that a task's input names; None if there is none, or not in these services."""
+    """Return the workspace that a task's input names; None if these services do not have it."""
     workspace = payload.get("workspace") if isinstance(payload, Mapping) else None
     if not isinstance(workspace, Mapping):
         return None

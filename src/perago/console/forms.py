@@ -47,7 +47,7 @@ _FORMATS: Mapping[str, Any] = {
     "ipv4": ipaddress.IPv4Address,
     "ipv6": ipaddress.IPv6Address,
 }
-"""What a text of a format must be readable as: schemas alone do not say."""
+"""The type of a text of each format, because schemas do not check it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def _parts(source: Source, embedded: Embedded, definition: Json) -> tuple[Part, 
 
 
 def _schema(source: Source, definition: Json, name: str) -> Json:
-    """What the task that takes the input as a whole says of it."""
+    """Return the schema of an input from the task that takes it in full."""
     for task in definition.get("tasks", []):
         for key, value in task.get("inputParameters", {}).items():
             if value == f"${{workflow.input.{name}}}":
@@ -298,7 +298,7 @@ def _refuse(constant: str) -> None:
 
 
 def _with_head(source: Source, part: Part, payload: dict[str, Any]) -> Part:
-    """The workspace with its commit, or an error where there is none."""
+    """Return the workspace with its commit, or with an error if there is no such commit."""
     workspace = payload["workspace"]
     name = "branch"
     try:

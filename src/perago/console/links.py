@@ -45,7 +45,7 @@ def start(name: str, version: int) -> str:
 
 
 def terminate(workflow_id: str) -> str:
-    """Where a workflow is ended."""
+    """The address that ends a workflow."""
     return f"/workflows/{_part(workflow_id)}/terminate"
 
 

@@ -132,20 +132,16 @@ class PendingRow:
     waiting: str
 
 
-@dataclass(frozen=True, slots=True)
-class PollRow:
-    """The last poll of a domain (empty: of none)."""
-
-    time: Moment | None
-    worker: Shown
-    domain: Shown
-
-
 def task_type_rows(source: Source) -> tuple[TaskTypeRow, ...]:
     """All task types by name."""
     waiting = source.conductor.queue_sizes()
     definitions = sorted(source.conductor.task_definitions(), key=lambda definition: str(definition["name"]))
-    return tuple(_row(definition, waiting.get(definition["name"], 0)) for definition in definitions)
+    rows = []
+    for definition in definitions:
+        name = str(definition["name"])
+        description, owner = (line(str(definition.get(key) or "")) for key in ("description", "ownerEmail"))
+        rows.append(TaskTypeRow(link(name, links.task_type(name)), description, owner, waiting.get(name, 0)))
+    return tuple(rows)
 
 
 def task_types(source: Source, request: Request) -> PageView:
@@ -157,7 +153,7 @@ def task_type(source: Source, request: Request) -> PageView:
     """The definition that `?name=` asks for.
 
     Raises:
-        NoSuchPage: there is none of that name.
+        NoSuchPage: no definition has that name.
     """
     name = request.query_params.get("name", "")
     definition = source.conductor.task_definition(name)
@@ -173,10 +169,20 @@ def task_type(source: Source, request: Request) -> PageView:
         live=True,
         name=line(name),
         definition=readable_json(definition),
-        pending=places.showing([_pending_row(task, now) for task in queued]),
+        pending=places.showing(
+            [
+                PendingRow(
+                    attempt=link(task["taskId"], links.workflow(task["workflowInstanceId"], task["taskId"])),
+                    reference=line(task["referenceTaskName"]),
+                    retry=task["retryCount"],
+                    waiting=duration(now - task["scheduledTime"]),
+                )
+                for task in queued
+            ]
+        ),
         more=max(0, waiting - MOST_QUEUED),  # attempts that wait and are not listed
         polls=[
-            PollRow(moment(poll.time), line(poll.worker_id or "unnamed"), line(poll.domain))
+            (moment(poll.time), line(poll.worker_id or "unnamed"), line(poll.domain))
             for poll in source.conductor.last_polls(name)[:_POLLS_SHOWN]
         ],
     )
@@ -186,7 +192,7 @@ def workflow_type(source: Source, request: Request) -> PageView:
     """The definition that `?name=` and `?version=` ask for, by default the newest version.
 
     Raises:
-        NoSuchPage: there is none of that name and version.
+        NoSuchPage: no definition has that name and version.
     """
     definition, versions = wanted_definition(source, request)
     name = definition["name"]
@@ -207,7 +213,7 @@ def wanted_definition(source: Source, request: Request) -> tuple[Mapping[str, An
     """The workflow definition of `?name=` and `?version=` (by default the newest), and all its versions.
 
     Raises:
-        NoSuchPage: there is none of that name and version.
+        NoSuchPage: no definition has that name and version.
     """
     name, wanted = request.query_params.get("name", ""), request.query_params.get("version")
     versions = source.conductor.workflow_versions(name)
@@ -215,22 +221,3 @@ def wanted_definition(source: Source, request: Request) -> tuple[Mapping[str, An
     if not found:
         raise NoSuchPage(f"There is no workflow definition {name!r} of version {wanted or 'any'}.")
     return source.conductor.workflow_definition(name, found[-1]), versions
-
-
-def _row(definition: Mapping[str, Any], waiting: int) -> TaskTypeRow:
-    name = str(definition["name"])
-    return TaskTypeRow(
-        type=link(name, links.task_type(name)),
-        description=line(str(definition.get("description") or "")),
-        owner=line(str(definition.get("ownerEmail") or "")),
-        waiting=waiting,
-    )
-
-
-def _pending_row(task: Mapping[str, Any], now: int) -> PendingRow:
-    return PendingRow(
-        attempt=link(task["taskId"], links.workflow(task["workflowInstanceId"], task["taskId"])),
-        reference=line(task["referenceTaskName"]),
-        retry=task["retryCount"],
-        waiting=duration(now - task["scheduledTime"]),
-    )

@@ -38,14 +38,13 @@ def head_of(data: bytes) -> dict[str, Any]:
     found: list[Any] = next((batch.columns[:_COLUMNS] for batch in batches), [])  # by place: two may have one name
     return {
         "columns": [name[:_CELL] for name in names[: _COLUMNS + 1]],
-        "rows": [list(map(_text, row)) for row in zip(*(column.to_pylist() for column in found), strict=True)],
+        "rows": [
+            [None if value is None else str(value)[:_CELL] for value in row]
+            for row in zip(*(column.to_pylist() for column in found), strict=True)
+        ],
         "total": file.metadata.num_rows,
         "width": len(names),
     }
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)[:_CELL]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from perago.text import count, size
 from perago.workspace.table_files import DELIMITERS, delimited_rows, suffix_of
 
 TEXT_BYTES = 64 * 1024
-"""How much of a text or of a CSV file is looked at."""
+"""The part of a text or of a CSV file that is read."""
 TABLE_BYTES = 16 * 1024 * 1024
 """The largest Parquet file that is opened: what is in it is told at its end."""
 IMAGE_BYTES = 8 * 1024 * 1024
@@ -53,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What is shown of a file. `image` is the address of its bytes, `note` says why there is nothing."""
+    """The visible part of a file. `image` is the address of its bytes, `note` says why nothing is shown."""
 
     text: Shown | None = None
     table: Table | None = None
@@ -62,7 +62,7 @@ class Preview:
 
 
 def preview_of(source: Source, repository: str, commit_id: str, found: File) -> Preview:
-    """What can be shown of a file."""
+    """Return as much of a file as can be shown."""
     head = _read(source, repository, commit_id, found, TEXT_BYTES)
     if image_type(head):
         if found.size_bytes > IMAGE_BYTES:
@@ -80,7 +80,7 @@ def image_of(source: Source, repository: str, commit_id: str, found: File) -> tu
     """The bytes of an image and its type.
 
     Raises:
-        NoSuchPage: it is none that is shown.
+        NoSuchPage: it is not an image that is shown.
     """
     data = _read(source, repository, commit_id, found, IMAGE_BYTES) if found.size_bytes <= IMAGE_BYTES else b""
     media_type = image_type(data)
@@ -111,7 +111,7 @@ def _text(data: bytes, whole: int) -> Shown | None:
 
 
 def _csv(found: File, text: Shown) -> Table | None:
-    """The first rows of a CSV file, the first of them as the names of the columns; None if it is none."""
+    """Return the first rows of a CSV file, the first as the names of the columns; None if it is not a table."""
     suffix = suffix_of(found.path)
     if suffix not in DELIMITERS:
         return None
@@ -140,7 +140,7 @@ def _parquet(source: Source, repository: str, commit_id: str, found: File) -> Pr
 
 
 def _in_a_process(data: bytes) -> Any:
-    """What `parquet_head` makes of a file, which may be made to crash or to fill the memory of who reads it."""
+    """Run `parquet_head` on a file, which may be made to crash its reader or to fill the memory."""
     command = [sys.executable, "-I", "-m", "perago.console.parquet_head"]
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=_SECONDS, check=True, env={})

@@ -137,7 +137,7 @@ def changed(source: Source, repository: str, found: Commit, *, reserved: bool = 
 
 
 def summary_of(counts: Mapping[str, int]) -> str:
-    """How many files of each kind were changed."""
+    """Count the changed files of each kind."""
     total = sum(counts.values())
     parts = [f"{counts[kind]:,} {kind}" for kind in _KINDS if counts.get(kind)]
     return f"{count(total, 'file')}: {', '.join(parts)}" if total else "no file changed"
@@ -178,17 +178,14 @@ def _attempt_url(source: Source, workflow_id: str, task_id: str | None = None) -
 def _metadata_row(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> MetadataRow:
     value = metadata[key]
     if key == _RESULT:
-        return MetadataRow(line(key), _json(value), None, is_block=True)
+        try:
+            result = readable_json(json.loads(value))
+        except (ValueError, RecursionError):
+            result = block(value)
+        return MetadataRow(line(key), result, None, is_block=True)
     url = _address(source, repository, metadata, key) if value else None
     is_block = url is None and "\n" in value
     return MetadataRow(line(key), block(value) if is_block else line(value), url, is_block)
-
-
-def _json(text: str) -> Shown:
-    try:
-        return readable_json(json.loads(text))
-    except (ValueError, RecursionError):
-        return block(text)
 
 
 def _address(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> str | None:
@@ -216,7 +213,7 @@ def exists(look: Callable[[], object]) -> bool:
 
 
 def continued(ref: Any, repository: Any, source: Source) -> Any:
-    """The commit that a `workspace.ref` names: of several the one that continues the others. None: there is none."""
+    """Return the commit that a `workspace.ref` names: of several the one that continues the others, or None."""
     if isinstance(ref, str) or not isinstance(repository, str):
         return ref
     commits = commits_of(ref, repository, [])
@@ -238,7 +235,7 @@ class Parted:
 
 
 def parted(payload: Any, source: Source) -> Parted | None:
-    """The commits of an input that gives several, none of which continues the others, as far as it can be seen here."""
+    """The commits of an input that gives several, none of which continues the others, as far as this page knows."""
     workspace = payload.get("workspace") if isinstance(payload, Mapping) else None
     if not isinstance(workspace, Mapping) or isinstance(workspace.get("ref"), str):
         return None
@@ -279,14 +276,6 @@ class BranchRow:
     is_default: bool
     uncommitted: bool
     head: CommitRow
-
-
-@dataclass(frozen=True, slots=True)
-class TagRow:
-    """One tag and its commit."""
-
-    name: Shown
-    target: CommitRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +323,7 @@ def repository(source: Source, request: Request) -> PageView:
         staging=branches("staging"),  # they hold the changes of one delivery until they are published
         tags=listed(
             lambda after: source.lakefs.tags(found.id, after, _PAGE_SIZE),
-            lambda tag: TagRow(line(tag.id), _row_of(source, found.id, tag.commit_id)),
+            lambda tag: (line(tag.id), _row_of(source, found.id, tag.commit_id)),
             request,
             "tags",
         ),
@@ -416,8 +405,7 @@ def directory(source: Source, request: Request) -> PageView:
 
 def file(source: Source, request: Request) -> PageView:
     """The file `?path=`."""
-    repository, commit_id = _commit(source, request)
-    found = source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
+    repository, commit_id, found = _file(source, request)
     return PageView(
         f"File {line(found.path).text}",
         crumbs=_crumbs(repository, commit_id, found.path, with_root=True),
@@ -435,8 +423,7 @@ def file(source: Source, request: Request) -> PageView:
 
 def download(source: Source, request: Request) -> Response:
     """The bytes of the file `?path=`. They are saved, never shown: no type of theirs is passed on."""
-    repository, commit_id = _commit(source, request)
-    found = source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
+    repository, commit_id, found = _file(source, request)
     name = quote(found.path.rstrip("/").rpartition("/")[2] or "file", safe="", errors="replace")
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}", "content-length": str(found.size_bytes)}
     content = source.lakefs.read(repository, commit_id, found.path)
@@ -451,10 +438,9 @@ def image(source: Source, request: Request) -> Response:
     """The bytes of the image `?path=`, with the type that they have by themselves.
 
     Raises:
-        NoSuchPage: it is none that is shown.
+        NoSuchPage: it is not an image that is shown.
     """
-    repository, commit_id = _commit(source, request)
-    found = source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
+    repository, commit_id, found = _file(source, request)
     data, media_type = image_of(source, repository, commit_id, found)
     return Response(data, media_type=media_type, headers=IMAGE_HEADERS)
 
@@ -462,6 +448,11 @@ def image(source: Source, request: Request) -> Response:
 def _commit(source: Source, request: Request) -> tuple[str, str]:
     repository = request.path_params["repository"]
     return repository, source.lakefs.commit(repository, request.path_params["commit"]).id
+
+
+def _file(source: Source, request: Request) -> tuple[str, str, File]:
+    repository, commit_id = _commit(source, request)
+    return repository, commit_id, source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
 
 
 def _file_row(repository: str, commit_id: str, prefix: str, item: File | str) -> FileRow:

@@ -327,7 +327,7 @@ class Conductor:
         return round(self._now() * 1000)
 
     def workflow_counts(self) -> Mapping[str, int]:
-        """How many workflows there are of each status."""
+        """Count the workflows of each status."""
         return {status: self._search(f"status='{status}'", 0, 0)[0] for status in STATUSES}
 
     def workflows(self, status: str | None, start: int, limit: int) -> Sequence[WorkflowSummary]:
@@ -375,7 +375,7 @@ class Conductor:
         return self.answers.for_a_moment("task definitions", self._overview.task_definitions)
 
     def workflow_versions(self, name: str) -> Sequence[int]:
-        """The versions of a workflow definition, the oldest first; none if there is none of that name."""
+        """The versions of a workflow definition, the oldest first; empty if no definition has that name."""
         try:
             return self.answers.for_a_moment(("versions", name), lambda: self._workflows.workflow_versions(name))
         except (NotFound, Refused):  # Conductor has no address for a name with a slash
@@ -387,7 +387,7 @@ class Conductor:
         return self._checked(key, lambda: self._workflows.workflow_definition(name, version), WorkflowDefinition)
 
     def queue_sizes(self) -> Mapping[str, int]:
-        """How many attempts wait, by task type."""
+        """Count the attempts that wait, by task type."""
         return self.answers.for_a_moment("queue sizes", self._overview.queue_sizes)
 
     def queued(self, name: str, start: int, limit: int) -> Sequence[Json]:
@@ -428,15 +428,19 @@ def _milliseconds(text: Any) -> int:
 # ---------------------------------------------------------------------------------------- lakeFS
 
 
+SizeOf: TypeAlias = Callable[[str, str, str], int | None]
+"""Gives the size of a file, by its repository, commit and path; None: there is no file, or the size is unknown."""
+
+
 class LakeFS:
     """Reads lakeFS. Methods raise `NoSuchPage` for what is not there, and `perago.ports.ServiceError`.
 
     Those with `after` and `limit` give one page of a list: what comes after that entry (empty: the first), and the
     entry after which the next page begins, None at the end. Commits and what they changed never change, so they are
-    asked for once. `size_of` gives the size of a file in a commit, where that costs no call.
+    asked for once. `size_of` tells sizes without a call.
     """
 
-    def __init__(self, browser: LakeFSBrowser, size_of: Callable[[str, str, str], int | None] | None = None) -> None:
+    def __init__(self, browser: LakeFSBrowser, size_of: SizeOf | None = None) -> None:
         self._browser = browser
         self._size_of = size_of
         self.answers = Answers()
@@ -495,7 +499,7 @@ class LakeFS:
         return commits[0]
 
     def changes(self, repository: str, commit: Commit, after: str, limit: int) -> Page[Change]:
-        """What a commit changed against its first parent, by path; the first commit against nothing.
+        """Compare a commit with its first parent, by path; the first commit with nothing.
 
         Of a changed file lakeFS tells only the new size.
         """
@@ -506,12 +510,9 @@ class LakeFS:
                     rows, following = self._browser.objects(repository, commit.id, "", after, limit)
                     return [Change(str(row["path"]), "added", None, int(row["size_bytes"])) for row in rows], following
                 rows, following = self._browser.changes(repository, commit.parents[0], commit.id, after, limit)
-                found = map(_change, rows)
-                if self._size_of is None:
-                    return list(found), following
-                size_of = self._size_of
+                size_of = self._size_of or (lambda *_: None)
                 return [
-                    replace(each, before=size_of(repository, commit.parents[0], each.path)) for each in found
+                    _change(row, size_of(repository, commit.parents[0], str(row["path"]))) for row in rows
                 ], following
 
         key = ("changes", repository, commit.id, after, limit)
@@ -523,7 +524,7 @@ class LakeFS:
         return self._page(key, lambda: self._browser.uncommitted(repository, branch, limit), _change)
 
     def count(self, repository: str, commit_id: str, limit: int) -> int:
-        """How many objects a commit has, counted up to `limit`."""
+        """Count the objects of a commit up to `limit`."""
 
         def ask() -> int:
             rows, following = self._browser.objects(repository, commit_id, "", "", limit)
@@ -602,9 +603,9 @@ def _commit(row: Json) -> Commit:
     )
 
 
-def _change(row: Json) -> Change:
+def _change(row: Json, before: int | None = None) -> Change:
     kind, size = str(row["type"]), int(row.get("size_bytes") or 0)
-    return Change(str(row["path"]), kind, size if kind == "removed" else None, None if kind == "removed" else size)
+    return Change(str(row["path"]), kind, *((size, None) if kind == "removed" else (before, size)))
 
 
 # ------------------------------------------------------------------------------------ the source
@@ -671,7 +672,7 @@ class Embedded:
 
 
 Traces: TypeAlias = Callable[[str], AttemptTrace]
-"""What workers logged about an attempt, by its task id."""
+"""Gives the logs of workers about an attempt, by its task id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -683,7 +684,7 @@ class Source:
     traces: Traces
     news: News
     place: str
-    """Where the servers are, for the foot of each page."""
+    """The place of the servers, for the foot of each page."""
     embedded: Embedded | None = None
     """None: the pages change nothing."""
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -707,7 +708,7 @@ class Source:
         return self.embedded is None or workflow_id in self.embedded.conductor.workflow_ids()
 
     def history(self, workflow_id: str) -> Sequence[HistoryEntry]:
-        """What happened to the attempts of a workflow, oldest first. Real servers do not tell."""
+        """Return the events of the attempts of a workflow, oldest first. Real servers do not tell them."""
         return () if self.embedded is None else self.embedded.conductor.history(workflow_id)
 
 
@@ -755,7 +756,7 @@ def source_of(
     embedded: Embedded | None = None,
     now: Callable[[], float] = time.time,
 ) -> Iterator[Source]:
-    """What the pages are made of; a server that is not configured tells nothing. No call is made before the first page.
+    """Open the source of the pages. A server that is not configured tells nothing. The first page makes the first call.
 
     Args:
         conductor: Where Conductor is.

@@ -235,7 +235,7 @@ def paged(items: Sequence[T], request: Request, *, size: int, parameter: str = "
 
     Args:
         items: The whole list.
-        request: Its query has the number of the page. A number that is none, or beyond the end, is moved to the nearest
+        request: Its query has the number of the page. An invalid number, or one beyond the end, is moved to the nearest
             page.
         size: Items on a page.
         parameter: The name of the number in the query.

@@ -1,4 +1,4 @@
-"""What workers logged about attempts (docs/design/contract.md 7): output, progress, steps, guardrails, changed files.
+"""The logs of workers about attempts (docs/design/contract.md 7): output, progress, steps, guardrails, changed files.
 
 Conductor is told little of it, and late. The JSONL files have each line at once.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 FIRST_LOOK_BYTES = 4 * 1024 * 1024
-"""How much of the end of a file is read at first: what is older is not shown."""
+"""The bytes at the end of a file that are read at first. Older lines are not shown."""
 MAX_FILES = 100
 """The files that were written last; others are not looked at."""
 MAX_LINES = 200
@@ -30,9 +30,9 @@ MAX_WITH_LINES = 300
 _MARK = b'"task_id"'
 _FILES = "*/worker_id=*/pid=*__started=*.jsonl"
 _EVENTS = frozenset({"LeaseDoubtful", "HandedBack", "WARNING"})
-"""Events of a supervisor that belong into an attempt's log, and the warnings of a slot, which are none."""
+"""Events of a supervisor that belong into an attempt's log, and the level of a slot's warnings."""
 _ENDINGS = frozenset({"lost", "unreported", "handed_back"})
-"""What Conductor does not know of the end of an attempt."""
+"""Endings of an attempt that Conductor does not know."""
 
 DeliveryKey: TypeAlias = tuple[str, int, int]
 """Task id, poll count and start time: one delivery (docs/design/contract.md 1)."""
@@ -49,7 +49,7 @@ class TraceLine:
 
 @dataclass(slots=True)
 class DeliveryTrace:
-    """What is known of one delivery. Guardrails and files are known once it is over, and its process lived to say."""
+    """The log of one delivery. It has guardrails and files if the delivery has ended and its process lived to log them."""
 
     lines: deque[TraceLine] = field(default_factory=lambda: deque(maxlen=MAX_LINES))
     left_out: int = 0
@@ -62,7 +62,7 @@ class DeliveryTrace:
     files: tuple[tuple[str, str, int], ...] | None = None
     """Kind (added, changed, removed), path and bytes of the first changed files."""
     changed: int = 0
-    """How many files were changed in all."""
+    """The number of all changed files."""
     remarks: tuple[str, ...] = ()
 
     def add(self, line: TraceLine) -> None:
@@ -85,7 +85,7 @@ class WorkerLogs:
 
     Args:
         root: the directory.
-        only: the one attempt that is asked for. Then the files are read whole, line by line, and no other is kept.
+        only: the one attempt that is asked for. Then the files are read in full, line by line, and no other attempt is remembered.
         since: files that were last written earlier are passed over, in seconds since the epoch.
     """
 

@@ -115,12 +115,11 @@ class _Reader:
 
     def _fork(self, row: Json) -> ForkView:
         branches = _branches(row)
-        lanes = tuple(self._lane(branch, _suffix(row)) for branch in branches[:_MOST_LANES])
-        return ForkView(line(row["referenceTaskName"]), lanes, max(0, len(branches) - _MOST_LANES))
-
-    def _lane(self, branch: Sequence[Mapping[str, Any]], suffix: str) -> Lane:
-        parts = tuple(self._parts(branch, suffix, only_scheduled=False))
-        return Lane(parts[:_MOST_STEPS], max(0, len(parts) - _MOST_STEPS))
+        lanes = []
+        for branch in branches[:_MOST_LANES]:
+            parts = tuple(self._parts(branch, _suffix(row), only_scheduled=False))
+            lanes.append(Lane(parts[:_MOST_STEPS], max(0, len(parts) - _MOST_STEPS)))
+        return ForkView(line(row["referenceTaskName"]), tuple(lanes), max(0, len(branches) - _MOST_LANES))
 
     def _parts(
         self, steps: Sequence[Mapping[str, Any]], suffix: str, *, only_scheduled: bool
@@ -166,7 +165,7 @@ def _branches(row: Json) -> Sequence[Sequence[Mapping[str, Any]]]:
 
 
 def _suffix(row: Json) -> str:
-    """What Conductor puts behind the names of a fork and of its steps in one round of a loop."""
+    """Return the text that Conductor adds to the names of a fork and of its steps in one round of a loop."""
     reference, declared = row["referenceTaskName"], row.get("workflowTask", {}).get("taskReferenceName")
     return str(reference[len(declared) :]) if declared and reference.startswith(declared) else ""
 
@@ -195,7 +194,7 @@ class LineCommit:
 
 @dataclass(frozen=True, slots=True)
 class CommitLine:
-    """What happened on one branch from the first commit that a task read to the last one that a task published, oldest
+    """The commits of one branch from the first that a task read to the last that a task published, oldest
     first. `earlier` are left out; `later` says that the branch has newer commits."""
 
     branch: Link
@@ -236,7 +235,7 @@ class _LineReader:
         self._workflow_id = workflow_id
         self._tasks = {task["taskId"]: task for task in tasks}
         self._steps = {task["subWorkflowId"]: task for task in tasks if task.get("subWorkflowId")}
-        """What runs a sub-workflow, by the id of that."""
+        """The step that runs a sub-workflow, by the id of the sub-workflow."""
         self._url_of = url_of
         self.published: dict[str, tuple[Link, ...]] = {}
 
@@ -255,7 +254,10 @@ class _LineReader:
         between = read[own[0] : len(read) if start else own[-1] + 1]
         shown = between[:_MOST_SHOWN]
         for each in reversed(between):
-            self._note(repository, each)
+            owner = self._owner(each)
+            task_id = owner["taskId"] if isinstance(owner, Mapping) else each.metadata.get("perago.task_id", "")
+            if owner is not None:
+                self.published[task_id] = (*self.published.get(task_id, ()), commit_link(repository, each.id))
         return CommitLine(
             branch=link(f"{repository}/{branch}", links.branch(repository, branch)),
             start=start,
@@ -268,12 +270,6 @@ class _LineReader:
         """The workflow's own id, its step that ran the publishing sub-workflow, or None for a commit of others."""
         publisher = found.metadata.get("perago.workflow_id", "")
         return publisher if publisher == self._workflow_id else self._steps.get(publisher)
-
-    def _note(self, repository: str, found: Commit) -> None:
-        owner = self._owner(found)
-        task_id = owner["taskId"] if isinstance(owner, Mapping) else found.metadata.get("perago.task_id", "")
-        if owner is not None:
-            self.published[task_id] = (*self.published.get(task_id, ()), commit_link(repository, found.id))
 
     def _commit(self, repository: str, found: Commit) -> LineCommit:
         own = self._owner(found) is not None
