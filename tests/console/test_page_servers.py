@@ -17,10 +17,11 @@ from perago.console.worker_logs import no_traces
 from perago.embedded.http.loopback import Admission
 from perago.embedded.lakefs import objects
 from perago.ports import Unavailable
+from perago.settings import ConductorSettings, LakeFSSettings
 from perago.testing import InMemoryServices
 
 from ..adapters.scripted import Reply, Request, ScriptedServer, reply_json
-from .filled import REPOSITORY, Filled, declared, fill
+from .filled import REPOSITORY, Filled, declared
 from .site import KEYS, NOWHERE, Site, conductor_at, lakefs_at, page_of_servers, servers_of, site_of
 from .tasks import summarise
 from .test_page_links import crawl
@@ -28,11 +29,20 @@ from .test_page_links import crawl
 AWAY = "does not answer"
 
 
+Servers = tuple[ConductorSettings, LakeFSSettings]
+
+
 @pytest.fixture(scope="module")
-def read_only(filled: Filled) -> Iterator[Site]:
-    """The page of configured servers that are full of everything."""
-    services = filled.services
-    with servers_of(services) as servers, page_of_servers(services, *servers) as site:
+def servers(filled: Filled) -> Iterator[Servers]:
+    """Servers that are full of everything."""
+    with servers_of(filled.services) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def read_only(filled: Filled, servers: Servers) -> Iterator[Site]:
+    """The page of these servers."""
+    with page_of_servers(filled.services, *servers) as site:
         yield site
 
 
@@ -70,16 +80,10 @@ def test_a_status_of_the_address_is_no_part_of_a_query(read_only: Site, status: 
 # ------------------------------------------------------------------ a server that does not answer
 
 
-@pytest.fixture
-def filled_here(services: InMemoryServices) -> Filled:
-    return fill(services)
-
-
-def test_without_lakefs_the_other_half_is_whole(filled_here: Filled) -> None:
-    services = filled_here.services
-    with servers_of(services) as (conductor, _), page_of_servers(services, conductor, lakefs_at(NOWHERE)) as site:
+def test_without_lakefs_the_other_half_is_whole(filled: Filled, servers: Servers) -> None:
+    with page_of_servers(filled.services, servers[0], lakefs_at(NOWHERE)) as site:
         first = site.get("/").main
-        workflow = site.get(links.workflow(filled_here.published)).main
+        workflow = site.get(links.workflow(filled.published)).main
         branch = site.request("GET", links.branch(REPOSITORY, "main"))
         repositories = site.get(links.REPOSITORIES).main
     assert "lakeFS: list the repositories: " in first.one("div", class_="problem").text
@@ -100,13 +104,12 @@ def test_without_lakefs_a_join_is_shown(services: InMemoryServices) -> None:
         assert "lakeFS: " in site.get(links.workflow(workflow)).main.one("div", class_="problem").text
 
 
-def test_without_conductor_the_other_half_is_whole(filled_here: Filled) -> None:
-    services = filled_here.services
-    with servers_of(services) as (_, lakefs), page_of_servers(services, conductor_at(NOWHERE), lakefs) as site:
+def test_without_conductor_the_other_half_is_whole(filled: Filled, servers: Servers) -> None:
+    with page_of_servers(filled.services, conductor_at(NOWHERE), servers[1]) as site:
         first = site.get("/").main
-        commit = site.get(links.commit(REPOSITORY, filled_here.commit)).main
+        commit = site.get(links.commit(REPOSITORY, filled.commit)).main
         task_type = site.request("GET", links.task_type("message.send"))
-        workflow = site.request("GET", links.workflow(filled_here.published))
+        workflow = site.request("GET", links.workflow(filled.published))
     assert "Conductor: " in first.one("div", class_="problem").text
     assert f"Not known: Conductor {AWAY}." in first.text
     assert "No workflow has been started" not in first.text
@@ -120,17 +123,14 @@ def test_without_both_the_first_page_says_so(services: InMemoryServices) -> None
         assert len(site.get("/").main.all("div", class_="problem")) == 2
 
 
-def test_a_server_that_is_not_configured_is_named(services: InMemoryServices) -> None:
-    with servers_of(services) as (conductor, _), page_of_servers(services, conductor, None) as site:
+def test_a_server_that_is_not_configured_is_named(filled: Filled, servers: Servers) -> None:
+    with page_of_servers(filled.services, servers[0], None) as site:
         assert "LAKECTL_SERVER_ENDPOINT_URL is not set" in site.get("/").main.one("div", class_="problem").text
 
 
-def test_a_server_that_denies_access_takes_its_half_only(filled_here: Filled) -> None:
-    services = filled_here.services
-    with (
-        servers_of(services) as (conductor, lakefs),
-        page_of_servers(services, conductor, lakefs_at(lakefs.endpoint_url, "wrong-but-secret")) as site,
-    ):
+def test_a_server_that_denies_access_takes_its_half_only(filled: Filled, servers: Servers) -> None:
+    wrong = lakefs_at(servers[1].endpoint_url, "wrong-but-secret")
+    with page_of_servers(filled.services, servers[0], wrong) as site:
         answer = site.get("/")
     assert "401" in answer.main.one("div", class_="problem").text
     assert len(answer.main.all("table")[0].rows()) == 5

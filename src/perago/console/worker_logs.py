@@ -49,7 +49,7 @@ class TraceLine:
 
 @dataclass(slots=True)
 class DeliveryTrace:
-    """The log of one delivery. It has guardrails and files if the delivery has ended and its process lived to log them."""
+    """The log of one delivery. Guardrails and files are logged at its end, if its process lives that long."""
 
     lines: deque[TraceLine] = field(default_factory=lambda: deque(maxlen=MAX_LINES))
     left_out: int = 0
@@ -85,7 +85,8 @@ class WorkerLogs:
 
     Args:
         root: the directory.
-        only: the one attempt that is asked for. Then the files are read in full, line by line, and no other attempt is remembered.
+        only: the one attempt that is asked for. Then the files are read in full, and no other attempt is
+            remembered.
         since: files that were last written earlier are passed over, in seconds since the epoch.
     """
 
