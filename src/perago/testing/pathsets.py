@@ -20,6 +20,9 @@ from functools import cached_property, lru_cache
 State = frozenset[int]
 
 _MOST_STATES = 1_000
+_LISTED = 64
+"""A range of characters that no rule distinguishes is listed up to this size; of a larger one, its plainest are."""
+
 PLAIN = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_-é漢"
 """Characters of readable names, the plainest first."""
 
@@ -178,18 +181,20 @@ class Paths:
         self._sets = (*inside, *outside)
         self._start: _Node = (_NOTHING, tuple(paths.start for paths in self._sets))
         known = {char for paths in self._sets for place in paths.places if place.text != "?" for char in place.text}
-        self._probes = [*known, "/"]
+        self._letters = [*known, "/"]
+        self._probes = list(self._letters)
         """One of all letters that no set distinguishes."""
         self._stand_ins: set[str] = set()
         """Letters that no set distinguishes from others that are not listed."""
-        points = sorted({0, ord("/"), *map(ord, known)})
-        for low, high in itertools.pairwise([*points, sys.maxunicode + 1]):
-            plain = [char for char in PLAIN if low < ord(char) < high]
-            if len(plain) < high - low - 1:
-                plain = plain or [chr(low + 1)]
-                self._stand_ins.update(plain)
-            self._probes += plain[:1]
-        self._letters = sorted({*self._probes, *PLAIN}, key=_plainness)
+        for low, high in itertools.pairwise([*sorted({0, ord("/"), *map(ord, known)}), sys.maxunicode + 1]):
+            if high - low <= _LISTED:
+                between = [chr(point) for point in range(low + 1, high)]
+            else:
+                between = [char for char in PLAIN if low < ord(char) < high] or [chr(low + 1)]
+                self._stand_ins.update(between)
+            self._letters += between
+            self._probes += between[:1]
+        self._letters.sort(key=_plainness)
 
     def exist(self) -> bool:
         """Whether there is such a path.
