@@ -6,6 +6,7 @@ import datetime
 import decimal
 import io
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def test_keys_in_files_are_the_same_as_keys_in_memory(numbers: list[int | None])
     seen: set[int] = set()
     wanted = next((row for row, key in enumerate(numbers) if key is not None and (key in seen or seen.add(key))), None)  # type: ignore[func-returns-value]
     for kept in (0, 10**6):
-        with Keys(kept=kept) as keys:
+        with closing(Keys(kept=kept)) as keys:
             for start in range(0, len(numbers), 7):
                 keys.add([pa.array(numbers[start : start + 7], pa.int64())])
             assert keys.first_repetition() == wanted

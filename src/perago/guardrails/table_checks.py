@@ -1,6 +1,7 @@
 """Checks of one table: missing columns, wrong types, missing values and repeated keys, found batch by batch.
 
-The files are in the temporary directory of the system and have about the size of the keys.
+Whether a key is repeated is found in bounded memory: many keys are split by their hash into files in the temporary
+directory of the system, which have about the size of the keys.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PARTS = 64
 
 
 class Keys:
-    """The keys of a table, in the order of its rows. Use it as a context manager: it may have files."""
+    """The keys of a table, in the order of its rows. Close it: it may have files."""
 
     def __init__(self, *, kept: int = KEPT) -> None:
         """`kept`: how many bytes stay in memory."""
@@ -36,10 +37,8 @@ class Keys:
         self._files = ExitStack()
         self._parts: list[tuple[Path, Any]] = []
 
-    def __enter__(self) -> Keys:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Remove the files."""
         self._files.close()
 
     def add(self, columns: list[Any]) -> None:
@@ -112,7 +111,7 @@ class Unreadable(Exception):
 
 
 class Checks:
-    """The state of one table. Use it as a context manager: many keys go to files."""
+    """The state of one table. Close it: many keys go to files."""
 
     def __init__(self, rule: TableRule) -> None:
         self.rule = rule
@@ -121,11 +120,9 @@ class Checks:
         self._problems: dict[tuple[str, str], str] = {}
         self._keys = Keys()
 
-    def __enter__(self) -> Checks:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._keys.__exit__()
+    def close(self) -> None:
+        """Remove the files of many keys."""
+        self._keys.close()
 
     @property
     def problems(self) -> list[str]:

@@ -46,12 +46,15 @@ def read_csv(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
     source = _Utf8(file)
     odd = _OddRow()
     try:
-        for batch in _open(source, rule, present or _any_column(names), odd):
+        for batch in _open(source, rule, present or names[:1], odd):  # one column, to count the rows by
             columns = {name: batch.column(name) for name in present}
             checks.texts(columns)
             checks.batch(columns, batch.num_rows)
     except pa.ArrowInvalid as error:
-        raise Unreadable(source.problem or odd.words or _words(error, checks)) from None
+        is_long = "straddl" in str(error)  # Arrow's own words may quote a row
+        words = f"a row after row {checks.rows:,} is longer than {size(BLOCK)}"
+        words = words if is_long else f"it is no CSV that can be read after row {checks.rows:,}"
+        raise Unreadable(source.problem or odd.words or words) from None
     finally:
         source.stop()
     if source.problem:
@@ -83,11 +86,6 @@ def _delimiter_hint(names: Sequence[str], rule: TableRule) -> str | None:
     return None
 
 
-def _any_column(names: Sequence[str]) -> list[str]:
-    """One column, to count the rows by."""
-    return list(names[:1])
-
-
 def _open(source: _Utf8, rule: TableRule, columns: Sequence[str], odd: _OddRow) -> Any:
     return pyarrow.csv.open_csv(
         pa.PythonFile(source, mode="r"),
@@ -116,13 +114,6 @@ class _OddRow:
         where = "a row" if row.number is None else f"row {row.number - 1:,}"  # the header is the first
         self.words = f"{where} has {count(row.actual_columns, 'field')}, not {row.expected_columns:,}"
         return "error"
-
-
-def _words(error: pa.ArrowInvalid, checks: Checks) -> str:
-    """Arrow's own words may quote a row."""
-    if "straddl" in str(error):
-        return f"a row after row {checks.rows:,} is longer than {size(BLOCK)}"
-    return f"it is no CSV that can be read after row {checks.rows:,}"
 
 
 class _Utf8(io.RawIOBase):
@@ -277,60 +268,42 @@ def _key(value: object, kind: ColumnType | None) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+_JSON_TYPES: Mapping[ColumnType, tuple[type, ...]] = {
+    ColumnType.BOOL: (bool,),
+    ColumnType.INT: (int,),
+    ColumnType.FLOAT: (int, float),
+    ColumnType.STR: (str,),
+    ColumnType.BYTES: (str,),
+}
+
+
 def _is(kind: ColumnType, value: object) -> bool:
-    match kind:
-        case ColumnType.ANY:
-            return True
-        case ColumnType.BOOL:
-            return isinstance(value, bool)
-        case ColumnType.INT:
-            return isinstance(value, int) and not isinstance(value, bool)
-        case ColumnType.FLOAT:
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case ColumnType.DECIMAL:
-            return (isinstance(value, int | float) and not isinstance(value, bool)) or _is_spelled(kind, value)
-        case ColumnType.STR | ColumnType.BYTES:
-            return isinstance(value, str)
-        case _:
-            return _is_spelled(kind, value) and _has_date(str(value))
-
-
-def _is_spelled(kind: ColumnType, value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(SPELLINGS[kind], value, re.ASCII) is not None
-
-
-def _has_date(text: str) -> bool:
-    try:
-        datetime.date.fromisoformat(text[:10])
-    except ValueError:
+    if kind in _JSON_TYPES:
+        return type(value) in _JSON_TYPES[kind]
+    if kind is ColumnType.ANY or (kind is ColumnType.DECIMAL and type(value) in (int, float)):
+        return True
+    if not isinstance(value, str) or re.fullmatch(SPELLINGS[kind], value, re.ASCII) is None:
         return False
-    return True
+    try:
+        return kind is ColumnType.DECIMAL or bool(datetime.date.fromisoformat(value[:10]))
+    except ValueError:  # such as 2024-02-30
+        return False
 
 
 _ROWS = 65_536
 """Rows that are read at once."""
 
 _types = pa.types
-
-
-def _is_text(kind: Any) -> bool:
-    return bool(_types.is_string(kind) or _types.is_large_string(kind) or _types.is_string_view(kind))
-
-
-def _is_bytes(kind: Any) -> bool:
-    return bool(_types.is_binary(kind) or _types.is_large_binary(kind) or _types.is_fixed_size_binary(kind))
-
-
-_MEANS: Mapping[ColumnType, Callable[[Any], bool]] = {
-    ColumnType.INT: _types.is_integer,
-    ColumnType.FLOAT: _types.is_floating,
-    ColumnType.STR: _is_text,
-    ColumnType.BOOL: _types.is_boolean,
-    ColumnType.BYTES: _is_bytes,
-    ColumnType.DATE: _types.is_date,
-    ColumnType.DATETIME: _types.is_timestamp,
-    ColumnType.DECIMAL: _types.is_decimal,
-    ColumnType.ANY: lambda _: True,
+_MEANS: Mapping[ColumnType, tuple[Callable[[Any], bool], ...]] = {
+    ColumnType.INT: (_types.is_integer,),
+    ColumnType.FLOAT: (_types.is_floating,),
+    ColumnType.STR: (_types.is_string, _types.is_large_string, _types.is_string_view),
+    ColumnType.BOOL: (_types.is_boolean,),
+    ColumnType.BYTES: (_types.is_binary, _types.is_large_binary, _types.is_fixed_size_binary),
+    ColumnType.DATE: (_types.is_date,),
+    ColumnType.DATETIME: (_types.is_timestamp,),
+    ColumnType.DECIMAL: (_types.is_decimal,),
+    ColumnType.ANY: (lambda _: True,),
 }
 
 
@@ -351,7 +324,8 @@ def read_parquet(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
     for name in present:
         kind = schema.field(name).type
         value = kind.value_type if _types.is_dictionary(kind) else kind
-        if name in rule.types and not _types.is_null(value) and not _MEANS[rule.types[name]](value):
+        means = (*_MEANS[rule.types[name]], _types.is_null) if name in rule.types else ()
+        if means and not any(each(value) for each in means):
             checks.wrong_type(name, str(kind).partition("[")[0] if not _types.is_nested(kind) else "nested")
     with_nulls = [name for name in rule.not_null if name in present and _may_have_nulls(table, name)]
     keys = rule.unique if all(name in present for name in rule.unique) else ()

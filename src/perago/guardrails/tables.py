@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import decimal
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -29,7 +30,7 @@ def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
     from perago.guardrails.table_readers import read_csv, read_jsonl, read_parquet
 
     readers = {Format.CSV: read_csv, Format.PARQUET: read_parquet, Format.JSONL: read_jsonl}
-    with Checks(rule) as checks:
+    with closing(Checks(rule)) as checks:
         try:
             readers[rule.format](file, rule, checks)
         except Unreadable as problem:
