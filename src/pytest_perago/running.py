@@ -22,7 +22,7 @@ from perago.ports import TaskStatus
 from perago.processes import named
 from perago.taskdef.payload import InvalidResult, check_recorded_result
 from perago.testing.cases import InvalidCase, Record, RunCase, read_recorded_case, read_tree, write_outcome
-from perago.testing.differences import Remains, differences
+from perago.testing.differences import AttemptResult, differences
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.round_trip import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
@@ -78,14 +78,14 @@ class Attempt:
         report = self.record.report
         return (report.reason or "") if report else ""
 
-    def remains(self, output: Output | None) -> Remains:
+    def result(self, output: Output | None) -> AttemptResult:
         """Return what the attempt left, for a comparison with what was recorded."""
         changes = self.record.changes
         if output is None:
-            return Remains(self.ending, self._reason)
+            return AttemptResult(self.ending, self._reason)
         prefix = self.task.workspace.key_prefix if self.task.workspace else ""
         files = {file.path: output.files[prefix + file.path] for file in (*changes.added, *changes.changed)}
-        return Remains(self.ending, "", output.result, files, frozenset(file.path for file in changes.removed))
+        return AttemptResult(self.ending, "", output.result, files, frozenset(file.path for file in changes.removed))
 
     def case_failed(self, cause: Cause, summary: str, *facts: tuple[str, str]) -> CaseFailed:
         """A failure with all that is known about the attempt."""
@@ -348,7 +348,7 @@ class _Run(CaseAttempts):
             outcome = services.attempt(self.task.function)
             attempt = self._attempt(services, outcome.record, before, outcome.log)
             if self._record is not None:
-                self.case = self._compared(self._record, attempt.remains(self._outputs[-1]))
+                self.case = self._compared(self._record, attempt.result(self._outputs[-1]))
                 attempt = replace(attempt, case=self.case)
             check_attempt(attempt)
             if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
@@ -435,21 +435,21 @@ class _Run(CaseAttempts):
                 f"{again.reason}"
             )
 
-    def _compared(self, record: Record, now: Remains) -> RunCase:
+    def _compared(self, record: Record, now: AttemptResult) -> RunCase:
         """Compare with the record, or record again. Returns the case as it is from then on.
 
         Raises:
             CaseFailed: something differs, and is not to be recorded.
         """
         tree = {path: file for path, file in self.tree.items() if isinstance(file, bytes)}
-        found = differences(record.remains(now), now, tree)
+        found = differences(record.expected(now), now, tree)
         if not found:
             return self.case
         settings = self._session.settings.snapshots
         directory = settings.shown(record.directory)
         with self.started(self._call) as services:
             again = self._attempt(services, services.attempt(self.task.function).record, frozenset())
-            by_itself = differences(now, again.remains(self._outputs.pop()), tree).summary
+            by_itself = differences(now, again.result(self._outputs.pop()), tree).summary
         if settings.update is Update.ALL and not by_itself:
             try:
                 write_outcome(record.directory, now)

@@ -12,7 +12,7 @@ from perago.history.attempts import differences_to, look_up
 from perago.history.backtest import Kind, State, Verdict, by_file_and_column
 from perago.history.search import Choice, modules_that_declare, published_on, searched
 from perago.testing import BRANCH, TaskRunner
-from perago.testing.differences import Remains
+from perago.testing.differences import AttemptResult
 
 from .models import TREE as TEXTS
 from .models import EmbeddedRecords, past, same_for_all, scale
@@ -58,8 +58,8 @@ def test_an_attempt_that_changed_nothing_has_published_nothing(run: TaskRunner) 
 def test_differences_are_told_by_row_and_column(run: TaskRunner) -> None:
     outcome = run(scale, tree=TREE)
     known = look_up(run.lakefs, past(run, outcome), PREFIX)
-    same = Remains("completed", "", {"rows": 2}, {"out/a.csv": b"x,scaled\n1,2\n2,4\n"}, frozenset({"old.txt"}))
-    other = Remains("completed", "", {"rows": 3}, {"out/a.csv": b"x,scaled\n1,2\n2,5\n"}, frozenset())
+    same = AttemptResult("completed", "", {"rows": 2}, {"out/a.csv": b"x,scaled\n1,2\n2,4\n"}, frozenset({"old.txt"}))
+    other = AttemptResult("completed", "", {"rows": 3}, {"out/a.csv": b"x,scaled\n1,2\n2,5\n"}, frozenset())
 
     assert not differences_to(known, same, run.lakefs, TREE)
     assert differences_to(known, other, run.lakefs, TREE).summary == (
@@ -67,7 +67,7 @@ def test_differences_are_told_by_row_and_column(run: TaskRunner) -> None:
         "old.txt: was removed before, stays now",
         "out/a.csv: 1 of 2 rows differs, in column scaled",
     )
-    failed = differences_to(known, Remains("failed", "boom"), run.lakefs, TREE)
+    failed = differences_to(known, AttemptResult("failed", "boom"), run.lakefs, TREE)
     assert failed.summary == ("completed before, failed now: boom",)
 
 
@@ -103,10 +103,12 @@ def test_a_file_that_only_one_of_both_wrote_is_compared_with_what_was_there(run:
     known = look_up(run.lakefs, past(run, run(scale, {"scale": 2}, tree=tree)), PREFIX)
     begun = {path: text.encode() for path, text in tree.items()}
 
-    untouched = differences_to(known, Remains("completed", "", {"rows": 1}), run.lakefs, begun)
+    untouched = differences_to(known, AttemptResult("completed", "", {"rows": 1}), run.lakefs, begun)
     assert untouched.summary == ("out/a.csv: 1 of 1 row differs, in column scaled",)
     assert untouched.files[0].lines == ("row 1, scaled: '2' → '3'",)
-    gone = differences_to(known, Remains("completed", "", {"rows": 1}, {}, frozenset({"out/a.csv"})), run.lakefs, begun)
+    gone = differences_to(
+        known, AttemptResult("completed", "", {"rows": 1}, {}, frozenset({"out/a.csv"})), run.lakefs, begun
+    )
     assert gone.summary == ("out/a.csv: is not there now",)
 
 

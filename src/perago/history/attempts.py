@@ -17,10 +17,10 @@ from perago.failure import Failure
 from perago.ports import Commit, NotFound, ObjectEntry, Refused, WorkspaceStore
 from perago.taskdef.payload import commits_of
 from perago.testing.differences import (
+    AttemptResult,
     Content,
     Differences,
     Digest,
-    Remains,
     differences,
     digest_of,
     most_compared,
@@ -416,7 +416,9 @@ def fetch_input(
         )
 
 
-def differences_to(past: Past, now: Remains, store: WorkspaceStore | None, tree: Mapping[str, Content]) -> Differences:
+def differences_to(
+    past: Past, now: AttemptResult, store: WorkspaceStore | None, tree: Mapping[str, Content]
+) -> Differences:
     """Compare what an attempt leaves today with what the past one left. Only files that differ are downloaded.
 
     Args:
@@ -433,14 +435,14 @@ def differences_to(past: Past, now: Remains, store: WorkspaceStore | None, tree:
     attempt, published = past.attempt, past.published
     with tempfile.TemporaryDirectory(prefix="perago-then-") as name:
         known = {path: digest for path, digest in published.files.items() if digest is not None}
-        then = Remains(attempt.ending, attempt.reason, attempt.result, known, published.removed)
+        then = AttemptResult(attempt.ending, attempt.reason, attempt.result, known, published.removed)
         files = _then(past, with_untouched(now, then, tree), store, Path(name))
         return differences(replace(then, files=files), now, tree)
 
 
-def remains_of(
+def result_of(
     store: WorkspaceStore, row: Mapping[str, Any], changes: Changes, prefix: str, directory: Path
-) -> Remains:
+) -> AttemptResult:
     """Return what an attempt on local services left.
 
     Args:
@@ -456,7 +458,7 @@ def remains_of(
     attempt = attempt_from(row)
     workspace = attempt.workspace
     if attempt.ending != "completed" or workspace is None or workspace.output_ref is None:
-        return Remains(attempt.ending, attempt.reason, attempt.result)
+        return AttemptResult(attempt.ending, attempt.reason, attempt.result)
     listed = {file.path: Digest(file.size, file.checksum) for file in (*changes.added, *changes.changed)}
     small = {path for path, digest in listed.items() if digest.size <= most_compared(path)}
     commit = workspace.output_ref
@@ -464,10 +466,10 @@ def remains_of(
     if small:
         files |= bring(store, workspace.repository, commit, prefix, directory, chosen=small.__contains__)
     removed = frozenset(file.path for file in changes.removed)
-    return Remains(attempt.ending, attempt.reason, attempt.result, files, removed)
+    return AttemptResult(attempt.ending, attempt.reason, attempt.result, files, removed)
 
 
-def _then(past: Past, now: Remains, store: WorkspaceStore | None, directory: Path) -> dict[str, Content | Digest]:
+def _then(past: Past, now: AttemptResult, store: WorkspaceStore | None, directory: Path) -> dict[str, Content | Digest]:
     """The published files; those that differ today and are not too large with their contents."""
     published, workspace = past.published, past.attempt.workspace
     if store is None or workspace is None or published.commit is None:

@@ -256,7 +256,7 @@ class Backtest:
             (directory / name).mkdir()
         given = found.input(past, servers, directory / "input", self._settings)
         ran = worker.run(found, given, directory / "now")
-        differing = differences_to(past, ran.remains, found.store(servers), given.files)
+        differing = differences_to(past, ran.result, found.store(servers), given.files)
         kind, deterministic = Kind.SAME, True
         if differing.ending:
             kind = Kind.FAILED
@@ -264,7 +264,7 @@ class Backtest:
             kind = Kind.DIFFERENT
             if self._second_runs.acquire(blocking=False):
                 again = worker.run(found, given, directory / "again")
-                deterministic = not differences(ran.remains, again.remains, given.files).summary
+                deterministic = not differences(ran.result, again.result, given.files).summary
         return Verdict(
             attempt.task_id,
             attempt.workflow_id,

@@ -26,7 +26,7 @@ from perago.ports import WorkspaceStore
 from perago.settings import Mask
 from perago.taskdef.schema import same_json
 from perago.testing.cases import CASE, INPUT, LARGEST_KEPT, MOST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
-from perago.testing.differences import Content, Digest, Remains, digest_of
+from perago.testing.differences import AttemptResult, Content, Digest, digest_of
 from perago.text import quoted
 from perago.workspace.keys import is_reserved
 
@@ -123,10 +123,10 @@ class _Capture:
         total = self._fetch_input()
         files = self._fetch_published()
         known = known_secrets(self._known)
-        remains = Remains(
+        written = AttemptResult(
             attempt.ending, attempt.reason, replace_known(result, known), files, self._past.published.removed
         )
-        document = {"about": about, "params": params, **outcome_fields(remains)}
+        document = {"about": about, "params": params, **outcome_fields(written)}
         document |= {key: replace_known(document[key], known) for key in ("about", "params")}
         (self._directory / CASE).write_text(case_text(document), encoding="utf-8")
         if definition:

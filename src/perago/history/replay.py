@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from perago.history.attempts import NotReplayable, Past, PastAttempt, fetch_input, look_up, remains_of
+from perago.history.attempts import NotReplayable, Past, PastAttempt, fetch_input, look_up, result_of
 from perago.history.running import Debugging, plan_for, run_attempt, services_of, write_tree
 from perago.signals import end_if_told
 from perago.text import one_line
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from perago.driver import AttemptRecord
     from perago.probe import TaskSummary
     from perago.settings import Settings
-    from perago.testing.differences import Remains
+    from perago.testing.differences import AttemptResult
     from perago.worker.events import Listener
 
 
@@ -112,7 +112,7 @@ class Input:
 class Ran:
     """An attempt of today, and how long it took in seconds. `commit` is what it published."""
 
-    remains: Remains
+    result: AttemptResult
     row: Mapping[str, Any]
     seconds: float
     commit: str | None = None
@@ -182,12 +182,12 @@ def run_again(
             files = given.seed(task.key_prefix)
             ref = services.lakefs.seed(REPOSITORY, BRANCH, files, message="the input of a past attempt").id
         row = run_attempt(services, found.module, task, settings, given.params, ref, heard)
-        remains = remains_of(services.lakefs, row, heard.changes, task.key_prefix, directory)
+        result = result_of(services.lakefs, row, heard.changes, task.key_prefix, directory)
         block = row.get("outputData", {}).get("workspace")
         commit = block["ref"] if block else None
         if output is not None and commit is not None:
             write_tree(services.lakefs, commit, task.key_prefix, output)
-    return Ran(remains, row, heard.seconds, commit)
+    return Ran(result, row, heard.seconds, commit)
 
 
 class SharedWorker:
@@ -243,10 +243,10 @@ class SharedWorker:
         row = self._worker.run(payload, end_if_told)
         with self._lock:
             heard = self._heard.pop(row["taskId"], Heard())
-        remains = remains_of(lakefs, row, heard.changes, prefix, directory)
+        result = result_of(lakefs, row, heard.changes, prefix, directory)
         if found.task.workspace is not None:
             lakefs.server.delete_repository(repository)
-        return Ran(remains, row, heard.seconds)
+        return Ran(result, row, heard.seconds)
 
     def _hear(self, event: events.Event) -> None:
         if isinstance(event, events.AttemptRecorded):

@@ -43,7 +43,7 @@ from perago.authoring.workspace import Listing
 from perago.guardrails.evaluation import ContentGuardrail, Phase, evaluate
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input
 from perago.taskdef.schema import output_schema, schema_problem
-from perago.testing.differences import Content, Digest, Remains, digest_of
+from perago.testing.differences import AttemptResult, Content, Digest, digest_of
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.tree_files import BadTree, sizes_of, tree_of
 from perago.text import quoted
@@ -283,10 +283,10 @@ class Record:
     files: Mapping[str, Content | Digest] | None
     removed: frozenset[str]
 
-    def remains(self, now: Remains) -> Remains:
+    def expected(self, now: AttemptResult) -> AttemptResult:
         """What was recorded; what is not to be compared is as it is now."""
         compares_files = self.files is not None
-        return Remains(
+        return AttemptResult(
             self.ending,
             "",
             self.result if self.has_result else now.result,
@@ -337,7 +337,7 @@ def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
     return RunCase(directory.name, document["params"], tree, ending, file=file), record
 
 
-def write_outcome(directory: Path, now: Remains) -> None:
+def write_outcome(directory: Path, now: AttemptResult) -> None:
     """Record what an attempt leaves today in the place of what was recorded.
 
     Raises:
@@ -354,14 +354,14 @@ def write_outcome(directory: Path, now: Remains) -> None:
     replace_file(file, case_text(document).encode())
 
 
-def outcome_fields(remains: Remains) -> dict[str, Any]:
+def outcome_fields(found: AttemptResult) -> dict[str, Any]:
     """How an attempt ended, as `case.json` has it."""
-    fields: dict[str, Any] = {"expect": remains.ending}
-    if remains.ending == "completed":
-        digests = {path: digest_of(content) for path, content in sorted(remains.files.items())}
-        fields["result"] = remains.result
+    fields: dict[str, Any] = {"expect": found.ending}
+    if found.ending == "completed":
+        digests = {path: digest_of(content) for path, content in sorted(found.files.items())}
+        fields["result"] = found.result
         fields["published"] = {path: {"size": digest.size, "md5": digest.md5} for path, digest in digests.items()}
-        fields["removed"] = sorted(remains.removed)
+        fields["removed"] = sorted(found.removed)
     return fields
 
 

@@ -289,7 +289,7 @@ def _text(content: bytes) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
+class AttemptResult:
     """What is compared of an attempt. Paths are relative to the workspace."""
 
     ending: str
@@ -343,7 +343,7 @@ class Differences:
         }
 
 
-def differences(before: Remains, after: Remains, tree: Mapping[str, Content]) -> Differences:
+def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, Content]) -> Differences:
     """How `after` differs from `before`. Reasons of failures are not compared: they name ids and times.
 
     Args:
@@ -366,13 +366,13 @@ def differences(before: Remains, after: Remains, tree: Mapping[str, Content]) ->
     )
 
 
-def with_untouched(one: Remains, other: Remains, tree: Mapping[str, Content]) -> Remains:
+def with_untouched(one: AttemptResult, other: AttemptResult, tree: Mapping[str, Content]) -> AttemptResult:
     """`one`, with those files of the tree that it left alone and `other` wrote."""
     paths = other.files.keys() - one.files.keys() - one.removed
     return replace(one, files={**one.files, **{path: tree[path] for path in paths & tree.keys()}})
 
 
-def _removals(before: Remains, after: Remains) -> Iterator[FileDifference]:
+def _removals(before: AttemptResult, after: AttemptResult) -> Iterator[FileDifference]:
     """Where only one of both removed a file that the other left alone."""
     for path in before.removed - after.removed - after.files.keys():
         yield FileDifference(path, "was removed before, stays now")

@@ -90,11 +90,11 @@ def command(
         with contextlib.nullcontext() if debugging else view:
             ran = run_again(found, given, settings, scratch / "now", view, debugging, output)
         note_tree(output, ran.commit)
-        differing = differences_to(past, ran.remains, found.store(servers), given.files)
+        differing = differences_to(past, ran.result, found.store(servers), given.files)
         unstable: tuple[str, ...] = ()
         if differing and not edits and not debugging:
             again = run_again(found, given, settings, scratch / "again")
-            unstable = differences(ran.remains, again.remains, given.files).summary
+            unstable = differences(ran.result, again.result, given.files).summary
         _show(found, ran, differing, unstable, as_json=as_json)
     raise typer.Exit(ExitCode.FAILURE if differing else ExitCode.OK)
 
