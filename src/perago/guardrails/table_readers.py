@@ -24,6 +24,7 @@ from perago.guardrails.evaluation import GuardrailDefect
 from perago.guardrails.table_checks import SPELLINGS, Checks, Unreadable
 from perago.guardrails.tables import ColumnType, Format, TableRule
 from perago.text import count, one_line, quoted, size
+from perago.workspace.table_files import delimited_rows
 
 BLOCK = 4 * 1024 * 1024
 """Bytes that are read at once. No row is longer."""
@@ -66,7 +67,7 @@ def _header(file: BinaryIO, delimiter: str) -> list[str]:
     text = file.read(_LONGEST_HEADER).decode("utf-8-sig", errors="replace")
     file.seek(0)
     try:
-        names = next((row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row), None)
+        names = next(filter(None, delimited_rows(text, delimiter)), None)
     except csv.Error:
         raise Unreadable("its header is no line of CSV") from None
     if names is None:
