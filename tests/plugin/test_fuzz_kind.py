@@ -227,7 +227,6 @@ def test_a_hypothesis_test_whose_params_cannot_be_made_is_skipped(pytester: pyte
         from pydantic import BaseModel, field_validator
         from perago import task
         from perago.authoring.task import get_task
-from perago.authoring.workspace import canonical_path
         from perago.testing.strategies import params
 
         class Params(BaseModel):
