@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from perago.driver import SystemClock
-from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript, Moment
 from perago.embedded.lakefs import InMemoryLakeFS, references
 from perago.embedded.remote import StoreServer
@@ -23,7 +21,7 @@ from perago.worker.events import Ending, SlotReady, WaitingForLakeFS
 from perago.worker.logs import describe
 
 from .bench import LIMIT, RunningWorker, attempt_directories, gone, make_plan, planned, running, wait_for
-from .site import WRITES
+from .site import WRITES, Site, opened
 
 NEVER = 3600.0
 """A grace that nothing here waits for: what ends, ends for another reason."""
@@ -62,23 +60,15 @@ class Hold:
 class Scene:
     """Both services in memory, a worker on them, and one workflow."""
 
-    def __init__(
-        self,
-        lakefs: InMemoryLakeFS,
-        conductor: InMemoryConductor,
-        journal: Journal,
-        worker: RunningWorker,
-        marker: Path,
-    ) -> None:
-        self.lakefs, self.conductor, self.journal, self.worker = lakefs, conductor, journal, worker
-        self.marker = marker
+    def __init__(self, site: Site, journal: Journal, worker: RunningWorker) -> None:
+        self.lakefs, self.conductor, self.journal, self.worker = site.lakefs, site.conductor, journal, worker
+        self.marker = site.directory / "marker"
         self.ref = self.head()
         self.workflow = ""
+        self._site = site
 
     def start(self, what: str = "writes") -> None:
-        workspace = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": self.ref}
-        params = {"what": what, "marker": str(self.marker)}
-        self.workflow = self.conductor.start_workflow("w", {"workspace": workspace, "params": params})
+        self.workflow = self._site.start_on("data", "main", self.ref, what)
 
     def lose(self) -> int:
         """End the workflow; returns how many calls lakeFS had seen by then."""
@@ -113,19 +103,12 @@ def shutdown_grace() -> float:
 
 @pytest.fixture
 def scene(tmp_path: Path, faults: FaultScript, shutdown_grace: float, frequent_beats: None) -> Iterator[Scene]:
-    conductor = InMemoryConductor(SystemClock())
-    definition = {"name": "worker.writes", "retryCount": 2, "retryDelaySeconds": 0}
-    conductor.register_task_definitions([{**definition, "responseTimeoutSeconds": 600}])
-    inputs = {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"}
-    step = {"name": "worker.writes", "taskReferenceName": "step", "type": "SIMPLE", "inputParameters": inputs}
-    conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
-    with InMemoryLakeFS(SystemClock(), faults) as lakefs:
-        journal: Any = Journal(lakefs)
-        lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
+    with opened(tmp_path, retries=2, faults=faults) as site:
+        journal: Any = Journal(site.lakefs)
         with StoreServer(journal) as server:
             plan = make_plan(tmp_path, planned(WRITES, store_factory=server.factory), shutdown_grace=shutdown_grace)
-            with running(plan, conductor) as worker:
-                yield Scene(lakefs, conductor, journal, worker, tmp_path / "marker")
+            with running(plan, site.conductor) as worker:
+                yield Scene(site, journal, worker)
 
 
 CHALLENGE, MERGE = 1, 2

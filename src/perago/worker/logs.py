@@ -294,12 +294,6 @@ def _ended(event: events.AttemptEnded) -> str:
     return f"{text}: {event.reason}" if event.reason and not event.completed else text
 
 
-def _handed_back(event: events.HandedBack) -> str:
-    if event.error is None:
-        return f"handed back {_which(event.delivery)}"
-    return f"could not hand back {_which(event.delivery)}: {event.error}; its response timeout will free it"
-
-
 def describe(event: Event) -> str:
     """`event` as one line, ids included, without a time. What it quotes cannot make it two, or hide anything."""
     return one_line(_words(event))
@@ -326,8 +320,10 @@ def _words(event: Event) -> str:
             return f"{worker_id}: received {_which(delivery)}"
         case events.AttemptEnded():
             return f"{event.worker_id}: {_ended(event)}"
-        case events.HandedBack():
-            return _handed_back(event)
+        case events.HandedBack(delivery, None):
+            return f"handed back {_which(delivery)}"
+        case events.HandedBack(delivery, error):
+            return f"could not hand back {_which(delivery)}: {error}; its response timeout will free it"
         case events.LeaseDoubtful(delivery, worker_id, reason):
             return f"{worker_id}: no heartbeat of {_which(delivery)} gets through, its delivery is in doubt: {reason}"
         case events.FenceNotEnforced(repository):

@@ -248,7 +248,10 @@ class SlotProcess:
             if (server := self._server) is not None and not as_told:
                 with contextlib.suppress(OSError):
                     end_processes(lambda: orphans(server))
-        _reap_group(self.pid)
+        with contextlib.suppress(ChildProcessError):
+            # as PID 1 we inherit the orphans of a dead slot; collect those of its group, and no other children
+            while os.waitpid(-self.pid, os.WNOHANG)[0]:
+                pass
         with contextlib.suppress(ValueError):  # not even KILL ended it
             self._process.close()
         died = fate(self._server) if exit_code == STATUS_UNKNOWN else None
@@ -278,13 +281,6 @@ def signal_group(group: int, signum: int) -> bool:
     except PermissionError:
         return True  # macOS says so of a group that consists of zombies
     return True
-
-
-def _reap_group(group: int) -> None:
-    """As PID 1 we inherit the orphans of a dead slot; collect those of its group, and no other children."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-group, os.WNOHANG)[0]:
-            pass
 
 
 def describe_exit(exit_code: int | None) -> str:
@@ -519,8 +515,8 @@ KILL_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Strays:
-    """The threads and processes that the function left, in words; empty if there are none. `alive`: there are processes
-    that still run, and may write to the workspace."""
+    """The threads and processes that the function left, in words; empty if it left nothing. `alive`: some processes
+    still run, and may write to the workspace."""
 
     words: str = ""
     alive: bool = False
