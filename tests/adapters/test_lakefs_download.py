@@ -21,7 +21,7 @@ from perago.ports import (
     ServiceError,
     Unavailable,
 )
-from perago.workspace.scan import LayoutRefused
+from perago.workspace.layout import LayoutRefused
 
 from ..downloads import download
 from .lakefs_script import API, COMMIT, QUICK, Tree, failure, files_in, lakefs, md5

@@ -79,22 +79,3 @@ def test_attempts_in_different_threads_do_not_mix() -> None:
     for thread in threads:
         thread.join(10)
     assert found == {"one": "one", "two": "two"}
-
-
-def test_current_shows_ids_and_what_the_function_may_call_and_no_more() -> None:
-    assert {name for name in dir(current()) if not name.startswith("_")} == {
-        "workflow_id",
-        "task_id",
-        "task_name",
-        "reference_name",
-        "iteration",
-        "retry_count",
-        "worker_id",
-        "log",
-        "progress",
-        "cancelled",
-        "count",
-        "gauge",
-        "observe",
-    }
-    assert "hooks" not in repr(current())

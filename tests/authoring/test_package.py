@@ -11,31 +11,6 @@ import pytest
 
 import perago
 
-CONTRACT_NAMES = {
-    "task",
-    "WorkspaceSpec",
-    "require_file",
-    "require_dir",
-    "require_glob",
-    "forbid_glob",
-    "guardrail",
-    "require_table",
-    "TaskControls",
-    "RetryPolicy",
-    "TimeoutPolicy",
-    "ExecutionLimits",
-    "PublishBudget",
-    "Example",
-    "TaskFailed",
-    "TaskTerminalError",
-    "TaskDefinitionError",
-    "current",
-    "Current",
-    "Guardrail",
-    "Metric",
-    "Task",
-}
-
 HEAVY = {
     "conductor",
     "lakefs",
@@ -57,11 +32,6 @@ def modules_after(statement: str) -> set[str]:
     code = f"import sys\nbefore = set(sys.modules)\n{statement}\nprint(*(set(sys.modules) - before), sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     return set(done.stdout.split())
-
-
-def test_the_names_of_the_contract_are_exported() -> None:
-    assert set(perago.__all__) == CONTRACT_NAMES | {"__version__"}
-    assert all(getattr(perago, name) is not None for name in CONTRACT_NAMES)
 
 
 def test_importing_task_loads_pydantic_and_nothing_heavy() -> None:

@@ -23,7 +23,7 @@ from perago.ports import AccessDenied, Refused, Report, TaskStatus, Unavailable
 from perago.retry import retry, within
 from perago.taskdef.payload import TOO_DEEP
 from perago.testing import InMemoryServices
-from perago.workspace.scan import LayoutRefused, NoRoom
+from perago.workspace.layout import LayoutRefused, NoRoom
 
 from . import tasks
 

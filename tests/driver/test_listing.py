@@ -13,8 +13,8 @@ from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs import objects as model_objects
-from perago.workspace.layout import create_directories, directories_to_create, listing_of, plan_layout
-from perago.workspace.scan import LayoutRefused, scan_tree
+from perago.workspace.layout import LayoutRefused, create_directories, directories_to_create, listing_of, plan_layout
+from perago.workspace.scan import scan_tree
 
 NAMES = st.sampled_from(["a", "b", "A", ".hidden", "a.csv", "é", "e\u0301", "x y"])
 KEYS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from perago.workspace.directory import AttemptDirectory, check_root, sweep
-from perago.workspace.scan import DirectoryRefused, scan_tree
+from perago.workspace.directory import AttemptDirectory, DirectoryRefused, check_root, sweep
+from perago.workspace.scan import scan_tree
 from perago.workspace.sweep import MARKER, UNFINISHED, DeadDirectory, dead_directories, read_fields, remove_dead
 
 from .building import deepen, delivery, write

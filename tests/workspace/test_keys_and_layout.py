@@ -13,7 +13,9 @@ from perago.workspace.layout import (
     RESERVE,
     Disk,
     FreeSpace,
+    LayoutRefused,
     ListingBound,
+    NoRoom,
     check_room,
     create_directories,
     directories_to_create,
@@ -21,7 +23,6 @@ from perago.workspace.layout import (
     plan_layout,
     probe_disk,
 )
-from perago.workspace.scan import LayoutRefused, NoRoom
 
 from .building import entry
 

@@ -54,9 +54,9 @@ from perago.taskdef.payload import (
 )
 from perago.text import quoted
 from perago.workspace.changes import Changes
-from perago.workspace.directory import root_problem
-from perago.workspace.layout import RESERVE
-from perago.workspace.scan import EXHAUSTED, DirectoryRefused, LayoutRefused, NoRoom, WorkspaceError
+from perago.workspace.directory import DirectoryRefused, root_problem
+from perago.workspace.layout import RESERVE, NoRoom
+from perago.workspace.scan import EXHAUSTED, WorkspaceError, WorkspaceRefused
 
 _OF_THE_INPUT = (Step.VALIDATED, Step.RECOVERED, Step.LISTED)
 
@@ -67,7 +67,7 @@ def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> Co
     An unknown repository, branch or commit is final, as long as it is the input's; names that perago made itself can
     only have been taken away. A listing or an id that no disk takes is final, a disk that is full or too small is not.
     """
-    if isinstance(error, DirectoryRefused | LayoutRefused):
+    if isinstance(error, WorkspaceRefused):
         return CommandFailed(str(error), terminal=not error.retryable)
     if isinstance(error, ServiceError):
         return CommandFailed(str(error), terminal=isinstance(error, NotFound) and step in _OF_THE_INPUT)

@@ -19,13 +19,14 @@ from perago.workspace.directory import AttemptDirectory
 from perago.workspace.keys import View, is_reserved
 from perago.workspace.layout import (
     RESERVE,
+    NoRoom,
     check_room,
     create_directories,
     directories_to_create,
     listing_of,
     plan_layout,
 )
-from perago.workspace.scan import NoRoom, Tree, scan_tree
+from perago.workspace.scan import Tree, scan_tree
 
 _BLOCK = 4096
 """What rounding up may add to each file, in bytes."""

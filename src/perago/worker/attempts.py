@@ -45,8 +45,7 @@ from perago.worker.maintenance import HostCheck, remember, repository_of
 from perago.worker.plan import StoreFactory, WorkerPlan
 from perago.worker.pools import Pools
 from perago.worker.slots import Assignment, ProcessEnded
-from perago.workspace.directory import AttemptDirectory
-from perago.workspace.scan import DirectoryRefused
+from perago.workspace.directory import AttemptDirectory, DirectoryRefused
 
 MAX_INTERVAL = 60.0
 MIN_PAUSE = 0.1

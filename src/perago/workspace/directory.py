@@ -29,7 +29,7 @@ from perago.settings.roots import open_to_others
 from perago.text import listing, quoted
 from perago.workspace.keys import is_utf8
 from perago.workspace.layout import disk_problem
-from perago.workspace.scan import DIRECTORY, Descent, DirectoryRefused
+from perago.workspace.scan import DIRECTORY, Descent, WorkspaceRefused
 from perago.workspace.sweep import (
     CACHE,
     MARKER,
@@ -54,6 +54,10 @@ removal that takes an empty directory away at that very moment, so even sweeps t
 
 _found_safe: dict[Path, tuple[int, int, int, int]] = {}
 """Device, inode, owner and mode of the roots that `check_root` has found nothing wrong with."""
+
+
+class DirectoryRefused(WorkspaceRefused):
+    """An attempt directory cannot be made: a hostile id (final), an unusable root, or one that is in use."""
 
 
 class AttemptDirectory:

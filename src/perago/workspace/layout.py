@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from perago.authoring.workspace import Listing
 from perago.ports import ObjectEntry, Placement
 from perago.text import count, listing, quoted, size
 from perago.workspace.keys import Folding, KeyProblem, NameLimits, check_keys, is_reserved
-from perago.workspace.scan import Descent, LayoutRefused, NoRoom, split
+from perago.workspace.scan import Descent, WorkspaceRefused, split
 from perago.workspace.sweep import hold
 
 _COMPOSED, _DECOMPOSED = "\u00e9", "e\u0301"
@@ -144,6 +145,23 @@ RESERVE = 64 * 1024 * 1024
 """Bytes that a download leaves free: a full disk stops more than one attempt. A worker takes no work with less."""
 _RELEASE_SECONDS = 1
 """A disk releases the room of a deleted file a moment after its name is gone, as when another attempt just ended."""
+
+
+class LayoutRefused(WorkspaceRefused):
+    """A listing cannot be laid out on this disk: its names or its size (final), or a disk that is too small
+    (retryable, because another host may have a larger one)."""
+
+
+class NoRoom(LayoutRefused):
+    """The disk is too full for a listing. `is_passing`: other attempts and the cache use the space, or a reserve is
+    missing that the worker waits for. Otherwise other programs use it, perhaps for good."""
+
+    def __init__(self, message: str, is_passing: bool) -> None:
+        super().__init__(message, retryable=True)
+        self.is_passing = is_passing
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.is_passing))
 
 
 class ListingBound:
