@@ -79,6 +79,8 @@ FOREIGN = commit(OTHER, REF)
 ABOVE = commit(OTHER, MERGED)
 MINE_BEFORE_A_RERUN = publication_of(replace(RETRY, start_time=2500))
 REFUSED = Refuse("")
+UNDONE = Build(Base(MERGED, (MERGED,), "tree-1"))
+BOTH_UNDONE = Build(Base(NEWER, (NEWER, MERGED), "tree-1"))
 REBASE = replace(STATE, plan=replace(STATE.plan, rebase=True))
 LOOP = replace(STATE, plan=replace(STATE.plan, delivery=replace(RETRY, iteration=2)))
 ADOPTED = commit(
@@ -115,52 +117,37 @@ CASES = (
         (publication_of(replace(RETRY, poll_count=7)),),
         Adopt(publication_of(replace(RETRY, poll_count=7)), publication_of(replace(RETRY, poll_count=7))),
     ),
-    Case("this attempt was run again", (MINE_BEFORE_A_RERUN,), Build(Base(MERGED, (MERGED,), "tree-1"))),
+    Case("this attempt was run again", (MINE_BEFORE_A_RERUN,), UNDONE),
     Case(
-        "the predecessor was run again",
-        (PREDECESSOR,),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
-        rows={**ROWS, "task-1": AttemptRow("task-1", 0, None)},
+        "the predecessor was run again", (PREDECESSOR,), UNDONE, rows={**ROWS, "task-1": AttemptRow("task-1", 0, None)}
     ),
     Case(
         "the workflow was restarted",
         (publication_of(replace(DELIVERY, task_id="task-old")),),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
+        UNDONE,
         rows={**ROWS, "task-old": None},
     ),
     Case(
         "an attempt of this step outside of the own chain",
         (publication_of(replace(DELIVERY, task_id="task-7")),),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
+        UNDONE,
         rows={**ROWS, "task-7": AttemptRow("task-7", 1000, None)},
     ),
+    Case("the params have changed", (PREDECESSOR,), UNDONE, state=replace(STATE, params_sha256="11")),
     Case(
-        "the params have changed",
-        (PREDECESSOR,),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
-        state=replace(STATE, params_sha256="11"),
+        "the prefix has changed", (PREDECESSOR,), UNDONE, state=replace(STATE, plan=replace(STATE.plan, prefix="audio"))
     ),
-    Case(
-        "the prefix has changed",
-        (PREDECESSOR,),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
-        state=replace(STATE, plan=replace(STATE.plan, prefix="audio")),
-    ),
-    Case(
-        "the input ref has changed",
-        (publication_of(FIRST, ref=NEWER),),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
-    ),
+    Case("the input ref has changed", (publication_of(FIRST, ref=NEWER),), UNDONE),
     Case(
         "a later step of the run before",
         (publication_of(ELSEWHERE, NEWER, MERGED), MINE_BEFORE_A_RERUN),
-        Build(Base(NEWER, (NEWER, MERGED), "tree-1")),
+        BOTH_UNDONE,
         rows={**ROWS, "task-9": None},
     ),
     Case(
         "a later step that is to run again",
         (publication_of(ELSEWHERE, NEWER, MERGED), MINE_BEFORE_A_RERUN),
-        Build(Base(NEWER, (NEWER, MERGED), "tree-1")),
+        BOTH_UNDONE,
         rows={**ROWS, "task-9": AttemptRow("task-9", 0, None)},
     ),
     Case(
@@ -178,15 +165,11 @@ CASES = (
         REFUSED,
         rows={**ROWS, "task-9": None},
     ),
-    Case("a rerun in a loop", (MINE_BEFORE_A_RERUN,), Build(Base(MERGED, (MERGED,), "tree-1")), state=LOOP),
+    Case("a rerun in a loop", (MINE_BEFORE_A_RERUN,), UNDONE, state=LOOP),
     Case("somebody else", (FOREIGN,), REFUSED),
     Case("somebody else on the predecessor's publication", (ABOVE, PREDECESSOR), REFUSED),
     Case("somebody else on a stale publication", (ABOVE, MINE_BEFORE_A_RERUN), REFUSED),
-    Case(
-        "another workflow of the same shape",
-        (publication_of(replace(FIRST, workflow_id="wf-2")),),
-        REFUSED,
-    ),
+    Case("another workflow of the same shape", (publication_of(replace(FIRST, workflow_id="wf-2")),), REFUSED),
     Case(
         "a step of another workflow that Conductor has removed",
         (publication_of(replace(ELSEWHERE, workflow_id="wf-2")),),
@@ -201,7 +184,7 @@ CASES = (
     Case(
         "a stale publication on the predecessor's",
         (publication_of(replace(DELIVERY, task_id="task-old"), NEWER, MERGED), PREDECESSOR),
-        Build(Base(NEWER, (NEWER, MERGED), "tree-1")),
+        BOTH_UNDONE,
         rows={**ROWS, "task-old": None},
     ),
     Case("rebase: others only", (FOREIGN,), Build(Base(OTHER, (), "tree-1")), state=REBASE),
@@ -251,7 +234,7 @@ CASES = (
     Case(
         "rebase: a stale publication on the predecessor's",
         (publication_of(replace(DELIVERY, task_id="task-old"), NEWER, MERGED), PREDECESSOR),
-        Build(Base(NEWER, (NEWER, MERGED), "tree-1")),
+        BOTH_UNDONE,
         rows={**ROWS, "task-old": None},
         state=REBASE,
     ),
@@ -265,7 +248,7 @@ CASES = (
     Case(
         "a restart of a workflow whose loop has published",
         (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
+        UNDONE,
         rows={**ROWS, "task-9": None},
         workflows={"wf-1": WorkflowRow("wf-1", 9500)},
     ),
@@ -279,7 +262,7 @@ CASES = (
     Case(
         "a sub-workflow that its parent has run anew",
         (publication_of(replace(FIRST, workflow_id="wf-old")),),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
+        UNDONE,
         workflows=FAMILY,
     ),
     Case(
@@ -291,7 +274,7 @@ CASES = (
     Case(
         "a living sub-workflow whose root was restarted since",
         (publication_of(replace(FIRST, workflow_id="wf-beside")),),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
+        UNDONE,
         workflows={**FAMILY, "root": replace(FAMILY["root"], start_time=1500)},
     ),
     *[
@@ -306,13 +289,13 @@ CASES = (
         for which, looped, expected in (
             ("", {"child"}, REFUSED),
             (" and may run any", {ANY_WORKFLOW}, REFUSED),
-            (" and cannot run it", {"other"}, Build(Base(MERGED, (MERGED,), "tree-1"))),
+            (" and cannot run it", {"other"}, UNDONE),
         )
     ],
     Case(
         "rebase: a sub-workflow of a parent with loops that has retried it",
         (publication_of(replace(FIRST, workflow_id="wf-old")),),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
+        UNDONE,
         workflows={
             **FAMILY,
             "root": replace(FAMILY["root"], looped=frozenset({"child"}), replaced=frozenset({"wf-old"})),
@@ -364,7 +347,7 @@ CASES = (
     Case(
         "rebase: a sub-workflow that was restarted itself, so that its parent names it still",
         (publication_of(replace(FIRST, workflow_id="wf-beside")),),
-        Build(Base(MERGED, (MERGED,), "tree-1")),
+        UNDONE,
         workflows={**FAMILY, "wf-beside": replace(FAMILY["wf-beside"], start_time=1500)},
         state=REBASE,
     ),

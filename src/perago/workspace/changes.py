@@ -160,17 +160,10 @@ def _removed(baseline: Baseline, tree: Tree) -> list[ChangedFile]:
         ChangedFile(path, entry.size, entry.checksum, entry.content_type, entry.metadata)
         for path, entry in gone.items()
     ]
-    removed += [ChangedFile(f"{marker}/", 0, "") for marker in baseline.markers if _has_file_above(marker, tree)]
+    markers = [f"{marker}/" for marker in baseline.markers]
+    replaced = [marker for marker in markers if any(above in tree.files for above in directories_above(marker))]
+    removed += [ChangedFile(marker, 0, "") for marker in replaced]
     return sorted(removed, key=lambda file: file.path)
-
-
-def _has_file_above(directory: str, tree: Tree) -> bool:
-    """Whether a file stands where `directory` or one above it was."""
-    while directory:
-        if directory in tree.files:
-            return True
-        directory = directory.rpartition("/")[0]
-    return False
 
 
 def _check_complete(tree: Tree, placed: Mapping[str, ObjectEntry]) -> None:

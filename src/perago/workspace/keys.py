@@ -265,10 +265,10 @@ def _problem_of(entry: ObjectEntry, key_prefix: str, limits: NameLimits, names: 
 
 def _note_directories(path: str, key: str, directories: dict[str, str]) -> None:
     """Add the directories that `path` needs; a known one implies that those above it are known."""
-    above = path.rpartition("/")[0]
-    while above and above not in directories:
+    for above in directories_above(path):
+        if above in directories:
+            break
         directories[above] = key
-        above = above.rpartition("/")[0]
 
 
 def _files_that_are_directories(files: Mapping[str, str], directories: Mapping[str, str]) -> list[KeyProblem]:

@@ -18,7 +18,7 @@ from typing import Any
 from perago.authoring.workspace import Listing
 from perago.ports import ObjectEntry, Placement
 from perago.text import count, listing, quoted, size
-from perago.workspace.keys import Folding, KeyProblem, NameLimits, check_keys, is_reserved
+from perago.workspace.keys import Folding, KeyProblem, NameLimits, check_keys, directories_above, is_reserved
 from perago.workspace.scan import Descent, WorkspaceRefused, split
 from perago.workspace.sweep import hold
 
@@ -269,10 +269,10 @@ def directories_to_create(placements: Iterable[Placement], key_prefix: str) -> t
     for placement in placements:
         if is_reserved(placement.entry.key):
             continue
-        above = split(placement.entry.key[len(key_prefix) :])[0]
-        while above and above not in needed:
+        for above in directories_above(placement.entry.key[len(key_prefix) :]):
+            if above in needed:
+                break
             needed.add(above)
-            above = split(above)[0]
     return tuple(sorted(needed))
 
 
