@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib import import_module
 from typing import Any
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Leave out what info strings tell the tests of the documentation, as in `python file=my_tasks/features.py`."""
+    """Put in the help of commands, and leave out info strings for the tests, such as `file=my_tasks/features.py`."""
+    markdown = re.sub(r"^<!-- help: (\w+) -->$", lambda found: _help(found[1]), markdown, flags=re.MULTILINE)
     return re.sub(r"^( *```\w+) .*$", r"\1", markdown, flags=re.MULTILINE)
+
+
+def _help(command: str) -> str:
+    shown = subprocess.run(
+        [sys.executable, "-m", "perago", command, "--help"], capture_output=True, check=True, text=True, timeout=60
+    )
+    return f"```text\n{shown.stdout.strip()}\n```"
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> None:

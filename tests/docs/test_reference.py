@@ -115,12 +115,11 @@ def test_the_type_of_every_fixture_is_public() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_all_options_of_a_command_are_on_the_page_and_no_others(name: str) -> None:
+def test_each_command_has_a_section_with_its_help_and_no_unknown_option(name: str) -> None:
     section = CLI_PAGE.split(f"\n## {name}\n")[1].split("\n## ")[0]
+    assert f"<!-- help: {name} -->" in section
     listed = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", section))
-    assert options_of(name) - listed <= {"--timeout"}, f"docs/cli.md does not explain them in its section {name}"
-    everywhere = {option for command in COMMANDS for option in options_of(command)} | {"--debug", "--version", "--help"}
-    assert listed - everywhere == set()
+    assert listed <= {option for command in COMMANDS for option in options_of(command)} | {"--debug", "--help"}
 
 
 def options_of(name: str) -> set[str]:
