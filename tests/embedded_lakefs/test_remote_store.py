@@ -7,15 +7,12 @@ import hashlib
 import multiprocessing
 import os
 import pickle
-import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Client
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,9 +22,8 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD
-from perago.embedded.remote import StoreFactory, StoreServer
+from perago.embedded.remote import StoreServer
 from perago.ports import Upload, WorkspaceStore
-from perago.worker import warm_up
 from perago.workspace.scan import FileChanging
 
 from ..downloads import download
@@ -49,48 +45,6 @@ def remote(served: StoreServer) -> Iterator[WorkspaceStore]:
 def upload_of(path: Path, key: str, content: bytes) -> Upload:
     path.write_bytes(content)
     return Upload(key, path, len(content), hashlib.md5(content).hexdigest())
-
-
-def attempt(factory: StoreFactory, directory: Path) -> str:
-    """A whole attempt, as a slot process would do it."""
-    store = factory()
-    head = store.get_commit("repo", "main")
-    workspace = directory / "workspace"
-    download(store, "repo", head.id, workspace)
-    store.create_branch("repo", "staging", head.id)
-    content = (workspace / "in").read_bytes().upper()
-    store.upload("repo", "staging", [upload_of(workspace / "out", "out", content)])
-    assert store.newest_staged("repo", "staging") is not None
-    store.delete_objects("repo", "staging", ["in"])
-    staged = store.commit("repo", "staging", "m", {"k": "v"})
-    assert not store.has_uncommitted_changes("repo", "main")
-    merged = store.merge("repo", staged.id, "main", "m", {"k": "v"})
-    store.delete_branch("repo", "staging")
-    assert [commit.id for commit in store.history("repo", "main", until=head.id, limit=5)] == [merged]
-    store.close()
-    return merged
-
-
-def report_attempt(factory: StoreFactory, directory: Path, answers: Any) -> None:
-    answers.send(attempt(factory, directory))
-
-
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_an_attempt_in_another_process_works_on_the_model_of_this_one(
-    store: InMemoryLakeFS, served: StoreServer, tmp_path: Path, method: str
-) -> None:
-    store.seed("repo", "main", {"in": "hello"})
-    warm_up(())  # a process has one fork server, and later tests want it to be that of a worker
-    context = multiprocessing.get_context(method)
-    receiving, sending = context.Pipe(duplex=False)
-    process: BaseProcess = context.Process(target=report_attempt, args=(served.factory, tmp_path, sending))  # type: ignore[attr-defined]
-    process.start()
-    try:
-        assert receiving.poll(30)
-        assert receiving.recv() == store.get_commit("repo", "main").id
-        assert store.tree("repo", "main") == {"out": b"HELLO"}
-    finally:
-        process.join(10)
 
 
 def test_large_files_and_progress_pass_in_both_directions(
@@ -210,29 +164,6 @@ def test_a_server_that_nobody_used_closes_at_once(store: InMemoryLakeFS, monkeyp
     for _ in range(50):
         StoreServer(store).close()
     assert time.monotonic() - started < 30
-
-
-def wait_in_download(factory: StoreFactory, directory: Path, ready: Any) -> None:
-    def hang(*_: int) -> None:
-        ready.send("in the download")
-        signal.pause()
-
-    store = factory()
-    download(store, "repo", store.get_commit("repo", "main").id, directory / "workspace", on_progress=hang)
-
-
-def test_a_slot_that_is_killed_in_the_middle_of_a_call_disturbs_nobody(
-    store: InMemoryLakeFS, served: StoreServer, remote: WorkspaceStore, tmp_path: Path
-) -> None:
-    commit = store.seed("repo", "main", {"a": "x", "b": "y"})
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=wait_in_download, args=(served.factory, tmp_path, sending))
-    process.start()
-    assert receiving.poll(30)
-    process.kill()
-    process.join(10)
-    assert remote.get_commit("repo", "main") == commit
 
 
 def test_many_clients_are_served_at_once(clock: VirtualClock) -> None:
