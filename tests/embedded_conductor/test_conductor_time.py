@@ -1,4 +1,4 @@
-"""Time-outs, retry delays and sweeps, on a clock that only moves when told."""
+"""Timeouts, retry delays and sweeps, on a clock that only moves when told."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ def test_state_is_found_again(tmp_path: Path) -> None:
 
 
 def test_a_workflow_that_breaks_the_sweep_does_not_end_it() -> None:
-    """Time-outs of all others are still looked for, and the problem is told once."""
+    """Timeouts of all others are still looked for, and the problem is told once."""
 
     class Breaking:
         sweeps = 0
@@ -263,4 +263,4 @@ def test_a_workflow_that_breaks_the_sweep_does_not_end_it() -> None:
         while conductor.sweeps < 3 and time.monotonic() < deadline:
             time.sleep(0.001)
     assert conductor.sweeps >= 3
-    assert told == ["looking for time-outs failed, and is tried again: ValueError('one bad workflow')"]
+    assert told == ["looking for timeouts failed, and is tried again: ValueError('one bad workflow')"]

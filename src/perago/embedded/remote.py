@@ -121,7 +121,7 @@ class StoreServer:
 
 
 class _RemoteStore:
-    """`perago.ports.WorkspaceStore` in another process. Connects on first use, and anew after a fork.
+    """`perago.ports.WorkspaceStore` in another process. Connects on first use, and again after a fork.
 
     One call at a time; further threads wait. A lost connection is `Unclear` for what makes a commit, `Unavailable`
     otherwise, and the next call connects again.

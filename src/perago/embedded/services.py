@@ -189,7 +189,7 @@ class EmbeddedServices:
 
 @contextmanager
 def _swept(conductor: InMemoryConductor, seconds: float, on_problem: Callable[[str], None]) -> Iterator[None]:
-    """Look for time-outs all the time, as Conductor's sweeper does, also while no client calls."""
+    """Look for timeouts all the time, as Conductor's sweeper does, also while no client calls."""
     stopped = threading.Event()
 
     def run() -> None:
@@ -200,7 +200,7 @@ def _swept(conductor: InMemoryConductor, seconds: float, on_problem: Callable[[s
             except Exception as error:  # noqa: BLE001 - nothing that a client sends may end the thread
                 if repr(error) != problem:
                     problem = repr(error)
-                    on_problem(f"looking for time-outs failed, and is tried again: {problem}")
+                    on_problem(f"looking for timeouts failed, and is tried again: {problem}")
 
     thread = threading.Thread(target=run, name="perago-sweeper", daemon=True)
     thread.start()

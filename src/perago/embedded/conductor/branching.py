@@ -212,7 +212,7 @@ def _join_after(context: DecisionContext, step: Step, complaint: str) -> Step:
 class Dynamic(SystemTask):
     """DYNAMIC: a step of the task type that its input names. Its row is that of the named type.
 
-    Its definition is not: without one of its own name it has no retries and no response time-out, as on the server.
+    Its definition is not: without one of its own name it has no retries and no response timeout, as on the server.
     """
 
     kind = "DYNAMIC"

@@ -26,7 +26,7 @@ from perago.ports import Clock, Unavailable
 
 
 def settle(state: State) -> None:
-    """Go on until nothing is left to do at this moment."""
+    """Do the work that is due at this moment, and the work that follows from it."""
     _wake(state)
     while state.attention:
         workflow_id = next(iter(state.attention))
@@ -131,7 +131,7 @@ class ModelCore:
             clock: What the server goes by.
             faults: What goes wrong with which call.
             limits: Sizes of payloads.
-            sweep_seconds: How often a call looks for time-outs first; None for never by itself.
+            sweep_seconds: How often a call looks for timeouts first; None for never by itself.
             seed: Makes ids and jitter repeatable.
             http: Answers HTTP tasks: gets the request (`uri`, `method`, `headers`, `body`), gives status and body. It
                 is called under the model's lock.
@@ -214,7 +214,7 @@ class ModelCore:
 
 
 def sweep(state: State) -> None:
-    """Decide every workflow, time-outs included. One that cannot be decided holds up no other."""
+    """Decide every workflow, timeouts included. One that cannot be decided holds up no other."""
     for workflow in list(state.workflows.values()):
         with guarded(workflow.workflow_id):
             decide(state, workflow)

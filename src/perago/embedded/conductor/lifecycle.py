@@ -127,7 +127,7 @@ def skip(state: State, workflow: WorkflowRow, reference_name: str) -> None:
 def retry(state: State, workflow: WorkflowRow, *, resume_sub_workflows: bool = False) -> None:
     """New attempts for the steps whose last attempt failed; they eat the automatic budget.
 
-    A JOIN or a loop keeps the row that it has. A sub-workflow is started anew, unless `resume_sub_workflows`
+    A JOIN or a loop keeps the row that it has. A sub-workflow is started again, unless `resume_sub_workflows`
     asks for the retry of what has failed in there.
     """
     if not workflow.status.terminal:

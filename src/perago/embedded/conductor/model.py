@@ -394,7 +394,7 @@ class ConductorModel(ModelCore):
     def retry_workflow(self, workflow_id: str, *, resume_sub_workflows: bool = False) -> None:
         """Give the failed steps of a finished workflow one more attempt each.
 
-        A failed sub-workflow is started anew, or, with `resume_sub_workflows`, its failed steps are retried.
+        A failed sub-workflow is started again, or, with `resume_sub_workflows`, its failed steps are retried.
         """
         with self._operation("retry_workflow") as state:
             workflow = state.workflow("retry workflow", workflow_id)
@@ -585,7 +585,7 @@ class InMemoryConductor(ConductorModel):
             )
 
     def extend_lease(self, delivery: Delivery) -> None:
-        """Move the response time-out of the delivery that holds the attempt now."""
+        """Move the response timeout of the delivery that holds the attempt now."""
         with self._operation("extend_lease") as state:
             updates.update_task(state, _result(delivery, extendLease=True))
 

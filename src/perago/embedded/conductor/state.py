@@ -159,7 +159,7 @@ class TaskRow:
     external_input: str | None = None
     external_output: str | None = None
     response_timeout_seconds: int = 0
-    """What the row shows; the time-out itself is that of the definition."""
+    """What the row shows; the timeout itself is that of the definition."""
     rate_limit: tuple[int, int] = (0, 0)
     """Per frequency, and the frequency in seconds."""
     attached_workflow_id: str | None = None
@@ -194,7 +194,7 @@ class TaskRow:
 
     @property
     def shown_reason(self) -> str | None:
-        """What answers tell of the reason. Decisions know all of it, so that the reason of a workflow may be longer."""
+        """The reason that answers show. Decisions know all of it, so the reason of a workflow can be longer."""
         return None if self.reason is None else self.reason[:MAX_REASON]
 
     @property
@@ -256,7 +256,7 @@ class WorkflowRow:
 
 
 NEVER = 2**63 - 1
-"""The `due` of a message that no poll gets until it is queued anew."""
+"""The `due` of a message that no poll gets until it is queued again."""
 
 
 @dataclass(slots=True)
@@ -462,8 +462,8 @@ class State:
         """Queue `row` as a new message, with the delay that an update gave it.
 
         One that waited already loses its place, and a delay below zero never passes: the server computes no time for
-        it, so that no poll gets the attempt and no JOIN is looked at again until another update queues it anew, or, for
-        a worker's attempt, a requeue (seen on 3.32.3 for 70 s and through decisions, pauses and time-outs).
+        it, so that no poll gets the attempt and no JOIN is looked at again until another update queues it again, or,
+        for a worker's attempt, a requeue (seen on 3.32.3 for 70 s and through decisions, pauses and timeouts).
         """
         self.queue.remove(row.task_id)
         self._queue(row, NEVER if row.callback_after_seconds < 0 else self.now() + row.callback_after_seconds * 1000)
@@ -549,7 +549,7 @@ NO_DOMAIN = "NO_DOMAIN"
 
 
 def domain_of(state: State, workflow: WorkflowRow, row: TaskRow) -> str | None:
-    """The domain of a fresh attempt: what is said of all types, unless something is said of its own."""
+    """Return the domain of a fresh attempt: the entry of its own type, else that of all types."""
     given = workflow.task_to_domain
     domain = row.domain
     if (given.get("*") or "").strip():

@@ -234,7 +234,7 @@ def _exceeds_limit(state: State, row: TaskRow) -> bool:
 
 
 def requeue(state: State, task_name: str) -> int:
-    """Queue every listed attempt of a type anew, those in progress as well, and say how many there are.
+    """Queue every listed attempt of a type again, those in progress as well, and return their number.
 
     What is left of a delay is kept; an attempt in progress is handed out a second time. Steps of the server itself are
     passed over.

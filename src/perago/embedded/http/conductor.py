@@ -378,7 +378,7 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         return JsonAnswer([_poll(poll) for poll in model.last_polls(call.required_text("taskType"))])
 
     def requeue(call: Call) -> Response:
-        """How many attempts were queued anew, as a text."""
+        """How many attempts were queued again, as a text."""
         return _text(str(model.requeue_pending(call.parts["name"])))
 
     def add_log(call: Call) -> Response:
