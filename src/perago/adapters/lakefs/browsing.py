@@ -148,19 +148,9 @@ class LakeFSBrowser:
         given = {name: value for name, value in query.items() if value}
         target = f"{path}?{urlencode(given, quote_via=quote, errors='replace')}" if given else path
 
-        def ask() -> Any:
-            try:
-                answer = self._pool.call("GET", target)
-            except NoAnswerError as failure:
-                raise errors.unanswered(call, failure) from failure
-            if answer.status != 200:
-                raise errors.refusal(call, answer)
-            try:
-                return errors.reading(lambda: read(json.loads(answer.body)))()
-            except (errors.UnreadableAnswer, RecursionError) as error:
-                raise errors.unreadable(call) from error
-
-        return retry(ask, self._policy)
+        return retry(
+            lambda: errors.ask(self._pool, call, target, lambda answer: read(json.loads(answer.body))), self._policy
+        )
 
 
 def _of_object(repository: str, ref: str, key: str) -> Call:

@@ -12,92 +12,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from perago.adapters.http import CallPolicy, HttpPool, Wire, retry
-from perago.adapters.lakefs.block_store import Addresses, BlockStore, DirectFailed
+from perago.adapters.http import Wire, retry
+from perago.adapters.lakefs.block_store import Addresses, DirectFailed
 from perago.adapters.lakefs.fetch import EMPTY_MD5, RANGE, Arrival, Fetcher, Range, has_md5
-from perago.adapters.lakefs.transfers import TransferPool
-from perago.cache import ObjectId, Shelf
+from perago.adapters.lakefs.transfers import Transfer, TransferPool
+from perago.cache import ObjectId
 from perago.ports import CorruptTransfer, ObjectEntry, Placement, Progress, Unavailable
 
+LARGEST_WHOLE = 64 * 1024 * 1024
+"""Bytes of the largest object that one thread fetches. Larger ones come as ranges, side by side."""
 _ASKING = 600.0
 """Seconds for asking lakeFS, in which threads wait for each other; each request has a shorter limit of its own."""
 _BREAKS = 3
 """How often a connection may break within one range, each time after some bytes, before the rest comes through
 lakeFS."""
-
-
-class DirectDownload:
-    """The objects of one download."""
-
-    def __init__(self, store: BlockStore, find_out: Callable[[], Addresses], fetcher: Fetcher) -> None:
-        """`find_out`: what addresses are needed. Called once, if the server signs any."""
-        self._store = store
-        self._find_out = find_out
-        self._found: Addresses | None = None
-        self._finding_out = threading.Lock()
-        self._fetcher = fetcher
-        self.objections: dict[str, CorruptTransfer] = {}
-        """What the store's own answers have shown to be wrong with objects that have not come since, by key."""
-
-    def fetch(self, wanted: Range, workers: TransferPool[Any]) -> bool:
-        """Fill a range; False if the rest has to come through lakeFS.
-
-        An address that the store refuses, perhaps because it has expired, is asked for once more. An object without
-        an MD5 comes through lakeFS where an attacker on that connection could have changed its address.
-        """
-        if not (self._store.encrypted or has_md5(wanted.arrival.entry)):
-            return False
-        with workers.wire.exchange(_ASKING):
-            if not self._store.offer().objects:
-                return False
-        try:
-            self._fetch(wanted, workers.wire)
-        except CorruptTransfer as error:
-            self.objections[wanted.arrival.entry.key] = error
-            workers.direct_failed(self._store, DirectFailed(error.detail))
-            return False
-        except DirectFailed as failure:
-            workers.direct_failed(self._store, failure)
-            return False
-        self._store.worked()
-        return True
-
-    def _fetch(self, wanted: Range, wire: Wire) -> None:
-        key, used, breaks = wanted.arrival.entry.key, "", 0
-        while True:
-            before = wanted.at
-            address = self._address(key, wire, other_than=used)
-            try:
-                self._fetcher.fetch_directly(wanted, self._store, address, wire)
-            except DirectFailed as failure:
-                if failure.refused and not used:
-                    used = address
-                elif wanted.at > before and breaks < _BREAKS:
-                    breaks += 1
-                else:
-                    raise
-            else:
-                return
-
-    def _address(self, key: str, wire: Wire, *, other_than: str) -> str:
-        with wire.exchange(_ASKING):
-            addresses = self._addresses()
-            address = addresses.of(key, other_than=other_than)
-        if address is None:
-            raise DirectFailed(addresses.problem, unreachable=True)
-        return address
-
-    def _addresses(self) -> Addresses:
-        with self._finding_out:
-            if self._found is None:
-                self._found = self._find_out()
-            return self._found
-
-
-LARGEST_WHOLE = 64 * 1024 * 1024
-"""Bytes of the largest object that one thread fetches. Larger ones come as ranges, side by side."""
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MODE = 0o644
 
@@ -105,56 +35,42 @@ _MODE = 0o644
 class Download:
     """One download of objects of a commit (`WorkspaceStore.download`)."""
 
-    def __init__(
-        self,
-        pool: HttpPool,
-        policy: CallPolicy,
-        threads: int,
-        repository: str,
-        commit: str,
-        *,
-        shelf: Shelf | None = None,
-        block_store: BlockStore | None = None,
-    ) -> None:
-        """`shelf`: where objects are looked for first, and where those that had to be fetched are kept. `block_store`:
-        where they are fetched from, as far as that works."""
-        self._pool = pool
-        self._policy = policy
-        self._threads = threads
-        self._repository = repository
+    def __init__(self, transfer: Transfer, commit: str) -> None:
+        self._transfer = transfer
+        self._shelf = transfer.shelf
+        self._store = transfer.block_store
         self._commit = commit
-        self._shelf = shelf
-        self._block_store = block_store
-        self._fetcher = Fetcher(pool, policy, repository, commit)
-        self._direct: DirectDownload | None = None
+        self._fetcher = Fetcher(transfer.pool, transfer.policy, transfer.repository, commit)
+        self._wanted: list[tuple[ObjectEntry, Path]] = []
+        self._addresses: Addresses | None = None
+        self._finding_addresses = threading.Lock()
+        self._objections: dict[str, CorruptTransfer] = {}
+        """The block store's own answers have shown these errors of objects that have not come since, by key."""
 
     def run(self, workspace: Path, placements: Sequence[Placement], on_progress: Progress) -> int:
         """Bring the bytes of all that has a place; returns how many objects were on the shelf."""
-        wanted = [(placement.entry, placement.path) for placement in placements if placement.path is not None]
-        if self._block_store is not None:
-            self._direct = DirectDownload(self._block_store, lambda: self._addresses(wanted), self._fetcher)
-        tally, jobs = Tally(on_progress), self._jobs(wanted)
+        self._wanted = [(placement.entry, placement.path) for placement in placements if placement.path is not None]
+        objects, size, lock = 0, 0, threading.Lock()
         with (
-            FileWriter(workspace, {path.parent for _, path in wanted}) as writer,
-            TransferPool(self._threads, self._policy, jobs, size=lambda job: job.size) as workers,
+            FileWriter(workspace, {path.parent for _, path in self._wanted}) as writer,
+            TransferPool(self._transfer, self._jobs(), size=lambda job: job.size) as workers,
         ):
 
             def work(job: _Job) -> None:
+                nonlocal objects, size
                 if self._bring(job, writer, workers):
-                    tally.count(job.entry.size)
+                    with lock:
+                        objects, size = objects + 1, size + job.entry.size
+                        on_progress(objects, size)
 
             workers.run(work)
         return self._shelf.hits if self._shelf is not None else 0
 
-    def _addresses(self, wanted: Iterable[tuple[ObjectEntry, Path]]) -> Addresses:
-        missing = [entry for entry, _ in wanted if not self._is_on_the_shelf(entry)]
-        return Addresses(self._pool, self._repository, self._commit, missing)
-
     def _is_on_the_shelf(self, entry: ObjectEntry) -> bool:
         return self._shelf is not None and self._shelf.holds(object_id(entry))
 
-    def _jobs(self, wanted: Iterable[tuple[ObjectEntry, Path]]) -> Iterator[_Job]:
-        for entry, path in wanted:
+    def _jobs(self) -> Iterator[_Job]:
+        for entry, path in self._wanted:
             if entry.size > LARGEST_WHOLE and has_md5(entry) and not self._is_on_the_shelf(entry):
                 if self._shelf is not None:
                     self._shelf.note_miss()
@@ -192,27 +108,82 @@ class Download:
         self._note_verified(arrival)
 
     def _note_verified(self, arrival: Arrival) -> None:
-        if self._direct is not None:
-            self._direct.objections.pop(arrival.entry.key, None)
+        self._objections.pop(arrival.entry.key, None)
         if self._shelf is not None:
             self._shelf.add(object_id(arrival.entry), arrival.file, arrival.checksum)
 
     def _fetch(self, wanted: Range, workers: TransferPool[_Job]) -> None:
-        if self._direct is not None and self._direct.fetch(wanted, workers):
+        if self._fetch_directly(wanted, workers):
             return
         try:
             retry(
                 lambda: self._fetcher.fetch(wanted, workers.wire),
-                self._policy,
+                self._transfer.policy,
                 stopped=workers.stopped,
                 notice=workers.notice,
                 after=(Unavailable, CorruptTransfer) if wanted.is_whole else (Unavailable,),
             )
         except Unavailable as error:
-            if self._direct is None or not (objections := list(self._direct.objections.values())):
+            if not (objections := list(self._objections.values())):
                 raise
             # lakeFS breaks off where the store has fewer bytes than the listing says. That looks like an outage.
             raise objections[0] from error
+
+    # -------------------------------------------------- straight from the block store
+
+    def _fetch_directly(self, wanted: Range, workers: TransferPool[_Job]) -> bool:
+        """Fill a range from the block store; False if the rest has to come through lakeFS.
+
+        An object without an MD5 comes through lakeFS where an attacker on that connection could have changed its
+        address.
+        """
+        entry = wanted.arrival.entry
+        if not (self._store.encrypted or has_md5(entry)):
+            return False
+        with workers.wire.exchange(_ASKING):
+            if not self._store.offer().objects:
+                return False
+        try:
+            self._fetch_by_addresses(wanted, workers.wire)
+        except CorruptTransfer as error:
+            self._objections[entry.key] = error
+            workers.direct_failed(DirectFailed(error.detail))
+            return False
+        except DirectFailed as failure:
+            workers.direct_failed(failure)
+            return False
+        self._store.worked()
+        return True
+
+    def _fetch_by_addresses(self, wanted: Range, wire: Wire) -> None:
+        """Ask once more for an address that the store refuses, perhaps because it has expired."""
+        key, used, breaks = wanted.arrival.entry.key, "", 0
+        while True:
+            before = wanted.at
+            address = self._address(key, wire, other_than=used)
+            try:
+                self._fetcher.fetch_directly(wanted, self._store, address, wire)
+            except DirectFailed as failure:
+                if failure.refused and not used:
+                    used = address
+                elif wanted.at > before and breaks < _BREAKS:
+                    breaks += 1
+                else:
+                    raise
+            else:
+                return
+
+    def _address(self, key: str, wire: Wire, *, other_than: str) -> str:
+        with wire.exchange(_ASKING):
+            with self._finding_addresses:
+                if self._addresses is None:
+                    missing = [entry for entry, _ in self._wanted if not self._is_on_the_shelf(entry)]
+                    transfer = self._transfer
+                    self._addresses = Addresses(transfer.pool, transfer.repository, self._commit, missing)
+            address = self._addresses.of(key, other_than=other_than)
+        if address is None:
+            raise DirectFailed(self._addresses.problem, unreachable=True)
+        return address
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,23 +244,6 @@ class _Parts:
 def object_id(entry: ObjectEntry) -> ObjectId:
     """What the cache knows an object by."""
     return ObjectId(entry.physical_address, entry.checksum, entry.size)
-
-
-class Tally:
-    """Counts what is finished, over all threads."""
-
-    def __init__(self, on_progress: Progress) -> None:
-        self._on_progress = on_progress
-        self._lock = threading.Lock()
-        self._objects = 0
-        self._bytes = 0
-
-    def count(self, size: int) -> None:
-        """One more object of `size` bytes is done."""
-        with self._lock:
-            self._objects += 1
-            self._bytes += size
-            self._on_progress(self._objects, self._bytes)
 
 
 class Unfinished(NamedTuple):

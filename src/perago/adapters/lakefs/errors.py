@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from perago.adapters.http import Answer, NoAnswerError, Overloaded, clean, retry_after
+from perago.adapters.http import Answer, HttpPool, NoAnswerError, Overloaded, clean, retry_after
 from perago.ports import (
     FENCE_MARKER,
     AccessDenied,
@@ -25,6 +25,7 @@ from perago.ports import (
 )
 
 SERVICE = "lakeFS"
+Found = TypeVar("Found")
 
 _NOT_NOW = (408, 423, 429, 503)
 _HOOK_FAILED = "hook aborted"
@@ -85,6 +86,24 @@ def reading(read: Callable[..., Any]) -> Callable[..., Any]:
     return read_or_raise
 
 
+def ask(pool: HttpPool, call: Call, target: str, read: Callable[[Answer], Found]) -> Found:
+    """Send one GET, and return what `read` makes of its answer.
+
+    Raises:
+        ServiceError: there is no answer, its status is not 200, or it is not lakeFS's.
+    """
+    try:
+        answer = pool.call("GET", target)
+    except NoAnswerError as failure:
+        raise unanswered(call, failure) from failure
+    if answer.status != 200:
+        raise refusal(call, answer)
+    try:
+        return read(answer)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise unreadable(call) from error
+
+
 def unanswered(call: Call, failure: NoAnswerError) -> ServiceError:
     """The error for a call without an answer: a write that may have arrived is `Unclear`."""
     kind = Unclear if call.write and failure.sent else Unavailable
@@ -123,6 +142,13 @@ def refusal(call: Call, answer: Answer) -> ServiceError:
     return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
 
 
+def branch_refusal(call: Call, answer: Answer) -> ServiceError:
+    """The error for a branch that is not created."""
+    if answer.status == 409:
+        return Refused(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
+    return refusal(call, answer)
+
+
 def commit_refusal(call: Call, answer: Answer) -> ServiceError:
     """The error for a refused commit."""
     if answer.status == 400 and "no changes" in (message_of(answer) or ""):
@@ -139,8 +165,10 @@ def revert_refusal(call: Call, answer: Answer) -> ServiceError:
 
 def merge_refusal(call: Call, answer: Answer) -> ServiceError:
     """The error for a refused merge, with the reason where it is one of the known ones."""
-    reason = _reason_of_refused_merge(answer)
-    if reason is None:
+    message = message_of(answer)
+    known = (reason for status, part, reason in _REFUSED_MERGES if status == answer.status and part in (message or ""))
+    reason = next(known, None)
+    if reason is None or (message is None and answer.status != 412):
         return refusal(call, answer)
     detail = "both sides changed one path" if reason is MergeRefusal.CONFLICT else _detail(answer)
     return MergeRefused(SERVICE, call.operation, detail, reason)
@@ -155,14 +183,6 @@ _REFUSED_MERGES = (
 )
 """Status and a part of lakeFS's text, in the order in which they are tried (`docs/servers/lakefs.md` 1.3). What an
 attempt makes of each reason stands in `perago.attempt.publishing.merge_refused`."""
-
-
-def _reason_of_refused_merge(answer: Answer) -> MergeRefusal | None:
-    message = message_of(answer)
-    if message is None and answer.status != 412:
-        return None
-    found = (reason for status, part, reason in _REFUSED_MERGES if status == answer.status and part in (message or ""))
-    return next(found, None)
 
 
 def _detail(answer: Answer) -> str:

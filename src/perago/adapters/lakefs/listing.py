@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, retry
+from perago.adapters.http import Answer, CallPolicy, HttpPool, retry
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import Call
 from perago.ports import ObjectEntry, OnPage
@@ -116,21 +116,16 @@ def _pages(pool: HttpPool, policy: CallPolicy, call: Call, commit: str, prefix: 
 def _page(pool: HttpPool, call: Call, commit: str, prefix: str, after: str) -> tuple[Sequence[ObjectEntry], bool, str]:
     query = urlencode({"prefix": prefix, "after": after, "amount": PAGE}, quote_via=quote)
     target = f"/repositories/{quote(call.repository, safe='')}/refs/{quote(commit, safe='')}/objects/ls?{query}"
-    try:
-        answer = pool.call("GET", target)
-    except NoAnswerError as failure:
-        raise errors.unanswered(call, failure) from failure
-    if answer.status != 200:
-        raise errors.refusal(call, answer)
-    try:
+
+    def read(answer: Answer) -> tuple[Sequence[ObjectEntry], bool, str]:
         page = json.loads(answer.body)
         entries = [_entry(item) for item in page["results"]]
         more, offset = bool(page["pagination"]["has_more"]), str(page["pagination"]["next_offset"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise errors.unreadable(call) from error
-    if more and (offset <= after or not entries):  # would be read forever
-        raise errors.unreadable(call)
-    return entries, more, offset
+        if more and (offset <= after or not entries):
+            raise ValueError("this listing would be read forever")
+        return entries, more, offset
+
+    return errors.ask(pool, call, target, read)
 
 
 def _entry(item: dict[str, Any]) -> ObjectEntry:

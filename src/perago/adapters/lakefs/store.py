@@ -16,21 +16,13 @@ from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
 
-from perago.adapters.http import (
-    Answer,
-    CallPolicy,
-    HttpPool,
-    NoAnswerError,
-    ServerAbout,
-    no_answer,
-    retry,
-    seconds_ahead,
-)
+from perago.adapters.http import Answer, CallPolicy, HttpPool, ServerAbout, no_answer, retry, seconds_ahead
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.download import Download
-from perago.adapters.lakefs.errors import SERVICE, Call, refusal, unanswered, version_in
+from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.adapters.lakefs.listing import list_objects, newest_upload, stat_objects
+from perago.adapters.lakefs.transfers import Transfer
 from perago.adapters.lakefs.upload import Uploads
 from perago.cache import ObjectCache, Shelf, on_disk
 from perago.ports import (
@@ -54,50 +46,56 @@ from perago.settings import LakeFSSettings
 from perago.text import count
 from perago.workspace.sweep import CACHE
 
+_API = "/api/v1"
+_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
+_CONTROL_CONNECTIONS = 2
 _PAGE = 1000
 _LOG_PAGE = 10
 """A commit's metadata may be 2 MB and more (`docs/servers/lakefs.md` 2), and a page of the log is in memory at once."""
 _DELETE_BATCH = 1000
 
-Refusal = Callable[[Call, Answer], ServiceError]
+
+def open_pool(settings: LakeFSSettings, size: int, policy: CallPolicy) -> HttpPool:
+    """Connections to lakeFS's API with the configured credentials, `size` of them kept for re-use."""
+    key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
+    headers = make_headers(basic_auth=f"{key}:{secret}")
+    return HttpPool(SERVICE, _base_url(settings), headers=headers, size=size, policy=policy)
 
 
-def _check_internals(client: Any) -> None:
-    """Make sure that the SDK still has what is replaced below. Without it, it would open connections of its own.
+class LakeFSStore:
+    """A `WorkspaceStore`: the calls that move refs go through the official SDK's API classes.
 
-    Raises:
-        Refused: it has not.
+    Making one imports the SDK (about 0.6 s). It opens no connection and starts no thread before the first call, so it
+    may be made before a fork. Transfers run on their own threads, which have ended when the call returns.
+
+    Args:
+        settings: where the server is; the URL with or without `/api/v1`.
+        threads: streams of one transfer.
+        policy: time limits and repetitions, for tests.
+        cache: keeps objects on this machine; None: each is fetched each time.
     """
-    pool = getattr(getattr(client, "rest_client", None), "pool_manager", None)
-    if not isinstance(pool, PoolManager) or not hasattr(client, "deserialize"):
-        from importlib.metadata import version
 
-        raise Refused(
-            SERVICE,
-            "set up the connection",
-            f"this perago cannot work with lakefs-sdk {version('lakefs-sdk')}: its ApiClient has no "
-            "rest_client.pool_manager or no deserialize. Install a version that perago's own requirements allow",
-        )
-
-
-def _as_is(answer: Any) -> Any:
-    return answer
-
-
-class Control:
-    """The calls that move refs. Constructing it imports the SDK (about 0.6 s) and opens no connection."""
-
-    def __init__(self, base_url: str, key: str, secret: str, pool: HttpPool, policy: CallPolicy) -> None:
+    def __init__(
+        self,
+        settings: LakeFSSettings,
+        *,
+        threads: int = 16,
+        policy: CallPolicy | None = None,
+        cache: ObjectCache | None = None,
+    ) -> None:
         import lakefs_sdk
 
         self._sdk: Any = lakefs_sdk
-        self._policy = policy
-        configuration = lakefs_sdk.Configuration(host=base_url, username=key, password=secret)
-        client = lakefs_sdk.ApiClient(configuration)
-        _check_internals(client)
-        # The store's own connections: with the proxy and TLS variables, and without urllib3's hidden repetitions.
-        client.rest_client.pool_manager = pool.manager
-        client.deserialize = errors.reading(client.deserialize)
+        self._cache = cache and replace(cache, access_key=settings.access_key_id)
+        self._broken: tuple[Path | None, int] = (None, 0)
+        """The workspace of the last download that broke, and how many of its objects the cache had."""
+        self._damaged = 0
+        """Entries of the cache that were damaged, since the last call of `take_notes`."""
+        self._policy = policy or CallPolicy()
+        self._threads = threads
+        self._pool = open_pool(settings, threads + _CONTROL_CONNECTIONS, self._policy)
+        self._block_store = BlockStore(self._pool, self._policy, threads, lakefs_url=_base_url(settings))
+        client = _sdk_client(lakefs_sdk, settings, self._pool)
         self._branches: Any = lakefs_sdk.BranchesApi(client)
         self._commits: Any = lakefs_sdk.CommitsApi(client)
         self._refs: Any = lakefs_sdk.RefsApi(client)
@@ -107,40 +105,49 @@ class Control:
     # ------------------------------------------------------------------ reads
 
     def ping(self) -> None:
-        """Ask who we are: the one call that needs valid credentials and no permission."""
+        """Find out whether a lakeFS answers and lets us in, without changing anything: the one call that needs valid
+        credentials and no permission asks who we are.
+
+        Raises:
+            Unavailable: no answer, or an answer of something that is not a lakeFS.
+            AccessDenied: the credentials are not accepted.
+        """
         call = Call("answer", "", "the user of these credentials")
         try:
             self._once(call, self._users.get_current_user)
         except (NotFound, Refused) as error:
             raise errors.unreadable(call) from error
 
-    def commit_by_id(self, repository: str, commit_id: str) -> Commit:
-        """The commit with exactly this id; lakeFS resolves prefixes and branches too (`docs/servers/lakefs.md` 2)."""
+    def about(self) -> ServerAbout:
+        """Return the version and the clock of the server."""
+
+        def read(answer: Answer) -> ServerAbout:
+            received = time.time()
+            ahead = seconds_ahead(answer.headers, sent, received)
+            return ServerAbout(errors.version_in(answer), ahead, received - sent)
+
+        sent = time.time()
+        return errors.ask(self._pool, Call("tell its version", "", "the version"), "/config/version", read)
+
+    def get_commit(self, repository: str, ref: str) -> Commit:
+        """Return the commit of a full commit id, or the head of a branch of exactly this name.
+
+        lakeFS also resolves an abbreviated id, a tag or an expression (`docs/servers/lakefs.md` 2). These do not count.
+        """
+        commit_id = ref if _COMMIT_ID.fullmatch(ref) else self._head(repository, ref)
         call = Call(f"read commit {commit_id[:12]}… of {repository}", repository, f"commit {commit_id}")
         commit: Commit = self._retry(call, self._commits.get_commit, repository, commit_id, read_as=_commit)
         if commit.id != commit_id:
             raise NotFound(SERVICE, call.operation, f"{call.missing} does not exist")
         return commit
 
-    def head(self, repository: str, branch: str) -> str:
-        """The commit id at the head of a branch, and of nothing else that has this name."""
-        call = Call(f"read branch {branch} of {repository}", repository, f"branch {branch}")
-        head: str = self._retry(
-            call,
-            self._branches.get_branch,
-            repository,
-            branch,
-            read_as=lambda answer: str(answer.commit_id),
-        )
-        return head
-
     def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
-        """First-parent commits from the head down to `until`, read from one head so that pages fit together.
+        """Return the first-parent commits from the head down to `until`, read from one head so that pages fit together.
 
         Commits below the head are kept without what only the head is asked for, so that a long history of large
         metadata fits into memory.
         """
-        head = self.head(repository, branch)
+        head = self._head(repository, branch)
         found: list[Commit] = []
         more = head != until
         while more and len(found) < limit:
@@ -151,65 +158,111 @@ class Control:
                 found.append(shortened(commit) if found else commit)
         return tuple(found)
 
-    def ancestry(self, repository: str, commit_id: str, *, limit: int) -> tuple[Commit, ...]:
-        """The commit with exactly this id and its first-parent ancestors, kept as the commits of `history` are."""
+    def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
+        """Return the commit with exactly this id and its first-parent ancestors, newest first, kept as the commits of
+        `history` are."""
         found: list[Commit] = []
         more = True
         while more and len(found) < limit:
             after = found[-1].id if found else None
-            page, more = self._log_page(repository, commit_id, after, None, limit - len(found))
-            if not found and page[0].id != commit_id:  # the name of a branch or a tag
-                operation = f"read the history of {repository}"
-                raise NotFound(SERVICE, operation, f"commit {commit_id} does not exist")
+            page, more = self._log_page(repository, commit, after, None, limit - len(found))
+            if not found and page[0].id != commit:  # the name of a branch or a tag
+                raise NotFound(SERVICE, f"read the history of {repository}", f"commit {commit} does not exist")
             found += map(shortened, page)
         return tuple(found)
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
-        """Whether anything is staged on a branch."""
+        """Whether anything is staged on `branch`."""
         call = Call(f"look for uncommitted changes on {branch} of {repository}", repository, f"branch {branch}")
         dirty: bool = self._retry(
             call, self._branches.diff_branch, repository, branch, amount=1, read_as=lambda answer: bool(answer.results)
         )
         return dirty
 
-    def staged_keys(self, repository: str, branch: str) -> frozenset[str]:
-        """The keys of the objects that are staged on a branch, without those that are staged to be deleted."""
+    def newest_staged(self, repository: str, branch: str) -> int | None:
+        """Return when the newest object that is staged on `branch` was uploaded, or None."""
         call = Call(f"list what is staged on {branch} of {repository}", repository, f"branch {branch}")
         changes = self._pages(call, self._branches.diff_branch, repository, branch)
-        return frozenset(str(change.path) for change in changes if change.type != "removed")
+        staged = frozenset(str(change.path) for change in changes if change.type != "removed")
+        return newest_upload(self._pool, self._policy, repository, branch, staged) if staged else None
 
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
-        """Branch names, from as many pages as there are."""
+        """Return all branches whose names begin with `prefix`, hidden ones included."""
         call = Call(f"list branches of {repository}", repository, f"repository {repository}")
         listed = self._pages(call, self._branches.list_branches, repository, prefix=prefix, show_hidden=True)
         return tuple(str(branch.id) for branch in listed)
 
+    def list_objects(
+        self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
+    ) -> Sequence[ObjectEntry]:
+        """Return every object below `prefix`."""
+        return list_objects(self._pool, self._policy, repository, commit, prefix, on_page)
+
+    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
+        """Return the objects that a commit has at `keys`."""
+        return stat_objects(self._pool, self._policy, repository, commit, keys, partial(self._stat, repository, commit))
+
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
-        """The keys at which two commits differ with their sizes in `right`, from as many pages as there are."""
+        """Return the keys at which two commits differ, with their sizes in `right`."""
         call = Call(f"compare commits of {repository}", repository, f"commit {left} or {right}")
         changes = self._pages(call, self._refs.diff_refs, repository, left, right, type="two_dot")
         return {change.path: None if change.type == "removed" else change.size_bytes or 0 for change in changes}
 
-    def stat(self, repository: str, commit: str, key: str) -> ObjectEntry | None:
-        """Return one object; None only if lakeFS says that the commit is there and the object is not."""
-        call = Call(f"look for {key} in {commit[:12]}… of {repository}", repository, f"{key} in commit {commit}")
-        try:
-            found: ObjectEntry = self._retry(call, self._objects.stat_object, repository, commit, key, read_as=_object)
-        except NotFound:
-            self.commit_by_id(repository, commit)
-            return None
-        return found
+    # -------------------------------------------------------------- transfers
+
+    def download(
+        self,
+        repository: str,
+        commit: str,
+        workspace: Path,
+        placements: Sequence[Placement],
+        on_progress: Progress = no_progress,
+    ) -> int:
+        """Bring objects to disk, each verified before it appears; returns how many were on this machine before, those
+        of calls for the same workspace included that broke."""
+        broken, hits = self._broken
+        earlier = hits if broken == workspace else 0
+        needed = sum(on_disk(placement.entry.size) for placement in placements if placement.path is not None)
+        with self._shelf(needed) as shelf:
+            transfer = self._transfer(repository, shelf)
+            try:
+                return earlier + Download(transfer, commit).run(workspace, placements, on_progress)
+            except BaseException:
+                self._broken = workspace, earlier + (shelf.hits if shelf else 0)
+                raise
+            finally:
+                self._damaged += shelf.damaged if shelf else 0
+
+    def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
+        """Stage files on `branch`.
+
+        Raises:
+            FileChanging: a file is not what the scan saw any more.
+            CorruptTransfer: lakeFS has stored other bytes than those that the scan saw.
+        """
+        with self._shelf() as shelf:
+            Uploads(self._transfer(repository, shelf), branch).run(uploads, on_staged)
+
+    def take_notes(self) -> tuple[str, ...]:
+        """Return what is to be said about the transfers since the last call."""
+        damaged, self._damaged = self._damaged, 0
+        notes = self._block_store.take_notes()
+        if self._cache is None or not damaged:
+            return notes
+        had = f"The cache {self._cache.root / CACHE} had {count(damaged, 'damaged object')}"
+        advice = "Check the disk, and run perago cache --verify."
+        return (*notes, f"{had}, deleted and downloaded from lakeFS again. {advice}")
 
     # ----------------------------------------------------------------- writes
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
-        """Create a hidden branch, with one request."""
+        """Create a hidden branch at commit `source`, with one request."""
         call = Call(f"create branch {branch} of {repository}", repository, f"commit {source}", write=True)
         creation = self._sdk.BranchCreation(name=branch, source=source, hidden=True)
-        self._once(call, self._branches.create_branch, repository, creation, refusal=_branch_refusal)
+        self._once(call, self._branches.create_branch, repository, creation, refusal=errors.branch_refusal)
 
     def delete_branch(self, repository: str, branch: str) -> None:
-        """Delete a branch; one that is gone is fine."""
+        """Delete a branch; one that no longer exists is fine."""
         call = Call(f"delete branch {branch} of {repository}", repository, f"branch {branch}")
         try:
             self._retry(call, self._branches.delete_branch, repository, branch)
@@ -217,53 +270,41 @@ class Control:
             return
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
-        """Stage deletions. An unknown branch answers 200 without errors (`docs/servers/lakefs.md` 2): the commit
-        tells."""
+        """Stage the deletion of `keys`. An unknown branch answers 200 without errors (`docs/servers/lakefs.md` 2): the
+        commit tells."""
         for start in range(0, len(keys), _DELETE_BATCH):
             batch = list(keys[start : start + _DELETE_BATCH])
             call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
             paths = self._sdk.PathList(paths=batch)
-            problems = self._retry(
-                call,
-                self._objects.delete_objects,
-                repository,
-                branch,
-                paths,
-                read_as=lambda answer: list(answer.errors),
-            )
-            _raise_first(call, problems)
+            answer = self._retry(call, self._objects.delete_objects, repository, branch, paths)
+            _raise_first(call, answer.errors)
 
     def commit(
-        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool
+        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
     ) -> Commit:
-        """Commit what is staged, with one request."""
+        """Commit what is staged on `branch`, with one request."""
         call = Call(f"commit to {branch} of {repository}", repository, f"branch {branch}", write=True)
         creation = self._sdk.CommitCreation(message=message, metadata=dict(metadata), allow_empty=allow_empty)
+        refusal = errors.commit_refusal
         commit: Commit = self._once(
-            call,
-            self._commits.commit,
-            repository,
-            branch,
-            creation,
-            refusal=errors.commit_refusal,
-            read_as=_commit,
+            call, self._commits.commit, repository, branch, creation, refusal=refusal, read_as=_commit
         )
         return commit
 
     def revert(self, repository: str, branch: str, commit: str) -> None:
-        """Undo a merge commit, with one request."""
+        """Undo a merge commit on `branch`, with one request."""
+
+        def check(answer: Any) -> None:
+            if answer.status_code != 204:
+                raise ValueError("a revert answers 204")
+
         operation = f"revert {commit[:12]}… on {branch} of {repository}"
         call = Call(operation, repository, f"branch {branch} or commit {commit}", write=True)
-        creation = self._sdk.RevertCreation(ref=commit, parent_number=1)
-        self._once(
-            call,
+        creation, send = (
+            self._sdk.RevertCreation(ref=commit, parent_number=1),
             self._branches.revert_branch_with_http_info,
-            repository,
-            branch,
-            creation,
-            refusal=errors.revert_refusal,
-            read_as=_done,
         )
+        self._once(call, send, repository, branch, creation, refusal=errors.revert_refusal, read_as=check)
 
     def merge(
         self,
@@ -273,10 +314,17 @@ class Control:
         message: str,
         metadata: Mapping[str, str],
         *,
-        allow_empty: bool,
-        within: float | None,
+        allow_empty: bool = False,
+        within: float | None = None,
     ) -> str:
-        """Merge a commit by id, with one request, without strategy, squash or force (`docs/servers/lakefs.md` 1.10)."""
+        """Merge commit id `source` into `branch`, with one request, without strategy, squash or force
+        (`docs/servers/lakefs.md` 1.10); returns the merge commit's id."""
+
+        def read(answer: Any) -> str:
+            if not answer.reference:
+                raise ValueError("a merge without a commit")
+            return str(answer.reference)
+
         operation = f"merge {source[:12]}… into {branch} of {repository}"
         call = Call(operation, repository, f"branch {branch} or commit {source}", write=True)
         merge_id: str = self._once(
@@ -288,11 +336,40 @@ class Control:
             merge=self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty),
             refusal=errors.merge_refusal,
             answer_within=within or self._policy.merge,
-            read_as=_reference,
+            read_as=read,
         )
         return merge_id
 
+    def close(self) -> None:
+        """Close the connections; calls after this fail."""
+        self._pool.close()
+        self._block_store.close()
+
     # ---------------------------------------------------------------- helpers
+
+    def _shelf(self, needed: int = 0) -> AbstractContextManager[Shelf | None]:
+        """The open cache for one transfer, which itself takes `needed` bytes of the disk."""
+        return (self._cache and self._cache.open(needed)) or nullcontext()
+
+    def _transfer(self, repository: str, shelf: Shelf | None) -> Transfer:
+        return Transfer(self._pool, self._policy, self._threads, repository, shelf, self._block_store)
+
+    def _head(self, repository: str, branch: str) -> str:
+        """The commit id at the head of a branch, and of nothing else that has this name."""
+        call = Call(f"read branch {branch} of {repository}", repository, f"branch {branch}")
+        read, get = (lambda answer: str(answer.commit_id)), self._branches.get_branch
+        head: str = self._retry(call, get, repository, branch, read_as=read)
+        return head
+
+    def _stat(self, repository: str, commit: str, key: str) -> ObjectEntry | None:
+        """Return one object; None only if lakeFS says that the commit is there and the object is not."""
+        call = Call(f"look for {key} in {commit[:12]}… of {repository}", repository, f"{key} in commit {commit}")
+        try:
+            found: ObjectEntry = self._retry(call, self._objects.stat_object, repository, commit, key, read_as=_object)
+        except NotFound:
+            self.get_commit(repository, commit)
+            return None
+        return found
 
     def _log_page(
         self, repository: str, head: str, after: str | None, until: str | None, remaining: int
@@ -338,8 +415,8 @@ class Control:
         call: Call,
         method: Callable[..., Any],
         *arguments: Any,
-        refusal: Refusal = errors.refusal,
-        read_as: Callable[[Any], Any] = _as_is,
+        refusal: Callable[[Call, Answer], ServiceError] = errors.refusal,
+        read_as: Callable[[Any], Any] = lambda answer: answer,
         answer_within: float | None = None,
         **options: Any,
     ) -> Any:
@@ -358,10 +435,32 @@ class Control:
             raise errors.unreadable(call) from error
 
 
-def _branch_refusal(call: Call, answer: Answer) -> ServiceError:
-    if answer.status == 409:
-        return Refused(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
-    return errors.refusal(call, answer)
+def _base_url(settings: LakeFSSettings) -> str:
+    return settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
+
+
+def _sdk_client(sdk: Any, settings: LakeFSSettings, pool: HttpPool) -> Any:
+    """The SDK's client on the store's own connections: with the proxy and TLS variables, and without urllib3's hidden
+    repetitions.
+
+    Raises:
+        Refused: the SDK no longer has what is replaced here. It would open connections of its own.
+    """
+    key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
+    client = sdk.ApiClient(sdk.Configuration(host=_base_url(settings), username=key, password=secret))
+    replaced = getattr(getattr(client, "rest_client", None), "pool_manager", None)
+    if not isinstance(replaced, PoolManager) or not hasattr(client, "deserialize"):
+        from importlib.metadata import version
+
+        raise Refused(
+            SERVICE,
+            "set up the connection",
+            f"this perago cannot work with lakefs-sdk {version('lakefs-sdk')}: its ApiClient has no "
+            "rest_client.pool_manager or no deserialize. Install a version that perago's own requirements allow",
+        )
+    client.rest_client.pool_manager = pool.manager
+    client.deserialize = errors.reading(client.deserialize)
+    return client
 
 
 def _raise_first(call: Call, problems: Sequence[Any]) -> None:
@@ -397,17 +496,6 @@ def _object(answer: Any) -> ObjectEntry:
     )
 
 
-def _done(answer: Any) -> None:
-    if answer.status_code != 204:
-        raise ValueError("a revert answers 204")
-
-
-def _reference(answer: Any) -> str:
-    if not answer.reference:
-        raise ValueError("a merge without a commit")
-    return str(answer.reference)
-
-
 def _commit(answer: Any) -> Commit:
     return Commit(
         id=answer.id,
@@ -418,227 +506,3 @@ def _commit(answer: Any) -> Commit:
         metadata=dict(answer.metadata or {}),
         meta_range_id=answer.meta_range_id,
     )
-
-
-_API = "/api/v1"
-_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
-_CONTROL_CONNECTIONS = 2
-
-
-def _base_url(settings: LakeFSSettings) -> str:
-    return settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
-
-
-def open_pool(settings: LakeFSSettings, size: int, policy: CallPolicy) -> HttpPool:
-    """Connections to lakeFS's API with the configured credentials, `size` of them kept for re-use."""
-    key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
-    headers = make_headers(basic_auth=f"{key}:{secret}")
-    return HttpPool(SERVICE, _base_url(settings), headers=headers, size=size, policy=policy)
-
-
-class LakeFSStore:
-    """A `WorkspaceStore` on the official SDK.
-
-    Opens no connection and starts no thread before the first call, so it may be made before a fork. Transfers run on
-    their own threads, which are gone when the call returns.
-
-    Args:
-        settings: where the server is; the URL with or without `/api/v1`.
-        threads: streams of one transfer.
-        policy: time limits and repetitions, for tests.
-        cache: keeps objects on this machine; None: each is fetched each time.
-    """
-
-    def __init__(
-        self,
-        settings: LakeFSSettings,
-        *,
-        threads: int = 16,
-        policy: CallPolicy | None = None,
-        cache: ObjectCache | None = None,
-    ) -> None:
-        self._cache = cache and replace(cache, access_key=settings.access_key_id)
-        self._broken: tuple[Path | None, int] = (None, 0)
-        """The workspace of the last download that broke, and how many of its objects the cache had."""
-        self._damaged = 0
-        """Entries of the cache that were damaged, since the last call of `take_notes`."""
-        self._policy = policy or CallPolicy()
-        self._threads = threads
-        base_url = _base_url(settings)
-        key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
-        self._pool = open_pool(settings, threads + _CONTROL_CONNECTIONS, self._policy)
-        self._block_store = BlockStore(self._pool, self._policy, threads, lakefs_url=base_url)
-        self._control = Control(base_url, key, secret, self._pool, self._policy)
-
-    def ping(self) -> None:
-        """Find out whether a lakeFS answers and lets us in, without changing anything.
-
-        Raises:
-            Unavailable: no answer, or an answer of something that is not a lakeFS.
-            AccessDenied: the credentials are not accepted.
-        """
-        self._control.ping()
-
-    def get_commit(self, repository: str, ref: str) -> Commit:
-        """The commit of a full commit id, or the head of a branch of exactly this name.
-
-        Never what lakeFS would make of an abbreviated id, a tag or an expression (`docs/servers/lakefs.md` 2).
-        """
-        full = _COMMIT_ID.fullmatch(ref) is not None
-        return self._control.commit_by_id(repository, ref if full else self._control.head(repository, ref))
-
-    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
-        """First-parent commits of `branch`, newest first, down to `until` (left out)."""
-        return self._control.history(repository, branch, until=until, limit=limit)
-
-    def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
-        """A commit and its first-parent ancestors, newest first."""
-        return self._control.ancestry(repository, commit, limit=limit)
-
-    def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
-        """Whether anything is staged on `branch`."""
-        return self._control.has_uncommitted_changes(repository, branch)
-
-    def newest_staged(self, repository: str, branch: str) -> int | None:
-        """When the newest object that is staged on `branch` was uploaded, or None."""
-        staged = self._control.staged_keys(repository, branch)
-        return newest_upload(self._pool, self._policy, repository, branch, staged) if staged else None
-
-    def list_objects(
-        self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
-    ) -> Sequence[ObjectEntry]:
-        """Every object below `prefix`."""
-        return list_objects(self._pool, self._policy, repository, commit, prefix, on_page)
-
-    def download(
-        self,
-        repository: str,
-        commit: str,
-        workspace: Path,
-        placements: Sequence[Placement],
-        on_progress: Progress = no_progress,
-    ) -> int:
-        """Bring objects to disk, each verified before it appears; returns how many were on this machine before, those
-        of calls for the same workspace included that broke."""
-        broken, hits = self._broken
-        earlier = hits if broken == workspace else 0
-        needed = sum(on_disk(placement.entry.size) for placement in placements if placement.path is not None)
-        with self._shelf(needed) as shelf:
-            transfer = Download(
-                self._pool,
-                self._policy,
-                self._threads,
-                repository,
-                commit,
-                shelf=shelf,
-                block_store=self._block_store,
-            )
-            try:
-                return earlier + transfer.run(workspace, placements, on_progress)
-            except BaseException:
-                self._broken = workspace, earlier + (shelf.hits if shelf else 0)
-                raise
-            finally:
-                self._damaged += shelf.damaged if shelf else 0
-
-    def create_branch(self, repository: str, branch: str, source: str) -> None:
-        """Create a hidden branch at commit `source`."""
-        self._control.create_branch(repository, branch, source)
-
-    def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
-        """Stage files on `branch`.
-
-        Raises:
-            FileChanging: a file is not what the scan saw any more.
-            CorruptTransfer: lakeFS has stored other bytes than those that the scan saw.
-        """
-        with self._shelf() as shelf:
-            transfer = Uploads(
-                self._pool,
-                self._policy,
-                self._threads,
-                repository,
-                branch,
-                shelf=shelf,
-                block_store=self._block_store,
-            )
-            transfer.run(uploads, on_staged)
-
-    def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
-        """Stage the deletion of `keys`."""
-        self._control.delete_objects(repository, branch, keys)
-
-    def commit(
-        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
-    ) -> Commit:
-        """Commit what is staged on `branch`."""
-        return self._control.commit(repository, branch, message, metadata, allow_empty=allow_empty)
-
-    def merge(
-        self,
-        repository: str,
-        source: str,
-        branch: str,
-        message: str,
-        metadata: Mapping[str, str],
-        *,
-        allow_empty: bool = False,
-        within: float | None = None,
-    ) -> str:
-        """Merge commit id `source` into `branch`; returns the merge commit's id."""
-        return self._control.merge(
-            repository, source, branch, message, metadata, allow_empty=allow_empty, within=within
-        )
-
-    def revert(self, repository: str, branch: str, commit: str) -> None:
-        """Undo a merge commit on `branch`."""
-        self._control.revert(repository, branch, commit)
-
-    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
-        """The keys at which two commits differ, with their sizes in `right`."""
-        return self._control.diff(repository, left, right)
-
-    def about(self) -> ServerAbout:
-        """The version and the clock of the server."""
-        sent = time.time()
-        call = Call("tell its version", "", "the version")
-        try:
-            answer = self._pool.call("GET", "/config/version")
-        except NoAnswerError as failure:
-            raise unanswered(call, failure) from failure
-        received = time.time()
-        if answer.status != 200:
-            raise refusal(call, answer)
-        return ServerAbout(version_in(answer), seconds_ahead(answer.headers, sent, received), received - sent)
-
-    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
-        """Return the objects that a commit has at `keys`."""
-        stat = partial(self._control.stat, repository, commit)
-        return stat_objects(self._pool, self._policy, repository, commit, keys, stat)
-
-    def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
-        """All branches whose names begin with `prefix`, hidden ones included."""
-        return self._control.list_branches(repository, prefix)
-
-    def delete_branch(self, repository: str, branch: str) -> None:
-        """Delete a branch; one that is already gone is fine."""
-        self._control.delete_branch(repository, branch)
-
-    def take_notes(self) -> tuple[str, ...]:
-        """What is to be said about the transfers since the last call."""
-        damaged, self._damaged = self._damaged, 0
-        notes = self._block_store.take_notes()
-        if self._cache is None or not damaged:
-            return notes
-        had = f"The cache {self._cache.root / CACHE} had {count(damaged, 'damaged object')}"
-        advice = "Check the disk, and run perago cache --verify."
-        return (*notes, f"{had}, deleted and downloaded from lakeFS again. {advice}")
-
-    def _shelf(self, needed: int = 0) -> AbstractContextManager[Shelf | None]:
-        """The open cache for one transfer, which itself takes `needed` bytes of the disk."""
-        return (self._cache and self._cache.open(needed)) or nullcontext()
-
-    def close(self) -> None:
-        """Close the connections; calls after this fail."""
-        self._pool.close()
-        self._block_store.close()

@@ -6,11 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from perago.adapters.http import CallPolicy, Overloaded, Wire
+from perago.adapters.http import CallPolicy, HttpPool, Overloaded, Wire
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
+from perago.cache import Shelf
 
 LARGE = 8 * 1024 * 1024
 """Bytes from which an object counts as large: few streams carry it as fast as many."""
@@ -101,6 +103,25 @@ _TICK = 1.0
 Job = TypeVar("Job")
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """The connections and limits of one download or upload."""
+
+    pool: HttpPool
+    policy: CallPolicy
+    threads: int
+    """At most."""
+    repository: str
+    shelf: Shelf | None
+    """Where objects are looked for first, and where those that were fetched or sent are kept."""
+    block_store: BlockStore
+    """Where the bytes go directly, as far as that works."""
+
+    def seconds(self, size: int, *, requests: int = 1) -> float:
+        """Time limit of requests that carry `size` bytes together."""
+        return requests * (self.policy.connect + self.policy.answer) + size / self.policy.slowest
+
+
 class TransferPool(Generic[Job]):
     """Does jobs on threads, as many as its pace says; the first error ends the waits of all others at once and is what
     `run` raises.
@@ -108,13 +129,13 @@ class TransferPool(Generic[Job]):
     A context manager: leaving it, in whatever way, leaves no thread behind.
     """
 
-    def __init__(self, threads: int, policy: CallPolicy, jobs: Iterable[Job], size: Callable[[Job], int]) -> None:
-        """`threads`: at most. The largest job comes first, so that none is left as a long tail."""
+    def __init__(self, transfer: Transfer, jobs: Iterable[Job], size: Callable[[Job], int]) -> None:
+        """The largest job comes first, so that none is left as a long tail."""
         ordered = sorted(jobs, key=size, reverse=True)
         self._jobs = deque(ordered)
         self._size = size
-        self._policy = policy
-        self._pace = Pace(threads, large=bool(ordered) and size(ordered[0]) >= LARGE)
+        self._transfer = transfer
+        self._pace = Pace(transfer.threads, large=bool(ordered) and size(ordered[0]) >= LARGE)
         self.wire = Wire()
         self.stopped = threading.Event()
         self._lock = threading.Lock()
@@ -145,16 +166,16 @@ class TransferPool(Generic[Job]):
     def notice(self, error: Exception) -> None:
         """Look at the error of a request: if the server has no time, fewer are sent from now on."""
         if isinstance(error, Overloaded):
-            self._pace.overloaded(min(error.retry_after, self._policy.longest_delay))
+            self._pace.overloaded(min(error.retry_after, self._transfer.policy.longest_delay))
 
-    def direct_failed(self, store: BlockStore, failure: DirectFailed) -> None:
+    def direct_failed(self, failure: DirectFailed) -> None:
         """Note that the block store did not do what it should, unless this pool itself has cut the connection."""
         if self.wire.is_cut:
             return
         if failure.overload is not None:
             self.notice(failure.overload)
         else:
-            store.failed(failure)
+            self._transfer.block_store.failed(failure)
 
     def _grow(self, do: Callable[[Job], object]) -> None:
         """Start the threads that are missing for the jobs that are left."""

@@ -10,18 +10,19 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import xxhash
 
-from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, retry
+from perago.adapters.http import Answer, NoAnswerError, retry
 from perago.adapters.lakefs import errors
-from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
+from perago.adapters.lakefs.block_store import DirectFailed
 from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.adapters.lakefs.fetch import new_md5
-from perago.adapters.lakefs.transfers import TransferPool
-from perago.cache import ObjectId, Shelf
+from perago.adapters.lakefs.transfers import Transfer, TransferPool
+from perago.cache import ObjectId
 from perago.ports import CorruptTransfer, Refused, Staged, Upload
 from perago.workspace.scan import changed_since_scan, open_unchanged
 
@@ -41,21 +42,13 @@ Read = Callable[[int], Iterator[memoryview]]
 """The next so many bytes of the file."""
 
 
-class ChangedMeanwhile(Exception):
-    """The file is not what change detection saw any more."""
-
-
 class DirectUpload:
     """One file on its way to a branch. Raises `DirectFailed` for all that the store or lakeFS do not do, and leaves
     nothing behind then that is visible."""
 
-    def __init__(
-        self, lakefs: HttpPool, store: BlockStore, policy: CallPolicy, branch_path: str, upload: Upload, read: Read
-    ) -> None:
+    def __init__(self, transfer: Transfer, branch_path: str, upload: Upload, read: Read) -> None:
         """`branch_path`: the path of the branch in lakeFS's interface. `read` starts at the beginning of the file."""
-        self._lakefs = lakefs
-        self._store = store
-        self._policy = policy
+        self._transfer = transfer
         self._upload = upload
         self._read = read
         self._staging = f"{branch_path}/staging"
@@ -68,7 +61,7 @@ class DirectUpload:
 
         Raises:
             DirectFailed: it did not work.
-            ChangedMeanwhile: what was read is not what it should be.
+            FileChanging: the file is not what change detection saw any more.
         """
         in_parts = parts and self._upload.size > PART
         address = self._send_parts() if in_parts else self._send_whole()
@@ -96,7 +89,8 @@ class DirectUpload:
             self._check_whole()
             self._ask("PUT", f"{upload}?{self._path}", {**place, "parts": sent})
         except BaseException:
-            self._abort(upload, place)
+            with suppress(DirectFailed):  # parts that are never completed cost storage, and nothing shows them
+                self._ask("DELETE", f"{upload}?{self._path}", place)
             raise
         return place
 
@@ -113,9 +107,8 @@ class DirectUpload:
     def _put(self, address: str, length: int, digest: _Hash) -> str:
         """Send the next `length` bytes of the file to an address; returns their MD5 (`digest`), the store's ETag."""
         body = self._hashed(length, digest)
-        seconds = self._policy.connect + self._policy.answer + length / self._policy.slowest
-        headers = {**_TYPE, "Content-Length": str(length)}
-        answer = self._store.call("PUT", address, headers=headers, body=body, seconds=seconds)
+        headers, seconds = {**_TYPE, "Content-Length": str(length)}, self._transfer.seconds(length)
+        answer = self._transfer.block_store.call("PUT", address, headers=headers, body=body, seconds=seconds)
         etag = answer.headers.get("ETag", "").strip('"')
         if etag != digest.hexdigest():
             raise DirectFailed("the store's ETag is not the MD5 of what was sent", unproven=True)
@@ -130,20 +123,13 @@ class DirectUpload:
 
     def _check_whole(self) -> None:
         if self._whole.hexdigest() != self._upload.checksum:
-            raise ChangedMeanwhile
-
-    def _abort(self, upload: str, place: dict[str, str]) -> None:
-        """Parts that are never completed cost storage, and nothing shows them."""
-        try:
-            self._ask("DELETE", f"{upload}?{self._path}", place)
-        except DirectFailed:
-            return
+            raise changed_since_scan(self._upload, "changed its bytes")
 
     def _ask(self, method: str, target: str, content: dict[str, Any] | None = None) -> Answer:
         body = None if content is None else json.dumps(content).encode()
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
-            answer = self._lakefs.call(method, f"{self._staging}/{target}", headers=headers, body=body)
+            answer = self._transfer.pool.call(method, f"{self._staging}/{target}", headers=headers, body=body)
         except NoAnswerError as failure:
             raise DirectFailed(f"lakeFS: {failure.text}") from failure
         if not 200 <= answer.status < 300:
@@ -174,32 +160,14 @@ _CONTENT_TYPE = "application/octet-stream"
 class Uploads:
     """One set of files for one branch (`WorkspaceStore.upload`)."""
 
-    def __init__(
-        self,
-        pool: HttpPool,
-        policy: CallPolicy,
-        threads: int,
-        repository: str,
-        branch: str,
-        *,
-        shelf: Shelf | None = None,
-        block_store: BlockStore | None = None,
-    ) -> None:
-        """`shelf`: where what was sent is kept, for the attempt that works on it next. `block_store`: where large files
-        are sent to, as far as that works."""
-        self._shelf = shelf
-        self._block_store = block_store
-        self._pool = pool
-        self._policy = policy
-        self._threads = threads
-        self._repository = repository
+    def __init__(self, transfer: Transfer, branch: str) -> None:
+        self._transfer = transfer
         self._branch = branch
-        self._branch_path = f"/repositories/{quote(repository, safe='')}/branches/{quote(branch, safe='')}"
-        self._target = f"{self._branch_path}/objects?path="
+        self._branch_path = f"/repositories/{quote(transfer.repository, safe='')}/branches/{quote(branch, safe='')}"
 
     def run(self, uploads: Sequence[Upload], on_staged: Staged | None) -> None:
         """Send all; the first error stops the rest."""
-        with TransferPool(self._threads, self._policy, uploads, size=lambda upload: upload.size) as workers:
+        with TransferPool(self._transfer, uploads, size=lambda upload: upload.size) as workers:
 
             def work(upload: Upload) -> None:
                 self._send(upload, workers)
@@ -209,14 +177,18 @@ class Uploads:
             workers.run(work)
 
     def _send(self, upload: Upload, workers: TransferPool[Upload]) -> None:
-        call = Call(f"stage {upload.key!r} on {self._branch} of {self._repository}", self._repository, self._missing)
-        target = self._target + _quoted(call, upload.key)
+        repository = self._transfer.repository
+        call = Call(f"stage {upload.key!r} on {self._branch} of {repository}", repository, f"branch {self._branch}")
+        try:
+            target = f"{self._branch_path}/objects?path={quote(upload.key)}"
+        except UnicodeEncodeError as error:
+            raise Refused(SERVICE, call.operation, "the name is not valid UTF-8, which lakeFS cannot store") from error
         headers = _headers(call, upload)
         if upload.size >= DIRECT and self._send_directly(call, upload, workers):
             return
         retry(
             lambda: self._send_once(call, target, headers, upload, workers),
-            self._policy,
+            self._transfer.policy,
             stopped=workers.stopped,
             notice=workers.notice,
         )
@@ -224,61 +196,64 @@ class Uploads:
     def _send_once(
         self, call: Call, target: str, headers: Mapping[str, str | bytes], upload: Upload, workers: TransferPool[Upload]
     ) -> None:
-        handle, sent = open_unchanged(upload), xxhash.xxh3_128()
-        try:
+        with _opened(upload) as (handle, sent):
             chunks = _chunks(handle, upload, upload.size, sent)
             body = b"".join(map(bytes, chunks)) if upload.size <= _CHUNK else chunks
-            limit = self._policy.connect + self._policy.answer + upload.size / self._policy.slowest
-            with workers.wire.exchange(limit):
-                answer = self._pool.call("POST", target, headers=headers, body=body, lasting=limit)
+            limit = self._transfer.seconds(upload.size)
+            try:
+                with workers.wire.exchange(limit):
+                    answer = self._transfer.pool.call("POST", target, headers=headers, body=body, lasting=limit)
+            except NoAnswerError as failure:
+                raise errors.unanswered(call, failure) from failure
             if answer.status not in (200, 201):
                 raise errors.refusal(call, answer)
-            self._keep(ObjectId(_check_stored(call, upload, answer), upload.checksum, upload.size), handle, sent)
-        except NoAnswerError as failure:
-            raise errors.unanswered(call, failure) from failure
-        finally:
-            os.close(handle)
+            self._check_stored(call, upload, answer, handle, sent)
 
     def _send_directly(self, call: Call, upload: Upload, workers: TransferPool[Upload]) -> bool:
         """Send a large file to the block store itself; False if it has to go through lakeFS."""
-        store = self._block_store
-        if store is None or not store.takes_uploads:
+        transfer, store = self._transfer, self._transfer.block_store
+        if not store.takes_uploads:
             return False
-        with workers.wire.exchange(self._policy.connect + self._policy.answer):
+        with workers.wire.exchange(transfer.seconds(0)):
             offer = store.offer()
         if not offer.objects:
             return False
-        handle, sent = open_unchanged(upload), xxhash.xxh3_128()
-        try:
-            direct = DirectUpload(
-                self._pool,
-                store,
-                self._policy,
-                self._branch_path,
-                upload,
-                lambda size: _chunks(handle, upload, size, sent),
-            )
-            seconds = 4 * (self._policy.connect + self._policy.answer) + upload.size / self._policy.slowest
-            with workers.wire.exchange(seconds):
-                answer = direct.run(parts=offer.parts)
-            self._keep(ObjectId(_check_stored(call, upload, answer), upload.checksum, upload.size), handle, sent)
-        except ChangedMeanwhile as error:
-            raise changed_since_scan(upload, "changed its bytes") from error
-        except DirectFailed as failure:
-            workers.direct_failed(store, failure)
-            return False
-        finally:
-            os.close(handle)
+        with _opened(upload) as (handle, sent):
+            direct = DirectUpload(transfer, self._branch_path, upload, lambda size: _chunks(handle, upload, size, sent))
+            try:
+                with workers.wire.exchange(transfer.seconds(upload.size, requests=4)):
+                    answer = direct.run(parts=offer.parts)
+            except DirectFailed as failure:
+                workers.direct_failed(failure)
+                return False
+            self._check_stored(call, upload, answer, handle, sent)
         store.worked()
         return True
 
-    def _keep(self, stored: ObjectId, handle: int, sent: xxhash.xxh3_128) -> None:
-        if self._shelf is not None:
-            self._shelf.add(stored, handle, sent.digest())
+    def _check_stored(self, call: Call, upload: Upload, answer: Answer, handle: int, sent: xxhash.xxh3_128) -> None:
+        """Compare what the server says it stored with what change detection saw, and put the file on the shelf for the
+        attempt that works on it next."""
+        try:
+            stored = json.loads(answer.body)
+            checksum, size, address = stored["checksum"], stored["size_bytes"], stored.get("physical_address") or ""
+        except (ValueError, TypeError, KeyError) as error:
+            raise errors.unreadable(call) from error
+        if size != upload.size or checksum != upload.checksum:
+            what = f"{upload.path} changed while it was being published"
+            detail = f"{what}: the server stored {size} bytes with checksum {checksum}"
+            raise CorruptTransfer(SERVICE, call.operation, detail)
+        if self._transfer.shelf is not None:
+            self._transfer.shelf.add(ObjectId(str(address), upload.checksum, upload.size), handle, sent.digest())
 
-    @property
-    def _missing(self) -> str:
-        return f"branch {self._branch}"
+
+@contextmanager
+def _opened(upload: Upload) -> Iterator[tuple[int, xxhash.xxh3_128]]:
+    """The open file and the checksum of what is sent of it."""
+    handle = open_unchanged(upload)
+    try:
+        yield handle, xxhash.xxh3_128()
+    finally:
+        os.close(handle)
 
 
 def _chunks(handle: int, upload: Upload, size: int, sent: xxhash.xxh3_128) -> Iterator[memoryview]:
@@ -292,26 +267,6 @@ def _chunks(handle: int, upload: Upload, size: int, sent: xxhash.xxh3_128) -> It
         remaining -= count
         sent.update(buffer[:count])
         yield buffer[:count]
-
-
-def _check_stored(call: Call, upload: Upload, answer: Answer) -> str:
-    """Compare what the server says it stored with what change detection saw; returns where it has put the bytes."""
-    try:
-        stored = json.loads(answer.body)
-        checksum, size, address = stored["checksum"], stored["size_bytes"], stored.get("physical_address") or ""
-    except (ValueError, TypeError, KeyError) as error:
-        raise errors.unreadable(call) from error
-    if size != upload.size or checksum != upload.checksum:
-        what = f"the server stored {size} bytes with checksum {checksum}"
-        raise CorruptTransfer(SERVICE, call.operation, f"{upload.path} changed while it was being published: {what}")
-    return str(address)
-
-
-def _quoted(call: Call, key: str) -> str:
-    try:
-        return quote(key)
-    except UnicodeEncodeError as error:
-        raise Refused(SERVICE, call.operation, "the name is not valid UTF-8, which lakeFS cannot store") from error
 
 
 def _headers(call: Call, upload: Upload) -> Mapping[str, str | bytes]:
