@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -71,6 +72,18 @@ class Clock(Protocol):
         ...
 
 
+class SystemClock:
+    """The machine's own time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Return once `seconds` have passed; a negative duration counts as 0."""
+        time.sleep(max(0.0, seconds))
+
+
 class ServiceError(Exception):
     """A call to lakeFS or Conductor that did not bring what was asked for.
 
@@ -91,6 +104,12 @@ class ServiceError(Exception):
 
 class Unavailable(ServiceError):
     """The service did not do it: unreachable, overloaded, or failing (429, 5xx, time-out of a read)."""
+
+
+class Overloaded(Unavailable):
+    """The service asked for time: `retry_after` seconds (the header `Retry-After`)."""
+
+    retry_after: float = 0.0
 
 
 class Unclear(ServiceError):

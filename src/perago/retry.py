@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from perago.ports import AccessDenied, Clock, ServiceError, Unavailable, Unclear
+from perago.ports import AccessDenied, Clock, Overloaded, ServiceError, SystemClock, Unavailable, Unclear
 
 HEALTHY_SECONDS = 60.0
 """A process that lived this long ends the row of crashes."""
@@ -84,72 +84,99 @@ REPEATS = Repeats()
 """Of this process."""
 
 
-Answer = TypeVar("Answer")
-
-_BACK_OFF = BackOff(0.5, 10.0)
-
 PASSING: tuple[type[ServiceError], ...] = (Unavailable, Unclear, AccessDenied)
 """Errors that may pass by themselves."""
-
-RetryPolicy = Callable[[ServiceError], float]
-"""For how many seconds, counted from the first error, a call is repeated after this error. 0: not at all."""
+Answer = TypeVar("Answer")
 
 
-def within(seconds: float, passing: tuple[type[ServiceError], ...] = PASSING) -> RetryPolicy:
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """Which failed calls are repeated, for how long, after which delays, and how often."""
+
+    patience: Callable[[ServiceError], float]
+    """Returns for how many seconds, counted from the first such error, a call is repeated after this error. 0: not at
+    all."""
+    delays: BackOff = BackOff(0.5, 10.0)
+    calls: float = math.inf
+    """How many calls there are at most, the first one included."""
+
+    def delay(self, repetition: int, error: ServiceError) -> float:
+        """Seconds to wait before repetition 0, 1, ...: longer if the service asked for that."""
+        asked = error.retry_after if isinstance(error, Overloaded) else 0.0
+        return max(self.delays.pause(repetition), min(asked, self.delays.longest))
+
+
+def within(seconds: float, passing: tuple[type[ServiceError], ...] = PASSING) -> Retries:
     """Repeat for `seconds` after `passing` errors, and never after others."""
-    return lambda error: seconds if isinstance(error, passing) else 0.0
+    return Retries(lambda error: seconds if isinstance(error, passing) else 0.0)
 
 
 def retry(
     call: Callable[[], Answer],
-    clock: Clock,
-    policy: RetryPolicy,
+    retries: Retries,
+    clock: Clock | None = None,
     *,
+    stopped: threading.Event | None = None,
     until: float = math.inf,
     progress: Callable[[], int] = lambda: 0,
+    notice: Callable[[ServiceError], object] = lambda _: None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Answer:
-    """The answer to `call`, repeated with growing pauses for as long as `policy` allows. Its time for one kind of error
+    """Return the answer to `call`, which is repeated for as long as `retries` allow. The time for one kind of error
     counts from the first of them.
 
     Args:
+        call: what is harmless to repeat.
+        retries: how long and how often to repeat it.
+        clock: measures the time, and waits; None: the system's clock.
+        stopped: once this is set, nothing is repeated, and a delay ends. Only with the system's clock.
         until: the time, by `clock`, after which nothing is repeated.
-        progress: what the call has achieved so far. If that has grown, the time counts from the next error.
+        progress: returns what the call has achieved so far. If that has grown, the time counts from the next error.
+        notice: gets each error before the delay.
         tell: gets a line when the waiting begins, and another one when it was worth it.
 
     Raises:
-        ServiceError: the last error, once the time is over.
+        ServiceError: the last error, once nothing is repeated any more.
     """
+    clock = clock or SystemClock()
     began: dict[float, tuple[float, float]] = {}
-    rested, pauses, done = 0.0, 0, progress()
+    calls, rested, repetition, done = 0, 0.0, 0, progress()
     while True:
+        calls += 1
         try:
             answer = call()
         except ServiceError as error:
             if progress() > done:
-                began, pauses, done = {}, 0, progress()
-            since, rested_before = began.setdefault(policy(error), (clock.now(), rested))
+                began, repetition, done = {}, 0, progress()
+            patience, delay = retries.patience(error), retries.delay(repetition, error)
+            since, rested_before = began.setdefault(patience, (clock.now(), rested))
             waited = max(rested - rested_before, clock.now() - since)  # the system's time may be set back meanwhile
-            longest = min(policy(error), until - since)
-            pause = _BACK_OFF.pause(pauses)
-            if waited + pause > longest:
+            longest = min(patience, until - since)
+            if not patience or calls >= retries.calls or waited + delay > longest:
                 raise
+            notice(error)
             if not rested:
-                tell(f"{_what(error)} ({error.operation}: {error.detail}); trying again for up to {_words(longest)}")
+                no_answer = f"{error.service} does not answer"
+                denied = f"{error.service} does not accept the credentials"
+                what = denied if isinstance(error, AccessDenied) else no_answer
+                tell(f"{what} ({error.operation}: {error.detail}); trying again for up to {_words(longest)}")
+            if stopped is None:
+                clock.sleep(delay)
+            elif stopped.wait(delay):
+                raise
             service = error.service
         else:
             if rested:
                 tell(f"{service} answers again, after {_words(rested)} of waiting")
             return answer
         REPEATS.note(service)
-        clock.sleep(pause)
-        rested += pause
-        pauses += 1
+        rested += delay
+        repetition += 1
 
 
 def unless_done(look: Callable[[], Answer | None], send: Callable[[], Answer]) -> Callable[[], Answer]:
     """`send`, for `retry`, where it may not take effect twice: before it is repeated, `look` gives the answer of an
-    earlier try that has come through, or None."""
+    earlier call that has come through, or None."""
     tried = False
 
     def call() -> Answer:
@@ -159,12 +186,6 @@ def unless_done(look: Callable[[], Answer | None], send: Callable[[], Answer]) -
         return send() if found is None else found
 
     return call
-
-
-def _what(error: ServiceError) -> str:
-    if isinstance(error, AccessDenied):
-        return f"{error.service} does not accept the credentials"
-    return f"{error.service} does not answer"
 
 
 def _words(seconds: float) -> str:

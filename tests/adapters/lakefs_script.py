@@ -16,6 +16,7 @@ from perago.adapters.http import CallPolicy
 from perago.adapters.lakefs import LakeFSStore
 from perago.cache import ObjectCache
 from perago.ports import ObjectEntry, Upload
+from perago.retry import BackOff
 from perago.settings import LakeFSSettings
 
 from .scripted import Action, Hang, Reply, Request, Script, ScriptedServer, object_reply, reply_json
@@ -24,9 +25,9 @@ SECRET = "a-secret-that-must-not-show"
 COMMIT = "c0" * 32
 HEAD = "ab" * 32
 API = "/api/v1/repositories/repo"
-QUICK = CallPolicy(connect=1, answer=1, merge=1, tries=2, first_delay=0.01, longest_delay=0.02)
+QUICK = CallPolicy(connect=1, answer=1, merge=1, tries=2, delays=BackOff(0.01, 0.02))
 """Limits for tests that wait for one to pass."""
-CALM = CallPolicy(connect=10, answer=60, merge=60, tries=3, first_delay=0.01, longest_delay=0.02)
+CALM = CallPolicy(connect=10, answer=60, merge=60, tries=3, delays=BackOff(0.01, 0.02))
 """Limits that must not matter."""
 
 

@@ -13,9 +13,19 @@ import pytest
 from pydantic import SecretStr
 
 from perago.adapters.conductor import ConductorQueue
-from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, Overloaded, Wire, retry, retry_after
+from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, Wire, retry_after
 from perago.adapters.lakefs import LakeFSStore
-from perago.ports import AccessDenied, Refused, ServiceError, TaskQueue, Unavailable, Unclear, WorkspaceStore
+from perago.ports import (
+    AccessDenied,
+    Overloaded,
+    Refused,
+    ServiceError,
+    TaskQueue,
+    Unavailable,
+    Unclear,
+    WorkspaceStore,
+)
+from perago.retry import BackOff, retry
 from perago.settings import ConductorSettings, LakeFSSettings
 
 from ..downloads import download
@@ -285,17 +295,17 @@ def test_secrets_show_nowhere_and_no_client_prints(
 
 
 def test_a_pause_grows_is_jittered_and_bounded() -> None:
-    policy = CallPolicy(first_delay=1, longest_delay=4)
     for repetition, ceiling in enumerate([1, 2, 4, 4]):
-        pauses = {policy.delay(repetition) for _ in range(20)}
+        pauses = {BackOff(1, 4, jitter=True).pause(repetition) for _ in range(20)}
         assert all(ceiling / 2 <= pause <= ceiling for pause in pauses)
         assert len(pauses) > 1
 
 
 def test_a_service_may_ask_for_a_longer_pause_within_bounds() -> None:
-    policy = CallPolicy(first_delay=0.01, longest_delay=4)
-    assert policy.delay(0, asked=3) == 3
-    assert policy.delay(0, asked=3600) == 4
+    retries, error = CallPolicy(delays=BackOff(0.01, 4)).retries(), Overloaded("service", "read", "busy")
+    for asked, given in ((3, 3), (3600, 4)):
+        error.retry_after = asked
+        assert retries.delay(0, error) == given
 
 
 @pytest.mark.parametrize(
@@ -313,7 +323,7 @@ def test_only_what_is_unavailable_is_repeated() -> None:
         raise Unclear("service", "write", "lost")
 
     with pytest.raises(Unclear):
-        retry(unclear, CALM)
+        retry(unclear, CALM.retries())
     assert len(calls) == 1
 
 

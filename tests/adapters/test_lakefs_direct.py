@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from perago.adapters.http import CallPolicy, HttpPool
+from perago.adapters.http import HttpPool
 from perago.adapters.lakefs import LakeFSStore, block_store
 from perago.adapters.lakefs import upload as direct_upload
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed, just_before, unsafe_address
@@ -121,7 +121,7 @@ TROUBLES: dict[str, Action] = {
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
 def test_whatever_the_store_does_the_objects_come(tmp_path: Path, trouble: Action) -> None:
-    policy = QUICK if isinstance(trouble, Hang) else CallPolicy(tries=2, first_delay=0.01)
+    policy = QUICK if isinstance(trouble, Hang) else CALM
     with signing(Signing(SOME), Store(SOME, lambda _: trouble), policy) as (store, asked, _):
         assert fetch(store, tmp_path / "w") == SOME
         assert set(through_lakefs(asked)) == set(SOME)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from perago.adapters.lakefs.transfers import CALM_SECONDS, FIRST_LARGE, FIRST_SMALL, LARGE, PATIENCE, Pace
+from perago.retry import BackOff
 
 from ..downloads import download
 from .lakefs_script import CALM, COMMIT, Tree, files_in, lakefs, to_upload
@@ -110,7 +111,7 @@ def test_nothing_begins_before_the_server_wants_it_and_what_it_says_meanwhile_is
 def test_a_pause_that_the_server_asks_for_holds_back_every_stream(tmp_path: Path, status: int) -> None:
     """It asks for an hour, and gets what the policy allows. What is on its way by then is answered late, so that each
     stream can begin one request before it hears of the pause."""
-    policy, begun = replace(CALM, longest_delay=1.0), list[float]()
+    policy, begun = replace(CALM, delays=BackOff(0.01, 1.0)), list[float]()
 
     def refuse_one(request: Request) -> Action | None:
         if request.method != "POST":

@@ -304,7 +304,7 @@ class _SetBack(VirtualClock):
 def test_patience_ends_although_the_time_is_set_back() -> None:
     clock = _SetBack()
     with pytest.raises(Unavailable):
-        retry(lambda: _raise(Unavailable("lakeFS", "read", "no answer")), clock, within(120))
+        retry(lambda: _raise(Unavailable("lakeFS", "read", "no answer")), within(120), clock)
 
     assert 100 < clock.slept <= 120
 

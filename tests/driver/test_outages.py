@@ -273,7 +273,7 @@ def test_patience_is_for_a_transfer_that_stands_still_not_for_one_that_takes_lon
         return "done"
 
     def go() -> str:
-        return retry(transfer, clock, within(60), progress=lambda: tries if gets_on else 0, tell=said.append)
+        return retry(transfer, within(60), clock, progress=lambda: tries if gets_on else 0, tell=said.append)
 
     if gets_on:
         assert go() == "done"

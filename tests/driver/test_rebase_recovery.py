@@ -537,7 +537,7 @@ def test_a_carrying_merge_that_arrives_between_look_and_repetition_is_found(serv
     rebase = Rebase(
         cast("WorkspaceStore", wire),
         clock,
-        lambda call: retry(call, clock, within(60)),
+        lambda call: retry(call, within(60), clock),
         root=services.workspace_root,
         merge_within=None,
         until=math.inf,

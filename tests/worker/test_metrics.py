@@ -136,7 +136,7 @@ def test_calls_that_the_process_repeats_are_counted() -> None:
             raise error
 
     metrics, clock = Metrics([]), SystemClock()
-    retry(call, clock, within(60))
+    retry(call, within(60), clock)
     assert samples(metrics)["perago_call_repeats_total", "lakeFS"] == 1
 
 

@@ -17,11 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import urllib3
@@ -33,10 +33,7 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout, make_headers, parse_url
 
 from perago.ports import Refused, ServiceError, Unavailable
-from perago.retry import REPEATS, BackOff
-
-__all__ = ["Answer", "CallPolicy", "HttpPool", "NoAnswerError", "Overloaded", "clean"]
-
+from perago.retry import BackOff, Retries, within
 
 _NEVER_SENT = (
     exceptions.NewConnectionError,
@@ -139,12 +136,12 @@ def _plain(cause: BaseException) -> str | None:
     return clean(cause.strerror) if isinstance(cause, OSError) and cause.strerror else None
 
 
-Result = TypeVar("Result")
+_DELAYS = BackOff(0.2, 8.0, jitter=True)
 
 
 @dataclass(frozen=True, slots=True)
 class CallPolicy:
-    """Time limits and repetitions of one client's calls. Times are in seconds; `tries` counts all calls."""
+    """Time limits of one client's calls, in seconds, and how often calls that are harmless are repeated."""
 
     connect: float = 10.0
     answer: float = 60.0
@@ -154,55 +151,14 @@ class CallPolicy:
     slowest: float = 8 * 1024
     """Bytes a second below which one transfer counts as stuck."""
     tries: int = 4
-    first_delay: float = 0.2
-    longest_delay: float = 8.0
+    """How many calls there are at most."""
+    delays: BackOff = _DELAYS
     largest: float = math.inf
     """Bytes of a whole answer beyond which it is given up."""
 
-    def delay(self, repetition: int, asked: float = 0.0) -> float:
-        """Seconds to wait before a repetition (0, 1, ...): exponential, less up to half at random; longer if
-        the server asked."""
-        jittered = BackOff(self.first_delay, self.longest_delay, jitter=True).pause(repetition)
-        return max(jittered, min(asked, self.longest_delay))
-
-
-class Overloaded(Unavailable):
-    """The service asked for time: `retry_after` seconds (the header `Retry-After`)."""
-
-    retry_after: float = 0.0
-
-
-def retry(
-    call: Callable[[], Result],
-    policy: CallPolicy,
-    *,
-    stopped: threading.Event | None = None,
-    after: tuple[type[ServiceError], ...] = (Unavailable,),
-    notice: Callable[[ServiceError], object] = lambda _: None,
-) -> Result:
-    """The result of `call`, repeated while it raises one of `after` and tries are left. Only for harmless calls.
-
-    Args:
-        call: what is harmless to repeat.
-        policy: how many tries there are, and how long the pauses between them.
-        stopped: once this is set, nothing is repeated, and a pause ends.
-        after: errors after which the call is repeated.
-        notice: is told of each before the pause.
-
-    Raises:
-        ServiceError: of the last try, or of the current one once `stopped` is set.
-    """
-    event = stopped or threading.Event()
-    for repetition in range(policy.tries - 1):
-        try:
-            return call()
-        except after as error:
-            notice(error)
-            asked = error.retry_after if isinstance(error, Overloaded) else 0.0
-            if event.wait(policy.delay(repetition, asked)):
-                raise
-            REPEATS.note(error.service)
-    return call()
+    def retries(self, after: tuple[type[ServiceError], ...] = (Unavailable,)) -> Retries:
+        """Repeat a call after these errors."""
+        return replace(within(math.inf, after), delays=self.delays, calls=self.tries)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

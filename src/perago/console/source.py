@@ -25,10 +25,10 @@ from pydantic.alias_generators import to_camel
 from urllib3.util import parse_url
 
 from perago.adapters.conductor import ConductorOverview, ConductorWorkflows, LastPoll
-from perago.adapters.http import AnswerTooLargeError, CallPolicy, NoAnswerError, Overloaded
+from perago.adapters.http import AnswerTooLargeError, CallPolicy, NoAnswerError
 from perago.adapters.lakefs import LakeFSBrowser
 from perago.console.worker_logs import AttemptTrace
-from perago.ports import Commit, NotFound, Refused, ServiceError, Unavailable, shortened
+from perago.ports import Commit, NotFound, Overloaded, Refused, ServiceError, Unavailable, shortened
 from perago.settings import ConductorSettings, LakeFSSettings
 
 if TYPE_CHECKING:

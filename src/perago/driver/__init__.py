@@ -6,9 +6,10 @@ answers with one event of `perago.attempt.events`; what goes wrong becomes an ev
 
 from perago.driver.attempt import AttemptRuntime, run_attempt
 from perago.driver.delivery import Delivered, deliver_report
-from perago.driver.environment import SILENT, Interrupted, Interruptible, Limits, Observer, SystemClock
+from perago.driver.environment import SILENT, Interrupted, Interruptible, Limits, Observer
 from perago.driver.function import FunctionCaller, Raised, Returned, call_function
 from perago.driver.record import AttemptRecord, StepTime
+from perago.ports import SystemClock
 
 __all__ = [
     "SILENT",

@@ -68,7 +68,7 @@ def check_delivery(
         sent = clock.now()
         return delivery_check.is_current(delivery)
 
-    current = retry(is_current, clock, within(patience, passing))
+    current = retry(is_current, within(patience, passing), clock)
     return on.DeliveryConfirmed(late=abs(clock.now() - sent) > LATE) if current else on.DeliveryLost()
 
 
@@ -90,7 +90,7 @@ def read_lineage(
 
     def read(task_id: str) -> AttemptRow | None:
         if task_id not in rows:
-            rows[task_id] = retry(lambda: delivery_check.read_attempt(delivery, task_id), clock, within(patience))
+            rows[task_id] = retry(lambda: delivery_check.read_attempt(delivery, task_id), within(patience), clock)
         return rows[task_id]
 
     chain = list(known) or [delivery.task_id]
@@ -125,7 +125,7 @@ def read_workflows(
         above: str | None = workflow_id
         while above and above not in rows and len(rows) < WORKFLOWS_READ:
             question = partial(delivery_check.read_workflow, delivery, above)
-            row = rows[above] = retry(question, clock, within(patience), until=until)
+            row = rows[above] = retry(question, within(patience), clock, until=until)
             above = row.parent_id if row is not None else None
     return on.WorkflowsRead(rows)
 

@@ -6,7 +6,6 @@ that does not answer may be asked again and again. The worker that hears of a lo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,18 +14,6 @@ from typing import Literal, Protocol
 
 from perago.attempt import commands as do
 from perago.settings.sources import PublishFence
-
-
-class SystemClock:
-    """The machine's own time."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        """Return once `seconds` have passed; a negative duration counts as 0."""
-        time.sleep(max(0.0, seconds))
 
 
 @dataclass(frozen=True, slots=True)

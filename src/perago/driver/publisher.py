@@ -38,7 +38,7 @@ from perago.ports import (
     Upload,
     WorkspaceStore,
 )
-from perago.retry import BackOff, RetryPolicy, retry, unless_done
+from perago.retry import BackOff, Retries, retry, unless_done
 from perago.settings.sources import PublishFence
 from perago.workspace.layout import ListingBound
 
@@ -346,7 +346,7 @@ class Publisher:
         try:
             enforced = self._retry(
                 lambda: is_enforced(self._store, where, source, branch, command.metadata, self._merge_within),
-                policy=lambda error: _CHALLENGE_SECONDS if isinstance(error, Unclear) else self._policy(error),
+                patience=lambda error: _CHALLENGE_SECONDS if isinstance(error, Unclear) else self._patience(error),
             )
         except Unclear:
             return on.PublishFenceTried(None)
@@ -465,12 +465,12 @@ class Publisher:
         self,
         call: Callable[[], Answer],
         progress: Callable[[], int] = lambda: 0,
-        policy: RetryPolicy | None = None,
+        patience: Callable[[ServiceError], float] | None = None,
     ) -> Answer:
-        tell, policy = self._observer.waiting, policy or self._policy
-        return retry(call, self._clock, policy, until=self._until, progress=progress, tell=tell)
+        tell, retries = self._observer.waiting, Retries(patience or self._patience)
+        return retry(call, retries, self._clock, until=self._until, progress=progress, tell=tell)
 
-    def _policy(self, error: ServiceError) -> float:
+    def _patience(self, error: ServiceError) -> float:
         """What lakeFS itself forbids stays forbidden; credentials that it does not know may be a proxy's trouble."""
         if isinstance(error, Forbidden):
             return 0.0

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, Overloaded, clean, retry, retry_after
-from perago.ports import AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, retry_after
+from perago.ports import AccessDenied, NotFound, Overloaded, Refused, ServiceError, Unavailable, Unclear
+from perago.retry import retry
 from perago.settings import ConductorSettings
 
 SERVICE = "Conductor"
@@ -195,7 +196,7 @@ class Session:
         Raises:
             ServiceError: never `Unclear`.
         """
-        return retry(lambda: self.once(operation, call, *arguments, write=False, **options), self._policy)
+        return retry(lambda: self.once(operation, call, *arguments, write=False, **options), self._policy.retries())
 
     def once(
         self,

@@ -27,12 +27,11 @@ from perago.adapters.http import (
     HttpPool,
     Judge,
     NoAnswerError,
-    Overloaded,
     retry_after,
     unlogged,
 )
 from perago.adapters.lakefs.listing import PAGE
-from perago.ports import ObjectEntry, Refused
+from perago.ports import ObjectEntry, Overloaded, Refused
 from perago.retry import BackOff
 
 STORE = "the block store"

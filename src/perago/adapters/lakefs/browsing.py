@@ -11,10 +11,11 @@ from urllib.parse import quote, urlencode
 
 from urllib3.exceptions import HTTPError
 
-from perago.adapters.http import Answer, CallPolicy, NoAnswerError, clean, no_answer, read_whole, retry
+from perago.adapters.http import Answer, CallPolicy, NoAnswerError, clean, no_answer, read_whole
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import Call
 from perago.adapters.lakefs.store import open_pool
+from perago.retry import retry
 from perago.settings import LakeFSSettings
 
 MOST = 1000
@@ -149,7 +150,8 @@ class LakeFSBrowser:
         target = f"{path}?{urlencode(given, quote_via=quote, errors='replace')}" if given else path
 
         return retry(
-            lambda: errors.ask(self._pool, call, target, lambda answer: read(json.loads(answer.body))), self._policy
+            lambda: errors.ask(self._pool, call, target, lambda answer: read(json.loads(answer.body))),
+            self._policy.retries(),
         )
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from perago.adapters.http import Wire, retry
+from perago.adapters.http import Wire
 from perago.adapters.lakefs.block_store import Addresses, DirectFailed
 from perago.adapters.lakefs.fetch import EMPTY_MD5, RANGE, Arrival, Fetcher, Range, has_md5
 from perago.adapters.lakefs.transfers import Transfer, TransferPool
 from perago.cache import ObjectId
 from perago.ports import CorruptTransfer, ObjectEntry, Placement, Progress, Unavailable
+from perago.retry import retry
 
 LARGEST_WHOLE = 64 * 1024 * 1024
 """Bytes of the largest object that one thread fetches. Larger ones come as ranges, side by side."""
@@ -118,10 +119,9 @@ class Download:
         try:
             retry(
                 lambda: self._fetcher.fetch(wanted, workers.wire),
-                self._transfer.policy,
+                self._transfer.policy.retries((Unavailable, CorruptTransfer) if wanted.is_whole else (Unavailable,)),
                 stopped=workers.stopped,
                 notice=workers.notice,
-                after=(Unavailable, CorruptTransfer) if wanted.is_whole else (Unavailable,),
             )
         except Unavailable as error:
             if not (objections := list(self._objections.values())):

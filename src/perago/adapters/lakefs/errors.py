@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from perago.adapters.http import Answer, HttpPool, NoAnswerError, Overloaded, clean, retry_after
+from perago.adapters.http import Answer, HttpPool, NoAnswerError, clean, retry_after
 from perago.ports import (
     FENCE_MARKER,
     AccessDenied,
@@ -17,6 +17,7 @@ from perago.ports import (
     MergeRefused,
     NotFound,
     NothingToCommit,
+    Overloaded,
     Refused,
     RevertConflict,
     ServiceError,

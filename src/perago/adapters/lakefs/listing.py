@@ -10,10 +10,11 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from perago.adapters.http import Answer, CallPolicy, HttpPool, retry
+from perago.adapters.http import Answer, CallPolicy, HttpPool
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import Call
 from perago.ports import ObjectEntry, OnPage
+from perago.retry import retry
 
 PAGE = 1000
 """Objects a page, the server's maximum."""
@@ -63,7 +64,7 @@ def stat_objects(
     while left:
         key, after = left[-1], _before(left[-1])
         if len(left) > 1 and after is not None:
-            page, more, last = retry(lambda at=after: _page(pool, call, commit, "", at), policy)  # type: ignore[misc]
+            page, more, last = retry(lambda at=after: _page(pool, call, commit, "", at), policy.retries())  # type: ignore[misc]
             listed = {entry.key: entry for entry in page}
             while left and not (more and left[-1] > last):
                 if left[-1] in listed:
@@ -109,7 +110,7 @@ def newest_upload(
 def _pages(pool: HttpPool, policy: CallPolicy, call: Call, commit: str, prefix: str) -> Iterator[Sequence[ObjectEntry]]:
     after, more = "", True
     while more:
-        page, more, after = retry(lambda at=after: _page(pool, call, commit, prefix, at), policy)  # type: ignore[misc]
+        page, more, after = retry(lambda at=after: _page(pool, call, commit, prefix, at), policy.retries())  # type: ignore[misc]
         yield page
 
 

@@ -16,7 +16,7 @@ from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
 
-from perago.adapters.http import Answer, CallPolicy, HttpPool, ServerAbout, no_answer, retry, seconds_ahead
+from perago.adapters.http import Answer, CallPolicy, HttpPool, ServerAbout, no_answer, seconds_ahead
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.download import Download
@@ -42,6 +42,7 @@ from perago.ports import (
     no_progress,
     shortened,
 )
+from perago.retry import retry
 from perago.settings import LakeFSSettings
 from perago.text import count
 from perago.workspace.sweep import CACHE
@@ -408,7 +409,7 @@ class LakeFSStore:
             after = following
 
     def _retry(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        return retry(lambda: self._once(call, method, *arguments, **options), self._policy)
+        return retry(lambda: self._once(call, method, *arguments, **options), self._policy.retries())
 
     def _once(
         self,

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from perago.adapters.http import CallPolicy, HttpPool, Overloaded, Wire
+from perago.adapters.http import CallPolicy, HttpPool, Wire
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.cache import Shelf
+from perago.ports import Overloaded
 
 LARGE = 8 * 1024 * 1024
 """Bytes from which an object counts as large: few streams carry it as fast as many."""
@@ -166,7 +167,7 @@ class TransferPool(Generic[Job]):
     def notice(self, error: Exception) -> None:
         """Look at the error of a request: if the server has no time, fewer are sent from now on."""
         if isinstance(error, Overloaded):
-            self._pace.overloaded(min(error.retry_after, self._transfer.policy.longest_delay))
+            self._pace.overloaded(min(error.retry_after, self._transfer.policy.delays.longest))
 
     def direct_failed(self, failure: DirectFailed) -> None:
         """Note that the block store did not do what it should, unless this pool itself has cut the connection."""

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import xxhash
 
-from perago.adapters.http import Answer, NoAnswerError, retry
+from perago.adapters.http import Answer, NoAnswerError
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.block_store import DirectFailed
 from perago.adapters.lakefs.errors import SERVICE, Call
@@ -24,6 +24,7 @@ from perago.adapters.lakefs.fetch import new_md5
 from perago.adapters.lakefs.transfers import Transfer, TransferPool
 from perago.cache import ObjectId
 from perago.ports import CorruptTransfer, Refused, Staged, Upload
+from perago.retry import retry
 from perago.workspace.scan import changed_since_scan, open_unchanged
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class Uploads:
             return
         retry(
             lambda: self._send_once(call, target, headers, upload, workers),
-            self._transfer.policy,
+            self._transfer.policy.retries(),
             stopped=workers.stopped,
             notice=workers.notice,
         )
