@@ -2,19 +2,67 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar, dataclass_transform
 
+from perago.attempt import events as on
 from perago.attempt.events import Metadata, WorkspaceRef
 from perago.ports import Commit, Report
 
+Kind = TypeVar("Kind")
+Service = Literal["lakeFS", "Conductor"]
+
 
 @dataclass(frozen=True, slots=True)
+class Declaration:
+    """The properties of a command that the driver and the tests derive their tables from."""
+
+    name: str
+    """The driver's method for the command: `read_branch` for `ReadBranch`."""
+    answers: tuple[type[Any], ...]
+    """The events that answer the command, apart from `CommandFailed` and `DeliveryLost`."""
+    service: Service | None
+    """Where the command sends requests; None: it does not use the network."""
+    is_clean_up: bool
+    """The command is carried out to its end, also and especially for a lost delivery."""
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the loss of the delivery ends the command at any point.
+
+        What it has sent to lakeFS can be thrown away, or is found again: the delivery is lost, and its staging branch
+        goes unless a merge was sent. Other commands are short, or see to it themselves.
+        """
+        return self.service == "lakeFS" and not self.is_clean_up
+
+
+COMMANDS: dict[type[Any], Declaration] = {}
+"""Every command of this module."""
+
+
+@dataclass_transform(frozen_default=True)
+def command(
+    *answers: type[Any], service: Service | None = None, is_clean_up: bool = False
+) -> Callable[[type[Kind]], type[Kind]]:
+    """Declare a command, which becomes a frozen dataclass. The arguments are the fields of `Declaration`."""
+
+    def declare(kind: type[Kind]) -> type[Kind]:
+        made = dataclass(frozen=True, slots=True)(kind)
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+        COMMANDS[made] = Declaration(name, answers, service, is_clean_up)
+        return made
+
+    return declare
+
+
+@command(on.InputAccepted)
 class ValidateInput:
     """Check the payload against the task."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.JoinResolved, service="lakeFS")
 class ResolveJoin:
     """Find the commit that continues all the others."""
 
@@ -22,7 +70,7 @@ class ResolveJoin:
     commits: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.BranchRead, service="lakeFS")
 class ReadBranch:
     """Read the branch's commits after the input ref."""
 
@@ -31,7 +79,7 @@ class ReadBranch:
     """Whether the head is needed with its metadata, even if it is the input ref."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.LineageRead, service="Conductor")
 class ReadLineage:
     """Follow the own chain to its beginning, and read the rows of `task_ids`, whose commits were found."""
 
@@ -40,7 +88,7 @@ class ReadLineage:
     """The own chain where it is known already."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.WorkflowsRead, service="Conductor")
 class ReadWorkflows:
     """Read these workflows, whose commits were found, and their parents up to the root."""
 
@@ -49,7 +97,7 @@ class ReadWorkflows:
     """1, 2, ...: wait first, longer each time, because a sub-workflow was still starting."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.LeftoversFound, service="lakeFS")
 class FindLeftovers:
     """List the staging branches that other deliveries of this step have made, if any are left."""
 
@@ -57,38 +105,38 @@ class FindLeftovers:
     prefix: str
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.ObjectsListed, service="lakeFS")
 class ListObjects:
     """Make the attempt directory, list the workspace, and decide where each object goes. Nothing is downloaded yet."""
 
     workspace: WorkspaceRef
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.Fetched, service="lakeFS")
 class Fetch:
     """Download the workspace into the attempt directory."""
 
     workspace: WorkspaceRef
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.GuardrailsChecked)
 class CheckGuardrails:
     """Evaluate the rules of a phase on one scan of the tree. `listing`: those of `pre`, on the listing of the input."""
 
     phase: Literal["listing", "pre", "post"]
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.FunctionReturned)
 class RunFunction:
     """Call the author's function."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.ResultAccepted)
 class ValidateResult:
     """Check what the function returned against the result model, and make it JSON."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.ResultAccepted)
 class ValidateRecordedResult:
     """Check the result that an earlier attempt recorded against today's result model."""
 
@@ -96,17 +144,17 @@ class ValidateRecordedResult:
     """JSON, as it stands in the publication's metadata."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.ChangesDetected)
 class DetectChanges:
     """Compare the tree of the last scan with what was downloaded."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.DeliveryConfirmed, service="Conductor")
 class CheckDelivery:
     """Ask whether this is still the delivery that Conductor is waiting for."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.StagingBranchCreated, service="lakeFS")
 class CreateStagingBranch:
     """Create the hidden branch that holds the changes until they are published."""
 
@@ -128,7 +176,7 @@ class StalePublication:
     """How many of the living commits lie above it."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.Reverted, on.NothingStaged, service="lakeFS")
 class RevertStale:
     """Undo what stale publications have changed themselves, newest first, on a staging branch that began at `source`.
     Make sure that exactly this is undone: the tree is that of `input_ref` then. `among_others`: what they changed is as
@@ -150,7 +198,7 @@ class RevertStale:
     """A merge of this attempt may have taken place, so a failure must not say that nothing was published."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.OthersCompared, service="lakeFS")
 class CompareWithOthers:
     """Find out what others have changed between the input ref and `built_on`, and how that meets this attempt's own
     changes, if it has any yet."""
@@ -160,7 +208,7 @@ class CompareWithOthers:
     built_on: str
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.CommitsFound, service="lakeFS")
 class FindCommits:
     """Find out which of `commits`, newest first and each with its first parent, changed `keys` last: for a message."""
 
@@ -169,7 +217,7 @@ class FindCommits:
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.AdoptedRead, service="lakeFS")
 class ReadAdopted:
     """Read the second parent of the publication that is to be taken over: its staging commit, with the recorded result
     in full. Find out which of its files others have changed since: for a remark."""
@@ -181,7 +229,7 @@ class ReadAdopted:
     """The commits above it up to `head`, newest first, each with its first parent."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.TurnCame, service="lakeFS")
 class AwaitTurn:
     """Wait before a try to publish on a branch that others advance, too. Before the first one, until the other attempts
     of this host have published to the branch: races among them would be lost in vain. Then, after `tries` in vain, for
@@ -192,7 +240,7 @@ class AwaitTurn:
     tries: int
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.ChangesStaged, service="lakeFS")
 class StageChanges:
     """Upload what was added or changed and delete what was removed, on the staging branch, but for the keys that are
     `shared` with others: there, the branch is so already."""
@@ -202,7 +250,7 @@ class StageChanges:
     shared: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.StagingCommitted, on.CarryRefused, service="lakeFS")
 class CarryChanges:
     """Bring the changes that staging commit `source` holds to another staging branch, which began at `onto`, so that no
     byte is uploaded again: a merge, and lakeFS merges lossily. What came of it must be verified."""
@@ -215,7 +263,7 @@ class CarryChanges:
     metadata: Metadata
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.FenceStaged, service="lakeFS")
 class StageFence:
     """Upload the publish fence to the staging branch of a publication that brings it along."""
 
@@ -223,7 +271,7 @@ class StageFence:
     branch: str
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.StagingCommitted, on.NothingStaged, service="lakeFS")
 class CommitStaging:
     """Commit what is staged on a branch that began at commit `source`."""
 
@@ -235,7 +283,7 @@ class CommitStaging:
     allow_empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.StagingVerified, on.StagingDiffers, service="lakeFS")
 class VerifyStaging:
     """Compare the staging commit with the commit that it was built on. Exactly the planned keys may differ: those of
     the task if it has `changes`, without those that are `shared` with others, and that of the publish fence if it was
@@ -252,7 +300,7 @@ class VerifyStaging:
     """Keys that must be as they are in `head`: living publications rely on them, and what is stale was undone there."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.PublishFenceSeen, service="lakeFS")
 class CheckPublishFence:
     """Look whether a commit has the publish fence. A commit does not change, so what is found holds for every merge of
     it."""
@@ -261,7 +309,7 @@ class CheckPublishFence:
     commit_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.PublishFenceTried, service="lakeFS")
 class TryPublishFence:
     """Make sure that the server obeys the publish fence: a challenge merge of `source` into the attempt's own staging
     branch must be refused, because it expects an impossible head. Nothing is sent if that is known already of the
@@ -274,7 +322,7 @@ class TryPublishFence:
     fence: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.Merged, on.MergeRefused, on.MergeUnclear, service="lakeFS")
 class Merge:
     """Merge the staging commit, by its id, into the workspace branch."""
 
@@ -286,7 +334,7 @@ class Merge:
     allow_empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.PublicationRead, service="lakeFS")
 class ReadPublication:
     """Read the merge commit back."""
 
@@ -294,7 +342,7 @@ class ReadPublication:
     commit_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.StagingBranchesRemoved, service="lakeFS", is_clean_up=True)
 class RemoveStagingBranches:
     """Delete staging branches; a failure is logged and nothing else."""
 
@@ -302,12 +350,12 @@ class RemoveStagingBranches:
     branches: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.DirectoryRemoved, is_clean_up=True)
 class RemoveDirectory:
     """Delete the attempt directory; a failure is logged and nothing else."""
 
 
-@dataclass(frozen=True, slots=True)
+@command(on.ReportSent, on.ReportUnclear, service="Conductor")
 class SendReport:
     """Tell Conductor."""
 
