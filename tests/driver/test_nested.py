@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -12,7 +11,7 @@ import pytest
 from perago.attempt import commands as do
 from perago.attempt.history import WORKFLOWS_READ, Refuse, judge
 from perago.attempt.publication import FENCE_PATH
-from perago.driver.delivery import read_workflows
+from perago.driver.delivery import DeliveryQuestions
 from perago.embedded.lakefs import objects
 from perago.ports import Commit, Delivery, DeliveryCheck, Report, TaskStatus, WorkflowRow
 from perago.taskdef import build_task_definition
@@ -327,8 +326,8 @@ class Parents:
 @pytest.mark.parametrize("length", [1, 3, WORKFLOWS_READ + 100])
 def test_parents_are_followed_within_a_bound(services: InMemoryServices, length: int) -> None:
     parents = Parents([f"wf-{number}" for number in range(length)])
-    check, command = cast("DeliveryCheck", parents), do.ReadWorkflows(("wf-0",))
-    event = read_workflows(check, DELIVERY, command, services.clock, patience=1, until=math.inf)
+    questions = DeliveryQuestions(cast("DeliveryCheck", parents), DELIVERY, services.clock, patience=1)
+    event = questions.read_workflows(do.ReadWorkflows(("wf-0",)))
 
     assert parents.read == len(event.rows) == min(length, WORKFLOWS_READ)
     theirs = publication_of(replace(DELIVERY, workflow_id="wf-0"))

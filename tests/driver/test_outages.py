@@ -17,7 +17,7 @@ from perago.adapters.lakefs import LakeFSStore
 from perago.attempt.events import FenceState
 from perago.authoring import Task
 from perago.authoring.task import get_task
-from perago.driver import AttemptRecord, AttemptRuntime, Limits, SystemClock, run_attempt
+from perago.driver import AttemptRecord, AttemptRuntime, Limits, Observer, SystemClock, run_attempt
 from perago.driver.fencing import FenceProofs
 from perago.embedded.clock import VirtualClock
 from perago.embedded.http.lakefs import lakefs_app
@@ -65,20 +65,12 @@ class Outage:
         return call
 
 
-class Listener:
+class Listener(Observer):
     """An observer that keeps what it is told."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.published: list[tuple[str, str, str, str]] = []
-
-    def step(self, name: str) -> None: ...
-
-    def transferred(self, direction: str, objects: int, size: int, total_objects: int, total_size: int) -> None: ...
-
-    def log(self, text: str) -> None: ...
-
-    def progress(self, done: int, total: int) -> None: ...
 
     def waiting(self, text: str) -> None:
         self.lines.append(text)

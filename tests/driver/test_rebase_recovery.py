@@ -14,16 +14,18 @@ from perago import WorkspaceSpec, task
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.publication import FENCE_PATH
-from perago.driver import Limits
+from perago.driver import Limits, Observer
+from perago.driver.local_workspace import LocalWorkspace
+from perago.driver.patient_store import PatientStore
 from perago.driver.rebase import Rebase
 from perago.embedded.lakefs import commits, objects, references
 from perago.embedded.lakefs import commits as model_commits
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.trees import Tree, merge_trees
 from perago.ports import Delivery, Unclear, WorkspaceStore
-from perago.retry import retry, within
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
+from tests.attempt.making import DELIVERY
 
 from .matrix import _die_below_others
 from .sharing import SharedWorld
@@ -534,15 +536,10 @@ def test_a_carrying_merge_that_arrives_between_look_and_repetition_is_found(serv
     store.create_branch("workspace", "perago-new", head)
     wire = Wire(store, held=1)
     wire.arrive_before(2)  # the merge that is held, the look, and then the merge again
-    rebase = Rebase(
-        cast("WorkspaceStore", wire),
-        clock,
-        lambda call: retry(call, within(60), clock),
-        root=services.workspace_root,
-        merge_within=None,
-        until=math.inf,
-    )
-    event = rebase.carry(do.CarryChanges("workspace", source, "perago-new", head, "carried", {}))
+    lakefs = PatientStore(cast("WorkspaceStore", wire), clock, Limits(), Observer(), until=math.inf)
+    local = LocalWorkspace(WorkspaceSpec(), services.workspace_root, DELIVERY, Limits())
+    rebase = Rebase(lakefs, local, root=services.workspace_root, merge_within=None)
+    event = rebase.carry_changes(do.CarryChanges("workspace", source, "perago-new", head, "carried", {}))
 
     assert isinstance(event, on.StagingCommitted)
     assert event.commit.parents == (head, source)

@@ -6,7 +6,7 @@ that exposed the defects are deeds of the simulation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from perago.attempt import history, protocol, publication, publishing
 from perago.attempt.state import State
 from perago.cache import ObjectId, Shelf
 from perago.cache.objects import copy_bytes
-from perago.driver import delivery as delivery_check
+from perago.driver.delivery import DeliveryQuestions
+from perago.driver.patient_store import PatientStore
 from perago.driver.publisher import Publisher
-from perago.ports import AttemptRow, Upload
+from perago.ports import AttemptRow
 from perago.workspace.changes import Overlap, find_overlap
 from perago.workspace.scan import Tree, scan_tree
 
@@ -48,15 +49,17 @@ def ask_without_end(patch: Patch) -> None:
     def ask_first(state: State) -> tuple[State, do.Command] | None:
         return history.ask_first(state.evolve(asked=()))
 
-    def read_lineage(check: Any, delivery: Any, task_ids: tuple[str, ...], *rest: Any) -> on.LineageRead:
-        found = delivery_check.read_lineage(check, delivery, task_ids, *rest)
+    read_once = DeliveryQuestions.read_lineage
+
+    def read_lineage(self: DeliveryQuestions, command: do.ReadLineage) -> on.LineageRead:
+        found = read_once(self, command)
         rows: dict[str, AttemptRow | None] = {key: row for key, row in found.rows.items() if key}
         return on.LineageRead(found.chain, rows)
 
     patch.setattr(history, "lineage_ids", lineage_ids)
     for module in (publishing, protocol):
         patch.setattr(module, "ask_first", ask_first)
-    patch.setattr(perago.driver.attempt, "read_lineage", read_lineage)
+    patch.setattr(DeliveryQuestions, "read_lineage", read_lineage)
 
 
 def read_few_workflows(patch: Patch) -> None:
@@ -71,19 +74,20 @@ def trust_numbers(patch: Patch) -> None:
 
 def compare_sizes_only(patch: Patch) -> None:
     """Compare the keys and sizes of the staging commit with the plan, not the checksums."""
-    verify = Publisher.verify
+    verify, stat_objects = Publisher.verify_staging, PatientStore.stat_objects
 
-    def verified(self: Publisher, command: do.VerifyStaging, planned: Mapping[str, Upload | None]) -> on.Event:
-        def stat_objects(repository: str, commit: str, keys: Sequence[str]) -> Any:
-            found = self._store.stat_objects(repository, commit, keys)
-            wanted = {key: upload.checksum for key, upload in planned.items() if upload is not None}
+    def verified(self: Publisher, command: do.VerifyStaging) -> on.Event:
+        wanted = {key: upload.checksum for key, upload in self.planned(command).items() if upload is not None}
+
+        def stat(lakefs: PatientStore, repository: str, commit: str, keys: Sequence[str]) -> Any:
+            found = stat_objects(lakefs, repository, commit, keys)
             return {key: replace(entry, checksum=wanted.get(key, entry.checksum)) for key, entry in found.items()}
 
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(self, "stat_objects", stat_objects)
-            return verify(self, command, planned)
+            inner.setattr(PatientStore, "stat_objects", stat)
+            return verify(self, command)
 
-    patch.setattr(Publisher, "verify", verified)
+    patch.setattr(Publisher, "verify_staging", verified)
 
 
 def deliver_without_a_check(patch: Patch) -> None:
@@ -130,10 +134,11 @@ def refuse_ones_own_branch(patch: Patch) -> None:
     """Take the answer to the second copy of a call for an answer to the first one."""
 
     def create_branch(self: Publisher, command: do.CreateStagingBranch) -> on.Event:
-        self._retry(lambda: self._store.create_branch(command.repository, command.branch, command.source))
+        store = self._lakefs.store
+        self._lakefs.retry(lambda: store.create_branch(command.repository, command.branch, command.source))
         return on.StagingBranchCreated()
 
-    patch.setattr(Publisher, "create_branch", create_branch)
+    patch.setattr(Publisher, "create_staging_branch", create_branch)
 
 
 FIXES: dict[str, Callable[[Patch], None]] = {

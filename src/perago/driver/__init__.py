@@ -4,11 +4,11 @@ It decides nothing about the protocol. Each command of `perago.attempt.commands`
 answers with one event of `perago.attempt.events`; what goes wrong becomes an event, too.
 """
 
-from perago.driver.attempt import AttemptRuntime, run_attempt
+from perago.driver.attempt import run_attempt
 from perago.driver.delivery import Delivered, deliver_report
-from perago.driver.environment import SILENT, Interrupted, Interruptible, Limits, Observer
 from perago.driver.function import FunctionCaller, Raised, Returned, call_function
 from perago.driver.record import AttemptRecord, StepTime
+from perago.driver.runtime import SILENT, AttemptRuntime, Interrupted, Interruptible, Limits, Observer
 from perago.ports import SystemClock
 
 __all__ = [

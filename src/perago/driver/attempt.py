@@ -8,8 +8,6 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +20,19 @@ from perago.attempt import outcome
 from perago.attempt.events import CommandFailed, GuardrailsChecked
 from perago.attempt.outcome import Next, end_by_defect, violated
 from perago.attempt.protocol import advance, begin
-from perago.attempt.publication import FENCE_PATH
 from perago.attempt.state import Plan, State, Step
 from perago.authoring import Task
-from perago.authoring.context import Measurements
-from perago.driver.delivery import check_delivery, read_lineage, read_workflows, time_to_fail
-from perago.driver.environment import ON_THE_NETWORK, SILENT, TIDYING, Interrupted, Interruptible, Limits, Observer
-from perago.driver.fencing import FenceProofs, fence_upload
-from perago.driver.function import (
-    FunctionCaller,
-    Raised,
-    Returned,
-    call_function,
-    current_of,
-    left_files,
-    left_words,
-    what_to_do,
-)
+from perago.authoring.context import Current, Measurements, with_hooks
+from perago.driver.delivery import DeliveryQuestions, time_to_fail
+from perago.driver.fencing import FenceProofs
+from perago.driver.function import Raised, Returned, left_files, left_words, what_to_do
 from perago.driver.local_workspace import LocalWorkspace, attempt_directory
+from perago.driver.patient_store import PatientStore
 from perago.driver.publisher import Publisher
 from perago.driver.record import AttemptRecord, StepTime
+from perago.driver.runtime import AttemptRuntime, Interrupted
 from perago.guardrails.evaluation import ContentGuardrail, Finding
-from perago.ports import Clock, Delivery, DeliveryCheck, Forbidden, NotFound, ServiceError, Upload, WorkspaceStore
+from perago.ports import Delivery, Forbidden, NotFound, ServiceError
 from perago.taskdef.payload import (
     TOO_DEEP,
     InvalidInput,
@@ -69,11 +58,8 @@ def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> Co
     """
     if isinstance(error, WorkspaceRefused):
         return CommandFailed(str(error), terminal=not error.retryable)
-    if isinstance(error, ServiceError):
-        return CommandFailed(str(error), terminal=isinstance(error, NotFound) and step in _OF_THE_INPUT)
-    if isinstance(error, OSError):
-        return CommandFailed(_words(error), terminal=False)
-    return CommandFailed(str(error), terminal=False)
+    is_final = isinstance(error, NotFound) and step in _OF_THE_INPUT
+    return CommandFailed(_words(error) if isinstance(error, OSError) else str(error), terminal=is_final)
 
 
 MOST_HAND_BACKS = 5
@@ -145,32 +131,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_DISK = (*_FULL, errno.EROFS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRuntime:
-    """What a worker gives its attempts."""
-
-    store: WorkspaceStore | None
-    """lakeFS; None only for a task without a workspace."""
-    delivery_check: DeliveryCheck
-    """Answers whether the delivery is still current."""
-    workspace_root: Path
-    """Where attempt directories are made."""
-    clock: Clock
-    limits: Limits = field(default_factory=Limits)
-    call: FunctionCaller = call_function
-    """How the task function is called; a worker captures its output there."""
-    observer: Observer = SILENT
-    store_notes: Callable[[], tuple[str, ...]] = tuple
-    """What an operator should know of the store's transfers since the last call, such as a way that did not work."""
-    worker_id: str = ""
-    interruptible: Interruptible = nullcontext
-    """Makes the blocks in which a loss that is noticed elsewhere ends the attempt at once."""
-    around_guardrails: Callable[[], AbstractContextManager[object]] = nullcontext
-    """Entered while guardrails look into files, as some are code of the author's."""
-    proofs: FenceProofs | None = None
-    """What this process knows of lakeFS servers that were tried; None: the attempt tries its server itself."""
-
-
 _EXTERNAL = (
     "Conductor moved the input to external storage because of its size, where workers cannot read it. Put large data "
     "into the workspace and pass references."
@@ -206,65 +166,41 @@ class _AttemptRun:
         self._delivery = delivery
         self._runtime = runtime
         self._local: LocalWorkspace | None = None
-        self._remote: Publisher | None = None
-        self._until = runtime.clock.now() + time_to_fail(delivery)
-        if task.workspace is not None:
-            if runtime.store is None:
-                raise ValueError(f"task {task.name} has a workspace and needs a store")
-            self._local = LocalWorkspace(task.workspace, runtime.workspace_root, delivery, runtime.limits)
-            budget = task.controls.publish_budget
-            self._remote = Publisher(
-                runtime.store,
-                runtime.clock,
-                runtime.limits,
-                runtime.observer,
-                runtime.proofs or FenceProofs(runtime.clock),
-                root=runtime.workspace_root,
-                merge_within=budget.lakefs_merge_timeout_seconds if budget else None,
-                until=self._until,
-            )
+        self._publisher: Publisher | None = None
         self._is_called = self._hand_back = False
         self._params: BaseModel | None = None
         self._returned: Any = None
         self._findings: tuple[Finding, ...] = ()
-        self._changes = Changes()
         self._steps: list[StepTime] = []
         self._left_files: tuple[str, ...] = ()
         self._notes: list[str] = []
         self._measurements = Measurements(task.name, task.metrics)
         self._ignored: tuple[str, ...] = ()
+        clock, limits, until = runtime.clock, runtime.limits, runtime.clock.now() + time_to_fail(delivery)
+        patience = limits.answer_patience
+        owners: list[object] = [
+            self,
+            DeliveryQuestions(runtime.delivery_check, delivery, clock, patience=patience, until=until),
+        ]
+        if task.workspace is not None:
+            if runtime.store is None:
+                raise ValueError(f"task {task.name} has a workspace and needs a store")
+            budget = task.controls.publish_budget
+            self._local = LocalWorkspace(task.workspace, runtime.workspace_root, delivery, limits)
+            self._publisher = Publisher(
+                PatientStore(runtime.store, clock, limits, runtime.observer, until=until),
+                self._local,
+                runtime.proofs or FenceProofs(clock),
+                self._note,
+                root=runtime.workspace_root,
+                merge_within=budget.lakefs_merge_timeout_seconds if budget else None,
+            )
+            owners += [self._publisher, self._publisher.rebase]
         self._handlers: dict[type[Any], Callable[[Any], on.Event]] = {
-            do.ValidateInput: self._validate_input,
-            do.ResolveJoin: lambda command: self._publisher.resolve_join(command),
-            do.ReadBranch: lambda command: self._publisher.read_branch(command),
-            do.ReadLineage: self._read_lineage,
-            do.ReadWorkflows: self._read_workflows,
-            do.FindLeftovers: lambda command: self._publisher.find_leftovers(command),
-            do.ListObjects: self._list_objects,
-            do.Fetch: lambda command: self._publisher.fetch(command, self._workspace),
-            do.CheckGuardrails: self._check_guardrails,
-            do.RunFunction: self._run_function,
-            do.ValidateResult: self._validate_result,
-            do.ValidateRecordedResult: self._validate_recorded,
-            do.DetectChanges: self._detect_changes,
-            do.CheckDelivery: self._check_delivery,
-            do.CreateStagingBranch: lambda command: self._publisher.create_branch(command),
-            do.RevertStale: lambda command: self._publisher.revert_stale(command),
-            do.CompareWithOthers: self._compare_with_others,
-            do.FindCommits: lambda command: self._publisher.rebase.find_commits(command),
-            do.ReadAdopted: lambda command: self._publisher.rebase.read_adopted(command),
-            do.AwaitTurn: lambda command: self._publisher.rebase.await_turn(command),
-            do.StageChanges: self._stage,
-            do.CarryChanges: lambda command: self._publisher.rebase.carry(command),
-            do.StageFence: lambda command: self._publisher.stage_fence(command),
-            do.CommitStaging: lambda command: self._publisher.commit(command),
-            do.VerifyStaging: self._verify_staging,
-            do.CheckPublishFence: lambda command: self._publisher.check_publish_fence(command),
-            do.TryPublishFence: lambda command: self._publisher.try_publish_fence(command),
-            do.Merge: lambda command: self._publisher.merge(command),
-            do.ReadPublication: lambda command: self._publisher.read_publication(command),
-            do.RemoveStagingBranches: self._remove_branches,
-            do.RemoveDirectory: self._remove_directory,
+            kind: getattr(owner, declared.name)
+            for kind, declared in do.COMMANDS.items()
+            for owner in owners
+            if hasattr(owner, declared.name)
         }
 
     def run(self) -> AttemptRecord:
@@ -275,23 +211,26 @@ class _AttemptRun:
             while command is not None and state.step is not Step.CLEANED:
                 merge = command if isinstance(command, do.Merge) else None
                 if merge is not None:
-                    self._tell(merge, state, outcome.unanswered_merge(state))
-                elif self._remote is not None and (state.step in ENDED or isinstance(command, do.ReadPublication)):
-                    self._remote.rebase.end_turn()
+                    self._announce(merge, state, outcome.unanswered_merge(state))
+                elif state.step in ENDED or isinstance(command, do.ReadPublication):
+                    self._end_turn()
                 event = self._carry_out(command, state)
                 if state.step not in (Step.FAILED, Step.LOST):
                     reached = state.step
                 state, command = self._advance(state, event, is_merge=merge is not None)
                 if merge is not None:
-                    self._tell(merge, state, state.open_merge)
+                    self._announce(merge, state, state.open_merge)
         except Exception:
             if self._local is not None:
                 self._local.remove()
             raise
         finally:
-            if self._remote is not None:
-                self._remote.rebase.end_turn()
+            self._end_turn()
         return self._record(state, reached)
+
+    def _end_turn(self) -> None:
+        if self._publisher is not None:
+            self._publisher.rebase.end_turn()
 
     def _advance(self, state: State, event: on.Event, *, is_merge: bool) -> Next:
         """Take the next step. A defect of the protocol ends the attempt, because nothing else would report it."""
@@ -322,7 +261,7 @@ class _AttemptRun:
             rebuild_tries=self._runtime.limits.rebase_tries if rebase else 3,
         )
 
-    def _tell(self, merge: do.Merge, state: State, words: str | None) -> None:
+    def _announce(self, merge: do.Merge, state: State, words: str | None) -> None:
         """Say what to report of the merge, should this process die."""
         self._runtime.observer.publishing(merge.repository, merge.branch, state.expected_head, words or "")
 
@@ -341,13 +280,13 @@ class _AttemptRun:
 
     def _handle(self, command: do.Command) -> on.Event:
         """Carry out a command unless the delivery is lost by then, or until it is."""
-        handler, sent = self._handlers[type(command)], False
-        if isinstance(command, TIDYING):
+        handler, declared, sent = self._handlers[type(command)], do.COMMANDS[type(command)], False
+        if declared.is_clean_up:
             return handler(command)
         try:
             with self._runtime.interruptible():
                 sent = True
-                if isinstance(command, ON_THE_NETWORK):
+                if declared.is_cut_short:
                     return handler(command)
             return handler(command)
         except Interrupted:
@@ -388,20 +327,20 @@ class _AttemptRun:
             reached=reached,
             steps=tuple(self._steps),
             findings=self._findings,
-            changes=self._changes,
+            changes=self._local.changes if self._local else Changes(),
             input_ref=(state.workspace.ref or None) if state.workspace else None,
             published_commit=state.publication,
             adopted_commit=state.adopts,
             changed_since_adopted=state.changed_since,
             rebased_onto=state.rebased_onto,
             lost_races=state.lost_races,
-            fence_refusals=self._remote.fence_refusals if self._remote else 0,
+            fence_refusals=self._publisher.fence_refusals if self._publisher else 0,
             superseded_commits=state.base.stale if state.base and state.publication else (),
             fence=state.fence,
             brought_fence=state.brings_fence and state.publication is not None,
             left_files=self._left_files,
             objects=self._local.total_objects if self._local else 0,
-            from_cache=self._remote.from_cache if self._remote else 0,
+            from_cache=self._publisher.from_cache if self._publisher else 0,
             hand_back=self._hand_back and state.report is not None,
             notes=(*self._notes, *(self._local.unread if self._local else ())),
             ignored_params=self._ignored,
@@ -410,7 +349,8 @@ class _AttemptRun:
 
     # ------------------------------------------------------------------------ the commands
 
-    def _validate_input(self, _: do.ValidateInput) -> on.Event:
+    def validate_input(self, _: do.ValidateInput) -> on.Event:
+        """Check the payload, and whether this worker may work on its branch."""
         if self._delivery.external_input:
             return on.CommandFailed(_EXTERNAL, terminal=True)
         if self._delivery.input_is_too_deep:
@@ -431,13 +371,8 @@ class _AttemptRun:
         workspace = on.WorkspaceRef(block.repository, block.branch, "" if joined else block.refs[0], block.ref_key)
         return on.InputAccepted(workspace, found.params_sha256, joined)
 
-    def _list_objects(self, command: do.ListObjects) -> on.Event:
-        self._workspace.create()
-        listed = self._publisher.list_objects(command, self._workspace)
-        self._note(self._workspace.blindness())
-        return listed
-
-    def _check_guardrails(self, command: do.CheckGuardrails) -> on.Event:
+    def check_guardrails(self, command: do.CheckGuardrails) -> on.Event:
+        """Judge the listing or the tree, and keep the verdicts."""
         if command.phase == "post":
             findings = self._workspace.check("post", self._runtime.around_guardrails)
             self._findings = (*self._findings, *findings)
@@ -449,14 +384,15 @@ class _AttemptRun:
             self._note(finding.detail)
         return judged(findings)
 
-    def _run_function(self, _: do.RunFunction) -> on.Event:
+    def run_function(self, _: do.RunFunction) -> on.Event:
+        """Call the author's function in the attempt directory."""
         if self._params is None:
             raise ValueError("the input has not been validated")
-        with attempt_directory(self._local, self._runtime.workspace_root, self._delivery, self._note) as made:
-            runtime = self._runtime
-            current = current_of(self._delivery, runtime.worker_id, runtime.observer, made, self._measurements)
+        runtime = self._runtime
+        with attempt_directory(self._local, runtime.workspace_root, self._delivery, self._note) as made:
             self._is_called = True
-            called = runtime.call(self._task, made.workspace if self._local else None, self._params, current)
+            place = made.workspace if self._local else None
+            called = runtime.call(self._task, place, self._params, self._current((made.current, made.temporary)))
             self._left_files = left_files(made.current, self._task)
         left = left_words(self._left_files, self._task)
         if left and self._runtime.limits.fail_on_left_files and isinstance(called, Returned):
@@ -467,13 +403,15 @@ class _AttemptRun:
         self._returned = called.value
         return on.FunctionReturned()
 
-    def _validate_result(self, _: do.ValidateResult) -> on.Event:
+    def validate_result(self, _: do.ValidateResult) -> on.Event:
+        """Make the result JSON."""
         try:
             return on.ResultAccepted(dump_result(self._task, self._returned, self._runtime.limits.max_result_bytes))
         except InvalidResult as error:
             return on.CommandFailed(f"Invalid result: {error}", terminal=True)
 
-    def _validate_recorded(self, command: do.ValidateRecordedResult) -> on.Event:
+    def validate_recorded_result(self, command: do.ValidateRecordedResult) -> on.Event:
+        """Check a result that an earlier attempt has recorded."""
         try:
             recorded = json.loads(command.recorded)
             check_recorded_result(self._task, recorded)
@@ -485,9 +423,9 @@ class _AttemptRun:
             )
         return on.ResultAccepted(recorded)
 
-    def _detect_changes(self, _: do.DetectChanges) -> on.Event:
-        changes, prefix = self._workspace.changes(), self._workspace.key_prefix
-        self._changes = changes
+    def detect_changes(self, _: do.DetectChanges) -> on.Event:
+        """Name the paths that the function has changed."""
+        changes, prefix = self._workspace.detect_changes(), self._workspace.key_prefix
         return on.ChangesDetected(
             tuple(file.path for file in changes.added),
             tuple(file.path for file in changes.changed),
@@ -496,64 +434,39 @@ class _AttemptRun:
             frozenset(prefix + file.path for file in changes.changed if not file.is_certain),
         )
 
-    def _check_delivery(self, _: do.CheckDelivery) -> on.Event:
-        return check_delivery(
-            self._runtime.delivery_check, self._delivery, self._runtime.clock, self._runtime.limits.answer_patience
-        )
-
-    def _read_lineage(self, command: do.ReadLineage) -> on.Event:
-        runtime, patience = self._runtime, self._runtime.limits.answer_patience
-        ids = command.task_ids, command.chain
-        return read_lineage(runtime.delivery_check, self._delivery, *ids, runtime.clock, patience)
-
-    def _read_workflows(self, command: do.ReadWorkflows) -> on.Event:
-        runtime, patience = self._runtime, self._runtime.limits.answer_patience
-        return read_workflows(runtime.delivery_check, self._delivery, command, runtime.clock, patience, self._until)
-
-    def _verify_staging(self, command: do.VerifyStaging) -> on.Event:
-        planned = dict[str, Upload | None]()
-        if command.fence:
-            with fence_upload() as upload:
-                planned[FENCE_PATH] = upload
-        if command.changes:
-            uploads, deletions = self._to_stage(command.shared)
-            planned |= {upload.key: upload for upload in uploads} | dict.fromkeys(deletions)
-        return self._publisher.verify(command, planned)
-
-    def _stage(self, command: do.StageChanges) -> on.Event:
-        return self._publisher.stage(command, *self._to_stage(command.shared))
-
-    def _to_stage(self, shared: frozenset[str]) -> tuple[list[Upload], list[str]]:
-        local = self._workspace
-        uploads = [upload for upload in local.uploads(self._changes) if upload.key not in shared]
-        return uploads, [key for key in local.deletions(self._changes) if key not in shared]
-
-    def _compare_with_others(self, command: do.CompareWithOthers) -> on.Event:
-        reads = self._task.workspace.reads if self._task.workspace else ()
-        return self._publisher.rebase.compare(command, self._workspace, self._changes, reads)
-
-    def _remove_branches(self, command: do.RemoveStagingBranches) -> on.Event:
-        for problem in self._publisher.remove_branches(command):
-            self._note(problem)
-        return on.StagingBranchesRemoved()
-
-    def _remove_directory(self, _: do.RemoveDirectory) -> on.Event:
+    def remove_directory(self, _: do.RemoveDirectory) -> on.Event:
+        """Remove the attempt directory."""
         self._note(self._workspace.remove())
         return on.DirectoryRemoved()
 
     # ------------------------------------------------------------------------------ parts
+
+    def _current(self, scratch: tuple[Path, Path]) -> Current:
+        """The values that `current()` gives the function, and where it reports."""
+        delivery, observer = self._delivery, self._runtime.observer
+        current = Current(
+            workflow_id=delivery.workflow_id,
+            task_id=delivery.task_id,
+            task_name=delivery.task_name,
+            reference_name=delivery.reference_name,
+            iteration=delivery.iteration,
+            retry_count=delivery.retry_count,
+            worker_id=self._runtime.worker_id,
+        )
+        return with_hooks(
+            current,
+            log=observer.log,
+            progress=observer.progress,
+            measure=self._measurements,
+            scratch=scratch,
+            environment={"TRACEPARENT": delivery.trace.traceparent} if delivery.trace else {},
+        )
 
     @property
     def _workspace(self) -> LocalWorkspace:
         if self._local is None:
             raise ValueError("this task has no workspace")
         return self._local
-
-    @property
-    def _publisher(self) -> Publisher:
-        if self._remote is None:
-            raise ValueError("this task has no workspace")
-        return self._remote
 
     def _note(self, problem: str | None) -> None:
         if problem is not None:

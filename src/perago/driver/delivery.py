@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +12,10 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.history import WORKFLOWS_READ
 from perago.attempt.protocol import advance, begin_report
-from perago.attempt.state import Plan, State, Step
-from perago.driver.environment import Limits
+from perago.attempt.state import Plan, Step
+from perago.driver.runtime import Limits
 from perago.ports import (
+    AccessDenied,
     AttemptRow,
     Clock,
     Delivery,
@@ -24,6 +24,7 @@ from perago.ports import (
     Report,
     ServiceError,
     TaskQueue,
+    Unavailable,
     Unclear,
     WorkflowRow,
 )
@@ -48,92 +49,94 @@ def time_to_fail(delivery: Delivery) -> float:
     return limit - delivery.spent_seconds - min(_TIME_TO_REPORT, limit / 10) if limit > 0 else math.inf
 
 
-def check_delivery(
-    delivery_check: DeliveryCheck,
-    delivery: Delivery,
-    clock: Clock,
-    patience: float,
-    *,
-    passing: tuple[type[ServiceError], ...] = PASSING,
-) -> on.DeliveryConfirmed | on.DeliveryLost:
-    """The answer of the delivery check, and whether it came late.
+class DeliveryQuestions:
+    """Asks Conductor about one delivery. A question is repeated while no answer comes."""
 
-    Raises:
-        ServiceError: as `retry`.
-    """
-    sent = 0.0
+    def __init__(
+        self,
+        delivery_check: DeliveryCheck,
+        delivery: Delivery,
+        clock: Clock,
+        *,
+        patience: float,
+        until: float = math.inf,
+        passing: tuple[type[ServiceError], ...] = PASSING,
+    ) -> None:
+        """`patience`: for how many seconds a question is repeated after `passing` errors. `until`: when workflows are
+        no longer waited for, by `clock`."""
+        self._delivery_check = delivery_check
+        self._delivery = delivery
+        self._clock = clock
+        self._retries = within(patience, passing)
+        self._until = until
 
-    def is_current() -> bool:
-        nonlocal sent
-        sent = clock.now()
-        return delivery_check.is_current(delivery)
+    def check_delivery(self, _: do.CheckDelivery) -> on.DeliveryConfirmed | on.DeliveryLost:
+        """Return the answer of the delivery check, and whether it came late.
 
-    current = retry(is_current, within(patience, passing), clock)
-    return on.DeliveryConfirmed(late=abs(clock.now() - sent) > LATE) if current else on.DeliveryLost()
+        Raises:
+            ServiceError: no answer. Silence is neither a yes nor a no.
+        """
+        sent = 0.0
 
+        def is_current() -> bool:
+            nonlocal sent
+            sent = self._clock.now()
+            return self._delivery_check.is_current(self._delivery)
 
-def read_lineage(
-    delivery_check: DeliveryCheck,
-    delivery: Delivery,
-    task_ids: Sequence[str],
-    known: tuple[str, ...],
-    clock: Clock,
-    patience: float,
-) -> on.LineageRead:
-    """Follow `retriedTaskId` upwards from the delivery, unless its chain is `known`, and read the rows of `task_ids`.
+        current = retry(is_current, self._retries, self._clock)
+        return on.DeliveryConfirmed(late=abs(self._clock.now() - sent) > LATE) if current else on.DeliveryLost()
 
-    Raises:
-        ServiceError: no answer within `patience` seconds a question. Silence is neither a yes nor a no.
-    """
-    own = AttemptRow(delivery.task_id, delivery.start_time, delivery.retried_task_id)
-    rows: dict[str, AttemptRow | None] = {delivery.task_id: own}
+    def read_lineage(self, command: do.ReadLineage) -> on.LineageRead:
+        """Follow `retriedTaskId` upwards from the delivery, unless its chain is known, and read some attempts.
 
-    def read(task_id: str) -> AttemptRow | None:
-        if task_id not in rows:
-            rows[task_id] = retry(lambda: delivery_check.read_attempt(delivery, task_id), within(patience), clock)
-        return rows[task_id]
+        Raises:
+            ServiceError: as `check_delivery`.
+        """
+        own = self._delivery
+        rows: dict[str, AttemptRow | None] = {
+            own.task_id: AttemptRow(own.task_id, own.start_time, own.retried_task_id),
+        }
 
-    chain = list(known) or [delivery.task_id]
-    above = None if known else delivery.retried_task_id
-    while above and above not in chain and len(chain) < LONGEST_CHAIN:
-        chain.append(above)
-        row = read(above)
-        above = row.retried_task_id if row is not None else None
-    for task_id in task_ids:
-        read(task_id)
-    return on.LineageRead(tuple(chain), rows)
+        def read(task_id: str) -> AttemptRow | None:
+            if task_id not in rows:
+                question = partial(self._delivery_check.read_attempt, own, task_id)
+                rows[task_id] = retry(question, self._retries, self._clock)
+            return rows[task_id]
 
+        chain = list(command.chain) or [own.task_id]
+        above = None if command.chain else own.retried_task_id
+        while above and above not in chain and len(chain) < LONGEST_CHAIN:
+            chain.append(above)
+            row = read(above)
+            above = row.retried_task_id if row is not None else None
+        for task_id in command.task_ids:
+            read(task_id)
+        return on.LineageRead(tuple(chain), rows)
 
-def read_workflows(
-    delivery_check: DeliveryCheck,
-    delivery: Delivery,
-    command: do.ReadWorkflows,
-    clock: Clock,
-    patience: float,
-    until: float,
-) -> on.WorkflowsRead:
-    """Read workflows, and the parents of each up to its root, but at most `WORKFLOWS_READ`. A repetition waits
-    first. Nothing waits beyond `until`.
+    def read_workflows(self, command: do.ReadWorkflows) -> on.WorkflowsRead:
+        """Read workflows, and the parents of each up to its root, but at most `WORKFLOWS_READ`. A repetition waits
+        first.
 
-    Raises:
-        ServiceError: as `read_lineage`.
-    """
-    rows: dict[str, WorkflowRow | None] = {}
-    if command.repetition:
-        clock.sleep(max(0.0, min(_WHILE_STARTING.pause(command.repetition - 1), until - clock.now())))
-    for workflow_id in command.workflow_ids:
-        above: str | None = workflow_id
-        while above and above not in rows and len(rows) < WORKFLOWS_READ:
-            question = partial(delivery_check.read_workflow, delivery, above)
-            row = rows[above] = retry(question, within(patience), clock, until=until)
-            above = row.parent_id if row is not None else None
-    return on.WorkflowsRead(rows)
+        Raises:
+            ServiceError: as `check_delivery`.
+        """
+        rows: dict[str, WorkflowRow | None] = {}
+        if command.repetition:
+            delay = _WHILE_STARTING.pause(command.repetition - 1)
+            self._clock.sleep(max(0.0, min(delay, self._until - self._clock.now())))
+        for workflow_id in command.workflow_ids:
+            above: str | None = workflow_id
+            while above and above not in rows and len(rows) < WORKFLOWS_READ:
+                question = partial(self._delivery_check.read_workflow, self._delivery, above)
+                row = rows[above] = retry(question, self._retries, self._clock, until=self._until)
+                above = row.parent_id if row is not None else None
+        return on.WorkflowsRead(rows)
 
 
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
+_FIRST_DELAY = 0.5
+_LONGEST_DELAY = 30.0
 _TRIES_PER_TIMEOUT = 100
-"""A pause is at most this part of the response time-out, or `_LONGEST_PAUSE` if that is longer."""
+"""A delay is at most this part of the response timeout, or `_LONGEST_DELAY` if that is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,53 +181,38 @@ def deliver_report(
     delivery check is repeated if that takes longer than `FRESH`.
     """
     patience = delivery.response_timeout_seconds + (limits or Limits()).answer_patience
-    state, command = begin_report(Plan(delivery, perago.__version__, ""), report)
-    while command is not None:
-        is_known = isinstance(command, do.CheckDelivery) and not state.reports_sent
-        if is_known and abs(clock.now() - proven_at) < FRESH:
-            event: on.Event = on.DeliveryConfirmed()
-        else:
-            event = _carry_out(command, state, queue, clock, worker_id, patience, alone or nullcontext())
-        state, command = advance(state, event)
-    if state.step is Step.LOST:
-        return Delivered(lost_reason=state.problem)
-    return Delivered(error=None if state.step is Step.REPORTED else state.problem or "the report got no answer")
+    longest = max(_LONGEST_DELAY, delivery.response_timeout_seconds / _TRIES_PER_TIMEOUT)
+    # Any error is no answer: Conductor's own word that a task no longer exists is a "no".
+    questions = DeliveryQuestions(queue, delivery, clock, patience=patience, passing=(ServiceError,))
 
-
-def _carry_out(
-    command: do.Command,
-    state: State,
-    queue: TaskQueue,
-    clock: Clock,
-    worker_id: str,
-    patience: float,
-    alone: AbstractContextManager[object],
-) -> on.Event:
-    delivery = state.plan.delivery
-    try:
-        if isinstance(command, do.CheckDelivery):
-            # Any error is no answer: Conductor's own word that a task is gone is a "no".
-            return check_delivery(queue, delivery, clock, patience, passing=(ServiceError,))
-        if isinstance(command, do.SendReport):
-            asked = clock.now()
-            with alone:
+    def send_report(command: do.SendReport, reports_sent: int) -> on.Event:
+        asked = clock.now()
+        try:
+            with alone or nullcontext():
                 if abs(clock.now() - asked) > FRESH:  # the delivery check is that old, too
                     return on.ReportUnclear("it had to wait", sent=False)
                 queue.report(delivery, command.report, worker_id)
-            return on.ReportSent()
-    except NotImplementedError:  # a model says what it cannot do
-        raise
-    except Exception as error:  # noqa: BLE001 - there is no answer, and the worker continues
-        if isinstance(command, do.SendReport) and isinstance(error, (*PASSING, NotFound)):
+        except (Unavailable, Unclear, AccessDenied, NotFound) as error:
             REPEATS.note("Conductor")
-            clock.sleep(_pause(state.reports_sent, delivery))
+            clock.sleep(BackOff(_FIRST_DELAY, longest).pause(reports_sent - 1))
             return on.ReportUnclear(str(error), sent=isinstance(error, Unclear))
-        words = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
-        return on.CommandFailed(words, terminal=False)
-    raise ValueError(f"{type(command).__name__} is no part of reporting")
+        return on.ReportSent()
 
+    def carry_out(command: do.Command, reports_sent: int) -> on.Event:
+        try:
+            if isinstance(command, do.SendReport):
+                return send_report(command, reports_sent)
+            is_known = not reports_sent and abs(clock.now() - proven_at) < FRESH
+            return on.DeliveryConfirmed() if is_known else questions.check_delivery(do.CheckDelivery())
+        except NotImplementedError:  # a model says what it cannot do
+            raise
+        except Exception as error:  # noqa: BLE001 - there is no answer, and the worker continues
+            words = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+            return on.CommandFailed(words, terminal=False)
 
-def _pause(reports_sent: int, delivery: Delivery) -> float:
-    """Seconds to wait after so many reports without an answer."""
-    longest = max(_LONGEST_PAUSE, delivery.response_timeout_seconds / _TRIES_PER_TIMEOUT)
-    return BackOff(_FIRST_PAUSE, longest).pause(reports_sent - 1)
+    state, command = begin_report(Plan(delivery, perago.__version__, ""), report)
+    while command is not None:
+        state, command = advance(state, carry_out(command, state.reports_sent))
+    if state.step is Step.LOST:
+        return Delivered(lost_reason=state.problem)
+    return Delivered(error=None if state.step is Step.REPORTED else state.problem or "the report got no answer")

@@ -23,12 +23,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from perago.authoring import Task, TaskFailed, TaskTerminalError
-from perago.authoring.context import Current, Measurements, hooks_of, running, with_hooks
+from perago.authoring.context import Current, hooks_of, running
 from perago.authoring.task import withheld
-from perago.driver.environment import Observer
-from perago.ports import Delivery
 from perago.text import listing, quoted
-from perago.workspace.directory import AttemptDirectory
 from perago.workspace.keys import compile_glob
 from perago.workspace.scan import IrregularKind, WorkspaceError, scan_tree
 
@@ -139,34 +136,6 @@ class Raised:
 
 
 FunctionCaller = Callable[[Task, Path | None, BaseModel, Current], Returned | Raised]
-
-
-def current_of(
-    delivery: Delivery,
-    worker_id: str,
-    observer: Observer,
-    directory: AttemptDirectory,
-    measurements: Measurements,
-) -> Current:
-    """What `current()` tells the function of `delivery`, whose attempt directory is given, and where it reports."""
-    current = Current(
-        workflow_id=delivery.workflow_id,
-        task_id=delivery.task_id,
-        task_name=delivery.task_name,
-        reference_name=delivery.reference_name,
-        iteration=delivery.iteration,
-        retry_count=delivery.retry_count,
-        worker_id=worker_id,
-    )
-    scratch = (directory.current, directory.temporary)
-    return with_hooks(
-        current,
-        log=observer.log,
-        progress=observer.progress,
-        measure=measurements,
-        scratch=scratch,
-        environment={"TRACEPARENT": delivery.trace.traceparent} if delivery.trace else {},
-    )
 
 
 def call_function(

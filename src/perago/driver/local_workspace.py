@@ -10,7 +10,7 @@ from typing import Literal
 from perago.authoring import WorkspaceSpec
 from perago.authoring.workspace import Listing
 from perago.cache import CacheUnusable, give_room
-from perago.driver.environment import Limits
+from perago.driver.runtime import Limits
 from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, check_tree, evaluate
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.text import count, listing, quoted
@@ -45,6 +45,8 @@ class LocalWorkspace:
         self._tree: Tree | None = None
         self._placements: list[Placement] = []
         self._view = View.of(spec)
+        self.changes = Changes()
+        """What the function did to the tree, as of the last `detect_changes`."""
         self._hidden: frozenset[str] = frozenset()
         """The files and directory markers of the input that the task does not see, relative."""
         self.unread: tuple[str, ...] = ()
@@ -165,33 +167,40 @@ class LocalWorkspace:
         with around() if any(isinstance(rule, ContentGuardrail) for rule in rules) else nullcontext():
             return (*always, *evaluate(rules, tree.listing, phase=Phase(phase), disk=disk))
 
-    def changes(self) -> Changes:
-        """What the function did to the tree, as of the last scan."""
-        if self._tree is None:
-            raise ValueError("the tree has not been scanned")
-        return detect_changes(self._baseline, self._tree)
+    def detect_changes(self) -> Changes:
+        """Find out what the function did to the tree, as of the last scan."""
+        self.changes = detect_changes(self._baseline, self.tree)
+        return self.changes
 
     @property
     def key_prefix(self) -> str:
         """What the keys of the workspace begin with."""
         return self._spec.key_prefix
 
-    def names(self) -> set[str]:
-        """All files and directories of the last scan, as keys."""
+    @property
+    def reads(self) -> Sequence[str]:
+        """The patterns of what the function reads (`WorkspaceSpec.reads`)."""
+        return self._spec.reads
+
+    @property
+    def tree(self) -> Tree:
+        """The last scan."""
         if self._tree is None:
             raise ValueError("the tree has not been scanned")
+        return self._tree
+
+    def names(self) -> set[str]:
+        """All files and directories of the last scan, as keys."""
         prefix = self._spec.key_prefix
-        return {prefix + path for path in (*self._tree.files, *self._tree.listing.directories)}
+        return {prefix + path for path in (*self.tree.files, *self.tree.listing.directories)}
 
     def check_combined(self, others: Mapping[str, int | None], planned: Collection[str]) -> tuple[str, ...]:
         """The post guardrails that are violated once the changes of others are in the tree, too, as far as its listing
         tells. `others` has keys with sizes in bytes, None for removed ones; `planned` are the keys that the task has
         changed itself."""
-        if self._tree is None:
-            raise ValueError("the tree has not been scanned")
         prefix = self._spec.key_prefix
         seen = {key: size for key, size in others.items() if self._view.sees(key.removeprefix(prefix))}
-        sizes = combined(self._tree.listing.sizes, seen, planned, prefix)
+        sizes = combined(self.tree.listing.sizes, seen, planned, prefix)
         findings = evaluate(self._spec.post, Listing(sizes), phase=Phase.POST)
         self.unread = tuple(self._unread(seen))
         return tuple(finding.message for finding in findings if not finding.satisfied)
@@ -207,8 +216,8 @@ class LocalWorkspace:
                     f"have changed meanwhile: {listing(read, 3)}. With reads=[...] such a change is a conflict."
                 )
 
-    def uploads(self, changes: Changes) -> list[Upload]:
-        """The files to stage."""
+    def uploads(self) -> list[Upload]:
+        """The files that were added or changed."""
         return [
             Upload(
                 key=self._spec.key_prefix + file.path,
@@ -219,12 +228,17 @@ class LocalWorkspace:
                 metadata=file.metadata,
                 root=self.path,
             )
-            for file in (*changes.added, *changes.changed)
+            for file in (*self.changes.added, *self.changes.changed)
         ]
 
-    def deletions(self, changes: Changes) -> list[str]:
-        """The keys to delete."""
-        return [self._spec.key_prefix + file.path for file in changes.removed]
+    def deletions(self) -> list[str]:
+        """The keys that were removed."""
+        return [self._spec.key_prefix + file.path for file in self.changes.removed]
+
+    def to_stage(self, shared: frozenset[str]) -> tuple[list[Upload], list[str]]:
+        """Return the files to upload and the keys to delete, apart from those that are `shared` with others."""
+        uploads = [upload for upload in self.uploads() if upload.key not in shared]
+        return uploads, [key for key in self.deletions() if key not in shared]
 
     def remove(self) -> str | None:
         """Remove the attempt directory; returns what stood in the way."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
@@ -16,13 +15,12 @@ from perago.attempt.outcome import cannot_undo
 from perago.attempt.publication import FENCE_PATH, WORKFLOW_ID, fence_in, head_expected_instead, is_built_from
 from perago.attempt.refusals import named, short
 from perago.driver.delivery import LATE
-from perago.driver.environment import Limits, Observer
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
 from perago.driver.local_workspace import LocalWorkspace
+from perago.driver.patient_store import PatientStore
 from perago.driver.rebase import Rebase
 from perago.ports import (
     AccessDenied,
-    Clock,
     Commit,
     Forbidden,
     MergeRefusal,
@@ -36,13 +34,10 @@ from perago.ports import (
     Unavailable,
     Unclear,
     Upload,
-    WorkspaceStore,
 )
-from perago.retry import BackOff, Retries, retry, unless_done
+from perago.retry import BackOff, unless_done
 from perago.settings.sources import PublishFence
 from perago.workspace.layout import ListingBound
-
-Answer = TypeVar("Answer")
 
 _CHALLENGE_SECONDS = 30.0
 """Seconds from the first challenge without an answer to the last one that is sent."""
@@ -51,31 +46,28 @@ _MERGE_BACK_OFF = BackOff(1.0, math.inf, factor=4.0)
 
 
 class Publisher:
-    """Talks to the store, and waits for it while it does not answer: a finished function's result is not thrown away
-    for an outage. What is repeated is harmless: it asks, or goes to the delivery's own staging branch only. The merge
-    is the exception, and is sent once. `ServiceError`s that settle nothing are left to the caller."""
+    """Talks to lakeFS, and waits for it while it does not answer. What is repeated is harmless: it asks, or goes to the
+    delivery's own staging branch only. The merge is the exception, and is sent once. `ServiceError`s that settle
+    nothing are left to the caller."""
 
     def __init__(
         self,
-        store: WorkspaceStore,
-        clock: Clock,
-        limits: Limits,
-        observer: Observer,
+        lakefs: PatientStore,
+        local: LocalWorkspace,
         proofs: FenceProofs,
+        note: Callable[[str | None], None],
         *,
         root: Path,
         merge_within: float | None,
-        until: float,
     ) -> None:
-        """`root`: the workspace root. `merge_within`: the task's own limit for the answer to a merge, in seconds.
-        `until`: when to wait no longer, by `clock`."""
-        self._store = store
+        """`note` gets what an operator should know, or None. `root`: the workspace root. `merge_within`: the task's own
+        limit for the answer to a merge, in seconds."""
+        self._lakefs = lakefs
+        self._store = lakefs.store
+        self._local = local
         self._proofs = proofs
-        self._clock = clock
-        self._limits = limits
-        self._observer = observer
+        self._note = note
         self._merge_within = merge_within
-        self._until = until
         self._unclear_merges: list[str] = []
         self._range: tuple[Commit, ...] = ()
         """The commits after the input ref, as they were read last."""
@@ -83,13 +75,13 @@ class Publisher:
         """How many merges were refused because the head had moved."""
         self.from_cache = 0
         """How many objects of the workspace were on this machine before."""
-        self.rebase = Rebase(store, clock, self._retry, root=root, merge_within=merge_within, until=until)
+        self.rebase = Rebase(lakefs, local, root=root, merge_within=merge_within)
 
     def resolve_join(self, command: do.ResolveJoin) -> on.Event:
         """Find the commit that continues all the others, from as much of the first-parent history as that takes."""
 
         def read(commit: str) -> tuple[Commit, ...]:
-            return self._retry(lambda: self._store.ancestry(command.repository, commit, limit=history.PAGE))
+            return self._lakefs.retry(lambda: self._store.ancestry(command.repository, commit, limit=history.PAGE))
 
         try:
             return on.JoinResolved(history.newest_of(command.commits, read))
@@ -100,12 +92,12 @@ class Publisher:
 
     def read_branch(self, command: do.ReadBranch) -> on.Event:
         """Read the commits after the input ref."""
-        where, start = command.workspace, self._clock.now()
+        where, start = command.workspace, self._lakefs.clock.now()
         since = self._history(where)
-        late = abs(self._clock.now() - start) > LATE
+        late = abs(self._lakefs.clock.now() - start) > LATE
         reaches_ref = not since or since[-1].parents[:1] == (where.ref,)
         if not reaches_ref:  # tells an unknown commit from one of another branch
-            self._commit(where.repository, where.ref)
+            self._lakefs.get_commit(where.repository, where.ref)
         self._range = since if reaches_ref else ()
         head = self._commit(where.repository, where.ref) if command.with_head and not since else None
         return on.BranchRead(since, reaches_ref, late, head)
@@ -115,8 +107,10 @@ class Publisher:
         is read, unless the branch was moved back meanwhile."""
 
         def read(until: str) -> tuple[Commit, ...]:
-            limit = self._limits.history
-            return self._retry(lambda: self._store.history(where.repository, where.branch, until=until, limit=limit))
+            limit = self._lakefs.limits.history
+            return self._lakefs.retry(
+                lambda: self._store.history(where.repository, where.branch, until=until, limit=limit)
+            )
 
         known = self._range
         if known:
@@ -125,36 +119,38 @@ class Publisher:
                 return (*new, *known)
         return read(where.ref)
 
-    def list_objects(self, command: do.ListObjects, local: LocalWorkspace) -> on.Event:
-        """List the workspace, and decide where its files go."""
-        where = command.workspace
-        prefix, most = local.key_prefix, self._limits.max_workspace_objects
+    def list_objects(self, command: do.ListObjects) -> on.Event:
+        """Make the attempt directory, list the workspace, and decide where its files go."""
+        where, local = command.workspace, self._local
+        local.create()
+        prefix, most = local.key_prefix, self._lakefs.limits.max_workspace_objects
 
         def read() -> Sequence[ObjectEntry]:
             return self._store.list_objects(where.repository, where.ref, prefix, ListingBound(prefix, most).check)
 
-        local.lay_out(self._retry(read))
+        local.lay_out(self._lakefs.retry(read))
+        self._note(local.blindness())
         return on.ObjectsListed()
 
-    def fetch(self, command: do.Fetch, local: LocalWorkspace) -> on.Event:
+    def fetch(self, command: do.Fetch) -> on.Event:
         """Download the workspace and remember it as it came. Files that have come stay when a download breaks."""
-        where, arrived = command.workspace, 0
+        where, local, arrived = command.workspace, self._local, 0
         local.make_room()
 
         def progress(objects: int, size: int) -> None:
             nonlocal arrived
             arrived += 1
             objects, size = local.landed_objects + objects, local.landed_size + size
-            self._observer.transferred("download", objects, size, local.total_objects, local.total_size)
+            self._lakefs.observer.transferred("download", objects, size, local.total_objects, local.total_size)
 
-        self.from_cache = self._retry(
+        self.from_cache = self._lakefs.retry(
             lambda: self._store.download(where.repository, where.ref, local.path, local.missing(), progress),
             progress=lambda: arrived,
         )
         local.record()
         return on.Fetched()
 
-    def create_branch(self, command: do.CreateStagingBranch) -> on.Event:
+    def create_staging_branch(self, command: do.CreateStagingBranch) -> on.Event:
         """Create the staging branch. No other delivery can choose its random name. So a branch of this name was created
         by an earlier copy of this call, such as one that a proxy has sent twice."""
 
@@ -169,7 +165,7 @@ class Publisher:
                 if found != command.source:
                     raise
 
-        self._retry(create)
+        self._lakefs.retry(create)
         return on.StagingBranchCreated()
 
     def revert_stale(self, command: do.RevertStale) -> on.Event:
@@ -207,7 +203,7 @@ class Publisher:
             wrong |= left
         if command.among_others:
             return self._undone_among_others(command, head, brought, wrong)
-        if wrong := set(self.diff(where, command.input_ref, head)):
+        if wrong := set(self._lakefs.diff(where, command.input_ref, head)):
             if not is_whole:
                 return on.NothingStaged()
             return on.CommandFailed(
@@ -216,7 +212,7 @@ class Publisher:
                 + ("" if command.merge_open else " Nothing was published."),
                 terminal=True,
             )
-        return on.Reverted(self._commit(where, head))
+        return on.Reverted(self._lakefs.get_commit(where, head))
 
     def _own_changes(self, repository: str, stale: do.StalePublication) -> str | None:
         """The commit whose difference to its first parent is what a publication has changed itself. It is empty if the
@@ -226,7 +222,10 @@ class Publisher:
         expected, if it changed only its own files there. Publications of earlier versions that changed nothing
         themselves have no staging commit."""
         known = next((commit for commit in self._range if commit.id == stale.id), None)
-        found, merged = known or self._commit(repository, stale.id), self._commit(repository, stale.parents[-1])
+        found, merged = (
+            known or self._lakefs.get_commit(repository, stale.id),
+            self._lakefs.get_commit(repository, stale.parents[-1]),
+        )
         if is_built_from(found, merged) or self._has_merged_as_staged(repository, found, merged):
             return merged.id if stale.has_undone else found.id
         has_none = stale.has_undone or len(set(stale.parents)) == 1
@@ -238,12 +237,12 @@ class Publisher:
         expected = head_expected_instead(found, merged)
         if expected is None:
             return False
-        touched = set(self.diff(repository, found.parents[0], found.id))
+        touched = set(self._lakefs.diff(repository, found.parents[0], found.id))
         try:
-            staged = set(self.diff(repository, expected, merged.id))
+            staged = set(self._lakefs.diff(repository, expected, merged.id))
         except NotFound:  # a person has written this head
             return False
-        return touched <= staged and not touched & set(self.diff(repository, merged.id, found.id))
+        return touched <= staged and not touched & set(self._lakefs.diff(repository, merged.id, found.id))
 
     def _undone_among_others(
         self, command: do.RevertStale, head: str, brought: list[set[str]], wrong: set[str]
@@ -251,12 +250,12 @@ class Publisher:
         """Make sure that exactly what the stale publications `brought`, each of them, is undone in `head`, and that no
         living commit above them has changed it, too. `wrong`: keys that are not as they were before these."""
         where = command.repository
-        changed = set(self.diff(where, command.source, head))
+        changed = set(self._lakefs.diff(where, command.source, head))
         wrong = wrong | (changed - set().union(*brought))
         undone = changed & set().union(*brought)
         is_restored = any(stale.has_undone for stale in command.stale)
         others = command.others if undone or wrong or is_restored else ()
-        theirs = [set(self.diff(where, parent, commit)) - {FENCE_PATH} for commit, parent in others]
+        theirs = [set(self._lakefs.diff(where, parent, commit)) - {FENCE_PATH} for commit, parent in others]
         for stale, touched in zip(command.stale, brought, strict=True):
             above = theirs[: stale.above]
             wrong |= undone & touched & set().union(*above)
@@ -268,7 +267,7 @@ class Publisher:
             why = f"others have changed {keys} since" if by_others else f"reverting them did not restore {keys}"
             return _not_undone(command, why)
         held = undone if command.shared is None else undone & command.shared
-        return on.Reverted(self._commit(where, head), frozenset(held - {FENCE_PATH}))
+        return on.Reverted(self._lakefs.get_commit(where, head), frozenset(held - {FENCE_PATH}))
 
     def _restored(
         self,
@@ -279,10 +278,12 @@ class Publisher:
         others: Iterable[tuple[tuple[str, str], set[str]]],
     ) -> set[str]:
         """The keys at which people have brought back what `stale` had undone, by hand. This is of a run before, too."""
-        undone = set(self.diff(repository, stale.parents[0], stale.id)) - touched
-        back = undone - set(self.diff(repository, stale.parents[0], head))
+        undone = set(self._lakefs.diff(repository, stale.parents[0], stale.id)) - touched
+        back = undone - set(self._lakefs.diff(repository, stale.parents[0], head))
         found = [(commit, back & keys) for (commit, _), keys in others if back & keys]
-        by_hand = (keys for commit, keys in found if WORKFLOW_ID not in self._commit(repository, commit).metadata)
+        by_hand = (
+            keys for commit, keys in found if WORKFLOW_ID not in self._lakefs.get_commit(repository, commit).metadata
+        )
         return set().union(*by_hand)
 
     def _revert(self, command: do.RevertStale, stale: str, head: str) -> Commit:
@@ -297,32 +298,45 @@ class Publisher:
                     self._store.revert(command.repository, command.branch, stale)
             return self._store.get_commit(command.repository, command.branch)
 
-        return self._retry(revert)
+        return self._lakefs.retry(revert)
 
-    def verify(self, command: do.VerifyStaging, planned: Mapping[str, Upload | None]) -> on.Event:
-        """The staging commit must differ from what it was built on in the planned keys, and in nothing else. `planned`
-        has the file at each key; None: removed."""
-        found = self.diff(command.repository, command.built_on, command.commit_id)
+    def verify_staging(self, command: do.VerifyStaging) -> on.Event:
+        """The staging commit must differ from what it was built on in the planned keys, and in nothing else."""
+        planned = self.planned(command)
+        found = self._lakefs.diff(command.repository, command.built_on, command.commit_id)
         wrong = {key for key in {*found, *planned} if key not in found or key not in planned}
         sizes = {key: upload and upload.size for key, upload in planned.items()}
         wrong |= {key for key, size in sizes.items() if key in found and found[key] != size}
         put = {key: upload.checksum for key, upload in planned.items() if upload is not None}
         objects: Mapping[str, ObjectEntry] = {}
         if put and not wrong:
-            objects = self.stat_objects(command.repository, command.commit_id, put)
+            objects = self._lakefs.stat_objects(command.repository, command.commit_id, put)
             wrong = {key for key, checksum in put.items() if key not in objects or objects[key].checksum != checksum}
         if wrong:
             return on.StagingDiffers(tuple(sorted(wrong)))
         taken = (
-            command.held & set(self.diff(command.repository, command.head, command.commit_id)) if command.held else ()
+            command.held & set(self._lakefs.diff(command.repository, command.head, command.commit_id))
+            if command.held
+            else ()
         )
         if taken:
             return on.StagingDiffers(tuple(sorted(taken)), held=True)
         return on.StagingVerified(objects[FENCE_PATH].physical_address if command.fence else "")
 
+    def planned(self, command: do.VerifyStaging) -> Mapping[str, Upload | None]:
+        """Return the file at each key that the staging commit must change; None: removed."""
+        planned = dict[str, Upload | None]()
+        if command.fence:
+            with fence_upload() as upload:
+                planned[FENCE_PATH] = upload
+        if command.changes:
+            uploads, deletions = self._local.to_stage(command.shared)
+            planned |= {upload.key: upload for upload in uploads} | dict.fromkeys(deletions)
+        return planned
+
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Look for the publish fence in a commit."""
-        found = self.stat_objects(command.repository, command.commit_id, [FENCE_PATH])
+        found = self._lakefs.stat_objects(command.repository, command.commit_id, [FENCE_PATH])
         fence = found.get(FENCE_PATH)
         return on.PublishFenceSeen(fence_in(found), fence.physical_address if fence else "")
 
@@ -330,7 +344,7 @@ class Publisher:
         """Upload the publish fence."""
         try:
             with fence_upload() as upload:
-                self._retry(lambda: self._store.upload(command.repository, command.branch, [upload]))
+                self._lakefs.retry(lambda: self._store.upload(command.repository, command.branch, [upload]))
         except Forbidden as error:
             return _fence_refused("put beside the changes", error)
         return on.FenceStaged()
@@ -341,12 +355,14 @@ class Publisher:
         another team's slow hook, it is not known whether the server obeys."""
         where, source, branch = command.repository, command.source, command.branch
         known = self._proofs.known(where, command.fence)
-        if known or (known is False and self._limits.publish_fence is not PublishFence.REQUIRED):
+        if known or (known is False and self._lakefs.limits.publish_fence is not PublishFence.REQUIRED):
             return on.PublishFenceTried(known)
         try:
-            enforced = self._retry(
+            enforced = self._lakefs.retry(
                 lambda: is_enforced(self._store, where, source, branch, command.metadata, self._merge_within),
-                patience=lambda error: _CHALLENGE_SECONDS if isinstance(error, Unclear) else self._patience(error),
+                patience=lambda error: (
+                    _CHALLENGE_SECONDS if isinstance(error, Unclear) else self._lakefs.patience(error)
+                ),
             )
         except Unclear:
             return on.PublishFenceTried(None)
@@ -355,9 +371,10 @@ class Publisher:
         self._proofs.note(where, command.fence, enforced=enforced)
         return on.PublishFenceTried(enforced)
 
-    def stage(self, command: do.StageChanges, uploads: Sequence[Upload], deletions: Sequence[str]) -> on.Event:
+    def stage_changes(self, command: do.StageChanges) -> on.Event:
         """Deletions first: a file may take the place of a directory, and the other way round. An upload that broke goes
         on with the files that are not staged yet."""
+        uploads, deletions = self._local.to_stage(command.shared)
         total, size, lock = sum(upload.size for upload in uploads), 0, threading.Lock()
         staged: set[str] = set()
 
@@ -366,19 +383,19 @@ class Publisher:
             with lock:
                 staged.add(upload.key)
                 size += upload.size
-                self._observer.transferred("upload", len(staged), size, len(uploads), total)
+                self._lakefs.observer.transferred("upload", len(staged), size, len(uploads), total)
 
         def upload_rest() -> None:
             rest = [upload for upload in uploads if upload.key not in staged]
             self._store.upload(command.repository, command.branch, rest, on_staged)
 
         if deletions:
-            self._retry(lambda: self._store.delete_objects(command.repository, command.branch, deletions))
+            self._lakefs.retry(lambda: self._store.delete_objects(command.repository, command.branch, deletions))
         if uploads:
-            self._retry(upload_rest, progress=lambda: len(staged))
+            self._lakefs.retry(upload_rest, progress=lambda: len(staged))
         return on.ChangesStaged()
 
-    def commit(self, command: do.CommitStaging) -> on.Event:
+    def commit_staging(self, command: do.CommitStaging) -> on.Event:
         """Commit what is staged. The branch is this delivery's alone, so a head that moved is this commit."""
 
         def look() -> on.Event | None:
@@ -406,7 +423,7 @@ class Publisher:
             except NothingToCommit:
                 return look() or on.NothingStaged()
 
-        return self._retry(unless_done(look, commit))
+        return self._lakefs.retry(unless_done(look, commit))
 
     def merge(self, command: do.Merge) -> on.Event:
         """Send the merge once. Whatever does not settle it is for the protocol to look into, after a pause in which
@@ -427,56 +444,31 @@ class Publisher:
         except Forbidden:
             raise
         except (Unclear, Unavailable, AccessDenied) as error:
-            self._clock.sleep(_MERGE_BACK_OFF.pause(self._unclear_merges.count(command.source)))
+            self._lakefs.clock.sleep(_MERGE_BACK_OFF.pause(self._unclear_merges.count(command.source)))
             self._unclear_merges.append(command.source)
             return on.MergeUnclear(str(error))
         return on.Merged(merged)
 
     def read_publication(self, command: do.ReadPublication) -> on.Event:
         """Read the merge commit back."""
-        return on.PublicationRead(self._commit(command.repository, command.commit_id))
+        return on.PublicationRead(self._lakefs.get_commit(command.repository, command.commit_id))
 
     def find_leftovers(self, command: do.FindLeftovers) -> on.Event:
         """List the staging branches of this step."""
-        return on.LeftoversFound(self._retry(lambda: self._store.list_branches(command.repository, command.prefix)))
+        return on.LeftoversFound(
+            self._lakefs.retry(lambda: self._store.list_branches(command.repository, command.prefix))
+        )
 
-    def remove_branches(self, command: do.RemoveStagingBranches) -> Iterator[str]:
-        """Delete staging branches; gives what stood in the way of each."""
+    def remove_staging_branches(self, command: do.RemoveStagingBranches) -> on.Event:
+        """Delete staging branches, and note what stood in the way of each."""
         for branch in command.branches:
             try:
                 self._store.delete_branch(command.repository, branch)
             except NotFound:
                 continue
             except ServiceError as error:
-                yield f"The staging branch {branch} of {command.repository} is left behind. {error}"
-
-    def _commit(self, repository: str, ref: str) -> Commit:
-        return self._retry(lambda: self._store.get_commit(repository, ref))
-
-    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
-        """The keys at which two commits differ, with their sizes in `right`; None: it is not there."""
-        return self._retry(lambda: self._store.diff(repository, left, right))
-
-    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
-        """Return the objects that a commit has at `keys`."""
-        return self._retry(lambda: self._store.stat_objects(repository, commit, keys))
-
-    def _retry(
-        self,
-        call: Callable[[], Answer],
-        progress: Callable[[], int] = lambda: 0,
-        patience: Callable[[ServiceError], float] | None = None,
-    ) -> Answer:
-        tell, retries = self._observer.waiting, Retries(patience or self._patience)
-        return retry(call, retries, self._clock, until=self._until, progress=progress, tell=tell)
-
-    def _patience(self, error: ServiceError) -> float:
-        """What lakeFS itself forbids stays forbidden; credentials that it does not know may be a proxy's trouble."""
-        if isinstance(error, Forbidden):
-            return 0.0
-        if isinstance(error, AccessDenied):
-            return self._limits.answer_patience
-        return self._limits.outage_patience if isinstance(error, Unavailable | Unclear) else 0.0
+                self._note(f"The staging branch {branch} of {command.repository} is left behind. {error}")
+        return on.StagingBranchesRemoved()
 
 
 def _not_undone(command: do.RevertStale, why: str) -> on.CommandFailed:

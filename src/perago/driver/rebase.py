@@ -6,18 +6,18 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.publication import FENCE_PATH
 from perago.driver.local_workspace import LocalWorkspace
-from perago.ports import Clock, Commit, Forbidden, MergeRefused, NotFound, Refused, ServiceError, WorkspaceStore
+from perago.driver.patient_store import PatientStore
+from perago.ports import Clock, Forbidden, MergeRefused, NotFound, Refused, ServiceError
 from perago.retry import BackOff, unless_done
-from perago.workspace.changes import Changes, find_overlap
+from perago.workspace.changes import find_overlap
 from perago.workspace.keys import is_reserved
 
 _TURNS = BackOff(0.1, 2.0, jitter=True)
@@ -66,25 +66,16 @@ class HostTurn:
             self._file = None
 
 
-class Retry(Protocol):
-    """Repeats a call while lakeFS does not answer, as `perago.driver.publisher.Publisher` does."""
-
-    def __call__(self, call: Callable[[], Any], /) -> Any: ...
-
-
 class Rebase:
     """Carries out the commands of a rebase."""
 
-    def __init__(
-        self, store: WorkspaceStore, clock: Clock, retry: Retry, *, root: Path, merge_within: float | None, until: float
-    ) -> None:
+    def __init__(self, lakefs: PatientStore, local: LocalWorkspace, *, root: Path, merge_within: float | None) -> None:
         """`root`: the workspace root, which the attempts of this host share. `merge_within`: the task's own limit for
-        the answer to a merge, in seconds. `until`: when to try no longer, by `clock`."""
-        self._store = store
-        self._clock = clock
-        self._retry = retry
+        the answer to a merge, in seconds."""
+        self._lakefs = lakefs
+        self._store = lakefs.store
+        self._local = local
         self._merge_within = merge_within
-        self._until = until
         self._turn = HostTurn(root)
         self._compared: str | None = None
         self._known: dict[str, str | None] = {}
@@ -94,22 +85,20 @@ class Rebase:
         """Let the next attempt of this host publish."""
         self._turn.end()
 
-    def compare(
-        self, command: do.CompareWithOthers, local: LocalWorkspace, changes: Changes, reads: Sequence[str]
-    ) -> on.Event:
-        """What others have changed, against the task's own changes; both together against the post guardrails."""
-        found: Mapping[str, int | None] = self._retry(
-            lambda: self._store.diff(command.repository, command.input_ref, command.built_on)
-        )
+    def compare_with_others(self, command: do.CompareWithOthers) -> on.Event:
+        """Compare what others have changed with the task's own changes, and judge both together by the post
+        guardrails."""
+        local = self._local
+        found = self._lakefs.diff(command.repository, command.input_ref, command.built_on)
         others = {key: size for key, size in found.items() if not is_reserved(key)}
-        put = {upload.key: upload for upload in local.uploads(changes)}
+        put = {upload.key: upload for upload in local.uploads()}
         overlap = find_overlap(
             {key: upload.size for key, upload in put.items()},
-            local.deletions(changes),
+            local.deletions(),
             others,
-            reads=reads,
+            reads=local.reads,
             key_prefix=local.key_prefix,
-            names=local.names() if changes else (),
+            names=local.names() if local.changes else (),
         )
         conflicts, shared = dict(overlap.conflicts), set(overlap.shared)
         checksums = self._checksums(command.repository, command.built_on, overlap.undecided)
@@ -118,8 +107,8 @@ class Rebase:
                 shared.add(key)
             else:
                 conflicts[key] = "was changed on both sides"
-        planned = {*put, *local.deletions(changes)}
-        violations = local.check_combined(others, planned) if changes and not conflicts else ()
+        planned = {*put, *local.deletions()}
+        violations = local.check_combined(others, planned) if local.changes and not conflicts else ()
         return on.OthersCompared(conflicts, frozenset(shared), violations, fence_changed=FENCE_PATH in found)
 
     def find_commits(self, command: do.FindCommits) -> on.Event:
@@ -141,7 +130,7 @@ class Rebase:
         """Read the staging commit of the publication, and what has become of the files. The latter is for a remark, so
         silence is not a failure."""
         repository, adopted = command.repository, command.commit
-        source: Commit = self._retry(lambda: self._store.get_commit(repository, adopted.parents[1]))
+        source = self._lakefs.get_commit(repository, adopted.parents[1])
         changed = dict[str, str]()
         with suppress(ServiceError):
             keys = {*self._store.diff(repository, adopted.parents[0], adopted.id)} if command.above else set()
@@ -153,15 +142,15 @@ class Rebase:
     def await_turn(self, command: do.AwaitTurn) -> on.Event:
         """Let others finish."""
         if not command.tries:
-            self._turn.take(f"{command.repository}/{command.branch}", self._clock)
+            self._turn.take(f"{command.repository}/{command.branch}", self._lakefs.clock)
             return on.TurnCame()
         pause = _TURNS.pause(command.tries - 1)
-        if self._clock.now() + pause > self._until:
+        if self._lakefs.clock.now() + pause > self._lakefs.until:
             return on.TurnCame(in_time=False)
-        self._clock.sleep(pause)
+        self._lakefs.clock.sleep(pause)
         return on.TurnCame()
 
-    def carry(self, command: do.CarryChanges) -> on.Event:
+    def carry_changes(self, command: do.CarryChanges) -> on.Event:
         """Merge the changes onto the staging branch, this delivery's alone: a head that moved is this merge."""
 
         def look() -> on.Event | None:
@@ -183,26 +172,25 @@ class Rebase:
                 return look() or on.CarryRefused(str(error))
             return on.StagingCommitted(self._store.get_commit(command.repository, merged))
 
-        event: on.Event = self._retry(unless_done(look, carry))
-        return event
+        return self._lakefs.retry(unless_done(look, carry))
 
     def not_undone(self, repository: str, changes: str, head: str) -> tuple[set[str], set[str]]:
         """The keys that commit `changes` changed, and those of them that are not in `head` as they were before it."""
-        before = self._retry(lambda: self._store.get_commit(repository, changes)).parents[0]
-        touched = set(self._retry(lambda: self._store.diff(repository, before, changes)))
-        return touched, touched & set(self._retry(lambda: self._store.diff(repository, before, head)))
+        before = self._lakefs.get_commit(repository, changes).parents[0]
+        touched = set(self._lakefs.diff(repository, before, changes))
+        return touched, touched & set(self._lakefs.diff(repository, before, head))
 
     def _checksums(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, str | None]:
         """Return the checksums of `keys` in `commit`, among others; None: there is no such object. What was asked of an
         earlier commit also holds for this one, except at the keys at which the two differ."""
         if self._compared is not None and self._compared != commit:
             before = self._compared
-            changed = (
-                self._retry(lambda: self._store.diff(repository, before, commit)) if len(keys) > 1 else self._known
-            )
+            changed: Collection[str] = self._known
+            if len(keys) > 1:
+                changed = self._lakefs.diff(repository, before, commit)
             self._known = {key: found for key, found in self._known.items() if key not in changed}
         self._compared = commit
         if unknown := [key for key in keys if key not in self._known]:
-            found = self._retry(lambda: self._store.stat_objects(repository, commit, unknown))
+            found = self._lakefs.stat_objects(repository, commit, unknown)
             self._known |= {key: found[key].checksum if key in found else None for key in unknown}
         return self._known

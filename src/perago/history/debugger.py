@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.driver import AttemptRecord, Raised, Returned, call_function
-from perago.driver.environment import Direction
+from perago.driver.runtime import Direction, Observer
 from perago.local import REPOSITORY
 from perago.taskdef import load_task
 from perago.testing.conductor import WORKER
@@ -114,7 +114,7 @@ def _ended(record: AttemptRecord, seconds: float) -> events.Event:
     )
 
 
-class _Relay:
+class _Relay(Observer):
     """An `Observer` that passes the events of the attempt to a listener."""
 
     def __init__(self, listener: events.Listener) -> None:

@@ -30,8 +30,8 @@ from perago.driver import (
     deliver_report,
     run_attempt,
 )
-from perago.driver.environment import Direction, Observer
 from perago.driver.fencing import FenceProofs
+from perago.driver.runtime import Observer
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
@@ -300,7 +300,7 @@ def _calls_of(model: type) -> set[str]:
     return {name for name in dir(model) if not name.startswith("_") and callable(getattr(model, name))}
 
 
-class _Lines:
+class _Lines(Observer):
     """An observer that keeps what the function logs."""
 
     def __init__(self) -> None:
@@ -308,24 +308,9 @@ class _Lines:
         self.traceback = ""
         """Of an exception that the function raised."""
 
-    def step(self, name: str) -> None:
-        """Steps are in the record."""
-
-    def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
-        """Transfers are over before a test could look."""
-
     def log(self, text: str) -> None:
         """Keep a line."""
         self.lines.append(text)
-
-    def progress(self, done: int, total: int) -> None:
-        """Progress is over before a test could look."""
-
-    def waiting(self, text: str) -> None:
-        """Virtual time passes at once."""
-
-    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
-        """The record has it."""
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from dataclasses import replace
 from typing import Any, TextIO
 
 from perago.driver import AttemptRecord
-from perago.driver.environment import Direction
+from perago.driver.runtime import Direction, Observer
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery
 from perago.settings.mask import Mask
@@ -127,7 +127,7 @@ class Tail:
         return note + text.decode("utf-8", "ignore")
 
 
-class AttemptLog:
+class AttemptLog(Observer):
     """An `Observer` of the driver, and where the function's output goes. Methods may be called by several threads.
 
     Args:

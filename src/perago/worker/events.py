@@ -15,7 +15,7 @@ from typing import Any, get_args
 from perago.attempt.events import FenceState
 from perago.authoring.context import Measured
 from perago.driver import AttemptRecord
-from perago.driver.environment import Direction
+from perago.driver.runtime import Direction
 from perago.ports import Delivery, TaskStatus
 from perago.workspace.changes import Changes
 

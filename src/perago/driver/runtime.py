@@ -1,4 +1,4 @@
-"""What a worker gives its attempts: time, limits, an observer, and a way to end them early.
+"""`AttemptRuntime`: the services, limits and hooks that a worker gives its attempts.
 
 The delivery check asks at the steps that cannot be taken back. In between, a transfer may last for hours, or a service
 that does not answer may be asked again and again. The worker that hears of a loss cuts that short.
@@ -7,12 +7,15 @@ that does not answer may be asked again and again. The worker that hears of a lo
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Literal
 
-from perago.attempt import commands as do
+from perago.driver.fencing import FenceProofs
+from perago.driver.function import FunctionCaller, call_function
+from perago.ports import Clock, DeliveryCheck, WorkspaceStore
 from perago.settings.sources import PublishFence
 
 
@@ -57,56 +60,31 @@ class Limits:
 Direction = Literal["download", "upload"]
 
 
-class Observer(Protocol):
-    """Is told what happens. Methods may be called by several threads, must be quick and must not raise."""
+class Observer:
+    """Watches an attempt. Its methods may be called by several threads, must be quick and must not raise. An observer
+    overrides those that it needs."""
 
     def step(self, name: str) -> None:
         """A command is about to be carried out."""
-        ...
 
     def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
         """So many objects and bytes of a transfer are done."""
-        ...
 
     def log(self, text: str) -> None:
         """The function called `current().log`."""
-        ...
 
     def progress(self, done: int, total: int) -> None:
         """The function called `current().progress`."""
-        ...
 
     def waiting(self, text: str) -> None:
         """lakeFS does not answer and is waited for, or answers again; `text` is a line about it."""
-        ...
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
         """A merge that expects this head is about to be sent, or was answered. `words` say what becomes of it if
         nothing more is heard of the attempt; empty: nothing of the attempt is, or may appear, on the branch."""
-        ...
 
 
-class _Silent:
-    def step(self, name: str) -> None:
-        """Does nothing."""
-
-    def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
-        """Does nothing."""
-
-    def log(self, text: str) -> None:
-        """Does nothing."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Does nothing."""
-
-    def waiting(self, text: str) -> None:
-        """Not said anywhere."""
-
-    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
-        """Not said anywhere."""
-
-
-SILENT: Observer = _Silent()
+SILENT = Observer()
 """For those who do not watch."""
 
 
@@ -119,30 +97,28 @@ Interruptible = Callable[[], AbstractContextManager[object]]
 """Makes a block that raises `Interrupted` at its beginning if the delivery is lost by then, and at any point within as
 soon as it is."""
 
-TIDYING = (do.RemoveStagingBranches, do.RemoveDirectory)
-"""Commands that are carried out to their end, also and especially for a lost delivery."""
 
-ON_THE_NETWORK = (
-    do.ResolveJoin,
-    do.ReadBranch,
-    do.FindLeftovers,
-    do.ListObjects,
-    do.Fetch,
-    do.CreateStagingBranch,
-    do.RevertStale,
-    do.CompareWithOthers,
-    do.FindCommits,
-    do.ReadAdopted,
-    do.AwaitTurn,
-    do.StageChanges,
-    do.CarryChanges,
-    do.StageFence,
-    do.CommitStaging,
-    do.VerifyStaging,
-    do.CheckPublishFence,
-    do.TryPublishFence,
-    do.Merge,
-    do.ReadPublication,
-)
-"""Commands that are cut short. What they have sent can be thrown away, or is found again: the delivery is lost, and
-its staging branch goes unless a merge was sent. The others are short, or see to it themselves."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRuntime:
+    """What a worker gives its attempts."""
+
+    store: WorkspaceStore | None
+    """lakeFS; None only for a task without a workspace."""
+    delivery_check: DeliveryCheck
+    """Answers whether the delivery is still current."""
+    workspace_root: Path
+    """Where attempt directories are made."""
+    clock: Clock
+    limits: Limits = field(default_factory=Limits)
+    call: FunctionCaller = call_function
+    """How the task function is called; a worker captures its output there."""
+    observer: Observer = SILENT
+    store_notes: Callable[[], tuple[str, ...]] = tuple
+    """What an operator should know of the store's transfers since the last call, such as a way that did not work."""
+    worker_id: str = ""
+    interruptible: Interruptible = nullcontext
+    """Makes the blocks in which a loss that is noticed elsewhere ends the attempt at once."""
+    around_guardrails: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Entered while guardrails look into files, as some are code of the author's."""
+    proofs: FenceProofs | None = None
+    """What this process knows of lakeFS servers that were tried; None: the attempt tries its server itself."""
