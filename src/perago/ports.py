@@ -65,11 +65,9 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds since the epoch."""
-        ...
 
     def sleep(self, seconds: float) -> None:
         """Return once `seconds` have passed on this clock."""
-        ...
 
 
 class SystemClock:
@@ -341,7 +339,6 @@ class DeliveryCheck(Protocol):
         Raises:
             ServiceError: no answer; the caller must not take silence for a yes or a no.
         """
-        ...
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
         """The row of any attempt, for the recovery of `delivery`; None: Conductor says that there is none (its workflow
@@ -350,7 +347,6 @@ class DeliveryCheck(Protocol):
         Raises:
             ServiceError: no answer.
         """
-        ...
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
         """What Conductor knows of any workflow, for the recovery of `delivery`; None: there is none, by its own word.
@@ -358,7 +354,6 @@ class DeliveryCheck(Protocol):
         Raises:
             ServiceError: no answer.
         """
-        ...
 
 
 class TaskQueue(DeliveryCheck, Protocol):
@@ -367,39 +362,30 @@ class TaskQueue(DeliveryCheck, Protocol):
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         """Take up to `count` deliveries; returns early once `count` are there, at the latest after `wait_seconds`
         (at most 5). An attempt that can only report what its retry reports goes back until the retry has ended."""
-        ...
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
         """How many attempts each queue holds, those included that are not due yet; 0 for a queue that is not known."""
-        ...
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response time-out. Says nothing about whether the delivery is still mine: ask `is_current` first."""
-        ...
 
     def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
         """Give an attempt back for redelivery to any poller, after `seconds`."""
-        ...
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
         """Send the final status. Success does not mean that it was accepted (`docs/servers/conductor.md` 7.2)."""
-        ...
 
     def add_log(self, task_id: str, text: str) -> None:
         """Append one entry to the task's log."""
-        ...
 
     def get_task_definition(self, name: str) -> Mapping[str, Any] | None:
         """The registered TaskDef as JSON, or None."""
-        ...
 
     def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
         """Create or replace TaskDefs."""
-        ...
 
     def close(self) -> None:
         """Give back connections and threads."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,7 +489,6 @@ class WorkspaceStore(Protocol):
         Raises:
             NotFound: no such repository or ref.
         """
-        ...
 
     def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
         """First-parent commits of `branch`, newest first, down to `until` (left out) or its root.
@@ -511,7 +496,6 @@ class WorkspaceStore(Protocol):
         At most `limit` are returned; a result of exactly `limit` may be cut short. An empty tuple means that
         `until` is the head. Commits below the head are `shortened`.
         """
-        ...
 
     def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
         """Commit `commit`, given by its full id, and its first-parent ancestors, newest first, at most `limit`.
@@ -521,16 +505,13 @@ class WorkspaceStore(Protocol):
         Raises:
             NotFound: no such repository or commit.
         """
-        ...
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether objects are staged on `branch` (a merge into it would be refused)."""
-        ...
 
     def newest_staged(self, repository: str, branch: str) -> int | None:
         """When the newest object that is staged on `branch` was uploaded, in seconds since the epoch; None: no object
         is staged there. A staged deletion is no object."""
-        ...
 
     def list_objects(
         self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
@@ -542,7 +523,6 @@ class WorkspaceStore(Protocol):
         Raises:
             NotFound: no such repository or commit.
         """
-        ...
 
     def download(
         self,
@@ -562,7 +542,6 @@ class WorkspaceStore(Protocol):
             CorruptTransfer: size or MD5 differ from the listing.
             OSError: the local disk refused (full, read-only, ...).
         """
-        ...
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
         """Create a hidden branch at commit `source`.
@@ -571,15 +550,12 @@ class WorkspaceStore(Protocol):
             Refused: there is a branch of this name, perhaps by an earlier try.
             Unclear: the answer was lost; the branch tells.
         """
-        ...
 
     def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
         """Stage files on `branch`. Repeating is harmless, and need only be done for those that were not `on_staged`."""
-        ...
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """Stage the deletion of `keys`, however many. Repeating is harmless."""
-        ...
 
     def commit(
         self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
@@ -590,7 +566,6 @@ class WorkspaceStore(Protocol):
             NothingToCommit: nothing is staged.
             Unclear: the answer was lost; the branch head tells.
         """
-        ...
 
     def revert(self, repository: str, branch: str, commit: str) -> None:
         """Undo on `branch` what merge commit `commit` brought, by a commit of its own. Not to be repeated blindly.
@@ -600,12 +575,10 @@ class WorkspaceStore(Protocol):
             NothingToCommit: it changes nothing.
             Unclear: the answer was lost; the branch head tells.
         """
-        ...
 
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
         """The keys at which two commits differ (a two-dot diff, complete), each with its size in bytes in `right`;
         None: it is not there."""
-        ...
 
     def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
         """Return the objects that a commit has at `keys`, as listings show them.
@@ -615,7 +588,6 @@ class WorkspaceStore(Protocol):
         Raises:
             NotFound: no such repository or commit.
         """
-        ...
 
     def merge(
         self,
@@ -637,16 +609,12 @@ class WorkspaceStore(Protocol):
             MergeRefused: with the reason.
             Unclear: the answer was lost; the history of `branch` tells.
         """
-        ...
 
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
         """All branches whose names begin with `prefix`, hidden ones included, in order."""
-        ...
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that is already gone is fine."""
-        ...
 
     def close(self) -> None:
         """Give back connections and threads."""
-        ...

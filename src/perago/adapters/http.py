@@ -32,7 +32,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout, make_headers, parse_url
 
-from perago.ports import Refused, ServiceError, Unavailable
+from perago.ports import Overloaded, Refused, ServiceError, Unavailable
 from perago.retry import BackOff, Retries, within
 
 _NEVER_SENT = (
@@ -159,6 +159,13 @@ class CallPolicy:
     def retries(self, after: tuple[type[ServiceError], ...] = (Unavailable,)) -> Retries:
         """Repeat a call after these errors."""
         return replace(within(math.inf, after), delays=self.delays, calls=self.tries)
+
+
+def overloaded(service: str, operation: str, detail: str, headers: Mapping[str, str]) -> Overloaded:
+    """The error for an answer with these headers that asks for time."""
+    error = Overloaded(service, operation, detail)
+    error.retry_after = retry_after(headers)
+    return error
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from perago.adapters.conductor import queue
 from perago.adapters.conductor.session import Session, json_of, unreadable
-from perago.adapters.http import Answer, CallPolicy, ServerAbout, seconds_ahead
+from perago.adapters.http import CallPolicy, ServerAbout, seconds_ahead
 from perago.ports import NotFound
 from perago.settings import ConductorSettings
 
@@ -64,7 +64,7 @@ class ConductorOverview:
         """The version and the clock."""
         sent = time.time()
         try:
-            answer = self._get("read the version", "/version")
+            answer = self._session.read("read the version", self._session.transport.GET, "/version", headers={})
         except NotFound:
             return ServerAbout(None, None, time.time() - sent)
         received = time.time()
@@ -73,14 +73,14 @@ class ConductorOverview:
 
     def queue_sizes(self) -> Mapping[str, int]:
         """How many attempts wait, by queue: a task type, or `domain:type`. Delayed ones count."""
-        operation = "read the sizes of the queues"
-        found = json_of(operation, self._session.read(operation, self._session.tasks.all), dict, "queues with sizes")
+        session = self._session
+        found = session.read_json("read the sizes of the queues", dict, "queues with sizes", session.tasks.all)
         return {str(name): size for name, size in found.items() if isinstance(size, int)}
 
     def last_polls(self) -> Sequence[LastPoll]:
         """Who polled last, for each task type and domain. Conductor remembers one poll of each."""
         operation = "read who polled"
-        found = json_of(operation, self._session.read(operation, self._session.tasks.get_all_poll_data), list, "polls")
+        found = self._session.read_json(operation, list, "polls", self._session.tasks.get_all_poll_data)
         try:
             return [
                 LastPoll(
@@ -92,24 +92,22 @@ class ConductorOverview:
                 for one in found
             ]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise unreadable(operation, "a list of polls", write=False) from error
+            raise unreadable(operation, "a list of polls") from error
 
     def task_definitions(self) -> Sequence[Mapping[str, Any]]:
         """All of them, as JSON."""
-        operation = "read the task definitions"
-        found = json_of(
-            operation, self._session.read(operation, self._session.metadata.get_task_defs), list, "TaskDefs"
-        )
+        read = self._session.metadata.get_task_defs
+        found = self._session.read_json("read the task definitions", list, "TaskDefs", read)
         return [one for one in found if isinstance(one, dict) and isinstance(one.get("name"), str)]
 
     def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return the newest version of every workflow definition, as JSON."""
         operation = "read the workflow definitions"
-        answer = self._session.read(operation, self._session.metadata.get_all_workflows)
+        read = self._session.metadata.get_all_workflows
         newest: dict[str, Mapping[str, Any]] = {}
-        for one in json_of(operation, answer, list, "workflow definitions"):
+        for one in self._session.read_json(operation, list, "workflow definitions", read):
             if not isinstance(one, dict) or not isinstance(name := one.get("name"), str):
-                raise unreadable(operation, "workflow definitions", write=False)
+                raise unreadable(operation, "workflow definitions")
             if name not in newest or _version(one) >= _version(newest[name]):
                 newest[name] = one
         return list(newest.values())
@@ -122,11 +120,10 @@ class ConductorOverview:
         """The attempts of a type that have not ended, in all domains, 1,000 at most from the place `start` on, as
         JSON."""
         operation = f"read the pending tasks of {task_name}"
-        query = [("start", start), ("count", _PAGE)]
-        answer = self._get(operation, f"/admin/task/{quote(task_name, safe='')}", query)
-        found: list[Mapping[str, Any]] = json_of(operation, answer, list, "a list of tasks")
+        path, query = f"/admin/task/{quote(task_name, safe='')}", [("start", start), ("count", _PAGE)]
+        found: list[Mapping[str, Any]] = self._session.get_json(operation, list, "a list of tasks", path, query)
         if not all(isinstance(row, dict) for row in found):
-            raise unreadable(operation, "a list of tasks", write=False)
+            raise unreadable(operation, "a list of tasks")
         return found
 
     def open_attempts(self, task_name: str, until: float = math.inf) -> tuple[Sequence[OpenAttempt], bool]:
@@ -139,7 +136,7 @@ class ConductorOverview:
             try:
                 found.update((one.task_id, one) for one in map(_open_attempt, page))
             except (TypeError, ValueError, OverflowError) as error:
-                raise unreadable(f"read the pending tasks of {task_name}", "a list of tasks", write=False) from error
+                raise unreadable(f"read the pending tasks of {task_name}", "a list of tasks") from error
             if len(page) < _PAGE:
                 return tuple(found.values()), True
             if time.monotonic() > until:
@@ -149,10 +146,6 @@ class ConductorOverview:
     def close(self) -> None:
         """Give back the connections."""
         self._session.close()
-
-    def _get(self, operation: str, path: str, query: Sequence[tuple[str, int]] = ()) -> Answer:
-        """A call that the SDK does not have."""
-        return self._session.read(operation, self._session.transport.GET, path, query_params=query, headers={})
 
 
 def _open_attempt(row: Mapping[str, Any]) -> OpenAttempt:
@@ -213,16 +206,14 @@ class ConductorWorkflows:
     def workflow(self, workflow_id: str) -> dict[str, Any]:
         """The workflow with its attempts, as JSON."""
         operation = f"read workflow {workflow_id}"
-        read = self._session.workflows.get_execution_status
-        answer = self._session.read(operation, read, workflow_id, include_tasks="true")
-        found: dict[str, Any] = json_of(operation, answer, dict, "a workflow")
+        read, options = self._session.workflows.get_execution_status, {"include_tasks": "true"}
+        found: dict[str, Any] = self._session.read_json(operation, dict, "a workflow", read, workflow_id, **options)
         return found
 
     def task(self, task_id: str) -> dict[str, Any]:
         """One attempt as JSON."""
-        operation = f"read task {task_id}"
-        answer = self._session.read(operation, self._session.tasks.get_task, task_id)
-        found: dict[str, Any] = json_of(operation, answer, dict, "a task")
+        read = self._session.tasks.get_task
+        found: dict[str, Any] = self._session.read_json(f"read task {task_id}", dict, "a task", read, task_id)
         return found
 
     def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
@@ -250,15 +241,14 @@ class ConductorWorkflows:
         """The versions of a workflow definition, the lowest first; none if there is none of that name."""
         operation = f"read the versions of workflow {name}"
         path = f"/metadata/workflow/{quote(name, safe='')}/versions"
-        answer = self._session.read(operation, self._session.transport.GET, path, headers={})
-        found = json_of(operation, answer, list, "a list of versions")
+        found = self._session.get_json(operation, list, "a list of versions", path)
         return sorted(one["version"] for one in found if isinstance(one, dict) and isinstance(one.get("version"), int))
 
     def workflow_definition(self, name: str, version: int) -> dict[str, Any]:
         """One version of a workflow definition, as JSON."""
         operation = f"read workflow definition {name} of version {version}"
-        answer = self._session.read(operation, self._session.metadata.get, name, version=version)
-        found: dict[str, Any] = json_of(operation, answer, dict, "a workflow definition")
+        read, what = self._session.metadata.get, "a workflow definition"
+        found: dict[str, Any] = self._session.read_json(operation, dict, what, read, name, version=version)
         return found
 
     def log(self, task_id: str) -> Sequence[str]:
@@ -278,11 +268,10 @@ class ConductorWorkflows:
         self, operation: str, path: str, query: str, start: int, size: int, sort: str
     ) -> tuple[int, Sequence[Mapping[str, Any]]]:
         given = [("query", query), ("start", start), ("size", size), ("sort", sort), ("freeText", "*")]
-        answer = self._session.read(operation, self._session.transport.GET, path, query_params=given, headers={})
-        found = json_of(operation, answer, dict, "the result of a search")
+        found = self._session.get_json(operation, dict, "the result of a search", path, given)
         total, rows = found.get("totalHits"), found.get("results")
         if not isinstance(total, int) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise unreadable(operation, "the result of a search", write=False)
+            raise unreadable(operation, "the result of a search")
         return total, rows
 
     def close(self) -> None:

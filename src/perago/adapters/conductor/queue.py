@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -54,20 +54,10 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         external_input=bool(task.get("externalInputPayloadStoragePath")),
         response_timeout_seconds=float(task.get("responseTimeoutSeconds") or _DEFAULT_RESPONSE_TIMEOUT),
         timeout_seconds=float(definition.get("timeoutSeconds") or 0),
-        spent_seconds=_spent(int(task["startTime"]), int(task.get("updateTime") or 0)),
+        # Conductor wrote both times, so the clock of this machine has no part in it.
+        spent_seconds=max(0, int(task.get("updateTime") or 0) - int(task["startTime"])) / 1000,
         waited_seconds=max(0, int(task.get("queueWaitTime") or 0)) / 1000,
     )
-
-
-def _spent(first_polled: int, polled: int) -> float:
-    """Seconds from the first poll of an attempt to the poll that moved its `updateTime`. Conductor wrote both times, so
-    the clock of this machine has no part in it."""
-    return max(0, polled - first_polled) / 1000
-
-
-def attempt_from(task: Mapping[str, Any]) -> AttemptRow:
-    """What recovery needs to know of a task as read."""
-    return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
 
 def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
@@ -113,30 +103,6 @@ def known_by_its_retry(workflow: Mapping[str, Any], delivery: Delivery) -> Deliv
     if rows[-1].get("status") not in _DONE:
         return None
     return replace(delivery, retried=True, retry_output=rows[-1].get("outputData") or {})
-
-
-def is_same_delivery(task: Mapping[str, Any], delivery: Delivery) -> bool:
-    """Whether a task as read is still in the hands of this delivery (docs/design/contract.md 1)."""
-    identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
-    return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
-
-
-def lease_extension(delivery: Delivery) -> dict[str, Any]:
-    """The update that moves the response time-out and nothing else (`docs/servers/conductor.md` 3)."""
-    return {**_update(delivery, "IN_PROGRESS"), "extendLease": True}
-
-
-def hand_back(delivery: Delivery, seconds: int = 0) -> dict[str, Any]:
-    """The update that puts a task back into the queue, at once or after `seconds` (`docs/servers/conductor.md` 9)."""
-    return {**_update(delivery, "IN_PROGRESS"), "callbackAfterSeconds": seconds}
-
-
-def final_result(delivery: Delivery, report: Report, worker_id: str) -> dict[str, Any]:
-    """The update that ends a delivery."""
-    result = {**_update(delivery, report.status.value), "workerId": worker_id, "outputData": dict(report.output)}
-    if report.reason is not None:
-        result["reasonForIncompletion"] = report.reason
-    return result
 
 
 def to_json(operation: str, payload: object) -> str:
@@ -192,7 +158,7 @@ class ConductorQueue:
         try:
             answer = self._session.once(operation, self._session.tasks.size, task_type=["perago.ping"], write=False)
         except (NotFound, Refused) as error:
-            raise unreadable(operation, f"Conductor's ({error.detail})", write=False) from error
+            raise unreadable(operation, f"Conductor's ({error.detail})") from error
         json_of(operation, answer, dict, "Conductor's")
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
@@ -240,68 +206,67 @@ class ConductorQueue:
             answer = self._session.once(operation, self._session.tasks.size, task_type=some, write=False)
             found = json_of(operation, answer, dict, "a number for each queue")
             if not all(type(found.get(name)) is int for name in some):
-                raise unreadable(operation, "a number for each queue", write=False)
+                raise unreadable(operation, "a number for each queue")
             depths |= {name: found[name] for name in some}
         return depths
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether Conductor still waits for this delivery. A task that is gone is not current: its workflow was
         removed. Only Conductor's own word counts for that, not a proxy's 404."""
-        task = self._read_task(delivery.task_id)
-        return task is not None and is_same_delivery(task, delivery)
+        task = self._read_task(delivery.task_id) or {}
+        identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
+        return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
         """The row of any attempt; None: Conductor itself says that there is none."""
         task = self._read_task(task_id)
-        return None if task is None else attempt_from(task)
+        if task is None:
+            return None
+        return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """What Conductor knows of any workflow; None: Conductor itself says that there is none."""
-        operation = f"read workflow {workflow_id}"
-        read = self._session.workflows.get_execution_status
+        operation, read = f"read workflow {workflow_id}", self._session.workflows.get_execution_status
+        workflow = self._read_known(operation, "a workflow", read, workflow_id, include_tasks="true")
         try:
-            answer = self._session.read(operation, read, workflow_id, include_tasks="true")
-        except NotFound as error:
-            if workflow_id in error.detail and NO_SUCH_URL not in error.detail:
-                return None
-            raise
-        try:
-            return workflow_from(json_of(operation, answer, dict, "a workflow"))
+            return None if workflow is None else workflow_from(workflow)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise unreadable(operation, "a workflow with its tasks", write=False) from error
+            raise unreadable(operation, "a workflow with its tasks") from error
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response time-out; repeated if the answer is lost, which is harmless."""
         operation = f"extend the lease of task {delivery.task_id}"
-        body = to_json(operation, lease_extension(delivery))
+        body = to_json(operation, {**_update(delivery, "IN_PROGRESS"), "extendLease": True})
         self._session.read(operation, self._session.tasks.update_task, body)
 
     def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
         """Give an attempt back. Sent once: a repetition could take it from a later worker."""
-        operation = f"hand back task {delivery.task_id}"
-        self._update(operation, hand_back(delivery, seconds))
+        update = {**_update(delivery, "IN_PROGRESS"), "callbackAfterSeconds": seconds}
+        self._update(f"hand back task {delivery.task_id}", update)
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
         """Send the final status once, by update v1: v2 would hand out a further task (docs/design/contract.md 7)."""
-        operation = f"report {report.status.value} for task {delivery.task_id}"
-        self._update(operation, final_result(delivery, report, worker_id))
+        update = {**_update(delivery, report.status.value), "workerId": worker_id, "outputData": dict(report.output)}
+        if report.reason is not None:
+            update["reasonForIncompletion"] = report.reason
+        self._update(f"report {report.status.value} for task {delivery.task_id}", update)
 
     def add_log(self, task_id: str, text: str) -> None:
         """Append one entry to the task's log; an empty text is left out, Conductor takes none."""
         if text:
-            self._session.once(f"log to task {task_id}", self._session.tasks.log, _sendable(text), task_id)
+            sendable = text.encode(errors="replace").decode()  # undecodable bytes become question marks
+            self._session.once(f"log to task {task_id}", self._session.tasks.log, sendable, task_id)
 
     def get_task_definition(self, name: str) -> Mapping[str, Any] | None:
         """The registered TaskDef as JSON, or None."""
-        operation = f"read task definition {name}"
+        operation, read = f"read task definition {name}", self._session.metadata.get_task_def
         try:
-            answer = self._session.read(operation, self._session.metadata.get_task_def, name)
+            found: dict[str, Any] = self._session.read_json(operation, dict, "a task definition", read, name)
         except NotFound as error:
             if NO_SUCH_URL in error.detail:
                 raise
             return None
-        definition: dict[str, Any] = json_of(operation, answer, dict, "a task definition")
-        return definition
+        return found
 
     def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
         """Create or replace TaskDefs, all or none. An upsert, so it is repeated if the answer is lost."""
@@ -315,15 +280,19 @@ class ConductorQueue:
         self._session.close()
 
     def _read_task(self, task_id: str) -> Mapping[str, Any] | None:
-        operation = f"read task {task_id}"
+        return self._read_known(f"read task {task_id}", "a task", self._session.tasks.get_task, task_id)
+
+    def _read_known(
+        self, operation: str, what: str, read: Callable[..., Any], name: str, **options: str
+    ) -> Mapping[str, Any] | None:
+        """The JSON of what has this id; None: Conductor itself says that there is no such thing."""
         try:
-            answer = self._session.read(operation, self._session.tasks.get_task, task_id)
+            found: dict[str, Any] = self._session.read_json(operation, dict, what, read, name, **options)
         except NotFound as error:
-            if task_id in error.detail and NO_SUCH_URL not in error.detail:
+            if name in error.detail and NO_SUCH_URL not in error.detail:
                 return None
             raise
-        task: dict[str, Any] = json_of(operation, answer, dict, "a task")
-        return task
+        return found
 
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
         """The delivery with what its workflow knows of a retry: the mark stays on an attempt whose retry a rerun has
@@ -335,15 +304,15 @@ class ConductorQueue:
         if not (delivery.retried or delivery.retry_count):
             return delivery
         operation = f"look for the retry of task {delivery.task_id}"
-        read = self._session.workflows.get_execution_status
+        read, options = self._session.workflows.get_execution_status, {"include_tasks": "true"}
         try:
-            answer = self._session.read(operation, read, delivery.workflow_id, include_tasks="true")
-            known = known_by_its_retry(json_of(operation, answer, dict, "a workflow"), delivery)
+            workflow = self._session.read_json(operation, dict, "a workflow", read, delivery.workflow_id, **options)
+            known = known_by_its_retry(workflow, delivery)
         except (ServiceError, LookupError, TypeError, AttributeError):
             known = delivery if delivery.retried else None
         if known is None:
-            with suppress(ServiceError):  # else it comes back after its response time-out, as from a poll that is lost
-                self._update(operation, hand_back(delivery, UNTIL_ITS_RETRY_ENDS))
+            with suppress(ServiceError):  # else it comes back after its response timeout, as from a poll that is lost
+                self.hand_back(delivery, UNTIL_ITS_RETRY_ENDS)
         return known
 
     def _with_traces(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
@@ -370,8 +339,3 @@ class ConductorQueue:
 
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
         self._session.once(operation, self._session.tasks.update_task, to_json(operation, update))
-
-
-def _sendable(text: str) -> str:
-    """Text that UTF-8 can carry: undecodable bytes of a file name or of output become question marks."""
-    return text.encode(errors="replace").decode()

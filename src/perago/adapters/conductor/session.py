@@ -1,7 +1,5 @@
-"""The official SDK's API classes on perago's own connections and access tokens, and what Conductor's answers mean.
-
-Conductor stores and delivers such inputs. One of them must not keep a worker from reading what is next to it.
-"""
+"""The official SDK's API classes on perago's own connections and access tokens, and what Conductor's answers mean
+(`docs/servers/conductor.md` 1: neither the status class nor `retryable` tells)."""
 
 from __future__ import annotations
 
@@ -9,18 +7,19 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, retry_after
-from perago.ports import AccessDenied, NotFound, Overloaded, Refused, ServiceError, Unavailable, Unclear
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, overloaded
+from perago.ports import AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear
 from perago.retry import retry
 from perago.settings import ConductorSettings
 
 SERVICE = "Conductor"
 NO_SUCH_URL = "No static resource"
 _MALFORMED = ("JSON parse error", "Required request body", "Content-Type")
+"""How the text of a 500 begins that says that the request can never succeed."""
 _NOT_NOW = (408, 429, 503)
 
 
@@ -42,22 +41,20 @@ def unanswered(operation: str, failure: NoAnswerError, *, write: bool) -> Servic
 
 def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
     """The error for an answer that is not 2xx."""
-    status, detail = answer.status, _detail(answer)
+    status, message, detail = answer.status, message_of(answer), _detail(answer)
     if status in (401, 403):
         return AccessDenied(SERVICE, operation, detail)
     if status in _NOT_NOW:
-        error = Overloaded(SERVICE, operation, detail)
-        error.retry_after = retry_after(answer.headers)
-        return error
+        return overloaded(SERVICE, operation, detail, answer.headers)
     if status == 404:
         # A proxy's word that nothing is there proves nothing.
         return (NotFound if _is_conductors_own(answer) else Unavailable)(SERVICE, operation, detail)
-    if status < 500 or _is_malformed(answer):
+    if status < 500 or (message or "").startswith(_MALFORMED):
         return Refused(SERVICE, operation, detail)
     return (Unclear if write else Unavailable)(SERVICE, operation, detail)
 
 
-def unreadable(operation: str, what: str, *, write: bool) -> ServiceError:
+def unreadable(operation: str, what: str, *, write: bool = False) -> ServiceError:
     """The error for a 2xx answer that is not what Conductor answers."""
     detail = f"the answer is not {what}; is CONDUCTOR_SERVER_URL the address of a Conductor server (…/api)?"
     return (Unclear if write else Unavailable)(SERVICE, operation, detail)
@@ -71,25 +68,14 @@ def _is_conductors_own(answer: Answer) -> bool:
     return body.get("status") == answer.status and isinstance(body.get("retryable"), bool)
 
 
-def _is_malformed(answer: Answer) -> bool:
-    """Whether a 500 says that the request can never succeed: this server answers malformed requests so."""
-    return (message_of(answer) or "").startswith(_MALFORMED)
-
-
 def _detail(answer: Answer) -> str:
     message = message_of(answer)
     if message is None:
         return f"status {answer.status}, without Conductor's error text (a proxy, or another server?)"
-    problems = "; ".join(_problems(answer))
+    findings = json.loads(answer.body).get("validationErrors")  # of a bean validation
+    listed = findings if isinstance(findings, list) else []
+    problems = "; ".join(str(each["message"]) for each in listed if isinstance(each, dict) and each.get("message"))
     return clean(f"status {answer.status}: {message}" + (f" {problems}" if problems else ""))
-
-
-def _problems(answer: Answer) -> list[str]:
-    """The single findings of a bean validation answer."""
-    listed: Any = json.loads(answer.body).get("validationErrors")
-    if not isinstance(listed, list):
-        return []
-    return [str(item.get("message")) for item in listed if isinstance(item, dict) and item.get("message")]
 
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
@@ -107,8 +93,10 @@ TOO_DEEP = TooDeep("(nested too deeply)")
 
 
 def loads(body: bytes) -> Any:
-    """The value of a JSON document, with `TOO_DEEP` for what is nested too deeply. The `inputData` of a task in a list
-    is replaced as a whole if it holds such a value.
+    """Return the value of a JSON document, with `TOO_DEEP` for what is nested too deeply for Python's decoder (about
+    1,000 levels on Python 3.11). Conductor delivers such inputs, and one of them must not hide the others.
+
+    The `inputData` of a task in a list is replaced in full if it holds such a value.
 
     Raises:
         ValueError: it is not JSON.
@@ -197,6 +185,18 @@ class Session:
             ServiceError: never `Unclear`.
         """
         return retry(lambda: self.once(operation, call, *arguments, write=False, **options), self._policy.retries())
+
+    def read_json(
+        self, operation: str, expected: type, what: str, call: Callable[..., Any], *arguments: Any, **options: Any
+    ) -> Any:
+        """As `read`; returns the JSON of the answer, as `json_of`."""
+        return json_of(operation, self.read(operation, call, *arguments, **options), expected, what)
+
+    def get_json(
+        self, operation: str, expected: type, what: str, path: str, query: Sequence[tuple[str, Any]] = ()
+    ) -> Any:
+        """As `read_json`, for a GET that the SDK does not have."""
+        return self.read_json(operation, expected, what, self.transport.GET, path, query_params=query, headers={})
 
     def once(
         self,
@@ -365,7 +365,7 @@ def _token_in(answer: Answer) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         token = None
     if not isinstance(token, str) or not token:
-        raise unreadable(_AUTHENTICATE, "a token", write=False)
+        raise unreadable(_AUTHENTICATE, "a token")
     return token
 
 

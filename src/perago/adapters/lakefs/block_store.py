@@ -11,7 +11,8 @@ import socket
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from os.path import commonprefix
@@ -20,16 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from perago.adapters.http import (
-    Answer,
-    Body,
-    CallPolicy,
-    HttpPool,
-    Judge,
-    NoAnswerError,
-    retry_after,
-    unlogged,
-)
+from perago.adapters.http import Answer, Body, CallPolicy, HttpPool, Judge, NoAnswerError, overloaded, unlogged
 from perago.adapters.lakefs.listing import PAGE
 from perago.ports import ObjectEntry, Overloaded, Refused
 from perago.retry import BackOff
@@ -59,28 +51,22 @@ _UNPROVEN = (
 )
 
 
+@dataclass(eq=False)
 class DirectFailed(Exception):
-    """The store did not do what it should. The message says what.
+    """The store did not do what it should. The message says what."""
 
-    `refused`: it did not accept the address, and may accept a new one. `unreachable`: there is no way to it.
-    `unproven`: it has taken bytes, and does not prove that they are the right ones. `overload`: it has no time, and
-    says so in this way.
-    """
+    message: str
+    refused: bool = False
+    """It did not accept the address, and may accept a new one."""
+    unreachable: bool = False
+    """There is no way to it."""
+    unproven: bool = False
+    """It has taken bytes, and does not prove that they are the right ones."""
+    overload: Overloaded | None = None
+    """It has no time, and says so in this way."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        refused: bool = False,
-        unreachable: bool = False,
-        unproven: bool = False,
-        overload: Overloaded | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.overload = overload
-        self.unproven = unproven
-        self.refused = refused
-        self.unreachable = unreachable
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +117,8 @@ class BlockStore:
             DirectFailed: the address cannot be used, or no answer came.
         """
         pool, target = self._reach(address)
-        try:
-            with unlogged():
-                return pool.open(method, target, headers=headers, body=body)
-        except NoAnswerError as failure:
-            raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
+        with _no_answer_is_a_failure():
+            return pool.open(method, target, headers=headers, body=body)
 
     def call(
         self, method: str, address: str, *, headers: Mapping[str, str | bytes], body: Body, seconds: float
@@ -146,11 +129,8 @@ class BlockStore:
             DirectFailed: as `open`, or it is not.
         """
         pool, target = self._reach(address)
-        try:
-            with unlogged():
-                answer = pool.call(method, target, headers=headers, body=body, lasting=seconds)
-        except NoAnswerError as failure:
-            raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
+        with _no_answer_is_a_failure():
+            answer = pool.call(method, target, headers=headers, body=body, lasting=seconds)
         check_status(answer.status, answer.headers)
         return answer
 
@@ -246,6 +226,16 @@ class BlockStore:
         return judge
 
 
+@contextmanager
+def _no_answer_is_a_failure() -> Iterator[None]:
+    """Send a request whose address is not logged."""
+    try:
+        with unlogged():
+            yield
+    except NoAnswerError as failure:
+        raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
+
+
 def unsafe_address(text: str, *, beside_lakefs: bool) -> str | None:
     """Return why nothing may be sent to an IP address that lakeFS signed; None if it may.
 
@@ -313,10 +303,8 @@ def check_status(status: int, headers: Mapping[str, str]) -> None:
     """
     if status == 200:
         return
-    overload = None
-    if status in (429, 503):
-        overload = Overloaded(STORE, "reach it", f"it answers {status}")
-        overload.retry_after = retry_after(headers)
+    is_overloaded = status in (429, 503)
+    overload = overloaded(STORE, "reach it", f"it answers {status}", headers) if is_overloaded else None
     raise DirectFailed(f"the store answers {status}", refused=status in (400, 401, 403), overload=overload)
 
 

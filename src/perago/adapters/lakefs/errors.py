@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from perago.adapters.http import Answer, HttpPool, NoAnswerError, clean, retry_after
+from perago.adapters.http import Answer, HttpPool, NoAnswerError, clean, overloaded
 from perago.ports import (
     FENCE_MARKER,
     AccessDenied,
@@ -17,7 +17,6 @@ from perago.ports import (
     MergeRefused,
     NotFound,
     NothingToCommit,
-    Overloaded,
     Refused,
     RevertConflict,
     ServiceError,
@@ -125,9 +124,7 @@ def refusal(call: Call, answer: Answer) -> ServiceError:
     if status in (401, 403):
         return AccessDenied(SERVICE, call.operation, detail)
     if status in _NOT_NOW:
-        error = Overloaded(SERVICE, call.operation, detail)
-        error.retry_after = retry_after(answer.headers)
-        return error
+        return overloaded(SERVICE, call.operation, detail, answer.headers)
     if status == 404 and message is None:
         return Unavailable(SERVICE, call.operation, detail)  # a proxy's word that nothing is there proves nothing
     impossible = _NO_NAME.match(message or "")
