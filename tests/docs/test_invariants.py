@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib import import_module
 
-from tests.driver.mutations import ALL
+from tests.simulation.mutations import GUARDS
 
 from .blocks import ROOT
 
@@ -27,6 +27,6 @@ def test_each_guard_belongs_to_an_invariant_and_the_others_do_not_exist() -> Non
         name for point in POINTS for name in re.findall(r'"([^"]+)"', point.split("Breaks without")[1].split("\n\n")[0])
     }
     families = tuple(name for name in named if name.endswith(":"))
-    guards = {guard.name for guard in ALL}
+    guards = set(GUARDS)
     assert named - set(families) - guards == set()
     assert {guard for guard in guards - named if not guard.startswith(families)} == set()

@@ -26,6 +26,8 @@ from perago import (
     require_glob,
     task,
 )
+from perago.testing import InMemoryServices
+from perago.testing.tasks import task_of
 
 
 class Params(BaseModel):
@@ -188,3 +190,13 @@ def wrong(params: Params) -> Result:
         "invalid": Result.model_construct(number=cast("Any", "x")),
     }
     return cast("Result", values[params.do])
+
+
+EDIT = task_of(edit)
+TWO_FILES: dict[str, str | bytes | None] = {"raw/a.csv": "x\n1\n", "raw/b.csv": "x\n2\n"}
+
+
+def publications_since(services: InMemoryServices, ref: str) -> int:
+    """How many commits on the branch are of attempts."""
+    commits = services.lakefs.history("workspace", "main", until=ref, limit=100)
+    return sum("perago.task_id" in commit.metadata for commit in commits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,15 +11,9 @@ from perago.embedded.lakefs import commits, objects, references
 from perago.ports import Commit
 from perago.testing import InMemoryServices
 
-from .matrix import _publish_and_die, _time_out
-from .sharing import SharedWorld
-from .world import BRANCH, REPOSITORY, World
+from .world import BRANCH, REPOSITORY, SharedWorld, World
 
-
-@pytest.fixture
-def services() -> Iterator[InMemoryServices]:
-    with InMemoryServices() as found:
-        yield found
+KILLS_PROCESSES = True
 
 
 def commit_by_hand(world: World, by: Commit) -> None:
@@ -68,7 +62,7 @@ def test_a_copy_of_what_was_staged_is_refused_and_nothing_is_published(
     (branch,) = world.staging_branches()
     copy(world, commits.get_commit(services.lakefs.server.repository(REPOSITORY), branch).commit)
     made = world.commit(BRANCH)
-    _time_out(world)
+    world.time_out()
     world.run(world.take())
 
     assert world.status == "FAILED"
@@ -84,7 +78,7 @@ def test_a_copy_on_top_of_a_publication_is_refused_and_nothing_is_published(
     services: InMemoryServices, make: type[World], copy: Callable[[World, Commit], None]
 ) -> None:
     world = make(services)
-    _publish_and_die(world)
+    world.publish_and_die()
     copy(world, world.publications()[0])
     made = world.commit(BRANCH)
     world.run(world.take())

@@ -3,7 +3,7 @@ there. The metadata are those that earlier versions recorded (`tests.driver.earl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,18 +13,13 @@ from perago.driver.gc import Fate
 from perago.embedded.faults import Moment
 from perago.testing import InMemoryServices
 
+from .caretaker import DAY, Caretaker
 from .earlier import FORMS, EarlierStore, recorded
-from .sharing import ForkedWorld
-from .test_gc import DAY, Caretaker
-from .world import World
+from .world import ForkedWorld, World
+
+KILLS_PROCESSES = True
 
 PHASES = ("staging", "merge", "fence")
-
-
-@pytest.fixture
-def services() -> Iterator[InMemoryServices]:
-    with InMemoryServices() as found:
-        yield found
 
 
 @pytest.fixture(params=FORMS)

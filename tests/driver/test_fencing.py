@@ -20,6 +20,7 @@ from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 
 from . import tasks
+from .deaf import Deaf
 from .world import REPOSITORY
 
 TREE = {"raw/a.csv": "1"}
@@ -118,15 +119,6 @@ def test_the_text_carries_the_marker_and_its_checksum_is_known() -> None:
 
 
 # -------------------------------------------------------------- the fence in an attempt
-
-
-class Deaf:
-    """What a server does that has its hooks switched off: it runs none."""
-
-    name, hook = "switched off", "off"
-
-    def refuse(self, event: object) -> str | None:
-        return None
 
 
 @contextmanager

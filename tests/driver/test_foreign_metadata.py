@@ -14,10 +14,8 @@ from perago.ports import Unclear
 from perago.testing import InMemoryServices
 from perago.testing.tasks import task_of
 
+from .forking import BOTH, FAILED, TERMINAL, A, B, Fork
 from .tasks import Params, edit
-from .test_rebase import BOTH, FAILED, TERMINAL, A, B, Fork, services
-
-__all__ = ["services"]
 
 MALFORMED = ("", "abc", "-1", "1.5", " 7 ", "\uff11", "5" * 5000, "[" * 5000, "a/b", "..", "x" * 5000, "\ud800")
 KEYS = ("workflow_id", "task_id", "start_time", "iteration", "poll_count", "shared", "supersedes", "adopts", "result")

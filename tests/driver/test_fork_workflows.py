@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pydantic import BaseModel
 
 from perago import RetryPolicy, TaskControls, TaskTerminalError, WorkspaceSpec, task
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
-from perago.driver.rebase import TURNS_FILE
 from perago.testing import InMemoryServices, Outcome
 
 CONTROLS = TaskControls(retry=RetryPolicy(count=2, delay_seconds=1))
@@ -94,13 +92,6 @@ def fork(reference: str, *branches: list[Json], join: str = "join") -> list[Json
     ]
 
 
-@pytest.fixture
-def services() -> Iterator[InMemoryServices]:
-    with InMemoryServices() as found:
-        yield found
-        assert {path.name for path in found.workspace_root.iterdir()} <= {TURNS_FILE}
-
-
 class Run:
     """One workflow, run to its end with one worker, in the order in which Conductor hands out."""
 
@@ -146,14 +137,6 @@ def parts(*names: str, ref: Any = START) -> list[list[Json]]:
     return [[step(part, name, ref, name=name)] for name in names]
 
 
-@pytest.mark.parametrize("count", [2, 3, 8])
-def test_a_fork_whose_tasks_publish_to_one_branch(services: InMemoryServices, count: int) -> None:
-    names = [f"p{number}" for number in range(count)]
-    run = Run(services, [*fork("fork", *parts(*names)), step(gather, "gather", JOINED)])
-    ends_well(run, *names)
-    assert sorted(run.line()[:-1]) == sorted(names)
-
-
 def test_the_list_of_refs_does_the_same(services: InMemoryServices) -> None:
     refs = [f"${{{name}.output.workspace.ref}}" for name in ("a", "b", "c")]
     ends_well(Run(services, [*fork("fork", *parts("a", "b", "c")), step(gather, "gather", refs)]), "a", "b", "c")
@@ -181,88 +164,6 @@ def test_a_join_of_tasks_that_all_changed_nothing_continues_their_input(services
     assert services.faults.calls("ancestry") == 0
 
 
-def test_a_branch_of_several_tasks(services: InMemoryServices) -> None:
-    long = [
-        step(part, "a1", name="a1"),
-        step(part, "a2", "${a1.output.workspace.ref}", name="a2"),
-        step(part, "a3", "${a2.output.workspace.ref}", name="a3"),
-    ]
-    ends_well(Run(services, [*fork("fork", long, *parts("b")), step(gather, "gather", JOINED)]), "a1", "a2", "a3", "b")
-
-
-def test_nested_forks(services: InMemoryServices) -> None:
-    inner = fork("inner", *parts("a", "b"), join="inner_join")
-    outer = fork("fork", inner, *parts("c"))
-    ends_well(Run(services, [*outer, step(gather, "gather", JOINED)]), "a", "b", "c")
-
-
-def test_a_dynamic_fork(services: InMemoryServices) -> None:
-    names = ["d0", "d1", "d2", "d3"]
-    tasks = [{"name": "fork.part", "taskReferenceName": name, "type": "SIMPLE"} for name in names]
-    dynamic = operator(
-        "FORK_JOIN_DYNAMIC",
-        "fork",
-        inputParameters={"tasks": "${workflow.input.tasks}", "inputs": "${workflow.input.inputs}"},
-        dynamicForkTasksParam="tasks",
-        dynamicForkTasksInputParamName="inputs",
-    )
-    ref = services.seed(TREE)
-    inputs = {name: {"workspace": block(ref), "params": {"name": name}} for name in names}
-    steps = [dynamic, operator("JOIN", "join"), step(gather, "gather", JOINED)]
-    ends_well(Run(services, steps, tasks=tasks, inputs=inputs), *names)
-
-
-def test_a_loop_with_a_fork_inside_and_a_task_behind_it(services: InMemoryServices) -> None:
-    """Each round continues the one before: the first has no join to look back at, and gets null for it."""
-    rounds = [
-        [step(part, name, [START, JOINED], name=f"{name}${{loop.output.iteration}}")] for name in ("left", "right")
-    ]
-    loop = operator(
-        "DO_WHILE",
-        "loop",
-        evaluatorType="javascript",
-        loopCondition="$.loop['iteration'] < 3",
-        loopOver=fork("fork", *rounds),
-        inputParameters={},
-    )
-    run = Run(services, [loop, step(gather, "gather", "${loop.output}")])
-    assert run.status == "COMPLETED", [each.reason for each in run.outcomes]
-    assert sorted(run.line()[:-1]) == sorted(f"{name}__{number}" for name in ("left", "right") for number in (1, 2, 3))
-    assert run.of("gather").record.input_ref == services.lakefs.get_commit("workspace", "main").parents[0]
-    second = [each for each in run.outcomes if each.record.delivery.iteration == 2]
-    assert {each.record.input_ref for each in second} == {
-        next(each.commit for each in reversed(run.outcomes) if each.record.delivery.iteration == 1)
-    }
-
-
-def test_sub_workflows_that_share_the_branch(services: InMemoryServices) -> None:
-    """Each has a fork of its own, and hands on its join."""
-    for name in ("x", "y"):
-        inner = fork("fork", *parts(f"{name}1", f"{name}2"))
-        services.conductor.create_workflow_definition(
-            {
-                "name": f"sub_{name}",
-                "version": 1,
-                "schemaVersion": 2,
-                "tasks": inner,
-                "outputParameters": {"all": JOINED},
-            }
-        )
-    branches = [
-        [
-            operator(
-                "SUB_WORKFLOW",
-                f"sub_{name}",
-                subWorkflowParam={"name": f"sub_{name}"},
-                inputParameters={"workspace": "${workflow.input.workspace}"},
-            )
-        ]
-        for name in ("x", "y")
-    ]
-    run = Run(services, [*fork("outer", *branches), step(gather, "gather", JOINED)])
-    ends_well(run, "x1", "x2", "y1", "y2")
-
-
 def test_a_sub_workflow_that_puts_out_a_workspace_with_a_join_as_its_ref(services: InMemoryServices) -> None:
     services.conductor.create_workflow_definition(
         {
@@ -282,22 +183,6 @@ def test_a_sub_workflow_that_puts_out_a_workspace_with_a_join_as_its_ref(service
     last = step(gather, "gather")
     last["inputParameters"]["workspace"] = "${sub.output.workspace}"
     ends_well(Run(services, [sub, last]), "a", "b")
-
-
-def test_a_sibling_that_is_rerun_after_the_join_has_run(services: InMemoryServices) -> None:
-    """Its publication is undone below that of the task behind the join, which is stale, too, and runs anew, on both."""
-    run = Run(services, [*fork("fork", *parts("a", "b")), step(gather, "gather", JOINED)])
-    ends_well(run, "a", "b")
-    services.conductor.advance(2)
-    services.conductor.rerun_workflow(run.id, run.of("b").record.delivery.task_id)
-    again = services.conductor.drain()
-    last = again[-1]
-    assert run.status == "COMPLETED", [each.reason for each in again]
-    assert last.record.delivery.reference_name == "gather"
-    assert last.result == {"names": ["a", "b"]}
-    assert last.record.input_ref in {each.commit for each in again[:-1]}
-    tree = services.tree()
-    assert {key for key in tree if not key.startswith("_")} == {"raw/a.csv", "parts/a", "parts/b", "summary"}
 
 
 def test_a_sibling_is_rerun_after_a_task_behind_the_join_has_removed_what_another_sibling_wrote(

@@ -4,67 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from perago.driver.gc import BranchClearing, Fate, FirstSeenStore, Leftover, Policy, clear_directories
+from perago.driver.gc import Fate, FirstSeenStore, Leftover, Policy, clear_directories
 from perago.embedded.faults import Moment
-from perago.embedded.lakefs import objects, references
+from perago.embedded.lakefs import objects
 from perago.ports import AccessDenied, NotFound, Refused, Unavailable
 from perago.testing import InMemoryServices
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.sweep import MARKER
 
+from .caretaker import DAY, HOUR, Caretaker
 from .world import REPOSITORY, World
 
-HOUR, DAY = 3600.0, 86_400.0
-
-
-@pytest.fixture
-def services() -> Iterator[InMemoryServices]:
-    with InMemoryServices() as found:
-        yield found
+KILLS_PROCESSES = True
 
 
 @pytest.fixture
 def world(services: InMemoryServices) -> World:
     return World(services)
-
-
-class Caretaker:
-    """Somebody who calls `perago gc` now and then."""
-
-    def __init__(self, world: World, file: Path) -> None:
-        self._world = world
-        self._file = file
-        self.clearing: BranchClearing | None = None
-
-    def clear(
-        self, *, older_than: float = DAY, dry_run: bool = False, conductor: bool = True, server: str = "here"
-    ) -> list[Leftover]:
-        services = self._world.services
-        first_seen = FirstSeenStore(self._file, server)
-        policy = Policy(older_than, services.clock.now(), dry_run)
-        fence = services.conductor if conductor else None
-        self.clearing = BranchClearing(services.lakefs, fence, first_seen, policy)
-        found = list(self.clearing.clear(REPOSITORY))
-        if not dry_run:
-            first_seen.save()
-        return found
-
-    def fate(self, **options: float | bool | str) -> Fate | None:
-        """Of the one branch that is found; None if there is none."""
-        found = self.clear(**options)  # type: ignore[arg-type]
-        return found[0].fate if found else None
-
-    @property
-    def branches(self) -> list[str]:
-        lakefs = self._world.services.lakefs.server
-        return [
-            branch.name for branch in references.list_branches(lakefs.repository(REPOSITORY), show_hidden=True).results
-        ]
 
 
 @pytest.fixture

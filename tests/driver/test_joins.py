@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perago.authoring.task import get_task
-from perago.ports import Forbidden, TaskStatus, Unavailable
+from perago.ports import Forbidden, TaskStatus
 from perago.testing import InMemoryServices, Outcome
 
 from . import tasks
@@ -139,25 +139,6 @@ def test_an_unknown_commit_is_named(services: InMemoryServices, place: int) -> N
     assert "It is one of the 3 commits of workspace.ref; give only what tasks have published" in str(outcome.reason)
     assert ", ".join(each[:12] for each in given) in str(outcome.reason)
     assert services.faults.calls("download") == 0
-
-
-def test_an_attempt_after_a_lost_one_finds_the_same_commit_and_adopts(services: InMemoryServices) -> None:
-    commits = commits_in_line(services, 4)
-    start(services, [commits[2], commits[0], commits[3]])
-    first = services.attempt(tasks.edit, report=False)
-    services.conductor.advance(700)
-    second = services.attempt(tasks.edit)
-
-    assert second.status is TaskStatus.COMPLETED
-    assert second.record.adopted_commit == first.commit
-    assert second.record.input_ref == first.record.input_ref == commits[3]
-
-
-def test_lakefs_is_waited_for_while_it_does_not_answer(services: InMemoryServices) -> None:
-    commits = commits_in_line(services, 3)
-    services.faults.before("ancestry", error=Unavailable)
-    assert run(services, commits).record.input_ref == commits[-1]
-    assert services.faults.calls("ancestry") > 1
 
 
 def test_what_is_forbidden_can_be_retried(services: InMemoryServices) -> None:

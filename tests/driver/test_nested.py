@@ -20,8 +20,8 @@ from perago.testing.tasks import task_of
 from tests.attempt.builders import DELIVERY, publication_of
 from tests.attempt.judging import FAMILY, REBASE, read
 
+from .forking import TREE, plain
 from .tasks import edit
-from .test_rebase import TREE, plain
 
 PLAIN, EDIT = task_of(plain), task_of(edit)
 WORKSPACE = {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"}
@@ -214,7 +214,7 @@ def fork_of_sub_workflows(services: InMemoryServices, count: int) -> tuple[str, 
 
 
 def test_a_fork_of_many_sub_workflows_is_judged_exactly_among_other_workflows(services: InMemoryServices) -> None:
-    count, others = 30, 50
+    count, others = 10, 20
     workflow, ref = fork_of_sub_workflows(services, count)
     services.conductor.sweep()
     before = run_all(services, plain)

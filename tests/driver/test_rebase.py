@@ -5,162 +5,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
-from perago import RetryPolicy, TaskControls, WorkspaceSpec, forbid_glob, guardrail, require_glob, task
-from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
-from perago.authoring import Task
-from perago.driver.rebase import TURN_SECONDS, TURNS_FILE
+from perago.driver.rebase import TURN_SECONDS
 from perago.embedded.lakefs import references
-from perago.ports import Commit, Delivery, Report, TaskStatus
-from perago.taskdef import build_task_definition
+from perago.ports import Commit
 from perago.testing import InMemoryServices
-from perago.testing.tasks import task_of
 
-COMPLETED, FAILED, TERMINAL = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR
-TREE = {"raw/a.csv": "1", "raw/b.csv": "2", "raw/c.csv": "3", FENCE_PATH: FENCE_TEXT}
-CONTROLS = TaskControls(retry=RetryPolicy(count=3, delay_seconds=1))
-
-
-class Edit(BaseModel):
-    put: dict[str, str] = {}
-    drop: list[str] = []
-
-
-class Nothing(BaseModel):
-    pass
-
-
-def _edit(workspace: Path, params: Edit) -> Nothing:
-    for path in params.drop:
-        (workspace / path).unlink()
-    for path, text in params.put.items():
-        (workspace / path).parent.mkdir(parents=True, exist_ok=True)
-        (workspace / path).write_text(text)
-    return Nothing()
-
-
-@task(
-    name="fork.plain", owner_email="d@example.com", controls=CONTROLS, workspace=WorkspaceSpec(on_moved_head="rebase")
-)
-def plain(workspace: Path, params: Edit) -> Nothing:
-    return _edit(workspace, params)
-
-
-@task(
-    name="fork.ruled",
-    owner_email="d@example.com",
-    controls=CONTROLS,
-    workspace=WorkspaceSpec(
-        on_moved_head="rebase",
-        prefix="raw",
-        reads=["c.csv"],
-        post=[require_glob("*.csv", max_count=4), forbid_glob("*.x")],
-    ),
-)
-def ruled(workspace: Path, params: Edit) -> Nothing:
-    return _edit(workspace, params)
-
-
-@guardrail
-def no_secrets(workspace: Path) -> list[str]:
-    return [f"{path.name} holds a secret" for path in sorted(workspace.rglob("*")) if "secret" in path.name]
-
-
-@task(
-    name="checked",
-    owner_email="a@example.com",
-    workspace=WorkspaceSpec(on_moved_head="rebase", post=[no_secrets, require_glob("**/*", max_count=9)]),
-)
-def checked(workspace: Path, params: Edit) -> Nothing:
-    return _edit(workspace, params)
-
-
-class Fork:
-    """A started fork with one branch for each edit. All deliveries are taken at once, from the same input ref."""
-
-    def __init__(
-        self, services: InMemoryServices, *edits: dict[str, Any], function: Any = plain, tree: dict[str, str] = TREE
-    ) -> None:
-        self.services, self.function = services, function
-        self.task: Task = task_of(function)
-        self.ref = services.seed(tree)
-        conductor = services.conductor
-        conductor.register_task_definitions([build_task_definition(self.task)])
-        steps = [
-            {
-                "name": self.task.name,
-                "taskReferenceName": f"step{number}",
-                "type": "SIMPLE",
-                "inputParameters": {
-                    "workspace": "${workflow.input.workspace}",
-                    "params": f"${{workflow.input.edits[{number}]}}",
-                },
-            }
-            for number in range(len(edits))
-        ]
-        fork = {
-            "name": "fork",
-            "taskReferenceName": "fork",
-            "type": "FORK_JOIN",
-            "forkTasks": [[step] for step in steps],
-        }
-        join = {
-            "name": "join",
-            "taskReferenceName": "join",
-            "type": "JOIN",
-            "joinOn": [step["taskReferenceName"] for step in steps],
-        }
-        conductor.create_workflow_definition(
-            {"name": "forked", "version": 1, "schemaVersion": 2, "tasks": [fork, join]}
-        )
-        block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": self.ref}
-        self.workflow = conductor.start_workflow("forked", {"workspace": block, "edits": list(edits)})
-        self.deliveries = self.take(len(edits))
-
-    def take(self, count: int) -> list[Delivery]:
-        """The deliveries that wait, in the order of the fork's branches."""
-        found = self.services.conductor.poll(self.task.name, "w", count=count, wait_seconds=0)
-        return sorted(found, key=lambda delivery: delivery.reference_name)
-
-    def run(self, delivery: Delivery, **options: Any) -> Any:
-        return self.services.attempt(self.function, delivery, **options)
-
-    def commits(self) -> list[Commit]:
-        """After the input ref, oldest first."""
-        found = self.services.lakefs.history("workspace", "main", until=self.ref, limit=100)
-        return list(found[::-1])
-
-    def tree(self) -> dict[str, str]:
-        """Of the branch, without the fence."""
-        return {path: data.decode() for path, data in self.services.tree().items() if path != FENCE_PATH}
-
-    def linear(self) -> bool:
-        """Whether each publication came on the head that it was built on."""
-        return all(
-            commit.parents[0] == commit.metadata["perago.expected_head"]
-            for commit in self.commits()
-            if "perago.task_id" in commit.metadata
-        )
-
-
-@pytest.fixture
-def services() -> Iterator[InMemoryServices]:
-    with InMemoryServices() as made:
-        yield made
-        assert made.faults.unused() == ()
-        assert [path.name for path in made.workspace_root.iterdir()] in ([], [TURNS_FILE])
-
-
-A: dict[str, Any] = {"put": {"raw/a.csv": "A"}}
-B: dict[str, Any] = {"put": {"out/b": "B"}, "drop": ["raw/b.csv"]}
-BOTH = {"raw/a.csv": "A", "raw/c.csv": "3", "out/b": "B"}
+from .forking import BOTH, FAILED, TERMINAL, A, B, Fork, checked, ruled
 
 
 def test_the_second_branch_of_a_fork_publishes_on_what_the_first_has_published(services: InMemoryServices) -> None:
@@ -282,29 +137,6 @@ def test_changes_that_meet_are_a_conflict_that_names_path_commit_and_committer(
     assert fork.tree() == before
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"put": {"raw/a.csv": "A"}}, {"put": {"raw/a.csv": "A", "own": "B"}}),
-        ({"drop": ["raw/a.csv"]}, {"drop": ["raw/a.csv"], "put": {"own": "B"}}),
-        ({"put": {"raw/a.csv": "A"}}, {"put": {"raw/a.csv": "A"}}),
-    ],
-)
-def test_what_both_do_alike_is_no_conflict(
-    services: InMemoryServices, one: dict[str, Any], other: dict[str, Any]
-) -> None:
-    fork = Fork(services, one, other)
-    for delivery in fork.deliveries:
-        fork.run(delivery).assert_completed()
-    tree = {"raw/a.csv": "1", "raw/b.csv": "2", "raw/c.csv": "3"}
-    for edit in (one, other):
-        tree |= edit.get("put", {})
-        tree = {path: text for path, text in tree.items() if path not in edit.get("drop", [])}
-    assert fork.tree() == tree
-    assert fork.linear()
-    assert len(fork.commits()) == 2
-
-
 def test_both_together_may_violate_a_post_guardrail_and_a_retry_may_succeed(services: InMemoryServices) -> None:
     fork = Fork(services, {"put": {"d.csv": "1"}}, {"put": {"e.csv": "2"}}, function=ruled)
     fork.run(fork.deliveries[0]).assert_completed()
@@ -326,18 +158,6 @@ def test_a_change_of_what_the_task_reads_is_a_conflict_before_anything_is_downlo
     assert services.faults.calls("download") == downloads
 
 
-def test_a_removal_of_what_the_task_reads_is_a_conflict_even_where_the_task_removes_it_too(
-    services: InMemoryServices,
-) -> None:
-    fork = Fork(services, {"drop": ["c.csv"]}, {"drop": ["c.csv"]}, function=ruled)
-    first, second = fork.deliveries
-    services.faults.between("create_branch", lambda: fork.run(second).assert_completed())
-    outcome = fork.run(first)
-
-    assert outcome.status is TERMINAL
-    assert "'raw/c.csv' was read by this task (`reads`), and removed there" in str(outcome.reason)
-
-
 def test_a_change_outside_of_the_prefix_is_none_of_the_guardrails_business(services: InMemoryServices) -> None:
     fork = Fork(services, {"put": {"d.csv": "1"}}, function=ruled)
     services.seed({"elsewhere/e.csv": "1", "elsewhere/f.x": "1"})
@@ -355,37 +175,6 @@ def test_a_head_that_moves_at_every_try_ends_in_a_failure_that_counts_the_tries(
     services.faults._faults.clear()
     assert outcome.status is FAILED
     assert "changed 5 times while this attempt tried to publish" in str(outcome.reason)
-
-
-def test_a_branch_without_a_fence_gets_one_from_the_first_of_the_fork(services: InMemoryServices) -> None:
-    fork = Fork(services, A, B, tree={path: text for path, text in TREE.items() if path != FENCE_PATH})
-    a, b = fork.deliveries
-    services.faults.between("merge", lambda: fork.run(b).assert_completed())
-    fork.run(a).assert_completed()
-
-    assert fork.tree() == BOTH
-    assert services.lakefs.tree("workspace", "main")[FENCE_PATH] == FENCE_TEXT.encode()
-
-
-def test_what_a_retry_has_adopted_is_not_undone_when_conductor_begins_the_failed_attempt_again(
-    services: InMemoryServices,
-) -> None:
-    """A rerun begins failed attempts of other steps again, long retried, with another start time."""
-    fork = Fork(services, A, B)
-    a, b = fork.deliveries
-    fork.run(a, report=False)
-    for delivery in (a, b):
-        services.conductor.report(delivery, Report(FAILED), "w")
-    services.clock.advance(2)
-    a_again, b_again = fork.take(2)
-    assert fork.run(a_again).assert_completed().record.adopted_commit == fork.commits()[0].id
-    services.conductor.report(b_again, Report(TERMINAL), "w")
-    services.conductor.rerun_workflow(fork.workflow, b_again.task_id)
-    (rerun,) = (delivery for delivery in fork.take(3) if delivery.task_id == b_again.task_id)
-    outcome = fork.run(rerun).assert_completed()
-
-    assert outcome.record.superseded_commits == ()
-    assert fork.tree() == BOTH
 
 
 def test_a_file_system_without_locks_costs_no_time(services: InMemoryServices, monkeypatch: pytest.MonkeyPatch) -> None:

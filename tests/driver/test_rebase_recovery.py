@@ -3,36 +3,25 @@ others (docs/design/contract.md 8, Rebase)."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
-from perago.attempt import commands as do
-from perago.attempt import events as on
 from perago.attempt.publication import FENCE_PATH
-from perago.driver import Limits, Observer
-from perago.driver.local_workspace import LocalWorkspace
-from perago.driver.patient_store import PatientStore
-from perago.driver.rebase import Rebase
+from perago.driver import Limits
 from perago.embedded.lakefs import commits, objects, references
 from perago.embedded.lakefs import commits as model_commits
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.trees import Tree, merge_trees
-from perago.ports import Delivery, Unclear, WorkspaceStore
+from perago.ports import Delivery
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
-from tests.attempt.making import DELIVERY
 
-from .matrix import _die_below_others
-from .sharing import SharedWorld
-from .test_rebase import BOTH, TERMINAL, TREE, A, B, Edit, Fork, ruled, services
-from .wire import Wire
-
-__all__ = ["services"]
+from .forking import BOTH, TERMINAL, TREE, A, B, Edit, Fork, ruled
+from .world import SharedWorld
 
 LONG = 5000
 
@@ -46,84 +35,6 @@ def wordy(workspace: Path, params: Edit) -> Words:
     for path, text in params.put.items():
         (workspace / path).write_text(text)
     return Words(text="x" * LONG)
-
-
-def test_a_publication_below_the_commits_of_others_is_taken_over(services: InMemoryServices) -> None:
-    fork = Fork(services, A, B)
-    a, b = fork.deliveries
-    fork.run(a, report=False)
-    fork.run(b).assert_completed()
-    services.seed({"theirs": "x"})
-    services.conductor.hand_back(a)
-    (again,) = fork.take(1)
-    outcome = fork.run(again).assert_completed()
-
-    assert outcome.record.adopted_commit == fork.commits()[0].id
-    newest = fork.commits()[-1]
-    assert newest.id == outcome.record.published_commit
-    assert newest.parents[0] == fork.commits()[-2].id
-    assert fork.tree() == {**BOTH, "theirs": "x"}
-
-
-def test_an_unanswered_merge_is_found_below_what_others_have_published_since(services: InMemoryServices) -> None:
-    fork = Fork(services, A, B)
-    a, b = fork.deliveries
-    services.faults.after("merge", error=Unclear).between("history", lambda: fork.run(b).assert_completed(), nth=3)
-    outcome = fork.run(a).assert_completed()
-
-    assert outcome.record.published_commit == fork.commits()[0].id
-    assert fork.tree() == BOTH
-
-
-def test_a_rerun_of_one_branch_undoes_its_own_publication_below_the_commits_of_others(
-    services: InMemoryServices,
-) -> None:
-    fork = Fork(services, A, {**B, "put": {**B["put"], "raw/c.csv": "once"}})
-    a, b = fork.deliveries
-    fork.run(b, report=False)
-    services.seed({"theirs": "x"})
-    fork.run(a).assert_completed()
-    services.conductor.terminate_workflow(fork.workflow)
-    services.clock.advance(1)
-    services.conductor.rerun_workflow(fork.workflow, b.task_id)
-    (again,) = fork.take(1)
-    outcome = fork.run(again).assert_completed()
-
-    assert outcome.record.superseded_commits == (fork.commits()[0].id,)
-    assert fork.tree() == {**BOTH, "raw/c.csv": "once", "theirs": "x"}
-    assert fork.linear()
-
-
-def test_a_rerun_of_the_first_branch_undoes_all_rows_that_conductor_has_forgotten(services: InMemoryServices) -> None:
-    """Conductor drops the rows of all steps behind the one that is rerun, those of later branches among them."""
-    fork = Fork(services, A, B)
-    a, b = fork.deliveries
-    fork.run(a, report=False)
-    services.seed({"theirs": "x"})
-    fork.run(b).assert_completed()
-    stale = [commit.id for commit in fork.commits() if "perago.task_id" in commit.metadata]
-    services.conductor.terminate_workflow(fork.workflow)
-    services.clock.advance(1)
-    services.conductor.rerun_workflow(fork.workflow, a.task_id)
-    outcome = fork.run(fork.take(1)[0]).assert_completed()
-
-    assert outcome.record.superseded_commits == tuple(stale[::-1])
-    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "theirs": "x"}
-
-
-def test_a_restart_of_a_fork_undoes_the_run_before_once(services: InMemoryServices) -> None:
-    fork = Fork(services, A, B)
-    for delivery in fork.deliveries:
-        fork.run(delivery).assert_completed()
-    services.clock.advance(1)
-    services.conductor.restart_workflow(fork.workflow)
-    a, b = fork.take(2)
-    first, second = fork.run(b).assert_completed(), fork.run(a).assert_completed()
-
-    assert len(first.record.superseded_commits) == 2
-    assert second.record.superseded_commits == ()
-    assert fork.tree() == BOTH
-    assert fork.linear()
 
 
 def restarted(services: InMemoryServices, fork: Fork) -> list[Delivery]:
@@ -149,44 +60,6 @@ def end(services: InMemoryServices, fork: Fork) -> None:
 
 def revert_by_hand(services: InMemoryServices, commit: str) -> None:
     model_commits.revert(services.lakefs.server.repository("workspace"), "main", commit, parent_number=1)
-
-
-@pytest.mark.parametrize("a", [A, {"put": {"raw/a.csv": "A"}, "drop": ["raw/c.csv"]}], ids=["written", "removed"])
-def test_a_rerun_after_a_restart_undoes_the_own_changes_of_a_publication_that_undid_the_run_before(
-    services: InMemoryServices, a: dict[str, Any]
-) -> None:
-    """What it undid stays undone, because the other branch has published the same again."""
-    fork = Fork(services, a, B)
-    for delivery in fork.deliveries:
-        fork.run(delivery).assert_completed()
-    second, first = restarted(services, fork)
-    fork.run(first).assert_completed()
-    fork.run(second).assert_completed()
-    outcome = fork.run(rerun(services, fork, first, {"put": {"out/b": "BB"}})).assert_completed()
-
-    left = {path: text for path, text in BOTH.items() if path not in a.get("drop", [])}
-    assert fork.tree() == {**left, "out/b": "BB", "raw/b.csv": "2"}
-    assert fork.linear()
-    assert len(outcome.record.superseded_commits) == 3
-
-    third, fourth = restarted(services, fork)
-    fork.run(third).assert_completed()
-    fork.run(fourth).assert_completed()
-    assert fork.tree() == {path: text for path, text in BOTH.items() if path not in a.get("drop", [])}
-
-
-def test_a_publication_that_only_undid_others_has_nothing_to_undo(services: InMemoryServices) -> None:
-    fork = Fork(services, A, B)
-    for delivery in fork.deliveries:
-        fork.run(delivery).assert_completed()
-    second = restarted(services, fork)[1]
-    fork.run(rerun(services, fork, second, {})).assert_completed()
-    assert fork.tree() == {"raw/a.csv": "1", "raw/b.csv": "2", "raw/c.csv": "3"}
-    services.seed({"raw/a.csv": "theirs"})
-    fork.run(rerun(services, fork, second, B)).assert_completed()
-
-    assert fork.tree() == {**BOTH, "raw/a.csv": "theirs"}
-    assert fork.linear()
 
 
 def test_a_publication_that_undid_what_the_input_ref_holds_is_undone_in_full(services: InMemoryServices) -> None:
@@ -239,18 +112,6 @@ def test_a_commit_by_hand_with_the_metadata_of_a_publication_that_undid_others_i
     assert "carries the metadata of this step" in str(outcome.reason)
 
 
-def test_what_people_reverted_by_hand_is_no_obstacle_to_a_restart(services: InMemoryServices) -> None:
-    fork = Fork(services, {**A, "drop": ["raw/c.csv"]}, B)
-    published = [fork.run(delivery).assert_completed().record.published_commit for delivery in fork.deliveries]
-    services.seed({"theirs": "x"})
-    revert_by_hand(services, str(published[0]))
-    for delivery in restarted(services, fork):
-        fork.run(delivery).assert_completed()
-
-    assert fork.tree() == {"raw/a.csv": "A", "out/b": "B", "theirs": "x"}
-    assert fork.linear()
-
-
 def test_a_file_that_people_reverted_and_wrote_again_stays_in_a_restart(services: InMemoryServices) -> None:
     fork = Fork(services, A, B)
     published = [fork.run(delivery).assert_completed().record.published_commit for delivery in fork.deliveries]
@@ -261,21 +122,6 @@ def test_a_file_that_people_reverted_and_wrote_again_stays_in_a_restart(services
 
     assert len(outcome.record.superseded_commits) == 2
     assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "out/b": "B"}
-
-
-def test_what_a_publication_undid_is_undone_again_once_people_have_reverted_it(services: InMemoryServices) -> None:
-    fork = Fork(services, {"put": {"raw/a.csv": "A", "once": "x"}}, B)
-    for delivery in fork.deliveries:
-        fork.run(delivery).assert_completed()
-    _, first = restarted(services, fork)
-    undid = fork.run(first).assert_completed().record.published_commit
-    revert_by_hand(services, str(undid))
-    assert "once" in fork.tree()
-    second, third = restarted(services, fork)
-    fork.run(third).assert_completed()
-    assert fork.tree() == {"raw/a.csv": "1", "raw/c.csv": "3", "out/b": "B"}
-    fork.run(second).assert_completed()
-    assert fork.linear()
 
 
 def test_what_people_brought_back_among_others_is_not_mixed_with_the_present_run(services: InMemoryServices) -> None:
@@ -448,39 +294,6 @@ def test_what_a_living_publication_found_as_it_wanted_it_is_not_undone(
     assert fork.tree() == held
 
 
-def test_a_rerun_may_do_once_more_what_a_living_publication_has_found(services: InMemoryServices) -> None:
-    fork = Fork(
-        services, {"put": {"same": "S", "b": "B"}}, {"put": {"same": "S", "raw/a.csv": "A"}, "drop": ["raw/b.csv"]}
-    )
-    second, first = fork.deliveries
-    fork.run(first).assert_completed()
-    fork.run(second).assert_completed()
-    services.clock.advance(1)
-    again = {"put": {"same": "S", "raw/a.csv": "AA"}}
-    services.conductor.rerun_workflow(fork.workflow, first.task_id, task_input={**first.input, "params": again})
-    outcome = fork.run(fork.take(1)[0]).assert_completed()
-
-    assert len(outcome.record.superseded_commits) == 1
-    assert fork.tree() == {"raw/a.csv": "AA", "raw/b.csv": "2", "raw/c.csv": "3", "same": "S", "b": "B"}
-    assert fork.linear()
-
-
-def test_what_a_publication_shared_counts_no_longer_once_it_is_undone_itself(services: InMemoryServices) -> None:
-    fork = Fork(services, {"put": {"same": "S", "raw/a.csv": "A"}}, {"put": {"same": "S", "b": "B"}})
-    first, second = fork.deliveries
-    for delivery in (first, second):
-        fork.run(delivery).assert_completed()
-    services.clock.advance(1)
-    changed = {**second.input, "params": {"put": {"b": "BB"}}}
-    services.conductor.rerun_workflow(fork.workflow, second.task_id, task_input=changed)
-    fork.run(fork.take(1)[0]).assert_completed()
-    services.clock.advance(1)
-    services.conductor.rerun_workflow(fork.workflow, first.task_id, task_input={**first.input, "params": {}})
-    fork.run(next(d for d in fork.take(2) if d.task_id == first.task_id)).assert_completed()
-
-    assert "same" not in fork.tree()
-
-
 def test_a_long_result_is_taken_over_below_the_commits_of_others(services: InMemoryServices) -> None:
     """A history has commits below its head without long texts."""
     fork = Fork(services, {"put": {"a": "A"}}, function=wordy)
@@ -527,24 +340,6 @@ def test_what_is_read_is_compared_once_more_where_a_commit_without_changes_is_pu
     assert "'raw/c.csv' was read by this task (`reads`), and changed there" in str(outcome.reason)
 
 
-def test_a_carrying_merge_that_arrives_between_look_and_repetition_is_found(services: InMemoryServices) -> None:
-    store, clock = services.lakefs, services.clock
-    ref, head = services.seed(TREE), services.seed({"theirs": "x"})
-    store.create_branch("workspace", "perago-old", ref)
-    objects.put_object(store.server.repository("workspace"), "perago-old", "mine", b"x")
-    source = store.commit("workspace", "perago-old", "staged", {}).id
-    store.create_branch("workspace", "perago-new", head)
-    wire = Wire(store, held=1)
-    wire.arrive_before(2)  # the merge that is held, the look, and then the merge again
-    lakefs = PatientStore(cast("WorkspaceStore", wire), clock, Limits(), Observer(), until=math.inf)
-    local = LocalWorkspace(WorkspaceSpec(), services.workspace_root, DELIVERY, Limits())
-    rebase = Rebase(lakefs, local, root=services.workspace_root, merge_within=None)
-    event = rebase.carry_changes(do.CarryChanges("workspace", source, "perago-new", head, "carried", {}))
-
-    assert isinstance(event, on.StagingCommitted)
-    assert event.commit.parents == (head, source)
-
-
 class LongNamed(SharedWorld):
     """A workflow whose step has a name of the greatest length."""
 
@@ -556,7 +351,9 @@ class LongNamed(SharedWorld):
 
 def test_a_step_with_a_long_name_is_recognized_below_the_commits_of_others(services: InMemoryServices) -> None:
     world = LongNamed(services)
-    _die_below_others(world)
+    world.run(world.take(), report=False)
+    world.commit_foreign()
+    world.time_out()
     world.run(world.take())
 
     assert world.status == "COMPLETED"

@@ -16,8 +16,7 @@ from perago.embedded.faults import Moment
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError, TaskQueue, Unavailable, Unclear
 from perago.testing import InMemoryServices
 
-from .tasks import Params
-from .test_faults import TREE, edit_task, publications
+from .tasks import EDIT, TWO_FILES, Params, publications_since
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -75,11 +74,11 @@ class Case:
 
 def finished(services: InMemoryServices, response_timeout: float = 600, **trouble: Any) -> Case:
     """An attempt that has published, when Conductor goes down."""
-    ref = services.seed(TREE)
+    ref = services.seed(TWO_FILES)
     controls = {"responseTimeoutSeconds": int(response_timeout), "retryDelaySeconds": 1}
-    services.start(edit_task(), Params(do="edit"), ref=ref, controls=controls)
-    delivery = services.take(edit_task())
-    record = services.run_delivery(edit_task(), delivery)
+    services.start(EDIT, Params(do="edit"), ref=ref, controls=controls)
+    delivery = services.take(EDIT)
+    record = services.run_delivery(EDIT, delivery)
     return Case(services, ref, Troubled(services, began=services.clock.now(), **trouble), record)
 
 
@@ -121,14 +120,14 @@ def test_a_result_that_comes_too_late_is_adopted_by_the_retry(services: InMemory
         services.clock.advance(down)
         services.conductor.sweep()
     services.clock.advance(2)
-    retry = services.attempt(edit_task().function)
+    retry = services.attempt(EDIT.function)
 
     assert retry.task["status"] == "COMPLETED"
     assert retry.record.adopted_commit is not None
     assert "RunFunction" not in [step.name for step in retry.record.steps]
     merges = services.lakefs.history("workspace", "main", until=case.ref, limit=10)
     assert [commit.metadata["perago.phase"] for commit in merges] == ["fence", "merge"]
-    assert publications(services, case.ref) == 2
+    assert publications_since(services, case.ref) == 2
 
 
 def test_every_answer_makes_the_patience_new(services: InMemoryServices) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
 from perago.embedded.faults import Moment
@@ -11,15 +9,7 @@ from perago.embedded.lakefs import commits, objects, references
 from perago.testing import InMemoryServices
 
 from .editing import expected_tree
-from .matrix import _complete
-from .sharing import SharedWorld
-from .world import BRANCH, REPOSITORY, World
-
-
-@pytest.fixture
-def services() -> Iterator[InMemoryServices]:
-    with InMemoryServices() as found:
-        yield found
+from .world import BRANCH, REPOSITORY, SharedWorld, World
 
 
 def reset(world: World) -> None:
@@ -55,20 +45,6 @@ def fails_once(world: World, words: str = "have vanished twice from staging bran
     assert world.services.tree() == expected_tree(world.tried[-1].delivery, world.start)
 
 
-@pytest.mark.parametrize("fence", [True, False], ids=["fenced", "without a fence"])
-@pytest.mark.parametrize("make", [World, SharedWorld])
-def test_changes_that_vanish_before_the_commit_are_staged_again(
-    services: InMemoryServices, make: type[World], fence: bool
-) -> None:
-    world = make(services) if fence else make(services, fence=None)
-    services.faults.between("commit", lambda: reset(world))
-    world.run(world.take())
-
-    assert world.status == "COMPLETED"
-    assert list(world.violations()) == []
-    assert services.tree() != world.start
-
-
 def test_changes_that_vanish_twice_fail_the_attempt_as_retryable(services: InMemoryServices) -> None:
     world = World(services)
     for nth in (1, 2):
@@ -85,34 +61,9 @@ def test_a_staged_file_that_is_replaced_by_one_of_the_same_size_is_not_published
     fails_once(world, "does not hold exactly the changes of this attempt: 'raw/a.csv'")
 
 
-@pytest.mark.parametrize("vanish", [reset, roll_back])
-def test_changes_that_vanish_on_top_of_what_is_undone_are_staged_again(
-    services: InMemoryServices, vanish: Callable[[World], None]
-) -> None:
-    world = World(services)
-    _complete(world)
-    services.faults.between("commit", lambda: vanish(world), nth=services.faults.calls("commit") + 1)
-    world.run(world.take())
-    world.settle()
-
-    assert list(world.violations()) == []
-    assert services.tree() == expected_tree(world.tried[-1].delivery, world.start)
-
-
-@pytest.mark.parametrize("make", [World, SharedWorld])
-def test_a_revert_that_vanishes_is_made_again(services: InMemoryServices, make: type[World]) -> None:
-    world = make(services)
-    _complete(world)
-    services.faults.between("revert", lambda: roll_back(world), moment=Moment.AFTER)
-    world.run(world.take())
-
-    assert world.status == "COMPLETED"
-    assert list(world.violations()) == []
-
-
 def test_a_revert_that_vanishes_twice_fails_the_attempt_as_retryable(services: InMemoryServices) -> None:
     world = World(services)
-    _complete(world)
+    world.complete()
     for nth in (1, 2):
         services.faults.between("revert", lambda: roll_back(world), nth=nth, moment=Moment.AFTER)
     fails_once(world)

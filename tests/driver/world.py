@@ -4,28 +4,60 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, ClassVar, cast
 
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
-from perago.driver import AttemptRuntime, deliver_report, run_attempt
+from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_attempt
 from perago.driver.rebase import TURNS_FILE
 from perago.embedded.lakefs import commits as model_commits
-from perago.embedded.lakefs import objects, references
-from perago.ports import Commit, Delivery, DeliveryCheck, TaskStatus, WorkspaceStore
+from perago.embedded.lakefs import references
+from perago.ports import Commit, Delivery, TaskStatus, WorkspaceStore
 from perago.settings import PublishFence
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
 
-from .editing import TASK, WORKFLOW, expected_tree
-from .tried import OPEN, Killed, Recorder, Tried
+from .editing import SHARING, TASK, WORKFLOW, expected_tree
 
 INPUT = {"raw/a.csv": "1", "raw/b.csv": "2", "readme": "3"}
 FOREIGN = {"raw/foreign": "theirs"}
 REPOSITORY, BRANCH = "workspace", "main"
+OPEN = "may still appear"
 _BLAME = "is not what this attempt built"
 _LOUD = (OPEN, "took place as commit", _BLAME)
+
+
+class Killed(BaseException):
+    """The end of a process, as far as a test in the same process can have one."""
+
+
+@dataclass(slots=True)
+class Tried:
+    """One delivery that was run in a world."""
+
+    delivery: Delivery
+    record: AttemptRecord | None = None
+    killed: bool = False
+
+    @property
+    def words(self) -> str:
+        """Why it failed or was lost."""
+        if self.record is None:
+            return ""
+        return str(self.record.report.reason if self.record.report else self.record.lost_reason)
+
+    @property
+    def completed(self) -> bool:
+        """Whether it has published, or found that there is nothing to publish."""
+        report = self.record.report if self.record else None
+        return report is not None and report.status is TaskStatus.COMPLETED
+
+    @property
+    def may_leave_a_branch(self) -> bool:
+        """Whether it was killed, or does not know what becomes of its merge: the branch tells whoever comes next."""
+        return self.killed or OPEN in self.words
 
 
 class World:
@@ -48,16 +80,12 @@ class World:
         conductor.register_task_definitions([build_task_definition(self.task)])
         conductor.create_workflow_definition(self.definition())
         params = {"quiet": quiet, "began": int(services.clock.now() * 1000)}
-        block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": self.given_ref()}
+        block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": self.ref}
         self.workflow = conductor.start_workflow("matrix", {"workspace": block, "params": params})
 
     def definition(self) -> dict[str, Any]:
         """Of the workflow, which is called `matrix`."""
         return WORKFLOW
-
-    def given_ref(self) -> Any:
-        """`workspace.ref` as the workflow gets it."""
-        return self.ref
 
     # ------------------------------------------------------------------------- what is done
 
@@ -71,26 +99,19 @@ class World:
             return
         services, tried = self.services, Tried(delivery)
         self.tried.append(tried)
-        store = cast("WorkspaceStore", Recorder(self.store, tried.journal))
-        queue = Recorder(services.conductor, tried.journal)
-        root, clock = services.workspace_root, services.clock
+        runtime = AttemptRuntime(
+            store=cast("WorkspaceStore", self.store),
+            delivery_check=services.conductor,
+            workspace_root=services.workspace_root,
+            clock=services.clock,
+            limits=services.limits,
+            proofs=services.proofs,
+        )
         try:
-            fence = cast("DeliveryCheck", queue)
-            tried.record = run_attempt(
-                self.task,
-                delivery,
-                AttemptRuntime(
-                    store=store,
-                    delivery_check=fence,
-                    workspace_root=root,
-                    clock=clock,
-                    limits=services.limits,
-                    proofs=services.proofs,
-                ),
-            )
+            tried.record = run_attempt(self.task, delivery, runtime)
             if report and tried.record.report is not None:
                 found = tried.record.report
-                tried.delivered = deliver_report(cast("Any", queue), clock, delivery, found, "w0001", services.limits)
+                deliver_report(services.conductor, services.clock, delivery, found, "w0001", services.limits)
         except Killed:
             tried.killed = True
 
@@ -124,25 +145,10 @@ class World:
         self.services.seed(FOREIGN)
         self.foreign = True
 
-    def commit_nothing(self) -> None:
-        """Somebody else makes an empty commit."""
-        self.services.seed({})
-        self.foreign = True
-
     def terminate(self) -> None:
         """Somebody ends the workflow."""
         if self.status == "RUNNING":
             self.services.conductor.terminate_workflow(self.workflow)
-
-    def redeliver(self) -> None:
-        """The task goes to another worker, which is quick."""
-        self.services.conductor.hand_back(self.tried[-1].delivery)
-        self.run(self.take())
-
-    def redeliver_and_hold(self) -> None:
-        """The task goes to another worker, which never comes back."""
-        self.services.conductor.hand_back(self.tried[-1].delivery)
-        self.take()
 
     def hand_back(self) -> None:
         """The next delivery is given back unused."""
@@ -157,19 +163,6 @@ class World:
             self.services.clock.advance(1)  # the start time alone tells a rerun from the run before
             self.services.conductor.rerun_workflow(self.workflow, self.tried[-1].delivery.task_id)
 
-    def rerun(self) -> None:
-        """The same, and it is run."""
-        self.order_rerun()
-        self.run(self.take())
-
-    def rerun_and_hold(self) -> None:
-        """The process stands still for long. Meanwhile the task is run again, by a worker that is at work for ever."""
-        self.services.clock.advance(700)
-        self.terminate()
-        if self.status == "TERMINATED":
-            self.services.conductor.rerun_workflow(self.workflow, self.tried[-1].delivery.task_id)
-            self.take()
-
     def order_restart(self) -> None:
         """Somebody ends the workflow and begins it again."""
         self.terminate()
@@ -177,22 +170,22 @@ class World:
             self.services.clock.advance(1)
             self.services.conductor.restart_workflow(self.workflow)
 
-    def restart(self) -> None:
-        """The same, and it is run."""
-        self.order_restart()
+    def complete(self) -> None:
+        """The first delivery publishes and reports. Then the workflow is run again from it."""
         self.run(self.take())
+        self.services.clock.advance(1)
+        self.services.conductor.rerun_workflow(self.workflow, self.tried[0].delivery.task_id)
+
+    def publish_and_die(self) -> None:
+        """The first delivery publishes, and its process ends before the report."""
+        self.run(self.take(), report=False)
+        self.time_out()
 
     def time_out(self) -> None:
-        """The response time-out passes, and the retry is quick."""
+        """The response timeout passes, and the retry delay."""
         self.services.clock.advance(601)
         self.services.conductor.sweep()
         self.services.clock.advance(2)
-        self.run(self.take())
-
-    def stray(self) -> None:
-        """Somebody puts an object on a staging branch."""
-        for branch in self.staging_branches():
-            objects.put_object(self.services.lakefs.server.repository(REPOSITORY), branch, "raw/stray", b"theirs")
 
     @staticmethod
     def kill() -> None:
@@ -224,7 +217,6 @@ class World:
         yield from self._left_behind()
         for tried in self.tried:
             yield from self._said(tried)
-            yield from self._asked(tried)
         for row in self.rows():
             yield from self._completed(row)
         if self.status in ("COMPLETED", "RUNNING"):
@@ -319,23 +311,6 @@ class World:
         if report is not None and report.reason is not None and len(report.reason) > 500:
             yield "a reason is too long"
 
-    def _asked(self, tried: Tried) -> Iterator[str]:
-        journal = tried.journal
-        for index, name in enumerate(journal):
-            before, later = journal[:index], journal[index + 1 :]
-            if name == "no" and not {"delete_branch"}.issuperset(later):
-                yield f"after the delivery check said no: {later}"
-            if name == "create_branch":
-                before = _before_the_first_try(before)
-            if name in ("create_branch", "report") and before[-1:] != ["yes"]:
-                yield f"{name} without the delivery check: {before}"
-            if name == "merge" and not _stands_before_merge(before):
-                yield f"a merge without delivery check and look: {before}"
-            if name == "delete_branch" and not {"yes", "create_branch"}.intersection(before):
-                yield f"a branch of others is removed without the delivery check: {before}"
-        if journal.count("merge") > 3 + max(0, journal.count("create_branch") - 1):  # one more for each race lost
-            yield f"{journal.count('merge')} merges"
-
     def _completed(self, row: Mapping[str, Any]) -> Iterator[str]:
         if not self._is_exact(row):
             yield f"Conductor holds a commit that is not input plus changes of task {row['taskId']}"
@@ -371,17 +346,85 @@ def _moves_data(commit: Commit) -> bool:
     return commit.metadata["perago.phase"] != "fence"
 
 
-def _before_the_first_try(before: list[str]) -> list[str]:
-    """Without earlier tries to create the same branch, and looks whether they did."""
-    while before and before[-1] in ("create_branch", "get_commit"):
-        before = before[:-1]
-    return before
+_PARTS = ("raw", "side")
 
 
-def _stands_before_merge(before: list[str]) -> bool:
-    """Whether the delivery check said yes, the branch was read, perhaps more than once, and nothing else came after."""
-    while before and before[-1] == "history":
-        before = before[:-1]
-        if before[-1:] == ["yes"]:
-            return True
-    return False
+class SharedWorld(World):
+    """A workflow of one such step."""
+
+    task: ClassVar[Task] = SHARING
+    files: ClassVar[Mapping[str, str]] = {**INPUT, "side/a.csv": "1", "side/b.csv": "2"}
+
+    def definition(self) -> dict[str, Any]:
+        return _workflow([_step("raw")])
+
+    def ended(self) -> Iterator[str]:
+        """Nothing of what happens here is a reason to fail."""
+        if self.status == "FAILED":
+            yield f"the workflow failed without need: {self.tried[-1].words}"
+
+    def at_the_end(self) -> Iterator[str]:
+        """The branch is what its commits make of it, and Conductor counts what is in effect there."""
+        head = self.commit("main").id
+        if head != self.ref and self.services.tree() != self.folded(head):
+            yield "the branch holds something else than what its commits have made"
+        reported = {self._made(self.commit(row["outputData"]["workspace"]["ref"])).id for row in self.rows()}
+        undone = self._undone(self.commits())
+        living = {commit.id for commit in self.publications() if _moves_data(commit) and commit.id not in undone}
+        if reported & undone or not living <= reported:
+            yield f"the branch holds something else than what was reported: {living} for {reported}"
+
+    def expected(self, delivery: Delivery, commit_id: str) -> dict[str, bytes]:
+        """What all commits up to this one make of the input; for the input itself, what the delivery makes of it."""
+        return expected_tree(delivery, self.start) if commit_id == self.ref else self.folded(commit_id)
+
+    def folded(self, commit_id: str) -> dict[str, bytes]:
+        """The input and, one after the other, the changes of others and of the publications that are in effect."""
+        commits = self.commits()
+        upto = commits[[commit.id for commit in commits].index(commit_id) :][::-1]
+        undone, tree = self._undone(upto), self.start
+        for commit in upto:
+            maker = self._maker(commit)
+            if maker is None:
+                tree = self._with_changes_of(commit, tree)
+            elif commit.id not in undone and not commit.metadata["perago.adopts"]:
+                tree = expected_tree(maker, tree)
+        return dict(sorted(tree.items()))
+
+    def _with_changes_of(self, commit: Commit, tree: Mapping[str, bytes]) -> dict[str, bytes]:
+        before, after = self.services.tree(commit.parents[0]), self.services.tree(commit.id)
+        kept = {key: content for key, content in tree.items() if key in after or key not in before}
+        return kept | {key: content for key, content in after.items() if before.get(key) != content}
+
+    def _maker(self, commit: Commit) -> Delivery | None:
+        identity = [commit.metadata.get(f"perago.{key}") for key in ("task_id", "poll_count", "start_time")]
+        made = (each.delivery for each in self.tried if list(map(str, each.delivery.identity)) == identity)
+        return next(made, None)
+
+    def _made(self, commit: Commit) -> Commit:
+        while adopted := commit.metadata.get("perago.adopts"):
+            commit = self.commit(adopted)
+        return commit
+
+    @staticmethod
+    def _undone(commits: tuple[Commit, ...]) -> set[str]:
+        return {gone for commit in commits for gone in commit.metadata.get("perago.supersedes", "").split(",") if gone}
+
+
+class ForkedWorld(SharedWorld):
+    """A fork of two such steps, which change a directory each."""
+
+    def definition(self) -> dict[str, Any]:
+        fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN"}
+        join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": list(_PARTS)}
+        return _workflow([{**fork, "forkTasks": [[_step(part)] for part in _PARTS]}, join])
+
+
+def _workflow(tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"name": "matrix", "version": 1, "schemaVersion": 2, "tasks": tasks}
+
+
+def _step(part: str) -> dict[str, Any]:
+    params = {"quiet": "${workflow.input.params.quiet}", "began": "${workflow.input.params.began}", "part": part}
+    inputs = {"workspace": "${workflow.input.workspace}", "params": params}
+    return {"name": SHARING.name, "taskReferenceName": part, "type": "SIMPLE", "inputParameters": inputs}

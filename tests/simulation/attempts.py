@@ -12,9 +12,10 @@ from typing import Any
 
 from perago.driver import AttemptRecord, Interrupted
 from perago.ports import AttemptRow, Delivery, TaskStatus
-from tests.driver.tried import ASKS_NOBODY
 
 _MOST_COMMANDS = 20_000
+ASKS_NOBODY = ("take_notes",)
+"""Methods of a store that are no request."""
 OPEN = ("may still appear", "took place as commit")
 
 

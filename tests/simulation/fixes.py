@@ -1,7 +1,6 @@
 """Fixes that only whole workflows judge: each of them is taken away, and a world must break a promise then.
 
-`tests.driver.mutations` has the guards of the protocol, each with a case of its own. These need no case: the operations
-that exposed the defects are deeds of the simulation.
+`mutations` has the guards of the protocol. The operations that exposed these defects are deeds of the simulation.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m tests.simulation.guards --seeds 1000
 
-takes each guard of `tests.driver.mutations` and each of `FIXES` away, and plays worlds until one breaks a promise. With
+takes each guard of `GUARDS` and each of `FIXES` away, and plays worlds until one breaks a promise. With
 `--keep` it writes the seeds to `found.json`, whose worlds `test_guards` plays again.
 
 Where two guards keep one promise, neither is missed alone. `BACKED` names such a guard with the other one: a world
@@ -23,14 +23,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.driver.mutations import ALL
-
 from .fixes import FIXES
+from .mutations import GUARDS
 from .plots import draw
 from .trying import play
 
 _FOUND = Path(__file__).with_name("found.json")
-MUTATIONS = {guard.name: guard.mutate for guard in ALL} | FIXES
+MUTATIONS = GUARDS | FIXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Ways to take one guard of the protocol away, each for as long as the patch lasts."""
+"""The guards of the protocol, and how a test takes each of them away. A world must break a promise then."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import pytest
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import history, outcome, protocol, publication, publishing
-from perago.attempt import outcome as ending
-from perago.attempt import publishing as merging
 from perago.attempt.protocol import TRANSITIONS, advance, begin_report
 from perago.attempt.state import Base, Plan, State, Step
 from perago.embedded.lakefs import commits as server_publishing
@@ -88,13 +86,13 @@ def report_without_a_fence_commit(patch: pytest.MonkeyPatch) -> None:
 
     def mutated(state: State, event: on.StagingBranchCreated) -> Next:
         has_work = state.changes.count or (state.base is not None and state.base.stale)
-        return original(state, event) if has_work else ending.published(state, state.expected_head)
+        return original(state, event) if has_work else outcome.published(state, state.expected_head)
 
     patch.setitem(TABLE, (Step.PLANNED, on.StagingBranchCreated), mutated)
 
 
 def _report_the_head(state: State, _: on.PublishFenceSeen) -> Next:
-    return ending.published(state, state.expected_head)
+    return outcome.published(state, state.expected_head)
 
 
 def undo_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -180,8 +178,8 @@ def overlook_what_others_left(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_that_a_merge_may_arrive(patch: pytest.MonkeyPatch) -> None:
-    original = ending.clean
-    patch.setattr(ending, "clean", lambda state: original(replace(state, merge_unanswered=False)))
+    original = outcome.clean
+    patch.setattr(outcome, "clean", lambda state: original(replace(state, merge_unanswered=False)))
 
 
 def send_fence_commits_without_a_branch(patch: pytest.MonkeyPatch) -> None:
@@ -209,18 +207,22 @@ def take_retried_attempts_for_others(patch: pytest.MonkeyPatch) -> None:
 
 
 def remove_what_others_left_in_any_case(patch: pytest.MonkeyPatch) -> None:
-    original = ending.clean
+    original = outcome.clean
 
     def mutated(state: State) -> Next:
         if state.leftovers and state.step is not Step.PUBLISHED:
             return state, do.RemoveStagingBranches(state.ref.repository, state.leftovers)
         return original(state)
 
-    patch.setattr(ending, "clean", mutated)
+    patch.setattr(outcome, "clean", mutated)
+
+
+def publish_only_fence_commits_without_changes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(publishing, "_is_empty", publishing._is_fence_commit)
 
 
 def forget_ones_own_merge(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(merging, "own_publications", lambda state, read: ())
+    patch.setattr(publishing, "own_publications", lambda state, read: ())
 
 
 def leave_the_marker_unlocked(patch: pytest.MonkeyPatch) -> None:
@@ -295,7 +297,7 @@ def take_every_attempt_into_the_chain(patch: pytest.MonkeyPatch) -> None:
 
 
 def _judge_with(patch: pytest.MonkeyPatch, mutated: Callable[[State], history.Judgement]) -> None:
-    for module in (history, protocol, merging):
+    for module in (history, protocol, publishing):
         patch.setattr(module, "judge", mutated)
 
 
@@ -367,3 +369,56 @@ def undo_without(what: str) -> Mutate:
 def judge_each_commit_alone(patch: pytest.MonkeyPatch) -> None:
     """What a living attempt has adopted is judged by the attempt that has made it."""
     patch.setattr(history, "_kinds", lambda state, read: [history._kind(state, commit) for commit in read.since])
+
+
+GUARDS: dict[str, Mutate] = {
+    "delivery check before staging": assume_current(Step.POST_CHECKED, on.ChangesDetected),
+    "delivery check before the merge": assume_current(Step.STAGED, on.PublishFenceTried),
+    "delivery check before the second merge": assume_current(Step.COMMITTED, on.MergeUnclear),
+    "delivery check before the report": assume_current_before_the_report,
+    "delivery check before the second report": assume_current(Step.CLEANED, on.ReportUnclear),
+    "look before the merge": assume_an_unmoved_head,
+    "second look after a late answer": take_late_answers_for_fresh,
+    "verification of the parent": skip_the_check_of("parent"),
+    "verification of the tree": lose_a_file_and_skip_the_check,
+    "bound of merges": lambda patch: patch.setattr(publishing, "MERGE_TRIES", 99),
+    "identity of the delivery": know_deliveries_by_task_id,
+    "fence commit after no changes": report_without_a_fence_commit,
+    "undoing of what is stale": undo_nothing,
+    "comparison of the staging commit with the plan": take_staging_for_right,
+    "expected head in the merge": name_no_expected_head,
+    "words about an unclear merge": lambda patch: patch.setattr(outcome, "unanswered_merge", lambda state: ""),
+    "second look after a late answer, on what is undone": take_late_answers_for_fresh,
+    "second question after a late answer before the report": report_on_old_news,
+    "fence commit after no changes behind a predecessor": overlook_what_others_left,
+    "recognition of one's own merge": forget_ones_own_merge,
+    "leave to publish the tree that is there": publish_only_fence_commits_without_changes,
+    "publish fence that is brought along": bring_no_fence_along,
+    "checksum of the publish fence": take_every_text_for_the_fence,
+    "staging branch of an unanswered merge": forget_that_a_merge_may_arrive,
+    "staging branches of others until an attempt publishes": remove_what_others_left_in_any_case,
+    "staging branch of a fence commit": send_fence_commits_without_a_branch,
+    "retried attempts undo nothing of their retries": take_retried_attempts_for_others,
+    "comparison with the changes of others": overlook_others("conflicts"),
+    "post guardrails on both changes together": overlook_others("violations"),
+    "undone: nothing that others have written since": undo_without("others"),
+    "undone: nothing that others have found as they wanted it": undo_without("shared"),
+    "undone: nothing that a living attempt has adopted": judge_each_commit_alone,
+    "adopted: of the run that Conductor knows": take_every_run_for_the_present_one,
+    "adopted: predecessor not run again": take_every_run_for_the_present_one,
+    "adopted: of the own chain": take_every_attempt_into_the_chain,
+    "adopted: of this step": know("is_of_my_step", True),
+    "undone: of this workflow": take_every_commit_for_this_workflow,
+    "adopted: from the same params": take_for_my_input_without(publication.PARAMS),
+    "adopted: from the same prefix": take_for_my_input_without(publication.PREFIX),
+    "adopted: from the same input ref": take_for_my_input_without(publication.INPUT_REF),
+    "adopted: the head of the branch": adopt_also_what_is_buried,
+    "undone: once by a restarted fork": lambda patch: patch.setattr(publication, "superseded", lambda commit: set()),
+    "undone: of a run before": lambda patch: patch.setattr(history, "_began_before", lambda state, commit: True),
+    "adopted: on the head that it was built on": adopt_on_any_head,
+    "undone: of attempts that Conductor has forgotten": take_forgotten_attempts_for_living,
+    "undone: nothing of others": undo_what_is_foreign,
+    "undone: no other step in a loop": undo_in_loops,
+    "lock on the marker": leave_the_marker_unlocked,
+}
+"""By name, in the words of the safety argument of docs/protocol.md."""
