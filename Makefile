@@ -18,7 +18,7 @@ help:
 	@echo "make test         format check, lint, types, import rules and all tests"
 	@echo "make docs         build the site of docs/ in build/site; fails on a broken link"
 	@echo "make screenshots  make the pictures in docs/images (those of the console need Chromium)"
-	@echo "make exhaustive   the cases of the long matrices and of the simulation that make test leaves out"
+	@echo "make exhaustive   the worlds of the simulation that make test leaves out"
 	@echo "make this-python  the tests that can differ between Pythons, without the checks of make test"
 	@echo "make other-plugins  the plugin beside other plugins, on the oldest and on the newest pytest"
 	@echo "make deploy-files  what others say of the files in deploy/: validators of Docker, Compose, Kubernetes and systemd"
@@ -53,7 +53,7 @@ this-python: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup -m "not live and not exhaustive and not any_python"
 
 exhaustive: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest tests/driver tests/simulation -m "exhaustive and not live" -q -n $(XDIST)
+	@$(BIN)/python -m pytest tests/simulation -m "exhaustive and not live" -q -n $(XDIST)
 
 # Other plugins would change what make test does, so each pytest has an environment of its own.
 other-plugins: .venv-pytest-oldest/.installed .venv-pytest-newest/.installed

@@ -34,11 +34,6 @@ def test_a_ping_tells_the_troubles_apart(answer: Action, error: type[ServiceErro
     assert len(server.requests) == 1
 
 
-def test_a_ping_of_a_conductor_is_fine() -> None:
-    with conductor(reply_json({"perago.ping": 0})) as (queue, _):
-        queue.ping()
-
-
 # --------------------------------------------------------------------- tokens
 
 

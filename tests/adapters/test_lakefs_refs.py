@@ -12,7 +12,6 @@ from perago.adapters.lakefs import LakeFSStore
 from perago.ports import (
     FENCE_MARKER,
     AccessDenied,
-    Commit,
     MergeRefusal,
     MergeRefused,
     NotFound,
@@ -41,13 +40,6 @@ def commit_json(commit_id: str = COMMIT, *parents: str) -> dict[str, object]:
 
 
 # ------------------------------------------------------------------- reading
-
-
-def test_a_full_commit_id_is_read_as_a_commit_and_nothing_else() -> None:
-    with lakefs(lambda _: reply_json(commit_json(COMMIT, HEAD))) as (store, server):
-        commit = store.get_commit("repo", COMMIT)
-    assert commit == Commit(COMMIT, (HEAD,), "someone", "a message", 1_700_000_000, {"perago.phase": "merge"}, "tree")
-    assert [request.path for request in server.requests] == [f"{API}/commits/{COMMIT}"]
 
 
 def test_an_id_that_lakefs_resolves_to_another_commit_does_not_exist() -> None:
@@ -122,15 +114,6 @@ def test_history_runs_from_the_head_down_to_until(until: str, limit: int, expect
     assert [commit.id for commit in found] == expected
 
 
-@pytest.mark.parametrize("page", [2, 1000], ids=["small pages", "one page"])
-@pytest.mark.parametrize(("limit", "expected"), [(1, CHAIN[:1]), (3, CHAIN[:3]), (9, CHAIN), (100, CHAIN)])
-def test_an_ancestry_runs_down_from_its_commit(limit: int, expected: list[str], page: int) -> None:
-    with lakefs(history_script(CHAIN, page)) as (store, server):
-        found = store.ancestry("repo", CHAIN[0], limit=limit)
-    assert [commit.id for commit in found] == expected
-    assert {request.path for request in server.requests} == {f"/api/v1/repositories/repo/refs/{CHAIN[0]}/commits"}
-
-
 def test_what_lakefs_makes_of_a_name_is_no_commit() -> None:
     with lakefs(history_script(CHAIN, 10)) as (store, _), pytest.raises(NotFound, match=f"commit {'e' * 64} does not"):
         store.ancestry("repo", "e" * 64, limit=1)
@@ -155,15 +138,6 @@ def test_a_long_history_of_large_commits_is_read_in_small_pages_and_not_kept_who
     assert (head.metadata, len(head.message)) == (by, 5000), "the head may be adopted, with its result"
     assert [commit.metadata for commit in below] == [kept] * 49
     assert {len(commit.message) for commit in below} == {1000}
-
-
-@pytest.mark.parametrize(
-    ("results", "dirty"), [([], False), ([{"type": "added", "path": "a", "path_type": "object"}], True)]
-)
-def test_uncommitted_changes_are_seen(results: list[object], dirty: bool) -> None:
-    pagination = {"has_more": False, "next_offset": "", "results": len(results), "max_per_page": 1000}
-    with lakefs(lambda _: reply_json({"pagination": pagination, "results": results})) as (store, _):
-        assert store.has_uncommitted_changes("repo", "main") is dirty
 
 
 def test_the_newest_staged_object_is_found_among_all_that_the_branch_lists() -> None:
@@ -270,14 +244,6 @@ def test_a_server_that_is_down_certainly_did_nothing(write: Write) -> None:
             write(store)
 
 
-def test_a_commit_carries_its_message_and_metadata() -> None:
-    with lakefs(lambda _: reply_json(commit_json(COMMIT, HEAD), 201)) as (store, server):
-        assert store.commit("repo", "staging", "text", {"perago.phase": "stage"}).id == COMMIT
-    assert server.requests[0].path == f"{API}/branches/staging/commits"
-    sent = server.requests[0].json
-    assert (sent["message"], sent["metadata"]) == ("text", {"perago.phase": "stage"})
-
-
 COMMIT_REFUSALS: dict[str, tuple[Action, type[ServiceError]]] = {
     "nothing staged": (failure(400, "commit: no changes"), NothingToCommit),
     "no branch": (
@@ -304,22 +270,6 @@ def test_a_merge_goes_by_commit_id_without_any_flag() -> None:
     assert not any(request.json.get(flag) for flag in ("strategy", "force", "allow_empty", "squash_merge"))
 
 
-def test_a_fence_commit_may_be_empty_and_carries_no_other_flag() -> None:
-    with lakefs(lambda _: reply_json({"reference": HEAD})) as (store, server):
-        store.merge("repo", COMMIT, "main", "text", {}, allow_empty=True)
-    sent = server.requests[0].json
-    assert sent["allow_empty"] is True
-    assert not any(sent.get(flag) for flag in ("strategy", "force", "squash_merge"))
-
-
-def test_a_revert_names_the_first_parent_of_the_merge() -> None:
-    with lakefs(lambda _: Reply(204)) as (store, server):
-        store.revert("repo", "staging", COMMIT)
-    (request,) = server.requests
-    assert (request.method, request.path) == ("POST", f"{API}/branches/staging/revert")
-    assert (request.json["ref"], request.json["parent_number"]) == (COMMIT, 1)
-
-
 def test_a_revert_that_undoes_nothing_says_so() -> None:
     with lakefs(lambda _: failure(400, "update branch: no changes")) as (store, _), pytest.raises(NothingToCommit):
         store.revert("repo", "staging", COMMIT)
@@ -330,23 +280,6 @@ def test_a_revert_tells_later_changes_from_staged_objects(status: int, kind: typ
     with lakefs(lambda _: failure(status, "update branch: ...")) as (store, _), pytest.raises(Refused) as refused:
         store.revert("repo", "staging", COMMIT)
     assert type(refused.value) is kind
-
-
-def test_a_diff_comes_from_all_pages() -> None:
-    pages = {"": ["a", "b"], "b": ["c"]}
-
-    def answer(request: Request) -> Action:
-        keys = pages[request.query.get("after", "")]
-        pagination = {"has_more": "c" not in keys, "next_offset": keys[-1], "results": len(keys), "max_per_page": 1000}
-        results: list[dict[str, object]] = [
-            {"type": "removed" if key == "c" else "added", "path": key, "path_type": "object", "size_bytes": 1}
-            for key in keys
-        ]
-        return reply_json({"pagination": pagination, "results": results})
-
-    with lakefs(answer) as (store, server):
-        assert store.diff("repo", COMMIT, HEAD) == {"a": 1, "b": 1, "c": None}
-    assert {request.query["type"] for request in server.requests} == {"two_dot"}
 
 
 def test_a_listing_that_never_moves_on_is_refused_instead_of_being_read_for_ever() -> None:

@@ -56,12 +56,6 @@ def test_a_large_file_is_streamed_with_its_length(tmp_path: Path) -> None:
     assert server.requests[1].headers["content-length"] == str(len(content))
 
 
-def test_an_empty_file_is_sent(tmp_path: Path) -> None:
-    with lakefs(Tree({})) as (store, server):
-        store.upload("repo", "staging", [to_upload(tmp_path / "empty", b"")])
-    assert server.requests[0].body == b""
-
-
 def test_nothing_to_upload_asks_nothing() -> None:
     with lakefs(Tree({})) as (store, server):
         store.upload("repo", "staging", [])
@@ -147,7 +141,7 @@ def test_too_many_open_files_are_not_taken_for_a_changed_file(tmp_path: Path) ->
 
 
 def test_a_file_that_shrinks_while_it_is_sent_is_refused(tmp_path: Path) -> None:
-    upload = to_upload(tmp_path / "big", os.urandom(64 * 1024 * 1024))  # far more than sockets buffer
+    upload = to_upload(tmp_path / "big", os.urandom(24 * 1024 * 1024))  # far more than sockets buffer
     with lakefs(Tree({})) as (store, server):
         store.upload("repo", "staging", [to_upload(tmp_path / "another", bytes(2**20))])  # asks for /config
         server.before_body = lambda: os.truncate(upload.path, 1024)
