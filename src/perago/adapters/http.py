@@ -79,7 +79,8 @@ class AnswerTooLargeError(NoAnswerError):
 
 def no_answer(error: BaseException) -> NoAnswerError:
     """What a failure of the transport means."""
-    return NoAnswerError(_describe(error), sent=not (isinstance(error, _NEVER_SENT) or _not_let_through(error)))
+    refused = any(isinstance(cause, ssl.SSLCertVerificationError) or _is_no_tunnel(cause) for cause in _causes(error))
+    return NoAnswerError(_describe(error), sent=not (refused or isinstance(error, _NEVER_SENT)))
 
 
 def clean(text: str) -> str:
@@ -98,11 +99,6 @@ def _causes(error: BaseException) -> list[BaseException]:
         inner = [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
         queue.extend(item for item in inner if isinstance(item, BaseException) and item not in found)
     return found
-
-
-def _not_let_through(error: BaseException) -> bool:
-    """Whether the connection ended before a request could be sent: a bad certificate, or a proxy that refused."""
-    return any(isinstance(cause, ssl.SSLCertVerificationError) or _is_no_tunnel(cause) for cause in _causes(error))
 
 
 def _is_no_tunnel(cause: BaseException) -> bool:
@@ -526,19 +522,15 @@ def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
     """The proxy URL that `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` names for a server that `NO_PROXY` leaves to it."""
     proxies = getproxies_environment()
     proxy = proxies.get(scheme) or proxies.get("all")
-    if not proxy or _exempt(host, port, proxies):
+    bare = host.strip("[]")
+    if not proxy or proxy_bypass_environment(f"{bare}:{port}" if port else bare, proxies):
+        return None
+    if any(_is_in_network(bare, entry.strip()) for entry in proxies.get("no", "").split(",") if "/" in entry):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _exempt(host: str, port: int | None, proxies: dict[str, str]) -> bool:
-    bare = host.strip("[]")
-    if proxy_bypass_environment(f"{bare}:{port}" if port else bare, proxies):
-        return True
-    return any(_in_network(bare, entry.strip()) for entry in proxies.get("no", "").split(",") if "/" in entry)
-
-
-def _in_network(host: str, network: str) -> bool:
+def _is_in_network(host: str, network: str) -> bool:
     """Whether an address lies in a `NO_PROXY` entry such as `10.0.0.0/8`; names and malformed entries never do."""
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)

@@ -186,13 +186,10 @@ def _change(
         # A commit in between is refused by the fence itself when it is installed. When it is removed, the source has
         # none: look right before.
         if store.get_commit(repository, branch).id != head:
-            raise _moved(repository, branch)
+            detail = "another client committed to the branch at the same time; try again"
+            operation = f"change the fence of {branch} in {repository}"
+            raise MergeRefused("lakeFS", operation, detail, MergeRefusal.HEAD_MOVED)
         store.merge(repository, commit.id, branch, message, {EXPECTED_HEAD: head})
-
-
-def _moved(repository: str, branch: str) -> MergeRefused:
-    detail = "another client committed to the branch at the same time; try again"
-    return MergeRefused("lakeFS", f"change the fence of {branch} in {repository}", detail, MergeRefusal.HEAD_MOVED)
 
 
 @contextmanager

@@ -155,7 +155,10 @@ def call_function(
     function are failures of the function. Withheld variables that the task does not ask for are not in the environment
     meanwhile.
     """
-    directory = _working_directory()
+    try:
+        directory: str | None = os.getcwd()  # noqa: PTH109 - Path.cwd() is no gain here
+    except OSError:
+        directory = None
     try:
         with _process_restored(directory), standing_in(hooks_of(current).scratch, directory), running(current):
             for name in withheld(tuple(os.environ), task.environment):
@@ -174,7 +177,9 @@ def call_function(
     except SystemExit as error:
         return Raised("error", f"SystemExit: the function called sys.exit({error.code!r})", _traceback(error))
     except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
-        return Raised("error", _with_type(error) + relative_hint(error, directory), _traceback(error))
+        words, name = _words(error), type(error).__name__
+        message = name if words == name else f"{name}: {words}"
+        return Raised("error", message + relative_hint(error, directory), _traceback(error))
 
 
 def _words(error: BaseException) -> str:
@@ -183,11 +188,6 @@ def _words(error: BaseException) -> str:
         return str(error).strip() or type(error).__name__
     except Exception:  # noqa: BLE001 - a broken __str__ must not hide the failure
         return type(error).__name__
-
-
-def _with_type(error: BaseException) -> str:
-    words, name = _words(error), type(error).__name__
-    return name if words == name else f"{name}: {words}"
 
 
 def _traceback(error: BaseException) -> str:
@@ -206,44 +206,24 @@ def _process_restored(directory: str | None) -> Iterator[None]:
     environment = dict(os.environ)
     umask = os.umask(0o077)
     os.umask(umask)
-    handlers = _signal_handlers()
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in _CATCHABLE} if is_main else {}
     recursion_limit = sys.getrecursionlimit()
     try:
         yield
     finally:
         sys.setrecursionlimit(recursion_limit)
-        _restore_signals(handlers)
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
         os.umask(umask)
-        _restore_environment(environment)
+        now = dict(os.environ)
+        for name in now.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update({name: value for name, value in environment.items() if now.get(name) != value})
         if directory is not None:
             with suppress(OSError):
                 os.chdir(directory)
-
-
-def _working_directory() -> str | None:
-    try:
-        return os.getcwd()  # noqa: PTH109 - Path.cwd() is no gain here
-    except OSError:
-        return None
-
-
-def _restore_environment(environment: dict[str, str]) -> None:
-    now = dict(os.environ)
-    for name in now.keys() - environment.keys():
-        del os.environ[name]
-    os.environ.update({name: value for name, value in environment.items() if now.get(name) != value})
-
-
-def _signal_handlers() -> dict[int, Any]:
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {number: signal.getsignal(number) for number in _CATCHABLE}
-
-
-def _restore_signals(handlers: dict[int, Any]) -> None:
-    for number, handler in handlers.items():
-        if handler is not None and signal.getsignal(number) is not handler:
-            signal.signal(number, handler)
 
 
 _FIXED = {getattr(signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(signal, name)}

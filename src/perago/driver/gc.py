@@ -45,9 +45,9 @@ class FirstSeenStore:
     def first(self, repository: str, branch: str, head: str, now: float) -> float:
         """When `branch` was first seen at the commit `head`, in seconds since the epoch; `now` if it is seen first.
 
-        A branch that has moved is alive: its time begins anew.
+        A branch that has moved is alive: its time begins again.
         """
-        branches = self._branches(repository)
+        branches = self._seen.setdefault(self._server, {}).setdefault(repository, {})
         known = branches.get(branch)
         if known is None or known[0] != head or known[1] > now:
             known = branches[branch] = (head, now)
@@ -69,9 +69,6 @@ class FirstSeenStore:
             return
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(self.file, json.dumps(self._seen).encode(), mode=0o600)
-
-    def _branches(self, repository: str) -> dict[str, tuple[str, float]]:
-        return self._seen.setdefault(self._server, {}).setdefault(repository, {})
 
 
 _Seen = dict[str, dict[str, dict[str, tuple[str, float]]]]

@@ -48,7 +48,10 @@ def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
         return overloaded(SERVICE, operation, detail, answer.headers)
     if status == 404:
         # A proxy's word that nothing is there proves nothing.
-        return (NotFound if _is_conductors_own(answer) else Unavailable)(SERVICE, operation, detail)
+        # Every error of Conductor's has this form, a gateway's has a `message` at most.
+        body = {} if message is None else json.loads(answer.body)
+        is_conductors = body.get("status") == answer.status and isinstance(body.get("retryable"), bool)
+        return (NotFound if is_conductors else Unavailable)(SERVICE, operation, detail)
     if status < 500 or (message or "").startswith(_MALFORMED):
         return Refused(SERVICE, operation, detail)
     return (Unclear if write else Unavailable)(SERVICE, operation, detail)
@@ -58,14 +61,6 @@ def unreadable(operation: str, what: str, *, write: bool = False) -> ServiceErro
     """The error for a 2xx answer that is not what Conductor answers."""
     detail = f"the answer is not {what}; is CONDUCTOR_SERVER_URL the address of a Conductor server (…/api)?"
     return (Unclear if write else Unavailable)(SERVICE, operation, detail)
-
-
-def _is_conductors_own(answer: Answer) -> bool:
-    """Whether the body has the form of every error of Conductor's. A gateway's has a `message` at most."""
-    if message_of(answer) is None:
-        return False
-    body = json.loads(answer.body)
-    return body.get("status") == answer.status and isinstance(body.get("retryable"), bool)
 
 
 def _detail(answer: Answer) -> str:

@@ -343,7 +343,10 @@ class Addresses:
             return self._of_one(key, other_than)
         with self._lock:
             if self._fresh(key) in (None, other_than):
-                self._ask_page(self._first_beside(key))
+                # From where the page begins that has `key`, if all objects between are wanted: threads that come in
+                # any order so ask for each page once.
+                place = bisect_left(self._keys, key)
+                self._ask_page(self._keys[place - place % PAGE])
             if self._fresh(key) in (None, other_than):  # others, which are not wanted, fill that page
                 self._ask_page(key)
             return self._fresh(key)
@@ -359,12 +362,6 @@ class Addresses:
     def _fresh(self, key: str) -> str | None:
         address, end = self._known.get(key, ("", 0.0))
         return address if address and time.time() < end - _SPARE else None
-
-    def _first_beside(self, key: str) -> str:
-        """Where the page begins that has `key`, if all objects between are wanted: so threads that come in any order
-        ask for each page once."""
-        place = bisect_left(self._keys, key)
-        return self._keys[place - place % PAGE]
 
     def _ask_page(self, first: str) -> None:
         query = {"prefix": self._shared, "after": just_before(first), "amount": str(PAGE), "presign": "true"}

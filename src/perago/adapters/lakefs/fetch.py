@@ -275,7 +275,13 @@ def _check_head(call: Call, wanted: Range, response: BaseHTTPResponse, source: s
 def _receive(call: Call, wanted: Range, response: BaseHTTPResponse, source: str) -> None:
     """Take the body in chunks. Asks for one byte more than is missing, which is how an over-long one shows."""
     _check_head(call, wanted, response, source)
-    while chunk := _read(response, min(CHUNK, wanted.left + 1)):
+    while True:
+        try:
+            chunk = response.read(min(CHUNK, wanted.left + 1))
+        except (HTTPError, HTTPException, OSError) as error:
+            raise no_answer(error) from error
+        if not chunk:
+            break
         if len(chunk) > wanted.left:
             raise _corrupt(call, f"the server sends more than {wanted.arrival.entry.size} bytes")
         wanted.add(chunk)
@@ -284,10 +290,3 @@ def _receive(call: Call, wanted: Range, response: BaseHTTPResponse, source: str)
         raise NoAnswerError(f"the answer was cut off after {got} of {size} bytes", sent=True)
     if wanted.is_whole and (wrong := wanted.arrival.mismatch()):
         raise _corrupt(call, wrong)
-
-
-def _read(response: BaseHTTPResponse, amount: int) -> bytes:
-    try:
-        return response.read(amount)
-    except (HTTPError, HTTPException, OSError) as error:
-        raise no_answer(error) from error
