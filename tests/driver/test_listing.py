@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
@@ -23,6 +23,7 @@ OBJECTS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(objects=OBJECTS, prefix=st.sampled_from(["", "a/", "none/"]))
 def test_the_listing_of_a_commit_is_the_scan_of_its_download(objects: dict[str, bytes], prefix: str) -> None:
     tree = {key: b"" if key.endswith("/") else content for key, content in objects.items()}

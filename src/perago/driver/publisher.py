@@ -99,7 +99,7 @@ class Publisher:
         if not reaches_ref:  # tells an unknown commit from one of another branch
             self._lakefs.get_commit(where.repository, where.ref)
         self._range = since if reaches_ref else ()
-        head = self._commit(where.repository, where.ref) if command.with_head and not since else None
+        head = self._lakefs.get_commit(where.repository, where.ref) if command.with_head and not since else None
         return on.BranchRead(since, reaches_ref, late, head)
 
     def _history(self, where: on.WorkspaceRef) -> tuple[Commit, ...]:
