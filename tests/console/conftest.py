@@ -42,6 +42,13 @@ def services() -> Iterator[InMemoryServices]:
         yield services
 
 
+@pytest.fixture
+def fresh(services: InMemoryServices) -> Iterator[Site]:
+    """The page of `services`, which are empty at first."""
+    with page_of(services.conductor, services.lakefs.server) as site:
+        yield site
+
+
 @pytest.fixture(scope="session")
 def hostile() -> Iterator[Hostile]:
     with InMemoryServices() as services:

@@ -8,6 +8,7 @@ from typing import Any
 
 from perago.authoring import Task
 from perago.authoring.task import get_task
+from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import objects, references
 from perago.testing import InMemoryServices
 
@@ -53,6 +54,17 @@ def declared(function: Callable[..., Any]) -> Task:
     task = get_task(function)
     assert task is not None
     return task
+
+
+def simple(name: str, reference: str = "step", **inputs: Any) -> dict[str, Any]:
+    """A step of a workflow definition that runs a task."""
+    return {"name": name, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": inputs}
+
+
+def define(conductor: InMemoryConductor, name: str, *steps: Mapping[str, Any]) -> None:
+    """Register a workflow of these steps."""
+    definition = {"name": name, "version": 1, "schemaVersion": 2, "tasks": list(steps)}
+    conductor.create_workflow_definition(definition)
 
 
 def start(services: InMemoryServices, params: Mapping[str, Any], ref: str | None = None) -> str:

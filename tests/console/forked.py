@@ -13,7 +13,7 @@ from perago import WorkspaceSpec, task
 from perago.embedded.lakefs import commits, objects
 from perago.testing import InMemoryServices
 
-from .filled import REPOSITORY
+from .filled import REPOSITORY, define, simple
 
 Json = dict[str, Any]
 
@@ -53,7 +53,7 @@ def operator(kind: str, reference: str, **fields: Any) -> Json:
 
 def step(name: str, **params: Any) -> Json:
     inputs = {"workspace": "${workflow.input.workspace}", "params": {"name": name, **params}}
-    return {"name": "table.part", "taskReferenceName": name, "type": "SIMPLE", "inputParameters": inputs}
+    return simple("table.part", name, **inputs)
 
 
 def forking(reference: str, *branches: list[Json]) -> list[Json]:
@@ -82,8 +82,7 @@ def begin(services: InMemoryServices, steps: list[Json]) -> tuple[str, str]:
     """Start a workflow of these steps; its id and the commit that it begins with."""
     root = services.seed({"raw/orders.csv": "id\n1\n"})
     services.conductor.register(part)
-    definition = {"name": "forked", "version": 1, "schemaVersion": 2, "tasks": steps}
-    services.conductor.create_workflow_definition(definition)
+    define(services.conductor, "forked", *steps)
     workspace = {"repository": REPOSITORY, "branch": "main", "ref_type": "commit", "ref": root}
     return services.conductor.start_workflow("forked", {"workspace": workspace}), root
 

@@ -8,7 +8,7 @@ from typing import Any
 from perago.embedded.lakefs import commits, objects
 from perago.testing import InMemoryServices
 
-from .filled import REPOSITORY
+from .filled import REPOSITORY, define, simple
 from .site import Site
 
 SCRIPT = "<script>document.title='taken'</script>"
@@ -50,13 +50,8 @@ def hostile_workflow(services: InMemoryServices) -> str:
     conductor = services.conductor
     conductor.register_task_definitions([{"name": TASK_NAME, "description": NASTY, "ownerEmail": "a@b.example"}])
     name = f"flow {ATTRIBUTE}"
-    step = {
-        "name": TASK_NAME,
-        "taskReferenceName": f"step{ATTRIBUTE}",
-        "type": "SIMPLE",
-        "inputParameters": {"params": "${workflow.input.params}", "workspace": "${workflow.input.workspace}"},
-    }
-    conductor.create_workflow_definition({"name": name, "version": 1, "schemaVersion": 2, "tasks": [step]})
+    taken = {key: f"${{workflow.input.{key}}}" for key in ("params", "workspace")}
+    define(conductor, name, simple(TASK_NAME, f"step{ATTRIBUTE}", **taken))
     deep: Any = "bottom"
     for _ in range(100):
         deep = {"d": deep}

@@ -20,7 +20,7 @@ from perago.worker.plan import LogPlan
 
 from ..worker.bench import make_plan
 from .browser import NAMES, Browser, find_browser, running_browser
-from .filled import REPOSITORY, STAGING, Filled, declared, start
+from .filled import REPOSITORY, STAGING, Filled, declared, define, simple, start
 from .hostile import Hostile
 from .markup import Element, read
 from .site import Site, page_of, site_of
@@ -104,41 +104,42 @@ def running_workflow(services: InMemoryServices) -> tuple[str, Callable[[], obje
     return workflow, lambda: services.conductor.update_task(result)
 
 
-def test_a_running_workflow_is_followed_to_its_end_and_no_further(browser: Browser, services: InMemoryServices) -> None:
+def test_a_running_workflow_is_followed_to_its_end_and_no_further(
+    browser: Browser, services: InMemoryServices, fresh: Site
+) -> None:
     workflow, end = running_workflow(services)
-    with page_of(services.conductor, services.lakefs.server) as site:
-        browser.open(site.url + links.workflow(workflow))
-        browser.wait_for(FOLLOWING)
-        browser.evaluate("document.getElementById('input').open = true")
-        end()
-        browser.wait_for(f"{STATUS} === 'completed'")
-        browser.wait_for("stream === null")
-        assert browser.evaluate("document.getElementById('input').open") is True, "the reader has opened it"
-        assert browser.evaluate("document.getElementById('output').open") is False
+    browser.open(fresh.url + links.workflow(workflow))
+    browser.wait_for(FOLLOWING)
+    browser.evaluate("document.getElementById('input').open = true")
+    end()
+    browser.wait_for(f"{STATUS} === 'completed'")
+    browser.wait_for("stream === null")
+    assert browser.evaluate("document.getElementById('input').open") is True, "the reader has opened it"
+    assert browser.evaluate("document.getElementById('output').open") is False
 
 
-def test_without_javascript_a_page_stays_as_it_was_loaded(browser: Browser, services: InMemoryServices) -> None:
+def test_without_javascript_a_page_stays_as_it_was_loaded(
+    browser: Browser, services: InMemoryServices, fresh: Site
+) -> None:
     workflow, end = running_workflow(services)
-    with page_of(services.conductor, services.lakefs.server) as site:
-        browser.open(site.url + links.workflow(workflow), javascript=False)
-        end()
-        assert shown(browser).one("h1").all("span")[-1].text == "running"
+    browser.open(fresh.url + links.workflow(workflow), javascript=False)
+    end()
+    assert shown(browser).one("h1").all("span")[-1].text == "running"
 
 
 def test_a_form_that_is_being_filled_in_is_left_alone_until_it_is_left(
-    browser: Browser, services: InMemoryServices
+    browser: Browser, services: InMemoryServices, fresh: Site
 ) -> None:
     workflow, end = running_workflow(services)
-    with page_of(services.conductor, services.lakefs.server) as site:
-        browser.open(site.url + links.workflow(workflow))
-        browser.wait_for(FOLLOWING)
-        browser.evaluate("document.getElementById('end').open = true; document.getElementById('reason').focus()")
-        browser.evaluate("document.getElementById('reason').value = 'half a'")
-        end()
-        browser.wait_for("missed")
-        assert browser.evaluate("document.getElementById('reason').value") == "half a"
-        browser.evaluate("document.activeElement.blur()")
-        browser.wait_for(f"{STATUS} === 'completed'")
+    browser.open(fresh.url + links.workflow(workflow))
+    browser.wait_for(FOLLOWING)
+    browser.evaluate("document.getElementById('end').open = true; document.getElementById('reason').focus()")
+    browser.evaluate("document.getElementById('reason').value = 'half a'")
+    end()
+    browser.wait_for("missed")
+    assert browser.evaluate("document.getElementById('reason').value") == "half a"
+    browser.evaluate("document.activeElement.blur()")
+    browser.wait_for(f"{STATUS} === 'completed'")
 
 
 def test_what_a_running_attempt_says_is_shown_at_once(
@@ -171,10 +172,7 @@ def test_a_reader_is_told_when_the_services_have_gone(browser: Browser, services
 def test_a_workflow_is_started_and_ended_by_hand(running: Browser) -> None:
     with EmbeddedServices(page=console_of) as services:
         services.conductor.register_task_definitions([build_task_definition(declared(send))])
-        step = {"name": "message.send", "taskReferenceName": "step", "type": "SIMPLE"}
-        taken = {"params": "${workflow.input.params}"}
-        definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": [{**step, "inputParameters": taken}]}
-        services.conductor.create_workflow_definition(definition)
+        define(services.conductor, "w", simple("message.send", params="${workflow.input.params}"))
         for javascript in (True, False):
             running.open(f"{services.url}/", javascript=javascript)
             running.open(f"{services.url}/start?name=w&version=1", javascript=javascript)
@@ -303,8 +301,7 @@ def test_a_page_of_another_port_starts_nothing_and_takes_nothing(running: Browse
     with EmbeddedServices(page=console_of) as services, site_of(elsewhere) as evil:
         conductor = services.conductor
         conductor.register_task_definitions([{"name": "victim"}])
-        step = {"name": "victim", "taskReferenceName": "step", "type": "SIMPLE"}
-        conductor.create_workflow_definition({"name": "victim", "version": 1, "schemaVersion": 2, "tasks": [step]})
+        define(conductor, "victim", simple("victim"))
         waiting = conductor.start_workflow("victim")
         running.open(f"{services.url}/")
         running.close()

@@ -11,7 +11,7 @@ from perago.console import links
 from perago.testing import InMemoryServices
 
 from .browser import NAMES, Browser, find_browser, running_browser
-from .filled import REPOSITORY
+from .filled import REPOSITORY, define
 from .forked import Forked, begin, fork, forking, operator, step
 from .markup import Element
 from .site import Site, page_of
@@ -99,24 +99,24 @@ def test_a_commit_of_the_line_lists_its_first_files_and_counts_the_rest(page: El
 
 
 def test_every_link_to_an_attempt_leads_to_it_on_whatever_page_of_steps(
-    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+    services: InMemoryServices, fresh: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("perago.console.workflow._STEPS_PER_PAGE", 3)
     workflow, _ = begin(services, forking("wide", *([step(f"b{number}")] for number in range(5))))
     services.conductor.drain()
-    with page_of(services.conductor, services.lakefs.server) as site:
-        address = links.workflow(workflow)
-        lanes = site.get(address).main.one("section", class_="fork").all("li", class_="branch")
-        assert len(lanes) == 5
-        for lane in lanes:
-            query, _, anchor = next(a.attributes["href"] for a in lane.all("a") if is_step(a)).partition("#")
-            assert site.get(address + query).page.one("article", id=anchor)
+    address = links.workflow(workflow)
+    lanes = fresh.get(address).main.one("section", class_="fork").all("li", class_="branch")
+    assert len(lanes) == 5
+    for lane in lanes:
+        query, _, anchor = next(a.attributes["href"] for a in lane.all("a") if is_step(a)).partition("#")
+        assert fresh.get(address + query).page.one("article", id=anchor)
 
 
-def test_what_is_not_scheduled_is_to_come_and_nothing_published_is_no_line(services: InMemoryServices) -> None:
+def test_what_is_not_scheduled_is_to_come_and_nothing_published_is_no_line(
+    services: InMemoryServices, fresh: Site
+) -> None:
     workflow, _ = begin(services, forking("early", [step("now"), step("later")]))
-    with page_of(services.conductor, services.lakefs.server) as site:
-        main = site.get(links.workflow(workflow)).main
+    main = fresh.get(links.workflow(workflow)).main
     lane = main.one("li", class_="branch")
     assert [status.text for status in lane.all("span") if "status" in status.attributes.get("class", "")] == [
         "scheduled",
@@ -126,10 +126,10 @@ def test_what_is_not_scheduled_is_to_come_and_nothing_published_is_no_line(servi
     assert main.all("ol", class_="commits") == []
 
 
-def test_a_publication_of_a_sub_workflow_stands_under_the_step_that_ran_it(services: InMemoryServices) -> None:
-    services.conductor.create_workflow_definition(
-        {"name": "inside", "version": 1, "schemaVersion": 2, "tasks": [step("deep")]}
-    )
+def test_a_publication_of_a_sub_workflow_stands_under_the_step_that_ran_it(
+    services: InMemoryServices, fresh: Site
+) -> None:
+    define(services.conductor, "inside", step("deep"))
     runs = operator(
         "SUB_WORKFLOW",
         "nested",
@@ -138,15 +138,14 @@ def test_a_publication_of_a_sub_workflow_stands_under_the_step_that_ran_it(servi
     )
     workflow, _ = begin(services, forking("both", [runs], [step("plain")]))
     services.conductor.drain()
-    with page_of(services.conductor, services.lakefs.server) as site:
-        main = site.get(links.workflow(workflow)).main
+    main = fresh.get(links.workflow(workflow)).main
     names = [name.text for name in main.one("ol", class_="commits").all("strong")]
     assert sorted(names) == ["nested / deep", "plain"]
     nested = main.all("li", class_="branch")[0]
     assert nested.all("a", class_="id")[0].text in main.one("ol", class_="commits").text
 
 
-def test_behind_a_switch_come_the_steps_of_the_case_that_it_took(services: InMemoryServices) -> None:
+def test_behind_a_switch_come_the_steps_of_the_case_that_it_took(services: InMemoryServices, fresh: Site) -> None:
     switch = operator(
         "SWITCH",
         "which",
@@ -156,21 +155,19 @@ def test_behind_a_switch_come_the_steps_of_the_case_that_it_took(services: InMem
         decisionCases={"left": [step("taken")], "right": [step("passed_over")]},
     )
     workflow, _ = begin(services, forking("deciding", [switch], [step("plain")]))
-    with page_of(services.conductor, services.lakefs.server) as site:
-        assert shown_forks(site.get(links.workflow(workflow)).main) == {"deciding": [["which", "taken"], ["plain"]]}
+    assert shown_forks(fresh.get(links.workflow(workflow)).main) == {"deciding": [["which", "taken"], ["plain"]]}
 
 
-def test_each_round_of_a_loop_has_its_fork(services: InMemoryServices) -> None:
+def test_each_round_of_a_loop_has_its_fork(services: InMemoryServices, fresh: Site) -> None:
     condition = "if ($.loop['iteration'] < 2) { true; } else { false; }"
     rounds = forking(
         "halves", [operator("INLINE", "left", inputParameters=INLINE)], [operator("SET_VARIABLE", "right")]
     )
     workflow, _ = begin(services, [operator("DO_WHILE", "loop", loopCondition=condition, loopOver=rounds)])
-    with page_of(services.conductor, services.lakefs.server) as site:
-        assert shown_forks(site.get(links.workflow(workflow)).main) == {
-            "halves__1": [["left__1"], ["right__1"]],
-            "halves__2": [["left__2"], ["right__2"]],
-        }
+    assert shown_forks(fresh.get(links.workflow(workflow)).main) == {
+        "halves__1": [["left__1"], ["right__1"]],
+        "halves__2": [["left__2"], ["right__2"]],
+    }
 
 
 INLINE = {"evaluatorType": "javascript", "expression": "1"}

@@ -17,7 +17,7 @@ from perago.console import links
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
 
-from .filled import REPOSITORY, declared
+from .filled import REPOSITORY, declared, define, simple
 from .markup import Element
 from .site import PageAnswer, Site, page_of
 from .tasks import send, summarise
@@ -61,10 +61,7 @@ class Forms:
         definition = build_task_definition(declaration)
         self.services.conductor.register_task_definitions([definition])
         taken = {key: f"${{workflow.input.{key}}}" for key in definition["inputKeys"]}
-        step = {"name": declaration.name, "taskReferenceName": "s", "type": "SIMPLE", "inputParameters": taken}
-        self.services.conductor.create_workflow_definition(
-            {"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]}
-        )
+        define(self.services.conductor, "w", simple(declaration.name, **taken))
 
     def values(self) -> dict[str, str]:
         return values_of(self.site.get(ADDRESS).main)
@@ -174,13 +171,8 @@ def test_a_workspace_has_the_head_filled_in_and_follows_it_when_it_is_left_empty
     first = forms.services.seed({"raw/a.csv": "id\n"})
     services = forms.services
     services.conductor.register_task_definitions([build_task_definition(declared(summarise))])
-    step = {
-        "name": "table.summarise",
-        "taskReferenceName": "s",
-        "type": "SIMPLE",
-        "inputParameters": {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"},
-    }
-    services.conductor.create_workflow_definition({"name": "v", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    taken = {key: f"${{workflow.input.{key}}}" for key in ("workspace", "params")}
+    define(services.conductor, "v", simple("table.summarise", **taken))
     address = links.start("v", 1)
     given = values_of(forms.site.get(address).main)
     place = {"repository": REPOSITORY, "branch": "main", "ref_type": "commit"}

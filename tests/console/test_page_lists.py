@@ -9,7 +9,7 @@ from perago.embedded.lakefs import references
 from perago.testing import InMemoryServices
 
 from .filled import REPOSITORY, declared, start
-from .site import Site, page_of
+from .site import Site
 from .tasks import send
 
 
@@ -25,86 +25,76 @@ def turned(site: Site, path: str, table: int = 0) -> list[list[list[str]]]:
     return found
 
 
-def test_workflows_are_paged(services: InMemoryServices) -> None:
+def test_workflows_are_paged(services: InMemoryServices, fresh: Site) -> None:
     started = [start(services, {}) for _ in range(120)]
-    with page_of(services.conductor, services.lakefs.server) as site:
-        pages = turned(site, "/?status=RUNNING")
-        assert [len(rows) for rows in pages] == [50, 50, 20]
-        assert [row[0].split()[-1] for rows in pages for row in rows] == started[::-1]
+    pages = turned(fresh, "/?status=RUNNING")
+    assert [len(rows) for rows in pages] == [50, 50, 20]
+    assert [row[0].split()[-1] for rows in pages for row in rows] == started[::-1]
 
 
-def test_a_queue_is_paged(services: InMemoryServices) -> None:
+def test_a_queue_is_paged(services: InMemoryServices, fresh: Site) -> None:
     for _ in range(60):
         start(services, {})
-    with page_of(services.conductor, services.lakefs.server) as site:
-        assert [len(rows) for rows in turned(site, links.task_type("message.send"))] == [50, 10]
+    assert [len(rows) for rows in turned(fresh, links.task_type("message.send"))] == [50, 10]
 
 
 def test_a_queue_has_no_pages_of_attempts_that_are_not_known(
-    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+    services: InMemoryServices, fresh: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They were empty, as if nothing waited."""
     monkeypatch.setattr(overview, "MOST_QUEUED", 50)
     for _ in range(60):
         start(services, {})
-    with page_of(services.conductor, services.lakefs.server) as site:
-        assert [len(rows) for rows in turned(site, links.task_type("message.send"))] == [50]
-        assert "10 more attempts not shown" in site.get(links.task_type("message.send")).main.text
+    assert [len(rows) for rows in turned(fresh, links.task_type("message.send"))] == [50]
+    assert "10 more attempts not shown" in fresh.get(links.task_type("message.send")).main.text
 
 
-def test_the_history_of_a_workflow_is_paged(services: InMemoryServices) -> None:
+def test_the_history_of_a_workflow_is_paged(services: InMemoryServices, fresh: Site) -> None:
     workflow = start(services, {})
     for _ in range(150):
         services.conductor.hand_back(services.take(declared(send)))
-    with page_of(services.conductor, services.lakefs.server) as site:
-        pages = turned(site, links.workflow(workflow), table=-1)
+    pages = turned(fresh, links.workflow(workflow), table=-1)
     assert [len(rows) for rows in pages] == [200, 101]
 
 
-def test_changed_files_are_paged(services: InMemoryServices) -> None:
+def test_changed_files_are_paged(services: InMemoryServices, fresh: Site) -> None:
     commit = services.seed({f"data/{number:04}.csv": "x" for number in range(450)})
-    with page_of(services.conductor, services.lakefs.server) as site:
-        assert "450 files: 450 added" in site.get(links.commit(REPOSITORY, commit)).main.text
-        assert [len(rows) for rows in turned(site, links.commit(REPOSITORY, commit))] == [200, 200, 50]
+    assert "450 files: 450 added" in fresh.get(links.commit(REPOSITORY, commit)).main.text
+    assert [len(rows) for rows in turned(fresh, links.commit(REPOSITORY, commit))] == [200, 200, 50]
 
 
-def test_the_files_of_a_directory_are_paged(services: InMemoryServices) -> None:
+def test_the_files_of_a_directory_are_paged(services: InMemoryServices, fresh: Site) -> None:
     commit = services.seed({f"data/{number:04}.csv": "x" for number in range(450)})
-    with page_of(services.conductor, services.lakefs.server) as site:
-        pages = turned(site, links.files(REPOSITORY, commit, "data/"))
+    pages = turned(fresh, links.files(REPOSITORY, commit, "data/"))
     assert [row[0] for rows in pages for row in rows] == [f"{number:04}.csv" for number in range(450)]
 
 
-def test_the_commits_of_a_branch_are_paged(services: InMemoryServices) -> None:
+def test_the_commits_of_a_branch_are_paged(services: InMemoryServices, fresh: Site) -> None:
     seeded = [services.seed({"number.txt": str(number)}) for number in range(120)]
-    with page_of(services.conductor, services.lakefs.server) as site:
-        pages = turned(site, links.branch(REPOSITORY, "main"))
+    pages = turned(fresh, links.branch(REPOSITORY, "main"))
     shown = [row[0] for rows in pages for row in rows]
     assert shown[:-1] == [commit[:12] for commit in seeded[::-1]]
 
 
-def test_branches_are_paged_and_staging_branches_apart(services: InMemoryServices) -> None:
+def test_branches_are_paged_and_staging_branches_apart(services: InMemoryServices, fresh: Site) -> None:
     services.seed({})
     for number in range(70):
         references.create_branch(services.lakefs.server.repository(REPOSITORY), f"work-{number:04}", "main")
-    with page_of(services.conductor, services.lakefs.server) as site:
-        assert [len(rows) for rows in turned(site, links.repository(REPOSITORY))] == [50, 21]
-        for number in range(70):
-            services.lakefs.create_branch(REPOSITORY, f"perago-{number:04}", "main")
-        behind = f"{links.repository(REPOSITORY)}?branches=work-0068"
-        assert [len(rows) for rows in turned(site, behind, table=-1)] == [50, 20]
+    assert [len(rows) for rows in turned(fresh, links.repository(REPOSITORY))] == [50, 21]
+    for number in range(70):
+        services.lakefs.create_branch(REPOSITORY, f"perago-{number:04}", "main")
+    behind = f"{links.repository(REPOSITORY)}?branches=work-0068"
+    assert [len(rows) for rows in turned(fresh, behind, table=-1)] == [50, 20]
 
 
 @pytest.mark.parametrize("path", ["/", "/task-types", "/repositories"])
-def test_empty_models_say_what_to_do(services: InMemoryServices, path: str) -> None:
-    with page_of(services.conductor, services.lakefs.server) as site:
-        page = site.get(path).main
+def test_empty_models_say_what_to_do(services: InMemoryServices, fresh: Site, path: str) -> None:
+    page = fresh.get(path).main
     assert page.all("p", class_="empty")
     assert not page.all("table")
 
 
-def test_a_bare_repository_is_shown(services: InMemoryServices) -> None:
+def test_a_bare_repository_is_shown(services: InMemoryServices, fresh: Site) -> None:
     services.lakefs.server.create_repository("bare-one", bare=True)
-    with page_of(services.conductor, services.lakefs.server) as site:
-        assert "no branch yet" in site.get("/repositories").main.text
-        assert site.get(links.repository("bare-one")).main.one("h1").text == "Repository bare-one"
+    assert "no branch yet" in fresh.get("/repositories").main.text
+    assert fresh.get(links.repository("bare-one")).main.one("h1").text == "Repository bare-one"

@@ -17,6 +17,7 @@ from perago.console.source import News
 from perago.embedded.services import EmbeddedServices
 from perago.testing import InMemoryServices
 
+from .filled import define, simple
 from .site import site_of, source_of_models
 
 LIMIT = 20.0
@@ -56,14 +57,7 @@ def test_a_change_is_told_to_every_window(services: EmbeddedServices, opened: Op
     streams = [opened(services) for _ in range(2)]
     assert [stream.headers.get_content_type() for stream in streams] == ["text/event-stream"] * 2
     services.conductor.register_task_definitions([{"name": "t", "ownerEmail": "a@example.com"}])
-    services.conductor.create_workflow_definition(
-        {
-            "name": "w",
-            "version": 1,
-            "schemaVersion": 2,
-            "tasks": [{"name": "t", "taskReferenceName": "t", "type": "SIMPLE"}],
-        }
-    )
+    define(services.conductor, "w", simple("t"))
     services.conductor.start_workflow("w", {})
     assert [next_data(stream) for stream in streams] == [b"data: changed\n"] * 2
 

@@ -17,7 +17,7 @@ from perago.worker.plan import ExportContext, LogPlan
 
 from ..worker.bench import make_plan
 from .filled import declared, start
-from .site import page_of
+from .site import Site, page_of
 from .tasks import send
 
 STEPS = (("Fetch", 0.25), ("RunFunction", 0.75))
@@ -48,23 +48,22 @@ def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryS
 
 def test_an_attempt_whose_log_is_elsewhere_shows_when_it_waited_and_when_a_worker_had_it(
     services: InMemoryServices,
+    fresh: Site,
 ) -> None:
     workflow = start(services, {})
     services.clock.advance(10)
     services.take(declared(send))
     services.clock.advance(30)
-    with page_of(services.conductor, services.lakefs.server) as site:
-        steps = site.get(links.workflow(workflow)).main.one("details", class_="times")
+    steps = fresh.get(links.workflow(workflow)).main.one("details", class_="times")
     assert [row[:2] for row in steps.one("table").rows()] == [["Waiting", "10.0 s"], ["With a worker", "30.0 s"]]
     drawn = [(bar.attributes["x"], bar.attributes["width"]) for bar in steps.all("rect")]
     assert drawn == [("0.0%", "25.0%"), ("25.0%", "75.0%")]
 
 
-def test_an_attempt_that_waits_has_nothing_but_that(services: InMemoryServices) -> None:
+def test_an_attempt_that_waits_has_nothing_but_that(services: InMemoryServices, fresh: Site) -> None:
     workflow = start(services, {})
     services.clock.advance(10)
-    with page_of(services.conductor, services.lakefs.server) as site:
-        steps = site.get(links.workflow(workflow)).main.one("details", class_="times")
+    steps = fresh.get(links.workflow(workflow)).main.one("details", class_="times")
     assert [row[:2] for row in steps.one("table").rows()] == [["Waiting", "10.0 s"]]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from perago.attempt.publication import FENCE_PATH
 from perago.console import links
 from perago.console.repositories import publications
@@ -11,7 +13,7 @@ from perago.embedded.lakefs import InMemoryLakeFS, commits, objects, references
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
 
-from .filled import REPOSITORY, STAGING, Filled, declared, start
+from .filled import REPOSITORY, STAGING, Filled, declared, define, simple, start
 from .markup import Element
 from .site import Site, page_of, source_of_models
 from .tasks import send, summarise
@@ -107,23 +109,21 @@ def test_an_ignored_update_stands_out_in_the_history(site: Site, filled: Filled)
     ]
 
 
-def test_lease_extensions_in_a_row_are_one_line(services: InMemoryServices) -> None:
+def test_lease_extensions_in_a_row_are_one_line(services: InMemoryServices, fresh: Site) -> None:
     start(services, {})
     delivery = services.take(declared(send))
     for _ in range(3):
         services.clock.advance(10)
         services.conductor.extend_lease(delivery)
-    with page_of(services.conductor, services.lakefs.server) as site:
-        history = site.get(links.workflow(delivery.workflow_id)).main.all("table")[-1]
+    history = fresh.get(links.workflow(delivery.workflow_id)).main.all("table")[-1]
     assert [row[1] for row in history.rows()] == ["scheduled", "handed out", "lease extended (3 times)"]
 
 
-def test_a_running_workflow_says_so_far_and_is_followed(services: InMemoryServices) -> None:
+def test_a_running_workflow_says_so_far_and_is_followed(services: InMemoryServices, fresh: Site) -> None:
     workflow = start(services, {})
     services.take(declared(send))
     services.clock.advance(125)
-    with page_of(services.conductor, services.lakefs.server) as site:
-        page = site.get(links.workflow(workflow)).main
+    page = fresh.get(links.workflow(workflow)).main
     assert page.one("article").one("h4").text == "First attempt in progress 2 min 5 s so far"
     assert page.attributes["data-live"] == "true"
 
@@ -132,7 +132,7 @@ def test_an_ended_workflow_is_not_followed(site: Site, filled: Filled) -> None:
     assert site.get(links.workflow(filled.refused)).main.attributes["data-live"] == "false"
 
 
-def test_a_sub_workflow_and_its_parent_lead_to_each_other(services: InMemoryServices) -> None:
+def test_a_sub_workflow_and_its_parent_lead_to_each_other(services: InMemoryServices, fresh: Site) -> None:
     start(services, {})
     child = {"name": "test.message.send", "version": 1}
     step = {
@@ -142,41 +142,31 @@ def test_a_sub_workflow_and_its_parent_lead_to_each_other(services: InMemoryServ
         "subWorkflowParam": child,
         "inputParameters": {"params": {"label": "inner"}},
     }
-    services.conductor.create_workflow_definition({"name": "outer", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    define(services.conductor, "outer", step)
     outer = services.conductor.start_workflow("outer", {})
     inner = next(each for each in services.conductor.workflow_ids()[::-1] if each != outer)
-    with page_of(services.conductor, services.lakefs.server) as site:
-        attempt = site.get(links.workflow(outer)).main.one("article")
-        assert attempt.facts()["Sub-workflow"] == inner
-        assert links.workflow(inner) in [link.attributes["href"] for link in attempt.all("a")]
-        facts = site.get(links.workflow(inner)).main.all("dl")[0]
-        assert links.workflow(outer) in [link.attributes["href"] for link in facts.all("a")]
+    attempt = fresh.get(links.workflow(outer)).main.one("article")
+    assert attempt.facts()["Sub-workflow"] == inner
+    assert links.workflow(inner) in [link.attributes["href"] for link in attempt.all("a")]
+    facts = fresh.get(links.workflow(inner)).main.all("dl")[0]
+    assert links.workflow(outer) in [link.attributes["href"] for link in facts.all("a")]
 
 
-def test_iterations_of_a_loop_are_steps_of_their_own(services: InMemoryServices) -> None:
+def test_iterations_of_a_loop_are_steps_of_their_own(services: InMemoryServices, fresh: Site) -> None:
     start(services, {})
     services.attempt(send)
-    inside = {
-        "name": "message.send",
-        "taskReferenceName": "each",
-        "type": "SIMPLE",
-        "inputParameters": {"params": {"label": "x"}},
-    }
     loop = {
         "name": "loop",
         "taskReferenceName": "loop",
         "type": "DO_WHILE",
         "loopCondition": "$.loop['iteration'] < 2",
-        "loopOver": [inside],
+        "loopOver": [simple("message.send", "each", params={"label": "x"})],
     }
-    services.conductor.create_workflow_definition(
-        {"name": "looping", "version": 1, "schemaVersion": 2, "tasks": [loop]}
-    )
+    define(services.conductor, "looping", loop)
     workflow = services.conductor.start_workflow("looping", {})
     for _ in range(2):
         services.attempt(send)
-    with page_of(services.conductor, services.lakefs.server) as site:
-        page = site.get(links.workflow(workflow)).main
+    page = fresh.get(links.workflow(workflow)).main
     steps = [section.one("h3").text for section in page.all("section", class_="step")]
     assert steps == [
         "loop completed",
@@ -189,13 +179,7 @@ def test_a_payload_that_conductor_moved_away_says_so() -> None:
     clock = VirtualClock()
     conductor = InMemoryConductor(clock, limits=PayloadLimits(external=1000))
     conductor.register_task_definitions([build_task_definition(declared(send))])
-    step = {
-        "name": "message.send",
-        "taskReferenceName": "step",
-        "type": "SIMPLE",
-        "inputParameters": {"params": "${workflow.input.params}"},
-    }
-    conductor.create_workflow_definition({"name": "large", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    define(conductor, "large", simple("message.send", params="${workflow.input.params}"))
     workflow = conductor.start_workflow("large", {"params": {"label": "x" * 2000}})
     with InMemoryLakeFS(clock) as lakefs, page_of(conductor, lakefs.server) as site:
         page = site.get(links.workflow(workflow)).main.one("article")
@@ -312,9 +296,8 @@ def test_commits_that_no_task_can_continue_are_shown_with_their_branch(services:
     there = commits.commit(server.repository(REPOSITORY), "side", "beside", {}).commit.id
     conductor = services.conductor
     conductor.register_task_definitions([build_task_definition(declared(summarise))])
-    step: dict[str, object] = {"name": "table.summarise", "taskReferenceName": "total", "type": "SIMPLE"}
-    step["inputParameters"] = {"workspace": "${workflow.input.workspace}", "params": {"label": "x"}}
-    conductor.create_workflow_definition({"name": "joined", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    inputs: dict[str, Any] = {"workspace": "${workflow.input.workspace}", "params": {"label": "x"}}
+    define(conductor, "joined", simple("table.summarise", **inputs))
     block = {"repository": REPOSITORY, "branch": "main", "ref_type": "commit"}
     shown = {}
     with page_of(conductor, server) as site:
