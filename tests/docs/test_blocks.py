@@ -31,7 +31,7 @@ NOT_RUN = [
         "servers",
     ),
     ("docs/conformance.md", "$ export PERAGO_CONFORMANCE_CONDUCTOR=http://127.0.0.1:8080/api", "servers"),
-    ("docs/dev.md", "$ pip install '../perago/dist/perago-0.1.0-py3-none-any.whl[embedded]'", "foreground"),
+    ("docs/perago-dev.md", "$ pip install '../perago/dist/perago-0.1.0-py3-none-any.whl[embedded]'", "foreground"),
     ("docs/how-to/install.md", "$ make wheel", "network"),
     ("docs/live.md", "$ export CONDUCTOR_SERVER_URL=http://127.0.0.1:8080/api", "servers"),
     ("docs/live.md", "$ make live-ci", "servers"),
