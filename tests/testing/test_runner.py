@@ -80,13 +80,6 @@ def test_params_of_a_mapping_are_sent_as_they_are(run: TaskRunner) -> None:
     assert "/params/failures" in str(outcome.reason)
 
 
-def test_params_that_the_model_ignores_are_named(run: TaskRunner) -> None:
-    outcome = run(count, {"failure": 1})
-    assert outcome.status is TaskStatus.COMPLETED
-    assert outcome.notes == ("Params ignores what the params set: /failure (did you mean failures?)",)
-    assert run(count, {"failures": 0}).notes == ()
-
-
 def test_each_tree_has_a_repository_of_its_own(run: TaskRunner) -> None:
     run(copy, tree={**TREE, "only/first.txt": ""})
     run(copy, tree=TREE)

@@ -182,7 +182,10 @@ def check_case(task: Task, case: RunCase) -> None:
     params_are_valid = _check_params(task, case)
     if case.result is not None:
         _check_result(task, case)
-    tree = _tree(case)
+    try:
+        tree = read_tree(case.tree)
+    except InvalidCase as error:
+        raise CaseFailed(Cause.MISTAKE, f"{case.label!r}: {error}") from None
     if task.workspace is None:
         if tree or case.expect in ("pre", "post"):
             raise CaseFailed(
@@ -229,13 +232,6 @@ def _check_result(task: Task, case: RunCase) -> None:
             f"the result of {case.label!r} is not valid",
             facts=[("expected", f"a valid {task.result_model.__name__}"), ("actual", problem)],
         )
-
-
-def _tree(case: RunCase) -> Mapping[str, str | bytes | None]:
-    try:
-        return read_tree(case.tree)
-    except InvalidCase as error:
-        raise CaseFailed(Cause.MISTAKE, f"{case.label!r}: {error}") from None
 
 
 def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | bytes | None]) -> None:

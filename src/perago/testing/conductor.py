@@ -20,7 +20,7 @@ from perago.authoring.context import Current, with_hooks
 from perago.driver import AttemptRecord, Interrupted
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor, Status
-from perago.embedded.conductor.state import State, TaskRow, WorkflowRow
+from perago.embedded.conductor.state import State, TaskRow
 from perago.embedded.faults import FaultScript
 from perago.ports import Delivery
 from perago.taskdef import build_task_definition
@@ -143,16 +143,11 @@ def _moments(state: State) -> Iterator[float]:
     for workflow in state.workflows.values():
         if workflow.status.terminal:
             continue
-        yield from _workflow_moments(workflow)
+        if (seconds := workflow.definition["timeoutSeconds"]) > 0:
+            yield (workflow.last_retried_time or workflow.create_time) + seconds * 1000
         for row in workflow.tasks:
             if not row.status.terminal:
                 yield from _row_moments(row)
-
-
-def _workflow_moments(workflow: WorkflowRow) -> Iterator[float]:
-    seconds = workflow.definition["timeoutSeconds"]
-    if seconds > 0:
-        yield (workflow.last_retried_time or workflow.create_time) + seconds * 1000
 
 
 def _row_moments(row: TaskRow) -> Iterator[float]:

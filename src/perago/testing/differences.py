@@ -186,11 +186,9 @@ def digest_of(content: Content | Digest) -> Digest:
     if isinstance(content, bytes):
         return Digest(len(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
     with content.open("rb") as file:
-        return Digest(content.stat().st_size, hashlib.file_digest(file, _new_md5).hexdigest())
-
-
-def _new_md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)
+        return Digest(
+            content.stat().st_size, hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        )
 
 
 def tree_differences(
@@ -360,9 +358,10 @@ def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, 
     if before.ending != "completed":
         return Differences()
     before, after = with_untouched(before, after, tree), with_untouched(after, before, tree)
+    files = (*tree_differences(before.files, after.files), *_removals(before, after))
     return Differences(
         result=json_differences(before.result, after.result),
-        files=tuple(sorted((*tree_differences(before.files, after.files), *_removals(before, after)), key=_path)),
+        files=tuple(sorted(files, key=lambda difference: difference.path)),
     )
 
 
@@ -378,7 +377,3 @@ def _removals(before: AttemptResult, after: AttemptResult) -> Iterator[FileDiffe
         yield FileDifference(path, "was removed before, stays now")
     for path in after.removed - before.removed - before.files.keys():
         yield FileDifference(path, "stayed before, is removed now")
-
-
-def _path(difference: FileDifference) -> str:
-    return difference.path

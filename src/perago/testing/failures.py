@@ -61,8 +61,9 @@ class CaseFailed(AssertionError):
         if self.tree is not None:
             facts.append(("tree", tree_literal(self.tree)))
         width = max((len(label) for label, _ in facts), default=0)
+        indent = "\n" + " " * (width + 4)
         lines = [f"{self.cause}: {self.summary}"]
-        lines += [f"  {label:<{width}}  {_indented(text, width + 4)}" for label, text in facts]
+        lines += [f"  {label:<{width}}  {text.replace(chr(10), indent)}" for label, text in facts]
         lines += [block.rstrip("\n") for block in self.details if block.strip()]
         if self.rerun:
             lines.append(f"rerun: {self.rerun}")
@@ -86,7 +87,3 @@ def _content(content: object) -> str:
     if not isinstance(content, str | bytes) or len(content) <= _LONGEST_CONTENT:
         return repr(content)
     return f"{content[:_LONGEST_CONTENT]!r}  # the first of {len(content):,}"
-
-
-def _indented(text: str, width: int) -> str:
-    return text.replace("\n", "\n" + " " * width)

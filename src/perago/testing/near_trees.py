@@ -164,14 +164,14 @@ class TreePlan:
         blocked = path in self.tree or any(self.tree.get(directory, None) is not None for directory in above)
         if blocked or not is_path(path) or (content is not None and path in self._directories):
             return False
-        if self._folding and any(self._twin(name) for name in (path, *above)):
+        folded = {self._folding.fold(name): name for name in (path, *above)} if self._folding else {}
+        if any(self._folded.get(key, name) != name for key, name in folded.items()):
             return False
         self.tree[path] = content
         self._directories.update(above)
         if content is None:
             self._directories.add(path)
-        if self._folding:
-            self._folded.update({self._folding.fold(name): name for name in (path, *above)})
+        self._folded.update(folded)
         return True
 
     def remove(self, path: str) -> None:
@@ -198,9 +198,6 @@ class TreePlan:
         before = [judge_tree(rule, self.tree).satisfied for rule in about]
         if self.add(path, content) and before != [judge_tree(rule, self.tree).satisfied for rule in about]:
             self.remove(path)
-
-    def _twin(self, name: str) -> bool:
-        return self._folded.get(self._folding.fold(name), name) != name
 
 
 def corner_trees(rules: Sequence[Guardrail], folding: Folding) -> list[Tree]:

@@ -160,7 +160,9 @@ class TreeBuilder:
 
 def _read(source: TreeSource) -> Mapping[str, str | bytes | Symlink | None]:
     if isinstance(source, Mapping):
-        _check_names(source, "tree")
+        for name in source:
+            if problem := _name_problem(name):
+                raise BadTree(f"tree: {name!r}: {problem}")
         return source
     if isinstance(source, str | os.PathLike):
         path = Path(source)
@@ -220,13 +222,6 @@ def _check_zip(path: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
         total += entry.file_size
     if total > MAX_ZIP_BYTES:
         raise BadTree(f"{path} holds {total:,} bytes, and at most {MAX_ZIP_BYTES:,} are unpacked")
-
-
-def _check_names(names: Iterable[str], where: str) -> None:
-    for name in names:
-        problem = _name_problem(name)
-        if problem is not None:
-            raise BadTree(f"{where}: {name!r}: {problem}")
 
 
 def _name_problem(name: str) -> str | None:
