@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from pydantic import AnyUrl, Field, HttpUrl, IPvAnyAddress, create_model
 
 from perago.dev.processes import SourceFiles
-from perago.dev.workflows import curl_line, payload_of, workflow_definition
+from perago.dev.workflows import curl_line
 from perago.probe import TaskSummary
 from perago.taskdef.schema import skeleton_of
 
@@ -128,14 +128,6 @@ def test_the_line_passes_proxies_by_that_curl_would_use(variable: str, bypasses:
     assert ("--noproxy" in curl_line("http://127.0.0.1:1/api", TASK, "abc", {variable: "http://proxy"})) is bypasses
 
 
-def test_a_task_without_workspace_is_started_without_one() -> None:
-    plain = replace(TASK, workspace=None)
-    assert payload_of(plain, "abc") == {"params": {"n": 0}}
-    definition = workflow_definition(plain)
-    assert definition["tasks"][0]["inputParameters"] == {"params": "${workflow.input.params}"}
-    assert definition["outputParameters"] == {"result": "${task.output.result}"}
-
-
 def test_a_change_is_noticed_once(tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_text("1")
@@ -165,17 +157,4 @@ def test_a_change_between_a_check_and_its_result_is_not_lost(tmp_path: Path) -> 
     files = SourceFiles([str(file)])
     file.write_text("22")
     files.replace([str(file), str(further)])
-    assert files.changed()
-
-
-def test_after_a_failed_import_a_missing_file_may_appear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    file = tmp_path / "a.py"
-    file.write_text("import b")
-    files = SourceFiles([str(file)])
-    files.add_suspects(f'  File "{tmp_path}/c.py", line 1, in <module>\n  File "<frozen importlib>", line 3')
-    assert not files.changed()
-    (tmp_path / "b.py").write_text("")
-    assert files.changed()
-    (tmp_path / "c.py").write_text("x = 1")
     assert files.changed()

@@ -38,14 +38,6 @@ def test_changes_are_shown_before_they_are_made(project: Project, services: Serv
     assert [definition["name"] for definition in sent] == ["plain.work"]
 
 
-def test_a_package_means_all_task_modules_below_it(project: Project, services: Services) -> None:
-    project.task("tasks.a", "first", PLAIN)
-    project.module("tasks.helpers", "ANSWER = 42")
-    ran = project.run("register", "tasks", **services.variables)
-    assert (ran.code, ran.err) == (0, "")
-    assert list(services.definitions) == ["first"]
-
-
 def test_a_dry_run_sends_nothing(project: Project, services: Services) -> None:
     ran = project.run("register", "--dry-run", "features", **services.variables)
     assert ran.code == 0

@@ -227,13 +227,6 @@ def test_an_example_that_cannot_be_run_is_a_usage_error(project: Project, argume
     assert words in " ".join(ran.err.split())
 
 
-def test_a_task_without_a_workspace_runs_from_a_file_of_params(project: Project) -> None:
-    project.task("plain", "plain.work", PLAIN)
-    (project.directory / "params.json").write_text('{"rows": 7}')
-    ran = project.run("run", "plain", "--params", "@params.json")
-    assert (ran.code, json.loads(ran.out)) == (0, {"total": 7})
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
