@@ -1,4 +1,4 @@
-"""What the protocol asks the driver to do. One at a time; each is answered by one event."""
+"""The commands that the protocol gives the driver, one at a time. Each is answered by one event."""
 
 from __future__ import annotations
 

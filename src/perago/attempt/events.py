@@ -1,4 +1,4 @@
-"""What the driver tells the protocol: the result of the command that it carried out."""
+"""The events: each is the result of the command that the driver carried out."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class BranchRead:
 
 @dataclass(frozen=True, slots=True)
 class LineageRead:
-    """What Conductor knows of the attempts whose commits were found.
+    """The answer of Conductor about the attempts whose commits were found.
 
     `chain` are the task ids of the own chain, this attempt's first. `rows` has every attempt that was asked for; None
     stands for one that is gone.
@@ -87,7 +87,7 @@ class LineageRead:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowsRead:
-    """What Conductor knows of workflows, by id; None stands for one that is gone."""
+    """The answer of Conductor about workflows, by id. None stands for one that no longer exists."""
 
     rows: Mapping[str, WorkflowRow | None]
 
@@ -132,7 +132,7 @@ class ResultAccepted:
 
 @dataclass(frozen=True, slots=True)
 class ChangesDetected:
-    """What the function did to the tree: paths relative to the workspace, `size` in bytes to upload."""
+    """The changes of the function: paths relative to the workspace, `size` in bytes to upload."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ class Reverted:
 
 @dataclass(frozen=True, slots=True)
 class OthersCompared:
-    """What others have changed since the input ref, as far as it matters here."""
+    """The changes of others since the input ref, as far as they matter here."""
 
     conflicts: Mapping[str, str] = field(default_factory=dict)
     """Keys that keep both changes from being kept, each with what is wrong with it."""

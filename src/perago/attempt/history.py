@@ -61,7 +61,7 @@ def newest_of(commits: Iterable[str], read: ReadPage) -> str:
     `read` is called once for each given commit and `MOST_PAGES` times more, at most.
 
     Raises:
-        NotOneLine: there is none.
+        NotOneLine: no commit continues the others.
     """
     return _Search(commits, read).run()
 
@@ -199,7 +199,7 @@ class _Kind(Enum):
     OWN = auto()
     """Of the own chain, for the same input: it can be adopted."""
     STALE = auto()
-    """Of an attempt that Conductor has run anew, or forgotten."""
+    """Of an attempt that Conductor has run again, or forgotten."""
     LOOPED = auto()
     """Of an attempt, or a sub-workflow, that Conductor has forgotten, of a loop: it forgets rounds that are still good,
     too."""
@@ -219,14 +219,14 @@ _DOUBTS = {
     _Kind.UNKNOWN: refusals.UNKNOWN_ATTEMPT,
     _Kind.LOOPED: refusals.STALE_IN_A_LOOP,
 }
-"""What is refused because it may be stale, but need not be."""
+"""The refusals of commits that may be stale, but need not be."""
 
 
 def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     """The attempts whose rows must be known before the range can be judged, and are not yet: those of this workflow, in
     order.
 
-    A row that was read once stays true: Conductor begins attempts anew, or forgets them, only in a workflow that has
+    A row that was read once stays true: Conductor begins attempts again, or forgets them, only in a workflow that has
     ended, which ends this delivery as well, and the delivery check stands before each look at the branch and before
     each merge. (Loops that keep their last rounds only are the exception: Conductor forgets rounds that are still good,
     and what was known of them is right.)
@@ -311,7 +311,7 @@ def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
 
 
 def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
-    """What this very delivery has merged, newest first: the merge took place although its answer did not arrive.
+    """Return what this very delivery has merged, newest first: the merge took place although its answer did not arrive.
 
     There can be more than one commit where the publish fence is not enforced: a merge that may be empty takes place
     each time that it arrives. Only those count that lie directly on one another.
@@ -417,7 +417,7 @@ class _UndoneAtHead:
         """`since`: the commits of the range, newest first. `counted`: those of them that count."""
         self._undone = set[str]()
         self._before = dict[str, tuple[set[str], set[str]]]()
-        """What each commit has added to `_undone`, and removed from it."""
+        """The keys that each commit has added to `_undone`, and removed from it."""
         places = {commit.id: place for place, commit in enumerate(since)}
         for commit in reversed(counted):
             if not (gone := publication.superseded(commit) & places.keys()):
@@ -473,8 +473,8 @@ def _build(read: BranchRead, stale: list[Commit]) -> Build:
 
 
 def _kinds(state: State, read: BranchRead) -> list[_Kind]:
-    """What is made of each commit. One that a living attempt has adopted is that attempt's, whatever has become of the
-    attempt that made it: Conductor begins failed attempts again, long retried, with another start time."""
+    """Return what is made of each commit. One that a living attempt has adopted is that attempt's, whatever has become
+    of the attempt that made it: Conductor begins failed attempts again, long retried, with another start time."""
     found, adopted = [], dict[str, _Kind]()
     for commit in read.since:
         kind = adopted.get(commit.id) or _kind(state, commit)
@@ -532,7 +532,8 @@ def _run_of(state: State, by: Origin) -> _Kind:
 
 def _line(state: State, workflow_id: str) -> list[str]:
     """Return a workflow and its parents up to the root, as far as they were read. A cycle ends where it closes. Each
-    workflow is read itself, although its parent may name it: only its own start time tells of a restart of it alone."""
+    workflow is read itself, although its parent may name it: only its own start time shows that it alone was
+    restarted."""
     line = [workflow_id]
     while (row := state.workflows.get(line[-1])) and row.parent_id and row.parent_id not in line:
         line.append(row.parent_id)

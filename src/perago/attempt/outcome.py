@@ -112,7 +112,7 @@ def unanswered_merge(state: State) -> str:
 
 
 def wrong_publication(state: State, commit: Commit) -> str | None:
-    """How the merge commit differs from what was to be published, in words; None if it does not."""
+    """Say how the merge commit differs from what was to be published; None if it does not."""
     staging, expected = state.staging_commit, state.expected_head
     if staging is None:
         raise ValueError("there is no staging commit")
@@ -128,7 +128,7 @@ def wrong_publication(state: State, commit: Commit) -> str | None:
 
 LATE_ANSWERS = 2
 REPORT_TRIES = 150
-"""More than an hour with the driver's pauses, and more than any response time-out (`perago.driver.delivery`)."""
+"""More than an hour with the driver's retry delays, and more than any response timeout (`perago.driver.delivery`)."""
 
 Next = tuple[State, do.Command | None]
 

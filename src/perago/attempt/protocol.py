@@ -85,9 +85,9 @@ def _join_resolved(state: State, event: on.JoinResolved) -> Next:
 
 
 def _input_located(state: State) -> Next:
-    """Who was here before shows on the branch, or by a staging branch: a rerun and a restart look like a first delivery
-    to Conductor's clients (`docs/servers/conductor.md` 9). A staging branch goes after its merge, so it is looked for
-    first: what is not there any more has merged before the branch is read."""
+    """Look for earlier deliveries. They show on the branch, or by a staging branch: a rerun and a restart look like a
+    first delivery to Conductor's clients (`docs/servers/conductor.md` 9). A staging branch goes after its merge, so it
+    is looked for first: what is not there any more has merged before the branch is read."""
     if state.plan.read_only:
         return _list(state)
     prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))
@@ -149,8 +149,8 @@ def _fence_seen_on_arrival(state: State, event: on.PublishFenceSeen) -> Next:
 
 
 def _compare_reads(state: State) -> Next:
-    """What others have done to files that the task reads is a conflict, whatever the function does. Where a part of
-    that is to be undone, the comparison is for later."""
+    """Compare the files that the task reads: a change by others is a conflict, whatever the function does. Where a part
+    of that is to be undone, the comparison is for later."""
     if state.plan.has_reads and state.is_moved and not (state.base and state.base.stale):
         return state, do.CompareWithOthers(state.ref.repository, state.ref.ref, state.expected_head)
     return _list(state)

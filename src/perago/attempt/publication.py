@@ -106,7 +106,7 @@ def staging_branch(plan: Plan, rebuilt: int) -> str:
 
 
 def staging_prefix(key: str) -> str:
-    """What the staging branches of all attempts of one step have in common."""
+    """Return how the names of the staging branches of one step begin, whatever the attempt."""
     return f"perago-{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()[:16]}-"
 
 
@@ -317,7 +317,7 @@ def fence_in(objects: Mapping[str, ObjectEntry]) -> FenceState:
 
 
 def fence_state(checksum: str | None) -> FenceState:
-    """What the checksum of the file at `FENCE_PATH` says; None: there is no such file."""
+    """Return the state that the checksum of the file at `FENCE_PATH` shows; None: there is no such file."""
     if checksum is None:
         return FenceState.ABSENT
     return FenceState.INSTALLED if checksum in (FENCE_CHECKSUM, *_EARLIER_CHECKSUMS) else FenceState.ALTERED

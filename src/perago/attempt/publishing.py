@@ -144,7 +144,7 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
 
 
 def reverted(state: State, event: on.Reverted) -> Next:
-    """What is stale is undone: apply the changes."""
+    """Apply the changes, now that what is stale is undone."""
     return _base_ready(state.evolve(reverted=event.commit, held=event.held))
 
 
@@ -183,7 +183,7 @@ def conflict(state: State, event: on.CommitsFound) -> Next:
 
 
 def fence_of_base_seen(state: State, event: on.PublishFenceSeen) -> Next:
-    """Where the head has lost the fence since, staged changes that lean on it cannot be carried there."""
+    """Carry no staged changes to a head that has lost the fence since: they lean on it."""
     if event.state is on.FenceState.ABSENT and not state.brings_fence:
         state = state.evolve(carried=None)
     return see_fence(state, event, _staged_on(state), _stage)
@@ -307,8 +307,8 @@ def _try_fence(state: State, source: Commit) -> Next:
 
 
 def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
-    """Where the server runs no hooks, or does not say, the merge is watched, not guarded; a deployment that requires
-    the fence gets no merge."""
+    """Go on without a guard where the server runs no hooks, or does not say: the merge is watched, not guarded; a
+    deployment that requires the fence gets no merge."""
     if event.enforced is not None:
         state = state.evolve(fence=on.FenceState.ENFORCED if event.enforced else on.FenceState.NOT_ENFORCED)
     if state.plan.publish_fence is PublishFence.REQUIRED and not event.enforced:
@@ -319,7 +319,7 @@ def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
 
 
 def _committed(state: State) -> Next:
-    """What is to be merged is there. Attempts of this host that publish to the branch continue one at a time."""
+    """Go on to the merge. Attempts of this host that publish to the branch continue one at a time."""
     state = state.at(Step.COMMITTED)
     if state.plan.rebase and not state.rebuilt:
         return state, do.AwaitTurn(state.ref.repository, state.ref.branch, tries=0)
@@ -411,7 +411,7 @@ def _build_anew(state: State, judgement: Judgement) -> Next:
 
 def _restage(state: State, base: Base) -> Next:
     """Stage the same changes on another base. What an adoption was to take over is gone, and so is the attempt's own
-    result: a retry judges anew."""
+    result: a retry judges again."""
     if state.adopts is not None:
         return refuse(state, refusals.ADOPTED_IS_GONE)
     if state.plan.rebase and state.has_changes and state.staging_commit is not None:

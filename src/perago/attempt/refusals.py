@@ -39,7 +39,7 @@ class Refusal:
     message: str
     """The reason. The names in braces are `FACTS`, or are given where the refusal is raised."""
     shown: str
-    """How the message begins or ends in the operators' table. Dots stand for anything."""
+    """The beginning or the end of the message in the operators' table. Dots stand for anything."""
     meaning: str
     advice: str
     terminal: bool = False
@@ -55,7 +55,7 @@ class Refusal:
     """Whether `condition` reads the metadata of the branch head. It is read only if a refusal needs it."""
 
     def text(self, state: State | None, **given: str) -> str:
-        """The message about an attempt."""
+        """Return the message about an attempt."""
         return self.message.format_map(_Facts(state, given))
 
 
@@ -73,30 +73,31 @@ class _Facts(dict[str, str]):
 
 
 def short(commit_id: str) -> str:
-    """A commit id as people read it."""
+    """Return a commit id as people read it."""
     return commit_id[:12]
 
 
 def shortened(path: str) -> str:
-    """A path of which the end tells most."""
+    """Shorten a path of which the end tells most."""
     return repr(path) if len(path) <= _PATH_LENGTH else f"'…{repr(path[1 - _PATH_LENGTH :])[1:]}"
 
 
 def described(commit: Commit) -> str:
-    """Who made a commit, and its message."""
+    """Say who made a commit, and quote its message."""
     line = " ".join(commit.message.split())
     return f"by {commit.committer or 'unknown'}: '{line if len(line) <= 80 else line[:79] + '…'}'"
 
 
 def facts_of(commit: Commit) -> dict[str, str]:
-    """What messages name of a commit: itself, who made it, and the attempt that published it as far as it says so."""
+    """Return what messages name of a commit: itself, who made it, and the attempt that published it as far as it says
+    so."""
     keys = {"publisher": publication.TASK_ID, "workflow": publication.WORKFLOW_ID, "step": "perago.reference_name"}
     known = {name: commit.metadata.get(key, "unknown") for name, key in keys.items()}
     return {"commit": short(commit.id), "described": described(commit), **known}
 
 
 def named(paths: Sequence[str]) -> str:
-    """Some of `paths`, and how many more there are."""
+    """List some of `paths`, and say how many more there are."""
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return ", ".join(map(repr, paths[:_NAMED])) + more
 
@@ -114,7 +115,7 @@ FACTS: Mapping[str, Callable[[State], str]] = {
     "races": lambda state: str(state.lost_races),
     "nothing": lambda state: "" if state.open_merge else NOTHING,
 }
-"""What messages can name. `nothing` says that nothing was published, unless a merge may have taken place."""
+"""The facts that messages can name. `nothing` says that nothing was published, unless a merge may have taken place."""
 
 
 _COMMIT = facts_of(Commit("d" * 64, (), "somebody", "a change", 0, {}, ""))

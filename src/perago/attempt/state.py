@@ -13,7 +13,7 @@ from perago.settings.sources import PublishFence
 
 
 class Step(StrEnum):
-    """How far an attempt has come. Each name says what is already done."""
+    """A step of an attempt. Each name says what is already done."""
 
     RECEIVED = "received"
     VALIDATED = "validated"
@@ -41,7 +41,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the protocol must know about the task, the delivery and the deployment before it starts."""
+    """The facts that the protocol must know about the task, the delivery and the deployment before it starts."""
 
     delivery: Delivery
     perago_version: str
@@ -60,12 +60,12 @@ class Plan:
     looks_into_input: bool = False
     """Whether a `pre` guardrail is about what is in the files."""
     rebuild_tries: int = 3
-    """How often a publication may be built anew because the branch has become another."""
+    """How often a publication may be built again because the branch has become another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a publication is built on: the branch head that it expects, and the publications that it supersedes."""
+    """The base of a publication: the branch head that it expects, and the publications that it supersedes."""
 
     head: str
     stale: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ class State:
     leftovers_known: bool = True
     """Where these credentials may not list branches, there may be some."""
     rebuilt: int = 0
-    """How often the publication had to be built anew because the branch had become another."""
+    """How often the publication had to be built again because the branch had become another."""
     lost_races: int = 0
     """How often that was because others had moved it."""
     staged_again: bool = False

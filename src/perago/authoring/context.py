@@ -1,4 +1,4 @@
-"""What a running task function can use: `current()`, and the metrics that its task declares."""
+"""The attempt around a running task function: `current()`, and the metrics that its task declares."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Metric(Declaration):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What an attempt has reported of one metric."""
+    """The values of one metric that an attempt has reported."""
 
     name: str
     kind: MetricKind
@@ -112,7 +112,7 @@ class Measurements:
             self._found[name] = _with(self._found[name], float(value))
 
     def all(self) -> tuple[Measured, ...]:
-        """What has been reported, in the order of the declarations."""
+        """Return what has been reported, in the order of the declarations."""
         with self._lock:
             return tuple(self._found[name] for name in self._declared if name in self._found)
 
@@ -160,7 +160,7 @@ def _with(before: Measured, value: float) -> Measured:
 
 
 def metrics_json(measured: Iterable[Measured]) -> dict[str, dict[str, str | float]]:
-    """What was reported as JSON, by name."""
+    """Return what was reported as JSON, by name."""
     return {one.name: {"kind": one.kind, "value": one.value, "count": one.count} for one in measured}
 
 
@@ -182,7 +182,7 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What the runtime does for `Current`. `scratch` are the function's current and temporary directories,
+    """The calls of `Current` that the runtime answers. `scratch` are the function's current and temporary directories,
     `environment` variables that are its own."""
 
     log: Callable[[str], None] = _ignore_log
@@ -245,7 +245,7 @@ class Current:
 
 
 def hooks_of(attempt: Current) -> Hooks:
-    """What the runtime does for the attempt; no business of the function."""
+    """Return the hooks of an attempt. Task functions do not need them."""
     return attempt._hooks
 
 

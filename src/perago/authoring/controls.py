@@ -1,4 +1,4 @@
-"""Retry, time-out and limits of a task, as Conductor's TaskDef knows them (docs/design/contract.md 2, TaskControls ->
+"""Retries, timeouts and limits of a task, as Conductor's TaskDef knows them (docs/design/contract.md 2, TaskControls ->
 TaskDef).
 
 What Conductor would refuse when the TaskDef is registered (`docs/servers/conductor.md` 5) is refused here, at import,
@@ -25,7 +25,7 @@ _Duration = at_least(0, "a duration cannot be negative")
 
 
 class RetryPolicy(Declaration):
-    """How often and when Conductor tries again after a retryable failure."""
+    """The number and the times of retries after a retryable failure."""
 
     count: Annotated[int, _RetryCount] = 3
     """Retries after the first attempt, 0 to 10."""
@@ -69,7 +69,7 @@ class TimeoutPolicy(Declaration):
 
 
 class ExecutionLimits(Declaration):
-    """How much of this task type Conductor hands out at the same time. None: no limit."""
+    """Limits of what Conductor hands out of this task type at the same time. None: no limit."""
 
     concurrent_exec_limit: Annotated[int | None, _Limit] = None
     rate_limit_per_frequency: Annotated[int | None, _Limit] = None
@@ -86,9 +86,10 @@ class ExecutionLimits(Declaration):
 
 
 class PublishBudget(Declaration):
-    """How long a publication takes, so that no response time-out strikes in the middle of one. Durations in seconds.
+    """The time that a publication takes, so that no response timeout strikes in the middle of one. Durations in
+    seconds.
 
-    The response time-out becomes the sum of the last four durations, rounded up to a whole second.
+    The response timeout becomes the sum of the last four durations, rounded up to a whole second.
     """
 
     observed_merge_p99_seconds: Annotated[float, _Duration]
@@ -124,7 +125,7 @@ class PublishBudget(Declaration):
 
 
 class TaskControls(Declaration):
-    """Everything about a task that Conductor decides: retries, time-outs, limits."""
+    """Everything about a task that Conductor decides: retries, timeouts, limits."""
 
     retry: RetryPolicy = RetryPolicy()
     timeout: TimeoutPolicy = TimeoutPolicy()

@@ -1,4 +1,4 @@
-"""How declarations are checked: the errors, the place in the author's code, the fields, and the signature.
+"""The checks of declarations: the errors, the place in the author's code, the fields, and the signature.
 
 `TaskFailed` and `TaskTerminalError` are raised by task functions; `TaskDefinitionError` is raised at import,
 by perago, for a declaration that cannot work.
@@ -463,7 +463,7 @@ def _spelled(annotation: object) -> str:
 
 
 def _annotation_with(function: Callable[..., Any], name: str) -> str:
-    """Which annotation mentions the name, in words."""
+    """Say which annotation mentions the name."""
     word = re.compile(rf"\b{re.escape(name)}\b")
     for parameter, annotation in function.__annotations__.items():
         if isinstance(annotation, str) and word.search(annotation):

@@ -261,7 +261,7 @@ def task(
         name: the task type in Conductor: letters, digits, `.`, `_`, `-`, at most 128.
         owner_email: whom to ask about it.
         workspace: the versioned tree it works on; without one it only maps params to a result.
-        controls: retries, time-outs and limits; see `TaskControls` for the defaults.
+        controls: retries, timeouts and limits; see `TaskControls` for the defaults.
         examples: cases from which the test toolkit makes tests.
         environment: patterns such as `LAKECTL_*` for variables that perago withholds from functions (`CONDUCTOR_*`,
             `LAKECTL_*` and `OTEL_EXPORTER_OTLP_*HEADERS`) and that this one needs.

@@ -163,7 +163,7 @@ class Guardrail(ABC):
         """Whether the rule holds for the tree."""
 
     def hint(self, tree: Listing) -> str | None:  # noqa: ARG002 - for the kinds that have one
-        """What the author may have meant, if the rule is violated and matched nothing."""
+        """Say what the author may have meant, if the rule is violated and matched nothing."""
         return None
 
 
@@ -230,7 +230,7 @@ class WorkspaceSpec(Declaration):
 
     @property
     def key_prefix(self) -> str:
-        """What every object key of the workspace begins with: `""` or like `audio/render/`."""
+        """Return what every object key of the workspace begins with: `""` or like `audio/render/`."""
         return f"{self.prefix}/" if self.prefix else ""
 
     @field_validator("prefix", mode="before")

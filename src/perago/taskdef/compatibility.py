@@ -32,7 +32,7 @@ __all__ = ["Change", "Impact", "classify"]
 
 
 def classify(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
-    """All changes from `old` to `new`, in the order of their fields; empty only if both are the same JSON.
+    """Return all changes from `old` to `new`, in the order of their fields; empty only if both are the same JSON.
 
     Neither needs to be a TaskDef that perago would write: what is not understood is a breaking change.
     """
@@ -83,7 +83,7 @@ def _directed(field: str, change: SchemaChange) -> Change:
 
 
 class Impact(StrEnum):
-    """What a change does to workflows that are already running."""
+    """The effect of a change on workflows that are already running."""
 
     BREAKING = "breaking"
     COMPATIBLE = "compatible"
@@ -107,7 +107,7 @@ class Change:
 
     @property
     def difference(self) -> str:
-        """What changed, in one line."""
+        """Say what changed, in one line."""
         return Difference(self.pointer, self.old, self.new).text
 
     @property
@@ -124,7 +124,7 @@ class Change:
 
 
 class AffectedParty(Flag):
-    """Who may fail because a schema changed.
+    """The parties that may fail because a schema changed.
 
     Senders write values by the old schema: they are affected if it got narrower. Readers understand values of the old
     schema: they are affected if it got wider.
@@ -309,7 +309,7 @@ def _is_within(part: list[Any] | None, whole: list[Any] | None) -> bool:
 
 
 def _bound(schema: Schema, keywords: tuple[str, str], sign: int) -> tuple[float, bool]:
-    """How much is cut off: the bound, upside down for an upper one, and whether it is cut off itself."""
+    """Return how much is cut off: the bound, upside down for an upper one, and whether it is cut off itself."""
     inclusive, exclusive = keywords
     candidates = [(-math.inf, False)]
     if inclusive in schema:
@@ -472,7 +472,7 @@ class _Alternative:
 
 
 def schema_changes(pointer: str, old: Any, new: Any) -> list[SchemaChange]:
-    """All changes between two schemas; empty only if both are the same JSON."""
+    """Return all changes between two schemas; empty only if both are the same JSON."""
     if same_json(old, new):
         return []
     if old is False or new is False:
@@ -521,7 +521,7 @@ def _positions(pair: _Pair) -> Iterator[SchemaChange]:
 
 
 def _accepted(keyword: str, schema: Schema) -> Any:
-    """What the keyword accepts, be it there or not. No items follow the places of a tuple of a fixed length."""
+    """Return what the keyword accepts, be it there or not. No items follow the places of a tuple of a fixed length."""
     ends = keyword == "items" and schema.get("maxItems", math.inf) <= len(schema.get("prefixItems", []))
     return schema.get(keyword, False if ends else {})
 
@@ -694,7 +694,7 @@ _AMOUNTS: Mapping[str, _Amount] = {
 
 
 def judge_field(field: str, old: Definition, new: Definition) -> Verdict:
-    """What it means that the two definitions differ in `field`."""
+    """Judge what it means that the two definitions differ in `field`."""
     before, after = _effective(field, old), _effective(field, new)
     if field in SERVER_FIELDS:
         return Impact.COMPATIBLE, "written by the server"

@@ -142,7 +142,7 @@ class Difference:
 
 
 def compare_definitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """What registering `new` over `old` would change, in the order of the pointers."""
+    """Return what registering `new` over `old` would change, in the order of the pointers."""
     return json_differences(*comparable(old, new))
 
 

@@ -1,4 +1,4 @@
-"""What Conductor hands to a task and what the task returns: read, checked, and made JSON.
+"""The input that Conductor hands to a task and the result that the task returns: read, checked, and made JSON.
 
 (docs/design/contract.md 4.) The lines come from pydantic's validation errors, and from the keys that a model passes
 over without an error.
@@ -396,7 +396,7 @@ def _result_leaves(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
 
 
 def _not_text(model: type[BaseModel], value: BaseModel, error: Exception) -> str | None:
-    """Where the bytes or the text are that have no UTF-8 form; None: that is not the error."""
+    """Say where the bytes or the text are that have no UTF-8 form; None: that is not the error."""
     if "utf-8" not in str(error):
         return None
     try:

@@ -63,7 +63,7 @@ def _is(kind: str, value: Any) -> bool:
 
 
 class Shape(NamedTuple):
-    """What a value of a schema can be: one of `values`, what one of `options` accepts, or else of one of `kinds`."""
+    """The values of a schema: one of `values`, what one of `options` accepts, or else of one of `kinds`."""
 
     schema: Schema
     """With the first schema of `allOf` in it."""
@@ -106,7 +106,7 @@ class _QuietSchema(GenerateJsonSchema):
 
 
 def input_schema(task: Task) -> dict[str, Any]:
-    """What Conductor must send.
+    """Return the schema of what Conductor must send.
 
     Raises:
         TaskDefinitionError: the parameters model has no JSON Schema, or a recursive one.
@@ -115,7 +115,7 @@ def input_schema(task: Task) -> dict[str, Any]:
 
 
 def output_schema(task: Task) -> dict[str, Any]:
-    """What the task reports.
+    """Return the schema of what the task reports.
 
     Raises:
         TaskDefinitionError: the result model has no JSON Schema, a recursive one, or a secret in it.
@@ -280,7 +280,8 @@ _SECRETS = (SecretStr, SecretBytes, Secret)
 
 
 def find_secret(model: type[BaseModel]) -> str | None:
-    """Where the model can hold a `SecretStr`, `SecretBytes` or `Secret[...]`, like `Result.login.token`, or None."""
+    """Say where the model can hold a `SecretStr`, `SecretBytes` or `Secret[...]`, like `Result.login.token`, or
+    None."""
     return _find(model, model.__name__, set())
 
 
@@ -433,7 +434,7 @@ _FORMATS = {
 
 
 def skeleton_of(schema: Schema) -> Any:
-    """What stands for `schema`: its default or first choice, else the smallest value of its type.
+    """Return a first value for `schema`: its default or first choice, else the smallest value of its type.
 
     Of an object only what is required. References are inlined already (docs/design/contract.md 3). Patterns, and
     formats that are not in `_FORMATS`, are left to the person who fills it in.

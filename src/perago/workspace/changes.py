@@ -1,4 +1,4 @@
-"""What a task function changed in its workspace, and where that meets the changes of others.
+"""The changes of a task function to its workspace, and where they meet the changes of others.
 
 Two sets of changes that begin at one commit can both be kept unless they meet: in a path, in a file where the other has
 a directory, or in names that a disk may take for the same one. A path in which both end alike is no conflict. Whether
@@ -265,7 +265,7 @@ _ANY_DISK = Folding(case=True, unicode_form=True)
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How the changes of others, by key, meet the task's own."""
+    """The places where the changes of others, by key, meet the task's own."""
 
     conflicts: Mapping[str, str]
     """The keys of others that are in the way, each with what is wrong with it."""

@@ -81,7 +81,7 @@ def _with_gaps(chunks: list[str], gap: str) -> str:
 
 
 def _end_of_set(segment: str, start: int) -> int:
-    """Where the set that begins at `start` ends, or -1: then the bracket is an ordinary character."""
+    """Return where the set that begins at `start` ends, or -1: then the bracket is an ordinary character."""
     if segment[start : start + 1] == "!":
         start += 1
     return segment.find("]", start + 1)
@@ -121,7 +121,7 @@ MAX_KEY_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """Which names a disk takes for the same one. NFC and NFD are different keys, and so are `A` and `a`."""
+    """The names that a disk treats as the same one. NFC and NFD are different keys, and so are `A` and `a`."""
 
     case: bool = False
     unicode_form: bool = False
@@ -140,7 +140,7 @@ class Folding:
 
 @dataclass(frozen=True, slots=True)
 class NameLimits:
-    """What a disk allows, in bytes: `name_max` for one name, `path_max` for a path below the workspace."""
+    """The limits of a disk, in bytes: `name_max` for one name, `path_max` for a path below the workspace."""
 
     name_max: int = 255
     path_max: int = 4096
@@ -242,7 +242,7 @@ class _Names:
 
 
 def _problem_of(entry: ObjectEntry, key_prefix: str, limits: NameLimits, names: _Names) -> str | None:
-    """What is wrong with one key by itself."""
+    """Say what is wrong with one key alone."""
     if not entry.key.startswith(key_prefix):
         return f"lies outside the prefix {key_prefix!r}"
     if "\0" in entry.key:
@@ -299,14 +299,15 @@ def directories_above(key: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a path must match, one of it, and what it must not match. Without `include` every path is included."""
+    """The globs of which a path must match one, and those that it must not match. Without `include` every path is
+    included."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, spec: WorkspaceSpec) -> View:
-        """What a task with this workspace sees."""
+        """Return what a task with this workspace sees."""
         return cls(spec.include, spec.exclude)
 
     def sees(self, path: str) -> bool:

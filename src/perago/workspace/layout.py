@@ -1,4 +1,4 @@
-"""What the disk below a root can hold, and where each object of a listing goes on it.
+"""The room and the names on the disk below a root, and where each object of a listing goes on it.
 
 The directories are made here, once; the objects themselves are written by the store.
 """
@@ -40,7 +40,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class FreeSpace:
-    """What the disk has left for us. `inodes` is None where they are made on demand."""
+    """The free space of a disk. `inodes` is None where they are made on demand."""
 
     size: int
     block: int
@@ -59,8 +59,8 @@ _STAT_BLOCK = 512
 
 
 def probe_disk(directory: Path) -> Disk:
-    """What the disk below an existing, writable `directory` can do. Tried once per disk and process, in a temporary
-    directory inside.
+    """Find out what the disk below an existing, writable `directory` can do. Tried once per disk and process, in a
+    temporary directory inside.
 
     Raises:
         OSError: the directory cannot be written to.
@@ -81,7 +81,7 @@ def probe_disk(directory: Path) -> Disk:
 
 
 def free_space(directory: Path) -> FreeSpace:
-    """What an ordinary user may still write below `directory`."""
+    """Return what an ordinary user may still write below `directory`."""
     status = os.statvfs(directory)
     return FreeSpace(
         size=status.f_bavail * status.f_frsize,
@@ -231,7 +231,7 @@ def plan_layout(
 
 
 def listing_of(placements: Iterable[Placement], key_prefix: str) -> Listing:
-    """What a scan of the workspace finds once all is downloaded."""
+    """Return what a scan of the workspace finds once all is downloaded."""
     placements = list(placements)
     placed = [placement.entry for placement in placements if placement.path is not None]
     sizes = {entry.key[len(key_prefix) :]: entry.size for entry in placed}
@@ -341,7 +341,7 @@ def _check_free(placed: Sequence[Placement], key_prefix: str, workspace: Path, r
 
 
 def _together(space: FreeSpace, held: FreeSpace) -> FreeSpace:
-    """What would be free if `held`, which the attempts and the cache occupy, were deleted."""
+    """Return what would be free if `held`, which the attempts and the cache occupy, were deleted."""
     inodes = None if space.inodes is None else space.inodes + (held.inodes or 0)
     return FreeSpace(min(space.size + held.size, space.total), space.block, inodes)
 

@@ -142,7 +142,7 @@ def _is_at_or_below(path: str, directory: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What the disk says about a regular file. Two equal values mean that it was not touched
+    """The state of a regular file on disk. Two equal values mean that it was not touched
     (docs/design/contract.md 7)."""
 
     size: int
@@ -156,7 +156,7 @@ class FileStat:
 
 
 class IrregularKind(StrEnum):
-    """What can stand in a directory and can never be an object."""
+    """The kind of an entry of a directory that can never be an object."""
 
     SYMLINK = "symlink"
     FIFO = "FIFO"
@@ -193,7 +193,7 @@ class Tree:
 
     @property
     def listing(self) -> Listing:
-        """What guardrails see of it."""
+        """Return what guardrails see of it."""
         return Listing({path: file.size for path, file in self.files.items()}, self.directories)
 
 
@@ -238,7 +238,7 @@ def scan_tree(root: Path, held: int | None = None) -> Tree:
 
 
 class _Scan:
-    """What one walk has found so far, and the directories it still has to look into."""
+    """The findings of one walk so far, and the directories it still has to look into."""
 
     def __init__(self) -> None:
         self.pending = [""]

@@ -102,7 +102,8 @@ def write_fields(marker: int, fields: Mapping[str, Any]) -> None:
 
 
 def held_fields(directory: int, name: str = MARKER) -> dict[str, Any] | None:
-    """What the marker of a living owner says; None for a dead one's, and where there is no marker that makes sense."""
+    """Return what the marker of a living owner says; None for a dead one's, and where there is no marker that makes
+    sense."""
     try:
         marker = os.open(name, _OPEN, dir_fd=directory)
     except OSError:
@@ -116,7 +117,7 @@ def held_fields(directory: int, name: str = MARKER) -> dict[str, Any] | None:
 
 
 def read_fields(marker: int) -> dict[str, Any] | None:
-    """What an open marker says; None if it makes no sense."""
+    """Return what an open marker says; None if it makes no sense."""
     try:
         fields = json.loads(os.pread(marker, _LARGEST, 0))
     except (OSError, ValueError, RecursionError):
@@ -242,7 +243,8 @@ def _delete_files(descriptor: int, directory: str, keep: str, problems: list[str
 
 
 def _note(problems: list[str], path: str, error: OSError) -> None:
-    """A directory that is not empty follows from an earlier failure; something that is gone is none."""
+    """A directory that is not empty follows from an earlier failure. Something that no longer exists is not a
+    failure."""
     if error.errno == errno.ENOENT or (error.errno == errno.ENOTEMPTY and problems):
         return
     problems.append(f"{quoted(path)}: {error.strerror}")
@@ -260,7 +262,7 @@ class DeadDirectory:
 
 
 def dead_directories(root: Path) -> Iterator[DeadDirectory]:
-    """What a sweep would remove now, measured. Changes nothing; what cannot be looked at is left out."""
+    """Yield what a sweep would remove now, measured. Changes nothing; what cannot be looked at is left out."""
     try:
         descent = Descent(root, root_may_be_symlink=True)
     except OSError:
@@ -275,7 +277,7 @@ def dead_directories(root: Path) -> Iterator[DeadDirectory]:
 
 
 def living_attempts(root: Path) -> Iterator[Mapping[str, Any]]:
-    """What the markers say of the attempts that are at work below a root. Changes nothing."""
+    """Yield what the markers say of the attempts that are at work below a root. Changes nothing."""
     with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
         for path in sorted(_attempts(descent)):
             with contextlib.suppress(OSError):
