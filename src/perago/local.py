@@ -276,7 +276,7 @@ class InTurn:
                 self._told, position = None, 0
 
     def _may_tell(self, worker: int, event: Event) -> bool:
-        """What concerns no single slot belongs to all attempts of its worker."""
+        """Return whether the event is about the current attempt, or about its whole worker."""
         return self._told is None or (
             worker == self._told[0] and getattr(event, "worker_id", None) in (None, self._told[1])
         )

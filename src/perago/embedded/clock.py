@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 START = 1_767_225_600.0
-"""Where virtual time starts unless told otherwise: 2026-01-01T00:00:00Z."""
+"""The default start of virtual time: 2026-01-01T00:00:00Z."""
 
 PATIENCE_SECONDS = 60.0
-"""How long, in real time, a virtual sleep waits for the other participants before it reports a deadlock."""
+"""Seconds of real time that a virtual sleep waits for the other participants before it reports a deadlock."""
 
 
 @dataclass(order=True, slots=True)

@@ -94,7 +94,7 @@ class FaultScript:
 
     @contextmanager
     def around(self, operation: str, *, service: str, clock: Clock) -> Iterator[None]:
-        """What a model wraps each operation in; must be entered before the model takes its lock."""
+        """The context of each operation of a model; must be entered before the model takes its lock."""
         faults = self._meet(operation)
         for fault in faults:
             if fault.moment is Moment.BEFORE:
@@ -112,7 +112,7 @@ class FaultScript:
             return tuple(fault for index, fault in enumerate(self._faults) if index not in self._met)
 
     def calls(self, operation: str) -> int:
-        """How many calls of `operation` there were."""
+        """Count the calls of `operation`."""
         with self._lock:
             return self._calls[operation]
 

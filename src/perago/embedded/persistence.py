@@ -37,14 +37,14 @@ from perago.ports import Commit
 from perago.settings.roots import own_directory_trouble
 
 Key: TypeAlias = tuple[str | int | None, ...]
-"""What a record is about: its kind, then names and ids."""
+"""The key of a record: its kind, then names and ids."""
 
 Records: TypeAlias = Mapping[Key, Any]
 """JSON values by key."""
 
 FORMAT = 2
 SECONDS = 0.5
-"""How often changes are looked for."""
+"""Seconds between two looks for changes."""
 
 _MOST = 10.0
 """A large state is looked at less often, so that this takes a tenth of the time at most."""
@@ -414,7 +414,7 @@ def _place(blob: Blob, path: Path) -> None:
 # ----------------------------------------------------------------------------- Conductor
 
 NOT_KEPT = frozenset({"http_handler", "limits", "random", "last_polls", "_clock"})
-"""How the server runs, what it rolls dice with, and which workers asked last: they ended with it."""
+"""Fields that end with the server: its settings, its random numbers and the last polls."""
 
 KINDS: Mapping[str, TypeAdapter[Any]] = {
     "task_definitions": TypeAdapter(dict[str, Any]),
@@ -516,7 +516,7 @@ FindBlob: TypeAlias = Callable[[str, int], Blob]
 _COMMIT = TypeAdapter(Commit)
 _TYPES: Mapping[str, TypeAdapter[Any]] = {"repository": TypeAdapter(RepositoryInfo), "run": TypeAdapter(ActionRun)}
 _OWN = ("path", "content_type", "mtime", "address")
-"""What an entry is written as, beside its metadata and its bytes."""
+"""The fields of an entry that are written beside its metadata and its bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,15 +26,15 @@ from typing import Any, cast
 from perago.ports import Unavailable, Unclear, WorkspaceStore, no_progress
 
 ANSWER_SECONDS = 120.0
-"""How long a client waits for the next message of a call."""
+"""Seconds that a client waits for the next message of a call."""
 
 CLOSE_SECONDS = 5.0
-"""How long `StoreServer.close` waits for a call in flight."""
+"""Seconds that `StoreServer.close` waits for a call in flight."""
 
 _MAX_SOCKET_PATH = 100  # macOS allows 103 bytes
 _UNCLEAR = frozenset({"commit", "merge", "revert"})  # repeating any other operation is harmless
 _RESULT, _ERROR, _TELL = "result", "error", "tell"
-"""What a message of the server is: the outcome of a call, or one call back."""
+"""The kind of a message of the server: the outcome of a call, or one call back."""
 
 
 @dataclass(frozen=True, slots=True)

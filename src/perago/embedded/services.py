@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 SWEEP_SECONDS = 0.5
-"""How often the services look for timeouts."""
+"""Seconds between two looks of the services for timeouts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,9 @@ class EmbeddedServices:
         self.conductor = _Conductor(self.clock, longest_poll)
         self.lakefs = InMemoryLakeFS(self.clock)
         self.keys = KeyPair.random()
-        """What lakeFS lets in; with a state, those that are kept in it."""
+        """The credentials that lakeFS lets in; with a state, those that are kept in it."""
         self.url = ""
-        """Where the page is, the token included; set while the context is entered."""
+        """The address of the page, the token included; set while the context is entered."""
         self._port = port
         self._held = held
         self._page = page

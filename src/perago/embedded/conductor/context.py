@@ -128,7 +128,7 @@ def check_total_budget(row: TaskRow, now: int) -> None:
 
 
 def retry_delay_seconds(row: TaskRow) -> int:
-    """How long the attempt after `row` waits, without jitter.
+    """Return the delay of the attempt after `row`, without jitter.
 
     A back-off below zero is taken for one that is too large to count, a fixed delay below zero is none.
     """
@@ -150,7 +150,7 @@ def jitter_ms(row: TaskRow, source: random.Random) -> int:
 
 
 def expression_context(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[str, Any]:
-    """What `${...}` can see: the workflow, and the latest attempt of each step, in a loop of its latest iteration."""
+    """Return the values of `${...}`: the workflow and the latest attempt of each step, in loops the last iteration."""
     context: dict[str, Any] = {
         "workflow": {
             "input": workflow.input,
@@ -305,7 +305,7 @@ class SystemTask:
         """Raise `NotImplementedError` for what the model does not have of this task type."""
 
     def problems(self, step: Step) -> Iterator[str]:  # noqa: ARG002 - the interface
-        """What the server's validation says when the definition is registered."""
+        """Yield the problems that the server's validation finds when the definition is registered."""
         yield from ()
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:  # noqa: ARG002 - the interface
@@ -339,7 +339,7 @@ SYSTEM_TASKS: dict[str, SystemTask] = {}
 
 
 def system_task(row: TaskRow) -> SystemTask | None:
-    """What works on this row; None if a worker does."""
+    """The system task that works on this row; None if a worker does."""
     return SYSTEM_TASKS.get(row.kind)
 
 
@@ -350,7 +350,7 @@ def required(step: Mapping[str, Any], field: str) -> str:
 
 @dataclass(slots=True)
 class DecisionContext:
-    """What the decider and the server's own tasks work on. Nothing of it is visible until it is stored."""
+    """The working copy of the decider and the server's own tasks. Nothing of it is visible until it is stored."""
 
     state: State
     workflow: WorkflowRow
@@ -367,7 +367,7 @@ class DecisionContext:
         return next((row for row in reversed(self.tasks) if row.reference_name == reference), None)
 
     def visible(self) -> dict[str, Any]:
-        """What `${...}` can see."""
+        """The values of `${...}`."""
         return expression_context(self.workflow, self.tasks)
 
     def resolved(self, step: Step, task_id: str | None = None, *, templated: bool = False) -> dict[str, Any]:

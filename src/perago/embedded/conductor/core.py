@@ -107,10 +107,10 @@ def _work_on(state: State, workflow: WorkflowRow, row: TaskRow, task: SystemTask
 T = TypeVar("T")
 
 LOOK_SECONDS = 0.1
-"""How often a long poll looks at the queue where time does not pass by itself."""
+"""Seconds between two looks of a long poll at the queue where time does not pass by itself."""
 
 LOCK_SECONDS = 30.0
-"""How long, in real time, a call waits for others to finish theirs."""
+"""Seconds of real time that a call waits for others to finish theirs."""
 
 
 class ModelCore:
@@ -183,7 +183,7 @@ class ModelCore:
             self._lock.release()
 
     def _look_until(self, end: float, look: Callable[[State], T | None]) -> T:
-        """What `look` finds, asked under the lock until it is not None; the last time at `end` or later.
+        """Ask `look` under the lock until it returns more than None; the last time at `end` or later.
 
         On the system's clock it is asked again as soon as anything changes or falls due. Any other clock is made to
         sleep between two looks, without the lock.

@@ -139,7 +139,7 @@ def _check_size(state: State, workflow: WorkflowRow) -> None:
 
 
 FAILURE_OUTPUT = "conductor.failure_workflow"
-"""Where a failed workflow shows the id of the one that was started for it, or why none was."""
+"""The output field of a failed workflow for the id of the one that was started for it, or why none was."""
 
 
 def end_workflow(
@@ -300,7 +300,7 @@ def _output(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[str, Any]:
 class _Decision:
     changed: list[TaskRow] = field(default_factory=list)
     wanted: dict[str, TaskRow] = field(default_factory=dict)
-    """What to schedule or to continue, by reference name."""
+    """The rows to schedule or to continue, by reference name."""
     executed: set[str] = field(default_factory=set)
     """Reference names that are done with."""
     complete: bool = False
@@ -375,7 +375,7 @@ def _end(context: DecisionContext) -> None:
 
 
 def _evaluate(context: DecisionContext) -> _Decision:
-    """What to change."""
+    """Decide which rows to add and to change."""
     check_workflow_timeout(context.workflow, context.state.now())
     decision = _Decision()
     if context.workflow.status is WorkflowStatus.PAUSED:
@@ -460,7 +460,7 @@ def _may_retry(state: State, row: TaskRow, task: SystemTask | None) -> bool:
 
 
 def _next_rows(context: DecisionContext, row: TaskRow) -> list[TaskRow]:
-    """What comes after a finished row, in the same iteration of the loop that it is in."""
+    """Return the rows after a finished one, in the same iteration of the loop that it is in."""
     task = system_task(row)
     if task is not None and not task.leads_on(row):
         return []

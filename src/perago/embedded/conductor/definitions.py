@@ -28,7 +28,7 @@ _TASKS, _WORKFLOWS = "register task definitions", "register workflow definition"
 WORKER_KIND = "SIMPLE"
 
 REGISTER = "registerWorkflowDef.arg0"
-"""Where a definition is in the call that registers it, as its problems name it."""
+"""The place of a definition in the call that registers it, as its problems name it."""
 
 _UNSUPPORTED_WORKFLOW_FIELDS = ("rateLimitConfig", "workflowStatusListenerSink", "cacheConfig")
 
@@ -173,7 +173,7 @@ def _timeout_problems(definition: Mapping[str, Any]) -> Iterator[str]:
 
 
 class SubWorkflowParams(Fields):
-    """Which workflow a SUB_WORKFLOW starts."""
+    """The workflow that a SUB_WORKFLOW starts."""
 
     name: str | None = None
     version: int | str | None = None
@@ -371,7 +371,7 @@ def _workflow_problems(definition: Mapping[str, Any], path: str) -> Iterator[dic
 
 
 def _step_problems(path: str, step: Step) -> Iterator[dict[str, str]]:
-    """What the server's validation says about a step and those inside of it; it does not look into loops."""
+    """Yield the problems that the server's validation finds in a step and those inside of it, but not in loops."""
     for field in ("name", "taskReferenceName"):
         if not step.get(field):
             yield {"path": f"{path}.{field}", "message": f"WorkflowTask {field} cannot be empty or null"}

@@ -34,7 +34,7 @@ _BRACKETED = re.compile(r"\[[^\]]*\]")
 
 
 _QUERY = re.compile(r"\.\.|\[\?|\[-?\d*:|\[-?\d+(?:,|:)")
-"""What only the package evaluates."""
+"""Steps of a path that only the package `jsonpath` evaluates."""
 
 _FUNCTION = re.compile(r"\.(length|keys)\(\)$")
 
@@ -125,7 +125,7 @@ def _resolve_text(text: str, context: Mapping[str, Any], task_id: str | None, *,
 
 
 def _expressions(text: str) -> Iterator[tuple[int, int]]:
-    """Where the outermost `${...}` are; braces inside are balanced, `$${` is an escape."""
+    """Find the outermost `${...}`; braces inside are balanced, `$${` is an escape."""
     position = 0
     while (start := text.find("${", position)) >= 0:
         escaped = start > 0 and text[start - 1] == "$"
@@ -161,7 +161,7 @@ def _look_up(path: str, context: Mapping[str, Any], task_id: str | None) -> Any:
 
 
 def _find(path: str, context: Mapping[str, Any]) -> Any:
-    """What a path names, without the function at its end: a value, or the list of all that fit."""
+    """Return the value of a path without the function at its end, or the list of all that fit."""
     steps = parse_path(path)
     if steps is None:
         return _compiled(_FUNCTION.sub("", path)).findall(context)
@@ -194,7 +194,7 @@ def _children(value: Any, step: PathStep) -> Sequence[Any]:
 
 
 def find_problems(parameters: Mapping[str, Any], task_name: str, references: frozenset[str]) -> Iterator[str]:
-    """What the server says about expressions when a workflow definition is registered.
+    """Yield the problems that the server finds in expressions when a workflow definition is registered.
 
     Raises:
         NotImplementedError: an expression beyond this model.
@@ -237,7 +237,7 @@ def _path_problems(path: str, key: str, value: str, task_name: str, references: 
 
 
 def java_text(value: Any) -> str:
-    """How a value is spelled inside of a longer text: `{a=[1, null]}`, `1.0E20`."""
+    """Spell a value as inside of a longer text: `{a=[1, null]}`, `1.0E20`."""
     if value is None:
         return "null"
     if isinstance(value, bool):

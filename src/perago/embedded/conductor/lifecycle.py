@@ -1,4 +1,4 @@
-"""What people do to whole workflows: end, pause, remove, skip, retry, restart and rerun."""
+"""Operations on whole workflows: end, pause, remove, skip, retry, restart and rerun."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ MAX_WAIT_SECONDS = 5.0
 """Longest long poll that the server allows."""
 
 SHORT_WAIT_SECONDS = 0.1
-"""How long a single poll waits, and the poll inside of update v2."""
+"""The wait of a single poll, and of the poll inside of update v2."""
 
 MAX_PRIORITY = 99
 
@@ -239,7 +239,7 @@ class ConductorModel(ModelCore):
             return updates.requeue(state, task_name)
 
     def last_polls(self, task_name: str | None = None) -> tuple[LastPoll, ...]:
-        """Who polled last for this type, or for all, one entry a domain."""
+        """Return the last pollers of this type, or of all, one entry a domain."""
         with self._operation("last_polls") as state:
             polls = [poll for poll in state.last_polls.values() if task_name in (None, poll.task_name)]
             return tuple(sorted(polls, key=lambda poll: (poll.task_name, poll.domain or "")))
@@ -252,7 +252,7 @@ class ConductorModel(ModelCore):
             return tuple(task_json(state.tasks[message.task_id], state.now()) for message in waiting)
 
     def history(self, workflow_id: str | None = None) -> tuple[HistoryEntry, ...]:
-        """What happened to the attempts of one workflow, or of all; ignored updates included."""
+        """Return the history of the attempts of one workflow, or of all; ignored updates included."""
         with self._operation("history") as state:
             return tuple(entry for entry in state.history if workflow_id in (None, entry.workflow_id))
 
@@ -536,7 +536,7 @@ class InMemoryConductor(ConductorModel):
             return replace(delivery, retried=True, retry_output=copied(rows[-1].output))
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
-        """How many attempts each queue holds, delayed ones included."""
+        """Count the attempts in each queue, delayed ones included."""
         with self._operation("queue_depths") as state:
             return {name: state.queue.size(name) for name in task_names}
 
@@ -551,7 +551,7 @@ class InMemoryConductor(ConductorModel):
             return row.status is Status.IN_PROGRESS and identity == delivery.identity
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
-        """What is known of any attempt; None for one that is gone."""
+        """Return the state of any attempt; None for one that is gone."""
         with self._operation("read_attempt") as state:
             try:
                 row = self._row(state, task_id)
@@ -560,7 +560,7 @@ class InMemoryConductor(ConductorModel):
             return AttemptRow(row.task_id, row.start_time, row.retried_task_id)
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
-        """What is known of any workflow; None for one that is gone."""
+        """Return the state of any workflow; None for one that is gone."""
         with self._operation("read_workflow") as state:
             try:
                 workflow = state.workflow("read workflow", workflow_id)

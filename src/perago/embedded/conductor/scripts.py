@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 SECONDS = 4.0
-"""How long a script may take, as on the server."""
+"""Seconds that a script may take, as on the server."""
 
 MEMORY_BYTES = 64 * 1024 * 1024
 

@@ -46,7 +46,7 @@ def holds(step: Mapping[str, Any], reference: str) -> bool:
 
 
 def following(steps: Sequence[Step], reference: str) -> Step | None:
-    """What comes after a step: the next one, or what comes after the step that it is the end of.
+    """Return the step after this one, or after the step that this one is the end of.
 
     Nothing comes after the end of a loop's body: the loop itself decides that. Nothing comes after TERMINATE.
     """
@@ -159,7 +159,7 @@ class TaskRow:
     external_input: str | None = None
     external_output: str | None = None
     response_timeout_seconds: int = 0
-    """What the row shows; the timeout itself is that of the definition."""
+    """The value that the row shows; the timeout itself is that of the definition."""
     rate_limit: tuple[int, int] = (0, 0)
     """Per frequency, and the frequency in seconds."""
     attached_workflow_id: str | None = None
@@ -209,7 +209,7 @@ class TaskRow:
 
     @property
     def queue_name(self) -> str:
-        """Where workers of its type and domain look for it."""
+        """The queue in which workers of its type and domain look for it."""
         return queue_name(self.task_type, self.domain)
 
 
@@ -279,7 +279,7 @@ class MessageQueue:
         self._messages: dict[str, Message] = {}
         self._order = itertools.count()
         self.pushes = 0
-        """How often something was queued or moved: a poll that waits looks again when this has changed."""
+        """The number of changes of the queues: a poll that waits looks again when this has changed."""
 
     def push(self, row: TaskRow, due: int, *, limited: bool = False) -> None:
         """Queue `row`, or move its message to another time."""
@@ -319,7 +319,7 @@ class MessageQueue:
         return sorted(messages, key=lambda m: (-m.priority, m.due, m.order))
 
     def size(self, queue_name: str) -> int:
-        """How many messages there are, delayed ones included."""
+        """Count the messages, delayed ones included."""
         return len(self.waiting(queue_name))
 
     def next_due(self, now: int) -> int | None:
@@ -336,7 +336,7 @@ HttpHandler = Callable[[dict[str, Any]], tuple[int, Any]]
 
 
 class HistoryEvent(StrEnum):
-    """What an entry of the history tells."""
+    """The kind of an entry of the history."""
 
     SCHEDULED = "scheduled"
     POLLED = "polled"
@@ -367,7 +367,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class LastPoll:
-    """Who asked for a task type last, and when (ms). A poll counts when it is answered, however empty."""
+    """The last worker that asked for a task type, and when (ms). A poll counts when it is answered, however empty."""
 
     task_name: str
     worker_id: str | None
@@ -493,7 +493,7 @@ class State:
         self.record(what, row)
 
     def _keep(self, workflow: WorkflowRow, row: TaskRow) -> None:
-        """What is stored is a copy: later changes of `row` concern its holder only."""
+        """Store a copy: later changes of `row` concern its holder only."""
         kept = self.tasks[row.task_id] = row.copy()
         others = [other for other in workflow.tasks if other.task_id != row.task_id]
         workflow.tasks[:] = sorted([*others, kept], key=attrgetter("seq"))
@@ -543,7 +543,7 @@ class State:
 
 
 ACTIVE_MS = 10_000
-"""How long after a poll a domain counts as served (`docs/servers/conductor.md` 2 "Queue semantics")."""
+"""The time after a poll in which a domain counts as served (`docs/servers/conductor.md` 2 "Queue semantics")."""
 
 NO_DOMAIN = "NO_DOMAIN"
 

@@ -41,7 +41,7 @@ class _Immediate(SystemTask):
         return ended
 
     def run(self, context: DecisionContext, row: TaskRow) -> bool:
-        """What the step does; whether that has changed its row."""
+        """Do the work of the step; return whether that has changed its row."""
         raise NotImplementedError(self.kind)
 
 

@@ -111,7 +111,7 @@ def _update(state: State, result: TaskResult) -> str:
 
 
 def _left_to_a_join(workflow: WorkflowRow, row: TaskRow) -> bool:
-    """What ends a branch well is not followed by a decision: the JOIN that waits for it brings one about."""
+    """Return whether the row ends a branch well: the JOIN that waits for it then brings the decision about."""
     if row.iteration or row.status.unsuccessful:
         return False
     steps = list(every_step(workflow.definition["tasks"]))
@@ -188,7 +188,7 @@ def add_log(state: State, task_id: str, text: str, created: int) -> None:
 # -------------------------------------------------------------------------------- polls
 
 POSTPONE_SECONDS = 60
-"""How long an attempt that meets a full `concurrentExecLimit` is put aside at most; a free slot ends that."""
+"""The longest time that an attempt is put aside by a full `concurrentExecLimit`; a free slot ends that."""
 
 
 def hand_out(state: State, task_ids: Sequence[str], worker_id: str | None) -> list[TaskRow]:

@@ -69,7 +69,7 @@ def task_json(row: TaskRow, now: int) -> dict[str, Any]:
 
 
 def queue_wait(row: TaskRow, now: int) -> int:
-    """How long an attempt waited to be polled (ms)."""
+    """The time that an attempt waited to be polled (ms)."""
     if row.start_time <= 0 or row.scheduled_time <= 0:
         return 0
     if row.update_time > 0 and row.callback_after_seconds > 0:

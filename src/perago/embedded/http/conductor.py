@@ -378,7 +378,7 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         return JsonAnswer([_poll(poll) for poll in model.last_polls(call.required_text("taskType"))])
 
     def requeue(call: Call) -> Response:
-        """How many attempts were queued again, as a text."""
+        """Return the number of attempts that were queued again, as a text."""
         return _text(str(model.requeue_pending(call.parts["name"])))
 
     def add_log(call: Call) -> Response:
@@ -448,7 +448,7 @@ class StartRequest(Fields):
 
 
 class RerunRequest(Fields):
-    """Where a workflow is run again from, and with what."""
+    """The step that a workflow is run again from, and its inputs."""
 
     re_run_from_task_id: str | None = None
     task_input: dict[str, Any] | None = None

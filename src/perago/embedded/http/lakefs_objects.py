@@ -41,7 +41,7 @@ _INLINE = re.compile(
     r"application/(javascript|json|pdf|xml)|audio/(mpeg|wav|webm)|image/(gif|jpe?g|png|svg\+xml|webp)"
     r"|text/(css|html|javascript|markdown|plain|x-markdown|xml)|video/(mp4|webm)"
 )
-"""What lakeFS lets a browser show; everything else is an attachment."""
+"""The content types that lakeFS lets a browser show; everything else is an attachment."""
 
 
 # ------------------------------------------------------------------------------ requests
@@ -147,7 +147,7 @@ def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = N
         return JsonAnswer(api.page_json(shown, described))
 
     def properties(call: Call) -> Response:
-        """How the block store keeps an object: a local one has no classes."""
+        """The storage class of an object, which a local block store does not have."""
         stat_of(call)
         return JsonAnswer({"storage_class": None})
 
@@ -347,11 +347,11 @@ class SignedStore:
         self._now = now
         self._key = secrets.token_bytes(32)
         self._blobs: dict[str, Blob] = {}
-        """What can be read, and what was put, by physical address."""
+        """The bytes that can be read, and those that were put, by physical address."""
 
     @property
     def config(self) -> Json:
-        """What the server says about itself."""
+        """The configuration that the server reports."""
         storage = {**api.STORAGE_CONFIG, "blockstore_type": "s3", "pre_sign_support": True}
         return {**api.CONFIG, "storage_config": storage}
 

@@ -116,7 +116,7 @@ class Query(BaseModel):
         return {name: getattr(self, name) for name in names}
 
     def page(self, *names: str) -> dict[str, Any]:
-        """Where in a listing to start, how much of it is wanted, and further parameters."""
+        """The start of a listing, the wanted amount, and further parameters."""
         return self.some("prefix", "after", "amount", *names)
 
 
@@ -344,7 +344,7 @@ class UserMetadata(Body):
 
 
 class Staging(Body):
-    """Where an object's bytes were put."""
+    """The address of an object's bytes."""
 
     physical_address: str = ""
 
@@ -383,7 +383,7 @@ class MergeBody(Body):
 
 
 class Overrides(Body):
-    """What a commit says instead of the words of the one that it is made of."""
+    """The message and metadata of a commit that replace those of the one that it is made of."""
 
     message: str = ""
     metadata: Texts | None = None
@@ -509,7 +509,7 @@ def stats_json(entry: Entry, *, user_metadata: bool = True) -> Json:
 
 
 def content_type(entry: Entry) -> str:
-    """What lakeFS says about an object that was stored without a content type."""
+    """The content type that lakeFS names for an object that was stored without one."""
     return entry.content_type or DEFAULT_CONTENT_TYPE
 
 

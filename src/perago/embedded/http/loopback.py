@@ -109,7 +109,7 @@ def _await_start(server: Any, thread: threading.Thread) -> None:
 
 
 NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
-"""What this machine is called by itself."""
+"""The names of this machine for itself."""
 
 _FOREIGN = frozenset({"cross-site", "same-site"})
 _OF_LAKEFS = "/api/v1/"

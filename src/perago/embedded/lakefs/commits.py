@@ -144,7 +144,7 @@ def get_commit(repo: Repository, ref: str) -> CommitRecord:
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """Which commits of a history are wanted.
+    """The wanted commits of a history.
 
     From behind the ref `after` down to and including the ref `stop_at`, none created before `since` (seconds since
     the epoch). With `objects` or `prefixes` only commits with one parent that changed one of those paths.

@@ -21,7 +21,7 @@ from perago.ports import FENCE_MARKER
 
 
 class PreMergeHook(Protocol):
-    """What stands for one action file."""
+    """The model of one action file."""
 
     @property
     def name(self) -> str:

@@ -109,7 +109,7 @@ def check_length(argument: str, text: str) -> None:
 
 INVALID_REF = "ref: invalid value: validation error"
 SHOULD_BE_A_COMMIT = f"{INVALID_REF}: should point to a commit"
-"""What some calls say about a branch with its staged changes (`main$`)."""
+"""The refusal by some calls of a branch with its staged changes (`main$`)."""
 
 _MODIFIER = re.compile(r"[~^@$][^~^@$]*")
 _BASE = re.compile(r"[^~^@$]+")
@@ -140,7 +140,7 @@ class RefExpression:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRef:
-    """What a ref points at. `branch` is set where staged changes are shown: a bare branch, or a branch with `$`."""
+    """The target of a ref. `branch` is set where staged changes are shown: a bare branch, or a branch with `$`."""
 
     commit_id: str
     branch: str | None = None
@@ -373,7 +373,7 @@ class Repository:
         self.protected: tuple[str, ...] = ()
         """Patterns of branches that are written to by merges and reverts only."""
         self.runs: list[ActionRun] = []
-        """What the actions did, oldest first."""
+        """The runs of the actions, oldest first."""
         if bare:
             return
         first = self.graph.add(
@@ -419,12 +419,12 @@ class Repository:
         return self.graph.record(branch.commit_id)
 
     def changes(self, branch: Branch) -> dict[str, Entry | None]:
-        """What is staged and differs from the head. An identical re-upload is no change."""
+        """Return the staged changes that differ from the head. An identical re-upload is no change."""
         tree = self.head(branch).tree
         return {path: entry for path, entry in branch.staged.items() if not same(tree.get(path), entry)}
 
     def resolve(self, text: str) -> ResolvedRef:
-        """What a ref expression points at: a full commit id, else a branch, a tag, a unique commit id prefix.
+        """Resolve a ref expression: a full commit id, else a branch, a tag, a unique commit id prefix.
 
         Raises:
             Missing: nothing of that name, or a step beyond the first commit.
@@ -461,7 +461,7 @@ class Repository:
             raise error.within(context) from None
 
     def tree(self, resolved: ResolvedRef) -> Tree:
-        """What reading a ref shows."""
+        """Return the tree that reading a ref shows."""
         committed = self.graph.record(resolved.commit_id).tree
         if resolved.branch is None:
             return committed

@@ -69,7 +69,7 @@ class Tree:
         return Tree(entries, checksum % _MODULUS, frozenset(actions))
 
     def changes_to(self, other: Tree) -> dict[str, Entry | None]:
-        """What turns this tree into `other`: entries put, None for removed ones. Unordered."""
+        """Return the changes from this tree to `other`: entries put, None for removed ones. Unordered."""
         if self is other:
             return {}
         mine, theirs = self._entries, other._entries
@@ -86,12 +86,12 @@ EMPTY_TREE.id = ""
 
 
 def two_dot_diff(left: Tree, right: Tree) -> list[Difference]:
-    """What differs between two trees, in order of path."""
+    """Return the differences between two trees, in order of path."""
     return [_difference(left, path, entry) for path, entry in sorted(left.changes_to(right).items(), key=_path)]
 
 
 def three_dot_diff(base: Tree, left: Tree, right: Tree) -> list[Difference]:
-    """What merging `right` into `left` would do, in order of path; both sides changed one path: a conflict."""
+    """Return the changes of merging `right` into `left`, in order of path; both sides changed one path: a conflict."""
     theirs = base.changes_to(right)
     ours = base.changes_to(left)
     differences = []

@@ -299,7 +299,7 @@ class Entry:
     mtime: int
     address: str
     identity: Identity = field(init=False)
-    """What makes an object the same or another one: size, MD5, user metadata, content type; neither path, time nor
+    """The identity of an object: size, MD5, user metadata, content type; neither path, time nor
     address (`docs/servers/lakefs.md` 3)."""
 
     def __post_init__(self) -> None:
@@ -348,7 +348,7 @@ class CommonPrefix:
 
 
 class DiffType(StrEnum):
-    """What happened to a path, spelled as lakeFS spells it."""
+    """The kind of a change of a path, spelled as lakeFS spells it."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -365,7 +365,7 @@ class Difference:
     type: DiffType
     size: int = 0
     entry: Entry | None = None
-    """What is there on the right side, for a removal between refs what was there on the left."""
+    """The entry on the right side, for a removal between refs the one on the left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +402,7 @@ class Reference:
 
 
 class Strategy(StrEnum):
-    """Who wins where both sides changed one path, spelled as lakeFS spells it."""
+    """The side that wins where both changed one path, spelled as lakeFS spells it."""
 
     NONE = ""
     DEST_WINS = "dest-wins"
@@ -420,7 +420,7 @@ class MergeBase:
 
 @dataclass(frozen=True, slots=True)
 class MergeEvent:
-    """What a pre-merge hook sees (`docs/servers/lakefs.md` 1.2)."""
+    """The view of a pre-merge hook (`docs/servers/lakefs.md` 1.2)."""
 
     branch: str
     source: str
@@ -431,7 +431,7 @@ class MergeEvent:
 
 @dataclass(frozen=True, slots=True)
 class HookRun:
-    """What one hook did in a run. `output` is its log, empty when it said nothing."""
+    """The outcome of one hook in a run. `output` is its log, empty when it said nothing."""
 
     id: str
     action: str
