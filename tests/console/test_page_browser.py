@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -188,31 +188,24 @@ def test_a_workflow_is_started_and_ended_by_hand(running: Browser) -> None:
 # ---------------------------------------------------------------------- looks
 
 
-def paths(filled: Filled) -> dict[str, str]:
-    """One page of each kind."""
-    return {
-        "overview": "/",
-        "refused": links.workflow(filled.refused),
-        "published": links.workflow(filled.published),
-        "terminated": links.workflow(filled.terminated),
-        "task-types": links.TASK_TYPES,
-        "task-type": links.task_type("table.summarise"),
-        "workflow-type": links.workflow_type("test.table.summarise", 1),
-        "start": links.start("test.table.summarise", 1),
-        "repositories": links.REPOSITORIES,
-        "repository": links.repository(REPOSITORY),
-        "branch": links.branch(REPOSITORY, "main"),
-        "staging": links.branch(REPOSITORY, STAGING),
-        "commit": links.commit(REPOSITORY, filled.commit),
-        "directory": links.files(REPOSITORY, filled.root, "raw/"),
-        "file": links.file(REPOSITORY, filled.root, "notes/long.txt"),
-    }
-
-
-KINDS = (
-    *("overview", "refused", "published", "terminated", "task-types", "task-type", "workflow-type", "start"),
-    *("repositories", "repository", "branch", "staging", "commit", "directory", "file"),
-)
+KINDS: Mapping[str, Callable[[Filled], str]] = {
+    "overview": lambda filled: "/",
+    "refused": lambda filled: links.workflow(filled.refused),
+    "published": lambda filled: links.workflow(filled.published),
+    "terminated": lambda filled: links.workflow(filled.terminated),
+    "task-types": lambda filled: links.TASK_TYPES,
+    "task-type": lambda filled: links.task_type("table.summarise"),
+    "workflow-type": lambda filled: links.workflow_type("test.table.summarise", 1),
+    "start": lambda filled: links.start("test.table.summarise", 1),
+    "repositories": lambda filled: links.REPOSITORIES,
+    "repository": lambda filled: links.repository(REPOSITORY),
+    "branch": lambda filled: links.branch(REPOSITORY, "main"),
+    "staging": lambda filled: links.branch(REPOSITORY, STAGING),
+    "commit": lambda filled: links.commit(REPOSITORY, filled.commit),
+    "directory": lambda filled: links.files(REPOSITORY, filled.root, "raw/"),
+    "file": lambda filled: links.file(REPOSITORY, filled.root, "notes/long.txt"),
+}
+"""The address of one page of each kind."""
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -221,7 +214,7 @@ KINDS = (
 def test_a_page_fits_its_window_and_every_text_can_be_read(
     browser: Browser, site: Site, filled: Filled, kind: str, width: int, dark: bool
 ) -> None:
-    browser.open(site.url + paths(filled)[kind], width=width, dark=dark)
+    browser.open(site.url + KINDS[kind](filled), width=width, dark=dark)
     found = browser.evaluate(Path(__file__).with_name("measure.js").read_text())
     assert found["texts"] > 10
     assert (found["width"], found["overflow"], found["outside"]) == (width, 0, [])

@@ -50,6 +50,11 @@ _THINNEST = 0.5
 """Percent: what is shorter is drawn as long as this."""
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 """Parts the words of a step: `CheckGuardrails` reads `Check guardrails`."""
+_ENTRIES = 50
+_FILES = 40
+"""Changed files that are shown with an attempt, as in `perago run`; its commit shows all."""
+_FAILED = re.compile(r"Task \S+ failed with status: \w+ and reason: '(?P<reason>.*?)'?\Z", re.DOTALL)
+_WORDS = {"polled": "handed out"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +181,6 @@ def _span(begun: float, ended: float, start: float, end: float) -> Span:
 
     at = min(place(begun), 100 - _THINNEST)
     return Span(round(at, 2), round(max(place(ended) - at, _THINNEST), 2))
-
-
-_ENTRIES = 50
-_FILES = 40
-"""Changed files that are shown with an attempt, as in `perago run`; its commit shows all."""
-_FAILED = re.compile(r"Task \S+ failed with status: \w+ and reason: '(?P<reason>.*?)'?\Z", re.DOTALL)
-_WORDS = {"polled": "handed out"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ from perago.console.text import (
 
 _PAGE_SIZE = 50
 _LIST_SIZE = 20
+_TYPES_PER_PAGE = 100
+_PENDING_SIZE = 50
+_POLLS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,6 @@ def _item(summary: WorkflowSummary, now: int) -> WorkflowItem:
         recovered=summary.status == "COMPLETED",
         reason=line(plain_reason(summary.reason), 500),
     )
-
-
-_TYPES_PER_PAGE = 100
-_PENDING_SIZE = 50
-_POLLS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ _COMMITS = frozenset({"perago.input_ref", "perago.expected_head", "perago.adopts
 _BRANCHES = frozenset({"perago.branch", "perago.staging_branch"})
 _TASKS = frozenset({_TASK, "perago.retried_task_id"})
 _RESULT = "perago.result"
+_PAGE_SIZE = 50
+_FILES = 200
+IMAGE_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
+"""In place of those of the pages: whatever the bytes are taken for, nothing of them runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +257,6 @@ def _known_commit(source: Source, repository: str, commit_id: str) -> Link:
     return commit_link(repository, commit_id) if is_here else link(commit_id[:SHORT_ID])
 
 
-_PAGE_SIZE = 50
-_FILES = 200
-
-
 @dataclass(frozen=True, slots=True)
 class RepositoryRow:
     """One repository and the newest commit of its default branch; None: a bare one, or one that may not be
@@ -428,10 +428,6 @@ def download(source: Source, request: Request) -> Response:
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}", "content-length": str(found.size_bytes)}
     content = source.lakefs.read(repository, commit_id, found.path)
     return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
-
-
-IMAGE_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
-"""In place of those of the pages: whatever the bytes are taken for, nothing of them runs."""
 
 
 def image(source: Source, request: Request) -> Response:

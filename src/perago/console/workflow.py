@@ -42,6 +42,15 @@ _MOST_FORKS = 20
 _MOST_LANES = 100
 _MOST_STEPS = 50
 """Of one lane."""
+_MOST_READ = 1000
+"""Commits of a branch that are looked at, from its head."""
+_MOST_SHOWN = 60
+_FILES = 5
+"""Changed files that are shown with a commit; its page shows all."""
+_STEPS_PER_PAGE = 25
+_HISTORY_PER_PAGE = 200
+_RUNNING = ("RUNNING", "PAUSED")
+_FAILED = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +179,6 @@ def _suffix(row: Json) -> str:
     return str(reference[len(declared) :]) if declared and reference.startswith(declared) else ""
 
 
-_MOST_READ = 1000
-"""Commits of a branch that are looked at, from its head."""
-_MOST_SHOWN = 60
-_FILES = 5
-"""Changed files that are shown with a commit; its page shows all."""
-
-
 @dataclass(frozen=True, slots=True)
 class LineCommit:
     """One commit. Of another workflow's or a person's, `name` is who published it, and its files are not listed."""
@@ -296,12 +298,6 @@ class _LineReader:
             return link(f"{owner['referenceTaskName']} / {reference}", self._url_of(owner))
         task = self._tasks.get(task_id)
         return link(reference, None if task is None else self._url_of(task))
-
-
-_STEPS_PER_PAGE = 25
-_HISTORY_PER_PAGE = 200
-_RUNNING = ("RUNNING", "PAUSED")
-_FAILED = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
 
 
 def workflow(source: Source, request: Request) -> PageView:
