@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import loguru
 import pytest
 
 from perago.ports import TaskStatus
@@ -27,7 +28,7 @@ from perago.worker.attempt_log import (
     cut,
 )
 from perago.worker.events import Ending, LogsTrimmed
-from perago.worker.logs import describe, trim_logs
+from perago.worker.logs import JsonLog, describe, trim_logs
 
 from .bench import RunningWorker, make_plan, outcome, planned, result, running, wait_for
 from .small_queue import SmallQueue
@@ -229,6 +230,21 @@ def test_log_files_are_named_by_process_and_readable_by_their_owner_only(
     files = list(directory.iterdir())
     assert [file.name.partition("__started=")[0] for file in files] == [f"pid={pid}"]
     assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
+
+
+def test_the_log_of_a_process_and_the_logger_of_its_author_share_nothing(tmp_path: Path) -> None:
+    heard: list[str] = []
+    handler = loguru.logger.add(heard.append)
+    log, other = (JsonLog(make_plan(tmp_path), f"test000{number}") for number in (1, 2))
+    log.write("INFO", "mine")
+    other.close()
+    loguru.logger.remove(handler)
+    log.write("INFO", "mine again")
+    log.close()
+    lines = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert [line["message"] for line in lines] == ["mine", "mine again"]
+    assert not heard
+    assert not other.path.exists()
 
 
 def test_logs_past_their_time_are_removed_at_the_start(tmp_path: Path, queue: SmallQueue) -> None:
