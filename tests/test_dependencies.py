@@ -34,7 +34,6 @@ EXTRAS = {
         "opentelemetry-api",
         "opentelemetry-exporter-otlp-proto-http",
         "opentelemetry-sdk",
-        "prometheus-client",
     },
     "tables": {"pyarrow"},
     "test": {"pytest"},
