@@ -53,7 +53,8 @@ class Living:
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
         """A workflow without a parent."""
-        return WorkflowRow(workflow_id, delivery.start_time)
+        nothing = frozenset[str]()
+        return WorkflowRow(workflow_id, delivery.start_time, None, "", nothing, nothing, nothing, is_starting=False)
 
 
 @dataclass(frozen=True, slots=True)

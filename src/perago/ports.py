@@ -292,23 +292,26 @@ ANY_WORKFLOW = "*"
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRow:
-    """What Conductor knows today of a workflow, so far as it tells one run from another."""
+    """What Conductor knows today of a workflow, so far as it tells one run from another.
+
+    Rows have no defaults: each adapter says each field.
+    """
 
     workflow_id: str
     start_time: int
-    """When its present run began, in milliseconds: a restart sets it anew."""
-    parent_id: str | None = None
+    """When its present run began, in milliseconds: a restart sets it again."""
+    parent_id: str | None
     """The workflow that it is a sub-workflow of."""
-    name: str = ""
+    name: str
     """The name of its definition; empty: unknown."""
-    children: frozenset[str] = frozenset()
+    children: frozenset[str]
     """The sub-workflows that its tasks name now. Those of a run before, and of attempts that were retried, are not
     among them."""
-    replaced: frozenset[str] = frozenset()
+    replaced: frozenset[str]
     """The sub-workflows of attempts that were retried."""
-    looped: frozenset[str] = frozenset()
+    looped: frozenset[str]
     """Names of the sub-workflows that its loops can run. Conductor may forget tasks of a loop that are still good."""
-    is_starting: bool = False
+    is_starting: bool
     """A sub-workflow is about to start, or runs already without being named yet."""
 
 
@@ -427,9 +430,9 @@ class ObjectEntry:
     checksum: str
     """As listed: a hex MD5 where the server computed one, otherwise opaque."""
     mtime: int
-    content_type: str = "application/octet-stream"
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    physical_address: str = ""
+    content_type: str
+    metadata: Mapping[str, str]
+    physical_address: str
     """Where the block store has the bytes, as listed; empty: not told. Never written twice, unless by others than
     lakeFS."""
 

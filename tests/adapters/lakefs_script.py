@@ -113,7 +113,7 @@ def to_upload(path: Path, content: bytes, key: str | None = None) -> Upload:
 
 
 def entry_of(key: str, content: bytes) -> ObjectEntry:
-    return ObjectEntry(key, len(content), md5(content), 0)
+    return ObjectEntry(key, len(content), md5(content), 0, "application/octet-stream", {}, "")
 
 
 def failure(status: int, message: str) -> Reply:

@@ -20,10 +20,10 @@ from perago.adapters.lakefs import download as downloading
 from perago.adapters.lakefs import fetch
 from perago.adapters.lakefs.fetch import Fetcher
 from perago.cache import ObjectCache, usage
-from perago.ports import CorruptTransfer, ObjectEntry, Refused, ServiceError, Unavailable
+from perago.ports import CorruptTransfer, Refused, ServiceError, Unavailable
 
 from ..downloads import download
-from .lakefs_script import API, COMMIT, Tree, files_in, lakefs, md5
+from .lakefs_script import API, COMMIT, Tree, entry_of, files_in, lakefs, md5
 from .scripted import Action, Drop, Reply, Request, ScriptedServer, object_reply
 from .signing import Signing, Store, signing
 
@@ -273,7 +273,7 @@ class Limits(Wire):
 def test_a_rest_that_comes_as_the_whole_object_may_take_the_time_of_the_whole(tmp_path: Path) -> None:
     """A server without ranges sends everything when a broken object is asked for again."""
     policy, limits = CallPolicy(connect=1, answer=1, slowest=len(CONTENT) / 60), Limits()
-    entry = ObjectEntry("large", len(CONTENT), md5(CONTENT), 0)
+    entry = entry_of("large", CONTENT)
     with (
         ScriptedServer(lambda _: Reply(200, CONTENT)) as server,
         (tmp_path / "file").open("w+b", buffering=0) as file,

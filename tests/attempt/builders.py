@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from perago.attempt import events as on
 from perago.attempt.publication import metadata
 from perago.attempt.state import Base, Plan, State
-from perago.ports import Commit, Delivery
+from perago.ports import Commit, Delivery, WorkflowRow
 
 REF = "a" * 64
 STAGED = "b" * 64
@@ -37,6 +37,22 @@ def commit(
     commit_id: str, *parents: str, tree: str = "tree-1", message: str = "a change", by: Mapping[str, str] | None = None
 ) -> Commit:
     return Commit(commit_id, parents, "somebody", message, 0, by or {}, tree)
+
+
+def workflow_row(
+    workflow_id: str,
+    start_time: int = 100,
+    parent_id: str | None = None,
+    name: str = "",
+    children: Iterable[str] = (),
+    *,
+    is_starting: bool = False,
+) -> WorkflowRow:
+    """A workflow whose tasks were not retried, and which has no loops."""
+    nothing = frozenset[str]()
+    return WorkflowRow(
+        workflow_id, start_time, parent_id, name, frozenset(children), nothing, nothing, is_starting=is_starting
+    )
 
 
 def publication_of(

@@ -11,10 +11,10 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.protocol import advance
 from perago.attempt.state import State, Step
-from perago.ports import AttemptRow, MergeRefusal, WorkflowRow
+from perago.ports import AttemptRow, MergeRefusal
 from perago.settings import PublishFence
 
-from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
+from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of, workflow_row
 
 REVERTED = "f" * 64
 MINE = publication_of(DELIVERY)
@@ -28,9 +28,9 @@ BEGUN_AGAIN = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried=Tr
 RETRY = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried_task_id="task-0"))
 LIVING = {"task-0": AttemptRow("task-0", 1000, None)}
 STARTING = {
-    "root": WorkflowRow("root", 100, is_starting=True),
-    "wf-1": WorkflowRow("wf-1", 100, "root"),
-    "wf-2": WorkflowRow("wf-2", 100, "root"),
+    "root": workflow_row("root", 100, is_starting=True),
+    "wf-1": workflow_row("wf-1", 100, "root"),
+    "wf-2": workflow_row("wf-2", 100, "root"),
 }
 FAILED = (on.CommandFailed("no luck", terminal=False), on.CommandFailed("no hope", terminal=True))
 ANSWERS: dict[type, tuple[on.Event, ...]] = {

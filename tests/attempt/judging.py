@@ -13,7 +13,7 @@ from perago.attempt.history import Adopt, Build, Judgement, Refuse
 from perago.attempt.state import Base, State
 from perago.ports import ANY_WORKFLOW, AttemptRow, Commit, WorkflowRow
 
-from .builders import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
+from .builders import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of, workflow_row
 
 RETRY = replace(DELIVERY, task_id="task-3", retry_count=2, retried_task_id="task-2", start_time=3000)
 FIRST = replace(DELIVERY, task_id="task-1", start_time=1000)
@@ -38,10 +38,10 @@ def fence_on(below: Commit, delivery: object = SECOND) -> Commit:
 
 
 FAMILY: dict[str, Any] = {
-    "root": WorkflowRow("root", 100, name="parent", children=frozenset({"wf-1", "wf-beside"})),
-    "wf-1": WorkflowRow("wf-1", 100, "root", "child"),
-    "wf-beside": WorkflowRow("wf-beside", 100, "root", "child"),
-    "wf-old": WorkflowRow("wf-old", 100, "root", "child"),
+    "root": workflow_row("root", 100, name="parent", children=("wf-1", "wf-beside")),
+    "wf-1": workflow_row("wf-1", 100, "root", "child"),
+    "wf-beside": workflow_row("wf-beside", 100, "root", "child"),
+    "wf-old": workflow_row("wf-old", 100, "root", "child"),
 }
 """A workflow with two sub-workflows, one of them this attempt's, and one that it has run before."""
 
@@ -250,14 +250,14 @@ CASES = (
         (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
         UNDONE,
         rows={**ROWS, "task-9": None},
-        workflows={"wf-1": WorkflowRow("wf-1", 9500)},
+        workflows={"wf-1": workflow_row("wf-1", 9500)},
     ),
     Case(
         "a forgotten round of a loop of the present run",
         (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
         REFUSED,
         rows={**ROWS, "task-9": None},
-        workflows={"wf-1": WorkflowRow("wf-1", 500)},
+        workflows={"wf-1": workflow_row("wf-1", 500)},
     ),
     Case(
         "a sub-workflow that its parent has run anew",
@@ -306,7 +306,7 @@ CASES = (
         "rebase: a workflow whose parents form a cycle",
         (publication_of(replace(FIRST, workflow_id="wf-2")),),
         REFUSED,
-        workflows={**FAMILY, "wf-2": WorkflowRow("wf-2", 100, "wf-3"), "wf-3": WorkflowRow("wf-3", 100, "wf-2")},
+        workflows={**FAMILY, "wf-2": workflow_row("wf-2", 100, "wf-3"), "wf-3": workflow_row("wf-3", 100, "wf-2")},
         state=REBASE,
     ),
     Case(
@@ -320,7 +320,7 @@ CASES = (
         "rebase: a workflow that is its own parent",
         (publication_of(replace(FIRST, workflow_id="wf-2")),),
         REFUSED,
-        workflows={**FAMILY, "wf-2": WorkflowRow("wf-2", 100, "wf-2")},
+        workflows={**FAMILY, "wf-2": workflow_row("wf-2", 100, "wf-2")},
         state=REBASE,
     ),
     Case(
@@ -334,14 +334,14 @@ CASES = (
         "rebase: a workflow of another root",
         (publication_of(replace(FIRST, workflow_id="wf-2")),),
         Build(Base(MERGED, (), "tree-1")),
-        workflows={**FAMILY, "wf-2": WorkflowRow("wf-2", 100)},
+        workflows={**FAMILY, "wf-2": workflow_row("wf-2", 100)},
         state=REBASE,
     ),
     Case(
         "rebase: a living sub-workflow that was not read itself, although its parent names it",
         (publication_of(replace(FIRST, workflow_id="wf-named")),),
         REFUSED,
-        workflows={**FAMILY, "root": replace(FAMILY["root"], children=frozenset({"wf-1", "wf-named"}))},
+        workflows={**FAMILY, "root": replace(FAMILY["root"], children=("wf-1", "wf-named"))},
         state=REBASE,
     ),
     Case(
@@ -374,7 +374,11 @@ CASES = (
         "a sub-workflow of another family that was run anew",
         (publication_of(replace(FIRST, workflow_id="wf-strange")),),
         REFUSED,
-        workflows={**FAMILY, "other": WorkflowRow("other", 100), "wf-strange": WorkflowRow("wf-strange", 100, "other")},
+        workflows={
+            **FAMILY,
+            "other": workflow_row("other", 100),
+            "wf-strange": workflow_row("wf-strange", 100, "other"),
+        },
     ),
     Case(
         "a sub-workflow whose parent Conductor has forgotten",

@@ -13,9 +13,9 @@ from perago.attempt import history
 from perago.attempt.history import Build, Refuse, judge, lineage_ids
 from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Base, Plan, State
-from perago.ports import Commit, TaskStatus, WorkflowRow
+from perago.ports import Commit, TaskStatus
 
-from .builders import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, commit, publication_of
+from .builders import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, commit, publication_of, workflow_row
 from .judging import (
     CASES,
     CHAIN,
@@ -280,7 +280,7 @@ def test_workflows_are_read_within_a_bound_and_what_is_not_read_is_refused() -> 
     asked = history.workflow_ids(state, read(*others))
     assert asked[0] == "wf-1", "this attempt's own first"
     assert len(asked) == count
-    state = state.evolve(workflows={workflow: WorkflowRow(workflow, 100) for workflow in asked})
+    state = state.evolve(workflows={workflow: workflow_row(workflow, 100) for workflow in asked})
     assert history.ask_first(state) is None
     judgement = judge(state)
     assert isinstance(judgement, Refuse)
@@ -290,8 +290,8 @@ def test_workflows_are_read_within_a_bound_and_what_is_not_read_is_refused() -> 
 def test_a_workflow_is_asked_for_although_its_parent_names_it() -> None:
     named = [publication_of(replace(DELIVERY, workflow_id=f"wf-{number}")) for number in range(2, 200)]
     rows = {
-        "wf-1": WorkflowRow("wf-1", 100, "root"),
-        "root": WorkflowRow("root", 100, children=frozenset(f"wf-{number}" for number in range(1, 200))),
+        "wf-1": workflow_row("wf-1", 100, "root"),
+        "root": workflow_row("root", 100, children=(f"wf-{number}" for number in range(1, 200))),
     }
     asked = history.workflow_ids(REBASE.evolve(workflows=rows), read(*named))
     assert asked == tuple(f"wf-{number}" for number in range(2, 200)), "only its own start time tells of its restart"

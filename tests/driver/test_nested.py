@@ -17,7 +17,7 @@ from perago.ports import Commit, Delivery, DeliveryCheck, Report, TaskStatus, Wo
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices, Outcome
 from perago.testing.tasks import task_of
-from tests.attempt.builders import DELIVERY, publication_of
+from tests.attempt.builders import DELIVERY, publication_of, workflow_row
 from tests.attempt.judging import FAMILY, REBASE, read
 
 from .forking import TREE, plain
@@ -320,7 +320,7 @@ class Parents:
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow:
         self.read += 1
         above = self._line[(self._line.index(workflow_id) + 1) % len(self._line)]
-        return WorkflowRow(workflow_id, int(delivery.start_time), above)
+        return workflow_row(workflow_id, int(delivery.start_time), above)
 
 
 @pytest.mark.parametrize("length", [1, 3, WORKFLOWS_READ + 100])

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from perago.ports import AccessDenied, AttemptRow, Delivery, NotFound, Report, ServiceError, WorkflowRow
+from tests.attempt.builders import workflow_row
 
 
 class SmallQueue:
@@ -136,7 +137,7 @@ class SmallQueue:
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
         self._maybe_fail("read_workflow")
-        return WorkflowRow(workflow_id, 0) if workflow_id == delivery.workflow_id else None
+        return workflow_row(workflow_id, 0) if workflow_id == delivery.workflow_id else None
 
     def extend_lease(self, delivery: Delivery) -> None:
         self._maybe_fail("extend_lease")

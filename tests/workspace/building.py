@@ -31,6 +31,7 @@ def entry(key: str, text: str = "", *, size: int | None = None, checksum: str | 
         mtime=1_600_000_000,
         content_type="text/csv",
         metadata={"origin": "test"},
+        physical_address="",
     )
 
 

@@ -71,7 +71,7 @@ def test_a_key_that_is_only_unusual_is_a_file(key: str) -> None:
 
 def test_a_size_below_zero_is_refused() -> None:
     """It would make room for a size that nothing has, in the sum that is held against the free disk."""
-    assert "below 0" in problems(ObjectEntry("a", -(2**62), "", 0), ObjectEntry("b", 2**62, "", 0))["a"]
+    assert "below 0" in problems(entry("a", size=-(2**62)), entry("b", size=2**62))["a"]
 
 
 def test_a_path_too_long_for_the_disk_is_refused() -> None:

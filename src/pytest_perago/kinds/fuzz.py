@@ -231,7 +231,11 @@ def _declared(declare: Declare, path: Written) -> str | None:
 def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
     """lakeFS lists the keys that begin with the key prefix. Every file holds its object's key, to say which it was."""
     expected = {key: key for key in keys if is_in_prefix(spec.prefix, key)}
-    entries = [ObjectEntry(key, len(key.encode()), "", 0) for key in keys if key.startswith(spec.key_prefix)]
+    entries = [
+        ObjectEntry(key, len(key.encode()), "", 0, "application/octet-stream", {}, "")
+        for key in keys
+        if key.startswith(spec.key_prefix)
+    ]
     with build({}) as root:
         placements = plan_layout(entries, spec.key_prefix, root, disk=_disk())
         create_directories(root, directories_to_create(placements, spec.key_prefix))
