@@ -48,7 +48,7 @@ class ContentGuardrail(Guardrail):
         """Whether the contents of the file at `path` matter."""
 
     def missing(self) -> tuple[str, str] | None:
-        """What the rule needs on this machine and does not find, in words, and the command that installs it."""
+        """Return what the rule lacks on this machine, and the command that installs it; None if nothing is missing."""
         return None
 
 

@@ -54,7 +54,7 @@ class LimitedCall(threading.Thread):
         self._context = contextvars.copy_context()
         self.answer: object = None
         self.error: BaseException | None = None
-        """What the call raised, an exit of any kind included: nothing of it may pass for an exception of perago's."""
+        """The exception of the call, of any kind. It must not pass for an exception of perago's."""
 
     def run(self) -> None:
         """Make the call."""
@@ -126,7 +126,7 @@ class FunctionGuardrail(ContentGuardrail):
     name: str
     function: Judge = field(repr=False)
     seconds: float = DEFAULT_SECONDS
-    """How long one call may take."""
+    """The limit of one call."""
     location: Location = field(default=Location("", 0), compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -170,7 +170,7 @@ class FunctionGuardrail(ContentGuardrail):
         return Verdict(len(tree.files), listing([one_line(text, _LONGEST) for text in complaints]) or None)
 
     def _complaints(self, answer: object) -> Sequence[str]:
-        """What it found wrong.
+        """Return the complaints.
 
         Raises:
             GuardrailDefect: it answered something else than text.
@@ -282,7 +282,7 @@ def _kind(answer: object) -> str:
 
 
 def _changes(before: Tree) -> str | None:
-    """What is another in the workspace than before, in words; None if nothing is."""
+    """Describe what has changed in the workspace; None if nothing has."""
     try:
         now = scan_tree(before.root)
     except WorkspaceError:

@@ -1,4 +1,4 @@
-"""What the kinds share: the files that a glob matches, how a complaint names them, and hints at the nearest thing that
+"""Helpers of all kinds: the files that a glob matches, how a complaint names them, and hints at the nearest thing that
 does exist. Hints are bounded in time, however large the tree."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from perago.text import count, listing, quoted
 from perago.workspace.keys import compile_glob
 
 _COMPARED = 500
-"""How many names are compared letter by letter, those in the same directory first."""
+"""The number of names that are compared letter by letter, those in the same directory first."""
 
 _LONGEST = 200
 """Longer paths are not compared letter by letter."""
@@ -32,7 +32,7 @@ def found(matched: Sequence[str]) -> str:
 
 
 def for_pattern(pattern: str, tree: Listing) -> str | None:
-    """What there is in place of a file that matches the pattern."""
+    """Describe what is there in place of a file that matches the pattern."""
     ignoring_case = compile_glob(pattern, ignore_case=True).fullmatch
     twin = min((path for path in tree.sizes if ignoring_case(path)), default=None)
     if twin is not None:

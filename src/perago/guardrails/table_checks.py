@@ -101,7 +101,7 @@ SPELLINGS: Mapping[ColumnType, str] = {
     ColumnType.DATE: _DATE,
     ColumnType.DATETIME: rf"{_DATE}(?:[T ]{_TIME}(?:Z|[+-]\d\d:?\d\d)?)?",
 }
-"""How values are written as text."""
+"""The spelling of values in text, as regular expressions."""
 
 _WITH_A_DATE = (ColumnType.DATE, ColumnType.DATETIME)
 

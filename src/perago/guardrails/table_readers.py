@@ -363,7 +363,7 @@ _MOST = 5
 
 
 def check_model(file: BinaryIO, rule: TableRule) -> list[str]:
-    """What the model finds wrong with a table that can be read.
+    """Return the failures of a readable table under the model.
 
     Raises:
         GuardrailDefect: the model raised something else than its own errors.

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 
 def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
-    """What is wrong with one table, in words that name columns and rows, and values only where the rule allows it.
+    """Return the problems of one table, in words that name columns and rows, and values only where the rule allows it.
 
     Args:
         file: the table, at its beginning.
@@ -45,7 +45,7 @@ def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
 
 
 class Format(StrEnum):
-    """How a table is written."""
+    """The format of a table file."""
 
     CSV = "csv"
     PARQUET = "parquet"
@@ -55,11 +55,11 @@ class Format(StrEnum):
 ENDINGS: Mapping[str, Format] = MappingProxyType(
     {".csv": Format.CSV, ".parquet": Format.PARQUET, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
 )
-"""What the name of a file says about its format."""
+"""The formats by the end of the file's name."""
 
 
 class ColumnType(StrEnum):
-    """What a column holds. In a CSV file it is how the values are spelled."""
+    """The type of a column's values. In a CSV file it decides how the values are spelled."""
 
     INT = "int"
     FLOAT = "float"
@@ -89,7 +89,7 @@ PYTHON_TYPES: Mapping[type, ColumnType] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class TableRule:
-    """What every one of some tables must be; see `require_table`."""
+    """A rule for each of some tables; see `require_table`."""
 
     format: Format
     columns: tuple[tuple[str, ColumnType], ...] = ()

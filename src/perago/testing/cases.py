@@ -270,7 +270,7 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a recorded case is compared with. None: not compared."""
+    """The expectations of a recorded case. None: not compared."""
 
     directory: Path
     ending: str
@@ -280,7 +280,7 @@ class Record:
     removed: frozenset[str]
 
     def expected(self, now: AttemptResult) -> AttemptResult:
-        """What was recorded; what is not to be compared is as it is now."""
+        """Return the recorded result; parts that are not compared are as they are now."""
         compares_files = self.files is not None
         return AttemptResult(
             self.ending,
@@ -351,7 +351,7 @@ def write_outcome(directory: Path, now: AttemptResult) -> None:
 
 
 def outcome_fields(found: AttemptResult) -> dict[str, Any]:
-    """How an attempt ended, as `case.json` has it."""
+    """Return the result of an attempt in the form of `case.json`."""
     fields: dict[str, Any] = {"expect": found.ending}
     if found.ending == "completed":
         digests = {path: digest_of(content) for path, content in sorted(found.files.items())}
@@ -391,7 +391,7 @@ def _recorded_tree(directory: Path) -> Mapping[str, Any]:
 
 
 def _published(directory: Path, document: Mapping[str, Any]) -> Mapping[str, Content | Digest] | None:
-    """What was published: the files that were kept, and digests of the others."""
+    """Return the published files: those in the case directory, and digests of the others."""
     listed = document.get("published")
     kept = _recorded_tree(
         directory / PUBLISHED

@@ -171,12 +171,12 @@ _MARGIN = 1.0
 _GRACE = 30.0
 """Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
 _BEATS = 3
-"""Heartbeats within one response time-out (docs/design/contract.md 7)."""
+"""Heartbeats within one response timeout (docs/design/contract.md 7)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """What happens to an attempt, and when: at the n-th of these calls, or after so many seconds of `time.sleep`."""
+    """An interruption of an attempt: at the n-th of these calls, or after so many seconds of `time.sleep`."""
 
     kind: Kind
     at: Moment | float
@@ -187,7 +187,7 @@ class Interruption:
 
 
 class Interruptions:
-    """What a test has planned for its next attempts, and what befalls the one that runs."""
+    """The interruptions that a test has planned for its next attempts, and the attempt that runs."""
 
     def __init__(self, conductor: Conductor) -> None:
         self._conductor = conductor
@@ -218,7 +218,7 @@ class Interruptions:
             self._virtual_sleep = True
 
     def unused(self) -> list[Interruption]:
-        """What is planned for attempts that have not run."""
+        """Return the interruptions of attempts that have not run."""
         return self._planned
 
     @contextmanager
@@ -289,7 +289,7 @@ class RunningAttempt:
         yield
 
     def record(self, record: AttemptRecord) -> AttemptRecord:
-        """What is known of the attempt in the end. A worker reports nothing of one that it has given up.
+        """Return the record of the ended attempt. A worker reports nothing of one that it has given up.
 
         Raises:
             AssertionError: the planned interruption never came.

@@ -55,28 +55,28 @@ class CountConstraint:
     content: str | bytes | None = None
 
     def too_few(self) -> tuple[CountConstraint, ...]:
-        """How a tree has too few: one file is missing, or as many as other rules want."""
+        """Return ways to have too few: one file is missing, or as many as other rules want."""
         most = self.least - 1
         return replace(self, least=most, most=most), replace(self, least=0, most=most)
 
     def too_many(self) -> tuple[CountConstraint, ...]:
-        """How a tree has too many: one file, or as many as other rules want."""
+        """Return ways to have too many: one more file, or as many as other rules want."""
         least = (self.most or 0) + 1
         return replace(self, least=least, most=least), replace(self, least=least, most=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How trees for a rule are made.
+    """The recipe of the trees for a rule.
 
     Of the constraints of a violation, the first one that the other rules allow is taken. There are no violations if
     every tree satisfies the rule.
     """
 
     constraint: CountConstraint
-    """What satisfies the rule."""
+    """Trees that meet it satisfy the rule."""
     violations: Mapping[str, Sequence[CountConstraint]] = field(default_factory=dict)
-    """What breaks the rule, by the name of the violation."""
+    """Trees that meet one of these break the rule, by the name of the violation."""
 
 
 @singledispatch
@@ -118,7 +118,7 @@ def _(rule: RequireTable) -> Recipe | None:
 
 
 def constraint_of(rule: Guardrail) -> CountConstraint:
-    """What satisfies a rule that trees can be made for.
+    """Return the constraint that satisfies the rule.
 
     Raises:
         ValueError: nothing is known of the rule.
@@ -130,7 +130,7 @@ def constraint_of(rule: Guardrail) -> CountConstraint:
 
 
 def violations_of(rule: Guardrail) -> Mapping[str, Sequence[CountConstraint]]:
-    """What breaks the rule, by the name of the violation; nothing if every tree satisfies it, or it is unknown."""
+    """Return the constraints that break the rule, by the name of the violation; none for an unknown rule."""
     recipe = recipe_of(rule)
     return recipe.violations if recipe else {}
 
@@ -241,7 +241,7 @@ def _written(names: Sequence[str], rows: Sequence[_Row], rule: TableRule) -> str
 
 
 def _text(value: Any) -> Any:
-    """What JSON and CSV have for a value."""
+    """Return the form of a value in JSON and CSV."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, datetime.date):

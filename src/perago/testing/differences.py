@@ -41,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class TableDifference:
-    """How two tables differ."""
+    """The difference of two tables."""
 
     summary: str
     lines: tuple[str, ...]
@@ -70,7 +70,7 @@ def _hashable(value: Any) -> Any:
 
 
 def table_difference(before: Table, after: Table) -> TableDifference | None:
-    """How the second table differs from the first; None if values and their order are the same."""
+    """Compare the second table with the first; None if values and their order are the same."""
     if before.columns != after.columns:
         return _other_columns(before, after)
     if before.rows == after.rows:
@@ -157,7 +157,7 @@ class FileDifference:
 
     path: str
     summary: str
-    """What differs, in a few words."""
+    """The difference in a few words."""
     lines: tuple[str, ...] = ()
     """The difference itself, as far as it can be shown."""
     columns: tuple[str, ...] = ()
@@ -169,7 +169,7 @@ class FileDifference:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What is known of a file whose bytes were not kept: its size in bytes, and the hex MD5 that lakeFS lists."""
+    """A file whose bytes were not kept: its size in bytes, and the hex MD5 that lakeFS lists."""
 
     size: int
     md5: str
@@ -215,7 +215,7 @@ def _differences(
 
 
 def file_difference(path: str, before: Content | Digest, after: Content | Digest) -> FileDifference | None:
-    """How one file differs; None if it does not.
+    """Compare one file; None if it is the same.
 
     Raises:
         OSError: a file cannot be read.
@@ -288,7 +288,7 @@ def _text(content: bytes) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What is compared of an attempt. Paths are relative to the workspace."""
+    """The parts of an attempt that are compared. Paths are relative to the workspace."""
 
     ending: str
     """In the words of `Example.expect`: `completed`, `pre`, `post`, `failed` or `terminal`."""
@@ -296,13 +296,13 @@ class AttemptResult:
     """Why it did not complete."""
     result: Any = None
     files: Mapping[str, Content | Digest] = field(default_factory=dict)
-    """What it added and changed."""
+    """The added and changed files."""
     removed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """How one attempt differs from another; false if it does not."""
+    """The differences of two attempts; false if there are none."""
 
     ending: str = ""
     result: tuple[Difference, ...] = ()
@@ -342,7 +342,7 @@ class Differences:
 
 
 def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, Content]) -> Differences:
-    """How `after` differs from `before`. Reasons of failures are not compared: they name ids and times.
+    """Compare `after` with `before`. Reasons of failures are not compared: they name ids and times.
 
     Args:
         before: what was left then.
@@ -372,7 +372,7 @@ def with_untouched(one: AttemptResult, other: AttemptResult, tree: Mapping[str, 
 
 
 def _removals(before: AttemptResult, after: AttemptResult) -> Iterator[FileDifference]:
-    """Where only one of both removed a file that the other left alone."""
+    """Yield the files that only one of both removed, and the other left alone."""
     for path in before.removed - after.removed - after.files.keys():
         yield FileDifference(path, "was removed before, stays now")
     for path in after.removed - before.removed - before.files.keys():

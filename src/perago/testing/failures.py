@@ -1,4 +1,4 @@
-"""What a generated test says when it fails."""
+"""The failure of a generated test, and its text."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CaseFailed(AssertionError):
 
     @property
     def headline(self) -> str:
-        """What is wrong, in one line: the summary and the first fact that tells more."""
+        """The problem in one line: the summary and the first fact that tells more."""
         facts = dict(reversed(self.facts))
         more = next((facts[label] for label in ("actual", "rule", "ignored") if label in facts), "")
         return f"{self.summary}: {more}".rstrip(": ").replace("\n", "; ")

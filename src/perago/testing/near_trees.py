@@ -66,13 +66,13 @@ def amounts(rule: Guardrail) -> tuple[int, ...]:
 
 
 def contents(rule: Guardrail) -> tuple[str | bytes, ...]:
-    """What the rule says that files hold: in good trees first, then in those that break it."""
+    """Return the contents of files in trees for the rule: in good trees first, then in those that break it."""
     constraints = [constraint_of(rule), *(way for ways in violations_of(rule).values() for way in ways)]
     return tuple(dict.fromkeys(each.content for each in constraints if each.content is not None))
 
 
 def lookalikes(rule: Guardrail, likeness: Likeness) -> tuple[Planting, ...]:
-    """What is like the rule in this way; for some rules nothing is."""
+    """Return what is like the rule in this way; for some rules nothing is."""
     return tuple((path, content) for path, content in _like(_paths(rule), likeness) if is_path(path))
 
 

@@ -67,7 +67,7 @@ class Outcome:
 
     record: AttemptRecord
     delivered: Delivered | None
-    """How the report went; None where there was none to send."""
+    """The delivery of the report; None if there was no report to send."""
     task: Mapping[str, Any]
     """The task's row in Conductor after the report, in Conductor's spelling."""
     log: tuple[str, ...]
@@ -130,7 +130,7 @@ class Outcome:
 
     @property
     def status(self) -> TaskStatus | None:
-        """What was reported; None for a lost delivery, or a report that did not get through."""
+        """The reported status; None for a lost delivery, or a report that did not get through."""
         return self._report.status if self._report else None
 
     @property
@@ -169,7 +169,7 @@ class Outcome:
 
     @property
     def changes(self) -> Changes:
-        """What the function did to its workspace."""
+        """The changes of the function to its workspace."""
         return self.record.changes
 
     @property
@@ -204,7 +204,7 @@ class Outcome:
 
     @property
     def metrics(self) -> Mapping[str, Measured]:
-        """What the function has reported by `current().count`, `.gauge` and `.observe`, by name."""
+        """The values that the function has reported by `current().count`, `.gauge` and `.observe`, by name."""
         return {measured.name: measured for measured in self.record.metrics}
 
     @property
@@ -214,7 +214,7 @@ class Outcome:
 
     @property
     def violations(self) -> tuple[str, ...]:
-        """What the violated guardrails say; empty if all hold."""
+        """The messages of the violated guardrails; empty if all hold."""
         return tuple(finding.message for finding in self.findings if not finding.satisfied)
 
 

@@ -27,7 +27,7 @@ PLAIN = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_-é漢"
 """Characters of readable names, the plainest first."""
 
 _NAME, _DOT, _TWO_DOTS, _NOTHING = range(4)
-"""What has been read of the current name: an ordinary one, `.`, `..` or nothing. Only the first may be a whole name."""
+"""The part of the current name that was read: an ordinary name, `.`, `..` or nothing. Only the first can be a name."""
 
 TOO_INTRICATE = "the patterns of the rules are too intricate together"
 
@@ -39,7 +39,7 @@ class Undecided(Exception):
 
 
 class Kind(StrEnum):
-    """What a place takes."""
+    """The characters that a place takes."""
 
     EXACTLY = "this character"
     ONE_OF = "one character of a set, as fnmatch understands it"
@@ -245,7 +245,7 @@ class Paths:
 
     @cached_property
     def _missing(self) -> dict[_Node, int]:
-        """How many characters the shortest way to the end of a path takes, for the nodes from which there is one."""
+        """The length of the shortest way to the end of a path, for the nodes from which there is a way."""
         above: dict[_Node, list[_Node]] = {}
         missing: dict[_Node, int] = {}
         for node, following in self._explored():

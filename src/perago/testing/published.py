@@ -64,7 +64,7 @@ class PublishedTree(dict[str, bytes]):
 
 
 def tree_differences(left: Mapping[str, object], right: Mapping[str, object]) -> list[str]:
-    """What is different, file by file: the lines of texts, and size and digest of everything else.
+    """Describe the differences, file by file: the lines of texts, and size and digest of everything else.
 
     Args:
         left: paths and contents; a `str` stands for its UTF-8 bytes.

@@ -44,9 +44,9 @@ class Race:
     results: tuple[Any, ...]
     """The JSON of the results, in the order of the branches."""
     orders: int
-    """How many orders of publication there are."""
+    """The number of orders of publication."""
     runs: int
-    """How many forks were run: each order in two ways."""
+    """The number of forks that were run: each order in two ways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class Racers:
             )
 
     def _story(self, run: _Run) -> str:
-        """Who published first, and what came then."""
+        """Say who published first, and what followed."""
         numbers, failed = list(run.ended), run.failed
         if numbers[0] == failed:
             return f"{self._names[failed]} failed, before any other had published"
@@ -197,7 +197,7 @@ class Racers:
         return ", ".join(told) + (" (all were staged before the first merge)" if run.overtaken else "")
 
     def _difference(self, runs: Sequence[_Run]) -> str | None:
-        """How the runs differ that did not end as the first."""
+        """Describe the first run that did not end as the first one."""
         first = runs[0]
         for run in runs[1:]:
             both = (first, run)

@@ -135,7 +135,7 @@ class TaskRunner:
 
     def again(self, *, report: bool = True) -> Outcome:
         """Run the next attempt of the last task, once it is due: a retry after its delay, or, if the last attempt
-        has not been reported, what comes after its response time-out.
+        has not been reported, what comes after its response timeout.
 
         Raises:
             LookupError: nothing ran before, or nothing comes any more.
@@ -235,7 +235,7 @@ class TaskRunner:
 
     def time_out(self, at: Moment | float | None = None, *, n: int = 1) -> None:
         """Have the next attempt reach the `timeoutSeconds` of its task in the middle of its function. `again` runs the
-        retry, if the time-out policy allows one. Otherwise as `cancel`."""
+        retry, if the timeout policy allows one. Apart from that, as `cancel`."""
         self.services.interruptions.plan("time out", at, n)
 
     def lose(self, at: Moment | float | None = None, *, n: int = 1) -> None:

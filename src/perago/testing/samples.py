@@ -45,7 +45,7 @@ class Samples:
 
 
 def validated(model: type[BaseModel], document: Any) -> BaseModel:
-    """What the model makes of a document that comes as JSON.
+    """Validate a document as it comes in JSON.
 
     Raises:
         ValidationError: it refuses the document.

@@ -61,7 +61,7 @@ def measured_children() -> Iterator[None]:
     file = os.path.abspath(str(measuring.get_option(_OPTION)))  # noqa: PTH100 - no links are resolved
     measuring.set_option(_OPTION, file)  # a forked child copies it
     before = os.environ.get(_VARIABLE)
-    os.environ[_VARIABLE] = file  # one of multiprocessing reads the configuration anew
+    os.environ[_VARIABLE] = file  # one of multiprocessing reads the configuration again
     try:
         yield
     finally:

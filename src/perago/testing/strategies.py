@@ -489,7 +489,7 @@ def _grown(
 
 
 def _content(rule: Guardrail) -> st.SearchStrategy[str | bytes]:
-    """What a file may hold that the rule counts."""
+    """Return contents of a file that the rule counts."""
     some = st.sampled_from([*_CONTENTS, *contents(rule)])
     return st.one_of(some, table_contents(rule.rule).map(_readable)) if isinstance(rule, RequireTable) else some
 

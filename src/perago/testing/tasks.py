@@ -1,4 +1,4 @@
-"""What tests say about task functions and their modules: `task_of`, `provide_params`, `task_tests`."""
+"""Declarations of tests about task functions and their modules: `task_of`, `provide_params`, `task_tests`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _provided: dict[str, dict[str, Mapping[str, Any] | Example]] = {}
 
 
 def task_of(function: TaskFunction | Task) -> Task:
-    """What was declared; a `Task` is taken as it is.
+    """Return what was declared; a `Task` is returned as it is.
 
     Raises:
         TypeError: it has no `@task`, or is a wrapper around one that has.
@@ -39,7 +39,7 @@ def provide_params(task_name: str, *params: Mapping[str, Any] | Example) -> None
 
 
 def provided_params(task_name: str) -> tuple[Mapping[str, Any] | Example, ...]:
-    """What was provided, in that order."""
+    """Return what was provided, in that order."""
     return tuple(_provided.get(task_name, {}).values())
 
 

@@ -66,7 +66,7 @@ def sizes_of(tree: Tree) -> dict[str, int]:
 
 
 def as_bytes(content: str | bytes) -> bytes:
-    """What a file holds; a text is UTF-8."""
+    """Return the bytes of a file; a text is UTF-8."""
     return content.encode() if isinstance(content, str) else content
 
 
@@ -97,7 +97,7 @@ TreeSource: TypeAlias = "Tree | str | os.PathLike[str] | Callable[..., Any]"
 accept."""
 
 MAX_ZIP_BYTES = 256 * 1024 * 1024
-"""What a zip may hold, unpacked."""
+"""The limit of the unpacked bytes of a zip."""
 
 
 class BadTree(ValueError):

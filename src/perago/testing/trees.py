@@ -171,7 +171,7 @@ def entangled_violation(
 
 
 def constraints_of(rules: Iterable[Guardrail]) -> dict[Guardrail, CountConstraint]:
-    """What satisfies each rule; without functions of authors, of which nothing is known."""
+    """Return the constraint of each rule; without functions of authors, of which nothing is known."""
     return {rule: recipe.constraint for rule in rules if (recipe := recipe_of(rule))}
 
 
@@ -218,7 +218,7 @@ def _needed(constraint: CountConstraint) -> str:
 
 
 def _forbidden_by(constraint: CountConstraint) -> Iterator[PathSet]:
-    """Where no file can be, because the constraint needs a directory there, or a file above."""
+    """Yield the sets in which no file can be, because the constraint needs a directory there, or a file above."""
     if constraint.least and not constraint.files.pattern:
         yield PathSet.matching("**", below=constraint.files.name)
     yield from map(PathSet.only, directories_above(_needed(constraint)))
@@ -234,7 +234,7 @@ class _Area:
     inside: frozenset[int]
     paths: Paths
     room: int = MOST_FILES
-    """How many paths there are, as far as is known."""
+    """The number of paths, as far as is known."""
 
 
 def _solution(
@@ -314,7 +314,7 @@ def _fewest(constraints: Sequence[CountConstraint], areas: Sequence[_Area]) -> t
 
 
 def _counts(numbers: Sequence[int], areas: Sequence[_Area], constraints: int) -> list[int]:
-    """How many files each constraint counts."""
+    """Return the number of files that each constraint counts."""
     pairs = list(zip(areas, numbers, strict=True))
     return [sum(number for area, number in pairs if index in area.inside) for index in range(constraints)]
 
@@ -322,8 +322,8 @@ def _counts(numbers: Sequence[int], areas: Sequence[_Area], constraints: int) ->
 def _promise(
     numbers: Sequence[int], constraints: Sequence[CountConstraint], areas: Sequence[_Area]
 ) -> tuple[int, int, int]:
-    """How many files a tree with these files has at least, how many are missing, and how often the files are counted.
-    The smallest goes first."""
+    """Return the least size of a tree with these files, the number of missing files, and how often files are counted.
+    The search continues with the smallest."""
     counts = _counts(numbers, areas, len(constraints))
     missing = [max(each.least - number, 0) for each, number in zip(constraints, counts, strict=True)]
     total, covered = sum(numbers), set[int]()
