@@ -101,7 +101,7 @@ class ServiceError(Exception):
 
 
 class Unavailable(ServiceError):
-    """The service did not do it: unreachable, overloaded, or failing (429, 5xx, time-out of a read)."""
+    """The service did not do it: unreachable, overloaded, or failing (429, 5xx, timeout of a read)."""
 
 
 class Overloaded(Unavailable):
@@ -182,7 +182,7 @@ class Trace:
     trace_id: str
     span_id: str
     parent_id: str | None = None
-    """The span that the workflow was started in; None: nothing tells of one, and the trace begins here."""
+    """The span that the workflow was started in; None: it is not known, and the trace begins here."""
     sampled: bool = True
     """Whether the span above is kept. What is below it follows that, unless configured otherwise."""
 
@@ -344,15 +344,16 @@ class DeliveryCheck(Protocol):
         """
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
-        """The row of any attempt, for the recovery of `delivery`; None: Conductor says that there is none (its workflow
-        was restarted, rerun from an earlier step, or removed).
+        """The row of any attempt, for the recovery of `delivery`; None: Conductor says that it does not exist (its
+        workflow was restarted, rerun from an earlier step, or removed).
 
         Raises:
             ServiceError: no answer.
         """
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
-        """What Conductor knows of any workflow, for the recovery of `delivery`; None: there is none, by its own word.
+        """What Conductor knows of any workflow, for the recovery of `delivery`; None: Conductor itself says that it
+        does not exist.
 
         Raises:
             ServiceError: no answer.
@@ -370,7 +371,7 @@ class TaskQueue(DeliveryCheck, Protocol):
         """How many attempts each queue holds, those included that are not due yet; 0 for a queue that is not known."""
 
     def extend_lease(self, delivery: Delivery) -> None:
-        """Move the response time-out. Says nothing about whether the delivery is still mine: ask `is_current` first."""
+        """Move the response timeout. Says nothing about whether the delivery is still mine: ask `is_current` first."""
 
     def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
         """Give an attempt back for redelivery to any poller, after `seconds`."""

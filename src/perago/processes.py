@@ -44,7 +44,7 @@ _PR_GET_CHILD_SUBREAPER = 37
 _KILL_LIMIT = 2.0
 """Seconds to wait for killed processes to disappear."""
 _LOOKS = 3
-"""That find nothing, until nothing is taken to be left."""
+"""So many looks in a row that find nothing prove that nothing is left."""
 _PAUSE = 0.005
 _SHOWN = 5
 _LONGEST_COMMAND = 200

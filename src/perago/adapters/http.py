@@ -48,7 +48,7 @@ class UnsafeAddressError(OSError):
 
 
 _WORDS: tuple[tuple[type[BaseException], str | None], ...] = (
-    (exceptions.NewConnectionError, None),  # is a time-out by class; its cause tells more
+    (exceptions.NewConnectionError, None),  # is a timeout by class; its cause tells more
     (exceptions.ConnectTimeoutError, "no connection within the time limit"),
     (exceptions.ReadTimeoutError, "no answer within the time limit"),
     (TimeoutError, "no answer within the time limit"),
@@ -270,7 +270,7 @@ class Wire:
                 _shut(connection)
 
     def cut_overdue(self) -> None:
-        """End the waits that have outlived their limit: a server that trickles never trips a socket's time-out."""
+        """End the waits that have outlived their limit: a server that trickles never trips a socket's timeout."""
         now = time.monotonic()
         with self._lock:
             for connection, limit in self._busy.values():

@@ -3,7 +3,7 @@
 The seal is made from the checksum of the verified bytes (XXH3-128) and the name of the entry, so that it also finds an
 entry that has the name of another one. It finds damage, not malice: anyone who can write an entry can write its seal.
 
-Only a help: the bytes are counted anew now and then, and a ledger that makes no sense is an empty one.
+Only a help: the bytes are counted again now and then, and a ledger that makes no sense is an empty one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def open_directory(root: Path, *, make: bool) -> int:
         make: make the directory where it is missing.
 
     Raises:
-        FileNotFoundError: there is none, and none was to be made; or there is no root.
+        FileNotFoundError: the directory does not exist and was not to be made, or the root does not exist.
         CacheUnusable: something else has its name, or other users may look into it.
         OSError: the disk refused.
     """

@@ -75,7 +75,7 @@ class _Entry:
 
 
 def usage(root: Path) -> Usage:
-    """Count what the cache of a workspace root holds; nothing where there is none.
+    """Count what the cache of a workspace root holds; nothing if the root has no cache.
 
     Raises:
         CacheUnusable: it is not this user's own directory.
@@ -179,7 +179,7 @@ def trim(root: Path, limit: int) -> int:
 
 
 def give_room(root: Path, size: int) -> bool:
-    """Delete entries of at least `size` bytes, or all, because an attempt needs the space; False if there are none.
+    """Delete entries of at least `size` bytes, or all, because an attempt needs the space; False without such entries.
 
     Raises:
         CacheUnusable, OSError: as `trim`.

@@ -146,7 +146,7 @@ class Delivered:
     lost_reason: str | None = None
     """Conductor no longer waited for the delivery, so nothing was sent."""
     error: str | None = None
-    """No report got through; Conductor's response time-out will notice."""
+    """No report got through; Conductor's response timeout will notice."""
 
 
 FRESH = 1.0
@@ -168,10 +168,11 @@ def deliver_report(
     """The delivery check, then the report; both again, a bounded number of times, while answers do not arrive.
 
     A result survives as long as it may matter. A Conductor that is silent gives the delivery up after its response
-    time-out, but notices that only when its sweeper comes round, and takes a late result until then: so it is asked
-    for that long and `Limits.answer_patience` more, anew after every answer. One that still waits for the delivery and
-    does not take the report (heartbeats keep the delivery alive then) gets it `REPORT_TRIES` times, which is more than
-    an hour and more than the response time-out. After that the publication is there for the next attempt to adopt.
+    timeout, but notices that only when its sweeper comes round, and takes a late result until then: so it is asked
+    for that long and `Limits.answer_patience` more, counted again from every answer. One that still waits for the
+    delivery and does not take the report (heartbeats keep the delivery alive then) gets it `REPORT_TRIES` times, which
+    is more than an hour and more than the response timeout. After that the publication is there for the next attempt to
+    adopt.
 
     `proven_at`, by `clock`, is when Conductor was last asked for what it then answered with this very delivery: a poll,
     or a heartbeat. If that was less than `FRESH` seconds ago, it is not asked again before the first report. Between a

@@ -87,7 +87,7 @@ def left_files(current: Path, task: Task) -> tuple[str, ...]:
 
 
 def left_words(left: tuple[str, ...], task: Task) -> str | None:
-    """A sentence that names them; None if there are none."""
+    """A sentence that names them; None without left files."""
     if not left:
         return None
     names = ("at least " if len(left) == _MOST else "") + listing([quoted(path) for path in left])

@@ -159,7 +159,7 @@ def _clear_directory(root: Path, found: DeadDirectory, policy: Policy) -> Leftov
 
 
 class BranchClearing:
-    """Judges and removes hidden branches. `delivery_check`: Conductor; None if there is none to ask."""
+    """Judges and removes hidden branches. `delivery_check`: Conductor; None if no Conductor can be asked."""
 
     def __init__(
         self, store: WorkspaceStore, delivery_check: DeliveryCheck | None, first_seen: FirstSeenStore, policy: Policy

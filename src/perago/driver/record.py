@@ -48,7 +48,7 @@ class AttemptRecord:
     rebased_onto: str | None = None
     """The branch head that was published on, where others had moved it and the task bears that (`on_moved_head`)."""
     lost_races: int = 0
-    """How often others published first, so that the publication had to be built anew."""
+    """How often others published first, so that the publication had to be built again."""
     fence_refusals: int = 0
     """How many merges were refused because the head had moved."""
     superseded_commits: tuple[str, ...] = ()

@@ -238,7 +238,7 @@ class ConductorWorkflows:
         return self._search("search for workflows", "/workflow/search", query, start, size, "startTime:DESC")
 
     def workflow_versions(self, name: str) -> Sequence[int]:
-        """The versions of a workflow definition, the lowest first; none if there is none of that name."""
+        """The versions of a workflow definition, the lowest first; empty if no definition has that name."""
         operation = f"read the versions of workflow {name}"
         path = f"/metadata/workflow/{quote(name, safe='')}/versions"
         found = self._session.get_json(operation, list, "a list of versions", path)

@@ -163,7 +163,7 @@ class ConductorQueue:
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         """Take up to `count` deliveries. Never given up in flight: an abandoned poll loses its tasks until their
-        response time-out (`docs/servers/conductor.md` 2), so the client's limit lies well beyond the server's.
+        response timeout (`docs/servers/conductor.md` 2), so the client's limit lies well beyond the server's.
 
         Args:
             task_name: the task type.
@@ -218,14 +218,14 @@ class ConductorQueue:
         return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
-        """The row of any attempt; None: Conductor itself says that there is none."""
+        """The row of any attempt; None: Conductor itself says that it does not exist."""
         task = self._read_task(task_id)
         if task is None:
             return None
         return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
-        """What Conductor knows of any workflow; None: Conductor itself says that there is none."""
+        """What Conductor knows of any workflow; None: Conductor itself says that it does not exist."""
         operation, read = f"read workflow {workflow_id}", self._session.workflows.get_execution_status
         workflow = self._read_known(operation, "a workflow", read, workflow_id, include_tasks="true")
         try:
@@ -234,7 +234,7 @@ class ConductorQueue:
             raise unreadable(operation, "a workflow with its tasks") from error
 
     def extend_lease(self, delivery: Delivery) -> None:
-        """Move the response time-out; repeated if the answer is lost, which is harmless."""
+        """Move the response timeout; repeated if the answer is lost, which is harmless."""
         operation = f"extend the lease of task {delivery.task_id}"
         body = to_json(operation, {**_update(delivery, "IN_PROGRESS"), "extendLease": True})
         self._session.read(operation, self._session.tasks.update_task, body)

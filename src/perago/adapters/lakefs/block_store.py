@@ -198,7 +198,7 @@ class BlockStore:
             parts = urlsplit(address)
             origin = f"{parts.scheme}://{parts.netloc}"
             if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-                raise DirectFailed("lakeFS gave an address that is none of http or https", unreachable=True)
+                raise DirectFailed("lakeFS gave an address that is neither http nor https", unreachable=True)
             if self.encrypted and parts.scheme != "https":
                 raise DirectFailed("its address is plain http, and lakeFS is reached by https", unreachable=True)
             with self._lock:
@@ -296,7 +296,7 @@ def _addresses_of(host: str) -> set[str]:
 
 
 def check_status(status: int, headers: Mapping[str, str]) -> None:
-    """Refuse an answer that is not 200. S3 tells of an expired address by 403, and of a clock that is wrong, too.
+    """Refuse an answer that is not 200. S3 answers an expired address with 403, and a wrong clock, too.
 
     Raises:
         DirectFailed: it is not.
@@ -387,7 +387,7 @@ class Addresses:
 
 
 def _address(item: dict[str, Any]) -> tuple[str, float]:
-    """A signed address and when it ends; an empty one where there is none, or where it is not signed."""
+    """A signed address and when it ends; empty if the answer has no address, or one that is not signed."""
     address, end = item.get("physical_address"), item.get("physical_address_expiry")
     if not isinstance(address, str) or not address.startswith(("http://", "https://")):
         return "", 0.0

@@ -62,7 +62,7 @@ def message_of(answer: Answer) -> str | None:
 
 
 def version_in(answer: Answer) -> str | None:
-    """The version that a server tells of itself; None if it tells none."""
+    """The version that a server says it has; None if it does not say."""
     try:
         version = json.loads(answer.body)["version"]
     except (ValueError, KeyError, TypeError):

@@ -178,7 +178,7 @@ class Fetcher:
         """Send one request for what is left of a range. An object that is one range is verified at the end.
 
         Raises:
-            CorruptTransfer: size, MD5 or place of the bytes are wrong. An object that is one range starts anew then.
+            CorruptTransfer: size, MD5 or place of the bytes are wrong. An object that is one range then begins again.
             Unavailable: no complete answer; what has come stays.
             NotFound, AccessDenied, Refused: by status.
         """
