@@ -103,7 +103,7 @@ class CaseItem(pytest.Function):
             raise
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
-        """A failed case tells its story without any traceback of ours; for a harness error the traceback is needed."""
+        """Show a failed case without any traceback of the plugin, and a harness error with its traceback."""
         if isinstance(excinfo.value, CaseFailed):
             told = excinfo.getrepr(style="value")
             if told.reprcrash is not None:  # what the short summary says in one line

@@ -295,7 +295,13 @@ def _guardrails(run: Run, tasks: Sequence[TaskCover]) -> Markup | None:
     if run.has_cover and any(task.guardrails or task.files for task in run.coverage.tasks):
         return _covered(run.coverage)
     rows = [
-        [task.task, rule.phase, tag("code", rule.rule), _seen(bool(rule.satisfied_by)), _seen(bool(rule.violated_by))]
+        [
+            task.task,
+            rule.phase,
+            tag("code", rule.rule),
+            _verdict(bool(rule.satisfied_by)),
+            _verdict(bool(rule.violated_by)),
+        ]
         for task in tasks
         for rule in task.guardrails
     ]
@@ -355,13 +361,13 @@ def _noticed(noticed: bool | None) -> Markup:
 
 def _tests(tests: Sequence[str]) -> Markup:
     if not tests:
-        return _seen(seen=False)
+        return _verdict(is_known=False)
     more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
     return tag("td", "✓ ", tag("code", tests[0]), more)
 
 
-def _seen(seen: bool) -> Markup:
-    return tag("td", "✓ yes" if seen else "✗ never", class_="passed" if seen else "failed")
+def _verdict(is_known: bool) -> Markup:
+    return tag("td", "✓ yes" if is_known else "✗ never", class_="passed" if is_known else "failed")
 
 
 _SLOWEST = 20

@@ -78,9 +78,9 @@ def printable(text: str) -> str:
 
 def distinct(cases: Iterable[Case]) -> Iterator[Case]:
     """The cases with `#2`, `#3`... after a name that was there before."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for case in cases:
-        seen[case.name] = count = seen.get(case.name, 0) + 1
+        counts[case.name] = count = counts.get(case.name, 0) + 1
         yield case if count == 1 else replace(case, label=f"{case.label}#{count}")
 
 

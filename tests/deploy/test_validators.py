@@ -14,8 +14,8 @@ from .files import COMPOSE, MANIFESTS, ROOT
 HERE = Path(sys.executable).parent
 
 
-def played(*words: str) -> str:
-    """What a command says.
+def output_of(*words: str) -> str:
+    """Return what a command prints.
 
     Raises:
         CalledProcessError: it found something.
@@ -32,7 +32,7 @@ def tool(name: str) -> str:
 
 
 def test_dockerfile() -> None:
-    played(tool("hadolint"), str(ROOT / "Dockerfile"))
+    output_of(tool("hadolint"), str(ROOT / "Dockerfile"))
 
 
 def test_compose() -> None:
@@ -45,11 +45,11 @@ def test_compose() -> None:
 def test_manifests_of_kubernetes() -> None:
     """Those of the Prometheus operator and of KEDA have no schema in it."""
     files = [str(ROOT / "kubernetes" / name) for name in ("worker.yaml", "network-policy.yaml")]
-    played(tool("kubernetes-validate"), "--strict", *files)
+    output_of(tool("kubernetes-validate"), "--strict", *files)
 
 
 def test_kustomization() -> None:
-    made = played(tool("kubectl"), "kustomize", str(ROOT / "kubernetes"))
+    made = output_of(tool("kubectl"), "kustomize", str(ROOT / "kubernetes"))
     kinds = {line.removeprefix("kind: ") for line in made.splitlines() if line.startswith("kind: ")}
     assert kinds == set(MANIFESTS) - {"Kustomization"}
 
@@ -58,8 +58,8 @@ def test_unit(tmp_path: Path) -> None:
     unit = tmp_path / "perago@.service"
     text = (ROOT / "perago@.service").read_text()
     unit.write_text(text.replace("/srv/perago/.venv/bin/perago", sys.executable))  # it looks for the program
-    played(tool("systemd-analyze"), "verify", "--man=no", str(unit))
+    output_of(tool("systemd-analyze"), "verify", "--man=no", str(unit))
     copy = tmp_path / "perago@my_tasks.service"
     copy.write_text(text)
-    exposed = played(tool("systemd-analyze"), "security", "--offline=yes", "--threshold=20", str(copy))
+    exposed = output_of(tool("systemd-analyze"), "security", "--offline=yes", "--threshold=20", str(copy))
     assert "OK" in exposed

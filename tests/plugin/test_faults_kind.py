@@ -38,7 +38,9 @@ def test_sound_functions_pass(pytester: pytest.Pytester) -> None:
     run(pytester, *FAULTS).assert_outcomes(passed=len(CLEAN) * len(CHECKS))
 
 
-def test_a_thread_that_a_play_leaves_waiting_does_not_keep_pytest_from_ending(pytester: pytest.Pytester) -> None:
+def test_a_thread_that_an_interrupted_call_leaves_waiting_does_not_keep_pytest_from_ending(
+    pytester: pytest.Pytester,
+) -> None:
     write_weaknesses(pytester, {"queue": CLEAN["a producer and a consumer"]})
     result = pytester.runpytest_subprocess("-p", "no:conductor-agents-testing", *FAULTS, timeout=120)
     result.assert_outcomes(passed=len(CHECKS))
@@ -74,7 +76,7 @@ def test_a_case_that_does_not_complete_leaves_the_word_to_its_run_test(pytester:
     run(pytester, *FAULTS).assert_outcomes(skipped=len(CHECKS))
 
 
-def test_case_files_are_played_and_a_broken_one_is_left_to_its_run_test(pytester: pytest.Pytester) -> None:
+def test_case_files_have_fault_tests_and_a_broken_one_is_left_to_its_run_test(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     directory = pytester.path / "tests" / "perago_cases" / "copy"
     directory.mkdir(parents=True)

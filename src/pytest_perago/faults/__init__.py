@@ -1,7 +1,7 @@
-"""What the kind `faults` does with a task function: plays it under conditions that production changes, one at a time.
+"""The kind `faults`: calls a task function under conditions that production changes, one at a time.
 
-`control` pins what may differ from run to run, `play` calls the function on a tree, `story` runs the attempts that
-Conductor asks for after a death, and `checks` compares.
+`case` has the first attempt of a case, and calls its function again. `conditions` pins what may differ from run to run,
+`interruptions` ends a call or fills its disk, and `checks` compares.
 """
 
 from __future__ import annotations

@@ -379,7 +379,7 @@ class Threads:
 
         def started(thread: Any) -> None:
             self._threads.append(thread)
-            thread.daemon = True  # one that a play leaves waiting must not keep pytest from ending
+            thread.daemon = True  # one that an interrupted call leaves waiting must not keep pytest from ending
             if sys._getframe(1).f_code.co_filename in self._author.files:  # those of libraries need each other
                 thread.run = self._in_turn(thread.run)
             start(thread)

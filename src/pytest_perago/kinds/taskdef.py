@@ -1,4 +1,4 @@
-"""Kind `taskdef`: the TaskDef equals its snapshot, so that a change is seen together with what it means.
+"""Kind `taskdef`: the TaskDef equals its snapshot, so that a change is shown together with what it means.
 
 A snapshot is one canonical file per task, the same bytes as `perago extract` writes. A difference is told in three
 layers: each change with what it means, a diff, the way out.
