@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,10 +45,10 @@ _EXPECTED = {
 class Attempt:
     """One attempt of a case. `before` and `after` are the committed trees, by their keys in the repository."""
 
-    task: Task
-    case: RunCase
-    tree: Mapping[str, str | bytes | None]
+    of: CaseAttempts
     record: AttemptRecord
+    output: Output | None
+    """What it reported and left on the branch; None if it did not complete."""
     ended: Returned | Raised | None
     """How the function ended; None if it was not called."""
     log: tuple[str, ...]
@@ -69,155 +69,104 @@ class Attempt:
         return "post" if "post" in phases else "failed"
 
     @property
-    def invalid_result(self) -> bool:
-        """Whether the function returned something that cannot be reported."""
-        return self._reason.startswith("Invalid result")
-
-    @property
     def _reason(self) -> str:
         report = self.record.report
         return (report.reason or "") if report else ""
 
-    def result(self, output: Output | None) -> AttemptResult:
+    def result(self) -> AttemptResult:
         """Return what the attempt left, for a comparison with what was recorded."""
-        changes = self.record.changes
-        if output is None:
+        changes, spec = self.record.changes, self.of.task.workspace
+        if self.output is None:
             return AttemptResult(self.ending, self._reason)
-        prefix = self.task.workspace.key_prefix if self.task.workspace else ""
-        files = {file.path: output.files[prefix + file.path] for file in (*changes.added, *changes.changed)}
-        return AttemptResult(self.ending, "", output.result, files, frozenset(file.path for file in changes.removed))
+        prefix = spec.key_prefix if spec else ""
+        files = {file.path: self.output.files[prefix + file.path] for file in (*changes.added, *changes.changed)}
+        return AttemptResult(
+            self.ending, "", self.output.result, files, frozenset(file.path for file in changes.removed)
+        )
 
-    def case_failed(self, cause: Cause, summary: str, *facts: tuple[str, str]) -> CaseFailed:
-        """A failure with all that is known about the attempt."""
+    def failed(self, cause: Cause, words: str, *facts: tuple[str, str]) -> CaseFailed:
+        """Build a failure with all that is known about the attempt. `words` follow the label of the case."""
         changes = self.record.changes
         signed = (("+", changes.added), ("~", changes.changed), ("-", changes.removed))
         files = [f"{sign} {file.path}" for sign, changed in signed for file in changed]
         known = [*facts, *(("rule", finding.message) for finding in self.record.findings if not finding.satisfied)]
-        if files:
-            known.append(("files", "\n".join(files)))
-        if self.log:
-            known.append(("log", "\n".join(self.log)))
+        known += [(label, "\n".join(lines)) for label, lines in (("files", files), ("log", self.log)) if lines]
         return CaseFailed(
             cause,
-            summary,
+            f"case {self.of.case.label!r}{words}",
             facts=known,
-            tree=self.tree if self.task.workspace else None,
+            tree=self.of.tree if self.of.task.workspace else None,
             details=[without_plugin_frames(self.ended.traceback)] if isinstance(self.ended, Raised) else (),
         )
 
+    def check(self) -> None:
+        """Judge whether it ended as its case declares.
 
-def check_attempt(attempt: Attempt) -> None:
-    """Judge it.
-
-    Raises:
-        CaseFailed: it ended otherwise than declared.
-        RuntimeError: the services hold something else than the attempt reported, which is no fault of the task.
-    """
-    record, case = attempt.record, attempt.case
-    if record.report is None:
-        raise RuntimeError(f"the attempt was lost: {record.lost_reason}")
-    if attempt.ending != case.expect or attempt.invalid_result:
-        status = f"{record.report.status}: {record.report.reason}" if record.report.reason else record.report.status
-        raise attempt.case_failed(
-            _cause(attempt),
-            _summary(attempt),
-            ("expected", _EXPECTED[case.expect]),
-            ("actual", str(status)),
-        )
-    _check_left_files(attempt)
-    if attempt.ending == "completed":
-        _check_result(attempt)
-    _check_files(attempt)
-    _check_store(attempt)
-
-
-def _cause(attempt: Attempt) -> Cause:
-    reason = attempt.record.report.reason or "" if attempt.record.report else ""
-    if reason.startswith(("Invalid result", "Invalid input")):
-        return Cause.CONTRACT
-    if attempt.ending in ("pre", "post"):
-        return Cause.RULE
-    return Cause.MISTAKE
-
-
-def _summary(attempt: Attempt) -> str:
-    label = f"case {attempt.case.label!r}"
-    if attempt.invalid_result:
-        return f"{label}: the result is not valid"
-    if attempt.ending in ("pre", "post"):
-        return f"{label}: a {attempt.ending} guardrail is violated"
-    if attempt.ending == "completed":
-        return f"{label} completed, but should not"
-    if isinstance(attempt.ended, Raised):
-        return f"{label}: the function raised {attempt.ended.message.partition(chr(10))[0]}"
-    return f"{label} ended as {attempt.ending!r}, not as {attempt.case.expect!r}"
-
-
-def _check_result(attempt: Attempt) -> None:
-    report, expected = attempt.record.report, attempt.case.result
-    result = report.output["result"] if report else None
-    if expected is not None and result != expected:
-        raise attempt.case_failed(
-            Cause.MISTAKE,
-            f"case {attempt.case.label!r} has another result than declared",
-            ("expected", repr(expected)),
-            ("actual", repr(result)),
-        )
-    problem = _lost_on_the_wire(attempt.task, attempt.ended, result)
-    if problem is not None:
-        raise attempt.case_failed(
-            Cause.CONTRACT, f"case {attempt.case.label!r}: the result does not survive JSON", ("actual", problem)
-        )
-
-
-def _lost_on_the_wire(task: Task, ended: Returned | Raised | None, result: object) -> str | None:
-    try:
-        check_recorded_result(task, result)
-    except InvalidResult as error:
-        return f"no later attempt could adopt it: {error}"
-    if isinstance(ended, Returned):
-        return round_trip_problem(task.result_model, ended.value, by_alias=False)
-    return None
-
-
-def _check_left_files(attempt: Attempt) -> None:
-    left = attempt.record.left_files
-    if left:
-        raise attempt.case_failed(
-            Cause.MISTAKE,
-            f"case {attempt.case.label!r}: the function wrote to its current directory, which nothing publishes",
-            ("written", listing([quoted(path) for path in left])),
-            ("fix", what_to_do(attempt.task)),
-        )
-
-
-def _check_files(attempt: Attempt) -> None:
-    changes, case = attempt.record.changes, attempt.case
-    written = tuple(sorted(file.path for file in (*changes.added, *changes.changed)))
-    removed = tuple(file.path for file in changes.removed)
-    for word, declared, actual in (("published", case.published, written), ("removed", case.removed, removed)):
-        if declared is not None and declared != actual:
-            raise attempt.case_failed(
+        Raises:
+            CaseFailed: it ended otherwise.
+            RuntimeError: the services hold something else than the attempt reported, which is no fault of the task.
+        """
+        report, expect = self.record.report, self.of.case.expect
+        if report is None:
+            raise RuntimeError(f"the attempt was lost: {self.record.lost_reason}")
+        if self.ending != expect or self._reason.startswith("Invalid result"):
+            status = f"{report.status}: {report.reason}" if report.reason else str(report.status)
+            raise self.failed(*self._misjudged(), ("expected", _EXPECTED[expect]), ("actual", status))
+        if self.record.left_files:
+            raise self.failed(
                 Cause.MISTAKE,
-                f"case {case.label!r} has other files {word} than declared",
-                ("expected", _listed(declared)),
-                ("actual", _listed(actual)),
+                ": the function wrote to its current directory, which nothing publishes",
+                ("written", listing([quoted(path) for path in self.record.left_files])),
+                ("fix", what_to_do(self.of.task)),
             )
+        if self.output is not None:
+            self._check_result(self.output.result)
+        self._check_files()
 
+    def _misjudged(self) -> tuple[Cause, str]:
+        """Whose fault another ending is, and what it is."""
+        if self._reason.startswith("Invalid result"):
+            return Cause.CONTRACT, ": the result is not valid"
+        if self.ending in ("pre", "post"):
+            return Cause.RULE, f": a {self.ending} guardrail is violated"
+        cause = Cause.CONTRACT if self._reason.startswith("Invalid input") else Cause.MISTAKE
+        if self.ending == "completed":
+            return cause, " completed, but should not"
+        if isinstance(self.ended, Raised):
+            return cause, f": the function raised {self.ended.message.partition(chr(10))[0]}"
+        return cause, f" ended as {self.ending!r}, not as {self.of.case.expect!r}"
 
-def _check_store(attempt: Attempt) -> None:
-    spec, changes = attempt.task.workspace, attempt.record.changes
-    if spec is None:
-        return
-    expected = attempt.before
-    if attempt.ending == "completed" and not spec.read_only:
-        added = {spec.key_prefix + file.path for file in changes.added}
-        removed = {spec.key_prefix + file.path for file in changes.removed}
-        expected = (attempt.before | added) - removed
-    if attempt.after != expected:
-        raise RuntimeError(
-            f"the branch holds {_listed(sorted(attempt.after))}, but should hold {_listed(sorted(expected))}"
-        )
+    def _check_result(self, result: Any) -> None:
+        expected = self.of.case.result
+        if expected is not None and result != expected:
+            facts = ("expected", repr(expected)), ("actual", repr(result))
+            raise self.failed(Cause.MISTAKE, " has another result than declared", *facts)
+        problem = None
+        try:
+            check_recorded_result(self.of.task, result)
+            if isinstance(self.ended, Returned):
+                problem = round_trip_problem(self.of.task.result_model, self.ended.value, by_alias=False)
+        except InvalidResult as error:
+            problem = f"no later attempt could adopt it: {error}"
+        if problem is not None:
+            raise self.failed(Cause.CONTRACT, ": the result does not survive JSON", ("actual", problem))
+
+    def _check_files(self) -> None:
+        changes, case, spec = self.record.changes, self.of.case, self.of.task.workspace
+        written = tuple(sorted(file.path for file in (*changes.added, *changes.changed)))
+        removed = tuple(file.path for file in changes.removed)
+        for word, declared, actual in (("published", case.published, written), ("removed", case.removed, removed)):
+            if declared is not None and declared != actual:
+                facts = ("expected", _listed(declared)), ("actual", _listed(actual))
+                raise self.failed(Cause.MISTAKE, f" has other files {word} than declared", *facts)
+        expected = self.before
+        if self.ending == "completed" and spec is not None and not spec.read_only:
+            added = {spec.key_prefix + file.path for file in changes.added}
+            expected = (self.before | added) - {spec.key_prefix + path for path in removed}
+        if self.after != expected:
+            raise RuntimeError(
+                f"the branch holds {_listed(sorted(self.after))}, but should hold {_listed(sorted(expected))}"
+            )
 
 
 def _listed(paths: Iterable[str]) -> str:
@@ -348,9 +297,8 @@ class _Run(CaseAttempts):
             outcome = services.attempt(self.task.function)
             attempt = self._attempt(services, outcome.record, before, outcome.log)
             if self._record is not None:
-                self.case = self._compared(self._record, attempt.result(self._outputs[-1]))
-                attempt = replace(attempt, case=self.case)
-            check_attempt(attempt)
+                self.case = self._compared(self._record, attempt.result())
+            attempt.check()
             if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
                 raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
 
@@ -406,7 +354,7 @@ class _Run(CaseAttempts):
 
     def _check_same_again(self, attempt: Attempt) -> None:
         try:
-            check_attempt(attempt)
+            attempt.check()
         except CaseFailed as failure:
             failure.args = (failure.summary,)
             changes = self._memory.changes()
@@ -449,7 +397,8 @@ class _Run(CaseAttempts):
         directory = settings.shown(record.directory)
         with self.started(self._call) as services:
             again = self._attempt(services, services.attempt(self.task.function).record, frozenset())
-            by_itself = differences(now, again.result(self._outputs.pop()), tree).summary
+            self._outputs.pop()
+            by_itself = differences(now, again.result(), tree).summary
         if settings.update is Update.ALL and not by_itself:
             try:
                 write_outcome(record.directory, now)
@@ -484,13 +433,13 @@ class _Run(CaseAttempts):
         Raises:
             CaseFailed: the function left processes running.
         """
-        self._outputs.append(self.published(services, record))
-        after = frozenset(self.committed(services))
-        attempt = Attempt(self.task, self.case, self.tree, record, self._ended, log, before, after)
+        output = self.published(services, record)
+        self._outputs.append(output)
+        attempt = Attempt(self, record, output, self._ended, log, before, frozenset(self.committed(services)))
         if self._processes:
-            raise attempt.case_failed(
+            raise attempt.failed(
                 Cause.MISTAKE,
-                f"case {self.case.label!r}: the function left processes running: {named(self._processes)}",
+                f": the function left processes running: {named(self._processes)}",
                 ("what now", "they were ended here, and a worker ends them, too; wait for them in the function"),
             )
         return attempt
