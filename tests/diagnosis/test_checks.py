@@ -14,7 +14,7 @@ from perago.diagnosis import checks
 from perago.diagnosis.checks import Cause, Check, Finding, Level, run_checks
 from perago.driver import Limits
 from perago.driver.fencing import install_fence
-from perago.driver.gc import FirstSeenStore
+from perago.driver.gc import BranchAges
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
 from perago.ports import ServiceError, Unavailable
@@ -180,9 +180,9 @@ def test_branches_that_are_left_over_are_counted(store: InMemoryLakeFS, tmp_path
     now = 10 * 86_400.0
     head = store.get_commit("my-data", "main").id
     store.create_branch("my-data", f"perago-fence-{'0' * 12}", head)
-    seen = FirstSeenStore(tmp_path / "gc.json", "server")
-    assert texts(checks.left_branches(store, None, seen, "my-data", now), Level.WARNING) == []
-    later = texts(checks.left_branches(store, None, seen, "my-data", now + 2 * 86_400), Level.WARNING)
+    ages = BranchAges(tmp_path / "gc.json", "server")
+    assert texts(checks.left_branches(store, None, ages, "my-data", now), Level.WARNING) == []
+    later = texts(checks.left_branches(store, None, ages, "my-data", now + 2 * 86_400), Level.WARNING)
     assert len(later) == 1
     assert "perago-fence-000000000000" in later[0]
     assert store.list_branches("my-data", "perago-") != (), "nothing is removed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perago.driver.gc import BranchClearing, Fate, FirstSeenStore, Leftover, Policy
+from perago.driver.gc import BranchAges, BranchClearing, Fate, Leftover, Policy
 from perago.embedded.lakefs import references
 
 from .world import REPOSITORY, World
@@ -24,13 +24,13 @@ class Caretaker:
         self, *, older_than: float = DAY, dry_run: bool = False, conductor: bool = True, server: str = "here"
     ) -> list[Leftover]:
         services = self._world.services
-        first_seen = FirstSeenStore(self._file, server)
+        ages = BranchAges(self._file, server)
         policy = Policy(older_than, services.clock.now(), dry_run)
         fence = services.conductor if conductor else None
-        self.clearing = BranchClearing(services.lakefs, fence, first_seen, policy)
+        self.clearing = BranchClearing(services.lakefs, fence, ages, policy)
         found = list(self.clearing.clear(REPOSITORY))
         if not dry_run:
-            first_seen.save()
+            ages.save()
         return found
 
     def fate(self, **options: float | bool | str) -> Fate | None:

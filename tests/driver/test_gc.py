@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.driver.gc import Fate, FirstSeenStore, Leftover, Policy, clear_directories
+from perago.driver.gc import BranchAges, Fate, Leftover, Policy, clear_directories
 from perago.embedded.faults import Moment
 from perago.embedded.lakefs import objects
 from perago.ports import AccessDenied, NotFound, Refused, Unavailable
@@ -284,10 +284,10 @@ def test_a_file_that_makes_no_sense_costs_time_and_nothing_else(
 
 def test_a_time_that_lies_ahead_does_not_count() -> None:
     """The system's clock was set back since."""
-    first_seen = FirstSeenStore(Path("nowhere"), "here")
-    assert first_seen.first("repo", "branch", "head", 1000.0) == 1000.0
-    assert first_seen.first("repo", "branch", "head", 500.0) == 500.0
-    assert first_seen.first("repo", "branch", "head", 900.0) == 500.0
+    ages = BranchAges(Path("nowhere"), "here")
+    assert ages.since("repo", "branch", "head", 1000.0) == 1000.0
+    assert ages.since("repo", "branch", "head", 500.0) == 500.0
+    assert ages.since("repo", "branch", "head", 900.0) == 500.0
 
 
 # ----------------------------------------------------------------------- directories

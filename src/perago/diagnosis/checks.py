@@ -20,7 +20,7 @@ from perago.cache import CacheUnusable, default_limit, usage
 from perago.diagnosis.queues import TaskTypeStatus, read_queues
 from perago.driver import Limits
 from perago.driver.fencing import try_publishing
-from perago.driver.gc import BranchClearing, Fate, FirstSeenStore, Policy, clear_directories
+from perago.driver.gc import BranchAges, BranchClearing, Fate, Policy, clear_directories
 from perago.ports import AccessDenied, DeliveryCheck, NotFound, ServiceError, TaskQueue, Unavailable, WorkspaceStore
 from perago.settings import Settings
 from perago.settings.sources import PublishFence
@@ -473,7 +473,7 @@ def _tried(store: WorkspaceStore, area: str, repository: str, head: str) -> Iter
 
 
 def left_branches(
-    store: WorkspaceStore, check: DeliveryCheck | None, seen: FirstSeenStore, repository: str, now: float
+    store: WorkspaceStore, check: DeliveryCheck | None, ages: BranchAges, repository: str, now: float
 ) -> Iterator[Finding]:
     """Staging branches that no delivery needs any more. `check` is Conductor, None if it cannot be asked. Nothing for
     a repository that is not there: `branch` says so.
@@ -481,7 +481,7 @@ def left_branches(
     Raises:
         ServiceError: lakeFS did not answer.
     """
-    clearing = BranchClearing(store, check, seen, Policy(LEFT_FOR, now, dry_run=True))
+    clearing = BranchClearing(store, check, ages, Policy(LEFT_FOR, now, dry_run=True))
     try:
         stray = [found.name for found in clearing.clear(repository) if found.fate is Fate.REMOVED]
     except NotFound:

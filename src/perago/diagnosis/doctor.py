@@ -104,11 +104,11 @@ class Doctor:
     def _left_branches(
         self, settings: Settings, servers: Servers, repository: str, *, has_conductor: bool
     ) -> Iterator[Finding]:
-        from perago.driver.gc import FirstSeenStore
+        from perago.driver.gc import BranchAges
 
-        first_seen = FirstSeenStore(state_directory() / "gc.json", settings.require_lakefs().endpoint_url)
+        ages = BranchAges(state_directory() / "gc.json", settings.require_lakefs().endpoint_url)
         check = servers.queue if has_conductor else None
-        yield from checks.left_branches(servers.store, check, first_seen, repository, self._now)
+        yield from checks.left_branches(servers.store, check, ages, repository, self._now)
 
     def _of_tasks(
         self, settings: Settings, servers: Servers, patient: Servers, declared: Sequence[Declared] | None

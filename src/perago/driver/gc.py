@@ -33,21 +33,21 @@ from perago.workspace.sweep import DeadDirectory, dead_directories, remove_dead
 _LARGEST = 16 * 1024 * 1024
 
 
-class FirstSeenStore:
-    """First sightings of branches on one lakeFS server. Read when made, written by `save`."""
+class BranchAges:
+    """Since when branches of one lakeFS server have their heads. Read when made, written by `save`."""
 
     def __init__(self, file: Path, server: str) -> None:
         """`server`: the address, since repositories of two servers may have one name."""
         self.file = file
         self._server = server
-        self._seen = _read(file)
+        self._branches = _read(file)
 
-    def first(self, repository: str, branch: str, head: str, now: float) -> float:
+    def since(self, repository: str, branch: str, head: str, now: float) -> float:
         """When `branch` was first seen at the commit `head`, in seconds since the epoch; `now` if it is seen first.
 
         A branch that has moved is alive: its time begins again.
         """
-        branches = self._seen.setdefault(self._server, {}).setdefault(repository, {})
+        branches = self._branches.setdefault(self._server, {}).setdefault(repository, {})
         known = branches.get(branch)
         if known is None or known[0] != head or known[1] > now:
             known = branches[branch] = (head, now)
@@ -55,7 +55,7 @@ class FirstSeenStore:
 
     def keep_only(self, repository: str, branches: Collection[str]) -> None:
         """Forget the branches of a repository that are no longer there."""
-        known = self._seen.get(self._server, {}).get(repository, {})
+        known = self._branches.get(self._server, {}).get(repository, {})
         for gone in set(known).difference(branches):
             del known[gone]
 
@@ -65,17 +65,17 @@ class FirstSeenStore:
         Raises:
             OSError: it cannot be written.
         """
-        if self._seen == _read(self.file):
+        if self._branches == _read(self.file):
             return
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(self.file, json.dumps(self._seen).encode(), mode=0o600)
+        replace_file(self.file, json.dumps(self._branches).encode(), mode=0o600)
 
 
-_Seen = dict[str, dict[str, dict[str, tuple[str, float]]]]
+_Branches = dict[str, dict[str, dict[str, tuple[str, float]]]]
 """By server, repository and branch: the commit at its head, and since when."""
 
 
-def _read(file: Path) -> _Seen:
+def _read(file: Path) -> _Branches:
     """What the file says; nothing if it cannot be read or makes no sense."""
     try:
         with file.open(encoding="utf-8") as opened:
@@ -162,11 +162,11 @@ class BranchClearing:
     """Judges and removes hidden branches. `delivery_check`: Conductor; None if no Conductor can be asked."""
 
     def __init__(
-        self, store: WorkspaceStore, delivery_check: DeliveryCheck | None, first_seen: FirstSeenStore, policy: Policy
+        self, store: WorkspaceStore, delivery_check: DeliveryCheck | None, ages: BranchAges, policy: Policy
     ) -> None:
         self._store = store
         self._delivery_check = delivery_check
-        self._first_seen = first_seen
+        self._ages = ages
         self._policy = policy
         self.silence: ServiceError | None = None
         """Why Conductor did not answer. It is not asked again then."""
@@ -179,7 +179,7 @@ class BranchClearing:
         """
         names = self._store.list_branches(repository, _PREFIX)
         branches = [name for name in names if is_staging_branch(name) or is_scratch_branch(name)]
-        self._first_seen.keep_only(repository, branches)
+        self._ages.keep_only(repository, branches)
         for branch in branches:
             try:
                 head = self._store.get_commit(repository, branch)
@@ -224,10 +224,10 @@ class BranchClearing:
         if staged is not None:
             fate = Fate.KEPT if self._policy.keeps(staged, LONGEST_SILENCE) else Fate.REMOVED
             return fate, f"names no delivery; something was staged there {self._policy.ago(staged)}"
-        seen = self._first_seen.first(repository, branch, head.id, self._policy.now)
-        if not self._policy.keeps(seen, LONGEST_SILENCE):
-            return Fate.REMOVED, f"names no delivery, has nothing staged, and was like this {self._policy.ago(seen)}"
-        return Fate.KEPT, f"names no delivery and has nothing staged; seen first {self._policy.ago(seen)}"
+        since = self._ages.since(repository, branch, head.id, self._policy.now)
+        if not self._policy.keeps(since, LONGEST_SILENCE):
+            return Fate.REMOVED, f"names no delivery, has nothing staged, and was like this {self._policy.ago(since)}"
+        return Fate.KEPT, f"names no delivery and has nothing staged; seen first {self._policy.ago(since)}"
 
     def _carry_out(self, leftover: Leftover) -> Leftover:
         if leftover.fate is not Fate.REMOVED or self._policy.dry_run or leftover.repository is None:

@@ -17,7 +17,7 @@ from perago.cli.parameters import seconds_of_age
 from perago.text import one_line
 
 if TYPE_CHECKING:
-    from perago.driver.gc import FirstSeenStore, Leftover, Policy
+    from perago.driver.gc import BranchAges, Leftover, Policy
     from perago.settings import Settings
 
 
@@ -98,18 +98,18 @@ def _clear_branches(
 ) -> Iterator[Leftover]:
     """Clear each repository. Report a repository that does not exist or is refused, and continue with the next one."""
     from perago.configuration import Servers
-    from perago.driver.gc import BranchClearing, FirstSeenStore
+    from perago.driver.gc import BranchAges, BranchClearing
     from perago.ports import Forbidden, NotFound, Refused
     from perago.settings import state_directory
     from perago.taskdef.payload import name_problem
 
     lakefs = settings.require_lakefs()
-    first_seen = FirstSeenStore(state_directory() / "gc.json", lakefs.endpoint_url)
+    ages = BranchAges(state_directory() / "gc.json", lakefs.endpoint_url)
     with ExitStack() as stack:
         if not policy.dry_run:
-            stack.callback(_save, first_seen)
+            stack.callback(_save, ages)
         servers = stack.enter_context(Servers(settings))
-        clearing = BranchClearing(servers.store, servers.queue if settings.conductor else None, first_seen, policy)
+        clearing = BranchClearing(servers.store, servers.queue if settings.conductor else None, ages, policy)
         for repository in repositories:
             if problem := name_problem("repository", repository):
                 skipped.append(repository)
@@ -127,12 +127,12 @@ def _clear_branches(
             raise clearing.silence
 
 
-def _save(first_seen: FirstSeenStore) -> None:
+def _save(ages: BranchAges) -> None:
     try:
-        first_seen.save()
+        ages.save()
     except OSError as error:
         messages.warning(
-            f"{first_seen.file} cannot be written ({error.strerror}), so branches that have no date in them are seen "
+            f"{ages.file} cannot be written ({error.strerror}), so branches that have no date in them are seen "
             "for the first time each time, and stay"
         )
 
