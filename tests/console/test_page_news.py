@@ -6,10 +6,12 @@ import contextlib
 import http.client
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
+import urllib3
 
 from perago.console import console_of
 from perago.console.app import MAX_STREAMS, page_app
@@ -92,3 +94,12 @@ def test_open_streams_end_with_the_server_and_do_not_hold_it_up(opened: Open) ->
         began = time.monotonic()
     assert time.monotonic() - began < LIMIT
     assert [next_data(stream) for stream in streams] == [b""] * 3
+
+
+def test_more_pages_than_threads_do_not_keep_the_embedded_servers_from_answering(services: EmbeddedServices) -> None:
+    """Pages and servers are in one process here. A page waits for the servers in a thread that is not theirs."""
+    services.lakefs.server.create_repository("workspace")
+    with ThreadPoolExecutor(60) as threads, urllib3.PoolManager(maxsize=60) as pool:
+        url = f"{services.url}/repositories/workspace"
+        answers = list(threads.map(lambda _: pool.request("GET", url, timeout=LIMIT, retries=False), range(120)))
+    assert [answer.status for answer in answers] == [200] * 120

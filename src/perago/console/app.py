@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
@@ -56,8 +57,7 @@ PAGES: tuple[tuple[str, str, View], ...] = (
 """Address, template, and the function that makes the template's values."""
 
 PAGES_AT_ONCE = 16
-"""Pages that are made at the same time, in threads of their own. They wait for the embedded servers, which answer in
-other threads of this process."""
+"""Pages of embedded servers that are made at the same time, in threads of their own: the servers need Starlette's."""
 MAX_STREAMS = 32
 """Windows that hear of news at the same time."""
 STREAM_SECONDS = 600.0
@@ -102,6 +102,10 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
         async def endpoint(request: Request) -> Response:
             body = await _body(request)
             source.refresh()
+            if (
+                source.embedded is None
+            ):  # these threads may wait for a server, and do not hold up the end of the process
+                return await run_in_threadpool(answer, request, body)
             return await asyncio.get_running_loop().run_in_executor(threads, answer, request, body)
 
         return Route(path, endpoint, methods=[method])
