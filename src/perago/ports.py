@@ -61,7 +61,7 @@ __all__ = [
 
 
 class Clock(Protocol):
-    """Where time comes from, so that a test can own it."""
+    """The source of time, so that a test can own it."""
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -188,7 +188,7 @@ class Trace:
 
     @property
     def traceparent(self) -> str:
-        """What hands the span on, to the publication and to the function."""
+        """The header that hands the span on, to the publication and to the function."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
@@ -249,9 +249,9 @@ class Delivery:
     timeout_seconds: float = 0
     """0: no limit."""
     spent_seconds: float = 0
-    """How long before this delivery the attempt was delivered first, by Conductor's clock; 0 for a first delivery."""
+    """Seconds from the first delivery of the attempt to this one, by Conductor's clock; 0 for a first delivery."""
     waited_seconds: float = 0
-    """How long it was in Conductor's queue, by Conductor's clock."""
+    """Seconds that it was in Conductor's queue, by Conductor's clock."""
     trace: Trace | None = None
     """None: the worker sends no traces."""
 
@@ -270,7 +270,7 @@ class TaskStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What Conductor is told about a finished delivery. `reason` is at most 500 characters (the server cuts there)."""
+    """The report to Conductor about a finished delivery. `reason` is at most 500 characters (the server cuts there)."""
 
     status: TaskStatus
     output: Mapping[str, Any] = field(default_factory=dict)
@@ -279,7 +279,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """What Conductor knows today of an attempt. `start_time` is 0 for one that was never polled, or is to run again."""
+    """Conductor's present record of an attempt. `start_time` is 0 for one that was never polled, or is to run again."""
 
     task_id: str
     start_time: int
@@ -292,7 +292,7 @@ ANY_WORKFLOW = "*"
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRow:
-    """What Conductor knows today of a workflow, so far as it tells one run from another.
+    """Conductor's present record of a workflow, so far as it tells one run from another.
 
     Rows have no defaults: each adapter says each field.
     """
@@ -361,14 +361,14 @@ class DeliveryCheck(Protocol):
 
 
 class TaskQueue(DeliveryCheck, Protocol):
-    """What a worker needs from Conductor. Every method may raise any `ServiceError`; each has a time limit."""
+    """The calls of a worker to Conductor. Every method may raise any `ServiceError`; each has a time limit."""
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         """Take up to `count` deliveries; returns early once `count` are there, at the latest after `wait_seconds`
         (at most 5). An attempt that can only report what its retry reports goes back until the retry has ended."""
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
-        """How many attempts each queue holds, those included that are not due yet; 0 for a queue that is not known."""
+        """The number of attempts in each queue, those included that are not due yet; 0 for an unknown queue."""
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response timeout. Says nothing about whether the delivery is still mine: ask `is_current` first."""
@@ -413,7 +413,7 @@ _WHOLE = frozenset({"perago.step_key", "perago.prefix", "perago.supersedes", "pe
 
 
 def shortened(commit: Commit) -> Commit:
-    """What a history keeps of a commit below its head: no long texts, and of metadata only perago's."""
+    """Return a commit as a history keeps it below its head: no long texts, and of metadata only perago's."""
     kept = {
         key: value
         for key, value in commit.metadata.items()
@@ -434,7 +434,7 @@ class ObjectEntry:
     content_type: str
     metadata: Mapping[str, str]
     physical_address: str
-    """Where the block store has the bytes, as listed; empty: not told. Never written twice, unless by others than
+    """The place of the bytes in the block store, as listed; empty: not told. Never written twice, unless by others than
     lakeFS."""
 
 
@@ -485,7 +485,7 @@ def no_progress(objects: int, transferred: int) -> None:
 
 
 class WorkspaceStore(Protocol):
-    """What an attempt needs from lakeFS. Every method may raise any `ServiceError`; each has a time limit."""
+    """The calls of an attempt to lakeFS. Every method may raise any `ServiceError`; each has a time limit."""
 
     def get_commit(self, repository: str, ref: str) -> Commit:
         """The commit that a full commit id or a branch name points at.

@@ -91,14 +91,14 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Which failed calls are repeated, for how long, after which delays, and how often."""
+    """A rule for repeating failed calls: which, for how long, after which delays, and how often."""
 
     patience: Callable[[ServiceError], float]
     """Returns for how many seconds, counted from the first such error, a call is repeated after this error. 0: not at
     all."""
     delays: BackOff = BackOff(0.5, 10.0)
     calls: float = math.inf
-    """How many calls there are at most, the first one included."""
+    """The most calls, the first one included."""
 
     def delay(self, repetition: int, error: ServiceError) -> float:
         """Seconds to wait before repetition 0, 1, ...: longer if the service asked for that."""

@@ -78,7 +78,7 @@ class AnswerTooLargeError(NoAnswerError):
 
 
 def no_answer(error: BaseException) -> NoAnswerError:
-    """What a failure of the transport means."""
+    """Return a failure of the transport as perago's error."""
     refused = any(isinstance(cause, ssl.SSLCertVerificationError) or _is_no_tunnel(cause) for cause in _causes(error))
     return NoAnswerError(_describe(error), sent=not (refused or isinstance(error, _NEVER_SENT)))
 
@@ -147,7 +147,7 @@ class CallPolicy:
     slowest: float = 8 * 1024
     """Bytes a second below which one transfer counts as stuck."""
     tries: int = 4
-    """How many calls there are at most."""
+    """The most calls."""
     delays: BackOff = _DELAYS
     largest: float = math.inf
     """Bytes of a whole answer beyond which it is given up."""
@@ -180,7 +180,7 @@ _thread = threading.local()
 
 @contextmanager
 def unlogged() -> Iterator[None]:
-    """What urllib3 says in this block, in this thread, is dropped."""
+    """Drop what urllib3 logs in this block, in this thread."""
     _thread.silent = True
     try:
         yield
@@ -202,13 +202,13 @@ HALF_A_SECOND = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ServerAbout:
-    """What a server says of itself. `version` is None where it does not tell."""
+    """A server's answer about itself. `version` is None where it does not tell."""
 
     version: str | None
     ahead: float | None
     """Seconds that its clock is ahead of this one, to about a second; None: its answers have no date."""
     seconds: float
-    """How long the answer took."""
+    """Seconds until the answer."""
 
 
 def seconds_ahead(headers: Mapping[str, str], sent: float, received: float) -> float | None:

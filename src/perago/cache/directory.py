@@ -25,7 +25,7 @@ from perago.workspace.sweep import CACHE, read_fields, write_fields
 
 LEDGER = "ledger.json"
 UNFINISHED = ".new-"
-"""How the names of files begin that are not whole yet."""
+"""Prefix of the names of files that are not whole yet."""
 
 _BLOCK = 4096
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -64,7 +64,7 @@ def open_directory(root: Path, *, make: bool) -> int:
 
 
 def on_disk(size: int) -> int:
-    """What a file of `size` bytes takes from a disk: whole blocks."""
+    """Return the bytes that a file of `size` bytes takes from a disk: whole blocks."""
     return -(-size // _BLOCK) * _BLOCK
 
 
@@ -88,7 +88,7 @@ def _check_private(path: Path, status: os.stat_result) -> None:
 
 
 SEALED = ".xxh3"
-"""How the names of entries with a seal end. Versions before the seal neither read nor write such names."""
+"""Suffix of the names of entries with a seal. Versions before the seal neither read nor write such names."""
 SEAL_BYTES = 16
 
 

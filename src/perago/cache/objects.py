@@ -126,7 +126,7 @@ class ObjectCache:
 
     root: Path
     max_bytes: int
-    """What all entries may have together; 0 switches the cache off."""
+    """The most bytes of all entries together; 0 switches the cache off."""
     server: str = ""
     """The address of the lakeFS server: equal names on two servers are two objects."""
     access_key: str = ""
@@ -153,7 +153,7 @@ class ObjectId:
     imported, another checksum."""
 
     address: str
-    """Where the block store has the bytes."""
+    """The place of the bytes in the block store."""
     checksum: str
     size: int
 

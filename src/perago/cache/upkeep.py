@@ -42,7 +42,7 @@ _RECOUNT = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a cache holds, and how often it has helped since it was last cleared."""
+    """The contents of a cache, and how often it has helped since it was last cleared."""
 
     entries: int = 0
     size: int = 0

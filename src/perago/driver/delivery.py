@@ -1,4 +1,4 @@
-"""What Conductor is asked and told about one delivery: whether it is still current, what came before it, its report."""
+"""Questions and reports about one delivery: whether it is still current, what came before it, its report."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from perago.ports import Clock, MergeRefusal, MergeRefused, ServiceError, Upload
 ANY_FENCE = "*"
 """Every fence object of a repository. Only tests that send no challenge note a proof of it."""
 PROOF_SECONDS = 300.0
-"""How long the answer of a server that was tried counts. An operator may switch hooks off at any time."""
+"""Seconds for which the answer of a server that was tried counts. An operator may switch hooks off at any time."""
 _TRIED_KEY = "perago-doctor/tried"
 """Something to commit where the fence is there already."""
 _SCRATCH_BRANCH = re.compile(r"perago-fence-[0-9a-f]{12}")

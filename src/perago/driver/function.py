@@ -183,7 +183,7 @@ def call_function(
 
 
 def _words(error: BaseException) -> str:
-    """What the author wrote; the type's name where that is nothing."""
+    """Return the author's words; the type's name if they are empty."""
     try:
         return str(error).strip() or type(error).__name__
     except Exception:  # noqa: BLE001 - a broken __str__ must not hide the failure

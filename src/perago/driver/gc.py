@@ -76,7 +76,7 @@ _Branches = dict[str, dict[str, dict[str, tuple[str, float]]]]
 
 
 def _read(file: Path) -> _Branches:
-    """What the file says; nothing if it cannot be read or makes no sense."""
+    """Return the contents of the file; empty if it cannot be read or makes no sense."""
     try:
         with file.open(encoding="utf-8") as opened:
             found: Any = json.loads(opened.read(_LARGEST))
@@ -104,7 +104,7 @@ _PREFIX = "perago-"
 
 
 class Fate(StrEnum):
-    """What became of a leftover, or in a dry run would become of it."""
+    """The end of a leftover, or in a dry run the end that it would have."""
 
     REMOVED = "removed"
     KEPT = "kept"
@@ -128,7 +128,7 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is to be removed: what is older than `older_than` seconds at `now`. `dry_run`: nothing at all."""
+    """The leftovers to remove: those older than `older_than` seconds at `now`. `dry_run`: nothing at all."""
 
     older_than: float
     now: float

@@ -46,7 +46,7 @@ class LocalWorkspace:
         self._placements: list[Placement] = []
         self._view = View.of(spec)
         self.changes = Changes()
-        """What the function did to the tree, as of the last `detect_changes`."""
+        """The changes of the function to the tree, as of the last `detect_changes`."""
         self._hidden: frozenset[str] = frozenset()
         """The files and directory markers of the input that the task does not see, relative."""
         self.unread: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class LocalWorkspace:
 
     @property
     def path(self) -> Path:
-        """What the function gets as its workspace."""
+        """The directory that the function gets as its workspace."""
         return self.directory.workspace
 
     def create(self) -> None:
@@ -95,7 +95,7 @@ class LocalWorkspace:
         self.total_objects, self.total_size = len(sizes), sum(sizes)
 
     def blindness(self) -> str | None:
-        """What to tell an author whose `include` and `exclude` leave nothing of an input that has files."""
+        """A note for an author whose `include` and `exclude` leave nothing of an input that has files."""
         files = sum(not path.endswith("/") for path in self._hidden)
         if self.total_objects or not files:
             return None
@@ -174,7 +174,7 @@ class LocalWorkspace:
 
     @property
     def key_prefix(self) -> str:
-        """What the keys of the workspace begin with."""
+        """The prefix of the keys of the workspace."""
         return self._spec.key_prefix
 
     @property

@@ -72,9 +72,9 @@ class Publisher:
         self._range: tuple[Commit, ...] = ()
         """The commits after the input ref, as they were read last."""
         self.fence_refusals = 0
-        """How many merges were refused because the head had moved."""
+        """Merges that were refused because the head had moved."""
         self.from_cache = 0
-        """How many objects of the workspace were on this machine before."""
+        """Objects of the workspace that were on this machine before."""
         self.rebase = Rebase(lakefs, local, root=root, merge_within=merge_within)
 
     def resolve_join(self, command: do.ResolveJoin) -> on.Event:

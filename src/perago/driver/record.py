@@ -1,4 +1,4 @@
-"""What is known about an attempt when it is over."""
+"""The record of an attempt when it is over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perago.workspace.changes import Changes
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """How long one command took. `name` is that of the command, `seconds` by a clock that only runs forward."""
+    """The time that one command took. `name` is that of the command, `seconds` by a clock that only runs forward."""
 
     name: str
     seconds: float
@@ -48,9 +48,9 @@ class AttemptRecord:
     rebased_onto: str | None = None
     """The branch head that was published on, where others had moved it and the task bears that (`on_moved_head`)."""
     lost_races: int = 0
-    """How often others published first, so that the publication had to be built again."""
+    """Times that others published first, so that the publication had to be built again."""
     fence_refusals: int = 0
-    """How many merges were refused because the head had moved."""
+    """Merges that were refused because the head had moved."""
     superseded_commits: tuple[str, ...] = ()
     """Stale publications that this one undid, newest first."""
     fence: FenceState | None = None
@@ -60,22 +60,22 @@ class AttemptRecord:
     left_files: tuple[str, ...] = ()
     """Files that the function left in its current directory and its task does not allow, sorted. They are removed."""
     objects: int = 0
-    """How many files the workspace had before the function."""
+    """Files in the workspace before the function."""
     from_cache: int = 0
-    """How many of them were on this machine before, and were not fetched."""
+    """Those of them that were on this machine before, and were not fetched."""
     hand_back: bool = False
     """The disk of this host kept the attempt from its function. A worker sends no `report` then: it hands the delivery
     back, so that another host can take it."""
     notes: tuple[str, ...] = ()
-    """What went wrong without changing the outcome, such as a directory that could not be removed."""
+    """Failures that did not change the outcome, such as a directory that could not be removed."""
     ignored_params: tuple[str, ...] = ()
     """Keys of the params that their model passed over, as JSON pointers, with what was meant perhaps."""
     metrics: tuple[Measured, ...] = ()
-    """What the function has reported by `current().count`, `.gauge` and `.observe`."""
+    """Values that the function has reported by `current().count`, `.gauge` and `.observe`."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What an operator should know about params, stray files, cache and publication, in a few words each."""
+        """Notes for an operator about params, stray files, cache and publication, in a few words each."""
         parts = (
             (self.ignored_params, f"ignored params: {', '.join(self.ignored_params)}"),
             (

@@ -72,13 +72,13 @@ class ConductorOverview:
         return ServerAbout(version, seconds_ahead(answer.headers, sent, received), received - sent)
 
     def queue_sizes(self) -> Mapping[str, int]:
-        """How many attempts wait, by queue: a task type, or `domain:type`. Delayed ones count."""
+        """The number of waiting attempts, by queue: a task type, or `domain:type`. Delayed ones count."""
         session = self._session
         found = session.read_json("read the sizes of the queues", dict, "queues with sizes", session.tasks.all)
         return {str(name): size for name, size in found.items() if isinstance(size, int)}
 
     def last_polls(self) -> Sequence[LastPoll]:
-        """Who polled last, for each task type and domain. Conductor remembers one poll of each."""
+        """The last poll, for each task type and domain. Conductor remembers one poll of each."""
         operation = "read who polled"
         found = self._session.read_json(operation, list, "polls", self._session.tasks.get_all_poll_data)
         try:

@@ -194,7 +194,7 @@ class ConductorQueue:
         return self._with_traces(known) if self._traced else known
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
-        """How many attempts each queue holds. Asked for once, for the caller asks again anyway.
+        """The number of attempts in each queue. Asked for once, for the caller asks again anyway.
 
         Raises:
             ServiceError: not all of them are known.

@@ -32,11 +32,11 @@ CONNECT_SECONDS = 5.0
 QUIET = BackOff(30.0, 900.0)
 """Seconds for which the store is left alone after it did not work, more each time: the first may have been a moment."""
 UNPROVEN_SECONDS = 900.0
-"""How long it is sent nothing after it did not prove what it has taken."""
+"""Seconds for which it is sent nothing after it did not prove what it has taken."""
 MOST_FAILURES = 3
 """In a row, before it is left alone."""
 SILENT_SECONDS = 60.0
-"""How long the server's configuration is not asked for after no answer to it came."""
+"""Seconds for which the server's configuration is not asked for after no answer to it came."""
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _ENDS_IN_IPV4 = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
@@ -71,7 +71,7 @@ class DirectFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the server signs addresses for."""
+    """The transfers that the server signs addresses for."""
 
     objects: bool = False
     parts: bool = False

@@ -27,7 +27,7 @@ LARGEST_WHOLE = 64 * 1024 * 1024
 _ASKING = 600.0
 """Seconds for asking lakeFS, in which threads wait for each other; each request has a shorter limit of its own."""
 _BREAKS = 3
-"""How often a connection may break within one range, each time after some bytes, before the rest comes through
+"""Times that a connection may break within one range, each time after some bytes, before the rest comes through
 lakeFS."""
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MODE = 0o644

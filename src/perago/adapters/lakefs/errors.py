@@ -1,4 +1,4 @@
-"""What lakeFS's answers mean (`docs/servers/lakefs.md` 1.3 and 2)."""
+"""The errors that lakeFS's answers stand for (`docs/servers/lakefs.md` 1.3 and 2)."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Pace:
         self._now = now
         self._lock = threading.Lock()
         self.width = min(most, FIRST_LARGE if large else FIRST_SMALL)
-        """How many streams there should be now."""
+        """The number of streams that there should be now."""
         self._smaller: tuple[int, float] | None = None
         """While a larger number is tried: the one before, and its speed."""
         self._hold = 0
