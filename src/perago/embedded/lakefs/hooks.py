@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from perago.attempt.publication import EXPECTED_HEAD as EXPECTED_HEAD
-from perago.attempt.publication import FENCE_PATH as FENCE_PATH
+from perago.attempt.publication import EXPECTED_HEAD
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.trees import ACTIONS_PREFIX, Tree
 from perago.embedded.lakefs.values import ActionNotRun, ActionRun, HookAborted, HookRun, MergeEvent, Missing

@@ -12,8 +12,9 @@ import posixpath
 import threading
 from collections.abc import Mapping
 
+from perago.attempt.publication import FENCE_PATH
 from perago.embedded.lakefs.commits import commit
-from perago.embedded.lakefs.hooks import FENCE_PATH, HeadFence, PreMergeHook
+from perago.embedded.lakefs.hooks import HeadFence, PreMergeHook
 from perago.embedded.lakefs.objects import put_object
 from perago.embedded.lakefs.repository import Repository, check_repository_name
 from perago.embedded.lakefs.values import BlobStore, Exists, Invalid, Missing, Page, RepositoryInfo, page_of
