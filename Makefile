@@ -25,9 +25,9 @@ help:
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
 	@echo "make audit        look up known vulnerabilities of what is installed (needs the network); fails if there are any"
-	@echo "make live         the end-to-end suite on the Conductor and lakeFS of the usual variables (docs/live.md)"
+	@echo "make live         the end-to-end suite on the Conductor and lakeFS of the usual variables (docs/dev/live.md)"
 	@echo "make live-ci      the same on a Conductor of its own (needs Maven and a JDK of 21 or later) and the embedded lakeFS"
-	@echo "make conformance  compare the embedded services with recordings and a Conductor of its own (docs/conformance.md)"
+	@echo "make conformance  compare the embedded services with recordings and a Conductor of its own (docs/dev/conformance.md)"
 	@echo "make differential only its last part: random conversations"
 	@echo "make clean        remove the virtual environments"
 

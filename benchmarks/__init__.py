@@ -1,1 +1,2 @@
-"""Benchmarks: `python -m benchmarks.<name>` each. They print ratios of one run and never fail (docs/benchmarks.md)."""
+"""Benchmarks: `python -m benchmarks.<name>` each. They print ratios of one run and never fail
+(docs/dev/benchmarks.md)."""

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/benchmarks.md from recorded runs: python -m benchmarks.plots
+"""Draws the pictures of docs/dev/benchmarks.md from recorded runs: python -m benchmarks.plots
 
 A run is recorded by `--record benchmarks/results/NAME.jsonl` (`harness.record`). A bar is the median of the recorded
 runs, with a line from the lowest to the highest; a dashed line is the limit. One set of records always gives the same

@@ -47,8 +47,8 @@ KINDS: dict[str, dict[str, float]] = {
     },
 }
 """Seconds that a request takes by default, one millisecond of network included. Those of Conductor are its medians
-(`docs/servers/conductor.md` 6), those of lakeFS follow from the time of a merge and the ratios of
-`docs/servers/lakefs.md` 1.9. A merge onto a staging branch is named for what it does: `carry` brings changes there,
+(`docs/dev/servers/conductor.md` 6), those of lakeFS follow from the time of a merge and the ratios of
+`docs/dev/servers/lakefs.md` 1.9. A merge onto a staging branch is named for what it does: `carry` brings changes there,
 `challenge` tries the fence."""
 COSTS = {kind: seconds for kinds in KINDS.values() for kind, seconds in kinds.items()}
 """What they take now."""
@@ -56,9 +56,9 @@ OTHER = 0.006
 """Seconds of any other request."""
 REFUSED = 0.7
 """Seconds more for a merge that another one overtakes: lakeFS tries it again before it runs the fence
-(docs/benchmarks.md, fence_race)."""
+(docs/dev/benchmarks.md, fence_race)."""
 LOOK = 0.1
-"""Seconds between two looks of Conductor at its queue during a long poll (`docs/servers/conductor.md` 9)."""
+"""Seconds between two looks of Conductor at its queue during a long poll (`docs/dev/servers/conductor.md` 9)."""
 _MOMENT = 1e-4
 _STREAMS = 16
 """Transfers at a time."""

@@ -132,7 +132,7 @@ FENCE_MARKER = "perago-publish-fence"
 
 
 class MergeRefusal(StrEnum):
-    """Why lakeFS refused a merge (`docs/servers/lakefs.md` 1.3)."""
+    """Why lakeFS refused a merge (`docs/dev/servers/lakefs.md` 1.3)."""
 
     HEAD_MOVED = "head moved"  # 412 carrying the marker text of perago's publish fence
     HOOK = "hook"  # 412 of another pre-merge hook
@@ -221,7 +221,7 @@ class Delivery:
     """One hand-over of an attempt to a worker.
 
     `(task_id, poll_count, start_time)` is its identity: rerun and redelivery keep the task id
-    (`docs/servers/conductor.md` 9). Times are milliseconds since the epoch, durations seconds.
+    (`docs/dev/servers/conductor.md` 9). Times are milliseconds since the epoch, durations seconds.
     """
 
     task_id: str
@@ -377,7 +377,7 @@ class TaskQueue(DeliveryCheck, Protocol):
         """Give an attempt back for redelivery to any poller, after `seconds`."""
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
-        """Send the final status. Success does not mean that it was accepted (`docs/servers/conductor.md` 7.2)."""
+        """Send the final status. Success does not mean that it was accepted (`docs/dev/servers/conductor.md` 7.2)."""
 
     def add_log(self, task_id: str, text: str) -> None:
         """Append one entry to the task's log."""

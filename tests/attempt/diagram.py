@@ -1,4 +1,4 @@
-"""The state diagram of docs/protocol.md, drawn from the table of transitions.
+"""The state diagram of docs/dev/protocol.md, drawn from the table of transitions.
 
     python -m tests.attempt.diagram
 

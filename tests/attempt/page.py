@@ -1,4 +1,4 @@
-"""The operators' table of docs/protocol.md, written from the refusals.
+"""The operators' table of docs/dev/protocol.md, written from the refusals.
 
     python -m tests.attempt.page
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from perago.attempt.refusals import REFUSALS
 
-PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
+PAGE = Path(__file__).parents[2] / "docs" / "dev" / "protocol.md"
 TABLE = ("<!-- written by `python -m tests.attempt.page`: -->", "<!-- end of the table -->")
 
 

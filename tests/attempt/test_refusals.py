@@ -1,4 +1,4 @@
-"""Every refusal has a row in the table that operators read (docs/protocol.md), and its message fits the row."""
+"""Every refusal has a row in the table that operators read (docs/dev/protocol.md), and its message fits the row."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_message_does_not_deny_a_merge_that_may_be_open(refusal: Refusal) -> N
 
 
 def test_other_messages_are_on_the_page_as_they_are_in_the_code() -> None:
-    code = PAGE.parents[1] / "src/perago"
+    code = PAGE.parents[2] / "src/perago"
     files = [
         *(code / "driver").glob("*.py"),
         *(code / each for each in ("retry.py", "worker/attempts.py", "workspace/scan.py")),

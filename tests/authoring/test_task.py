@@ -1,4 +1,4 @@
-"""docs/design/contract.md 2: what stands between the brackets of `@task(...)`."""
+"""docs/dev/contract.md 2: what stands between the brackets of `@task(...)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes `docs/fidelity.md` from the scenarios, their recordings and the list of differences.
+"""Writes `docs/dev/fidelity.md` from the scenarios, their recordings and the list of differences.
 
 python -m tests.conformance.fidelity
 """
@@ -14,7 +14,7 @@ from .differential import conductor_machine, lakefs_machine
 from .recordings import version
 from .scenario import scenarios
 
-PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
+PAGE = Path(__file__).parents[2] / "docs" / "dev" / "fidelity.md"
 MACHINES = {"lakefs": lakefs_machine, "conductor": conductor_machine}
 SERVERS = {"lakefs": "lakeFS", "conductor": "Conductor"}
 
@@ -89,7 +89,7 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 - Time-outs are punctual here. A real server notices them when its sweeper comes round, for second attempts about 77
   seconds late.
 - A JOIN sees a failed attempt together with its retry here. A real server can execute the JOIN in between, and then the
-  workflow fails (`docs/servers/conductor.md` 10).
+  workflow fails (`docs/dev/servers/conductor.md` 10).
 - A JOIN that a retry or a rerun revives continues immediately here, and after up to 30 seconds on a real server.
 - The whole output of a loop as an input of a step inside of it has the present iteration, as on the real server; there
   it also shows what the server schedules or does later in the same moment, with empty outputs.

@@ -1,4 +1,4 @@
-"""`docs/fidelity.md` says what the suite says."""
+"""`docs/dev/fidelity.md` says what the suite says."""
 
 from __future__ import annotations
 

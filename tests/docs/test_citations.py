@@ -10,7 +10,7 @@ from .blocks import ROOT
 
 OUTSIDE = re.compile(r"(?<![\w/])reference/\w+\.md|(?<![\w/])shared/\w+\.md|\b[Cc]ontract \d")
 DOCUMENT = re.compile(r"\bdocs/[\w/-]+\.md")
-SECTION = re.compile(r"\b(docs/(?:servers|design)/\w+\.md)`? (\d+(?:\.\d+)?)")
+SECTION = re.compile(r"\b(docs/dev/(?:servers/)?\w+\.md)`? (\d+(?:\.\d+)?)")
 
 
 def citing() -> Iterator[tuple[str, str]]:

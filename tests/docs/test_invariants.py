@@ -1,4 +1,4 @@
-"""The safety argument of docs/protocol.md names places that are there, and every guard that the tests take away."""
+"""The safety argument of docs/dev/protocol.md names places that are there, and every guard that the tests take away."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.simulation.mutations import GUARDS
 
 from .blocks import ROOT
 
-TEXT = (ROOT / "docs/protocol.md").read_text("utf-8").split("\n## Why nothing is lost")[1].split("\n## ")[0]
+TEXT = (ROOT / "docs/dev/protocol.md").read_text("utf-8").split("\n## Why nothing is lost")[1].split("\n## ")[0]
 POINTS = re.split(r"^\d+\. ", re.sub(r"\s*\n {2,}(?!- )", " ", TEXT), flags=re.MULTILINE)[1:]
 
 

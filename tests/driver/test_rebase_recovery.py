@@ -1,5 +1,5 @@
 """Recovery among others: publications of a fork's branches are recognised, taken over and undone below the commits of
-others (docs/design/contract.md 8, Rebase)."""
+others (docs/dev/contract.md 8, Rebase)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of guardrail has all its parts, which `docs/adding-a-guardrail.md` lists."""
+"""Every kind of guardrail has all its parts, which `docs/dev/adding-a-guardrail.md` lists."""
 
 from __future__ import annotations
 

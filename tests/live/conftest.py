@@ -1,4 +1,4 @@
-"""The servers of the end-to-end suite, and what its scenarios are made of (docs/live.md)."""
+"""The servers of the end-to-end suite, and what its scenarios are made of (docs/dev/live.md)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def conductor() -> Iterator[Conductor]:
     """The real Conductor."""
     url = os.environ.get("CONDUCTOR_SERVER_URL")
     if not url:
-        pytest.skip("needs a real Conductor: CONDUCTOR_SERVER_URL not set (docs/live.md)")
+        pytest.skip("needs a real Conductor: CONDUCTOR_SERVER_URL not set (docs/dev/live.md)")
     conductor = Conductor(url)
     yield conductor
     conductor.close()

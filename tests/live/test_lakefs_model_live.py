@@ -1,7 +1,7 @@
 """The modelled lakeFS against a real one: refusals, the merges that lose data, and merges drawn at random.
 
 Needs the three `LAKECTL_` variables. A failure here means that the server has changed: correct the model and
-`docs/servers/lakefs.md` together.
+`docs/dev/servers/lakefs.md` together.
 """
 
 from __future__ import annotations

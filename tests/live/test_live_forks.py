@@ -1,5 +1,5 @@
 """Forks on real servers: every branch publishes to one branch of lakeFS, also while processes die and others commit
-(docs/design/contract.md 8, Rebase)."""
+(docs/dev/contract.md 8, Rebase)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The invariants of docs/protocol.md, checked on a world at its end against a sequential model: the commits of the
+"""The invariants of docs/dev/protocol.md, checked on a world at its end against a sequential model: the commits of the
 branch one after the other, each with the changes that its author's function made."""
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Checking:
     # ---------------------------------------------------------------------- all commits together
 
     def _has_gap(self) -> bool:
-        """The gap of docs/protocol.md: without the publish fence, a merge has come on another head, or late."""
+        """The gap of docs/dev/protocol.md: without the publish fence, a merge has come on another head, or late."""
         return not self.is_guarded and (bool(self.world.late) or not all(map(is_whole, self.publications)))
 
     def _in_effect(self, record: CommitRecord) -> bool:
@@ -306,7 +306,7 @@ class Checking:
         return any(each.commit.id in refs for each in (record, *later))
 
     def _is_followed_by_no_attempt(self, record: CommitRecord) -> bool:
-        """The gap of docs/protocol.md: a merge that arrives late, and no attempt of its step completes after it was
+        """The gap of docs/dev/protocol.md: a merge that arrives late, and no attempt of its step completes after it was
         sent."""
         if self.world.late.get(record.commit.id) is None:
             return False

@@ -130,7 +130,7 @@ def name_no_expected_head(patch: pytest.MonkeyPatch) -> None:
 
 def lose_a_file_in_merges(patch: pytest.MonkeyPatch) -> None:
     """Not a mutation of ours: a server that does what lakeFS's three-way merge can do
-    (`docs/servers/lakefs.md` 1.7)."""
+    (`docs/dev/servers/lakefs.md` 1.7)."""
 
     def lossy(base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
         return source.with_changes({"readme": None})
@@ -421,4 +421,4 @@ GUARDS: dict[str, Mutate] = {
     "undone: no other step in a loop": undo_in_loops,
     "lock on the marker": leave_the_marker_unlocked,
 }
-"""By name, in the words of the safety argument of docs/protocol.md."""
+"""By name, in the words of the safety argument of docs/dev/protocol.md."""

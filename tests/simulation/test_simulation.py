@@ -1,5 +1,6 @@
 """Whole workflows with forks, loops and sub-workflows, several workers, deaths, lost answers, other people, operators:
-no seed breaks a promise of docs/protocol.md. `python -m tests.simulation --seed N` shows what happens in a world."""
+no seed breaks a promise of docs/dev/protocol.md. `python -m tests.simulation --seed N` shows what happens in a
+world."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/design/contract.md 4: what comes from Conductor."""
+"""docs/dev/contract.md 4: what comes from Conductor."""
 
 from __future__ import annotations
 

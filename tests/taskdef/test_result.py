@@ -1,4 +1,4 @@
-"""docs/design/contract.md 4: what a function returned must survive the wire."""
+"""docs/dev/contract.md 4: what a function returned must survive the wire."""
 
 from __future__ import annotations
 

@@ -317,7 +317,7 @@ class DirectoryRemoved:
 
 @dataclass(frozen=True, slots=True)
 class ReportSent:
-    """Conductor answered the report. It does not say whether it took it (`docs/servers/conductor.md` 7.2)."""
+    """Conductor answered the report. It does not say whether it took it (`docs/dev/servers/conductor.md` 7.2)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The end of every attempt: the reasons of refusals and failures, the clean-up, and the report.
 
 Reasons are cut at 500 characters by the server without a sign, so the most useful part comes first
-(docs/design/contract.md 4).
+(docs/dev/contract.md 4).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STALE_NAMED = 3
 
 
 def completed(state: State) -> Report:
-    """Success, with the output of docs/design/contract.md 4."""
+    """Success, with the output of docs/dev/contract.md 4."""
     output: dict[str, Any] = {"result": state.result}
     if state.workspace is not None:
         workspace = state.workspace

@@ -9,9 +9,9 @@
 Short cuts: a task without a workspace goes from validation to its function and from its result to `cleaned`; an attempt
 that changed nothing goes from `post-checked` to `published` with its input ref as the published commit; one that adopts
 goes from `recovered` to `committed`. One way back: from `committed` to `planned`, where the branch has become another
-and the same changes can be published on it. docs/protocol.md has the whole diagram, drawn from the table below.
+and the same changes can be published on it. docs/dev/protocol.md has the whole diagram, drawn from the table below.
 
-docs/protocol.md also argues, in nine invariants, why nothing is lost and nothing is published twice, and names the
+docs/dev/protocol.md also argues, in nine invariants, why nothing is lost and nothing is published twice, and names the
 function that enforces each and the test that breaks without it. In short: only the merge is visible to others (1), on
 the head that was expected (2), repeatable (3), verified (4), by a current delivery (5, 6). What is on the branch is
 judged first (7), late merges are shut out (8), and a staging branch outlives its merge (9).
@@ -86,8 +86,8 @@ def _join_resolved(state: State, event: on.JoinResolved) -> Next:
 
 def _input_located(state: State) -> Next:
     """Look for earlier deliveries. They show on the branch, or by a staging branch: a rerun and a restart look like a
-    first delivery to Conductor's clients (`docs/servers/conductor.md` 9). A staging branch goes after its merge, so it
-    is looked for first: what is not there any more has merged before the branch is read."""
+    first delivery to Conductor's clients (`docs/dev/servers/conductor.md` 9). A staging branch goes after its merge, so
+    it is looked for first: what is not there any more has merged before the branch is read."""
     if state.plan.read_only:
         return _list(state)
     prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))

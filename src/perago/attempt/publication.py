@@ -1,9 +1,9 @@
 """The commits of a publication: their metadata, messages and staging branches, and the publish fence.
 
 Before lakeFS moves the branch it runs the action files that lie in the SOURCE commit of the merge, on the merge commit
-that it is about to publish, and again for every try of its own (`docs/servers/lakefs.md` 1.1, 1.5). The script compares
-that commit's first parent, the head of this very moment, with the head that the publisher built on. So one copy in a
-branch fences everything that is staged from it, and a commit that was seen to carry it cannot lose it.
+that it is about to publish, and again for every try of its own (`docs/dev/servers/lakefs.md` 1.1, 1.5). The script
+compares that commit's first parent, the head of this very moment, with the head that the publisher built on. So one
+copy in a branch fences everything that is staged from it, and a commit that was seen to carry it cannot lose it.
 
 A merge that names no expected head passes: people may go on merging by hand.
 """
@@ -91,7 +91,7 @@ def step_key(delivery: Delivery) -> str:
     """The identity of a workflow step across its attempts.
 
     The reference name differs per loop iteration already; retry count and task id change with every retry and are no
-    part of it (docs/design/contract.md 1).
+    part of it (docs/dev/contract.md 1).
     """
     return f"{delivery.workflow_id}:{delivery.reference_name}:{delivery.task_name}"
 

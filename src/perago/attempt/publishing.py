@@ -6,8 +6,8 @@ is a fence commit, after which no stale delivery can merge any more. Each of the
 the branch has none, so that this very merge is guarded.
 
 Where others have advanced the branch and the task says `on_moved_head="rebase"`, the changes go on the present head.
-lakeFS's three-way merge can lose files (`docs/servers/lakefs.md` 1.7), so it is never trusted: what is to be merged is
-compared with the head, and differs from it in exactly the planned keys.
+lakeFS's three-way merge can lose files (`docs/dev/servers/lakefs.md` 1.7), so it is never trusted: what is to be merged
+is compared with the head, and differs from it in exactly the planned keys.
 
 The merge is the one step that others see. It is sent on the head that the publication was built on, and where the
 branch has become another meanwhile, that is judged as on arrival.

@@ -10,9 +10,9 @@
         needs_head=True,
     )
 
-`shown`, `meaning` and `advice` are a row of the operators' table in docs/protocol.md, which
+`shown`, `meaning` and `advice` are a row of the operators' table in docs/dev/protocol.md, which
 `python -m tests.attempt.operators_table` writes. The server cuts reasons at 500 characters, so the most useful part
-comes first (docs/design/contract.md 4).
+comes first (docs/dev/contract.md 4).
 """
 
 from __future__ import annotations

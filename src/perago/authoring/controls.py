@@ -1,8 +1,8 @@
-"""Retries, timeouts and limits of a task, as Conductor's TaskDef knows them (docs/design/contract.md 2, TaskControls ->
+"""Retries, timeouts and limits of a task, as Conductor's TaskDef knows them (docs/dev/contract.md 2, TaskControls ->
 TaskDef).
 
-What Conductor would refuse when the TaskDef is registered (`docs/servers/conductor.md` 5) is refused here, at import,
-and so are the negative numbers that it accepts without meaning.
+What Conductor would refuse when the TaskDef is registered (`docs/dev/servers/conductor.md` 5) is refused here, at
+import, and so are the negative numbers that it accepts without meaning.
 """
 
 from __future__ import annotations

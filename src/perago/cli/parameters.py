@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-_BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # docs/servers/lakefs.md 2
+_BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # docs/dev/servers/lakefs.md 2
 _COMMIT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -85,7 +85,7 @@ Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long importing one module may take.")
 ]
 IMPORT_LIMIT = 60.0
-"""Seconds (docs/design/contract.md 5)."""
+"""Seconds (docs/dev/contract.md 5)."""
 
 
 def checked_branch(name: str) -> str:

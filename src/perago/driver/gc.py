@@ -8,10 +8,10 @@ directories. What remains comes from workers that were killed and from merges th
 that never went on.
 
 Deleting a branch can neither stop nor change a publication: a merge names the staging *commit*, which stays readable
-without its branch (`docs/servers/lakefs.md` 1.3). What a deletion could harm is a delivery that is still staging, and a
-rerun, which would not know that a merge may still arrive (`perago.attempt.protocol` 9). So a branch goes only when
-Conductor says that its delivery is over, or, where the branch does not name one, when nothing has happened on it for
-long; and never before `LONGEST_SILENCE`.
+without its branch (`docs/dev/servers/lakefs.md` 1.3). What a deletion could harm is a delivery that is still staging,
+and a rerun, which would not know that a merge may still arrive (`perago.attempt.protocol` 9). So a branch goes only
+when Conductor says that its delivery is over, or, where the branch does not name one, when nothing has happened on it
+for long; and never before `LONGEST_SILENCE`.
 """
 
 from __future__ import annotations

@@ -294,7 +294,8 @@ class Publisher:
             nonlocal tried
             again, tried = tried, True
             if not again or self._store.get_commit(command.repository, command.branch).id == head:
-                with suppress(NothingToCommit):  # an empty fence commit, or done meanwhile (`docs/servers/lakefs.md` 7)
+                # An empty fence commit, or one that another try has undone, has nothing to revert.
+                with suppress(NothingToCommit):
                     self._store.revert(command.repository, command.branch, stale)
             return self._store.get_commit(command.repository, command.branch)
 

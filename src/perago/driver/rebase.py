@@ -1,5 +1,5 @@
 """The lakeFS half of a rebase: a task's changes are put on a head that others have advanced
-(docs/design/contract.md 8, Rebase)."""
+(docs/dev/contract.md 8, Rebase)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Only the port's methods are served. Files do not travel: both processes are on one machine, so the server reads and
 writes the paths that the client names. What a call is given to call back (the progress of a transfer) is called in the
-client. Errors arrive as what they are. docs/design/decisions.md says why this is not HTTP.
+client. Errors arrive as what they are. docs/dev/decisions.md says why this is not HTTP.
 """
 
 from __future__ import annotations

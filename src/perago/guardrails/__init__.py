@@ -1,4 +1,4 @@
-"""The kinds of guardrails, one module each; `docs/adding-a-guardrail.md` shows how to add one.
+"""The kinds of guardrails, one module each; `docs/dev/adding-a-guardrail.md` shows how to add one.
 
 Each import of a function below registers a kind: `perago` has it for authors, the tests and the pytest plugin find it.
 """

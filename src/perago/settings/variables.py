@@ -159,7 +159,7 @@ def parse_directory(text: str) -> Path:
 
 
 def parse_worker_id(text: str) -> str:
-    """ASCII letters and digits, taken as they are (docs/design/contract.md 6)."""
+    """ASCII letters and digits, taken as they are (docs/dev/contract.md 6)."""
     if re.fullmatch(r"[A-Za-z0-9]{1,100}", text) is None:
         raise ValueError("must be up to 100 ASCII letters and digits, such as features1")
     return text
@@ -341,7 +341,7 @@ class Settings(BaseSettings):
         "Workers", "PERAGO_PUBLISH_FENCE", PublishFence.AUTO, words="auto"
     )
     """`auto`, `required` or `off`: how strictly a publication insists on the server-side [publish
-    fence](protocol.md#the-publish-fence)."""
+    fence](dev/protocol.md#the-publish-fence)."""
     transfer_threads: Annotated[int, BeforeValidator(parse_thread_count)] = _variable(
         "Workers", "PERAGO_TRANSFER_THREADS", 16, words="16"
     )

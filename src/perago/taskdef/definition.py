@@ -1,7 +1,7 @@
 """The TaskDef: what Conductor is told about a task, and what changes when it replaces the registered one
-(docs/design/contract.md 3).
+(docs/dev/contract.md 3).
 
-Conductor fills in defaults and keeps notes of its own (`docs/servers/conductor.md` 5); neither is a difference.
+Conductor fills in defaults and keeps notes of its own (`docs/dev/servers/conductor.md` 5); neither is a difference.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class Conductor(InMemoryConductor):
 
 def _moments(state: State) -> Iterator[float]:
     """When, in milliseconds since the epoch, a time may be up of what is not over; past ones included
-    (`docs/servers/conductor.md` 2)."""
+    (`docs/dev/servers/conductor.md` 2)."""
     for workflow in state.workflows.values():
         if workflow.status.terminal:
             continue
@@ -171,7 +171,7 @@ _MARGIN = 1.0
 _GRACE = 30.0
 """Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
 _BEATS = 3
-"""Heartbeats within one response timeout (docs/design/contract.md 7)."""
+"""Heartbeats within one response timeout (docs/dev/contract.md 7)."""
 
 
 @dataclass(frozen=True, slots=True)

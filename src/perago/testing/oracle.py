@@ -1,5 +1,5 @@
 """What guardrails mean, a second time: slow, plain, and written from the documented rules alone
-(docs/design/contract.md 2).
+(docs/dev/contract.md 2).
 
 The fuzz tests compare the verdicts of the runtime with these. So this module shares nothing with the code that decides
 in production: a mistake would have to be made twice, in two different ways, to stay unseen.

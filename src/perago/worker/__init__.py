@@ -1,4 +1,4 @@
-"""Worker processes: a supervisor that talks to Conductor and slots that run attempts (docs/design/contract.md 7)."""
+"""Worker processes: a supervisor that talks to Conductor and slots that run attempts (docs/dev/contract.md 7)."""
 
 from perago.worker.events import Event, Listener
 from perago.worker.plan import LogPlan, TaskPlan, WorkerPlan

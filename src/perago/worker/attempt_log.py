@@ -104,7 +104,7 @@ class LineBudget:
 
 class Tail:
     """The last lines of an attempt's output, for Conductor's task log: 200 lines, 64 KiB
-    (docs/design/contract.md 7)."""
+    (docs/dev/contract.md 7)."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
@@ -186,7 +186,7 @@ class AttemptLog(Observer):
 
     def progress(self, done: int, total: int) -> None:
         """Progress from `current().progress`. Conductor's task log gets the last one with each piece of the log: an
-        update of the task's output would give the task away (`docs/servers/conductor.md` 2 and 3)."""
+        update of the task's output would give the task away (`docs/dev/servers/conductor.md` 2 and 3)."""
         self._progress = cut(f"progress {done} of {total}", PROGRESS_BYTES)
         now = time.monotonic()
         if done == total or now >= self._next_progress:

@@ -5,8 +5,8 @@ reports. The slot is free as soon as it says `Finished`. The report, and heartbe
 Once an attempt is lost (no longer ours, over its time, canceled), nothing is sent for it but the end of its log.
 
 Conductor's lease extension never says that the task was lost, and a stale one keeps a dead successor's lease alive
-(`docs/servers/conductor.md` 9). So a heartbeat reads the task first and extends only what is still this delivery. No
-answer is not a "no": heartbeats continue, more often, and so does the attempt. Once Conductor must have given the
+(`docs/dev/servers/conductor.md` 9). So a heartbeat reads the task first and extends only what is still this delivery.
+No answer is not a "no": heartbeats continue, more often, and so does the attempt. Once Conductor must have given the
 delivery up, the delivery is *in doubt*. That is reported once and changes nothing, because the attempt asks its own
 delivery question before every step that cannot be taken back.
 """
@@ -111,7 +111,7 @@ class Attempt:
         self._beat_began: float | None = None
         self._one_at_a_time = threading.Lock()
         """Held by a heartbeat and by a report: an extension of the lease undoes a report that Conductor takes at the
-        same moment (docs/servers/conductor.md 3)."""
+        same moment (docs/dev/servers/conductor.md 3)."""
 
     @property
     def running(self) -> bool:
@@ -376,7 +376,7 @@ class Attempt:
 
 
 def beat_interval(response_timeout: float) -> float:
-    """Seconds between heartbeats: a third of the response timeout, at most `MAX_INTERVAL` (docs/design/contract.md
+    """Seconds between heartbeats: a third of the response timeout, at most `MAX_INTERVAL` (docs/dev/contract.md
     7)."""
     return max(MIN_PAUSE, min(response_timeout / 3, MAX_INTERVAL))
 

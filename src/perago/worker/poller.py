@@ -5,7 +5,7 @@ the next step of a workflow is usually there a few milliseconds later. So a few 
 two ways to wait, and both stay below sixty requests a minute:
 
 * **Long polls**, where every task has a free slot: polls of count 1 (a batch poll would wait to fill its count,
-  `docs/servers/conductor.md` 7.8). The server checks its queue every 100 ms, so several that are begun at different
+  `docs/dev/servers/conductor.md` 7.8). The server checks its queue every 100 ms, so several that are begun at different
   moments notice a task sooner than one.
 * **Queue depths**, where there are more tasks than free slots: one request for the depths of all queues.
 
@@ -299,7 +299,7 @@ class Delayed:
 
 class DelayedQueues:
     """Tells which queues deliver nothing at present although they are not empty: their depth counts attempts that are
-    not due yet (`docs/servers/conductor.md` 1)."""
+    not due yet (`docs/dev/servers/conductor.md` 1)."""
 
     def __init__(self) -> None:
         self._queues: dict[str, Delayed] = {}

@@ -143,7 +143,7 @@ def _is_at_or_below(path: str, directory: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class FileStat:
     """The state of a regular file on disk. Two equal values mean that it was not touched
-    (docs/design/contract.md 7)."""
+    (docs/dev/contract.md 7)."""
 
     size: int
     mtime_ns: int

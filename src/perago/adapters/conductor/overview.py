@@ -217,8 +217,8 @@ class ConductorWorkflows:
         return found
 
     def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
-        """Summaries of the attempts that Conductor's index has for a query (`docs/servers/conductor.md` 9), the latest
-        first.
+        """Summaries of the attempts that Conductor's index has for a query (`docs/dev/servers/conductor.md` 9), the
+        latest first.
 
         Args:
             query: as Conductor takes it: `taskType=features.build AND status=COMPLETED`.

@@ -27,7 +27,7 @@ from perago.settings import ConductorSettings
 
 _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS", "SKIPPED")
 _UNKNOWN_LOOP: Mapping[str, Any] = {"type": "DO_WHILE", "loopOver": [{"type": "DYNAMIC"}]}
-_DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`docs/servers/conductor.md` 1)
+_DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`docs/dev/servers/conductor.md` 1)
 
 
 def delivery_from(task: Mapping[str, Any]) -> Delivery:
@@ -120,7 +120,7 @@ def to_json(operation: str, payload: object) -> str:
 
 def _update(delivery: Delivery, status: str) -> dict[str, Any]:
     # A workflow id that does not belong to the task completes it and leaves its workflow undecided
-    # (`docs/servers/conductor.md` 2), so both always come from one delivery.
+    # (`docs/dev/servers/conductor.md` 2), so both always come from one delivery.
     return {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, "status": status}
 
 
@@ -138,7 +138,7 @@ class ConductorQueue:
     """A `TaskQueue` on conductor-python. Safe to use from several threads; opens no connection before the first call.
 
     Args:
-        settings: where the server is (docs/design/contract.md 6).
+        settings: where the server is (docs/dev/contract.md 6).
         policy: time limits and repetitions, for tests.
         traced: deliveries have their `trace`, for which the inputs of their workflows are read.
     """
@@ -163,7 +163,7 @@ class ConductorQueue:
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         """Take up to `count` deliveries. Never given up in flight: an abandoned poll loses its tasks until their
-        response timeout (`docs/servers/conductor.md` 2), so the client's limit lies well beyond the server's.
+        response timeout (`docs/dev/servers/conductor.md` 2), so the client's limit lies well beyond the server's.
 
         Args:
             task_name: the task type.
@@ -245,7 +245,7 @@ class ConductorQueue:
         self._update(f"hand back task {delivery.task_id}", update)
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
-        """Send the final status once, by update v1: v2 would hand out a further task (docs/design/contract.md 7)."""
+        """Send the final status once, by update v1: v2 would hand out a further task (docs/dev/contract.md 7)."""
         update = {**_update(delivery, report.status.value), "workerId": worker_id, "outputData": dict(report.output)}
         if report.reason is not None:
             update["reasonForIncompletion"] = report.reason

@@ -1,5 +1,5 @@
 """The official SDK's API classes on perago's own connections and access tokens, and what Conductor's answers mean
-(`docs/servers/conductor.md` 1: neither the status class nor `retryable` tells)."""
+(`docs/dev/servers/conductor.md` 1: neither the status class nor `retryable` tells)."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ class RestTransport:
     """What the SDK's `ApiClient` calls `rest_client`: its REST calls on perago's own connections.
 
     The SDK's own one repeats requests, closes the shared client under other threads' long polls when one connection
-    breaks (those polls then lose their tasks, `docs/servers/conductor.md` 2), ignores the proxy variables, and
+    breaks (those polls then lose their tasks, `docs/dev/servers/conductor.md` 2), ignores the proxy variables, and
     deserialises into models that drop fields. Here every call has a time limit, is sent once, and its answer stays as
     it was on the wire. Answers of any status are returned, never raised.
 

@@ -1,4 +1,4 @@
-"""The block store behind lakeFS, and the signed addresses that the server gives out (`docs/servers/lakefs.md` 8).
+"""The block store behind lakeFS, and the signed addresses that the server gives out (`docs/dev/servers/lakefs.md` 8).
 
 Only a quicker way: whatever goes wrong here, the bytes go through lakeFS instead.
 """

@@ -1,4 +1,4 @@
-"""The errors that lakeFS's answers stand for (`docs/servers/lakefs.md` 1.3 and 2)."""
+"""The errors that lakeFS's answers stand for (`docs/dev/servers/lakefs.md` 1.3 and 2)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HOOK_FAILED = "hook aborted"
 _NO_NAME = re.compile(
     r"argument (repository|branch|ref|left|right|source|destination): .*invalid value: validation error"
 )
-"""A name that nothing can have. The status is 400, or 500 where a commit is read (`docs/servers/lakefs.md` 2)."""
+"""A name that nothing can have. The status is 400, or 500 where a commit is read (`docs/dev/servers/lakefs.md` 2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ _REFUSED_MERGES = (
     (400, "no changes", MergeRefusal.NO_CHANGES),
     (400, "uncommitted changes", MergeRefusal.DIRTY),
 )
-"""Status and a part of lakeFS's text, in the order in which they are tried (`docs/servers/lakefs.md` 1.3). What an
+"""Status and a part of lakeFS's text, in the order in which they are tried (`docs/dev/servers/lakefs.md` 1.3). What an
 attempt makes of each reason stands in `perago.attempt.publishing.merge_refused`."""
 
 

@@ -89,7 +89,7 @@ def newest_upload(
 ) -> int | None:
     """The upload second of the newest of the objects `staged` on a branch; None if none of them is there any more.
 
-    Only the bare name of a branch shows what is staged on it (`docs/servers/lakefs.md` 3), and only a listing its
+    Only the bare name of a branch shows what is staged on it (`docs/dev/servers/lakefs.md` 3), and only a listing its
     times.
 
     Raises:

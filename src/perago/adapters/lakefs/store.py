@@ -52,7 +52,8 @@ _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _CONTROL_CONNECTIONS = 2
 _PAGE = 1000
 _LOG_PAGE = 10
-"""A commit's metadata may be 2 MB and more (`docs/servers/lakefs.md` 2), and a page of the log is in memory at once."""
+"""A commit's metadata may be 2 MB and more (`docs/dev/servers/lakefs.md` 2), and a page of the log is in memory at
+once."""
 _DELETE_BATCH = 1000
 
 
@@ -133,7 +134,8 @@ class LakeFSStore:
     def get_commit(self, repository: str, ref: str) -> Commit:
         """Return the commit of a full commit id, or the head of a branch of exactly this name.
 
-        lakeFS also resolves an abbreviated id, a tag or an expression (`docs/servers/lakefs.md` 2). These do not count.
+        lakeFS also resolves an abbreviated id, a tag or an expression (`docs/dev/servers/lakefs.md` 2). These do not
+        count.
         """
         commit_id = ref if _COMMIT_ID.fullmatch(ref) else self._head(repository, ref)
         call = Call(f"read commit {commit_id[:12]}… of {repository}", repository, f"commit {commit_id}")
@@ -271,8 +273,8 @@ class LakeFSStore:
             return
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
-        """Stage the deletion of `keys`. An unknown branch answers 200 without errors (`docs/servers/lakefs.md` 2): the
-        commit tells."""
+        """Stage the deletion of `keys`. An unknown branch answers 200 without errors (`docs/dev/servers/lakefs.md` 2):
+        the commit tells."""
         for start in range(0, len(keys), _DELETE_BATCH):
             batch = list(keys[start : start + _DELETE_BATCH])
             call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
@@ -319,7 +321,7 @@ class LakeFSStore:
         within: float | None = None,
     ) -> str:
         """Merge commit id `source` into `branch`, with one request, without strategy, squash or force
-        (`docs/servers/lakefs.md` 1.10); returns the merge commit's id."""
+        (`docs/dev/servers/lakefs.md` 1.10); returns the merge commit's id."""
 
         def read(answer: Any) -> str:
             if not answer.reference:
@@ -378,7 +380,8 @@ class LakeFSStore:
         """Some commits and whether more follow.
 
         Raises:
-            Refused: not even `head` is told (`docs/servers/lakefs.md` 2). A branch must not seem to be unmoved by that.
+            Refused: not even `head` is told (`docs/dev/servers/lakefs.md` 2). A branch must not seem to be unmoved by
+            that.
         """
         missing = f"commit {head}" if until is None else f"commit {head} or {until}"
         call = Call(f"read the history of {repository}", repository, missing)

@@ -18,7 +18,7 @@ from perago.ports import Overloaded
 LARGE = 8 * 1024 * 1024
 """Bytes from which an object counts as large: few streams carry it as fast as many."""
 FIRST_LARGE, FIRST_SMALL = 4, 8
-"""Streams that a transfer begins with (`docs/servers/lakefs.md` 4)."""
+"""Streams that a transfer begins with (`docs/dev/servers/lakefs.md` 4)."""
 GAIN = 1.1
 """What twice as many streams must be faster by to be kept."""
 PATIENCE = 8

@@ -1,7 +1,7 @@
 """Files to a staging branch, on parallel streams: through lakeFS, or large ones straight to its block store.
 
-lakeFS believes what a link says (`docs/servers/lakefs.md` 8). So the MD5 of what was sent must be both the store's ETag
-and what change detection saw, before anything is linked.
+lakeFS believes what a link says (`docs/dev/servers/lakefs.md` 8). So the MD5 of what was sent must be both the store's
+ETag and what change detection saw, before anything is linked.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A Conductor in memory that behaves like the real one, its unpleasant sides included.
 
 It models definitions, `${...}` expressions, polling, updates, retries, timeouts, leases, domains, pause, retry,
-restart and rerun (`docs/servers/conductor.md`), for SIMPLE tasks within forks, loops, switches, sub-workflows and the
-other operators that `systemtasks` lists. Whatever else there is in a real Conductor is refused by name, if possible
+restart and rerun (`docs/dev/servers/conductor.md`), for SIMPLE tasks within forks, loops, switches, sub-workflows and
+the other operators that `systemtasks` lists. Whatever else there is in a real Conductor is refused by name, if possible
 when it is defined.
 """
 

@@ -67,7 +67,7 @@ def _search(steps: Sequence[Step], reference: str, behind: Step | None) -> tuple
 
 
 def with_iteration(reference: str, iteration: int) -> str:
-    """The reference name of a step in one iteration of its loop: `ref__1` (`docs/servers/conductor.md` 2)."""
+    """The reference name of a step in one iteration of its loop: `ref__1` (`docs/dev/servers/conductor.md` 2)."""
     return f"{reference}{_ITERATION}{iteration}"
 
 
@@ -130,7 +130,7 @@ class TaskRow:
     """Like the type, but for the server's own tasks, which have a name beside their type."""
     reference_name: str
     definition: dict[str, Any]
-    """The task definition as it was when the workflow started (`docs/servers/conductor.md` 2)."""
+    """The task definition as it was when the workflow started (`docs/dev/servers/conductor.md` 2)."""
     workflow_task: dict[str, Any]
     priority: int
     correlation_id: str | None
@@ -306,7 +306,7 @@ class MessageQueue:
         """Remove up to `count` due messages and return their task ids.
 
         They are chosen by priority (highest first), due time and creation, but a batch comes in order of creation
-        (`docs/servers/conductor.md` 2 "Queue semantics").
+        (`docs/dev/servers/conductor.md` 2 "Queue semantics").
         """
         chosen = self.waiting(queue_name, now)[: max(0, count)]
         for message in chosen:
@@ -476,7 +476,7 @@ class State:
     def store(self, row: TaskRow, what: HistoryEvent) -> None:
         """Make `row` what every call sees from now on, with the times that an update moves.
 
-        `update_time` of a finished attempt stays what it was (`docs/servers/conductor.md` 2).
+        `update_time` of a finished attempt stays what it was (`docs/dev/servers/conductor.md` 2).
         """
         now = self.now()
         if not row.status.terminal or row.update_time == 0:
@@ -543,7 +543,7 @@ class State:
 
 
 ACTIVE_MS = 10_000
-"""The time after a poll in which a domain counts as served (`docs/servers/conductor.md` 2 "Queue semantics")."""
+"""The time after a poll in which a domain counts as served (`docs/dev/servers/conductor.md` 2 "Queue semantics")."""
 
 NO_DOMAIN = "NO_DOMAIN"
 

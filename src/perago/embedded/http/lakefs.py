@@ -388,7 +388,7 @@ def _commit_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Commits and everything that makes or compares them; `root` is one repository's path."""
 
     def get(call: Call) -> Response:
-        """One commit. A ref that is no ref answers 500 here, 400 elsewhere (`docs/servers/lakefs.md` 2)."""
+        """One commit. A ref that is no ref answers 500 here, 400 elsewhere (`docs/dev/servers/lakefs.md` 2)."""
         try:
             return JsonAnswer(api.commit_json(commits.get_commit(call.repo, call.ref)))
         except Invalid as error:

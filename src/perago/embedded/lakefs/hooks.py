@@ -1,7 +1,7 @@
 """Pre-merge hooks of the model: perago's publish fence, and the protocol for other hooks.
 
-lakeFS runs the action files that lie in the SOURCE commit (`docs/servers/lakefs.md` 1.5). The model cannot run Lua; it
-knows a hook by the path of its action file. Any other action file counts as passed, with a warning and a run that
+lakeFS runs the action files that lie in the SOURCE commit (`docs/dev/servers/lakefs.md` 1.5). The model cannot run Lua;
+it knows a hook by the path of its action file. Any other action file counts as passed, with a warning and a run that
 says `skipped`.
 """
 
@@ -62,7 +62,7 @@ def run_hooks(repo: Repository, source: Tree, event: MergeEvent) -> None:
     """Run the hooks whose action files are in the source tree, and keep what they did.
 
     Raises:
-        HookAborted: one of them refused; the text is wrapped as lakeFS wraps it (`docs/servers/lakefs.md` 1.3).
+        HookAborted: one of them refused; the text is wrapped as lakeFS wraps it (`docs/dev/servers/lakefs.md` 1.3).
         Missing: a folder among the actions.
 
     Warns:
@@ -120,6 +120,6 @@ def check_actions(tree: Tree, context: str) -> None:
 
 
 def _actions(tree: Tree) -> list[str]:
-    """The action files of a tree, and the folders beside them (`docs/servers/lakefs.md` 1.5)."""
+    """The action files of a tree, and the folders beside them (`docs/dev/servers/lakefs.md` 1.5)."""
     parts = (path.removeprefix(ACTIONS_PREFIX).partition("/") for path in tree.actions)
     return sorted({ACTIONS_PREFIX + name + slash for name, slash, _ in parts})

@@ -350,7 +350,7 @@ class Branch:
         self.view = None
 
     def advance(self, commit_id: str) -> None:
-        """Move the head; what was staged is in the commit, or was no change (`docs/servers/lakefs.md` 3)."""
+        """Move the head; what was staged is in the commit, or was no change (`docs/dev/servers/lakefs.md` 3)."""
         self.commit_id = commit_id
         self.staged.clear()
         self.view = None

@@ -1,8 +1,8 @@
 """The modelled server: its repositories, and the clock, the block store and the lock that they share.
 
 Functions on a repository are in `references`, `objects` and `commits`. They answer as lakeFS 1.84 does
-(`docs/servers/lakefs.md` 2 and 3), or raise a `LakeFSError` that carries the real status and words. What lakeFS has and
-they do not (imports, garbage collection, other hooks than pre-merge, ...) is not modelled.
+(`docs/dev/servers/lakefs.md` 2 and 3), or raise a `LakeFSError` that carries the real status and words. What lakeFS has
+and they do not (imports, garbage collection, other hooks than pre-merge, ...) is not modelled.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from perago.ports import Commit, ObjectEntry
 
 
 class LakeFSError(Exception):
-    """A refusal. `status` is the HTTP status, `message` the text of the JSON body (`docs/servers/lakefs.md` 2)."""
+    """A refusal. `status` is the HTTP status, `message` the text of the JSON body (`docs/dev/servers/lakefs.md` 2)."""
 
     status: int = 500
     usual = ""
@@ -128,7 +128,7 @@ class ServerDivergence(UserWarning):
     """The real server would lose or overwrite a file in this three-way merge; the model does not.
 
     lakeFS looks the base entry up by "next key", so a new file with the content of the next base key is mistaken for
-    an unchanged one (`docs/servers/lakefs.md` 1.7). A run that depends on such a merge behaves differently in
+    an unchanged one (`docs/dev/servers/lakefs.md` 1.7). A run that depends on such a merge behaves differently in
     production.
     """
 
@@ -300,7 +300,7 @@ class Entry:
     address: str
     identity: Identity = field(init=False)
     """The identity of an object: size, MD5, user metadata, content type; neither path, time nor
-    address (`docs/servers/lakefs.md` 3)."""
+    address (`docs/dev/servers/lakefs.md` 3)."""
 
     def __post_init__(self) -> None:
         identity = (self.blob.size, self.blob.checksum, frozenset(self.metadata.items()), self.content_type)
@@ -308,7 +308,7 @@ class Entry:
 
     @property
     def is_directory_marker(self) -> bool:
-        """Whether this is `x/` of size 0, which stands for an empty directory (docs/design/contract.md 7)."""
+        """Whether this is `x/` of size 0, which stands for an empty directory (docs/dev/contract.md 7)."""
         return self.blob.size == 0 and self.path.endswith("/")
 
     def as_listed(self) -> ObjectEntry:
@@ -420,7 +420,7 @@ class MergeBase:
 
 @dataclass(frozen=True, slots=True)
 class MergeEvent:
-    """The view of a pre-merge hook (`docs/servers/lakefs.md` 1.2)."""
+    """The view of a pre-merge hook (`docs/dev/servers/lakefs.md` 1.2)."""
 
     branch: str
     source: str
@@ -491,7 +491,7 @@ def fold(paths: Iterable[str], prefix: str, delimiter: str, after: str) -> Itera
     """Paths with everything beyond the next delimiter folded into one common prefix: (path, is a common prefix).
 
     What is listed as `after` is left out. That is why an `after` inside a common prefix returns that prefix again, even
-    where nothing else is inside (`docs/servers/lakefs.md` 2, List).
+    where nothing else is inside (`docs/dev/servers/lakefs.md` 2, List).
     """
     last = None
     for path in paths:
