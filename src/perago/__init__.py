@@ -46,7 +46,7 @@ NOT_ON_WINDOWS = (
     "perago needs Linux or macOS: its workers rely on processes, signals and files as POSIX has them. "
     "On Windows, use it in WSL 2 or in a container."
 )
-"""What the command and the pytest plugin say on Windows, where nothing of perago works."""
+"""The message of the command and the pytest plugin on Windows, where perago does not work."""
 
 
 def __getattr__(name: str) -> object:

@@ -243,7 +243,7 @@ class Delivery:
     waits for their end, and ignores how they end. Where that rerun has removed the retry, the attempt counts again, and
     this is false."""
     retry_output: Mapping[str, Any] | None = None
-    """What the retry has reported, where Conductor has forgotten that there was one: it begins a cancelled attempt
+    """The report of the retry, where Conductor has forgotten that there was one: it begins a cancelled attempt
     again when a sub-workflow beside it continues, and then a failure of this attempt would count."""
     response_timeout_seconds: float = 600
     timeout_seconds: float = 0
@@ -352,7 +352,7 @@ class DeliveryCheck(Protocol):
         """
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
-        """What Conductor knows of any workflow, for the recovery of `delivery`; None: Conductor itself says that it
+        """Conductor's row of any workflow, for the recovery of `delivery`; None: Conductor itself says that it
         does not exist.
 
         Raises:

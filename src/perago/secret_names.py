@@ -1,4 +1,4 @@
-"""Which names belong to secrets: of fields, of parameters in addresses, and of variables of the environment.
+"""Names that belong to secrets: of fields, of parameters in addresses, and of variables of the environment.
 
 `perago capture` redacts by these names, task functions do not get the variables that are withheld, and logs, task logs
 and reasons are without the values of those.
@@ -35,7 +35,7 @@ _ENDS = (
     *("cookie", "credential", *_CERTAIN, "secret", "sessid", "token"),
     *("".join(pair) for pair in sorted(_PAIRS)),
 )
-"""How a word ends that is written as one: `PGPASSWORD`, `authtoken`, `signingkey`."""
+"""Endings of words that are written as one: `PGPASSWORD`, `authtoken`, `signingkey`."""
 _MEASURES = frozenset({"count", "counts", "length", "limit", "size", "total", "ttl"})
 """Last words of names that describe a secret: `token_count`."""
 _PLURALS = frozenset({"cookies", "credentials", "passphrases", "passwords", "secrets"})

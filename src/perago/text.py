@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 LISTED = 10
-"""How many names a message lists before it says "and n more"."""
+"""The number of names that a message lists before it says "and n more"."""
 
 LONGEST_NAME = 160
 """Longer names are cut in the middle: both ends of a path tell more than its centre."""

@@ -81,7 +81,7 @@ class CaseItem(pytest.Function):
             return type(found).parse(self.nodeid)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
-        """Where the author would look: the task."""
+        """The place that helps the author: the task."""
         return self._place.file, self._place.line - 1, f"[perago] {self._owner} {self.name}"
 
     def runtest(self) -> None:
@@ -278,7 +278,7 @@ class ActivePlugin:
         session_of(config).settings.last_resort.debugger_opened()
 
     def pytest_report_header(self, config: pytest.Config) -> str:
-        """What tests are made from."""
+        """The sources of the tests."""
         settings = session_of(config).settings
         return f"perago: {', '.join(self._named)}; kinds {', '.join(settings.kinds)}; run={settings.run}"
 
@@ -318,7 +318,7 @@ def _between(path: Path, root: Path) -> list[Path]:
 
 
 def _passed_over(path: Path, root: Path, config: pytest.Config) -> list[Path]:
-    """What lies between `root` and `path`, both included, from the first on that pytest would pass over."""
+    """The directories from `root` to `path`, both included, from the first that pytest would skip."""
     between = _between(path, root)
     for index, step in enumerate(between[1:], start=1):
         if config.hook.pytest_ignore_collect(collection_path=step, config=config):

@@ -74,7 +74,7 @@ def without_plugin_frames(formatted: str) -> str:
 
 
 def author_stack(frame: FrameType | None) -> tuple[traceback.FrameSummary, ...]:
-    """What authors' code was doing when `frame` was interrupted, the outermost call first."""
+    """The calls of authors' code when `frame` was interrupted, the outermost call first."""
     stack = traceback.extract_stack(frame)
     calls = [index for index, summary in enumerate(stack) if summary.filename.startswith(_PLUGIN)]
     return tuple(summary for summary in stack[calls[-1] :] if not _is_ours(summary)) if calls else ()
@@ -204,7 +204,7 @@ def leaving_no_process() -> Iterator[list[str]]:
 
 
 def _children(but: Collection[int] = ()) -> list[Process]:
-    """What descends from this process, without the helpers of multiprocessing, which stay for good."""
+    """The descendants of this process, without the helpers of multiprocessing, which stay for good."""
     from perago.processes import descendants, running_processes
 
     try:  # much cheaper than a look at all processes
@@ -221,7 +221,7 @@ GRACE = 10.0
 _AGAIN = 1.0
 _SOON = 0.005
 _POSTPONED = 100
-"""How often an alarm waits for code to be over that would drop what it raises."""
+"""The number of times that an alarm waits for the end of code that would drop its exception."""
 
 _DEAF_FILES = frozenset(
     made.__init__.__code__.co_filename

@@ -1,4 +1,5 @@
-"""What the tests of a run have tried of each task, and `--perago-cover`: which published files no guardrail guards.
+"""Record what the tests of a run tried of each task; with `--perago-cover` also which published files no guardrail
+guards.
 
 A point is one thing that should be: each guardrail was satisfied in one test and violated in another, each guardrail
 that requires files notices the loss of one that an example publishes, and each published file is missed by a guardrail
@@ -58,7 +59,7 @@ class GuardrailCover:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with it, in words; empty if nothing is."""
+        """The findings about it, in words; empty without any."""
         verdicts = ("satisfied", self.satisfied_by), ("violated", self.violated_by)
         found = [f"never {word}" for word, tests in verdicts if not tests]
         if self.requires and not self.notices:
@@ -272,7 +273,7 @@ _MOST_ALIKE = 20
 
 
 def covered_files(task: Task, case: RunCase, watch: Watch) -> tuple[list[FileCover], int]:
-    """What the guardrails notice of each file that the case publishes, and how many files more it publishes.
+    """Return what the guardrails notice of each published file of the case, and the number of further files.
 
     Raises:
         TimeLimitExceeded: the function takes too long.
@@ -320,7 +321,7 @@ class _Judge:
         self._tree = tree
 
     def cover(self, example: str, path: str, published: Sequence[str]) -> FileCover:
-        """What is noticed of one file."""
+        """The losses of one file that are noticed."""
         content = self._tree[path]
         noticed = set(self._without([path]))
         absent: Absence = "alone" if noticed else "no"

@@ -1,4 +1,4 @@
-"""What a call of a task function leaves: its output, files next to its workspace, and values that its module keeps.
+"""Observe what a call of a task function leaves: output, files next to its workspace, values in its module.
 
 Only plain values, containers and caches are looked at, of the module and of those of its package that it uses. That is
 where people keep counters, registers and "already done" marks; what lies elsewhere is not seen, and never taken for
@@ -54,7 +54,7 @@ class Memory:
         }
 
     def changes(self) -> list[str]:
-        """What is different now, in words."""
+        """The differences now, in words."""
         told = []
         for owner, name, where, _, saved in self._places.values():
             value = _current(owner, name)
@@ -74,7 +74,7 @@ class Memory:
                 delattr(owner, name)
 
     def _appeared(self) -> Iterator[tuple[Any, str, str, Any]]:
-        """What has a name that its owner did not have."""
+        """Values with a name that their owner did not have."""
         for place in _places(self._module):
             owner, name = place[:2]
             known = self._names.get(id(owner))
@@ -127,7 +127,7 @@ def _owners(module: ModuleType) -> Iterator[tuple[Any, str]]:
 
 
 def _own_type(value: Any) -> type | FunctionType:
-    """What says where the value was written; objects are not asked, because proxies answer for others."""
+    """The type that names where the value was written; objects are not asked, because proxies answer for others."""
     return value if isinstance(value, type | FunctionType) else type(value)
 
 
@@ -143,7 +143,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _size(value: Any) -> int:
-    """How many items there are; no more than a little above the limit is counted."""
+    """The number of items; no more than a little above the limit is counted."""
     pending, count = [value], 0
     while pending and count <= _MOST_ITEMS:
         item = pending.pop()
@@ -228,14 +228,15 @@ _MOST_NAMES = 10
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a call or an attempt left: the result as JSON and files by paths or keys; or the reason why it failed."""
+    """The remainder of a call or an attempt: the result as JSON and files by paths or keys; or the reason why it
+    failed."""
 
     result: Any
     files: Mapping[str, bytes]
     problem: str = ""
 
     def difference(self, other: Output, first: str = "first run", second: str = "second run") -> list[tuple[str, str]]:
-        """What is different, as facts of a failure.
+        """The differences, as facts of a failure.
 
         Args:
             other: what the second one left.
@@ -273,7 +274,7 @@ class Output:
         return Output(result, {key: replaced(content) for key, content in self.files.items()}, self.problem)
 
     def named(self, other: Output) -> str:
-        """What is different, in a few words: the files by their names, the result."""
+        """The differences in a few words: the files by their names, the result."""
         names = sorted({*self.changed(other), *(self.files.keys() ^ other.files.keys())})
         words = [f"{len(names) - _MOST_NAMES} more files"] if len(names) > _MOST_NAMES else []
         words = [*names[:_MOST_NAMES], *words, *(["the result"] if self.result != other.result else [])]
@@ -332,7 +333,8 @@ class NearbyFiles:
         self._look_below(str(self._here))
 
     def differences(self) -> dict[Path, bool]:
-        """What has appeared (True) or changed (False) since. Files in a directory that has appeared are not named."""
+        """Paths that have appeared (True) or changed (False) since. Files in a directory that has appeared are not
+        named."""
         found: dict[Path, bool] = {}
         for directory, before in self._entries_of.items():
             for name, stamp in self._entries(directory).items():
@@ -343,9 +345,9 @@ class NearbyFiles:
         return found
 
     def confirmed(self, found: dict[Path, bool], again: dict[Path, bool], *, alone: bool) -> list[Path]:
-        """What the function wrote, sorted. Other processes may write to the same directories, but not to those of the
-        attempt: what has only changed, or has appeared while this process is not `alone`, must come from a call that
-        found `again`, too."""
+        """The paths that the function wrote, sorted. Other processes may write to the same directories, but not to
+        those of the attempt: what has only changed, or has appeared while this process is not `alone`, must come from a
+        call that found `again`, too."""
         places = {path.parent for path in again} | set(again)
         return sorted(
             path

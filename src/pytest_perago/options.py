@@ -32,42 +32,43 @@ SNAPSHOT = "perago_snapshot"
 """The name of the user property that says which snapshot a test wrote."""
 
 TREE_OWNER = "# perago: tree of "
-"""How the snapshot of a tree begins; the test follows."""
+"""The beginning of the snapshot of a tree; the test follows."""
 
 DESELECTED = pytest.StashKey[bool]()
 """Set if tests were taken out of the run after they had been collected."""
 
 OUTPUTS = pytest.StashKey[list[Mapping[str, Any] | None]]()
-"""What each worker of pytest-xdist has sent to its controller; None for one that crashed."""
+"""The data that each worker of pytest-xdist has sent to its controller; None for one that crashed."""
 
 TRIED = pytest.StashKey[dict[tuple[str, ...], set[str]]]()
-"""What the attempts of this process have tried, and the node ids of the tests that did: see `AttemptLog.tried`."""
+"""The trials of this process, and the node ids of their tests: see `AttemptLog.tried`."""
 
 COVERED_FILES: pytest.StashKey[dict[tuple[str, str], tuple[list[FileCover], int]]] = pytest.StashKey()
 """By module and name of a task: its published files as far as this process has damaged them, and how many more."""
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
-"""What the generated tests share, once there are any."""
+"""The session of the generated tests, once there are any."""
 
 UNUSED = pytest.StashKey[tuple[str, ...]]()
 """Unused snapshots and case files, in the process that reports: a line each."""
 
 UNTRIED = pytest.StashKey[tuple[str, ...]]()
-"""What no attempt has tried, in the process that reports: a line each, a tab before the direction of a guardrail."""
+"""The untried functions and guardrails, in the process that reports: a line each, a tab before the direction of a
+guardrail."""
 
 COVERAGE: pytest.StashKey[Coverage] = pytest.StashKey()
 """The tasks of the run and what was tried of them, in the process that reports."""
 
 DEFAULT_CASES_DIR = "tests/perago_cases"
-"""Where case files are looked for if `perago_cases_dir` says nothing else; it need not be there."""
+"""The directory of case files unless `perago_cases_dir` is set; it need not exist."""
 
 DEFAULT_TREE_DIR = "tests/__trees__"
-"""Where snapshots of published trees are kept if `perago_tree_dir` says nothing else."""
+"""The directory of snapshots of published trees unless `perago_tree_dir` is set."""
 
 
 @dataclass(frozen=True, slots=True)
 class CoverOptions:
-    """Where the JSON of the coverage goes, and below which percentage a run fails; None: nowhere, never."""
+    """The file for the JSON of the coverage, and the percentage below which a run fails; None: no file, never."""
 
     json: Path | None
     fail_under: float | None
@@ -175,7 +176,7 @@ def _add_cover_options(group: pytest.OptionGroup) -> None:
 
 
 def cover_options(config: pytest.Config) -> CoverOptions | None:
-    """What the command line says about coverage; None: it does not ask for it.
+    """The options of the command line for coverage; None: it does not ask for it.
 
     Raises:
         pytest.UsageError: the threshold is no percentage, or there is no directory for the file.

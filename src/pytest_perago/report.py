@@ -28,7 +28,7 @@ from pytest_perago.kinds import KINDS
 from pytest_perago.options import COVERAGE, HARNESS_ERROR, OPT_OUT, OUTPUTS, UNUSED, loaded, rerun_command
 
 _ATTRIBUTE = "perago_report"
-"""Where a report carries what is known of its test; pytest-xdist brings it along."""
+"""The attribute of a report with the facts about its test; pytest-xdist transports it."""
 
 _LONGEST_TEXT = 20_000
 _WORST = ("failed", "error", "skipped", "passed")
@@ -174,7 +174,7 @@ class ReportPlugin:
 
 
 def _known(item: pytest.Item) -> dict[str, Any] | None:
-    """What the report of a test says beside pytest's own; None: it has nothing to do with tasks."""
+    """The addition to the report of a test; None: it is unrelated to tasks."""
     if isinstance(item, CaseItem):
         kind, _, label = item.name.partition("[")
         tasks = [item.task.name] if item.task else []

@@ -48,16 +48,16 @@ class Attempt:
     of: CaseAttempts
     record: AttemptRecord
     output: Output | None
-    """What it reported and left on the branch; None if it did not complete."""
+    """Its report and publication; None if it did not complete."""
     ended: Returned | Raised | None
-    """How the function ended; None if it was not called."""
+    """The end of the function; None if it was not called."""
     log: tuple[str, ...]
     before: frozenset[str]
     after: frozenset[str]
 
     @property
     def ending(self) -> str:
-        """How it ended, in the words of `Example.expect`; empty for a lost delivery."""
+        """Its end, in the words of `Example.expect`; empty for a lost delivery."""
         report = self.record.report
         if report is None:
             return ""
@@ -312,8 +312,8 @@ class _Run(CaseAttempts):
                 self._check_published_once(services, record.input_ref, str(record.published_commit))
 
     def check_nearby_files(self) -> None:
-        """What a call writes beside its workspace is not published. Asked after each attempt: what may be of another
-        process must come from both calls."""
+        """Refuse files that a call wrote next to its workspace, because they are not published. Called after each
+        attempt: what may be of another process must come from both calls."""
         if not self._nearby:
             return
         files, first = self._nearby[0]
@@ -330,7 +330,7 @@ class _Run(CaseAttempts):
             )
 
     def check_that_calls_are_alike(self) -> None:
-        """Where the second attempt left something else than the first: whether the module's memory is the reason.
+        """Decide whether the memory of the module is the reason why the second attempt left something else.
 
         It is, if calls with the memory of the start are alike and one with a later memory is not. Chance and time
         make calls different with any memory, and are no reason to complain.
@@ -421,7 +421,7 @@ class _Run(CaseAttempts):
         raise CaseFailed(Cause.CONTRACT, summary, facts=facts)
 
     def _output_again(self) -> Output | None:
-        """What one more plain attempt leaves."""
+        """The remainder of one more plain attempt."""
         with self.started(self._call) as services:
             return self.published(services, services.attempt(self.task.function).record)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a test comes from; `line` counts from 1."""
+    """The origin of a test; `line` counts from 1."""
 
     file: Path
     line: int
@@ -43,7 +43,7 @@ class Case:
 
     kind: str
     label: str
-    """What stands in the brackets of the test's name; empty for no brackets."""
+    """The text in the brackets of the test's name; empty for no brackets."""
     check: Callable[[Session], None] = field(repr=False)
     location: Location | None = None
     """None: the task."""
@@ -93,7 +93,7 @@ class LoadedModule:
     error: TaskDefinitionError | None = None
     output: str = ""
     stuck: Stuck | None = None
-    """Where it stood when its time was over."""
+    """The line that it had reached when its time was over."""
 
     @property
     def is_passed_over(self) -> bool:
@@ -149,7 +149,8 @@ def _text(captured: io.BytesIO) -> str:
 
 
 class Session:
-    """What the generated tests of one pytest session share. The first that needs it makes it: see `session_of`."""
+    """The shared data of the generated tests of one pytest session. The first that needs it makes it: see
+    `session_of`."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config

@@ -1,4 +1,4 @@
-"""What pytest's configuration says to the plugin: kinds, modes and limits, snapshots, opt-outs."""
+"""Read the configuration of the plugin from pytest: kinds, modes and limits, snapshots, opt-outs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FuzzSettings:
-    """What pytest's configuration says about hypothesis; all else is the user's profile.
+    """The settings of hypothesis in pytest's configuration; all else is the user's profile.
 
     `forced_seed` is what the user gave as `--hypothesis-seed`; `takes_seed` says that this option exists, because
     hypothesis's own plugin is there.

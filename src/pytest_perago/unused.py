@@ -1,4 +1,4 @@
-"""What a complete run leaves unused or untried: snapshots, case files, functions and guardrails.
+"""Find what a complete run leaves unused or untried: snapshots, case files, functions and guardrails.
 
 Snapshots and case files are unused whose tasks are gone, or were never there under that name.
 

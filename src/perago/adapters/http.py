@@ -212,7 +212,7 @@ class ServerAbout:
 
 
 def seconds_ahead(headers: Mapping[str, str], sent: float, received: float) -> float | None:
-    """How far the clock of the server that answered is ahead of this one; None without a date that can be read.
+    """The seconds by which the clock of the server is ahead of this one; None without a date that can be read.
 
     Args:
         headers: of the answer.

@@ -24,7 +24,7 @@ class Declaration:
     answers: tuple[type[Any], ...]
     """The events that answer the command, apart from `CommandFailed` and `DeliveryLost`."""
     service: Service | None
-    """Where the command sends requests; None: it does not use the network."""
+    """The service that the command sends requests to; None: it does not use the network."""
     is_clean_up: bool
     """The command is carried out to its end, also and especially for a lost delivery."""
 
@@ -173,7 +173,7 @@ class StalePublication:
     has_undone: bool = False
     """It has undone other publications, too, and these stay undone."""
     above: int = 0
-    """How many of the living commits lie above it."""
+    """The number of living commits above it."""
 
 
 @command(on.Reverted, on.NothingStaged, service="lakeFS")

@@ -33,7 +33,7 @@ class WorkspaceRef:
     ref: str
     """Empty as long as it is not known which commit of a join continues the others."""
     ref_key: str = "ref_type"
-    """How the input spells it, and so the output."""
+    """The spelling in the input, and so in the output."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,9 +175,11 @@ class Refuse:
 
 
 WORKFLOWS_READ = 1000
-"""How many workflows are read, parents included. If that is too few to judge a range, the attempt is refused."""
+"""The number of workflows that are read, parents included. If that is too few to judge a range, the attempt is
+refused."""
 STARTING_REREADS = 8
-"""How often a workflow is read again while a sub-workflow of it starts: for at most 30 s with the driver's delays."""
+"""The number of times that a workflow is read again while a sub-workflow of it starts: for at most 30 s with the
+driver's delays."""
 _CLOCKS = 250
 """Milliseconds by which the clocks of Conductor's nodes may differ. What is good must not be taken for stale."""
 

@@ -52,7 +52,7 @@ class Plan:
     max_changed_objects: int | None = None
     max_changed_bytes: int | None = None
     publish_fence: PublishFence = PublishFence.AUTO
-    """How strictly a publication insists on the publish fence."""
+    """The strictness about the publish fence."""
     rebase: bool = False
     """Whether changes are put on a head that others have advanced (`on_moved_head`)."""
     has_reads: bool = False
@@ -60,7 +60,7 @@ class Plan:
     looks_into_input: bool = False
     """Whether a `pre` guardrail is about what is in the files."""
     rebuild_tries: int = 3
-    """How often a publication may be built again because the branch has become another."""
+    """The number of times that a publication may be built again because the branch has become another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +85,15 @@ class State:
     read: BranchRead | None = None
     """The range that is being judged."""
     lineage: LineageRead | None = None
-    """What Conductor knows of the attempts in the ranges that were judged. Each is read once."""
+    """Conductor's rows of the attempts in the ranges that were judged. Each is read once."""
     workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
-    """What it knows of the workflows in the range and of their parents. Read once: if this attempt's own workflow is
+    """Its rows of the workflows in the range and of their parents. Read once: if this attempt's own workflow is
     run again, the delivery is lost. A sub-workflow next to it that is restarted later counts as restarted after this
     attempt. Parents that may name other sub-workflows soon are read again for each range."""
     asked: tuple[str, ...] = ()
     """The ids of the last question to Conductor about the range that is being judged."""
     rereads: int = 0
-    """How often a workflow was read again for this range, because a sub-workflow of it was starting."""
+    """The number of times that a workflow was read again for this range, because a sub-workflow of it was starting."""
     base: Base | None = None
     """Set once the range is judged."""
     adopts: str | None = None
@@ -108,13 +108,13 @@ class State:
     leftovers: tuple[str, ...] = ()
     """Staging branches that earlier deliveries of this step left."""
     leftovers_known: bool = True
-    """Where these credentials may not list branches, there may be some."""
+    """False where these credentials may not list branches: there may be some."""
     rebuilt: int = 0
-    """How often the publication had to be built again because the branch had become another."""
+    """The number of times that the publication had to be built again because the branch had become another."""
     lost_races: int = 0
-    """How often that was because others had moved it."""
+    """The number of these because others had moved it."""
     staged_again: bool = False
-    """What was on the staging branch has vanished once, and was staged again."""
+    """The staged changes have vanished once, and were staged again."""
     has_turn: bool = False
     """The attempt has waited for this look at the branch."""
     shared: frozenset[str] = frozenset()
@@ -128,7 +128,7 @@ class State:
     held: frozenset[str] = frozenset()
     """Keys of these that living publications rely on. What is published must have them as the head has."""
     staging_commit: Commit | None = None
-    """What is to be merged. It may be empty, but it is always a commit of this attempt."""
+    """The commit to merge. It may be empty, but it is always a commit of this attempt."""
     fence: FenceState | None = None
     """The publish fence of what the publication is built on, and then of what is to be merged."""
     fence_object: str = ""
@@ -136,17 +136,17 @@ class State:
     fence_of_ref: PublishFenceSeen | None = None
     """That of the input ref, or of a commit in which it is the same; None: it is not known."""
     brings_fence: bool = False
-    """What the publication is built on has no publish fence, so it brings the fence along."""
+    """The base of the publication has no publish fence, so it brings the fence along."""
     merges_sent: int = 0
     merge_tries: int = 0
     """Of those, the ones that count for `MERGE_TRIES`."""
     open_merge: str | None = None
-    """What has to be said of a merge that may have taken place, or may yet; None while none is in question."""
+    """The words about a merge that may have taken place, or may yet; None while none is in question."""
     merge_unanswered: bool = False
     """A merge was sent and may still be on its way: it has no usable answer, and was not found on the branch."""
     late_answers: int = 0
-    """How many answers came too late to rely on, and were asked for again, before the step that is to be taken now. One
-    more than `LATE_ANSWERS` counts: a slow service must not stop everything."""
+    """The number of answers that came too late to rely on, and were asked for again, before the step that is to be
+    taken now. One more than `LATE_ANSWERS` counts: a slow service must not stop everything."""
     doubles: tuple[str, ...] | None = None
     """This attempt's own commits below its newest one, where a merge that may be empty has taken place more than once.
     None: the attempt has not looked for them."""

@@ -68,11 +68,11 @@ class Measured:
     value: float = 0.0
     """The sum; of a gauge the last value."""
     count: int = 0
-    """How many values there were."""
+    """The number of values."""
     bounds: tuple[float, ...] = ()
     """Upper bounds of the buckets of a histogram."""
     counts: tuple[int, ...] = ()
-    """How many values lie in each bucket and no lower one; then those above all."""
+    """The number of values in each bucket and no lower one; then those above all."""
 
 
 class Measurements:

@@ -43,13 +43,13 @@ class TimeoutPolicy(Declaration):
     """When Conductor gives up on an attempt. All durations in seconds; 0 means no limit."""
 
     policy: Literal["RETRY", "TIME_OUT_WF", "ALERT_ONLY"] = "TIME_OUT_WF"
-    """What happens when `seconds` or `poll_seconds` are over."""
+    """The reaction when `seconds` or `poll_seconds` are over."""
     seconds: Annotated[int, _Meaningless] = 0
     """Limit of one attempt from its first poll; heartbeats do not extend it."""
     response_seconds: Annotated[int | None, at_least(1, "Conductor refuses 0 and less")] = None
-    """How long a worker may be silent; None: 600, or `seconds` if that is smaller and not 0."""
+    """The seconds that a worker may be silent; None: 600, or `seconds` if that is smaller and not 0."""
     poll_seconds: Annotated[int, _Refused] = 0
-    """How long a scheduled attempt may wait for a worker."""
+    """The seconds that a scheduled attempt may wait for a worker."""
     total_seconds: Annotated[int, _Refused] = 0
     """Limit of all attempts together."""
 

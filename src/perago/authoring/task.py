@@ -212,7 +212,8 @@ def _canonical_tree(tree: Mapping[object, object]) -> dict[str, object]:
 F = TypeVar("F", bound=Callable[..., Any])
 
 TASK_ATTRIBUTE = "__perago_task__"
-"""Where a decorated function keeps its `Task`. functools.wraps copies it onto wrappers: see `get_task`."""
+"""The attribute of a decorated function that has its `Task`. functools.wraps copies it onto wrappers: see
+`get_task`."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _EMAIL = re.compile(r"[^@\s<>]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")

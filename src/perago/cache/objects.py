@@ -149,7 +149,7 @@ class ObjectCache:
 
 @dataclass(frozen=True, slots=True)
 class ObjectId:
-    """What makes an object the same one. An object that is written again gets another address in lakeFS, or, if it was
+    """The identity of an object. An object that is written again gets another address in lakeFS, or, if it was
     imported, another checksum."""
 
     address: str

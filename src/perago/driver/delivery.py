@@ -141,7 +141,7 @@ _TRIES_PER_TIMEOUT = 100
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """How it went: both None for a report that Conductor answered."""
+    """The outcome: both None for a report that Conductor answered."""
 
     lost_reason: str | None = None
     """Conductor no longer waited for the delivery, so nothing was sent."""

@@ -42,8 +42,8 @@ class FenceStatus:
 
 
 class FenceProofs:
-    """What one process knows of the servers that it has tried, by repository and fence object: the same checksum proves
-    nothing, because lakeFS lists the one that a client gave it. May be used by several threads."""
+    """The findings of one process about the servers that it has tried, by repository and fence object: the same
+    checksum proves nothing, because lakeFS lists the one that a client gave it. May be used by several threads."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

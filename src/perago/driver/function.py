@@ -102,7 +102,7 @@ def what_to_do(task: Task) -> str:
 
 
 def relative_hint(error: BaseException, former: str | None) -> str:
-    """What to add to the reason of a file that was not found because its name is relative; mostly nothing."""
+    """The addition to the reason for a file that was not found because its name is relative; mostly nothing."""
     name = getattr(error, "filename", None)
     if not isinstance(error, FileNotFoundError) or former is None or not isinstance(name, str | os.PathLike):
         return ""

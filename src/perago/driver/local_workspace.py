@@ -29,7 +29,7 @@ from perago.workspace.layout import (
 from perago.workspace.scan import Tree, scan_tree
 
 _BLOCK = 4096
-"""What rounding up may add to each file, in bytes."""
+"""The bytes that rounding up may add to each file."""
 
 
 class LocalWorkspace:
@@ -50,7 +50,7 @@ class LocalWorkspace:
         self._hidden: frozenset[str] = frozenset()
         """The files and directory markers of the input that the task does not see, relative."""
         self.unread: tuple[str, ...] = ()
-        """Which contents no post guardrail has seen, after a rebase, in words."""
+        """The contents that no post guardrail has judged, after a rebase, in words."""
         self.total_objects = self.landed_objects = 0
         self.total_size = self.landed_size = 0
         """Of all files of the workspace, and of those that an earlier download has brought, which then broke."""
@@ -130,7 +130,7 @@ class LocalWorkspace:
             return False
 
     def missing(self) -> Sequence[Placement]:
-        """What has not come yet: files appear whole, and the function has not run yet."""
+        """Files that have not arrived yet: they appear whole, and the function has not run yet."""
         found = scan_tree(self.path, self.directory.held).files
         missing, self.landed_objects, self.landed_size = [], 0, 0
         for placement in self._placements:

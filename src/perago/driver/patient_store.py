@@ -46,7 +46,7 @@ class PatientStore:
         return retry(call, retries, self.clock, until=self.until, progress=progress, tell=tell)
 
     def patience(self, error: ServiceError) -> float:
-        """What lakeFS itself forbids stays forbidden; credentials that it does not know may be a proxy's trouble."""
+        """A prohibition by lakeFS itself is final; credentials that it does not know may be a proxy's trouble."""
         if isinstance(error, Forbidden):
             return 0.0
         if isinstance(error, AccessDenied):

@@ -34,15 +34,15 @@ class Limits:
     publish_fence: PublishFence = PublishFence.AUTO
     """`PERAGO_PUBLISH_FENCE`: how strictly a publication insists on the publish fence."""
     answer_patience: float = 120.0
-    """How long Conductor is asked again while it does not answer, and lakeFS while it does not accept the
+    """The seconds for which Conductor is asked again while it does not answer, and lakeFS while it does not accept the
     credentials: a worker reads them once, so that a proxy's trouble passes, and wrong ones do not."""
     outage_patience: float = 2700.0
-    """How long lakeFS is waited for while it does not answer, or fails itself. Restarts, upgrades and failovers are
-    over by then, and a staging branch does not stand still for the hour after which `perago gc` may remove it. A
-    task's `timeoutSeconds` ends the wait earlier."""
+    """The seconds for which an attempt waits for lakeFS while it does not answer, or fails itself. Restarts, upgrades
+    and failovers are over by then, and a staging branch does not stand still for the hour after which `perago gc` may
+    remove it. A task's `timeoutSeconds` ends the wait earlier."""
     rebase_tries: int = 100
-    """How often changes are put on another head while others advance the branch. Each try that is lost is one that
-    another publisher has won."""
+    """The number of times that changes are put on another head while others advance the branch. Each try that is lost
+    is one that another publisher has won."""
     fail_on_left_files: bool = False
     """An attempt fails if its function leaves files in its current directory; else they are noted."""
     allowed_workspaces: tuple[str, ...] | None = None

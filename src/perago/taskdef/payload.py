@@ -193,7 +193,7 @@ class _Claim(NamedTuple):
     pointer: str
     value: Any
     repository: Any = None
-    """Where it is said to be, if that is said."""
+    """The stated place, if there is one."""
     is_output: bool = False
     """It comes from what a task put out, so it may be a part of a result, which is never quoted."""
 
@@ -456,7 +456,7 @@ _NAMES = {
         "letters, digits, underscores and dashes that does not begin with a dash",
     ),
 }
-"""What lakeFS accepts (`docs/dev/servers/lakefs.md` 2)."""
+"""Names that lakeFS accepts (`docs/dev/servers/lakefs.md` 2)."""
 
 RefKey: TypeAlias = Literal["ref_type", "refType"]
 
@@ -484,7 +484,7 @@ class WorkspaceInput:
     refs: tuple[str, ...]
     """One commit, or several of which one continues the others; each once."""
     ref_key: RefKey
-    """How the input spells its `ref_type`; the output uses the same spelling."""
+    """The spelling of `ref_type` in the input; the output uses the same spelling."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,7 +283,7 @@ class RunningAttempt:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Where the driver looks whether the delivery is lost (`perago.driver.runtime`)."""
+        """The hook at which the driver checks whether the delivery is lost (`perago.driver.runtime`)."""
         if self._reason is not None:
             raise Interrupted
         yield

@@ -1,4 +1,4 @@
-"""What guardrails mean, a second time: slow, plain, and written from the documented rules alone
+"""The meaning of guardrails, a second time: slow, plain, and written from the documented rules alone
 (docs/dev/contract.md 2).
 
 The fuzz tests compare the verdicts of the runtime with these. So this module shares nothing with the code that decides

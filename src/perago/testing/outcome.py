@@ -1,4 +1,4 @@
-"""What a test sees of an attempt."""
+"""The outcome of an attempt, for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_LINES = 20
 
 
 class AttemptLog:
-    """What attempts have done since the log was opened. The pytest plugin opens one for each test."""
+    """The attempts since the log was opened. The pytest plugin opens one for each test."""
 
     def __init__(self) -> None:
         self.outcomes: deque[Outcome] = deque(maxlen=10)
@@ -209,7 +209,7 @@ class Outcome:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is worth knowing and did not change the outcome, such as keys of the params that their model ignores."""
+        """Notes that did not change the outcome, such as keys of the params that their model ignores."""
         return self.record.notes
 
     @property

@@ -83,7 +83,7 @@ def tree_differences(left: Mapping[str, object], right: Mapping[str, object]) ->
 
 
 def explain(left: object, right: object) -> list[str] | None:
-    """What a failed `left == right` says of it; None: neither is a published tree, or the other is no mapping."""
+    """The explanation of a failed `left == right`; None: neither is a published tree, or the other is no mapping."""
     if not isinstance(left, Mapping) or not isinstance(right, Mapping):
         return None
     if not isinstance(left, PublishedTree) and not isinstance(right, PublishedTree):

@@ -37,7 +37,7 @@ _SAME_INPUT = (
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """What `TaskRunner.race` has found: every run ended like this."""
+    """The result of `TaskRunner.race`: every run ended like this."""
 
     tree: PublishedTree
     """The workspace as it was published."""
@@ -88,7 +88,7 @@ class Racers:
         ]
         prefixes = {spec.key_prefix for spec in self._specs}
         self.prefix = prefixes.pop() if len(prefixes) == 1 else ""
-        """What all workspaces have in common. Tasks with different prefixes meet in the root of the repository."""
+        """The common root of all workspaces. Tasks with different prefixes meet in the root of the repository."""
         definitions = {task.name: build_task_definition(task) for task in self.tasks}
         self._definitions = [
             {field: value for field, value in definition.items() if field not in _LIMITS}

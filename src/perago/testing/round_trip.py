@@ -1,4 +1,4 @@
-"""What a value loses on its way through JSON: fields that change, union members that look alike, shared state."""
+"""Find what a value loses on its way through JSON: fields that change, union members that look alike, shared state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROWS = (list, set, frozenset, tuple)
 
 
 def round_trip_problem(model: type[BaseModel], value: BaseModel, *, by_alias: bool) -> str | None:
-    """What goes wrong when `value` is written as JSON and read by its model again; None if nothing does.
+    """Return the defect when `value` is written as JSON and read by its model again, or None.
 
     Params are written by alias, as a caller does who builds the input with the model; results by field name, as the
     runtime does to see whether a recorded result is still valid. A secret is masked when it is written, so a model
@@ -84,7 +84,7 @@ def random_private(left: Any, right: Any) -> str | None:
 
 
 def _parts(value: Any) -> Mapping[Any, Any]:
-    """What a value consists of, by field, key or index; nothing for a plain value."""
+    """The parts of a value, by field, key or index; nothing for a plain value."""
     if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         return getattr(value, "__dict__", {})
     if isinstance(value, dict):
@@ -102,7 +102,8 @@ def _has(document: Any, location: tuple[str | int, ...]) -> bool:
 
 
 def shared_state(left: BaseModel, right: BaseModel) -> str | None:
-    """Where two values hold the same mutable object, so that changing one changes the other; None: nowhere."""
+    """The place at which two values hold the same mutable object, so that changing one changes the other; None:
+    nowhere."""
     mine = {id(item) for _, item in _mutables(left, "")}
     return next((pointer for pointer, item in _mutables(right, "") if id(item) in mine), None)
 
@@ -171,7 +172,7 @@ def _is_changeable_record(value: Any) -> bool:
 
 
 def lookalike_problem(model: type[BaseModel], *, by_alias: bool) -> str | None:
-    """Which field of the model, or of a model in it, reads a union member as another one; None: no field does.
+    """The field of the model, or of a model in it, that reads a union member as another one; None: no field does.
 
     Sample values come from JSON, so they never hold the member that nothing can be read as. Here each member is made
     by itself, and put into its field.
@@ -191,7 +192,7 @@ def lookalike_problem(model: type[BaseModel], *, by_alias: bool) -> str | None:
 
 
 def _problem(parent: type[BaseModel], plain: BaseModel, name: str, member: Any, *, by_alias: bool) -> str | None:
-    """What becomes of the member in the field; None also where the field does not take it as it is."""
+    """The member after a way through the field; None also where the field does not take it as it is."""
     given = {each: getattr(plain, each) for each in parent.model_fields} | {name: member}
     try:
         value = parent.model_validate(given, by_alias=False, by_name=True)

@@ -22,7 +22,7 @@ from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.tree_files import BadTree, Symlink, TreeSource, tree_of
 
 _OPERATOR_SECONDS = 1.0
-"""What an operator takes at least: a rerun attempt differs from itself by its start time alone."""
+"""The seconds that an operator takes at least: a rerun attempt differs from itself by its start time alone."""
 
 
 class TaskRunner:
@@ -59,7 +59,7 @@ class TaskRunner:
 
     @property
     def faults(self) -> FaultScript:
-        """What goes wrong with which call of both services: `run.faults.after("merge", error=Unclear)`."""
+        """The script of faults of both services: `run.faults.after("merge", error=Unclear)`."""
         return self.services.faults
 
     @property

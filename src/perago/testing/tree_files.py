@@ -71,8 +71,8 @@ def as_bytes(content: str | bytes) -> bytes:
 
 
 def fast_directory() -> str | None:
-    """Where the many small files of tests go: a directory in memory where there is one, else None, the system's usual
-    place."""
+    """The place for the many small files of tests: a directory in memory where there is one, else None, the system's
+    usual place."""
     shared = Path("/dev/shm")  # noqa: S108 - the caller makes a private directory in it
     return str(shared) if shared.is_dir() else None
 

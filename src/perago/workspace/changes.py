@@ -38,7 +38,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 _REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
-"""What opening a file says that vanished or became something else."""
+"""Error numbers of opening a file that vanished or became something else."""
 _THREADS = 4
 _WORTH_THREADS = 8 * 1024 * 1024
 """Bytes from which several threads beat one: hashing a large file lets go of the GIL, opening a small one does not."""

@@ -49,8 +49,9 @@ _CURRENT = "cwd"
 _TEMPORARY = "tmp"
 
 _PATIENCE_SECONDS = 10.0
-"""How long making a directory is tried again. A try takes well under a millisecond and is lost only to a sweep or a
-removal that takes an empty directory away at that very moment, so even sweeps that never stop cannot win them all."""
+"""The seconds for which making a directory is tried again. A try takes well under a millisecond and is lost only to a
+sweep or a removal that takes an empty directory away at that very moment, so even sweeps that never stop cannot win
+them all."""
 
 _found_safe: dict[Path, tuple[int, int, int, int]] = {}
 """Device, inode, owner and mode of the roots that `check_root` has found nothing wrong with."""

@@ -28,7 +28,7 @@ from perago.workspace.scan import Descent, split
 
 MARKER = ".perago-attempt.json"
 UNFINISHED = ".perago-new-"
-"""How markers begin that are not in place yet. They stand in the root, so an attempt directory without a marker is
+"""The prefix of markers that are not in place yet. They are in the root, so an attempt directory without a marker is
 an empty one, which anybody may remove."""
 
 _LARGEST = 64 * 1024

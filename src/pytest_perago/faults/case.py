@@ -49,7 +49,7 @@ NOT_COMPLETED = "the case does not complete: its `run` test says why"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the function gets: `files` None for a task without a workspace; `times` are those of the files."""
+    """The input of the function: `files` is None for a task without a workspace; `times` are those of the files."""
 
     params: BaseModel
     current: Current
@@ -88,7 +88,7 @@ class Call:
     workspace: Path | None
     seconds: float
     asked: int
-    """How often it asked whether it was cancelled, after it was."""
+    """The number of times that it asked whether it was canceled, after it was."""
     processes: list[str]
     """Command lines of processes that it left running."""
     in_current: tuple[str, ...]
@@ -98,7 +98,7 @@ class Call:
     beside: tuple[Path, ...]
     """Files that it has written outside of its attempt, and that are there."""
     used: frozenset[str]
-    """What it has asked for: `time`, `random`, `listing`."""
+    """The sources that it has used: `time`, `random`, `listing`."""
 
 
 class FaultCase(CaseAttempts):
@@ -117,9 +117,9 @@ class FaultCase(CaseAttempts):
         self.author = AuthorCode(task)
         self.conditions = Conditions()
         self.given: Given
-        """What the first attempt gave to the function."""
+        """The input of the function in the first attempt."""
         self.first_output: Output | None = None
-        """What the first attempt published and reported; None if it did not complete."""
+        """The publication and the report of the first attempt; None if it did not complete."""
         self._call_function = call
 
     def run(self, check: Callable[[FaultCase], None], watch: Watch) -> None:

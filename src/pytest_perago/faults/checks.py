@@ -94,7 +94,7 @@ def _reason(case: FaultCase, base: Output, second: Output) -> str:
 
 
 def _steady(case: FaultCase) -> Output:
-    """What the function leaves each time.
+    """Compare what the function leaves each time.
 
     Raises:
         pytest.skip.Exception: it is something else each time, so that nothing can be compared.
@@ -233,7 +233,7 @@ def cancelled(case: FaultCase) -> None:
 
 
 def full_disk(case: FaultCase) -> None:
-    """Where nothing can be written any more, the function does not complete with less."""
+    """Check that the function does not complete with less if nothing can be written."""
     base = _steady(case)
     writes = case.first.audit.writes
     for number in sorted({0, writes - 1} if writes else ()):
@@ -280,7 +280,7 @@ def own_output(case: FaultCase) -> None:
 
 
 def retried(case: FaultCase) -> None:
-    """What Conductor and operators may ask for after a worker died: the same attempt again, a retry, a rerun, a
+    """The demands of Conductor and operators after a worker died: the same attempt again, a retry, a rerun, a
     restart. Each ends with the same publication.
 
     Raises:
@@ -309,7 +309,7 @@ class _Retries:
         self._death: tuple[int, Callable[[], None]] | None = None
         """At which call of the author's code the worker dies, and what makes the services notice."""
         self._other_client: Callable[[], object] = lambda: None
-        """What another client does while the function runs."""
+        """The change by another client while the function runs."""
 
     def kill_and_retry(self, services: InMemoryServices, at: int) -> None:
         """The worker dies in the middle of the function. The retry meets slow and failing servers, and cannot report

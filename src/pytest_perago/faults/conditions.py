@@ -223,7 +223,7 @@ class Clock:
         return self.now() - self._start
 
     def stand_ins(self) -> Mapping[int, Any]:
-        """What takes the place of a module, a class or a function, by the id of that."""
+        """The replacement of a module, a class or a function, by its id."""
         functions: dict[str, Any] = {
             "time": self.now,
             "time_ns": lambda: int(self.now() * 1e9),
@@ -303,7 +303,7 @@ _GLOBBER: Any = getattr(glob, "_StringGlobber", None)
 
 
 class _Entries:
-    """What `os.scandir` returns, in an order."""
+    """The result of `os.scandir`, in an order."""
 
     def __init__(self, entries: list[os.DirEntry[Any]]) -> None:
         self._entries = iter(entries)
@@ -369,7 +369,7 @@ class Threads:
 
     @property
     def number(self) -> int:
-        """How many there were."""
+        """The number of threads."""
         return len(self._ended) + self._unordered
 
     def __enter__(self) -> Threads:
@@ -439,7 +439,7 @@ class Threads:
         return in_turn
 
     def _before(self, number: int) -> int:
-        """Which one it waits for; a negative number for none."""
+        """The number of the thread that it waits for; negative for no thread."""
         first = self._swapped - 1
         if not self._swapped or number < first:
             return number - 1

@@ -45,11 +45,11 @@ class Audit:
         self._full_from = full_from
         self._owner = os.getpid()
         self.writes = 0
-        """How often a file of the attempt was opened to be written."""
+        """The number of times that a file of the attempt was opened to be written."""
         self.outside: list[Path] = []
-        """What was written elsewhere, in order."""
+        """The files that were written elsewhere, in order."""
         self.first_outside = 0
-        """How many calls the author's code had made before the first."""
+        """The number of calls of the author's code before the first."""
         self.starts_processes = False
 
     def __enter__(self) -> Audit:
@@ -130,9 +130,9 @@ class Interruption:
         self._counts = counts
         self._inside_c: set[FrameType] = set()
         self.calls: list[Place] = []
-        """Where each call was made."""
+        """The place of each call."""
         self.place: Place | None = None
-        """Where it happened."""
+        """The place at which it happened."""
         self.dropped: list[BaseException] = []
         """Exceptions that Python only warns of; if the one that happened is among them, no code has met it."""
         self.handled = False
@@ -185,8 +185,8 @@ class Interruption:
 
 @contextmanager
 def silenced() -> Iterator[list[BaseException]]:
-    """What an interrupted function leaves unfinished is not told of: coroutines, threads without their files. The list
-    then has what Python dropped, such as an exception in a destructor."""
+    """Silence reports about what an interrupted function leaves unfinished: coroutines, threads without their files.
+    The list then has what Python dropped, such as an exception in a destructor."""
     dropped: list[BaseException] = []
 
     def drop(unraisable: Any) -> None:
@@ -207,7 +207,7 @@ def choose(places: list[Place], most: int) -> list[int]:
 
 
 def end() -> None:
-    """What a worker does to a function whose attempt is cancelled or lost.
+    """Interrupt a function as a worker does when its attempt is canceled or lost.
 
     Raises:
         Interrupted: inside the function.

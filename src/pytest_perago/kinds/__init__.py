@@ -15,7 +15,7 @@ class Kind:
 
     module: str
     proves: str
-    """What its tests prove, in a few words."""
+    """The promise that its tests prove, in a few words."""
     opt_in: bool = False
     """Whether tests of this kind are made only where `perago_kinds` or `--perago-kinds` names it."""
 

@@ -31,7 +31,7 @@ CHECKS = (
 """The last part of a label; functions of `pytest_perago.faults.checks`."""
 
 _ON_FILES = ("listing-order", "own-output", "full-disk")
-"""What needs a workspace."""
+"""Labels that need a workspace."""
 _MOST_CASES = 4
 """Cases whose first attempt is remembered."""
 

@@ -35,7 +35,7 @@ _REJECTED = {
     "pre": (TaskStatus.FAILED_WITH_TERMINAL_ERROR, "before the function is called"),
     "post": (TaskStatus.FAILED, "and nothing is published"),
 }
-"""How an attempt ends whose tree breaks a rule of the phase, and when."""
+"""The status of an attempt whose tree breaks a rule of the phase, and its moment."""
 
 
 def cases_guardrail(task: Task, _: Session) -> Iterable[Case]:
@@ -169,7 +169,7 @@ def _violations(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files
 
 
 def _ending(phase: str, violated: Sequence[Finding]) -> str:
-    """How an attempt with these violations would end, in words."""
+    """The end of an attempt with these violations, in words."""
     if not violated:
         return TaskStatus.COMPLETED
     return f"{_REJECTED[phase][0]}: {'; '.join(finding.message for finding in violated)}"

@@ -38,7 +38,7 @@ def cases_run(task: Task, session: Session) -> Iterable[Case]:
 
 
 def declared_cases(task: Task, session: Session) -> Iterator[RunCase | Path]:
-    """What may be executed: declared and provided examples, and case files, which are not read yet."""
+    """The cases that may be executed: declared and provided examples, and case files, which are not read yet."""
     if session.settings.run is RunMode.OFF:
         return
     for example in task.examples:

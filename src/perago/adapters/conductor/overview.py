@@ -228,7 +228,7 @@ class ConductorWorkflows:
         return self._search("search for tasks", "/tasks/search", query, start, size, "updateTime:DESC")[1]
 
     def search_workflows(self, query: str, *, start: int, size: int) -> tuple[int, Sequence[Mapping[str, Any]]]:
-        """How many workflows Conductor's index has for a query, and summaries of some, the newest first.
+        """The number of workflows that Conductor's index has for a query, and summaries of some, the newest first.
 
         Args:
             query: as Conductor takes it: `status='FAILED'`; empty for all.

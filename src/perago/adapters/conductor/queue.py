@@ -61,7 +61,7 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
 
 
 def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
-    """What recovery needs to know of a workflow as read, tasks included.
+    """The row of a workflow for recovery, as read, tasks included.
 
     Raises:
         LookupError, TypeError, AttributeError, ValueError: this is no workflow with tasks.
@@ -225,7 +225,7 @@ class ConductorQueue:
         return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
-        """What Conductor knows of any workflow; None: Conductor itself says that it does not exist."""
+        """Conductor's row of any workflow; None: Conductor itself says that it does not exist."""
         operation, read = f"read workflow {workflow_id}", self._session.workflows.get_execution_status
         workflow = self._read_known(operation, "a workflow", read, workflow_id, include_tasks="true")
         try:

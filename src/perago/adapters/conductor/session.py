@@ -19,7 +19,7 @@ from perago.settings import ConductorSettings
 SERVICE = "Conductor"
 NO_SUCH_URL = "No static resource"
 _MALFORMED = ("JSON parse error", "Required request body", "Content-Type")
-"""How the text of a 500 begins that says that the request can never succeed."""
+"""The beginning of the text of a 500 that says that the request can never succeed."""
 _NOT_NOW = (408, 429, 503)
 
 
@@ -252,7 +252,7 @@ def json_of(operation: str, answer: Answer, expected: type, what: str, *, write:
 
 
 class RestTransport:
-    """What the SDK's `ApiClient` calls `rest_client`: its REST calls on perago's own connections.
+    """The `rest_client` of the SDK's `ApiClient`: its REST calls on perago's own connections.
 
     The SDK's own one repeats requests, closes the shared client under other threads' long polls when one connection
     breaks (those polls then lose their tasks, `docs/dev/servers/conductor.md` 2), ignores the proxy variables, and

@@ -43,7 +43,7 @@ _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 """Holds an IPv4 address at one of four places (RFC 6052), which the network chooses."""
 _LOCAL_NAT64_BYTES = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
-"""Where virtual machines of AWS, Google, Alibaba and Azure find their credentials, apart from link-local addresses."""
+"""Addresses at which virtual machines of AWS, Google, Alibaba and Azure find credentials, besides link-local ones."""
 _UNPROVEN = (
     "Large files are published through lakeFS, not directly to its block store, whose ETag is not the MD5 of what was "
     f"sent. Some encryptions of buckets do that; it is tried again after {UNPROVEN_SECONDS / 60:.0f} minutes. Nothing "
@@ -98,7 +98,7 @@ class BlockStore:
         self._notes: list[str] = []
 
     def offer(self) -> Offer:
-        """What can be asked of it now. The server's configuration is read once."""
+        """Whether the store can be used now. The server's configuration is read once."""
         with self._lock:
             if time.monotonic() < self._quiet_until:
                 return Offer()
@@ -168,7 +168,7 @@ class BlockStore:
                 )
 
     def take_notes(self) -> tuple[str, ...]:
-        """What is to be said, each once."""
+        """Messages for the log, each once."""
         with self._lock:
             notes, self._notes = tuple(self._notes), []
         return notes

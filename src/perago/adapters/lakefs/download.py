@@ -242,7 +242,7 @@ class _Parts:
 
 
 def object_id(entry: ObjectEntry) -> ObjectId:
-    """What the cache knows an object by."""
+    """The identity of an object in the cache."""
     return ObjectId(entry.physical_address, entry.checksum, entry.size)
 
 

@@ -66,8 +66,8 @@ class Arrival:
                 self._lock.release()
 
     def mismatch(self) -> str | None:
-        """What is wrong with the whole bytes, or None. A checksum that is no MD5 is not compared: an imported object
-        may carry any ETag instead."""
+        """Return the defect of the complete bytes, or None. A checksum that is no MD5 is not compared: an imported
+        object may carry any ETag instead."""
         with self._lock:
             self._catch_up(self.entry.size)
             if self._hashed != self.entry.size:
@@ -132,7 +132,7 @@ class Range:
 
     @property
     def header(self) -> str | None:
-        """What the header `Range` says to ask for the rest; None if that is the whole object."""
+        """The header `Range` that requests the rest; None if that is the whole object."""
         return f"bytes={self.at}-{self.end - 1}" if self.left < self.arrival.entry.size else None
 
     def add(self, chunk: bytes) -> None:
@@ -203,7 +203,7 @@ class Fetcher:
             raise DirectFailed(failure.text) from failure
 
     def _call(self, entry: ObjectEntry) -> Call:
-        """What a message says of reading an object."""
+        """The words of a message about reading an object."""
         return Call(f"read {entry.key!r} of {self._repository}", self._repository, f"object {entry.key!r}")
 
     def _exchange(

@@ -20,7 +20,7 @@ LARGE = 8 * 1024 * 1024
 FIRST_LARGE, FIRST_SMALL = 4, 8
 """Streams that a transfer begins with (`docs/dev/servers/lakefs.md` 4)."""
 GAIN = 1.1
-"""What twice as many streams must be faster by to be kept."""
+"""The gain by which twice as many streams must be faster to be kept."""
 PATIENCE = 8
 """Windows after which a number of streams that was not faster is tried again."""
 CALM_SECONDS = 0.25
@@ -114,9 +114,9 @@ class Transfer:
     """At most."""
     repository: str
     shelf: Shelf | None
-    """Where objects are looked for first, and where those that were fetched or sent are kept."""
+    """The cache that is read first, and that keeps objects that were downloaded or uploaded."""
     block_store: BlockStore
-    """Where the bytes go directly, as far as that works."""
+    """The store for direct transfers, as far as they work."""
 
     def seconds(self, size: int, *, requests: int = 1) -> float:
         """Time limit of requests that carry `size` bytes together."""

@@ -37,7 +37,7 @@ PART = 64 * 1024 * 1024
 """Bytes of a part. A larger file is sent in parts, each with an address that is asked for when its turn comes."""
 _MOST_PARTS = 10_000
 _TYPE = {"Content-Type": "application/octet-stream"}
-"""What the addresses are signed for."""
+"""The content that the addresses are signed for."""
 
 Read = Callable[[int], Iterator[memoryview]]
 """The next so many bytes of the file."""

@@ -71,7 +71,7 @@ HttpOption = Annotated[
     ),
 ]
 _PRELOADED = ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk")
-"""What slots share from their birth. Never the task module."""
+"""Modules that slots share from their start. Never the task module."""
 BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
 """With the limits of `perago gc` and the configuration of the worker."""
 
@@ -154,31 +154,31 @@ def command(
 
 @dataclass(frozen=True, slots=True)
 class StartOptions:
-    """What was asked for on the command line."""
+    """The request of the command line."""
 
     wanted: Mapping[str, int | None]
     """Modules and packages, each with how many attempts of a task may run at a time."""
     slots: int
-    """How many attempts run at a time in all."""
+    """The number of attempts that run at a time in all."""
     strict: bool
     wait: bool
     """Keep trying while a server does not answer or rejects the credentials."""
     watch: bool
     """Print at once what functions print, log and report as progress."""
     log_format: LogFormat | None
-    """How to log to standard error; None: as configured."""
+    """The format of the log on standard error; None: as configured."""
     http: HttpAddress | None
-    """Where to serve probes and metrics; None: nowhere."""
+    """The address for probes and metrics; None: nowhere."""
     import_limit: float
     """Seconds that importing a module may take."""
 
     @property
     def name(self) -> str:
-        """What the worker is called after."""
+        """The name that the worker is called after."""
         return next(iter(self.wanted))
 
     def limit_of(self, module: str) -> int | None:
-        """What the longest name that means the module says."""
+        """The limit of the longest name that selects the module."""
         names = [name for name in self.wanted if f"{module}.".startswith(f"{name}.")]
         return self.wanted[max(names, key=len)]
 
