@@ -33,10 +33,10 @@ class CaseItem(pytest.Function):
 
     Args:
         case: what it runs.
-        owner: names the task or, where there is none, the module.
+        owner: names the task or, without one, the module.
         place: where the task is, unless the case says where it comes from.
         output: what the import printed.
-        task: None: there is none.
+        task: None without a task.
     """
 
     def __init__(
@@ -236,7 +236,7 @@ class ActivePlugin:
                 self._opened.update(_passed_over(path, root, config))
             elif any(other.is_relative_to(path.parent) for other in told):
                 config.args.append(str(path))
-            else:  # pytest reads the directory around a file once for each file that it is told of
+            else:  # pytest reads the directory around a file once for each file argument
                 config.args.append(str(path.parent))
                 roots.append(path.parent)
                 self._opened.update((path.parent, path))

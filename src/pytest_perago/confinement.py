@@ -154,7 +154,7 @@ def confined() -> Iterator[None]:
 
 
 def _kept_open(stream: Any) -> Any:
-    """The stream, such that `close` does not close it; as it is if it is no text over bytes."""
+    """The stream, such that `close` does not close it; as it is if it is not a text over bytes."""
     buffer = getattr(stream, "buffer", None)
     if not isinstance(stream, io.TextIOWrapper) or buffer is None:
         return stream

@@ -1,6 +1,6 @@
 """The fixtures for tests that are written by hand (docs/testing/fixtures.md). PYTEST_DONT_REWRITE
 
-They are on one in-memory lakeFS and Conductor, made anew for each test that asks. perago is imported by the first.
+They are on one in-memory lakeFS and Conductor, a new one for each test that uses them. perago is imported by the first.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def perago_lakefs(perago_run: TaskRunner) -> InMemoryLakeFS:
 
 @pytest.fixture
 def perago_clock(perago_run: TaskRunner) -> VirtualClock:
-    """The virtual time of both services. `perago_conductor.advance` also has time-outs happen."""
+    """The virtual time of both services. `perago_conductor.advance` also lets timeouts happen."""
     return perago_run.clock
 
 

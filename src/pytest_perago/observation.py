@@ -400,7 +400,7 @@ def _open_files() -> Iterator[int]:
 
 
 def _directory(find: Callable[[], Path]) -> Path:
-    """A directory; where there is none, a path that has no entries."""
+    """A directory, or a path without entries."""
     try:
         return find().resolve()
     except (OSError, RuntimeError):

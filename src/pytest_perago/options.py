@@ -186,13 +186,13 @@ def cover_options(config: pytest.Config) -> CoverOptions | None:
         return None
     json = None if file is None else config.invocation_params.dir / file
     if json is not None and (json.is_dir() or not json.parent.is_dir()):
-        raise pytest.UsageError(f"--perago-cover-json: {file!r} is no file in a directory that exists")
+        raise pytest.UsageError(f"--perago-cover-json: {file!r} is not a file in a directory that exists")
     try:
         percent = None if threshold is None else float(threshold)
     except ValueError:
         percent = -1.0
     if percent is not None and not 0 <= percent <= 100:
-        raise pytest.UsageError(f"--perago-cover-fail-under: {threshold!r} is no number from 0 to 100")
+        raise pytest.UsageError(f"--perago-cover-fail-under: {threshold!r} is not a number from 0 to 100")
     return CoverOptions(json, percent)
 
 

@@ -95,7 +95,7 @@ def _one_of(choices: type[_Choice], text: str, name: str) -> _Choice:
     try:
         return choices(text)
     except ValueError:
-        raise pytest.UsageError(f"{name}: {text!r} is none of {', '.join(choices)}") from None
+        raise pytest.UsageError(f"{name}: {text!r} is not one of {', '.join(choices)}") from None
 
 
 def _directory(text: str, start: Path, name: str, advice: str) -> Path:
@@ -119,7 +119,7 @@ def _cases_dir(config: pytest.Config) -> Path:
 def _fuzz(config: pytest.Config) -> FuzzSettings:
     text = str(config.getini("perago_fuzz_examples"))
     if not text.isdecimal() or not int(text):
-        raise pytest.UsageError(f"perago_fuzz_examples: {text!r} is no number above 0")
+        raise pytest.UsageError(f"perago_fuzz_examples: {text!r} is not a number above 0")
     seed = config.getoption("--hypothesis-seed", None)
     return FuzzSettings(int(text), seed, config.pluginmanager.has_plugin("hypothesispytest"))
 
@@ -131,7 +131,7 @@ def _seconds(config: pytest.Config, name: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 1e9:
-        raise pytest.UsageError(f"{name}: {text!r} is no number of seconds above 0")
+        raise pytest.UsageError(f"{name}: {text!r} is not a number of seconds above 0")
     return seconds
 
 

@@ -61,7 +61,7 @@ class SnapshotFile:
             differing: the failure for what is in it instead.
 
         Raises:
-            CaseFailed: it differs, there is none, or it cannot be read or written.
+            CaseFailed: it differs, is missing, or cannot be read or written.
         """
         found = self._read()
         if found == expected:
@@ -148,7 +148,7 @@ def check_snapshot(task: Task, settings: SnapshotSettings, command: Command) -> 
     """Compare a TaskDef with its snapshot, or write it. Returns what was written, in words.
 
     Raises:
-        CaseFailed: it differs, there is none, or it cannot be read or written.
+        CaseFailed: it differs, is missing, or cannot be read or written.
     """
     file = SnapshotFile(settings.path(task), "TaskDef", settings, "--perago-snapshot-dir", command)
     expected = canonical_json(build_task_definition(task)).encode()
@@ -174,7 +174,7 @@ def differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
     try:
         old = _parsed(found)
     except _NotASnapshot as error:
-        return file.failed(f"the snapshot of the TaskDef is no JSON object: {error}", details=[accept])
+        return file.failed(f"the snapshot of the TaskDef is not a JSON object: {error}", details=[accept])
     diff = file.diff(found.decode(), expected.decode())
     new = json.loads(expected)
     if same_json(old, new):
@@ -209,7 +209,7 @@ def _parsed(content: bytes) -> Mapping[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _finite(text: str) -> float:

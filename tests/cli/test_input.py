@@ -40,7 +40,7 @@ def test_parameters_come_from_text_a_file_or_standard_input(project: Project, se
     ("params", "message"),
     [
         ('{"hidden": 1', "Invalid value for '--params': it is not JSON: "),
-        ('{"hidden": NaN}', "it is not JSON: NaN is no JSON number"),
+        ('{"hidden": NaN}', "it is not JSON: NaN is not a JSON number"),
         ('["hidden"]', "it must be a JSON object, not an array"),
         ("null", "it must be a JSON object, not null"),
         (

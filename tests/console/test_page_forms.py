@@ -137,14 +137,14 @@ def test_a_form_as_it_comes_starts_a_workflow_that_its_task_accepts(forms: Forms
         ("name", "", "has 0 length, allowed are 2 to inf"),
         ("count", "0", "is less than 1"),
         ("count", "2.5", "must be integer, but is number"),
-        ("count", "NaN", "is no number"),
-        ("ratio", "much", "is no number"),
-        ("size", '"huge"', "is none of 'small', 'large'"),
+        ("count", "NaN", "is not a number"),
+        ("ratio", "much", "is not a number"),
+        ("size", '"huge"', "is not one of 'small', 'large'"),
         ("day", "tomorrow", "Input should be a valid date"),
         ("url", "example", "Input should be a valid URL"),
-        ("tags", "[", "is no JSON"),
+        ("tags", "[", "is not JSON"),
         ("tags", "[1]", "must be string"),
-        ("tags", "[" * 100_000, "is no JSON"),
+        ("tags", "[" * 100_000, "is not JSON"),
     ],
 )
 def test_what_is_wrong_is_said_at_its_field_and_nothing_is_lost(
@@ -192,7 +192,7 @@ def test_a_workspace_has_the_head_filled_in_and_follows_it_when_it_is_left_empty
     page = forms.site.get(links.workflow(services.conductor.workflow_ids()[-1]))
     assert links.commit(REPOSITORY, second) in {each.attributes.get("href") for each in page.main.all("a")}
     for text, words in (
-        ("[", "is no JSON"),
+        ("[", "is not JSON"),
         ('["main"]', "/0: must be a full commit id"),
         ("[]", "gives no commit"),
         (json.dumps([first, "0" * 64]), "does not exist"),

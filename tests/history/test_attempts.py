@@ -161,7 +161,7 @@ def test_a_state_is_good_for_one_task_and_one_code(tmp_path: Path) -> None:
     assert State(file, "task", "new code").is_outdated
     assert State(file, "task", "new code").known("t1") is None
     file.write_text("[]")
-    with pytest.raises(ValueError, match="is no file of a backtest"):
+    with pytest.raises(ValueError, match="is not a file of a backtest"):
         State(file, "task", "code")
 
 

@@ -179,10 +179,10 @@ def test_a_run_below_the_threshold_fails(pytester: pytest.Pytester, threshold: s
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("--perago-cover-fail-under=most", "'most' is no number from 0 to 100"),
-        ("--perago-cover-fail-under=101", "'101' is no number from 0 to 100"),
-        ("--perago-cover-fail-under=nan", "'nan' is no number from 0 to 100"),
-        ("--perago-cover-json=there/cover.json", "'there/cover.json' is no file in a directory that exists"),
+        ("--perago-cover-fail-under=most", "'most' is not a number from 0 to 100"),
+        ("--perago-cover-fail-under=101", "'101' is not a number from 0 to 100"),
+        ("--perago-cover-fail-under=nan", "'nan' is not a number from 0 to 100"),
+        ("--perago-cover-json=there/cover.json", "'there/cover.json' is not a file in a directory that exists"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(pytester: pytest.Pytester, argument: str, words: str) -> None:

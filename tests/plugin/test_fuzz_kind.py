@@ -198,7 +198,7 @@ def test_a_number_of_examples_that_is_none_is_a_usage_error(pytester: pytest.Pyt
     write_module(pytester, "work", BUILD)
     result = run(pytester, *FUZZ, "-o", f"perago_fuzz_examples={text}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert f"perago_fuzz_examples: '{text}' is no number above 0" in result.stderr.str()
+    assert f"perago_fuzz_examples: '{text}' is not a number above 0" in result.stderr.str()
 
 
 def test_without_hypothesis_the_tests_are_skipped_and_say_how_to_install_it(pytester: pytest.Pytester) -> None:

@@ -157,7 +157,7 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
         pytest.param(lambda content: b"\xff\xfe" + content, "it is not UTF-8 at byte 0", id="not utf-8"),
         pytest.param(lambda content: b"\xef\xbb\xbf" + content, "BOM", id="byte order mark"),
         pytest.param(lambda content: b"[1]", "it holds a list", id="no object"),
-        pytest.param(edit('"retryCount": 3', '"retryCount": NaN'), "NaN is no JSON", id="NaN"),
+        pytest.param(edit('"retryCount": 3', '"retryCount": NaN'), "NaN is not JSON", id="NaN"),
         pytest.param(edit('"retryCount": 3', '"retryCount": 1e999'), "1e999 is too large", id="infinite"),
         pytest.param(edit('"retryCount": 3', '"retryCount": ' + "9" * 5000), "limit", id="endless number"),
         pytest.param(lambda content: b"[" * 100_000, "is nested too deeply", id="deep"),
@@ -249,7 +249,7 @@ def test_the_directory_can_be_chosen_and_stands_in_the_command(
         (["-o", "perago_snapshot_dir=.."], "holds the whole project"),
         (["-o", "perago_snapshot_dir=C:\\tests"], "is a path of Windows"),
         (["--perago-snapshot-dir=\\\\server\\share\\x"], "is a path of Windows"),
-        (["-o", "perago_unused=never"], "'never' is none of fail, warn, ignore"),
+        (["-o", "perago_unused=never"], "'never' is not one of fail, warn, ignore"),
         (["--perago-update", "shop/a.py"], "write --perago-update=all shop/a.py"),
     ],
 )

@@ -250,9 +250,9 @@ def test_what_is_no_race_is_refused(run: TaskRunner, branches: list[Branch], wor
     ("branch", "words"),
     [
         (_edit, "'_edit' is not a task function"),
-        ([clean, clean], r"branch 2 is no branch: .* a list of branches needs a `\*` before it"),
-        ((clean, {}, TREE), "branch 2 is no branch"),
-        ((clean, TREE.keys()), "branch 2 is no branch"),
+        ([clean, clean], r"branch 2 is not a branch: .* a list of branches needs a `\*` before it"),
+        ((clean, {}, TREE), "branch 2 is not a branch"),
+        ((clean, TREE.keys()), "branch 2 is not a branch"),
     ],
 )
 def test_only_task_functions_and_pairs_with_params_race(run: TaskRunner, branch: Any, words: str) -> None:

@@ -153,7 +153,7 @@ def test_a_message_arrives_as_it_was_sent(message: FromSlot) -> None:
     ],
 )
 def test_anything_else_is_no_message(data: bytes) -> None:
-    with pytest.raises(BadMessage, match="bytes that are no message"):
+    with pytest.raises(BadMessage, match="bytes that are not a message"):
         decode(data)
 
 

@@ -257,8 +257,8 @@ def with_lineage(state: State, read: LineageRead) -> State:
 
 
 def ask_first(state: State) -> tuple[State, do.Command] | None:
-    """The question to Conductor without whose answer the range in `state.read` cannot be judged; None: there is none
-    (any more). A question whose answer has changed nothing is not repeated."""
+    """The question to Conductor without whose answer the range in `state.read` cannot be judged; None without such a
+    question (any more). A question whose answer has changed nothing is not repeated."""
     if state.read is None:
         raise ValueError("no range is being judged")
     task_ids = lineage_ids(state, state.read)
@@ -274,7 +274,7 @@ def ask_first(state: State) -> tuple[State, do.Command] | None:
 
 
 def _starting(state: State, read: BranchRead) -> str | None:
-    """Return the workflow whose starting sub-workflow keeps a commit from being judged; None if there is none, or if
+    """Return the workflow whose starting sub-workflow keeps a commit from being judged; None without one, or if
     the range is refused in any case."""
     if not any(row is not None and row.is_starting for row in state.workflows.values()):
         return None

@@ -176,7 +176,7 @@ class State:
     @property
     def has_predecessor(self) -> bool:
         """Whether an earlier delivery of this step may have been at work: a retry, a later poll
-        (docs/dev/contract.md 4), or one whose predecessor has left a staging branch. The branch also tells of a
+        (docs/dev/contract.md 4), or one whose predecessor has left a staging branch. The branch also shows a
         rerun and of a restart: a merge that is still to be sent has one, which was there before this delivery began,
         for the delivery check stands between. An adoption has none, but what it adopts is on the branch."""
         delivery = self.plan.delivery

@@ -133,7 +133,7 @@ def locked_ledger(directory: int) -> Iterator[Ledger]:
     file = os.open(LEDGER, _FLAGS, 0o600, dir_fd=directory)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise FileExistsError(f"{LEDGER} is no file")
+            raise FileExistsError(f"{LEDGER} is not a file")
         _lock(file)
         ledger = _parsed(read_fields(file))
         yield ledger

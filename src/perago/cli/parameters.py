@@ -148,7 +148,7 @@ def _wrong(message: str, option: str) -> typer.BadParameter:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 Pdb = Annotated[

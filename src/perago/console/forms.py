@@ -128,7 +128,7 @@ def _decoded(body: bytes) -> dict[str, str]:
     try:
         found = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=2 * _MAX_FIELDS)
     except ValueError as error:
-        raise HTTPException(400, "This is no form of this page.") from error
+        raise HTTPException(400, "This is not a form of this page.") from error
     return dict(found)
 
 
@@ -265,7 +265,11 @@ def _read(part: Part, given: Mapping[str, str], payload: dict[str, Any]) -> Part
         try:
             value = text if field.kind == "text" else json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError):
-            words = {"number": "is no number", "choice": "is none of the choices", "json": "is no JSON"}[field.kind]
+            words = {
+                "number": "is not a number",
+                "choice": "is not one of the choices",
+                "json": "is not JSON",
+            }[field.kind]
             fields.append(replace(filled, error=words if text else "is missing"))
             continue
         fields.append(replace(filled, error=_problem(field, value)))
@@ -294,7 +298,7 @@ def _problem(field: Field, value: Any) -> str:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _with_head(source: Source, part: Part, payload: dict[str, Any]) -> Part:
@@ -324,7 +328,7 @@ def _ref(source: Source, repository: str, text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        raise ValueError("is no JSON") from None
+        raise ValueError("is not JSON") from None
     problems: list[str] = []
     for commit in commits_of(value, repository, problems, pointer=""):
         source.lakefs.commit(repository, commit)

@@ -85,7 +85,7 @@ def image_of(source: Source, repository: str, commit_id: str, found: File) -> tu
     data = _read(source, repository, commit_id, found, IMAGE_BYTES) if found.size_bytes <= IMAGE_BYTES else b""
     media_type = image_type(data)
     if media_type is None:
-        raise NoSuchPage(f"{found.path!r} is no image that is shown here.")
+        raise NoSuchPage(f"{found.path!r} is not an image that is shown here.")
     return data, media_type
 
 

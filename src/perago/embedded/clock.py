@@ -120,7 +120,7 @@ class VirtualClock:
         """Count one participant less.
 
         Raises:
-            RuntimeError: there is none.
+            RuntimeError: nothing waits.
         """
         with self._condition:
             if self._participants == 0:

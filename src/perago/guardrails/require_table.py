@@ -182,7 +182,7 @@ def _columns(pattern: str, columns: object) -> Iterable[tuple[str, ColumnType]]:
         raise _wrong(pattern, f"columns is an object of type {type(columns).__name__}, not a mapping", fix)
     for name, kind in columns.items():
         if not isinstance(name, str) or not name:
-            raise _wrong(pattern, f"the column name {name!r} is no text", fix)
+            raise _wrong(pattern, f"the column name {name!r} is not a text", fix)
         if isinstance(kind, str) and kind in tuple(ColumnType):
             yield name, ColumnType(kind)
         elif isinstance(kind, type) and kind in PYTHON_TYPES:

@@ -196,7 +196,7 @@ class Checks:
 
 
 def wrong_text(kind: ColumnType, texts: pa.Array) -> int | None:
-    """The first text that is not spelled as the type is, from 0; None if there is none. Nulls are not looked at."""
+    """The first text that is not spelled as the type is, from 0; None without one. Nulls are not looked at."""
     spelling = SPELLINGS.get(kind)
     if spelling is None:
         return None

@@ -54,7 +54,7 @@ def read_csv(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
     except pa.ArrowInvalid as error:
         is_long = "straddl" in str(error)  # Arrow's own words may quote a row
         words = f"a row after row {checks.rows:,} is longer than {size(BLOCK)}"
-        words = words if is_long else f"it is no CSV that can be read after row {checks.rows:,}"
+        words = words if is_long else f"it is not CSV that can be read after row {checks.rows:,}"
         raise Unreadable(source.problem or odd.words or words) from None
     finally:
         source.stop()
@@ -69,7 +69,7 @@ def _header(file: BinaryIO, delimiter: str) -> list[str]:
     try:
         names = next(filter(None, delimited_rows(text, delimiter)), None)
     except csv.Error:
-        raise Unreadable("its header is no line of CSV") from None
+        raise Unreadable("its header is not a line of CSV") from None
     if names is None:
         raise Unreadable("it is empty, and must have a header")
     return names
@@ -255,7 +255,7 @@ def _object(line: bytes, number: int) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Unreadable(f"row {number:,} is not JSON") from None
     if not isinstance(row, dict):
-        raise Unreadable(f"row {number:,} is no JSON object")
+        raise Unreadable(f"row {number:,} is not a JSON object")
     return row
 
 
@@ -320,7 +320,7 @@ def read_parquet(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
         table = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
         schema, rows = table.schema_arrow, table.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(error, "it is no Parquet file, or its footer is broken") from None
+        raise _unreadable(error, "it is not a Parquet file, or its footer is broken") from None
     present = checks.find_columns(schema.names)
     for name in present:
         kind = schema.field(name).type

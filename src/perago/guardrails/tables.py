@@ -24,7 +24,7 @@ def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
 
     Raises:
         OSError: the disk refused.
-        GuardrailDefect: a model of the author's that is no model.
+        GuardrailDefect: a model of the author's that is not a model.
     """
     from perago.guardrails.table_checks import Checks, Unreadable
     from perago.guardrails.table_readers import read_csv, read_jsonl, read_parquet

@@ -303,7 +303,7 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 
 def _number(row: Mapping[str, Any], key: str) -> int:
-    """0 for what is no number, or one that no time and no count can be."""
+    """0 for what is not a number, or one that no time and no count can be."""
     value = row.get(key)
     return value if isinstance(value, int) and 0 <= value < _LARGEST else 0
 

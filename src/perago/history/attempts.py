@@ -160,8 +160,8 @@ def attempt_from(row: Mapping[str, Any]) -> PastAttempt:
     params = payload.get("params")
     if not isinstance(params, Mapping):
         raise NotReplayable(
-            f"the input of task {task_id} ({one_line(str(row.get('taskDefName')))}) has no params, so it is no attempt "
-            "of a perago task"
+            f"the input of task {task_id} ({one_line(str(row.get('taskDefName')))}) has no params, so it is not an "
+            "attempt of a perago task"
         )
     output = row.get("outputData") or {}
     return PastAttempt(

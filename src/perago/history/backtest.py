@@ -149,7 +149,7 @@ class State:
             verdicts = [verdict_from(one) for one in document["verdicts"]]
             identity = {key: document[key] for key in self._identity}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is no file of a backtest") from error
+            raise ValueError(f"{path} is not a file of a backtest") from error
         if identity == self._identity:
             self._verdicts = {verdict.task_id: verdict for verdict in verdicts}
         else:

@@ -50,7 +50,7 @@ def classify(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ..
 
 
 def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:
-    """A schema with its name, version and type (docs/dev/contract.md 3). Where there is none, everything is
+    """A schema with its name, version and type (docs/dev/contract.md 3). Without one, everything is
     valid."""
     pointer = join_pointer("", field)
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
@@ -482,7 +482,7 @@ def schema_changes(pointer: str, old: Any, new: Any) -> list[SchemaChange]:
     if old is True or new is True:
         return [_as_one(pointer, old, new, {} if old is True else old, {} if new is True else new, "values")]
     if not (is_well_formed(old) and is_well_formed(new)):
-        return [SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: this is no JSON Schema")]
+        return [SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: this is not a JSON Schema")]
     pair = _Pair(pointer, old, new)
     had_union, has_union = any(key in old for key in _UNIONS), any(key in new for key in _UNIONS)
     if had_union != has_union:

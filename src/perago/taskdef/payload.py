@@ -96,7 +96,7 @@ def location_of(details: ErrorDetails, document: Any) -> tuple[str | int, ...]:
 def _reason(details: ErrorDetails) -> str:
     kind, context = details["type"], details.get("ctx", {})
     if kind == "union_tag_invalid":
-        return f"{context['discriminator']} is none of {context['expected_tags']}"
+        return f"{context['discriminator']} is not one of {context['expected_tags']}"
     if kind == "json_invalid" and "recursion limit" in str(context.get("error")):
         return TOO_DEEP
     if kind in _QUOTING_THE_INPUT:

@@ -327,7 +327,7 @@ def schema_problems(schema: Schema, value: Any, pointer: str = "") -> Iterator[s
     if "const" in schema and not same_json(value, schema["const"]):
         yield f"{where}: must be {schema['const']!r}"
     if "enum" in schema and not any(same_json(value, option) for option in schema["enum"]):
-        yield f"{where}: is none of {', '.join(map(repr, schema['enum']))}"
+        yield f"{where}: is not one of {', '.join(map(repr, schema['enum']))}"
     kinds = schema.get("type", [])
     wanted: list[str] = kinds if isinstance(kinds, list) else [kinds]
     if wanted and not any(_is(kind, value) for kind in wanted):
@@ -375,7 +375,7 @@ def _number(schema: Schema, value: float, where: str) -> Iterator[str]:
         yield f"{where}: is not less than {schema['exclusiveMaximum']}"
     step = schema.get("multipleOf")
     if step and not math.isclose(value / step, round(value / step), rel_tol=1e-9, abs_tol=1e-9):
-        yield f"{where}: is no multiple of {step}"
+        yield f"{where}: is not a multiple of {step}"
 
 
 def _array(schema: Schema, value: list[Any], pointer: str) -> Iterator[str]:

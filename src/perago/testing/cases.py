@@ -245,7 +245,7 @@ def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | byt
         raise CaseFailed(
             Cause.RULE,
             f"{case.label!r} expects a pre guardrail to be violated, but its tree satisfies all",
-            facts=[("rule", str(rule)) for rule in spec.pre] or [("rule", "there is none")],
+            facts=[("rule", str(rule)) for rule in spec.pre] or [("rule", "no pre guardrail")],
             tree=tree,
         )
     if case.expect != "pre" and violated:

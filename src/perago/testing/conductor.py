@@ -37,7 +37,7 @@ class Conductor(InMemoryConductor):
     """The Conductor of a test, on a virtual clock.
 
     Nothing times out and no retry falls due until time passes: `advance` lets it pass, `next_delivery` until an attempt
-    is handed out, `drain` until nothing is left to do. `faults` is the script that its calls obey; `run` is how an
+    is handed out, `drain` until the queue is empty. `faults` is the script that its calls obey; `run` is how an
     attempt is run.
     """
 
@@ -56,7 +56,7 @@ class Conductor(InMemoryConductor):
         `controls` replaces fields of the TaskDefs: `{"retryDelaySeconds": 0}`.
 
         Raises:
-            TypeError: one is no task function.
+            TypeError: one is not a task function.
         """
         tasks: list[Task] = [task_of(function) for function in functions]
         if tasks:
@@ -94,7 +94,7 @@ class Conductor(InMemoryConductor):
         Without functions: of all that were registered or run before. Returns the outcomes, in order.
 
         Raises:
-            TypeError: one is no task function.
+            TypeError: one is not a task function.
             RuntimeError: there is no end to it after 1,000 attempts.
         """
         self.register(*(function for function in functions if task_of(function).name not in self._functions))

@@ -302,7 +302,7 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """The differences of two attempts; false if there are none."""
+    """The differences of two attempts; false without any."""
 
     ending: str = ""
     result: tuple[Difference, ...] = ()

@@ -58,7 +58,7 @@ class PublishedTree(dict[str, bytes]):
 
         Raises:
             KeyError: there is no such file.
-            UnicodeDecodeError: it is no text.
+            UnicodeDecodeError: it is not a text.
         """
         return self[path].decode()
 
@@ -106,7 +106,7 @@ def described(content: object) -> str:
 
 
 def as_text(content: bytes) -> str | None:
-    """The content as text; None if it is none that a person would read."""
+    """The content as text; None if a person would not read it."""
     try:
         text = content.decode() if len(content) <= _LONGEST_TEXT else None
     except UnicodeDecodeError:

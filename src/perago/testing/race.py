@@ -74,7 +74,7 @@ class Racers:
     def __init__(self, branches: Sequence[Branch]) -> None:
         """
         Raises:
-            TypeError: one is no task function, or no pair of it and its params.
+            TypeError: one is not a task function, or no pair of it and its params.
             ValueError: there are too few or too many of them, or one publishes nothing.
         """
         __tracebackhide__ = True
@@ -246,7 +246,7 @@ def _pair(number: int, branch: Branch) -> tuple[TaskFunction, BaseModel | Mappin
     if isinstance(branch, tuple) and len(branch) == 2 and isinstance(branch[1], BaseModel | Mapping):
         return branch
     raise TypeError(
-        f"branch {number} is no branch: give a task function, or a pair of it and its params, as in "
+        f"branch {number} is not a branch: give a task function, or a pair of it and its params, as in "
         f"race((clean, Params()), measure); a list of branches needs a `*` before it"
     )
 

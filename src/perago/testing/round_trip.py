@@ -72,7 +72,7 @@ def computed_problem(model: type[BaseModel], value: BaseModel) -> str | None:
 
 
 def random_private(left: Any, right: Any) -> str | None:
-    """The private attribute that differs in two values of the same JSON; None: there is none."""
+    """The private attribute that differs in two values of the same JSON; None without one."""
     if isinstance(left, BaseModel) and type(left) is type(right):
         mine, other = left.__pydantic_private__ or {}, right.__pydantic_private__ or {}
         for name in mine.keys() & other.keys():

@@ -94,8 +94,8 @@ class TaskRunner:
             report: False ends the worker after the publication, before it could report.
 
         Raises:
-            TypeError: it is no task function, or one without a workspace gets a tree or a ref; or both are given; or a
-                delivery comes with params, tree, ref or controls.
+            TypeError: it is not a task function, or one without a workspace gets a tree or a ref; or both are given; or
+                a delivery comes with params, tree, ref or controls.
             BadTree: see `perago.testing.tree_of`.
         """
         task = task_of(function)
@@ -201,7 +201,7 @@ class TaskRunner:
         Raises:
             AssertionError: a branch failed, or two runs ended with different files or results. The message says in
                 which order.
-            TypeError: one is no task function, or no pair of it and its params.
+            TypeError: one is not a task function, or no pair of it and its params.
             ValueError: there are too few or too many branches, or one publishes nothing.
             BadTree: see `perago.testing.tree_of`.
         """

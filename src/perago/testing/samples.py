@@ -106,7 +106,8 @@ def _accepted(model: type[BaseModel], fields: Mapping[str, tuple[Any, ...]], req
 def _advance(
     choice: dict[str, int], fields: Mapping[str, tuple[Any, ...]], blamed: set[str], required: set[str]
 ) -> bool:
-    """Try the next value of the blamed fields; leave an optional one out when there is none. False: no way on."""
+    """Try the next value of the blamed fields; leave an optional field out if there is no next value. False: no way
+    on."""
     for name in blamed:
         if choice[name] + 1 < len(fields[name]):
             choice[name] += 1

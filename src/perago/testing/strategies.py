@@ -240,7 +240,7 @@ def params(
     give. What the model refuses is drawn again, a few times; then one that is known to be valid takes its place.
 
     Raises:
-        TypeError: it is no task function.
+        TypeError: it is not a task function.
         NoParams: when an example is drawn, and nothing valid is known.
     """
     task = task_of(function)
@@ -412,7 +412,7 @@ def satisfying_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = A
     """Trees that satisfy all rules: the smallest one, and more.
 
     Raises:
-        Contradiction: there are none.
+        Contradiction: no such tree exists.
         Undecided: the rules are too intricate to tell.
     """
     wanted = _rules(rules, phase)

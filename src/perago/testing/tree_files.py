@@ -110,9 +110,9 @@ def tree_of(*sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
     So `tree_of(build_features, {"raw/a.csv": "x\\n"})` is the smallest tree that the task accepts, with some content.
 
     Raises:
-        BadTree: a path is absolute, has a `..` or is no file name otherwise; a file would be a directory, too; a
+        BadTree: a path is absolute, has a `..` or is not a file name otherwise; a file would be a directory, too; a
             directory has links in it; a zip is damaged, encrypted or larger than 256 MiB.
-        TypeError: a source is none of the four, or a function without `@task`.
+        TypeError: a source is not one of the four, or a function without `@task`.
         perago.testing.trees.Contradiction: no tree satisfies the guardrails of the task.
     """
     tree: dict[str, str | bytes | Symlink | None] = {}

@@ -61,7 +61,7 @@ def smallest_tree(
     `folding` is that of the disk: names that it takes for one contradict each other. All files are in `view`.
 
     Raises:
-        Contradiction: there is none.
+        Contradiction: no such tree exists.
         Undecided: the rules are too intricate to tell.
     """
     wanted = constraints_of(rules)
@@ -79,7 +79,7 @@ def satisfying_trees(
     """Trees at the limits of one rule: the smallest, the fullest if there is one, and a file that holds what it must.
 
     Raises:
-        Contradiction: there are none.
+        Contradiction: no such tree exists.
         Undecided: there may be some, but none was found.
     """
     trees = []
@@ -179,7 +179,7 @@ def constraints_of(rules: Iterable[Guardrail]) -> dict[Guardrail, CountConstrain
 def _smallest(
     constraints: tuple[CountConstraint, ...], key_prefix: str, folding: Folding, view: View
 ) -> frozenset[str] | None:
-    """The files of a smallest tree; None if there is none."""
+    """The files of a smallest tree; None without one."""
     if folding and find_collisions(map(_needed, constraints), folding):
         return None
     nowhere = [paths for constraint in constraints for paths in _forbidden_by(constraint)]
@@ -282,7 +282,7 @@ def _areas(sets: Sequence[PathSet], nowhere: Sequence[PathSet], view: View) -> l
 
 
 def _fewest(constraints: Sequence[CountConstraint], areas: Sequence[_Area]) -> tuple[int, ...] | None:
-    """The smallest numbers of files in the areas that meet all constraints; None if there are none.
+    """The smallest numbers of files in the areas that meet all constraints; None without any.
 
     In a smallest tree, every file is one that some constraint misses when the others are there. So it is enough to add
     files for one constraint that misses any, and the one with the fewest areas leaves the fewest ways.

@@ -252,7 +252,7 @@ def decode(data: bytes) -> FromSlot:
     try:
         found: FromSlot = _builder(FromSlot)(json.loads(data))
     except Exception as error:  # a hostile sender may make anything of it
-        raise BadMessage(f"{len(data):,} bytes that are no message ({type(error).__name__})") from error
+        raise BadMessage(f"{len(data):,} bytes that are not a message ({type(error).__name__})") from error
     finally:
         if collects:
             gc.enable()

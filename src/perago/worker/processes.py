@@ -53,7 +53,7 @@ class SlotProcess:
     """A slot process, which `start` has started: reads what it says, ends it together with its process group.
 
     `ended` tells how it ended, once everything it said before has been passed to `on_message`, which may raise
-    `BadMessage`: that, and bytes that are no message, are its end. All methods belong to the event loop's thread.
+    `BadMessage`: that, and bytes that are not a message, are its end. All methods belong to the event loop's thread.
     """
 
     def __init__(

@@ -210,7 +210,7 @@ class _MetricSender:
         self._exporter = OTLPMetricExporter(headers=_headers("METRICS"))
         self._interval = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL") or METRIC_INTERVAL * 1000) / 1000
         if not 0 < self._interval <= threading.TIMEOUT_MAX:
-            raise ValueError("OTEL_METRIC_EXPORT_INTERVAL is no number of milliseconds")
+            raise ValueError("OTEL_METRIC_EXPORT_INTERVAL is not a number of milliseconds")
         self._begin = time.time_ns()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perago-otel-metrics", daemon=True)

@@ -87,7 +87,7 @@ class AttemptDirectory:
         owner is left in peace.
 
         Raises:
-            DirectoryRefused: an id that is no plain file name (final), an unusable root, a directory in use.
+            DirectoryRefused: an id that is not a plain file name (final), an unusable root, a directory in use.
             OSError: the disk refused.
         """
         root = root.absolute()
@@ -155,7 +155,7 @@ def _relative_path(delivery: Delivery) -> str:
 
 def _name_problem(name: str) -> str | None:
     if name in ("", ".", ".."):
-        return "is no name"
+        return "is not a name"
     if name == CACHE:
         return "is that of perago's cache"
     if "/" in name or "\\" in name:

@@ -65,7 +65,7 @@ def claim_marker(directory: int, name: str = MARKER) -> int | None:
 
     Raises:
         FileNotFoundError: there is no marker.
-        OSError: it is no file that can be opened.
+        OSError: it is not a file that can be opened.
     """
     marker = os.open(name, _OPEN, dir_fd=directory)
     claimed = False

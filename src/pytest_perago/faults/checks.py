@@ -228,7 +228,7 @@ def cancelled(case: FaultCase) -> None:
                     "a worker raises an exception there that is no `Exception`; a bare `except:`, `except "
                     "BaseException` or a signal handler of the function swallowed it",
                 ),
-                ("fix", "catch `Exception`, or raise again what is none; clean up in `finally`"),
+                ("fix", "catch `Exception`; let everything else propagate; clean up in `finally`"),
             )
 
 
@@ -272,7 +272,7 @@ def own_output(case: FaultCase) -> None:
         raise case.failed(
             f"run again on what it has published, the function appends to its own output: {', '.join(grown[:_FEW])}",
             *base.difference(output, "first run", "on its output"),
-            ("fix", "write the file anew: open it with mode 'w'"),
+            ("fix", "overwrite the file: open it with mode 'w'"),
         )
 
 

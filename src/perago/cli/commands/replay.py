@@ -121,7 +121,7 @@ def with_edits(params: Mapping[str, Any], edits: Sequence[tuple[list[str], Any]]
     """Return a copy of the params with the edits.
 
     Raises:
-        typer.BadParameter: an edit leads through something that is no object.
+        typer.BadParameter: an edit leads through something that is not an object.
     """
     found = copy.deepcopy(dict(params))
     for names, value in edits:
@@ -129,7 +129,7 @@ def with_edits(params: Mapping[str, Any], edits: Sequence[tuple[list[str], Any]]
         for name in names[:-1]:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
-                raise typer.BadParameter(f"params.{'.'.join(names)}: {name} is no object.", param_hint="'--set'")
+                raise typer.BadParameter(f"params.{'.'.join(names)}: {name} is not an object.", param_hint="'--set'")
         place[names[-1]] = value
     return found
 

@@ -130,7 +130,7 @@ def check_total_budget(row: TaskRow, now: int) -> None:
 def retry_delay_seconds(row: TaskRow) -> int:
     """Return the delay of the attempt after `row`, without jitter.
 
-    A back-off below zero is taken for one that is too large to count, a fixed delay below zero is none.
+    A back-off below zero is taken for one that is too large to count, a fixed delay below zero counts as no delay.
     """
     definition = row.definition
     delay, logic = int(definition["retryDelaySeconds"]), definition["retryLogic"]

@@ -204,7 +204,7 @@ class ModelCore:
         return self._waits_are_over or self._clock.now() >= end
 
     def _seconds_to_next_event(self, state: State) -> float:
-        """Until a delayed message, an attempt of the server's own or a sweep falls due; infinite if there is none."""
+        """Until a delayed message, an attempt of the server's own or a sweep falls due; infinite without any."""
         now = self._clock.now()
         message = state.queue.next_due(state.now())
         due = [time / 1000 - now for time in (*state.timers.values(), *([] if message is None else [message]))]

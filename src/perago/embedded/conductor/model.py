@@ -205,7 +205,7 @@ class ConductorModel(ModelCore):
         output: Mapping[str, Any],
         worker_id: str | None = None,
     ) -> str | None:
-        """Update the open attempt of a step; its id, or None where there is none, however unknown the names are."""
+        """Update the open attempt of a step; its id, or None without one, however unknown the names are."""
         with self._operation("update_task_by_reference") as state:
             row = updates.open_attempt(state, workflow_id, reference_name)
             return None if row is None else updates.update_row(state, row, status, output, worker_id or row.worker_id)

@@ -323,7 +323,7 @@ class MessageQueue:
         return len(self.waiting(queue_name))
 
     def next_due(self, now: int) -> int | None:
-        """When the next delayed message of any queue falls due; None if there is none."""
+        """When the next delayed message of any queue falls due; None without one."""
         return min((message.due for message in self._messages.values() if message.due > now), default=None)
 
     def sizes(self) -> dict[str, int]:
@@ -455,7 +455,7 @@ class State:
         self.record(HistoryEvent.CHANGED, row)
 
     def enqueue(self, row: TaskRow) -> None:
-        """Queue `row` with the delay that it carries; one below zero is none."""
+        """Queue `row` with the delay that it carries; a delay below zero counts as no delay."""
         self._queue(row, self.now() + max(0, row.callback_after_ms or row.callback_after_seconds * 1000))
 
     def postpone(self, row: TaskRow) -> None:

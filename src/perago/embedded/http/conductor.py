@@ -344,10 +344,10 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
             raise call.refused(error.detail) from None
 
     def updated(call: Call) -> str | None:
-        """The id of the open attempt of a step, which got a status; None if there is none."""
+        """The id of the open attempt of a step, which got a status; None without one."""
         workflow_id, reference, status = (call.parts[name] for name in ("workflow", "reference", "status"))
         if status not in RESULT_STATUSES:
-            raise call.refused(f"status {status!r} is none of {', '.join(RESULT_STATUSES)}")
+            raise call.refused(f"status {status!r} is not one of {', '.join(RESULT_STATUSES)}")
         worker_id = call.text("workerid") or None
         return model.update_task_by_reference(workflow_id, reference, status, call.mapping(), worker_id)
 

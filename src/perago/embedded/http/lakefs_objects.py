@@ -251,7 +251,7 @@ async def _form_content(request: Request, blobs: BlobStore) -> tuple[Blob, str]:
     """The bytes and the type of the first field `content` of a form.
 
     Raises:
-        LakeFSError: there is none, or the form cannot be read.
+        LakeFSError: the form has no file, or the form cannot be read.
         Invalid: the form ends within the field.
     """
     kind, stream = request.headers["content-type"], request.stream()

@@ -47,7 +47,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 def _moment(value: Any) -> Any:
-    """A point in time as seconds since the epoch; nothing is none."""
+    """A point in time as seconds since the epoch; None for an empty text."""
     if isinstance(value, str) and (not value or _MOMENT.fullmatch(value)):
         return datetime.fromisoformat(value).timestamp() if value else None
     raise ValueError("a date and time like 2026-01-31T12:00:00Z is needed")
@@ -142,7 +142,7 @@ class Call(requests.Call):
         """The repository in the path.
 
         Raises:
-            Missing: there is none.
+            Missing: it does not exist.
         """
         return self.server.repository(self.parts["repository"])
 
@@ -495,7 +495,7 @@ def commit_json(record: CommitRecord) -> Json:
 
 
 def stats_json(entry: Entry, *, user_metadata: bool = True) -> Json:
-    """One object, with its metadata even if there is none (a listing leaves it out then)."""
+    """One object, with its metadata even if that is empty (a listing leaves it out then)."""
     return {
         "checksum": entry.blob.checksum,
         "content_type": content_type(entry),

@@ -149,7 +149,7 @@ class Admission:
 
 
 def _foreign(headers: Mapping[str, str], scope: Scope) -> str | None:
-    """Why a request is none of this machine and of our own page."""
+    """The reason why a request does not come from this machine and from our own page."""
     host = headers.get("host", "")
     if not _is_local(f"//{host}"):
         return "the Host header does not name this machine; use 127.0.0.1 or localhost"

@@ -321,7 +321,8 @@ def revert(
     allow_empty: bool = False,
     force: bool = False,
 ) -> CommitRecord:
-    """Undo the commit `ref` on `branch`. `parent_number` counts from 1 and is needed for a merge commit; 0 is none.
+    """Undo the commit `ref` on `branch`. `parent_number` counts from 1 and is needed for a merge commit; 0 names no
+    parent.
 
     Raises:
         Missing: no such ref or branch.

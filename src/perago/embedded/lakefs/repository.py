@@ -264,7 +264,7 @@ class CommitGraph:
         """The best common ancestor.
 
         Raises:
-            Missing: there is none.
+            Missing: it does not exist.
         """
         if left == right:
             return left
@@ -385,7 +385,7 @@ class Repository:
         """A branch by name.
 
         Raises:
-            Missing: there is none; `message` is what the calling operation says then.
+            Missing: it does not exist; `message` is what the calling operation says then.
         """
         try:
             return self.branches[name]

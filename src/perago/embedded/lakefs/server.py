@@ -55,7 +55,7 @@ class LakeFSServer:
         """Return a repository.
 
         Raises:
-            Missing: there is none of this name.
+            Missing: no repository has this name.
             ImpossibleName: there can be none.
         """
         try:
