@@ -20,9 +20,8 @@ from pydantic import BaseModel
 from perago import Example, TaskDefinitionError, WorkspaceSpec, require_glob, require_table, task
 from perago.authoring.workspace import Listing
 from perago.guardrails.evaluation import Finding, Phase, evaluate
-from perago.guardrails.require_table import RequireTable
+from perago.guardrails.require_table import RequireTable, check_table
 from perago.guardrails.table_checks import Checks, Keys
-from perago.guardrails.tables import check_table
 from perago.testing import TaskRunner, TaskStatus, oracle
 from perago.testing.strategies import table_contents
 from perago.workspace.scan import scan_tree

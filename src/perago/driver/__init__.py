@@ -7,8 +7,16 @@ answers with one event of `perago.attempt.events`; what goes wrong becomes an ev
 from perago.driver.attempt import run_attempt
 from perago.driver.delivery import Delivered, deliver_report
 from perago.driver.function import FunctionCaller, Raised, Returned, call_function
-from perago.driver.record import AttemptRecord, StepTime
-from perago.driver.runtime import SILENT, AttemptRuntime, Interrupted, Interruptible, Limits, Observer
+from perago.driver.runtime import (
+    SILENT,
+    AttemptRecord,
+    AttemptRuntime,
+    Interrupted,
+    Interruptible,
+    Limits,
+    Observer,
+    StepTime,
+)
 from perago.ports import SystemClock
 
 __all__ = [

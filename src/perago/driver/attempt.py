@@ -29,8 +29,7 @@ from perago.driver.function import Raised, Returned, left_files, left_words, wha
 from perago.driver.local_workspace import LocalWorkspace, attempt_directory
 from perago.driver.patient_store import PatientStore
 from perago.driver.publisher import Publisher
-from perago.driver.record import AttemptRecord, StepTime
-from perago.driver.runtime import AttemptRuntime, Interrupted
+from perago.driver.runtime import AttemptRecord, AttemptRuntime, Interrupted, StepTime
 from perago.guardrails.evaluation import ContentGuardrail, Finding
 from perago.ports import Delivery, Forbidden, NotFound, ServiceError
 from perago.taskdef.payload import (

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
-from perago.guardrails.tables import ColumnType, TableRule
+from perago.guardrails.require_table import ColumnType, TableRule
 from perago.text import count, quoted
 
 KEPT = 48 * 1024 * 1024

@@ -21,8 +21,8 @@ import pyarrow.json
 import pyarrow.parquet
 
 from perago.guardrails.evaluation import GuardrailDefect
+from perago.guardrails.require_table import ColumnType, Format, TableRule
 from perago.guardrails.table_checks import SPELLINGS, Checks, Unreadable
-from perago.guardrails.tables import ColumnType, Format, TableRule
 from perago.text import count, one_line, quoted, size
 from perago.workspace.table_files import delimited_rows
 

@@ -25,8 +25,7 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from perago.authoring import Example, Task, WorkspaceSpec
 from perago.authoring.workspace import Guardrail
-from perago.guardrails.require_table import RequireTable
-from perago.guardrails.tables import ColumnType, Format, TableRule
+from perago.guardrails.require_table import ColumnType, Format, RequireTable, TableRule
 from perago.taskdef.schema import RecursiveModel, inline, integer_range, shape_of
 from perago.testing.constraints import constraint_of, recipe_of, violations_of
 from perago.testing.near_trees import Likeness, TreePlan, amounts, contents, instances, lookalikes

@@ -21,7 +21,7 @@ from perago.cli.loading import able_to_run, report, valid_settings
 from perago.cli.local_services import held_port, require_embedded
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout
-from perago.dev.workflows import BRANCH, REPOSITORY, head, seed, workflow_name
+from perago.dev.session import BRANCH, REPOSITORY, head, seed, workflow_name
 from perago.failure import Failure
 from perago.signals import sigterm_unwinds
 from perago.text import one_line
