@@ -55,7 +55,7 @@ Everything that perago, the `lakefs` wrapper, the official SDK, `lakectl` and `l
 
 - Errors have the status and class of the real server's, and words of their own, in JSON throughout.
 - Bodies are read by pydantic: text behind the JSON value and escaped halves of a character are refused with 400.
-- A content type that is none is kept as text; a real server refuses the upload with 500.
+- An invalid content type is kept as text; a real server refuses the upload with 500.
 - Names in paths are decoded once; a slash in one, escaped or not, makes another path.
 - Only perago's publish fence runs as a hook. Any other action file passes: the merge warns (`ActionNotRun`), and its
   run says `skipped`.
@@ -77,7 +77,7 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 
 - Task and workflow definitions, with validation; starts with and without a registered definition.
 - Polls, batches, results (v1 and v2), logs, queues, domains, rate limits and `concurrentExecLimit`.
-- Retries, delays and all time-outs, on a clock that tests own.
+- Retries, delays and all timeouts, on a clock that tests own.
 - Pause, resume, terminate, retry, rerun, restart and skip; in bulk as far as conductor-python has it.
 - Operators: `SIMPLE`, `FORK_JOIN`, `FORK_JOIN_DYNAMIC`, `JOIN`, `SWITCH`, `DO_WHILE`, `SUB_WORKFLOW`, `START_WORKFLOW`,
   `DYNAMIC`, `SET_VARIABLE`, `TERMINATE`, `WAIT`, `HUMAN`, `NOOP`, `INLINE`, `JSON_JQ_TRANSFORM`, and `HTTP` where the
@@ -86,7 +86,7 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 ### What differs besides the scenarios above
 
 - Errors have the status and class of the real server's, and words of their own.
-- Time-outs are punctual here. A real server notices them when its sweeper comes round, for second attempts about 77
+- Timeouts are punctual here. A real server notices them when its sweeper comes round, for second attempts about 77
   seconds late.
 - A JOIN sees a failed attempt together with its retry here. A real server can execute the JOIN in between, and then the
   workflow fails (`docs/dev/servers/conductor.md` 10).

@@ -14,7 +14,7 @@ def test_the_page_is_current() -> None:
 
 
 def test_the_files_that_the_page_names_are_there() -> None:
-    root = PAGE.parents[1]
+    root = PAGE.parents[2]
     named = set(re.findall(r"`((?:tests|fixtures|docs|src)/[\w/*.]+)`", INTRODUCTION))
     assert len(named) > 1
     assert [path for path in named if not list(root.glob(path.rstrip("/")))] == []

@@ -78,7 +78,7 @@ def a_negative_delay(on: StartedWorkflow) -> None:
 
 @scenario_with(start_steps)
 def a_negative_delay_is_taken_back(on: StartedWorkflow) -> None:
-    """Another result without a delay below zero queues the task anew; an extended lease does not."""
+    """Another result without a delay below zero queues the task again; an extended lease does not."""
     task = on.take()
     on.update_v2(task, "IN_PROGRESS", callbackAfterSeconds=-1)
     on.update(task, "IN_PROGRESS", extendLease=True)
@@ -90,7 +90,7 @@ def a_negative_delay_is_taken_back(on: StartedWorkflow) -> None:
 
 @scenario_with(start_steps, {"pollTimeoutSeconds": 2, "timeoutPolicy": "TIME_OUT_WF"})
 def a_negative_delay_is_no_shelter(on: StartedWorkflow) -> None:
-    """The poll time-out goes on for a task with a delay below zero."""
+    """The poll timeout goes on for a task with a delay below zero."""
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=-1)
     on.wait(2.2)
     on.read()

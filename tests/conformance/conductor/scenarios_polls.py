@@ -135,7 +135,7 @@ def a_batch_that_waits_too_long(on: StartedWorkflow) -> None:
 
 @scenario_with(start_steps)
 def a_batch_that_does_not_wait(on: StartedWorkflow) -> None:
-    """A time-out of 0 takes what is there."""
+    """A timeout of 0 takes what is there."""
     on.rest.sleep(0.1)
     on.rest.note("how many", len(on.batch(count=2, timeout=0).json))
 
@@ -148,7 +148,7 @@ def a_count_that_is_no_number(rest: Rest) -> None:
 
 @scenario
 def a_timeout_that_is_no_number(rest: Rest) -> None:
-    """A time-out must be a number."""
+    """A timeout must be a number."""
     start_steps(rest).batch(timeout="long")
 
 

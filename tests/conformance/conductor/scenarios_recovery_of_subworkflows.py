@@ -129,7 +129,7 @@ def a_failed_child_terminates_the_one_beside_it(rest: Rest) -> None:
 
 @scenario
 def a_rerun_of_the_step_of_a_failed_child(rest: Rest) -> None:
-    """A rerun from the step starts the child anew."""
+    """A rerun from the step starts the child again."""
     on, _, _ = _then(rest)
     on.run("FAILED", reasonForIncompletion="boo")
     on.note_all()
@@ -262,7 +262,7 @@ def a_child_in_each_iteration_of_a_loop(rest: Rest) -> None:
 
 @scenario
 def a_parent_that_takes_too_long(rest: Rest) -> None:
-    """The time-out of a parent ends its child."""
+    """The timeout of a parent ends its child."""
     inner, _ = _types(rest)
     on = start(rest, inner, sub_workflow(_child_of(rest, inner)), timeoutSeconds=2, timeoutPolicy="TIME_OUT_WF")
     child = on.started_by("sub")

@@ -114,7 +114,7 @@ def the_result_of_the_time_before(on: StartedWorkflow) -> None:
 
 @scenario_with(start_steps, steps=2)
 def a_restart(on: StartedWorkflow) -> None:
-    """A restart begins anew: new ids, and the old ones are gone."""
+    """A restart begins again: new ids, and the old ones are gone."""
     task = on.run(outputData={"a": 1})
     on.run()
     with on.rest.unnoted():

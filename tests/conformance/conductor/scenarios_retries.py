@@ -100,7 +100,7 @@ def no_retries(rest: Rest) -> None:
 
 @scenario_with(start_steps, {"retryCount": 0})
 def retries_are_those_of_the_start(on: StartedWorkflow) -> None:
-    """A task type that is registered anew does not change attempts that are scheduled."""
+    """A task type that is registered again does not change attempts that are scheduled."""
     with on.rest.unnoted():
         on.rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 9}])
     on.run("FAILED")

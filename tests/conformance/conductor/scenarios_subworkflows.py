@@ -179,7 +179,7 @@ def _rerun_of_a_removed_child(rest: Rest) -> tuple[StartedWorkflow, StartedWorkf
 
 @scenario
 def a_child_that_was_removed_is_rerun(rest: Rest) -> None:
-    """A rerun of the step brings a child that was removed back, anew under its old id."""
+    """A rerun of the step brings a child that was removed back, again under its old id."""
     on, child, again = _rerun_of_a_removed_child(rest)
     rest.note("the same id", again.id == child.id)
     on.read()

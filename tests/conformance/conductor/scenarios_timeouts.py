@@ -1,4 +1,4 @@
-"""Time-outs, which are looked at when the workflow is."""
+"""Timeouts, which are looked at when the workflow is."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from .workflows import StartedWorkflow, start_steps
 POLICIES = ("RETRY", "TIME_OUT_WF", "ALERT_ONLY")
 
 SECONDS = 1.2
-"""A little more than the shortest time-out there is."""
+"""A little more than the shortest timeout there is."""
 
 
 OVERDUE: dict[str, dict[str, Any]] = {
-    # A response time-out makes a new attempt.
+    # A response timeout makes a new attempt.
     "no_response_with_the_policy_retry": {"responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
-    # A response time-out makes a new attempt under this policy, too.
+    # A response timeout makes a new attempt under this policy, too.
     "no_response_with_the_policy_time_out_wf": {"responseTimeoutSeconds": 1, "timeoutPolicy": "TIME_OUT_WF"},
-    # A response time-out makes a new attempt under this policy, too.
+    # A response timeout makes a new attempt under this policy, too.
     "no_response_with_the_policy_alert_only": {"responseTimeoutSeconds": 1, "timeoutPolicy": "ALERT_ONLY"},
-    # Without retries a response time-out times the workflow out.
+    # Without retries a response timeout times the workflow out.
     "no_response_and_no_retries": {"responseTimeoutSeconds": 1, "retryCount": 0},
     # The new attempt waits for the retry's delay.
     "no_response_after_a_delay": {"responseTimeoutSeconds": 1, "retryDelaySeconds": 60},
-    # There is no response time-out for a task that nobody has.
+    # There is no response timeout for a task that nobody has.
     "a_task_that_waits_does_not_respond": {"polled": False, "responseTimeoutSeconds": 1},
     # `timeoutSeconds` makes a new attempt under RETRY.
     "too_long_with_the_policy_retry": {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
@@ -48,15 +48,15 @@ OVERDUE: dict[str, dict[str, Any]] = {
         "timeoutPolicy": "RETRY",
         "retryCount": 0,
     },
-    # A poll time-out makes a new attempt under RETRY.
+    # A poll timeout makes a new attempt under RETRY.
     "nobody_polls_with_the_policy_retry": {"polled": False, "pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
-    # A poll time-out ends the workflow under TIME_OUT_WF.
+    # A poll timeout ends the workflow under TIME_OUT_WF.
     "nobody_polls_with_the_policy_time_out_wf": {
         "polled": False,
         "pollTimeoutSeconds": 1,
         "timeoutPolicy": "TIME_OUT_WF",
     },
-    # A poll time-out does nothing under ALERT_ONLY.
+    # A poll timeout does nothing under ALERT_ONLY.
     "nobody_polls_with_the_policy_alert_only": {
         "polled": False,
         "pollTimeoutSeconds": 1,
@@ -84,7 +84,7 @@ def overdue(rest: Rest, case: dict[str, Any]) -> None:
 
 @scenario_with(start_steps, {"responseTimeoutSeconds": 1})
 def a_parked_task_need_not_respond(on: StartedWorkflow) -> None:
-    """There is no response time-out for a task that is parked."""
+    """There is no response timeout for a task that is parked."""
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     on.wait(SECONDS)
     on.read()
@@ -136,7 +136,7 @@ def a_late_result_after_somebody_looked(on: StartedWorkflow) -> None:
 
 @scenario_with(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
 def a_workflow_that_takes_too_long(on: StartedWorkflow) -> None:
-    """A workflow's own time-out cancels its tasks."""
+    """A workflow's own timeout cancels its tasks."""
     on.take()
     on.wait(SECONDS)
     on.read()
@@ -151,7 +151,7 @@ def a_workflow_that_only_alerts(on: StartedWorkflow) -> None:
 
 @scenario_with(start_steps, {"responseTimeoutSeconds": 1, "retryCount": 0})
 def a_workflow_that_timed_out_is_retried(on: StartedWorkflow) -> None:
-    """A retry revives what a time-out has cancelled."""
+    """A retry revives what a timeout has cancelled."""
     on.take()
     on.wait(SECONDS)
     on.act("POST", "/workflow/{workflow}/retry")
@@ -160,7 +160,7 @@ def a_workflow_that_timed_out_is_retried(on: StartedWorkflow) -> None:
 
 @scenario_with(start_steps, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
 def nobody_polls_a_parked_task(on: StartedWorkflow) -> None:
-    """The time in which a task is parked does not count for the poll time-out."""
+    """The time in which a task is parked does not count for the poll timeout."""
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     on.wait(SECONDS)
     on.read()
@@ -182,7 +182,7 @@ def a_start_delay_does_not_count(rest: Rest) -> None:
 
 @scenario_with(start_steps, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
 def a_retried_workflow_has_its_time_again(on: StartedWorkflow) -> None:
-    """A workflow's own time-out begins anew with a retry."""
+    """A workflow's own timeout begins again with a retry."""
     on.run("FAILED")
     on.rest.sleep(SECONDS)
     with on.rest.unnoted():
@@ -204,7 +204,7 @@ def a_workflow_that_took_too_long_is_retried(on: StartedWorkflow) -> None:
 
 @scenario_for_each({f"no_second_response_with_the_policy_{policy.lower()}": policy for policy in POLICIES})
 def no_second_response(rest: Rest, case: str) -> None:
-    """The attempt that follows a response time-out may miss its own; then no retries are left."""
+    """The attempt that follows a response timeout may miss its own; then no retries are left."""
     on = start_steps(rest, {"responseTimeoutSeconds": 1, "timeoutPolicy": case})
     for _ in range(2):
         on.take()

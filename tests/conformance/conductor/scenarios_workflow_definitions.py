@@ -229,7 +229,7 @@ def an_old_schema_version(rest: Rest) -> None:
 
 @scenario
 def an_unknown_workflow_policy(rest: Rest) -> None:
-    """A workflow's time-out policy has two words of its own."""
+    """A workflow's timeout policy has two words of its own."""
     _posted(rest, step("any"), timeoutPolicy="RETRY")
 
 
@@ -241,5 +241,5 @@ def a_list_is_no_workflow(rest: Rest) -> None:
 
 @scenario
 def a_negative_workflow_timeout(rest: Rest) -> None:
-    """What a workflow's own time-out may be is not checked."""
+    """What a workflow's own timeout may be is not checked."""
     _read(rest, _posted(rest, step("any"), timeoutSeconds=-1))

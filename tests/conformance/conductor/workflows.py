@@ -191,7 +191,7 @@ class StartedWorkflow:
         self.act("POST", "/workflow/{workflow}/retry", query=query)
 
     def restart(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         self.act("POST", "/workflow/{workflow}/restart")
 
     def rerun(self, task: Json | None = None, **body: Any) -> None:

@@ -22,7 +22,7 @@ Left out, because the real server's answer is luck:
 - A result by reference where several attempts of the step are open: their ids, drawn by lot, decide.
 
 Left out, because it is not modelled to the last: reviving a family of a workflow and its sub-workflows, by retry,
-rerun or restart, more than once. The server keeps what was cancelled, removed and started anew on the way.
+rerun or restart, more than once. The server keeps what was cancelled, removed and started again on the way.
 """
 
 from __future__ import annotations
