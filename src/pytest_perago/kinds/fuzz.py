@@ -225,7 +225,7 @@ def _declared(declare: Declare, path: Written) -> str | None:
         rule = declare(path, **_AS_WELL.get(declare.__name__, {}))
     except TaskDefinitionError:
         return None
-    return str(constraint_of(rule).files)
+    return str(getattr(rule, "path", "") or getattr(rule, "pattern", ""))  # known without pyarrow, too
 
 
 def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
