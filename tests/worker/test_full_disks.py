@@ -44,6 +44,18 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 0.5)
 
 
+@contextlib.contextmanager
+def crowded(site: Site) -> Iterator[Path]:
+    """A root that another attempt has filled, so that the input has no room: the root, with that attempt's file."""
+    with mounted(site.directory / "disk", 3 * RESERVE // MEBIBYTE) as disk:
+        root = disk / "root"
+        root.mkdir(mode=0o700)
+        (root / "attempt").mkdir()
+        (root / "attempt/file").write_bytes(bytes(100 * MEBIBYTE))
+        site.lakefs.seed("data", "main", {"large": bytes(40 * MEBIBYTE)})
+        yield root
+
+
 def below_a_file(directory: Path) -> Path:
     directory.mkdir(exist_ok=True)
     (directory / "file").touch()
@@ -177,19 +189,13 @@ def test_an_input_that_fits_no_empty_root_fails_with_both_sizes(site: Site) -> N
 
 
 def test_an_input_waits_for_the_room_that_another_attempt_has(site: Site) -> None:
-    with mounted(site.directory / "disk", 3 * RESERVE // MEBIBYTE) as disk:
-        root = disk / "root"
-        root.mkdir(mode=0o700)
-        (root / "attempt").mkdir()
-        (root / "attempt/file").write_bytes(bytes(100 * MEBIBYTE))
-        site.lakefs.seed("data", "main", {"large": bytes(40 * MEBIBYTE)})
-        with running(site.plan("small", root), site.conductor) as worker:
-            started = site.start()
-            handed_back = wait_for("a hand-back", lambda: worker.ended(Ending.HANDED_BACK))
-            assert "left; nothing was downloaded" in str(handed_back[0].reason)
-            (root / "attempt/file").unlink()
-            assert_only("small", site.finish(started))
-            assert not worker.saw(PollingPaused)
+    with crowded(site) as root, running(site.plan("small", root), site.conductor) as worker:
+        started = site.start()
+        handed_back = wait_for("a hand-back", lambda: worker.ended(Ending.HANDED_BACK))
+        assert "left; nothing was downloaded" in str(handed_back[0].reason)
+        (root / "attempt/file").unlink()
+        assert_only("small", site.finish(started))
+        assert not worker.saw(PollingPaused)
 
 
 def test_an_attempt_that_is_handed_back_comes_again_later_each_time_and_fails_in_the_end(
@@ -205,14 +211,8 @@ def test_an_attempt_that_is_handed_back_comes_again_later_each_time_and_fails_in
     monkeypatch.setattr(attempts, "REDELIVERY", REDELIVERY)
     monkeypatch.setattr(attempts, "MOST_DELIVERIES", 10)
     monkeypatch.setattr(site.conductor, "hand_back", note)
-    with mounted(site.directory / "disk", 3 * RESERVE // MEBIBYTE) as disk:
-        root = disk / "root"
-        root.mkdir(mode=0o700)
-        (root / "attempt").mkdir()
-        (root / "attempt/file").write_bytes(bytes(100 * MEBIBYTE))
-        site.lakefs.seed("data", "main", {"large": bytes(40 * MEBIBYTE)})
-        with running(site.plan("small", root), site.conductor):
-            (workflow,) = site.finish(site.start())
+    with crowded(site) as root, running(site.plan("small", root), site.conductor):
+        (workflow,) = site.finish(site.start())
     assert [task["status"] for task in workflow["tasks"]] == ["FAILED", "FAILED"]
     assert pauses == 2 * [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
