@@ -94,6 +94,7 @@ def inspect_module(module: str, directory: str, seconds: float, examine: str) ->
 
 def _report(module: str, examine: str) -> dict[str, Any]:
     from perago.authoring import TaskDefinitionError
+    from perago.authoring.declaration import readable_path
     from perago.authoring.task import withheld
     from perago.guardrails.evaluation import missing_of
     from perago.taskdef import build_task_definition, canonical_json, load_task
@@ -109,7 +110,7 @@ def _report(module: str, examine: str) -> dict[str, Any]:
             problem, advice = importlib.import_module(examine).review(task)
             if problem:
                 fix = "correct the example, or what it shows"
-                return _problem("invalid-example", problem, f"{_readable(task.file)}:{task.line}", fix, None)
+                return _problem("invalid-example", problem, f"{readable_path(task.file)}:{task.line}", fix, None)
         workspace = task.workspace
         return {
             "task": {
@@ -129,7 +130,8 @@ def _report(module: str, examine: str) -> dict[str, Any]:
             "advice": advice,
         }
     except TaskDefinitionError as error:
-        where = f"{_readable(error.file)}:{error.line}" if error.file and error.line else _readable(error.file or "")
+        file = readable_path(error.file or "")
+        where = f"{file}:{error.line}" if error.file and error.line else file
         return _problem("invalid-module", error.message, where, error.fix or "", error, isinstance(error, NoTask))
     except BaseException as error:  # noqa: BLE001 - a mistake of ours; the parent shows it
         return _problem("invalid-module", f"unexpected {type(error).__name__}: {error}", "", "", error)
@@ -167,10 +169,3 @@ def _problem(
     text = "".join(traceback.format_exception(error)) if error else ""
     problem = {"code": code, "message": message, "where": where, "fix": fix, "traceback": text}
     return {"problem": {**problem, "is_no_task": is_no_task}}
-
-
-def _readable(file: str) -> str:
-    try:
-        return str(Path(file).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return file
