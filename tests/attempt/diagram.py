@@ -13,8 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from perago.attempt import history, publishing
-from perago.attempt import outcome as endings
+from perago.attempt import history, outcome, publishing
 from perago.attempt.protocol import begin, begin_report
 from perago.attempt.state import Step
 from perago.ports import Report, TaskStatus
@@ -36,11 +35,11 @@ def explored() -> list[Visit]:
     only reads; and of first ones with the other policies for the publish fence, which build once only."""
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(endings, "LATE_ANSWERS", 1)
+        patch.setattr(outcome, "LATE_ANSWERS", 1)
         patch.setattr(history, "STARTING_REREADS", 1)
         for plan, tries in PLANS:
             if plan.rebase:  # has so many ways by itself that what all plans share is kept short
-                patch.setattr(endings, "LATE_ANSWERS", 0)
+                patch.setattr(outcome, "LATE_ANSWERS", 0)
                 patch.setattr(publishing, "MERGE_TRIES", 1)
             found += every_visit(Visit(*begin(replace(plan, rebuild_tries=tries))))
     return found

@@ -15,7 +15,6 @@ import pytest
 import xxhash
 
 from perago.cache import ObjectCache, objects, usage
-from perago.cache import objects as copying
 from perago.cache.directory import SEAL_BYTES
 from perago.cache.objects import ObjectId, copy_bytes
 from perago.workspace.layout import RESERVE, FreeSpace
@@ -37,8 +36,8 @@ def clone(source: int, destination: int) -> bool:
 
 def share_blocks(monkeypatch: pytest.MonkeyPatch, clone: Callable[[int, int], bool]) -> None:
     """Clone files of every size, on every disk."""
-    monkeypatch.setattr(copying, "_clone", clone)
-    monkeypatch.setattr(copying, "_SMALL", 0)
+    monkeypatch.setattr(objects, "_clone", clone)
+    monkeypatch.setattr(objects, "_SMALL", 0)
 
 
 @pytest.fixture

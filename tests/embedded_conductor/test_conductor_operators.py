@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perago.embedded.clock import VirtualClock
-from perago.embedded.conductor import InMemoryConductor, ServerError
-from perago.embedded.conductor import scripts as engines
+from perago.embedded.conductor import InMemoryConductor, ServerError, scripts
 
 from ..conformance.conductor.operators import fork, inline, join, system_task
 from ..conformance.conductor.workflows import Json
@@ -30,10 +29,10 @@ def test_a_script_that_takes_all_memory_ends_its_step(conductor: InMemoryConduct
 
 @pytest.mark.parametrize("script", ["while (true) {}", "new Array(1e8).sort()"])
 def test_a_hostile_script_is_ended_and_the_next_one_runs(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    monkeypatch.setattr(engines, "SECONDS", 0.2)
-    with pytest.raises(engines.ScriptError):
-        engines.javascript(script, {})
-    assert engines.javascript("$.a + 1", {"a": 1}) == 2
+    monkeypatch.setattr(scripts, "SECONDS", 0.2)
+    with pytest.raises(scripts.ScriptError):
+        scripts.javascript(script, {})
+    assert scripts.javascript("$.a + 1", {"a": 1}) == 2
 
 
 def test_http_is_answered_by_the_handler_or_fails() -> None:

@@ -14,7 +14,6 @@ from perago.guardrails import paths
 from perago.guardrails.require_dir import RequireDir
 from perago.guardrails.require_glob import RequireGlob
 from perago.workspace import scan
-from perago.workspace import scan as descent
 from perago.workspace.keys import compile_glob
 
 _COMPILE, _EVALUATE, _SORT = compile_glob, RequireGlob.evaluate, scan._Scan._sort
@@ -118,4 +117,4 @@ def plant(monkeypatch: pytest.MonkeyPatch, defect: str) -> None:
     for name, member in members.items():
         monkeypatch.setattr(owner, name, member)
     if defect == "linked directories are looked into":
-        monkeypatch.setattr(descent, "DIRECTORY", os.O_RDONLY | os.O_DIRECTORY)
+        monkeypatch.setattr(scan, "DIRECTORY", os.O_RDONLY | os.O_DIRECTORY)

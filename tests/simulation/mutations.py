@@ -13,7 +13,7 @@ from perago.attempt import events as on
 from perago.attempt import history, outcome, protocol, publication, publishing
 from perago.attempt.protocol import TRANSITIONS, advance, begin_report
 from perago.attempt.state import Base, Plan, State, Step
-from perago.embedded.lakefs import commits as server_publishing
+from perago.embedded.lakefs import commits
 from perago.embedded.lakefs.trees import Tree
 from perago.ports import AttemptRow, Commit, Delivery, Report
 from perago.workspace import sweep
@@ -135,7 +135,7 @@ def lose_a_file_in_merges(patch: pytest.MonkeyPatch) -> None:
     def lossy(base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
         return source.with_changes({"readme": None})
 
-    patch.setattr(server_publishing, "merge_trees", lossy)
+    patch.setattr(commits, "merge_trees", lossy)
 
 
 def lose_a_file_and_skip_the_check(patch: pytest.MonkeyPatch) -> None:

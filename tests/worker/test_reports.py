@@ -12,7 +12,7 @@ import pytest
 
 from perago.driver import delivery
 from perago.ports import ServiceError, TaskStatus, Unavailable
-from perago.worker import supervisor as supervision
+from perago.worker import supervisor
 from perago.worker.events import AttemptEnded, AttemptReceived, Draining, Ending
 
 from .bench import LIMIT, RunningWorker, hold_reports, make_plan, outcome, result, running, wait_for
@@ -50,8 +50,8 @@ def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No thread continues to try."""
-    monkeypatch.setattr(supervision, "GIVE_UP_AFTER", 0.3)
-    monkeypatch.setattr(supervision, "LAST_WORDS", LIMIT)
+    monkeypatch.setattr(supervisor, "GIVE_UP_AFTER", 0.3)
+    monkeypatch.setattr(supervisor, "LAST_WORDS", LIMIT)
     monkeypatch.setattr(delivery, "FRESH", 0.0)
     asked = threading.Event()
 
@@ -76,7 +76,7 @@ def test_a_report_is_said_to_be_given_up_though_its_call_does_not_end(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, seconds in {"GIVE_UP_AFTER": 0.3, "LAST_WORDS": 0.3}.items():
-        monkeypatch.setattr(supervision, name, seconds)
+        monkeypatch.setattr(supervisor, name, seconds)
     asked, ended = threading.Event(), threading.Event()
 
     def fault(operation: str) -> None:

@@ -29,8 +29,6 @@ from typing import Any
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import outcome, publication, publishing, refusals
-from perago.attempt import outcome as ending
-from perago.attempt import publishing as merging
 from perago.attempt.history import Adopt, Build, Judgement, Refuse, ask_first, judge, judged, with_lineage
 from perago.attempt.outcome import Next, cleaned, fail, refuse, refuse_on
 from perago.attempt.state import Base, Plan, State, Step
@@ -54,9 +52,9 @@ def advance(state: State, event: on.Event) -> Next:
         ValueError: the event cannot happen at this step.
     """
     if isinstance(event, on.CommandFailed):
-        return ending.command_failed(state, event)
+        return outcome.command_failed(state, event)
     if isinstance(event, on.DeliveryLost):
-        return ending.delivery_lost(state, event)
+        return outcome.delivery_lost(state, event)
     try:
         transition = TRANSITIONS[state.step, type(event)]
     except KeyError:
@@ -246,25 +244,25 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.STAGED, on.StagingCommitted): publishing.staging_committed,
     (Step.STAGED, on.StagingVerified): publishing.staging_verified,
     (Step.STAGED, on.PublishFenceTried): publishing.publish_fence_tried,
-    (Step.COMMITTED, on.DeliveryConfirmed): merging.confirmed_before_merge,
-    (Step.COMMITTED, on.BranchRead): merging.branch_read_before_merge,
-    (Step.COMMITTED, on.TurnCame): merging.turn_came,
-    (Step.COMMITTED, on.LineageRead): merging.lineage_read_before_merge,
-    (Step.COMMITTED, on.WorkflowsRead): merging.workflows_read_before_merge,
+    (Step.COMMITTED, on.DeliveryConfirmed): publishing.confirmed_before_merge,
+    (Step.COMMITTED, on.BranchRead): publishing.branch_read_before_merge,
+    (Step.COMMITTED, on.TurnCame): publishing.turn_came,
+    (Step.COMMITTED, on.LineageRead): publishing.lineage_read_before_merge,
+    (Step.COMMITTED, on.WorkflowsRead): publishing.workflows_read_before_merge,
     (Step.COMMITTED, on.AdoptedRead): publishing.adopted_read,
     (Step.COMMITTED, on.ResultAccepted): publishing.recorded_result_accepted,
     (Step.COMMITTED, on.PublishFenceSeen): publishing.fence_of_adopted_seen,
-    (Step.COMMITTED, on.Merged): merging.merged,
-    (Step.COMMITTED, on.MergeRefused): merging.merge_refused,
-    (Step.COMMITTED, on.MergeUnclear): merging.merge_unclear,
-    (Step.COMMITTED, on.PublicationRead): merging.publication_read,
-    (Step.PUBLISHED, on.StagingBranchesRemoved): ending.staging_branches_removed,
-    (Step.PUBLISHED, on.DirectoryRemoved): ending.directory_removed,
-    (Step.FAILED, on.StagingBranchesRemoved): ending.staging_branches_removed,
-    (Step.FAILED, on.DirectoryRemoved): ending.directory_removed,
-    (Step.LOST, on.StagingBranchesRemoved): ending.staging_branches_removed,
-    (Step.LOST, on.DirectoryRemoved): ending.directory_removed,
-    (Step.CLEANED, on.DeliveryConfirmed): ending.confirmed_before_report,
-    (Step.CLEANED, on.ReportSent): ending.report_sent,
-    (Step.CLEANED, on.ReportUnclear): ending.report_unclear,
+    (Step.COMMITTED, on.Merged): publishing.merged,
+    (Step.COMMITTED, on.MergeRefused): publishing.merge_refused,
+    (Step.COMMITTED, on.MergeUnclear): publishing.merge_unclear,
+    (Step.COMMITTED, on.PublicationRead): publishing.publication_read,
+    (Step.PUBLISHED, on.StagingBranchesRemoved): outcome.staging_branches_removed,
+    (Step.PUBLISHED, on.DirectoryRemoved): outcome.directory_removed,
+    (Step.FAILED, on.StagingBranchesRemoved): outcome.staging_branches_removed,
+    (Step.FAILED, on.DirectoryRemoved): outcome.directory_removed,
+    (Step.LOST, on.StagingBranchesRemoved): outcome.staging_branches_removed,
+    (Step.LOST, on.DirectoryRemoved): outcome.directory_removed,
+    (Step.CLEANED, on.DeliveryConfirmed): outcome.confirmed_before_report,
+    (Step.CLEANED, on.ReportSent): outcome.report_sent,
+    (Step.CLEANED, on.ReportUnclear): outcome.report_unclear,
 }
