@@ -380,8 +380,8 @@ class LakeFSStore:
         """Some commits and whether more follow.
 
         Raises:
-            Refused: not even `head` is told (`docs/dev/servers/lakefs.md` 2). A branch must not seem to be unmoved by
-            that.
+            Refused: lakeFS does not name `head` either (`docs/dev/servers/lakefs.md` 2). An error must not look like
+                an unmoved branch.
         """
         missing = f"commit {head}" if until is None else f"commit {head} or {until}"
         call = Call(f"read the history of {repository}", repository, missing)

@@ -28,7 +28,7 @@ CALM_SECONDS = 0.25
 _WINDOW = 4
 """Objects of each stream over which the speed is taken."""
 _REQUEST = 64 * 1024
-"""Bytes that take about as long as what a request costs beside its bytes."""
+"""Bytes that take about as long to transfer as the fixed cost of a request."""
 
 
 class Pace:
@@ -216,7 +216,7 @@ class TransferPool(Generic[Job]):
         self.wire.cut()
 
     def _wait(self) -> None:
-        for thread in self._threads:  # one that is started meanwhile comes behind the one that starts it
+        for thread in self._threads:  # a thread started in the meantime comes after the one that starts it
             while thread.is_alive():
                 thread.join(_TICK)
                 self.wire.cut_overdue()
