@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from perago.driver import Limits
     from perago.probe import TaskSummary
     from perago.settings import Problem, Settings
-    from perago.worker import LogPlan
+    from perago.worker.plan import LogPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def environment_of(task: TaskSummary) -> dict[str, str]:
 
 def logs_of(settings: Settings) -> LogPlan:
     """Plan where and how the logs of a worker are written."""
-    from perago.worker import LogPlan
+    from perago.worker.plan import LogPlan
 
     return LogPlan(root=settings.log_root, max_bytes=settings.log_file_max_size, retention_days=settings.log_retention)
 

@@ -22,10 +22,9 @@ from perago.embedded.services import EmbeddedServices
 from perago.failure import Failure
 from perago.ports import TaskQueue
 from perago.settings import ConductorSettings, LakeFSSettings
-from perago.worker import Event, Listener, Supervisor, WorkerPlan
-from perago.worker.events import AttemptEnded, AttemptReceived, PollingPaused, SlotDied, SlotReady
-from perago.worker.plan import ExportContext, StoreFactory
-from perago.worker.supervisor import exporting
+from perago.worker.events import AttemptEnded, AttemptReceived, Event, Listener, PollingPaused, SlotDied, SlotReady
+from perago.worker.plan import ExportContext, StoreFactory, WorkerPlan
+from perago.worker.supervisor import Supervisor, exporting
 
 REPOSITORY = "local"
 BRANCH = "main"

@@ -14,13 +14,13 @@ from starlette.types import ASGIApp
 
 from perago.console.app import page_app
 from perago.console.source import Embedded, Source, Traces, source_of
-from perago.console.worker_logs import no_traces
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.http.loopback import embedded_app, serve
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.services import KeyPair
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.testing import InMemoryServices
+from perago.worker.log_reader import no_traces
 
 from ..http_answer import Answer
 from .markup import Element, read

@@ -13,12 +13,12 @@ from perago.adapters.http import AnswerTooLargeError, NoAnswerError
 from perago.console import links
 from perago.console.app import page_app
 from perago.console.source import MOMENT, PAUSE, Answers, Conductor, LakeFS, source_of
-from perago.console.worker_logs import no_traces
 from perago.embedded.http.loopback import Admission
 from perago.embedded.lakefs import objects
 from perago.ports import Unavailable
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.testing import InMemoryServices
+from perago.worker.log_reader import no_traces
 
 from ..adapters.scripted import Reply, Request, ScriptedServer, reply_json
 from .filled import REPOSITORY, Filled, declared

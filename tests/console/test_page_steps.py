@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from perago.console import links
-from perago.console.worker_logs import FIRST_LOOK_BYTES, WorkerLogs
 from perago.ports import Delivery, TaskStatus
 from perago.testing import InMemoryServices
 from perago.worker.events import AttemptEnded, Ending
+from perago.worker.log_reader import FIRST_LOOK_BYTES, WorkerLogs
 from perago.worker.logs import journal
 from perago.worker.plan import ExportContext, LogPlan
 

@@ -12,8 +12,8 @@ import pytest
 from perago.driver import Limits
 from perago.local import LocalServices, LocalTask, PersistentWorker, RunFailed, run_workflow, workflow_of
 from perago.taskdef import build_task_definition, canonical_json, load_task
-from perago.worker import Event, LogPlan, TaskPlan, WorkerPlan
-from perago.worker.events import AttemptEnded, AttemptRecorded
+from perago.worker.events import AttemptEnded, AttemptRecorded, Event
+from perago.worker.plan import LogPlan, TaskPlan, WorkerPlan
 
 MODULE = """
 import os

@@ -8,8 +8,7 @@ import pytest
 
 from perago.local import InTurn
 from perago.ports import Delivery, TaskStatus
-from perago.worker import Event
-from perago.worker.events import AttemptEnded, AttemptReceived, Draining, Ending, SlotReady, StepStarted
+from perago.worker.events import AttemptEnded, AttemptReceived, Draining, Ending, Event, SlotReady, StepStarted
 
 FIELDS: dict[str, Any] = {
     "poll_count": 1,

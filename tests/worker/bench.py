@@ -15,10 +15,9 @@ import psutil
 
 from perago.driver import Limits
 from perago.ports import Report, TaskQueue, TaskStatus
-from perago.worker import LogPlan, Supervisor, TaskPlan, WorkerPlan
 from perago.worker.events import AttemptEnded, Ending, Event, WorkerReady
-from perago.worker.plan import ExportContext
-from perago.worker.supervisor import exporting
+from perago.worker.plan import ExportContext, LogPlan, TaskPlan, WorkerPlan
+from perago.worker.supervisor import Supervisor, exporting
 
 from .small_queue import SmallQueue
 

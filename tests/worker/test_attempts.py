@@ -14,7 +14,7 @@ import pytest
 
 from perago.driver import SystemClock
 from perago.ports import AccessDenied, Delivery, NotFound, ServiceError, Unavailable, Unclear
-from perago.worker import TaskPlan, attempts
+from perago.worker import attempts
 from perago.worker.attempts import Attempt, Services, beat_interval, hand_back
 from perago.worker.channel import (
     DeliveryAnswer,
@@ -27,6 +27,7 @@ from perago.worker.channel import (
 )
 from perago.worker.events import AttemptEnded, Ending, Event, LeaseDoubtful
 from perago.worker.maintenance import HostCheck
+from perago.worker.plan import TaskPlan
 from perago.worker.pools import Pools
 from perago.worker.slot_process import PipeDeliveryCheck
 from perago.worker.slots import Assignment, ProcessEnded, Slot

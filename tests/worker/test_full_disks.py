@@ -14,7 +14,7 @@ import pytest
 from perago.driver.attempt import MOST_HAND_BACKS
 from perago.ports import Delivery, Unavailable
 from perago.retry import BackOff
-from perago.worker import LogPlan, attempts, maintenance, poller
+from perago.worker import attempts, maintenance, poller
 from perago.worker.events import (
     AttemptReceived,
     Ending,
@@ -22,7 +22,7 @@ from perago.worker.events import (
     PollingPaused,
     PollingResumed,
 )
-from perago.worker.plan import WorkerPlan
+from perago.worker.plan import LogPlan, WorkerPlan
 from perago.workspace.layout import RESERVE, disk_problem, free_space, occupied
 
 from .bench import RunningWorker, make_plan, running, wait_for

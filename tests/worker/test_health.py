@@ -15,10 +15,11 @@ import pytest
 
 from perago.ports import Unavailable
 from perago.settings import Mask
-from perago.worker import Supervisor, events, status_server
+from perago.worker import events, status_server
 from perago.worker import supervisor as supervision
 from perago.worker.events import Pulse, WorkerReady
 from perago.worker.status_server import BEAT_LIMIT, Health, Page, StatusServer
+from perago.worker.supervisor import Supervisor
 
 from .bench import make_plan, wait_for
 from .outside import get

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from perago.ports import TaskStatus
-from perago.worker import Listener, Supervisor
 from perago.worker import supervisor as supervision
-from perago.worker.events import AttemptEnded, Event, Stopped
+from perago.worker.events import AttemptEnded, Event, Listener, Stopped
 from perago.worker.plan import ExportContext
+from perago.worker.supervisor import Supervisor
 
 from .bench import make_plan
 from .small_queue import SmallQueue

@@ -13,11 +13,10 @@ from typing import Any, NoReturn
 import pytest
 
 from perago.settings import LogFormat, Mask
-from perago.worker import LogPlan, Supervisor
 from perago.worker.events import AttemptEnded, Event, Logged
 from perago.worker.logs import LogStream, stream_missing
-from perago.worker.plan import ExportContext
-from perago.worker.supervisor import exporting
+from perago.worker.plan import ExportContext, LogPlan
+from perago.worker.supervisor import Supervisor, exporting
 
 from .bench import BEHAVES, make_plan, planned
 from .outside import Reader, line_writer

@@ -11,7 +11,6 @@ import pytest
 
 from perago.ports import TaskStatus
 from perago.retry import BackOff
-from perago.worker import TaskPlan, WorkerPlan
 from perago.worker import slots as slot_pool
 from perago.worker.events import (
     AttemptReceived,
@@ -24,6 +23,7 @@ from perago.worker.events import (
     SlotStartFailed,
     WorkerReady,
 )
+from perago.worker.plan import TaskPlan, WorkerPlan
 
 from .bench import LIMIT, RunningWorker, gone, make_plan, outcome, release, result, running, wait_for
 from .small_queue import SmallQueue

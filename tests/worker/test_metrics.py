@@ -16,10 +16,11 @@ from perago.authoring.context import Measured
 from perago.driver import SystemClock
 from perago.ports import Delivery, TaskStatus, Unavailable
 from perago.retry import retry, within
-from perago.worker import Supervisor, events
+from perago.worker import events
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Pulse, TransferMeter, Usage
 from perago.worker.metrics import Metrics
 from perago.worker.status_server import StatusServer, metrics_page
+from perago.worker.supervisor import Supervisor
 
 from .bench import make_plan
 from .outside import get

@@ -15,7 +15,6 @@ import pytest
 
 from perago.ports import TaskStatus
 from perago.settings import Mask
-from perago.worker import LogPlan
 from perago.worker.attempt_log import (
     LINES_AT_ONCE,
     MAX_LINE_BYTES,
@@ -29,6 +28,7 @@ from perago.worker.attempt_log import (
 )
 from perago.worker.events import Ending, LogsTrimmed
 from perago.worker.logs import JsonLog, describe, trim_logs
+from perago.worker.plan import LogPlan
 
 from .bench import RunningWorker, make_plan, outcome, planned, result, running, wait_for
 from .small_queue import SmallQueue

@@ -10,8 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from perago.worker import Listener
-from perago.worker.events import WorkerReady
+from perago.worker.events import Listener, WorkerReady
 from perago.worker.maintenance import DIRECTORY, presence, workers_here
 from perago.worker.plan import ExportContext
 

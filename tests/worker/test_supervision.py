@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
-from perago.worker import Supervisor, maintenance, poller, supervisor
+from perago.worker import maintenance, poller, supervisor
 from perago.worker.events import (
     AttemptReceived,
     ConductorBack,
@@ -25,6 +25,7 @@ from perago.worker.events import (
     SlotReady,
     SlotStartFailed,
 )
+from perago.worker.supervisor import Supervisor
 from perago.workspace.directory import AttemptDirectory
 
 from .bench import (

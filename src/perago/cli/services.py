@@ -101,7 +101,7 @@ def ping_lakefs(open_store: OpenLakeFS) -> None:
         ServiceError: it does not.
         ForkServerDied: the process could not be started.
     """
-    from perago.worker import start_process
+    from perago.worker.processes import start_process
 
     context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     reader, writer = context.Pipe(duplex=False)

@@ -35,8 +35,8 @@ def console_of(
 
     from perago.console.app import page_app
     from perago.console.source import Embedded, source_of
-    from perago.console.worker_logs import WorkerLogs, no_traces
     from perago.settings import ConductorSettings, LakeFSSettings
+    from perago.worker.log_reader import WorkerLogs, no_traces
 
     keys = services.keys
     stack = ExitStack()
@@ -63,8 +63,8 @@ def console_of_servers(settings: Settings, token: str) -> Iterator[ASGIApp]:
     """
     from perago.console.app import page_app
     from perago.console.source import source_of
-    from perago.console.worker_logs import WorkerLogs
     from perago.embedded.http.loopback import Admission
+    from perago.worker.log_reader import WorkerLogs
 
     with source_of(settings.conductor, settings.lakefs, WorkerLogs(settings.log_root)) as source:
         yield Admission(page_app(source, root=f"/{token}"), token, apis=False)

@@ -40,8 +40,8 @@ from perago.console.text import (
     status_view,
     tail,
 )
-from perago.console.worker_logs import AttemptTrace, DeliveryTrace
 from perago.ports import Commit
+from perago.worker.log_reader import AttemptTrace, DeliveryTrace
 
 if TYPE_CHECKING:
     from perago.embedded.conductor.state import HistoryEntry

@@ -27,9 +27,9 @@ from urllib3.util import parse_url
 from perago.adapters.conductor import ConductorOverview, ConductorWorkflows, LastPoll
 from perago.adapters.http import AnswerTooLargeError, CallPolicy, NoAnswerError
 from perago.adapters.lakefs import LakeFSBrowser
-from perago.console.worker_logs import AttemptTrace
 from perago.ports import Commit, NotFound, Overloaded, Refused, ServiceError, Unavailable, shortened
 from perago.settings import ConductorSettings, LakeFSSettings
+from perago.worker.log_reader import AttemptTrace
 
 if TYPE_CHECKING:
     from perago.embedded.conductor.model import ConductorModel

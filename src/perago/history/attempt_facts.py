@@ -14,13 +14,13 @@ from perago.adapters.http import CallPolicy
 from perago.attempt import publication as notes
 from perago.attempt.publication import FENCE_PATH, fence_in
 from perago.configuration import Servers
-from perago.console.worker_logs import WorkerLogs
 from perago.failure import Failure
 from perago.history.attempts import with_files
 from perago.ports import Commit, NotFound, ServiceError
 from perago.settings import ConfigurationError, load_settings
 from perago.taskdef.payload import commits_of
 from perago.text import listing, one_line, quoted
+from perago.worker.log_reader import WorkerLogs
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows

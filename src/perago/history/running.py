@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from perago.local import LocalServices
     from perago.probe import TaskSummary
     from perago.settings import Settings
-    from perago.worker import WorkerPlan
     from perago.worker.events import Listener
+    from perago.worker.plan import WorkerPlan
 
 
 def run_here(
@@ -245,7 +245,7 @@ def plan_for(
         number: Tells workers of one run apart; from 1.
     """
     from perago.settings import configured_mask
-    from perago.worker import TaskPlan, WorkerPlan
+    from perago.worker.plan import TaskPlan, WorkerPlan
 
     planned = TaskPlan(
         module=module, name=task.name, environment=environment_of(task), store_factory=services.store_factory

@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from perago.cli.services import OpenLakeFS
     from perago.probe import TaskSummary
     from perago.settings import Settings
-    from perago.worker import WorkerPlan
-    from perago.worker.plan import HttpAddress
+    from perago.worker.plan import HttpAddress, WorkerPlan
 
 
 _HTTP_ADDRESS = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):)?(?P<port>[0-9]{1,5})")
@@ -199,10 +198,10 @@ def start_worker(options: StartOptions) -> int:
     from perago.cli.services import OpenLakeFS, lakefs_problem, ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
-    from perago.worker import ForkServerDied, Supervisor, check_fork_server, discard_fork_server, warm_up
     from perago.worker.open_telemetry import wanted_signals
     from perago.worker.plan import ExportContext
-    from perago.worker.supervisor import exporting
+    from perago.worker.processes import ForkServerDied, check_fork_server, discard_fork_server, warm_up
+    from perago.worker.supervisor import Supervisor, exporting
 
     prepare_roots(settings)
     withhold_credentials()
@@ -262,7 +261,7 @@ def _validated(options: StartOptions) -> tuple[dict[str, TaskSummary], Settings]
         configuration = _with_log_format(read_configuration(), options.log_format)
         # Loaded while the child processes are busy with the task modules.
         import perago.adapters.conductor
-        import perago.worker  # noqa: F401
+        import perago.worker.supervisor  # noqa: F401
 
         probed = able_to_run(results())
     report(probed)
@@ -324,7 +323,7 @@ def _plan(
     options: StartOptions, tasks: Mapping[str, TaskSummary], settings: Settings, open_lakefs: OpenLakeFS | None
 ) -> WorkerPlan:
     from perago.settings import configured_mask, default_worker_id_prefix
-    from perago.worker import TaskPlan, WorkerPlan
+    from perago.worker.plan import TaskPlan, WorkerPlan
 
     return WorkerPlan(
         name=options.name,
