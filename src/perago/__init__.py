@@ -1,6 +1,6 @@
 """perago: a typed runtime for Conductor workers on versioned lakeFS workspaces.
 
-This is what a task module imports; `docs/` and docs/dev/contract.md 2 describe it. The rest of the package is
+This is what a task module imports; docs/authoring.md describes it. The rest of the package is
 imported where it is needed: `perago.testing` by tests, `perago.cli` by the command.
 """
 

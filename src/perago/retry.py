@@ -44,7 +44,7 @@ class BackOff:
 
 
 RESTARTS = BackOff(1.0, 30.0)
-"""1, 2, 4, 8, 16, 30, 30 seconds: between starts of a process that crashes (docs/dev/contract.md 7), and while
+"""1, 2, 4, 8, 16, 30, 30 seconds: between starts of a process that crashes, and while
 servers are away."""
 
 

@@ -1,4 +1,4 @@
-"""The table of ranges and of what is made of them (docs/dev/contract.md 8)."""
+"""The table of ranges and of what is made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the commits between input ref and head are judged (docs/dev/contract.md 8), on arrival and before the
+"""How the commits between input ref and head are judged, on arrival and before the
 merge."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/dev/contract.md 2: WorkspaceSpec, TaskControls and Example refuse at import what could not work."""
+"""WorkspaceSpec, TaskControls and Example refuse at import what could not work."""
 
 # The declarations below are wrong on purpose, and type checkers see it.
 # mypy: disable-error-code="arg-type, call-arg, dict-item, list-item"

@@ -1,4 +1,4 @@
-"""docs/dev/contract.md 2: the canonical form of declared paths, and every rejection with its own message."""
+"""The canonical form of declared paths, and every rejection with its own message."""
 
 from __future__ import annotations
 

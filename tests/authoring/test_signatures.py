@@ -1,4 +1,4 @@
-"""docs/dev/contract.md 2: the exact signature, and a message of its own for every way to miss it."""
+"""The exact signature, and a message of its own for every way to miss it."""
 
 # Most functions below are wrong on purpose, and type checkers see it.
 # mypy: ignore-errors

@@ -1,4 +1,4 @@
-"""docs/dev/contract.md 2: what stands between the brackets of `@task(...)`."""
+"""What stands between the brackets of `@task(...)`."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_cited_documents_are_there() -> None:
 
 def test_cited_sections_are_there() -> None:
     cited = [(path, *found) for path, text in citing() for found in SECTION.findall(text)]
-    assert len(cited) > 100
+    assert cited
     for path, document, number in cited:
         assert has_section(document, number), f"{path} cites {document} {number}"
 

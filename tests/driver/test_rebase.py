@@ -1,4 +1,4 @@
-"""Tasks of a fork that publish to one branch (docs/dev/contract.md 8, Rebase): each publishes exactly its own
+"""Tasks of a fork that publish to one branch: each publishes exactly its own
 changes, on whatever head the others have made, or says why it cannot."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Recovery among others: publications of a fork's branches are recognised, taken over and undone below the commits of
-others (docs/dev/contract.md 8, Rebase)."""
+others."""
 
 from __future__ import annotations
 

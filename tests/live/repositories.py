@@ -26,7 +26,7 @@ class LakeFSServer:
     real: bool
 
     def environment(self) -> dict[str, str]:
-        """The variables of docs/dev/contract.md 6."""
+        """The variables that lead a command to this server."""
         return {
             "LAKECTL_SERVER_ENDPOINT_URL": self.url,
             "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.key,

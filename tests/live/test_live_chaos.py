@@ -1,5 +1,4 @@
-"""The kill matrix with real processes: everything goes wrong at random, and no promise is broken
-(docs/dev/contract.md 8).
+"""The kill matrix with real processes: everything goes wrong at random, and no promise is broken.
 
 Each round starts workflows of three steps on branches of their own, rages for some seconds, recovers, and reads the
 servers' own histories. A round is repeated by its seed, as far as processes can be: what is thrown is the same, what

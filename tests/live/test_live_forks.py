@@ -1,5 +1,4 @@
-"""Forks on real servers: every branch publishes to one branch of lakeFS, also while processes die and others commit
-(docs/dev/contract.md 8, Rebase)."""
+"""Forks on real servers: every branch publishes to one branch of lakeFS, also while processes die and others commit."""
 
 from __future__ import annotations
 

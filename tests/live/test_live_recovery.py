@@ -1,5 +1,4 @@
-"""What deliveries make of what others of their step have left on the branch: adopt it, undo it, or refuse
-(docs/dev/contract.md 8).
+"""What deliveries make of what others of their step have left on the branch: adopt it, undo it, or refuse.
 
 The branches have no publish fence at first, as with the default settings: the first publication brings it along.
 """

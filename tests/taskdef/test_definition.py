@@ -1,4 +1,4 @@
-"""docs/dev/contract.md 3: the TaskDef and its schemas."""
+"""The TaskDef and its schemas."""
 
 from __future__ import annotations
 

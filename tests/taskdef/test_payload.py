@@ -1,4 +1,4 @@
-"""docs/dev/contract.md 4: what comes from Conductor."""
+"""What comes from Conductor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forms of `workspace.ref` (docs/dev/contract.md 8, fork and join)."""
+"""The forms of `workspace.ref`."""
 
 from __future__ import annotations
 

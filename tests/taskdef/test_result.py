@@ -1,4 +1,4 @@
-"""docs/dev/contract.md 4: what a function returned must survive the wire."""
+"""What a function returned must survive the wire."""
 
 from __future__ import annotations
 

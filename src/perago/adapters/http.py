@@ -1,6 +1,6 @@
 """HTTP for both adapters: one connection pool per service, limits on every wait, failures sorted by their effect.
 
-The standard proxy and TLS variables (docs/dev/contract.md 6) are read once per client.
+The standard proxy and TLS variables are read once per client.
 """
 
 from __future__ import annotations

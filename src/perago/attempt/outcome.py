@@ -1,7 +1,6 @@
 """The end of every attempt: the reasons of refusals and failures, the clean-up, and the report.
 
-Reasons are cut at 500 characters by the server without a sign, so the most useful part comes first
-(docs/dev/contract.md 4).
+Reasons are cut at 500 characters by the server without a sign, so the most useful part comes first.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _STALE_NAMED = 3
 
 
 def completed(state: State) -> Report:
-    """Success, with the output of docs/dev/contract.md 4."""
+    """Build the report of a success."""
     output: dict[str, Any] = {"result": state.result}
     if state.workspace is not None:
         workspace = state.workspace

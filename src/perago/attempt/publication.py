@@ -91,7 +91,7 @@ def step_key(delivery: Delivery) -> str:
     """The identity of a workflow step across its attempts.
 
     The reference name differs per loop iteration already; retry count and task id change with every retry and are no
-    part of it (docs/dev/contract.md 1).
+    part of it.
     """
     return f"{delivery.workflow_id}:{delivery.reference_name}:{delivery.task_name}"
 

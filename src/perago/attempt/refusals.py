@@ -12,7 +12,7 @@
 
 `shown`, `meaning` and `advice` are a row of the operators' table in docs/dev/protocol.md, which
 `python -m tests.attempt.operators_table` writes. The server cuts reasons at 500 characters, so the most useful part
-comes first (docs/dev/contract.md 4).
+comes first.
 """
 
 from __future__ import annotations

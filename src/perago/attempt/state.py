@@ -175,10 +175,13 @@ class State:
 
     @property
     def has_predecessor(self) -> bool:
-        """Whether an earlier delivery of this step may have been at work: a retry, a later poll
-        (docs/dev/contract.md 4), or one whose predecessor has left a staging branch. The branch also shows a
-        rerun and of a restart: a merge that is still to be sent has one, which was there before this delivery began,
-        for the delivery check stands between. An adoption has none, but what it adopts is on the branch."""
+        """Whether an earlier delivery of this step may have been at work: a retry, a later poll, or a delivery whose
+        predecessor has left a staging branch.
+
+        The branch also shows a rerun and a restart. A merge that is still to be sent has a branch, which existed
+        before this delivery began, because the delivery check is between them. An adoption has no branch, but what it
+        adopts is on the workspace branch.
+        """
         delivery = self.plan.delivery
         is_later = delivery.retried_task_id is not None or delivery.poll_count > 1
         return is_later or bool(self.leftovers) or not self.leftovers_known

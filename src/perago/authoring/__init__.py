@@ -1,4 +1,4 @@
-"""The authoring API: what a task module imports (docs/dev/contract.md 2).
+"""The authoring API: what a task module imports.
 
 Everything here is declaration. Nothing touches files, the network or a clock, and every mistake is a
 `TaskDefinitionError` that names the author's file and line.

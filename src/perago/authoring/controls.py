@@ -1,5 +1,4 @@
-"""Retries, timeouts and limits of a task, as Conductor's TaskDef knows them (docs/dev/contract.md 2, TaskControls ->
-TaskDef).
+"""Retries, timeouts and limits of a task, as Conductor's TaskDef knows them.
 
 What Conductor would refuse when the TaskDef is registered (`docs/dev/servers/conductor.md` 5) is refused here, at
 import, and so are the negative numbers that it accepts without meaning.

@@ -202,7 +202,7 @@ class WorkspaceSpec(Declaration):
     read_only: bool = False
     """Publish nothing, and treat any change as a failure."""
     on_moved_head: Literal["fail", "rebase"] = "fail"
-    """The reaction when others have advanced the branch since the input ref (docs/dev/contract.md 8): fail for good,
+    """The reaction when others have advanced the branch since the input ref: fail for good,
     or put the task's own changes on the new head, if they do not conflict with what is there."""
     include: tuple[str, ...] = ()
     """Globs of the files that the task sees; none: all. Others are neither downloaded nor removed, and cannot be

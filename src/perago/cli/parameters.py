@@ -85,7 +85,7 @@ Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long importing one module may take.")
 ]
 IMPORT_LIMIT = 60.0
-"""Seconds (docs/dev/contract.md 5)."""
+"""Seconds for the import of task modules."""
 
 
 def checked_branch(name: str) -> str:

@@ -1,6 +1,6 @@
 """Reaching the servers: before a worker starts, and for commands that ask lakeFS one question.
 
-An unreachable service fails at the start, not in each task (docs/dev/contract.md 7).
+An unreachable service fails at the start, not in each task.
 """
 
 from __future__ import annotations

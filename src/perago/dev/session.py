@@ -55,7 +55,7 @@ def workflow_name(task: TaskSummary, command: str = "dev") -> str:
 
 
 def workflow_definition(task: TaskSummary, command: str = "dev") -> dict[str, Any]:
-    """Input and output are those of the task (docs/dev/contract.md 4). `command` is the one that makes the
+    """Input and output are those of the task. `command` is the one that makes the
     workflow."""
     has_workspace = task.workspace is not None
     given = ("workspace", "params") if has_workspace else ("params",)

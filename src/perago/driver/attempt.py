@@ -96,7 +96,7 @@ def unexpected(error: Exception | SystemExit, command: do.Command) -> CommandFai
     """The event for a command that ended in an unforeseen way: a defect, no memory, an author's validator.
 
     What is nested too deeply in an input or a result stays so; everything else may go better another time. The text of
-    the exception is left out where it may quote params or the result (docs/dev/contract.md 4).
+    the exception is left out where it may quote params or the result.
     """
     checked = _CHECKED.get(type(command))
     if checked and isinstance(error, RecursionError):

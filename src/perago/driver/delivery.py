@@ -151,7 +151,7 @@ class Delivered:
 
 FRESH = 1.0
 """Seconds for which an answer of Conductor that named the delivery counts as the delivery check before its report, if
-there is no workspace (docs/dev/contract.md 7)."""
+there is no workspace."""
 
 
 def deliver_report(

@@ -1,5 +1,5 @@
-"""The publish fence on the server: put on a branch, looked at, tried, and taken away (docs/dev/contract.md 8,
-`docs/dev/servers/lakefs.md` 1 and 7).
+"""The publish fence on the server: installed on a branch, read, challenged, and removed
+(`docs/dev/servers/lakefs.md` 1 and 7).
 
 A change goes through a hidden branch and a merge that expects the head it began on, like any publication: objects that
 others have staged are not committed along, and no commit is overwritten.

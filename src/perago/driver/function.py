@@ -151,7 +151,7 @@ def call_function(
     `on_error` is told what the function raised, before anything is put back: for a debugger.
 
     It runs in the scratch directories of its attempt. Working directory, environment, umask and, in the main thread,
-    signal handlers are put back afterwards (docs/dev/contract.md 7). `sys.exit` and KeyboardInterrupt inside the
+    signal handlers are put back afterwards. `sys.exit` and KeyboardInterrupt inside the
     function are failures of the function. Withheld variables that the task does not ask for are not in the environment
     meanwhile.
     """

@@ -1,5 +1,4 @@
-"""The lakeFS half of a rebase: a task's changes are put on a head that others have advanced
-(docs/dev/contract.md 8, Rebase)."""
+"""The lakeFS half of a rebase: a task's changes are put on a head that others have advanced."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class EmbeddedServices:
         return self.url.removesuffix(f"/{self.keys.token}")
 
     def environment(self) -> Mapping[str, str]:
-        """The variables that lead any perago command, lakectl and the lakeFS SDK here (docs/dev/contract.md 6)."""
+        """The variables that lead any perago command, lakectl and the lakeFS SDK here."""
         return {
             "CONDUCTOR_SERVER_URL": self.conductor_url,
             "LAKECTL_SERVER_ENDPOINT_URL": self.lakefs_url,

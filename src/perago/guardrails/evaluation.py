@@ -114,7 +114,7 @@ def check_tree(
     tree: Tree, key_prefix: str, view: View = EVERYTHING, hidden: Collection[str] = ()
 ) -> tuple[Finding, ...]:
     """Violations of what holds after every task function, whatever its rules: all that could not be published, would
-    take the publish fence away, or lies outside of `view` (docs/dev/contract.md 2). Empty without any.
+    take the publish fence away, or lies outside of `view`. Empty without any.
     `hidden` are the files of the input that `view` leaves out."""
     irregular = [f"{quoted(entry.path)} ({entry.kind})" for entry in tree.irregular]
     reserved = [quoted(path) for path in tree.files if is_reserved(key_prefix + path)]

@@ -287,7 +287,7 @@ def breakpoint_in(files: Iterable[str]) -> str | None:
 def files_below(directory: Path, key_prefix: str) -> dict[str, str | bytes | Path | None]:
     """Return every file below `directory` by its key. Links are not followed: a workspace has none.
 
-    The hooks in `_lakefs_actions/` are left out: they are never part of a workspace (docs/dev/contract.md 2).
+    The hooks in `_lakefs_actions/` are left out: they are never part of a workspace.
 
     Raises:
         Failure: the directory is missing, or holds what no object store can.

@@ -1,4 +1,4 @@
-"""Configuration: variables in, one frozen `Settings` out, or every problem at once (docs/dev/contract.md 6)."""
+"""Configuration: variables in, one frozen `Settings` out, or every problem at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two directories perago writes to by itself: attempt directories and logs (docs/dev/contract.md 6).
+"""The two directories perago writes to by itself: attempt directories and logs.
 
 Both belong to the user alone. `check_roots` looks without touching anything, `prepare_roots` creates; they agree
 on what is acceptable, so what `perago check` accepts, `perago start` can use.

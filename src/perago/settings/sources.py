@@ -58,7 +58,7 @@ class ConfigurationError(Exception):
 
 
 class PublishFence(StrEnum):
-    """A policy: how strictly a publication insists on the server-side publish fence (docs/dev/contract.md 6)."""
+    """A policy: how strictly a publication insists on the server-side publish fence."""
 
     AUTO = "auto"
     """The first publication to a branch without the fence brings it along. A server that does not run hooks is warned
@@ -123,8 +123,7 @@ class LakeFSSettings:
 
 
 def default_worker_id_prefix(module: str) -> str:
-    """The worker id prefix of a task module: its import path reduced to ASCII letters and digits
-    (docs/dev/contract.md 6)."""
+    """The worker id prefix of a task module: its import path reduced to ASCII letters and digits."""
     return re.sub(r"[^A-Za-z0-9]", "", module) or "worker"
 
 

@@ -159,7 +159,7 @@ def parse_directory(text: str) -> Path:
 
 
 def parse_worker_id(text: str) -> str:
-    """ASCII letters and digits, taken as they are (docs/dev/contract.md 6)."""
+    """ASCII letters and digits, taken as they are."""
     if re.fullmatch(r"[A-Za-z0-9]{1,100}", text) is None:
         raise ValueError("must be up to 100 ASCII letters and digits, such as features1")
     return text

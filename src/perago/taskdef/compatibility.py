@@ -8,7 +8,7 @@ Keywords that mean something together are judged together: `minimum` with `exclu
 Values that make no sense are found first: a snapshot may have been edited by hand, and the schemas of authors' own
 types are what they make of them.
 
-The subset is the one that pydantic writes, without references (docs/dev/contract.md 3); any other keyword that
+The subset is the one that pydantic writes, without references; any other keyword that
 differs affected both. A schema accepts what all its keywords accept, so it got narrower only if one of them did.
 """
 
@@ -50,7 +50,7 @@ def classify(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ..
 
 
 def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:
-    """A schema with its name, version and type (docs/dev/contract.md 3). Without one, everything is
+    """A schema with its name, version and type. Without one, everything is
     valid."""
     pointer = join_pointer("", field)
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):

@@ -1,5 +1,4 @@
-"""The TaskDef: what Conductor is told about a task, and what changes when it replaces the registered one
-(docs/dev/contract.md 3).
+"""The TaskDef: what Conductor is told about a task, and what changes when it replaces the registered one.
 
 Conductor fills in defaults and keeps notes of its own (`docs/dev/servers/conductor.md` 5); neither is a difference.
 """

@@ -1,6 +1,6 @@
 """The input that Conductor hands to a task and the result that the task returns: read, checked, and made JSON.
 
-(docs/dev/contract.md 4.) The lines come from pydantic's validation errors, and from the keys that a model passes
+The lines come from pydantic's validation errors, and from the keys that a model passes
 over without an error.
 
 A result must survive the wire: it is written by the declared model and must be readable by it again, field by field.
@@ -304,7 +304,7 @@ def dump_result(task: Task, value: object, max_bytes: int) -> Any:
 
 
 def check_recorded_result(task: Task, recorded: Any) -> None:
-    """Check that a result which an earlier attempt recorded is valid today (docs/dev/contract.md 8, adopt).
+    """Check that a result which an earlier attempt recorded is valid today.
 
     Raises:
         InvalidResult: the model or the record has changed.

@@ -436,7 +436,7 @@ _FORMATS = {
 def skeleton_of(schema: Schema) -> Any:
     """Return a first value for `schema`: its default or first choice, else the smallest value of its type.
 
-    Of an object only what is required. References are inlined already (docs/dev/contract.md 3). Patterns, and
+    Of an object only what is required. References are inlined already. Patterns, and
     formats that are not in `_FORMATS`, are left to the person who fills it in.
     """
     shape = shape_of(schema)

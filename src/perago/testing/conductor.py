@@ -171,7 +171,7 @@ _MARGIN = 1.0
 _GRACE = 30.0
 """Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
 _BEATS = 3
-"""Heartbeats within one response timeout (docs/dev/contract.md 7)."""
+"""Heartbeats within one response timeout."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,4 @@
-"""The meaning of guardrails, a second time: slow, plain, and written from the documented rules alone
-(docs/dev/contract.md 2).
+"""The meaning of guardrails, a second time: slow, plain, and written from the documented rules alone.
 
 The fuzz tests compare the verdicts of the runtime with these. So this module shares nothing with the code that decides
 in production: a mistake would have to be made twice, in two different ways, to stay unseen.

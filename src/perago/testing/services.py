@@ -271,8 +271,7 @@ class InMemoryServices:
         return record
 
     def tree(self, ref: str = BRANCH, *, repository: str = REPOSITORY) -> dict[str, bytes]:
-        """The workspace as it is committed at `ref`, without the hooks in `_lakefs_actions/`
-        (docs/dev/contract.md 2)."""
+        """The workspace as it is committed at `ref`, without the hooks in `_lakefs_actions/`."""
         found = self.lakefs.tree(repository, f"{ref}@" if ref == BRANCH else ref)
         return {key: content for key, content in found.items() if not key.startswith("_lakefs_actions/")}
 

@@ -57,7 +57,7 @@ def smallest_tree(
     """The smallest tree that satisfies all rules; all files are empty, unless a rule says what they hold. A
     `@guardrail` of one's own may refuse it: what that wants cannot be told.
 
-    `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace (docs/dev/contract.md 2).
+    `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace.
     `folding` is that of the disk: names that it takes for one contradict each other. All files are in `view`.
 
     Raises:

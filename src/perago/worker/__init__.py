@@ -1,1 +1,1 @@
-"""Worker processes: a supervisor that talks to Conductor and slots that run attempts (docs/dev/contract.md 7)."""
+"""Worker processes: a supervisor that talks to Conductor and slots that run attempts."""

@@ -103,8 +103,7 @@ class LineBudget:
 
 
 class Tail:
-    """The last lines of an attempt's output, for Conductor's task log: 200 lines, 64 KiB
-    (docs/dev/contract.md 7)."""
+    """The last lines of an attempt's output, for Conductor's task log: 200 lines, 64 KiB."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)

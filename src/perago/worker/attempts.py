@@ -376,8 +376,7 @@ class Attempt:
 
 
 def beat_interval(response_timeout: float) -> float:
-    """Seconds between heartbeats: a third of the response timeout, at most `MAX_INTERVAL` (docs/dev/contract.md
-    7)."""
+    """Seconds between heartbeats: a third of the response timeout, at most `MAX_INTERVAL`."""
     return max(MIN_PAUSE, min(response_timeout / 3, MAX_INTERVAL))
 
 

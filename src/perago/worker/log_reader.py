@@ -1,4 +1,4 @@
-"""The logs of workers about attempts (docs/dev/contract.md 7): output, progress, steps, guardrails, changed files.
+"""The logs of workers about attempts: output, progress, steps, guardrails, changed files.
 
 Conductor is told little of it, and late. The JSONL files have each line at once.
 """
@@ -21,7 +21,7 @@ FIRST_LOOK_BYTES = 4 * 1024 * 1024
 MAX_FILES = 100
 """The files that were written last; others are not looked at."""
 MAX_LINES = 200
-"""Of a delivery; docs/dev/contract.md 7 has the same number for Conductor's task log."""
+"""Of a delivery. Conductor's task log has as many."""
 MAX_LINE = 1000
 """Characters of a line; a traceback may have sixty times as many."""
 MAX_WITH_LINES = 300
@@ -35,7 +35,7 @@ _ENDINGS = frozenset({"lost", "unreported", "handed_back"})
 """Endings of an attempt that Conductor does not know."""
 
 DeliveryKey: TypeAlias = tuple[str, int, int]
-"""Task id, poll count and start time: one delivery (docs/dev/contract.md 1)."""
+"""Task id, poll count and start time: one delivery."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The log of a worker: its lines, its JSONL files, and its events as text.
 
 `LogLines` makes the lines (docs/workers.md explains their fields). `JsonLog` writes them to
-`<root>/<module>/worker_id=<id>/pid=<pid>__started=<time>.jsonl` (docs/dev/contract.md 7). Two exporters use them:
+`<root>/<module>/worker_id=<id>/pid=<pid>__started=<time>.jsonl`. Two exporters use them:
 `journal` writes the supervisor's events to such a file, `printing` shows them to those who started the worker.
 
 A log that cannot be written never disturbs an attempt.

@@ -28,7 +28,7 @@ OTHER_FILES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPlan:
-    """The place of the JSONL logs, and the time for which they stay (docs/dev/contract.md 7)."""
+    """The place of the JSONL logs, and the time for which they stay."""
 
     root: Path
     max_bytes: int = 100_000_000
@@ -98,7 +98,7 @@ class WorkerPlan:
     start_limit: float = 60.0
     """A slot that has not imported the task module after this long is killed and replaced."""
     start_method: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
-    """The start method of slot processes (docs/dev/contract.md 7): fork is not safe on macOS."""
+    """The start method of slot processes: fork is not safe on macOS."""
 
     @property
     def supervisor_id(self) -> str:

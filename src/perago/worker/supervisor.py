@@ -101,7 +101,7 @@ class Supervisor:
         self._stop_requests: list[tuple[signal.Signals, str]] = []
 
     def run(self) -> int:
-        """Work until `stop`; returns the exit code of docs/dev/contract.md 5."""
+        """Work until `stop`; returns an exit code of docs/cli.md."""
         if self._plan.start_method == "forkserver":
             warm_up(self._plan.preload)
         return asyncio.run(self._run())

@@ -94,7 +94,7 @@ class Baseline:
 class ChangedFile:
     """A file to publish or delete. `path` is relative to the workspace, `size` in bytes, `checksum` a hex MD5.
 
-    A rewritten object keeps its content type and user metadata (docs/dev/contract.md 7). For a removed file
+    A rewritten object keeps its content type and user metadata. For a removed file
     everything is as it was listed; the path of a removed directory marker ends in `/`.
     """
 

@@ -1,4 +1,4 @@
-"""The private local directory of one delivery (docs/dev/contract.md 7).
+"""The private local directory of one delivery.
 
     <root>/<workflow id>/<task name>/<task id>/retry=<n>,poll=<n>,start=<ms>/
         .perago-attempt.json    the marker, locked while the attempt lives
@@ -114,8 +114,8 @@ class AttemptDirectory:
     def remove(self) -> str | None:
         """Delete the directory with all that is in it, and those above it that are empty then; gives the lock back.
 
-        Returns what could not be deleted and why, or None; never raises for the disk (a failed removal is logged
-        only, docs/dev/contract.md 7).
+        Returns what could not be deleted and why, or None; never raises for the disk (a failed removal is only
+        logged).
         """
         if self._marker is None:
             return None
@@ -136,8 +136,7 @@ class AttemptDirectory:
 
 
 def _relative_path(delivery: Delivery) -> str:
-    """Ids come from a server that checks none of them, so none is a path before it was looked at
-    (docs/dev/contract.md 2)."""
+    """Ids come from a server that checks none of them, so none is a path before it was looked at."""
     for what, name in (
         ("workflow id", delivery.workflow_id),
         ("task name", delivery.task_name),

@@ -7,11 +7,11 @@ A pattern is matched against the whole path of a file, relative to the workspace
 - `**` as a whole segment matches zero or more directories: `raw/**/*.csv` matches `raw/a.csv` and `raw/x/y/a.csv`.
   At the end of a pattern it stands for every file below: `raw/**` matches what `raw/**/*` matches.
 - Matching is case-sensitive everywhere, and a leading dot is an ordinary character: what a task leaves behind in
-  `.cache/` would be published, so `forbid_glob("**/*.tmp")` has to see it (docs/dev/contract.md 2).
+  `.cache/` would be published, so `forbid_glob("**/*.tmp")` has to see it.
 
 A lakeFS key is any UTF-8 text of up to 1,024 bytes (`docs/dev/servers/lakefs.md` 2), so a listing may hold names that
-leave the workspace, that no disk accepts, or that meet on one. All of them are found before anything is written
-(docs/dev/contract.md 7). Control characters and backslashes are ordinary characters of POSIX names and are kept:
+leave the workspace, that no disk accepts, or that meet on one. All of them are found before anything is
+written. Control characters and backslashes are ordinary characters of POSIX names and are kept:
 names are bytes.
 
     View(include=("raw/2024/**",), exclude=("**/*.bak",))
@@ -113,8 +113,7 @@ def _escaped_member(character: str) -> str:
 
 
 ACTIONS = "_lakefs_actions"
-"""The directory of lakeFS hooks, at the root of a repository only. Never part of a workspace
-(docs/dev/contract.md 2)."""
+"""The directory of lakeFS hooks, at the root of a repository only. Never part of a workspace."""
 
 MAX_KEY_BYTES = 1024
 
@@ -206,7 +205,7 @@ def check_keys(entries: Sequence[ObjectEntry], key_prefix: str, limits: NameLimi
 
 def find_collisions(paths: Iterable[str], folding: Folding) -> tuple[KeyProblem, ...]:
     """The paths of files that cannot stand in one tree together: a file against a directory of that name, and names
-    that the disk would fold together (docs/dev/contract.md 8, overlap)."""
+    that the disk would fold together."""
     files = {path: path for path in paths}
     directories: dict[str, str] = {}
     for path in files:

@@ -142,8 +142,7 @@ def _is_at_or_below(path: str, directory: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """The state of a regular file on disk. Two equal values mean that it was not touched
-    (docs/dev/contract.md 7)."""
+    """The state of a regular file on disk. Two equal values mean that it was not touched."""
 
     size: int
     mtime_ns: int

@@ -138,7 +138,7 @@ class ConductorQueue:
     """A `TaskQueue` on conductor-python. Safe to use from several threads; opens no connection before the first call.
 
     Args:
-        settings: where the server is (docs/dev/contract.md 6).
+        settings: where the server is.
         policy: time limits and repetitions, for tests.
         traced: deliveries have their `trace`, for which the inputs of their workflows are read.
     """
@@ -245,7 +245,7 @@ class ConductorQueue:
         self._update(f"hand back task {delivery.task_id}", update)
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
-        """Send the final status once, by update v1: v2 would hand out a further task (docs/dev/contract.md 7)."""
+        """Send the final status once, by update v1: v2 would hand out a further task."""
         update = {**_update(delivery, report.status.value), "workerId": worker_id, "outputData": dict(report.output)}
         if report.reason is not None:
             update["reasonForIncompletion"] = report.reason

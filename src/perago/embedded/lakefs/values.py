@@ -308,7 +308,7 @@ class Entry:
 
     @property
     def is_directory_marker(self) -> bool:
-        """Whether this is `x/` of size 0, which stands for an empty directory (docs/dev/contract.md 7)."""
+        """Whether this is `x/` of size 0, which stands for an empty directory."""
         return self.blob.size == 0 and self.path.endswith("/")
 
     def as_listed(self) -> ObjectEntry:
