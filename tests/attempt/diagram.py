@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +21,8 @@ from perago.ports import Report, TaskStatus
 
 from .builders import PLAN
 from .exploring import BEGUN_AGAIN, OFF, READ_ONLY, REBASE, REQUIRED, RETRY, Visit, every_visit
-from .page import PAGE, with_part
 
+PAGE = Path(__file__).parents[2] / "docs" / "dev" / "protocol.md"
 DRAWING = ("<!-- drawn by `python -m tests.attempt.diagram`: -->", "<!-- end of the drawing -->")
 ENDINGS = (Step.FAILED, Step.LOST)
 
@@ -85,6 +86,13 @@ def drawn(found: set[Edge]) -> str:
 
 def _id(step: Step) -> str:
     return step.value.replace("-", "_")
+
+
+def with_part(page: str, marks: tuple[str, str], part: str) -> str:
+    """Replace the part of a page between two marks."""
+    before, _, rest = page.partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    return f"{before}{marks[0]}\n{part}\n{marks[1]}{after}"
 
 
 def main() -> None:

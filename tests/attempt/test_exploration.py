@@ -15,9 +15,8 @@ from perago.settings import PublishFence
 
 from . import diagram
 from .builders import MERGED, REF
-from .diagram import DRAWING, Edge, drawn
+from .diagram import DRAWING, PAGE, Edge, drawn, with_part
 from .exploring import ANSWERS, CLEAN_UP, Visit
-from .page import PAGE, with_part
 
 pytestmark = [
     pytest.mark.xdist_group("exploration"),  # one process goes all the ways, once

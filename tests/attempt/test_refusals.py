@@ -14,8 +14,9 @@ from perago.attempt import outcome, refusals
 from perago.attempt.refusals import REFUSALS, Refusal
 from perago.attempt.state import Base, State
 
+from ..generated import assert_table
 from .builders import MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit
-from .page import PAGE, TABLE, operators_table, with_part
+from .diagram import PAGE
 from .script import TO_COMMITTED, TO_LISTING, UNMOVED, kinds, run
 
 STATE = State(
@@ -42,8 +43,10 @@ def fits(row: str, message: str) -> bool:
 
 
 def test_the_table_on_the_page_is_that_of_the_refusals() -> None:
-    page = PAGE.read_text("utf-8")
-    assert with_part(page, TABLE, operators_table()) == page, "run `python -m tests.attempt.page`"
+    found = [(f"`{each.shown}`", each.meaning, each.advice) for each in REFUSALS]
+    assert_table(
+        "dev/protocol.md", "What an operator sees when it goes wrong", ("Message", "Meaning", "What to do"), found
+    )
 
 
 @each_refusal

@@ -1,13 +1,13 @@
 """The example file and the tables of the documentation are derived from the fields of `Settings`.
 
-Run this file with WRITE_SETTINGS=1 after a change of a field.
+Run this file with WRITE_DOCS=1 after a change of a field.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,11 @@ import pytest
 from perago.settings import load_settings
 from perago.settings.variables import DECLARED, about
 
+from ..generated import WRITES, assert_table
+
 ROOT = Path(__file__).parents[2]
-PAGE, EXAMPLE = ROOT / "docs" / "configuration.md", ROOT / ".env.example"
+EXAMPLE = ROOT / ".env.example"
 SECTIONS = list(dict.fromkeys(about(name, "section") for name in DECLARED))
-WRITES = "WRITE_SETTINGS" in os.environ
 
 
 def variables(section: str) -> dict[str, str]:
@@ -30,12 +31,10 @@ def variables(section: str) -> dict[str, str]:
     }
 
 
-def table(section: str) -> str:
-    rows = ["| Variable | Meaning | Default |", "|---|---|---|"]
+def rows(section: str) -> Iterator[tuple[str, str, str]]:
     for name, description in variables(section).items():
         default = about(name, "default")
-        rows.append(f"| `{name}` | {description} | {default if ' ' in default or not default else f'`{default}`'} |")
-    return "\n".join(rows) + "\n"
+        yield f"`{name}`", description, default if " " in default or not default else f"`{default}`"
 
 
 def example_file() -> str:
@@ -55,11 +54,7 @@ def example_file() -> str:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_page_has_the_variables_of_each_section(section: str) -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    written = re.compile(rf"(?<=\n## {section}\n\n)\| Variable \|.*?\n(?=\n)", re.DOTALL)
-    if WRITES:
-        PAGE.write_text(page := written.sub(lambda _: table(section), page), encoding="utf-8")
-    assert written.findall(page) == [table(section)]
+    assert_table("configuration.md", section, ("Variable", "Meaning", "Default"), rows(section))
 
 
 def test_the_example_file_has_all_variables_with_valid_values() -> None:

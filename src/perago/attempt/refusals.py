@@ -10,9 +10,8 @@
         needs_head=True,
     )
 
-`shown`, `meaning` and `advice` are a row of the operators' table in docs/dev/protocol.md, which
-`python -m tests.attempt.operators_table` writes. The server cuts reasons at 500 characters, so the most useful part
-comes first.
+`shown`, `meaning` and `advice` become a row of the operators' table in docs/dev/protocol.md. The server cuts reasons at
+500 characters, so the most useful part comes first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A worker in numbers (docs/operations.md lists them): declared and counted here, whoever shows them.
+"""The metrics of a worker: declared and counted here, and shown by exporters.
 
 Labels are bounded: tasks are those that the worker was started with, steps those of the protocol, and services those
 that perago calls. Numbers from a slot are not believed further than that they are numbers.
@@ -40,10 +40,11 @@ _OUTCOME_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The declaration of a metric. The name of a counter has no `_total`."""
+    """The declaration of a metric. Exporters append `_total` to the name of a counter."""
 
     name: str
     words: str
+    """The meaning, in one sentence for the docs and for Prometheus."""
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...] = ()
 
@@ -63,24 +64,24 @@ Numbers = Mapping[tuple[str, ...], Number]
 """By the values of the labels."""
 
 FAMILIES = (
-    Family("perago_info", "The version that runs.", "gauge", ("version",)),
-    Family("perago_attempts", "Attempts that are over.", "counter", ("task", "outcome")),
+    Family("perago_info", "1, with the version of perago that runs.", "gauge", ("version",)),
+    Family("perago_attempts", "Attempts that have ended.", "counter", ("task", "outcome")),
     Family(
         "perago_attempt_seconds",
-        "From the hand-over of an attempt to a slot until the slot was free again.",
+        "Time from the hand-over of an attempt to a slot until the slot is free again.",
         "histogram",
         ("task",),
     ),
-    Family("perago_step_seconds", "Each step of an attempt.", "histogram", ("step",)),
+    Family("perago_step_seconds", "Time that each step of an attempt takes.", "histogram", ("step",)),
     Family(
         "perago_queue_wait_seconds",
-        "From scheduling in Conductor until the attempt was handed out.",
+        "Time from scheduling until the hand-out, by Conductor's clock, including the delay of a retry.",
         "histogram",
         ("task",),
     ),
     Family(
         "perago_workspace_bytes",
-        "Bytes of files that were put into workspaces, or staged on lakeFS.",
+        "Bytes that were put into workspaces (download), or staged on lakeFS (upload).",
         "counter",
         ("task", "direction"),
     ),
@@ -92,27 +93,28 @@ FAMILIES = (
     ),
     Family(
         "perago_fence_refusals",
-        "Merges that were refused because the head of the branch had moved.",
+        "Merges that lakeFS refused because another client had moved the head of the branch.",
         "counter",
         ("task",),
     ),
     Family("perago_call_repeats", "Calls that were repeated because there was no answer.", "counter", ("service",)),
-    Family("perago_slot_deaths", "Slot processes that ended by themselves.", "counter"),
-    Family("perago_leases_in_doubt", "Attempts whose heartbeats did not get through.", "counter"),
-    Family("perago_slots", "Slots by what they do.", "gauge", ("state",)),
-    Family("perago_reports_pending", "Results that Conductor has not got yet.", "gauge"),
-    Family("perago_conductor_up", "1: polls get an answer.", "gauge"),
-    Family("perago_polls_refused", "1: Conductor refuses the polls for the task alone.", "gauge", ("task",)),
+    Family("perago_slot_deaths", "Slot processes that ended unexpectedly.", "counter"),
     Family(
-        "perago_polling_paused",
-        "1: a root takes no files or lacks the reserve, or an input had no room.",
-        "gauge",
+        "perago_leases_in_doubt", "Attempts whose heartbeats failed for longer than the response timeout.", "counter"
     ),
-    Family("perago_draining", "1: the worker was told to stop.", "gauge"),
-    Family("perago_task_counted", "What current().count has reported.", "counter", ("task", "metric")),
-    Family("perago_task_gauge", "The last value of current().gauge.", "gauge", ("task", "metric")),
-    Family("perago_task_observed", "What current().observe has reported.", "histogram", ("task", "metric")),
+    Family("perago_slots", "Slots that are free, busy or starting, updated once a second.", "gauge", ("state",)),
+    Family("perago_reports_pending", "Results that Conductor has not accepted yet.", "gauge"),
+    Family("perago_conductor_up", "1 while Conductor answers polls, 0 otherwise.", "gauge"),
+    Family("perago_polls_refused", "1 while Conductor refuses the polls for this task only.", "gauge", ("task",)),
+    Family("perago_polling_paused", "1 while the worker takes no work because of a full or read-only disk.", "gauge"),
+    Family("perago_draining", "1 after the worker was asked to stop.", "gauge"),
+    Family("perago_task_counted", "Sums that functions reported by current().count.", "counter", ("task", "metric")),
+    Family("perago_task_gauge", "Last values that functions reported by current().gauge.", "gauge", ("task", "metric")),
+    Family(
+        "perago_task_observed", "Values that functions reported by current().observe.", "histogram", ("task", "metric")
+    ),
 )
+"""The table of docs/operations.md is written from it: `WRITE_DOCS=1 pytest tests/worker/test_metrics.py`."""
 _OF_FUNCTIONS = {"counter": "perago_task_counted", "gauge": "perago_task_gauge", "histogram": "perago_task_observed"}
 """Families of what functions report, by its kind: two tasks may declare one name differently."""
 
