@@ -46,11 +46,13 @@ class Story:
 
     def merged(self, files: dict[str, bytes], metadata: dict[str, str]) -> str:
         """Merge a commit to main, as every publication is; the id."""
-        references.create_branch(self.lakefs.repository(self.repository), "staging", "main")
+        repository = self.lakefs.repository(self.repository)
+        references.create_branch(repository, "staging", "main")
         for key, content in files.items():
-            objects.put_object(self.lakefs.repository(self.repository), "staging", key, content)
-        staged = commits.commit(self.lakefs.repository(self.repository), "staging", "staged").commit.id
-        return str(commits.merge(self.lakefs.repository(self.repository), staged, "main", "other", metadata).commit.id)
+            objects.put_object(repository, "staging", key, content)
+        staged = commits.commit(repository, "staging", "staged").commit.id
+        references.delete_branch(repository, "staging")
+        return str(commits.merge(repository, staged, "main", "other", metadata).commit.id)
 
     def published(self, files: dict[str, bytes], **noted: str) -> str:
         """A publication of the task; the commit's id."""
@@ -113,6 +115,17 @@ def test_what_was_published_and_not_reported_is_found(project: Project, shared_e
     assert found["undone"] == {"commit": undoing, "later_commits": 1, "all_seen": True}
     assert [one["status"] for one in found["attempts"]] == ["FAILED", "SCHEDULED"]
     assert f"undone by {undoing}" in story.show(project, story.task_id).out
+
+
+def test_a_publication_that_was_brought_back_counts_as_published(
+    project: Project, shared_embedded: EmbeddedServices
+) -> None:
+    story = Story(shared_embedded, "brought-back")
+    first = story.published({"a": b"1"})
+    second = story.merged({"a": b"2"}, {"perago.supersedes": first, "perago.branch": "main"})
+    third = story.merged({"a": b"1", "b": b""}, {"perago.supersedes": second, "perago.input_ref": first})
+    assert story.document(project, "brought-back", first)["undone"]["commit"] is None
+    assert story.document(project, "brought-back", second)["undone"]["commit"] == third
 
 
 def test_an_adoption_has_the_files_of_what_it_adopts(project: Project, shared_embedded: EmbeddedServices) -> None:

@@ -410,6 +410,16 @@ def undoing(state: State, base: Base) -> tuple[list[do.StalePublication], list[C
     return stale, living[: stale[-1].above] if stale else []
 
 
+def undone_at_head(since: Sequence[Commit]) -> dict[str, str]:
+    """Map each publication of a range (newest first) that is undone at the head to the commit that undid it."""
+    undone = dict[str, str]()
+    for commit_id, (added, removed) in _UndoneAtHead(since, since).steps.items():
+        undone |= dict.fromkeys(added, commit_id)
+        for brought_back in removed:
+            del undone[brought_back]
+    return undone
+
+
 class _UndoneAtHead:
     """The publications whose changes are undone at the head, found by repeating what each commit has undone.
 
@@ -418,8 +428,8 @@ class _UndoneAtHead:
     def __init__(self, since: Sequence[Commit], counted: Sequence[Commit]) -> None:
         """`since`: the commits of the range, newest first. `counted`: those of them that count."""
         self._undone = set[str]()
-        self._before = dict[str, tuple[set[str], set[str]]]()
-        """The keys that each commit has added to `_undone`, and removed from it."""
+        self.steps = dict[str, tuple[set[str], set[str]]]()
+        """The ids that each commit has added to `_undone`, and removed from it, oldest commit first."""
         places = {commit.id: place for place, commit in enumerate(since)}
         for commit in reversed(counted):
             if not (gone := publication.superseded(commit) & places.keys()):
@@ -429,7 +439,7 @@ class _UndoneAtHead:
             for place in sorted(places[each] for each in gone):
                 if since[place].id not in self._undone:
                     self.undo(since[place], above_input)
-            self._before[commit.id] = self._undone - before, before - self._undone
+            self.steps[commit.id] = self._undone - before, before - self._undone
 
     def __contains__(self, commit_id: str) -> bool:
         return commit_id in self._undone
@@ -439,7 +449,7 @@ class _UndoneAtHead:
         publication's own changes are undone, because it has undone others and these stay undone."""
         found = publication.superseded(commit)
         if not found <= above_input:
-            added, removed = self._before.get(commit.id, (set(), set()))
+            added, removed = self.steps.get(commit.id, (set(), set()))
             self._undone = self._undone - added | removed
         self._undone.add(commit.id)
         return bool(found) and found <= above_input

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perago.adapters.http import CallPolicy
 from perago.attempt import publication as notes
+from perago.attempt.history import undone_at_head
 from perago.attempt.publication import FENCE_PATH, fence_in
 from perago.configuration import Servers
 from perago.failure import Failure
@@ -341,9 +342,9 @@ def find_publication(store: LakeFSStore, repository: str, branch: str, input_ref
 
 
 def undone_by(store: LakeFSStore, repository: str, branch: str, commit: Commit) -> Facts:
-    """The later commit of the branch that has undone a publication, if one of the last `MOST_COMMITS` has."""
+    """Find the commit, among the last `MOST_COMMITS` of the branch, that undid a publication for good."""
     later = store.history(repository, branch, until=commit.id, limit=MOST_COMMITS)
-    by = next((one.id for one in later if commit.id in notes.superseded(one)), None)
+    by = undone_at_head([*later, commit]).get(commit.id)
     return {"commit": by, "later_commits": len(later), "all_seen": len(later) < MOST_COMMITS}
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from perago.attempt import publication as notes
+from perago.attempt.history import undone_at_head
 from perago.history.attempts import NotReplayable, Records
 from perago.ports import Commit, NotFound, WorkspaceStore
 
@@ -81,30 +82,36 @@ def published_on(store: WorkspaceStore, records: Records, repository: str, branc
 
 
 def _publications(store: WorkspaceStore, repository: str, head: str, choice: Choice) -> Iterator[str]:
-    undone: set[str] = set()
-    seen: set[str] = set()
-    for commit in commits_of(store, repository, head):
-        if choice.since is not None and commit.created < choice.since:
-            return
-        undone |= notes.superseded(commit)
-        by = notes.origin(commit)
-        is_good = commit.metadata.get(notes.PHASE) == "merge" and commit.id not in undone
-        is_meant = is_good and commit.metadata.get(_TASK_NAME) == choice.task_name
-        if by is not None and is_meant and by.task_id not in seen:
-            seen.add(by.task_id)
-            yield by.task_id
+    known: set[str] = set()
+    read: list[Commit] = []
+    for page in _pages(store, repository, head):
+        read += page
+        undone = undone_at_head(read)  # decided by later commits alone, and all of these were read
+        for commit in page:
+            if choice.since is not None and commit.created < choice.since:
+                return
+            by = notes.origin(commit)
+            phase, name = commit.metadata.get(notes.PHASE), commit.metadata.get(_TASK_NAME)
+            is_meant = (phase, name) == ("merge", choice.task_name)
+            if by is not None and is_meant and commit.id not in undone and by.task_id not in known:
+                known.add(by.task_id)
+                yield by.task_id
 
 
 def commits_of(store: WorkspaceStore, repository: str, head: str) -> Iterator[Commit]:
-    """The first-parent history, newest first, read as far as it is asked for.
+    """Yield the first-parent history, newest first, read as far as it is asked for.
 
     Raises:
         ServiceError: lakeFS did not answer.
     """
+    return chain.from_iterable(_pages(store, repository, head))
+
+
+def _pages(store: WorkspaceStore, repository: str, head: str) -> Iterator[Sequence[Commit]]:
     read, following = 0, head
     while read < _MOST_COMMITS:
         page = store.ancestry(repository, following, limit=_COMMITS)
-        yield from page if read == 0 else page[1:]  # each page begins with the last commit of the one before
+        yield page if read == 0 else page[1:]  # each page begins with the last commit of the one before
         if len(page) < _COMMITS:
             return
         read, following = read + len(page) - 1, page[-1].id
