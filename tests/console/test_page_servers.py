@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
@@ -329,6 +331,27 @@ def test_what_is_answers_for_long_has_a_limit(monkeypatch: pytest.MonkeyPatch) -
 
 
 # ---------------------------------------------------------------------------- who may look
+
+
+def test_slow_downloads_do_not_keep_pages_waiting(
+    filled: Filled, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, path = threading.Event(), links.download(REPOSITORY, filled.root, "raw/logo.bin")
+
+    def read(*_: object) -> Iterator[bytes]:
+        release.wait(30)
+        yield b"1234567890"
+
+    monkeypatch.setattr(LakeFS, "read", read)
+    with page_of_servers(filled.services, *servers) as site, ThreadPoolExecutor(60) as pool:
+        downloads = [pool.submit(site.get, path) for _ in range(60)]
+        try:
+            for _ in range(20):
+                assert "Repositories" in site.get(links.REPOSITORIES).main.text
+                assert not any(each.done() for each in downloads)
+        finally:
+            release.set()
+        assert {each.result().data for each in downloads} == {b"1234567890"}
 
 
 def test_nothing_is_answered_without_the_token() -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
@@ -57,7 +57,9 @@ PAGES: tuple[tuple[str, str, View], ...] = (
 """Address, template, and the function that makes the template's values."""
 
 PAGES_AT_ONCE = 16
-"""Pages of embedded servers that are made at the same time, in threads of their own: the servers need Starlette's."""
+"""Pages that are made at the same time, in threads of their own, because embedded servers need Starlette's threads."""
+DOWNLOADS_AT_ONCE = 8
+"""Chunks of downloads that are read at the same time."""
 MAX_STREAMS = 32
 """Windows that hear of news at the same time."""
 STREAM_SECONDS = 600.0
@@ -96,19 +98,19 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
     `root` is the beginning of each path in the browser. The server removes it before the application sees the path.
     """
     renderer = Renderer(source.place, root)
-    threads = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="perago-console")
+    pages, downloads = CapacityLimiter(PAGES_AT_ONCE), CapacityLimiter(DOWNLOADS_AT_ONCE)
 
     def route(path: str, answer: Answer, method: str = "GET") -> Route:
         async def endpoint(request: Request) -> Response:
             body = await _body(request)
             source.refresh()
-            if (
-                source.embedded is None
-            ):  # these threads may wait for a server, and do not hold up the end of the process
-                return await run_in_threadpool(answer, request, body)
-            return await asyncio.get_running_loop().run_in_executor(threads, answer, request, body)
+            return await run_sync(answer, request, body, limiter=pages)
 
         return Route(path, endpoint, methods=[method])
+
+    def download(request: Request, body: bytes) -> Response:  # noqa: ARG001 - as `Answer`
+        content, headers = repositories.download(source, request)
+        return StreamingResponse(_chunks(content, downloads), headers=headers)
 
     routes: list[BaseRoute] = [
         route(path, partial(_page, source, renderer, template, view)) for path, template, view in PAGES
@@ -126,7 +128,7 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
             route("/workflows/{workflow}/terminate", partial(forms.terminate, embedded), "POST"),
         ]
     routes += [
-        route(f"{_COMMIT}/download", lambda request, _: repositories.download(source, request)),
+        route(f"{_COMMIT}/download", download),
         route(f"{_COMMIT}/image", lambda request, _: repositories.image(source, request)),
         Route("/news", partial(_news, source.news), methods=["GET"]),
         Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
@@ -182,6 +184,12 @@ def _page(source: Source, renderer: Renderer, template: str, view: View, request
             if not source.missing:
                 raise
             raise Away("; ".join(source.missing.values())) from error
+
+
+async def _chunks(content: Iterator[bytes], limiter: CapacityLimiter) -> AsyncIterator[bytes]:
+    """Read in the threads of `limiter`, one for each chunk, so that downloads do not take those of pages."""
+    while (chunk := await run_sync(next, content, None, limiter=limiter)) is not None:
+        yield chunk
 
 
 async def _body(request: Request) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from perago.attempt.history import PAGE, NotOneLine, newest_of
 from perago.attempt.publication import is_staging_branch
@@ -421,13 +421,16 @@ def file(source: Source, request: Request) -> PageView:
     )
 
 
-def download(source: Source, request: Request) -> Response:
-    """The bytes of the file `?path=`. They are saved, never shown: no type of theirs is passed on."""
+def download(source: Source, request: Request) -> tuple[Iterator[bytes], Mapping[str, str]]:
+    """Return the bytes of the file `?path=`, and headers that make a browser save and never show them."""
     repository, commit_id, found = _file(source, request)
     name = quote(found.path.rstrip("/").rpartition("/")[2] or "file", safe="", errors="replace")
-    headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}", "content-length": str(found.size_bytes)}
-    content = source.lakefs.read(repository, commit_id, found.path)
-    return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
+    headers = {
+        "content-disposition": f"attachment; filename*=UTF-8''{name}",
+        "content-length": str(found.size_bytes),
+        "content-type": "application/octet-stream",
+    }
+    return source.lakefs.read(repository, commit_id, found.path), headers
 
 
 def image(source: Source, request: Request) -> Response:
