@@ -22,6 +22,7 @@ from perago.embedded.services import EmbeddedServices
 from perago.failure import Failure
 from perago.ports import TaskQueue
 from perago.settings import ConductorSettings, LakeFSSettings
+from perago.signals import INTERRUPTED
 from perago.worker.events import AttemptEnded, AttemptReceived, Event, Listener, PollingPaused, SlotDied, SlotReady
 from perago.worker.plan import ExportContext, StoreFactory, WorkerPlan
 from perago.worker.supervisor import Supervisor, exporting
@@ -190,7 +191,7 @@ class Workers:
             if kind is None:
                 supervisor.stop()
             else:
-                supervisor.cancel("interrupted" if kind is KeyboardInterrupt else "the command ends")
+                supervisor.cancel(INTERRUPTED if kind is KeyboardInterrupt else "the command ends")
         for thread in self._threads:
             thread.join(_STOP_LIMIT)
         self._exports.close()

@@ -20,6 +20,8 @@ from types import FrameType
 
 from perago.processes import ENDING
 
+INTERRUPTED = "interrupted"
+"""The reason for the end of an attempt that Ctrl-C canceled. The command reports the interruption itself."""
 _PATIENCE = 1.0
 """Seconds that the unwinding may take before a further signal unwinds again. Until then it would only interrupt what is
 being tidied up."""

@@ -12,6 +12,7 @@ from perago.authoring.context import metrics_json
 from perago.cli.messages import Colour
 from perago.cli.rendering import Renderer
 from perago.ports import TaskStatus
+from perago.signals import INTERRUPTED
 from perago.text import count, one_line, size
 from perago.worker import events
 
@@ -150,7 +151,7 @@ class AttemptView:
                 self._records[task_id] = events.joined(self._records.get(task_id), record)
             case events.AttemptEnded(_, _, events.Ending.REPORTED):
                 self._reported(event)
-            case events.AttemptEnded(_, _, events.Ending.LOST, _, reason):
+            case events.AttemptEnded(_, _, events.Ending.LOST, _, reason) if reason != INTERRUPTED:
                 line(f"{paint('lost:', Colour.RED)} {one_line(reason or '')}")
             case events.SlotStartFailed(_, reason, _):
                 line(f"{paint('the worker process cannot start:', Colour.RED)} {one_line(reason)}")
