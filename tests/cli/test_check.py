@@ -256,9 +256,9 @@ def test_a_missing_module_is_told_from_a_broken_one(project: Project) -> None:
 @pytest.mark.parametrize(
     ("name", "fix"),
     [
-        ("ops.clean", "run the command in the project's root, or correct the path"),
-        ("opcod", "run the command in the project's root, or correct the path"),
-        ("task.nothing", "run the command in the project's root, or correct the path"),
+        ("ops.clean", "correct the path, or run the command in the directory that contains ops"),
+        ("opcod", "correct the path, or run the command in the directory that contains opcod"),
+        ("task.nothing", "correct the path, or run the command in the directory that contains task"),
         ("task.features", "did you mean tasks.features?"),
     ],
 )

@@ -122,7 +122,7 @@ def test_a_guardrail_is_the_function_it_was_made_of(tree: Path) -> None:
 def test_its_answer_is_the_verdict_and_one_of_several_texts_is_enough(tree: Path) -> None:
     write(tree, {"raw/a.csv": "x,y\n", "raw/b.csv": "123456", "raw/c.csv": "1234567"})
     header, short = judged(tree, has_header, all_short)
-    assert (header.satisfied, header.matched, header.message) == (True, 3, "pre guardrail has_header: matched 3 files")
+    assert (header.satisfied, header.matched, header.message) == (True, 3, "pre guardrail has_header: holds")
     assert (short.satisfied, short.is_defect) == (False, False)
     assert short.message == "pre guardrail every-file.is-short: b.csv is long, c.csv is long"
 

@@ -131,7 +131,12 @@ def test_without_a_home_directory_the_roots_must_be_named(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("bits", "who", "mend"),
-    [(0o777, "everybody", "go-w"), (0o1777, "everybody", "go-w"), (0o2775, "its group", "g-w"), (0o1775, "its", "g-w")],
+    [
+        (0o777, "everybody", "chmod go-w {}"),
+        (0o1777, "everybody", "a directory below it, such as {}/perago"),
+        (0o2775, "its group", "chmod g-w {}"),
+        (0o1775, "its group", "a directory below it, such as {}/perago"),
+    ],
 )
 @pytest.mark.parametrize("below", ["open", "open/root", "link", "link/new"])
 def test_a_root_or_a_directory_on_the_way_that_others_can_write_is_refused(
@@ -147,7 +152,7 @@ def test_a_root_or_a_directory_on_the_way_that_others_can_write_is_refused(
     problem = only_problem(settings)
     assert f"can be written by {who}" in problem
     assert f"(owner {pwd.getpwuid(os.geteuid()).pw_name}, mode {bits:04o})" in problem
-    assert f"chmod {mend} {tmp_path / 'open'}" in problem
+    assert mend.format(tmp_path / "open") in problem
 
 
 @pytest.mark.parametrize("name", ["", "new/root"])

@@ -96,7 +96,11 @@ def test_anything_but_a_dotted_path_is_refused_with_the_right_spelling(spelling:
         ("app.worker.features", "'worker' was not found in the package app", "did you mean app.workers.features?"),
         ("ap.workers.features", "'ap' was not found on the import path", "did you mean app.workers.features?"),
         ("app.workers.features.more", "app.workers.features is a module, not a package", "write app.workers.features"),
-        ("no_such_project_here", "was not found on the import path", "project's root"),
+        (
+            "no_such_project_here",
+            "was not found on the import path",
+            "the directory that contains no_such_project_here",
+        ),
         ("json.decode", "'decode' was not found in the package json", "did you mean json.decoder?"),
     ],
 )
@@ -111,7 +115,7 @@ def test_a_module_that_does_not_exist_is_told_with_the_nearest_one(module: str, 
 def test_a_directory_that_looks_like_the_module_is_not_suggested_instead(project: Path) -> None:
     (project / "zzqqxxjj.py").mkdir()
     error = error_of("zzqqxxjj")
-    assert error.fix == "run the command in the project's root, or correct the path"
+    assert error.fix == "correct the path, or run the command in the directory that contains zzqqxxjj"
 
 
 @pytest.mark.parametrize(

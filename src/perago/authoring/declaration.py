@@ -305,6 +305,8 @@ def check_signature(
         check_kind(parameter, fix)
     _check_names([parameter.name for parameter in parameters], has_workspace, fix)
     for parameter in parameters:
+        check_default(parameter)
+    for parameter in parameters:
         if parameter.annotation is Parameter.empty:
             raise InvalidDeclaration(f"parameter {parameter.name!r} has no annotation", fix)
     if signature.return_annotation is inspect.Signature.empty:
@@ -342,6 +344,9 @@ def check_kind(parameter: Parameter, fix: str) -> None:
             raise InvalidDeclaration(
                 f"parameter {parameter.name!r} is positional-only", f"remove the `/` after it: {fix}"
             )
+
+
+def check_default(parameter: Parameter) -> None:
     if parameter.default is not Parameter.empty:
         raise InvalidDeclaration(
             f"parameter {parameter.name!r} has a default, but it is always given",

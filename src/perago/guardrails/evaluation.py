@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from perago.authoring import WorkspaceSpec
 from perago.authoring.workspace import Guardrail, Listing, Verdict
@@ -30,6 +31,8 @@ class ContentGuardrail(Guardrail):
     there; `look_into` judges the rest, and is asked only if all rules of the phase hold for the listing."""
 
     __slots__ = ()
+    selects_files: ClassVar[bool] = True
+    """Whether the rule names files, so that a message can count them."""
 
     @abstractmethod
     def look_into(self, tree: Tree) -> Verdict:
@@ -142,7 +145,8 @@ def _look(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tu
 
 
 def _finding(rule: Guardrail, verdict: Verdict, tree: Listing, phase: Phase) -> Finding:
-    text = verdict.complaint or f"matched {count(verdict.matched, 'file')}"
+    selects = not isinstance(rule, ContentGuardrail) or rule.selects_files
+    text = verdict.complaint or (f"matched {count(verdict.matched, 'file')}" if selects else "holds")
     advice = rule.hint(tree) if verdict.complaint and not verdict.matched else None
     message = f"{phase} guardrail {rule.brief}: {text}{f'; {advice}' if advice else ''}"
     return Finding(str(rule), verdict.complaint is None, verdict.matched, message)

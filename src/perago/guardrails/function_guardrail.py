@@ -17,13 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
-from typing import Any, TypeAlias, overload
+from typing import Any, ClassVar, TypeAlias, overload
 
 from perago.authoring.declaration import (
     InvalidDeclaration,
     Location,
     calling_line,
     calling_locals,
+    check_default,
     check_kind,
     check_workspace,
     readable_path,
@@ -123,6 +124,7 @@ _ANSWERS = (str, list[str], type(None))
 class FunctionGuardrail(ContentGuardrail):
     """A rule of one's own. Call it like the function, to test it: `has_header(tmp_path)`."""
 
+    selects_files: ClassVar[bool] = False
     name: str
     function: Judge = field(repr=False)
     seconds: float = DEFAULT_SECONDS
@@ -257,6 +259,7 @@ def _check_signature(function: FunctionType, local_names: Mapping[str, Any]) -> 
     parameters = list(inspect.signature(function).parameters.values())
     for parameter in parameters:
         check_kind(parameter, fix)
+        check_default(parameter)
     if [parameter.name for parameter in parameters] != ["workspace"]:
         names = ", ".join(parameter.name for parameter in parameters) or "nothing"
         raise InvalidDeclaration(f"the function takes {names}, not the workspace alone", fix)

@@ -202,11 +202,12 @@ def open_to_others(path: Path) -> str | None:
 def _writable_by_others(path: Path, place: Path, status: os.stat_result) -> str:
     by_all = status.st_mode & stat.S_IWOTH
     which = "it" if place == path else str(place)
-    who, mend = ("everybody", "go-w") if by_all else ("its group", "g-w")
-    return (
-        f"is not safe, because {which} can be written by {who} ({_owner_and_mode(status)}); "
-        f"chmod {mend} {shlex.quote(str(place))} mends that"
-    )
+    who, mode = ("everybody", "go-w") if by_all else ("its group", "g-w")
+    if status.st_mode & stat.S_ISVTX:  # a directory that users share on purpose, such as /tmp
+        advice = f"a directory below it, such as {shlex.quote(str(place / 'perago'))}, is safe"
+    else:
+        advice = f"if it is yours alone, run chmod {mode} {shlex.quote(str(place))}"
+    return f"is not safe, because {which} can be written by {who} ({_owner_and_mode(status)}); {advice}"
 
 
 def _way(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:

@@ -118,21 +118,21 @@ _MOST_THREADS = 256
 def parse_url(text: str) -> str:
     """An `http` or `https` address without credentials, query or fragment; trailing slashes are dropped."""
     if any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("contains white space or control characters; write an address such as http://localhost:8000")
+        raise ValueError("contains white space or control characters")
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        raise ValueError("not a valid address; write one such as http://localhost:8000") from None
+        raise ValueError("not a valid address") from None
     if parts.scheme not in ("http", "https"):
-        raise ValueError("must begin with http:// or https://, such as http://localhost:8000")
+        raise ValueError("must begin with http:// or https://")
     if "@" in parts.netloc:
         raise ValueError(
             "contains a user name or password, and addresses appear in messages and logs; "
             "take it out of the address and use the variables for credentials"
         )
     if not parts.hostname:
-        raise ValueError("names no host; write an address such as http://localhost:8000")
+        raise ValueError("names no host")
     if "?" in text or "#" in text:
         raise ValueError("contains a query or fragment; end the address after its path")
     return text.rstrip("/")
@@ -477,6 +477,8 @@ def _value_problems(error: ValidationError, sources: Sources) -> Iterator[Proble
         name = str(detail["loc"][0])
         cause = detail.get("ctx", {}).get("error", detail["msg"])
         message, _, fix = str(cause).partition("; ")
+        if not fix and DECLARED[name].annotation == Url | None:
+            fix = f"write an address such as {about(name, 'example')}"
         yield Problem(name, sources.origin(name), message, f"{fix[:1].upper()}{fix[1:]}." if fix else "")
 
 

@@ -23,6 +23,7 @@ from types import ModuleType
 from perago.authoring import Task, TaskDefinitionError
 from perago.authoring.task import TASK_ATTRIBUTE, get_task
 from perago.taskdef.schema import input_schema, output_schema
+from perago.text import listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,11 +263,13 @@ def _failed_import(name: str, error: BaseException) -> TaskDefinitionError:
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         if file is None and (name == error.name or name.startswith(f"{error.name}.")):
             return _no_such_module(name, error.name)
+        parent, _, child = error.name.rpartition(".")
+        if parent in sys.modules:  # a module of the author's package, for example
+            fix = f"correct the import, because {parent} has no module {child}"
+        else:
+            fix = f"install the package that provides {error.name}, or correct the import"
         return TaskDefinitionError(
-            f"module {name} needs the module {error.name}, which cannot be found",
-            file=file,
-            line=line,
-            fix=f"install what provides {error.name} in this environment, or correct the import",
+            f"module {name} needs the module {error.name}, which cannot be found", file=file, line=line, fix=fix
         )
     return TaskDefinitionError(
         f"module {name} cannot be imported: {_reason(error)}", file=file, line=line, fix=_advice(error)
@@ -338,5 +341,12 @@ def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
     corrected = [".".join(filter(None, (parent, sibling))) + rest for sibling in near]
     found = next((one for one in corrected if exists(one)), None)
     where = f"in the package {parent}" if parent else "on the import path (the current directory and sys.path)"
-    fix = f"did you mean {found}?" if found else "run the command in the project's root, or correct the path"
+    if found:
+        fix = f"did you mean {found}?"
+    elif parent:
+        fix = (
+            f"correct the path; {parent} has the modules {listing(sorted(others), 5)}" if others else "correct the path"
+        )
+    else:
+        fix = f"correct the path, or run the command in the directory that contains {child}"
     return TaskDefinitionError(f"there is no module {name}: {child!r} was not found {where}", fix=fix)
