@@ -58,7 +58,7 @@ class Tree:
         if request.path == "/api/v1/config":
             return reply_json({"storage_config": {"pre_sign_support": False}})
         if request.path.endswith("/objects/ls"):
-            return self._list(request.query["prefix"], request.query["after"])
+            return self._list(request.query.get("prefix", ""), request.query.get("after", ""))
         if request.path.endswith(f"{COMMIT}/objects/stat"):
             stat = {"path_type": "object", "physical_address": "s3://bucket/1"}
             return reply_json({**stat, **self._entry(request.query["path"])})

@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from perago.adapters.http import HttpPool
 from perago.adapters.lakefs import LakeFSStore, block_store
 from perago.adapters.lakefs import upload as direct_upload
-from perago.adapters.lakefs.block_store import BlockStore, DirectFailed, just_before, unsafe_address
+from perago.adapters.lakefs.block_store import BlockStore, DirectFailed, unsafe_address
+from perago.adapters.lakefs.session import LakeFSSession, just_before
 from perago.cache import ObjectCache
 from perago.ports import CorruptTransfer
+from perago.settings import LakeFSSettings
 from perago.workspace.scan import FileChanging
 from tests.cache.shelves import entries
 
 from ..downloads import download
-from .lakefs_script import API, CALM, COMMIT, QUICK, files_in, md5, to_upload
+from .lakefs_script import API, CALM, COMMIT, QUICK, SECRET, files_in, md5, to_upload
 from .scripted import Action, Drop, Hang, Reply, Request, ScriptedServer
 from .signing import Signing, Store, signing
 from .tls import tls_context
@@ -273,15 +275,15 @@ def test_an_object_without_an_md5_comes_directly_where_its_address_came_encrypte
     assert len(stored) == len(SOME)
 
 
-AWAY = "http://10.1.2.3:8000/api/v1"
+AWAY = "http://10.1.2.3:8000"
 
 
 @contextmanager
 def block_store_of(lakefs_url: str) -> Iterator[tuple[BlockStore, str, list[Request]]]:
     """A block store as a lakeFS of this URL would have one, and a server on this machine."""
     with ScriptedServer(lambda _: Reply(200, b"inside")) as server:
-        pool = HttpPool("lakeFS", lakefs_url, headers={}, size=1, policy=CALM)
-        store = BlockStore(pool, CALM, 1, lakefs_url=lakefs_url)
+        session = LakeFSSession(LakeFSSettings(lakefs_url, "key", SecretStr(SECRET)), CALM, 1)
+        store = BlockStore(session, 1)
         try:
             yield store, str(server.port), server.requests
         finally:

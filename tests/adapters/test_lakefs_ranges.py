@@ -8,22 +8,25 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from perago.adapters.http import CallPolicy, HttpPool, Wire
+from perago.adapters.http import CallPolicy, Wire
 from perago.adapters.lakefs import download as downloading
-from perago.adapters.lakefs import fetch
-from perago.adapters.lakefs.fetch import Fetcher
+from perago.adapters.lakefs.block_store import BlockStore
+from perago.adapters.lakefs.session import LakeFSSession
+from perago.adapters.lakefs.transfers import Transfer
 from perago.cache import ObjectCache, usage
 from perago.ports import CorruptTransfer, Refused, ServiceError, Unavailable
+from perago.settings import LakeFSSettings
 
 from ..downloads import download
-from .lakefs_script import API, COMMIT, Tree, entry_of, files_in, lakefs, md5
+from .lakefs_script import API, COMMIT, SECRET, Tree, entry_of, files_in, lakefs, md5
 from .scripted import Action, Drop, Reply, Request, ScriptedServer, object_reply
 from .signing import Signing, Store, signing
 
@@ -35,7 +38,7 @@ OTHER = os.urandom(len(CONTENT))
 
 @pytest.fixture(autouse=True)
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "CHUNK", RANGE // 5)
+    monkeypatch.setattr(downloading, "CHUNK", RANGE // 5)
     monkeypatch.setattr(downloading, "RANGE", RANGE)
     monkeypatch.setattr(downloading, "LARGEST_WHOLE", 2 * RANGE)
 
@@ -273,15 +276,16 @@ class Limits(Wire):
 def test_a_rest_that_comes_as_the_whole_object_may_take_the_time_of_the_whole(tmp_path: Path) -> None:
     """A server without ranges sends everything when a broken object is asked for again."""
     policy, limits = CallPolicy(connect=1, answer=1, slowest=len(CONTENT) / 60), Limits()
-    entry = entry_of("large", CONTENT)
     with (
         ScriptedServer(lambda _: Reply(200, CONTENT)) as server,
         (tmp_path / "file").open("w+b", buffering=0) as file,
-        closing(HttpPool("lakeFS", server.url, headers={}, size=1, policy=policy)) as pool,
     ):
-        (whole,) = fetch.Arrival(entry, file.fileno()).ranges
+        session = LakeFSSession(LakeFSSettings(server.url, "key", SecretStr(SECRET)), policy, 1)
+        (whole,) = downloading.Arrival(entry_of("large", CONTENT), file.fileno()).ranges
         whole.add(CONTENT[:-1])
-        Fetcher(pool, policy, "repo", COMMIT).fetch(whole, limits)
+        transfer = Transfer(session, 1, "repo", None, BlockStore(session, 1))
+        downloading.Download(transfer, COMMIT).fetch_through_lakefs(whole, limits)
         file.seek(0)
         assert file.read() == CONTENT
+        session.pool.close()
     assert limits.seconds == [pytest.approx(62)]

@@ -162,7 +162,7 @@ def test_the_newest_staged_object_is_found_among_all_that_the_branch_lists() -> 
 
     with lakefs(answer) as (store, server):
         assert store.newest_staged("repo", "staging") == 70
-    assert [request.query["after"] for request in server.requests if request.path.endswith("/ls")] == ["", "in/b"]
+    assert [request.query.get("after") for request in server.requests if request.path.endswith("/ls")] == [None, "in/b"]
 
 
 PINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
@@ -288,7 +288,7 @@ def test_a_listing_that_never_moves_on_is_refused_instead_of_being_read_for_ever
     page = reply_json({"pagination": pagination, "results": results})
     with lakefs(lambda _: page, policy=QUICK) as (store, server), pytest.raises(Unavailable, match="not lakeFS's"):
         store.diff("repo", COMMIT, HEAD)
-    assert len(server.requests) == 1
+    assert len(server.requests) == QUICK.tries
 
 
 def test_an_object_is_missing_if_lakefs_knows_the_commit() -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
-from perago.adapters.http import CallPolicy, seconds_ahead
+from perago.adapters.http import Answer, CallPolicy, ServerAbout
 from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
 from perago.ports import AccessDenied, ServiceError, Unavailable
 from perago.settings import ConductorSettings, LakeFSSettings
@@ -52,7 +52,7 @@ def test_a_server_that_tells_nothing_has_no_version_and_no_clock() -> None:
 
 @pytest.mark.parametrize("date", ["", "soon", "Fri, 99 Nov 2026 12:00:00 GMT"])
 def test_a_date_that_makes_no_sense_is_none(date: str) -> None:
-    assert seconds_ahead({"Date": date} if date else {}, 0.0, 1.0) is None
+    assert ServerAbout.of(Answer(200, {"Date": date} if date else {}, b""), None, 0.0).ahead is None
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, AccessDenied), (500, Unavailable)])

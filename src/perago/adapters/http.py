@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 import urllib3
 from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout, make_headers, parse_url
@@ -188,12 +188,17 @@ def unlogged() -> Iterator[None]:
         _thread.silent = False
 
 
-def _may_be_logged(_: logging.LogRecord) -> bool:
-    return not getattr(_thread, "silent", False)
-
-
 for _name in ("urllib3.connectionpool", "urllib3.connection"):  # a filter is not inherited by loggers below
-    logging.getLogger(_name).addFilter(_may_be_logged)
+    logging.getLogger(_name).addFilter(lambda _: not getattr(_thread, "silent", False))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer, of any status. Header names are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 HALF_A_SECOND = 0.5
@@ -210,20 +215,14 @@ class ServerAbout:
     seconds: float
     """Seconds until the answer."""
 
-
-def seconds_ahead(headers: Mapping[str, str], sent: float, received: float) -> float | None:
-    """The seconds by which the clock of the server is ahead of this one; None without a date that can be read.
-
-    Args:
-        headers: of the answer.
-        sent: when the request was sent, in seconds since the epoch.
-        received: when the answer was there.
-    """
-    try:
-        theirs = parsedate_to_datetime(headers.get("Date", "")).timestamp() + HALF_A_SECOND
-    except (ValueError, OverflowError, TypeError):
-        return None
-    return theirs - (sent + received) / 2
+    @classmethod
+    def of(cls, answer: Answer, version: Any, sent: float) -> ServerAbout:
+        """Return the facts in an answer that is here now, to a request that was `sent` at this second of the epoch."""
+        received, ahead = time.time(), None
+        with contextlib.suppress(ValueError, OverflowError, TypeError):
+            theirs = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() + HALF_A_SECOND
+            ahead = theirs - (sent + received) / 2
+        return cls(version[:100] if isinstance(version, str) and version else None, ahead, received - sent)
 
 
 STOPPED = "the transfer was stopped"
@@ -289,12 +288,14 @@ def _shut(connection: HTTPConnection | None) -> None:
 class _Cuttable:
     """Mixed into urllib3's connections: announces itself to the wire of the calling thread."""
 
-    judge: Judge | None = None
+    def __init__(self, *args: Any, judge: Judge | None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._judge = judge
 
     def _new_conn(self) -> socket.socket:
         """Connect, and judge the address that the name led to at this moment. Through a proxy it is the proxy's."""
         sock: socket.socket = super()._new_conn()  # type: ignore[misc]
-        judge = None if self.proxy else self.judge  # type: ignore[attr-defined]
+        judge = None if self.proxy else self._judge  # type: ignore[attr-defined]
         if judge is not None and (trouble := judge(sock.getpeername()[0])):
             sock.close()
             raise NewConnectionError(self, trouble) from UnsafeAddressError(trouble)  # type: ignore[arg-type]
@@ -321,40 +322,9 @@ class _TlsConnection(_Cuttable, HTTPSConnection):
     """A TLS connection."""
 
 
-class _Judging:
-    """Mixed into urllib3's pools. Gives each connection its judge."""
-
-    judge: Judge | None = None
-
-    def _new_conn(self) -> Any:
-        connection = super()._new_conn()  # type: ignore[misc]
-        connection.judge = self.judge
-        return connection
-
-
-class _Pool(_Judging, HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(_Judging, HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-POOL_CLASSES: dict[str, type[HTTPConnectionPool]] = {"http": _Pool, "https": _TlsPool}
-
-
 _READ_SIZE = 64 * 1024
 
 Body = bytes | Iterable[bytes | memoryview] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete answer, of any status. Header names are looked up without regard to case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class HttpPool:
@@ -386,17 +356,18 @@ class HttpPool:
         self._policy = policy
         proxy = proxy_for(url.scheme, url.host, url.port)
         try:
-            self.manager = _manager(service, url.scheme, proxy, size)
+            self._manager = _manager(service, url.scheme, proxy, size)
         except OSError as error:
             detail = f"the certificate bundle cannot be read: {error.strerror}"
             raise Refused(service, "set up the connection", detail) from error
-        self._pool = self.manager.connection_from_url(base_url)
-        self._pool.judge = judge  # type: ignore[attr-defined] # of POOL_CLASSES
+        self._pool = self._manager.connection_from_url(base_url)
+        kind = _TlsConnection if url.scheme == "https" else _Connection
+        self._pool.ConnectionCls = partial(kind, judge=judge)  # type: ignore[assignment] # urllib3 only calls it
         self._headers = dict(headers)
         forwarded = proxy is not None and url.scheme == "http"  # a plain proxy wants the whole URL in the request
         self._base = base_url if forwarded else (url.path or "")
-        if forwarded and isinstance(self.manager, urllib3.ProxyManager):
-            self._headers.update(self.manager.proxy_headers)
+        if forwarded and isinstance(self._manager, urllib3.ProxyManager):
+            self._headers.update(self._manager.proxy_headers)
 
     def open(
         self,
@@ -460,7 +431,7 @@ class HttpPool:
     def close(self) -> None:
         """Close the connections; requests after this fail."""
         self._pool.close()
-        self.manager.clear()
+        self._manager.clear()
 
 
 def read_whole(response: BaseHTTPResponse, limit: float, largest: float = math.inf) -> bytes:
@@ -509,7 +480,6 @@ def _manager(service: str, scheme: str, proxy: str | None, size: int) -> urllib3
     else:
         kind = proxy.split(":", 1)[0]
         raise Refused(service, "set up the connection", f"a {kind} proxy is not supported; use an http or https proxy")
-    manager.pool_classes_by_scheme = POOL_CLASSES
     return manager
 
 
@@ -525,17 +495,11 @@ def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
     bare = host.strip("[]")
     if not proxy or proxy_bypass_environment(f"{bare}:{port}" if port else bare, proxies):
         return None
-    if any(_is_in_network(bare, entry.strip()) for entry in proxies.get("no", "").split(",") if "/" in entry):
-        return None
+    for network in proxies.get("no", "").split(","):
+        with contextlib.suppress(ValueError):  # names and malformed entries
+            if "/" in network and ipaddress.ip_address(bare) in ipaddress.ip_network(network.strip(), strict=False):
+                return None
     return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _is_in_network(host: str, network: str) -> bool:
-    """Whether an address lies in a `NO_PROXY` entry such as `10.0.0.0/8`; names and malformed entries never do."""
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        return False
 
 
 def tls_context() -> ssl.SSLContext:

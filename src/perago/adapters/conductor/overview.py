@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from perago.adapters.conductor import queue
 from perago.adapters.conductor.session import Session, json_of, unreadable
-from perago.adapters.http import CallPolicy, ServerAbout, seconds_ahead
+from perago.adapters.http import CallPolicy, ServerAbout
 from perago.ports import NotFound
 from perago.settings import ConductorSettings
 
@@ -67,9 +67,7 @@ class ConductorOverview:
             answer = self._session.read("read the version", self._session.transport.GET, "/version", headers={})
         except NotFound:
             return ServerAbout(None, None, time.time() - sent)
-        received = time.time()
-        version = answer.body[:100].decode(errors="replace").strip().strip('"') or None
-        return ServerAbout(version, seconds_ahead(answer.headers, sent, received), received - sent)
+        return ServerAbout.of(answer, answer.body[:100].decode(errors="replace").strip().strip('"'), sent)
 
     def queue_sizes(self) -> Mapping[str, int]:
         """The number of waiting attempts, by queue: a task type, or `domain:type`. Delayed ones count."""

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from os.path import commonprefix
 from typing import Any, TypeAlias
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from perago.adapters.http import Answer, Body, CallPolicy, HttpPool, Judge, NoAnswerError, overloaded, unlogged
-from perago.adapters.lakefs.listing import PAGE
+from perago.adapters.http import Answer, Body, HttpPool, Judge, NoAnswerError, overloaded, unlogged
+from perago.adapters.lakefs.session import PAGE, LakeFSSession, just_before, path_in, with_query
 from perago.ports import ObjectEntry, Overloaded, Refused
 from perago.retry import BackOff
 
@@ -81,14 +81,13 @@ class Offer:
 class BlockStore:
     """The connections to it, which carry no credentials of lakeFS, and whether it is worth asking."""
 
-    def __init__(self, lakefs: HttpPool, policy: CallPolicy, size: int, *, lakefs_url: str) -> None:
-        """`lakefs_url`: where lakeFS is reached. By https, the bytes may not travel in the clear either. The store can
-        be on this machine only if lakeFS is."""
+    def __init__(self, lakefs: LakeFSSession, size: int) -> None:
+        """`size`: connections to keep for re-use."""
         self._lakefs = lakefs
-        self._lakefs_host = urlsplit(lakefs_url).hostname or ""
-        self.encrypted = lakefs_url.startswith("https:")
-        """Whether the connection to lakeFS protects the addresses that it signs from changes."""
-        self._policy = replace(policy, connect=min(policy.connect, CONNECT_SECONDS))
+        self.encrypted = lakefs.base_url.startswith("https:")
+        """Whether the connection to lakeFS protects the addresses that it signs from changes. Then the bytes may not
+        travel in the clear either."""
+        self._policy = replace(lakefs.policy, connect=min(lakefs.policy.connect, CONNECT_SECONDS))
         self._size = size
         self._lock = threading.Lock()
         self._offer: Offer | None = None
@@ -181,7 +180,7 @@ class BlockStore:
     def _read_offer(self) -> Offer | None:
         """None: no answer, so ask again later."""
         try:
-            answer = self._lakefs.call("GET", "/config")
+            answer = self._lakefs.pool.call("GET", "/config")
         except NoAnswerError:
             return None
         try:
@@ -214,12 +213,12 @@ class BlockStore:
 
     def _judge(self, host: str) -> Judge:
         """Return the check for the connections to a host, which the host has passed. Each connection repeats the check
-        because a name can lead elsewhere later.
+        because a name can lead elsewhere later. The store can be on this machine only if lakeFS is.
 
         Raises:
             DirectFailed: the host leads to an address that must not be used, or cannot be resolved.
         """
-        judge = partial(unsafe_address, beside_lakefs=_leads_here(self._lakefs_host))
+        judge = partial(unsafe_address, beside_lakefs=_leads_here(urlsplit(self._lakefs.base_url).hostname or ""))
         for address in _addresses_of(host):
             if trouble := judge(address):
                 raise DirectFailed(trouble, unreachable=True)
@@ -321,7 +320,7 @@ class Addresses:
 
     def __init__(self, pool: HttpPool, repository: str, commit: str, wanted: Sequence[ObjectEntry]) -> None:
         self._pool = pool
-        self._objects = f"/repositories/{quote(repository, safe='')}/refs/{quote(commit, safe='')}/objects"
+        self._objects = path_in(repository, "refs", commit, "objects")
         self._keys = sorted(entry.key for entry in wanted)  # code points are in the order of their UTF-8
         self._wanted = frozenset(self._keys)
         self._shared = commonprefix(self._keys[:1] + self._keys[-1:])  # noqa: RUF071 - a prefix of characters
@@ -374,7 +373,7 @@ class Addresses:
         if self._silent:  # the other threads have waited for it, too
             return {}
         try:
-            answer = self._pool.call("GET", f"{self._objects}/{what}?{urlencode(query, quote_via=quote)}")
+            answer = self._pool.call("GET", with_query(f"{self._objects}/{what}", query))
             found = json.loads(answer.body) if answer.status == 200 else {}
         except NoAnswerError as failure:
             self._silent, self.problem = True, f"lakeFS, asked for addresses: {failure.text}"
@@ -392,11 +391,3 @@ def _address(item: dict[str, Any]) -> tuple[str, float]:
     if not isinstance(address, str) or not address.startswith(("http://", "https://")):
         return "", 0.0
     return address, float(end) if isinstance(end, int | float) else time.time() + 2 * _SPARE
-
-
-def just_before(key: str) -> str:
-    """A text that stands before `key` in the order of UTF-8, and after nearly everything else that does."""
-    last = ord(key[-1]) - 1
-    if 0xD800 <= last <= 0xDFFF:
-        last = 0xD7FF
-    return key[:-1] if last < 0 else f"{key[:-1]}{chr(last)}\U0010ffff"

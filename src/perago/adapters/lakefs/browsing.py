@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPException
-from typing import Any, TypeAlias
-from urllib.parse import quote, urlencode
 
 from urllib3.exceptions import HTTPError
 
 from perago.adapters.http import Answer, CallPolicy, NoAnswerError, clean, no_answer, read_whole
-from perago.adapters.lakefs import errors
-from perago.adapters.lakefs.errors import Call
-from perago.adapters.lakefs.store import open_pool
-from perago.retry import retry
+from perago.adapters.lakefs.session import (
+    PAGE,
+    Call,
+    Json,
+    LakeFSSession,
+    Page,
+    path_in,
+    refusal,
+    unanswered,
+    with_query,
+)
 from perago.settings import LakeFSSettings
 
-MOST = 1000
-"""Entries of a page, the server's maximum."""
 _CONNECTIONS = 8
 _CHUNK = 64 * 1024
-
-Json: TypeAlias = Mapping[str, Any]
-Rows: TypeAlias = tuple[Sequence[Json], str | None]
-"""Some entries of a list as JSON, and the entry after which the next ones begin; None at the end."""
 
 
 class LakeFSBrowser:
@@ -40,129 +38,106 @@ class LakeFSBrowser:
     """
 
     def __init__(self, settings: LakeFSSettings, *, policy: CallPolicy) -> None:
-        self._policy = policy
-        self._pool = open_pool(settings, _CONNECTIONS, policy)
+        self._session = LakeFSSession(settings, policy, _CONNECTIONS)
 
-    def repositories(self, after: str, limit: int) -> Rows:
-        """Repositories by name."""
+    def repositories(self, after: str, limit: int) -> Page[Json]:
+        """Return repositories, by name."""
         call = Call("list the repositories", "", "the list of repositories")
-        return self._rows(call, "/repositories", after, limit)
+        return self._session.page(call, "/repositories", dict, {}, after, min(limit, PAGE))
 
     def repository(self, name: str) -> Json:
-        """One repository."""
-        return self._one(Call(f"read repository {name}", name, f"repository {name}"), f"/repositories/{_part(name)}")
+        """Return one repository."""
+        return self._session.get(Call(f"read repository {name}", name, f"repository {name}"), path_in(name), dict)
 
-    def branches(self, repository: str, after: str, limit: int, *, prefix: str = "", hidden: bool = False) -> Rows:
-        """Branches by name; hidden ones only if they are asked for."""
+    def branches(
+        self, repository: str, after: str, limit: int, *, prefix: str = "", hidden: bool = False
+    ) -> Page[Json]:
+        """Return branches, by name; hidden ones only if they are asked for."""
         call = Call(f"list the branches of {repository}", repository, f"repository {repository}")
-        options = {"prefix": prefix, "show_hidden": "true" if hidden else "false"}
-        return self._rows(call, f"/repositories/{_part(repository)}/branches", after, limit, options)
+        query = {"prefix": prefix, "show_hidden": "true" if hidden else "false"}
+        return self._page(call, after, limit, ("branches",), query)
 
     def branch(self, repository: str, name: str) -> Json:
-        """One branch."""
+        """Return one branch."""
         call = Call(f"read branch {name} of {repository}", repository, f"branch {name}")
-        return self._one(call, f"/repositories/{_part(repository)}/branches/{_part(name)}")
+        return self._session.get(call, path_in(repository, "branches", name), dict)
 
-    def tags(self, repository: str, after: str, limit: int) -> Rows:
-        """Tags by name."""
+    def tags(self, repository: str, after: str, limit: int) -> Page[Json]:
+        """Return tags, by name."""
         call = Call(f"list the tags of {repository}", repository, f"repository {repository}")
-        return self._rows(call, f"/repositories/{_part(repository)}/tags", after, limit)
+        return self._page(call, after, limit, ("tags",))
 
     def commit(self, repository: str, ref: str) -> Json:
-        """The commit that a branch, a tag or the beginning of an id names."""
+        """Return the commit that a branch, a tag or the beginning of an id names."""
         call = Call(f"read commit {ref[:12]} of {repository}", repository, f"commit {ref}")
-        return self._one(call, f"/repositories/{_part(repository)}/commits/{_part(ref)}")
+        return self._session.get(call, path_in(repository, "commits", ref), dict)
 
     def first_parents(self, repository: str, commit_id: str, limit: int) -> Sequence[Json]:
-        """A commit, its first parent, and so on."""
+        """Return a commit, its first parent, and so on."""
         call = Call(f"read the history of {repository}", repository, f"commit {commit_id}")
-        path = f"{_refs(repository, commit_id)}/commits"
-        return self._rows(call, path, "", limit, {"first_parent": "true"})[0]
+        return self._page(call, "", limit, ("refs", commit_id, "commits"), {"first_parent": "true"})[0]
 
-    def changes(self, repository: str, left: str, right: str, after: str, limit: int) -> Rows:
-        """The keys at which two commits differ, by key; a size is that of the right side, or of what was removed."""
+    def changes(self, repository: str, left: str, right: str, after: str, limit: int) -> Page[Json]:
+        """Return the keys at which two commits differ, by key. A size is that of the right side, or of the removed
+        object."""
         call = Call(f"compare commits of {repository}", repository, f"commit {left} or {right}")
-        path = f"{_refs(repository, left)}/diff/{_part(right)}"
-        return self._rows(call, path, after, limit, {"type": "two_dot"})
+        return self._page(call, after, limit, ("refs", left, "diff", right), {"type": "two_dot"})
 
-    def uncommitted(self, repository: str, branch: str, limit: int) -> Rows:
-        """The keys at which a branch differs from its head."""
+    def uncommitted(self, repository: str, branch: str, limit: int) -> Page[Json]:
+        """Return the keys at which a branch differs from its head."""
         call = Call(f"look for uncommitted changes on {branch} of {repository}", repository, f"branch {branch}")
-        return self._rows(call, f"/repositories/{_part(repository)}/branches/{_part(branch)}/diff", "", limit)
+        return self._page(call, "", limit, ("branches", branch, "diff"))
 
-    def objects(self, repository: str, ref: str, prefix: str, after: str, limit: int, *, delimiter: str = "") -> Rows:
-        """Objects by key; with a delimiter, what is below a directory is one entry of the type `common_prefix`."""
+    def objects(
+        self, repository: str, ref: str, prefix: str, after: str, limit: int, *, delimiter: str = ""
+    ) -> Page[Json]:
+        """Return objects, by key; with a delimiter, a directory is one entry of the type `common_prefix`."""
         call = Call(f"list {repository} at {ref[:12]}", repository, f"commit {ref}")
-        options = {"prefix": prefix, "delimiter": delimiter}
-        return self._rows(call, f"{_refs(repository, ref)}/objects/ls", after, limit, options)
+        query = {"prefix": prefix, "delimiter": delimiter}
+        return self._page(call, after, limit, ("refs", ref, "objects", "ls"), query)
 
     def stat(self, repository: str, ref: str, key: str) -> Json:
-        """One object."""
-        return self._one(_of_object(repository, ref, key), f"{_refs(repository, ref)}/objects/stat", {"path": key})
+        """Return one object."""
+        path = path_in(repository, "refs", ref, "objects", "stat")
+        return self._session.get(_of_object(repository, ref, key), path, dict, {"path": key})
 
     def read(self, repository: str, ref: str, key: str, size: int) -> Iterator[bytes]:
-        """The first `size` bytes of an object, which has at least so many."""
-        call = _of_object(repository, ref, key)
-        target = f"{_refs(repository, ref)}/objects?{urlencode({'path': key}, quote_via=quote, errors='replace')}"
-        ends = time.monotonic() + self._policy.connect + self._policy.answer + size / self._policy.slowest
+        """Yield the first `size` bytes of an object, which has at least so many."""
+        call, policy = _of_object(repository, ref, key), self._session.policy
+        target = with_query(path_in(repository, "refs", ref, "objects"), {"path": key})
+        ends = time.monotonic() + policy.connect + policy.answer + size / policy.slowest
         try:
-            response = self._pool.open("GET", target, headers={"Range": f"bytes=0-{size - 1}"} if size else None)
+            headers = {"Range": f"bytes=0-{size - 1}"} if size else None
+            response = self._session.pool.open("GET", target, headers=headers)
         except NoAnswerError as failure:
-            raise errors.unanswered(call, failure) from failure
+            raise unanswered(call, failure) from failure
         left = size
         try:
             if response.status not in (200, 206):
-                raise errors.refusal(call, Answer(response.status, response.headers, read_whole(response, ends)))
+                raise refusal(call, Answer(response.status, response.headers, read_whole(response, ends)))
             place = response.headers.get("Content-Range", "no place of its bytes")
             if response.status == 206 and not place.startswith(f"bytes 0-{size - 1}/"):
-                raise errors.unanswered(call, NoAnswerError(f"the server sends {clean(place)}", sent=True))
+                raise unanswered(call, NoAnswerError(f"the server sends {clean(place)}", sent=True))
             while left and time.monotonic() < ends and (chunk := response.read1(min(_CHUNK, left))):
                 left -= len(chunk)
                 yield chunk
         except (HTTPError, HTTPException, OSError) as error:
-            raise errors.unanswered(call, no_answer(error)) from error
+            raise unanswered(call, no_answer(error)) from error
         finally:
             response.close()
         if left:
-            raise errors.unanswered(call, NoAnswerError("the object was cut off, or came too slowly", sent=True))
+            raise unanswered(call, NoAnswerError("the object was cut off, or came too slowly", sent=True))
 
     def close(self) -> None:
         """Close the connections; calls after this fail."""
-        self._pool.close()
+        self._session.pool.close()
 
-    def _rows(self, call: Call, path: str, after: str, limit: int, options: Mapping[str, str] | None = None) -> Rows:
-        query = {**(options or {}), "after": after, "amount": str(min(limit, MOST))}
-
-        def read(found: Any) -> Rows:
-            rows = [dict(each) for each in found["results"]]
-            following = str(found["pagination"]["next_offset"]) if rows and found["pagination"]["has_more"] else None
-            return rows, following
-
-        rows: Rows = self._get(call, path, query, read)
-        return rows
-
-    def _one(self, call: Call, path: str, query: Mapping[str, str] | None = None) -> Json:
-        found: Json = self._get(call, path, query or {}, dict)
-        return found
-
-    def _get(self, call: Call, path: str, query: Mapping[str, str], read: Callable[[Any], Any]) -> Any:
-        given = {name: value for name, value in query.items() if value}
-        target = f"{path}?{urlencode(given, quote_via=quote, errors='replace')}" if given else path
-
-        return retry(
-            lambda: errors.ask(self._pool, call, target, lambda answer: read(json.loads(answer.body))),
-            self._policy.retries(),
-        )
+    def _page(
+        self, call: Call, after: str, limit: int, parts: Sequence[str], query: Mapping[str, str] | None = None
+    ) -> Page[Json]:
+        path = path_in(call.repository, *parts)
+        return self._session.page(call, path, dict, query or {}, after, min(limit, PAGE))
 
 
 def _of_object(repository: str, ref: str, key: str) -> Call:
     return Call(f"read {key!r} of {repository} at {ref[:12]}", repository, f"object {key!r}")
-
-
-def _refs(repository: str, ref: str) -> str:
-    return f"/repositories/{_part(repository)}/refs/{_part(ref)}"
-
-
-def _part(text: str) -> str:
-    """One part of a path. What would be resolved as a directory cannot be a name; lakeFS has none for it."""
-    return quote(text, safe="", errors="replace")

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from http.client import HTTPException
+from os.path import commonprefix
 from pathlib import Path
-from typing import Any
+from sys import intern
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-from urllib3 import PoolManager
-from urllib3.exceptions import HTTPError
-from urllib3.util import make_headers
-
-from perago.adapters.http import Answer, CallPolicy, HttpPool, ServerAbout, no_answer, seconds_ahead
-from perago.adapters.lakefs import errors
+from perago.adapters.http import Answer, CallPolicy, ServerAbout
+from perago.adapters.lakefs import session as errors
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.download import Download
-from perago.adapters.lakefs.errors import SERVICE, Call
-from perago.adapters.lakefs.listing import list_objects, newest_upload, stat_objects
+from perago.adapters.lakefs.session import SERVICE, Call, Json, LakeFSSession, commit_of, just_before, once, path_in
 from perago.adapters.lakefs.transfers import Transfer
 from perago.adapters.lakefs.upload import Uploads
 from perago.cache import ObjectCache, Shelf, on_disk
@@ -47,21 +45,16 @@ from perago.settings import LakeFSSettings
 from perago.text import count
 from perago.workspace.sweep import CACHE
 
-_API = "/api/v1"
+T = TypeVar("T")
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _CONTROL_CONNECTIONS = 2
-_PAGE = 1000
 _LOG_PAGE = 10
 """A commit's metadata may be 2 MB and more (`docs/dev/servers/lakefs.md` 2), and a page of the log is in memory at
 once."""
 _DELETE_BATCH = 1000
-
-
-def open_pool(settings: LakeFSSettings, size: int, policy: CallPolicy) -> HttpPool:
-    """Connections to lakeFS's API with the configured credentials, `size` of them kept for re-use."""
-    key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
-    headers = make_headers(basic_auth=f"{key}:{secret}")
-    return HttpPool(SERVICE, _base_url(settings), headers=headers, size=size, policy=policy)
+_LONGEST_AFTER = 1000
+"""Bytes of a key at which a page can begin. lakeFS takes 1,024."""
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 class LakeFSStore:
@@ -93,16 +86,14 @@ class LakeFSStore:
         """The workspace of the last download that broke, and how many of its objects the cache had."""
         self._damaged = 0
         """Entries of the cache that were damaged, since the last call of `take_notes`."""
-        self._policy = policy or CallPolicy()
         self._threads = threads
-        self._pool = open_pool(settings, threads + _CONTROL_CONNECTIONS, self._policy)
-        self._block_store = BlockStore(self._pool, self._policy, threads, lakefs_url=_base_url(settings))
-        client = _sdk_client(lakefs_sdk, settings, self._pool)
+        self._session = LakeFSSession(settings, policy or CallPolicy(), threads + _CONTROL_CONNECTIONS)
+        self._block_store = BlockStore(self._session, threads)
+        client = self._session.sdk_client(lakefs_sdk)
         self._branches: Any = lakefs_sdk.BranchesApi(client)
         self._commits: Any = lakefs_sdk.CommitsApi(client)
         self._refs: Any = lakefs_sdk.RefsApi(client)
         self._objects: Any = lakefs_sdk.ObjectsApi(client)
-        self._users: Any = lakefs_sdk.AuthApi(client)
 
     # ------------------------------------------------------------------ reads
 
@@ -116,20 +107,19 @@ class LakeFSStore:
         """
         call = Call("answer", "", "the user of these credentials")
         try:
-            self._once(call, self._users.get_current_user)
+            once(call, lambda: self._session.pool.call("GET", "/user"), lambda answer: json.loads(answer.body)["user"])
         except (NotFound, Refused) as error:
             raise errors.unreadable(call) from error
 
     def about(self) -> ServerAbout:
         """Return the version and the clock of the server."""
-
-        def read(answer: Answer) -> ServerAbout:
-            received = time.time()
-            ahead = seconds_ahead(answer.headers, sent, received)
-            return ServerAbout(errors.version_in(answer), ahead, received - sent)
-
-        sent = time.time()
-        return errors.ask(self._pool, Call("tell its version", "", "the version"), "/config/version", read)
+        call, sent = Call("tell its version", "", "the version"), time.time()
+        answer = once(call, lambda: self._session.pool.call("GET", "/config/version"), lambda answer: answer)
+        try:
+            version = json.loads(answer.body)["version"]
+        except (ValueError, KeyError, TypeError):
+            version = None
+        return ServerAbout.of(answer, version, sent)
 
     def get_commit(self, repository: str, ref: str) -> Commit:
         """Return the commit of a full commit id, or the head of a branch of exactly this name.
@@ -139,7 +129,7 @@ class LakeFSStore:
         """
         commit_id = ref if _COMMIT_ID.fullmatch(ref) else self._head(repository, ref)
         call = Call(f"read commit {commit_id[:12]}… of {repository}", repository, f"commit {commit_id}")
-        commit: Commit = self._retry(call, self._commits.get_commit, repository, commit_id, read_as=_commit)
+        commit = self._session.get(call, path_in(repository, "commits", commit_id), commit_of)
         if commit.id != commit_id:
             raise NotFound(SERVICE, call.operation, f"{call.missing} does not exist")
         return commit
@@ -154,7 +144,7 @@ class LakeFSStore:
         found: list[Commit] = []
         more = head != until
         while more and len(found) < limit:
-            page, more = self._log_page(repository, head, found[-1].id if found else None, until, limit - len(found))
+            page, more = self._log_page(repository, head, found[-1].id if found else "", until, limit - len(found))
             for commit in page:
                 if commit.id == until or len(found) == limit:
                     return tuple(found)
@@ -167,8 +157,8 @@ class LakeFSStore:
         found: list[Commit] = []
         more = True
         while more and len(found) < limit:
-            after = found[-1].id if found else None
-            page, more = self._log_page(repository, commit, after, None, limit - len(found))
+            after = found[-1].id if found else ""
+            page, more = self._log_page(repository, commit, after, "", limit - len(found))
             if not found and page[0].id != commit:  # the name of a branch or a tag
                 raise NotFound(SERVICE, f"read the history of {repository}", f"commit {commit} does not exist")
             found += map(shortened, page)
@@ -177,39 +167,79 @@ class LakeFSStore:
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether anything is staged on `branch`."""
         call = Call(f"look for uncommitted changes on {branch} of {repository}", repository, f"branch {branch}")
-        dirty: bool = self._retry(
-            call, self._branches.diff_branch, repository, branch, amount=1, read_as=lambda answer: bool(answer.results)
-        )
-        return dirty
+        return bool(self._session.page(call, path_in(repository, "branches", branch, "diff"), dict, {}, amount=1)[0])
 
     def newest_staged(self, repository: str, branch: str) -> int | None:
-        """Return when the newest object that is staged on `branch` was uploaded, or None."""
+        """Return when the newest object that is staged on `branch` was uploaded, or None.
+
+        Only the bare name of a branch shows what is staged on it (`docs/dev/servers/lakefs.md` 3), and only a listing
+        its times.
+        """
         call = Call(f"list what is staged on {branch} of {repository}", repository, f"branch {branch}")
-        changes = self._pages(call, self._branches.diff_branch, repository, branch)
-        staged = frozenset(str(change.path) for change in changes if change.type != "removed")
-        return newest_upload(self._pool, self._policy, repository, branch, staged) if staged else None
+        changes = self._items(call, "branches", branch, "diff")
+        staged = frozenset(str(change["path"]) for change in changes if change["type"] != "removed")
+        last = max(staged, default="")  # code points are in the order of their UTF-8
+        shared = commonprefix(list(staged))  # noqa: RUF071 - a listing's prefix is one of characters, too
+        times: list[int] = []
+        listing = _listing(repository, branch, f"branch {branch}")
+        for page in self._session.pages(*listing, _entry, {"prefix": shared}) if staged else ():
+            times += [entry.mtime for entry in page if entry.key in staged]
+            if page and page[-1].key >= last:
+                break
+        return max(times, default=None)
 
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
         """Return all branches whose names begin with `prefix`, hidden ones included."""
         call = Call(f"list branches of {repository}", repository, f"repository {repository}")
-        listed = self._pages(call, self._branches.list_branches, repository, prefix=prefix, show_hidden=True)
-        return tuple(str(branch.id) for branch in listed)
+        listed = self._items(call, "branches", query={"prefix": prefix, "show_hidden": "true"})
+        return tuple(str(branch["id"]) for branch in listed)
 
     def list_objects(
         self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
     ) -> Sequence[ObjectEntry]:
         """Return every object below `prefix`."""
-        return list_objects(self._pool, self._policy, repository, commit, prefix, on_page)
+        found: list[ObjectEntry] = []
+        listing = _listing(repository, commit, f"commit {commit}")
+        for page in self._session.pages(*listing, _entry, {"prefix": prefix}):
+            if on_page is not None:
+                on_page(page)
+            found += page
+        return found
 
     def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
-        """Return the objects that a commit has at `keys`."""
-        return stat_objects(self._pool, self._policy, repository, commit, keys, partial(self._stat, repository, commit))
+        """Return the objects that a commit has at `keys`.
+
+        A page of the listing begins at the first key that is not settled, so each page settles one key at least, and
+        no object is listed twice. The last key, and one at which no page can begin, is asked for alone.
+        """
+        listing = _listing(repository, commit, f"commit {commit}")
+        left, found = (
+            sorted(keys, reverse=True),
+            dict[str, ObjectEntry](),
+        )  # code points are in the order of their UTF-8
+        while left:
+            key = left[-1]
+            if len(left) > 1 and len(key.encode(errors="replace")) <= _LONGEST_AFTER:
+                page, last = self._session.page(*listing, _entry, {}, just_before(key))
+                listed = {entry.key: entry for entry in page}
+                while left and not (last is not None and left[-1] > last):
+                    if left[-1] in listed:
+                        found[left[-1]] = listed[left[-1]]
+                    left.pop()
+            if left and left[-1] == key:
+                if (entry := self._stat(repository, commit, key)) is not None:
+                    found[key] = entry
+                left.pop()
+        return found
 
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
         """Return the keys at which two commits differ, with their sizes in `right`."""
         call = Call(f"compare commits of {repository}", repository, f"commit {left} or {right}")
-        changes = self._pages(call, self._refs.diff_refs, repository, left, right, type="two_dot")
-        return {change.path: None if change.type == "removed" else change.size_bytes or 0 for change in changes}
+        changes = self._items(call, "refs", left, "diff", right, query={"type": "two_dot"})
+        return {
+            str(change["path"]): None if change["type"] == "removed" else int(change.get("size_bytes") or 0)
+            for change in changes
+        }
 
     # -------------------------------------------------------------- transfers
 
@@ -262,25 +292,28 @@ class LakeFSStore:
         """Create a hidden branch at commit `source`, with one request."""
         call = Call(f"create branch {branch} of {repository}", repository, f"commit {source}", write=True)
         creation = self._sdk.BranchCreation(name=branch, source=source, hidden=True)
-        self._once(call, self._branches.create_branch, repository, creation, refusal=errors.branch_refusal)
+        create = self._branches.create_branch_with_http_info
+        self._write(call, create, repository, creation, read=lambda _: None, refused=errors.branch_refusal)
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that no longer exists is fine."""
         call = Call(f"delete branch {branch} of {repository}", repository, f"branch {branch}")
+        delete = self._branches.delete_branch_with_http_info
         try:
-            self._retry(call, self._branches.delete_branch, repository, branch)
+            self._write(call, delete, repository, branch, read=lambda _: None, repeated=True)
         except NotFound:
             return
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """Stage the deletion of `keys`. An unknown branch answers 200 without errors (`docs/dev/servers/lakefs.md` 2):
         the commit tells."""
+        delete = self._objects.delete_objects_with_http_info
         for start in range(0, len(keys), _DELETE_BATCH):
             batch = list(keys[start : start + _DELETE_BATCH])
             call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
             paths = self._sdk.PathList(paths=batch)
-            answer = self._retry(call, self._objects.delete_objects, repository, branch, paths)
-            _raise_first(call, answer.errors)
+            check = partial(_raise_first, call)
+            self._write(call, delete, repository, branch, paths, read=check, repeated=True)
 
     def commit(
         self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
@@ -288,26 +321,25 @@ class LakeFSStore:
         """Commit what is staged on `branch`, with one request."""
         call = Call(f"commit to {branch} of {repository}", repository, f"branch {branch}", write=True)
         creation = self._sdk.CommitCreation(message=message, metadata=dict(metadata), allow_empty=allow_empty)
-        refusal = errors.commit_refusal
-        commit: Commit = self._once(
-            call, self._commits.commit, repository, branch, creation, refusal=refusal, read_as=_commit
-        )
-        return commit
+        commit, refused = self._commits.commit_with_http_info, errors.commit_refusal
+
+        def read(answer: Answer) -> Commit:
+            return commit_of(json.loads(answer.body))
+
+        return self._write(call, commit, repository, branch, creation, read=read, refused=refused)
 
     def revert(self, repository: str, branch: str, commit: str) -> None:
         """Undo a merge commit on `branch`, with one request."""
 
-        def check(answer: Any) -> None:
-            if answer.status_code != 204:
+        def check(answer: Answer) -> None:
+            if answer.status != 204:
                 raise ValueError("a revert answers 204")
 
         operation = f"revert {commit[:12]}… on {branch} of {repository}"
         call = Call(operation, repository, f"branch {branch} or commit {commit}", write=True)
-        creation, send = (
-            self._sdk.RevertCreation(ref=commit, parent_number=1),
-            self._branches.revert_branch_with_http_info,
-        )
-        self._once(call, send, repository, branch, creation, refusal=errors.revert_refusal, read_as=check)
+        creation = self._sdk.RevertCreation(ref=commit, parent_number=1)
+        revert, refused = self._branches.revert_branch_with_http_info, errors.revert_refusal
+        self._write(call, revert, repository, branch, creation, read=check, refused=refused)
 
     def merge(
         self,
@@ -323,190 +355,120 @@ class LakeFSStore:
         """Merge commit id `source` into `branch`, with one request, without strategy, squash or force
         (`docs/dev/servers/lakefs.md` 1.10); returns the merge commit's id."""
 
-        def read(answer: Any) -> str:
-            if not answer.reference:
+        def read(answer: Answer) -> str:
+            if not (merged := json.loads(answer.body)["reference"]):
                 raise ValueError("a merge without a commit")
-            return str(answer.reference)
+            return str(merged)
 
         operation = f"merge {source[:12]}… into {branch} of {repository}"
         call = Call(operation, repository, f"branch {branch} or commit {source}", write=True)
-        merge_id: str = self._once(
-            call,
-            self._refs.merge_into_branch,
-            repository,
-            source,
-            branch,
-            merge=self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty),
-            refusal=errors.merge_refusal,
-            answer_within=within or self._policy.merge,
-            read_as=read,
-        )
-        return merge_id
+        options = self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty)
+        merge, seconds = self._refs.merge_into_branch_with_http_info, within or self._session.policy.merge
+        arguments = repository, source, branch, options
+        return self._write(call, merge, *arguments, read=read, refused=errors.merge_refusal, answer_within=seconds)
 
     def close(self) -> None:
         """Close the connections; calls after this fail."""
-        self._pool.close()
+        self._session.pool.close()
         self._block_store.close()
 
     # ---------------------------------------------------------------- helpers
 
     def _shelf(self, needed: int = 0) -> AbstractContextManager[Shelf | None]:
-        """The open cache for one transfer, which itself takes `needed` bytes of the disk."""
+        """Open the cache for one transfer, which itself takes `needed` bytes of the disk."""
         return (self._cache and self._cache.open(needed)) or nullcontext()
 
     def _transfer(self, repository: str, shelf: Shelf | None) -> Transfer:
-        return Transfer(self._pool, self._policy, self._threads, repository, shelf, self._block_store)
+        return Transfer(self._session, self._threads, repository, shelf, self._block_store)
 
     def _head(self, repository: str, branch: str) -> str:
-        """The commit id at the head of a branch, and of nothing else that has this name."""
+        """Return the commit id at the head of a branch, and of nothing else that has this name."""
         call = Call(f"read branch {branch} of {repository}", repository, f"branch {branch}")
-        read, get = (lambda answer: str(answer.commit_id)), self._branches.get_branch
-        head: str = self._retry(call, get, repository, branch, read_as=read)
-        return head
+        return self._session.get(call, path_in(repository, "branches", branch), lambda row: str(row["commit_id"]))
 
     def _stat(self, repository: str, commit: str, key: str) -> ObjectEntry | None:
         """Return one object; None only if lakeFS says that the commit is there and the object is not."""
         call = Call(f"look for {key} in {commit[:12]}… of {repository}", repository, f"{key} in commit {commit}")
+        path = path_in(repository, "refs", commit, "objects", "stat")
         try:
-            found: ObjectEntry = self._retry(call, self._objects.stat_object, repository, commit, key, read_as=_object)
+            return self._session.get(call, path, _entry, {"path": key})
         except NotFound:
             self.get_commit(repository, commit)
             return None
-        return found
 
     def _log_page(
-        self, repository: str, head: str, after: str | None, until: str | None, remaining: int
+        self, repository: str, head: str, after: str, until: str, remaining: int
     ) -> tuple[list[Commit], bool]:
-        """Some commits and whether more follow.
+        """Return some commits and whether more follow.
 
         Raises:
             Refused: lakeFS does not name `head` either (`docs/dev/servers/lakefs.md` 2). An error must not look like
                 an unmoved branch.
         """
-        missing = f"commit {head}" if until is None else f"commit {head} or {until}"
+        missing = f"commit {head} or {until}" if until else f"commit {head}"
         call = Call(f"read the history of {repository}", repository, missing)
-        options: dict[str, Any] = {"amount": min(_LOG_PAGE, remaining), "first_parent": True}
-        if until is not None:  # comes along as the last one
-            options |= {"amount": min(_LOG_PAGE, remaining + 1), "stop_at": until}
-        if after is not None:
-            options["after"] = after
-        page: tuple[list[Commit], bool] = self._retry(
-            call, self._refs.log_commits, repository, head, read_as=_log, **options
-        )
-        if after is None and not page[0]:
-            detail = (
-                f"lakeFS tells no commit of it, not even {head}, as where the date of that one is before the year 1"
-            )
+        amount = min(_LOG_PAGE, remaining + bool(until))  # `until` comes along as the last one
+        query: dict[str, str | int] = {"amount": amount, "first_parent": "true", "stop_at": until, "after": after}
+
+        def read(found: Json) -> tuple[list[Commit], bool]:
+            return [commit_of(row) for row in found["results"]], bool(found["pagination"]["has_more"])
+
+        page, more = self._session.get(call, path_in(repository, "refs", head, "commits"), read, query)
+        if not page and not after:
+            detail = f"lakeFS lists no commit, not even {head}; the date of that commit may be before the year 1"
             raise Refused(SERVICE, call.operation, detail)
-        return page
+        return page, more and bool(page)
 
-    def _pages(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
-        """The items of a listing, from as many pages as there are."""
-        more, after = True, ""
-        while more:
-            page = self._retry(call, method, *arguments, after=after, amount=_PAGE, read_as=_page, **options)
-            results, more, following = page
-            yield from results
-            if more and following <= after:  # would be read for ever
-                raise errors.unreadable(call)
-            after = following
+    def _items(self, call: Call, *parts: str, query: Mapping[str, str] | None = None) -> Iterator[Json]:
+        """Yield all entries of a list of a repository."""
+        for page in self._session.pages(call, path_in(call.repository, *parts), dict, query):
+            yield from page
 
-    def _retry(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        return retry(lambda: self._once(call, method, *arguments, **options), self._policy.retries())
-
-    def _once(
+    def _write(
         self,
         call: Call,
         method: Callable[..., Any],
         *arguments: Any,
-        refusal: Callable[[Call, Answer], ServiceError] = errors.refusal,
-        read_as: Callable[[Any], Any] = lambda answer: answer,
+        read: Callable[[Answer], T],
+        refused: Callable[[Call, Answer], ServiceError] = errors.refusal,
         answer_within: float | None = None,
-        **options: Any,
-    ) -> Any:
-        """One SDK call, sent once and with a time limit; its errors in the port's words."""
-        limits = (self._policy.connect, answer_within or self._policy.answer)
-        try:
-            return errors.reading(read_as)(method(*arguments, _request_timeout=limits, **options))
-        except self._sdk.ApiException as error:
-            if not error.status:  # the SDK's way to say that TLS failed
-                raise errors.unanswered(call, no_answer(error)) from error
-            body = error.body if isinstance(error.body, bytes) else (error.body or "").encode()
-            raise refusal(call, Answer(error.status, error.headers or {}, body)) from error
-        except (HTTPError, HTTPException, OSError) as error:
-            raise errors.unanswered(call, no_answer(error)) from error
-        except (errors.UnreadableAnswer, UnicodeDecodeError) as error:  # the SDK decodes the body of an error by itself
-            raise errors.unreadable(call) from error
+        repeated: bool = False,
+    ) -> T:
+        """Send a call of the SDK: once, or `repeated` while lakeFS cannot be reached."""
+        policy = self._session.policy
+        options = {"_preload_content": False, "_request_timeout": answer_within or policy.answer}
+
+        def send() -> T:
+            return once(call, lambda: method(*arguments, **options).raw_data, read, refused)
+
+        return retry(send, policy.retries()) if repeated else send()
 
 
-def _base_url(settings: LakeFSSettings) -> str:
-    return settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
+def _listing(repository: str, ref: str, missing: str) -> tuple[Call, str]:
+    """Return the call that lists the objects of a commit or a branch, and its path."""
+    call = Call(f"list {repository} at {ref[:12]}", repository, missing)
+    return call, path_in(repository, "refs", ref, "objects", "ls")
 
 
-def _sdk_client(sdk: Any, settings: LakeFSSettings, pool: HttpPool) -> Any:
-    """The SDK's client on the store's own connections: with the proxy and TLS variables, and without urllib3's hidden
-    repetitions.
-
-    Raises:
-        Refused: the SDK no longer has what is replaced here. It would open connections of its own.
-    """
-    key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
-    client = sdk.ApiClient(sdk.Configuration(host=_base_url(settings), username=key, password=secret))
-    replaced = getattr(getattr(client, "rest_client", None), "pool_manager", None)
-    if not isinstance(replaced, PoolManager) or not hasattr(client, "deserialize"):
-        from importlib.metadata import version
-
-        raise Refused(
-            SERVICE,
-            "set up the connection",
-            f"this perago cannot work with lakefs-sdk {version('lakefs-sdk')}: its ApiClient has no "
-            "rest_client.pool_manager or no deserialize. Install a version that perago's own requirements allow",
-        )
-    client.rest_client.pool_manager = pool.manager
-    client.deserialize = errors.reading(client.deserialize)
-    return client
-
-
-def _raise_first(call: Call, problems: Sequence[Any]) -> None:
+def _raise_first(call: Call, answer: Answer) -> None:
     """Raise for the first entry of a batch answer's error list, which comes with status 200."""
+    problems = json.loads(answer.body).get("errors") or []
     if not problems:
         return
-    first = problems[0]
-    status = int(first.status_code)
+    path, status, message = (problems[0].get(name) for name in ("path", "status_code", "message"))
+    status = int(status)
     kind = {401: AccessDenied, 403: Forbidden, 429: Unavailable}.get(status, Unavailable if status >= 500 else Refused)
-    detail = f"{len(problems)} were refused, first {first.path!r}: status {first.status_code}: {first.message}"
+    detail = f"{len(problems)} were refused, first {path!r}: status {status}: {message}"
     raise kind(SERVICE, call.operation, detail)
 
 
-def _log(answer: Any) -> tuple[list[Commit], bool]:
-    return [_commit(item) for item in answer.results], bool(answer.results) and answer.pagination.has_more
-
-
-def _page(answer: Any) -> tuple[list[Any], bool, str]:
-    """The items of a page, whether more follow, and after which name they do."""
-    more = bool(answer.results) and answer.pagination.has_more
-    return answer.results, more, str(answer.pagination.next_offset) if more else ""
-
-
-def _object(answer: Any) -> ObjectEntry:
+def _entry(item: Json) -> ObjectEntry:
     return ObjectEntry(
-        key=answer.path,
-        size=answer.size_bytes or 0,
-        checksum=answer.checksum,
-        mtime=answer.mtime,
-        content_type=answer.content_type or "application/octet-stream",
-        metadata=answer.metadata or {},
-        physical_address=answer.physical_address or "",
-    )
-
-
-def _commit(answer: Any) -> Commit:
-    return Commit(
-        id=answer.id,
-        parents=tuple(answer.parents),
-        committer=answer.committer,
-        message=answer.message,
-        created=answer.creation_date,
-        metadata=dict(answer.metadata or {}),
-        meta_range_id=answer.meta_range_id,
+        key=item["path"],
+        size=item["size_bytes"],
+        checksum=item["checksum"],
+        mtime=item["mtime"],
+        content_type=intern(item.get("content_type") or "application/octet-stream"),  # one text for 100,000 objects
+        metadata=item.get("metadata") or _NO_METADATA,
+        physical_address=item.get("physical_address") or "",
     )

@@ -1,0 +1,325 @@
+"""Calls of lakeFS's API with the configured credentials, and the errors that its answers mean
+(`docs/dev/servers/lakefs.md` 1.3 and 2)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode
+
+from urllib3.util import make_headers
+
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, overloaded
+from perago.ports import (
+    FENCE_MARKER,
+    AccessDenied,
+    Commit,
+    Forbidden,
+    MergeRefusal,
+    MergeRefused,
+    NotFound,
+    NothingToCommit,
+    Refused,
+    RevertConflict,
+    ServiceError,
+    Unavailable,
+    Unclear,
+)
+from perago.retry import retry
+from perago.settings import LakeFSSettings
+
+SERVICE = "lakeFS"
+PAGE = 1000
+"""Entries of a page, the server's maximum."""
+T = TypeVar("T")
+Json: TypeAlias = Mapping[str, Any]
+Page: TypeAlias = tuple[Sequence[T], str | None]
+"""Some entries of a list, and the entry after which the next ones begin; None at the end."""
+
+_API = "/api/v1"
+_NOT_NOW = (408, 423, 429, 503)
+_HOOK_FAILED = "hook aborted"
+_NO_NAME = re.compile(
+    r"argument (repository|branch|ref|left|right|source|destination): .*invalid value: validation error"
+)
+"""A name that nothing can have. The status is 400, or 500 where a commit is read (`docs/dev/servers/lakefs.md` 2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as its errors need to know it.
+
+    `operation` says it in plain words. `missing` names what a 404 is about unless the server says that it is the
+    repository. `write` tells whether a lost answer matters; False also for writes that are harmless to repeat.
+    """
+
+    operation: str
+    repository: str
+    missing: str
+    write: bool = False
+
+
+class LakeFSSession:
+    """Connections to lakeFS's API. Safe to use from several threads; opens none before the first call.
+
+    Args:
+        settings: where the server is; the URL with or without `/api/v1`.
+        policy: time limits and retries.
+        connections: how many are kept for re-use.
+    """
+
+    def __init__(self, settings: LakeFSSettings, policy: CallPolicy, connections: int) -> None:
+        key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
+        self.policy = policy
+        self.base_url = settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
+        headers = make_headers(basic_auth=f"{key}:{secret}")
+        self.pool = HttpPool(SERVICE, self.base_url, headers=headers, size=connections, policy=policy)
+
+    def get(self, call: Call, path: str, read: Callable[[Any], T], query: Mapping[str, str | int] | None = None) -> T:
+        """Return what `read` makes of the JSON at a path. The call is repeated while lakeFS cannot be reached."""
+        target = with_query(path, query or {})
+        return retry(
+            lambda: once(call, lambda: self.pool.call("GET", target), lambda answer: read(json.loads(answer.body))),
+            self.policy.retries(),
+        )
+
+    def page(
+        self,
+        call: Call,
+        path: str,
+        read: Callable[[Any], T],
+        query: Mapping[str, str | int],
+        after: str = "",
+        amount: int = PAGE,
+    ) -> Page[T]:
+        """Return some entries of a list, beginning after the entry `after`."""
+
+        def read_page(found: Any) -> Page[T]:
+            rows, pagination = [read(row) for row in found["results"]], found["pagination"]
+            following = str(pagination["next_offset"]) if pagination["has_more"] else None
+            if following is not None and (not rows or following <= after):
+                raise ValueError("this list would be read forever")
+            return rows, following
+
+        return self.get(call, path, read_page, {**query, "after": after, "amount": amount})
+
+    def pages(
+        self, call: Call, path: str, read: Callable[[Any], T], query: Mapping[str, str | int] | None = None
+    ) -> Iterator[Sequence[T]]:
+        """Yield the pages of a list, all of them."""
+        following: str | None = ""
+        while following is not None:
+            rows, following = self.page(call, path, read, query or {}, following)
+            yield rows
+
+    def sdk_client(self, sdk: Any) -> Any:
+        """Return the SDK's client on these connections. Its calls want `_preload_content=False`; `raw_data` of what
+        they return is the `Answer`.
+
+        Raises:
+            Refused: the SDK no longer has what is replaced here. It would open connections of its own.
+        """
+        configuration = sdk.Configuration(host=self.base_url)
+        configuration.host = ""  # the pool knows the base URL
+        client = sdk.ApiClient(configuration)
+        if not hasattr(getattr(client, "rest_client", None), "post_request"):
+            from importlib.metadata import version
+
+            raise Refused(
+                SERVICE,
+                "set up the connection",
+                f"this perago cannot work with lakefs-sdk {version('lakefs-sdk')}: its ApiClient has no "
+                "rest_client.post_request. Install a version that perago's own requirements allow",
+            )
+        client.rest_client = _SdkTransport(self.pool)
+        return client
+
+
+class _SdkTransport:
+    """The `rest_client` of the SDK's `ApiClient`. The SDK's own one ignores the proxy and TLS variables, repeats
+    requests, and has no time limits."""
+
+    def __init__(self, pool: HttpPool) -> None:
+        self._pool = pool
+
+    def post_request(
+        self, url: str, *, headers: Mapping[str, str], body: Any, _request_timeout: float, **_unused: Any
+    ) -> SimpleNamespace:
+        """Write."""
+        return self._send("POST", url, headers, json.dumps(body).encode(), _request_timeout)
+
+    def delete_request(
+        self, url: str, *, headers: Mapping[str, str], _request_timeout: float, **_unused: Any
+    ) -> SimpleNamespace:
+        """Delete."""
+        return self._send("DELETE", url, headers, None, _request_timeout)
+
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
+    ) -> SimpleNamespace:
+        answer = self._pool.call(method, url, headers=headers, body=body, answer_within=seconds)
+        return SimpleNamespace(status=answer.status, data=answer, getheaders=dict)
+
+
+def once(
+    call: Call,
+    send: Callable[[], Answer],
+    read: Callable[[Answer], T],
+    refused: Callable[[Call, Answer], ServiceError] | None = None,
+) -> T:
+    """Send a request once, and return what `read` makes of its answer.
+
+    Raises:
+        ServiceError: there is no answer, its status is not 2xx, or it is not lakeFS's.
+    """
+    try:
+        answer = send()
+    except NoAnswerError as failure:
+        raise unanswered(call, failure) from failure
+    if not 200 <= answer.status < 300:
+        raise (refused or refusal)(call, answer)
+    try:
+        return read(answer)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise unreadable(call) from error
+
+
+def path_in(repository: str, *parts: str) -> str:
+    """Return the path of something in a repository. A part such as `..`, which would lead out of it, names nothing that
+    lakeFS can have."""
+    return "".join(f"/{quote(part, safe='', errors='replace')}" for part in ("repositories", repository, *parts))
+
+
+def with_query(path: str, query: Mapping[str, str | int]) -> str:
+    """Return a path with those parameters of a query that are not empty."""
+    given = {name: value for name, value in query.items() if value != ""}
+    return f"{path}?{urlencode(given, quote_via=quote, errors='replace')}" if given else path
+
+
+def just_before(key: str) -> str:
+    """A text that stands before `key` in the order of UTF-8, and after nearly everything else that does."""
+    last = ord(key[-1]) - 1
+    if 0xD800 <= last <= 0xDFFF:
+        last = 0xD7FF
+    return key[:-1] if last < 0 else f"{key[:-1]}{chr(last)}\U0010ffff"
+
+
+def commit_of(row: Json) -> Commit:
+    """Return the commit that lakeFS shows as this JSON.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: it is not a commit.
+    """
+    return Commit(
+        id=str(row["id"]),
+        parents=tuple(str(parent) for parent in row["parents"]),
+        committer=str(row["committer"]),
+        message=str(row["message"]),
+        created=int(row["creation_date"]),
+        metadata={str(key): str(value) for key, value in (row.get("metadata") or {}).items()},
+        meta_range_id=str(row["meta_range_id"]),
+    )
+
+
+def message_of(answer: Answer) -> str | None:
+    """lakeFS's own error text, or None if another program answered. A merge conflict has an empty one."""
+    try:
+        body = json.loads(answer.body)
+    except ValueError:
+        return None
+    if not isinstance(body, dict):
+        return None
+    message = body.get("message", "")
+    return message if isinstance(message, str) else None
+
+
+def unanswered(call: Call, failure: NoAnswerError) -> ServiceError:
+    """The error for a call without an answer: a write that may have arrived is `Unclear`."""
+    kind = Unclear if call.write and failure.sent else Unavailable
+    return kind(SERVICE, call.operation, failure.text)
+
+
+def unreadable(call: Call) -> ServiceError:
+    """The error for a 2xx answer that is not lakeFS's."""
+    detail = "the answer is not lakeFS's; is LAKECTL_SERVER_ENDPOINT_URL the address of a lakeFS server?"
+    return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
+
+
+def refusal(call: Call, answer: Answer) -> ServiceError:
+    """The error for an answer that is not 2xx."""
+    status, message, detail = answer.status, message_of(answer), _detail(answer)
+    if status == 403 and message is not None:
+        return Forbidden(SERVICE, call.operation, detail)
+    if status in (401, 403):
+        return AccessDenied(SERVICE, call.operation, detail)
+    if status in _NOT_NOW:
+        return overloaded(SERVICE, call.operation, detail, answer.headers)
+    if status == 404 and message is None:
+        return Unavailable(SERVICE, call.operation, detail)  # a proxy's word that nothing is there proves nothing
+    impossible = _NO_NAME.match(message or "")
+    if impossible or (status == 404 and "invalid API endpoint" not in detail):
+        is_repository = "repository not found" in detail or "argument repository" in detail
+        subject = f"repository {call.repository}" if is_repository else call.missing
+        why = f": {clean(impossible.group())}" if impossible else ""
+        return NotFound(SERVICE, call.operation, f"{subject} does not exist{why}")
+    if status == 500 and "predicate failed" in detail:
+        return Unavailable(SERVICE, call.operation, "another change came first (predicate failed); nothing was done")
+    if status < 500 or status == 501 or _HOOK_FAILED in detail:
+        return Refused(SERVICE, call.operation, detail)
+    return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
+
+
+def branch_refusal(call: Call, answer: Answer) -> ServiceError:
+    """The error for a branch that is not created."""
+    if answer.status == 409:
+        return Refused(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
+    return refusal(call, answer)
+
+
+def commit_refusal(call: Call, answer: Answer) -> ServiceError:
+    """The error for a refused commit."""
+    if answer.status == 400 and "no changes" in (message_of(answer) or ""):
+        return NothingToCommit(SERVICE, call.operation, "nothing is staged")
+    return refusal(call, answer)
+
+
+def revert_refusal(call: Call, answer: Answer) -> ServiceError:
+    """The error for a refused revert."""
+    if answer.status == 409:
+        return RevertConflict(SERVICE, call.operation, _detail(answer))
+    return commit_refusal(call, answer)
+
+
+def merge_refusal(call: Call, answer: Answer) -> ServiceError:
+    """The error for a refused merge, with the reason where it is one of the known ones."""
+    message = message_of(answer)
+    known = (reason for status, part, reason in _REFUSED_MERGES if status == answer.status and part in (message or ""))
+    reason = next(known, None)
+    if reason is None or (message is None and answer.status != 412):
+        return refusal(call, answer)
+    detail = "both sides changed one path" if reason is MergeRefusal.CONFLICT else _detail(answer)
+    return MergeRefused(SERVICE, call.operation, detail, reason)
+
+
+_REFUSED_MERGES = (
+    (412, FENCE_MARKER, MergeRefusal.HEAD_MOVED),
+    (412, "", MergeRefusal.HOOK),
+    (409, "", MergeRefusal.CONFLICT),
+    (400, "no changes", MergeRefusal.NO_CHANGES),
+    (400, "uncommitted changes", MergeRefusal.DIRTY),
+)
+"""Status and a part of lakeFS's text, in the order in which they are tried (`docs/dev/servers/lakefs.md` 1.3). What an
+attempt makes of each reason stands in `perago.attempt.publishing.merge_refused`."""
+
+
+def _detail(answer: Answer) -> str:
+    if 300 <= answer.status < 400:
+        return f"status {answer.status}: the server redirects; set LAKECTL_SERVER_ENDPOINT_URL to the final address"
+    message = message_of(answer)
+    if message is None:
+        return f"status {answer.status}, without lakeFS's error text (a proxy, or another server?)"
+    return clean(f"status {answer.status}: {message}")
