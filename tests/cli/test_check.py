@@ -20,7 +20,7 @@ from perago.probe import probe_modules, process
 
 from .conftest import GOOD, PLAIN, Project
 
-NO_SERVERS = "ok  configuration: no servers yet (docs/configuration.md)\n"
+NO_SERVERS = "ok  configuration: no servers yet (perago help configuration)\n"
 TAIL = "\nfrom pydantic import BaseModel\n" + PLAIN.format(name="tail")
 
 

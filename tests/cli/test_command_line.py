@@ -25,7 +25,7 @@ def test_help_lists_every_command_and_says_where_to_read_on(project: Project) ->
     for command in COMMANDS:
         assert f"\n  {command} " in ran.out
     assert "First steps:\n" in ran.out
-    assert "docs/configuration.md" in ran.out
+    assert "perago help configuration" in ran.out
     assert max(map(len, ran.out.splitlines())) <= 80
 
 

@@ -40,7 +40,7 @@ def rows(section: str) -> Iterator[tuple[str, str, str]]:
 def example_file() -> str:
     lines = [
         "# Copy to .env in the directory where you run perago. The process environment wins over this file.",
-        "# A variable that is set but empty counts as unset. docs/configuration.md explains each.",
+        "# A variable that is set but empty counts as unset. `perago help configuration` explains each.",
     ]
     for section in SECTIONS:
         lines += ["", f"# --- {section} ".ljust(96, "-")]

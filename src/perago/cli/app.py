@@ -32,6 +32,7 @@ COMMANDS = {
     "dev": "Develop task modules on embedded services.",
     "demo": "Run the bundled sample workflow on real data.",
     "fence": "Guard the publications to a branch, or look whether they are.",
+    "help": "Print a page of the documentation.",
     "log": "Show the publications to a branch.",
     "init": "Write a small project: one task, its tests and settings.",
     "gc": "Remove what killed attempts left, here and on lakeFS.",
@@ -56,9 +57,14 @@ First steps:
   perago start my_tasks.features -j 2   run two workers
   perago doctor my_tasks.features       find out why nothing happens
 
-Modules are given by import path; the current directory is importable.
-Configuration comes from the environment and .env (docs/configuration.md).
-Exit codes and JSON output are described in docs/cli.md."""
+\b
+Pages of the documentation:
+  perago help                           list them
+  perago help tutorial                  write, test and run a first task
+  perago help configuration             variables of the environment and of .env
+  perago help cli                       exit codes and JSON documents
+
+Modules are given by import path; the current directory is importable."""
 
 
 _HELP = {"help_option_names": ["-h", "--help"]}

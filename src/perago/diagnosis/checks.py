@@ -323,7 +323,7 @@ def _stuck(row: TaskTypeStatus, now: float, module: str) -> Finding:
     return Finding("queues", Level.PROBLEM, one_line(f"{waits}, and {row.absence(now)}"), why, f"perago start {module}")
 
 
-_WHY = "the JOIN can fail the workflow while an attempt of such a step is retried (docs/how-to/fork-and-join.md)"
+_WHY = "the JOIN can fail the workflow while an attempt of such a step is retried (perago help fork-and-join)"
 _ADVICE = 'add "permissive": true to these steps, and register the workflow as a new version'
 _ONE_FORM = "; of the forms of a dynamic fork, only dynamicForkTasksParam takes it"
 

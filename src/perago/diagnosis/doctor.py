@@ -168,7 +168,7 @@ def _of_problem(problem: Problem) -> Finding:
     what = f"{problem.variable}{place}: {problem.message}"
     why = "workers refuse to start"
     return Finding(
-        "configuration", Level.PROBLEM, what, why, problem.fix or "see docs/configuration.md", Cause.CONFIGURATION
+        "configuration", Level.PROBLEM, what, why, problem.fix or "perago help configuration", Cause.CONFIGURATION
     )
 
 
@@ -198,4 +198,4 @@ def _missing(settings: Settings, probed: Sequence[Probed], branches: Sequence[tu
                 yield from map(_of_problem, error.details)
             else:
                 what = f"{name} is not configured, so nothing about it was looked at"
-                yield Finding("configuration", Level.WARNING, what, "workers need it", "see docs/configuration.md")
+                yield Finding("configuration", Level.WARNING, what, "workers need it", "perago help configuration")

@@ -379,4 +379,4 @@ def load_hooks(name: str) -> dict[str, Callable[..., Any]]:
 
 
 def _broken(hook: str, what: str) -> NotReplayable:
-    return NotReplayable(f"{hook} {what}; nothing was written", "mend the hook: docs/cli.md, perago capture")
+    return NotReplayable(f"{hook} {what}; nothing was written", "correct the hook (perago help cli explains hooks)")

@@ -73,7 +73,7 @@ def repeated(case: FaultCase) -> None:
     raise case.failed(
         f"the same call again leaves something else: {base.named(second)}; {_reason(case, base, second)}",
         *base.difference(second, "first call", "second call"),
-        ("fix", "a retry has to leave the same; see docs/testing/faults.md for what makes calls differ"),
+        ("fix", "a retry has to leave the same; perago help faults lists what makes calls differ"),
     )
 
 

@@ -79,7 +79,7 @@ def command(
             help="Keep the verdicts in FILE, and take from there what a run with the same code has found.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON (docs/cli.md).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON (perago help cli).")] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Run the code of today on the inputs of the last completed attempts, and compare with what came of them then.

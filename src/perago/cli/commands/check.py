@@ -37,7 +37,7 @@ valid (3 if both)."""
 def command(
     modules: Modules,
     timeout: Timeout = IMPORT_LIMIT,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document (docs/cli.md).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document (perago help cli).")] = False,
 ) -> None:
     """Check task modules and the local configuration.
 
@@ -126,7 +126,7 @@ def _servers(configuration: Configuration) -> str:
     conductor = settings.conductor if settings else None
     lakefs = settings.lakefs if settings else None
     if conductor is None and lakefs is None:
-        return "no servers yet (docs/configuration.md)"
+        return "no servers yet (perago help configuration)"
     found = f"Conductor at {conductor.shown}" if conductor else "no Conductor"
     return f"{found}, {f'lakeFS at {lakefs.shown}' if lakefs else 'no lakeFS'}"
 

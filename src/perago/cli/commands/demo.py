@@ -99,7 +99,7 @@ def command(
             note_tree(output, commit)
     if ended["status"] != "COMPLETED":
         raise typer.Exit(ExitCode.FAILURE)
-    typer.echo(f"\nNext: perago run {MODULES[0]} --help, and docs/authoring.md for tasks of your own.")
+    typer.echo(f"\nNext: perago run {MODULES[0]} --help, and perago help write-a-task for tasks of your own.")
 
 
 def workflow_definition() -> dict[str, Any]:

@@ -24,7 +24,7 @@ built on, so two workers can never both publish. Tasks never see it.
 
 \b
 There is nothing to install by default: the first publication to a branch
-brings the fence along (PERAGO_PUBLISH_FENCE=auto). docs/dev/protocol.md says how.
+brings the fence along (PERAGO_PUBLISH_FENCE=auto).
 
 \b
 Examples:

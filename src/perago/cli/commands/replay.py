@@ -60,7 +60,7 @@ def command(
             help="Write the tree that would be published to DIR, which must be new or empty.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON (docs/cli.md).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON (perago help cli).")] = False,
     pdb: Pdb = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:

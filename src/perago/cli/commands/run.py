@@ -85,7 +85,7 @@ def command(
             help="Write the published tree to DIR, which must be new or empty.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole outcome as JSON (docs/cli.md).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole outcome as JSON (perago help cli).")] = False,
     pdb: Pdb = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
