@@ -61,7 +61,7 @@ First steps:
 Pages of the documentation:
   perago help                           list them
   perago help tutorial                  write, test and run a first task
-  perago help configuration             variables of the environment and of .env
+  perago help configuration             environment variables and .env
   perago help cli                       exit codes and JSON documents
 
 Modules are given by import path; the current directory is importable."""
