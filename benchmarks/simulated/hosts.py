@@ -171,7 +171,7 @@ class SlotThread:
 
 
 class Pool:
-    """Takes the place of `perago.worker.pools.Pool`."""
+    """Takes the place of `perago.worker.host.Pool`."""
 
     def __init__(self, turns: Turns, threads: int) -> None:
         self.threads = threads
@@ -191,7 +191,7 @@ class Polls(Pool):
 
 
 class Pools:
-    """Takes the place of `perago.worker.pools.Pools`. Threads are not what is short here."""
+    """Takes the place of `perago.worker.host.Pools`. Threads are not what is short here."""
 
     def __init__(self, turns: Turns, slots: int) -> None:
         self.polls = Polls(turns, 2 * slots + 2)

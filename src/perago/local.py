@@ -24,8 +24,9 @@ from perago.ports import TaskQueue
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.signals import INTERRUPTED
 from perago.worker.events import AttemptEnded, AttemptReceived, Event, Listener, PollingPaused, SlotDied, SlotReady
+from perago.worker.exporters import exporting
 from perago.worker.plan import ExportContext, StoreFactory, WorkerPlan
-from perago.worker.supervisor import Supervisor, exporting
+from perago.worker.supervisor import Supervisor
 
 REPOSITORY = "local"
 BRANCH = "main"

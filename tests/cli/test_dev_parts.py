@@ -16,8 +16,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import AnyUrl, Field, HttpUrl, IPvAnyAddress, create_model
 
-from perago.dev.processes import SourceFiles
-from perago.dev.session import curl_line
+from perago.dev import SourceFiles, curl_line
 from perago.probe import TaskSummary
 from perago.taskdef.schema import skeleton_of
 

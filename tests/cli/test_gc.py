@@ -15,7 +15,7 @@ from perago.cli.commands.start import BRANCH_SWEEP
 from perago.embedded.lakefs import commits, objects
 from perago.embedded.services import EmbeddedServices
 from perago.ports import Delivery
-from perago.worker.maintenance import sweep_branches
+from perago.worker.host import sweep_branches
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.sweep import MARKER
 from tests.http_faults import FaultyServices, HttpFaultScript

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from perago.cli.services import HEALTH_LIMIT, lakefs_problem
 from perago.settings import LakeFSSettings
-from perago.worker.status_server import LakeFSCheck
+from perago.worker.exporters import LakeFSCheck
 
 from ..worker.bench import wait_for
 from .conftest import PLAIN, Project

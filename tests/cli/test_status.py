@@ -11,7 +11,7 @@ from typing import Any
 
 from perago.embedded.services import EmbeddedServices
 from perago.worker.events import WorkerReady
-from perago.worker.maintenance import presence
+from perago.worker.host import presence
 from perago.worker.plan import ExportContext
 
 from ..adapters.scripted import Action, Hang, Request, ScriptedServer, reply_json

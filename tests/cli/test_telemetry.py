@@ -21,7 +21,7 @@ from perago.embedded.services import EmbeddedServices
 from perago.ports import Delivery, TaskStatus, trace_of
 from perago.settings import configured_mask
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
-from perago.worker.open_telemetry import opentelemetry, wanted_signals
+from perago.worker.exporters import opentelemetry, wanted_signals
 from perago.worker.plan import ExportContext
 
 from ..adapters.scripted import Action, Hang, Reply, ScriptedServer
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not 
 traces = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")  # the extra `otel`
 numbers = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
 
-LOOK = "from perago.cli import messages; from perago.worker.open_telemetry import wanted_signals;"
+LOOK = "from perago.cli import messages; from perago.worker.exporters import wanted_signals;"
 
 TASK = """
 import os

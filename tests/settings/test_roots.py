@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perago.settings import ConfigurationError, Settings, check_roots, load_settings, prepare_roots
-from perago.settings.roots import own_directory_trouble
+from perago.settings.sources import own_directory_trouble
 
 from ..worker.outside import mounted
 

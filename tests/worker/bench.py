@@ -16,8 +16,9 @@ import psutil
 from perago.driver import Limits
 from perago.ports import Report, TaskQueue, TaskStatus
 from perago.worker.events import AttemptEnded, Ending, Event, WorkerReady
+from perago.worker.exporters import exporting
 from perago.worker.plan import ExportContext, LogPlan, TaskPlan, WorkerPlan
-from perago.worker.supervisor import Supervisor, exporting
+from perago.worker.supervisor import Supervisor
 
 from .small_queue import SmallQueue
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from perago.settings import load_settings
 from perago.signals import hand_over
 from perago.worker.events import Event, SlotReady
+from perago.worker.exporters import exporting
 from perago.worker.plan import ExportContext
-from perago.worker.supervisor import Supervisor, exporting
+from perago.worker.supervisor import Supervisor
 
 from .bench import make_plan
 from .small_queue import SmallQueue

@@ -26,9 +26,8 @@ from perago.worker.channel import (
     decode,
 )
 from perago.worker.events import AttemptEnded, Ending, Event, LeaseDoubtful
-from perago.worker.maintenance import HostCheck
+from perago.worker.host import HostCheck, Pools
 from perago.worker.plan import TaskPlan
-from perago.worker.pools import Pools
 from perago.worker.slot_process import PipeDeliveryCheck
 from perago.worker.slots import Assignment, ProcessEnded, Slot
 

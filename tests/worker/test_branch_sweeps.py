@@ -13,9 +13,9 @@ import pytest
 from perago.driver import Limits
 from perago.ports import Delivery
 from perago.settings import take_from_environment
-from perago.worker import maintenance, poller
+from perago.worker import host, poller
 from perago.worker.events import BranchesSwept, BranchSweepFailed, Ending
-from perago.worker.maintenance import repository_of, sweep_branches
+from perago.worker.host import repository_of, sweep_branches
 
 from .bench import make_plan, outcome, running, wait_for
 from .site import Site
@@ -49,7 +49,7 @@ def sweeper(tmp_path: Path, code: str) -> tuple[tuple[str, ...], Path]:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "SWEEP_INTERVAL", 0.05)
+    monkeypatch.setattr(host, "SWEEP_INTERVAL", 0.05)
     monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 0.5)
 
 
@@ -78,10 +78,10 @@ def test_nothing_is_swept_before_an_attempt_has_read_a_repository(tmp_path: Path
 
 
 def test_the_repositories_that_were_used_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "MOST_REPOSITORIES", 3)
+    monkeypatch.setattr(host, "MOST_REPOSITORIES", 3)
     known: dict[str, None] = {}
     for name in "abcabda":
-        maintenance.remember(known, name)
+        host.remember(known, name)
     assert list(known) == ["b", "d", "a"]
 
 
@@ -95,7 +95,7 @@ def test_a_sweep_that_fails_is_noted_and_tried_again(tmp_path: Path, site: Site)
 
 
 def test_a_sweep_that_takes_too_long_is_given_up(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "BRANCH_SWEEP_LIMIT", 0.5)
+    monkeypatch.setattr(host, "BRANCH_SWEEP_LIMIT", 0.5)
     command, _ = sweeper(tmp_path, ENDLESS)
     with running(site.plan("test", branch_sweep=command), site.conductor) as worker:
         site.finish(site.start())

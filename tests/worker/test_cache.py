@@ -10,7 +10,7 @@ from perago.cache import ObjectCache, trim, usage
 from perago.cache.directory import SEAL_BYTES
 from perago.ports import Delivery
 from perago.settings import Upkeep
-from perago.worker import maintenance
+from perago.worker import host
 from perago.worker.events import CacheFailed, CacheTrimmed, DirectoriesSwept, Ending
 from perago.worker.logs import describe
 from perago.workspace.directory import AttemptDirectory
@@ -24,7 +24,7 @@ BLOCK = 4096
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "CACHE_INTERVAL", 0.02)
+    monkeypatch.setattr(host, "CACHE_INTERVAL", 0.02)
 
 
 def test_what_is_too_much_goes_while_it_works(tmp_path: Path, queue: SmallQueue) -> None:
@@ -68,7 +68,7 @@ def test_trouble_is_said_once_and_again_when_it_comes_back(tmp_path: Path, queue
         return real(root, limit)
 
     with pytest.MonkeyPatch.context() as patch, running(plan, queue) as worker:
-        patch.setattr(maintenance, "trim", counted)
+        patch.setattr(host, "trim", counted)
         wait_for("several looks", lambda: len(looks) > 3)
         assert len(worker.saw(CacheFailed)) == 1
         place.unlink()

@@ -14,7 +14,7 @@ import pytest
 from perago.driver.attempt import MOST_HAND_BACKS
 from perago.ports import Delivery, Unavailable
 from perago.retry import BackOff
-from perago.worker import attempts, maintenance, poller
+from perago.worker import attempts, host, poller
 from perago.worker.events import (
     AttemptReceived,
     Ending,
@@ -38,7 +38,7 @@ REDELIVERY = attempts.REDELIVERY
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disks are checked every few milliseconds, whether the worker takes work or not."""
-    monkeypatch.setattr(maintenance, "CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr(host, "CHECK_INTERVAL", 0.02)
     monkeypatch.setattr("perago.retry.RESTARTS", BackOff(0.02, 0.05))
     monkeypatch.setattr(attempts, "REDELIVERY", BackOff(0.0, 0.0))
     monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 0.5)
@@ -140,7 +140,7 @@ def test_no_workflow_runs_on_the_worker_whose_disk_is_unusable(site: Site, kind:
 
 def test_a_disk_that_breaks_at_work_costs_no_attempt_a_retry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check does not find it: the attempt that the long poll brings meets the disk first."""
-    monkeypatch.setattr(maintenance, "CHECK_INTERVAL", 600.0)
+    monkeypatch.setattr(host, "CHECK_INTERVAL", 600.0)
     plan = site.plan("breaking")
     with running(plan, site.conductor) as worker:
         assert_only("breaking", site.finish(site.start()))
@@ -246,7 +246,7 @@ def test_a_disk_that_the_function_fills_costs_the_attempt_a_retry(site: Site) ->
 def test_a_task_without_a_workspace_is_handed_back_too(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "CHECK_INTERVAL", 600.0)
+    monkeypatch.setattr(host, "CHECK_INTERVAL", 600.0)
     plan = make_plan(tmp_path)
     plan.workspace_root.mkdir(mode=0o700)
     with running(plan, queue) as worker:
@@ -263,7 +263,7 @@ def test_a_task_without_a_workspace_is_handed_back_too(
 def test_a_hand_back_that_conductor_does_not_take_is_reported_in_the_log(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "CHECK_INTERVAL", 600.0)
+    monkeypatch.setattr(host, "CHECK_INTERVAL", 600.0)
     monkeypatch.setattr("perago.worker.attempts.HAND_BACK", BackOff(0.0, 0.0))
     plan = make_plan(tmp_path)
     plan.workspace_root.mkdir(mode=0o700)
@@ -298,7 +298,7 @@ def test_the_cache_gives_way_before_polls_end(tmp_path: Path) -> None:
         (root / ".cache").mkdir(parents=True, mode=0o700)
         (root / ".cache" / "entry").write_bytes(bytes(RESERVE + MEBIBYTE))
         assert disk_problem(root, RESERVE) is not None
-        assert maintenance.roots_problem(make_plan(tmp_path, workspace_root=root)) is None
+        assert host.roots_problem(make_plan(tmp_path, workspace_root=root)) is None
 
 
 def test_a_disk_that_does_not_answer_is_not_used(
@@ -311,8 +311,8 @@ def test_a_disk_that_does_not_answer_is_not_used(
         wait_for("the pause", lambda: worker.saw(PollingPaused))
         return None
 
-    monkeypatch.setattr(maintenance, "root_problem", hang)
-    monkeypatch.setattr(maintenance, "ANSWER_LIMIT", 0.05)
+    monkeypatch.setattr(host, "root_problem", hang)
+    monkeypatch.setattr(host, "ANSWER_LIMIT", 0.05)
     worker = RunningWorker(make_plan(tmp_path), queue)
     try:
         (paused,) = wait_for("the pause", lambda: worker.saw(PollingPaused))
@@ -324,15 +324,15 @@ def test_a_disk_that_does_not_answer_is_not_used(
 
 def test_a_log_root_that_could_not_be_made_at_the_start_is_made_for_this_user_alone(tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
-    assert maintenance.roots_problem(plan) is None
+    assert host.roots_problem(plan) is None
     assert stat.S_IMODE(plan.logs.root.stat().st_mode) == 0o700
 
 
 def test_a_log_root_is_not_checked_without_log_files(tmp_path: Path) -> None:
     broken = LogPlan(root=below_a_file(tmp_path))
-    assert "PERAGO_LOG_ROOT" in str(maintenance.roots_problem(make_plan(tmp_path, logs=broken)))
+    assert "PERAGO_LOG_ROOT" in str(host.roots_problem(make_plan(tmp_path, logs=broken)))
     unused = LogPlan(root=broken.root, files=False)
-    assert maintenance.roots_problem(make_plan(tmp_path, logs=unused)) is None
+    assert host.roots_problem(make_plan(tmp_path, logs=unused)) is None
 
 
 def test_what_a_root_holds_is_counted_without_following_links(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perago.ports import TaskStatus
-from perago.worker import supervisor as supervision
+from perago.worker import exporters
 from perago.worker.events import AttemptEnded, Event, Listener, Stopped
 from perago.worker.plan import ExportContext
 from perago.worker.supervisor import Supervisor
@@ -32,7 +32,7 @@ def test_listeners_hear_everything_in_order_and_a_new_exporter_needs_to_be_regis
         yield lambda event: heard.append((context.plan.worker_prefix, event))
         closed.append(context.plan.worker_prefix)
 
-    monkeypatch.setattr(supervision, "EXPORTERS", (*supervision.EXPORTERS, counting))
+    monkeypatch.setattr(exporters, "EXPORTERS", (*exporters.EXPORTERS, counting))
 
     def second(event: Event) -> None:
         heard.append(("second", event))
@@ -40,7 +40,7 @@ def test_listeners_hear_everything_in_order_and_a_new_exporter_needs_to_be_regis
             supervisor.stop()
 
     plan = make_plan(tmp_path)
-    with supervision.exporting(ExportContext(plan=plan)) as exported:
+    with exporters.exporting(ExportContext(plan=plan)) as exported:
         supervisor = Supervisor(plan, queue, *exported, lambda event: heard.append(("first", event)), second)
         queue.put(what="returns")
         assert supervisor.run() == 0

@@ -14,9 +14,10 @@ import pytest
 
 from perago.settings import LogFormat, Mask
 from perago.worker.events import AttemptEnded, Event, Logged
+from perago.worker.exporters import exporting
 from perago.worker.logs import LogStream, stream_missing
 from perago.worker.plan import ExportContext, LogPlan
-from perago.worker.supervisor import Supervisor, exporting
+from perago.worker.supervisor import Supervisor
 
 from .bench import BEHAVES, make_plan, planned
 from .outside import Reader, line_writer

@@ -8,6 +8,7 @@ import pytest
 
 from perago.ports import AccessDenied, Unavailable
 from perago.worker.events import ConductorBack, ConductorUnreachable, Event
+from perago.worker.host import LONG_POLLS
 from perago.worker.poller import (
     DELAYED_PAUSES,
     LONG_POLL_SECONDS,
@@ -19,7 +20,6 @@ from perago.worker.poller import (
     PollFailures,
     shares,
 )
-from perago.worker.pools import LONG_POLLS
 
 DENIED, AWAY = AccessDenied("Conductor", "poll", "no"), Unavailable("Conductor", "poll", "gone")
 

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from perago.worker.pools import Pool
+from perago.worker.host import Pool
 
 from .bench import LIMIT
 
@@ -70,7 +70,7 @@ def test_a_call_that_nothing_waits_for_any_more_is_not_made() -> None:
 def test_a_process_ends_without_waiting_for_a_call() -> None:
     program = """
 import asyncio, threading
-from perago.worker.pools import Pool
+from perago.worker.host import Pool
 
 async def main():
     pool, begun = Pool("test", 1), asyncio.Event()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from perago.worker.events import Listener, WorkerReady
-from perago.worker.maintenance import DIRECTORY, presence, workers_here
+from perago.worker.host import DIRECTORY, presence, workers_here
 from perago.worker.plan import ExportContext
 
 from .bench import make_plan
@@ -21,7 +21,7 @@ READY = WorkerReady("my_tasks.features", "features.build", "mytasks0000", 2, 0.1
 HOLDS = """
 import sys
 from pathlib import Path
-from perago.worker.maintenance import presence
+from perago.worker.host import presence
 from perago.worker.plan import ExportContext
 from {module} import READY, make_plan
 

@@ -28,7 +28,7 @@ from perago.worker.channel import (
     encode,
 )
 from perago.worker.events import AttemptReceived, Ending, FunctionSaid, Pulse, SlotDied, SlotReady
-from perago.worker.pools import MAX_THREADS
+from perago.worker.host import MAX_THREADS
 
 from .bench import LIMIT, RunningWorker, gone, make_plan, outcome, release, result, running, running_pid, wait_for
 from .small_queue import SmallQueue

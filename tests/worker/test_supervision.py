@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
-from perago.worker import maintenance, poller, supervisor
+from perago.worker import host, poller, supervisor
 from perago.worker.events import (
     AttemptReceived,
     ConductorBack,
@@ -277,7 +277,7 @@ def test_a_module_that_hangs_while_it_is_imported_is_given_up(tmp_path: Path, qu
 def test_what_a_neighbour_leaves_later_is_swept_too(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "SWEEP_INTERVAL", 0.1)
+    monkeypatch.setattr(host, "SWEEP_INTERVAL", 0.1)
     plan = make_plan(tmp_path)
     with running(plan, queue) as worker:
         held = AttemptDirectory.create(

@@ -27,7 +27,7 @@ from perago.settings.sources import PublishFence
 from perago.taskdef.compatibility import Impact, classify
 from perago.taskdef.definition import comparable
 from perago.text import age, count, listing, one_line, size
-from perago.worker.maintenance import workers_here
+from perago.worker.host import workers_here
 from perago.worker.plan import too_few_files
 from perago.workspace.layout import RESERVE, disk_problem, free_space
 

@@ -34,7 +34,7 @@ from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
 from perago.embedded.lakefs.values import ActionRun, Blob, Entry, RepositoryInfo
 from perago.embedded.services import KeyPair
 from perago.ports import Commit
-from perago.settings.roots import own_directory_trouble
+from perago.settings.sources import own_directory_trouble
 
 Key: TypeAlias = tuple[str | int | None, ...]
 """The key of a record: its kind, then names and ids."""

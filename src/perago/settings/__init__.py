@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perago.settings.mask import Mask
-from perago.settings.roots import check_roots, prepare_roots, state_directory
 from perago.settings.sources import (
     ALL_UPKEEP,
     ConductorSettings,
@@ -15,9 +14,12 @@ from perago.settings.sources import (
     Problem,
     PublishFence,
     Upkeep,
+    check_roots,
     configured_mask,
     default_worker_id_prefix,
     mask_secrets,
+    prepare_roots,
+    state_directory,
     take_from_environment,
     whole_environment,
 )

@@ -19,9 +19,10 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from perago.secret_names import looks_secret
-from perago.settings.roots import LOG_ROOT, WORKSPACE_ROOT, default_log_root, default_workspace_root
 from perago.settings.sources import (
     ALL_UPKEEP,
+    LOG_ROOT,
+    WORKSPACE_ROOT,
     ConductorSettings,
     ConfigurationError,
     LakeFSSettings,
@@ -31,6 +32,8 @@ from perago.settings.sources import (
     Sources,
     Upkeep,
     configured_mask,
+    default_log_root,
+    default_workspace_root,
     read_sources,
 )
 

@@ -41,9 +41,8 @@ from perago.worker.events import (
     FenceNotEnforced,
     LeaseDoubtful,
 )
-from perago.worker.maintenance import HostCheck, remember, repository_of
+from perago.worker.host import HostCheck, Pools, remember, repository_of
 from perago.worker.plan import StoreFactory, WorkerPlan
-from perago.worker.pools import Pools
 from perago.worker.slots import Assignment, ProcessEnded
 from perago.workspace.directory import AttemptDirectory, DirectoryRefused
 

@@ -1,6 +1,6 @@
 """The events of a worker, as values that the supervisor passes to its listeners.
 
-A new listener of every worker is an exporter (`perago.worker.supervisor.EXPORTERS`).
+A new listener of every worker is an exporter (`perago.worker.exporters.EXPORTERS`).
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class Notices(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportContext:
-    """Everything that an exporter opens with (`perago.worker.supervisor.EXPORTERS`)."""
+    """Everything that an exporter opens with (`perago.worker.exporters.EXPORTERS`)."""
 
     plan: WorkerPlan
     settings: Settings | None = None

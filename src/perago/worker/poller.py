@@ -27,7 +27,7 @@ from perago.ports import AccessDenied, Delivery, NotFound, Refused, ServiceError
 from perago.retry import BackOff
 from perago.worker.attempts import Services, hand_back
 from perago.worker.events import ALL_TASKS, ConductorBack, ConductorUnreachable, Event, HandedBack
-from perago.worker.pools import LONG_POLLS
+from perago.worker.host import LONG_POLLS
 from perago.worker.slots import Assignment, Slot, SlotPool
 
 LOOK = "look at the queues"

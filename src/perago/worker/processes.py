@@ -39,8 +39,8 @@ from perago.worker.channel import (
     ToSlot,
     open_channel,
 )
+from perago.worker.host import Pool
 from perago.worker.plan import WorkerPlan
-from perago.worker.pools import Pool
 
 JOIN_LIMIT = 5.0
 """Seconds to wait for a process that was killed."""

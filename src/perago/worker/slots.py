@@ -51,8 +51,8 @@ from perago.worker.events import (
     SlotStartFailed,
     WaitingForLakeFS,
 )
+from perago.worker.host import Pool
 from perago.worker.plan import TaskPlan, WorkerPlan
-from perago.worker.pools import Pool
 from perago.worker.processes import SlotProcess, end_fork_server
 
 MOST_QUESTIONS = 100

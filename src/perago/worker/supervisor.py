@@ -28,37 +28,21 @@ Why it is safe, thread by thread and process by process
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from perago.driver import SystemClock
 from perago.ports import Clock, TaskQueue
 from perago.worker.attempts import Attempt, Services
 from perago.worker.events import Cancelling, Draining, Event, Listener, Pulse, Stopped, WorkerReady
-from perago.worker.logs import journal, printing
-from perago.worker.maintenance import HostCheck, presence, run_maintenance
-from perago.worker.open_telemetry import opentelemetry
-from perago.worker.plan import ExportContext, TaskPlan, WorkerPlan
+from perago.worker.host import HostCheck, Pools, run_maintenance
+from perago.worker.plan import TaskPlan, WorkerPlan
 from perago.worker.poller import Poller
-from perago.worker.pools import Pools
 from perago.worker.processes import warm_up
 from perago.worker.slots import Assignment, Slot, SlotPool
-from perago.worker.status_server import status_pages
-
-Exporter = Callable[[ExportContext], AbstractContextManager[Listener | None]]
-"""Opens with the plan and the settings of a worker, yields a listener of its events, and closes when it is down.
-
-It yields None if there is nothing to do for it, and imports heavy packages only if there is. A `Failure` keeps
-the worker from starting.
-"""
-
-EXPORTERS: tuple[Exporter, ...] = (journal, presence, printing, status_pages, opentelemetry)
-"""The exporters of every worker. A new one is one function, in a module of its own, and a place in this list."""
 
 PULSE_INTERVAL = 1.0
 EXIT_INVALID_MODULE = 3
@@ -73,18 +57,6 @@ LAST_WORDS = 2.0
 
 WAKING_INTERVAL = 0.5
 """Seconds after which a sleeper notices that it may wake up."""
-
-
-@contextlib.contextmanager
-def exporting(context: ExportContext) -> Iterator[tuple[Listener, ...]]:
-    """Open `EXPORTERS` for one worker; gives the listeners for its `Supervisor`.
-
-    Raises:
-        Failure: one that was asked for cannot be opened.
-    """
-    with ExitStack() as stack:
-        opened = [stack.enter_context(exporter(context)) for exporter in EXPORTERS]
-        yield tuple(listener for listener in opened if listener is not None)
 
 
 class Supervisor:

@@ -21,7 +21,7 @@ from perago.cli.loading import able_to_run, report, valid_settings
 from perago.cli.local_services import held_port, require_embedded
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout
-from perago.dev.session import BRANCH, REPOSITORY, head, seed, workflow_name
+from perago.dev import BRANCH, REPOSITORY, head, seed, workflow_name
 from perago.failure import Failure
 from perago.signals import sigterm_unwinds
 from perago.text import one_line
@@ -86,7 +86,7 @@ def command(
     with sigterm_unwinds(), held_port(port) as held:
         probed, settings = _valid_modules(modules, timeout)
         from perago.console import console_of
-        from perago.dev.session import Session
+        from perago.dev import Session
         from perago.embedded.services import EmbeddedServices
 
         samples: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from perago.cli.errors import ExitCode
 from perago.cli.loading import load_tasks
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, read_object
 from perago.cli.rendering import Renderer
-from perago.dev.session import workflow_definition
+from perago.dev import workflow_definition
 from perago.failure import Failure
 from perago.signals import end_if_told
 from perago.text import json_text, one_line

@@ -198,10 +198,10 @@ def start_worker(options: StartOptions) -> int:
     from perago.cli.services import OpenLakeFS, lakefs_problem, ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
-    from perago.worker.open_telemetry import wanted_signals
+    from perago.worker.exporters import exporting, wanted_signals
     from perago.worker.plan import ExportContext
     from perago.worker.processes import ForkServerDied, check_fork_server, discard_fork_server, warm_up
-    from perago.worker.supervisor import Supervisor, exporting
+    from perago.worker.supervisor import Supervisor
 
     prepare_roots(settings)
     withhold_credentials()

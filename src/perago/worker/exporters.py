@@ -1,6 +1,7 @@
-"""Serve a few pages about a worker, for probes and scrapes.
+"""Exporters show a worker to others: pages for probes and scrapes, and OpenTelemetry.
 
-It has a thread of its own, since probes must be answered, or fail, before the event loop runs and when it is stuck.
+The status server has a thread of its own. Probes must be answered, or fail, before the event loop runs and when it is
+stuck.
 
 A worker that cannot reach a server lives: it waits, and starting it again would only cost what runs. So liveness asks
 for two things alone: the event loop turns, and heartbeats come to an end.
@@ -11,10 +12,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -26,8 +30,10 @@ from perago.settings.mask import Mask
 from perago.text import one_line
 from perago.worker import events
 from perago.worker.events import Event, Listener
+from perago.worker.host import presence
+from perago.worker.logs import LineWriter, journal, printing, terminal_missing
 from perago.worker.metrics import Metrics
-from perago.worker.plan import ExportContext
+from perago.worker.plan import ExportContext, Notices
 
 MOST_CONNECTIONS = 32
 """At the same time. One more ends the oldest, so that a probe is answered next to clients that say nothing."""
@@ -428,3 +434,108 @@ class LakeFSCheck:
         while self._find_problem is not None and not self._ended.is_set():
             self.problem = self._find_problem()
             self._ended.wait(CHECK_INTERVAL)
+
+
+SIGNALS = ("traces", "metrics")
+_PROTOCOL = "http/protobuf"
+_PACKAGE = "opentelemetry-exporter-otlp-proto-http"
+
+
+def wanted_signals(notices: Notices) -> frozenset[str]:
+    """Return those of `SIGNALS` that are asked for and can be sent. Warn of what prevents one."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return frozenset()
+    signals = frozenset(signal for signal in SIGNALS if _is_wanted(signal, notices))
+    if signals:
+        try:
+            import perago.worker.telemetry  # noqa: F401
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("opentelemetry"):
+                raise
+            notices.warning(f"nothing is sent by OpenTelemetry: {error.name} cannot be found; pip install {_PACKAGE}")
+            return frozenset()
+        except ValueError as error:  # some variables are read that early
+            notices.warning(f"nothing is sent by OpenTelemetry: {error}")
+            return frozenset()
+    return signals
+
+
+def _is_wanted(signal: str, notices: Notices) -> bool:
+    """A signal is sent if there is a place to send it to, or if its exporter is asked for by name."""
+    name = f"OTEL_{signal.upper()}_EXPORTER"
+    exporters = set(filter(None, os.environ.get(name, "").replace(" ", "").split(",")))
+    if others := exporters - {"otlp", "none"}:
+        notices.warning(f"{name}: {', '.join(sorted(others))} is not among what perago can send by: otlp, none")
+    if not (("otlp" in exporters) if exporters else _variable(signal, "ENDPOINT")):
+        return False
+    protocol = _variable(signal, "PROTOCOL") or _PROTOCOL
+    if protocol != _PROTOCOL:
+        ports = "collectors listen for it at port 4318"
+        notices.warning(
+            f"no {signal} are sent: OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, and perago sends {_PROTOCOL}; {ports}"
+        )
+    return protocol == _PROTOCOL
+
+
+def _variable(signal: str, setting: str) -> str:
+    """Return the variable of this signal, or that of all."""
+    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{setting}")
+    return own or os.environ.get(f"OTEL_EXPORTER_OTLP_{setting}", "")
+
+
+@contextlib.contextmanager
+def opentelemetry(context: ExportContext) -> Iterator[Listener | None]:
+    """Send `context.signals` while a worker runs.
+
+    A variable that OpenTelemetry refuses is warned about, and costs the worker nothing else. Warnings about the
+    collector wait for no reader, as everything that a worker prints.
+    """
+    notices = context.notices
+    if not context.signals or notices is None:
+        yield None
+        return
+    from perago.worker.telemetry import telemetry
+
+    with ExitStack() as sent:
+        writer = LineWriter(sys.stderr, terminal_missing)
+        sent.callback(writer.close)
+        listeners: list[Listener] = []
+        try:
+            warn = notices.warning_text
+            listeners = sent.enter_context(
+                telemetry(context.signals, context.plan, lambda text: writer.write(warn(text)))
+            )
+            notices.note(f"sending {' and '.join(filter(context.signals.__contains__, SIGNALS))} by OpenTelemetry")
+        except (ValueError, RuntimeError) as error:
+            notices.warning(f"nothing is sent by OpenTelemetry: {error}")
+
+        def listener(event: Event) -> None:
+            for each in listeners:
+                each(event)
+
+        yield listener
+
+
+# ------------------------------------------------------------------------ all exporters
+
+Exporter = Callable[[ExportContext], AbstractContextManager[Listener | None]]
+"""Opens with the plan and the settings of a worker, yields a listener of its events, and closes when it is down.
+
+It yields None if there is nothing to do for it, and imports heavy packages only if there is. A `Failure` keeps
+the worker from starting.
+"""
+
+EXPORTERS: tuple[Exporter, ...] = (journal, presence, printing, status_pages, opentelemetry)
+"""The exporters of every worker. A new one is one function and a place in this list."""
+
+
+@contextlib.contextmanager
+def exporting(context: ExportContext) -> Iterator[tuple[Listener, ...]]:
+    """Open `EXPORTERS` for one worker; gives the listeners for its `Supervisor`.
+
+    Raises:
+        Failure: one that was asked for cannot be opened.
+    """
+    with ExitStack() as stack:
+        opened = [stack.enter_context(exporter(context)) for exporter in EXPORTERS]
+        yield tuple(listener for listener in opened if listener is not None)
