@@ -13,6 +13,9 @@ from .blocks import ROOT
 
 LONGEST = 35
 """Words of a sentence in the docs for users. The guide asks for 25."""
+LONGEST_CELL = 25
+STARTS = re.compile(r"# .+\n\n```(console|text)[^\n]*\n\$ ")
+"""The title of a page, and a command."""
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## How we write")[1]
 NEVER = re.compile(
     r"\b(anew|for want of|(?:is|are|was|were) (?:told|said) of|tells? of|(?:is|are) (?-i:none)\b|no matter of"
@@ -81,3 +84,20 @@ def sentences(markdown: str) -> Iterator[str]:
 
 def test_a_long_sentence_is_found() -> None:
     assert max(len(text.split()) for text in sentences("One.\n\n" + "word " * 40 + "end. Two.")) == 41
+
+
+def test_the_cells_of_tables_for_users_are_short() -> None:
+    found = [
+        f"{page.relative_to(ROOT)}:{number}: {' '.join(cell.split())}"
+        for page in USER_PAGES
+        for number, line in enumerate(page.read_text("utf-8").splitlines(), 1)
+        if line.startswith("|")
+        for cell in re.split(r"(?<!\\)\|", re.sub(r"\]\([^)]*\)", "]", line))
+        if len(cell.split()) > LONGEST_CELL
+    ]
+    assert found == []
+
+
+def test_a_how_to_starts_with_the_command() -> None:
+    found = [path.name for path in sorted((ROOT / "docs/how-to").glob("*.md")) if not STARTS.match(path.read_text())]
+    assert found == []
