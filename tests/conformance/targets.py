@@ -34,6 +34,8 @@ class Target:
     url: str
     sleep: Callable[[float], None]
     headers: Mapping[str, str] = field(default_factory=dict)
+    model: Any = None
+    """What an embedded server serves."""
 
     def run(self, scenario: Scenario) -> list[dict[str, Any]]:
         """The normalised transcript of a scenario with this server."""
@@ -73,7 +75,7 @@ def _embedded_lakefs() -> Iterator[Target]:
     model = LakeFSServer(SystemClock())
     try:
         with serve(lakefs_app(model, access_key_id=KEY, secret_access_key=SECRET)) as url:
-            yield Target("lakefs", f"{url}/api/v1", time.sleep, _basic(KEY, SECRET))
+            yield Target("lakefs", f"{url}/api/v1", time.sleep, _basic(KEY, SECRET), model)
     finally:
         model.close()
 
@@ -83,13 +85,16 @@ def _embedded_conductor(*, real_time: bool) -> Iterator[Target]:
     from perago.embedded.conductor.model import ConductorModel
     from perago.embedded.http.conductor import conductor_app
 
+    from ..embedded_saving.completeness import CheckedConductor
+
     if real_time:
         with serve(conductor_app(ConductorModel(SystemClock()))) as url:
             yield Target("conductor", f"{url}/api", time.sleep)
         return
     clock = VirtualClock()
-    with serve(conductor_app(ConductorModel(clock))) as url:
-        yield Target("conductor", f"{url}/api", clock.advance)
+    model = CheckedConductor(clock)
+    with serve(conductor_app(model)) as url:
+        yield Target("conductor", f"{url}/api", clock.advance, model=model)
 
 
 def address(server: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
+from ..embedded_saving.completeness import Increments
 from .comparing import difference
 from .differences import DIFFERENCES
 from .recordings import load, without_scenario
@@ -26,15 +28,24 @@ class _EmbeddedServers:
 
     def __init__(self) -> None:
         self._open = ExitStack()
-        self._targets: dict[str, Target] = {}
+        self._targets: dict[str, tuple[Target, Increments]] = {}
 
-    def __getitem__(self, server: str) -> Target:
-        if server not in self._targets:
-            self._targets[server] = self._open.enter_context(embedded_server(server))
-        return self._targets[server]
+    def run(self, scenario: Scenario) -> list[dict[str, Any]]:
+        """The transcript of a scenario. Its changes are taken as persistence does."""
+        if scenario.server not in self._targets:
+            target = self._open.enter_context(embedded_server(scenario.server))
+            model = target.model
+            self._targets[scenario.server] = target, getattr(model, "increments", None) or Increments(model)
+        target, increments = self._targets[scenario.server]
+        found = target.run(scenario)
+        increments.take()
+        return found
 
     def close(self) -> None:
+        """End the servers; persistence must have missed nothing that the scenarios did."""
+        missed = [key for _, increments in self._targets.values() for key in increments.missed()]
         self._open.close()
+        assert missed == []
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +57,7 @@ def embedded_servers() -> Iterator[_EmbeddedServers]:
 
 @pytest.mark.parametrize("scenario", ALL, ids=_named)
 def test_the_embedded_server_answers_as_recorded(scenario: Scenario, embedded_servers: _EmbeddedServers) -> None:
-    different = difference(load(scenario), embedded_servers[scenario.server].run(scenario))
+    different = difference(load(scenario), embedded_servers.run(scenario))
     if reason := DIFFERENCES.get((scenario.server, str(scenario))):
         assert different, f"{scenario} does not differ any more; take it off the list of differences ({reason})"
     else:

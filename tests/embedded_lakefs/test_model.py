@@ -6,16 +6,20 @@ import hashlib
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from perago.attempt.publication import EXPECTED_HEAD, FENCE_PATH
 from perago.embedded.clock import VirtualClock
+from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import ActionNotRun, LakeFSServer, ServerDivergence, commits, objects, references
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD, BlobStore, Conflict, HookAborted, Invalid, ReadOnly, Strategy
-from perago.embedded.persistence import LakeFSSource
+from perago.embedded.persistence import kept_in
+from perago.embedded.services import KeyPair
 
+from ..embedded_saving.completeness import unless_late
 from .divergences import DIVERGENCES, Changes
 from .history import commit, commit_on_new_branch, contents, diverge
 
@@ -29,9 +33,8 @@ def test_a_commit_id_is_that_of_its_contents(clock: VirtualClock, server: LakeFS
     assert same[0] == same[1] != later
 
 
-@pytest.fixture
-def crowded(server: LakeFSServer, clock: VirtualClock) -> LakeFSServer:
-    """Commits `b2`, `b0`, `b3`, `b1` in this order within one second, each on a branch of its own, merged into `b0`."""
+def crowd(server: LakeFSServer, clock: VirtualClock) -> None:
+    """Commit `b2`, `b0`, `b3`, `b1` in this order within one second, each on its own branch; merge them into `b0`."""
     for number in range(4):
         references.create_branch(server.repository("repo"), f"b{number}", "main")
     for number in (2, 0, 3, 1):
@@ -39,13 +42,15 @@ def crowded(server: LakeFSServer, clock: VirtualClock) -> LakeFSServer:
         commits.commit(server.repository("repo"), f"b{number}", f"b{number}", allow_empty=True)
     for number in range(1, 4):
         commits.merge(server.repository("repo"), f"b{number}", "b0", "merge")
-    return server
 
 
-def test_commits_of_one_second_are_shown_in_the_order_of_their_making(crowded: LakeFSServer) -> None:
+def test_commits_of_one_second_are_shown_in_the_order_of_their_making(
+    server: LakeFSServer, clock: VirtualClock
+) -> None:
+    crowd(server, clock)
     found = [
         record.commit
-        for record in commits.log(crowded.repository("repo"), "b0")
+        for record in commits.log(server.repository("repo"), "b0")
         if record.commit.message.startswith("b")
     ]
     assert [made.message for made in found] == ["b1", "b3", "b0", "b2"]
@@ -53,15 +58,17 @@ def test_commits_of_one_second_are_shown_in_the_order_of_their_making(crowded: L
 
 
 def test_commits_of_one_second_are_shown_in_the_same_order_after_they_were_kept(
-    crowded: LakeFSServer, clock: VirtualClock
+    tmp_path: Path, clock: VirtualClock
 ) -> None:
-    source = LakeFSSource(crowded, lambda blob: None)
-    records = {key: source.encode(key, captured) for key, captured in source.capture().items()}
-    again = LakeFSServer(clock)
-    LakeFSSource(again, lambda blob: None).restore(records, lambda checksum, size: again.blobs.of_bytes(b""))
-    assert [record.commit for record in commits.log(again.repository("repo"), "b0")] == [
-        record.commit for record in commits.log(crowded.repository("repo"), "b0")
-    ]
+    before, after = LakeFSServer(clock), LakeFSServer(clock)
+    for server in (before, after):
+        keys = KeyPair.random()
+        with kept_in(tmp_path / "state", InMemoryConductor(clock), server, keys, unless_late):
+            if server is before:
+                server.create_repository("repo")
+                crowd(server, clock)
+    found = [[made.commit for made in commits.log(each.repository("repo"), "b0")] for each in (before, after)]
+    assert found[0] == found[1]
 
 
 def test_of_many_publishers_with_one_expected_head_exactly_one_wins(server: LakeFSServer) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-import threading
+import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,10 @@ from perago.embedded import persistence
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.lakefs.values import Blob
-from perago.embedded.persistence import Persistence, StateDirectory, StateError, kept_in
+from perago.embedded.persistence import LakeFSSource, Persistence, StateDirectory, StateError, kept_in
 from perago.embedded.services import KeyPair
+
+from .completeness import unless_late
 
 SECRET = "only-for-tests"
 
@@ -31,16 +35,15 @@ SECRET = "only-for-tests"
 def opened(path: Path, conductor: InMemoryConductor | None = None) -> AbstractContextManager[KeyPair]:
     clock = SystemClock()
     model = conductor or InMemoryConductor(clock)
-    return kept_in(path, model, LakeFSServer(clock), KeyPair("id", SECRET), lambda text: pytest.fail(text))
+    return kept_in(path, model, LakeFSServer(clock), KeyPair("id", SECRET), unless_late)
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     """A state that holds one task definition."""
     conductor = InMemoryConductor(SystemClock())
-    conductor.register_task_definitions([{"name": "a.task"}])
     with opened(tmp_path / "state", conductor):
-        pass
+        conductor.register_task_definitions([{"name": "a.task"}])
     return tmp_path / "state"
 
 
@@ -157,7 +160,7 @@ def damaged(database: Path, how: str) -> None:
     }
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         if how == "other format":
-            connection.execute("PRAGMA user_version = 3")
+            connection.execute("PRAGMA user_version = 2")
         else:
             connection.execute("REPLACE INTO records VALUES (?, ?)", records[how])
 
@@ -165,7 +168,7 @@ def damaged(database: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("other format", "has format 3, but this version of perago reads format 2; use the version that wrote it"),
+        ("other format", "has format 2, but this version of perago reads format 3; use the version that wrote it"),
         ("no database", r"state.sqlite cannot be understood \(DatabaseError\)"),
         ("broken value", r"state.sqlite cannot be understood \(JSONDecodeError\)"),
         ("unknown row", r"state.sqlite cannot be understood \(ValidationError\)"),
@@ -180,14 +183,6 @@ def test_a_state_that_cannot_be_read_is_refused_and_left_as_it_is(state: Path, h
     assert {**files_of(state), "lock": b""} == {**before, "lock": b""}
 
 
-def test_a_state_of_an_earlier_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "journal.jsonl").write_text('{"perago": "state", "format": 1}\n')
-    (tmp_path / "lock").touch()
-    with pytest.raises(StateError, match="was written by an earlier version of perago"), opened(tmp_path):
-        pass
-    assert sorted(files_of(tmp_path)) == ["journal.jsonl", "lock"]
-
-
 def test_a_process_that_is_killed_loses_nothing_that_was_written(tmp_path: Path) -> None:
     """The last change is cut in the middle of its transaction."""
     program = f"""
@@ -195,7 +190,8 @@ import os
 from pathlib import Path
 from perago.embedded.persistence import StateDirectory
 with StateDirectory(Path({str(tmp_path / "state")!r})) as directory:
-    directory.write([(("a",), 1)], [], replace=True)
+    directory.prepare({{}})
+    directory.write([(("a",), 1)], [])
     directory.write([(("b",), 2)], [("a",)])
     def rest():
         yield ("c",), 3
@@ -204,7 +200,7 @@ with StateDirectory(Path({str(tmp_path / "state")!r})) as directory:
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
     with StateDirectory(tmp_path / "state") as directory:
-        assert directory.read() == {("b",): 2}
+        assert directory.read() == {("keys",): {}, ("b",): 2}
 
 
 def test_what_is_gone_from_the_services_is_gone_from_the_state(state: Path) -> None:
@@ -216,57 +212,80 @@ def test_what_is_gone_from_the_services_is_gone_from_the_state(state: Path) -> N
         assert again.task_definitions() == []
 
 
-def test_changes_are_written_while_everything_runs(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(persistence, "SECONDS", 0.01)
+def test_changes_are_written_while_everything_runs(state: Path) -> None:
     conductor = InMemoryConductor(SystemClock())
     with opened(state, conductor):
         conductor.register_task_definitions([{"name": "b.task"}])
-        written = threading.Event()
-        for _ in range(500):
-            if ("task_definitions", "b.task") in rows_of(state):
-                written.set()
-                break
-            threading.Event().wait(0.01)
-        assert written.is_set()
+        end = time.monotonic() + 5
+        while ("task_definitions", "b.task") not in rows_of(state):
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
 
-class Full:
-    """A source whose bytes cannot be kept."""
-
-    refuses = False
-
-    def capture(self) -> dict[Any, object]:
-        return {("a",): object()}
-
-    def encode(self, key: Any, captured: object) -> str:
-        if self.refuses:
-            raise OSError(28, "No space left on device")
-        return "kept"
+def test_workflows_keep_their_order(tmp_path: Path) -> None:
+    before, after = InMemoryConductor(SystemClock()), InMemoryConductor(SystemClock())
+    step = {"name": "a", "taskReferenceName": "a", "type": "SIMPLE"}
+    with opened(tmp_path / "state", before):
+        before.create_workflow_definition({"name": "w", "schemaVersion": 2, "tasks": [step]})
+        first, second = before.start_workflow("w"), before.start_workflow("w")
+        time.sleep(2 * persistence.SECONDS)
+        before.terminate_workflow(first)
+    with opened(tmp_path / "state", after):
+        assert after.workflow_ids() == (first, second)
 
 
-def test_a_disk_that_refuses_is_told_once_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def writing(path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Persistence, list[Any]]]:
+    """Persistence that writes when it is told to, of a lakeFS with a change; and the error of each write to come."""
     monkeypatch.setattr(persistence, "SECONDS", 60)
+    errors: list[OSError] = []
+    server = LakeFSServer(SystemClock())
+    with StateDirectory(path) as directory:
+        directory.prepare({})
+        source = LakeFSSource(server, directory)
+        source.restore({})
+        server.create_repository("repo")
+        write = directory.write
 
-    told: list[str] = []
-    source = Full()
-    with StateDirectory(tmp_path / "state") as directory:
+        def failing(put: Any, drop: Any) -> None:
+            if errors:
+                raise errors.pop()
+            write(put, drop)
+
+        monkeypatch.setattr(directory, "write", failing)
         with Persistence(directory, (source,), told.append) as keeping:
-            source.refuses = True
-            keeping.save()
-            keeping.save()
-            assert told == [f"the state is not being kept in {tmp_path / 'state'}: [Errno 28] No space left on device"]
-            source.refuses = False
-        assert directory.read() == {("a",): "kept"}
+            yield keeping, errors
+        assert (("repository", "repo") in directory.read()) is not bool(told)
 
 
-def test_a_disk_that_refuses_to_the_end_is_told_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(persistence, "SECONDS", 60)
+def test_a_disk_that_refuses_is_reported_once_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    with StateDirectory(tmp_path / "state") as directory:
-        with Persistence(directory, (source := Full(),), told.append) as keeping:
-            source.refuses = True
-            keeping.save()
-        assert len(told) == 2
+    with writing(tmp_path / "state", told, monkeypatch) as (keeping, errors):
+        errors += [OSError(28, "No space left on device")] * 2
+        keeping.save()
+        keeping.save()
+        assert told == [f"the state is not being kept in {tmp_path / 'state'}: [Errno 28] No space left on device"]
+        told.clear()
+
+
+def test_a_disk_that_refuses_to_the_end_is_reported_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    with writing(tmp_path / "state", told, monkeypatch) as (keeping, errors):
+        errors += [OSError(28, "No space left on device")] * 2
+        keeping.save()
+    assert len(told) == 2
+
+
+def test_changes_that_are_written_late_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    with writing(tmp_path / "state", told, monkeypatch) as (keeping, _):
+        monkeypatch.setattr(persistence, "LATE_SECONDS", 0)
+        keeping.save()
+        keeping.save()
+        monkeypatch.setattr(persistence, "LATE_SECONDS", 60)
+        (text,) = told
+        told.clear()
+    assert re.fullmatch(rf"changes reach {tmp_path / 'state'} 0\.\d s late; a crash would lose that much", text)
 
 
 def test_bytes_that_cannot_be_kept_leave_no_half_file(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from perago.embedded.lakefs.values import SPOOL_THRESHOLD, NoChanges, Repository
 from perago.embedded.persistence import StateError, kept_in
 from perago.embedded.services import KeyPair
 
+from .completeness import unless_late
+
 BIG = b"0123456789abcdef" * (SPOOL_THRESHOLD // 16 + 1)
 
 
@@ -76,7 +78,7 @@ def clock() -> VirtualClock:
 
 
 def opened(path: Path, server: LakeFSServer, clock: VirtualClock) -> AbstractContextManager[KeyPair]:
-    return kept_in(path, InMemoryConductor(clock), server, KeyPair.random(), lambda text: pytest.fail(text))
+    return kept_in(path, InMemoryConductor(clock), server, KeyPair.random(), unless_late)
 
 
 def test_a_busy_model_gives_equal_answers_after_a_restart(tmp_path: Path, clock: VirtualClock) -> None:
@@ -129,7 +131,7 @@ def test_every_attribute_is_kept_or_left_out_on_purpose(clock: VirtualClock) -> 
         "runs",
     }
     kept = {"repositories", "namespaces", "addresses"}
-    how_it_runs = {"blobs", "started", "clock", "committer", "hooks", "lock", "linkable"}
+    how_it_runs = {"blobs", "started", "clock", "committer", "hooks", "lock", "linkable", "journal"}
     assert set(vars(server)) == kept | how_it_runs
 
 

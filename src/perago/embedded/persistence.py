@@ -1,8 +1,8 @@
-"""Keeping the state of the embedded services in a directory, and restoring it: `perago dev --state`.
+"""Keep the state of the embedded services in a directory, and restore it: `perago dev --state`.
 
-`kept_in` does all of it. The directory holds `state.sqlite`, with one row a record, and the bytes of objects as files.
-Changes are written twice a second, each time in one transaction: a process that is killed loses the last moment at
-most, and never the file.
+`kept_in` does all of it. The directory holds `state.sqlite`, with one row per record, and the bytes of objects.
+The models note which rows have changed. Ten times a second the changed rows are written in one transaction: a process
+that is killed loses the last moment at most, and never the file.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import copy
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
 from perago.embedded.conductor.core import ModelCore
 from perago.embedded.conductor.state import HistoryEntry, Message, State, Status, TaskRow, WorkflowRow
+from perago.embedded.journal import Journal, Key
 from perago.embedded.lakefs.repository import Branch, CommitRecord, Repository
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
@@ -36,21 +36,18 @@ from perago.embedded.services import KeyPair
 from perago.ports import Commit
 from perago.settings.sources import own_directory_trouble
 
-Key: TypeAlias = tuple[str | int | None, ...]
-"""The key of a record: its kind, then names and ids."""
-
 Records: TypeAlias = Mapping[Key, Any]
 """JSON values by key."""
 
-FORMAT = 2
-SECONDS = 0.5
-"""Seconds between two looks for changes."""
+FORMAT = 3
+SECONDS = 0.1
+"""Seconds between two writes."""
 
-_MOST = 10.0
-"""A large state is looked at less often, so that this takes a tenth of the time at most."""
+LATE_SECONDS = 1.0
+"""A change that is written later than this after its answer is reported."""
 
-_DATABASE, _LOCK, _BLOBS, _OLD_JOURNAL = "state.sqlite", "lock", "blobs", "journal.jsonl"
-_OURS = {_LOCK, _BLOBS, _OLD_JOURNAL, *(_DATABASE + end for end in ("", "-wal", "-shm", "-journal"))}
+_DATABASE, _LOCK, _BLOBS = "state.sqlite", "lock", "blobs"
+_OURS = {_LOCK, _BLOBS, *(_DATABASE + end for end in ("", "-wal", "-shm", "-journal"))}
 _KEYS: Key = ("keys",)
 
 
@@ -69,16 +66,8 @@ def grouped(records: Records) -> dict[str, dict[Key, Any]]:
     return groups
 
 
-class Source(Protocol):
-    """One service, as far as it is kept."""
-
-    def capture(self) -> Mapping[Key, object]:
-        """Everything that there is, as values that do not change any more. Quick."""
-        ...
-
-    def encode(self, key: Key, captured: object) -> Any:
-        """The JSON value of something captured."""
-        ...
+Source: TypeAlias = "ConductorSource | LakeFSSource"
+"""One service, as far as it is kept."""
 
 
 @contextmanager
@@ -101,96 +90,80 @@ def kept_in(
         StateError: the directory cannot be used; nothing in it was changed.
     """
     with StateDirectory(path) as directory:
-        kept_conductor, kept_lakefs = ConductorSource(conductor), LakeFSSource(lakefs, directory.keep)
+        sources = (ConductorSource(conductor), LakeFSSource(lakefs, directory))
         records = directory.read()
-        if records:
-            with directory.understood():
-                kept_conductor.restore(records)
-                kept_lakefs.restore(records, directory.blob)
-                keys = KeyPair(**records[_KEYS])
-                directory.forget_blobs_except(kept_blobs(records))
-        with Persistence(directory, (kept_conductor, kept_lakefs), on_problem, {_KEYS: asdict(keys)}):
+        with directory.understood():
+            for source in sources:
+                source.restore(records)
+            keys = KeyPair(**records[_KEYS]) if records else keys
+        directory.forget_blobs_except(kept_blobs(records))
+        directory.prepare(asdict(keys))
+        with Persistence(directory, sources, on_problem):
             yield keys
 
 
 class Persistence:
-    """Keeps `sources` in `directory` from entering the context to leaving it.
+    """Writes the changes of `sources` to `directory` from entering the context to leaving it.
 
-    Requests wait only while rows are copied, a few microseconds for each; the rest happens without any lock. Conductor
-    is looked at before lakeFS: a publication without its report is what the attempt protocol recovers from, a report
-    without its publication is not.
+    Requests wait only while changed rows are copied; the rest happens without any lock. Conductor is read before
+    lakeFS: the attempt protocol recovers from a publication without its report, but not from a report without its
+    publication.
     """
 
     def __init__(
-        self,
-        directory: StateDirectory,
-        sources: tuple[Source, ...],
-        on_problem: Callable[[str], None],
-        constant: Records | None = None,
+        self, directory: StateDirectory, sources: tuple[Source, ...], on_problem: Callable[[str], None]
     ) -> None:
         self._directory = directory
-        self._constant = constant or {}
         self._sources = sources
         self._on_problem = on_problem
-        self._in_trouble = False
-        self._kept: list[Mapping[Key, object]] = [{} for _ in sources]
+        self._problem = ""
+        self._pending: dict[Key, tuple[Source, object]] = {}
+        """The changes that are not written yet."""
+        self._complete_until = time.monotonic()
+        """All changes before this moment are written."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perago-persistence", daemon=True)
 
     def __enter__(self) -> Persistence:
-        """Write what the services hold now, and whatever changes from then on.
-
-        Raises:
-            StateError: the disk refused.
-        """
-        try:
-            self._write(replace=True)
-        except (OSError, sqlite3.Error) as error:
-            raise StateError(f"{self._directory.path} cannot be written to: {error}") from error
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
-        self._in_trouble = False  # what is not kept now is lost, so it is told whatever was told before
+        self._problem = ""  # what cannot be written now is lost, so it is reported again
         self.save()
 
     def save(self) -> None:
-        """Write what has changed, or tell why that cannot be."""
+        """Write the changes. A failure or a delay is reported once, until it is over."""
+        problem, begun = "", time.monotonic()
         try:
             self._write()
         except Exception as error:  # noqa: BLE001 - nothing that a client sends may end the thread
-            if not self._in_trouble:
-                self._on_problem(f"the state is not being kept in {self._directory.path}: {error}")
-            self._in_trouble = True
+            problem = "failed"
+            words = f"the state is not being kept in {self._directory.path}: {error}"
         else:
-            self._in_trouble = False
+            late, self._complete_until = time.monotonic() - self._complete_until, begun
+            if late > LATE_SECONDS:
+                problem = "late"
+                words = f"changes reach {self._directory.path} {late:.1f} s late; a crash would lose that much"
+        if problem and problem != self._problem:
+            self._on_problem(words)
+        self._problem = problem
 
     def _run(self) -> None:
-        pause = SECONDS
-        while not self._stopped.wait(pause):
-            begun = time.monotonic()
+        while not self._stopped.wait(SECONDS):
             self.save()
-            pause = max(SECONDS, _MOST * (time.monotonic() - begun))
 
-    def _write(self, *, replace: bool = False) -> None:
-        captured = [source.capture() for source in self._sources]
-        put: list[tuple[Key, Any]] = [*self._constant.items()] if replace else []
-        drop: list[Key] = []
-        for source, old, new in zip(self._sources, self._kept, captured, strict=True):
-            put += ((key, source.encode(key, new[key])) for key in _changed(old, new))
-            drop += old.keys() - new.keys()
-        self._directory.write(put, drop, replace=replace)
-        self._kept = captured
-
-
-def _changed(old: Mapping[Key, object], new: Mapping[Key, object]) -> Iterator[Key]:
-    missing = object()
-    for key, value in new.items():
-        known = old.get(key, missing)
-        if known is not value and known != value:
-            yield key
+    def _write(self) -> None:
+        for source in self._sources:
+            self._pending.update((key, (source, row)) for key, row in source.take().items())
+        if not self._pending:
+            return
+        put = [(key, source.encode(row)) for key, (source, row) in self._pending.items() if row is not Journal.GONE]
+        drop = [key for key, (_, row) in self._pending.items() if row is Journal.GONE]
+        self._directory.write(put, drop)
+        self._pending = {}
 
 
 class StateDirectory:
@@ -248,7 +221,7 @@ class StateDirectory:
                 )
             if version == 0:
                 return {}
-            rows = self._connection.execute("SELECT key, value FROM records")
+            rows = self._connection.execute("SELECT key, value FROM records ORDER BY rowid")
             return {tuple(json.loads(key)): json.loads(value) for key, value in rows}
 
     @contextmanager
@@ -262,21 +235,31 @@ class StateDirectory:
                 "perago, or is damaged; nothing was changed. Use that version, a backup, or another directory"
             ) from error
 
-    def write(self, put: Iterable[tuple[Key, Any]], drop: Iterable[Key], *, replace: bool = False) -> None:
-        """Write one change; with `replace` there is nothing else afterwards.
+    def prepare(self, keys: Mapping[str, str]) -> None:
+        """Make the file ready for changes, and keep the key pair in it.
+
+        Raises:
+            StateError: the disk refused.
+        """
+        try:
+            self._connection.executescript(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+                f"CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
+                f"PRAGMA user_version = {FORMAT}"
+            )
+            self.write([(_KEYS, keys)], [])
+        except (OSError, sqlite3.Error) as error:
+            raise StateError(f"{self.path} cannot be written to: {error}") from error
+
+    def write(self, put: Iterable[tuple[Key, Any]], drop: Iterable[Key]) -> None:
+        """Write one change. Rows keep their order.
 
         Raises:
             OSError, sqlite3.Error: the disk refused; the records are as before.
         """
-        if replace:
-            self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
+        upsert = "INSERT INTO records VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
         with self._connection as transaction:
-            if replace:
-                transaction.execute("BEGIN IMMEDIATE")
-                transaction.execute("CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-                transaction.execute("DELETE FROM records")
-                transaction.execute(f"PRAGMA user_version = {FORMAT}")
-            transaction.executemany("REPLACE INTO records VALUES (?, ?)", ((_text(k), _text(v)) for k, v in put))
+            transaction.executemany(upsert, ((_text(key), _text(value)) for key, value in put))
             transaction.executemany("DELETE FROM records WHERE key = ?", ((_text(key),) for key in drop))
 
     # ------------------------------------------------------------------------- blobs
@@ -337,11 +320,6 @@ class StateDirectory:
     def _check_contents(self) -> None:
         """Refuse what does not hold a state, and links: perago empties `blobs`, and writes to the other files."""
         found = {path.name for path in self.path.iterdir()}
-        if _OLD_JOURNAL in found and _DATABASE not in found:
-            raise StateError(
-                f"{self.path} was written by an earlier version of perago (it holds {_OLD_JOURNAL}), which this one "
-                "does not read; use that version, or name another directory"
-            )
         if found - _OURS and _DATABASE not in found:
             raise StateError(
                 f"{self.path} is not empty and holds no state of perago dev ({min(found - _OURS)} is in it); "
@@ -413,8 +391,8 @@ def _place(blob: Blob, path: Path) -> None:
 
 # ----------------------------------------------------------------------------- Conductor
 
-NOT_KEPT = frozenset({"http_handler", "limits", "random", "last_polls", "_clock"})
-"""Fields that end with the server: its settings, its random numbers and the last polls."""
+NOT_KEPT = frozenset({"http_handler", "limits", "random", "last_polls", "attention", "journal", "_clock"})
+"""Fields that end with the server: its settings, its random numbers, the last polls, and the work of one call."""
 
 KINDS: Mapping[str, TypeAdapter[Any]] = {
     "task_definitions": TypeAdapter(dict[str, Any]),
@@ -422,16 +400,12 @@ KINDS: Mapping[str, TypeAdapter[Any]] = {
     "tasks": TypeAdapter(TaskRow),
     "workflows": TypeAdapter(WorkflowRow),
     "queue": TypeAdapter(Message),
-    "logs": TypeAdapter(list[dict[str, Any]]),
-    "attention": TypeAdapter(bool),
+    "logs": TypeAdapter(dict[str, Any]),
     "timers": TypeAdapter(int),
     "sub_workflows": TypeAdapter(str),
     "history": TypeAdapter(HistoryEntry),
 }
-"""The types of what the state's tables hold, by the name of the attribute; attempts come before their workflows."""
-
-_TABLES = tuple(kind for kind in KINDS if kind != "history")
-"""Those that are mappings. The history is a list that only grows; its keys are positions."""
+"""The types of the rows by the name of the attribute of the state; attempts come before their workflows."""
 
 
 class ConductorSource:
@@ -444,147 +418,124 @@ class ConductorSource:
     def __init__(self, model: ModelCore) -> None:
         self._model = model
 
-    def capture(self) -> dict[Key, object]:
-        """Every row of every table; the keys begin with the table's name. A row costs a few microseconds of the lock.
+    def take(self) -> dict[Key, object]:
+        """Return the rows that have changed since the last time, or since `restore`.
 
-        Rows are copied, their payloads are shared with the copies: they are replaced, never changed.
+        Payloads of rows are replaced, never changed, so only workflows are copied. Attempts have records of their own;
+        a workflow has their ids.
         """
         with self._model._locked() as state:
-            rows = [((kind, key), _copied(row)) for kind in _TABLES for key, row in _table(state, kind).items()]
-            history = state.history.copy()
-        captured: dict[Key, object] = {("history", number): entry for number, entry in enumerate(history)}
-        for (kind, key), row in rows:
-            captured[kind, *(key if isinstance(key, tuple) else (key,))] = row
-        return captured
+            return {key: _copied(row) for key, row in state.journal.take().items()}
 
-    def encode(self, key: Key, captured: Any) -> Any:  # noqa: ARG002 - the shape of a source
-        """The JSON value of a captured row."""
-        if not is_dataclass(captured):
-            return captured
-        return {field.name: getattr(captured, field.name) for field in fields(captured)}
+    def encode(self, row: Any) -> Any:
+        """The JSON value of a row."""
+        return {field.name: getattr(row, field.name) for field in fields(row)} if is_dataclass(row) else row
 
     def restore(self, records: Records) -> None:
-        """Take over what was kept by a model of the same kind. To be called before any other call.
+        """Fill a fresh model with what was kept, and note its changes from now on.
 
         Raises:
             pydantic.ValidationError: a record is not what this version would have written.
-            KeyError: a workflow names an attempt that is not there.
+            KeyError: a workflow names an attempt that does not exist.
         """
         groups = grouped(records)
         with self._model._locked() as state:
-            for kind in _TABLES:
+            for kind, adapter in KINDS.items():
                 for parts, value in groups.get(kind, {}).items():
-                    _table(state, kind)[parts if len(parts) > 1 else parts[0]] = _restored(state, kind, value)
-            history = sorted(groups.get("history", {}).items())
-            state.history.extend(KINDS["history"].validate_python(value) for _, value in history)
+                    ids = value["tasks"] if kind == "workflows" else []
+                    row = adapter.validate_python({**value, "tasks": []} if kind == "workflows" else value)
+                    if kind == "workflows":
+                        row.tasks.extend(state.tasks[task_id] for task_id in ids)
+                    _table(state, kind, parts)[parts if kind == "sub_workflows" else parts[-1]] = row
+            state.queue.restore()
+            state.attention = {row.workflow_id: False for row in state.workflows.values() if not row.status.terminal}
+            state.journal.is_kept = True
             _complete_queue(state)
 
 
-def _table(state: State, kind: str) -> Any:
-    return state.queue._messages if kind == "queue" else getattr(state, kind)
-
-
-def _restored(state: State, kind: str, value: Any) -> Any:
-    """A row; a workflow shares the rows of its attempts with the table of all attempts."""
-    if kind != "workflows":
-        return KINDS[kind].validate_python(value)
-    row = KINDS[kind].validate_python({**value, "tasks": []})
-    row.tasks.extend(state.tasks[task_id] for task_id in value["tasks"])
-    return row
+def _table(state: State, kind: str, parts: Key) -> Any:
+    if kind == "logs":
+        return state.logs_of(str(parts[0]))
+    return state.queue.messages if kind == "queue" else getattr(state, kind)
 
 
 def _copied(row: Any) -> object:
-    """Attempts have records of their own, so a workflow has their ids."""
-    ids: Any = [task.task_id for task in row.tasks] if isinstance(row, WorkflowRow) else None
-    return copy(row) if ids is None else replace(row, tasks=ids)
+    if not isinstance(row, WorkflowRow):
+        return row
+    ids: Any = [task.task_id for task in row.tasks]
+    return replace(row, tasks=ids)
 
 
 def _complete_queue(state: State) -> None:
     """Also queue what a poll had taken out but not handed over when the process ended."""
-    messages = state.queue._messages
-    state.queue._order = itertools.count(1 + max((message.order for message in messages.values()), default=-1))
     for row in state.tasks.values():
-        if row.status is Status.SCHEDULED and row.kind == "SIMPLE" and row.task_id not in messages:
+        if row.status is Status.SCHEDULED and row.kind == "SIMPLE" and row.task_id not in state.queue.messages:
             state.queue.push(row, state.now())
 
 
 # -------------------------------------------------------------------------------- lakeFS
 
-FindBlob: TypeAlias = Callable[[str, int], Blob]
-"""The kept bytes of an MD5 and a size."""
-
 _COMMIT = TypeAdapter(Commit)
-_TYPES: Mapping[str, TypeAdapter[Any]] = {"repository": TypeAdapter(RepositoryInfo), "run": TypeAdapter(ActionRun)}
+_INFO, _RUN = TypeAdapter(RepositoryInfo), TypeAdapter(ActionRun)
 _OWN = ("path", "content_type", "mtime", "address")
-"""The fields of an entry that are written beside its metadata and its bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Commit:
-    """A commit and the tree that its own is told by."""
-
-    record: CommitRecord
-    base: Tree
+"""The fields of an entry that are written next to its metadata and its bytes."""
 
 
 class LakeFSSource:
-    """The state of one lakeFS. `keep` is called with every object's bytes.
+    """The state of one lakeFS.
 
     Commits never change, so each is written once, with its tree as the difference to its first parent's. When it is
     read back, the tree is put together again and must have the id that the commit names.
     """
 
-    def __init__(self, server: LakeFSServer, keep: Callable[[Blob], None]) -> None:
+    def __init__(self, server: LakeFSServer, directory: StateDirectory) -> None:
+        """`directory`: keeps the bytes of objects."""
         self._server = server
-        self._keep = keep
+        self._directory = directory
 
-    def capture(self) -> dict[Key, object]:
-        """Everything there is; what staging areas and trees hold does not change, only which of it there is."""
-        captured: dict[Key, object] = {}
+    def take(self) -> dict[Key, object]:
+        """Return the rows that have changed since the last time, or since `restore`, as values that do not change."""
         with self._server.lock:
-            captured.update((("namespace", name), True) for name in self._server.namespaces)
-            for name, repository in self._server.repositories.items():
-                captured["repository", name] = repository.info
-                captured["metadata", name] = repository.metadata.copy()
-                captured["protected", name] = repository.protected
-                captured.update((("tag", name, tag), commit_id) for tag, commit_id in repository.tags.items())
-                captured.update((("run", name, number), run) for number, run in enumerate(repository.runs))
-                for commit_id, record in repository.graph._records.items():
-                    captured["commit", name, commit_id] = _Commit(record, _base(repository, record.commit))
-                for branch in repository.branches.values():
-                    captured["branch", name, branch.name] = (branch.commit_id, branch.hidden)
-                    captured.update((("staged", name, branch.name, path), it) for path, it in branch.staged.items())
-        return captured
+            return {key: self._copied(key, row) for key, row in self._server.journal.take().items()}
 
-    def encode(self, key: Key, captured: object) -> Any:
-        """The JSON value of something captured.
+    def _copied(self, key: Key, row: object) -> object:
+        if isinstance(row, CommitRecord):
+            return row, _base(self._server.repositories[str(key[1])], row.commit)
+        if isinstance(row, Repository):
+            return {"info": _INFO.dump_python(row.info), "protected": row.protected}
+        return (row.commit_id, row.hidden) if isinstance(row, Branch) else row
+
+    def encode(self, row: object) -> Any:
+        """The JSON value of a row.
 
         Raises:
             OSError: the bytes of an object cannot be kept.
         """
-        if isinstance(captured, Entry):
-            return self._entry(captured)
-        if not isinstance(captured, _Commit):
-            adapter = _TYPES.get(str(key[0]))
-            return captured if adapter is None else adapter.dump_python(captured, mode="json")
-        old, new = captured.base.entries, captured.record.tree.entries
-        return {
-            "commit": _COMMIT.dump_python(captured.record.commit, mode="json"),
-            "generation": captured.record.generation,
-            "fraction": captured.record.fraction,
-            "put": [self._entry(entry) for path, entry in new.items() if old.get(path) is not entry],
-            "removed": [path for path in old if path not in new],
-        }
+        match row:
+            case Entry():
+                return self._entry(row)
+            case ActionRun():
+                return _RUN.dump_python(row, mode="json")
+            case (CommitRecord() as record, Tree() as base):
+                old, new = base.entries, record.tree.entries
+                return {
+                    "commit": _COMMIT.dump_python(record.commit, mode="json"),
+                    "generation": record.generation,
+                    "fraction": record.fraction,
+                    "put": [self._entry(entry) for path, entry in new.items() if old.get(path) is not entry],
+                    "removed": [path for path in old if path not in new],
+                }
+        return row
 
     def _entry(self, entry: Entry) -> dict[str, Any]:
         if not entry.blob.is_elsewhere:
-            self._keep(entry.blob)
+            self._directory.keep(entry.blob)
         own = {name: getattr(entry, name) for name in _OWN}
         blob = {"size": entry.blob.size, "checksum": entry.blob.checksum, "is_elsewhere": entry.blob.is_elsewhere}
         return {**own, **blob, "metadata": dict(entry.metadata)}
 
-    def restore(self, records: Records, blob: FindBlob) -> None:
-        """Take over what was kept. To be called before any other call.
+    def restore(self, records: Records) -> None:
+        """Fill a fresh model with what was kept, and note its changes from now on.
 
         Raises:
             StateError: bytes are missing, or a commit does not have the tree that it names.
@@ -597,29 +548,31 @@ class LakeFSSource:
         def entry_of(value: Mapping[str, Any]) -> Entry:
             numbers.append(int(value["address"].rpartition("/")[2], 16))
             size, checksum = value["size"], value["checksum"]
-            found = Blob(size, checksum) if value["is_elsewhere"] else blob(checksum, size)
+            found = Blob(size, checksum) if value["is_elsewhere"] else self._directory.blob(checksum, size)
             return Entry(blob=found, metadata=value["metadata"], **{name: value[name] for name in _OWN})
 
         with self._server.lock:
-            self._server.namespaces.update(str(name) for (name,) in groups.get("namespace", {}))
-            for (name,), info in groups.get("repository", {}).items():
-                own = {kind: _below(groups, kind, name) for kind in ("commit", "branch", "staged", "tag", "run")}
-                repository = Repository(self._server, _TYPES["repository"].validate_python(info), bare=True)
+            self._server.namespaces.update((str(name), True) for (name,) in groups.get("namespace", {}))
+            for (name,), found in groups.get("repository", {}).items():
+                own = {
+                    kind: _below(groups, kind, name)
+                    for kind in ("commit", "branch", "staged", "tag", "metadata", "run")
+                }
+                repository = Repository(self._server, _INFO.validate_python(found["info"]), bare=True)
+                repository.protected = tuple(found["protected"])
                 for value in sorted(own["commit"].values(), key=itemgetter("generation")):  # parents come first
                     record = _commit(repository, value, entry_of)
-                    repository.graph._records[record.commit.id] = record
+                    repository.graph.records[record.commit.id] = record
                 for (branch,), (commit_id, hidden) in own["branch"].items():
-                    repository.branches[str(branch)] = Branch(str(branch), commit_id, hidden)
+                    repository.add_branch(str(branch), commit_id, hidden=hidden)
                 for (branch, path), value in own["staged"].items():
-                    staged = None if value is None else entry_of(value)
-                    repository.branches[str(branch)].stage(str(path), staged)
-                repository.tags.update({str(tag): value for (tag,), value in own["tag"].items()})
-                repository.metadata.update(groups["metadata"][name,])
-                repository.protected = tuple(groups["protected"][name,])
-                runs = sorted(own["run"].items())
-                repository.runs.extend(_TYPES["run"].validate_python(value) for _, value in runs)
+                    repository.branches[str(branch)].stage(str(path), None if value is None else entry_of(value))
+                repository.tags.update((str(tag), value) for (tag,), value in own["tag"].items())
+                repository.metadata.update((str(key), value) for (key,), value in own["metadata"].items())
+                repository.runs.update((str(key), _RUN.validate_python(value)) for (key,), value in own["run"].items())
                 self._server.repositories[str(name)] = repository
             self._server.addresses = itertools.count(max(numbers) + 1)
+            self._server.journal.is_kept = True
 
 
 def kept_blobs(records: Records) -> set[tuple[str, int]]:

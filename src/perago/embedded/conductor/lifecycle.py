@@ -245,6 +245,7 @@ def restart(state: State, workflow: WorkflowRow, *, use_latest_definitions: bool
     workflow.status, workflow.reason, workflow.output = WorkflowStatus.RUNNING, None, {}
     workflow.create_time = state.now()
     workflow.end_time = workflow.last_retried_time = 0
+    state.workflows.touch(workflow.workflow_id)
     decide(state, workflow)
     revive_parents(state, workflow, "restarted")
 
@@ -409,8 +410,7 @@ def revive_parents(state: State, workflow: WorkflowRow, what: str) -> None:
         row = row.copy()
         _continue(state, row)
         told = f"{workflow} -> {told}" if told else str(workflow)
-        entry = {"log": f"Sub workflow {told} {what}.", "taskId": row.task_id, "createdTime": state.now()}
-        state.logs[row.task_id].append(entry)
+        state.add_log(row.task_id, f"Sub workflow {told} {what}.", state.now())
         for other in [other.copy() for other in parent.tasks]:
             _repair(state, other)
         parent.status, parent.reason = WorkflowStatus.RUNNING, None

@@ -104,9 +104,9 @@ class ConductorModel(ModelCore):
             name, version = parsed["name"], parsed["version"]
             if overwrite:
                 parsed = _changed(parsed, definition, state.now())
-            elif version in state.workflow_definitions[name]:
+            elif version in state.workflow_definitions.get(name, {}):
                 raise conflict("register workflow definition", f"Workflow with {name}.{version} already exists!")
-            state.workflow_definitions[name][version] = parsed
+            _store(state, parsed)
 
     def update_workflow_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Create or replace workflow definitions, all or none; the names of those stored, as the server lists them."""
@@ -116,7 +116,7 @@ class ConductorModel(ModelCore):
                 raise validation_failed("update workflow definitions", [problem])
             parsed = _parse_all(definitions, state.now())
             for changed in parsed:
-                state.workflow_definitions[changed["name"]][changed["version"]] = changed
+                _store(state, changed)
             return {"bulkErrorResults": {}, "bulkSuccessfulResults": [changed["name"] for changed in parsed]}
 
     def get_workflow_definition(self, name: str, version: int | None = None) -> dict[str, Any]:
@@ -136,7 +136,10 @@ class ConductorModel(ModelCore):
     def delete_workflow_definition(self, name: str, version: int) -> None:
         """Forget one version; an unknown one is a 500 (`docs/dev/servers/conductor.md` 7.11)."""
         with self._operation("delete_workflow_definition") as state:
-            if state.workflow_definitions.get(name, {}).pop(version, None) is None:
+            versions = state.workflow_definitions.get(name, {})
+            if version in versions:
+                state.workflow_definitions[name] = {each: versions[each] for each in versions if each != version}
+            else:
                 detail = f"No such workflow definition: {name} version: {version}"
                 raise server_error("delete workflow definition", detail)
 
@@ -220,7 +223,7 @@ class ConductorModel(ModelCore):
     def task_logs(self, task_id: str) -> tuple[dict[str, Any], ...]:
         """Log entries `{log, taskId, createdTime}` in the order of their times."""
         with self._operation("task_logs") as state:
-            entries = [dict(entry) for entry in state.logs.get(task_id, ())]
+            entries = [dict(entry) for entry in state.logs.get(task_id, {}).values()]
             return tuple(sorted(entries, key=itemgetter("createdTime")))
 
     def queue_size(self, task_name: str, *, domain: str | None = None) -> int:
@@ -254,7 +257,7 @@ class ConductorModel(ModelCore):
     def history(self, workflow_id: str | None = None) -> tuple[HistoryEntry, ...]:
         """Return the history of the attempts of one workflow, or of all; ignored updates included."""
         with self._operation("history") as state:
-            return tuple(entry for entry in state.history if workflow_id in (None, entry.workflow_id))
+            return tuple(entry for entry in state.history.values() if workflow_id in (None, entry.workflow_id))
 
     def _poll(
         self,
@@ -479,6 +482,12 @@ def _parse_all(definitions: Sequence[Mapping[str, Any]], now: int) -> list[dict[
     if problems:
         raise validation_failed("update workflow definitions", problems)
     return parsed
+
+
+def _store(state: State, definition: dict[str, Any]) -> None:
+    name = definition["name"]
+    known = state.workflow_definitions.get(name, {})
+    state.workflow_definitions[name] = {**known, definition["version"]: definition}
 
 
 def _changed(parsed: dict[str, Any], definition: Mapping[str, Any], now: int) -> dict[str, Any]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import itertools
 import random
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
 from perago.embedded.conductor.wire import MAX_REASON, PayloadLimits, not_found, size_of
+from perago.embedded.journal import Journal, Table
 from perago.ports import Clock
 
 Step = dict[str, Any]
@@ -259,7 +260,7 @@ NEVER = 2**63 - 1
 """The `due` of a message that no poll gets until it is queued again."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One attempt that waits to be polled. `due` is in milliseconds since the epoch."""
 
@@ -275,8 +276,9 @@ class Message:
 class MessageQueue:
     """All queues of one model. Delayed messages count in the size but are not handed out."""
 
-    def __init__(self) -> None:
-        self._messages: dict[str, Message] = {}
+    def __init__(self, journal: Journal) -> None:
+        self.messages: Table[str, Message] = Table(journal, "queue")
+        """By task id."""
         self._order = itertools.count()
         self.pushes = 0
         """The number of changes of the queues: a poll that waits looks again when this has changed."""
@@ -284,23 +286,24 @@ class MessageQueue:
     def push(self, row: TaskRow, due: int, *, limited: bool = False) -> None:
         """Queue `row`, or move its message to another time."""
         self.pushes += 1
-        known = self._messages.get(row.task_id)
-        if known is not None:
-            known.due, known.limited = due, limited
-        else:
-            message = Message(row.task_id, row.queue_name, row.priority, due, next(self._order), limited)
-            self._messages[row.task_id] = message
+        known = self.messages.get(row.task_id)
+        order = next(self._order) if known is None else known.order
+        self.messages[row.task_id] = Message(row.task_id, row.queue_name, row.priority, due, order, limited)
+
+    def restore(self) -> None:
+        """Number further messages behind those that were put back into a fresh queue."""
+        self._order = itertools.count(1 + max((message.order for message in self.messages.values()), default=-1))
 
     def release(self, task_type: str, now: int) -> None:
         """A slot of a limited type is free: what waits for one is due now."""
-        for message in self._messages.values():
+        for message in list(self.messages.values()):
             if message.limited and message.queue_name.rpartition(":")[2] == task_type:
-                message.due, message.limited = now, False
+                self.messages[message.task_id] = replace(message, due=now, limited=False)
                 self.pushes += 1
 
     def remove(self, task_id: str) -> None:
         """Forget the message; one that is not there is fine."""
-        self._messages.pop(task_id, None)
+        self.messages.pop(task_id, None)
 
     def take(self, queue_name: str, count: int, now: int) -> list[str]:
         """Remove up to `count` due messages and return their task ids.
@@ -310,12 +313,12 @@ class MessageQueue:
         """
         chosen = self.waiting(queue_name, now)[: max(0, count)]
         for message in chosen:
-            del self._messages[message.task_id]
+            del self.messages[message.task_id]
         return [message.task_id for message in sorted(chosen, key=attrgetter("order"))]
 
     def waiting(self, queue_name: str, now: int | None = None) -> list[Message]:
         """Messages in the order of single polls: those due at `now`, or all."""
-        messages = [m for m in self._messages.values() if m.queue_name == queue_name and (now is None or m.due <= now)]
+        messages = [m for m in self.messages.values() if m.queue_name == queue_name and (now is None or m.due <= now)]
         return sorted(messages, key=lambda m: (-m.priority, m.due, m.order))
 
     def size(self, queue_name: str) -> int:
@@ -324,11 +327,11 @@ class MessageQueue:
 
     def next_due(self, now: int) -> int | None:
         """When the next delayed message of any queue falls due; None without one."""
-        return min((message.due for message in self._messages.values() if message.due > now), default=None)
+        return min((message.due for message in self.messages.values() if message.due > now), default=None)
 
     def sizes(self) -> dict[str, int]:
         """The number of messages of every queue that has some, by its name."""
-        return dict(sorted(Counter(message.queue_name for message in self._messages.values()).items()))
+        return dict(sorted(Counter(message.queue_name for message in self.messages.values()).items()))
 
 
 HttpHandler = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -384,20 +387,24 @@ class State:
         self.limits = limits
         self.http_handler = http_handler
         self.random = random.Random(seed)  # noqa: S311 - ids and jitter, not secrets
-        self.task_definitions: dict[str, dict[str, Any]] = {}
-        self.workflow_definitions: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
-        self.workflows: dict[str, WorkflowRow] = {}
-        self.tasks: dict[str, TaskRow] = {}
-        self.queue = MessageQueue()
-        self.logs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.journal = Journal()
+        self.task_definitions: Table[str, dict[str, Any]] = Table(self.journal, "task_definitions")
+        self.workflow_definitions: Table[str, dict[int, dict[str, Any]]] = Table(self.journal, "workflow_definitions")
+        """By name and version."""
+        self.workflows: Table[str, WorkflowRow] = Table(self.journal, "workflows")
+        self.tasks: Table[str, TaskRow] = Table(self.journal, "tasks")
+        self.queue = MessageQueue(self.journal)
+        self.logs: dict[str, Table[int, dict[str, Any]]] = {}
+        """By task id and number."""
         self.last_polls: dict[tuple[str, str | None], LastPoll] = {}
         """By task type and domain."""
-        self.history: list[HistoryEntry] = []
+        self.history: Table[int, HistoryEntry] = Table(self.journal, "history")
+        """By number."""
         self.attention: dict[str, bool] = {}
-        """Workflows that the server's own workers have yet to look at, and whether to decide them (`background`)."""
-        self.timers: dict[str, int] = {}
+        """Workflows that the server's own workers have yet to look at, and whether to decide them (`core`)."""
+        self.timers: Table[str, int] = Table(self.journal, "timers")
         """When those workers take up an attempt that is theirs, by task id (ms)."""
-        self.sub_workflows: dict[tuple[str, int], str] = {}
+        self.sub_workflows: Table[tuple[str, int], str] = Table(self.journal, "sub_workflows")
         """The first workflow that an attempt started, by its task id and retry count."""
         self._clock = clock
 
@@ -418,18 +425,25 @@ class State:
 
     def record(self, what: HistoryEvent, row: TaskRow) -> None:
         """Add to the history."""
-        self.history.append(
-            HistoryEntry(
-                time=self.now(),
-                what=what,
-                workflow_id=row.workflow_id,
-                task_id=row.task_id,
-                reference_name=row.reference_name,
-                status=row.status.value,
-                poll_count=row.poll_count,
-                worker_id=row.worker_id,
-            )
+        self.history[len(self.history)] = HistoryEntry(
+            time=self.now(),
+            what=what,
+            workflow_id=row.workflow_id,
+            task_id=row.task_id,
+            reference_name=row.reference_name,
+            status=row.status.value,
+            poll_count=row.poll_count,
+            worker_id=row.worker_id,
         )
+
+    def logs_of(self, task_id: str) -> Table[int, dict[str, Any]]:
+        """Return the log entries of a task by number, to be added to, whether the task exists or not."""
+        return self.logs.setdefault(task_id, Table(self.journal, "logs", task_id))
+
+    def add_log(self, task_id: str, text: str, created: int) -> None:
+        """Append one entry. `created` is in milliseconds."""
+        entries = self.logs_of(task_id)
+        entries[len(entries)] = {"log": text, "taskId": task_id, "createdTime": created}
 
     def create(self, workflow: WorkflowRow, row: TaskRow) -> bool:
         """Add a fresh attempt to its workflow; False if that attempt of the step is there already.
@@ -502,12 +516,14 @@ class State:
     def call_attention(self, workflow_id: str, *, decide: bool = False) -> None:
         """Let the server's own workers look at a workflow, or let it be decided, once the call has been served."""
         self.attention[workflow_id] = decide or self.attention.get(workflow_id, False)
+        self.workflows.touch(workflow_id)
 
     def store_workflow(self, workflow: WorkflowRow) -> None:
         """Move the times that every update of a workflow moves."""
         workflow.update_time = self.now()
         if workflow.status.terminal:
             workflow.end_time = workflow.update_time
+        self.workflows.touch(workflow.workflow_id)
 
     def remove_task(self, row: TaskRow) -> None:
         """Forget an attempt: reading it is a 404 from now on."""
@@ -516,6 +532,7 @@ class State:
         self.tasks.pop(row.task_id, None)
         tasks = self.workflows[row.workflow_id].tasks
         tasks[:] = [other for other in tasks if other.task_id != row.task_id]
+        self.workflows.touch(row.workflow_id)
         self.record(HistoryEvent.REMOVED, row)
 
     def _limit_input(self, row: TaskRow) -> None:

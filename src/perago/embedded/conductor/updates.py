@@ -183,7 +183,7 @@ def _extend_lease(state: State, task_id: str) -> None:
 def add_log(state: State, task_id: str, text: str, created: int) -> None:
     """Append one entry, whether the task exists or not. `created` is in milliseconds."""
     shown = text.encode(errors="replace").decode()
-    state.logs[task_id].append({"log": shown, "taskId": task_id, "createdTime": created})
+    state.add_log(task_id, shown, created)
 
 
 # -------------------------------------------------------------------------------- polls

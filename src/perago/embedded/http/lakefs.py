@@ -256,7 +256,7 @@ def _action_routes(server: LakeFSServer, root: str) -> list[Route]:
     """The runs of the hooks of merges."""
 
     def run_of(call: Call) -> ActionRun | None:
-        return next((run for run in call.repo.runs if run.id == call.parts["run"]), None)
+        return call.repo.runs.get(call.parts["run"])
 
     def list_runs(call: Call) -> Response:
         found = commits.list_runs(call.repo, **call.query.some("branch", "commit", "after", "amount"))

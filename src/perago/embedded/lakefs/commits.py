@@ -221,7 +221,7 @@ def list_runs(
     """
     if branch and commit:
         raise Invalid("can't use both branchID and MergedCommitID: parameters conflict")
-    found = sorted(repo.runs, key=lambda run: run.id)
+    found = (repo.runs[run_id] for run_id in sorted(repo.runs))
     shown = (run for run in found if run.id > after and branch in ("", run.branch) and commit in ("", run.commit_id))
     return page_of(shown, lambda run: run.id, amount)
 
@@ -306,7 +306,7 @@ def merge(
         squashed=theirs.commit.id if squash else None,
     )
     run_hooks(repo, theirs.tree, MergeEvent(branch, source, record.commit))
-    target.advance(record.commit.id)
+    repo.move(target, record.commit.id)
     return record
 
 
@@ -405,7 +405,7 @@ def _advance(
         committer=repo.server.committer,
         at=repo.server.clock.now() if date is None else date,
     )
-    branch.advance(record.commit.id)
+    repo.move(branch, record.commit.id)
     return record
 
 

@@ -78,7 +78,7 @@ def run_hooks(repo: Repository, source: Tree, event: MergeEvent) -> None:
     if not ran:
         return
     run = ActionRun(run_id, event.branch, event.commit.id, "pre-merge", at, ran)
-    repo.runs.append(run)
+    repo.runs[run_id] = run
     failed = [hook for hook in ran if not hook.passed]
     if failed:
         raise HookAborted(f"{refusal}: {_errors(failed)}")

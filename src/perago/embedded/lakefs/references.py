@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from perago.embedded.lakefs.repository import (
     SHOULD_BE_A_COMMIT,
-    Branch,
     Repository,
     check_branch_name,
     check_path,
@@ -42,8 +41,7 @@ def create_branch(repo: Repository, name: str, source: str, *, hidden: bool = Fa
         raise LakeFSError(f"{words}: can't create a branch without commit")
     if name in repo.branches:
         raise Exists("branch already exists: not unique")
-    branch = repo.branches[name] = Branch(name, resolved.commit_id, hidden)
-    return branch.reference()
+    return repo.add_branch(name, resolved.commit_id, hidden=hidden).reference()
 
 
 def get_branch(repo: Repository, name: str) -> Reference:
@@ -70,7 +68,7 @@ def delete_branch(repo: Repository, name: str, *, force: bool = False) -> None:
     repo.check_writable(force)
     if name == repo.info.default_branch:
         raise Forbidden("cannot delete repository default branch")
-    repo.branch(name)
+    repo.branch(name).staged.clear()
     del repo.branches[name]
 
 
@@ -100,7 +98,7 @@ def hard_reset_branch(repo: Repository, name: str, ref: str, *, force: bool = Fa
     repo.check_writable(force)
     branch = repo.branch(name)
     repo.check_protection(name, "protected branch")
-    branch.point_at(repo.commit_of(ref, f"hard-reset {name} to {ref}").commit.id)
+    repo.move(branch, repo.commit_of(ref, f"hard-reset {name} to {ref}").commit.id, keep_staged=True)
 
 
 # ------------------------------------------------------------------------------------ tags

@@ -7,10 +7,11 @@ import heapq
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from perago.embedded.journal import Table
 from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
 from perago.embedded.lakefs.values import (
     ActionRun,
@@ -190,19 +191,20 @@ class CommitRecord:
 class CommitGraph:
     """All commits, reachable or not: a deleted branch and a refused merge leave theirs readable by id."""
 
-    def __init__(self) -> None:
-        self._records: dict[str, CommitRecord] = {}
+    def __init__(self, records: Table[str, CommitRecord]) -> None:
+        """`records`: an empty table."""
+        self.records = records
 
     def __contains__(self, commit_id: str) -> bool:
-        return commit_id in self._records
+        return commit_id in self.records
 
     def record(self, commit_id: str) -> CommitRecord:
         """The record of a full commit id that is known to exist."""
-        return self._records[commit_id]
+        return self.records[commit_id]
 
     def by_prefix(self, prefix: str) -> str | None:
         """The only commit id that starts with `prefix` (lower case), or None."""
-        found = [commit_id for commit_id in self._records if commit_id.startswith(prefix)]
+        found = [commit_id for commit_id in self.records if commit_id.startswith(prefix)]
         return found[0] if len(found) == 1 else None
 
     def add(
@@ -232,9 +234,9 @@ class CommitGraph:
             meta_range_id=tree.id,
         )
         above = parents if squashed is None else (*parents, squashed)
-        generation = 1 + max((self._records[parent].generation for parent in above), default=0)
+        generation = 1 + max((self.records[parent].generation for parent in above), default=0)
         record = CommitRecord(commit, tree, generation, at - second)
-        self._records[commit.id] = record
+        self.records[commit.id] = record
         return record
 
     def walk_back(self, commit_id: str, steps: tuple[Step, ...]) -> str:
@@ -247,14 +249,14 @@ class CommitGraph:
         for step in steps:
             if step.mark == "~":
                 for _ in range(step.count):
-                    parents = self._records[commit_id].commit.parents
+                    parents = self.records[commit_id].commit.parents
                     if not parents:
                         raise Missing("not found")
                     commit_id = parents[0]
             elif step.mark != "^":
                 raise Invalid(INVALID_REF)
             elif step.count != 0:
-                parents = self._records[commit_id].commit.parents
+                parents = self.records[commit_id].commit.parents
                 if not 1 <= step.count <= len(parents):
                     raise Invalid(INVALID_REF)
                 commit_id = parents[step.count - 1]
@@ -274,7 +276,7 @@ class CommitGraph:
         heapq.heapify(queue)
         while queue:
             commit_id = heapq.heappop(queue)[-1]
-            for parent in self._records[commit_id].commit.parents:
+            for parent in self.records[commit_id].commit.parents:
                 if parent not in reached:
                     heapq.heappush(queue, self._by_generation(parent))
                 reached[parent] = reached.get(parent, 0) | reached[commit_id]
@@ -283,17 +285,17 @@ class CommitGraph:
         raise Missing("no merge base")
 
     def _by_generation(self, commit_id: str) -> tuple[int, float, str]:
-        record = self._records[commit_id]
+        record = self.records[commit_id]
         return (-record.generation, -record.moment, commit_id)
 
     def first_parents(self, commit_id: str) -> Iterator[CommitRecord]:
         """The commit and its first parents, newest first."""
-        record = self._records[commit_id]
+        record = self.records[commit_id]
         while True:
             yield record
             if not record.commit.parents:
                 return
-            record = self._records[record.commit.parents[0]]
+            record = self.records[record.commit.parents[0]]
 
     def log(self, commit_id: str, *, first_parent: bool = False, since: float | None = None) -> Iterator[CommitRecord]:
         """The commit and its ancestors, by creation date, newest first (ties: by id, highest first).
@@ -304,7 +306,7 @@ class CommitGraph:
         queue: list[tuple[float, int, str]] = []
         self._queue(queue, commit_id, since)
         while queue:
-            record = self._records[heapq.heappop(queue)[-1]]
+            record = self.records[heapq.heappop(queue)[-1]]
             yield record
             parents = record.commit.parents[:1] if first_parent else record.commit.parents
             for parent in parents:
@@ -313,7 +315,7 @@ class CommitGraph:
                     self._queue(queue, parent, since)
 
     def _queue(self, queue: list[tuple[float, int, str]], commit_id: str, since: float | None) -> None:
-        moment = self._records[commit_id].moment
+        moment = self.records[commit_id].moment
         if since is None or moment >= since:
             heapq.heappush(queue, (-moment, -int(commit_id, 16), commit_id))
 
@@ -328,8 +330,8 @@ class Branch:
 
     name: str
     commit_id: str
-    hidden: bool = False
-    staged: dict[str, Entry | None] = field(default_factory=dict)
+    hidden: bool
+    staged: Table[str, Entry | None]
     view: Tree | None = None
     """The head with the staged changes, as long as neither moves."""
 
@@ -344,17 +346,6 @@ class Branch:
             del self.staged[path]
         self.view = None
 
-    def point_at(self, commit_id: str) -> None:
-        """Move the head and keep what is staged."""
-        self.commit_id = commit_id
-        self.view = None
-
-    def advance(self, commit_id: str) -> None:
-        """Move the head; what was staged is in the commit, or was no change (`docs/dev/servers/lakefs.md` 3)."""
-        self.commit_id = commit_id
-        self.staged.clear()
-        self.view = None
-
     def reference(self) -> Reference:
         """As the server describes it."""
         return Reference(self.name, self.commit_id, self.hidden)
@@ -366,20 +357,43 @@ class Repository:
     def __init__(self, server: LakeFSServer, info: RepositoryInfo, *, bare: bool = False) -> None:
         self.server = server
         self.info = info
-        self.graph = CommitGraph()
-        self.branches: dict[str, Branch] = {}
-        self.tags: dict[str, str] = {}
-        self.metadata: dict[str, str] = {}
+        journal, name = server.journal, info.name
+        self.graph = CommitGraph(Table(journal, "commit", name))
+        self.branches: Table[str, Branch] = Table(journal, "branch", name)
+        self.tags: Table[str, str] = Table(journal, "tag", name)
+        self.metadata: Table[str, str] = Table(journal, "metadata", name)
         self.protected: tuple[str, ...] = ()
         """Patterns of branches that are written to by merges and reverts only."""
-        self.runs: list[ActionRun] = []
-        """The runs of the actions, oldest first."""
+        self.runs: Table[str, ActionRun] = Table(journal, "run", name)
+        """The runs of the actions by id, oldest first."""
         if bare:
             return
         first = self.graph.add(
             parents=(), tree=EMPTY_TREE, message="Repository created", metadata={}, committer="", at=info.created
         )
-        self.branches[info.default_branch] = Branch(info.default_branch, first.commit.id)
+        self.add_branch(info.default_branch, first.commit.id)
+
+    def add_branch(self, name: str, commit_id: str, *, hidden: bool = False) -> Branch:
+        """Create a branch whose name is free."""
+        staged: Table[str, Entry | None] = Table(self.server.journal, "staged", self.info.name, name)
+        branch = self.branches[name] = Branch(name, commit_id, hidden, staged)
+        return branch
+
+    def move(self, branch: Branch, commit_id: str, *, keep_staged: bool = False) -> None:
+        """Move the head of a branch. What was staged is in the commit, or was no change (`docs/dev/servers/lakefs.md`
+        3), unless it is to be kept."""
+        branch.commit_id = commit_id
+        branch.view = None
+        if not keep_staged:
+            branch.staged.clear()
+        self.branches.touch(branch.name)
+
+    def clear(self) -> None:
+        """Drop everything, because the repository is deleted."""
+        for branch in self.branches.values():
+            branch.staged.clear()
+        for table in (self.branches, self.tags, self.metadata, self.runs, self.graph.records):
+            table.clear()
 
     def branch(self, name: str, message: str = "branch not found") -> Branch:
         """A branch by name.
@@ -403,6 +417,7 @@ class Repository:
     def protect(self, patterns: Sequence[str]) -> None:
         """Replace the patterns of protected branches; `*` stands for any text."""
         self.protected = tuple(dict.fromkeys(patterns))
+        self.server.repositories.touch(self.info.name)
 
     def check_writable(self, force: bool = False) -> None:
         """Raise `ReadOnly` for a read-only repository, unless the call is forced."""

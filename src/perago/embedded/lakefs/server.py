@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 
 from perago.attempt.publication import FENCE_PATH
+from perago.embedded.journal import Journal, Table
 from perago.embedded.lakefs.commits import commit
 from perago.embedded.lakefs.hooks import HeadFence, PreMergeHook
 from perago.embedded.lakefs.objects import put_object
@@ -39,8 +40,9 @@ class LakeFSServer:
         self.started = int(clock.now())
         self.blobs = BlobStore()
         self.lock = threading.RLock()
-        self.repositories: dict[str, Repository] = {}
-        self.namespaces: set[str] = set()
+        self.journal = Journal()
+        self.repositories: Table[str, Repository] = Table(self.journal, "repository")
+        self.namespaces: Table[str, bool] = Table(self.journal, "namespace")
         """Storage namespaces that have been used; that of a deleted repository stays used."""
         self.addresses = itertools.count()
         """The running numbers in the addresses of objects."""
@@ -99,7 +101,7 @@ class LakeFSServer:
                 for path, content in _SAMPLES.items():
                     put_object(made, info.default_branch, path, content, force=True)
                 commit(made, info.default_branch, "Add sample data", force=True)
-                made.protected = (info.default_branch,)
+                made.protect([info.default_branch])
             return info
 
     def _take(self, namespace: str) -> None:
@@ -112,7 +114,7 @@ class LakeFSServer:
                 f"failed to create repository: found lakeFS objects in the storage (:{namespace}) key(_lakefs/dummy): "
                 "storage namespace already in use"
             )
-        self.namespaces.add(f"{NAMESPACE}{place}")
+        self.namespaces[f"{NAMESPACE}{place}"] = True
 
     def list_repositories(
         self, *, prefix: str = "", after: str = "", search: str = "", amount: int = -1
@@ -126,5 +128,7 @@ class LakeFSServer:
     def delete_repository(self, name: str, *, force: bool = False) -> None:
         """Delete a repository; a read-only one only with `force`."""
         with self.lock:
-            self.repository(name).check_writable(force)
+            repository = self.repository(name)
+            repository.check_writable(force)
+            repository.clear()
             del self.repositories[name]
