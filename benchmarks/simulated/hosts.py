@@ -19,7 +19,7 @@ from benchmarks.simulated.turns import Turn, Turns
 from perago.authoring import Task
 from perago.driver import AttemptRecord, AttemptRuntime, FunctionCaller, Limits, run_attempt
 from perago.driver.fencing import FenceProofs
-from perago.driver.rebase import TURN_SECONDS
+from perago.driver.publisher import TURN_SECONDS
 from perago.ports import AttemptRow, Clock, Delivery, Unavailable, WorkflowRow
 from perago.worker.channel import (
     Cancel,
@@ -202,7 +202,7 @@ class Pools:
 
 
 class HostTurns:
-    """Takes the place of `perago.driver.rebase.HostTurn`, whose lock is one of a process; here all are in one."""
+    """Takes the place of `perago.driver.publisher.HostTurn`, whose lock is one of a process; here all are in one."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
@@ -273,7 +273,7 @@ def virtual_workers(around: Surroundings) -> Iterator[None]:
         "secrets.token_hex": lambda size: f"{random.getrandbits(8 * size):0{2 * size}x}",
         "perago.worker.slots.SlotProcess": SimpleNamespace(start=start),
         "perago.worker.supervisor.Pools": lambda slots: Pools(turns, slots),
-        "perago.driver.rebase.HostTurn": HostTurns(turns),
+        "perago.driver.publisher.HostTurn": HostTurns(turns),
     }
     with ExitStack() as stack:
         for name, replacement in replaced.items():

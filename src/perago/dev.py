@@ -31,8 +31,8 @@ from perago.embedded.lakefs import commits, objects, references
 from perago.failure import Failure
 from perago.probe import refused_as_duplicate
 from perago.probe.process import ChildProcess
+from perago.processes import end_if_told, heard
 from perago.retry import RestartDelay
-from perago.signals import end_if_told, heard
 from perago.text import json_text
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from perago.embedded.remote import StoreServer
 from perago.embedded.services import EmbeddedServices
 from perago.failure import Failure
 from perago.ports import TaskQueue
+from perago.processes import INTERRUPTED
 from perago.settings import ConductorSettings, LakeFSSettings
-from perago.signals import INTERRUPTED
 from perago.worker.events import AttemptEnded, AttemptReceived, Event, Listener, PollingPaused, SlotDied, SlotReady
 from perago.worker.exporters import exporting
 from perago.worker.plan import ExportContext, StoreFactory, WorkerPlan

@@ -35,7 +35,7 @@ from perago.cli import say_stopped
 from perago.cli.errors import error_boundary
 from perago.probe import probing
 from perago.cli.services import reach
-from perago.signals import ends_well, hand_over, sigterm_unwinds
+from perago.processes import ends_well, hand_over, sigterm_unwinds
 from perago.ports import Unavailable
 
 number = int(sys.argv[1])

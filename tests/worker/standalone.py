@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from perago.processes import hand_over
 from perago.settings import load_settings
-from perago.signals import hand_over
 from perago.worker.events import Event, SlotReady
 from perago.worker.exporters import exporting
 from perago.worker.plan import ExportContext

@@ -19,7 +19,7 @@ def main() -> None:
     try:
         with contextlib.ExitStack() as stack:
             if command == "start":  # before anything that takes time: SIGTERM can come at any moment
-                from perago.signals import ends_well
+                from perago.processes import ends_well
 
                 stack.enter_context(ends_well(say_stopped))
             from perago.cli.app import run

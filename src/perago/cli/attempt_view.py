@@ -12,7 +12,7 @@ from perago.authoring.context import metrics_json
 from perago.cli.messages import Colour
 from perago.cli.rendering import Renderer
 from perago.ports import TaskStatus
-from perago.signals import INTERRUPTED
+from perago.processes import INTERRUPTED
 from perago.text import count, one_line, size
 from perago.worker import events
 

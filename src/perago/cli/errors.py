@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from perago.cli import messages
 from perago.failure import Failure
-from perago.signals import sigint_noted
+from perago.processes import sigint_noted
 from perago.text import one_line
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from perago.cli import messages
 from perago.failure import Failure
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
+from perago.processes import end_if_told
 from perago.retry import RESTARTS
 from perago.settings import LakeFSSettings
-from perago.signals import end_if_told
 
 if TYPE_CHECKING:
     from perago.adapters.lakefs import LakeFSStore

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from perago.atomic_file import replace_file
 from perago.history.attempts import NotReplayable, differences_to, find_attempt
 from perago.history.replay import Replayable, SharedWorker, scratch_directory
-from perago.signals import end_if_told
+from perago.processes import end_if_told
 
 if TYPE_CHECKING:
     from perago.configuration import Servers

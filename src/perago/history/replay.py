@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from perago.history.attempts import NotReplayable, Past, PastAttempt, fetch_input, look_up, result_of
 from perago.history.running import Debugging, plan_for, run_attempt, services_of, write_tree
-from perago.signals import end_if_told
+from perago.processes import end_if_told
 from perago.text import one_line
 from perago.worker import events
 from perago.workspace.changes import Changes

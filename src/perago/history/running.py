@@ -28,7 +28,7 @@ from perago.driver import AttemptRecord, Raised, Returned, call_function
 from perago.driver.runtime import Direction, Observer
 from perago.failure import Failure
 from perago.local import REPOSITORY
-from perago.signals import end_if_told
+from perago.processes import end_if_told
 from perago.taskdef import load_task
 from perago.testing.conductor import WORKER
 from perago.testing.services import InMemoryServices

@@ -14,8 +14,7 @@ from dataclasses import replace
 from perago.probe.process import ChildProcess, Code, ModuleProblem, Probed, TaskSummary
 
 __all__ = ["ModuleProblem", "Probed", "TaskSummary", "probe_modules", "probing", "refused_as_duplicate"]
-from perago.processes import signals_held
-from perago.signals import sigterm_unwinds
+from perago.processes import signals_held, sigterm_unwinds
 from perago.taskdef.loading import find_modules
 
 __all__ = ["ModuleProblem", "Probed", "TaskSummary", "probe_modules", "probing", "refused_as_duplicate"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from perago.probe import child
-from perago.signals import end_if_told
+from perago.processes import end_if_told
 
 
 class Code(StrEnum):

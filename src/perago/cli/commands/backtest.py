@@ -19,7 +19,7 @@ from perago.cli.loading import load_task_to_run, valid_settings
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, seconds_of_age
 from perago.cli.rendering import Renderer
 from perago.failure import Failure
-from perago.signals import sigterm_unwinds
+from perago.processes import sigterm_unwinds
 from perago.text import count, json_text, one_line, utc
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from perago.cli.loading import valid_settings
 from perago.cli.parameters import IMPORT_LIMIT, Timeout
 from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow
 from perago.failure import Failure
-from perago.signals import sigterm_unwinds
+from perago.processes import sigterm_unwinds
 from perago.text import count, listing, utc
 
 if TYPE_CHECKING:

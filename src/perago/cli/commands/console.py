@@ -11,7 +11,7 @@ from perago.cli import messages
 from perago.cli.local_services import held_port, require_embedded
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import Port
-from perago.signals import heard, sigterm_unwinds
+from perago.processes import heard, sigterm_unwinds
 
 EXAMPLES = """\b
 The page only reads. The address that is printed has a token in it, and opens on

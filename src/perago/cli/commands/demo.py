@@ -16,7 +16,7 @@ from perago.cli.loading import load_tasks, valid_settings
 from perago.cli.local_services import check_output, note_tree, require_embedded
 from perago.cli.parameters import IMPORT_LIMIT
 from perago.failure import Failure
-from perago.signals import end_if_told, sigterm_unwinds
+from perago.processes import end_if_told, sigterm_unwinds
 from perago.text import json_text
 
 SAMPLE = "perago.samples.penguins"

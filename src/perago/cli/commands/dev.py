@@ -23,7 +23,7 @@ from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout
 from perago.dev import BRANCH, REPOSITORY, head, seed, workflow_name
 from perago.failure import Failure
-from perago.signals import sigterm_unwinds
+from perago.processes import sigterm_unwinds
 from perago.text import one_line
 
 if TYPE_CHECKING:

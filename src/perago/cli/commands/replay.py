@@ -18,7 +18,7 @@ from perago.cli.loading import valid_settings
 from perago.cli.local_services import check_output, debugging_of, note_tree
 from perago.cli.parameters import IMPORT_LIMIT, Pdb, Timeout
 from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow
-from perago.signals import sigterm_unwinds
+from perago.processes import sigterm_unwinds
 from perago.text import json_text
 
 if TYPE_CHECKING:

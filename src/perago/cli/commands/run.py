@@ -17,7 +17,7 @@ from perago.cli.loading import load_task_to_run, valid_settings
 from perago.cli.local_services import check_output, debugging_of, note_tree
 from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, read_object
 from perago.failure import Failure
-from perago.signals import sigterm_unwinds
+from perago.processes import sigterm_unwinds
 from perago.text import json_text
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch,
 from perago.cli.rendering import Renderer
 from perago.dev import workflow_definition
 from perago.failure import Failure
-from perago.signals import end_if_told
+from perago.processes import end_if_told
 from perago.text import json_text, one_line
 
 if TYPE_CHECKING:

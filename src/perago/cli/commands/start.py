@@ -28,8 +28,8 @@ from perago.configuration import (
     read_configuration,
 )
 from perago.failure import Failure
+from perago.processes import end_if_told, hand_over
 from perago.settings.sources import LogFormat
-from perago.signals import end_if_told, hand_over
 
 if TYPE_CHECKING:
     from perago.cli.services import OpenLakeFS
