@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from perago.attempt import history, outcome, publishing
-from perago.attempt.protocol import begin, begin_report
+from perago.attempt import history, outcome, protocol
+from perago.attempt.outcome import advance_report, begin_report
+from perago.attempt.protocol import begin
 from perago.attempt.state import Step
 from perago.ports import Report, TaskStatus
 
@@ -32,8 +33,8 @@ Edge = tuple[Step, str, Step]
 
 
 def explored() -> list[Visit]:
-    """The first half of an attempt that may build its publication anew once: of a first one, of a retry, of a task that
-    only reads; and of first ones with the other policies for the publish fence, which build once only."""
+    """An attempt that may build its publication again once: a first one, a retry, one of a task that only reads. First
+    ones with the other policies for the publish fence build once only."""
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcome, "LATE_ANSWERS", 1)
@@ -41,14 +42,14 @@ def explored() -> list[Visit]:
         for plan, tries in PLANS:
             if plan.rebase:  # has so many ways by itself that what all plans share is kept short
                 patch.setattr(outcome, "LATE_ANSWERS", 0)
-                patch.setattr(publishing, "MERGE_TRIES", 1)
+                patch.setattr(protocol, "MERGE_TRIES", 1)
             found += every_visit(Visit(*begin(replace(plan, rebuild_tries=tries))))
     return found
 
 
 def explored_report() -> list[Visit]:
-    """The second half, which may run in another process."""
-    return every_visit(Visit(*begin_report(PLAN, Report(TaskStatus.COMPLETED))))
+    """The report, which another process may send."""
+    return every_visit(Visit(*begin_report(Report(TaskStatus.COMPLETED))), advance_report)
 
 
 def edges(visits: Iterable[Visit]) -> set[Edge]:

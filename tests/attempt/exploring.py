@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
+from perago.attempt.outcome import Reporting
 from perago.attempt.protocol import advance
 from perago.attempt.state import State, Step
 from perago.ports import AttemptRow, MergeRefusal
@@ -32,15 +33,19 @@ STARTING = {
     "wf-1": workflow_row("wf-1", 100, "root"),
     "wf-2": workflow_row("wf-2", 100, "root"),
 }
-FAILED = (on.CommandFailed("no luck", terminal=False), on.CommandFailed("no hope", terminal=True))
+FAILED = on.CommandFailed("no luck", terminal=False)
+FAILED_FOR_GOOD = on.CommandFailed("no hope", terminal=True)
+"""Every command can fail for good. The protocol treats all of these failures the same way, so a few commands are enough
+here."""
 ANSWERS: dict[type, tuple[on.Event, ...]] = {
     do.ValidateInput: (
         on.InputAccepted(WORKSPACE, "00"),
         on.InputAccepted(replace(WORKSPACE, ref=""), "00", (OTHER, REF)),
         on.InputAccepted(None, "00"),
-        *FAILED,
+        FAILED,
+        FAILED_FOR_GOOD,
     ),
-    do.ResolveJoin: (on.JoinResolved(REF), *FAILED),
+    do.ResolveJoin: (on.JoinResolved(REF), FAILED),
     do.ReadBranch: (
         on.BranchRead((), reaches_ref=True),
         on.BranchRead((), reaches_ref=True, late=True),
@@ -50,77 +55,77 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         on.BranchRead((EARLIER,), reaches_ref=True),
         on.BranchRead((MINE,), reaches_ref=True),
         on.BranchRead((commit(OTHER, MERGED), MINE), reaches_ref=True),
-        *FAILED,
+        FAILED,
     ),
-    do.FindLeftovers: (on.LeftoversFound(("perago-old",)), on.LeftoversFound(()), *FAILED),
+    do.FindLeftovers: (on.LeftoversFound(("perago-old",)), on.LeftoversFound(()), FAILED),
     do.ReadLineage: (
         on.LineageRead(("task-1", "task-0"), LIVING),
         on.LineageRead(("task-1",), {"task-0": None}),
         on.LineageRead(("task-1",), {}),
-        *FAILED,
+        FAILED,
     ),
     do.ReadWorkflows: (
         on.WorkflowsRead({"wf-2": None, "wf-1": None}),
         on.WorkflowsRead(STARTING),
         on.WorkflowsRead({}),
-        *FAILED,
+        FAILED,
     ),
-    do.ValidateRecordedResult: (on.ResultAccepted({"n": 1}), FAILED[1]),
-    do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), on.NothingStaged(), *FAILED),
-    do.VerifyStaging: (on.StagingVerified(), on.StagingDiffers(("a",)), on.StagingDiffers(("a",), held=True), *FAILED),
+    do.ValidateRecordedResult: (on.ResultAccepted({"n": 1}), FAILED_FOR_GOOD),
+    do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), on.NothingStaged(), FAILED),
+    do.VerifyStaging: (on.StagingVerified(), on.StagingDiffers(("a",)), on.StagingDiffers(("a",), held=True), FAILED),
     do.CompareWithOthers: (
         on.OthersCompared(),
         on.OthersCompared(conflicts={"a": "was changed on both sides"}),
         on.OthersCompared(shared=frozenset({"a"}), fence_changed=True),
         on.OthersCompared(violations=("violated",)),
-        *FAILED,
+        FAILED,
     ),
     do.FindCommits: (on.CommitsFound({"a": OTHER}),),
     do.ReadAdopted: (
         on.AdoptedRead(EARLIER, commit(STAGED, REF, by=EARLIER.metadata)),
         on.AdoptedRead(EARLIER, commit(STAGED, REF)),
-        *FAILED,
+        FAILED,
     ),
     do.AwaitTurn: (on.TurnCame(), on.TurnCame(in_time=False)),
     do.CarryChanges: (
         on.StagingCommitted(commit(STAGED, OTHER, STAGED, by=MINE.metadata)),
         on.CarryRefused("conflict"),
-        *FAILED,
+        FAILED,
     ),
     do.CheckPublishFence: (
         on.PublishFenceSeen(on.FenceState.INSTALLED),
         on.PublishFenceSeen(on.FenceState.ALTERED),
-        *FAILED,
+        FAILED,
     ),
-    do.TryPublishFence: (on.PublishFenceTried(enforced=True), *FAILED),
-    do.ListObjects: (on.ObjectsListed(), *FAILED),
-    do.Fetch: (on.Fetched(), *FAILED),
-    do.CheckGuardrails: (on.GuardrailsChecked(()), on.GuardrailsChecked(("violated",)), *FAILED),
-    do.RunFunction: (on.FunctionReturned(), *FAILED),
-    do.ValidateResult: (on.ResultAccepted({"n": 1}), *FAILED),
-    do.DetectChanges: (on.ChangesDetected(), on.ChangesDetected(added=("a",)), *FAILED),
-    do.CheckDelivery: (on.DeliveryConfirmed(), *FAILED),
-    do.CreateStagingBranch: (on.StagingBranchCreated(), *FAILED),
-    do.StageChanges: (on.ChangesStaged(), *FAILED),
-    do.StageFence: (on.FenceStaged(), *FAILED),
+    do.TryPublishFence: (on.PublishFenceTried(enforced=True), FAILED),
+    do.ListObjects: (on.ObjectsListed(), FAILED),
+    do.Fetch: (on.Fetched(), FAILED, FAILED_FOR_GOOD),
+    do.CheckGuardrails: (on.GuardrailsChecked(()), on.GuardrailsChecked(("violated",)), FAILED),
+    do.RunFunction: (on.FunctionReturned(), FAILED),
+    do.ValidateResult: (on.ResultAccepted({"n": 1}), FAILED),
+    do.DetectChanges: (on.ChangesDetected(), on.ChangesDetected(added=("a",)), FAILED),
+    do.CheckDelivery: (on.DeliveryConfirmed(), FAILED),
+    do.CreateStagingBranch: (on.StagingBranchCreated(), FAILED),
+    do.StageChanges: (on.ChangesStaged(), FAILED),
+    do.StageFence: (on.FenceStaged(), FAILED),
     do.CommitStaging: (
         on.StagingCommitted(commit(STAGED, REF, by=MINE.metadata)),
         on.StagingCommitted(commit(STAGED, OTHER, by=MINE.metadata)),
         on.StagingCommitted(commit(STAGED, REVERTED, by=MINE.metadata)),
         on.NothingStaged(),
-        *FAILED,
+        FAILED,
     ),
     do.Merge: (
         on.Merged(MERGED),
         *(on.MergeRefused(reason, "no") for reason in MergeRefusal),
         on.MergeUnclear("no answer"),
-        *FAILED,
+        FAILED,
     ),
     do.ReadPublication: (
         on.PublicationRead(MINE),
         on.PublicationRead(replace(MINE, parents=(OTHER, STAGED))),
         on.PublicationRead(replace(MINE, meta_range_id="another tree")),
-        *FAILED,
+        FAILED,
     ),
     do.RemoveStagingBranches: (on.StagingBranchesRemoved(),),
     do.RemoveDirectory: (on.DirectoryRemoved(),),
@@ -128,7 +133,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         on.ReportSent(),
         on.ReportUnclear("no answer"),
         on.ReportUnclear("not sent", sent=False),
-        FAILED[0],
+        FAILED,
     ),
 }
 CLEAN_UP = (do.RemoveStagingBranches, do.RemoveDirectory)
@@ -141,7 +146,8 @@ NEVER_CUT_SHORT = (*CLEAN_UP, do.SendReport)
 class Visit:
     """A state, the command that was just given, and the two answers before it, newest first."""
 
-    state: State
+    state: Any
+    """A `State`, or the `Reporting` of its report."""
     command: do.Command | None
     answers: tuple[on.Event | None, on.Event | None] = (None, None)
     source: Step | None = None
@@ -149,10 +155,15 @@ class Visit:
 
 
 LOST = on.DeliveryLost()
+Explored = State | Reporting
 
 
-def _answers(state: State, command: do.Command) -> tuple[on.Event, ...]:
-    """What can end any command ends it for plans without a rebase; there are ways enough with one."""
+def _answers(state: State | Reporting, command: do.Command) -> tuple[on.Event, ...]:
+    """Return the answers to a command. For plans without a rebase these include failures and the loss of the delivery;
+    there are paths enough with a rebase."""
+    if isinstance(state, Reporting):
+        is_check = isinstance(command, do.CheckDelivery)
+        return (*ANSWERS[type(command)], *((on.DeliveryConfirmed(late=True), LOST) if is_check else ()))
     answers = (*ANSWERS[type(command)], *_more_answers(state, command))
     if state.plan.rebase and not isinstance(command, REBASING):
         return tuple(event for event in answers if not isinstance(event, on.CommandFailed))
@@ -167,12 +178,10 @@ def _more_answers(state: State, command: do.Command) -> tuple[on.Event, ...]:
         return (on.PublishFenceTried(enforced=False),)
     if isinstance(command, do.DetectChanges) and replace(state.plan, rebuild_tries=3) == PLAN:
         return (on.ChangesDetected(changed=("a",), uncertain=frozenset("a")),)
-    if isinstance(command, do.CheckDelivery) and state.step is Step.CLEANED:
-        return (on.DeliveryConfirmed(late=True),)
     return ()
 
 
-_of_state = attrgetter(*(each.name for each in fields(State) if each.repr))
+_values_of = {kind: attrgetter(*(each.name for each in fields(kind) if each.repr)) for kind in (State, Reporting)}
 
 
 class _Forgotten:
@@ -190,21 +199,22 @@ class _Forgotten:
 ENDS = (Step.PUBLISHED, Step.FAILED, Step.LOST, Step.CLEANED)
 OF_THE_END = {
     *("plan", "step", "workspace", "report", "publication", "base", "changes", "open_merge", "merge_unanswered"),
-    *("staging_branch", "leftovers", "has_directory", "late_answers", "reports_sent", "report_open"),
+    *("staging_branch", "leftovers", "has_directory"),
 }
 """The fields that matter once the outcome is known. Without the others few ends differ."""
 _FORGOTTEN = {each.name: _Forgotten() for each in fields(State) if each.name not in OF_THE_END}
 
 
-def _without_its_past(state: State) -> State:
-    return state.evolve(**_FORGOTTEN) if state.step in ENDS else state
+def _without_its_past(state: Explored) -> Explored:
+    return state.evolve(**_FORGOTTEN) if isinstance(state, State) and state.step in ENDS else state
 
 
 @dataclass(slots=True)
 class _Graph:
     """Each pair of a state and a command once, as a node with a number, and the nodes that its answers lead to."""
 
-    nodes: list[tuple[State, do.Command | None]] = field(default_factory=list)
+    advance: Callable[[Any, on.Event], Any]
+    nodes: list[tuple[Explored, do.Command | None]] = field(default_factory=list)
     following: list[list[tuple[on.Event, int]]] = field(default_factory=list)
     """By the number of the node."""
     _known: dict[tuple[int, ...], int] = field(default_factory=dict)
@@ -214,7 +224,7 @@ class _Graph:
     """The number of each value, with the value itself: an identity is good as long as its object lives. States share
     most of their values, so few have to be written out."""
 
-    def add(self, state: State, command: do.Command | None) -> int:
+    def add(self, state: Explored, command: do.Command | None) -> int:
         """Return the number of a node and of all that follows, in depth first order.
 
         Raises:
@@ -239,16 +249,15 @@ class _Graph:
                 pending.append((below, iter(self._ways(below))))
         return start
 
-    def _ways(self, node: int) -> Iterator[tuple[on.Event, tuple[State, do.Command | None]]]:
+    def _ways(self, node: int) -> Iterator[tuple[on.Event, tuple[Explored, do.Command | None]]]:
         state, command = self.nodes[node]
-        is_over = state.step is Step.CLEANED and self.nodes[0][0].step is Step.RECEIVED
-        if command is not None and not is_over:  # only the report is left; it is explored from its own start
+        if command is not None:
             for event in _answers(state, command):
-                reached, next_command = advance(state, event)
+                reached, next_command = self.advance(state, event)
                 yield event, (_without_its_past(reached), next_command)
 
-    def _number(self, state: State, command: do.Command | None) -> tuple[int, bool]:
-        known, values = self._by_identity, (*_of_state(state), command)
+    def _number(self, state: Explored, command: do.Command | None) -> tuple[int, bool]:
+        known, values = self._by_identity, (*_values_of[type(state)](state), command)
         key = tuple([known[id(value)][0] if id(value) in known else self._of_new(value) for value in values])
         node = self._known.setdefault(key, len(self.nodes))
         is_new = node == len(self.nodes)
@@ -263,13 +272,13 @@ class _Graph:
         return number
 
 
-def every_visit(start: Visit) -> list[Visit]:
-    """All visits that can be reached, each once.
+def every_visit(start: Visit, advance: Callable[[Any, on.Event], Any] = advance) -> list[Visit]:
+    """Return all visits that can be reached with a state machine, each once.
 
     Raises:
         AssertionError: an attempt can come back to where it was, so it might never end.
     """
-    graph = _Graph()
+    graph = _Graph(advance)
     first = graph.add(start.state, start.command)
     found = set[tuple[int, int, int, Step | None]]()
     visits, pending = list[Visit](), [(first, start)]

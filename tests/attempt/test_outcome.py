@@ -9,9 +9,9 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt.outcome import fitted
-from perago.attempt.protocol import advance, begin_report
-from perago.attempt.state import Plan, State, Step
+from perago.attempt.outcome import advance_report, begin_report, fitted
+from perago.attempt.protocol import advance
+from perago.attempt.state import State, Step
 from perago.ports import Commit, MergeRefusal, Report, TaskStatus
 
 from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
@@ -138,11 +138,13 @@ def test_a_branch_that_took_long_to_read_outdates_the_delivery_check_twice() -> 
 
 @pytest.mark.parametrize(("sent", "step"), [(True, Step.REPORTED), (False, Step.LOST)])
 def test_only_a_report_that_may_have_arrived_counts_as_the_end_of_the_delivery(sent: bool, step: Step) -> None:
-    state, _ = begin_report(Plan(PLAN.delivery, "1", ""), Report(TaskStatus.COMPLETED))
+    state, _ = begin_report(Report(TaskStatus.COMPLETED))
     for event in (on.DeliveryConfirmed(), on.ReportUnclear("no answer", sent=sent), on.DeliveryLost()):
-        state, _ = advance(state, event)
+        state, _ = advance_report(state, event)
 
     assert state.step is step
+    with pytest.raises(ValueError, match="Merged cannot happen to a report"):
+        advance_report(state, on.Merged(MERGED))
 
 
 @pytest.mark.parametrize("step", [Step.PUBLISHED, Step.FAILED, Step.LOST])

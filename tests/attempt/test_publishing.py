@@ -8,8 +8,7 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt.protocol import advance
-from perago.attempt.publishing import MERGE_TRIES
+from perago.attempt.protocol import MERGE_TRIES, advance
 from perago.ports import MergeRefusal, TaskStatus
 
 from .builders import DELIVERY, MERGED, OTHER, REF, STAGED, commit, publication_of

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perago.driver.rebase import TURNS_FILE
+from perago.driver.publisher import TURNS_FILE
 from perago.testing import InMemoryServices
 
 

@@ -10,8 +10,7 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.driver.attempt import _AttemptRun
 from perago.driver.delivery import DeliveryQuestions
-from perago.driver.publisher import Publisher
-from perago.driver.rebase import Rebase
+from perago.driver.publisher import Publisher, Rebase
 from tests.attempt.exploring import ANSWERS
 
 OWNERS = (_AttemptRun, DeliveryQuestions, Publisher, Rebase)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perago.driver.rebase import TURN_SECONDS
+from perago.driver.publisher import TURN_SECONDS
 from perago.embedded.lakefs import references
 from perago.ports import Commit
 from perago.testing import InMemoryServices

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_attempt
-from perago.driver.rebase import TURNS_FILE
+from perago.driver.publisher import TURNS_FILE
 from perago.embedded.lakefs import commits as model_commits
 from perago.embedded.lakefs import references
 from perago.ports import Commit, Delivery, TaskStatus, WorkspaceStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from perago.driver.rebase import TURNS_FILE
+from perago.driver.publisher import TURNS_FILE
 from perago.embedded.lakefs.repository import CommitRecord
 
 from .attempts import Attempt

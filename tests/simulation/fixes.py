@@ -14,16 +14,15 @@ import pytest
 
 import perago.driver.attempt
 import perago.driver.local_workspace
-import perago.driver.rebase
+import perago.driver.publisher
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt import history, protocol, publication, publishing
+from perago.attempt import history, protocol, publication
 from perago.attempt.state import State
 from perago.cache import ObjectId, Shelf
 from perago.cache.objects import copy_bytes
 from perago.driver.delivery import DeliveryQuestions
-from perago.driver.patient_store import PatientStore
-from perago.driver.publisher import Publisher
+from perago.driver.publisher import PatientStore, Publisher
 from perago.ports import AttemptRow
 from perago.workspace.changes import Overlap, find_overlap
 from perago.workspace.scan import Tree, scan_tree
@@ -56,8 +55,7 @@ def ask_without_end(patch: Patch) -> None:
         return on.LineageRead(found.chain, rows)
 
     patch.setattr(history, "lineage_ids", lineage_ids)
-    for module in (publishing, protocol):
-        patch.setattr(module, "ask_first", ask_first)
+    patch.setattr(protocol, "ask_first", ask_first)
     patch.setattr(DeliveryQuestions, "read_lineage", read_lineage)
 
 
@@ -126,7 +124,7 @@ def read_no_removed_paths(patch: Patch) -> None:
         conflicts = {key: why for key, why in found.conflicts.items() if key not in found.shared}
         return replace(found, conflicts=conflicts)
 
-    patch.setattr(perago.driver.rebase, "find_overlap", overlap)
+    patch.setattr(perago.driver.publisher, "find_overlap", overlap)
 
 
 def refuse_ones_own_branch(patch: Patch) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt import history, outcome, protocol, publication, publishing
-from perago.attempt.protocol import TRANSITIONS, advance, begin_report
-from perago.attempt.state import Base, Plan, State, Step
+from perago.attempt import history, outcome, protocol, publication
+from perago.attempt.outcome import Reporting, advance_report, begin_report
+from perago.attempt.protocol import TRANSITIONS, advance
+from perago.attempt.state import Base, State, Step
 from perago.embedded.lakefs import commits
 from perago.embedded.lakefs.trees import Tree
 from perago.ports import AttemptRow, Commit, Delivery, Report
@@ -35,10 +36,19 @@ def assume_current(step: Step, event: type) -> Mutate:
 
 
 def assume_current_before_the_report(patch: pytest.MonkeyPatch) -> None:
-    def mutated(plan: Plan, report: Report) -> Next:
-        return advance(begin_report(plan, report)[0], on.DeliveryConfirmed())
+    def mutated(report: Report) -> tuple[Reporting, do.Command | None]:
+        return advance_report(begin_report(report)[0], on.DeliveryConfirmed())
 
     patch.setattr("perago.driver.delivery.begin_report", mutated)
+
+
+def assume_current_after_a_report(patch: pytest.MonkeyPatch) -> None:
+    def mutated(state: Reporting, event: on.Event) -> tuple[Reporting, do.Command | None]:
+        state, command = advance_report(state, event)
+        is_unclear = isinstance(event, on.ReportUnclear)
+        return advance_report(state, on.DeliveryConfirmed()) if is_unclear else (state, command)
+
+    patch.setattr("perago.driver.delivery.advance_report", mutated)
 
 
 def assume_an_unmoved_head(patch: pytest.MonkeyPatch) -> None:
@@ -153,19 +163,19 @@ def take_every_text_for_the_fence(patch: pytest.MonkeyPatch) -> None:
 
 def bring_no_fence_along(patch: pytest.MonkeyPatch) -> None:
     """A branch without a fence stays as it is."""
-    original = publishing.see_fence
+    original = protocol.see_fence
 
     def mutated(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: Callable[[State], Next]) -> Next:
         return original(state, event, commit_id, lambda state: go_on(state.evolve(brings_fence=False)))
 
-    patch.setattr(publishing, "see_fence", mutated)
+    patch.setattr(protocol, "see_fence", mutated)
 
 
 def report_on_old_news(patch: pytest.MonkeyPatch) -> None:
-    original = TRANSITIONS[Step.CLEANED, on.DeliveryConfirmed]
-    patch.setitem(
-        TABLE, (Step.CLEANED, on.DeliveryConfirmed), lambda state, event: original(state, on.DeliveryConfirmed())
-    )
+    def mutated(state: Reporting, event: on.Event) -> tuple[Reporting, do.Command | None]:
+        return advance_report(state, on.DeliveryConfirmed() if isinstance(event, on.DeliveryConfirmed) else event)
+
+    patch.setattr("perago.driver.delivery.advance_report", mutated)
 
 
 def overlook_what_others_left(patch: pytest.MonkeyPatch) -> None:
@@ -218,11 +228,11 @@ def remove_what_others_left_in_any_case(patch: pytest.MonkeyPatch) -> None:
 
 
 def publish_only_fence_commits_without_changes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(publishing, "_is_empty", publishing._is_fence_commit)
+    patch.setattr(protocol, "_is_empty", protocol._is_fence_commit)
 
 
 def forget_ones_own_merge(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(publishing, "own_publications", lambda state, read: ())
+    patch.setattr(protocol, "own_publications", lambda state, read: ())
 
 
 def leave_the_marker_unlocked(patch: pytest.MonkeyPatch) -> None:
@@ -296,11 +306,6 @@ def take_every_attempt_into_the_chain(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(history, "_kind", mutated)
 
 
-def _judge_with(patch: pytest.MonkeyPatch, mutated: Callable[[State], history.Judgement]) -> None:
-    for module in (history, protocol, publishing):
-        patch.setattr(module, "judge", mutated)
-
-
 def adopt_also_what_is_buried(patch: pytest.MonkeyPatch) -> None:
     """A predecessor's publication is adopted wherever it lies."""
     original = history.judge
@@ -310,7 +315,7 @@ def adopt_also_what_is_buried(patch: pytest.MonkeyPatch) -> None:
         mine = [commit for commit in since if publication.is_of_my_step(commit, state.plan.delivery)]
         return original(state.evolve(read=replace(state.read, since=tuple(mine))) if state.read and mine else state)
 
-    _judge_with(patch, mutated)
+    patch.setattr(protocol, "judge", mutated)
 
 
 def adopt_on_any_head(patch: pytest.MonkeyPatch) -> None:
@@ -324,7 +329,7 @@ def undo_in_loops(patch: pytest.MonkeyPatch) -> None:
         once = replace(state.plan, delivery=replace(state.plan.delivery, iteration=0))
         return original(state.evolve(plan=once))
 
-    _judge_with(patch, mutated)
+    patch.setattr(protocol, "judge", mutated)
 
 
 def undo_what_is_foreign(patch: pytest.MonkeyPatch) -> None:
@@ -376,12 +381,12 @@ GUARDS: dict[str, Mutate] = {
     "delivery check before the merge": assume_current(Step.STAGED, on.PublishFenceTried),
     "delivery check before the second merge": assume_current(Step.COMMITTED, on.MergeUnclear),
     "delivery check before the report": assume_current_before_the_report,
-    "delivery check before the second report": assume_current(Step.CLEANED, on.ReportUnclear),
+    "delivery check before the second report": assume_current_after_a_report,
     "look before the merge": assume_an_unmoved_head,
     "second look after a late answer": take_late_answers_for_fresh,
     "verification of the parent": skip_the_check_of("parent"),
     "verification of the tree": lose_a_file_and_skip_the_check,
-    "bound of merges": lambda patch: patch.setattr(publishing, "MERGE_TRIES", 99),
+    "bound of merges": lambda patch: patch.setattr(protocol, "MERGE_TRIES", 99),
     "identity of the delivery": know_deliveries_by_task_id,
     "fence commit after no changes": report_without_a_fence_commit,
     "undoing of what is stale": undo_nothing,

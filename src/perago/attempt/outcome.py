@@ -1,11 +1,15 @@
 """The end of every attempt: the reasons of refusals and failures, the clean-up, and the report.
 
+The report is a state machine of its own, `begin_report` and `advance_report`: a worker sends it from another process
+than the attempt, and it needs nothing that the attempt knows.
+
 Reasons are cut at 500 characters by the server without a sign, so the most useful part comes first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.attempt import commands as do
@@ -112,9 +116,7 @@ def unanswered_merge(state: State) -> str:
 
 def wrong_publication(state: State, commit: Commit) -> str | None:
     """Say how the merge commit differs from what was to be published; None if it does not."""
-    staging, expected = state.staging_commit, state.expected_head
-    if staging is None:
-        raise ValueError("there is no staging commit")
+    staging, expected = state.staged, state.expected_head
     if commit.parents[:1] not in [(parent,) for parent in (expected, *(state.doubles or ()))]:
         found = short(commit.parents[0]) if commit.parents else "nothing"
         wrong = f"its first parent is {found}, not the expected head {short(expected)}: another commit came between"
@@ -126,8 +128,8 @@ def wrong_publication(state: State, commit: Commit) -> str | None:
 
 
 LATE_ANSWERS = 2
-REPORT_TRIES = 150
-"""More than an hour with the driver's retry delays, and more than any response timeout (`perago.driver.delivery`)."""
+ENDED = (Step.PUBLISHED, Step.FAILED, Step.LOST)
+"""The steps with a known outcome. Only the clean-up is left."""
 
 Next = tuple[State, do.Command | None]
 
@@ -166,7 +168,7 @@ def end_by_defect(state: State, reason: str, *, is_merge: bool) -> Next:
         reason: a complete sentence without its full stop.
         is_merge: the event answers a merge, which may have taken place.
     """
-    if state.step in (Step.PUBLISHED, Step.FAILED, Step.LOST):
+    if state.step in ENDED:
         return state, None
     if is_merge:
         open_merge = state.open_merge or unanswered_merge(state)
@@ -175,77 +177,96 @@ def end_by_defect(state: State, reason: str, *, is_merge: bool) -> Next:
 
 
 def clean(state: State) -> Next:
-    """Remove what the attempt made for itself, and what earlier deliveries of its step left, but no staging branch
-    whose merge may still arrive: it is all that tells a rerun or a restart of that. Who has published has shut all of
-    these merges out."""
+    """Remove the attempt's staging branch and, after a publication, those that earlier deliveries of its step left. A
+    staging branch whose merge may still arrive stays: only this branch shows that merge to a rerun or a restart. A
+    publication has shut all such merges out."""
     own = () if state.staging_branch is None or state.merge_unanswered else (state.staging_branch,)
     branches = own + (state.leftovers if state.step is Step.PUBLISHED else ())
     if branches:
         return state, do.RemoveStagingBranches(state.ref.repository, branches)
-    return staging_branches_removed(state, None)
+    return clean_directory(state)
 
 
-def staging_branches_removed(state: State, _: on.StagingBranchesRemoved | None) -> Next:
-    """The directory is next."""
-    if state.has_directory:
-        return state, do.RemoveDirectory()
-    return directory_removed(state, None)
-
-
-def directory_removed(state: State, _: on.DirectoryRemoved | None) -> Next:
-    """Only the report is left, if there is one to send."""
-    return (state, None) if state.step is Step.LOST else cleaned(state)
+def clean_directory(state: State) -> Next:
+    """Remove the attempt directory, if there is one."""
+    return (state, do.RemoveDirectory()) if state.has_directory else cleaned(state)
 
 
 def cleaned(state: State) -> Next:
-    """Ask once more whether Conductor waits for the report."""
-    return state.at(Step.CLEANED), do.CheckDelivery()
+    """End the attempt. Only the report is left, if there is one to send."""
+    return (state if state.step is Step.LOST else state.at(Step.CLEANED)), None
 
 
 def check_again(state: State, event: on.DeliveryConfirmed | on.BranchRead) -> Next | None:
-    """An answer that came late is old news, so the delivery check is made again; None: go on. A process can be stopped
-    anywhere, for any time."""
+    """Repeat the delivery check if an answer came late; None: go on. A process can be stopped anywhere, for any
+    time."""
     if not event.late or state.late_answers >= LATE_ANSWERS:
         return None
     return state.evolve(late_answers=state.late_answers + 1), do.CheckDelivery()
 
 
-def confirmed_before_report(state: State, event: on.DeliveryConfirmed) -> Next:
-    """Report, a bounded number of times; not on old news, for Conductor takes a report by the task's id alone, also for
-    a later delivery."""
-    if state.report is None:
-        raise ValueError("the outcome of this attempt is open")
-    if (again := check_again(state, event)) is not None:
-        return again
-    if state.reports_sent >= REPORT_TRIES:
-        return state, None
-    return state.evolve(reports_sent=state.reports_sent + 1, late_answers=0), do.SendReport(state.report)
-
-
-def report_unclear(state: State, event: on.ReportUnclear) -> Next:
-    """The delivery check tells whether it arrived."""
-    return state.evolve(problem=event.detail, report_open=state.report_open or event.sent), do.CheckDelivery()
-
-
-def report_sent(state: State, _: on.ReportSent) -> Next:
-    """The attempt is over."""
-    return state.at(Step.REPORTED, problem=None), None
-
-
 def command_failed(state: State, event: on.CommandFailed) -> Next:
-    """Before the outcome is known, a command that fails is the outcome. Afterwards only the report is left; clean-up
-    does not fail, it leaves something behind."""
-    if state.step is Step.CLEANED:
-        return state.evolve(problem=event.reason), None
-    if state.step in (Step.PUBLISHED, Step.FAILED, Step.LOST):
+    """Fail with the reason of the command. Clean-up does not fail: it leaves something behind."""
+    if state.step in ENDED:
         raise ValueError(f"CommandFailed cannot happen to an attempt that is {state.step}")
     return fail(state, event.reason, terminal=event.terminal)
 
 
 def delivery_lost(state: State, _: on.DeliveryLost) -> Next:
-    """Conductor no longer waiting is what success looks like after a report whose answer was lost."""
-    if state.step is Step.CLEANED and state.report_open:
-        return state.at(Step.REPORTED, problem=None), None
-    was_cleaned = state.step is Step.CLEANED
-    state = state.at(Step.LOST, report=None, problem=lost(state))
-    return (state, None) if was_cleaned else clean(state)
+    """Clean up without a report, because Conductor no longer waits for the delivery."""
+    return clean(state.at(Step.LOST, report=None, problem=lost(state)))
+
+
+REPORT_TRIES = 150
+"""More than an hour with the driver's retry delays, and more than any response timeout (`perago.driver.delivery`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """The report of a cleaned attempt, on its way to Conductor."""
+
+    report: Report
+    step: Step = Step.CLEANED
+    """`cleaned`, then `reported` or `lost`."""
+    sent: int = 0
+    """The number of times that the report was sent."""
+    is_open: bool = False
+    """A report was sent without an answer, so it may have arrived."""
+    late_answers: int = 0
+    """As in `State`."""
+    problem: str | None = None
+    """Why the delivery was lost, or why the report could not be delivered."""
+
+
+def begin_report(report: Report) -> tuple[Reporting, do.Command | None]:
+    """Ask first whether Conductor still waits for the report."""
+    return Reporting(report), do.CheckDelivery()
+
+
+def advance_report(state: Reporting, event: on.Event) -> tuple[Reporting, do.Command | None]:
+    """Return the next state, and the command to carry out there; None: the report has arrived, or is given up.
+
+    The report is sent a bounded number of times, each time right after a delivery check whose answer did not come late:
+    Conductor takes a report by the id of the task alone, also for a later delivery. After a report without an answer
+    the delivery check shows whether it arrived.
+
+    Raises:
+        ValueError: the event cannot happen to a report.
+    """
+    match event:
+        case on.DeliveryConfirmed(late):
+            if late and state.late_answers < LATE_ANSWERS:
+                return replace(state, late_answers=state.late_answers + 1), do.CheckDelivery()
+            if state.sent >= REPORT_TRIES:
+                return state, None
+            return replace(state, sent=state.sent + 1, late_answers=0), do.SendReport(state.report)
+        case on.ReportUnclear(detail, sent):
+            return replace(state, problem=detail, is_open=state.is_open or sent), do.CheckDelivery()
+        case on.ReportSent():
+            return replace(state, step=Step.REPORTED, problem=None), None
+        case on.DeliveryLost():  # also what success looks like after a report whose answer was lost
+            arrived = replace(state, step=Step.REPORTED, problem=None)
+            return arrived if state.is_open else replace(state, step=Step.LOST, problem=refusals.LOST.message), None
+        case on.CommandFailed(reason):
+            return replace(state, problem=reason), None
+    raise ValueError(f"{type(event).__name__} cannot happen to a report")

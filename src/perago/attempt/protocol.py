@@ -2,51 +2,88 @@
 
     received ─► validated ─► recovered ─► listed ─► fetched ─► pre-checked ─► ran ─► post-checked
                                                                                            │
-                 reported ◄─ cleaned ◄─ published ◄─ committed ◄─ staged ◄─ planned ◄──────┘
+                             cleaned ◄─ published ◄─ committed ◄─ staged ◄─ planned ◄──────┘
                                 ▲
                                 └─ failed, lost: reached from every step
 
 Short cuts: a task without a workspace goes from validation to its function and from its result to `cleaned`; an attempt
 that changed nothing goes from `post-checked` to `published` with its input ref as the published commit; one that adopts
 goes from `recovered` to `committed`. One way back: from `committed` to `planned`, where the branch has become another
-and the same changes can be published on it. docs/dev/protocol.md has the whole diagram, drawn from the table below.
+and the same changes can be published on it. docs/dev/protocol.md has the whole diagram, drawn from the table below. The
+report of a cleaned attempt is a small state machine of its own (`perago.attempt.outcome`).
+
+Three kinds of staging commit are published, all in the same way: one with the changes, one on top of reverts that undo
+stale publications, and an empty one for an adoption, or for no changes after a predecessor. The merge of an empty one
+is a fence commit, after which no stale delivery can merge any more. Each of them brings the publish fence along where
+the branch has none, so that this very merge is guarded.
+
+Where others have advanced the branch and the task says `on_moved_head="rebase"`, the changes go on the present head.
+lakeFS's three-way merge can lose files (`docs/dev/servers/lakefs.md` 1.7), so it is never trusted: the staging commit
+is compared with the head, and differs from it in exactly the planned keys.
+
+The merge is the one step that others see. It is sent on the head that the publication was built on, and where the
+branch has moved since, the new commits are judged as on arrival.
 
 docs/dev/protocol.md also argues, in nine invariants, why nothing is lost and nothing is published twice, and names the
 function that enforces each and the test that breaks without it. In short: only the merge is visible to others (1), on
-the head that was expected (2), repeatable (3), verified (4), by a current delivery (5, 6). What is on the branch is
-judged first (7), late merges are shut out (8), and a staging branch outlives its merge (9).
+the head that was expected (2), repeatable (3), verified (4), by a current delivery (5, 6). The commits on the branch
+are judged first (7), late merges are shut out (8), and a staging branch outlives its merge (9).
 
-Each transition is one function below: it gets the state and the event, and returns the next state and one command.
-`TRANSITIONS` lists all of them; an event that is not listed for a step is a defect of the driver.
+Each transition is one entry of `TRANSITIONS`, at the end: it gets the state and the event, and returns the next state
+and one command. An event that is not listed for a step is a defect of the driver.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt import outcome, publication, publishing, refusals
-from perago.attempt.history import Adopt, Build, Judgement, Refuse, ask_first, judge, judged, with_lineage
-from perago.attempt.outcome import Next, cleaned, fail, refuse, refuse_on
+from perago.attempt import outcome, publication, refusals
+from perago.attempt.history import (
+    Adopt,
+    Build,
+    Refuse,
+    ask_first,
+    judge,
+    judged,
+    own_publications,
+    undoing,
+    with_lineage,
+)
+from perago.attempt.outcome import (
+    ENDED,
+    Next,
+    check_again,
+    clean_directory,
+    cleaned,
+    fail,
+    published,
+    refuse,
+    refuse_on,
+)
+from perago.attempt.publication import FENCE_PATH, IMPOSSIBLE_HEAD
+from perago.attempt.refusals import facts_of, named, short
 from perago.attempt.state import Base, Plan, State, Step
-from perago.ports import Report, TaskStatus
+from perago.ports import MergeRefusal, Report, TaskStatus
+from perago.settings.sources import PublishFence
+
+MERGE_TRIES = 3
+"""Merges without a usable answer. One is forgiven for each race that was lost."""
+_CONFLICTS_TRACED = 3
+"""Keys of a conflict whose last commit is looked for."""
 
 
 def begin(plan: Plan) -> Next:
-    """The start of an attempt: a delivery has been received."""
+    """Return the start of an attempt: a delivery has been received."""
     return State(plan), do.ValidateInput()
 
 
-def begin_report(plan: Plan, report: Report) -> Next:
-    """The second half of an attempt whose first half ran in another process: from `cleaned` to `reported`."""
-    return State(plan, Step.CLEANED, report=report), do.CheckDelivery()
-
-
 def advance(state: State, event: on.Event) -> Next:
-    """The next state, and the command to carry out there; None: the attempt is over.
+    """Return the next state, and the command to carry out there; None: the attempt has ended.
 
     Raises:
         ValueError: the event cannot happen at this step.
@@ -62,12 +99,17 @@ def advance(state: State, event: on.Event) -> Next:
     return transition(state, event)
 
 
-# ------------------------------------------------------------------------ before the function
+# ------------------------------------------------------------------ before and after the function
 
 
-def _input_accepted(state: State, event: on.InputAccepted) -> Next:
-    if state.plan.delivery.retried:
-        return _already_retried(state)
+def input_accepted(state: State, event: on.InputAccepted) -> Next:
+    """Look at the workspace, if there is one. An attempt that was retried does nothing: Conductor ignores its failure,
+    or, where the failure would count, the attempt ends as its retry did."""
+    delivery = state.plan.delivery
+    if delivery.retried and delivery.retry_output is not None:
+        return cleaned(state.evolve(report=Report(TaskStatus.COMPLETED, delivery.retry_output)))
+    if delivery.retried:
+        return refuse(state, refusals.RETRIED)
     state = state.at(Step.VALIDATED, workspace=event.workspace, params_sha256=event.params_sha256)
     if event.workspace is None:
         return state.at(Step.PRE_CHECKED), do.RunFunction()
@@ -75,194 +117,544 @@ def _input_accepted(state: State, event: on.InputAccepted) -> Next:
         return refused
     if event.joined:
         return state, do.ResolveJoin(event.workspace.repository, event.joined)
-    return _input_located(state)
+    return input_located(state)
 
 
-def _join_resolved(state: State, event: on.JoinResolved) -> Next:
-    return _input_located(state.evolve(workspace=replace(state.ref, ref=event.ref)))
-
-
-def _input_located(state: State) -> Next:
+def input_located(state: State) -> Next:
     """Look for earlier deliveries. They show on the branch, or by a staging branch: a rerun and a restart look like a
-    first delivery to Conductor's clients (`docs/dev/servers/conductor.md` 9). A staging branch goes after its merge, so
-    it is looked for first: what is not there any more has merged before the branch is read."""
+    first delivery to Conductor's clients (`docs/dev/servers/conductor.md` 9). A staging branch is deleted after its
+    merge, so it is looked for first: a branch that no longer exists has merged before the workspace branch is read."""
     if state.plan.read_only:
         return _list(state)
     prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))
     return state, do.FindLeftovers(state.ref.repository, prefix)
 
 
-def _already_retried(state: State) -> Next:
-    """Do nothing. A failure is what Conductor shows of such an attempt otherwise; where it would count, the attempt
-    ends as its retry did."""
-    output = state.plan.delivery.retry_output
-    if output is None:
-        return refuse(state, refusals.RETRIED)
-    return cleaned(state.evolve(report=Report(TaskStatus.COMPLETED, output)))
-
-
-def _leftovers_found(state: State, event: on.LeftoversFound) -> Next:
+def leftovers_found(state: State, event: on.LeftoversFound) -> Next:
+    """Read the workspace branch."""
     state = state.evolve(leftovers=event.branches, leftovers_known=event.complete)
     return state, do.ReadBranch(state.ref, with_head=refusals.need_head())
 
 
-def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
-    return _judge(state.evolve(read=event))
-
-
-def _judge(state: State) -> Next:
-    return ask_first(state) or _begin_on(judged(state), judge(state))
-
-
-def _lineage_read(state: State, event: on.LineageRead) -> Next:
+def lineage_read(state: State, event: on.LineageRead) -> Next:
+    """Judge the branch with the rows of the attempts that published to it."""
     return _judge(with_lineage(state, event))
 
 
-def _workflows_read(state: State, event: on.WorkflowsRead) -> Next:
+def workflows_read(state: State, event: on.WorkflowsRead) -> Next:
+    """Judge the branch with the rows of the workflows that published to it."""
     return _judge(state.evolve(workflows={**state.workflows, **event.rows}))
 
 
-def _begin_on(state: State, judgement: Judgement) -> Next:
-    match judgement:
-        case Refuse(reason, terminal):
-            return fail(state, reason, terminal=terminal)
-        case Adopt(commit, head):
-            return publishing.adopt(state.at(Step.RECOVERED), commit, head)
-        case Build(base):
-            check = do.CheckPublishFence(state.ref.repository, _likely_base(state, base))
-            return refuse_on("branch", state) or (state.evolve(base=base), check)
+def _judge(state: State) -> Next:
+    """Judge the commits that `state.read` has, once Conductor has answered all questions about them."""
+    if (question := ask_first(state)) is not None:
+        return question
+    judgement, state = judge(state), judged(state)
+    if isinstance(judgement, Refuse):
+        return fail(state, judgement.reason, terminal=judgement.terminal)
+    return _begin_on(state, judgement) if state.step is Step.VALIDATED else _build_again(state, judgement)
 
 
-def _likely_base(state: State, base: Base) -> str:
-    """The commit whose tree the changes will be put on, as far as it is there yet. Where all that is on the branch is
-    undone first, it is that of the input ref."""
-    return state.ref.ref if base.stale or not state.plan.rebase else base.head
+def _begin_on(state: State, judgement: Adopt | Build) -> Next:
+    """Go on after the first look at the branch."""
+    if isinstance(judgement, Adopt):
+        return adopt(state.at(Step.RECOVERED), judgement)
+    state = state.evolve(base=judgement.base)
+    return refuse_on("branch", state) or (state, do.CheckPublishFence(state.ref.repository, _likely_base(state)))
 
 
-def _fence_seen_on_arrival(state: State, event: on.PublishFenceSeen) -> Next:
-    """A publication that could only be refused is refused before anything is downloaded."""
-    if state.base is None:
-        raise ValueError("the branch has not been judged yet")
-    return publishing.see_fence(state, event, _likely_base(state, state.base), _compare_reads)
+def _likely_base(state: State) -> str:
+    """Return the commit whose tree the changes will be put on, as far as that is known on arrival. If all commits on
+    the branch are undone first, it is the input ref."""
+    is_undone = state.base is not None and bool(state.base.stale)
+    return state.ref.ref if is_undone or not state.plan.rebase else state.expected_head
+
+
+def fence_seen_on_arrival(state: State, event: on.PublishFenceSeen) -> Next:
+    """Refuse a publication that would be refused in any case before anything is downloaded."""
+    return see_fence(state, event, _likely_base(state), _compare_reads)
 
 
 def _compare_reads(state: State) -> Next:
     """Compare the files that the task reads: a change by others is a conflict, whatever the function does. Where a part
-    of that is to be undone, the comparison is for later."""
+    of these changes is to be undone, the comparison comes later."""
     if state.plan.has_reads and state.is_moved and not (state.base and state.base.stale):
         return state, do.CompareWithOthers(state.ref.repository, state.ref.ref, state.expected_head)
     return _list(state)
 
 
-def _reads_compared(state: State, event: on.OthersCompared) -> Next:
-    return publishing.find_commits(state, event) if event.conflicts else _list(state)
+def reads_compared(state: State, event: on.OthersCompared) -> Next:
+    """Go on if no file that the task reads was changed."""
+    return _find_commits(state, event) if event.conflicts else _list(state)
 
 
 def _list(state: State) -> Next:
     return state.at(Step.RECOVERED, has_directory=True), do.ListObjects(state.ref)
 
 
-def _listed(state: State, _: on.ObjectsListed) -> Next:
-    return state.at(Step.LISTED), do.CheckGuardrails("listing")
-
-
-def _listing_checked(state: State, event: on.GuardrailsChecked) -> Next:
-    """Most guardrails are about names and sizes, which the listing has: an input that breaks one is not downloaded."""
-    if event.violations:
-        return fail(state, outcome.violated(event.violations), terminal=True)
-    return state, do.Fetch(state.ref)
-
-
-def _fetched(state: State, _: on.Fetched) -> Next:
+def fetched(state: State, _: on.Fetched) -> Next:
+    """Check the `pre` guardrails that look into files, if there are any."""
     state = state.at(Step.FETCHED)
     if state.plan.looks_into_input:
         return state, do.CheckGuardrails("pre")
-    return _pre_checked(state, on.GuardrailsChecked(()))
+    return guardrails_checked(state, on.GuardrailsChecked(()))
 
 
-def _pre_checked(state: State, event: on.GuardrailsChecked) -> Next:
+def guardrails_checked(state: State, event: on.GuardrailsChecked) -> Next:
+    """Go on if no rule is violated. Most `pre` guardrails are about names and sizes, which the listing has: an input
+    that breaks one is not downloaded, and the failure is final, because the input stays as it is."""
     if event.violations:
-        return fail(state, outcome.violated(event.violations), terminal=True)
-    return state.at(Step.PRE_CHECKED), do.RunFunction()
+        return fail(state, outcome.violated(event.violations), terminal=state.step is not Step.RAN)
+    if state.step is Step.LISTED:
+        return state, do.Fetch(state.ref)
+    if state.step is Step.FETCHED:
+        return state.at(Step.PRE_CHECKED), do.RunFunction()
+    return state.at(Step.POST_CHECKED), do.DetectChanges()
 
 
-# ------------------------------------------------------------------------- after the function
-
-
-def _returned(state: State, _: on.FunctionReturned) -> Next:
-    return state.at(Step.RAN), do.ValidateResult()
-
-
-def _result_accepted(state: State, event: on.ResultAccepted) -> Next:
+def result_accepted(state: State, event: on.ResultAccepted) -> Next:
+    """Check what the function left, if its task has a workspace."""
     state = state.evolve(result=event.result)
     if state.workspace is None:
         return cleaned(state.evolve(report=outcome.completed(state)))
     return state, do.CheckGuardrails("post")
 
 
-def _post_checked(state: State, event: on.GuardrailsChecked) -> Next:
-    if event.violations:
-        return fail(state, outcome.violated(event.violations), terminal=False)
-    return state.at(Step.POST_CHECKED), do.DetectChanges()
+# ------------------------------------------------------------------------------- what to publish
 
+
+def changes_detected(state: State, event: on.ChangesDetected) -> Next:
+    """Complete if there is nothing to publish, unless an earlier delivery may still merge: a fence commit stops it."""
+    state = state.evolve(changes=event)
+    if refused := refuse_on("changes", state):
+        return refused
+    if state.plan.read_only or not (event.count or needs_commit(state)):
+        return published(state, state.ref.ref)
+    return state.at(Step.PLANNED), do.CheckDelivery()
+
+
+def adopt(state: State, found: Adopt) -> Next:
+    """Take over a publication if its result is valid today. What this attempt's own function changed, if it has run, is
+    dropped."""
+    base = Base(found.head.id, tree=found.head.meta_range_id)
+    state = state.evolve(base=base, adopts=None, changes=on.ChangesDetected(), shared=frozenset(), carried=None)
+    since = takewhile(lambda each: each.id != found.commit.id, state.read.since if state.read else ())
+    above = tuple((each.id, each.parents[0]) for each in since)
+    return state, do.ReadAdopted(state.ref.repository, found.commit, found.head.id, above)
+
+
+def adopted_read(state: State, event: on.AdoptedRead) -> Next:
+    """Refuse a copy of a publication. Changes that others have made to the adopted files since stay, and are worth a
+    remark: the step has been done."""
+    if not publication.is_built_from(event.commit, event.source):
+        why = f"its second parent {short(event.source.id)} is not the staging commit of that publication"
+        older = "An earlier version of perago may have published it, without changes. "
+        return refuse(state, refusals.COPIED, **facts_of(event.commit), why=why, older=older)
+    state = state.evolve(adopts=event.commit.id, changed_since=event.changed_since)
+    return state, do.ValidateRecordedResult(event.source.metadata.get(publication.RESULT, ""))
+
+
+def recorded_result_accepted(state: State, event: on.ResultAccepted) -> Next:
+    """Make the result of the adopted publication this attempt's."""
+    state = state.evolve(result=event.result)
+    return state, do.CheckPublishFence(state.ref.repository, state.expected_head)
+
+
+def fence_of_adopted_seen(state: State, event: on.PublishFenceSeen) -> Next:
+    """Put a fence commit on the adopted publication."""
+    return see_fence(state, event, state.expected_head, _stage_again)
+
+
+def see_fence(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: Callable[[State], Next]) -> Next:
+    """Decide by the fence of commit `commit_id`, which the publication is built on, whether the publication brings one
+    along. A file that only has the fence's name is not overwritten, and would leave the merge unguarded: refuse before
+    any work is done."""
+    if commit_id == state.ref.ref:
+        state = state.evolve(fence_of_ref=event)
+    insists = state.plan.publish_fence is not PublishFence.OFF
+    if insists and event.state is on.FenceState.ALTERED:
+        published_text = "Nothing was published." if state.adopts is None else "That commit has this step's result."
+        return refuse(state, refusals.ALTERED_FENCE, path=FENCE_PATH, commit=short(commit_id), published=published_text)
+    brings_fence = insists and event.state is on.FenceState.ABSENT
+    return go_on(state.evolve(fence=event.state, fence_object=event.fence, brings_fence=brings_fence))
+
+
+def needs_commit(state: State) -> bool:
+    """Whether an attempt without changes needs a commit, so that the branch holds its result in the end: a merge of an
+    earlier delivery or of this attempt may still arrive, or stale commits are on the branch already."""
+    return state.has_predecessor or state.merges_sent > 0 or (state.base is not None and bool(state.base.stale))
+
+
+# ---------------------------------------------------------------------------------- staging
+
+
+def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
+    """Begin with a staging branch on the base. It also shows later deliveries that a merge may be on its way."""
+    if (again := check_again(state, event)) is not None:
+        return again
+    branch = publication.staging_branch(state.plan, state.rebuilt)
+    state = state.evolve(late_answers=0, staging_branch=branch)
+    return state, do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
+
+
+def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
+    """Undo the stale publications first."""
+    base = state.base
+    if base is None or not base.stale:
+        return _base_ready(state)
+    stale, living = undoing(state, base)
+    others = living if state.plan.rebase else []
+    return state, do.RevertStale(
+        state.ref.repository,
+        _staging(state),
+        base.head,
+        tuple(stale),
+        state.ref.ref,
+        among_others=state.plan.rebase,
+        others=tuple((commit.id, commit.parents[0]) for commit in others),
+        shared=publication.shared(others),
+        merge_open=state.open_merge is not None,
+    )
+
+
+def _base_ready(state: State) -> Next:
+    """Compare the changes with those of others, if they have made the head, and look for the fence again."""
+    if not state.plan.rebase or not state.is_moved or state.adopts is not None:
+        return _stage(state)
+    if state.changes.count or state.plan.has_reads:
+        return state, do.CompareWithOthers(state.ref.repository, state.ref.ref, _staged_on(state))
+    return state, do.CheckPublishFence(state.ref.repository, _staged_on(state))
+
+
+def others_compared(state: State, event: on.OthersCompared) -> Next:
+    """Fail on a conflict, for good. A rule that only both changes together violate may hold again once others have
+    changed the branch, so a retry may succeed."""
+    if event.conflicts:
+        return _find_commits(state, event)
+    if event.violations:
+        reason = outcome.violated_together(state, event.violations)
+        return fail(state, reason, terminal=refusals.VIOLATED_TOGETHER.terminal)
+    state = state.evolve(shared=event.shared)
+    if state.fence_of_ref is not None and not event.fence_changed:
+        return fence_of_base_seen(state, state.fence_of_ref)
+    return state, do.CheckPublishFence(state.ref.repository, _staged_on(state))
+
+
+def _find_commits(state: State, event: on.OthersCompared) -> Next:
+    """Find the commits of others that conflict with this attempt, to name them."""
+    since = tuple((commit.id, commit.parents[0]) for commit in state.read.since) if state.read else ()
+    keys = tuple(event.conflicts)[:_CONFLICTS_TRACED]
+    return state.evolve(conflicts=event.conflicts), do.FindCommits(state.ref.repository, since, keys)
+
+
+def conflict(state: State, event: on.CommitsFound) -> Next:
+    """Fail for good: a retry would get the same ref and meet the same conflict."""
+    return fail(state, outcome.conflict(state, event.by_key), terminal=refusals.CONFLICT.terminal)
+
+
+def fence_of_base_seen(state: State, event: on.PublishFenceSeen) -> Next:
+    """Never carry staged changes to a head that has lost the fence since: the changes rely on it."""
+    if event.state is on.FenceState.ABSENT and not state.brings_fence:
+        state = state.evolve(carried=None)
+    return see_fence(state, event, _staged_on(state), _stage)
+
+
+def _stage(state: State) -> Next:
+    """Put the changes and the fence on the staging branch."""
+    if not state.has_changes:
+        return _stage_fence(state)
+    where, branch, onto = state.ref.repository, _staging(state), _staged_on(state)
+    if state.carried is None:
+        return state, do.StageChanges(where, branch, state.shared)
+    metadata = publication.metadata(state, phase="staging") | {publication.EXPECTED_HEAD: onto}
+    return state, do.CarryChanges(where, state.carried, branch, onto, publication.message(state), metadata)
+
+
+def _stage_fence(state: State) -> Next:
+    """Add the fence where the branch has none."""
+    if state.brings_fence:
+        return state, do.StageFence(state.ref.repository, _staging(state))
+    return _commit(state)
+
+
+def _commit(state: State) -> Next:
+    """Commit the staged changes, with everything that makes the publication recognizable. Without changes the commit is
+    empty: every publication has a staging commit, by which a later attempt tells it from a copy."""
+    return state.at(Step.STAGED), do.CommitStaging(
+        state.ref.repository,
+        _staging(state),
+        _staged_on(state),
+        publication.message(state),
+        publication.metadata(state, phase="staging"),
+        allow_empty=not (state.has_changes or state.brings_fence),
+    )
+
+
+def staging_vanished(state: State, _: on.NothingStaged) -> Next:
+    """Stage the changes once more, on another branch: the first one was reset, or lakeFS has lost them."""
+    if state.staged_again:
+        return refuse(state, refusals.STAGING_VANISHED)
+    return _stage_again(state.evolve(staged_again=True, rebuilt=state.rebuilt + 1))
+
+
+def nothing_staged(state: State, event: on.NothingStaged) -> Next:
+    """Believe lakeFS only where the MD5 of the former bytes is unknown."""
+    if state.must_differ or not state.has_changes:
+        return staging_vanished(state, event)
+    if not (needs_commit(state) or state.is_moved):
+        return published(state, state.ref.ref)
+    return _commit(state.evolve(changes=on.ChangesDetected()))
+
+
+def staging_committed(state: State, event: on.StagingCommitted) -> Next:
+    """Refuse a commit that is not this attempt's, or is on another base. Then compare the commit with the plan."""
+    is_mine = publication.is_mine(event.commit, state.plan.delivery)
+    built_on = _staged_on(state)
+    carried = (state.carried,) if state.carried and state.has_changes else ()
+    if event.commit.parents != (built_on, *carried) or not is_mine:
+        return refuse(state, refusals.FOREIGN_STAGING, found=short(event.commit.id))
+    return state.evolve(staging_commit=event.commit), do.VerifyStaging(
+        state.ref.repository,
+        built_on,
+        event.commit.id,
+        changes=state.has_changes,
+        fence=state.brings_fence,
+        shared=state.shared,
+        head=state.expected_head if state.held else "",
+        held=state.held,
+    )
+
+
+def staging_differs(state: State, event: on.StagingDiffers) -> Next:
+    """Upload the changes if they were carried, because lakeFS's merge has lost some of them. Otherwise another client
+    used the branch."""
+    if event.held:
+        why = f"others have published the same at {named(event.keys)}, and this attempt would change it"
+        stale = state.base.stale if state.base else ()
+        reason = outcome.cannot_undo(state.ref.repository, stale, why, merge_open=state.open_merge is not None)
+        return fail(state, reason, terminal=refusals.CANNOT_UNDO.terminal)
+    if state.carried is not None:
+        return _stage_again(state.evolve(rebuilt=state.rebuilt + 1, carried=None))
+    return refuse(state, refusals.STAGING_DIFFERS, keys=named(event.keys))
+
+
+def staging_verified(state: State, event: on.StagingVerified) -> Next:
+    """Make sure that the server obeys the fence of the staging commit, which has exactly the planned changes. Where the
+    fence is switched off, the merge is watched, not guarded."""
+    if state.brings_fence:
+        state = state.evolve(fence=on.FenceState.INSTALLED, fence_object=event.fence)
+    if state.plan.publish_fence is PublishFence.OFF:
+        return _committed(state)
+    metadata = publication.metadata(state, phase="challenge")
+    metadata |= {publication.EXPECTED_HEAD: IMPOSSIBLE_HEAD, publication.RESULT: ""}
+    source = state.staged.id
+    return state, do.TryPublishFence(state.ref.repository, source, _staging(state), metadata, state.fence_object)
+
+
+def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
+    """Go on without a guard where the server runs no hooks, or gives no answer: the merge is watched, not guarded. A
+    deployment that requires the fence gets no merge."""
+    if event.enforced is not None:
+        state = state.evolve(fence=on.FenceState.ENFORCED if event.enforced else on.FenceState.NOT_ENFORCED)
+    if state.plan.publish_fence is PublishFence.REQUIRED and not event.enforced:
+        return refuse(state, refusals.NOT_TRIED if event.enforced is None else refusals.NOT_ENFORCED)
+    return _committed(state)
+
+
+def _committed(state: State) -> Next:
+    """Go on to the merge. Attempts of this host that publish to the branch continue one at a time."""
+    state = state.at(Step.COMMITTED)
+    if state.plan.rebase and not state.rebuilt:
+        return state, do.AwaitTurn(state.ref.repository, state.ref.branch, tries=0)
+    return state, do.CheckDelivery()
+
+
+def _stage_again(state: State) -> Next:
+    """Begin again with staging, on another branch than before."""
+    old = state.staging_branch
+    state = state.at(Step.PLANNED, reverted=None, held=frozenset(), staging_commit=None, staging_branch=None)
+    return state, do.RemoveStagingBranches(state.ref.repository, (old,)) if old else do.CheckDelivery()
+
+
+def _staging(state: State) -> str:
+    if state.staging_branch is None:
+        raise ValueError("there is no staging branch")
+    return state.staging_branch
+
+
+def _staged_on(state: State) -> str:
+    return state.reverted.id if state.reverted is not None else state.expected_head
+
+
+# ------------------------------------------------------------------------------------ the merge
+
+
+def confirmed_before_merge(state: State, event: on.DeliveryConfirmed) -> Next:
+    """Look at the branch right before the merge."""
+    return check_again(state, event) or (state, do.ReadBranch(state.ref, with_head=refusals.need_head()))
+
+
+def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
+    """Merge only on the head that the publication was built on. If there is another head, judge the branch."""
+    if own := own_publications(state, event):
+        newest, *below = own
+        is_built_as_planned = own[-1].parents[:1] == (state.expected_head,)
+        doubles = tuple(commit.id for commit in below) if is_built_as_planned else ()
+        return _read_back(state.evolve(doubles=doubles), newest.id)
+    if event.head(state.ref.ref) == state.expected_head:
+        refused = None if state.adopts else refuse_on("branch", state.evolve(read=event))
+        return refused or check_again(state, event) or _merge(state.evolve(late_answers=0))
+    if state.plan.rebase and state.rebuilt and not state.has_turn:
+        return state, do.AwaitTurn(state.ref.repository, state.ref.branch, state.rebuilt)
+    return _judge(state.evolve(read=event, late_answers=0))
+
+
+def turn_came(state: State, event: on.TurnCame) -> Next:
+    """Look again, for others have had time to finish."""
+    if not event.in_time:
+        state = state.evolve(lost_races=state.lost_races + 1)
+        return refuse(state, refusals.RESTLESS)
+    return state.evolve(has_turn=True), do.CheckDelivery()
+
+
+def _build_again(state: State, judgement: Adopt | Build) -> Next:
+    """Put the publication on the head that the branch has now."""
+    state = state.evolve(lost_races=state.lost_races + 1)
+    if state.lost_races > state.plan.rebuild_tries:
+        return refuse(state, refusals.RESTLESS)
+    merge_tries = max(0, state.merge_tries - 1)  # the next one may be sent once more
+    state = state.evolve(rebuilt=state.rebuilt + 1, has_turn=False, merge_tries=merge_tries)
+    if isinstance(judgement, Adopt):
+        return adopt(state, judgement)
+    if state.adopts is not None:  # and the attempt has no result of its own: a retry judges again
+        return refuse(state, refusals.ADOPTED_IS_GONE)
+    if state.plan.rebase and state.has_changes and state.staging_commit is not None:
+        state = state.evolve(carried=state.staging_commit.id)
+    return _stage_again(state.evolve(base=judgement.base, shared=frozenset()))
+
+
+def _merge(state: State) -> Next:
+    if state.merge_tries >= MERGE_TRIES:
+        return refuse(state, refusals.UNCONFIRMED, tries=str(MERGE_TRIES))
+    command = do.Merge(
+        state.ref.repository,
+        state.staged.id,
+        state.ref.branch,
+        publication.message(state),
+        publication.metadata(state, phase="fence" if _is_fence_commit(state) else "merge"),
+        allow_empty=_is_empty(state),
+    )
+    return state.evolve(merges_sent=state.merges_sent + 1, merge_tries=state.merge_tries + 1), command
+
+
+def _is_empty(state: State) -> bool:
+    """Whether the tree is the head's: that of a fence commit, or one in which what is undone is done again, such as a
+    removal. lakeFS refuses exactly these merges unless it is asked not to. The others are never sent with that: without
+    a publish fence a late copy of the request would take place once more."""
+    if state.staging_commit is None or state.base is None:
+        return False
+    is_unchanged = _is_fence_commit(state) and not state.brings_fence
+    return is_unchanged or state.staging_commit.meta_range_id == state.base.tree
+
+
+def _is_fence_commit(state: State) -> bool:
+    return not state.has_changes and not (state.base and state.base.stale)
+
+
+def _read_back(state: State, commit_id: str) -> Next:
+    open_merge = refusals.UNVERIFIED_MERGE.text(state, commit=short(commit_id))
+    state = state.evolve(open_merge=open_merge, merge_unanswered=False)
+    return state, do.ReadPublication(state.ref.repository, commit_id)
+
+
+def merge_refused(state: State, event: on.MergeRefused) -> Next:
+    """Fail if operators must act, because of another team's hook or a dirty branch. The other refusals say that the
+    head has moved, or that an earlier merge took place: look at the branch."""
+    match event.reason:
+        case MergeRefusal.HOOK:
+            return refuse(state, refusals.HOOK_REFUSED, detail=event.detail)
+        case MergeRefusal.DIRTY:
+            return refuse(state, refusals.DIRTY)
+        case MergeRefusal.HEAD_MOVED | MergeRefusal.CONFLICT | MergeRefusal.NO_CHANGES:
+            # An earlier copy of the request may have taken place, unseen: only that, or another commit, explains it.
+            is_doubled = event.reason is MergeRefusal.NO_CHANGES or _is_empty(state)
+            open_merge = outcome.unanswered_merge(state) if is_doubled else None
+            return state.evolve(problem=event.detail, open_merge=state.open_merge or open_merge), do.CheckDelivery()
+
+
+def merge_unclear(state: State, event: on.MergeUnclear) -> Next:
+    """Look at the branch, because the merge may have taken place, or may still arrive."""
+    state = state.evolve(problem=event.detail, open_merge=outcome.unanswered_merge(state), merge_unanswered=True)
+    return state, do.CheckDelivery()
+
+
+def publication_read(state: State, event: on.PublicationRead) -> Next:
+    """Compare first parent and tree with the intended ones. The commits between may be this attempt's own: a merge that
+    was sent twice and took place twice."""
+    wrong = outcome.wrong_publication(state, event.commit)
+    if wrong is not None and state.merges_sent > 1 and state.doubles is None:
+        return state, do.CheckDelivery()
+    state = state.evolve(open_merge=None)
+    if wrong is not None:
+        return fail(state, wrong, terminal=refusals.WRONG_PUBLICATION.terminal)
+    return published(state, event.commit.id)
+
+
+# ------------------------------------------------------------------------------------ the table
 
 TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
-    (Step.RECEIVED, on.InputAccepted): _input_accepted,
-    (Step.VALIDATED, on.JoinResolved): _join_resolved,
-    (Step.VALIDATED, on.LeftoversFound): _leftovers_found,
-    (Step.VALIDATED, on.BranchRead): _branch_read_on_arrival,
-    (Step.VALIDATED, on.LineageRead): _lineage_read,
-    (Step.VALIDATED, on.WorkflowsRead): _workflows_read,
-    (Step.VALIDATED, on.PublishFenceSeen): _fence_seen_on_arrival,
-    (Step.VALIDATED, on.OthersCompared): _reads_compared,
-    (Step.VALIDATED, on.CommitsFound): publishing.conflict,
-    (Step.RECOVERED, on.ObjectsListed): _listed,
-    (Step.RECOVERED, on.AdoptedRead): publishing.adopted_read,
-    (Step.RECOVERED, on.ResultAccepted): publishing.recorded_result_accepted,
-    (Step.RECOVERED, on.PublishFenceSeen): publishing.fence_of_adopted_seen,
-    (Step.LISTED, on.GuardrailsChecked): _listing_checked,
-    (Step.LISTED, on.Fetched): _fetched,
-    (Step.FETCHED, on.GuardrailsChecked): _pre_checked,
-    (Step.PRE_CHECKED, on.FunctionReturned): _returned,
-    (Step.RAN, on.ResultAccepted): _result_accepted,
-    (Step.RAN, on.GuardrailsChecked): _post_checked,
-    (Step.POST_CHECKED, on.ChangesDetected): publishing.changes_detected,
-    (Step.PLANNED, on.DeliveryConfirmed): publishing.confirmed_before_staging,
-    (Step.PLANNED, on.StagingBranchCreated): publishing.staging_branch_created,
-    (Step.PLANNED, on.StagingBranchesRemoved): publishing.old_staging_branch_removed,
-    (Step.PLANNED, on.Reverted): publishing.reverted,
-    (Step.PLANNED, on.NothingStaged): publishing.staging_vanished,
-    (Step.PLANNED, on.OthersCompared): publishing.others_compared,
-    (Step.PLANNED, on.CommitsFound): publishing.conflict,
-    (Step.PLANNED, on.PublishFenceSeen): publishing.fence_of_base_seen,
-    (Step.PLANNED, on.StagingCommitted): publishing.carried,
-    (Step.PLANNED, on.CarryRefused): publishing.carry_refused,
-    (Step.PLANNED, on.ChangesStaged): publishing.changes_staged,
-    (Step.PLANNED, on.FenceStaged): publishing.fence_staged,
-    (Step.STAGED, on.StagingDiffers): publishing.staging_differs,
-    (Step.STAGED, on.NothingStaged): publishing.nothing_staged,
-    (Step.STAGED, on.StagingCommitted): publishing.staging_committed,
-    (Step.STAGED, on.StagingVerified): publishing.staging_verified,
-    (Step.STAGED, on.PublishFenceTried): publishing.publish_fence_tried,
-    (Step.COMMITTED, on.DeliveryConfirmed): publishing.confirmed_before_merge,
-    (Step.COMMITTED, on.BranchRead): publishing.branch_read_before_merge,
-    (Step.COMMITTED, on.TurnCame): publishing.turn_came,
-    (Step.COMMITTED, on.LineageRead): publishing.lineage_read_before_merge,
-    (Step.COMMITTED, on.WorkflowsRead): publishing.workflows_read_before_merge,
-    (Step.COMMITTED, on.AdoptedRead): publishing.adopted_read,
-    (Step.COMMITTED, on.ResultAccepted): publishing.recorded_result_accepted,
-    (Step.COMMITTED, on.PublishFenceSeen): publishing.fence_of_adopted_seen,
-    (Step.COMMITTED, on.Merged): publishing.merged,
-    (Step.COMMITTED, on.MergeRefused): publishing.merge_refused,
-    (Step.COMMITTED, on.MergeUnclear): publishing.merge_unclear,
-    (Step.COMMITTED, on.PublicationRead): publishing.publication_read,
-    (Step.PUBLISHED, on.StagingBranchesRemoved): outcome.staging_branches_removed,
-    (Step.PUBLISHED, on.DirectoryRemoved): outcome.directory_removed,
-    (Step.FAILED, on.StagingBranchesRemoved): outcome.staging_branches_removed,
-    (Step.FAILED, on.DirectoryRemoved): outcome.directory_removed,
-    (Step.LOST, on.StagingBranchesRemoved): outcome.staging_branches_removed,
-    (Step.LOST, on.DirectoryRemoved): outcome.directory_removed,
-    (Step.CLEANED, on.DeliveryConfirmed): outcome.confirmed_before_report,
-    (Step.CLEANED, on.ReportSent): outcome.report_sent,
-    (Step.CLEANED, on.ReportUnclear): outcome.report_unclear,
+    (Step.RECEIVED, on.InputAccepted): input_accepted,
+    (Step.VALIDATED, on.JoinResolved): lambda state, event: input_located(
+        state.evolve(workspace=replace(state.ref, ref=event.ref))
+    ),
+    (Step.VALIDATED, on.LeftoversFound): leftovers_found,
+    (Step.VALIDATED, on.BranchRead): lambda state, event: _judge(state.evolve(read=event)),
+    (Step.VALIDATED, on.LineageRead): lineage_read,
+    (Step.VALIDATED, on.WorkflowsRead): workflows_read,
+    (Step.VALIDATED, on.PublishFenceSeen): fence_seen_on_arrival,
+    (Step.VALIDATED, on.OthersCompared): reads_compared,
+    (Step.VALIDATED, on.CommitsFound): conflict,
+    (Step.RECOVERED, on.ObjectsListed): lambda state, _: (state.at(Step.LISTED), do.CheckGuardrails("listing")),
+    (Step.RECOVERED, on.AdoptedRead): adopted_read,
+    (Step.RECOVERED, on.ResultAccepted): recorded_result_accepted,
+    (Step.RECOVERED, on.PublishFenceSeen): fence_of_adopted_seen,
+    (Step.LISTED, on.GuardrailsChecked): guardrails_checked,
+    (Step.LISTED, on.Fetched): fetched,
+    (Step.FETCHED, on.GuardrailsChecked): guardrails_checked,
+    (Step.PRE_CHECKED, on.FunctionReturned): lambda state, _: (state.at(Step.RAN), do.ValidateResult()),
+    (Step.RAN, on.ResultAccepted): result_accepted,
+    (Step.RAN, on.GuardrailsChecked): guardrails_checked,
+    (Step.POST_CHECKED, on.ChangesDetected): changes_detected,
+    (Step.PLANNED, on.DeliveryConfirmed): confirmed_before_staging,
+    (Step.PLANNED, on.StagingBranchCreated): staging_branch_created,
+    (Step.PLANNED, on.StagingBranchesRemoved): lambda state, _: (state, do.CheckDelivery()),
+    (Step.PLANNED, on.Reverted): lambda state, event: _base_ready(state.evolve(reverted=event.commit, held=event.held)),
+    (Step.PLANNED, on.NothingStaged): staging_vanished,
+    (Step.PLANNED, on.OthersCompared): others_compared,
+    (Step.PLANNED, on.CommitsFound): conflict,
+    (Step.PLANNED, on.PublishFenceSeen): fence_of_base_seen,
+    (Step.PLANNED, on.StagingCommitted): lambda state, event: staging_committed(state.at(Step.STAGED), event),
+    (Step.PLANNED, on.CarryRefused): lambda state, _: _stage(state.evolve(carried=None)),
+    (Step.PLANNED, on.ChangesStaged): lambda state, _: _stage_fence(state),
+    (Step.PLANNED, on.FenceStaged): lambda state, _: _commit(state),
+    (Step.STAGED, on.StagingDiffers): staging_differs,
+    (Step.STAGED, on.NothingStaged): nothing_staged,
+    (Step.STAGED, on.StagingCommitted): staging_committed,
+    (Step.STAGED, on.StagingVerified): staging_verified,
+    (Step.STAGED, on.PublishFenceTried): publish_fence_tried,
+    (Step.COMMITTED, on.DeliveryConfirmed): confirmed_before_merge,
+    (Step.COMMITTED, on.BranchRead): branch_read_before_merge,
+    (Step.COMMITTED, on.TurnCame): turn_came,
+    (Step.COMMITTED, on.LineageRead): lineage_read,
+    (Step.COMMITTED, on.WorkflowsRead): workflows_read,
+    (Step.COMMITTED, on.AdoptedRead): adopted_read,
+    (Step.COMMITTED, on.ResultAccepted): recorded_result_accepted,
+    (Step.COMMITTED, on.PublishFenceSeen): fence_of_adopted_seen,
+    (Step.COMMITTED, on.Merged): lambda state, event: _read_back(state, event.commit_id),
+    (Step.COMMITTED, on.MergeRefused): merge_refused,
+    (Step.COMMITTED, on.MergeUnclear): merge_unclear,
+    (Step.COMMITTED, on.PublicationRead): publication_read,
+    **{(step, on.StagingBranchesRemoved): lambda state, _: clean_directory(state) for step in ENDED},
+    **{(step, on.DirectoryRemoved): lambda state, _: cleaned(state) for step in ENDED},
 }

@@ -32,9 +32,9 @@ class Step(StrEnum):
     """The staging commit exists. The next thing to be sent is the merge, the only visible one."""
     PUBLISHED = "published"
     FAILED = "failed"
-    """The outcome is a failure; what is left is to clean up and to report it."""
+    """The outcome is a failure. The clean-up and the report are left."""
     LOST = "lost"
-    """The delivery is no longer ours. Nothing is published or reported any more."""
+    """The delivery is no longer ours. Nothing more is published or reported."""
     CLEANED = "cleaned"
     REPORTED = "reported"
 
@@ -154,11 +154,8 @@ class State:
     """The merge commit, once verified."""
     report: Report | None = None
     """The outcome. None as long as it is open, and for a lost delivery."""
-    reports_sent: int = 0
-    report_open: bool = False
-    """A report was sent and not answered, so it may have arrived."""
     problem: str | None = None
-    """Why the delivery was lost, or why its report could not be delivered."""
+    """The last answer that did not settle the merge, or why the delivery was lost."""
 
     def at(self, step: Step, **changes: Any) -> State:
         """The state after reaching `step`."""
@@ -220,6 +217,13 @@ class State:
         if self.read is None:
             return None
         return self.read.since[0] if self.read.since else self.read.input_commit
+
+    @property
+    def staged(self) -> Commit:
+        """The staging commit, once it exists."""
+        if self.staging_commit is None:
+            raise ValueError("there is no staging commit")
+        return self.staging_commit
 
     @property
     def ref(self) -> WorkspaceRef:

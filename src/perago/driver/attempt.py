@@ -27,8 +27,7 @@ from perago.driver.delivery import DeliveryQuestions, time_to_fail
 from perago.driver.fencing import FenceProofs
 from perago.driver.function import Raised, Returned, left_files, left_words, what_to_do
 from perago.driver.local_workspace import LocalWorkspace, attempt_directory
-from perago.driver.patient_store import PatientStore
-from perago.driver.publisher import Publisher
+from perago.driver.publisher import PatientStore, Publisher
 from perago.driver.runtime import AttemptRecord, AttemptRuntime, Interrupted, StepTime
 from perago.guardrails.evaluation import ContentGuardrail, Finding
 from perago.ports import Delivery, Forbidden, NotFound, ServiceError
@@ -134,7 +133,6 @@ _EXTERNAL = (
     "Conductor moved the input to external storage because of its size, where workers cannot read it. Put large data "
     "into the workspace and pass references."
 )
-ENDED = (Step.PUBLISHED, Step.FAILED, Step.LOST)
 _BEFORE_THE_FUNCTION = (
     Step.RECEIVED,
     Step.VALIDATED,
@@ -207,11 +205,11 @@ class _AttemptRun:
         state, command = begin(self._plan())
         reached = state.step
         try:
-            while command is not None and state.step is not Step.CLEANED:
+            while command is not None:
                 merge = command if isinstance(command, do.Merge) else None
                 if merge is not None:
                     self._announce(merge, state, outcome.unanswered_merge(state))
-                elif state.step in ENDED or isinstance(command, do.ReadPublication):
+                elif state.step in outcome.ENDED or isinstance(command, do.ReadPublication):
                     self._end_turn()
                 event = self._carry_out(command, state)
                 if state.step not in (Step.FAILED, Step.LOST):
@@ -237,7 +235,7 @@ class _AttemptRun:
             return advance(state, event)
         except Exception as error:  # noqa: BLE001 - a defect may raise anything
             self._note(where(error))
-            if self._local is not None and state.step in ENDED:
+            if self._local is not None and state.step in outcome.ENDED:
                 self._local.remove()
             what = f"perago could not continue after {type(event).__name__} at step {state.step}"
             return end_by_defect(state, f"{what}: {type(error).__name__}: {error}", is_merge=is_merge)

@@ -7,12 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-import perago
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.history import WORKFLOWS_READ
-from perago.attempt.protocol import advance, begin_report
-from perago.attempt.state import Plan, Step
+from perago.attempt.outcome import advance_report, begin_report
+from perago.attempt.state import Step
 from perago.driver.runtime import Limits
 from perago.ports import (
     AccessDenied,
@@ -186,7 +185,7 @@ def deliver_report(
     # Any error is no answer: Conductor's own word that a task no longer exists is a "no".
     questions = DeliveryQuestions(queue, delivery, clock, patience=patience, passing=(ServiceError,))
 
-    def send_report(command: do.SendReport, reports_sent: int) -> on.Event:
+    def send_report(command: do.SendReport) -> on.Event:
         asked = clock.now()
         try:
             with alone or nullcontext():
@@ -195,15 +194,15 @@ def deliver_report(
                 queue.report(delivery, command.report, worker_id)
         except (Unavailable, Unclear, AccessDenied, NotFound) as error:
             REPEATS.note("Conductor")
-            clock.sleep(BackOff(_FIRST_DELAY, longest).pause(reports_sent - 1))
+            clock.sleep(BackOff(_FIRST_DELAY, longest).pause(state.sent - 1))
             return on.ReportUnclear(str(error), sent=isinstance(error, Unclear))
         return on.ReportSent()
 
-    def carry_out(command: do.Command, reports_sent: int) -> on.Event:
+    def carry_out(command: do.Command) -> on.Event:
         try:
             if isinstance(command, do.SendReport):
-                return send_report(command, reports_sent)
-            is_known = not reports_sent and abs(clock.now() - proven_at) < FRESH
+                return send_report(command)
+            is_known = not state.sent and abs(clock.now() - proven_at) < FRESH
             return on.DeliveryConfirmed() if is_known else questions.check_delivery(do.CheckDelivery())
         except NotImplementedError:  # a model says what it cannot do
             raise
@@ -211,9 +210,9 @@ def deliver_report(
             words = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
             return on.CommandFailed(words, terminal=False)
 
-    state, command = begin_report(Plan(delivery, perago.__version__, ""), report)
+    state, command = begin_report(report)
     while command is not None:
-        state, command = advance(state, carry_out(command, state.reports_sent))
+        state, command = advance_report(state, carry_out(command))
     if state.step is Step.LOST:
         return Delivered(lost_reason=state.problem)
     return Delivered(error=None if state.step is Step.REPORTED else state.problem or "the report got no answer")

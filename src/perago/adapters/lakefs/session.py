@@ -313,7 +313,7 @@ _REFUSED_MERGES = (
     (400, "uncommitted changes", MergeRefusal.DIRTY),
 )
 """Status and a part of lakeFS's text, in the order in which they are tried (`docs/dev/servers/lakefs.md` 1.3). What an
-attempt makes of each reason stands in `perago.attempt.publishing.merge_refused`."""
+attempt makes of each reason stands in `perago.attempt.protocol.merge_refused`."""
 
 
 def _detail(answer: Answer) -> str:
