@@ -196,7 +196,16 @@ def _branch(
         iteration=0,
         retry_count=0,
         retried_task_id=None,
+        retried=False,
+        retry_output=None,
         input={"workspace": block, "params": {"paths": paths}},
+        input_is_too_deep=False,
+        external_input=False,
+        response_timeout_seconds=600,
+        timeout_seconds=0,
+        spent_seconds=0,
+        waited_seconds=0,
+        trace=None,
     )
     clock = SystemClock()
     proofs = FenceProofs(clock)

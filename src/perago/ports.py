@@ -20,45 +20,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = [
-    "ANY_WORKFLOW",
-    "FENCE_MARKER",
-    "UNTIL_ITS_RETRY_ENDS",
-    "AccessDenied",
-    "AttemptRow",
-    "Clock",
-    "Commit",
-    "CorruptTransfer",
-    "Delivery",
-    "DeliveryCheck",
-    "Forbidden",
-    "MergeRefusal",
-    "MergeRefused",
-    "NotFound",
-    "NothingToCommit",
-    "ObjectEntry",
-    "OnPage",
-    "Placement",
-    "Progress",
-    "Refused",
-    "Report",
-    "RevertConflict",
-    "ServiceError",
-    "Staged",
-    "TaskQueue",
-    "TaskStatus",
-    "Trace",
-    "Unavailable",
-    "Unclear",
-    "Upload",
-    "WorkflowRow",
-    "WorkspaceStore",
-    "looped_names",
-    "no_progress",
-    "shortened",
-    "trace_of",
-]
-
 
 class Clock(Protocol):
     """The source of time, so that a test can own it."""
@@ -221,7 +182,8 @@ class Delivery:
     """One hand-over of an attempt to a worker.
 
     `(task_id, poll_count, start_time)` is its identity: rerun and redelivery keep the task id
-    (`docs/dev/servers/conductor.md` 9). Times are milliseconds since the epoch, durations seconds.
+    (`docs/dev/servers/conductor.md` 9). Times are milliseconds since the epoch, durations seconds. There are no
+    defaults, so that no adapter can forget a field.
     """
 
     task_id: str
@@ -234,25 +196,25 @@ class Delivery:
     retry_count: int
     retried_task_id: str | None
     input: Mapping[str, Any]
-    external_input: bool = False
+    external_input: bool
     """Conductor moved the input to external storage, so `input` is empty (from about 4 MB)."""
-    input_is_too_deep: bool = False
+    input_is_too_deep: bool
     """The input is nested too deeply to be read, so `input` is empty."""
-    retried: bool = False
+    retried: bool
     """A retry has taken its place. Conductor hands such attempts out again when a workflow is rerun from a later step,
     waits for their end, and ignores how they end. Where that rerun has removed the retry, the attempt counts again, and
     this is false."""
-    retry_output: Mapping[str, Any] | None = None
+    retry_output: Mapping[str, Any] | None
     """The report of the retry, where Conductor has forgotten that there was one: it begins a cancelled attempt
     again when a sub-workflow beside it continues, and then a failure of this attempt would count."""
-    response_timeout_seconds: float = 600
-    timeout_seconds: float = 0
+    response_timeout_seconds: float
+    timeout_seconds: float
     """0: no limit."""
-    spent_seconds: float = 0
+    spent_seconds: float
     """Seconds from the first delivery of the attempt to this one, by Conductor's clock; 0 for a first delivery."""
-    waited_seconds: float = 0
+    waited_seconds: float
     """Seconds that it was in Conductor's queue, by Conductor's clock."""
-    trace: Trace | None = None
+    trace: Trace | None
     """None: the worker sends no traces."""
 
     @property

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from perago.adapters.conductor import ConductorQueue
 from perago.adapters.http import CallPolicy
-from perago.ports import Delivery, Report, TaskStatus
+from perago.ports import Report, TaskStatus
 from perago.settings import ConductorSettings
+from tests.deliveries import make_delivery
 
 from .lakefs_script import CALM
 from .scripted import Action, Reply, Script, ScriptedServer, reply_json
@@ -31,17 +32,15 @@ POLLED = {
     "iteration": 2,
     "taskDefinition": {"timeoutSeconds": 50},
 }
-DELIVERY = Delivery(
+DELIVERY = make_delivery(
     task_id="task",
     poll_count=3,
     start_time=1_795_565_787_436,
-    task_name="features.build",
     workflow_id="workflow",
     reference_name="build__2",
     iteration=2,
-    retry_count=0,
     retried_task_id="earlier",
-    input=POLLED["inputData"],  # type: ignore[arg-type]
+    input=POLLED["inputData"],
     response_timeout_seconds=20,
     timeout_seconds=50,
     spent_seconds=12.5,

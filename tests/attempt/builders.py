@@ -9,6 +9,7 @@ from perago.attempt import events as on
 from perago.attempt.publication import metadata
 from perago.attempt.state import Base, Plan, State
 from perago.ports import Commit, Delivery, WorkflowRow
+from tests.deliveries import make_delivery
 
 REF = "a" * 64
 STAGED = "b" * 64
@@ -17,18 +18,7 @@ OTHER = "d" * 64
 NEWER = "e" * 64
 WORKSPACE = on.WorkspaceRef("repo", "main", REF)
 
-DELIVERY = Delivery(
-    task_id="task-1",
-    poll_count=1,
-    start_time=1000,
-    task_name="features.build",
-    workflow_id="wf-1",
-    reference_name="build",
-    iteration=0,
-    retry_count=0,
-    retried_task_id=None,
-    input={},
-)
+DELIVERY = make_delivery()
 
 PLAN = Plan(DELIVERY, "1.2.3", "0123456789ab")
 

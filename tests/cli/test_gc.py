@@ -14,10 +14,10 @@ import pytest
 from perago.cli.commands.start import BRANCH_SWEEP
 from perago.embedded.lakefs import commits, objects
 from perago.embedded.services import EmbeddedServices
-from perago.ports import Delivery
 from perago.worker.host import sweep_branches
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.sweep import MARKER
+from tests.deliveries import make_delivery
 from tests.http_faults import FaultyServices, HttpFaultScript
 
 from .conftest import Project
@@ -52,7 +52,7 @@ def leave_directory(project: Project, began: float) -> Path:
     """An attempt directory without an owner."""
     root = project.directory / "root"
     project.environment["PERAGO_WORKSPACE_ROOT"] = str(root)
-    made = AttemptDirectory.create(root, Delivery("task-1", 1, 2, "t", "wf", "r", 0, 0, None, {}))
+    made = AttemptDirectory.create(root, make_delivery())
     (made.workspace / "big").write_bytes(b"x" * 3 * 1024 * 1024)
     made.close()
     os.utime(made.path / MARKER, (began, began))

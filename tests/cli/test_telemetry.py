@@ -18,11 +18,12 @@ import pytest
 from perago.cli import messages
 from perago.embedded.lakefs import references
 from perago.embedded.services import EmbeddedServices
-from perago.ports import Delivery, TaskStatus, trace_of
+from perago.ports import TaskStatus, trace_of
 from perago.settings import configured_mask
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 from perago.worker.exporters import opentelemetry, wanted_signals
 from perago.worker.plan import ExportContext
+from tests.deliveries import make_delivery
 
 from ..adapters.scripted import Action, Hang, Reply, ScriptedServer
 from ..worker.bench import LIMIT, make_plan, wait_for
@@ -251,7 +252,7 @@ def test_no_secret_of_the_collector_is_said(
             monkeypatch.setenv(name, value)
         plan = replace(make_plan(tmp_path), mask=configured_mask())
         with telemetry({"traces"}, plan, said.append) as (tracing,):
-            delivery = Delivery("t", 1, 1, "a", "w", "step", 0, 0, None, {}, trace=trace_of("w", ("t", 1, 1), None))
+            delivery = make_delivery(trace=trace_of("w", ("t", 1, 1), None))
             tracing(AttemptReceived(delivery, "w"))
             tracing(AttemptEnded(delivery, "w", Ending.REPORTED, 0.1, status=TaskStatus.COMPLETED))
     (line,) = said

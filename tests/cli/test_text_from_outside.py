@@ -19,17 +19,18 @@ from perago.cli.commands.show import print_sheet
 from perago.driver.fencing import FenceStatus
 from perago.driver.gc import Fate, Leftover, Policy
 from perago.history.attempt_facts import commit_facts, task_facts, workflow_facts
-from perago.ports import Commit, Delivery, ServiceError, TaskStatus
+from perago.ports import Commit, ServiceError, TaskStatus
 from perago.text import json_text, one_line
 from perago.worker import events
 from perago.worker.logs import PlainLines
+from tests.deliveries import make_delivery
 
 from .conftest import Project
 
 HOSTILE = (
     "\x1b]52;c;aGk=\x07\x9b31mred\r\nerror: forged\u2028error: forged\x85error: forged\x0b\x0c\u202e\u2066\x00\ud800"
 )
-DELIVERY = Delivery("t1", 1, 1, f"name{HOSTILE}", "w", "r", 0, 0, None, {})
+DELIVERY = make_delivery(task_id="t1", start_time=1, task_name=f"name{HOSTILE}", workflow_id="w", reference_name="r")
 
 REPORTED = events.AttemptEnded(DELIVERY, "p1", events.Ending.REPORTED, 1.0, HOSTILE, TaskStatus.FAILED)
 EVENTS: list[events.Event] = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args, get_type_hints
+from typing import get_type_hints
 
 import pytest
 
@@ -14,10 +14,6 @@ from perago.driver.publisher import Publisher, Rebase
 from tests.attempt.exploring import ANSWERS
 
 OWNERS = (_AttemptRun, DeliveryQuestions, Publisher, Rebase)
-
-
-def test_the_union_type_names_each_command() -> None:
-    assert set(get_args(do.Command)) == set(do.COMMANDS)
 
 
 @pytest.mark.parametrize(

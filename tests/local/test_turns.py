@@ -9,25 +9,11 @@ import pytest
 from perago.local import InTurn
 from perago.ports import Delivery, TaskStatus
 from perago.worker.events import AttemptEnded, AttemptReceived, Draining, Ending, Event, SlotReady, StepStarted
-
-FIELDS: dict[str, Any] = {
-    "poll_count": 1,
-    "start_time": 1,
-    "task_name": "t",
-    "workflow_id": "w",
-    "reference_name": "r",
-    "iteration": 0,
-    "retry_count": 0,
-    "retried_task_id": None,
-    "input": {},
-    "external_input": False,
-    "response_timeout_seconds": 60,
-    "timeout_seconds": 0,
-}
+from tests.deliveries import make_delivery
 
 
 def delivery(worker: int) -> Delivery:
-    return Delivery(task_id=f"task{worker}", **FIELDS)
+    return make_delivery(task_id=f"task{worker}")
 
 
 def received(worker: int) -> Event:

@@ -24,12 +24,12 @@ from perago.attempt.state import Base, Plan, State
 from perago.cli.app import COMMANDS
 from perago.cli.app import app as cli
 from perago.cli.errors import ExitCode
-from perago.ports import Delivery
 from perago.settings.variables import VARIABLES
 from perago.worker import events
 from perago.worker.logs import journalled
 from perago.worker.metrics import Metrics
 from pytest_perago import fixtures, kinds, options
+from tests.deliveries import make_delivery
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC_MODULES = ("perago", "perago.testing", "perago.testing.strategies", "perago.testing.trees")
@@ -208,9 +208,5 @@ def _sample(kind: Any) -> Any:
 
 
 def _state() -> State:
-    delivery = Delivery(
-        task_id="t", poll_count=1, start_time=1, task_name="n", workflow_id="w", reference_name="r",
-        iteration=0, retry_count=0, retried_task_id=None, input={},
-    )  # fmt: skip
     ref = WorkspaceRef("repository", "main", "ref")
-    return State(Plan(delivery, "0", "0" * 12), workspace=ref, base=Base("head"))
+    return State(Plan(make_delivery(), "0", "0" * 12), workspace=ref, base=Base("head"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from perago.ports import AccessDenied, AttemptRow, Delivery, NotFound, Report, ServiceError, WorkflowRow
 from tests.attempt.builders import workflow_row
+from tests.deliveries import make_delivery
 
 
 class SmallQueue:
@@ -56,16 +57,13 @@ class SmallQueue:
         seconds since.
         """
         number = next(self._numbers)
-        delivery = Delivery(
+        delivery = make_delivery(
             task_id=f"task-{number}",
             poll_count=polled,
             start_time=began,
             task_name=task_name,
             workflow_id=f"workflow-{number}",
             reference_name="step",
-            iteration=0,
-            retry_count=0,
-            retried_task_id=None,
             input={"params": {"what": what, **params}, **({} if workspace is None else {"workspace": workspace})},
             response_timeout_seconds=response_timeout,
             timeout_seconds=timeout,

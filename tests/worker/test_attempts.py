@@ -30,6 +30,7 @@ from perago.worker.host import HostCheck, Pools
 from perago.worker.plan import TaskPlan
 from perago.worker.slot_process import PipeDeliveryCheck
 from perago.worker.slots import Assignment, ProcessEnded, Slot
+from tests.deliveries import make_delivery
 
 from .bench import make_plan, wait_for
 from .small_queue import SmallQueue
@@ -189,7 +190,7 @@ def test_a_slot_that_asks_too_much_or_of_another_delivery_is_not_listened_to() -
     with_attempt(SmallQueue(), story)
 
 
-DELIVERY = Delivery("t", 1, 1, "n", "w", "r", 0, 0, None, {})
+DELIVERY = make_delivery(task_id="t", start_time=1, task_name="n", workflow_id="w", reference_name="r")
 
 
 def test_a_slot_without_a_supervisor_holds_nothing_for_current() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from perago.driver import Limits
-from perago.ports import Delivery
 from perago.settings import take_from_environment
 from perago.worker import host, poller
 from perago.worker.events import BranchesSwept, BranchSweepFailed, Ending
 from perago.worker.host import repository_of, sweep_branches
+from tests.deliveries import make_delivery
 
 from .bench import make_plan, outcome, running, wait_for
 from .site import Site
@@ -122,14 +122,26 @@ def test_a_sweep_ends_with_its_worker(tmp_path: Path, site: Site) -> None:
     ],
 )
 def test_an_input_that_names_no_repository_is_no_reason_to_look(value: dict[str, Any]) -> None:
-    assert repository_of(Delivery("id", 1, 1, "t", "w", "step", 0, 0, None, value), Limits()) is None
+    assert (
+        repository_of(
+            make_delivery(input=value),
+            Limits(),
+        )
+        is None
+    )
 
 
 def test_no_sweep_looks_into_a_repository_that_inputs_may_not_name() -> None:
     limits = Limits(allowed_workspaces=("my-data/main",))
     for branch, expected in (("main", "my-data"), ("other", None)):
         block = {"workspace": {"repository": "my-data", "branch": branch}}
-        assert repository_of(Delivery("id", 1, 1, "t", "w", "step", 0, 0, None, block), limits) == expected
+        assert (
+            repository_of(
+                make_delivery(input=block),
+                limits,
+            )
+            == expected
+        )
 
 
 def test_the_process_that_sweeps_has_the_credentials_that_others_do_not_inherit(

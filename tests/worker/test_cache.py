@@ -8,13 +8,13 @@ import pytest
 
 from perago.cache import ObjectCache, trim, usage
 from perago.cache.directory import SEAL_BYTES
-from perago.ports import Delivery
 from perago.settings import Upkeep
 from perago.worker import host
 from perago.worker.events import CacheFailed, CacheTrimmed, DirectoriesSwept, Ending
 from perago.worker.logs import describe
 from perago.workspace.directory import AttemptDirectory
 from tests.cache.shelves import put
+from tests.deliveries import make_delivery
 
 from .bench import make_plan, running, wait_for
 from .small_queue import SmallQueue
@@ -45,7 +45,7 @@ def test_what_a_worker_is_not_to_look_after_stays(tmp_path: Path, queue: SmallQu
     cache = ObjectCache(plan.workspace_root, 100 * BLOCK)
     for number in range(10):
         put(cache, bytes(BLOCK), f"s3://bucket/{number}")
-    old = Delivery("old", 1, 1, "worker.behaves", "w", "step", 0, 0, None, {})
+    old = make_delivery(task_id="old", task_name="worker.behaves")
     AttemptDirectory.create(plan.workspace_root, old).close()
     with running(plan, queue) as worker:
         wait_for("the sweep, which is wanted", lambda: worker.saw(DirectoriesSwept))

@@ -20,7 +20,7 @@ from perago.attempt.events import FenceState
 from perago.attempt.state import Step
 from perago.driver import AttemptRecord, StepTime
 from perago.guardrails.evaluation import Finding
-from perago.ports import Delivery, Report, TaskStatus
+from perago.ports import Report, TaskStatus
 from perago.worker.attempt_log import in_parts
 from perago.worker.channel import (
     MOST_BYTES,
@@ -57,11 +57,12 @@ from perago.worker.events import (
 )
 from perago.worker.slot_process import PipeDeliveryCheck
 from perago.workspace.changes import ChangedFile, Changes
+from tests.deliveries import make_delivery
 
 from .bench import LIMIT as SECONDS
 from .bench import wait_for
 
-DELIVERY = Delivery("t", 2, 3, "n", "w", "r", 0, 1, None, {"params": {"a": [1, None]}})
+DELIVERY = make_delivery(poll_count=2, start_time=3, retry_count=1, input={"params": {"a": [1, None]}})
 NESTED = {"result": {"text": "é\udc80\0", "numbers": [1, 2.5, 1e300], "nothing": None, "@": "Ready"}}
 RECORD = AttemptRecord(
     delivery=DELIVERY,

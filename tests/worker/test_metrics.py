@@ -14,13 +14,14 @@ import pytest
 
 from perago.authoring.context import Measured
 from perago.driver import SystemClock
-from perago.ports import Delivery, TaskStatus, Unavailable
+from perago.ports import TaskStatus, Unavailable
 from perago.retry import retry, within
 from perago.worker import events
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Pulse, TransferMeter, Usage
 from perago.worker.exporters import StatusServer, metrics_page
 from perago.worker.metrics import FAMILIES, Metrics
 from perago.worker.supervisor import Supervisor
+from tests.deliveries import make_delivery
 
 from ..generated import assert_table
 from .bench import make_plan
@@ -31,7 +32,7 @@ parser = pytest.importorskip("prometheus_client.parser")  # the extra `metrics`
 
 ODD = "A0._-" + "z" * 123
 """A name of a task with every kind of character that one may have, as long as one may be."""
-DELIVERY = Delivery("t1", 1, 0, ODD, "w1", "step", 0, 0, None, {}, waited_seconds=2.5)
+DELIVERY = make_delivery(task_id="t1", start_time=0, task_name=ODD, workflow_id="w1", waited_seconds=2.5)
 
 
 def samples(metrics: Metrics) -> dict[tuple[Any, ...], float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.ports import Delivery, TaskStatus
+from perago.ports import TaskStatus
 from perago.retry import HEALTHY_SECONDS, BackOff, RestartDelay
 from perago.worker.events import (
     AttemptEnded,
@@ -24,10 +24,13 @@ from perago.worker.logs import PlainLines
 from perago.worker.plan import worker_id
 from perago.worker.poller import BACK_OFF
 from perago.worker.processes import describe_exit
+from tests.deliveries import make_delivery
 
 from .bench import make_plan
 
-DELIVERY = Delivery("t1", 1, 1000, "features.build", "w1", "step", 0, 2, None, {"params": {"secret": 1}})
+DELIVERY = make_delivery(
+    task_id="t1", workflow_id="w1", reference_name="step", retry_count=2, input={"params": {"secret": 1}}
+)
 
 
 # ----------------------------------------------------------------------------- polling

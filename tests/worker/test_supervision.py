@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
+from perago.ports import AccessDenied, ServiceError, TaskStatus, Unavailable
 from perago.worker import host, poller, supervisor
 from perago.worker.events import (
     AttemptReceived,
@@ -27,6 +27,7 @@ from perago.worker.events import (
 )
 from perago.worker.supervisor import Supervisor
 from perago.workspace.directory import AttemptDirectory
+from tests.deliveries import make_delivery
 
 from .bench import (
     LIMIT,
@@ -281,7 +282,8 @@ def test_what_a_neighbour_leaves_later_is_swept_too(
     plan = make_plan(tmp_path)
     with running(plan, queue) as worker:
         held = AttemptDirectory.create(
-            plan.workspace_root, Delivery("old", 1, 1, "worker.behaves", "w", "step", 0, 0, None, {})
+            plan.workspace_root,
+            make_delivery(task_id="old", task_name="worker.behaves"),
         )
         time.sleep(0.5)  # several sweeps
         assert held.path.exists()

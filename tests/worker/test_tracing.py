@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from perago.ports import Delivery, TaskStatus, trace_of
+from perago.ports import TaskStatus, trace_of
 from perago.settings import Mask
 from perago.worker import events
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Usage
 from perago.worker.metrics import Metrics
+from tests.deliveries import make_delivery
 
 export = pytest.importorskip("opentelemetry.sdk.trace.export")  # the extra `otel`
 memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
@@ -29,7 +30,9 @@ else:
 
 IDENTITY = ("t1", 1, 7)
 TRACE = trace_of("w1", IDENTITY, None)
-DELIVERY = Delivery("t1", 1, 7, "build", "w1", "step", 0, 0, None, {}, trace=TRACE)
+DELIVERY = make_delivery(
+    task_id="t1", start_time=7, task_name="build", workflow_id="w1", reference_name="step", trace=TRACE
+)
 SECOND = 1_000_000_000
 
 

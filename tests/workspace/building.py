@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from perago.ports import Delivery, ObjectEntry, Placement
+from tests.deliveries import make_delivery
 
 
 def write(root: Path, files: Mapping[str, str]) -> None:
@@ -65,17 +66,8 @@ def delivery(
     poll_count: int = 1,
     start_time: int = 1_700_000_000_000,
 ) -> Delivery:
-    return Delivery(
-        task_id=task_id,
-        poll_count=poll_count,
-        start_time=start_time,
-        task_name=task_name,
-        workflow_id=workflow_id,
-        reference_name="build",
-        iteration=0,
-        retry_count=0,
-        retried_task_id=None,
-        input={},
+    return make_delivery(
+        task_id=task_id, poll_count=poll_count, start_time=start_time, task_name=task_name, workflow_id=workflow_id
     )
 
 

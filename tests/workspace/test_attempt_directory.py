@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -269,11 +270,11 @@ def test_a_listed_directory_is_removed_unless_somebody_holds_it_by_then(root: Pa
 
 
 OWNER = """
-import sys, time
+import json, sys
 from pathlib import Path
 from perago.ports import Delivery
 from perago.workspace.directory import AttemptDirectory
-made = AttemptDirectory.create(Path(sys.argv[1]), Delivery("t", 1, 2, "n", "w", "r", 0, 0, None, {}))
+made = AttemptDirectory.create(Path(sys.argv[1]), Delivery(**json.loads(sys.argv[2])))
 (made.workspace / "a").touch()
 print(made.path, flush=True)
 sys.stdin.read()
@@ -282,7 +283,10 @@ sys.stdin.read()
 
 def test_the_kernel_tells_when_an_owner_was_killed(root: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", OWNER, str(root), json.dumps(asdict(delivery()))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as owner:
         assert owner.stdout is not None
         path = Path(owner.stdout.readline().strip())

@@ -38,6 +38,12 @@ class Declaration:
         return self.service == "lakeFS" and not self.is_clean_up
 
 
+class Command:
+    """A piece of work for the driver."""
+
+    __slots__ = ()
+
+
 COMMANDS: dict[type[Any], Declaration] = {}
 """Every command of this module."""
 
@@ -58,12 +64,12 @@ def command(
 
 
 @command(on.InputAccepted)
-class ValidateInput:
+class ValidateInput(Command):
     """Check the payload against the task."""
 
 
 @command(on.JoinResolved, service="lakeFS")
-class ResolveJoin:
+class ResolveJoin(Command):
     """Find the commit that continues all the others."""
 
     repository: str
@@ -71,7 +77,7 @@ class ResolveJoin:
 
 
 @command(on.BranchRead, service="lakeFS")
-class ReadBranch:
+class ReadBranch(Command):
     """Read the branch's commits after the input ref."""
 
     workspace: WorkspaceRef
@@ -80,7 +86,7 @@ class ReadBranch:
 
 
 @command(on.LineageRead, service="Conductor")
-class ReadLineage:
+class ReadLineage(Command):
     """Follow the own chain to its beginning, and read the rows of `task_ids`, whose commits were found."""
 
     task_ids: tuple[str, ...]
@@ -89,7 +95,7 @@ class ReadLineage:
 
 
 @command(on.WorkflowsRead, service="Conductor")
-class ReadWorkflows:
+class ReadWorkflows(Command):
     """Read these workflows, whose commits were found, and their parents up to the root."""
 
     workflow_ids: tuple[str, ...]
@@ -98,7 +104,7 @@ class ReadWorkflows:
 
 
 @command(on.LeftoversFound, service="lakeFS")
-class FindLeftovers:
+class FindLeftovers(Command):
     """List the staging branches that other deliveries of this step have made, if any are left."""
 
     repository: str
@@ -106,38 +112,38 @@ class FindLeftovers:
 
 
 @command(on.ObjectsListed, service="lakeFS")
-class ListObjects:
+class ListObjects(Command):
     """Make the attempt directory, list the workspace, and decide where each object goes. Nothing is downloaded yet."""
 
     workspace: WorkspaceRef
 
 
 @command(on.Fetched, service="lakeFS")
-class Fetch:
+class Fetch(Command):
     """Download the workspace into the attempt directory."""
 
     workspace: WorkspaceRef
 
 
 @command(on.GuardrailsChecked)
-class CheckGuardrails:
+class CheckGuardrails(Command):
     """Evaluate the rules of a phase on one scan of the tree. `listing`: those of `pre`, on the listing of the input."""
 
     phase: Literal["listing", "pre", "post"]
 
 
 @command(on.FunctionReturned)
-class RunFunction:
+class RunFunction(Command):
     """Call the author's function."""
 
 
 @command(on.ResultAccepted)
-class ValidateResult:
+class ValidateResult(Command):
     """Check what the function returned against the result model, and make it JSON."""
 
 
 @command(on.ResultAccepted)
-class ValidateRecordedResult:
+class ValidateRecordedResult(Command):
     """Check the result that an earlier attempt recorded against today's result model."""
 
     recorded: str
@@ -145,17 +151,17 @@ class ValidateRecordedResult:
 
 
 @command(on.ChangesDetected)
-class DetectChanges:
+class DetectChanges(Command):
     """Compare the tree of the last scan with what was downloaded."""
 
 
 @command(on.DeliveryConfirmed, service="Conductor")
-class CheckDelivery:
+class CheckDelivery(Command):
     """Ask whether this is still the delivery that Conductor is waiting for."""
 
 
 @command(on.StagingBranchCreated, service="lakeFS")
-class CreateStagingBranch:
+class CreateStagingBranch(Command):
     """Create the hidden branch that holds the changes until they are published."""
 
     repository: str
@@ -177,7 +183,7 @@ class StalePublication:
 
 
 @command(on.Reverted, on.NothingStaged, service="lakeFS")
-class RevertStale:
+class RevertStale(Command):
     """Undo what stale publications have changed themselves, newest first, on a staging branch that began at `source`.
     Make sure that exactly this is undone: the tree is that of `input_ref` then. `among_others`: what they changed is as
     it was before them, and nothing else has changed."""
@@ -199,7 +205,7 @@ class RevertStale:
 
 
 @command(on.OthersCompared, service="lakeFS")
-class CompareWithOthers:
+class CompareWithOthers(Command):
     """Find out what others have changed between the input ref and `built_on`, and how that meets this attempt's own
     changes, if it has any yet."""
 
@@ -209,7 +215,7 @@ class CompareWithOthers:
 
 
 @command(on.CommitsFound, service="lakeFS")
-class FindCommits:
+class FindCommits(Command):
     """Find out which of `commits`, newest first and each with its first parent, changed `keys` last: for a message."""
 
     repository: str
@@ -218,7 +224,7 @@ class FindCommits:
 
 
 @command(on.AdoptedRead, service="lakeFS")
-class ReadAdopted:
+class ReadAdopted(Command):
     """Read the second parent of the publication that is to be taken over: its staging commit, with the recorded result
     in full. Find out which of its files others have changed since: for a remark."""
 
@@ -230,7 +236,7 @@ class ReadAdopted:
 
 
 @command(on.TurnCame, service="lakeFS")
-class AwaitTurn:
+class AwaitTurn(Command):
     """Wait before a try to publish on a branch that others advance, too. Before the first one, until the other attempts
     of this host have published to the branch: races among them would be lost in vain. Then, after `tries` in vain, for
     a moment, since others are at work on other hosts."""
@@ -241,7 +247,7 @@ class AwaitTurn:
 
 
 @command(on.ChangesStaged, service="lakeFS")
-class StageChanges:
+class StageChanges(Command):
     """Upload what was added or changed and delete what was removed, on the staging branch, but for the keys that are
     `shared` with others: there, the branch is so already."""
 
@@ -251,7 +257,7 @@ class StageChanges:
 
 
 @command(on.StagingCommitted, on.CarryRefused, service="lakeFS")
-class CarryChanges:
+class CarryChanges(Command):
     """Bring the changes that staging commit `source` holds to another staging branch, which began at `onto`, so that no
     byte is uploaded again: a merge, and lakeFS merges lossily. What came of it must be verified."""
 
@@ -264,7 +270,7 @@ class CarryChanges:
 
 
 @command(on.FenceStaged, service="lakeFS")
-class StageFence:
+class StageFence(Command):
     """Upload the publish fence to the staging branch of a publication that brings it along."""
 
     repository: str
@@ -272,7 +278,7 @@ class StageFence:
 
 
 @command(on.StagingCommitted, on.NothingStaged, service="lakeFS")
-class CommitStaging:
+class CommitStaging(Command):
     """Commit what is staged on a branch that began at commit `source`."""
 
     repository: str
@@ -284,7 +290,7 @@ class CommitStaging:
 
 
 @command(on.StagingVerified, on.StagingDiffers, service="lakeFS")
-class VerifyStaging:
+class VerifyStaging(Command):
     """Compare the staging commit with the commit that it was built on. Exactly the planned keys may differ: those of
     the task if it has `changes`, without those that are `shared` with others, and that of the publish fence if it was
     brought along."""
@@ -301,7 +307,7 @@ class VerifyStaging:
 
 
 @command(on.PublishFenceSeen, service="lakeFS")
-class CheckPublishFence:
+class CheckPublishFence(Command):
     """Look whether a commit has the publish fence. A commit does not change, so what is found holds for every merge of
     it."""
 
@@ -310,7 +316,7 @@ class CheckPublishFence:
 
 
 @command(on.PublishFenceTried, service="lakeFS")
-class TryPublishFence:
+class TryPublishFence(Command):
     """Make sure that the server obeys the publish fence: a challenge merge of `source` into the attempt's own staging
     branch must be refused, because it expects an impossible head. Nothing is sent if that is known already of the
     object `fence`, which `source` has."""
@@ -323,7 +329,7 @@ class TryPublishFence:
 
 
 @command(on.Merged, on.MergeRefused, on.MergeUnclear, service="lakeFS")
-class Merge:
+class Merge(Command):
     """Merge the staging commit, by its id, into the workspace branch."""
 
     repository: str
@@ -335,7 +341,7 @@ class Merge:
 
 
 @command(on.PublicationRead, service="lakeFS")
-class ReadPublication:
+class ReadPublication(Command):
     """Read the merge commit back."""
 
     repository: str
@@ -343,7 +349,7 @@ class ReadPublication:
 
 
 @command(on.StagingBranchesRemoved, service="lakeFS", is_clean_up=True)
-class RemoveStagingBranches:
+class RemoveStagingBranches(Command):
     """Delete staging branches; a failure is logged and nothing else."""
 
     repository: str
@@ -351,48 +357,12 @@ class RemoveStagingBranches:
 
 
 @command(on.DirectoryRemoved, is_clean_up=True)
-class RemoveDirectory:
+class RemoveDirectory(Command):
     """Delete the attempt directory; a failure is logged and nothing else."""
 
 
 @command(on.ReportSent, on.ReportUnclear, service="Conductor")
-class SendReport:
+class SendReport(Command):
     """Tell Conductor."""
 
     report: Report
-
-
-Command = (
-    ValidateInput
-    | ResolveJoin
-    | ReadBranch
-    | ReadLineage
-    | ReadWorkflows
-    | FindLeftovers
-    | ListObjects
-    | Fetch
-    | CheckGuardrails
-    | RunFunction
-    | ValidateResult
-    | ValidateRecordedResult
-    | DetectChanges
-    | CheckDelivery
-    | CreateStagingBranch
-    | RevertStale
-    | CompareWithOthers
-    | FindCommits
-    | ReadAdopted
-    | AwaitTurn
-    | StageChanges
-    | CarryChanges
-    | StageFence
-    | CommitStaging
-    | VerifyStaging
-    | CheckPublishFence
-    | TryPublishFence
-    | Merge
-    | ReadPublication
-    | RemoveStagingBranches
-    | RemoveDirectory
-    | SendReport
-)

@@ -1,4 +1,4 @@
-"""The events: each is the result of the command that the driver carried out."""
+"""The events. Each one is the result of a command that the driver carried out."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ class FenceState(StrEnum):
     """The server let such a merge through: it runs no hooks."""
 
 
+class Event:
+    """The result of a command."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class WorkspaceRef:
     """The workspace block of an input: what to read, and the branch that success advances."""
@@ -37,7 +43,7 @@ class WorkspaceRef:
 
 
 @dataclass(frozen=True, slots=True)
-class InputAccepted:
+class InputAccepted(Event):
     """The input is valid. `workspace` is None for a task without one. `joined` has the commits of an input that gives
     several."""
 
@@ -47,14 +53,14 @@ class InputAccepted:
 
 
 @dataclass(frozen=True, slots=True)
-class JoinResolved:
+class JoinResolved(Event):
     """The commit `ref` has all others of the join in its first-parent history."""
 
     ref: str
 
 
 @dataclass(frozen=True, slots=True)
-class BranchRead:
+class BranchRead(Event):
     """The branch as it stands: its commits after the input ref, newest first.
 
     `reaches_ref` tells whether the first-parent history was followed down to the input ref. Where it was not, either
@@ -74,7 +80,7 @@ class BranchRead:
 
 
 @dataclass(frozen=True, slots=True)
-class LineageRead:
+class LineageRead(Event):
     """The answer of Conductor about the attempts whose commits were found.
 
     `chain` are the task ids of the own chain, this attempt's first. `rows` has every attempt that was asked for; None
@@ -86,14 +92,14 @@ class LineageRead:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkflowsRead:
+class WorkflowsRead(Event):
     """The answer of Conductor about workflows, by id. None stands for one that no longer exists."""
 
     rows: Mapping[str, WorkflowRow | None]
 
 
 @dataclass(frozen=True, slots=True)
-class LeftoversFound:
+class LeftoversFound(Event):
     """Staging branches of other deliveries of this step, all of them made before this answer. Not `complete`: these
     credentials may not list branches, so there may be some."""
 
@@ -102,36 +108,36 @@ class LeftoversFound:
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectsListed:
+class ObjectsListed(Event):
     """The listing of the workspace is known, and all of it can be laid out on this disk."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Event):
     """The workspace is on disk, complete and verified."""
 
 
 @dataclass(frozen=True, slots=True)
-class GuardrailsChecked:
+class GuardrailsChecked(Event):
     """One phase of guardrails was evaluated; `violations` has a complete sentence for each violated rule."""
 
     violations: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionReturned:
+class FunctionReturned(Event):
     """The author's function came back. Its value stays with the driver until it is validated."""
 
 
 @dataclass(frozen=True, slots=True)
-class ResultAccepted:
+class ResultAccepted(Event):
     """The returned value is a valid result; `result` is its JSON."""
 
     result: Any = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class ChangesDetected:
+class ChangesDetected(Event):
     """The changes of the function: paths relative to the workspace, `size` in bytes to upload."""
 
     added: tuple[str, ...] = ()
@@ -147,7 +153,7 @@ class ChangesDetected:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryConfirmed:
+class DeliveryConfirmed(Event):
     """The delivery is still the one that Conductor is waiting for; or was when it was asked, if the answer took so long
     to arrive that it is `late`."""
 
@@ -155,19 +161,19 @@ class DeliveryConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryLost:
+class DeliveryLost(Event):
     """Conductor no longer waits for this delivery: an answer to `CheckDelivery`, and, where that was noticed elsewhere
     meanwhile, to every other command but those that clean up. The command may have been carried out then, but not a
     `Merge`: one that was sent is `MergeUnclear`."""
 
 
 @dataclass(frozen=True, slots=True)
-class StagingBranchCreated:
+class StagingBranchCreated(Event):
     """The staging branch exists."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reverted:
+class Reverted(Event):
     """Stale publications are undone on the staging branch; the tree of `commit`, its head, is that of the input ref."""
 
     commit: Commit
@@ -176,7 +182,7 @@ class Reverted:
 
 
 @dataclass(frozen=True, slots=True)
-class OthersCompared:
+class OthersCompared(Event):
     """The changes of others since the input ref, as far as they matter here."""
 
     conflicts: Mapping[str, str] = field(default_factory=dict)
@@ -190,14 +196,14 @@ class OthersCompared:
 
 
 @dataclass(frozen=True, slots=True)
-class CommitsFound:
+class CommitsFound(Event):
     """The commit that changed each key last; a key of which that is not known has none."""
 
     by_key: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class AdoptedRead:
+class AdoptedRead(Event):
     """The publication that is to be taken over, and its second parent, `source`. `changed_since` has those of its keys
     that others have changed since, as far as that could be found out. Each has the last commit that did, or nothing if
     that commit is unknown."""
@@ -208,43 +214,43 @@ class AdoptedRead:
 
 
 @dataclass(frozen=True, slots=True)
-class TurnCame:
+class TurnCame(Event):
     """The moment is over. Not `in_time`: the delivery has no time left for another try."""
 
     in_time: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class CarryRefused:
+class CarryRefused(Event):
     """lakeFS would not bring the changes to the other branch, on which nothing has happened then."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class ChangesStaged:
+class ChangesStaged(Event):
     """Changed files are uploaded and removed ones deleted, on the staging branch."""
 
 
 @dataclass(frozen=True, slots=True)
-class FenceStaged:
+class FenceStaged(Event):
     """The publish fence is uploaded to the staging branch."""
 
 
 @dataclass(frozen=True, slots=True)
-class StagingCommitted:
+class StagingCommitted(Event):
     """The staging branch has a commit, as far as the driver can tell this attempt's."""
 
     commit: Commit
 
 
 @dataclass(frozen=True, slots=True)
-class NothingStaged:
+class NothingStaged(Event):
     """lakeFS found nothing to commit, or nothing was undone where something was to be."""
 
 
 @dataclass(frozen=True, slots=True)
-class StagingVerified:
+class StagingVerified(Event):
     """The staging commit differs from what it was built on in the planned changes and in nothing else. `fence`
     identifies the object of a publish fence that was brought along."""
 
@@ -252,7 +258,7 @@ class StagingVerified:
 
 
 @dataclass(frozen=True, slots=True)
-class StagingDiffers:
+class StagingDiffers(Event):
     """The staging commit does not hold exactly the planned changes: `keys` are wrong, in order. `held`: it does, and
     would take these keys from living publications."""
 
@@ -261,7 +267,7 @@ class StagingDiffers:
 
 
 @dataclass(frozen=True, slots=True)
-class PublishFenceSeen:
+class PublishFenceSeen(Event):
     """Whether a commit has perago's publish fence: absent, altered or installed. `fence` identifies the object."""
 
     state: FenceState
@@ -269,7 +275,7 @@ class PublishFenceSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class PublishFenceTried:
+class PublishFenceTried(Event):
     """Whether the server obeys the publish fence: it refused the merge that the fence must refuse, now or a short time
     ago. None: it gave no answer."""
 
@@ -277,14 +283,14 @@ class PublishFenceTried:
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(Event):
     """lakeFS answered that the merge took place."""
 
     commit_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class MergeRefused:
+class MergeRefused(Event):
     """lakeFS refused the merge; the text is the server's."""
 
     reason: MergeRefusal
@@ -292,36 +298,36 @@ class MergeRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class MergeUnclear:
+class MergeUnclear(Event):
     """The answer to the merge did not arrive, so it may have taken place."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class PublicationRead:
+class PublicationRead(Event):
     """The merge commit as it is on the server."""
 
     commit: Commit
 
 
 @dataclass(frozen=True, slots=True)
-class StagingBranchesRemoved:
+class StagingBranchesRemoved(Event):
     """The staging branches are gone, or could not be removed (which is logged and nothing else)."""
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryRemoved:
+class DirectoryRemoved(Event):
     """The attempt directory is gone, or could not be removed (which is logged and nothing else)."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReportSent:
+class ReportSent(Event):
     """Conductor answered the report. It does not say whether it took it (`docs/dev/servers/conductor.md` 7.2)."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReportUnclear:
+class ReportUnclear(Event):
     """The report got no answer. `sent` is False if it certainly did not arrive."""
 
     detail: str
@@ -329,52 +335,11 @@ class ReportUnclear:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandFailed:
+class CommandFailed(Event):
     """A command could not be carried out. `reason` is a complete sentence, its most useful part first."""
 
     reason: str
     terminal: bool
 
-
-Event = (
-    InputAccepted
-    | JoinResolved
-    | BranchRead
-    | LineageRead
-    | WorkflowsRead
-    | LeftoversFound
-    | ObjectsListed
-    | Fetched
-    | GuardrailsChecked
-    | FunctionReturned
-    | ResultAccepted
-    | ChangesDetected
-    | DeliveryConfirmed
-    | DeliveryLost
-    | StagingBranchCreated
-    | Reverted
-    | OthersCompared
-    | CommitsFound
-    | AdoptedRead
-    | TurnCame
-    | CarryRefused
-    | ChangesStaged
-    | FenceStaged
-    | StagingCommitted
-    | NothingStaged
-    | StagingVerified
-    | StagingDiffers
-    | PublishFenceSeen
-    | PublishFenceTried
-    | Merged
-    | MergeRefused
-    | MergeUnclear
-    | PublicationRead
-    | StagingBranchesRemoved
-    | DirectoryRemoved
-    | ReportSent
-    | ReportUnclear
-    | CommandFailed
-)
 
 Metadata = Mapping[str, str]

@@ -29,6 +29,7 @@ from perago.attempt.publication import Origin
 from perago.attempt.refusals import Refusal, facts_of, short
 from perago.attempt.state import Base, State
 from perago.ports import ANY_WORKFLOW, Commit
+from perago.text import listing
 
 PAGE = 10
 """Commits that are read with one call: as many as one request to lakeFS brings."""
@@ -139,8 +140,7 @@ def unknown(error: str, commits: Sequence[str]) -> str:
 
 def given(commits: Sequence[str]) -> str:
     """The commits as people read them, some of them if there are many."""
-    more = f" and {len(commits) - _NAMED} more" if len(commits) > _NAMED else ""
-    return ", ".join(map(short, commits[:_NAMED])) + more
+    return listing(list(map(short, commits)), _NAMED)
 
 
 def _words(commit: Commit) -> str:

@@ -18,6 +18,7 @@ from perago.attempt import refusals
 from perago.attempt.refusals import Check, Refusal, described, short, shortened
 from perago.attempt.state import State, Step
 from perago.ports import Commit, Report, TaskStatus
+from perago.text import listing
 
 REASON_LIMIT = 500
 _CONFLICTS_NAMED = 3
@@ -98,8 +99,7 @@ def violated_together(state: State, violations: Sequence[str]) -> str:
 
 def cannot_undo(repository: str, stale: Sequence[str], why: str, *, merge_open: bool = False) -> str:
     """Publications of an earlier run that must stay, because of what others have done since."""
-    more = f" and {len(stale) - _STALE_NAMED} more" if len(stale) > _STALE_NAMED else ""
-    commits = ", ".join(map(short, stale[:_STALE_NAMED])) + more
+    commits = listing(list(map(short, stale)), _STALE_NAMED)
     nothing = "" if merge_open else refusals.NOTHING
     return refusals.CANNOT_UNDO.text(None, repository=repository, commits=commits, why=why, nothing=nothing)
 

@@ -183,7 +183,16 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
         iteration=iteration,
         retry_count=retry_count,
         retried_task_id=found.get("perago.retried_task_id") or None,
+        retried=False,
+        retry_output=None,
         input={},
+        input_is_too_deep=False,
+        external_input=False,
+        response_timeout_seconds=0,
+        timeout_seconds=0,
+        spent_seconds=0,
+        waited_seconds=0,
+        trace=None,
     )
 
 

@@ -23,9 +23,9 @@ from typing import Literal, TypeAlias
 from perago.attempt import publication
 from perago.attempt.state import State
 from perago.ports import Commit
+from perago.text import listing
 
 Check: TypeAlias = Literal["input", "branch", "changes"]
-_NAMED = 10
 _PATH_LENGTH = 60
 """Characters of a path in a list of conflicts."""
 NOTHING = "Nothing of this attempt was published. "
@@ -97,8 +97,7 @@ def facts_of(commit: Commit) -> dict[str, str]:
 
 def named(paths: Sequence[str]) -> str:
     """List some of `paths`, and say how many more there are."""
-    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    return ", ".join(map(repr, paths[:_NAMED])) + more
+    return listing(list(map(repr, paths)))
 
 
 FACTS: Mapping[str, Callable[[State], str]] = {
@@ -124,9 +123,10 @@ _COMMIT = facts_of(Commit("d" * 64, (), "somebody", "a change", 0, {}, ""))
 
 def _strange_id(state: State) -> Mapping[str, str] | None:
     delivery = state.plan.delivery
-    ids = {"workflow": delivery.workflow_id, "task": delivery.task_id} if state.workspace is not None else {}
-    strange = [(what, text) for what, text in ids.items() if not publication.is_identifier(text)]
-    return {"what": strange[0][0], "text": shortened(strange[0][1])} if strange else None
+    for what, text in (("workflow", delivery.workflow_id), ("task", delivery.task_id)):
+        if state.workspace is not None and not publication.is_identifier(text):
+            return {"what": what, "text": shortened(text)}
+    return None
 
 
 STRANGE_ID = Refusal(

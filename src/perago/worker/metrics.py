@@ -14,10 +14,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import perago
-from perago.attempt.commands import Command
+from perago.attempt.commands import COMMANDS
 from perago.authoring.context import METRIC_NAME, MOST_BUCKETS, MOST_METRICS, Measured
 from perago.ports import TaskStatus
 from perago.retry import REPEATS
@@ -25,7 +25,7 @@ from perago.worker import events
 from perago.worker.events import Event
 
 OTHER = "other"
-STEPS = frozenset(command.__name__ for command in get_args(Command))
+STEPS = frozenset(command.__name__ for command in COMMANDS)
 SERVICES = ("Conductor", "lakeFS", "block store")
 OUTCOMES = ("completed", "failed", "terminal", "lost", "unreported", "handed_back")
 SECONDS = (0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0)

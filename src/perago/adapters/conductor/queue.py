@@ -49,6 +49,7 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         retry_count=int(task.get("retryCount") or 0),
         retried_task_id=task.get("retriedTaskId"),
         retried=task.get("retried") is True,
+        retry_output=None,
         input={} if is_too_deep else given,
         input_is_too_deep=is_too_deep,
         external_input=bool(task.get("externalInputPayloadStoragePath")),
@@ -57,6 +58,7 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         # Conductor wrote both times, so the clock of this machine has no part in it.
         spent_seconds=max(0, int(task.get("updateTime") or 0) - int(task["startTime"])) / 1000,
         waited_seconds=max(0, int(task.get("queueWaitTime") or 0)) / 1000,
+        trace=None,
     )
 
 

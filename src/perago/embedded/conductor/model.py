@@ -641,10 +641,13 @@ def _delivery(row: TaskRow, now: int) -> Delivery:
         retry_count=row.retry_count,
         retried_task_id=row.retried_task_id,
         retried=row.retried,
+        retry_output=None,
         input=copied(row.input) if row.external_input is None else {},
+        input_is_too_deep=False,
         external_input=row.external_input is not None,
         response_timeout_seconds=row.definition["responseTimeoutSeconds"],
         timeout_seconds=row.definition["timeoutSeconds"],
         spent_seconds=(row.update_time - row.start_time) / 1000,
         waited_seconds=max(0, queue_wait(row, now)) / 1000,
+        trace=None,
     )
