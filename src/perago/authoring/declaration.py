@@ -98,7 +98,7 @@ class InvalidDeclaration(Exception):
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_MACHINERY = ("perago.authoring.", "perago.guardrails.", "pydantic.")
+_MACHINERY = ("perago.authoring.", "perago.guardrails.", "perago.workflows.", "pydantic.", "contextlib.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +314,7 @@ def check_signature(
     hints = resolve_annotations(function, local_names)
     if has_workspace:
         check_workspace(hints["workspace"])
-    return _check_model(hints["params"], "parameter 'params'"), _check_model(hints["return"], "the result")
+    return check_model(hints["params"], "parameter 'params'"), check_model(hints["return"], "the result")
 
 
 def _kind_of_object(candidate: object) -> str:
@@ -417,7 +417,7 @@ def check_workspace(annotation: object) -> None:
     raise InvalidDeclaration(f"parameter 'workspace' {why}", "write `workspace: Path` (from pathlib import Path)")
 
 
-def _check_model(annotation: object, what: str) -> type[BaseModel]:
+def check_model(annotation: object, what: str) -> type[BaseModel]:
     """The annotation, if it is a pydantic model that always is a JSON object.
 
     Raises:

@@ -276,7 +276,7 @@ def task(
     declared_at = calling_line()
     controls = controls or TaskControls()
     try:
-        _check_texts(name, owner_email, description)
+        check_texts(name, owner_email, description)
         _check_workspace_and_controls(workspace, controls)
         checked_environment = canonical_patterns(environment)
         checked_scratch_files = _checked_scratch_files(scratch_files)
@@ -338,10 +338,15 @@ def _refuse_second_task(function: FunctionType) -> None:
         )
 
 
-def _check_texts(name: object, email: object, description: object) -> None:
+def check_texts(name: object, email: object, description: object, kind: str = "task") -> None:
+    """Check what people read of a task or a workflow.
+
+    Raises:
+        InvalidDeclaration: a text cannot be sent to Conductor.
+    """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidDeclaration(
-            f"name {name!r} is not a task name: letters, digits, '.', '_' and '-', beginning with a letter or digit, "
+            f"name {name!r} is not a {kind} name: letters, digits, '.', '_' and '-', beginning with a letter or digit, "
             "at most 128 (it becomes part of paths and URLs)",
             'write it like name="features.build"',
         )

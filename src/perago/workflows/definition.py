@@ -1,0 +1,237 @@
+"""Workflows as Python: declared by `@workflow`, checked when they are built, and sent as Conductor's JSON."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import FunctionType
+from typing import Any, Generic, TypeVar, cast, overload
+
+from pydantic import BaseModel, TypeAdapter
+
+from perago.authoring.declaration import (
+    LARGEST_INT,
+    InvalidDeclaration,
+    Location,
+    TaskDefinitionError,
+    calling_line,
+    calling_locals,
+    check_model,
+    declares,
+    require_function,
+    resolve_annotations,
+)
+from perago.authoring.task import check_texts
+from perago.workflows.flow import Flow
+from perago.workflows.values import sent_name
+
+P = TypeVar("P", bound=BaseModel)
+R = TypeVar("R")
+
+
+class WorkflowDefinitionError(TaskDefinitionError):
+    """A workflow cannot be built. `problems` has every mistake, each with its file and line."""
+
+    def __init__(self, name: str, problems: tuple[TaskDefinitionError, ...], location: Location) -> None:
+        many = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
+        listed = "\n".join(str(problem) for problem in problems)
+        super().__init__(f"workflow {name!r} has {many}:\n{listed}", file=location.file, line=location.line)
+        self.problems = problems
+        self._given = (name, problems, location)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), self._given)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A workflow that was written without a mistake."""
+
+    definition: str
+    """Conductor's JSON as text."""
+    has_workspace: bool
+    publishers: tuple[tuple[str, bool], ...]
+    """The steps that may publish, and whether each rebases."""
+
+
+@dataclass(frozen=True, eq=False)
+class Workflow(Generic[P, R]):
+    """A workflow that was declared with `@workflow`."""
+
+    name: str
+    version: int
+    owner_email: str
+    description: str | None
+    timeout_seconds: int
+    given: type[P]
+    """The model of its parameters."""
+    result: type[BaseModel] | None
+    function: Callable[[Flow, P], R]
+    module: str
+    location: Location
+
+    def definition(self) -> dict[str, Any]:
+        """Return Conductor's JSON; the same module always gives the same. The caller owns it.
+
+        Raises:
+            WorkflowDefinitionError: the workflow has mistakes; all are listed.
+        """
+        found: dict[str, Any] = json.loads(self.build().definition)
+        return found
+
+    def build(self) -> Built:
+        """Write the workflow, once.
+
+        Raises:
+            WorkflowDefinitionError: it has mistakes; all are listed.
+        """
+        return self._built
+
+    @cached_property
+    def _built(self) -> Built:
+        used: set[str] = set()
+        flow = Flow(self.given, used)
+        output: dict[str, Any] = {}
+        try:
+            returned = self.function(flow, cast("P", flow.given))
+            output = flow.output(returned, self.result)
+        except WorkflowDefinitionError as error:  # of a sub-workflow
+            flow.problems += error.problems
+        except InvalidDeclaration as invalid:
+            flow.problems.append(self._place_of(invalid).error(invalid.rule, invalid.fix))
+        except Exception as error:  # noqa: BLE001 - the author's code may fail in any way
+            problem = f"{type(error).__name__}: {error}"
+            flow.problems.append(self._place_of(error).error(problem, "correct this line"))
+        else:
+            unused = [name for name in self.given.model_fields if name not in used]
+            for name in unused:
+                rule = f"no step uses the parameter {self.given.__name__}.{name}"
+                flow.problems.append(self.location.error(rule, "use it, or remove it"))
+        inputs = self._inputs(flow)
+        if flow.problems:
+            raise WorkflowDefinitionError(self.name, tuple(flow.problems), self.location)
+        place = ["workspace"] if flow.has_workspace else []
+        definition = {
+            "name": self.name,
+            "version": self.version,
+            "schemaVersion": 2,
+            "description": self.description,
+            "ownerEmail": self.owner_email,
+            "timeoutSeconds": self.timeout_seconds,
+            "timeoutPolicy": "TIME_OUT_WF" if self.timeout_seconds else "ALERT_ONLY",
+            "inputParameters": [*place, *inputs],
+            "inputTemplate": {key: template[0] for key, template in inputs.items() if template is not None},
+            "tasks": flow.tasks(),
+            "outputParameters": output,
+        }
+        text = json.dumps({key: value for key, value in definition.items() if value is not None}, allow_nan=False)
+        return Built(text, flow.has_workspace, flow.publishers)
+
+    def _inputs(self, flow: Flow) -> dict[str, tuple[Any] | None]:
+        """The keys of the input, each with the JSON of its default, which Conductor fills in."""
+        inputs: dict[str, tuple[Any] | None] = {}
+        for name, field in self.given.model_fields.items():
+            key, label = sent_name(name, field), f"{self.given.__name__}.{name}"
+            if key is None or key == "workspace":
+                problem = self.location.error(f"{label} cannot be sent as {key!r}", "give the field another name")
+                flow.problems.append(problem)
+                continue
+            inputs[key] = None
+            if field.is_required():
+                continue
+            default, again = (field.get_default(call_default_factory=True, validated_data={}) for _ in range(2))
+            if default != again:
+                problem = self.location.error(f"{label} has another default each time", "make it a required field")
+                flow.problems.append(problem)
+            adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
+            inputs[key] = (adapter.dump_python(default, mode="json", by_alias=True, warnings=False),)
+        return inputs
+
+    def _place_of(self, error: BaseException) -> Location:
+        """The deepest line of the author's module that the error came through."""
+        found = self.location
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_filename == self.location.file:
+                found = Location(self.location.file, line)
+        return found
+
+
+class _Declare:
+    """The decorator, with a type for functions that return a model and one for those that return None."""
+
+    def __init__(self, make: Callable[[Callable[[Flow, Any], Any]], Workflow[Any, Any]]) -> None:
+        self._make = make
+
+    @overload
+    def __call__(self, function: Callable[[Flow, P], R]) -> Workflow[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[..., Any]) -> Workflow[Any, Any]: ...
+    def __call__(self, function: Callable[..., Any]) -> Workflow[Any, Any]:
+        return self._make(function)
+
+
+@declares("@workflow", named_only=True)
+def workflow(
+    *, name: str, version: int, owner_email: str, description: str | None = None, timeout_seconds: int = 0
+) -> _Declare:
+    """Declare a function `(flow: Flow, given: Model) -> Model | None` as a workflow.
+
+    The function runs once, when the workflow is built: it writes the steps and must not do any work.
+
+    Args:
+        name: The name of the workflow in Conductor: letters, digits, `.`, `_`, `-`, at most 128.
+        version: The version, from 1. Increase it with each change of a registered definition.
+        owner_email: Whom to ask about it.
+        description: A text for people.
+        timeout_seconds: Seconds after which Conductor ends the workflow; 0: never.
+
+    Raises:
+        TaskDefinitionError: The declaration or the signature breaks a rule; file, line, rule and fix are named.
+    """
+    declared_at = calling_line()
+    try:
+        check_texts(name, owner_email, description, kind="workflow")
+        _check_number("version", version, 1)
+        _check_number("timeout_seconds", timeout_seconds, 0)
+    except InvalidDeclaration as invalid:
+        raise declared_at.error(f"@workflow: {invalid.rule}", invalid.fix) from None
+
+    def make(function: Callable[[Flow, Any], Any]) -> Workflow[Any, Any]:
+        try:
+            plain = require_function(function, "@workflow")
+            given, result = _models(plain, calling_locals() if "<locals>" in plain.__qualname__ else {})
+        except InvalidDeclaration as invalid:
+            raise declared_at.error(f"workflow {name!r}: {invalid.rule}", invalid.fix) from None
+        location = Location(plain.__code__.co_filename, plain.__code__.co_firstlineno)
+        return Workflow(
+            name, version, owner_email, description, timeout_seconds, given, result, plain, plain.__module__, location
+        )
+
+    return _Declare(make)
+
+
+def _check_number(label: str, number: object, least: int) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= LARGEST_INT:
+        raise InvalidDeclaration(f"{label} {number!r} is not a whole number from {least}", f"write {label}={least}")
+
+
+def _models(function: FunctionType, local_names: Mapping[str, Any]) -> tuple[type[BaseModel], type[BaseModel] | None]:
+    """The models of the parameters and of the result.
+
+    Raises:
+        InvalidDeclaration: the signature is not that of a workflow.
+    """
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) != 2:
+        raise InvalidDeclaration(
+            f"the function takes {len(parameters)} parameters, not two",
+            f"write `def {function.__name__}(flow: Flow, given: Given) -> Report`",
+        )
+    hints = resolve_annotations(function, local_names)
+    given = check_model(hints.get(parameters[1]), f"parameter {parameters[1]!r}")
+    returned = hints.get("return", type(None))
+    return given, None if returned is type(None) else check_model(returned, "the result")

@@ -1,0 +1,394 @@
+"""Values that exist only while a workflow runs, and whether they fit where an author puts them.
+
+The parameters of a workflow and the result of a step are shown to the author, and to mypy, as instances of their
+models. At build time each is a `Value`: it records which field is read, and refuses to be used as if it existed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import inspect
+import json
+import re
+import types
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import ComputedFieldInfo, FieldInfo
+
+from perago.authoring.declaration import InvalidDeclaration
+from perago.taskdef.compatibility import AffectedParty, affected_by, schema_changes
+from perago.taskdef.schema import inline, same_json
+
+UNCHECKED = object()
+"""The type of a value that the author has marked with `flow.unchecked`; it fits everywhere."""
+
+_ADDRESS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """A part of a workflow that may not run, may run several times, or runs next to others."""
+
+    kind: Literal["flow", "branch", "case", "loop", "item"]
+    name: str
+    parent: Scope | None = None
+
+    def __iter__(self) -> Iterator[Scope]:
+        """The scope and those around it, from the inside out."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The place of one item of a `flow.map` in the input of its step; `path` leads into the item."""
+
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A value that has been written down.
+
+    `content` is JSON with expressions such as `${clean.output.result.rows}` in it, `path` leads to the value in the
+    output of the step `reference`. A value that was put together has no path.
+    """
+
+    content: Any
+    shown: str
+    annotation: Any
+    scopes: tuple[Scope, ...]
+    reference: str = ""
+    path: tuple[str, ...] | None = None
+    read: Callable[[str], None] | None = None
+    """Is called with each field that is read of it."""
+
+    def field(self, name: str) -> Recorded:
+        """The value of a field.
+
+        Raises:
+            InvalidDeclaration: there is no such field, or it cannot be read while the workflow is written.
+        """
+        model = self.annotation
+        shown = f"{self.shown}.{name}"
+        if model is Any and self.path is not None:
+            return self._below(shown, name, Any)
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise InvalidDeclaration(
+                f"{shown}: {self.shown} is {spelled(model)}, so it has no fields that a workflow can read",
+                "give the value as it is, and read the field in the task",
+            )
+        known: Mapping[str, FieldInfo | ComputedFieldInfo] = {**model.model_fields, **model.model_computed_fields}
+        found = known.get(name)
+        if found is None:
+            listed = ", ".join(known) or "no field"
+            raise InvalidDeclaration(
+                f"{shown}: {model.__name__} has no field {name!r}; it has {listed}", _nearest(name, known)
+            )
+        if self.path is None:
+            raise InvalidDeclaration(f"{shown}: {self.shown} was put together here", "use the value that was put in")
+        if self.read is not None:
+            self.read(name)
+        given = self.reference == "workflow" or isinstance(self.content, Item)
+        key = sent_name(name, found) if given and isinstance(found, FieldInfo) else _reported_name(name, found)
+        if key is None or not _ADDRESS.fullmatch(key):
+            raise InvalidDeclaration(
+                f"{shown}: Conductor cannot read the JSON name {key!r} in an expression",
+                "give the field a name of letters, digits and underscores",
+            )
+        annotation = found.annotation if isinstance(found, FieldInfo) else found.return_type
+        return self._below(shown, key, annotation)
+
+    def _below(self, shown: str, key: str, annotation: Any) -> Recorded:
+        path = (*(self.path or ()), key)
+        content = Item(path) if isinstance(self.content, Item) else expression(self.reference, path)
+        return replace(self, content=content, shown=shown, annotation=annotation, path=path, read=None)
+
+
+def expression(reference: str, path: Sequence[str]) -> str:
+    """What Conductor replaces by a part of an output, or of the workflow's input."""
+    return f"${{{'.'.join((reference, 'input' if reference == 'workflow' else 'output', *path))}}}"
+
+
+class Value:
+    """Stands for a model, a field or an item that exists only while the workflow runs.
+
+    It has no public attributes of its own: each name is a field of what it stands for.
+    """
+
+    __slots__ = ("__recorded",)
+
+    def __init__(self, recorded: Recorded) -> None:
+        object.__setattr__(self, "_Value__recorded", recorded)
+
+    def __getattr__(self, name: str) -> Value:
+        if name.startswith("__"):  # what copy, pickle and inspect look for
+            raise AttributeError(name)
+        return Value(recorded(self).field(name))
+
+    def __repr__(self) -> str:
+        return f"<{recorded(self).shown}: {spelled(recorded(self).annotation)}>"
+
+
+def recorded(value: Value) -> Recorded:
+    """The record of a value."""
+    found: Recorded = object.__getattribute__(value, "_Value__recorded")
+    return found
+
+
+_MISUSE = {
+    "flow.switch, or flow.loop with until()": ("__bool__",),
+    "flow.map": ("__iter__", "__len__", "__contains__", "__getitem__"),
+    "the value as a parameter of a step, and do this in the task": (
+        *("__str__", "__format__", "__int__", "__float__", "__index__", "__hash__", "__neg__", "__abs__", "__call__"),
+        *(f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge")),
+        *(f"__{side}{name}__" for side in ("", "r") for name in ("add", "sub", "mul", "truediv", "floordiv", "mod")),
+        *(f"__{side}{name}__" for side in ("", "r") for name in ("pow", "and", "or", "xor")),
+        *("__setattr__", "__delattr__", "__setitem__"),
+    ),
+}
+"""The methods by which Python would use a value, with what to use instead."""
+
+
+def _refusing(instead: str) -> Callable[..., Any]:
+    def refuse(self: Value, *_: object) -> Any:
+        raise InvalidDeclaration(
+            f"{recorded(self).shown} has no value while the workflow is written: it exists when the workflow runs",
+            f"use {instead}",
+        )
+
+    return refuse
+
+
+for _instead, _methods in _MISUSE.items():
+    for _method in _methods:
+        setattr(Value, _method, _refusing(_instead))
+
+
+def contains_value(given: object) -> bool:
+    """Whether a value that does not exist yet is in what an author gives."""
+    match given:
+        case Value():
+            return True
+        case Mapping():
+            return any(map(contains_value, given.values()))
+        case list() | tuple():
+            return any(map(contains_value, given))
+    return False
+
+
+def sent_name(name: str, field: FieldInfo) -> str | None:
+    """The key under which a field of parameters is sent; None if it is not one key."""
+    alias = field.validation_alias if field.validation_alias is not None else field.alias
+    choices = getattr(alias, "choices", None)
+    if choices:
+        alias = next((choice for choice in choices if isinstance(choice, str)), alias)
+    return name if alias is None else alias if isinstance(alias, str) else None
+
+
+def _reported_name(name: str, field: FieldInfo | ComputedFieldInfo) -> str:
+    alias = field.serialization_alias if isinstance(field, FieldInfo) else None
+    return alias or field.alias or name
+
+
+def spelled(annotation: object) -> str:
+    """A type as an author writes it."""
+    if annotation is UNCHECKED:
+        return "unchecked"
+    return annotation.__name__ if isinstance(annotation, type) else inspect.formatannotation(annotation)
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    """The advice for a field that does not exist."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else "use one of its fields"
+
+
+class Documents:
+    """Writes what authors give to a model as JSON in which expressions stand for values.
+
+    `use` is called with each value, and returns its JSON; `report` with the rule and the fix of each problem.
+    """
+
+    def __init__(self, use: Callable[[Recorded], Any], report: Callable[[str, str], None]) -> None:
+        self._use = use
+        self._reporter = report
+        self._problems = 0
+
+    def of_model(self, model: type[BaseModel], given: Mapping[str, Any], label: str) -> dict[str, Any]:
+        """The JSON of a model that is called with these arguments. Defaults are left to the model.
+
+        `label` names the place, such as `step 'clean': Params`.
+        """
+        before = self._problems
+        names = {_called_name(name, field): name for name, field in model.model_fields.items()}
+        if model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"):
+            names |= {name: name for name in model.model_fields}
+        document: dict[str, Any] = {}
+        for called, value in given.items():
+            name = names.get(called)
+            if name is None:
+                listed = ", ".join(names) or "no field"
+                self._report(f"{label} has no field {called!r}; it has {listed}", _nearest(called, names))
+                continue
+            field = model.model_fields[name]
+            key = sent_name(name, field)
+            if key is None:
+                self._report(f"{label}.{name} is sent by an AliasPath, not by a key", "give it a plain alias")
+            else:
+                document[key] = self.convert(value, field.rebuild_annotation(), f"{label}.{name}")
+        filled = {names[called] for called in given if called in names}
+        missing = [name for name, field in model.model_fields.items() if field.is_required() and name not in filled]
+        for name in missing:
+            self._report(f"{label}.{name} is required and not given", f"add {name}=...")
+        if self._problems == before and not contains_value(given):
+            self._validate(lambda: model(**given), label)  # what the model checks of several fields
+        return document
+
+    def convert(self, given: Any, annotation: Any, label: str) -> Any:
+        """The JSON of what is given for a type. `label` names the place, such as `Params.rows`."""
+        if isinstance(given, Value):
+            found = recorded(given)
+            if not fits(found.annotation, annotation):
+                self._report(
+                    f"{label} takes {spelled(_plain(annotation))}, but {found.shown} is {spelled(found.annotation)}",
+                    "give a value of that type; flow.unchecked(value) passes on what cannot be judged",
+                )
+            return self._use(found)
+        if not contains_value(given):
+            return self._constant(given, annotation, label)
+        element = element_of(annotation, "mapping" if isinstance(given, Mapping) else "list")
+        if element is None:
+            kind = "a mapping" if isinstance(given, Mapping) else "a list"
+            self._report(f"{label} takes {spelled(_plain(annotation))}, not {kind}", "give one value")
+            element = UNCHECKED
+        if isinstance(given, Mapping):
+            return {str(key): self.convert(value, element, f"{label}[{key!r}]") for key, value in given.items()}
+        return [self.convert(value, element, f"{label}[{index}]") for index, value in enumerate(given)]
+
+    def _constant(self, given: Any, annotation: Any, label: str) -> Any:
+        if annotation is UNCHECKED:
+            annotation = Any
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        read = self._validate(lambda: adapter.validate_python(given), label)
+        if read is None:
+            return None
+        try:
+            document = adapter.dump_python(read[0], mode="json", by_alias=True, round_trip=True, warnings="error")
+            same = adapter.validate_json(json.dumps(document, allow_nan=False)) == read[0]
+        except Exception:  # noqa: BLE001 - serializers and comparisons are the author's
+            document, same = None, False
+        if not same:
+            self._report(f"{label}: the value changes when it is written as JSON", "give a value that JSON can hold")
+        if "${" in json.dumps(document):
+            self._report(f"{label}: Conductor would read '${{' in it as an expression", "give it without '${'")
+        return document
+
+    def _report(self, rule: str, fix: str) -> None:
+        self._problems += 1
+        self._reporter(rule, fix)
+
+    def _validate(self, read: Callable[[], Any], label: str) -> tuple[Any] | None:
+        try:
+            return (read(),)
+        except ValidationError as error:
+            for details in error.errors(include_url=False):
+                where = ".".join((label, *map(str, details["loc"])))
+                self._report(f"{where}: {details['msg']}", "correct the value")
+        except Exception as error:  # noqa: BLE001 - a validator of the author may fail in any way
+            self._report(f"{label}: {type(error).__name__}: {error}", "correct the value")
+        return None
+
+
+def _called_name(name: str, field: FieldInfo) -> str:
+    """The keyword for a field where its model is called."""
+    alias = field.validation_alias if field.validation_alias is not None else field.alias
+    return alias if isinstance(alias, str) and alias.isidentifier() else name
+
+
+# ------------------------------------------------------------------------------ types
+
+
+def fits(source: Any, target: Any) -> bool:
+    """Whether each value of `source` is one of `target`, as far as the types say.
+
+    The annotations are compared first. If they do not decide, the JSON Schemas are: that of the written source must
+    not be wider than that of the read target. What cannot be judged does not fit.
+    """
+    if source is UNCHECKED or target is UNCHECKED:
+        return True
+    source, target = _plain(source), _plain(target)
+    if target in (Any, object) or source == target:
+        return True
+    if source is Any:
+        return False
+    if _is_union(source):
+        return all(fits(member, target) for member in typing.get_args(source))
+    if _is_union(target):
+        return any(fits(source, member) for member in typing.get_args(target)) or _schemas_fit(source, target)
+    if typing.get_origin(source) is Literal and typing.get_origin(target) is not Literal:
+        return all(fits(type(option), target) for option in typing.get_args(source))
+    if isinstance(source, type) and isinstance(target, type) and not typing.get_args(target):
+        if issubclass(source, target) or (source is int and target is float):
+            return True
+        if issubclass(source, str) and issubclass(source, enum.Enum) and target is str:
+            return True
+    for kind in ("list", "mapping"):
+        inner, outer = element_of(source, kind), element_of(target, kind)
+        if inner is not None and outer is not None:
+            return fits(inner, outer)
+    return _schemas_fit(source, target)
+
+
+def is_value_of(value: object, annotation: Any) -> bool:
+    """Whether a constant is one of the values of a type, as JSON has it."""
+    try:
+        TypeAdapter(Any if annotation is UNCHECKED else annotation).validate_json(json.dumps(value), strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def _schemas_fit(source: Any, target: Any) -> bool:
+    try:
+        written = inline(TypeAdapter(source).json_schema(mode="serialization"))
+        read = inline(TypeAdapter(target).json_schema(mode="validation"))
+    except Exception:  # noqa: BLE001 - a type without a schema, in pydantic's and the author's ways
+        return False
+    return same_json(written, read) or not affected_by(schema_changes("", written, read)) & AffectedParty.SENDERS
+
+
+def element_of(annotation: Any, kind: str) -> Any:
+    """The type of what is in a list or a mapping; None if the type is not one."""
+    annotation = _plain(annotation)
+    if _is_union(annotation):
+        found = [element_of(member, kind) for member in typing.get_args(annotation)]
+        return next((element for element in found if element is not None), None)
+    if annotation in (UNCHECKED, Any):
+        return Any
+    origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if not isinstance(origin, type) or issubclass(origin, str | bytes):
+        return None
+    if kind == "mapping":
+        return (arguments[1] if arguments else Any) if issubclass(origin, Mapping) else None
+    if issubclass(origin, tuple) and arguments and arguments[1:] != (Ellipsis,):
+        return typing.Union[arguments]  # noqa: UP007 - the members are known at run time only
+    is_list = issubclass(origin, Sequence | Set)
+    return (arguments[0] if arguments else Any) if is_list else None
+
+
+def _plain(annotation: Any) -> Any:
+    while hasattr(annotation, "__value__"):  # a type alias
+        annotation = annotation.__value__
+    return _plain(typing.get_args(annotation)[0]) if typing.get_origin(annotation) is typing.Annotated else annotation
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)

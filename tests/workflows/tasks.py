@@ -1,0 +1,77 @@
+"""Tasks for workflows: each leaves a file named after what it was given, and says which files it found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from perago import WorkspaceSpec, task
+
+OWNER = "data@example.com"
+
+
+class Named(BaseModel, extra="forbid"):
+    name: str
+    weights: list[float] = Field(default=[], alias="theWeights")
+
+
+class Found(BaseModel):
+    files: list[str]
+    weight: float = Field(serialization_alias="theWeight")
+    kind: Literal["small", "large"]
+    is_done: bool
+    note: str | None = None
+
+
+def _write(workspace: Path, params: Named) -> Found:
+    found = sorted(path.name for path in workspace.iterdir())
+    (workspace / params.name).write_text("".join(f"{one}\n" for one in found))
+    kind: Literal["small", "large"] = "large" if len(found) > 2 else "small"
+    return Found(files=found, weight=len(found) + sum(params.weights), kind=kind, is_done=len(found) > 3)
+
+
+@task(name="flow.write", owner_email=OWNER, workspace=WorkspaceSpec(on_moved_head="rebase"))
+def write(workspace: Path, params: Named) -> Found:
+    return _write(workspace, params)
+
+
+@task(name="flow.alone", owner_email=OWNER, workspace=WorkspaceSpec())
+def alone(workspace: Path, params: Named) -> Found:
+    return _write(workspace, params)
+
+
+@task(name="flow.read", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True))
+def read(workspace: Path, params: Named) -> Found:
+    found = sorted(path.name for path in workspace.iterdir())
+    return Found(files=found, weight=len(found), kind="small", is_done=True)
+
+
+class Rounds(BaseModel, extra="forbid"):
+    rounds: int
+
+
+class Round(BaseModel):
+    rounds: int
+    is_done: bool
+
+
+@task(name="flow.count", owner_email=OWNER, workspace=WorkspaceSpec())
+def count(workspace: Path, params: Rounds) -> Round:
+    found = sum(path.name.startswith("round") for path in workspace.iterdir()) + 1
+    (workspace / f"round{found}").touch()
+    return Round(rounds=found, is_done=found >= params.rounds)
+
+
+class Words(BaseModel, extra="forbid"):
+    text: str
+
+
+class Split(BaseModel):
+    words: list[str]
+
+
+@task(name="flow.split", owner_email=OWNER)
+def split(params: Words) -> Split:
+    return Split(words=params.text.split())

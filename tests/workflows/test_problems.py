@@ -1,0 +1,264 @@
+"""Every mistake in the wiring is found when the workflow is built, together with all others, at the author's line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from perago import TaskDefinitionError
+from perago.workflows import Flow, WorkflowDefinitionError, workflow
+
+from ..golden import assert_golden
+from .tasks import OWNER, Named, Rounds, Split, Words, alone, count, read, split, write
+
+Wrong = Callable[[Any, Any], Any]  # mypy would find most of these mistakes, too
+
+
+class Given(BaseModel):
+    text: str = "a"
+    number: int = 1
+    maybe: str | None = None
+    listed: list[str] = ["a"]
+
+
+def _use_all(flow: Any, given: Given) -> None:
+    """The mistakes below are about other things than unused parameters."""
+    flow.unchecked([given.text, given.number, given.maybe, given.listed])
+
+
+def wrong_fields(flow: Any, given: Any) -> None:
+    flow.step("one", alone, Named, nam="a")
+    flow.step("two", alone, Named, name=given.number)
+    flow.step("three", alone, Named, name=given.maybe)
+    flow.step("four", alone, Named, name=3)
+    flow.step("five", count, Rounds, rounds=given.text)
+    flow.step("six", alone, Named, name="a", theWeights=[given.text])
+    flow.step("seven", alone, Named, name=[given.text])
+    flow.step("eight", alone, Named, name="${workflow.input.text}")
+    flow.step("nine", alone, Named, "a", name="a")
+    flow.step("ten", alone, Words, text="a")
+
+
+def wrong_names(flow: Any, given: Any) -> None:
+    flow.step("my step", alone, Named, name="a")
+    flow.step("one__two", alone, Named, name="a")
+    flow.step("same", alone, Named, name="a")
+    flow.step("same", alone, Named, name="a")
+
+
+def truth_of_a_value(flow: Any, given: Any) -> None:
+    if given.number > 3:
+        flow.step("one", alone, Named, name="a")
+
+
+def choice_by_a_value(flow: Any, given: Any) -> None:
+    if flow.step("one", alone, Named, name="a").result.is_done:
+        flow.step("two", alone, Named, name="a")
+
+
+def text_of_a_value(flow: Any, given: Any) -> None:
+    flow.step("one", alone, Named, name=f"{given.text}.csv")
+
+
+def items_of_a_value(flow: Any, given: Any) -> None:
+    for name in given.listed:
+        flow.step("one", alone, Named, name=name)
+
+
+def field_that_is_missing(flow: Any, given: Any) -> None:
+    flow.step("two", alone, Named, name=flow.step("one", alone, Named, name="a").result.fils)
+
+
+def field_of_a_text(flow: Any, given: Any) -> None:
+    flow.step("one", alone, Named, name=given.text.upper)
+
+
+def no_task(flow: Any, given: Any) -> None:
+    flow.step("one", print, Named, name="a")
+
+
+def value_of_a_case(flow: Any, given: Any) -> None:
+    with flow.switch("choice", given.text) as switch, switch.case("a"):
+        found = flow.step("one", alone, Named, name="a")
+    flow.step("two", alone, Named, name="b", theWeights=[found.result.weight])
+
+
+def value_of_another_branch(flow: Any, given: Any) -> None:
+    found: list[Any] = []
+
+    def branch(name: str) -> None:
+        weights = [one.result.weight for one in found]
+        found.append(flow.step("one", write, Named, name=name, theWeights=weights))
+
+    flow.fork("parts", ["a", "b"], branch)
+
+
+def value_of_an_item(flow: Any, given: Any) -> None:
+    found: list[Any] = []
+    flow.map("parts", given.listed, lambda name: found.append(flow.step("one", write, Named, name=name)))
+    flow.step("two", alone, Named, name="b", theWeights=[found[0].result.weight])
+
+
+def publishing_next_to_others(flow: Any, given: Any) -> None:
+    flow.fork("parts", ["a", "b"], lambda name: flow.step("one", alone, Named, name=name))
+    flow.map("each", given.listed, lambda name: flow.step("two", alone, Named, name=name))
+    flow.fork("good", ["a", "b"], lambda name: flow.step("look", read, Named, name=name))
+
+
+def empty_parts(flow: Any, given: Any) -> None:
+    flow.fork("none", [], lambda name: name)
+    flow.fork("nothing", ["a"], lambda name: name)
+    with flow.loop("loop", at_most=0):
+        pass
+    with flow.switch("choice", given.text):
+        pass
+
+
+def two_steps_for_an_item(flow: Any, given: Any) -> None:
+    def both(name: str) -> None:
+        flow.step("one", write, Named, name=name)
+        flow.step("two", write, Named, name=name)
+
+    flow.map("parts", given.listed, both)
+
+
+def branch_that_ends_with_a_switch(flow: Any, given: Any) -> None:
+    def branch(name: str) -> None:
+        with flow.switch("choice", given.text) as switch, switch.case("a"):
+            flow.step("one", write, Named, name=name)
+
+    flow.fork("parts", ["a", "b"], branch)
+
+
+def loop_in_a_loop(flow: Any, given: Any) -> None:
+    with flow.loop("outer", at_most=2), flow.loop("inner", at_most=2):
+        flow.step("one", alone, Named, name="a")
+
+
+def until_something_else(flow: Any, given: Any) -> None:
+    before = flow.step("before", count, Rounds, rounds=1)
+    with flow.loop("one", at_most=2) as loop:
+        flow.step("first", alone, Named, name="a")
+        loop.until(before.result.is_done)
+    with flow.loop("two", at_most=2) as loop:
+        counted = flow.step("second", count, Rounds, rounds=1)
+        loop.until(counted.result.rounds)
+
+
+def case_that_never_comes(flow: Any, given: Any) -> None:
+    found = flow.step("one", alone, Named, name="a")
+    with flow.switch("choice", found.result.kind) as switch, switch.case("medium"):
+        flow.step("two", alone, Named, name="b")
+
+
+def raw_reference_that_is_missing(flow: Any, given: Any) -> None:
+    flow.raw({"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"a": "${oen.output.x}"}})
+
+
+def map_over_a_text(flow: Any, given: Any) -> None:
+    flow.map("parts", given.text, lambda name: flow.step("one", write, Named, name=name))
+
+
+NAMES: dict[str, str] = {}
+
+
+def error_of_the_author(flow: Any, given: Any) -> None:
+    flow.step("one", alone, Named, name=NAMES["missing"])
+
+
+def result_of_another_type(flow: Any, given: Any) -> Split:
+    found: Any = flow.step("one", split, Words, text="a")
+    return flow.value(Split, words=found.result)  # type: ignore[no-any-return]
+
+
+MISTAKES: list[Wrong] = [
+    wrong_fields,
+    wrong_names,
+    truth_of_a_value,
+    choice_by_a_value,
+    text_of_a_value,
+    items_of_a_value,
+    field_that_is_missing,
+    field_of_a_text,
+    no_task,
+    value_of_a_case,
+    value_of_another_branch,
+    value_of_an_item,
+    publishing_next_to_others,
+    empty_parts,
+    two_steps_for_an_item,
+    branch_that_ends_with_a_switch,
+    loop_in_a_loop,
+    until_something_else,
+    case_that_never_comes,
+    raw_reference_that_is_missing,
+    map_over_a_text,
+    error_of_the_author,
+    result_of_another_type,
+]
+
+
+@pytest.mark.parametrize("wrong", MISTAKES, ids=lambda wrong: wrong.__name__)
+def test_a_mistake_is_found_at_its_line(wrong: Wrong) -> None:
+    result = Split if wrong is result_of_another_type else None
+
+    def written(flow: Flow, given: Given) -> Any:
+        _use_all(flow, given)
+        return wrong(flow, given)
+
+    written.__annotations__ = {"flow": Flow, "given": Given, "return": result}
+    built: Any = workflow(name="wrong", version=1, owner_email=OWNER)(written)
+    with pytest.raises(WorkflowDefinitionError) as raised:
+        built.definition()
+
+    lines, first = inspect.getsourcelines(wrong)
+    found = raised.value.problems
+    assert {Path(str(problem.file)).name for problem in found} == {Path(__file__).name}
+    assert all(first <= (problem.line or 0) < first + len(lines) for problem in found), found
+    text = "\n".join(f"{problem.message}\n  fix: {problem.fix}" for problem in found)
+    assert_golden(__file__, wrong.__name__, text)
+
+
+def test_all_problems_are_listed_with_file_and_line() -> None:
+    @workflow(name="many", version=1, owner_email=OWNER)
+    def many(flow: Flow, given: Given) -> None:
+        flow.step("a b", alone, Named, name=given.text)
+
+    with pytest.raises(TaskDefinitionError) as raised:
+        many.definition()
+
+    here = Path(__file__).name
+    text = str(raised.value)
+    assert "has 4 problems" in text
+    assert text.count(f"{here}:") == 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"name": "a b"}, {"version": 0}, {"version": True}, {"owner_email": "nobody"}, {"timeout_seconds": -1}],
+    ids=str,
+)
+def test_a_declaration_that_conductor_refuses(arguments: dict[str, Any]) -> None:
+    with pytest.raises(TaskDefinitionError, match="@workflow") as raised:
+        workflow(**{"name": "a", "version": 1, "owner_email": OWNER, **arguments})
+    assert raised.value.fix
+
+
+def test_a_function_with_another_signature() -> None:
+    declare = workflow(name="a", version=1, owner_email=OWNER)
+
+    def one(flow: Flow) -> None: ...
+
+    def two(flow: Flow, given: int) -> None: ...
+
+    def three(flow: Flow, given: Given) -> int:
+        return 3
+
+    for function in (one, two, three):
+        with pytest.raises(TaskDefinitionError, match="workflow 'a'"):
+            declare(function)
