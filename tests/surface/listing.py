@@ -32,7 +32,7 @@ from pytest_perago import fixtures, kinds, options
 from tests.deliveries import make_delivery
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLIC_MODULES = ("perago", "perago.testing", "perago.testing.strategies", "perago.testing.trees")
+PUBLIC_MODULES = ("perago", "perago.workflows", "perago.testing", "perago.testing.strategies", "perago.testing.trees")
 
 
 def everything() -> Iterator[str]:

@@ -28,6 +28,7 @@ from perago.authoring.declaration import (
 from perago.authoring.task import check_texts
 from perago.workflows.flow import Flow
 from perago.workflows.values import sent_name
+from perago.workflows.writer import Writer
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
@@ -93,28 +94,27 @@ class Workflow(Generic[P, R]):
 
     @cached_property
     def _built(self) -> Built:
-        used: set[str] = set()
-        flow = Flow(self.given, used)
+        writer = Writer(self.given)
         output: dict[str, Any] = {}
         try:
-            returned = self.function(flow, cast("P", flow.given))
-            output = flow.output(returned, self.result)
+            returned = self.function(Flow(writer), cast("P", writer.given))
+            output = writer.output(returned, self.result)
         except WorkflowDefinitionError as error:  # of a sub-workflow
-            flow.problems += error.problems
+            writer.problems += error.problems
         except InvalidDeclaration as invalid:
-            flow.problems.append(self._place_of(invalid).error(invalid.rule, invalid.fix))
+            writer.problems.append(self._place_of(invalid).error(invalid.rule, invalid.fix))
         except Exception as error:  # noqa: BLE001 - the author's code may fail in any way
             problem = f"{type(error).__name__}: {error}"
-            flow.problems.append(self._place_of(error).error(problem, "correct this line"))
+            writer.problems.append(self._place_of(error).error(problem, "correct this line"))
         else:
-            unused = [name for name in self.given.model_fields if name not in used]
+            unused = [name for name in self.given.model_fields if name not in writer.used]
             for name in unused:
                 rule = f"no step uses the parameter {self.given.__name__}.{name}"
-                flow.problems.append(self.location.error(rule, "use it, or remove it"))
-        inputs = self._inputs(flow)
-        if flow.problems:
-            raise WorkflowDefinitionError(self.name, tuple(flow.problems), self.location)
-        place = ["workspace"] if flow.has_workspace else []
+                writer.problems.append(self.location.error(rule, "use it, or remove it"))
+        inputs = self._inputs(writer)
+        if writer.problems:
+            raise WorkflowDefinitionError(self.name, tuple(writer.problems), self.location)
+        place = ["workspace"] if writer.has_workspace else []
         definition = {
             "name": self.name,
             "version": self.version,
@@ -125,20 +125,20 @@ class Workflow(Generic[P, R]):
             "timeoutPolicy": "TIME_OUT_WF" if self.timeout_seconds else "ALERT_ONLY",
             "inputParameters": [*place, *inputs],
             "inputTemplate": {key: template[0] for key, template in inputs.items() if template is not None},
-            "tasks": flow.tasks(),
+            "tasks": writer.tasks(),
             "outputParameters": output,
         }
         text = json.dumps({key: value for key, value in definition.items() if value is not None}, allow_nan=False)
-        return Built(text, flow.has_workspace, flow.publishers)
+        return Built(text, writer.has_workspace, writer.publishers)
 
-    def _inputs(self, flow: Flow) -> dict[str, tuple[Any] | None]:
+    def _inputs(self, writer: Writer) -> dict[str, tuple[Any] | None]:
         """The keys of the input, each with the JSON of its default, which Conductor fills in."""
         inputs: dict[str, tuple[Any] | None] = {}
         for name, field in self.given.model_fields.items():
             key, label = sent_name(name, field), f"{self.given.__name__}.{name}"
             if key is None or key == "workspace":
                 problem = self.location.error(f"{label} cannot be sent as {key!r}", "give the field another name")
-                flow.problems.append(problem)
+                writer.problems.append(problem)
                 continue
             inputs[key] = None
             if field.is_required():
@@ -146,7 +146,7 @@ class Workflow(Generic[P, R]):
             default, again = (field.get_default(call_default_factory=True, validated_data={}) for _ in range(2))
             if default != again:
                 problem = self.location.error(f"{label} has another default each time", "make it a required field")
-                flow.problems.append(problem)
+                writer.problems.append(problem)
             adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
             inputs[key] = (adapter.dump_python(default, mode="json", by_alias=True, warnings=False),)
         return inputs

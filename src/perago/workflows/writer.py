@@ -1,0 +1,238 @@
+"""Writes the tasks of a workflow: names, scopes, and the refs of the workspace, which are threaded by rule.
+
+A writer keeps *heads*: expressions for the commits that the next step continues. perago chooses the one that has all
+the others in its history when the step runs.
+
+- A step continues the heads, and is the only head afterwards.
+- Each branch of a fork begins with the heads before it. After the JOIN the heads are those at the end of each branch.
+- After a `map` the heads are those before it and the output of its JOIN, because a list may be empty.
+- After a switch the heads are those before it and the end of each case. A case that was not taken gives null.
+- A loop begins with the heads before it and those at the end of its last round, which are null in the first round.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from perago.authoring.declaration import Location, TaskDefinitionError, calling_line
+from perago.workflows.values import Documents, Item, Recorded, Scope, Value, expression
+
+Json = dict[str, Any]
+
+_REFERENCE = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*_?")
+_PLACE = {key: expression("workflow", ("workspace", key)) for key in ("repository", "branch")}
+_FIRST_HEAD = expression("workflow", ("workspace", "ref"))
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """A step that may publish, and what it does if another one has published since its input ref."""
+
+    name: str
+    rebases: bool
+    location: Location
+
+
+@dataclass(slots=True, eq=False)
+class Ends:
+    """The heads at the end of a loop's body, which the body itself begins with."""
+
+    heads: tuple[str | Ends, ...] = ()
+
+
+@dataclass(slots=True)
+class Frame:
+    """The part of a workflow that is being written."""
+
+    scope: Scope
+    heads: tuple[str | Ends, ...]
+    suffix: str = ""
+    """Is added to the names of its steps, because the same lines write each branch of a fork."""
+    tasks: list[Json] = field(default_factory=list)
+    publishers: list[Publisher] = field(default_factory=list)
+    has_workspace: bool = False
+
+
+class Writer:
+    """The tasks of one workflow, and the part of it that is being written."""
+
+    def __init__(self, given: type[BaseModel]) -> None:
+        """A workflow without tasks, with parameters of the model `given`."""
+        root = Scope("flow", "")
+        self.current = Frame(root, (_FIRST_HEAD,))
+        self.open: set[Scope] = {root}
+        self.references: dict[str, Location] = {}
+        self.problems: list[TaskDefinitionError] = []
+        self.used: set[str] = set()
+        """The parameters that were read."""
+        self.model = given
+        path: tuple[str, ...] = ()
+        self.given = Value(
+            Recorded(expression("workflow", path), "given", given, (root,), "workflow", path, self.used.add)
+        )
+
+    @contextlib.contextmanager
+    def frame(self, kind: Any, name: str, suffix: str | None = None) -> Iterator[Frame]:
+        """Write into a part of the workflow."""
+        outer = self.current
+        scope = Scope(kind, name, outer.scope)
+        self.current = Frame(scope, outer.heads, outer.suffix if suffix is None else suffix)
+        self.open.add(scope)
+        try:
+            yield self.current
+        finally:
+            self.current = outer
+
+    @property
+    def has_workspace(self) -> bool:
+        """Whether a step has a workspace."""
+        return self.current.has_workspace
+
+    @property
+    def publishers(self) -> tuple[tuple[str, bool], ...]:
+        """The steps that may publish, and whether each rebases."""
+        return tuple((publisher.name, publisher.rebases) for publisher in self.current.publishers)
+
+    def tasks(self) -> list[Json]:
+        """All tasks as Conductor's JSON."""
+        rendered: list[Json] = _rendered(self.current.tasks)
+        return rendered
+
+    def output(self, result: object, model: type[BaseModel] | None) -> Json:
+        """The output parameters of the workflow; `result` is what the author's function returned."""
+        found: Json = {}
+        if self.has_workspace:
+            found["workspace"] = _rendered(self.workspace())
+        if model is not None:
+            documents = Documents(lambda value: self.use(value, []), self.report)
+            found["result"] = documents.convert(result, model, "the result of the workflow")
+        return found
+
+    def report(self, rule: str, fix: str) -> None:
+        """Note a problem at the author's line; all are raised together when the workflow has been written."""
+        self.problems.append(calling_line().error(rule, fix))
+
+    def claim(self, name: str) -> str:
+        """The task reference name of a step, which no other step may have."""
+        reference = f"{name}{self.current.suffix}"
+        if not isinstance(name, str) or not _REFERENCE.fullmatch(name) or name == "workflow":
+            self.report(
+                f"{name!r} is not a name for a step: letters, digits and single underscores, beginning with a letter",
+                "write it like clean_rows",
+            )
+        known = self.references.get(reference)
+        if known is not None:
+            self.report(f"the name {reference!r} is taken by {known.readable}", "give this step another name")
+        self.references[reference] = calling_line()
+        return reference
+
+    def document(
+        self,
+        place: str,
+        model: type[BaseModel],
+        arguments: Sequence[object],
+        fields: Mapping[str, Any],
+        scopes: list[Scope] | None = None,
+    ) -> Json:
+        """The JSON of a model that is called with these arguments; the scopes of its values are added to `scopes`."""
+        if arguments:
+            self.report(f"{place}: {model.__name__} takes its fields by name", f"write {model.__name__}, FIELD=...")
+        used: list[Scope] = [] if scopes is None else scopes
+        documents = Documents(lambda value: self.use(value, used), self.report)
+        return documents.of_model(model, fields, f"{place}: {model.__name__}")
+
+    def use(self, value: Recorded, scopes: list[Scope]) -> Any:
+        """The JSON of a value, which must exist wherever this line runs. Its scopes are added to `scopes`."""
+        around = set(self.current.scope)
+        for origin in value.scopes:
+            passed = [scope for scope in origin if scope not in around]
+            if len(passed) == len(tuple(origin)):
+                self.report(f"{value.shown} belongs to another workflow", "give it as a parameter of this one")
+            for scope in passed:
+                if scope in self.open or scope.kind in ("case", "item"):
+                    why = {
+                        "branch": "may not be done yet: use it after the fork",
+                        "case": "may not have run: let every case write a file, and read that",
+                        "item": "is one of many: let it write a file, and read that",
+                    }.get(scope.kind, "is not done yet")
+                    self.report(f"{value.shown} is a value of {scope.name}, which {why}", "use it there")
+                    break
+        scopes.extend(value.scopes)
+        return value.content
+
+    def workspace(self) -> Json:
+        """The workspace block of a step that continues the heads."""
+        return {**_PLACE, "ref_type": "commit", "ref": Ends(self.current.heads)}
+
+    def append(self, name: str, reference: str, task: Json) -> None:
+        """Add a task to the part that is being written."""
+        self.current.tasks.append({"name": name, "taskReferenceName": reference, **task})
+
+    def continue_with(self, head: str) -> None:
+        """Make the commit of a step the only head."""
+        self.current.heads = (head,)
+        self.current.has_workspace = True
+
+    def leave(self, frames: Sequence[Frame], heads: Sequence[str | Ends]) -> None:
+        """Continue after the frames of a structure: with these heads, if a step in it has a workspace."""
+        for frame in frames:
+            self.current.publishers += frame.publishers
+        if any(frame.has_workspace for frame in frames):
+            self.current.heads = tuple(dict.fromkeys(heads))
+            self.current.has_workspace = True
+
+    def check_publishers(self, label: str, branches: Sequence[Sequence[Publisher]], least: int) -> None:
+        """Refuse steps that publish next to others and would fail for good on the moved head."""
+        if sum(bool(branch) for branch in branches) < least:
+            return
+        for publisher in dict.fromkeys(publisher for branch in branches for publisher in branch):
+            if not publisher.rebases:
+                self.problems.append(
+                    publisher.location.error(
+                        f"{label}: step {publisher.name!r} publishes next to others, and fails if the branch has moved",
+                        'declare on_moved_head="rebase" in the WorkspaceSpec of its task',
+                    )
+                )
+
+
+def _rendered(node: Any) -> Any:
+    """The same with the heads of each workspace as one expression, or as a list of them."""
+    match node:
+        case Ends():
+            heads = list(dict.fromkeys(_flat(node)))
+            return heads[0] if len(heads) == 1 else heads
+        case dict():
+            return {key: _rendered(value) for key, value in node.items()}
+        case list():
+            return [_rendered(value) for value in node]
+    return node
+
+
+def _flat(ends: Ends, above: tuple[int, ...] = ()) -> Iterator[str]:
+    for head in ends.heads:
+        if isinstance(head, str):
+            yield head
+        elif id(head) not in above:  # a body begins with its own end
+            yield from _flat(head, (*above, id(head)))
+
+
+def without_items(
+    node: Any, at: tuple[str | int, ...] = ()
+) -> tuple[Any, list[tuple[list[str | int], tuple[str, ...]]]]:
+    """The input of a step without the places of its item, and these places with the paths into the item."""
+    if isinstance(node, Item):
+        return None, [(list(at), node.path)]
+    if not isinstance(node, dict | list):
+        return node, []
+    pairs = list(node.items() if isinstance(node, dict) else enumerate(node))
+    found = [(key, *without_items(value, (*at, key))) for key, value in pairs]
+    places = [place for _, _, inner in found for place in inner]
+    if isinstance(node, dict):
+        return {key: value for key, value, _ in found}, places
+    return [value for _, value, _ in found], places
