@@ -27,7 +27,7 @@ def test_json_has_a_documented_shape(project: Project) -> None:
     assert code == 3
     assert found["ok"] is False
     loud, bad, twice = found["modules"]
-    task = {"task": "tail", "environment": []}
+    task = {"task": "tail", "environment": [], "workflows": []}
     assert loud == {"module": "loud", "ok": True, **task, "output": "hello\n", "advice": [], "errors": []}
     assert (bad["ok"], bad["task"]) == (False, None)
     (error,) = bad["errors"]

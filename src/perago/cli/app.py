@@ -28,7 +28,7 @@ COMMANDS = {
     "diff": "Compare the TaskDefs of task modules with those on the server.",
     "doctor": "Look for everything that would keep workers from working.",
     "extract": "Write the TaskDef of a task module as JSON.",
-    "register": "Put the TaskDefs of task modules on the Conductor server.",
+    "register": "Put TaskDefs and workflows on the Conductor server.",
     "dev": "Develop task modules on embedded services.",
     "demo": "Run the bundled sample workflow on real data.",
     "fence": "Guard the publications to a branch, or look whether they are.",
@@ -41,6 +41,7 @@ COMMANDS = {
     "show": "Show everything about one attempt or one commit.",
     "send": "Start a workflow of one task on the configured servers.",
     "run": "Run one attempt of a task here, without any server.",
+    "workflow": "Show the steps of workflows, or write them as JSON.",
     "status": "Show what waits, what runs and who works.",
     "start": "Run workers for a task module against the configured servers.",
 }

@@ -12,7 +12,7 @@ from perago.cli.errors import CommandError, ExitCode
 from perago.configuration import read_configuration
 
 if TYPE_CHECKING:
-    from perago.probe import Probed, TaskSummary
+    from perago.probe import Probed, TaskSummary, WorkflowSummary
     from perago.settings import Settings
 
 
@@ -30,6 +30,16 @@ def load_tasks(modules: Sequence[str], seconds: float, *, packages: bool = False
     return [one.task for one in _load(modules, seconds, packages=packages) if one.task is not None]
 
 
+def load_definitions(modules: Sequence[str], seconds: float) -> tuple[list[TaskSummary], list[WorkflowSummary]]:
+    """The tasks and the workflows of all modules, also of those below each package, in order.
+
+    Raises:
+        CommandError: as for `load_tasks`.
+    """
+    found = _load(modules, seconds, packages=True, workflows=True)
+    return [one.task for one in found if one.task is not None], [flow for one in found for flow in one.workflows]
+
+
 def load_task_to_run(module: str, seconds: float) -> tuple[TaskSummary, tuple[str, ...]]:
     """The task of a module that can run here, with the module's file and those that it imported from below the current
     directory.
@@ -43,10 +53,12 @@ def load_task_to_run(module: str, seconds: float) -> tuple[TaskSummary, tuple[st
     return probed.task, probed.files
 
 
-def _load(modules: Sequence[str], seconds: float, *, packages: bool = False, to_run: bool = False) -> Sequence[Probed]:
+def _load(
+    modules: Sequence[str], seconds: float, *, packages: bool = False, to_run: bool = False, workflows: bool = False
+) -> Sequence[Probed]:
     from perago.probe import probe_modules
 
-    found = probe_modules(modules, seconds, packages=packages)
+    found = probe_modules(modules, seconds, packages=packages, workflows=workflows)
     probed = able_to_run(found) if to_run else found
     if not report(probed):
         raise CommandError(ExitCode.INVALID_MODULE)
@@ -86,8 +98,9 @@ def show_problem(probed: Probed) -> None:
         return
     if messages.tracebacks_wanted() and found.traceback:
         messages.traceback(masked(found.traceback))
-    place = f"{found.where}: " if found.where else ""
-    messages.error(f"{place}{masked(found.message)}", found.fix)
+    for one in (found, *found.others):
+        place = f"{one.where}: " if one.where else ""
+        messages.error(f"{place}{masked(one.message)}", one.fix)
 
 
 def report(modules: Sequence[Probed]) -> bool:
@@ -96,7 +109,7 @@ def report(modules: Sequence[Probed]) -> bool:
         show_notes(probed)
     for probed in modules:
         show_problem(probed)
-    return all(probed.task is not None for probed in modules)
+    return all(probed.problem is None for probed in modules)
 
 
 def masked(text: str) -> str:

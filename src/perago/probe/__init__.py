@@ -11,18 +11,26 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from perago.probe.process import ChildProcess, Code, ModuleProblem, Probed, TaskSummary
-
-__all__ = ["ModuleProblem", "Probed", "TaskSummary", "probe_modules", "probing", "refused_as_duplicate"]
+from perago.probe.process import ChildProcess, Code, ModuleProblem, Probed, TaskSummary, WorkflowSummary
 from perago.processes import signals_held, sigterm_unwinds
 from perago.taskdef.loading import find_modules
 
-__all__ = ["ModuleProblem", "Probed", "TaskSummary", "probe_modules", "probing", "refused_as_duplicate"]
+__all__ = [
+    "ModuleProblem",
+    "Probed",
+    "TaskSummary",
+    "WorkflowSummary",
+    "probe_modules",
+    "probing",
+    "refused_as_duplicate",
+]
 
 
-def probe_modules(modules: Sequence[str], seconds: float, *, packages: bool = False) -> list[Probed]:
+def probe_modules(
+    modules: Sequence[str], seconds: float, *, packages: bool = False, workflows: bool = False
+) -> list[Probed]:
     """Import every module in a child process of its own, each for at most `seconds`."""
-    with probing(modules, seconds, packages=packages) as results:
+    with probing(modules, seconds, packages=packages, workflows=workflows) as results:
         return results()
 
 
@@ -40,6 +48,7 @@ def probing(
     *,
     packages: bool = False,
     examine: str = "",
+    workflows: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Callable[[], list[Probed]]]:
     """Start with the first modules right away; the caller may do something else before it asks for the results.
@@ -49,6 +58,7 @@ def probing(
         seconds: How long importing one module may take.
         packages: Take a package for all modules below it that declare a task.
         examine: As in `inspect_module`.
+        workflows: Accept a module that declares workflows only.
         progress: Called after each group of modules.
 
     Returns:
@@ -66,10 +76,18 @@ def probing(
                     progress(len(probed), len(names))
                 with contextlib.ExitStack() as some:
                     probed += _results([_enter(some, name, seconds, examine) for name in left])
+            if workflows:
+                probed = [_without_task(one) for one in probed]
             wanted = [one for one in probed if found[one.module] or one.problem is None or not one.problem.is_no_task]
             return _refuse_duplicates(wanted or [_empty(package, probed) for package in modules])
 
         yield results
+
+
+def _without_task(probed: Probed) -> Probed:
+    """The same; a module with workflows need not declare a task."""
+    is_enough = probed.workflows and probed.problem is not None and probed.problem.is_no_task
+    return replace(probed, problem=None) if is_enough else probed
 
 
 def _results(children: Sequence[ChildProcess]) -> list[Probed]:
@@ -106,7 +124,15 @@ def _refuse_duplicates(probed: Sequence[Probed]) -> list[Probed]:
     result = []
     for one in probed:
         owner = owners.setdefault(one.task.name, one.module) if one.task else one.module
-        result.append(one if owner == one.module else refused_as_duplicate(one, owner))
+        checked = one if owner == one.module else refused_as_duplicate(one, owner)
+        for workflow in one.workflows:
+            other = owners.setdefault(f"workflow {workflow.name!r} {workflow.version}", one.module)
+            if other != one.module:
+                what = f"version {workflow.version} of the workflow {workflow.name!r}"
+                message = f"module {one.module} declares {what}, which {other} declares as well"
+                problem = ModuleProblem(Code.DUPLICATE, message, fix="give one of the two another name")
+                checked = replace(one, task=None, workflows=(), problem=problem)
+        result.append(checked)
     return result
 
 

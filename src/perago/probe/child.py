@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from perago.processes import release_signals
 
 if TYPE_CHECKING:
-    from perago.authoring import Example, Task
+    from perago.authoring import Example, Task, TaskDefinitionError
 
 REPORT = "report.json"
 STACK = "stack.txt"
@@ -98,13 +98,16 @@ def _report(module: str, examine: str) -> dict[str, Any]:
     from perago.authoring.task import withheld
     from perago.guardrails.evaluation import missing_of
     from perago.taskdef import build_task_definition, canonical_json, load_task
-    from perago.taskdef.loading import NoTask
 
     for name in withheld(tuple(os.environ)):  # a worker's slot imports the module without them, too
         del os.environ[name]
     before = set(sys.modules)
+    workflows: list[dict[str, Any]] = []
     try:
-        task = load_task(module)
+        try:
+            task = load_task(module)
+        finally:
+            workflows += _workflows(module)
         advice: list[str] = []
         if examine:
             problem, advice = importlib.import_module(examine).review(task)
@@ -128,13 +131,43 @@ def _report(module: str, examine: str) -> dict[str, Any]:
             },
             "files": _files_of(module, before),
             "advice": advice,
+            "workflows": workflows,
         }
     except TaskDefinitionError as error:
-        file = readable_path(error.file or "")
-        where = f"{file}:{error.line}" if error.file and error.line else file
-        return _problem("invalid-module", error.message, where, error.fix or "", error, isinstance(error, NoTask))
+        first, *others = (_declared(one, error) for one in getattr(error, "problems", (error,)))
+        first["problem"]["others"] = [other["problem"] for other in others]
+        return {**first, "workflows": workflows}
     except BaseException as error:  # noqa: BLE001 - a mistake of ours; the parent shows it
         return _problem("invalid-module", f"unexpected {type(error).__name__}: {error}", "", "", error)
+
+
+def _declared(problem: TaskDefinitionError, error: TaskDefinitionError) -> dict[str, Any]:
+    """A problem of a declaration; `error` is the one that was raised, which may have several."""
+    from perago.authoring.declaration import readable_path
+    from perago.taskdef.loading import NoTask
+
+    file = readable_path(problem.file or "")
+    where = f"{file}:{problem.line}" if problem.file and problem.line else file
+    code = "invalid-workflow" if hasattr(error, "problems") else "invalid-module"
+    return _problem(code, problem.message, where, problem.fix or "", error, isinstance(problem, NoTask))
+
+
+def _workflows(module: str) -> list[dict[str, Any]]:
+    """The workflows of a module that has been imported; empty if the import failed."""
+    imported = sys.modules.get(module)
+    if imported is None or "perago.workflows" not in sys.modules:
+        return []
+    from perago.taskdef import canonical_json
+    from perago.workflows.definition import workflows_of
+
+    return [
+        {
+            "name": one.name,
+            "version": one.version,
+            "definition": canonical_json(one.definition()),
+        }
+        for one in workflows_of(imported)
+    ]
 
 
 def _example(task: Task, example: Example) -> dict[str, Any]:

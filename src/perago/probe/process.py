@@ -32,6 +32,7 @@ class Code(StrEnum):
     DUPLICATE = "duplicate-task"
     EXAMPLE = "invalid-example"
     MISSING = "missing-library"
+    WORKFLOW = "invalid-workflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class ModuleProblem:
     traceback: str = ""
     is_no_task: bool = False
     """The module is in order and declares no task."""
+    others: tuple[ModuleProblem, ...] = ()
+    """Further problems of the same module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,15 @@ class TaskSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowSummary:
+    """A workflow that a module declares, and its definition as canonical text."""
+
+    name: str
+    version: int
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
 class Probed:
     """One module: either `task` or `problem`, and what the module left behind."""
 
@@ -103,17 +115,24 @@ class Probed:
     """Suggestions for the module, if they were asked for."""
     files: tuple[str, ...] = ()
     """The module's file and those that it imported from below the current directory; empty if there is a problem."""
+    workflows: tuple[WorkflowSummary, ...] = ()
+    """The workflows that it declares."""
 
 
 def from_json(module: str, report: dict[str, Any]) -> Probed:
     """The child's report."""
+    workflows = tuple(WorkflowSummary(**one) for one in report.get("workflows", ()))
     if "problem" in report:
-        return Probed(module, None, ModuleProblem(**report["problem"]))
+        return Probed(module, None, _problem(report["problem"]), workflows=workflows)
     found = report["task"]
     patterns = {name: tuple(found[name]) for name in ("environment", "include", "exclude")}
     missing = tuple((what, command) for what, command in found["missing"])
     task = TaskSummary(**{**found, **patterns, "missing": missing})
-    return Probed(module, task, None, advice=tuple(report["advice"]), files=tuple(report["files"]))
+    return Probed(module, task, None, advice=tuple(report["advice"]), files=tuple(report["files"]), workflows=workflows)
+
+
+def _problem(found: dict[str, Any]) -> ModuleProblem:
+    return ModuleProblem(**{**found, "others": tuple(map(_problem, found.get("others", ())))})
 
 
 FORKS = sys.platform == "linux"

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any, Generic, TypeVar, cast, overload
 
 from pydantic import BaseModel, TypeAdapter
@@ -38,9 +38,13 @@ class WorkflowDefinitionError(TaskDefinitionError):
     """A workflow cannot be built. `problems` has every mistake, each with its file and line."""
 
     def __init__(self, name: str, problems: tuple[TaskDefinitionError, ...], location: Location) -> None:
-        many = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-        listed = "\n".join(str(problem) for problem in problems)
-        super().__init__(f"workflow {name!r} has {many}:\n{listed}", file=location.file, line=location.line)
+        if len(problems) == 1:
+            (only,) = problems
+            super().__init__(f"workflow {name!r}: {only.message}", file=only.file, line=only.line, fix=only.fix)
+        else:
+            listed = "\n".join(str(problem) for problem in problems)
+            message = f"workflow {name!r} has {len(problems)} problems:\n{listed}"
+            super().__init__(message, file=location.file, line=location.line)
         self.problems = problems
         self._given = (name, problems, location)
 
@@ -158,6 +162,14 @@ class Workflow(Generic[P, R]):
             if frame.f_code.co_filename == self.location.file:
                 found = Location(self.location.file, line)
         return found
+
+
+def workflows_of(module: ModuleType) -> tuple[Workflow[Any, Any], ...]:
+    """The workflows that a module declares itself, in the order of their lines."""
+    found = {id(one): one for one in vars(module).values() if isinstance(one, Workflow)}
+    return tuple(
+        sorted((one for one in found.values() if one.module == module.__name__), key=lambda one: one.location.line)
+    )
 
 
 class _Declare:

@@ -92,11 +92,10 @@ class Switch:
         value = value.value if isinstance(value, Enum) else value
         kind = self._value.annotation
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise InvalidDeclaration(f"case {value!r} is not a text or an integer", "compare a field of such a type")
-        if not is_value_of(value, kind):
-            raise InvalidDeclaration(
-                f"case {value!r} never comes: {self._value.shown} is {spelled(kind)}", "write one of its values"
-            )
+            self._writer.report(f"case {value!r} is not a text or an integer", "compare a field of such a type")
+        elif not is_value_of(value, kind):
+            rule = f"case {value!r} never comes: {self._value.shown} is {spelled(kind)}"
+            self._writer.report(rule, "write one of its values")
         return self._write(str(value))
 
     def default(self) -> contextlib.AbstractContextManager[None]:

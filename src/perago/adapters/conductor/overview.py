@@ -249,6 +249,12 @@ class ConductorWorkflows:
         found: dict[str, Any] = self._session.read_json(operation, dict, what, read, name, version=version)
         return found
 
+    def register_workflow(self, definition: Mapping[str, Any]) -> None:
+        """Create or replace one version of a workflow definition. It is repeated if the answer is lost."""
+        operation = f"register workflow {definition['name']}"
+        body = queue.to_json(operation, dict(definition))
+        self._session.read(operation, self._session.metadata.create, body, overwrite=True)
+
     def log(self, task_id: str) -> Sequence[str]:
         """The entries of an attempt's log, in order."""
         return [str(entry.get("log", "")) for entry in self.log_entries(task_id)]

@@ -42,10 +42,10 @@ def command(
     """Check task modules and the local configuration.
 
     Every module is imported in a process of its own and its declaration validated: one task, its signature, models,
-    guardrails, controls and examples. A package means all task modules below it. Then the environment, .env and the
-    two root directories are looked at. Nothing is created, and no server is spoken to.
+    guardrails, controls and examples, and the wiring of its workflows. A package means all modules below it. Then the
+    environment, .env and the two root directories are checked. Nothing is created, and no server is called.
     """
-    with probing(modules, timeout, packages=True, examine="perago.testing.cases") as results:
+    with probing(modules, timeout, packages=True, examine="perago.testing.cases", workflows=True) as results:
         configuration = read_configuration()
         other = namesake()
         probed = able_to_run(results())
@@ -65,7 +65,9 @@ def _print_text(probed: Sequence[Probed], configuration: Configuration) -> None:
         show_notes(one)
         if one.task is not None:
             sys.stdout.write(f"{ok}  {one_line(f'{one.module}: {_summary(one.task)}')}\n")
-            sys.stdout.flush()
+        for flow in one.workflows:
+            sys.stdout.write(f"{ok}  {one_line(f'{one.module}: workflow {flow.name} version {flow.version}')}\n")
+        sys.stdout.flush()
         for text in one.advice:
             messages.note(f"{one.module}: {text}")
         show_problem(one)
@@ -140,7 +142,11 @@ def _module(probed: Probed) -> dict[str, Any]:
         "environment": list(probed.task.environment) if probed.task else [],
         "output": masked(probed.output),
         "advice": list(probed.advice),
-        "errors": [] if found is None else [_error(found.code, masked(found.message), found.where, found.fix)],
+        "workflows": [{"name": flow.name, "version": flow.version} for flow in probed.workflows],
+        "errors": [
+            _error(one.code, masked(one.message), one.where, one.fix)
+            for one in (() if found is None else (found, *found.others))
+        ],
     }
 
 

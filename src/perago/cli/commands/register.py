@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perago.cli.loading import load_tasks
+from perago.cli.loading import load_definitions
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
+from perago.failure import Failure
 from perago.text import count, one_line
 
 if TYPE_CHECKING:
@@ -27,17 +28,21 @@ Examples:
 def command(
     modules: Modules,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a registered version of a workflow that has other steps.")
+    ] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
-    """Put the TaskDefs of task modules on the Conductor server. A package means all task modules below it.
+    """Put the TaskDefs and workflows of modules on the Conductor server. A package means all modules below it.
 
-    Says first what is new and what changes, field by field. TaskDefs that are on the server already are left alone.
-    If one of the modules is not valid, nothing is sent.
+    Says first what is new and what changes, field by field. What is on the server already is left alone. If one of the
+    modules is not valid, or a version of a workflow is registered with other steps, nothing is sent.
     """
-    tasks = load_tasks(modules, timeout, packages=True)
+    tasks, workflows = load_definitions(modules, timeout)
     from perago.configuration import Servers
     from perago.settings import load_settings
     from perago.taskdef import compare_definitions
+    from perago.workflows.registered import compare_workflows
 
     settings = load_settings()
     with Servers(settings) as servers:
@@ -48,11 +53,30 @@ def command(
             print_comparison(definition["name"], current is None, differences)
             if current is None or differences:
                 outdated.append(definition)
+        missing = []
+        for flow in workflows:
+            name, definition = f"{flow.name} version {flow.version}", json.loads(flow.definition)
+            is_new = flow.version not in servers.workflows.workflow_versions(flow.name)
+            if is_new:
+                missing.append(definition)
+                print_comparison(name, is_new, ())
+                continue
+            differences = compare_workflows(servers.workflows.workflow_definition(flow.name, flow.version), definition)
+            print_comparison(name, is_new, differences)
+            if differences and not overwrite:
+                sys.stdout.flush()
+                message = f"version {flow.version} of workflow {flow.name} is registered with another definition"
+                raise Failure(f"{message}; nothing was sent", "increase version=, or replace it with --overwrite")
+            missing += [definition] if differences else []
         if outdated and not dry_run:
             servers.queue.register_task_definitions(outdated)
+        for definition in [] if dry_run else missing:
+            servers.workflows.register_workflow(definition)
     sys.stdout.flush()
-    what, server = count(len(outdated), "TaskDef"), settings.require_conductor().shown
-    if not outdated:
+    parts = [(outdated, "TaskDef"), (missing, "workflow")]
+    what = " and ".join(count(len(found), noun) for found, noun in parts if found)
+    server = settings.require_conductor().shown
+    if not what:
         sys.stdout.write(f"nothing to register on {server}\n")
     elif dry_run:
         sys.stdout.write(f"dry run: {what} would be registered on {server}\n")
@@ -61,7 +85,7 @@ def command(
 
 
 def print_comparison(name: str, is_new: bool, differences: Sequence[Difference]) -> None:
-    """One TaskDef against what the server has: a line, and one for every difference."""
+    """A definition against the one on the server: a line, and one for every difference."""
     kind, colour = ("new", Colour.GREEN) if is_new else ("changed", Colour.YELLOW)
     if not is_new and not differences:
         sys.stdout.write(f"unchanged  {name}\n")

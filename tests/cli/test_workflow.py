@@ -1,0 +1,95 @@
+"""Workflows of modules: `perago check`, `perago workflow` and `perago register`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from perago.embedded.services import EmbeddedServices
+
+from .conftest import PLAIN, Project
+
+FLOW = """
+from pydantic import BaseModel
+from perago.workflows import Flow, workflow
+from work import Params, Result, work
+
+class Given(BaseModel):
+    rows: int = 3
+
+@workflow(name="nightly", version={version}, owner_email="data@example.com")
+def nightly(flow: Flow, given: Given) -> Result:
+    flow.fork("parts", ["a", "b"], lambda part: flow.step("part", work, Params, rows=given.rows))
+    return flow.step("last", work, Params, rows={rows}).result
+"""
+
+
+@pytest.fixture(autouse=True)
+def modules(project: Project) -> None:
+    project.task("work", "plain.work", PLAIN)
+    project.module("flows", FLOW.format(version=1, rows=1))
+
+
+def test_check_accepts_a_module_without_a_task_and_lists_its_workflows(project: Project) -> None:
+    ran = project.run("check", "flows")
+    assert (ran.code, ran.err) == (0, "")
+    assert "ok  flows: workflow nightly version 1\n" in ran.out
+    found = json.loads(project.run("check", "--json", "flows").out)["modules"][0]
+    assert (found["ok"], found["task"], found["workflows"]) == (True, None, [{"name": "nightly", "version": 1}])
+
+
+def test_check_lists_each_mistake_with_its_line(project: Project) -> None:
+    project.module("flows", FLOW.format(version=1, rows="given.row").replace("rows=given.rows", 'rows="x"'))
+    found = json.loads(project.run("check", "--json", "flows").out)["modules"][0]
+    assert [(error["code"], error["where"]) for error in found["errors"]] == [
+        ("invalid-workflow", "flows.py:10"),
+        ("invalid-workflow", "flows.py:10"),
+        ("invalid-workflow", "flows.py:11"),
+    ]
+    ran = project.run("check", "flows")
+    assert ran.code == 3
+    assert ran.err.count("error: flows.py:1") == 3
+
+
+def test_commands_that_need_a_task_say_so(project: Project) -> None:
+    ran = project.run("extract", "flows")
+    assert ran.code == 3
+    assert "module flows declares no task" in ran.err
+
+
+def test_the_steps_are_shown_as_a_tree(project: Project) -> None:
+    ran = project.run("workflow", "show", "flows")
+    assert ran.out.splitlines() == [
+        "nightly, version 1",
+        "  parts  fork",
+        "  ├─ part_a  plain.work",
+        "  └─ part_b  plain.work",
+        "  last  plain.work",
+    ]
+    none = project.run("workflow", "show", "work")
+    assert (none.code, "work declares no workflow" in none.err) == (1, True)
+
+
+def test_a_version_is_registered_once_and_replaced_only_on_request(
+    project: Project, embedded: EmbeddedServices
+) -> None:
+    variables = {"CONDUCTOR_SERVER_URL": embedded.conductor_url}
+    first = project.run("register", "work", "flows", **variables)
+    assert (first.code, first.err) == (0, "")
+    assert first.out.splitlines()[-1].startswith("registered 1 TaskDef and 1 workflow on ")
+    again = project.run("register", "work", "flows", **variables)
+    assert again.out.splitlines()[-1].startswith("nothing to register on ")
+
+    project.module("flows", FLOW.format(version=1, rows=2))
+    refused = project.run("register", "flows", **variables)
+    assert refused.code == 1
+    assert "  /tasks/2/inputParameters/params/rows: 1 -> 2\n" in refused.out
+    assert "version 1 of workflow nightly is registered with another definition" in refused.err
+    replaced = project.run("register", "--overwrite", "flows", **variables)
+    assert replaced.out.splitlines()[-1].startswith("registered 1 workflow on ")
+
+    project.module("flows", FLOW.format(version=2, rows=3))
+    assert project.run("register", "--dry-run", "flows", **variables).out.startswith("new        nightly version 2\n")
+    printed = project.run("workflow", "print", "flows").out
+    assert json.loads(printed)["version"] == 2
