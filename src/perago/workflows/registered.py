@@ -13,7 +13,7 @@ _FREE = frozenset({"inputParameters", "inputTemplate", "outputParameters"})
 
 
 def compare_workflows(registered: Mapping[str, Any], definition: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """What registering the definition would change, in the order of the JSON pointers.
+    """Return what registering the definition would change, in the order of the JSON pointers.
 
     Only what the definition says counts: the server adds fields, and their defaults, to a definition and to its tasks.
     """

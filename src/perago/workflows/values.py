@@ -113,7 +113,7 @@ class Recorded:
 
 
 def expression(reference: str, path: Sequence[str]) -> str:
-    """What Conductor replaces by a part of an output, or of the workflow's input."""
+    """Conductor's expression for a part of an output, or of the input of the workflow."""
     return f"${{{'.'.join((reference, 'input' if reference == 'workflow' else 'output', *path))}}}"
 
 
