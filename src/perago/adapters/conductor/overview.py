@@ -203,16 +203,11 @@ class ConductorWorkflows:
 
     def workflow(self, workflow_id: str) -> dict[str, Any]:
         """The workflow with its attempts, as JSON."""
-        operation = f"read workflow {workflow_id}"
-        read, options = self._session.workflows.get_execution_status, {"include_tasks": "true"}
-        found: dict[str, Any] = self._session.read_json(operation, dict, "a workflow", read, workflow_id, **options)
-        return found
+        return self._session.workflow(workflow_id)
 
     def task(self, task_id: str) -> dict[str, Any]:
-        """One attempt as JSON."""
-        read = self._session.tasks.get_task
-        found: dict[str, Any] = self._session.read_json(f"read task {task_id}", dict, "a task", read, task_id)
-        return found
+        """Return one attempt, as JSON."""
+        return self._session.task(task_id)
 
     def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
         """Summaries of the attempts that Conductor's index has for a query (`docs/dev/servers/conductor.md` 9), the

@@ -215,25 +215,24 @@ class ConductorQueue:
     def is_current(self, delivery: Delivery) -> bool:
         """Whether Conductor still waits for this delivery. A task that is gone is not current: its workflow was
         removed. Only Conductor's own word counts for that, not a proxy's 404."""
-        task = self._read_task(delivery.task_id) or {}
+        task = _unless_missing(delivery.task_id, self._session.task) or {}
         identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
         return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
         """The row of any attempt; None: Conductor itself says that it does not exist."""
-        task = self._read_task(task_id)
+        task = _unless_missing(task_id, self._session.task)
         if task is None:
             return None
         return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """Conductor's row of any workflow; None: Conductor itself says that it does not exist."""
-        operation, read = f"read workflow {workflow_id}", self._session.workflows.get_execution_status
-        workflow = self._read_known(operation, "a workflow", read, workflow_id, include_tasks="true")
+        workflow = _unless_missing(workflow_id, self._session.workflow)
         try:
             return None if workflow is None else workflow_from(workflow)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise unreadable(operation, "a workflow with its tasks") from error
+            raise unreadable(f"read workflow {workflow_id}", "a workflow with its tasks") from error
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response timeout; repeated if the answer is lost, which is harmless."""
@@ -281,21 +280,6 @@ class ConductorQueue:
         """Give back the connections."""
         self._session.close()
 
-    def _read_task(self, task_id: str) -> Mapping[str, Any] | None:
-        return self._read_known(f"read task {task_id}", "a task", self._session.tasks.get_task, task_id)
-
-    def _read_known(
-        self, operation: str, what: str, read: Callable[..., Any], name: str, **options: str
-    ) -> Mapping[str, Any] | None:
-        """The JSON of what has this id; None: Conductor itself says that there is no such thing."""
-        try:
-            found: dict[str, Any] = self._session.read_json(operation, dict, what, read, name, **options)
-        except NotFound as error:
-            if name in error.detail and NO_SUCH_URL not in error.detail:
-                return None
-            raise
-        return found
-
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
         """The delivery with what its workflow knows of a retry: the mark stays on an attempt whose retry a rerun has
         removed, and is taken off one that is begun again beside a sub-workflow, which adds one to its retry count.
@@ -305,11 +289,8 @@ class ConductorQueue:
         """
         if not (delivery.retried or delivery.retry_count):
             return delivery
-        operation = f"look for the retry of task {delivery.task_id}"
-        read, options = self._session.workflows.get_execution_status, {"include_tasks": "true"}
         try:
-            workflow = self._session.read_json(operation, dict, "a workflow", read, delivery.workflow_id, **options)
-            known = known_by_its_retry(workflow, delivery)
+            known = known_by_its_retry(self._session.workflow(delivery.workflow_id), delivery)
         except (ServiceError, LookupError, TypeError, AttributeError):
             known = delivery if delivery.retried else None
         if known is None:
@@ -321,23 +302,29 @@ class ConductorQueue:
         """The deliveries with their places in the traces that their workflows were started in. Work does not wait
         long for that: a workflow that is not read within `_TRACE_LIMIT` of the poll has a trace of its own."""
         given: dict[str, object] = {}
-        until = time.monotonic() + _TRACE_LIMIT
+        read, until = self._session.workflows.get_execution_status, time.monotonic() + _TRACE_LIMIT
         for workflow_id in dict.fromkeys(delivery.workflow_id for delivery in deliveries):
-            if (left := until - time.monotonic()) > 0:
-                with suppress(ServiceError, AttributeError):
-                    given[workflow_id] = self._read_input(workflow_id, left).get("traceparent")
+            operation, left = f"read the input of workflow {workflow_id}", until - time.monotonic()
+            options: dict[str, Any] = {"include_tasks": "false", "write": False, "answer_within": left}
+            with suppress(ServiceError, AttributeError):
+                if left > 0:
+                    answer = self._session.once(operation, read, workflow_id, **options)
+                    workflow = json_of(operation, answer, dict, "a workflow")
+                    given[workflow_id] = workflow.get("input").get("traceparent")
         return [
             replace(each, trace=trace_of(each.workflow_id, each.identity, given.get(each.workflow_id)))
             for each in deliveries
         ]
 
-    def _read_input(self, workflow_id: str, within: float) -> Any:
-        operation = f"read the input of workflow {workflow_id}"
-        read = self._session.workflows.get_execution_status
-        answer = self._session.once(
-            operation, read, workflow_id, include_tasks="false", write=False, answer_within=within
-        )
-        return json_of(operation, answer, dict, "a workflow").get("input")
-
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
         self._session.once(operation, self._session.tasks.update_task, to_json(operation, update))
+
+
+def _unless_missing(name: str, read: Callable[[str], Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Read the JSON of what has this id; None: Conductor itself says that there is no such thing."""
+    try:
+        return read(name)
+    except NotFound as error:
+        if name in error.detail and NO_SUCH_URL not in error.detail:
+            return None
+        raise

@@ -23,14 +23,13 @@ _MALFORMED = ("JSON parse error", "Required request body", "Content-Type")
 _NOT_NOW = (408, 429, 503)
 
 
-def message_of(answer: Answer) -> str | None:
-    """The `message` of an error body, or None if it has none: then it is not Conductor's."""
+def fields_of(answer: Answer) -> dict[str, Any]:
+    """Return the fields of an answer that is a JSON object; of any other answer none."""
     try:
         body = json.loads(answer.body)
     except (ValueError, RecursionError):
-        return None
-    message = body.get("message") if isinstance(body, dict) else None
-    return message if isinstance(message, str) else None
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def unanswered(operation: str, failure: NoAnswerError, *, write: bool) -> ServiceError:
@@ -41,7 +40,8 @@ def unanswered(operation: str, failure: NoAnswerError, *, write: bool) -> Servic
 
 def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
     """The error for an answer that is not 2xx."""
-    status, message, detail = answer.status, message_of(answer), _detail(answer)
+    status, body = answer.status, fields_of(answer)
+    message, detail = body.get("message"), _detail(status, body)
     if status in (401, 403):
         return AccessDenied(SERVICE, operation, detail)
     if status in _NOT_NOW:
@@ -49,10 +49,11 @@ def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
     if status == 404:
         # A proxy's word that nothing is there proves nothing.
         # Every error of Conductor's has this form, a gateway's has a `message` at most.
-        body = {} if message is None else json.loads(answer.body)
-        is_conductors = body.get("status") == answer.status and isinstance(body.get("retryable"), bool)
+        is_conductors = (
+            isinstance(message, str) and body.get("status") == status and isinstance(body.get("retryable"), bool)
+        )
         return (NotFound if is_conductors else Unavailable)(SERVICE, operation, detail)
-    if status < 500 or (message or "").startswith(_MALFORMED):
+    if status < 500 or str(message).startswith(_MALFORMED):
         return Refused(SERVICE, operation, detail)
     return (Unclear if write else Unavailable)(SERVICE, operation, detail)
 
@@ -63,14 +64,13 @@ def unreadable(operation: str, what: str, *, write: bool = False) -> ServiceErro
     return (Unclear if write else Unavailable)(SERVICE, operation, detail)
 
 
-def _detail(answer: Answer) -> str:
-    message = message_of(answer)
-    if message is None:
-        return f"status {answer.status}, without Conductor's error text (a proxy, or another server?)"
-    findings = json.loads(answer.body).get("validationErrors")  # of a bean validation
+def _detail(status: int, body: dict[str, Any]) -> str:
+    message, findings = body.get("message"), body.get("validationErrors")  # of a bean validation
+    if not isinstance(message, str):
+        return f"status {status}, without Conductor's error text (a proxy, or another server?)"
     listed = findings if isinstance(findings, list) else []
     problems = "; ".join(str(each["message"]) for each in listed if isinstance(each, dict) and each.get("message"))
-    return clean(f"status {answer.status}: {message}" + (f" {problems}" if problems else ""))
+    return clean(f"status {status}: {message}" + (f" {problems}" if problems else ""))
 
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
@@ -193,6 +193,17 @@ class Session:
         """As `read_json`, for a GET that the SDK does not have."""
         return self.read_json(operation, expected, what, self.transport.GET, path, query_params=query, headers={})
 
+    def workflow(self, workflow_id: str) -> dict[str, Any]:
+        """Return a workflow with its attempts, as JSON."""
+        operation, read = f"read workflow {workflow_id}", self.workflows.get_execution_status
+        found: dict[str, Any] = self.read_json(operation, dict, "a workflow", read, workflow_id, include_tasks="true")
+        return found
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """Return one attempt, as JSON."""
+        found: dict[str, Any] = self.read_json(f"read task {task_id}", dict, "a task", self.tasks.get_task, task_id)
+        return found
+
     def once(
         self,
         operation: str,
@@ -290,15 +301,12 @@ class RestTransport:
         self, method: str, url: str, query: Any, headers: dict[str, str], body: bytes | None, seconds: float
     ) -> Answer:
         target = f"{url}?{urlencode(query)}" if query else url
-        answer = self._call(method, target, headers, body, seconds)
-        if self._token.is_refused(answer):
-            # Refused before it was looked at, so sending it again is harmless.
-            answer = self._call(method, target, headers, body, seconds)
+        for _ in range(2):  # a stale token is refused before the request is read, so sending it again is harmless
+            with_token = {**headers, **self._token.headers()}
+            answer = self._pool.call(method, target, headers=with_token, body=body, answer_within=seconds)
+            if not self._token.is_refused(answer):
+                break
         return answer
-
-    def _call(self, method: str, target: str, headers: dict[str, str], body: bytes | None, seconds: float) -> Answer:
-        with_token = {**headers, **self._token.headers()}
-        return self._pool.call(method, target, headers=with_token, body=body, answer_within=seconds)
 
 
 class TokenSource:
@@ -332,7 +340,11 @@ class TokenSource:
 
     def is_refused(self, answer: Answer) -> bool:
         """Whether the server wants a newer token; the next `headers` fetches one."""
-        if answer.status not in (401, 403) or not self._credentials or _error_code(answer) not in _STALE_CODES:
+        if (
+            answer.status not in (401, 403)
+            or not self._credentials
+            or fields_of(answer).get("error") not in _STALE_CODES
+        ):
             return False
         with self._lock:
             self._fetched = time.monotonic() - _TOKEN_LIFETIME
@@ -351,23 +363,7 @@ class TokenSource:
             raise AccessDenied(SERVICE, _AUTHENTICATE, detail)
         if answer.status != 200:
             raise refusal(_AUTHENTICATE, answer, write=False)
-        return _token_in(answer)
-
-
-def _token_in(answer: Answer) -> str:
-    try:
-        token = json.loads(answer.body)["token"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        token = None
-    if not isinstance(token, str) or not token:
-        raise unreadable(_AUTHENTICATE, "a token")
-    return token
-
-
-def _error_code(answer: Answer) -> str | None:
-    try:
-        body = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    code = body.get("error") if isinstance(body, dict) else None
-    return code if isinstance(code, str) else None
+        token = fields_of(answer).get("token")
+        if not isinstance(token, str) or not token:
+            raise unreadable(_AUTHENTICATE, "a token")
+        return token

@@ -9,20 +9,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import xxhash
 
-from perago.adapters.http import Answer, NoAnswerError
 from perago.adapters.lakefs.block_store import DirectFailed
 from perago.adapters.lakefs.session import SERVICE, Call, once, path_in
 from perago.adapters.lakefs.transfers import Transfer, TransferPool, new_md5
 from perago.cache import ObjectId
-from perago.ports import CorruptTransfer, Refused, Staged, Upload
+from perago.ports import CorruptTransfer, Refused, ServiceError, Staged, Upload
 from perago.retry import retry
 from perago.workspace.scan import changed_since_scan, open_unchanged
 
@@ -34,11 +33,15 @@ DIRECT = 1024 * 1024
 PART = 64 * 1024 * 1024
 """Bytes of a part. A larger file is sent in parts, each with an address that is asked for when its turn comes."""
 _MOST_PARTS = 10_000
+_PLACE = "physical_address"
 _CONTENT_TYPE = "application/octet-stream"
 """Of a file without one. Also the content that the addresses are signed for."""
 _CHUNK = 128 * 1024
 """Bytes that are sent at once. Each chunk must be taken within the connect limit, so this bounds how slow a link may
 be."""
+T = TypeVar("T")
+_Stored: TypeAlias = tuple[str, int, str]
+"""The checksum, the size and the address of the object that a server says it stored."""
 
 
 class Uploads:
@@ -86,7 +89,7 @@ class Uploads:
             body = b"".join(map(bytes, chunks)) if upload.size <= _CHUNK else chunks
             send = partial(pool.call, "POST", target, headers=headers, body=body, lasting=limit)
             with workers.wire.exchange(limit):
-                stored = once(call, send, _stored)
+                stored = once(call, send, lambda answer: _stored(json.loads(answer.body)))
             self._accept(call, file, stored)
 
     def _send_directly(self, call: Call, upload: Upload, workers: TransferPool[Upload]) -> bool:
@@ -99,10 +102,13 @@ class Uploads:
         if not offer.objects:
             return False
         with _OpenFile(upload) as file:
-            direct = DirectUpload(transfer, self._path, file)
+            direct = DirectUpload(transfer, call, self._path, file)
             try:
                 with workers.wire.exchange(transfer.seconds(upload.size, requests=4)):
-                    stored = once(call, lambda: direct.run(parts=offer.parts), _stored)
+                    stored = direct.run(parts=offer.parts)
+            except ServiceError as error:
+                workers.direct_failed(DirectFailed(f"lakeFS: {error.detail}"))
+                return False
             except DirectFailed as failure:
                 workers.direct_failed(failure)
                 return False
@@ -110,7 +116,7 @@ class Uploads:
         store.worked()
         return True
 
-    def _accept(self, call: Call, file: _OpenFile, stored: tuple[str, int, str]) -> None:
+    def _accept(self, call: Call, file: _OpenFile, stored: _Stored) -> None:
         """Compare what the server says it stored with what change detection saw, and put the file on the shelf for the
         attempt that works on it next."""
         upload, (checksum, size, address) = file.upload, stored
@@ -124,31 +130,33 @@ class Uploads:
 
 
 class DirectUpload:
-    """One file on its way to a branch. Raises `DirectFailed` for all that the store or lakeFS do not do, and leaves
-    nothing behind then that is visible."""
+    """One file on its way to the block store. A failure leaves nothing behind that is visible.
 
-    def __init__(self, transfer: Transfer, branch_path: str, file: _OpenFile) -> None:
+    Raises `DirectFailed` for whatever the store does not do, and `ServiceError` for lakeFS.
+    """
+
+    def __init__(self, transfer: Transfer, call: Call, branch_path: str, file: _OpenFile) -> None:
         """`branch_path`: the path of the branch in lakeFS's interface. The file is at its beginning."""
         self._transfer = transfer
+        self._call = call
         self._file = file
         self._upload = file.upload
         self._staging = f"{branch_path}/staging"
         self._path = f"path={quote(file.upload.key)}"
         self._whole = new_md5()
 
-    def run(self, *, parts: bool) -> Answer:
+    def run(self, *, parts: bool) -> _Stored:
         """Send the file, as one or, if it is large and the server signs `parts`, in parts; returns lakeFS's answer to
         the link.
 
         Raises:
-            DirectFailed: it did not work.
             FileChanging: the file is not what change detection saw any more.
         """
         if parts and self._upload.size > PART:
             address = self._send_parts()
         else:
-            address = self._fields("GET", f"backing?{self._path}&presign=true")
-            self._put(_text(address, "presigned_url"), self._upload.size, self._whole)
+            address = self._ask("GET", f"backing?{self._path}&presign=true", dict)
+            self._put(address["presigned_url"], self._upload.size, self._whole)
             self._check_whole()
         link = {
             "staging": address,
@@ -157,19 +165,20 @@ class DirectUpload:
             "content_type": self._upload.content_type or _CONTENT_TYPE,
             "user_metadata": dict(self._upload.metadata),
         }
-        return self._ask("PUT", f"backing?{self._path}", link)
+        return self._ask("PUT", f"backing?{self._path}", _stored, link)
 
     def _send_parts(self) -> dict[str, Any]:
-        begun = self._fields("POST", f"pmpu?{self._path}", {})
-        place = {"physical_address": _text(begun, "physical_address")}
-        upload = f"pmpu/{quote(_text(begun, 'upload_id'), safe='')}"
+        place, upload_id = self._ask(
+            "POST", f"pmpu?{self._path}", lambda found: ({_PLACE: found[_PLACE]}, found["upload_id"]), {}
+        )
+        upload = f"pmpu/{quote(upload_id, safe='')}"
         try:
             sent = self._put_parts(upload, place)
             self._check_whole()
-            self._ask("PUT", f"{upload}?{self._path}", {**place, "parts": sent})
+            self._ask("PUT", f"{upload}?{self._path}", _ignore, {**place, "parts": sent})
         except BaseException:
-            with suppress(DirectFailed):  # parts that are never completed cost storage, and nothing shows them
-                self._ask("DELETE", f"{upload}?{self._path}", place)
+            with suppress(ServiceError):  # parts that are never completed cost storage, and nothing shows them
+                self._ask("DELETE", f"{upload}?{self._path}", _ignore, place)
             raise
         return place
 
@@ -178,61 +187,34 @@ class DirectUpload:
         sent: list[dict[str, Any]] = []
         while left:
             number, length = len(sent) + 1, min(size, left)
-            signed = self._fields("PUT", f"{upload}/parts/{number}?{self._path}", place)
-            sent.append({"part_number": number, "etag": self._put(_text(signed, "presigned_url"), length, new_md5())})
+            target = f"{upload}/parts/{number}?{self._path}"
+            address = self._ask("PUT", target, lambda found: str(found["presigned_url"]), place)
+            sent.append({"part_number": number, "etag": self._put(address, length, new_md5())})
             left -= length
         return sent
 
     def _put(self, address: str, length: int, digest: _Hash) -> str:
         """Send the next `length` bytes of the file to an address; returns their MD5 (`digest`), the store's ETag."""
-        body = self._hashed(length, digest)
-        headers, seconds = (
-            {"Content-Type": _CONTENT_TYPE, "Content-Length": str(length)},
-            self._transfer.seconds(length),
-        )
+        body = self._file.read(length, {digest, self._whole})
+        headers = {"Content-Type": _CONTENT_TYPE, "Content-Length": str(length)}
+        seconds = self._transfer.seconds(length)
         answer = self._transfer.block_store.call("PUT", address, headers=headers, body=body, seconds=seconds)
         etag = answer.headers.get("ETag", "").strip('"')
         if etag != digest.hexdigest():
             raise DirectFailed("the store's ETag is not the MD5 of what was sent", unproven=True)
         return etag
 
-    def _hashed(self, length: int, part: _Hash) -> Iterator[memoryview]:
-        for chunk in self._file.read(length):
-            part.update(chunk)
-            if part is not self._whole:
-                self._whole.update(chunk)
-            yield chunk
-
     def _check_whole(self) -> None:
         if self._whole.hexdigest() != self._upload.checksum:
             raise changed_since_scan(self._upload, "changed its bytes")
 
-    def _ask(self, method: str, target: str, content: dict[str, Any] | None = None) -> Answer:
+    def _ask(self, method: str, target: str, read: Callable[[Any], T], content: dict[str, Any] | None = None) -> T:
+        """Send a request to lakeFS; returns what `read` makes of the JSON of its answer."""
         body = None if content is None else json.dumps(content).encode()
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        try:
-            answer = self._transfer.session.pool.call(method, f"{self._staging}/{target}", headers=headers, body=body)
-        except NoAnswerError as failure:
-            raise DirectFailed(f"lakeFS: {failure.text}") from failure
-        if not 200 <= answer.status < 300:
-            raise DirectFailed(f"lakeFS answers {answer.status} to {method} {target.partition('?')[0].split('/')[0]}")
-        return answer
-
-    def _fields(self, method: str, target: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
-        try:
-            found = json.loads(self._ask(method, target, content).body)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise DirectFailed("lakeFS's answer has no address")
-        return found
-
-
-def _text(fields: dict[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str) or not value:
-        raise DirectFailed(f"lakeFS's answer has no {name}")
-    return value
+        pool = self._transfer.session.pool
+        send = partial(pool.call, method, f"{self._staging}/{target}", headers=headers, body=body)
+        return once(self._call, send, lambda answer: read(json.loads(answer.body or b"null")))
 
 
 class _OpenFile:
@@ -249,8 +231,8 @@ class _OpenFile:
     def __exit__(self, *_: object) -> None:
         os.close(self.handle)
 
-    def read(self, size: int) -> Iterator[memoryview]:
-        """Read exactly the next `size` bytes through one buffer."""
+    def read(self, size: int, digests: Iterable[_Hash] = ()) -> Iterator[memoryview]:
+        """Read exactly the next `size` bytes through one buffer, and update the digests."""
         buffer = memoryview(bytearray(min(_CHUNK, max(size, 1))))
         remaining = size
         while remaining:
@@ -259,13 +241,17 @@ class _OpenFile:
                 raise changed_since_scan(self.upload, f"lost its last {remaining} bytes")
             remaining -= count
             self.sent.update(buffer[:count])
+            for digest in digests:
+                digest.update(buffer[:count])
             yield buffer[:count]
 
 
-def _stored(answer: Answer) -> tuple[str, int, str]:
-    """Return the checksum, the size and the address of the object that a server says it stored."""
-    found = json.loads(answer.body)
-    return found["checksum"], found["size_bytes"], str(found.get("physical_address") or "")
+def _stored(found: Any) -> _Stored:
+    return found["checksum"], found["size_bytes"], str(found.get(_PLACE) or "")
+
+
+def _ignore(_: object) -> None:
+    """Read nothing of an answer."""
 
 
 def _headers(call: Call, upload: Upload) -> Mapping[str, str | bytes]:
