@@ -29,8 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perago.embedded.lakefs import commits, objects, references
 from perago.failure import Failure
-from perago.probe import refused_as_duplicate
-from perago.probe.process import ChildProcess
+from perago.probe import ChildProcess, refused_as_duplicate
 from perago.processes import end_if_told, heard
 from perago.retry import RestartDelay
 from perago.text import json_text

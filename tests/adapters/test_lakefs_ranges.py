@@ -281,7 +281,9 @@ def test_a_rest_that_comes_as_the_whole_object_may_take_the_time_of_the_whole(tm
         (tmp_path / "file").open("w+b", buffering=0) as file,
     ):
         session = LakeFSSession(LakeFSSettings(server.url, "key", SecretStr(SECRET)), policy, 1)
-        (whole,) = downloading.Arrival(entry_of("large", CONTENT), file.fileno()).ranges
+        arrival = downloading.Arrival(entry_of("large", CONTENT), tmp_path / "unused")
+        arrival.file = downloading.Unfinished(file.name, file.fileno())
+        (whole,) = arrival.ranges
         whole.add(CONTENT[:-1])
         transfer = Transfer(session, 1, "repo", None, BlockStore(session, 1))
         downloading.Download(transfer, COMMIT).fetch_through_lakefs(whole, limits)

@@ -16,7 +16,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from perago.probe import probe_modules, process
+from perago import probe
+from perago.probe import probe_modules
 
 from .conftest import GOOD, PLAIN, Project
 
@@ -84,7 +85,7 @@ def test_a_module_that_hangs_is_stopped_and_its_line_named(project: Project) -> 
     project.module("tasks.slow", "import time\n\ndef wait():\n    time.sleep(600)\n\nwait()\n")
     started = time.monotonic()
     ran = project.run("check", "--timeout", "0.5", "tasks.slow")
-    assert time.monotonic() - started < process._BACKSTOP  # nobody had to end it
+    assert time.monotonic() - started < probe._BACKSTOP  # nobody had to end it
     assert ran.code == 3
     assert "error: tasks/slow.py:4: module tasks.slow was not imported after 0.5 seconds" in ran.err
     assert "or raise --timeout" in ran.err
@@ -367,7 +368,7 @@ def test_a_fresh_interpreter_reports_the_same(project: Project, monkeypatch: pyt
     project.task("features", "features.build")
     project.module("bad", "print('hello')\nx / 0\n")
     monkeypatch.chdir(project.directory)
-    monkeypatch.setattr(process, "FORKS", False)
+    monkeypatch.setattr(probe, "FORKS", False)
     features, bad = probe_modules(["features", "bad"], 60)
     assert features.task is not None
     assert features.task.name == "features.build"
@@ -381,9 +382,9 @@ def test_a_module_that_hangs_says_where_however_far_the_clock_has_gone_meanwhile
     """All processes may stand still for a while, and time is up for both the child and us when they go on."""
     project.module("slow", "import time\ntime.sleep(600)\n")
     monkeypatch.chdir(project.directory)
-    monkeypatch.setattr(process, "FORKS", False)
+    monkeypatch.setattr(probe, "FORKS", False)
     stalled = itertools.chain([0.0], itertools.repeat(20.0))
-    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + next(stalled)))
+    monkeypatch.setattr(probe, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + next(stalled)))
     (slow,) = probe_modules(["slow"], 0.5)
     assert slow.problem is not None
     assert (slow.problem.code, slow.problem.where) == ("import-timeout", "slow.py:2")

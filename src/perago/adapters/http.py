@@ -16,7 +16,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -47,7 +46,18 @@ class UnsafeAddressError(OSError):
     """The name of the server leads to an address that perago must not talk to. The message says why."""
 
 
-_WORDS: tuple[tuple[type[BaseException], str | None], ...] = (
+def _os_words(error: OSError) -> str | None:
+    if str(error).startswith(_NO_TUNNEL):
+        return f"the proxy refused: {clean(str(error))}"
+    return clean(error.strerror) if error.strerror else None
+
+
+_WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str | None] | None], ...] = (
+    (
+        ssl.SSLCertVerificationError,
+        lambda error: f"the server's certificate is not trusted: {clean(error.verify_message)}",
+    ),
+    (UnsafeAddressError, str),
     (exceptions.NewConnectionError, None),  # is a timeout by class; its cause tells more
     (exceptions.ConnectTimeoutError, "no connection within the time limit"),
     (exceptions.ReadTimeoutError, "no answer within the time limit"),
@@ -59,7 +69,11 @@ _WORDS: tuple[tuple[type[BaseException], str | None], ...] = (
     (BrokenPipeError, "the connection was closed before an answer came"),
     (exceptions.IncompleteRead, "the answer was cut off"),
     (exceptions.InvalidChunkLength, "the answer was cut off"),
+    (ssl.SSLError, lambda error: f"TLS failed: {clean(error.reason or 'no reason given')}"),
+    (OSError, _os_words),
 )
+"""Causes in plain words; None: the cause says nothing alone. Never the exception's own text: it can quote a proxy's URL
+with its password."""
 _NO_TUNNEL = "Tunnel connection failed"
 _LONGEST_TEXT = 400
 
@@ -79,8 +93,12 @@ class AnswerTooLargeError(NoAnswerError):
 
 def no_answer(error: BaseException) -> NoAnswerError:
     """Return a failure of the transport as perago's error."""
-    refused = any(isinstance(cause, ssl.SSLCertVerificationError) or _is_no_tunnel(cause) for cause in _causes(error))
-    return NoAnswerError(_describe(error), sent=not (refused or isinstance(error, _NEVER_SENT)))
+    causes = _causes(error)
+    refused = any(
+        isinstance(cause, ssl.SSLCertVerificationError) or str(cause).startswith(_NO_TUNNEL) for cause in causes
+    )
+    text = next(filter(None, map(_plain, causes)), f"the connection failed ({type(error).__name__})")
+    return NoAnswerError(text, sent=not (refused or isinstance(error, _NEVER_SENT)))
 
 
 def clean(text: str) -> str:
@@ -101,35 +119,9 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _is_no_tunnel(cause: BaseException) -> bool:
-    return isinstance(cause, OSError) and str(cause).startswith(_NO_TUNNEL)
-
-
-def _describe(error: BaseException) -> str:
-    """The cause in plain words. Never the exception's own text: it can quote a proxy's URL with its password."""
-    causes = _causes(error)
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the server's certificate is not trusted: {clean(cause.verify_message)}"
-        if isinstance(cause, UnsafeAddressError):
-            return str(cause)
-    for cause in causes:
-        text = _plain(cause)
-        if text:
-            return text
-    return f"the connection failed ({type(error).__name__})"
-
-
 def _plain(cause: BaseException) -> str | None:
-    """One cause in plain words, or None if it says nothing by itself."""
-    for kind, text in _WORDS:
-        if isinstance(cause, kind):
-            return text
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS failed: {clean(cause.reason or 'no reason given')}"
-    if _is_no_tunnel(cause):
-        return f"the proxy refused: {clean(str(cause))}"
-    return clean(cause.strerror) if isinstance(cause, OSError) and cause.strerror else None
+    words = next((words for kind, words in _WORDS if isinstance(cause, kind)), None)
+    return words(cause) if callable(words) else words
 
 
 _DELAYS = BackOff(0.2, 8.0, jitter=True)
@@ -175,21 +167,15 @@ def retry_after(headers: Mapping[str, str]) -> float:
         return 0.0
 
 
-_thread = threading.local()
-
-
-@contextmanager
-def unlogged() -> Iterator[None]:
-    """Drop what urllib3 logs in this block, in this thread."""
-    _thread.silent = True
-    try:
-        yield
-    finally:
-        _thread.silent = False
+def _log_without_query(record: logging.LogRecord) -> bool:
+    """Leave out the queries of URLs: a signed address is as good as a password."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
+    return True
 
 
 for _name in ("urllib3.connectionpool", "urllib3.connection"):  # a filter is not inherited by loggers below
-    logging.getLogger(_name).addFilter(lambda _: not getattr(_thread, "silent", False))
+    logging.getLogger(_name).addFilter(_log_without_query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +212,7 @@ class ServerAbout:
 
 
 STOPPED = "the transfer was stopped"
+_thread = threading.local()
 
 Judge = Callable[[str], str | None]
 """Returns why an IP address must not be talked to; None if it may be."""
@@ -464,28 +451,18 @@ def read_whole(response: BaseHTTPResponse, limit: float, largest: float = math.i
 
 def _manager(service: str, scheme: str, proxy: str | None, size: int) -> urllib3.PoolManager:
     context = tls_context() if scheme == "https" or (proxy or "").startswith("https:") else None
+    options: dict[str, Any] = {"num_pools": 1, "maxsize": size, "retries": False, "ssl_context": context}
     if proxy is None:
-        manager = urllib3.PoolManager(num_pools=1, maxsize=size, retries=False, ssl_context=context)
-    elif proxy.startswith(("http://", "https://")):
-        auth = parse_url(proxy).auth
-        manager = urllib3.ProxyManager(
-            proxy,
-            num_pools=1,
-            maxsize=size,
-            retries=False,
-            ssl_context=context,
-            proxy_ssl_context=context,
-            proxy_headers=make_headers(proxy_basic_auth=auth) if auth else None,
-        )
-    else:
+        return urllib3.PoolManager(**options)
+    if not proxy.startswith(("http://", "https://")):
         kind = proxy.split(":", 1)[0]
         raise Refused(service, "set up the connection", f"a {kind} proxy is not supported; use an http or https proxy")
-    return manager
+    auth = parse_url(proxy).auth
+    headers = make_headers(proxy_basic_auth=auth) if auth else None
+    return urllib3.ProxyManager(proxy, proxy_ssl_context=context, proxy_headers=headers, **options)
 
 
 # ------------------------------------------------------------------- proxy and TLS variables
-
-BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
@@ -510,11 +487,7 @@ def tls_context() -> ssl.SSLContext:
     Raises:
         OSError: the bundle cannot be read.
     """
-    for variable in BUNDLE_VARIABLES:
-        bundle = os.environ.get(variable)
-        if bundle:
-            place = Path(bundle)
-            return ssl.create_default_context(
-                cafile=None if place.is_dir() else bundle, capath=bundle if place.is_dir() else None
-            )
-    return ssl.create_default_context()
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    if bundle and Path(bundle).is_dir():
+        return ssl.create_default_context(capath=bundle)
+    return ssl.create_default_context(cafile=bundle or None)

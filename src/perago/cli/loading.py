@@ -67,7 +67,7 @@ def _load(
 
 def able_to_run(modules: Sequence[Probed]) -> list[Probed]:
     """Return the modules, with a problem where something that the task needs to run is not installed here."""
-    from perago.probe.process import Code, ModuleProblem
+    from perago.probe import Code, ModuleProblem
 
     def checked(one: Probed) -> Probed:
         if one.task is None or not one.task.missing:

@@ -7,23 +7,364 @@ crash, fork), it does to a child that is thrown away.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
-from perago.probe.process import ChildProcess, Code, ModuleProblem, Probed, TaskSummary, WorkflowSummary
-from perago.processes import signals_held, sigterm_unwinds
+from perago.probe import child
+from perago.processes import end_if_told, signals_held, sigterm_unwinds
 from perago.taskdef.loading import find_modules
 
-__all__ = [
-    "ModuleProblem",
-    "Probed",
-    "TaskSummary",
-    "WorkflowSummary",
-    "probe_modules",
-    "probing",
-    "refused_as_duplicate",
-]
+
+class Code(StrEnum):
+    """Kinds of problems, for programs (docs/cli.md)."""
+
+    INVALID = "invalid-module"
+    TIMEOUT = "import-timeout"
+    EXIT = "import-exit"
+    CRASH = "import-crash"
+    DUPLICATE = "duplicate-task"
+    EXAMPLE = "invalid-example"
+    MISSING = "missing-library"
+    WORKFLOW = "invalid-workflow"
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleProblem:
+    """A problem of a module: the kind, what happened, where (`file:line` or empty) and what to do."""
+
+    code: str
+    message: str
+    where: str = ""
+    fix: str = ""
+    traceback: str = ""
+    is_no_task: bool = False
+    """The module is in order and declares no task."""
+    others: tuple[ModuleProblem, ...] = ()
+    """Further problems of the same module."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """The task that a module declares, in short, and its TaskDef as canonical text."""
+
+    name: str
+    workspace: str | None
+    """The prefix, `/` for the root; None for a task without a workspace."""
+    read_only: bool
+    pre: int
+    post: int
+    definition: str
+    declared: Sequence[Mapping[str, Any]] = ()
+    """Its examples: `id`, `params` and `tree`, which is a directory, or contents by path: text, `{"base64": ...}`, or
+    null for a directory."""
+    environment: tuple[str, ...] = ()
+    """Patterns for the withheld variables that its function gets."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    """Globs of the files of the workspace that it sees, and of those among them that it does not."""
+    missing: tuple[tuple[str, str], ...] = ()
+    """The libraries that its guardrails miss on this machine, each with the command that installs it."""
+
+    @property
+    def key_prefix(self) -> str:
+        """The beginning of every key of its workspace."""
+        prefix = (self.workspace or "").strip("/")
+        return f"{prefix}/" if prefix else ""
+
+    @property
+    def examples(self) -> int:
+        """The number of its examples."""
+        return len(self.declared)
+
+    @property
+    def example(self) -> Mapping[str, Any] | None:
+        """The parameters of its first example."""
+        return self.declared[0]["params"] if self.declared else None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSummary:
+    """A workflow that a module declares, and its definition as canonical text."""
+
+    name: str
+    version: int
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """One module: either `task` or `problem`, and what the module left behind."""
+
+    module: str
+    task: TaskSummary | None
+    problem: ModuleProblem | None
+    output: str = ""
+    """The end of what it printed at import."""
+    printed: int = 0
+    """Bytes that it printed in all."""
+    left_running: bool = False
+    """It started processes that were still there and were stopped."""
+    advice: tuple[str, ...] = ()
+    """Suggestions for the module, if they were asked for."""
+    files: tuple[str, ...] = ()
+    """The module's file and those that it imported from below the current directory; empty if there is a problem."""
+    workflows: tuple[WorkflowSummary, ...] = ()
+    """The workflows that it declares."""
+
+
+def _problem(found: dict[str, Any]) -> ModuleProblem:
+    return ModuleProblem(**{**found, "others": tuple(map(_problem, found.get("others", ())))})
+
+
+FORKS = sys.platform == "linux"
+"""A forked child has pydantic already, which halves the time of `perago check`. Elsewhere forking is not dependable."""
+
+_FRESH = "from perago.probe.child import run_fresh; run_fresh()"
+_KEPT = 32 * 1024
+"""Bytes of the output that are kept."""
+_LAST_OUTPUT = 1.0
+"""Seconds to wait for output that is on its way; a stray process may hold the pipe open for ever."""
+
+
+_BACKSTOP = 30.0
+"""Seconds on top of the limit until the child is killed. It ends by itself when time is up, unless the module has
+stopped it or taken its timer."""
+_LOOK = 0.5
+"""Seconds between two looks whether a signal has come."""
+_KILLED = 10.0
+"""Seconds that a killed process gets to be gone."""
+
+
+class _Fork:
+    """A forked child, with the part of `subprocess.Popen` that is needed here."""
+
+    def __init__(self, module: str, directory: str, seconds: float, examine: str, output: int) -> None:
+        for stream in (sys.stdout, sys.stderr):  # what waits in their buffers must not come out twice
+            stream.flush()
+        import perago.taskdef  # noqa: F401 - loaded once, here, instead of in every child
+
+        self._status: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            child.run_forked(module, directory, seconds, examine, output)
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal, or None while the child runs."""
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._status = os.waitstatus_to_exitcode(status)
+        return self._status
+
+    def wait(self, timeout: float) -> int:
+        """The exit status.
+
+        Raises:
+            subprocess.TimeoutExpired: the child is still running after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        pause = 0.001
+        while (status := self.poll()) is None:
+            if time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired("fork", timeout)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+        return status
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def _fresh_interpreter(
+    module: str, directory: str, seconds: float, examine: str, output: int
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _FRESH, module, directory, str(seconds), examine],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
+class Output:
+    """Counts everything, keeps the end: a module may print without limit."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.size = 0
+        self._tail = b""
+        self._thread = threading.Thread(target=self._read, args=(descriptor,), daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Let what was printed arrive."""
+        self._thread.join(_LAST_OUTPUT)
+
+    def text(self) -> str:
+        """The end of the output."""
+        return self._tail.decode("utf-8", "replace").replace("\r\n", "\n")
+
+    def _read(self, descriptor: int) -> None:
+        while chunk := os.read(descriptor, _KEPT):
+            self.size += len(chunk)
+            self._tail = (self._tail + chunk)[-_KEPT:]
+        os.close(descriptor)
+
+
+class ChildProcess:
+    """One module being imported elsewhere. Use as a context manager: nothing of it survives the block."""
+
+    def __init__(self, module: str, seconds: float, *, examine: str = "", beside_threads: bool = False) -> None:
+        """Start the child.
+
+        Args:
+            module: The import path of the task module.
+            seconds: How long the import may take.
+            examine: As in `inspect_module`.
+            beside_threads: Whether this process has threads.
+        """
+        self._module = module
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds + _BACKSTOP
+        self._directory = tempfile.TemporaryDirectory(prefix="perago-probe-")
+        self._reading, writing = os.pipe()
+        self._output: Output | None = None
+        try:
+            # A process with threads must not fork: whatever they hold at that moment stays held in the child.
+            start = _Fork if FORKS and not beside_threads else _fresh_interpreter
+            self._process: _Fork | subprocess.Popen[bytes] = start(
+                module, self._directory.name, seconds, examine, writing
+            )
+        finally:
+            os.close(writing)
+
+    def listen(self) -> Output:
+        """Take what the child prints, which would have to wait otherwise, on a thread. A process that has threads must
+        not fork, so children that shall run side by side are all made before one of them is listened to."""
+        self._output = self._output or Output(self._reading)
+        return self._output
+
+    def __enter__(self) -> ChildProcess:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end()
+        if self._output is None:
+            os.close(self._reading)
+        self._directory.cleanup()
+
+    def result(self) -> Probed:
+        """Wait for the child, which ends by itself when time is up, and say what came of it."""
+        output = self.listen()
+        try:
+            status = self._wait()
+            left_running = self._end()
+            probed = self._reported() or Probed(self._module, None, self._ended_without_report(status))
+        except subprocess.TimeoutExpired:
+            left_running = False
+            self._end()
+            probed = Probed(self._module, None, self._too_slow())
+        output.finish()
+        return replace(probed, output=output.text(), printed=output.size, left_running=left_running)
+
+    def _wait(self) -> int:
+        """The exit status. A signal that told this process to end is not waited out, even if its exception was lost."""
+        while True:
+            end_if_told()
+            left = max(0.0, self._deadline - time.monotonic())
+            try:
+                return self._process.wait(min(left, _LOOK))
+            except subprocess.TimeoutExpired:
+                if left <= _LOOK:
+                    raise
+
+    def cancel(self) -> None:
+        """End the child now, from another thread than the one that waits for its result."""
+        self._process.kill()
+
+    def _end(self) -> bool:
+        """Kill what is left of the child's process group; whether anything outlived the child itself."""
+        outlived = False
+        over = self._process.poll() is not None
+        if sys.platform != "win32":
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+                outlived = over
+        if not over:
+            self._process.kill()  # it may not have made its own group yet
+            self._process.wait(_KILLED)
+        return outlived
+
+    def _file(self, name: str) -> str:
+        try:
+            return Path(self._directory.name, name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def _reported(self) -> Probed | None:
+        """Read the child's report; None if it left none."""
+        if not (text := self._file(child.REPORT)):
+            return None
+        report = json.loads(text)
+        workflows = tuple(WorkflowSummary(**one) for one in report.get("workflows", ()))
+        if "problem" in report:
+            return Probed(self._module, None, _problem(report["problem"]), workflows=workflows)
+        task = report["task"]
+        for name in ("environment", "include", "exclude"):
+            task[name] = tuple(task[name])
+        task["missing"] = tuple(map(tuple, task["missing"]))
+        advice, files = tuple(report["advice"]), tuple(report["files"])
+        return Probed(self._module, TaskSummary(**task), None, advice=advice, files=files, workflows=workflows)
+
+    def _ended_without_report(self, status: int) -> ModuleProblem:
+        stack = self._file(child.STACK)
+        if stack.startswith(child.TIME_IS_UP):
+            return self._too_slow()
+        if status < 0:
+            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+            message = f"module {self._module} cannot be imported: the process was killed by {name}"
+            where = _innermost_line(stack)
+            return ModuleProblem(Code.CRASH, message, where, _crash_advice(-status, where))
+        message = f"module {self._module} cannot be imported: it ends the process with status {status}"
+        fix = "a task module only declares; put what a script does under `if __name__ == '__main__':`"
+        return ModuleProblem(Code.EXIT, message, fix=fix)
+
+    def _too_slow(self) -> ModuleProblem:
+        message = f"module {self._module} was not imported after {self._seconds:g} seconds"
+        fix = "move slow work from the module's top level into the task function, or raise --timeout"
+        return ModuleProblem(Code.TIMEOUT, message, _innermost_line(self._file(child.STACK)), fix)
+
+
+def _crash_advice(number: int, where: str) -> str:
+    if number == signal.SIGKILL:
+        return "it may have used too much memory: load data inside the task function, not when the module is imported"
+    if where:  # only a fault leaves a stack behind
+        return "a library that this line uses may be broken; leave it out, or use it inside the task function"
+    return "a task module only declares; take out what ends the process, or find out who else did"
+
+
+def _innermost_line(stack: str) -> str:
+    """Return the line at which a module hangs, from a faulthandler dump: the innermost one below the current directory,
+    otherwise the innermost at all."""
+    frames = re.findall(r'File "([^<"][^"]*)", line (\d+)', stack)
+    here = [(file, line) for file, line in frames if Path(file).is_relative_to(Path.cwd())]
+    for file, line in here:
+        return f"{Path(file).relative_to(Path.cwd())}:{line}"
+    return f"{frames[0][0]}:{frames[0][1]}" if frames else ""
 
 
 def probe_modules(
@@ -91,9 +432,9 @@ def _without_task(probed: Probed) -> Probed:
 
 
 def _results(children: Sequence[ChildProcess]) -> list[Probed]:
-    for child in children:
-        child.listen()
-    return [child.result() for child in children]
+    for one in children:
+        one.listen()
+    return [one.result() for one in children]
 
 
 def _found(names: Sequence[str]) -> dict[str, bool]:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from perago.adapters.http import Answer, Body, HttpPool, Judge, NoAnswerError, overloaded, unlogged
+from perago.adapters.http import Answer, Body, HttpPool, Judge, NoAnswerError, overloaded
 from perago.adapters.lakefs.session import PAGE, LakeFSSession, just_before, path_in, with_query
 from perago.ports import ObjectEntry, Overloaded, Refused
 from perago.retry import BackOff
@@ -227,10 +227,8 @@ class BlockStore:
 
 @contextmanager
 def _no_answer_is_a_failure() -> Iterator[None]:
-    """Send a request whose address is not logged."""
     try:
-        with unlogged():
-            yield
+        yield
     except NoAnswerError as failure:
         raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
 

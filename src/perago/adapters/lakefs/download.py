@@ -14,12 +14,11 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import xxhash
@@ -79,14 +78,15 @@ class Download:
         objects, size, lock = 0, 0, threading.Lock()
         with (
             FileWriter(workspace, {path.parent for _, path in self._wanted}) as writer,
-            TransferPool(self._transfer, self._jobs(), size=lambda job: job.size) as workers,
+            TransferPool(self._transfer, self._jobs(), size=_size_of) as workers,
         ):
 
             def work(job: _Job) -> None:
                 nonlocal objects, size
-                if self._bring(job, writer, workers):
+                wanted = job if isinstance(job, Range) else Arrival(*job).ranges[0]
+                if self._bring(wanted, writer, workers):
                     with lock:
-                        objects, size = objects + 1, size + job.entry.size
+                        objects, size = objects + 1, size + wanted.arrival.entry.size
                         on_progress(objects, size)
 
             workers.run(work)
@@ -100,43 +100,46 @@ class Download:
             if entry.size > LARGEST_WHOLE and has_md5(entry) and not self._is_on_the_shelf(entry):
                 if self._shelf is not None:
                     self._shelf.note_miss()
-                parts = _Parts(entry)
-                yield from (_Job(entry, path, parts, number) for number in range(parts.count))
+                yield from Arrival(entry, path, parts=-(-entry.size // RANGE)).ranges
             else:
-                yield _Job(entry, path)
+                yield entry, path
 
-    def _bring(self, job: _Job, writer: FileWriter, workers: TransferPool[_Job]) -> bool:
-        """Do a job; returns whether its object is there now."""
-        if job.parts is None:
-            writer.write(job.entry, job.path, lambda file: self._fill(job.entry, file, workers))
-            return True
-        if not job.parts.is_given_up:
-            try:
-                self._fetch(job.parts.range(job.number, writer), workers)
-            except CorruptTransfer:
-                job.parts.is_given_up = True
-        if not job.parts.was_last():
+    def _bring(self, wanted: Range, writer: FileWriter, workers: TransferPool[_Job]) -> bool:
+        """Fill a range; returns whether its object is in its place now.
+
+        Ranges are only a quicker way: if anything about them is odd, they are given up, and the object is fetched as
+        one.
+        """
+        arrival = wanted.arrival
+        arrival.begin(writer)
+        try:
+            if not arrival.is_given_up:
+                self._fill(wanted, workers)
+        except CorruptTransfer:
+            if wanted.is_whole:
+                raise
+            arrival.is_given_up = True
+        if not arrival.was_last():
             return False
-        if (taken := job.parts.take(writer)) is None:
-            return self._bring(_Job(job.entry, job.path), writer, workers)
-        file, arrival = taken
-        self._note_verified(arrival)
-        writer.finish(file, job.entry, job.path)
+        if not wanted.is_whole and (arrival.is_given_up or arrival.mismatch() is not None):
+            writer.discard(arrival.file)
+            return self._bring(Arrival(arrival.entry, arrival.path).ranges[0], writer, workers)
+        if arrival.was_fetched:
+            self._objections.pop(arrival.entry.key, None)
+            if self._shelf is not None:
+                self._shelf.add(object_id(arrival.entry), arrival.file.handle, arrival.checksum)
+        writer.finish(arrival.file, arrival.entry, arrival.path)
         return True
 
-    def _fill(self, entry: ObjectEntry, file: int, workers: TransferPool[_Job]) -> None:
+    def _fill(self, wanted: Range, workers: TransferPool[_Job]) -> None:
+        """Fill a range from the cache, or from the servers."""
+        entry, file = wanted.arrival.entry, wanted.arrival.file.handle
         if entry.size == 0 and entry.checksum == EMPTY_MD5:
             return  # nothing to ask for
-        if self._shelf is not None and self._shelf.copy_to(object_id(entry), file):
+        if wanted.is_whole and self._shelf is not None and self._shelf.copy_to(object_id(entry), file):
             return
-        arrival = Arrival(entry, file)
-        self._fetch(arrival.ranges[0], workers)
-        self._note_verified(arrival)
-
-    def _note_verified(self, arrival: Arrival) -> None:
-        self._objections.pop(arrival.entry.key, None)
-        if self._shelf is not None:
-            self._shelf.add(object_id(arrival.entry), arrival.file, arrival.checksum)
+        self._fetch(wanted, workers)
+        wanted.arrival.was_fetched = True
 
     def _fetch(self, wanted: Range, workers: TransferPool[_Job]) -> None:
         if self._fetch_directly(wanted, workers):
@@ -308,16 +311,32 @@ def _receive(call: Call, wanted: Range, response: BaseHTTPResponse, source: str)
 
 
 class Arrival:
-    """One object and its open file. Each range is filled by one thread at a time."""
+    """One object on its way to a file. Each range is filled by one thread at a time."""
 
-    def __init__(self, entry: ObjectEntry, file: int, parts: int = 1) -> None:
+    file: Unfinished
+
+    def __init__(self, entry: ObjectEntry, path: Path, parts: int = 1) -> None:
         """`parts`: into how many ranges of about one size it is cut."""
         self.entry = entry
-        self.file = file
+        self.path = path
         edges = [entry.size * number // parts for number in range(parts + 1)]
         self.ranges = [Range(self, start, end) for start, end in itertools.pairwise(edges)]
+        self.was_fetched = self.is_given_up = False
+        self._left = parts
         self._lock = threading.Lock()
-        self._begin()
+        self._restart()
+
+    def begin(self, writer: FileWriter) -> None:
+        """Make the file, for the first of the ranges."""
+        with self._lock:
+            if not hasattr(self, "file"):
+                self.file = writer.begin()
+
+    def was_last(self) -> bool:
+        """Note that a range is over; whether all are now."""
+        with self._lock:
+            self._left -= 1
+            return self._left == 0
 
     def is_version(self, source: str, etag: str | None) -> bool:
         """Whether an answer's ETag is that of the first answer of the same source: both are of one object then."""
@@ -353,9 +372,9 @@ class Arrival:
         """Forget what has come of an object that is one range."""
         (whole,) = self.ranges
         whole.at = 0
-        self._begin()
+        self._restart()
 
-    def _begin(self) -> None:
+    def _restart(self) -> None:
         self._digest: _Hash = new_md5()
         self._fast = xxhash.xxh3_128()
         self._hashed = self._current = 0
@@ -372,7 +391,7 @@ class Arrival:
             while self._hashed == self.ranges[self._current].end and self._current + 1 < len(self.ranges):
                 self._current += 1
             ahead = self.ranges[self._current].at - self._hashed
-            chunk = os.pread(self.file, min(CHUNK, ahead), self._hashed) if ahead else b""
+            chunk = os.pread(self.file.handle, min(CHUNK, ahead), self._hashed) if ahead else b""
             if not chunk:
                 return
             self._hash(chunk)
@@ -411,7 +430,7 @@ class Range:
         """
         offset, view = self.at, memoryview(chunk)
         while view:
-            written = os.pwrite(self.arrival.file, view, self.at)
+            written = os.pwrite(self.arrival.file.handle, view, self.at)
             self.at += written
             view = view[written:]
         self.arrival.follow(offset, chunk)
@@ -424,59 +443,12 @@ def has_md5(entry: ObjectEntry) -> bool:
     return _MD5.fullmatch(entry.checksum) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """An object to bring to a path, or one range of it."""
-
-    entry: ObjectEntry
-    path: Path
-    parts: _Parts | None = None
-    number: int = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes, about."""
-        return self.entry.size // (self.parts.count if self.parts else 1)
+_Job: TypeAlias = tuple[ObjectEntry, Path] | Range
+"""An object to bring to a path, or one range of it."""
 
 
-class _Parts:
-    """A large object whose ranges several threads fetch into one file.
-
-    Only a quicker way: if anything about the ranges is odd, they are given up, and the object is fetched as one.
-    """
-
-    def __init__(self, entry: ObjectEntry) -> None:
-        self.count = -(-entry.size // RANGE)
-        self.is_given_up = False
-        self._entry = entry
-        self._left = self.count
-        self._lock = threading.Lock()
-        self._begun: tuple[Unfinished, Arrival] | None = None
-
-    def range(self, number: int, writer: FileWriter) -> Range:
-        """One of the ranges. The first that is asked for makes the file."""
-        with self._lock:
-            if self._begun is None:
-                file = writer.begin()
-                self._begun = file, Arrival(self._entry, file.handle, self.count)
-            return self._begun[1].ranges[number]
-
-    def was_last(self) -> bool:
-        """Note that a range is over; whether all are now."""
-        with self._lock:
-            self._left -= 1
-            return self._left == 0
-
-    def take(self, writer: FileWriter) -> tuple[Unfinished, Arrival] | None:
-        """Return the file and its verified bytes, for the last thread. None if the bytes are not those of the object:
-        then the file no longer exists."""
-        if self._begun is None:
-            return None
-        file, arrival = self._begun
-        if not self.is_given_up and arrival.mismatch() is None:
-            return self._begun
-        writer.discard(file)
-        return None
+def _size_of(job: _Job) -> int:
+    return job.end - job.start if isinstance(job, Range) else job[0].size
 
 
 def object_id(entry: ObjectEntry) -> ObjectId:
@@ -519,16 +491,6 @@ class FileWriter:
         for file in list(self._open):
             self.discard(file)
         shutil.rmtree(self._directory, ignore_errors=True)
-
-    def write(self, entry: ObjectEntry, path: Path, fill: Callable[[int], None]) -> None:
-        """Make a file; `fill` gives it verified bytes."""
-        file = self.begin()
-        try:
-            fill(file.handle)
-            self.finish(file, entry, path)
-        except BaseException:
-            self.discard(file)
-            raise
 
     def begin(self) -> Unfinished:
         """An empty file, for `finish` or `discard`."""

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
@@ -49,6 +50,23 @@ _NO_NAME = re.compile(
 """A name that nothing can have. The status is 400, or 500 where a commit is read (`docs/dev/servers/lakefs.md` 2)."""
 
 
+Refusals: TypeAlias = tuple[tuple[int, str | None, Callable[[str, str, str], ServiceError], str], ...]
+"""Known refusals of a call: the status, a part of lakeFS's text (None: whoever answers), the error, and its detail
+(empty: lakeFS's text). The first that fits counts (`docs/dev/servers/lakefs.md` 1.3)."""
+
+BRANCH_REFUSALS: Refusals = ((409, None, Refused, "a branch, tag or commit of this name exists already"),)
+COMMIT_REFUSALS: Refusals = ((400, "no changes", NothingToCommit, "nothing is staged"),)
+REVERT_REFUSALS: Refusals = ((409, None, RevertConflict, ""), *COMMIT_REFUSALS)
+MERGE_REFUSALS: Refusals = (
+    (412, FENCE_MARKER, partial(MergeRefused, reason=MergeRefusal.HEAD_MOVED), ""),
+    (412, None, partial(MergeRefused, reason=MergeRefusal.HOOK), ""),
+    (409, "", partial(MergeRefused, reason=MergeRefusal.CONFLICT), "both sides changed one path"),
+    (400, "no changes", partial(MergeRefused, reason=MergeRefusal.NO_CHANGES), ""),
+    (400, "uncommitted changes", partial(MergeRefused, reason=MergeRefusal.DIRTY), ""),
+)
+"""`perago.attempt.protocol.merge_refused` says what an attempt makes of each reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call as its errors need to know it.
@@ -61,6 +79,7 @@ class Call:
     repository: str
     missing: str
     write: bool = False
+    refusals: Refusals = ()
 
 
 class LakeFSSession:
@@ -165,12 +184,7 @@ class _SdkTransport:
         return SimpleNamespace(status=answer.status, data=answer, getheaders=dict)
 
 
-def once(
-    call: Call,
-    send: Callable[[], Answer],
-    read: Callable[[Answer], T],
-    refused: Callable[[Call, Answer], ServiceError] | None = None,
-) -> T:
+def once(call: Call, send: Callable[[], Answer], read: Callable[[Answer], T]) -> T:
     """Send a request once, and return what `read` makes of its answer.
 
     Raises:
@@ -181,7 +195,7 @@ def once(
     except NoAnswerError as failure:
         raise unanswered(call, failure) from failure
     if not 200 <= answer.status < 300:
-        raise (refused or refusal)(call, answer)
+        raise refusal(call, answer)
     try:
         return read(answer)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
@@ -250,8 +264,11 @@ def unreadable(call: Call) -> ServiceError:
 
 
 def refusal(call: Call, answer: Answer) -> ServiceError:
-    """The error for an answer that is not 2xx."""
+    """Return the error for an answer that is not 2xx."""
     status, message, detail = answer.status, message_of(answer), _detail(answer)
+    for known, part, kind, text in call.refusals:
+        if status == known and (part is None or (message is not None and part in message)):
+            return kind(SERVICE, call.operation, text or detail)
     if status == 403 and message is not None:
         return Forbidden(SERVICE, call.operation, detail)
     if status in (401, 403):
@@ -271,49 +288,6 @@ def refusal(call: Call, answer: Answer) -> ServiceError:
     if status < 500 or status == 501 or _HOOK_FAILED in detail:
         return Refused(SERVICE, call.operation, detail)
     return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
-
-
-def branch_refusal(call: Call, answer: Answer) -> ServiceError:
-    """The error for a branch that is not created."""
-    if answer.status == 409:
-        return Refused(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
-    return refusal(call, answer)
-
-
-def commit_refusal(call: Call, answer: Answer) -> ServiceError:
-    """The error for a refused commit."""
-    if answer.status == 400 and "no changes" in (message_of(answer) or ""):
-        return NothingToCommit(SERVICE, call.operation, "nothing is staged")
-    return refusal(call, answer)
-
-
-def revert_refusal(call: Call, answer: Answer) -> ServiceError:
-    """The error for a refused revert."""
-    if answer.status == 409:
-        return RevertConflict(SERVICE, call.operation, _detail(answer))
-    return commit_refusal(call, answer)
-
-
-def merge_refusal(call: Call, answer: Answer) -> ServiceError:
-    """The error for a refused merge, with the reason where it is one of the known ones."""
-    message = message_of(answer)
-    known = (reason for status, part, reason in _REFUSED_MERGES if status == answer.status and part in (message or ""))
-    reason = next(known, None)
-    if reason is None or (message is None and answer.status != 412):
-        return refusal(call, answer)
-    detail = "both sides changed one path" if reason is MergeRefusal.CONFLICT else _detail(answer)
-    return MergeRefused(SERVICE, call.operation, detail, reason)
-
-
-_REFUSED_MERGES = (
-    (412, FENCE_MARKER, MergeRefusal.HEAD_MOVED),
-    (412, "", MergeRefusal.HOOK),
-    (409, "", MergeRefusal.CONFLICT),
-    (400, "no changes", MergeRefusal.NO_CHANGES),
-    (400, "uncommitted changes", MergeRefusal.DIRTY),
-)
-"""Status and a part of lakeFS's text, in the order in which they are tried (`docs/dev/servers/lakefs.md` 1.3). What an
-attempt makes of each reason stands in `perago.attempt.protocol.merge_refused`."""
 
 
 def _detail(answer: Answer) -> str:

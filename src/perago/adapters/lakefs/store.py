@@ -16,10 +16,23 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from perago.adapters.http import Answer, CallPolicy, ServerAbout
-from perago.adapters.lakefs import session as errors
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.download import Download
-from perago.adapters.lakefs.session import SERVICE, Call, Json, LakeFSSession, commit_of, just_before, once, path_in
+from perago.adapters.lakefs.session import (
+    BRANCH_REFUSALS,
+    COMMIT_REFUSALS,
+    MERGE_REFUSALS,
+    REVERT_REFUSALS,
+    SERVICE,
+    Call,
+    Json,
+    LakeFSSession,
+    commit_of,
+    just_before,
+    once,
+    path_in,
+    unreadable,
+)
 from perago.adapters.lakefs.transfers import Transfer
 from perago.adapters.lakefs.upload import Uploads
 from perago.cache import ObjectCache, Shelf, on_disk
@@ -33,7 +46,6 @@ from perago.ports import (
     Placement,
     Progress,
     Refused,
-    ServiceError,
     Staged,
     Unavailable,
     Upload,
@@ -109,7 +121,7 @@ class LakeFSStore:
         try:
             once(call, lambda: self._session.pool.call("GET", "/user"), lambda answer: json.loads(answer.body)["user"])
         except (NotFound, Refused) as error:
-            raise errors.unreadable(call) from error
+            raise unreadable(call) from error
 
     def about(self) -> ServerAbout:
         """Return the version and the clock of the server."""
@@ -141,28 +153,15 @@ class LakeFSStore:
         metadata fits into memory.
         """
         head = self._head(repository, branch)
-        found: list[Commit] = []
-        more = head != until
-        while more and len(found) < limit:
-            page, more = self._log_page(repository, head, found[-1].id if found else "", until, limit - len(found))
-            for commit in page:
-                if commit.id == until or len(found) == limit:
-                    return tuple(found)
-                found.append(shortened(commit) if found else commit)
-        return tuple(found)
+        return () if head == until else tuple(self._log(repository, head, until, limit))
 
     def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
         """Return the commit with exactly this id and its first-parent ancestors, newest first, kept as the commits of
         `history` are."""
-        found: list[Commit] = []
-        more = True
-        while more and len(found) < limit:
-            after = found[-1].id if found else ""
-            page, more = self._log_page(repository, commit, after, "", limit - len(found))
-            if not found and page[0].id != commit:  # the name of a branch or a tag
-                raise NotFound(SERVICE, f"read the history of {repository}", f"commit {commit} does not exist")
-            found += map(shortened, page)
-        return tuple(found)
+        found = tuple(map(shortened, self._log(repository, commit, "", limit)))
+        if found and found[0].id != commit:  # the name of a branch or a tag
+            raise NotFound(SERVICE, f"read the history of {repository}", f"commit {commit} does not exist")
+        return found
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether anything is staged on `branch`."""
@@ -290,10 +289,10 @@ class LakeFSStore:
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
         """Create a hidden branch at commit `source`, with one request."""
-        call = Call(f"create branch {branch} of {repository}", repository, f"commit {source}", write=True)
+        operation = f"create branch {branch} of {repository}"
+        call = Call(operation, repository, f"commit {source}", write=True, refusals=BRANCH_REFUSALS)
         creation = self._sdk.BranchCreation(name=branch, source=source, hidden=True)
-        create = self._branches.create_branch_with_http_info
-        self._write(call, create, repository, creation, read=lambda _: None, refused=errors.branch_refusal)
+        self._write(call, self._branches.create_branch_with_http_info, repository, creation, read=lambda _: None)
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that no longer exists is fine."""
@@ -319,14 +318,14 @@ class LakeFSStore:
         self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
     ) -> Commit:
         """Commit what is staged on `branch`, with one request."""
-        call = Call(f"commit to {branch} of {repository}", repository, f"branch {branch}", write=True)
+        operation = f"commit to {branch} of {repository}"
+        call = Call(operation, repository, f"branch {branch}", write=True, refusals=COMMIT_REFUSALS)
         creation = self._sdk.CommitCreation(message=message, metadata=dict(metadata), allow_empty=allow_empty)
-        commit, refused = self._commits.commit_with_http_info, errors.commit_refusal
 
         def read(answer: Answer) -> Commit:
             return commit_of(json.loads(answer.body))
 
-        return self._write(call, commit, repository, branch, creation, read=read, refused=refused)
+        return self._write(call, self._commits.commit_with_http_info, repository, branch, creation, read=read)
 
     def revert(self, repository: str, branch: str, commit: str) -> None:
         """Undo a merge commit on `branch`, with one request."""
@@ -335,11 +334,10 @@ class LakeFSStore:
             if answer.status != 204:
                 raise ValueError("a revert answers 204")
 
-        operation = f"revert {commit[:12]}… on {branch} of {repository}"
-        call = Call(operation, repository, f"branch {branch} or commit {commit}", write=True)
+        operation, missing = f"revert {commit[:12]}… on {branch} of {repository}", f"branch {branch} or commit {commit}"
+        call = Call(operation, repository, missing, write=True, refusals=REVERT_REFUSALS)
         creation = self._sdk.RevertCreation(ref=commit, parent_number=1)
-        revert, refused = self._branches.revert_branch_with_http_info, errors.revert_refusal
-        self._write(call, revert, repository, branch, creation, read=check, refused=refused)
+        self._write(call, self._branches.revert_branch_with_http_info, repository, branch, creation, read=check)
 
     def merge(
         self,
@@ -360,12 +358,14 @@ class LakeFSStore:
                 raise ValueError("a merge without a commit")
             return str(merged)
 
-        operation = f"merge {source[:12]}… into {branch} of {repository}"
-        call = Call(operation, repository, f"branch {branch} or commit {source}", write=True)
+        operation, missing = (
+            f"merge {source[:12]}… into {branch} of {repository}",
+            f"branch {branch} or commit {source}",
+        )
+        call = Call(operation, repository, missing, write=True, refusals=MERGE_REFUSALS)
         options = self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty)
         merge, seconds = self._refs.merge_into_branch_with_http_info, within or self._session.policy.merge
-        arguments = repository, source, branch, options
-        return self._write(call, merge, *arguments, read=read, refused=errors.merge_refusal, answer_within=seconds)
+        return self._write(call, merge, repository, source, branch, options, read=read, answer_within=seconds)
 
     def close(self) -> None:
         """Close the connections; calls after this fail."""
@@ -396,10 +396,9 @@ class LakeFSStore:
             self.get_commit(repository, commit)
             return None
 
-    def _log_page(
-        self, repository: str, head: str, after: str, until: str, remaining: int
-    ) -> tuple[list[Commit], bool]:
-        """Return some commits and whether more follow.
+    def _log(self, repository: str, head: str, until: str, limit: int) -> Iterator[Commit]:
+        """Yield a commit and its first-parent ancestors down to `until` (left out), newest first, at most `limit`.
+        Those below the head are `shortened`.
 
         Raises:
             Refused: lakeFS does not name `head` either (`docs/dev/servers/lakefs.md` 2). An error must not look like
@@ -407,17 +406,25 @@ class LakeFSStore:
         """
         missing = f"commit {head} or {until}" if until else f"commit {head}"
         call = Call(f"read the history of {repository}", repository, missing)
-        amount = min(_LOG_PAGE, remaining + bool(until))  # `until` comes along as the last one
-        query: dict[str, str | int] = {"amount": amount, "first_parent": "true", "stop_at": until, "after": after}
+        path = path_in(repository, "refs", head, "commits")
 
         def read(found: Json) -> tuple[list[Commit], bool]:
-            return [commit_of(row) for row in found["results"]], bool(found["pagination"]["has_more"])
+            rows = [commit_of(row) for row in found["results"]]
+            return rows, bool(rows) and bool(found["pagination"]["has_more"])
 
-        page, more = self._session.get(call, path_in(repository, "refs", head, "commits"), read, query)
-        if not page and not after:
-            detail = f"lakeFS lists no commit, not even {head}; the date of that commit may be before the year 1"
-            raise Refused(SERVICE, call.operation, detail)
-        return page, more and bool(page)
+        after, read_before, more = "", 0, True
+        while more and read_before < limit:
+            amount = min(_LOG_PAGE, limit - read_before + bool(until))  # `until` comes along as the last one
+            query: dict[str, str | int] = {"first_parent": "true", "stop_at": until, "after": after, "amount": amount}
+            page, more = self._session.get(call, path, read, query)
+            if not page and not after:
+                detail = f"lakeFS lists no commit, not even {head}; the date of that commit may be before the year 1"
+                raise Refused(SERVICE, call.operation, detail)
+            for commit in page[: limit - read_before]:
+                if commit.id == until:
+                    return
+                yield shortened(commit) if read_before else commit
+                after, read_before = commit.id, read_before + 1
 
     def _items(self, call: Call, *parts: str, query: Mapping[str, str] | None = None) -> Iterator[Json]:
         """Yield all entries of a list of a repository."""
@@ -430,7 +437,6 @@ class LakeFSStore:
         method: Callable[..., Any],
         *arguments: Any,
         read: Callable[[Answer], T],
-        refused: Callable[[Call, Answer], ServiceError] = errors.refusal,
         answer_within: float | None = None,
         repeated: bool = False,
     ) -> T:
@@ -439,7 +445,7 @@ class LakeFSStore:
         options = {"_preload_content": False, "_request_timeout": answer_within or policy.answer}
 
         def send() -> T:
-            return once(call, lambda: method(*arguments, **options).raw_data, read, refused)
+            return once(call, lambda: method(*arguments, **options).raw_data, read)
 
         return retry(send, policy.retries()) if repeated else send()
 
