@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_perago import fixtures, options
+from pytest_perago import options
 
 if TYPE_CHECKING:
-    from perago.testing import Snapshots
+    from perago.testing import (
+        Conductor,
+        EmbeddedServices,
+        InMemoryLakeFS,
+        Snapshots,
+        TaskRunner,
+        TreeBuilder,
+        VirtualClock,
+    )
 
 __all__: list[str] = []
 """Nothing to import: pytest finds the fixtures, and their types are in `perago.testing`."""
@@ -36,8 +44,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the fixtures and markers, and wake up if there is something to do."""
-    config.pluginmanager.register(fixtures, "perago-fixtures")
+    """Register the markers, and wake up if there is something to do."""
     options.add_markers(config)
     options.refuse_update_under_ci(config)
     if options.is_question(config):
@@ -151,16 +158,6 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.fixture
-def perago_snapshot(request: pytest.FixtureRequest) -> Snapshots:
-    """`perago_snapshot(task)` compares the TaskDef of a task with its snapshot, `perago_snapshot.tree(outcome)` what an
-    attempt has published; both write it under --perago-update."""
-    options.refuse_other_perago()
-    from pytest_perago.snapshots import SnapshotsOfTest
-
-    return SnapshotsOfTest(request.node)
-
-
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say what happened to snapshots, what was not tried, and which tests were opted out of, and why."""
     unused, untried = (config.stash.get(key, ()) for key in (options.UNUSED, options.UNTRIED))
@@ -180,3 +177,67 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section("perago opt-outs")
         for line in lines:
             terminalreporter.line(line)
+
+
+# --------------------------------------------------------------------------------------- fixtures
+#
+# docs/testing/fixtures.md has an example of each. They share one in-memory lakeFS and Conductor, new for each test that
+# uses them. perago is imported by the first.
+
+
+@pytest.fixture
+def perago_run() -> Iterator[TaskRunner]:
+    """Runs task functions as a worker does: `perago_run(build, Params(), tree={"raw/a.csv": "x"})` is an outcome."""
+    options.refuse_other_perago()
+    from perago.testing import TaskRunner
+
+    with TaskRunner() as run:
+        yield run
+
+
+@pytest.fixture
+def perago_conductor(perago_run: TaskRunner) -> Conductor:
+    """The Conductor of `perago_run`: `.drain()`, `.advance(seconds)`, `.faults` and all that Conductor can do."""
+    return perago_run.conductor
+
+
+@pytest.fixture
+def perago_lakefs(perago_run: TaskRunner) -> InMemoryLakeFS:
+    """The lakeFS of `perago_run`: `.seed()`, `.tree()`, `.history()`, `.faults` and, as `.server`, all of lakeFS."""
+    return perago_run.lakefs
+
+
+@pytest.fixture
+def perago_clock(perago_run: TaskRunner) -> VirtualClock:
+    """The virtual time of both services. `perago_conductor.advance` also lets timeouts happen."""
+    return perago_run.clock
+
+
+@pytest.fixture
+def perago_tree() -> Iterator[TreeBuilder]:
+    """Builds trees on disk: `perago_tree(source, ...)` from mappings, directories, zips and task functions."""
+    options.refuse_other_perago()
+    from perago.testing import TreeBuilder
+
+    with TreeBuilder() as build:
+        yield build
+
+
+@pytest.fixture(scope="session")
+def perago_server() -> Iterator[EmbeddedServices]:
+    """A Conductor and a lakeFS over HTTP on this machine, for the whole session: use names that are yours."""
+    options.refuse_other_perago()
+    from perago.testing import serve
+
+    with serve() as services:
+        yield services
+
+
+@pytest.fixture
+def perago_snapshot(request: pytest.FixtureRequest) -> Snapshots:
+    """`perago_snapshot(task)` compares the TaskDef of a task with its snapshot, `perago_snapshot.tree(outcome)` what an
+    attempt has published; both write it under --perago-update."""
+    options.refuse_other_perago()
+    from pytest_perago.snapshots import SnapshotsOfTest
+
+    return SnapshotsOfTest(request.node)

@@ -275,7 +275,7 @@ class ActivePlugin:
 
     def pytest_enter_pdb(self, config: pytest.Config) -> None:
         """No time limit strikes while a debugger is open, or after it in the same test."""
-        session_of(config).settings.last_resort.debugger_opened()
+        session_of(config).last_resort.debugger_opened()
 
     def pytest_report_header(self, config: pytest.Config) -> str:
         """The sources of the tests."""

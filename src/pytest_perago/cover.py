@@ -448,7 +448,7 @@ class CoverPlugin:
             case, _ = read_case(item.case.declared)
             if case.expect != "completed":
                 return
-            files, unlooked = covered_files(task, case, session_of(item.config).settings.watch_run())
+            files, unlooked = covered_files(task, case, session_of(item.config).watch())
         except (TimeLimitExceeded, CaseFailed):
             return  # it passed a moment ago, and its `run` test is the one to say so
         covered = item.config.stash.setdefault(COVERED_FILES, {})

@@ -1,4 +1,7 @@
-"""Command line options, ini values, markers and hooks, and the command that runs one test again with them."""
+"""Declare and read the options and ini values of the plugin, and build the command that runs one test again with them.
+
+Loaded at every start of pytest, so it imports nothing of perago.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,17 +56,167 @@ UNUSED = pytest.StashKey[tuple[str, ...]]()
 """Unused snapshots and case files, in the process that reports: a line each."""
 
 UNTRIED = pytest.StashKey[tuple[str, ...]]()
-"""The untried functions and guardrails, in the process that reports: a line each, a tab before the direction of a
-guardrail."""
+"""The untried functions and guardrails, in the process that reports: a line each."""
 
 COVERAGE: pytest.StashKey[Coverage] = pytest.StashKey()
 """The tasks of the run and what was tried of them, in the process that reports."""
 
-DEFAULT_CASES_DIR = "tests/perago_cases"
-"""The directory of case files unless `perago_cases_dir` is set; it need not exist."""
 
-DEFAULT_TREE_DIR = "tests/__trees__"
-"""The directory of snapshots of published trees unless `perago_tree_dir` is set."""
+# ------------------------------------------------------------------------------------ declarations
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A value that users set: in the ini file, on the command line, or both. The command line wins.
+
+    The flag of `perago_cases_dir` is `--perago-cases-dir`. The help may contain Markdown: it is also the text of the
+    tables in docs/testing/reference.md.
+    """
+
+    name: str
+    help: str
+    default: str | list[str] | None = None
+    """The default in the ini file; None: the ini file cannot set it."""
+    flag: Mapping[str, Any] | None = None
+    """The arguments of `addoption`; None: the command line cannot set it."""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def option(self) -> str:
+        """The name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def spelled(self) -> str:
+        """The names for error messages."""
+        names = (self.option if self.flag is not None else "", self.name if self.default is not None else "")
+        return " / ".join(filter(None, names))
+
+
+def _update(text: str) -> str:
+    if text not in ("new", "all"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither new nor all; write --perago-update=all {text}")
+    return text
+
+
+_LIST: Mapping[str, Any] = {"action": "append", "default": []}
+
+OPTIONS: Mapping[str, Option] = {
+    option.name: option
+    for option in (
+        Option(
+            "perago_modules",
+            "task modules to make tests from, separated by commas; a package means all modules below it that declare a "
+            "task; both places add up",
+            default=[],
+            flag={**_LIST, "metavar": "MODULE[,MODULE]"},
+        ),
+        Option(
+            "perago_kinds",
+            f"which kinds of tests to make: {', '.join(KINDS)}; all unless set, except those that are opt-in",
+            default=[],
+            flag={**_LIST, "metavar": "KIND[,KIND]"},
+        ),
+        Option(
+            "perago_skip",
+            "opt-outs, one a line: `<task>[::<kind>[<label>]]: <reason>`; listed after every run",
+            default=[],
+        ),
+        Option(
+            "perago_run",
+            "what is executed: `off`, `marked` (declared cases), `all` (also those of hook and registry)",
+            default="marked",
+            choices=("off", "marked", "all"),
+        ),
+        Option("perago_run_timeout", "seconds that a `run` test may take", default="60"),
+        Option("perago_import_timeout", "seconds that the import of a task module may take", default="60"),
+        Option(
+            "perago_fuzz_examples",
+            "how many examples a fuzz test tries; the trees at the limits of the rules are always tried",
+            default="25",
+        ),
+        Option(
+            "perago_cases_dir",
+            "directory of case files and recorded cases, relative to the root directory; one that is set must exist",
+            default="tests/perago_cases",
+        ),
+        Option(
+            "perago_snapshot_dir",
+            "directory of snapshots of TaskDefs; in the ini file relative to the root directory",
+            default="tests/__taskdefs__",
+            flag={"metavar": "DIR"},
+        ),
+        Option(
+            "perago_tree_dir",
+            "directory of [snapshots of published trees](fixtures.md#perago_snapshot), relative to the root directory",
+            default="tests/__trees__",
+        ),
+        Option(
+            "perago_unused",
+            "what snapshots and case files of tasks and tests that no longer exist do to a complete run: `fail`, "
+            "`warn`, `ignore`",
+            default="fail",
+            flag={"choices": ("fail", "warn", "ignore")},
+            choices=("fail", "warn", "ignore"),
+        ),
+        Option(
+            "perago_update",
+            "write snapshots: `new` only missing ones, `all` (the default) all; also outcomes of "
+            "[recorded cases](generated.md#recorded-cases); refused where `CI` is set",
+            flag={"nargs": "?", "const": "all", "type": _update, "metavar": "new|all"},
+        ),
+        Option(
+            "perago_report",
+            "write a [page](#report) about the tasks of the run: one HTML file that needs neither network nor scripts",
+            flag={"metavar": "FILE"},
+        ),
+        Option(
+            "perago_cover",
+            "which tests satisfied and violated each guardrail, and which published files no guardrail would miss: "
+            "[coverage](#coverage-of-guardrails)",
+            flag={"action": "store_true"},
+        ),
+        Option(
+            "perago_cover_json",
+            "the same as JSON, into this file; means `--perago-cover`",
+            flag={"metavar": "FILE"},
+        ),
+        Option(
+            "perago_cover_fail_under",
+            "fail a run whose coverage of guardrails is below this percentage; means `--perago-cover`",
+            flag={"metavar": "PERCENT"},
+        ),
+    )
+}
+"""All options by name. A new one needs no more than its line here, and a field of `Settings` if it is read there."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add all that the plugin understands."""
+    group = parser.getgroup("perago", "tests made from perago task modules")
+    for option in OPTIONS.values():
+        text = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", option.help).replace("`", "")
+        if option.flag is not None:
+            ini = "" if option.default is None else f" (ini: {option.name})"
+            group.addoption(option.option, help=text.replace("%", "%%") + ini, **option.flag)
+        if option.default is not None:
+            kind: Any = "linelist" if isinstance(option.default, list) else "string"
+            parser.addini(option.name, text, type=kind, default=option.default)
+
+
+def is_question(config: pytest.Config) -> bool:
+    """Whether pytest only prints information about itself. It collects nothing, and reads no arguments for `--help`."""
+    return any(config.getoption(name, None) for name in ("help", "version", "markers"))
+
+
+def add_markers(config: pytest.Config) -> None:
+    """Register the markers that generated tests carry, so that `--strict-markers` passes."""
+    config.addinivalue_line("markers", "perago: generated from a perago task module")
+    for name, kind in KINDS.items():
+        config.addinivalue_line("markers", f"perago_{name}: {kind.proves}")
+
+
+# ------------------------------------------------------------------------------------------ values
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,105 +227,164 @@ class CoverOptions:
     fail_under: float | None
 
 
-_INI: tuple[tuple[str, str, str | list[str], str], ...] = (
-    ("perago_modules", "linelist", [], "Task modules and packages to make tests from."),
-    ("perago_kinds", "linelist", [], f"Kinds of generated tests: {', '.join(KINDS)}. Default: all."),
-    ("perago_skip", "linelist", [], "Opt-outs, one a line: `<task>[::<kind>[<label>]]: <reason>`."),
-    ("perago_run", "string", "marked", "Which tasks are executed: off, marked (what declares a case) or all."),
-    ("perago_run_timeout", "string", "60", "Seconds that a `run` test may take."),
-    ("perago_import_timeout", "string", "60", "Seconds that the import of a task module may take."),
-    ("perago_fuzz_examples", "string", "25", "How many examples a `fuzz` test tries."),
-    ("perago_cases_dir", "string", DEFAULT_CASES_DIR, "Directory of case files, relative to the root directory."),
-    (
-        "perago_snapshot_dir",
-        "string",
-        "tests/__taskdefs__",
-        "Directory of TaskDef snapshots, relative to the root directory.",
-    ),
-    (
-        "perago_tree_dir",
-        "string",
-        DEFAULT_TREE_DIR,
-        "Directory of snapshots of published trees, relative to the root directory.",
-    ),
-    (
-        "perago_unused",
-        "string",
-        "fail",
-        "What snapshots and case files of tasks and tests that are gone do to a complete run: fail, warn, ignore.",
-    ),
-)
+@dataclass(frozen=True, slots=True)
+class FuzzSettings:
+    """The settings of hypothesis in pytest's configuration; all else is the user's profile.
+
+    `forced_seed` is what the user gave as `--hypothesis-seed`; `takes_seed` says that this option exists, because
+    hypothesis's own plugin is there.
+    """
+
+    examples: int
+    forced_seed: str | None
+    takes_seed: bool
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Add all that the plugin understands."""
-    group = parser.getgroup("perago", "tests made from perago task modules")
-    group.addoption(
-        "--perago-modules",
-        action="append",
-        default=[],
-        metavar="MODULE[,MODULE]",
-        help="task modules to make tests from; a package means all below it (ini: perago_modules)",
-    )
-    group.addoption(
-        "--perago-kinds",
-        action="append",
-        default=[],
-        metavar="KIND[,KIND]",
-        help=f"which tests to make: {', '.join(KINDS)}; default all (ini: perago_kinds)",
-    )
-    group.addoption(
-        "--perago-report",
-        default=None,
-        metavar="FILE",
-        help="write a page about the tasks of this run: one HTML file that needs neither network nor scripts",
-    )
-    _add_snapshot_options(group)
-    _add_cover_options(group)
-    for name, kind, default, text in _INI:
-        parser.addini(name, text, type=kind, default=default)  # type: ignore[arg-type]
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The values of command line and ini file. Times in seconds, paths absolute."""
+
+    root: Path
+    kinds: tuple[str, ...]
+    run: str
+    """Which tasks are executed: `off`; `marked`, those with an `Example` or a case file; `all`, also the examples of
+    `pytest_perago_params` and `perago.testing.provide_params`."""
+    run_timeout: float
+    import_timeout: float
+    fuzz: FuzzSettings
+    debugging: bool
+    """Whether a debugger opens on failures (`--pdb`)."""
+    cases_dir: Path
+    snapshot_dir: Path
+    tree_dir: Path
+    update: str
+    """Which snapshots are written instead of compared: `new`, `all`, or empty for none."""
+    unused: str
+    """What a complete run does about snapshots of tasks that no longer exist: `fail`, `warn`, `ignore`."""
+
+    def snapshot_path(self, task: Task) -> Path:
+        """Return the snapshot of a task."""
+        return self.snapshot_dir / task.module / f"{task.name}.json"
+
+    def shown(self, path: Path) -> str:
+        """Return a path for people: from the root directory, with slashes."""
+        return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
 
 
-def _add_snapshot_options(group: pytest.OptionGroup) -> None:
-    group.addoption(
-        "--perago-update",
-        nargs="?",
-        const="all",
-        default=None,
-        type=_update,
-        metavar="new|all",
-        help="write snapshots: only missing ones, or all (the default); use = to give the word",
-    )
-    group.addoption(
-        "--perago-snapshot-dir",
-        default=None,
-        metavar="DIR",
-        help="directory of TaskDef snapshots (ini: perago_snapshot_dir; default tests/__taskdefs__)",
-    )
-    group.addoption(
-        "--perago-unused",
-        choices=("fail", "warn", "ignore"),
-        default=None,
-        help="what snapshots and case files of tasks that are gone do to a complete run "
-        "(ini: perago_unused; default fail)",
+def read_settings(config: pytest.Config) -> Settings:
+    """Read the settings of command line and ini file.
+
+    Raises:
+        pytest.UsageError: a value is not valid.
+    """
+    examples = _value(config, "perago_fuzz_examples")
+    if not examples.isdecimal() or not int(examples):
+        raise pytest.UsageError(f"perago_fuzz_examples: {examples!r} is not a number above 0")
+    seed = config.getoption("--hypothesis-seed", None)
+    return Settings(
+        root=config.rootpath,
+        kinds=configured_kinds(config),
+        run=_value(config, "perago_run"),
+        run_timeout=_seconds(config, "perago_run_timeout"),
+        import_timeout=_seconds(config, "perago_import_timeout"),
+        fuzz=FuzzSettings(int(examples), seed, config.pluginmanager.has_plugin("hypothesispytest")),
+        debugging=bool(config.getoption("usepdb", False)),
+        cases_dir=_cases_dir(config),
+        snapshot_dir=_snapshot_dir(config, "perago_snapshot_dir"),
+        tree_dir=_snapshot_dir(config, "perago_tree_dir"),
+        update=_value(config, "perago_update"),
+        unused=_value(config, "perago_unused"),
     )
 
 
-def _add_cover_options(group: pytest.OptionGroup) -> None:
-    group.addoption(
-        "--perago-cover",
-        action="store_true",
-        help="which tests satisfied and violated each guardrail, and which published files no guardrail would miss",
-    )
-    group.addoption(
-        "--perago-cover-json", default=None, metavar="FILE", help="the same as JSON, into a file; means --perago-cover"
-    )
-    group.addoption(
-        "--perago-cover-fail-under",
-        default=None,
-        metavar="PERCENT",
-        help="fail a run whose coverage of guardrails is lower; means --perago-cover",
-    )
+def _value(config: pytest.Config, name: str) -> str:
+    option = OPTIONS[name]
+    given = config.getoption(option.option) if option.flag is not None else None
+    text = str(given if given is not None else config.getini(name) if option.default is not None else "")
+    if option.choices and text not in option.choices:
+        raise pytest.UsageError(f"{option.spelled}: {text!r} is not one of {', '.join(option.choices)}")
+    return text
+
+
+def _seconds(config: pytest.Config, name: str) -> float:
+    text = _value(config, name)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise pytest.UsageError(f"{name}: {text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _directory(config: pytest.Config, name: str, advice: str) -> Path:
+    """Return a path that may be written with backslashes, but not with a drive."""
+    option, text = OPTIONS[name], _value(config, name)
+    if not text.strip():
+        raise pytest.UsageError(f"{option.spelled}: is empty; {advice}")
+    if os.name != "nt" and PureWindowsPath(text).drive:
+        raise pytest.UsageError(
+            f"{option.spelled}: {text!r} is a path of Windows; write it relative to the root directory"
+        )
+    is_given = option.flag is not None and config.getoption(option.option) is not None
+    start = config.invocation_params.dir if is_given else config.rootpath
+    return start / text.strip().replace("\\", "/")
+
+
+def _cases_dir(config: pytest.Config) -> Path:
+    """Return the directory of case files. One that is set and does not exist would silently mean no tests."""
+    directory = _directory(config, "perago_cases_dir", "give a directory, or leave it out")
+    is_default = config.getini("perago_cases_dir").strip() == OPTIONS["perago_cases_dir"].default
+    if not is_default and not directory.is_dir():
+        raise pytest.UsageError(f"perago_cases_dir: there is no directory {directory}")
+    return directory
+
+
+def _snapshot_dir(config: pytest.Config, name: str) -> Path:
+    advice = "give a directory for snapshots alone"
+    directory = Path(os.path.normpath(_directory(config, name, advice)))
+    if config.rootpath.is_relative_to(directory):
+        spelled, text = OPTIONS[name].spelled, _value(config, name)
+        raise pytest.UsageError(f"{spelled}: {text!r} holds the whole project; {advice}")
+    return directory
+
+
+_OPT_OUT = re.compile(r"(?P<task>[A-Za-z0-9._-]+)(?:::(?P<test>\w+(?:\[.*?\])?))?:\s+(?P<reason>\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """A line of `perago_skip`. `test` is a kind (`run`) or one test (`run[minimal]`) of the task, or several, with `*`
+    for anything (`faults[*:time]`); None: all of them."""
+
+    task: str
+    test: str | None
+    reason: str
+
+    def covers(self, task: str, name: str) -> bool:
+        """Whether the test called `name` of that task is meant."""
+        if self.task != task or self.test is None:
+            return self.task == task
+        pattern = ".*".join(map(re.escape, self.test.split("*")))
+        return self.test == name.partition("[")[0] or bool(re.fullmatch(pattern, name))
+
+
+def parse_opt_outs(lines: Iterable[str]) -> tuple[OptOut, ...]:
+    """Parse the opt-outs of an ini file.
+
+    Raises:
+        pytest.UsageError: a line names no task, or gives no reason.
+    """
+    found = []
+    for line in filter(None, map(str.strip, lines)):
+        match = _OPT_OUT.fullmatch(line)
+        if match is None:
+            raise pytest.UsageError(
+                f"perago_skip: {line!r} is not `<task>: <reason>`, `<task>::<kind>: <reason>` or "
+                "`<task>::<kind>[<label>]: <reason>`; the reason is needed, because it is shown after every run"
+            )
+        found.append(OptOut(match["task"], match["test"], match["reason"]))
+    return tuple(found)
 
 
 def cover_options(config: pytest.Config) -> CoverOptions | None:
@@ -194,12 +406,6 @@ def cover_options(config: pytest.Config) -> CoverOptions | None:
     if percent is not None and not 0 <= percent <= 100:
         raise pytest.UsageError(f"--perago-cover-fail-under: {threshold!r} is not a number from 0 to 100")
     return CoverOptions(json, percent)
-
-
-def _update(text: str) -> str:
-    if text not in ("new", "all"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither new nor all; write --perago-update=all {text}")
-    return text
 
 
 def refuse_update_under_ci(config: pytest.Config) -> None:
@@ -230,18 +436,6 @@ def refuse_other_perago() -> None:
             "Remove the other one from this environment (pip uninstall perago) or from the import path, and install "
             "this one again (README.md, Install)."
         )
-
-
-def is_question(config: pytest.Config) -> bool:
-    """Whether pytest only says something about itself. It collects nothing, and reads no arguments for `--help`."""
-    return any(config.getoption(name, None) for name in ("help", "version", "markers"))
-
-
-def add_markers(config: pytest.Config) -> None:
-    """Register the markers that generated tests carry, so that `--strict-markers` passes."""
-    config.addinivalue_line("markers", "perago: generated from a perago task module")
-    for name, kind in KINDS.items():
-        config.addinivalue_line("markers", f"perago_{name}: {kind.proves}")
 
 
 def loaded(module: str) -> Any:

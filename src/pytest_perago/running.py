@@ -30,7 +30,6 @@ from perago.text import listing, quoted
 from pytest_perago.confinement import TimeLimitExceeded, Watch, formatted_stack, without_plugin_frames
 from pytest_perago.observation import Memory, NearbyFiles, Output
 from pytest_perago.session import Session
-from pytest_perago.settings import Update
 
 _EXPECTED = {
     "completed": "COMPLETED",
@@ -279,7 +278,7 @@ def run_case(task: Task, case: RunCase, session: Session, record: Record | None 
 class _Run(CaseAttempts):
     def __init__(self, task: Task, case: RunCase, session: Session, record: Record | None) -> None:
         super().__init__(task, case)
-        self.watch = session.settings.watch_run()
+        self.watch = session.watch()
         self.frames: TracebackType | None = None
         """Of the error that the function raised last, for a debugger; else they would keep alive what it held."""
         self._session = session
@@ -393,13 +392,13 @@ class _Run(CaseAttempts):
         found = differences(record.expected(now), now, tree)
         if not found:
             return self.case
-        settings = self._session.settings.snapshots
+        settings = self._session.settings
         directory = settings.shown(record.directory)
         with self.started(self._call) as services:
             again = self._attempt(services, services.attempt(self.task.function).record, frozenset())
             self._outputs.pop()
             by_itself = differences(now, again.result(), tree).summary
-        if settings.update is Update.ALL and not by_itself:
+        if settings.update == "all" and not by_itself:
             try:
                 write_outcome(record.directory, now)
             except OSError as error:

@@ -20,13 +20,12 @@ from perago.taskdef.loading import FoundModule, NoTask, add_import_roots, find_m
 from perago.testing.cases import RunCase
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.tasks import provided_params
-from pytest_perago.confinement import OpenText, Stuck, Watch, author_traceback, formatted_stack
+from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, author_traceback, formatted_stack
 from pytest_perago.kinds import KINDS
-from pytest_perago.options import SESSION, SNAPSHOT, rerun_command
-from pytest_perago.settings import Settings, parse_opt_outs, read_settings
+from pytest_perago.options import SESSION, SNAPSHOT, Settings, parse_opt_outs, read_settings, rerun_command
 
 if TYPE_CHECKING:
-    from pytest_perago.faults.case import FaultCase
+    from pytest_perago.calls import FaultCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +157,18 @@ class Session:
         self._found: dict[str, FoundModule] = {}
         self.opt_outs = parse_opt_outs(config.getini("perago_skip"))
         self.settings: Settings = read_settings(config)
+        has_own_limit = config.pluginmanager.has_plugin("faulthandler") and config.getini("faulthandler_timeout")
+        self.last_resort = LastResort(enabled=not float(has_own_limit or 0))
         self.fault_cases: dict[tuple[str, str, str], FaultCase] = {}
         """The last cases of the kind `faults`, so that their tests share the first attempt."""
         self.item: pytest.Item
         """The generated test that runs now."""
 
     # ------------------------------------------------------------------------------- the test that runs
+
+    def watch(self) -> Watch:
+        """Return the time limit of a test that runs a task function."""
+        return Watch(self.settings.run_timeout, self.last_resort)
 
     def rerun_command(self, option: str) -> str:
         """Return the command that runs the current test again with one more option."""
@@ -191,7 +196,7 @@ class Session:
     def load(self, found: FoundModule) -> LoadedModule:
         """Return the module, imported at most once."""
         if found.name not in self._loaded:
-            self._loaded[found.name] = load_module(found, self.settings.watch_import())
+            self._loaded[found.name] = load_module(found, Watch(self.settings.import_timeout, self.last_resort))
         return replace(self._loaded[found.name], found=found)
 
     @property

@@ -1,4 +1,4 @@
-"""Snapshots of TaskDefs and published trees, compared or written, and the fixture `perago_snapshot`.
+"""Snapshots of TaskDefs (kind `taskdef`) and published trees, compared or written, and the fixture `perago_snapshot`.
 
 No two tests share a file and each is replaced at once, so parallel workers, shards and killed runs leave whole files.
 A difference of a TaskDef is told in three layers: each change with what it means, a diff, the way out.
@@ -27,9 +27,8 @@ from perago.taskdef.schema import same_json
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.published import Snapshots, rendered
 from perago.workspace.keys import compile_glob
-from pytest_perago.options import SNAPSHOT, TREE_OWNER, rerun_command
-from pytest_perago.session import printable
-from pytest_perago.settings import SnapshotSettings, Update, read_snapshot_settings
+from pytest_perago.options import SNAPSHOT, TREE_OWNER, Settings, read_settings, rerun_command
+from pytest_perago.session import Case, Session, printable
 
 Command: TypeAlias = Callable[[str], str]
 """The command line that runs the test again with a further option."""
@@ -44,7 +43,7 @@ class SnapshotFile:
 
     path: Path
     subject: str
-    settings: SnapshotSettings
+    settings: Settings
     setting: str
     command: Command
 
@@ -67,7 +66,7 @@ class SnapshotFile:
         if found == expected:
             return None
         update = self.settings.update
-        if update is Update.ALL or (update is Update.NEW and found is None):
+        if update == "all" or (update == "new" and found is None):
             self._write(expected)
             return f"{'created' if found is None else 'updated'} {self.shown}"
         if found is None:
@@ -144,13 +143,22 @@ def _has_conflict(text: str) -> bool:
 # ------------------------------------------------------------------------------------ TaskDefs
 
 
-def check_snapshot(task: Task, settings: SnapshotSettings, command: Command) -> str | None:
+def cases_taskdef(task: Task, _: Session) -> Iterable[Case]:
+    """One case; with `--perago-update` it writes the snapshot."""
+
+    def compare(session: Session) -> None:
+        session.add_snapshot(check_snapshot(task, session.settings, session.rerun_command))
+
+    yield Case("taskdef", "", compare)
+
+
+def check_snapshot(task: Task, settings: Settings, command: Command) -> str | None:
     """Compare a TaskDef with its snapshot, or write it. Returns what was written, in words.
 
     Raises:
         CaseFailed: it differs, is missing, or cannot be read or written.
     """
-    file = SnapshotFile(settings.path(task), "TaskDef", settings, "--perago-snapshot-dir", command)
+    file = SnapshotFile(settings.snapshot_path(task), "TaskDef", settings, "--perago-snapshot-dir", command)
     expected = canonical_json(build_task_definition(task)).encode()
     return file.check(expected, lambda found: differing(file, found, expected))
 
@@ -249,7 +257,7 @@ class SnapshotsOfTest(Snapshots):
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
-        self._settings = read_snapshot_settings(item.config)
+        self._settings = read_settings(item.config)
         self._asked: set[str] = set()
 
     def __repr__(self) -> str:
@@ -298,14 +306,12 @@ class SnapshotsOfTest(Snapshots):
             self._item.user_properties.append((SNAPSHOT, written))
 
 
-def tree_path(nodeid: str, name: str, settings: SnapshotSettings) -> Path:
+def tree_path(nodeid: str, name: str, settings: Settings) -> Path:
     """The file of a tree snapshot: a directory for each test file, in it a file for each test and name."""
     file, _, test = nodeid.partition("::")
     stem = _file_name(test.replace("::", "."))
     return (
-        settings.tree_directory
-        / _file_name(file.removesuffix(".py").replace("/", "."))
-        / f"{stem}{name and '.'}{name}.tree"
+        settings.tree_dir / _file_name(file.removesuffix(".py").replace("/", ".")) / f"{stem}{name and '.'}{name}.tree"
     )
 
 

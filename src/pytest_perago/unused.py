@@ -34,12 +34,13 @@ from pytest_perago.options import (
     TREE_OWNER,
     UNTRIED,
     UNUSED,
+    Settings,
     named_on_command_line,
+    read_settings,
     received,
     send,
 )
 from pytest_perago.session import Session, existing_session, printable
-from pytest_perago.settings import SnapshotSettings, Unused, read_snapshot_settings
 
 _SELECTING = (
     "file_or_dir",
@@ -69,7 +70,7 @@ def finish(session: pytest.Session) -> None:
         lines = sorted(set.intersection(*map(set, workers))) if is_known else None
     if lines:
         config.stash[UNUSED] = tuple(lines)
-        fails = read_snapshot_settings(config).unused is Unused.FAIL
+        fails = read_settings(config).unused == "fail"
         if fails and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if not _selects(session) and None not in (received(config, "tasks") or ()):
@@ -79,9 +80,9 @@ def finish(session: pytest.Session) -> None:
 
 def unused_snapshots(shared: Session) -> Iterator[str]:
     """A line for each unused snapshot: its path and why."""
-    settings = shared.settings.snapshots
+    settings = shared.settings
     used = set(_identities(shared, settings))
-    for path in sorted(settings.directory.glob("*/*.json")):
+    for path in sorted(settings.snapshot_dir.glob("*/*.json")):
         if path.name.startswith(".") or _identity(path) in used:
             continue
         reason = _why_unused(path.parent.name, shared)
@@ -102,15 +103,15 @@ def unused_cases(shared: Session) -> Iterator[str]:
         if directory.name not in names:
             near = difflib.get_close_matches(directory.name, names, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
-            yield f"{settings.snapshots.shown(directory)}: no task is called {directory.name}{meant}"
+            yield f"{settings.shown(directory)}: no task is called {directory.name}{meant}"
 
 
-def unused_trees(session: pytest.Session, settings: SnapshotSettings) -> Iterator[str]:
+def unused_trees(session: pytest.Session, settings: Settings) -> Iterator[str]:
     """A line for each snapshot of a tree whose test is gone: its path and why. Test files that this run did not collect
     are not judged."""
     tests = {printable(item.nodeid) for item in session.items}
     files = {test.partition("::")[0] for test in tests}
-    for path in sorted(settings.tree_directory.glob("*/*.tree")):
+    for path in sorted(settings.tree_dir.glob("*/*.tree")):
         owner = _owner(path)
         if owner is None or owner in tests:
             continue
@@ -134,8 +135,8 @@ def _owner(path: Path) -> str | None:
 def _verdict(session: pytest.Session) -> list[str] | None:
     if not _is_complete(session):
         return None
-    settings = read_snapshot_settings(session.config)
-    if settings.unused is Unused.IGNORE:
+    settings = read_settings(session.config)
+    if settings.unused == "ignore":
         return []
     shared = existing_session(session.config)
     return [*(_of_tasks(session.config, shared) if shared else ()), *unused_trees(session, settings)]
@@ -158,11 +159,11 @@ def _is_complete(session: pytest.Session) -> bool:
     return session.exitstatus in _COMPLETE
 
 
-def _identities(shared: Session, settings: SnapshotSettings) -> Iterator[object]:
+def _identities(shared: Session, settings: Settings) -> Iterator[object]:
     """The files that tasks look at, as the file system knows them: it may not care for case."""
     for module in shared.loaded.values():
         if module.task is not None:
-            identity = _identity(settings.path(module.task))
+            identity = _identity(settings.snapshot_path(module.task))
             if identity is not None:
                 yield identity
 

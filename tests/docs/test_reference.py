@@ -14,9 +14,10 @@ import typer.main
 import perago
 import perago.authoring
 import perago.testing
+import pytest_perago
 from perago.cli.app import COMMANDS
 from perago.guardrails import GUARDRAILS
-from pytest_perago import fixtures, kinds, options
+from pytest_perago import kinds, options
 
 from .blocks import ROOT
 
@@ -31,41 +32,6 @@ def rows(heading: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `([\w.-]+).*?` \| (.*?) \|", section, re.MULTILINE))
 
 
-class Recorder:
-    """What a pytest parser is told."""
-
-    def __init__(self) -> None:
-        self.flags: set[str] = set()
-        self.ini: dict[str, object] = {}
-
-    def getgroup(self, *_: str) -> Recorder:
-        return self
-
-    def addoption(self, name: str, **_: object) -> None:
-        self.flags.add(name)
-
-    def addini(self, name: str, help: str, *, default: object = None, **_: object) -> None:  # noqa: A002 - pytest's word
-        self.ini[name] = default
-
-
-@pytest.fixture
-def registered() -> Recorder:
-    recorder = Recorder()
-    options.add_options(recorder)  # type: ignore[arg-type]
-    return recorder
-
-
-def test_all_flags_are_listed_and_no_others(registered: Recorder) -> None:
-    assert set(rows("Command line")) == registered.flags
-
-
-def test_all_ini_values_are_listed_with_their_defaults(registered: Recorder) -> None:
-    listed = rows("Ini values")
-    assert set(listed) == set(registered.ini)
-    for name, default in registered.ini.items():
-        assert listed[name].strip("`") == (default or ("all" if name == "perago_kinds" else "none")), name
-
-
 def test_all_markers_are_listed_and_no_others() -> None:
     assert set(rows("Markers")) == {"perago", *(f"perago_{kind}" for kind in kinds.KINDS)}
 
@@ -78,7 +44,7 @@ def test_every_kind_has_a_section() -> None:
 
 def test_all_fixtures_are_listed_with_their_scope_and_have_an_example(request: pytest.FixtureRequest) -> None:
     listed = rows("Fixtures")
-    names = {name for name in vars(fixtures) if name.startswith("perago_")} | {"perago_snapshot"}
+    names = {name for name in vars(pytest_perago) if name.startswith("perago_")} | {"perago_snapshot"}
     assert set(listed) == names
     for name in names:
         assert listed[name] == ("session" if name == "perago_server" else "function")
@@ -109,8 +75,9 @@ def test_all_that_a_public_module_offers_is_in_its_all(module: ModuleType) -> No
 
 
 def test_the_type_of_every_fixture_is_public() -> None:
-    tree = ast.parse(inspect.getsource(fixtures))
-    types = {ast.unparse(node.returns) for node in tree.body if isinstance(node, ast.FunctionDef) and node.returns}
+    tree = ast.parse(inspect.getsource(pytest_perago))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("perago_")]
+    types = {ast.unparse(node.returns) for node in functions if node.returns}
     assert {re.sub(r"Iterator\[(\w+)\]", r"\1", name) for name in types} <= set(perago.testing.__all__)
 
 

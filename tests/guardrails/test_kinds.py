@@ -30,7 +30,7 @@ from perago.testing.trees import ANY_DISK, Undecided, satisfying_trees, smallest
 from perago.workspace.scan import scan_tree
 from pytest_perago.kinds.fuzz import check_phase
 from pytest_perago.kinds.guardrail import cases_guardrail
-from pytest_perago.settings import FuzzSettings
+from pytest_perago.options import FuzzSettings
 
 from .require_bytes import RequireBytes, require_bytes
 

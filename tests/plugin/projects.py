@@ -15,7 +15,7 @@ for _loaded_once in (
     *(kind.module for kind in KINDS.values()),
     "perago.testing.services",
     "perago.testing.strategies",
-    "pytest_perago.faults.checks",
+    "pytest_perago.fault_checks",
     "pytest_perago.report",
     "pytest_perago.snapshots",
     "pytest_perago.unused",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_perago.faults.checks import CHECKED
+from pytest_perago.fault_checks import CHECKED
 from pytest_perago.kinds.faults import CHECKS
 
 from .projects import collected, copy_module, free_module, run

@@ -19,7 +19,7 @@ from perago.testing.tree_files import Tree, build
 from perago.workspace import layout
 from pytest_perago.kinds import fuzz
 from pytest_perago.kinds.fuzz import check_phase
-from pytest_perago.settings import FuzzSettings
+from pytest_perago.options import FuzzSettings
 
 from .defects import DEFECTS, plant
 from .projects import QUIET, add_module, collected, run, run_process, write_module

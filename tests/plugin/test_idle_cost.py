@@ -25,9 +25,9 @@ def modules_of(pytester: pytest.Pytester, *arguments: str) -> set[str]:
     return set((pytester.path / "modules.txt").read_text().split())
 
 
-def test_inactive_it_adds_four_modules_and_nothing_of_perago(pytester: pytest.Pytester) -> None:
+def test_inactive_it_adds_three_modules_and_nothing_of_perago(pytester: pytest.Pytester) -> None:
     added = modules_of(pytester) - modules_of(pytester, "-p", "no:perago")
-    assert added == {"pytest_perago"} | {f"pytest_perago.{name}" for name in ("fixtures", "kinds", "options")}
+    assert added == {"pytest_perago"} | {f"pytest_perago.{name}" for name in ("kinds", "options")}
     assert not added & FORBIDDEN
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from perago import task
 from perago.authoring.task import get_task
 from perago.testing.failures import CaseFailed
-from pytest_perago.settings import SnapshotSettings, Unused, Update
+from pytest_perago.options import read_settings
 from pytest_perago.snapshots import check_snapshot
 
 from .projects import QUIET, add_module, run
@@ -184,13 +184,14 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
     ],
 )
 def test_a_damaged_or_edited_one_is_a_failure_that_says_what_is_wrong(
-    tmp_path: Path, damage: Callable[[bytes], bytes], words: str
+    tmp_path: Path, pytestconfig: pytest.Config, damage: Callable[[bytes], bytes], words: str
 ) -> None:
     assert BUILD is not None
-    compared = SnapshotSettings(tmp_path, tmp_path / "tests/__taskdefs__", tmp_path, Update.NONE, Unused.FAIL)
-    updated = replace(compared, update=Update.ALL)
+    directory = tmp_path / "tests/__taskdefs__"
+    compared = replace(read_settings(pytestconfig), root=tmp_path, snapshot_dir=directory)
+    updated = replace(compared, update="all")
     assert check_snapshot(BUILD, updated, shlex.quote) is not None
-    path = compared.path(BUILD)
+    path = compared.snapshot_path(BUILD)
     good = path.read_bytes()
     path.write_bytes(damage(good))
     with pytest.raises(CaseFailed) as failure:

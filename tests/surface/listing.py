@@ -18,6 +18,7 @@ from typing import Any
 import pydantic
 import typer.main
 
+import pytest_perago
 from perago.attempt import publication
 from perago.attempt.events import WorkspaceRef
 from perago.attempt.state import Base, Plan, State
@@ -28,7 +29,7 @@ from perago.settings.variables import VARIABLES
 from perago.worker import events
 from perago.worker.logs import journalled
 from perago.worker.metrics import Metrics
-from pytest_perago import fixtures, kinds, options
+from pytest_perago import kinds, options
 from tests.deliveries import make_delivery
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,7 +134,7 @@ def plugin() -> Iterator[str]:
     recorder = _Recorder()
     options.add_options(recorder)  # type: ignore[arg-type]
     yield from recorder.lines
-    yield from (f"plugin fixture {name}" for name in vars(fixtures) if name.startswith("perago_"))
+    yield from (f"plugin fixture {name}" for name in vars(pytest_perago) if name.startswith("perago_"))
     yield from (f"plugin kind {name}" for name in kinds.KINDS)
     command = [sys.executable, "-m", "pytest", "tests/plugin_self", "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)

@@ -26,7 +26,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "guardrail": Kind("pytest_perago.kinds.guardrail", "each guardrail accepts and rejects what it should"),
     "fuzz": Kind("pytest_perago.kinds.fuzz", "trees and paths near the guardrails are judged as documented"),
-    "taskdef": Kind("pytest_perago.kinds.taskdef", "the TaskDef equals its snapshot"),
+    "taskdef": Kind("pytest_perago.snapshots", "the TaskDef equals its snapshot"),
     "run": Kind("pytest_perago.kinds.run", "a declared case runs through the real protocol on services in memory"),
     "faults": Kind(
         "pytest_perago.kinds.faults", "a declared case bears what production does, and leaves the same each time"

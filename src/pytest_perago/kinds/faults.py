@@ -28,7 +28,7 @@ CHECKS = (
     "full-disk",
     "left-behind",
 )
-"""The last part of a label; functions of `pytest_perago.faults.checks`."""
+"""The last part of a label; functions of `pytest_perago.fault_checks`."""
 
 _ON_FILES = ("listing-order", "own-output", "full-disk")
 """Labels that need a workspace."""
@@ -51,8 +51,8 @@ def cases_faults(task: Task, session: Session) -> Iterable[Case]:
 
 
 def _run(task: Task, case: RunCase, check: str, session: Session) -> None:
-    from pytest_perago.faults.case import FaultCase  # the services are loaded when something runs
-    from pytest_perago.faults.checks import CHECKED
+    from pytest_perago.calls import FaultCase  # the services are loaded when something runs
+    from pytest_perago.fault_checks import CHECKED
 
     known = session.fault_cases
     key = (task.module, task.name, case.label)
@@ -62,4 +62,4 @@ def _run(task: Task, case: RunCase, check: str, session: Session) -> None:
     known[key] = found  # the last one used is the last
     while len(known) > _MOST_CASES:
         del known[next(iter(known))]
-    found.run(CHECKED[check], session.settings.watch_run())
+    found.run(CHECKED[check], session.watch())

@@ -30,8 +30,8 @@ from perago.workspace.keys import ACTIONS, Folding
 from perago.workspace.layout import Disk, create_directories, directories_to_create, plan_layout, probe_disk
 from perago.workspace.scan import scan_tree
 from pytest_perago.kinds.guardrail import phases_of, spec_of
+from pytest_perago.options import FuzzSettings
 from pytest_perago.session import Case, Session
-from pytest_perago.settings import FuzzSettings
 
 if TYPE_CHECKING:
     from hypothesis import strategies as st

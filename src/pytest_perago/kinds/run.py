@@ -24,7 +24,6 @@ from perago.testing.cases import (
 )
 from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.session import Case, Location, Session
-from pytest_perago.settings import RunMode
 
 
 def cases_run(task: Task, session: Session) -> Iterable[Case]:
@@ -32,18 +31,18 @@ def cases_run(task: Task, session: Session) -> Iterable[Case]:
     for source in declared_cases(task, session):
         label = source.label if isinstance(source, RunCase) else source.stem
         yield Case("run", label, partial(_run, task, source), location_of(source), declared=source)
-    if session.settings.run is not RunMode.OFF:
+    if session.settings.run != "off":
         for directory in recorded_cases(session.settings.cases_dir, task.name):
             yield Case("run", directory.name, partial(_run, task, directory), location_of(directory))
 
 
 def declared_cases(task: Task, session: Session) -> Iterator[RunCase | Path]:
     """The cases that may be executed: declared and provided examples, and case files, which are not read yet."""
-    if session.settings.run is RunMode.OFF:
+    if session.settings.run == "off":
         return
     for example in task.examples:
         yield case_of_example(task, example)
-    if session.settings.run is RunMode.ALL:
+    if session.settings.run == "all":
         for provided in session.provided(task):
             if isinstance(provided, Example):
                 yield case_of_example(task, provided)

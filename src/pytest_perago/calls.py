@@ -1,4 +1,7 @@
-"""One case of the kind `faults`: its first attempt, and further calls under other conditions or in other processes.
+"""Call the function of a case under chosen conditions, in this process or in others, and keep what each call left.
+
+Python hashes texts differently in each process, so sets have another order there. `main` is one of these processes: it
+reads from a file what to call, and writes the output to another.
 
 Python hashes texts differently in each process, so sets have another order there. `main` is one of these processes: it
 reads from a file what to call, and writes the output to another.
@@ -34,9 +37,8 @@ from perago.testing.cases import RunCase
 from perago.testing.services import InMemoryServices, call_and_note
 from perago.testing.tree_files import fast_directory, write_tree
 from perago.workspace.scan import scan_tree
+from pytest_perago.conditions import Audit, AuthorCode, Conditions, Interruption, Threads, silenced, under
 from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
-from pytest_perago.faults.conditions import AuthorCode, Conditions, Threads, under
-from pytest_perago.faults.interruptions import Audit, Interruption, silenced
 from pytest_perago.observation import Memory, Output, read_files
 from pytest_perago.running import CaseAttempts
 

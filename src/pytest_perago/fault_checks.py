@@ -1,6 +1,9 @@
 """The checks of the kind `faults`. Each changes one thing, and compares with the first call.
 
 The tree and the result are compared with those of the first attempt. The ids that a function may read from `current()`
+are treated as equal, because they name the attempt.
+
+The tree and the result are compared with those of the first attempt. The ids that a function may read from `current()`
 are taken for equal: they say which attempt it was.
 """
 
@@ -32,10 +35,9 @@ from perago.testing.outcome import Outcome
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.text import listing, quoted
 from perago.workspace.scan import scan_tree
+from pytest_perago.calls import FaultCase
+from pytest_perago.conditions import MUCH_LATER, MUCH_SLOWER, Conditions, Interruption, choose, end
 from pytest_perago.confinement import leaving_no_process
-from pytest_perago.faults.case import FaultCase
-from pytest_perago.faults.conditions import MUCH_LATER, MUCH_SLOWER, Conditions
-from pytest_perago.faults.interruptions import Interruption, choose, end
 from pytest_perago.observation import Output
 from pytest_perago.running import CONTROLS
 
