@@ -27,14 +27,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "dev" / "protocol.md"
 DRAWING = ("<!-- drawn by `python -m tests.attempt.diagram`: -->", "<!-- end of the drawing -->")
 ENDINGS = (Step.FAILED, Step.LOST)
 
-PLANS = ((PLAN, 1), (RETRY, 1), (READ_ONLY, 1), (REQUIRED, 0), (OFF, 0), (BEGUN_AGAIN, 0), (REBASE, 1))
+PLANS = ((PLAN, 1), (RETRY, 0), (READ_ONLY, 1), (REQUIRED, 0), (OFF, 0), (BEGUN_AGAIN, 0), (REBASE, 1))
 
 Edge = tuple[Step, str, Step]
 
 
 def explored() -> list[Visit]:
-    """An attempt that may build its publication again once: a first one, a retry, one of a task that only reads. First
-    ones with the other policies for the publish fence build once only."""
+    """An attempt that may build its publication again once: a first one, and one of a task that only reads. A retry and
+    the first attempts with the other policies for the publish fence build once only."""
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcome, "LATE_ANSWERS", 1)

@@ -12,7 +12,7 @@ from perago.attempt import events as on
 from perago.attempt.outcome import advance_report, begin_report, fitted
 from perago.attempt.protocol import advance
 from perago.attempt.state import State, Step
-from perago.ports import Commit, MergeRefusal, Report, TaskStatus
+from perago.ports import Commit, Report, TaskStatus
 
 from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
 from .script import TO_COMMITTED, TO_MERGE, UNMOVED, run
@@ -68,29 +68,6 @@ def test_only_this_attempts_own_commit_on_the_input_ref_is_merged(found: Commit)
 
 
 # -------------------------------------------------------------------- possible publications
-
-
-@pytest.mark.parametrize(
-    "last",
-    [
-        on.CommandFailed("lakeFS: read branch main: no answer", terminal=False),
-        on.CommandFailed("x" * 600, terminal=False),
-        FOREIGN,
-        on.BranchRead((commit(OTHER),), reaches_ref=False),
-    ],
-    ids=["no answer", "a long reason", "a foreign commit", "a rewritten branch"],
-)
-def test_after_a_merge_without_an_answer_every_failure_says_that_it_may_appear(last: on.Event) -> None:
-    state, _ = run(*TO_MERGE, *UNCLEAR, last)
-
-    assert MAY_APPEAR in reason_of(state)
-    assert "Nothing of this attempt was published" not in reason_of(state)
-
-
-@pytest.mark.parametrize("reason", [MergeRefusal.HOOK, MergeRefusal.DIRTY])
-def test_a_clear_refusal_does_not_settle_an_earlier_merge(reason: MergeRefusal) -> None:
-    state, _ = run(*TO_MERGE, *UNCLEAR, UNMOVED, on.MergeRefused(reason, "no"))
-    assert MAY_APPEAR in reason_of(state)
 
 
 def test_a_publication_that_cannot_be_read_back_is_named_in_the_failure() -> None:

@@ -131,12 +131,6 @@ def test_an_answer_of_the_delivery_check_that_came_late_is_asked_for_again(befor
     assert kinds(commands)[-1] in ("CreateStagingBranch", "ReadBranch")
 
 
-def test_a_merge_is_not_sent_on_old_news_twice_in_a_row() -> None:
-    late_read = on.BranchRead((), reaches_ref=True, late=True)
-    _, commands = run(*TO_COMMITTED, on.DeliveryConfirmed(late=True), on.DeliveryConfirmed(), late_read)
-    assert kinds(commands)[-1] == "CheckDelivery", "the process was stopped at both questions"
-
-
 # --------------------------------------------------------------------------- every step
 
 

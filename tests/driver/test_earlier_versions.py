@@ -79,7 +79,7 @@ def test_a_publication_of_an_earlier_version_is_adopted(services: InMemoryServic
 
     assert phases(world) == ["merge", "fence"]
     assert world.status == "COMPLETED"
-    assert list(world.violations()) == []
+    world.assert_sound()
 
 
 def test_a_fence_commit_of_an_earlier_version_is_adopted(services: InMemoryServices, form: str) -> None:
@@ -89,7 +89,7 @@ def test_a_fence_commit_of_an_earlier_version_is_adopted(services: InMemoryServi
 
     assert phases(world) == ["merge", "fence", "fence"]
     assert world.status == "COMPLETED"
-    assert list(world.violations()) == []
+    world.assert_sound()
 
 
 @pytest.mark.parametrize("again", [World.order_rerun, World.order_restart], ids=["rerun", "restart"])
@@ -104,7 +104,7 @@ def test_publications_of_an_earlier_version_are_undone(
     assert phases(world) == ["merge", "fence", "merge"]
     undone = world.publications()[0].metadata["perago.supersedes"].split(",")
     assert undone == [commit.id for commit in world.publications()[1:]]
-    assert list(world.violations()) == []
+    world.assert_sound()
 
 
 def test_what_an_earlier_version_has_undone_stays_undone(services: InMemoryServices, form: str) -> None:
@@ -114,7 +114,7 @@ def test_what_an_earlier_version_has_undone_stays_undone(services: InMemoryServi
 
     assert phases(world) == ["merge", "merge", "fence"]
     assert world.status == "COMPLETED"
-    assert list(world.violations()) == []
+    world.assert_sound()
 
 
 def test_another_workflows_publication_of_an_earlier_version_is_refused(services: InMemoryServices, form: str) -> None:
@@ -138,7 +138,7 @@ def test_the_branches_of_a_fork_may_be_of_two_versions(services: InMemoryService
     services.conductor.rerun_workflow(world.workflow, world.tried[0].delivery.task_id)
     world.settle()
 
-    assert list(world.violations()) == []
+    world.assert_sound()
 
 
 @pytest.mark.parametrize("phase", ["commit", "merge"])

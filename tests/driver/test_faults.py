@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from perago.attempt import events as on
+from perago.attempt.protocol import TRANSITIONS
+from perago.attempt.state import Step
 from perago.driver import Limits
-from perago.embedded.lakefs import objects
-from perago.ports import CorruptTransfer, Forbidden, Refused, ServiceError, TaskStatus, Unavailable
+from perago.embedded.faults import Moment
+from perago.embedded.lakefs import objects, references
+from perago.ports import CorruptTransfer, Forbidden, Refused, ServiceError, TaskStatus, Unavailable, Unclear
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 
 from . import tasks
+from .editing import expected_tree
+from .forking import FAILED, A, Fork
 from .tasks import EDIT, TWO_FILES, Params, publications_since
+from .world import BRANCH, REPOSITORY, World
 
 
 @pytest.mark.parametrize("error", [Forbidden, Refused, CorruptTransfer], ids=lambda error: error.__name__)
@@ -78,3 +87,65 @@ def test_uncommitted_changes_on_the_target_are_retryable(services: InMemoryServi
 
     assert outcome.status is TaskStatus.FAILED
     assert "uncommitted changes" in str(outcome.reason)
+
+
+def reset(world: World) -> None:
+    """Another client resets all staging branches."""
+    for branch in world.staging_branches():
+        references.reset_branch(world.services.lakefs.server.repository(REPOSITORY), branch)
+
+
+def roll_back(world: World) -> None:
+    """Another client moves all staging branches back to the head of the workspace branch."""
+    for branch in world.staging_branches():
+        references.hard_reset_branch(world.services.lakefs.server.repository(REPOSITORY), branch, BRANCH)
+
+
+def fails_once(world: World, words: str = "have vanished twice from staging branch") -> None:
+    """The first delivery fails as retryable, and the next one publishes everything."""
+    world.run(world.take())
+    assert words in world.tried[-1].words
+    world.settle()
+    assert world.status == "COMPLETED"
+    world.assert_sound()
+    assert world.services.tree() == expected_tree(world.tried[-1].delivery, world.start)
+
+
+def test_changes_that_vanish_twice_fail_the_attempt_as_retryable(services: InMemoryServices) -> None:
+    world = World(services)
+    for nth in (1, 2):
+        services.faults.between("commit", lambda: reset(world), nth=nth)
+    fails_once(world)
+
+
+def test_a_revert_that_vanishes_twice_fails_the_attempt_as_retryable(services: InMemoryServices) -> None:
+    world = World(services)
+    world.complete()
+    for nth in (1, 2):
+        services.faults.between("revert", lambda: roll_back(world), nth=nth, moment=Moment.AFTER)
+    fails_once(world)
+
+
+@pytest.mark.parametrize("event", [on.Merged, on.MergeUnclear, on.PublicationRead])
+def test_a_defect_in_the_protocol_fails_the_attempt_and_names_the_open_merge(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch, event: type
+) -> None:
+    """The transition raises, as a parser of a foreign value once did."""
+    fork = Fork(services, A)
+    if event is on.MergeUnclear:
+        services.faults.after("merge", error=Unclear)
+
+    def defect(*_: object) -> Any:
+        raise KeyError("x")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(TRANSITIONS, (Step.COMMITTED, event), defect)
+        outcome = fork.run(fork.deliveries[0])
+    assert outcome.status is FAILED
+    assert f"could not continue after {event.__name__} at step committed: KeyError" in str(outcome.reason)
+    ending = "was not verified." if event is on.PublicationRead else "a retry will recognise it."
+    assert str(outcome.reason).endswith(ending)
+
+    services.clock.advance(1)
+    (retry,) = fork.take(1)
+    assert fork.run(retry).assert_completed().record.adopted_commit == fork.commits()[0].id

@@ -37,7 +37,7 @@ def die(world: World, operation: str, moment: Moment) -> None:
     """Let the first delivery run until its process is killed around `operation`."""
     world.services.faults.between(operation, world.kill, moment=moment)
     world.run(world.take())
-    assert world.tried[-1].killed
+    assert world.tried[-1].record is None
 
 
 # --------------------------------------------------------------------- with a commit

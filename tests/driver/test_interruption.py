@@ -95,12 +95,3 @@ def test_an_interrupted_attempt_ends_before_its_next_command(services: InMemoryS
     record = attempt(World(services), Loss(3, at_end=True))
     tidying = {"RemoveStagingBranches", "RemoveDirectory"}
     assert len([step for step in record.steps if step.name not in tidying]) == 3
-
-
-@pytest.mark.parametrize("nth", range(1, BLOCKS + 1))
-def test_what_an_interrupted_attempt_published_is_taken_over_by_the_retry(services: InMemoryServices, nth: int) -> None:
-    world = World(services)
-    attempt(world, Loss(nth, at_end=True))
-    world.settle()
-    assert world.status == "COMPLETED"
-    assert len([commit for commit in world.publications() if commit.metadata["perago.phase"] == "merge"]) == 1

@@ -18,16 +18,6 @@ from perago.testing import InMemoryServices
 from .forking import BOTH, FAILED, TERMINAL, A, B, Fork, checked, ruled
 
 
-def test_the_second_branch_of_a_fork_publishes_on_what_the_first_has_published(services: InMemoryServices) -> None:
-    fork = Fork(services, A, B)
-    first, second = (fork.run(delivery).assert_completed() for delivery in fork.deliveries)
-
-    assert fork.tree() == BOTH
-    assert [commit.id for commit in fork.commits()] == [first.record.published_commit, second.record.published_commit]
-    assert fork.linear()
-    assert services.conductor.workflow(fork.workflow)["status"] == "COMPLETED"
-
-
 def test_a_guardrail_about_contents_sees_its_own_tree_and_the_record_says_what_it_has_not_seen(
     services: InMemoryServices,
 ) -> None:
@@ -135,15 +125,6 @@ def test_changes_that_meet_are_a_conflict_that_names_path_commit_and_committer(
     assert first.record.published_commit[:12] in str(second.reason)
     assert "by admin: 'fork.plain: " in str(second.reason)
     assert fork.tree() == before
-
-
-def test_both_together_may_violate_a_post_guardrail_and_a_retry_may_succeed(services: InMemoryServices) -> None:
-    fork = Fork(services, {"put": {"d.csv": "1"}}, {"put": {"e.csv": "2"}}, function=ruled)
-    fork.run(fork.deliveries[0]).assert_completed()
-    second = fork.run(fork.deliveries[1])
-    assert second.status is FAILED
-    assert "require_glob('*.csv'" in str(second.reason)
-    assert "combination with what others have published" in str(second.reason)
 
 
 def test_a_change_of_what_the_task_reads_is_a_conflict_before_anything_is_downloaded(

@@ -20,7 +20,7 @@ from perago.ports import Delivery
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 
-from .forking import BOTH, TERMINAL, TREE, A, B, Edit, Fork, ruled
+from .forking import TERMINAL, TREE, A, B, Edit, Fork, ruled
 from .world import SharedWorld
 
 LONG = 5000
@@ -44,98 +44,10 @@ def restarted(services: InMemoryServices, fork: Fork) -> list[Delivery]:
     return fork.take(len(fork.deliveries))
 
 
-def rerun(services: InMemoryServices, fork: Fork, delivery: Delivery, params: dict[str, Any]) -> Delivery:
-    """Rerun one branch of the fork with other params, and take its delivery."""
-    end(services, fork)
-    changed = {**delivery.input, "params": params}
-    services.conductor.rerun_workflow(fork.workflow, delivery.task_id, task_input=changed)
-    return next(again for again in fork.take(2) if again.task_id == delivery.task_id)
-
-
 def end(services: InMemoryServices, fork: Fork) -> None:
     services.clock.advance(1)
     if services.conductor.workflow(fork.workflow)["status"] == "RUNNING":
         services.conductor.terminate_workflow(fork.workflow)
-
-
-def revert_by_hand(services: InMemoryServices, commit: str) -> None:
-    model_commits.revert(services.lakefs.server.repository("workspace"), "main", commit, parent_number=1)
-
-
-def test_a_publication_that_undid_what_the_input_ref_holds_is_undone_in_full(services: InMemoryServices) -> None:
-    """An operator gives a workflow that is run again the head of the branch."""
-    fork = Fork(services, A)
-    published = fork.run(fork.deliveries[0]).assert_completed().record.published_commit
-    (second,) = restarted(services, fork)
-    fork.run(second).assert_completed()
-    end(services, fork)
-    changed = {"workspace": {**second.input["workspace"], "ref": published}, "params": {"put": {"own": "x"}}}
-    services.conductor.rerun_workflow(fork.workflow, second.task_id, task_input=changed)
-    fork.run(fork.take(1)[0]).assert_completed()
-
-    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "own": "x"}
-
-
-def test_what_is_brought_back_because_an_input_ref_holds_it_is_undone_by_a_run_from_the_first_ref(
-    services: InMemoryServices,
-) -> None:
-    """The second publication undoes the first. The third gets the first as its input ref, and undoes the second."""
-    fork = Fork(services, A)
-    published = fork.run(fork.deliveries[0]).assert_completed().record.published_commit
-    (second,) = restarted(services, fork)
-    fork.run(second).assert_completed()
-    end(services, fork)
-    changed = {"workspace": {**second.input["workspace"], "ref": published}, "params": {"put": {"own": "x"}}}
-    services.conductor.rerun_workflow(fork.workflow, second.task_id, task_input=changed)
-    fork.run(fork.take(1)[0]).assert_completed()
-    fork.run(rerun(services, fork, second, B)).assert_completed()
-
-    assert fork.tree() == {"raw/a.csv": "1", "raw/c.csv": "3", "out/b": "B"}
-    assert fork.linear()
-
-
-def test_a_commit_by_hand_with_the_metadata_of_a_publication_that_undid_others_is_refused(
-    services: InMemoryServices,
-) -> None:
-    fork = Fork(services, A, B)
-    for delivery in fork.deliveries:
-        fork.run(delivery).assert_completed()
-    _, first = restarted(services, fork)
-    fork.run(first).assert_completed()
-    server, copied = services.lakefs.server, fork.commits()[-1].metadata
-    objects.put_object(server.repository("workspace"), "main", "by-hand", b"x")
-    made = model_commits.commit(server.repository("workspace"), "main", "by hand", copied).commit.id
-    outcome = fork.run(restarted(services, fork)[1])
-
-    assert outcome.status is TERMINAL
-    assert f"Commit {made[:12]}" in str(outcome.reason)
-    assert "carries the metadata of this step" in str(outcome.reason)
-
-
-def test_a_file_that_people_reverted_and_wrote_again_stays_in_a_restart(services: InMemoryServices) -> None:
-    fork = Fork(services, A, B)
-    published = [fork.run(delivery).assert_completed().record.published_commit for delivery in fork.deliveries]
-    revert_by_hand(services, str(published[1]))
-    services.seed({"out/b": "B"})
-    first = restarted(services, fork)[0]
-    outcome = fork.run(first).assert_completed()
-
-    assert len(outcome.record.superseded_commits) == 2
-    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "out/b": "B"}
-
-
-def test_what_people_brought_back_among_others_is_not_mixed_with_the_present_run(services: InMemoryServices) -> None:
-    fork = Fork(services, A, B)
-    for delivery in fork.deliveries:
-        fork.run(delivery).assert_completed()
-    _, first = restarted(services, fork)
-    undid = fork.run(first).assert_completed().record.published_commit
-    services.seed({"theirs": "x"})
-    revert_by_hand(services, str(undid))
-    outcome = fork.run(restarted(services, fork)[1])
-
-    assert outcome.status is TERMINAL
-    assert "cannot be undone: others have changed 'raw/a.csv' since" in str(outcome.reason)
 
 
 def test_a_refusal_names_others_only_if_others_are_involved(
@@ -181,33 +93,6 @@ def race(services: InMemoryServices, fork: Fork) -> None:
     assert not fork.linear()
 
 
-def test_a_restart_undoes_a_publication_that_came_on_another_head_and_changed_its_own_files_only(
-    services: InMemoryServices,
-) -> None:
-    fork = unguarded(services, A, B)
-    race(services, fork)
-    third, fourth = restarted(services, fork)
-    undone = fork.run(third).assert_completed().record.superseded_commits
-    assert len(undone) == 2
-    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3"}
-    fork.run(fourth).assert_completed()
-    assert fork.tree() == BOTH
-
-
-def test_a_rerun_undoes_the_own_changes_of_a_publication_that_undid_others_and_came_on_another_head(
-    services: InMemoryServices,
-) -> None:
-    fork = unguarded(services, {"put": {"once": "x"}}, B)
-    for delivery in fork.deliveries:
-        fork.run(delivery).assert_completed()
-    again = restarted(services, fork)[0]
-    services.faults.between("merge", lambda: services.seed({"theirs": "x"}), nth=3)
-    assert "another commit came between" in str(fork.run(again).reason)
-    fork.run(rerun(services, fork, again, A)).assert_completed()
-
-    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "theirs": "x"}
-
-
 def test_a_publication_that_came_on_another_head_and_lost_a_file_of_others_there_is_not_undone(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,69 +114,6 @@ def test_a_publication_that_came_on_another_head_and_lost_a_file_of_others_there
     assert "cannot be undone" in str(outcome.reason)
     assert head.id[:12] in str(outcome.reason)
     assert fork.commits()[-1] == head, "nothing is published"
-
-
-def test_what_is_stale_and_has_been_built_on_is_not_undone(services: InMemoryServices) -> None:
-    fork = Fork(services, A)
-    fork.run(fork.deliveries[0]).assert_completed()
-    services.seed({"raw/a.csv": "theirs"})
-    services.clock.advance(1)
-    services.conductor.restart_workflow(fork.workflow)
-    outcome = fork.run(fork.take(1)[0])
-
-    assert outcome.status is TERMINAL
-    assert "cannot be undone: others have changed 'raw/a.csv' since" in str(outcome.reason)
-    assert fork.tree()["raw/a.csv"] == "theirs"
-
-
-def test_what_a_living_publication_holds_is_not_undone_with_the_same_bytes_of_a_run_before(
-    services: InMemoryServices,
-) -> None:
-    fork = Fork(services, A, B)
-    a, b = fork.deliveries
-    fork.run(b).assert_completed()
-    fork.run(a, report=False)
-    services.conductor.terminate_workflow(fork.workflow)
-    services.clock.advance(1)
-    services.conductor.rerun_workflow(fork.workflow, b.task_id)
-    (again,) = fork.take(1)
-    # Others have put the same bytes there since, by a commit of their own.
-    services.seed({"out/b": "other"})
-    services.seed({"out/b": "B"})
-    outcome = fork.run(again)
-
-    assert outcome.status is TERMINAL
-    assert "cannot be undone: others have changed 'out/b' since" in str(outcome.reason)
-    assert fork.tree()["out/b"] == "B"
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "again"),
-    [
-        ({"put": {"same": "S", "raw/a.csv": "A"}}, {"put": {"same": "S", "b": "B"}}, {"put": {"same": "T"}}),
-        ({"put": {"same": "S"}}, {"put": {"same": "S"}}, {}),
-        ({"drop": ["raw/b.csv"]}, {"drop": ["raw/b.csv"], "put": {"b": "B"}}, {"put": {"raw/a.csv": "A"}}),
-    ],
-    ids=["written", "written, and nothing else", "removed"],
-)
-def test_what_a_living_publication_found_as_it_wanted_it_is_not_undone(
-    services: InMemoryServices, one: dict[str, Any], other: dict[str, Any], again: dict[str, Any]
-) -> None:
-    """The second branch stages nothing where the first has done the same, but what is there is its result, too."""
-    fork = Fork(services, other, one)
-    second, first = fork.deliveries
-    fork.run(first).assert_completed()
-    fork.run(second).assert_completed()
-    held = fork.tree()
-    services.clock.advance(1)
-    changed = {**first.input, "params": again}
-    services.conductor.rerun_workflow(fork.workflow, first.task_id, task_input=changed)
-    (rerun,) = fork.take(1)
-    outcome = fork.run(rerun)
-
-    assert outcome.status is TERMINAL
-    assert "cannot be undone: others have published the same at '" in str(outcome.reason)
-    assert fork.tree() == held
 
 
 def test_a_long_result_is_taken_over_below_the_commits_of_others(services: InMemoryServices) -> None:
@@ -358,4 +180,4 @@ def test_a_step_with_a_long_name_is_recognized_below_the_commits_of_others(servi
 
     assert world.status == "COMPLETED"
     assert [commit.metadata["perago.phase"] for commit in world.publications()] == ["fence", "merge"]
-    assert list(world.violations()) == []
+    world.assert_sound()

@@ -166,33 +166,6 @@ def test_a_report_that_is_refused_is_not_tried_again(services: InMemoryServices)
     assert case.conductor.calls["report"] == 1
 
 
-@pytest.mark.parametrize(
-    ("error", "arrived"), [(Unclear, True), (AccessDenied, False), (Unavailable, False)], ids=["lost", "401", "503"]
-)
-def test_only_a_report_that_may_have_arrived_counts_as_delivered_when_nobody_waits_any_more(
-    services: InMemoryServices, error: type[ServiceError], arrived: bool
-) -> None:
-    case = finished(services, operations=("report",), error=error)
-    services.faults.between("is_current", lambda: _end(services, case), nth=services.faults.calls("is_current") + 2)
-    delivered = case.deliver()
-    assert (delivered == Delivered(), delivered.lost_reason is None) == (arrived, arrived)
-
-
-def test_old_news_are_no_reason_to_report(services: InMemoryServices) -> None:
-    """A process can stand still between Conductor's answer and its own report, while the task is run again: a report
-    would end the new run, for Conductor knows a task by its id alone."""
-    case = finished(services, seconds=0)
-    services.faults.between(
-        "is_current",
-        lambda: _run_again(services, case),
-        nth=services.faults.calls("is_current") + 1,
-        moment=Moment.AFTER,
-    )
-    assert case.deliver().lost_reason is not None
-    assert case.conductor.calls["report"] == 0
-    assert case.status == "SCHEDULED"
-
-
 def test_a_conductor_that_is_always_slow_gets_its_report(services: InMemoryServices) -> None:
     case = finished(services, seconds=0)
     for nth in (1, 2, 3):
@@ -224,12 +197,6 @@ def test_what_conductor_has_just_said_is_not_asked_again(
     assert case.deliver(proven_at=services.clock.now() - age) == Delivered()
     assert case.conductor.calls["is_current"] == questions
     assert case.status == "COMPLETED"
-
-
-def test_a_report_without_an_answer_is_followed_by_a_question(services: InMemoryServices) -> None:
-    case = finished(services, seconds=1, operations=("report",), error=Unclear)
-    assert case.deliver(proven_at=services.clock.now()) == Delivered()
-    assert case.conductor.calls["is_current"] == case.conductor.calls["report"] - 1 > 0
 
 
 def test_a_report_that_had_to_wait_for_a_beat_asks_again(services: InMemoryServices) -> None:

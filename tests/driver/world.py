@@ -1,9 +1,8 @@
-"""One workflow of one task on fresh models, everything that was tried for it, and what must hold however it went."""
+"""One workflow of one task on fresh models, and everything that was tried for it."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, ClassVar, cast
@@ -11,11 +10,9 @@ from typing import Any, ClassVar, cast
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_attempt
-from perago.driver.publisher import TURNS_FILE
 from perago.embedded.lakefs import commits as model_commits
 from perago.embedded.lakefs import references
 from perago.ports import Commit, Delivery, TaskStatus, WorkspaceStore
-from perago.settings import PublishFence
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
 
@@ -24,9 +21,6 @@ from .editing import SHARING, TASK, WORKFLOW, expected_tree
 INPUT = {"raw/a.csv": "1", "raw/b.csv": "2", "readme": "3"}
 FOREIGN = {"raw/foreign": "theirs"}
 REPOSITORY, BRANCH = "workspace", "main"
-OPEN = "may still appear"
-_BLAME = "is not what this attempt built"
-_LOUD = (OPEN, "took place as commit", _BLAME)
 
 
 class Killed(BaseException):
@@ -39,7 +33,6 @@ class Tried:
 
     delivery: Delivery
     record: AttemptRecord | None = None
-    killed: bool = False
 
     @property
     def words(self) -> str:
@@ -54,11 +47,6 @@ class Tried:
         report = self.record.report if self.record else None
         return report is not None and report.status is TaskStatus.COMPLETED
 
-    @property
-    def may_leave_a_branch(self) -> bool:
-        """Whether it was killed, or does not know what becomes of its merge: the branch tells whoever comes next."""
-        return self.killed or OPEN in self.words
-
 
 class World:
     """A started workflow. `begin` runs its first delivery, `settle` all that follow."""
@@ -72,8 +60,6 @@ class World:
         self.tried: list[Tried] = []
         self.store: object = services.lakefs
         """The way to lakeFS of the deliveries that are run."""
-        self.foreign = False
-        self.has_altered_fence = fence not in (FENCE_TEXT, None)
         self.ref = services.seed(dict(self.files) if fence is None else {**self.files, FENCE_PATH: fence})
         self.start = services.tree(self.ref)
         conductor = services.conductor
@@ -113,7 +99,7 @@ class World:
                 found = tried.record.report
                 deliver_report(services.conductor, services.clock, delivery, found, "w0001", services.limits)
         except Killed:
-            tried.killed = True
+            return
 
     def settle(self) -> None:
         """Let time-outs and retries happen until the workflow is over."""
@@ -143,7 +129,6 @@ class World:
     def commit_foreign(self) -> None:
         """Somebody else commits to the branch."""
         self.services.seed(FOREIGN)
-        self.foreign = True
 
     def terminate(self) -> None:
         """Somebody ends the workflow."""
@@ -210,140 +195,28 @@ class World:
         """Those that attempts made."""
         return tuple(commit for commit in self.commits() if "perago.task_id" in commit.metadata)
 
-    def violations(self) -> Iterator[str]:
-        """Every promise that was broken."""
-        yield from self._on_the_branch()
-        yield from self.ended()
-        yield from self._left_behind()
-        for tried in self.tried:
-            yield from self._said(tried)
-        for row in self.rows():
-            yield from self._completed(row)
-        if self.status in ("COMPLETED", "RUNNING"):
-            yield from self.at_the_end()
-
-    def rows(self) -> Iterator[Mapping[str, Any]]:
-        """The attempts that Conductor has completed."""
-        for row in self.services.conductor.workflow(self.workflow)["tasks"]:
-            if row["taskType"] == self.task.name and row["status"] == "COMPLETED":
-                yield row
-
-    def at_the_end(self) -> Iterator[str]:
-        *_, row = self.rows()
-        if not self.foreign and self.commit(BRANCH).id != row["outputData"]["workspace"]["ref"]:
-            yield "the branch holds something else than what was reported"
-
-    def _on_the_branch(self) -> Iterator[str]:
-        commits, publications = self.commits(), self.publications()
+    def assert_sound(self) -> None:
+        """Each publication came on the head that it was built on. The branch has the input and the changes of the
+        deliveries whose publications are in effect, and Conductor has the last of these publications."""
+        publications, tree = self.publications(), self.start
         undone = {gone for commit in publications for gone in commit.metadata["perago.supersedes"].split(",")}
-        left = [commit for commit in publications if commit.id not in undone and _moves_data(commit)]
-        steps = Counter(commit.metadata["perago.step_key"] for commit in left)
-        if any(number > 1 for number in steps.values()):
-            yield f"{steps} publications"
-        if self.services.limits.publish_fence is not PublishFence.OFF:
-            yield from (
-                f"{commit.id} is a publication without the fence" for commit in publications if self._bare(commit)
-            )
-        if any(commit.parents[0] != commit.metadata.get("perago.expected_head") for commit in publications):
-            yield "a publication on another head than it was built on"
-        if commits and commits[-1].parents[0] != self.ref:
-            yield "the branch was rewritten"
-        if "raw/foreign" in self._seen_by(commits) and self.services.tree().get("raw/foreign") != b"theirs":
-            yield "a foreign file is gone"
-
-    def _bare(self, commit: Commit) -> bool:
-        return self.services.lakefs.tree(REPOSITORY, commit.id).get(FENCE_PATH) != FENCE_TEXT.encode()
-
-    def _seen_by(self, commits: tuple[Commit, ...]) -> set[str]:
-        return {path for commit in commits for path in self.services.tree(commit.id)}
-
-    def ended(self) -> Iterator[str]:
-        """A workflow fails because others have committed, and says so; never for an error, and never for a publication
-        that nobody reported."""
-        if self.status != "FAILED":
-            return
-        moved = ["has moved since the input ref", "others have committed there as well"]
-        altered = ["has the name of perago's publish fence"] if self.has_altered_fence else ["a good reason"]
-        named = moved if self.foreign else altered
-        if not any(words in self.tried[-1].words for words in named):
-            yield f"the workflow failed without need or word: {self.tried[-1].words}"
-
-    def _left_behind(self) -> Iterator[str]:
-        last = self.tried[-1]
-        tidied = last.completed and (last.delivery.retried_task_id is not None or last.delivery.poll_count > 1)
-        left = any(tried.may_leave_a_branch for tried in self.tried) and not tidied
-        notes = [note for tried in self.tried if tried.record for note in tried.record.notes]
-        branches = self.staging_branches()
-        if (
-            branches
-            and not left
-            and not any("left behind" in note or "could not be looked for" in note for note in notes)
-        ):
-            yield f"staging branches: {branches}"
-        left_files = [path for path in self.services.workspace_root.iterdir() if path.name != TURNS_FILE]
-        if left_files and not any(tried.killed for tried in self.tried):
-            yield "an attempt directory"
-
-    def _said(self, tried: Tried) -> Iterator[str]:
-        if tried.record is None:
-            return
-        mine = [str(part) for part in tried.delivery.identity]
-        own = [commit for commit in self.publications() if [commit.metadata[key] for key in _IDENTITY] == mine]
-        report, commit_id = tried.record.report, tried.record.published_commit
-        unchanged = commit_id == self.ref and expected_tree(tried.delivery, self.start) == dict(
-            sorted(self.start.items())
-        )
-        if commit_id is not None and not unchanged and [commit.id for commit in own] != [commit_id]:
-            yield f"{commit_id} is said to be the publication of {tried.delivery.identity}"
-        if commit_id is not None and self.services.tree(commit_id) != self.expected(tried.delivery, commit_id):
-            yield "a verified publication is not the input plus the changes"
-        if commit_id is not None and own and own[0].parents[0] != own[0].metadata.get("perago.expected_head"):
-            yield "a verified publication on another head"
-        steps = [step.name for step in tried.record.steps]
-        if "ValidateRecordedResult" in steps and "RunFunction" in steps[steps.index("ValidateRecordedResult") :]:
-            yield f"a publication was taken over and the function run all the same: {steps}"
-        if report is not None and (report.status is TaskStatus.COMPLETED) != (commit_id is not None):
-            yield f"{report.status} with publication {commit_id}"
-        if own and commit_id is None and not any(words in tried.words for words in _LOUD):
-            yield f"a publication is kept quiet: {tried.words}"
-        if not own and _BLAME in tried.words:
-            yield f"somebody else's publication is taken for a broken one: {tried.words}"
-        if report is not None and report.reason is not None and len(report.reason) > 500:
-            yield "a reason is too long"
-
-    def _completed(self, row: Mapping[str, Any]) -> Iterator[str]:
-        if not self._is_exact(row):
-            yield f"Conductor holds a commit that is not input plus changes of task {row['taskId']}"
-        commit = self.commit(row["outputData"]["workspace"]["ref"])
-        if commit.id != self.ref and commit.metadata["perago.start_time"] != str(row["startTime"]):
-            yield f"a report of a delivery that is over was taken for task {row['taskId']}"
+        makers = {tuple(map(str, tried.delivery.identity)): tried.delivery for tried in self.tried}
+        for commit in reversed(publications):
+            assert commit.parents[0] == commit.metadata["perago.expected_head"]
+            if commit.id not in undone and not commit.metadata["perago.adopts"]:
+                tree = expected_tree(makers[tuple(commit.metadata[key] for key in _IDENTITY)], tree)
+        found = self.services.tree()
+        assert {key: found[key] for key in found.keys() - FOREIGN.keys()} == tree
+        rows = self.services.conductor.workflow(self.workflow)["tasks"]
+        outputs = [row["outputData"] for row in rows if row["taskType"] == self.task.name]
+        assert publications[0].id in [output["workspace"]["ref"] for output in outputs if output]
 
     def commit(self, commit_id: str) -> Commit:
         """A commit, by the server itself."""
         return model_commits.get_commit(self.services.lakefs.server.repository(REPOSITORY), commit_id).commit
 
-    def _is_exact(self, row: Mapping[str, Any]) -> bool:
-        commit_id = row["outputData"]["workspace"]["ref"]
-        tree = self.services.tree(commit_id)
-        deliveries = [tried.delivery for tried in self.tried if tried.delivery.task_id == row["taskId"]]
-        return any(tree == self.expected(delivery, commit_id) for delivery in deliveries)
-
-    def expected(self, delivery: Delivery, commit_id: str) -> dict[str, bytes]:
-        """The tree that a publication must have: the input and the changes of the delivery that made them, which for an
-        adoption is an earlier one."""
-        metadata = self.commit(commit_id).metadata
-        if adopted := metadata.get("perago.adopts"):
-            return self.expected(delivery, adopted)
-        identity = tuple(metadata.get(key, "") for key in _IDENTITY)
-        made = (tried.delivery for tried in self.tried if tuple(map(str, tried.delivery.identity)) == identity)
-        return expected_tree(next(made, delivery), self.start)
-
 
 _IDENTITY = ("perago.task_id", "perago.poll_count", "perago.start_time")
-
-
-def _moves_data(commit: Commit) -> bool:
-    return commit.metadata["perago.phase"] != "fence"
 
 
 _PARTS = ("raw", "side")
@@ -357,58 +230,6 @@ class SharedWorld(World):
 
     def definition(self) -> dict[str, Any]:
         return _workflow([_step("raw")])
-
-    def ended(self) -> Iterator[str]:
-        """Nothing of what happens here is a reason to fail."""
-        if self.status == "FAILED":
-            yield f"the workflow failed without need: {self.tried[-1].words}"
-
-    def at_the_end(self) -> Iterator[str]:
-        """The branch is what its commits make of it, and Conductor counts what is in effect there."""
-        head = self.commit("main").id
-        if head != self.ref and self.services.tree() != self.folded(head):
-            yield "the branch holds something else than what its commits have made"
-        reported = {self._made(self.commit(row["outputData"]["workspace"]["ref"])).id for row in self.rows()}
-        undone = self._undone(self.commits())
-        living = {commit.id for commit in self.publications() if _moves_data(commit) and commit.id not in undone}
-        if reported & undone or not living <= reported:
-            yield f"the branch holds something else than what was reported: {living} for {reported}"
-
-    def expected(self, delivery: Delivery, commit_id: str) -> dict[str, bytes]:
-        """What all commits up to this one make of the input; for the input itself, what the delivery makes of it."""
-        return expected_tree(delivery, self.start) if commit_id == self.ref else self.folded(commit_id)
-
-    def folded(self, commit_id: str) -> dict[str, bytes]:
-        """The input and, one after the other, the changes of others and of the publications that are in effect."""
-        commits = self.commits()
-        upto = commits[[commit.id for commit in commits].index(commit_id) :][::-1]
-        undone, tree = self._undone(upto), self.start
-        for commit in upto:
-            maker = self._maker(commit)
-            if maker is None:
-                tree = self._with_changes_of(commit, tree)
-            elif commit.id not in undone and not commit.metadata["perago.adopts"]:
-                tree = expected_tree(maker, tree)
-        return dict(sorted(tree.items()))
-
-    def _with_changes_of(self, commit: Commit, tree: Mapping[str, bytes]) -> dict[str, bytes]:
-        before, after = self.services.tree(commit.parents[0]), self.services.tree(commit.id)
-        kept = {key: content for key, content in tree.items() if key in after or key not in before}
-        return kept | {key: content for key, content in after.items() if before.get(key) != content}
-
-    def _maker(self, commit: Commit) -> Delivery | None:
-        identity = [commit.metadata.get(f"perago.{key}") for key in ("task_id", "poll_count", "start_time")]
-        made = (each.delivery for each in self.tried if list(map(str, each.delivery.identity)) == identity)
-        return next(made, None)
-
-    def _made(self, commit: Commit) -> Commit:
-        while adopted := commit.metadata.get("perago.adopts"):
-            commit = self.commit(adopted)
-        return commit
-
-    @staticmethod
-    def _undone(commits: tuple[Commit, ...]) -> set[str]:
-        return {gone for commit in commits for gone in commit.metadata.get("perago.supersedes", "").split(",") if gone}
 
 
 class ForkedWorld(SharedWorld):
