@@ -8,6 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from perago.adapters.lakefs import transfers
+
+
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let transfers check their time limits often, so that a test of a limit is short."""
+    monkeypatch.setattr(transfers, "_TICK", 0.05)
+
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:

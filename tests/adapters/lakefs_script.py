@@ -25,7 +25,7 @@ SECRET = "a-secret-that-must-not-show"
 COMMIT = "c0" * 32
 HEAD = "ab" * 32
 API = "/api/v1/repositories/repo"
-QUICK = CallPolicy(connect=1, answer=1, merge=1, tries=2, delays=BackOff(0.01, 0.02))
+QUICK = CallPolicy(connect=1, answer=0.3, merge=0.3, tries=2, delays=BackOff(0.01, 0.02))
 """Limits for tests that wait for one to pass."""
 CALM = CallPolicy(connect=10, answer=60, merge=60, tries=3, delays=BackOff(0.01, 0.02))
 """Limits that must not matter."""

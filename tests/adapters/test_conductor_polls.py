@@ -179,10 +179,10 @@ def test_a_long_poll_is_not_given_up_before_the_server_answers() -> None:
     release = threading.Event()
 
     def slowly(_: Request) -> Action:
-        release.wait(1.5)
+        release.wait(0.6)
         return reply_json([POLLED])
 
-    with conductor(slowly, replace(QUICK, answer=0.5)) as (queue, _):
+    with conductor(slowly, QUICK) as (queue, _):
         assert len(queue.poll("t", "w", count=1, wait_seconds=1)) == 1
 
 

@@ -176,7 +176,7 @@ def test_a_stream_over_tls_can_be_ended_from_outside(
         if not request.path.endswith("/objects"):
             return None
         if trouble == "it trickles":
-            return Trickle(1000, 0.2)
+            return Trickle(1000, 0.1)
         both.wait(60)
         return failure(403, "no") if request.query["path"] == "b" else Hang()
 

@@ -31,7 +31,8 @@ from .signing import Signing, Store, signing
 from .tls import tls_context
 
 OBJECT = f"{API}/refs/{COMMIT}/objects"
-MANY = {f"d{number % 7}/é {number:04}": f"{number}\n".encode() * 3 for number in range(1100)}
+PAGE = 100
+MANY = {f"d{number % 7}/é {number:04}": f"{number}\n".encode() * 3 for number in range(3 * PAGE)}
 SOME = {f"d/{number}": bytes([65 + number]) * 1000 for number in range(5)}
 LARGE = direct_upload.DIRECT
 WITHOUT_MD5: dict[str, dict[str, object]] = {"d/0": {"checksum": f"{'0' * 32}-2"}}
@@ -48,12 +49,18 @@ def through_lakefs(asked: list[Request]) -> list[str]:
     return [request.query["path"] for request in asked if request.path == OBJECT]
 
 
-def test_addresses_come_a_thousand_at_a_time(tmp_path: Path) -> None:
-    with signing(Signing(MANY), Store(MANY)) as (store, asked, stored):
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_store, "PAGE", PAGE)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_addresses_come_page_by_page(tmp_path: Path) -> None:
+    with signing(Signing(MANY, page=PAGE), Store(MANY)) as (store, asked, stored):
         assert fetch(store, tmp_path / "w") == MANY
         assert store.take_notes() == ()
     assert len(stored) == len(MANY)
-    assert len(asked) == 2 + 1 + 2  # the listing, the configuration, the addresses
+    assert len(asked) == 3 + 1 + 3  # the listing, the configuration, the addresses
     assert not [request for request in stored if "Authorization" in request.headers]
 
 
@@ -63,21 +70,23 @@ def test_a_few_addresses_are_asked_for_one_by_one(tmp_path: Path) -> None:
     assert sum(request.path.endswith("/objects/stat") for request in asked) == len(stored) == len(SOME)
 
 
+@pytest.mark.usefixtures("small_pages")
 def test_objects_between_those_that_are_wanted_do_no_harm(tmp_path: Path) -> None:
-    """The cache has nine in ten, so a page has a hundred that are wanted."""
+    """The cache has nine in ten, so a page has ten that are wanted."""
     root = tmp_path / "root"
     root.mkdir(mode=0o700)
     known = {key: {"physical_address": f"s3://bucket/{key}"} for number, key in enumerate(sorted(MANY)) if number % 10}
-    tree = Signing(MANY, listed=known)  # type: ignore[arg-type]
+    tree = Signing(MANY, listed=known, page=PAGE)  # type: ignore[arg-type]
     with signing(tree, Store(MANY), cache=ObjectCache(root, 10**9)) as (store, asked, stored):
         fetch(store, tmp_path / "first")
         del asked[:], stored[:]
         assert fetch(store, tmp_path / "second") == MANY
-    assert len(stored) == 110
+    assert len(stored) == 30
     assert through_lakefs(asked) == []
 
 
-@pytest.mark.parametrize("missing", [30, 1000])
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("missing", [30, PAGE])
 def test_an_object_that_the_cache_only_seemed_to_have_is_brought_directly_too(tmp_path: Path, missing: int) -> None:
     """Its page was not to be asked for, and it may lie outside of what the others share."""
     root = tmp_path / "root"

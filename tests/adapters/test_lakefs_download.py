@@ -173,7 +173,10 @@ def test_a_server_that_falls_silent_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_server_that_trickles_is_given_up(tmp_path: Path) -> None:
-    with lakefs(Tree({"a": b"x" * 1000}, always(Trickle(1000, 0.2))), replace(QUICK, tries=1)) as (store, _):
+    with lakefs(Tree({"a": b"x" * 1000}, always(Trickle(1000, 0.1))), replace(QUICK, connect=0.3, tries=1)) as (
+        store,
+        _,
+    ):
         started = time.monotonic()
         with pytest.raises(Unavailable):
             download(store, "repo", COMMIT, tmp_path / "w")

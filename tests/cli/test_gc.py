@@ -18,7 +18,7 @@ from perago.worker.host import sweep_branches
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.sweep import MARKER
 from tests.deliveries import make_delivery
-from tests.http_faults import FaultyServices, HttpFaultScript
+from tests.http_faults import RefusingServices
 
 from .conftest import Project
 
@@ -111,8 +111,7 @@ def test_workers_run_it_for_the_repositories_that_they_work_in(
 
 
 def test_a_repository_that_cannot_be_read_is_skipped_and_reported(project: Project) -> None:
-    faults = HttpFaultScript().answer("GET", "/repositories/secret/", status=403)
-    with FaultyServices(faults) as services:
+    with RefusingServices("GET", "/repositories/secret/", 403) as services:
         for name in ("behind", "secret"):
             services.lakefs.seed(name, "main", {"a": "1"})
             commit_long_ago(services, name)
@@ -177,8 +176,7 @@ def test_what_stands_in_the_way_is_said(project: Project, shared_embedded: Embed
 
 
 def test_a_branch_that_lakefs_does_not_delete_is_exit_code_1(project: Project) -> None:
-    faults = HttpFaultScript().answer("DELETE", "/branches/", status=403)
-    with FaultyServices(faults) as services:
+    with RefusingServices("DELETE", "/branches/", 403) as services:
         services.lakefs.seed("my-data", "main", {"a": "1"})
         commit_long_ago(services, "my-data")
         ran = project.run("gc", "my-data", **services.environment())
