@@ -39,7 +39,7 @@ from pydantic_core import PydanticSerializationError
 from pydantic_core.core_schema import ErrorType
 
 from perago.authoring import Task
-from perago.taskdef.schema import join_pointer
+from perago.taskdef.schema import join_pointer, output_schema, schema_problems
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -309,12 +309,23 @@ def check_recorded_result(task: Task, recorded: Any) -> None:
     Raises:
         InvalidResult: the model or the record has changed.
     """
-    model = task.result_model
-    try:
-        model.model_validate_json(json.dumps(recorded))
-    except ValidationError as error:
-        if not _only_lacks_computed_fields(model, recorded, error):
-            raise InvalidResult(_mismatch(model, problem_lines(error, recorded, ""))) from None
+    schema = _without_computed(output_schema(task)["properties"]["result"])
+    problems = tuple(schema_problems(schema, recorded))
+    if problems:
+        raise InvalidResult(_mismatch(task.result_model, problems[:MOST_PROBLEMS]))
+
+
+def _without_computed(schema: Any) -> Any:
+    """The schema without the requirement of computed fields, because a record may be older than such a field."""
+    if isinstance(schema, list):
+        return [_without_computed(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {key: _without_computed(part) for key, part in schema.items()}
+    if isinstance(schema.get("required"), list):
+        fields = schema.get("properties", {})
+        found["required"] = [name for name in schema["required"] if not fields.get(name, {}).get("readOnly")]
+    return found
 
 
 def _write(model: type[BaseModel], value: BaseModel) -> Any:
@@ -349,28 +360,6 @@ def _holds_declared_types(model: type[BaseModel], value: BaseModel) -> bool:
     except PydanticSerializationError:
         return False
     return True
-
-
-def _only_lacks_computed_fields(model: type[BaseModel], recorded: Any, error: ValidationError) -> bool:
-    """Whether the only complaint is about keys that the model itself computes when it is written."""
-    details = error.errors(include_url=False)
-    if any(item["type"] != "extra_forbidden" for item in details):
-        return False
-    locations = [location_of(item, recorded) for item in details]
-    stripped = json.loads(json.dumps(recorded))
-    for location in locations:
-        del _item(stripped, location[:-1])[location[-1]]
-    try:
-        written = _write(model, model.model_validate_json(json.dumps(stripped)))
-        return all(location[-1] in _item(written, location[:-1]) for location in locations)
-    except (ValidationError, InvalidResult, LookupError):
-        return False
-
-
-def _item(document: Any, location: tuple[str | int, ...]) -> Any:
-    for key in location:
-        document = document[key]
-    return document
 
 
 def _refuse_non_finite(model: type[BaseModel], value: BaseModel) -> None:
