@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from perago.attempt.publication import FENCE_PATH
-from perago.testing import Conductor, InMemoryLakeFS, Outcome, TaskRunner
+from perago import task
+from perago.testing import TaskRunner
+from perago.testing.workflow_run import WorkflowRun
 from perago.workflows import Flow, Workflow, workflow
 
 from .tasks import OWNER, Found, Named, Round, Rounds, Split, Words, alone, count, read, split, write
@@ -25,38 +26,19 @@ class Report(BaseModel):
 
 @pytest.fixture
 def run(perago_run: TaskRunner) -> Runner:
-    return Runner(perago_run.conductor, perago_run.lakefs)
+    return Runner(perago_run)
 
 
 class Runner:
     """Runs workflows on a branch with one file, `start`."""
 
-    def __init__(self, conductor: Conductor, lakefs: InMemoryLakeFS) -> None:
-        self._conductor = conductor
-        self._lakefs = lakefs
-        self.ref = lakefs.seed("data", "main", {"start": ""}).id
-        conductor.register(write, alone, read, count, split)
+    def __init__(self, perago_run: TaskRunner) -> None:
+        self._perago_run = perago_run
 
-    def __call__(self, *definitions: Workflow[Any, Any], **params: object) -> Ran:
-        """Run the last of the workflows; the others are its sub-workflows."""
-        for one in definitions:
-            self._conductor.create_workflow_definition(one.definition())
-        place = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": self.ref}
-        started = self._conductor.start_workflow(definitions[-1].name, {"workspace": place, **params})
-        outcomes = self._conductor.drain()
-        ended = self._conductor.workflow(started)
-        assert ended["status"] == "COMPLETED", ended
-        return Ran(ended, outcomes, sorted({*self._lakefs.tree("data", "main")} - {FENCE_PATH}))
-
-
-class Ran:
-    """A workflow that completed."""
-
-    def __init__(self, ended: Mapping[str, Any], outcomes: tuple[Outcome, ...], files: list[str]) -> None:
-        self.output = ended["output"]
-        self.steps = {row["referenceTaskName"]: row for row in ended["tasks"]}
-        self.outcomes = outcomes
-        self.files = files
+    def __call__(self, flow: Workflow[Any, Any], lost: Sequence[str] = (), **params: object) -> WorkflowRun:
+        ran = self._perago_run.workflow(flow, params, tree={"start": ""}, lost=lost)
+        assert ran.status == "COMPLETED", ran.reason
+        return ran
 
 
 def test_steps_continue_each_other(run: Runner) -> None:
@@ -70,9 +52,8 @@ def test_steps_continue_each_other(run: Runner) -> None:
 
     ran = run(chain, name="a")
 
-    assert ran.files == ["a", "b", "start"]
-    assert ran.output["result"] == {"weight": 2 + 1 + 0.5 + 2}
-    assert ran.output["workspace"]["ref"] == ran.outcomes[-1].commit
+    assert sorted(ran.tree) == ["a", "b", "start"]
+    assert ran.result == {"weight": 2 + 1 + 0.5 + 2}
 
 
 def test_what_follows_a_fork_has_the_files_of_all_branches(run: Runner) -> None:
@@ -88,9 +69,11 @@ def test_what_follows_a_fork_has_the_files_of_all_branches(run: Runner) -> None:
 
     ran = run(fork)
 
-    assert ran.files == ["North1", "North2", "South1", "South2", "last", "start"]
-    assert ran.steps["last"]["outputData"]["result"]["files"] == ["North1", "North2", "South1", "South2", "start"]
-    assert {"first_north", "second_north", "first_south", "second_south"} <= ran.steps.keys()
+    assert sorted(ran.tree) == ["North1", "North2", "South1", "South2", "last", "start"]
+    assert ran.outcome("last").result["files"] == ["North1", "North2", "South1", "South2", "start"]
+    assert {"first_north", "second_north", "first_south", "second_south"} <= {
+        one.record.delivery.reference_name for one in ran.outcomes
+    }
 
 
 def test_different_steps_run_next_to_each_other(run: Runner) -> None:
@@ -107,8 +90,8 @@ def test_different_steps_run_next_to_each_other(run: Runner) -> None:
 
     ran = run(both)
 
-    assert ran.steps["last"]["outputData"]["result"]["files"] == ["start", "x", "y"]
-    assert "words_words" in ran.steps
+    assert ran.outcome("last").result["files"] == ["start", "x", "y"]
+    assert ran.outcome("words_words").result == {"words": ["a", "b"]}
 
 
 @pytest.mark.parametrize("text", ["", "a b c"])
@@ -121,7 +104,7 @@ def test_a_step_runs_for_each_item_of_a_list(run: Runner, text: str) -> None:
 
     ran = run(each, text=text)
 
-    assert ran.steps["last"]["outputData"]["result"]["files"] == [*text.split(), "start"]
+    assert ran.outcome("last").result["files"] == [*text.split(), "start"]
 
 
 @workflow(name="inner", version=3, owner_email=OWNER)
@@ -139,10 +122,10 @@ def test_a_sub_workflow_is_a_step_whose_defaults_count(run: Runner) -> None:
         flow.step("after", alone, Named, name="after")
         return flow.value(Report, weight=found.weight)
 
-    ran = run(inner, outer)
+    ran = run(outer)
 
-    assert ran.files == ["after", "before", "end", "half", "other", "start"]
-    assert ran.output["result"] == {"weight": 4}
+    assert sorted(ran.tree) == ["after", "before", "end", "half", "other", "start"]
+    assert ran.result == {"weight": 4}
 
 
 def test_a_sub_workflow_runs_for_each_item(run: Runner) -> None:
@@ -151,10 +134,10 @@ def test_a_sub_workflow_runs_for_each_item(run: Runner) -> None:
         flow.map("regions", given.words, lambda name: flow.sub("region", one_region, Words, text=name))
         flow.step("last", alone, Named, name="last")
 
-    ran = run(one_region, regions, words=["a", "b"])
+    ran = run(regions, words=["a", "b"])
 
-    assert ran.files == ["a", "b", "last", "start"]
-    assert ran.steps["last"]["outputData"]["result"]["files"] == ["a", "b", "start"]
+    assert sorted(ran.tree) == ["a", "b", "last", "start"]
+    assert ran.outcome("last").result["files"] == ["a", "b", "start"]
 
 
 @workflow(name="region", version=1, owner_email=OWNER)
@@ -175,8 +158,8 @@ def test_a_loop_continues_its_last_round_until_it_is_done(run: Runner, rounds: i
 
     ran = run(refine, rounds=rounds)
 
-    assert ran.files == ["after", "before", *(f"round{number + 1}" for number in range(done)), "start"]
-    assert ran.output["result"]["rounds"] == done
+    assert sorted(ran.tree) == ["after", "before", *(f"round{number + 1}" for number in range(done)), "start"]
+    assert ran.result["rounds"] == done
 
 
 def test_a_map_in_a_loop_continues_the_last_round(run: Runner) -> None:
@@ -187,7 +170,7 @@ def test_a_map_in_a_loop_continues_the_last_round(run: Runner) -> None:
             flow.map("files", words.result.words, lambda word: flow.step("file", write, Named, name=word))
             flow.step("count", count, Rounds, rounds=9)
 
-    assert run(maps, text="a b").files == ["a", "b", "round1", "round2", "start"]
+    assert run(maps, text="a b").tree.keys() == {"a", "b", "round1", "round2", "start"}
 
 
 @pytest.mark.parametrize(("name", "last"), [("a", "large"), ("", "small"), ("other", "default")])
@@ -203,7 +186,7 @@ def test_one_case_of_a_switch_runs(run: Runner, name: str, last: str) -> None:
                 flow.step("default", alone, Named, name="default")
         flow.step("after", alone, Named, name="after")
 
-    assert run(choose, text=name).files == sorted(["after", last, "start"])
+    assert run(choose, text=name).tree.keys() == {"after", last, "start"}
 
 
 def test_a_task_that_perago_does_not_know_is_added_as_json(run: Runner) -> None:
@@ -223,4 +206,61 @@ def test_a_task_that_perago_does_not_know_is_added_as_json(run: Runner) -> None:
         )
         flow.step("write", alone, Named, name=flow.unchecked(made.result.result))
 
-    assert run(raw, text="made").files == ["made", "start"]
+    assert run(raw, text="made").tree.keys() == {"made", "start"}
+
+
+def test_a_worker_that_dies_after_it_has_published_is_followed_by_an_adoption(run: Runner) -> None:
+    ran = run(inner, lost=["other", "half_1"], name="half")
+
+    assert sorted(ran.tree) == ["end", "half", "other", "start"]
+    attempts = [one.record.delivery.reference_name for one in ran.outcomes]
+    assert (attempts.count("other"), attempts.count("half_1"), attempts.count("end")) == (2, 2, 1)
+
+
+def test_a_step_that_never_ran_cannot_be_lost(run: Runner) -> None:
+    with pytest.raises(LookupError, match="lost: no attempt of others ran"):
+        run(inner, lost=["others"], name="half")
+
+
+def test_every_order_of_a_fork_is_tried(perago_run: TaskRunner) -> None:
+    @workflow(name="orders", version=1, owner_email=OWNER)
+    def orders(flow: Flow, given: Nothing) -> None:
+        flow.fork("parts", ["x", "y", "z"], lambda name: flow.step("part", split, Words, text=name))
+
+    perago_run.workflow(orders, orders=10)
+
+    @workflow(name="depends", version=1, owner_email=OWNER)
+    def depends(flow: Flow, given: Nothing) -> Round:
+        flow.fork("parts", ["x", "y"], lambda name: flow.step("part", number, Words, text=name))
+        return flow.step("last", last_number, Nothing).result
+
+    with pytest.raises(AssertionError, match="in the order part_y -> part_x -> last"):
+        perago_run.workflow(depends, orders=10)
+
+
+NUMBERS: list[str] = []
+
+
+@task(name="flow.number", owner_email=OWNER)
+def number(params: Words) -> Nothing:
+    NUMBERS.append(params.text)
+    return Nothing()
+
+
+@task(name="flow.last", owner_email=OWNER)
+def last_number(params: Nothing) -> Round:
+    return Round(rounds=ord(NUMBERS[-1]), is_done=True)
+
+
+def test_the_json_of_another_tool_runs_with_its_task_functions(perago_run: TaskRunner) -> None:
+    step = {"name": "flow.split", "taskReferenceName": "one", "type": "SIMPLE"}
+    definition = {
+        "name": "json",
+        "version": 1,
+        "schemaVersion": 2,
+        "tasks": [{**step, "inputParameters": {"params": {"text": "${workflow.input.text}"}}}],
+    }
+    ran = perago_run.workflow(definition, {"text": "a b"}, functions=[split])
+    assert ran.outcome("one").result == {"words": ["a", "b"]}
+    with pytest.raises(LookupError, match="no attempt of 'two' ran; attempts ran of one"):
+        ran.outcome("two")

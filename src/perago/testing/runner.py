@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -17,9 +17,11 @@ from perago.testing.conductor import Conductor, Moment
 from perago.testing.outcome import Outcome
 from perago.testing.published import PublishedTree
 from perago.testing.race import Branch, Race, Racers
-from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
+from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.tree_files import BadTree, Symlink, TreeSource, tree_of
+from perago.testing.workflow_run import WorkflowRun, WorkflowRunner, place
+from perago.workflows import Workflow
 
 _OPERATOR_SECONDS = 1.0
 """The seconds that an operator takes at least: a rerun attempt differs from itself by its start time alone."""
@@ -129,7 +131,7 @@ class TaskRunner:
             raise TypeError("give a tree, which is committed first, or the ref of what is there, not both")
         self._task, self._last = task, None
         if task.workspace is not None and ref is None:
-            ref = self._input_ref(task, tree)
+            ref = self._ref_of(tree, _prefix(task))
         self.services.start(task, params or {}, ref=ref, controls=controls, repository=self._repository)
         return self.services.take(task)
 
@@ -212,6 +214,48 @@ class TaskRunner:
         else:
             files = dict(self.services.tree(repository=self._repository))
         return racers.race(files, compare=compare)
+
+    # -------------------------------------------------------------------- whole workflows
+
+    def workflow(
+        self,
+        workflow: Workflow[Any, Any] | Mapping[str, Any],
+        params: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        tree: TreeSource | None = None,
+        functions: Sequence[TaskFunction] = (),
+        lost: Collection[str] = (),
+        orders: int = 1,
+    ) -> WorkflowRun:
+        """Run a workflow with all its steps, sub-workflows, retries and waits, in virtual time.
+
+            perago_run.workflow(nightly, Given(min_rows=5), tree={"penguins.csv": "..."}, orders=20)
+
+        Args:
+            workflow: Declared with `@workflow`, or Conductor's JSON.
+            params: The parameters of the workflow.
+            tree: The workspace, in a repository of its own, from its root. None continues where the last run left it.
+            functions: The task functions that Conductor's JSON names. Those of a declared workflow are known.
+            lost: Steps whose first worker dies after it has published and before it can report.
+            orders: Run it in so many orders of the steps that wait at the same time, each on new services, and fail if
+                two runs end with different results or files. Faults of this runner play no part in them.
+
+        Raises:
+            AssertionError: Two orders ended differently.
+            BadTree: See `perago.testing.tree_of`.
+            LookupError: No attempt of a step in `lost` ran.
+            TypeError: A function is not a task function.
+            perago.workflows.WorkflowDefinitionError: The workflow has mistakes.
+        """
+        __tracebackhide__ = True
+        runner = WorkflowRunner(workflow, functions)
+        given = sent_params(params or {})
+        if orders != 1:
+            if lost:
+                raise TypeError("give orders or lost, not both")
+            return runner.run_in_orders(_keys(tree or {}, ""), given, orders)[0]
+        ref = self._ref_of(tree, "")
+        return runner.run(self.services, self._repository, {"workspace": place(ref, self._repository), **given}, lost)
 
     # ----------------------------------------------------- in the middle of the function
 
@@ -302,13 +346,13 @@ class TaskRunner:
             raise LookupError("nothing ran yet: call the runner with a task function first")
         return self._task
 
-    def _input_ref(self, task: Task, tree: TreeSource | None) -> str:
+    def _ref_of(self, tree: TreeSource | None, prefix: str) -> str:
         if tree is None and self._repositories:
             return self.lakefs.get_commit(self._repository, BRANCH).id
         self._repositories += 1
         self._repository = REPOSITORY if self._repositories == 1 else f"{REPOSITORY}-{self._repositories}"
         self.services.proofs.note(self._repository, enforced=True)  # a script of faults need not count a challenge
-        return self.services.seed(_keys(tree or {}, _prefix(task)), repository=self._repository)
+        return self.services.seed(_keys(tree or {}, prefix), repository=self._repository)
 
 
 def _keys(tree: TreeSource, prefix: str) -> dict[str, str | bytes | None]:

@@ -61,6 +61,10 @@ class Built:
     has_workspace: bool
     publishers: tuple[tuple[str, bool], ...]
     """The steps that may publish, and whether each rebases."""
+    functions: tuple[Callable[..., Any], ...]
+    """The task functions of its steps, without those of sub-workflows."""
+    parts: tuple[Workflow[Any, Any], ...]
+    """Its sub-workflows, without theirs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +137,8 @@ class Workflow(Generic[P, R]):
             "outputParameters": output,
         }
         text = json.dumps({key: value for key, value in definition.items() if value is not None}, allow_nan=False)
-        return Built(text, writer.has_workspace, writer.publishers)
+        functions, parts = tuple(writer.functions.values()), tuple(writer.parts.values())
+        return Built(text, writer.has_workspace, writer.publishers, functions, parts)
 
     def _inputs(self, writer: Writer) -> dict[str, tuple[Any] | None]:
         """The keys of the input, each with the JSON of its default, which Conductor fills in."""

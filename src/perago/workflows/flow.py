@@ -144,6 +144,7 @@ class Flow:
                 f"write {declared.params_model.__name__} after the task",
             )
         inputs: Json = {"params": self._writer.document(f"step {name!r}", declared.params_model, arguments, params)}
+        self._writer.functions[declared.name] = declared.function
         workspace = declared.workspace
         if workspace is not None:
             inputs = {"workspace": self._writer.workspace(), **inputs}
@@ -169,6 +170,7 @@ class Flow:
             )
         inputs = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
         built = workflow.build()
+        self._writer.parts[workflow.name] = workflow
         if built.has_workspace:
             inputs = {"workspace": self._writer.workspace(), **inputs}
             here = calling_line()

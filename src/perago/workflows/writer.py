@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from perago.authoring.declaration import Location, TaskDefinitionError, calling_line
 from perago.workflows.values import Documents, Item, Recorded, Scope, Value, expression
+
+if TYPE_CHECKING:
+    from perago.workflows.definition import Workflow
 
 Json = dict[str, Any]
 
@@ -69,6 +72,8 @@ class Writer:
         self.open: set[Scope] = {root}
         self.references: dict[str, Location] = {}
         self.problems: list[TaskDefinitionError] = []
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.parts: dict[str, Workflow[Any, Any]] = {}
         self.used: set[str] = set()
         """The parameters that were read."""
         self.model = given
