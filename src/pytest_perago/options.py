@@ -247,7 +247,7 @@ class Settings:
     root: Path
     kinds: tuple[str, ...]
     run: str
-    """Which tasks are executed: `off`; `marked`, those with an `Example` or a case file; `all`, also the examples of
+    """The tasks that are executed: `off`; `marked`, those with an `Example` or a case file; `all`, also the examples of
     `pytest_perago_params` and `perago.testing.provide_params`."""
     run_timeout: float
     import_timeout: float
@@ -258,9 +258,9 @@ class Settings:
     snapshot_dir: Path
     tree_dir: Path
     update: str
-    """Which snapshots are written instead of compared: `new`, `all`, or empty for none."""
+    """The snapshots that are written instead of compared: `new`, `all`, or empty for none."""
     unused: str
-    """What a complete run does about snapshots of tasks that no longer exist: `fail`, `warn`, `ignore`."""
+    """The action of a complete run on snapshots of tasks that no longer exist: `fail`, `warn`, `ignore`."""
 
     def snapshot_path(self, task: Task) -> Path:
         """Return the snapshot of a task."""

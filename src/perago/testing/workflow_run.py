@@ -84,7 +84,7 @@ class WorkflowRunner:
         lost: Collection[str] = (),
         choose: Callable[[Sequence[Delivery]], int] = lambda _: 0,
     ) -> WorkflowRun:
-        """Start the workflow, and run its steps until nothing comes within a day of virtual time.
+        """Start the workflow, and run its steps until no task is due within a day of virtual time.
 
         Args:
             services: Where it runs. The repository exists.
