@@ -3,32 +3,32 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Two processes more than there are cores: a third of the time of the tests is waiting for other processes.
+# Two processes more than cores, because tests spend a third of their time waiting for other processes.
 XDIST ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
-# The tests on a real Conductor wait for it most of the time. What fails is run again by itself.
+# The tests on a real Conductor mostly wait for it. Failed tests are run once more.
 LIVE_XDIST ?= 2
-# Tests start hundreds of processes, and where PYTHONDONTWRITEBYTECODE is set each would compile for itself.
+# Tests start hundreds of processes. With PYTHONDONTWRITEBYTECODE each of them would compile the sources.
 COMPILE = $(BIN)/python -m compileall -q -j 0 src
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test exhaustive this-python other-plugins deploy-files docs screenshots wheel format audit live live-ci conformance conformance-live differential clean
 
 help:
-	@echo "make demo         run the bundled sample workflow on real data; it brings its own servers"
+	@echo "make demo         run the bundled sample workflow on real data; with its own servers"
 	@echo "make test         format check, lint, types, import rules and all tests"
 	@echo "make docs         build the site of docs/ in build/site; fails on a broken link"
 	@echo "make screenshots  make the pictures in docs/images (those of the console need Chromium)"
-	@echo "make exhaustive   the worlds of the simulation that make test leaves out"
-	@echo "make this-python  the tests that can differ between Pythons, without the checks of make test"
-	@echo "make other-plugins  the plugin beside other plugins, on the oldest and on the newest pytest"
-	@echo "make deploy-files  what others say of the files in deploy/: validators of Docker, Compose, Kubernetes and systemd"
+	@echo "make exhaustive   run the worlds of the simulation that make test leaves out"
+	@echo "make this-python  run the tests that can differ between Python versions"
+	@echo "make other-plugins  test the plugin next to other plugins, on the oldest and the newest pytest"
+	@echo "make deploy-files  check the files in deploy/ with validators of Docker, Compose, Kubernetes and systemd"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
-	@echo "make audit        look up known vulnerabilities of what is installed (needs the network); fails if there are any"
-	@echo "make live         the end-to-end suite on the Conductor and lakeFS of the usual variables (docs/dev/live.md)"
-	@echo "make live-ci      the same on a Conductor of its own (needs Maven and a JDK of 21 or later) and the embedded lakeFS"
-	@echo "make conformance  compare the embedded services with recordings and a Conductor of its own (docs/dev/conformance.md)"
-	@echo "make differential only its last part: random conversations"
+	@echo "make audit        look up known vulnerabilities of the installed packages (needs the network)"
+	@echo "make live         run the end-to-end suite on the configured Conductor and lakeFS (docs/dev/live.md)"
+	@echo "make live-ci      run it on its own Conductor (needs Maven and JDK 21 or later) and the embedded lakeFS"
+	@echo "make conformance  compare the embedded services with recordings and a real Conductor (docs/dev/conformance.md)"
+	@echo "make differential run only its last part, random conversations"
 	@echo "make clean        remove the virtual environments"
 
 demo: $(VENV)/.installed
@@ -55,7 +55,7 @@ this-python: $(VENV)/.installed-dev
 exhaustive: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/simulation -m "exhaustive and not live" -q -n $(XDIST)
 
-# Other plugins would change what make test does, so each pytest has an environment of its own.
+# Other plugins would change make test, so each pytest has its own environment.
 other-plugins: .venv-pytest-oldest/.installed .venv-pytest-newest/.installed
 	@for which in oldest newest; do echo "== other plugins, $$which pytest"; \
 	  .venv-pytest-$$which/bin/python -m pytest tests/plugin/test_other_plugins.py -q -p no:randomly -p no:asyncio \
@@ -78,7 +78,7 @@ deploy-files: .venv-deploy/.installed
 	@.venv-deploy/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,fuzz,test]' --group deploy
 	@touch $@
 
-# The site has an environment of its own.
+# The site has its own environment.
 docs: .venv-docs/.installed
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
 
@@ -98,7 +98,7 @@ wheel: $(VENV)/bin/python
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-# pip-audit has an environment of its own, so that what it needs is not audited along.
+# pip-audit has its own environment, so that its dependencies are not audited.
 audit: $(VENV)/.installed-dev
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet pip-audit; }
 	@$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
@@ -109,7 +109,7 @@ live: $(VENV)/.installed-dev
 
 live-ci: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.live.conductor_server run -- \
-	  sh -c 'tell="$(BIN)/python -m pytest tests/live -m live -q"; { $$tell -k "not chaos" -n $(LIVE_XDIST) --dist worksteal || { echo "== once more, what may have been the luck of the server: "; $$tell -k "not chaos" --lf; }; } && $$tell -k chaos'
+	  sh -c 'tell="$(BIN)/python -m pytest tests/live -m live -q"; { $$tell -k "not chaos" -n $(LIVE_XDIST) --dist worksteal || { echo "== running the failed tests again: "; $$tell -k "not chaos" --lf; }; } && $$tell -k chaos'
 
 conformance: $(VENV)/.installed-dev
 	@echo "== recordings of real servers, and the ports: embedded services"
@@ -119,7 +119,7 @@ conformance: $(VENV)/.installed-dev
 conformance-live: $(VENV)/.installed-dev
 	@echo "== recordings of real servers, and the ports: a real Conductor, and the lakeFS that PERAGO_CONFORMANCE_LAKEFS names"
 	@$(BIN)/python -m tests.live.conductor_server run -- \
-	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; tell="$(BIN)/python -m pytest tests/conformance -m live -q --ignore tests/conformance/differential"; $$tell -n $(LIVE_XDIST) --dist worksteal || { echo "== once more, what may have been the luck of the server: "; $$tell --lf; }'
+	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; tell="$(BIN)/python -m pytest tests/conformance -m live -q --ignore tests/conformance/differential"; $$tell -n $(LIVE_XDIST) --dist worksteal || { echo "== running the failed tests again: "; $$tell --lf; }'
 	@$(MAKE) --no-print-directory differential
 
 differential: $(VENV)/.installed-dev
@@ -137,7 +137,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 	@test -e $(VENV)/.installed-dev && test $(VENV)/.installed-dev -nt pyproject.toml || \
-	  { echo "== installing perago and what it needs"; $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'; }
+	  { echo "== installing perago and its dependencies"; $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'; }
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
