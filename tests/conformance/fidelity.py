@@ -80,7 +80,8 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 - Retries, delays and all timeouts, on a clock that tests own.
 - Pause, resume, terminate, retry, rerun, restart and skip; in bulk as far as conductor-python has it.
 - Operators: `SIMPLE`, `FORK_JOIN`, `FORK_JOIN_DYNAMIC`, `JOIN`, `SWITCH`, `DO_WHILE`, `SUB_WORKFLOW`, `START_WORKFLOW`,
-  `DYNAMIC`, `SET_VARIABLE`, `TERMINATE`, `WAIT`, `HUMAN`, `NOOP`, `INLINE`, `JSON_JQ_TRANSFORM`, and `HTTP` where the
+  `DYNAMIC`, `SET_VARIABLE`, `TERMINATE`, `WAIT`, `HUMAN`, `NOOP`, `INLINE`, `JSON_JQ_TRANSFORM`, the older `LAMBDA`
+  and `DECISION`, and `HTTP` where the
   test gives a function that answers. Scripts run in real engines, in a process of their own, for five seconds at most.
 
 ### Other differences
@@ -97,7 +98,7 @@ Everything that perago and conductor-python's clients and worker use in ordinary
   `JSON.stringify($.map)` is `{}` there, `$.map + ''` is `{x=1}`, and `Object.keys` lists methods. Results that are no
   JSON numbers (`BigInt`) fail here.
 - `INLINE` knows JavaScript and `value-param`. `$ENV` is empty in jq. Answers of `HTTP` have no headers.
-- Empty texts for numbers, enum constants by number, and JSON with text behind it are refused.
+- JSON with text behind it is refused.
 - There is no archive: a workflow that was removed is forgotten, as on a server without an index.
 
 ### Not supported (501)

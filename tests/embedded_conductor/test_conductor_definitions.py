@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from loguru import logger
 
-from perago.embedded.conductor import Malformed
+from perago.embedded.conductor import InvalidRequest, Malformed
 from perago.embedded.conductor.wire import MAX_DEPTH, through_json
 
 from .one_workflow import OneWorkflow
@@ -16,7 +17,7 @@ STEP = {"name": "t", "taskReferenceName": "a"}
 
 @pytest.mark.parametrize(
     "operator",
-    ["EXCLUSIVE_JOIN", "DECISION", "EVENT", "KAFKA_PUBLISH", "LAMBDA"],
+    ["EXCLUSIVE_JOIN", "EVENT", "KAFKA_PUBLISH"],
 )
 def test_an_operator_is_refused_by_name_when_it_is_defined(operator: str) -> None:
     with pytest.raises(NotImplementedError, match=rf"tasks\[1\]\.type {operator} is not modelled"):
@@ -40,6 +41,41 @@ def test_an_operator_is_refused_by_name_when_it_is_defined(operator: str) -> Non
 def test_what_is_not_modelled_is_named(definition: dict[str, Any], name: str) -> None:
     with pytest.raises(NotImplementedError, match=name):
         OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [STEP], **definition})
+
+
+def test_an_operator_that_is_named_while_a_workflow_runs_is_refused_and_ends_the_workflow() -> None:
+    fork = {"name": "f", "taskReferenceName": "f", "type": "FORK_JOIN_DYNAMIC", "inputParameters": {}}
+    fork["inputParameters"] = {"forkTaskType": "${workflow.input.kind}", "forkTaskInputs": [1]}
+    join = {"name": "j", "taskReferenceName": "j", "type": "JOIN"}
+    conductor = OneWorkflow().conductor
+    for name, steps in {"at once": [], "later": [{**STEP, "name": "u"}]}.items():
+        conductor.create_workflow_definition({"name": name, "tasks": [*steps, fork, join]})
+    with pytest.raises(NotImplementedError, match="KAFKA_PUBLISH is not modelled"):
+        conductor.start_workflow("at once", {"kind": "KAFKA_PUBLISH"})
+    assert conductor.running_workflow_ids("at once") == []
+    workflow = conductor.start_workflow("later", {"kind": "KAFKA_PUBLISH"})
+    (polled,) = conductor.poll_tasks("u", count=1)
+    result = {"taskId": polled["taskId"], "workflowInstanceId": workflow, "status": "COMPLETED"}
+    with pytest.raises(NotImplementedError, match="KAFKA_PUBLISH is not modelled"):
+        conductor.update_task(result)
+    assert "KAFKA_PUBLISH is not modelled" in conductor.workflow(workflow)["reasonForIncompletion"]
+
+
+def test_a_workflow_that_cannot_be_decided_is_logged_once() -> None:
+    one = OneWorkflow()
+    wait = {"name": "w", "taskReferenceName": "w", "type": "WAIT", "inputParameters": {"duration": "${a.output.d}"}}
+    one.conductor.create_workflow_definition({"name": "wait", "tasks": [{**STEP, "name": "u"}, wait]})
+    workflow = one.conductor.start_workflow("wait")
+    (polled,) = one.conductor.poll_tasks("u", count=1)
+    result = {"taskId": polled["taskId"], "workflowInstanceId": workflow, "status": "COMPLETED"}
+    with pytest.raises(InvalidRequest, match="Not valid duration: soon"):
+        one.conductor.update_task({**result, "outputData": {"d": "soon"}})
+    told: list[str] = []
+    handler = logger.add(told.append, format="{message}")
+    for _ in range(3):
+        one.conductor.sweep()
+    logger.remove(handler)
+    assert len(told) == 1
 
 
 def test_a_stored_definition_is_not_shared_with_the_model() -> None:

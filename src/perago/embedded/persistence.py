@@ -391,7 +391,7 @@ def _place(blob: Blob, path: Path) -> None:
 
 # ----------------------------------------------------------------------------- Conductor
 
-NOT_KEPT = frozenset({"http_handler", "limits", "random", "last_polls", "attention", "journal", "_clock"})
+NOT_KEPT = frozenset({"http_handler", "limits", "random", "last_polls", "problems", "attention", "journal", "_clock"})
 """Fields that end with the server: its settings, its random numbers, the last polls, and the work of one call."""
 
 KINDS: Mapping[str, TypeAdapter[Any]] = {

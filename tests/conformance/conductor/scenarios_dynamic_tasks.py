@@ -7,7 +7,7 @@ from typing import Any
 from ..rest import Rest
 from ..scenario import scenario, scenario_for_each
 from .operators import join, operator, system_task
-from .workflows import Json, register_workflow, start, step, task_type
+from .workflows import Json, StartedWorkflow, definition, register_workflow, start, step, task_type
 
 LISTED = {"dynamicForkTasksParam": "dt", "dynamicForkTasksInputParamName": "di"}
 
@@ -77,3 +77,74 @@ def a_workflow_that_a_step_starts(rest: Rest) -> None:
     with rest.unnoted():
         started = rest.call("GET", "/workflow/{id}", id=on.row("s")["outputData"]["workflowId"]).json
     rest.note("the input of what was started", started["input"])
+
+
+BY_NAME: dict[str, Json] = {
+    "a_fork_of_the_name_of_an_operator": {"forkTaskName": "NOOP", "forkTaskInputs": [{"x": 1}, 2]},
+    "a_fork_of_an_operator_by_its_type": {"forkTaskType": "NOOP", "forkTaskInputs": [{"x": 1}, {"x": 2}]},
+    "a_fork_of_scripts": {
+        "forkTaskType": "INLINE",
+        "forkTaskName": "calc",
+        "forkTaskInputs": [{"evaluatorType": "javascript", "expression": "$.n + 1", "n": n} for n in (1, 2)],
+    },
+    "a_fork_without_inputs": {"forkTaskName": "NOOP", "forkTaskInputs": []},
+    "a_fork_of_inputs_that_are_no_list": {"forkTaskName": "NOOP", "forkTaskInputs": {"a": 1}},
+}
+
+
+@scenario_for_each(BY_NAME)
+def forks_of_one_type(rest: Rest, case: Json) -> None:
+    """A fork of one type runs an operator as such, and fails without a list of inputs."""
+    on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=case), join())
+    on.settle("COMPLETED", "FAILED")
+    on.note_all()
+
+
+@scenario
+def a_fork_without_its_parameters(rest: Rest) -> None:
+    """A fork needs one of the three forms, two of which a definition shows."""
+    name = rest.name("workflow")
+    for inputs in ({}, {"forkTaskName": "NOOP"}, {"forkTaskInputs": [1]}, {"forkTaskType": "NOOP"}):
+        made = operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=inputs)
+        rest.call("POST", "/metadata/workflow", json=definition(name, made, join()))
+
+
+def _note_rows(on: StartedWorkflow) -> None:
+    """What the attempts did, without the moment at which the server looked at them last."""
+    shown = ("referenceTaskName", "taskType", "taskDefName", "status", "inputData", "outputData")
+    for row in on.at_rest()["tasks"]:
+        on.rest.note("the attempt", {key: row[key] for key in shown})
+
+
+@scenario_for_each({"a_fork_of_workflows": {}, "a_fork_of_workflows_by_version": {"forkTaskWorkflowVersion": "1"}})
+def forks_of_workflows(rest: Rest, case: Json) -> None:
+    """A fork of a workflow starts it once for each input."""
+    inner = register_workflow(
+        rest, operator("NOOP", "nothing"), label="inner", outputParameters={"o": "${workflow.input.x}"}
+    )
+    inputs = {"forkTaskWorkflow": inner, "forkTaskInputs": [{"x": 1}, {"x": 2}], **case}
+    on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=inputs), join())
+    on.settle("COMPLETED", "FAILED")
+    _note_rows(on)
+
+
+@scenario
+def a_fork_of_workflows_in_the_list(rest: Rest) -> None:
+    """A listed step may be a sub-workflow that names another workflow in its input."""
+    inner = register_workflow(rest, operator("NOOP", "nothing"), label="inner")
+    listed = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": inner}}
+    fields = {"inputParameters": {"dt": [listed], "di": {"sub": {"x": 5}}}, **LISTED}
+    on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", **fields), join())
+    on.settle("COMPLETED", "FAILED")
+    _note_rows(on)
+
+
+@scenario
+def a_rerun_of_a_fork_of_one_type(rest: Rest) -> None:
+    """A rerun from the row of the fork forks again."""
+    fields = {"inputParameters": {"forkTaskName": "NOOP", "forkTaskInputs": [1]}}
+    on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", **fields), join())
+    on.settle("COMPLETED")
+    on.rerun(on.row("fork"))
+    on.settle("COMPLETED")
+    on.note_all()

@@ -158,3 +158,16 @@ def a_fork_is_terminated(on: StartedWorkflow) -> None:
     with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
     on.read()
+
+
+@scenario
+def a_fork_with_a_list_of_its_own(rest: Rest) -> None:
+    """A fork that has the list of its join, as conductor-python sends it, keeps the list and ignores it."""
+    task = task_type(rest)
+    branches = [step(task, "a")], [step(task, "b")]
+    on = start(rest, task, fork(*branches, joinOn=["b"]), join("a", "b"), step(task, "last"))
+    rest.call("GET", "/metadata/workflow/{name}", name=on.workflow)
+    on.run()
+    on.run()
+    on.await_row("last")
+    on.note_all()

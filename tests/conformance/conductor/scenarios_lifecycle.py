@@ -296,6 +296,19 @@ def removing_a_paused_workflow(on: StartedWorkflow) -> None:
     on.read()
 
 
+@scenario
+def the_shape_of_a_failed_workflow(rest: Rest) -> None:
+    """The workflow for failures is given the failed one in the shape in which the server stores it."""
+    rescue = register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
+    task = task_type(rest, retryCount=0)
+    on = start(rest, task, step(task), failureWorkflow=rescue, given={"x": None, "y": [1]})
+    on.run("FAILED", outputData={"n": None})
+    with rest.unnoted():
+        (started,) = rest.call("GET", "/workflow/running/{name}", name=rescue).json
+        failed = rest.call("GET", "/workflow/{workflow}", workflow=started).json["input"]["failedWorkflow"]
+    rest.note("the failed workflow", failed)
+
+
 def _rescued(rest: Rest, *tasks: Json, failure_workflow: str | None = None) -> StartedWorkflow:
     """A workflow of these steps with a workflow for failures."""
     rescue = register_workflow(rest, step(task_type(rest, "rescuing"), "r1"), label="rescue")

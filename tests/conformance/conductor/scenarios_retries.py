@@ -114,3 +114,17 @@ def a_step_may_start_later(on: StartedWorkflow) -> None:
     on.poll()
     on.rest.sleep(1.2)
     on.poll()
+
+
+@scenario
+def the_delay_of_a_retry(rest: Rest) -> None:
+    """The delay of a retry is shown until the retry is polled."""
+    on = start_steps(rest, {"retryDelaySeconds": 1})
+    on.run("FAILED")
+    shown = ("status", "callbackAfterSeconds", "startDelayInSeconds", "retryCount")
+    rest.note("waiting", {key: on.row("r0").get(key) for key in shown})
+    taken = on.take()
+    rest.note("polled", {key: taken.get(key) for key in shown})
+    rest.note("running", {key: on.row("r0").get(key) for key in shown})
+    on.finish(taken)
+    rest.note("completed", {key: on.row("r0").get(key) for key in shown})

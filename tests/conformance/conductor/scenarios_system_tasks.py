@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario, scenario_for_each
-from .operators import fork, inline, join, operator, sub_workflow, system_task
-from .workflows import Json, register_workflow, start, step, task_type
+from .operators import TWICE, fork, inline, join, loop, operator, sub_workflow, switch, system_task
+from .workflows import Json, StartedWorkflow, definition, register_workflow, start, step, task_type
 
 ENDS = ("COMPLETED", "FAILED", "TERMINATED")
 
@@ -147,3 +147,157 @@ def an_end_with_an_output_that_is_a_text(rest: Rest) -> None:
     """The output that TERMINATE gives the workflow may be a text."""
     end = system_task("TERMINATE", "end", terminationStatus="COMPLETED", workflowOutput="text")
     start(rest, "none", end).note_all()
+
+
+BAD_WAITS: dict[str, Json] = {
+    "a_wait_until_what_is_no_date": {"until": "${workflow.input.x}"},
+    "a_wait_for_what_is_no_duration": {"duration": "${workflow.input.x}"},
+}
+
+
+@scenario_for_each(BAD_WAITS)
+def bad_waits(rest: Rest, case: Json) -> None:
+    """A WAIT that cannot read its time, as the second step of a workflow."""
+    task = task_type(rest)
+    on = start(rest, task, step(task, "first"), system_task("WAIT", "wait", **case), given={"x": "soon"})
+    on.update(on.take(), "COMPLETED")
+    on.act("PUT", "/workflow/decide/{workflow}")
+    on.note_all(without=("first", "wait"))
+    rest.note("the steps", [[row["status"], row.get("reasonForIncompletion")] for row in on.rows()])
+
+
+@scenario_for_each({f"{name}_at_the_start": case for name, case in BAD_WAITS.items()})
+def bad_waits_at_the_start(rest: Rest, case: Json) -> None:
+    """A WAIT that cannot read its time, as the first step of a workflow: no running workflow is left behind."""
+    name = register_workflow(rest, system_task("WAIT", "wait", **case))
+    started = rest.call("POST", "/workflow", json={"name": name, "input": {"x": "soon"}})
+    if started.status == 200:
+        on = StartedWorkflow(rest, "none", name, started.text)
+        on.settle("FAILED")
+        on.note_all(without=("wait",))
+    rest.call("GET", "/workflow/running/{name}", name=name)
+
+
+@scenario
+def a_start_that_is_refused(rest: Rest) -> None:
+    """A start that fails in its first decision leaves no workflow behind."""
+    child = sub_workflow(rest.name("nobody"))
+    name = register_workflow(rest, operator("NOOP", "nothing"), fork([], [inline("script", "1")]), join("script"))
+    rest.call("POST", "/workflow", json={"name": name})
+    rest.call("GET", "/workflow/running/{name}", name=name)
+    name = register_workflow(rest, operator("NOOP", "nothing"), child)
+    rest.call("POST", "/workflow", json={"name": name})
+    rest.call("GET", "/workflow/running/{name}", name=name)
+
+
+@scenario_for_each({"a_large_variable": 200_000, "a_variable_that_is_too_large": 300_000})
+def sizes_of_variables(rest: Rest, case: int) -> None:
+    """All variables of a workflow together may have 256 KiB; a step that would exceed that fails."""
+    on = start(rest, "none", system_task("SET_VARIABLE", "set", v="${workflow.input.x}", w=1), given={"x": "v" * case})
+    with rest.unnoted():
+        shown = on.at_rest()
+    rest.note("the status", shown["status"])
+    rest.note("the names of the variables", sorted(shown["variables"]))
+    rest.note("the step", [shown["tasks"][0]["status"], shown["tasks"][0].get("reasonForIncompletion", "")[:30]])
+
+
+@scenario
+def an_end_within_a_loop(rest: Rest) -> None:
+    """TERMINATE in the body of a loop ends the workflow in that iteration."""
+    task = task_type(rest)
+    end = system_task("TERMINATE", "end", terminationStatus="COMPLETED", workflowOutput={"o": "${work.output.n}"})
+    on = start(rest, task, loop(TWICE, step(task, "work"), end), step(task, "never"))
+    on.run(outputData={"n": 1})
+    on.settle("COMPLETED")
+    on.note_all()
+
+
+@scenario
+def a_choice_of_an_end_within_a_loop(rest: Rest) -> None:
+    """TERMINATE in a case of a SWITCH in a loop fails the workflow."""
+    task = task_type(rest)
+    end = system_task("TERMINATE", "end", terminationStatus="FAILED", terminationReason="enough")
+    on = start(rest, task, loop(TWICE, step(task, "work"), switch({"1": [end]})), step(task, "never"))
+    on.run(outputData={"n": 1})
+    on.settle("FAILED")
+    on.note_all()
+
+
+OLDER: dict[str, Json] = {
+    "a_lambda": system_task("LAMBDA", "step", scriptExpression="return $.a + 1;", a="${workflow.input.x}"),
+    "a_lambda_of_an_object": system_task("LAMBDA", "step", scriptExpression="return {b: $.a};", a=1),
+    "a_lambda_without_return": system_task("LAMBDA", "step", scriptExpression="$.a + 1", a=1),
+    "a_lambda_that_fails": system_task("LAMBDA", "step", scriptExpression="return nothing.at;", a=1),
+    "a_lambda_without_a_script": system_task("LAMBDA", "step", scriptExpression="", a=1),
+}
+
+
+@scenario_for_each(OLDER)
+def older_scripts(rest: Rest, case: Json) -> None:
+    """LAMBDA evaluates a script that returns its result."""
+    start(rest, "none", case, given={"x": 41}).note_all()
+
+
+DECISIONS: dict[str, Json] = {
+    "a_decision_by_a_value": {"caseValueParam": "case"},
+    "a_decision_by_a_script": {"caseExpression": "$.case == 1 ? 'one' : 'two'"},
+    "a_decision_without_its_case": {"caseValueParam": "nothing"},
+    "a_decision_by_a_script_that_fails": {"caseExpression": "nothing.at"},
+}
+
+
+@scenario_for_each(DECISIONS)
+def decisions(rest: Rest, case: Json) -> None:
+    """DECISION chooses a branch as SWITCH does."""
+    task = task_type(rest)
+    cases = {"1": [step(task, "by_value")], "one": [step(task, "by_script")]}
+    inputs = {"case": "${workflow.input.x}"}
+    made = operator(
+        "DECISION", "d", inputParameters=inputs, decisionCases=cases, defaultCase=[step(task, "other")], **case
+    )
+    on = start(rest, task, made, step(task, "last"))
+    on.note_all()
+
+
+@scenario
+def a_decision_without_cases(rest: Rest) -> None:
+    """DECISION needs cases and a way to choose one."""
+    name = rest.name("workflow")
+    rest.call("POST", "/metadata/workflow", json=definition(name, operator("DECISION", "d", caseValueParam="x")))
+    task = step("a", "a")
+    made = operator("DECISION", "d", decisionCases={"1": [task]})
+    rest.call("POST", "/metadata/workflow", json=definition(name, made))
+    rest.call("POST", "/metadata/workflow", json=definition(name, operator("LAMBDA", "d")))
+
+
+@scenario_for_each(
+    {
+        "a_request_without_an_address": {"http_request": {"method": "GET"}},
+        "a_request_of_no_method": {"http_request": {"uri": "http://127.0.0.1:1/"}},
+    }
+)
+def requests(rest: Rest, case: Json) -> None:
+    """HTTP without an address or a method fails with a reason that is also its output."""
+    on = start(rest, "none", system_task("HTTP", "step", **case))
+    on.settle("FAILED")
+    on.note_all()
+
+
+BY_NAME: dict[str, Json] = {
+    "a_worker_named_noop": {"name": "NOOP"},
+    "a_worker_named_inline": {"name": "INLINE", "inputParameters": {"evaluatorType": "javascript", "expression": "1"}},
+    "a_worker_named_lambda": {"name": "LAMBDA", "inputParameters": {"scriptExpression": "return 1"}},
+    "a_worker_named_set_variable": {"name": "SET_VARIABLE", "inputParameters": {"v": 1}},
+    "a_worker_named_json_jq_transform": {
+        "name": "JSON_JQ_TRANSFORM",
+        "inputParameters": {"queryExpression": ".x", "x": 1},
+    },
+}
+
+
+@scenario_for_each(BY_NAME)
+def operators_by_name(rest: Rest, case: Json) -> None:
+    """The server works on a task of a worker that has the name of an operator."""
+    on = start(rest, "none", {"taskReferenceName": "step", "type": "SIMPLE", **case})
+    on.settle("COMPLETED")
+    on.note_all()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario, scenario_for_each
-from .workflows import task_type
+from .workflows import start_steps, task_type
 
 EVERYTHING: dict[str, Any] = {
     "description": "What it does.",
@@ -262,3 +262,79 @@ def fields(rest: Rest, case: dict[str, Any]) -> None:
 def no_definitions_at_all(rest: Rest) -> None:
     """An empty list registers nothing, and is fine or refused as a whole."""
     rest.call("POST", "/metadata/taskdefs", json=[])
+
+
+COERCED: dict[str, dict[str, Any]] = {
+    "a_truth_as_a_number_of_retries": {"retryCount": True},
+    "a_fraction_as_a_number_of_retries": {"retryCount": 1.9},
+    "a_text_as_a_number_of_retries": {"retryCount": "3"},
+    "a_text_of_a_fraction_as_a_number_of_retries": {"retryCount": "1.9"},
+    "an_empty_text_as_a_number_of_retries": {"retryCount": ""},
+    "blanks_as_a_number_of_retries": {"retryCount": " 3 "},
+    "a_number_as_a_truth": {"enforceSchema": 1},
+    "a_large_number_as_a_truth": {"enforceSchema": 7},
+    "a_zero_as_a_truth": {"enforceSchema": 0},
+    "a_fraction_as_a_truth": {"enforceSchema": 1.5},
+    "a_text_as_a_truth": {"enforceSchema": "true"},
+    "a_text_in_capitals_as_a_truth": {"enforceSchema": "TRUE"},
+    "another_text_as_a_truth": {"enforceSchema": "yes"},
+    "an_empty_text_as_a_truth": {"enforceSchema": ""},
+    "a_truth_as_a_text": {"description": True},
+    "a_number_as_a_text": {"description": 1.5},
+    "an_object_as_a_text": {"description": {}},
+    "an_enum_by_its_number": {"retryLogic": 1},
+    "an_empty_text_as_an_enum": {"retryLogic": ""},
+    "an_enum_in_small_letters": {"retryLogic": "fixed"},
+    "one_text_as_a_list": {"inputKeys": "a"},
+}
+
+
+@scenario_for_each(COERCED)
+def coerced(rest: Rest, case: dict[str, Any]) -> None:
+    """Values of another type are converted where that is possible."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **case}])
+    with rest.unnoted():
+        answer = rest.call("GET", "/metadata/taskdefs/{name}", name=name)
+    (member,) = case
+    rest.note(member, answer.json.get(member) if answer.status == 200 else answer.status)
+
+
+@scenario_for_each({"a_schema_without_a_version": {}, "a_schema_with_a_version": {"version": 3}})
+def versions_of_schemas(rest: Rest, case: dict[str, Any]) -> None:
+    """A schema has a version."""
+    name = rest.name("task")
+    schema = {"name": "s", "type": "JSON", "data": {}, **case}
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "inputSchema": schema, "outputSchema": schema}])
+    _read(rest, name)
+
+
+@scenario
+def who_created_and_changed_a_definition(rest: Rest) -> None:
+    """Names of authors that are sent are kept or replaced."""
+    name = rest.name("task")
+    authors = {"createdBy": "me", "updatedBy": "you"}
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **authors}])
+    _read(rest, name)
+    rest.call("PUT", "/metadata/taskdefs", json={"name": name, **authors})
+    _read(rest, name)
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name}])
+    _read(rest, name)
+
+
+@scenario
+def a_rate_limit_of_nothing(rest: Rest) -> None:
+    """Zero, null and negative numbers in a rate limit, and what an attempt shows of it."""
+    limits: list[dict[str, Any]] = [
+        {"rateLimitPerFrequency": 5},
+        {"rateLimitPerFrequency": 5, "rateLimitFrequencyInSeconds": 0},
+        {"rateLimitPerFrequency": 5, "rateLimitFrequencyInSeconds": 30},
+        {"rateLimitFrequencyInSeconds": 30},
+        {"rateLimitFrequencyInSeconds": None, "rateLimitPerFrequency": None},
+    ]
+    for limit in limits:
+        on = start_steps(rest, limit)
+        shown = on.row("r0")
+        names = ("rateLimitPerFrequency", "rateLimitFrequencyInSeconds")
+        rest.note("definition", [shown["taskDefinition"].get(each) for each in names])
+        rest.note("attempt", [shown.get(each) for each in names])

@@ -243,3 +243,14 @@ def a_list_is_no_workflow(rest: Rest) -> None:
 def a_negative_workflow_timeout(rest: Rest) -> None:
     """What a workflow's own timeout may be is not checked."""
     _read(rest, _posted(rest, step("any"), timeoutSeconds=-1))
+
+
+@scenario
+def who_created_and_changed_a_workflow(rest: Rest) -> None:
+    """Names of authors that are sent are kept or replaced."""
+    name = rest.name("workflow")
+    made = definition(name, step("a"), createdBy="me", updatedBy="you")
+    rest.call("POST", "/metadata/workflow", json=made)
+    rest.call("GET", "/metadata/workflow/{name}", name=name)
+    rest.call("PUT", "/metadata/workflow", json=[made])
+    rest.call("GET", "/metadata/workflow/{name}", name=name)

@@ -68,12 +68,7 @@ class Switch(SystemTask):
         row.status = Status.IN_PROGRESS
         row.input = {**visible, "case": case}
         row.output = {"evaluationResult": [case], "selectedCase": case}
-        chosen = step["decisionCases"].get(case, step["defaultCase"])
-        if not chosen:
-            return [row]
-        inner = context.rows_for(chosen[0], retry_count)
-        row.input = {**row.input, "hasChildren": "true"}
-        return [row, *inner]
+        return _with_case(context, row, step["decisionCases"].get(case, step["defaultCase"]), retry_count)
 
     def leads_on(self, row: TaskRow) -> bool:
         return "hasChildren" not in row.input
@@ -92,11 +87,48 @@ def _case(step: Step, visible: Mapping[str, Any]) -> str:
     raise Termination(f"No evaluator registered for type: {evaluator}", WorkflowStatus.FAILED)
 
 
+class Decision(Switch):
+    """The older form of SWITCH. A script that fails ends the workflow."""
+
+    kind = "DECISION"
+    fields = frozenset(("decisionCases", "defaultCase", "caseValueParam", "caseExpression"))
+
+    def check(self, step: Step, where: str) -> None:  # noqa: ARG002 - the interface
+        if step.get("caseExpression"):
+            scripts.require("quickjs")
+
+    def problems(self, step: Step) -> Iterator[str]:
+        if not step["decisionCases"]:
+            yield f"decisionCases should have atleast one task for taskType: {self.kind} taskName: {step['name']}"
+        if step.get("caseValueParam") is None and step.get("caseExpression") is None:
+            yield required({**step, "type": self.kind}, "caseValueParam or caseExpression")
+
+    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
+        visible, expression = context.resolved(step), step.get("caseExpression")
+        row = context.new_row(step, self.kind, self.kind, Status.IN_PROGRESS, context.state.now())
+        try:
+            found = scripts.javascript(expression, visible) if expression else visible.get(step["caseValueParam"])
+        except scripts.ScriptError:
+            raise Termination(f"Error while evaluating script: {expression}", WorkflowStatus.FAILED) from None
+        case = java_text(found)
+        row.input, row.output = {**visible, "case": case}, {"caseOutput": [case]}
+        return _with_case(context, row, step["decisionCases"].get(case) or step["defaultCase"], retry_count)
+
+
+def _with_case(context: DecisionContext, row: TaskRow, chosen: list[Step], retry_count: int) -> list[TaskRow]:
+    """Return the row of a choice, and those of the first step of the chosen branch."""
+    if not chosen:
+        return [row]
+    inner = context.rows_for(chosen[0], retry_count)
+    row.input = {**row.input, "hasChildren": "true"}
+    return [row, *inner]
+
+
 class Fork(SystemTask):
     """Done as soon as it is scheduled, together with the first step of each branch. Its row shows the type FORK."""
 
     kind = "FORK_JOIN"
-    fields = frozenset(("forkTasks",))
+    fields = frozenset(("forkTasks", "joinOn"))
     retriable = False
 
     def problems(self, step: Step) -> Iterator[str]:
@@ -123,15 +155,24 @@ class DynamicFork(SystemTask):
     fields = frozenset(("dynamicForkTasksParam", "dynamicForkTasksInputParamName", "dynamicForkJoinTasksParam"))
     retriable = False
 
+    def problems(self, step: Step) -> Iterator[str]:
+        if not (step.get("dynamicForkJoinTasksParam") or _OF_ONE_TYPE & step["inputParameters"].keys()):
+            for field in ("dynamicForkTasksParam", "dynamicForkTasksInputParamName"):
+                if not step.get(field):
+                    yield required(step, field)
+
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
         given = context.resolved(step)
         steps = _forked(step, given)
         reason = "Dynamic join definition is not followed by a join task.  Check the workflow definition."
         join = _join_after(context, step, reason)
+        shown = []
         for inner in steps:
+            definition = context.state.task_definitions.get(inner["name"])
+            shown.append({**inner, **({"taskDefinition": definition} if definition else {})})
             inner.setdefault("taskDefinition", task_definition(context.state, inner))
         names = [inner["taskReferenceName"] for inner in steps]
-        fork = _fork_row(context, step, {**given, "forkedTaskDefs": steps, "forkedTasks": names})
+        fork = _fork_row(context, step, {**given, "forkedTaskDefs": shown, "forkedTasks": names})
         if context.latest(step["taskReferenceName"]) is not None:
             steps, names = [], []
         rows = [row for inner in steps for row in context.rows_for(inner, retry_count)]
@@ -152,10 +193,8 @@ def _forked(step: Step, given: Mapping[str, Any]) -> list[Step]:
         found = given.get(parameter)
         tasks = found.get("dynamicTasks") if isinstance(found, Mapping) else None
         tasks = [_named(task) for task in tasks] if isinstance(tasks, list) else tasks
-    elif "forkTaskName" in given:
-        parameter, tasks = "forkTaskInputs", _numbered(given)
     else:
-        raise not_modelled(f"task {step['taskReferenceName']}", "a dynamic fork without its parameters")
+        parameter, tasks = "forkTaskInputs", _numbered(step, given)
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
         shown = java_text(tasks)
         reason = f"Input '{parameter}' is invalid. Cannot deserialize a list of Workflow Tasks from '{shown}'"
@@ -164,7 +203,7 @@ def _forked(step: Step, given: Mapping[str, Any]) -> list[Step]:
         reason = f"Input to the dynamically forked tasks is not a map -> expecting a map of K,V  but found {inputs}"
         raise Termination(reason, WorkflowStatus.FAILED)
     try:
-        steps = parse_dynamic_steps("fork dynamically", tasks)
+        steps = parse_dynamic_steps("fork dynamically", tasks, step["taskReferenceName"])
     except ServiceError as error:
         raise Termination(error.detail, WorkflowStatus.FAILED) from error
     for inner in steps:
@@ -182,18 +221,31 @@ def _named(task: Any) -> dict[str, Any]:
     return {**named, "inputParameters": task.get("input") or {}}
 
 
-def _numbered(given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same task once for each input."""
-    name = given["forkTaskName"]
-    inputs = given.get("forkTaskInputs") or []
-    return [
-        {
-            "name": name,
-            "taskReferenceName": f"_{name}_{index}",
-            "inputParameters": {**(one if isinstance(one, Mapping) else {"input": one}), "__index": index},
-        }
-        for index, one in enumerate(inputs)
-    ]
+_OF_ONE_TYPE = frozenset(("forkTaskInputs", "forkTaskType", "forkTaskWorkflow"))
+
+
+def _numbered(step: Step, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same worker's task, operator or workflow once for each input."""
+    inputs, workflow, kind = (given.get(name) for name in ("forkTaskInputs", "forkTaskWorkflow", "forkTaskType"))
+    if not isinstance(inputs, list):
+        reason = (
+            f"Dynamic tasks could not be created. The value of null from task's input {java_text(given)} has no "
+            "dynamic tasks to be scheduled"
+        )
+        raise Termination(reason, WorkflowStatus.FAILED)
+    name = given.get("forkTaskName") or (kind if kind in SYSTEM_TASKS else step["taskReferenceName"])
+    task: dict[str, Any] = {"name": name, "type": kind}
+    if workflow is not None:
+        version = str(given.get("forkTaskWorkflowVersion"))
+        param = {"name": workflow, **({"version": int(version)} if version.isdecimal() else {})}
+        task = {"name": workflow, "type": "SUB_WORKFLOW", "subWorkflowParam": param}
+    tasks = []
+    for index, one in enumerate(inputs):
+        own = one if isinstance(one, Mapping) else {"input": one}
+        script = {field: own.get(field) for field in ("evaluatorType", "expression")} if kind == "INLINE" else {}
+        parameters = {**own, "__index": index}
+        tasks.append({**task, **script, "taskReferenceName": f"_{name}_{index}", "inputParameters": parameters})
+    return tasks
 
 
 def _fork_row(context: DecisionContext, step: Step, given: dict[str, Any]) -> TaskRow:

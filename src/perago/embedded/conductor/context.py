@@ -298,6 +298,8 @@ class SystemTask:
     """Its row is in progress as soon as it is scheduled; else the row waits, first for the `startDelay` of its step."""
     templated: ClassVar[bool] = False
     """The `inputTemplate` of its task definition counts."""
+    by_name: ClassVar[bool] = False
+    """It is known to work on the task of a worker that has its type as a name, too."""
     knows_its_id: ClassVar[bool] = True
     """Its input can name the id of its row."""
 

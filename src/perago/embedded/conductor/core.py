@@ -34,7 +34,7 @@ def settle(state: State) -> None:
         workflow = state.workflows.get(workflow_id)
         if workflow is None or workflow.status.terminal:
             continue
-        with guarded(workflow_id):
+        with guarded(state, workflow_id):
             _work(state, workflow)
             if must_decide:
                 _repair_sub_workflows(state, workflow)
@@ -42,12 +42,15 @@ def settle(state: State) -> None:
 
 
 @contextmanager
-def guarded(workflow_id: str) -> Iterator[None]:
-    """Nothing in a workflow may end what the server does on its own: it is logged, and other workflows continue."""
+def guarded(state: State, workflow_id: str) -> Iterator[None]:
+    """Let other workflows continue when one cannot be decided. Each problem of a workflow is logged once."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this workflow alone
-        logger.warning("Conductor cannot decide workflow {}: {}: {}", workflow_id, type(error).__name__, error)
+        problem = f"{type(error).__name__}: {error}"
+        if state.problems.get(workflow_id) != problem:
+            state.problems[workflow_id] = problem
+            logger.warning("Conductor cannot decide workflow {}: {}", workflow_id, problem)
 
 
 def _repair_sub_workflows(state: State, workflow: WorkflowRow) -> None:
@@ -216,5 +219,5 @@ class ModelCore:
 def sweep(state: State) -> None:
     """Decide every workflow, timeouts included. One that cannot be decided holds up no other."""
     for workflow in list(state.workflows.values()):
-        with guarded(workflow.workflow_id):
+        with guarded(state, workflow.workflow_id):
             decide(state, workflow)

@@ -38,7 +38,7 @@ from perago.embedded.conductor.state import (
     with_iteration,
     without_iteration,
 )
-from perago.embedded.conductor.views import workflow_json
+from perago.embedded.conductor.views import failed_workflow_json
 from perago.embedded.conductor.wire import (
     NoSuchEntity,
     copied,
@@ -176,11 +176,12 @@ def fail_workflow(
     """End `workflow` because of what happened in it, and start the workflow that it names for such an end."""
     if cause is not None:
         state.store(cause, HistoryEvent.CHANGED)
+    before = workflow.status
     end_workflow(state, workflow, status, reason, tasks)
-    _start_failure_workflow(state, workflow, cause)
+    _start_failure_workflow(state, workflow, before, cause)
 
 
-def _start_failure_workflow(state: State, workflow: WorkflowRow, cause: TaskRow | None) -> None:
+def _start_failure_workflow(state: State, workflow: WorkflowRow, before: WorkflowStatus, cause: TaskRow | None) -> None:
     """Start what the definition of a workflow that has just failed names; `cause` is the attempt that ended it."""
     name = workflow.definition.get("failureWorkflow")
     if not name:
@@ -190,12 +191,10 @@ def _start_failure_workflow(state: State, workflow: WorkflowRow, cause: TaskRow 
         "workflowId": workflow.workflow_id,
         "reason": workflow.reason,
         "failureStatus": workflow.status.value,
-        "failedWorkflow": workflow_json(workflow, state.now()),
+        "failedWorkflow": failed_workflow_json(workflow, state.now(), before=before, cause=cause),
     }
     if cause is not None:
         payload["failureTaskId"] = cause.task_id
-    for shown, row in zip(payload["failedWorkflow"]["tasks"], workflow.tasks, strict=True):
-        shown |= {} if row.reason is None else {"reasonForIncompletion": row.reason}  # all of it
     version = workflow.definition.get("failureWorkflowVersion")
     try:
         rescue = create_workflow(
@@ -323,6 +322,10 @@ def decide(state: State, workflow: WorkflowRow) -> None:
             pass
     except Termination as end:
         fail_workflow(state, workflow, end.status, end.reason, context.tasks, end.row)
+    except NotImplementedError as error:
+        # The call answers 501 by name, and the sweeper does not decide the workflow again and again.
+        end_workflow(state, workflow, WorkflowStatus.FAILED, str(error), context.tasks)
+        raise
 
 
 def _look_at_joins_again(context: DecisionContext) -> None:

@@ -39,8 +39,6 @@ _UNSUPPORTED_STEP_FIELDS = (
     "items",
     "cacheConfig",
     "sink",
-    "caseValueParam",
-    "caseExpression",
     "scriptExpression",
     "rateLimited",
     "joinStatus",
@@ -71,7 +69,7 @@ class TaskDefinition(Fields):
     total_timeout_seconds: Long = 0
     concurrent_exec_limit: Int | None = None
     rate_limit_per_frequency: Int = 0
-    rate_limit_frequency_in_seconds: Int = 1
+    rate_limit_frequency_in_seconds: Int | None = 1
     isolation_group_id: str | None = None
     execution_name_space: str | None = None
     base_type: str | None = None
@@ -209,6 +207,8 @@ class WorkflowTask(Fields):
     loop_condition: str | None = None
     loop_over: list[WorkflowTask] = Field(default_factory=list)
     retry_count: Int | None = None
+    case_value_param: str | None = None
+    case_expression: str | None = None
     evaluator_type: str | None = None
     expression: str | None = None
     on_state_change: dict[str, Any] = Field(default_factory=dict)
@@ -240,6 +240,8 @@ def _stored(steps: list[WorkflowTask]) -> list[Step]:
 class WorkflowDefinition(Fields):
     """A workflow with the server's defaults."""
 
+    created_by: str | None = None
+    updated_by: str | None = None
     create_time: Long = 0
     update_time: Long = 0
     name: str | None = None
@@ -296,10 +298,10 @@ def parse_workflow_definition(definition: Any, now: int, *, path: str = REGISTER
     return without_nulls({**stored, "createTime": now})
 
 
-def parse_dynamic_steps(operation: str, steps: list[Any]) -> list[Step]:
+def parse_dynamic_steps(operation: str, steps: list[Any], where: str) -> list[Step]:
     """The steps that a dynamic fork was given while its workflow runs; refuses what a definition may not have."""
     parsed = [WorkflowTask.read(operation, step).stored() for step in steps]
-    refuse_unmodelled_fields(steps, "dynamic tasks")
+    refuse_unmodelled_fields(steps, f"dynamic tasks of {where}")
     check_steps(parsed)
     return parsed
 
@@ -315,6 +317,10 @@ def refuse_unmodelled_fields(steps: Any, where: str) -> None:
             raise NotImplementedError(
                 f"InMemoryConductor: {place}.type {kind} is not modelled, only {known} are; run this workflow on a "
                 "real Conductor"
+            )
+        if kind == WORKER_KIND and step.get("name") in SYSTEM_TASKS and not SYSTEM_TASKS[step["name"]].by_name:
+            raise NotImplementedError(
+                f"InMemoryConductor: {place}: a worker's task named {step['name']} is not modelled"
             )
         meant = frozenset() if task is None else task.fields
         others = {field for each in SYSTEM_TASKS.values() for field in each.fields} - meant

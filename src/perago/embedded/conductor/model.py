@@ -341,7 +341,11 @@ class ConductorModel(ModelCore):
                 priority=priority,
                 task_to_domain=task_to_domain,
             )
-            decide(state, workflow)
+            try:
+                decide(state, workflow)
+            except Exception:
+                lifecycle.remove(state, workflow, archive=False)
+                raise
             return workflow.workflow_id
 
     def workflow(self, workflow_id: str, *, include_tasks: bool = True) -> dict[str, Any]:

@@ -25,6 +25,9 @@ from perago.ports import Clock
 Step = dict[str, Any]
 """One workflow task as `workflowdefs` has parsed it: every field that can hold steps is there."""
 
+OPERATORS: set[str] = set()
+"""The types of steps that the server works on itself; `system_tasks` fills it."""
+
 _ITERATION = "__"
 
 
@@ -205,8 +208,12 @@ class TaskRow:
 
     @property
     def kind(self) -> str:
-        """The `type` of its workflow task; SIMPLE is for workers, the others are the server's own."""
-        return str(self.workflow_task["type"])
+        """The `type` of its workflow task; SIMPLE is for workers, the others are the server's own.
+
+        The server also works on a SIMPLE task that has the name of an operator.
+        """
+        kind = str(self.workflow_task["type"])
+        return self.task_type if kind == "SIMPLE" and self.task_type in OPERATORS else kind
 
     @property
     def queue_name(self) -> str:
@@ -400,6 +407,8 @@ class State:
         """By task type and domain."""
         self.history: Table[int, HistoryEntry] = Table(self.journal, "history")
         """By number."""
+        self.problems: dict[str, str] = {}
+        """The last reason for which a workflow could not be decided, by its id."""
         self.attention: dict[str, bool] = {}
         """Workflows that the server's own workers have yet to look at, and whether to decide them (`core`)."""
         self.timers: Table[str, int] = Table(self.journal, "timers")

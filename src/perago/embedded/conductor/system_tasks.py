@@ -8,12 +8,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from perago.embedded.conductor import scripts
-from perago.embedded.conductor.branching import Dynamic, DynamicFork, Fork, Join, Loop, Switch
+from perago.embedded.conductor.branching import Decision, Dynamic, DynamicFork, Fork, Join, Loop, Switch
 from perago.embedded.conductor.context import SYSTEM_TASKS, DecisionContext, SystemTask, required
 from perago.embedded.conductor.decider import create_workflow
 from perago.embedded.conductor.expressions import resolve
-from perago.embedded.conductor.state import State, Status, Step, TaskRow, WorkflowRow, WorkflowStatus, without_iteration
-from perago.embedded.conductor.wire import bad_request, not_modelled
+from perago.embedded.conductor.state import (
+    OPERATORS,
+    State,
+    Status,
+    Step,
+    TaskRow,
+    WorkflowRow,
+    WorkflowStatus,
+    without_iteration,
+)
+from perago.embedded.conductor.wire import bad_request, not_modelled, size_of
 from perago.ports import ServiceError
 
 
@@ -36,7 +45,7 @@ class _Immediate(SystemTask):
         name, iteration = without_iteration(row.reference_name), str(row.iteration)
         for loop in loops:
             known = loop.output.get(iteration, {})
-            if name in known:
+            if name in known and not self.ends_workflow:
                 loop.output = {**loop.output, iteration: {**known, name: row.output}}
         return ended
 
@@ -49,6 +58,8 @@ class Inline(_Immediate):
     """Evaluates JavaScript, or with `value-param` takes the parameter that the expression names."""
 
     kind = "INLINE"
+    fields = frozenset(("evaluatorType", "expression"))
+    by_name = True
     templated = True
 
     def check(self, step: Step, where: str) -> None:
@@ -75,10 +86,37 @@ class Inline(_Immediate):
         return True
 
 
+class Lambda(_Immediate):
+    """The older form of INLINE: its script is the body of a function."""
+
+    kind = "LAMBDA"
+    by_name = True
+    templated = True
+
+    def check(self, step: Step, where: str) -> None:  # noqa: ARG002 - the interface
+        scripts.require("quickjs")
+
+    def run(self, _context: DecisionContext, row: TaskRow) -> bool:
+        script = row.input.get("scriptExpression")
+        row.status = Status.COMPLETED
+        if not isinstance(script, str) or not script.strip():
+            row.status = Status.FAILED
+            row.reason = (
+                "Empty 'scriptExpression' in Lambda task's input parameters. A non-empty String value must be provided."
+            )
+            return True
+        try:
+            row.output = {"result": scripts.javascript(f"(function () {{ {script}\n}})()", row.input)}
+        except scripts.ScriptError as error:
+            return _fail(row, Status.FAILED, str(error))
+        return True
+
+
 class JsonJqTransform(_Immediate):
     """Its input, seen through a jq program: the first result and all of them."""
 
     kind = "JSON_JQ_TRANSFORM"
+    by_name = True
     templated = True
 
     def check(self, step: Step, where: str) -> None:  # noqa: ARG002 - the interface
@@ -110,12 +148,22 @@ class SetVariable(_Immediate):
     """Its input becomes variables of the workflow."""
 
     kind = "SET_VARIABLE"
+    by_name = True
     knows_its_id = False
 
     def run(self, context: DecisionContext, row: TaskRow) -> bool:
-        context.workflow.variables = {**context.workflow.variables, **row.input}
-        context.state.store_workflow(context.workflow)
+        variables = {**context.workflow.variables, **row.input}
+        size, most = size_of(variables), context.state.limits.variables
         row.status = Status.COMPLETED
+        if size > most:
+            row.status = Status.FAILED_WITH_TERMINAL_ERROR
+            row.reason = (
+                f"The variables payload size: {size} of workflow: {row.workflow_id} is greater than the permissible "
+                f"limit: {most} bytes"
+            )
+            return True
+        context.workflow.variables = variables
+        context.state.store_workflow(context.workflow)
         return True
 
 
@@ -123,6 +171,7 @@ class Noop(SystemTask):
     """Nothing; its row shows no input."""
 
     kind = "NOOP"
+    by_name = True
     begins = True
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
@@ -203,7 +252,7 @@ class SubWorkflow(SystemTask):
         row = context.new_row(step, self.kind, step["name"])
         row.input = {
             "subWorkflowName": definition["name"] if definition else param["name"],
-            "subWorkflowVersion": None if definition else param["version"],
+            "subWorkflowVersion": None if definition else param.get("version") or _newest(context.state, param["name"]),
             "subWorkflowTaskToDomain": param.get("taskToDomain"),
             "subWorkflowDefinition": definition,
             "priority": None,
@@ -237,6 +286,11 @@ class SubWorkflow(SystemTask):
 
     def ends_with(self, state: State, row: TaskRow) -> str | None:
         return row.sub_workflow_id or state.sub_workflows.get((row.task_id, row.retry_count))
+
+
+def _newest(state: State, name: str) -> int | None:
+    """The highest version of a workflow that a dynamic fork has named."""
+    return max(state.workflow_definitions.get(name, {}), default=None)
 
 
 def _child(context: DecisionContext, row: TaskRow) -> WorkflowRow:
@@ -357,7 +411,9 @@ class Wait(SystemTask):
         elif until:
             date = _date(until)
             if date is None:
-                raise bad_request("decide workflow", f"Not valid date: {until}")
+                row.status = Status.FAILED_WITH_TERMINAL_ERROR
+                row.reason = f"Invalid/Unsupported Wait Until format.  Provided: {until}"
+                return [row]
             row.callback_after_seconds, row.wait_until = max(0, (date - now) // 1000), max(date, 1)
         return [row]
 
@@ -408,6 +464,13 @@ class Human(SystemTask):
         row.status = Status.IN_PROGRESS
 
 
+_NEEDED = {
+    "uri": "Missing HTTP URI.  See documentation for HttpTask for required input parameters",
+    "method": "No HTTP method specified",
+}
+"""The fields of a request, and the reason for the failure without one."""
+
+
 class Http(SystemTask):
     """A request, answered by the handler that the model was given; there is no network."""
 
@@ -429,6 +492,10 @@ class Http(SystemTask):
 
     def start(self, context: DecisionContext, row: TaskRow) -> None:
         request = row.input.get("http_request") or row.input
+        missing = [text for field, text in _NEEDED.items() if isinstance(request, dict) and not request.get(field)]
+        if missing:
+            row.status, row.reason = Status.FAILED, missing[0]
+            return
         handler = context.state.http_handler
         if handler is None:
             row.status = Status.FAILED_WITH_TERMINAL_ERROR
@@ -453,11 +520,13 @@ _ALL: tuple[SystemTask, ...] = (
     Join(),
     Loop(),
     Switch(),
+    Decision(),
     Dynamic(),
     SubWorkflow(),
     StartWorkflow(),
     SetVariable(),
     Inline(),
+    Lambda(),
     JsonJqTransform(),
     Noop(),
     Terminate(),
@@ -467,3 +536,4 @@ _ALL: tuple[SystemTask, ...] = (
 )
 
 SYSTEM_TASKS.update((task.kind, task) for task in _ALL)
+OPERATORS.update(kind for kind, task in SYSTEM_TASKS.items() if task.by_name)

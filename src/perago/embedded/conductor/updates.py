@@ -116,7 +116,7 @@ def _left_to_a_join(workflow: WorkflowRow, row: TaskRow) -> bool:
         return False
     steps = list(every_step(workflow.definition["tasks"]))
     forked = any(step["type"] == "FORK_JOIN" and holds(step, row.reference_name) for step in steps)
-    return forked and any(row.reference_name in step["joinOn"] for step in steps)
+    return forked and any(step["type"] == "JOIN" and row.reference_name in step["joinOn"] for step in steps)
 
 
 def finished_by(state: State, result: Mapping[str, Any]) -> TaskRow | None:

@@ -99,6 +99,39 @@ def workflow_json(workflow: WorkflowRow, now: int, *, include_tasks: bool = True
     return shown
 
 
+_OF_MODEL: dict[str, Any] = {
+    "asyncComplete": False,
+    "cachedOutput": False,
+    "idempotent": False,
+    "idempotentExecution": False,
+}
+_OF_MODEL |= {"nonWorkflowEventTask": False, "notifications": {}, "onStateChange": {}, "waitTimeout": 0}
+"""Members of each attempt in the server's own model that answers do not show."""
+
+
+def failed_workflow_json(
+    workflow: WorkflowRow, now: int, *, before: WorkflowStatus, cause: TaskRow | None
+) -> dict[str, Any]:
+    """The workflow in the shape of the server's own model, as a workflow for failures is given it.
+
+    Args:
+        workflow: the workflow.
+        now: milliseconds since the epoch.
+        before: its status before it failed.
+        cause: the attempt that ended it.
+    """
+    shown = workflow_json(workflow, now)
+    shown |= {"previousStatus": before.value, "updatedTime": shown.pop("updateTime")}
+    shown |= {} if cause is None else {"failedTaskId": cause.task_id}
+    for field in ("history", "rateLimited", "startTime"):
+        del shown[field]
+    for task, row in zip(shown["tasks"], workflow.tasks, strict=True):
+        own = {"callbackAfterMs": row.callback_after_ms, "firstScheduledTime": row.first_scheduled_time}
+        task |= copied(_OF_MODEL) | own | ({} if row.reason is None else {"reasonForIncompletion": row.reason})
+        del task["executionMetadata"], task["firstStartTime"]
+    return shown
+
+
 @dataclass(frozen=True, slots=True)
 class WorkflowSummary:
     """One workflow without its payloads and attempts, for lists. Times are ms since the epoch, 0 for not yet."""

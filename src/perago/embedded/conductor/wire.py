@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -121,6 +121,8 @@ class PayloadLimits:
     """Above: the payload is kept elsewhere and the row shows an empty object and a path."""
     maximum: int = 10240 * 1024
     """Above: the task fails for good, a workflow is not started."""
+    variables: int = 256 * 1024
+    """Above: SET_VARIABLE fails."""
 
 
 def _cut(value: Any) -> Any:
@@ -139,7 +141,7 @@ class Fields(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, coerce_numbers_to_str=True)
 
-    _ZEROS: ClassVar[Mapping[Any, Any]] = {"int": 0, "bool": False, int: 0, bool: False}
+    _ZEROS: ClassVar[Mapping[Any, Any]] = {int: 0, bool: False}
 
     @model_validator(mode="before")
     @classmethod
@@ -147,8 +149,24 @@ class Fields(BaseModel):
         if not isinstance(given, Mapping):
             return given
         kinds = {field.alias: field.annotation for field in cls.model_fields.values()}
-        found = {name: cls._ZEROS.get(kinds.get(name)) if value is None else value for name, value in given.items()}
-        return without_nulls(found)
+        return without_nulls({name: cls._converted(kinds.get(name), value) for name, value in given.items()})
+
+    @classmethod
+    def _converted(cls, kind: Any, value: Any) -> Any:
+        """Convert as Jackson does, as far as pydantic does not: empty texts, numbers for enums and truths."""
+        if value is None or (value == "" and kind in cls._ZEROS):
+            return cls._ZEROS.get(kind)
+        if kind is bool and not (
+            isinstance(value, int) or value in ("true", "True", "TRUE", "false", "False", "FALSE")
+        ):
+            raise ValueError(f"a boolean is needed, not {value!r}")
+        if kind is bool and isinstance(value, int):
+            return value != 0
+        if isinstance(value, bool) and kind in (str, str | None):
+            return str(value).lower()
+        if isinstance(value, int) and get_origin(kind) is Literal and value in range(len(get_args(kind))):
+            return get_args(kind)[value]
+        return value
 
     @classmethod
     def read(cls, operation: str, given: Any) -> Self:
