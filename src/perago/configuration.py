@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The settings, unless they are not valid, with everything that is wrong or looks like a mistake."""
+    """The settings, with all problems and warnings. `settings` is None if they are not valid."""
 
     settings: Settings | None
     problems: tuple[Problem, ...]
@@ -86,7 +86,7 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def cache_of(settings: Settings) -> ObjectCache:
-    """Return the cache that attempts on the configured lakeFS use. The workspace root exists."""
+    """Return the cache for attempts on the configured lakeFS. The workspace root must exist."""
     from perago.cache import CacheUnusable, ObjectCache, default_limit
 
     limit = settings.cache_max_bytes
@@ -133,46 +133,40 @@ class Servers:
     @cached_property
     def queue(self) -> ConductorQueue:
         """The queues of tasks, and their TaskDefs."""
-        conductor = self._settings.require_conductor()
         from perago.adapters.conductor import ConductorQueue
 
-        return self._opened(ConductorQueue(conductor, **self._options))
+        return self._opened(ConductorQueue(self._settings.require_conductor(), **self._options))
 
     @cached_property
     def workflows(self) -> ConductorWorkflows:
         """The workflows and their attempts."""
-        conductor = self._settings.require_conductor()
         from perago.adapters.conductor import ConductorWorkflows
 
-        return self._opened(ConductorWorkflows(conductor, **self._options))
+        return self._opened(ConductorWorkflows(self._settings.require_conductor(), **self._options))
 
     @cached_property
     def overview(self) -> ConductorOverview:
         """The queues and the last polls."""
-        conductor = self._settings.require_conductor()
         from perago.adapters.conductor import ConductorOverview
 
-        return self._opened(ConductorOverview(conductor, **self._options))
+        return self._opened(ConductorOverview(self._settings.require_conductor(), **self._options))
 
     @cached_property
     def store(self) -> LakeFSStore:
         """The workspaces."""
-        lakefs = self._settings.require_lakefs()
         from perago.adapters.lakefs import LakeFSStore
 
         options = dict(self._options)
         if self._cached:
             options |= {"threads": self._settings.transfer_threads, "cache": cache_of(self._settings)}
-        return self._opened(LakeFSStore(lakefs, **options))
+        return self._opened(LakeFSStore(self._settings.require_lakefs(), **options))
 
     @cached_property
     def browser(self) -> LakeFSBrowser:
         """The repositories, page by page."""
-        lakefs = self._settings.require_lakefs()
-        from perago.adapters.http import CallPolicy
         from perago.adapters.lakefs import LakeFSBrowser
 
-        return self._opened(LakeFSBrowser(lakefs, **{"policy": CallPolicy(), **self._options}))
+        return self._opened(LakeFSBrowser(self._settings.require_lakefs(), **self._options))
 
     def _opened(self, client: C) -> C:
         self._open.callback(client.close)

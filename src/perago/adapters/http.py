@@ -43,7 +43,7 @@ _NEVER_SENT = (
 
 
 class UnsafeAddressError(OSError):
-    """The name of the server leads to an address that perago must not talk to. The message says why."""
+    """An address that perago must not talk to, to which the name of a server leads. The message says why."""
 
 
 def _os_words(error: OSError) -> str | None:
@@ -79,7 +79,7 @@ _LONGEST_TEXT = 400
 
 
 class NoAnswerError(Exception):
-    """No usable answer came back. `sent` is False only if the server certainly never saw the request."""
+    """A call without a usable answer. `sent` is False only if the server certainly never got the request."""
 
     def __init__(self, text: str, *, sent: bool) -> None:
         super().__init__(text)
@@ -88,7 +88,7 @@ class NoAnswerError(Exception):
 
 
 class AnswerTooLargeError(NoAnswerError):
-    """An answer came that is larger than may be read."""
+    """An answer that is larger than may be read."""
 
 
 def no_answer(error: BaseException) -> NoAnswerError:
@@ -102,13 +102,13 @@ def no_answer(error: BaseException) -> NoAnswerError:
 
 
 def clean(text: str) -> str:
-    """A service's text made fit for one line of a message: no control characters, single blanks, bounded length."""
+    """Return a service's text for one line of a message: no control characters, single blanks, bounded length."""
     flat = re.sub(r"\s+", " ", re.sub(r"[\x00-\x1f\x7f]+", " ", text)).strip()
     return flat if len(flat) <= _LONGEST_TEXT else flat[: _LONGEST_TEXT - 1] + "…"
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and everything it wraps, outermost first."""
+    """Return the error and everything it wraps, outermost first."""
     found: list[BaseException] = []
     queue: list[BaseException] = [error]
     while queue and len(found) < 10:
@@ -150,14 +150,14 @@ class CallPolicy:
 
 
 def overloaded(service: str, operation: str, detail: str, headers: Mapping[str, str]) -> Overloaded:
-    """The error for an answer with these headers that asks for time."""
+    """Return the error for an answer with these headers that asks for time."""
     error = Overloaded(service, operation, detail)
     error.retry_after = retry_after(headers)
     return error
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a `Retry-After` header asks for (a number or an HTTP date); 0 without one that can be read."""
+    """Return the seconds that a `Retry-After` header asks for, as a number or an HTTP date; 0 if there is none."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():  # other digits, such as "²", are no number
         return float(value)
@@ -193,7 +193,7 @@ HALF_A_SECOND = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ServerAbout:
-    """A server's answer about itself. `version` is None where it does not tell."""
+    """The facts that a server reports about itself. `version` is None if it reports none."""
 
     version: str | None
     ahead: float | None
@@ -228,7 +228,7 @@ class Wire:
 
     @contextlib.contextmanager
     def exchange(self, seconds: float) -> Iterator[None]:
-        """The calling thread's requests within this block can be cut, and are once `seconds` have passed."""
+        """Allow to cut the calling thread's requests within this block. They are cut after `seconds`."""
         me = threading.get_ident()
         with self._lock:
             self._busy[me] = (None, time.monotonic() + seconds)
@@ -241,7 +241,7 @@ class Wire:
                 del self._busy[me]
 
     def attach(self, connection: HTTPConnection) -> None:
-        """Called by a connection when a request goes out on it."""
+        """Note the connection on which the calling thread sends a request."""
         me = threading.get_ident()
         with self._lock:
             self._busy[me] = (connection, self._busy[me][1])
@@ -249,7 +249,7 @@ class Wire:
                 raise ConnectionResetError(STOPPED)
 
     def cut(self) -> None:
-        """End every wait now, and every later one at once."""
+        """End every wait now, and every later one immediately."""
         with self._lock:
             self.is_cut = True
             for connection, _ in self._busy.values():
@@ -273,7 +273,7 @@ def _shut(connection: HTTPConnection | None) -> None:
 
 
 class _Cuttable:
-    """Mixed into urllib3's connections: announces itself to the wire of the calling thread."""
+    """A mixin for urllib3's connections, which reports them to the wire of the calling thread."""
 
     def __init__(self, *args: Any, judge: Judge | None, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -422,7 +422,7 @@ class HttpPool:
 
 
 def read_whole(response: BaseHTTPResponse, limit: float, largest: float = math.inf) -> bytes:
-    """The rest of an answer's body.
+    """Return the rest of an answer's body.
 
     Args:
         limit: moment on the monotonic clock after which a trickling server is given up.
@@ -466,7 +466,8 @@ def _manager(service: str, scheme: str, proxy: str | None, size: int) -> urllib3
 
 
 def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
-    """The proxy URL that `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` names for a server that `NO_PROXY` leaves to it."""
+    """Return the URL of the proxy for a server by `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`; None: no
+    proxy."""
     proxies = getproxies_environment()
     proxy = proxies.get(scheme) or proxies.get("all")
     bare = host.strip("[]")
@@ -480,7 +481,7 @@ def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
 
 
 def tls_context() -> ssl.SSLContext:
-    """A verifying context that trusts `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, else the system's store.
+    """Return a verifying context that trusts `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, else the system's store.
 
     OpenSSL itself honours `SSL_CERT_FILE` and `SSL_CERT_DIR` for the system's store.
 

@@ -161,7 +161,7 @@ class _Fork:
             child.run_forked(module, directory, seconds, examine, output)
 
     def poll(self) -> int | None:
-        """The exit status, negative for a signal, or None while the child runs."""
+        """Return the exit status, negative for a signal, or None while the child runs."""
         if self._status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -169,7 +169,7 @@ class _Fork:
         return self._status
 
     def wait(self, timeout: float) -> int:
-        """The exit status.
+        """Return the exit status.
 
         Raises:
             subprocess.TimeoutExpired: the child is still running after `timeout` seconds.
@@ -202,7 +202,7 @@ def _fresh_interpreter(
 
 
 class Output:
-    """Counts everything, keeps the end: a module may print without limit."""
+    """The output of a child, of which only the end is kept, because a module may print without limit."""
 
     def __init__(self, descriptor: int) -> None:
         self.size = 0
@@ -211,11 +211,11 @@ class Output:
         self._thread.start()
 
     def finish(self) -> None:
-        """Let what was printed arrive."""
+        """Wait for the last output."""
         self._thread.join(_LAST_OUTPUT)
 
     def text(self) -> str:
-        """The end of the output."""
+        """Return the end of the output."""
         return self._tail.decode("utf-8", "replace").replace("\r\n", "\n")
 
     def _read(self, descriptor: int) -> None:
@@ -253,8 +253,8 @@ class ChildProcess:
             os.close(writing)
 
     def listen(self) -> Output:
-        """Take what the child prints, which would have to wait otherwise, on a thread. A process that has threads must
-        not fork, so children that shall run side by side are all made before one of them is listened to."""
+        """Read the child's output on a thread, so that the child never waits for a reader. A process that has threads
+        must not fork, so start all children that run concurrently before you listen to one of them."""
         self._output = self._output or Output(self._reading)
         return self._output
 
@@ -268,7 +268,7 @@ class ChildProcess:
         self._directory.cleanup()
 
     def result(self) -> Probed:
-        """Wait for the child, which ends by itself when time is up, and say what came of it."""
+        """Wait for the child, which ends itself when time is up, and return its result."""
         output = self.listen()
         try:
             status = self._wait()
@@ -282,7 +282,7 @@ class ChildProcess:
         return replace(probed, output=output.text(), printed=output.size, left_running=left_running)
 
     def _wait(self) -> int:
-        """The exit status. A signal that told this process to end is not waited out, even if its exception was lost."""
+        """Return the exit status. A signal that ends this process ends the wait, even if its exception was lost."""
         while True:
             end_if_told()
             left = max(0.0, self._deadline - time.monotonic())
@@ -297,7 +297,7 @@ class ChildProcess:
         self._process.kill()
 
     def _end(self) -> bool:
-        """Kill what is left of the child's process group; whether anything outlived the child itself."""
+        """Kill the rest of the child's process group. Return whether a process of the group outlived the child."""
         outlived = False
         over = self._process.poll() is not None
         if sys.platform != "win32":
@@ -354,12 +354,12 @@ def _crash_advice(number: int, where: str) -> str:
         return "it may have used too much memory: load data inside the task function, not when the module is imported"
     if where:  # only a fault leaves a stack behind
         return "a library that this line uses may be broken; leave it out, or use it inside the task function"
-    return "a task module only declares; take out what ends the process, or find out who else did"
+    return "remove the code that ends the process from the top level of the module, or find out who sent the signal"
 
 
 def _innermost_line(stack: str) -> str:
     """Return the line at which a module hangs, from a faulthandler dump: the innermost one below the current directory,
-    otherwise the innermost at all."""
+    or the innermost of all."""
     frames = re.findall(r'File "([^<"][^"]*)", line (\d+)', stack)
     here = [(file, line) for file, line in frames if Path(file).is_relative_to(Path.cwd())]
     for file, line in here:
@@ -426,7 +426,7 @@ def probing(
 
 
 def _without_task(probed: Probed) -> Probed:
-    """The same; a module with workflows need not declare a task."""
+    """Accept a module with workflows that declares no task."""
     is_enough = probed.workflows and probed.problem is not None and probed.problem.is_no_task
     return replace(probed, problem=None) if is_enough else probed
 
@@ -438,7 +438,7 @@ def _results(children: Sequence[ChildProcess]) -> list[Probed]:
 
 
 def _found(names: Sequence[str]) -> dict[str, bool]:
-    """The modules that the names mean, in order, and whether each must declare a task."""
+    """Return the modules that the names mean, in order, and whether each must declare a task."""
     found: dict[str, bool] = {}
     for name in names:
         for module in find_modules([name]):
@@ -454,13 +454,13 @@ def _empty(package: str, looked_at: Sequence[Probed]) -> Probed:
 
 
 def _enter(stack: contextlib.ExitStack, module: str, seconds: float, examine: str) -> ChildProcess:
-    """Start a child that `stack` ends. A signal waits until both is done: in between, the child would keep running."""
+    """Start a child that `stack` ends. Signals wait until both are done, or the child could keep running."""
     with signals_held():
         return stack.enter_context(ChildProcess(module, seconds, examine=examine))
 
 
 def _refuse_duplicates(probed: Sequence[Probed]) -> list[Probed]:
-    """A task name belongs to one module; a module that declares it again has a problem."""
+    """Give each task name to one module. A module that declares it again has a problem."""
     owners: dict[str, str] = {}
     result = []
     for one in probed:
@@ -478,7 +478,7 @@ def _refuse_duplicates(probed: Sequence[Probed]) -> list[Probed]:
 
 
 def refused_as_duplicate(probed: Probed, owner: str) -> Probed:
-    """A module whose task name `owner` has taken already."""
+    """Return the result for a module that declares the same task as `owner`."""
     name = probed.task.name if probed.task else ""
     message = f"module {probed.module} declares the task {name!r}, which {owner} declares as well"
     problem = ModuleProblem(Code.DUPLICATE, message, fix="give one of the two another name")

@@ -26,7 +26,7 @@ TIME_IS_UP = "Timeout ("
 
 
 def run_forked(module: str, directory: str, seconds: float, examine: str, output: int) -> None:
-    """Carry on in a child that was just forked. Does not return.
+    """Import the module in a child that was just forked. Does not return.
 
     Args:
         module: The import path of the task module.
@@ -50,7 +50,7 @@ def run_forked(module: str, directory: str, seconds: float, examine: str, output
 
 
 def run_fresh() -> None:
-    """Go on in an interpreter of its own, started with the arguments of `inspect_module`."""
+    """Import the module in an interpreter that was started with the arguments of `inspect_module`."""
     release_signals()
     import perago.taskdef  # noqa: F401 - loaded before the module's time begins, as it is for a child that was forked
 
@@ -60,9 +60,10 @@ def run_fresh() -> None:
 
 
 def inspect_module(module: str, directory: str, seconds: float, examine: str) -> None:
-    """Write the report and end at once, whatever threads and exit handlers the module has left.
+    """Write the report and end immediately, whatever threads and exit handlers the module has left.
 
-    When time is up, it writes where it stands and ends by itself: it may have stood still while its parent's clock ran.
+    When time is up, the process writes its stack and ends itself, because it may have been stopped while its parent's
+    clock ran.
 
     Args:
         module: The import path of the task module.
@@ -142,7 +143,7 @@ def _report(module: str, examine: str) -> dict[str, Any]:
 
 
 def _declared(problem: TaskDefinitionError, error: TaskDefinitionError) -> dict[str, Any]:
-    """A problem of a declaration; `error` is the one that was raised, which may have several."""
+    """Return the report of one problem; `error` is the one that was raised, which may have several."""
     from perago.authoring.declaration import readable_path
     from perago.taskdef.loading import NoTask
 
@@ -153,7 +154,7 @@ def _declared(problem: TaskDefinitionError, error: TaskDefinitionError) -> dict[
 
 
 def _workflows(module: str) -> list[dict[str, Any]]:
-    """The workflows of a module that has been imported; empty if the import failed."""
+    """Return the workflows of an imported module; empty if the import failed."""
     imported = sys.modules.get(module)
     if imported is None or "perago.workflows" not in sys.modules:
         return []
@@ -183,7 +184,7 @@ def _example(task: Task, example: Example) -> dict[str, Any]:
 
 
 def _files_of(module: str, before: set[str]) -> list[str]:
-    """Return what an author would edit: the module itself, and what it imported from below the current directory."""
+    """Return the files that an author edits: the module, and its imports from below the current directory."""
     here, installed = Path.cwd(), Path(sys.prefix).resolve()
     found = set()
     for name, loaded in list(sys.modules.items()):

@@ -49,8 +49,8 @@ class OpenAttempt:
 
 
 class ConductorOverview:
-    """Safe to use from several threads; opens no connection before the first call. All calls raise a ServiceError if
-    they do not succeed.
+    """Reads the queues, the polls and the definitions. Safe to use from several threads; opens no connection before the
+    first call. All calls raise a ServiceError if they do not succeed.
 
     Args:
         settings: where the server is.
@@ -61,7 +61,7 @@ class ConductorOverview:
         self._session = Session(settings, policy)
 
     def about(self) -> ServerAbout:
-        """The version and the clock."""
+        """Return the version and the clock of the server."""
         sent = time.time()
         try:
             answer = self._session.read("read the version", self._session.transport.GET, "/version", headers={})
@@ -70,13 +70,13 @@ class ConductorOverview:
         return ServerAbout.of(answer, answer.body[:100].decode(errors="replace").strip().strip('"'), sent)
 
     def queue_sizes(self) -> Mapping[str, int]:
-        """The number of waiting attempts, by queue: a task type, or `domain:type`. Delayed ones count."""
+        """Return the number of waiting attempts, by queue: a task type, or `domain:type`. Delayed ones count."""
         session = self._session
         found = session.read_json("read the sizes of the queues", dict, "queues with sizes", session.tasks.all)
         return {str(name): size for name, size in found.items() if isinstance(size, int)}
 
     def last_polls(self) -> Sequence[LastPoll]:
-        """The last poll, for each task type and domain. Conductor remembers one poll of each."""
+        """Return the last poll for each task type and domain. Conductor remembers one poll of each."""
         operation = "read who polled"
         found = self._session.read_json(operation, list, "polls", self._session.tasks.get_all_poll_data)
         try:
@@ -93,7 +93,7 @@ class ConductorOverview:
             raise unreadable(operation, "a list of polls") from error
 
     def task_definitions(self) -> Sequence[Mapping[str, Any]]:
-        """All of them, as JSON."""
+        """Return all TaskDefs, as JSON."""
         read = self._session.metadata.get_task_defs
         found = self._session.read_json("read the task definitions", list, "TaskDefs", read)
         return [one for one in found if isinstance(one, dict) and isinstance(one.get("name"), str)]
@@ -111,12 +111,12 @@ class ConductorOverview:
         return list(newest.values())
 
     def task_names(self) -> frozenset[str]:
-        """The registered task types."""
+        """Return the registered task types."""
         return frozenset(one["name"] for one in self.task_definitions())
 
     def pending(self, task_name: str, start: int = 0) -> Sequence[Mapping[str, Any]]:
-        """The attempts of a type that have not ended, in all domains, 1,000 at most from the place `start` on, as
-        JSON."""
+        """Return the attempts of a type that have not ended, in all domains, as JSON: 1,000 at most, from the place
+        `start` on."""
         operation = f"read the pending tasks of {task_name}"
         path, query = f"/admin/task/{quote(task_name, safe='')}", [("start", start), ("count", _PAGE)]
         found: list[Mapping[str, Any]] = self._session.get_json(operation, list, "a list of tasks", path, query)
@@ -125,9 +125,11 @@ class ConductorOverview:
         return found
 
     def open_attempts(self, task_name: str, until: float = math.inf) -> tuple[Sequence[OpenAttempt], bool]:
-        """The attempts of a type that have not ended, in all domains, and whether these are all: `MOST_PENDING` are
-        read, and the reading ends after the moment `until` of the monotonic clock. Attempts that begin or end meanwhile
-        may be missing."""
+        """Return the attempts of a type that have not ended, in all domains, and whether these are all.
+
+        At most `MOST_PENDING` are read, and no page after the moment `until` of the monotonic clock. Attempts that
+        begin or end during the call can be missing.
+        """
         found: dict[str, OpenAttempt] = {}
         for start in range(0, MOST_PENDING, _PAGE):
             page = self.pending(task_name, start)
@@ -165,7 +167,7 @@ def _version(definition: Mapping[str, Any]) -> int:
 
 
 def _whole(value: Any) -> int:
-    """A time or a length of time as Conductor tells it, 0 where it tells none.
+    """Return a time or a length of time of Conductor; 0 if it leaves it out.
 
     Raises:
         TypeError, ValueError, OverflowError: it is something else.
@@ -180,8 +182,8 @@ _WORKFLOW_POLICY = CallPolicy(answer=30.0, tries=3)
 
 
 class ConductorWorkflows:
-    """Opens no connection before the first call. All calls raise a ServiceError if they do not succeed. `policy` has
-    time limits, repetitions and the largest answer."""
+    """Starts and reads workflows. Opens no connection before the first call. All calls raise a ServiceError if they do
+    not succeed. `policy` has time limits, retries and the largest answer."""
 
     def __init__(self, settings: ConductorSettings, *, policy: CallPolicy = _WORKFLOW_POLICY) -> None:
         self._session = Session(settings, policy)
@@ -202,7 +204,7 @@ class ConductorWorkflows:
         return workflow_id
 
     def workflow(self, workflow_id: str) -> dict[str, Any]:
-        """The workflow with its attempts, as JSON."""
+        """Return a workflow with its attempts, as JSON."""
         return self._session.workflow(workflow_id)
 
     def task(self, task_id: str) -> dict[str, Any]:
@@ -210,8 +212,8 @@ class ConductorWorkflows:
         return self._session.task(task_id)
 
     def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
-        """Summaries of the attempts that Conductor's index has for a query (`docs/dev/servers/conductor.md` 9), the
-        latest first.
+        """Return summaries of the attempts that Conductor's index has for a query, the latest first
+        (`docs/dev/servers/conductor.md` 9).
 
         Args:
             query: as Conductor takes it: `taskType=features.build AND status=COMPLETED`.
@@ -221,7 +223,7 @@ class ConductorWorkflows:
         return self._search("search for tasks", "/tasks/search", query, start, size, "updateTime:DESC")[1]
 
     def search_workflows(self, query: str, *, start: int, size: int) -> tuple[int, Sequence[Mapping[str, Any]]]:
-        """The number of workflows that Conductor's index has for a query, and summaries of some, the newest first.
+        """Return the number of workflows that Conductor's index has for a query, and summaries of some, newest first.
 
         Args:
             query: as Conductor takes it: `status='FAILED'`; empty for all.
@@ -231,14 +233,14 @@ class ConductorWorkflows:
         return self._search("search for workflows", "/workflow/search", query, start, size, "startTime:DESC")
 
     def workflow_versions(self, name: str) -> Sequence[int]:
-        """The versions of a workflow definition, the lowest first; empty if no definition has that name."""
+        """Return the versions of a workflow definition, the lowest first; empty if no definition has that name."""
         operation = f"read the versions of workflow {name}"
         path = f"/metadata/workflow/{quote(name, safe='')}/versions"
         found = self._session.get_json(operation, list, "a list of versions", path)
         return sorted(one["version"] for one in found if isinstance(one, dict) and isinstance(one.get("version"), int))
 
     def workflow_definition(self, name: str, version: int) -> dict[str, Any]:
-        """One version of a workflow definition, as JSON."""
+        """Return one version of a workflow definition, as JSON."""
         operation = f"read workflow definition {name} of version {version}"
         read, what = self._session.metadata.get, "a workflow definition"
         found: dict[str, Any] = self._session.read_json(operation, dict, what, read, name, version=version)
@@ -251,11 +253,11 @@ class ConductorWorkflows:
         self._session.read(operation, self._session.metadata.create, body, overwrite=True)
 
     def log(self, task_id: str) -> Sequence[str]:
-        """The entries of an attempt's log, in order."""
+        """Return the entries of an attempt's log, in order."""
         return [str(entry.get("log", "")) for entry in self.log_entries(task_id)]
 
     def log_entries(self, task_id: str) -> Sequence[Mapping[str, Any]]:
-        """The entries of an attempt's log, in order, with `createdTime`, as JSON."""
+        """Return the entries of an attempt's log, in order, with `createdTime`, as JSON."""
         operation = f"read the log of task {task_id}"
         answer = self._session.read(operation, self._session.tasks.get_task_logs, task_id)
         if answer.status == 204:

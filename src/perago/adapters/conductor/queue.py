@@ -31,7 +31,7 @@ _DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`docs/d
 
 
 def delivery_from(task: Mapping[str, Any]) -> Delivery:
-    """The delivery in a polled task. Null fields are left out on the wire.
+    """Return the delivery in a polled task. Null fields are left out on the wire.
 
     Raises:
         KeyError, TypeError, ValueError: this is not a task.
@@ -63,10 +63,10 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
 
 
 def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
-    """The row of a workflow for recovery, as read, tasks included.
+    """Return the row of a workflow for recovery. `workflow` has its tasks.
 
     Raises:
-        LookupError, TypeError, AttributeError, ValueError: this is no workflow with tasks.
+        LookupError, TypeError, AttributeError, ValueError: this is not a workflow with tasks.
     """
     definition, tasks = workflow.get("workflowDefinition") or {}, workflow["tasks"]
     # The mark stays on an attempt whose retry a rerun has removed.
@@ -92,10 +92,10 @@ def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
 
 
 def known_by_its_retry(workflow: Mapping[str, Any], delivery: Delivery) -> Delivery | None:
-    """The delivery with what a workflow as read says of its retry; None: the newest has to end first.
+    """Return the delivery with the state of its retry in a workflow; None: the newest retry must end first.
 
     Raises:
-        LookupError, TypeError, AttributeError: this is no workflow with attempts.
+        LookupError, TypeError, AttributeError: this is not a workflow with attempts.
     """
     rows = [task for task in workflow["tasks"] if task.get("referenceTaskName") == delivery.reference_name]
     if not any(task.get("retriedTaskId") == delivery.task_id for task in rows):
@@ -108,7 +108,7 @@ def known_by_its_retry(workflow: Mapping[str, Any], delivery: Delivery) -> Deliv
 
 
 def to_json(operation: str, payload: object) -> str:
-    """The exact text to send.
+    """Return the exact text to send.
 
     Raises:
         Refused: the payload is not JSON; Conductor would answer 500.
@@ -196,7 +196,7 @@ class ConductorQueue:
         return self._with_traces(known) if self._traced else known
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
-        """The number of attempts in each queue. Asked for once, for the caller asks again anyway.
+        """Return the number of attempts in each queue. Sent once, because the caller asks again anyway.
 
         Raises:
             ServiceError: not all of them are known.
@@ -213,21 +213,21 @@ class ConductorQueue:
         return depths
 
     def is_current(self, delivery: Delivery) -> bool:
-        """Whether Conductor still waits for this delivery. A task that is gone is not current: its workflow was
-        removed. Only Conductor's own word counts for that, not a proxy's 404."""
+        """Whether Conductor still waits for this delivery. A task that no longer exists is not current, because its
+        workflow was removed. A proxy's 404 does not prove that."""
         task = _unless_missing(delivery.task_id, self._session.task) or {}
         identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
         return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
-        """The row of any attempt; None: Conductor itself says that it does not exist."""
+        """Return the row of any attempt; None: Conductor itself says that it does not exist."""
         task = _unless_missing(task_id, self._session.task)
         if task is None:
             return None
         return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
-        """Conductor's row of any workflow; None: Conductor itself says that it does not exist."""
+        """Return Conductor's row of any workflow; None: Conductor itself says that it does not exist."""
         workflow = _unless_missing(workflow_id, self._session.workflow)
         try:
             return None if workflow is None else workflow_from(workflow)
@@ -253,13 +253,13 @@ class ConductorQueue:
         self._update(f"report {report.status.value} for task {delivery.task_id}", update)
 
     def add_log(self, task_id: str, text: str) -> None:
-        """Append one entry to the task's log; an empty text is left out, Conductor takes none."""
+        """Append one entry to the task's log. An empty text is left out, because Conductor refuses it."""
         if text:
             sendable = text.encode(errors="replace").decode()  # undecodable bytes become question marks
             self._session.once(f"log to task {task_id}", self._session.tasks.log, sendable, task_id)
 
     def get_task_definition(self, name: str) -> Mapping[str, Any] | None:
-        """The registered TaskDef as JSON, or None."""
+        """Return the registered TaskDef as JSON, or None."""
         operation, read = f"read task definition {name}", self._session.metadata.get_task_def
         try:
             found: dict[str, Any] = self._session.read_json(operation, dict, "a task definition", read, name)
@@ -281,11 +281,11 @@ class ConductorQueue:
         self._session.close()
 
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
-        """The delivery with what its workflow knows of a retry: the mark stays on an attempt whose retry a rerun has
-        removed, and is taken off one that is begun again beside a sub-workflow, which adds one to its retry count.
+        """Return the delivery with the state of its retry in its workflow. Conductor's mark alone is wrong twice: it
+        stays on an attempt whose retry a rerun has removed. It is taken off an attempt that begins again along with a
+        sub-workflow, which also adds one to the retry count.
 
-        None: it went back into the queue, since its retry has not ended, or Conductor did not tell. A marked attempt
-        does nothing then, and nothing is lost.
+        None: the attempt went back into the queue, because its retry has not ended or is unknown.
         """
         if not (delivery.retried or delivery.retry_count):
             return delivery
@@ -299,8 +299,8 @@ class ConductorQueue:
         return known
 
     def _with_traces(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """The deliveries with their places in the traces that their workflows were started in. Work does not wait
-        long for that: a workflow that is not read within `_TRACE_LIMIT` of the poll has a trace of its own."""
+        """Return the deliveries with their places in the traces in which their workflows were started. A workflow that
+        is not read within `_TRACE_LIMIT` of the poll gets a trace of its own."""
         given: dict[str, object] = {}
         read, until = self._session.workflows.get_execution_status, time.monotonic() + _TRACE_LIMIT
         for workflow_id in dict.fromkeys(delivery.workflow_id for delivery in deliveries):

@@ -33,13 +33,13 @@ def fields_of(answer: Answer) -> dict[str, Any]:
 
 
 def unanswered(operation: str, failure: NoAnswerError, *, write: bool) -> ServiceError:
-    """The error for a call without an answer: a write that may have arrived is `Unclear`."""
+    """Return the error for a call without an answer. A write that may have arrived is `Unclear`."""
     kind = Unclear if write and failure.sent else Unavailable
     return kind(SERVICE, operation, failure.text)
 
 
 def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
-    """The error for an answer that is not 2xx."""
+    """Return the error for an answer that is not 2xx."""
     status, body = answer.status, fields_of(answer)
     message, detail = body.get("message"), _detail(status, body)
     if status in (401, 403):
@@ -59,7 +59,7 @@ def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
 
 
 def unreadable(operation: str, what: str, *, write: bool = False) -> ServiceError:
-    """The error for a 2xx answer that is not what Conductor answers."""
+    """Return the error for a 2xx answer that is not Conductor's."""
     detail = f"the answer is not {what}; is CONDUCTOR_SERVER_URL the address of a Conductor server (…/api)?"
     return (Unclear if write else Unavailable)(SERVICE, operation, detail)
 
@@ -113,7 +113,7 @@ def loads(body: bytes) -> Any:
 
 
 def _pruned(body: bytes, levels: int) -> Iterator[bytes]:
-    """The document in pieces, with a constant that JSON does not have for each value below so many levels."""
+    """Yield the document in pieces, with a constant that JSON does not have for each value below so many levels."""
     depth = start = 0
     for token in _TOKEN.finditer(body):
         if token[0] in b"[{":
@@ -145,10 +145,10 @@ _CONNECTIONS = 32  # kept for re-use; a supervisor's threads beat and report sid
 
 
 class Session:
-    """`tasks`, `metadata` and `workflows` are the SDK's resource classes; `read` and `once` run their calls, or those
-    of `transport` for what the SDK does not have.
+    """The SDK on perago's connections. Constructing one imports the SDK (about 0.3 s) and opens no connection.
 
-    Constructing one imports the SDK (about 0.3 s) and opens no connection.
+    `tasks`, `metadata` and `workflows` are the SDK's resource classes. `read` and `once` run their calls, or those of
+    `transport` for a call that the SDK does not have.
     """
 
     def __init__(self, settings: ConductorSettings, policy: CallPolicy) -> None:
@@ -174,7 +174,7 @@ class Session:
         self.workflows: Any = WorkflowResourceApi(client)
 
     def read(self, operation: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Answer:
-        """A call that is harmless to repeat, repeated while Conductor cannot be reached.
+        """Send a call that is harmless to repeat, again and again while Conductor cannot be reached.
 
         Raises:
             ServiceError: never `Unclear`.
@@ -184,13 +184,13 @@ class Session:
     def read_json(
         self, operation: str, expected: type, what: str, call: Callable[..., Any], *arguments: Any, **options: Any
     ) -> Any:
-        """As `read`; returns the JSON of the answer, as `json_of`."""
+        """Do the same as `read`, and return the JSON of the answer, as `json_of`."""
         return json_of(operation, self.read(operation, call, *arguments, **options), expected, what)
 
     def get_json(
         self, operation: str, expected: type, what: str, path: str, query: Sequence[tuple[str, Any]] = ()
     ) -> Any:
-        """As `read_json`, for a GET that the SDK does not have."""
+        """Do the same as `read_json`, for a GET that the SDK does not have."""
         return self.read_json(operation, expected, what, self.transport.GET, path, query_params=query, headers={})
 
     def workflow(self, workflow_id: str) -> dict[str, Any]:
@@ -213,7 +213,7 @@ class Session:
         answer_within: float | None = None,
         **options: Any,
     ) -> Answer:
-        """A call that is sent exactly once.
+        """Send a call exactly once.
 
         Args:
             operation: what is done, for messages.
@@ -241,7 +241,7 @@ class Session:
 
 
 def json_of(operation: str, answer: Answer, expected: type, what: str, *, write: bool = False) -> Any:
-    """The answer's JSON exactly as on the wire, except for what is nested too deeply (`nesting`).
+    """Return the answer's JSON exactly as on the wire, except for values that are nested too deeply (`loads`).
 
     Args:
         operation: what was done, for messages.
@@ -310,7 +310,7 @@ class RestTransport:
 
 
 class TokenSource:
-    """Fetches a token when one is needed, keeps it for 45 minutes, and never tells a secret.
+    """Fetches a token when one is needed, keeps it for 45 minutes, and never shows a secret.
 
     The SDK does this at construction and in silence: a server that is down at that moment leaves it without a token
     for good.
@@ -324,7 +324,7 @@ class TokenSource:
         self._fetched = -_TOKEN_LIFETIME
 
     def headers(self) -> dict[str, str]:
-        """The header for one request; empty if the server wants none.
+        """Return the header for one request; empty if the server wants none.
 
         Raises:
             AccessDenied: the server does not accept the credentials.

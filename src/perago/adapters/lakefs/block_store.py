@@ -11,8 +11,7 @@ import socket
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from os.path import commonprefix
@@ -30,13 +29,13 @@ STORE = "the block store"
 CONNECT_SECONDS = 5.0
 """The longest wait for a connection: many stores can be reached by their lakeFS only, and then a firewall is silent."""
 QUIET = BackOff(30.0, 900.0)
-"""Seconds for which the store is left alone after it did not work, more each time: the first may have been a moment."""
+"""Seconds for which the store is not used after failures, more each time."""
 UNPROVEN_SECONDS = 900.0
-"""Seconds for which it is sent nothing after it did not prove what it has taken."""
+"""Seconds without uploads after the store did not prove what it has accepted."""
 MOST_FAILURES = 3
-"""In a row, before it is left alone."""
+"""Failures in a row, before the store is not used for a while."""
 SILENT_SECONDS = 60.0
-"""Seconds for which the server's configuration is not asked for after no answer to it came."""
+"""Seconds for which the server's configuration is not read again after a call without an answer."""
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _ENDS_IN_IPV4 = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
@@ -53,17 +52,17 @@ _UNPROVEN = (
 
 @dataclass(eq=False)
 class DirectFailed(Exception):
-    """The store did not do what it should. The message says what."""
+    """A failure of the block store. The message says which."""
 
     message: str
     refused: bool = False
-    """It did not accept the address, and may accept a new one."""
+    """The store did not accept the address, and may accept a new one."""
     unreachable: bool = False
-    """There is no way to it."""
+    """The store cannot be reached."""
     unproven: bool = False
-    """It has taken bytes, and does not prove that they are the right ones."""
+    """The store has accepted bytes, and does not prove that they are the right ones."""
     overload: Overloaded | None = None
-    """It has no time, and says so in this way."""
+    """The store asks for time with this error."""
 
     def __str__(self) -> str:
         return self.message
@@ -79,7 +78,7 @@ class Offer:
 
 
 class BlockStore:
-    """The connections to it, which carry no credentials of lakeFS, and whether it is worth asking."""
+    """Connections to the block store, which carry no credentials of lakeFS, and its present state."""
 
     def __init__(self, lakefs: LakeFSSession, size: int) -> None:
         """`size`: connections to keep for re-use."""
@@ -116,8 +115,10 @@ class BlockStore:
             DirectFailed: the address cannot be used, or no answer came.
         """
         pool, target = self._reach(address)
-        with _no_answer_is_a_failure():
+        try:
             return pool.open(method, target, headers=headers, body=body)
+        except NoAnswerError as failure:
+            raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
 
     def call(
         self, method: str, address: str, *, headers: Mapping[str, str | bytes], body: Body, seconds: float
@@ -128,23 +129,25 @@ class BlockStore:
             DirectFailed: as `open`, or it is not.
         """
         pool, target = self._reach(address)
-        with _no_answer_is_a_failure():
+        try:
             answer = pool.call(method, target, headers=headers, body=body, lasting=seconds)
+        except NoAnswerError as failure:
+            raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
         check_status(answer.status, answer.headers)
         return answer
 
     def worked(self) -> None:
-        """It did what it should."""
+        """Note that a transfer has succeeded."""
         with self._lock:
             self._failures = self._pauses = 0
 
     @property
     def takes_uploads(self) -> bool:
-        """Whether it is worth sending it anything."""
+        """Whether uploads to the store are worth a call."""
         return time.monotonic() >= self._no_uploads_until
 
     def failed(self, failure: DirectFailed) -> None:
-        """It did not. After some failures it is left alone for a while, and a note says so."""
+        """Note a failure. After some failures the store is not used for a while, and a note says so."""
         with self._lock:
             if failure.unproven:
                 if self.takes_uploads:
@@ -167,7 +170,7 @@ class BlockStore:
                 )
 
     def take_notes(self) -> tuple[str, ...]:
-        """Messages for the log, each once."""
+        """Return messages for the log, each once."""
         with self._lock:
             notes, self._notes = tuple(self._notes), []
         return notes
@@ -178,7 +181,7 @@ class BlockStore:
             pool.close()
 
     def _read_offer(self) -> Offer | None:
-        """None: no answer, so ask again later."""
+        """Read the configuration of the server; None: there is no answer, so ask again later."""
         try:
             answer = self._lakefs.pool.call("GET", "/config")
         except NoAnswerError:
@@ -191,8 +194,8 @@ class BlockStore:
             return Offer()
 
     def _reach(self, address: str) -> tuple[HttpPool, str]:
-        """The connections to the server of an address, and what to ask of it. The address is as good as a password, so
-        no message has it."""
+        """Return the connections to the server of an address, and the target of the request. The address is as good as
+        a password, so it is not in a message."""
         try:
             parts = urlsplit(address)
             origin = f"{parts.scheme}://{parts.netloc}"
@@ -223,14 +226,6 @@ class BlockStore:
             if trouble := judge(address):
                 raise DirectFailed(trouble, unreachable=True)
         return judge
-
-
-@contextmanager
-def _no_answer_is_a_failure() -> Iterator[None]:
-    try:
-        yield
-    except NoAnswerError as failure:
-        raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
 
 
 def unsafe_address(text: str, *, beside_lakefs: bool) -> str | None:
@@ -330,7 +325,7 @@ class Addresses:
         """Why an address is missing."""
 
     def of(self, key: str, *, other_than: str = "") -> str | None:
-        """The address of an object; None where the server gives none.
+        """Return the address of an object; None if the server gives none.
 
         Args:
             key: the object.
@@ -384,7 +379,7 @@ class Addresses:
 
 
 def _address(item: dict[str, Any]) -> tuple[str, float]:
-    """A signed address and when it ends; empty if the answer has no address, or one that is not signed."""
+    """Return a signed address and when it expires; empty if the answer has no signed address."""
     address, end = item.get("physical_address"), item.get("physical_address_expiry")
     if not isinstance(address, str) or not address.startswith(("http://", "https://")):
         return "", 0.0

@@ -1,4 +1,4 @@
-"""`LakeFSBrowser`: a lakeFS server looked at page by page, as people do. Everything here only reads."""
+"""`LakeFSBrowser`: reads a lakeFS server page by page, for people. It changes nothing."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _CHUNK = 64 * 1024
 
 
 class LakeFSBrowser:
-    """Safe to use from several threads; opens no connection before the first call. All calls raise a ServiceError if
-    they do not succeed, `NotFound` for what is not there.
+    """Reads a lakeFS server page by page. Safe to use from several threads; opens no connection before the first call.
+    All calls raise a ServiceError if they do not succeed, `NotFound` for what does not exist.
 
     Lists begin after the entry `after` (empty: with the first) and have at most `limit` entries, 1,000 at most.
 
     Args:
         settings: where the server is.
-        policy: time limits and repetitions.
+        policy: time limits and retries.
     """
 
-    def __init__(self, settings: LakeFSSettings, *, policy: CallPolicy) -> None:
-        self._session = LakeFSSession(settings, policy, _CONNECTIONS)
+    def __init__(self, settings: LakeFSSettings, *, policy: CallPolicy | None = None) -> None:
+        self._session = LakeFSSession(settings, policy or CallPolicy(), _CONNECTIONS)
 
     def repositories(self, after: str, limit: int) -> Page[Json]:
         """Return repositories, by name."""

@@ -287,11 +287,11 @@ def _check_head(call: Call, wanted: Range, response: BaseHTTPResponse, source: s
     if announced is not None and announced != str(wanted.left):
         raise _corrupt(call, f"the server sends {clean(announced)} bytes")
     if not arrival.is_version(source, response.headers.get("ETag")):
-        raise _corrupt(call, "the object was replaced meanwhile")
+        raise _corrupt(call, "the object was replaced during the download")
 
 
 def _receive(call: Call, wanted: Range, response: BaseHTTPResponse, source: str) -> None:
-    """Take the body in chunks. Asks for one byte more than is missing, which is how an over-long one shows."""
+    """Read the body in chunks. Ask for one byte more than is missing, so that a body that is too long is noticed."""
     _check_head(call, wanted, response, source)
     while True:
         try:
@@ -324,7 +324,7 @@ class Arrival:
         self.was_fetched = self.is_given_up = False
         self._left = parts
         self._lock = threading.Lock()
-        self._restart()
+        self.restart()
 
     def begin(self, writer: FileWriter) -> None:
         """Make the file, for the first of the ranges."""
@@ -333,17 +333,17 @@ class Arrival:
                 self.file = writer.begin()
 
     def was_last(self) -> bool:
-        """Note that a range is over; whether all are now."""
+        """Note that a range has ended; whether all have now."""
         with self._lock:
             self._left -= 1
             return self._left == 0
 
     def is_version(self, source: str, etag: str | None) -> bool:
-        """Whether an answer's ETag is that of the first answer of the same source: both are of one object then."""
+        """Whether an answer has the ETag of the first answer of the same source, so that both are of one object."""
         return etag is None or self._etags.setdefault(source, etag) == etag
 
     def follow(self, offset: int, chunk: bytes) -> None:
-        """Hash what has come without a gap, among it `chunk`, if no other thread is at it."""
+        """Hash the bytes that have come without a gap, among them `chunk`, unless another thread is hashing."""
         if self._lock.acquire(blocking=False):
             try:
                 if offset == self._hashed:
@@ -353,28 +353,25 @@ class Arrival:
                 self._lock.release()
 
     def mismatch(self) -> str | None:
-        """Return the defect of the complete bytes, or None. A checksum that is no MD5 is not compared: an imported
-        object may carry any ETag instead."""
+        """Return the defect of the complete bytes, or None. A checksum that is not an MD5 is not compared, because an
+        imported object may have any ETag."""
         with self._lock:
             self._catch_up(self.entry.size)
             if self._hashed != self.entry.size:
                 return f"only {self._hashed} of {self.entry.size} bytes are there"
             if not has_md5(self.entry) or self._digest.hexdigest() == self.entry.checksum:
                 return None
-            return f"the MD5 of what came is {self._digest.hexdigest()}"
+            return f"the MD5 of the downloaded bytes is {self._digest.hexdigest()}"
 
     @property
     def checksum(self) -> bytes:
-        """The XXH3-128 of the bytes that have come without a gap: of the object, once nothing is wrong with it."""
+        """The XXH3-128 of the bytes that have come without a gap, which are the object's once `mismatch` is None."""
         return self._fast.digest()
 
     def restart(self) -> None:
-        """Forget what has come of an object that is one range."""
-        (whole,) = self.ranges
-        whole.at = 0
-        self._restart()
-
-    def _restart(self) -> None:
+        """Forget the bytes that have come."""
+        for each in self.ranges:
+            each.at = each.start
         self._digest: _Hash = new_md5()
         self._fast = xxhash.xxh3_128()
         self._hashed = self._current = 0

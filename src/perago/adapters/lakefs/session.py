@@ -215,7 +215,7 @@ def with_query(path: str, query: Mapping[str, str | int]) -> str:
 
 
 def just_before(key: str) -> str:
-    """A text that stands before `key` in the order of UTF-8, and after nearly everything else that does."""
+    """Return a text that comes before `key` in the order of UTF-8, with hardly any key between the two."""
     last = ord(key[-1]) - 1
     if 0xD800 <= last <= 0xDFFF:
         last = 0xD7FF
@@ -240,7 +240,7 @@ def commit_of(row: Json) -> Commit:
 
 
 def message_of(answer: Answer) -> str | None:
-    """lakeFS's own error text, or None if another program answered. A merge conflict has an empty one."""
+    """Return lakeFS's own error text; None if another program answered. The text of a merge conflict is empty."""
     try:
         body = json.loads(answer.body)
     except ValueError:
@@ -252,13 +252,13 @@ def message_of(answer: Answer) -> str | None:
 
 
 def unanswered(call: Call, failure: NoAnswerError) -> ServiceError:
-    """The error for a call without an answer: a write that may have arrived is `Unclear`."""
+    """Return the error for a call without an answer. A write that may have arrived is `Unclear`."""
     kind = Unclear if call.write and failure.sent else Unavailable
     return kind(SERVICE, call.operation, failure.text)
 
 
 def unreadable(call: Call) -> ServiceError:
-    """The error for a 2xx answer that is not lakeFS's."""
+    """Return the error for a 2xx answer that is not lakeFS's."""
     detail = "the answer is not lakeFS's; is LAKECTL_SERVER_ENDPOINT_URL the address of a lakeFS server?"
     return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
 

@@ -250,8 +250,8 @@ class LakeFSStore:
         placements: Sequence[Placement],
         on_progress: Progress = no_progress,
     ) -> int:
-        """Bring objects to disk, each verified before it appears; returns how many were on this machine before, those
-        of calls for the same workspace included that broke."""
+        """Bring objects to disk, each verified before it appears; returns how many were on this machine before. Calls
+        for the same workspace that failed before count, too."""
         broken, hits = self._broken
         earlier = hits if broken == workspace else 0
         needed = sum(on_disk(placement.entry.size) for placement in placements if placement.path is not None)
@@ -276,7 +276,7 @@ class LakeFSStore:
             Uploads(self._transfer(repository, shelf), branch).run(uploads, on_staged)
 
     def take_notes(self) -> tuple[str, ...]:
-        """Return what is to be said about the transfers since the last call."""
+        """Return messages for the log about the transfers since the last call."""
         damaged, self._damaged = self._damaged, 0
         notes = self._block_store.take_notes()
         if self._cache is None or not damaged:

@@ -58,7 +58,7 @@ class Pace:
         self._begin_window()
 
     def finished(self, size: int) -> None:
-        """A stream has brought `size` bytes with one request."""
+        """Note that a stream has transferred `size` bytes with one request."""
         with self._lock:
             if self._large and size < LARGE:
                 self._large, self._smaller, self._hold = False, None, 0  # their speeds cannot be compared
@@ -73,7 +73,7 @@ class Pace:
                 self._begin_window()
 
     def overloaded(self, seconds: float) -> None:
-        """The server has no time, and asks for `seconds` of pause, perhaps 0."""
+        """Note that the server asks for time: no request for `seconds`, perhaps 0."""
         with self._lock:
             now = self._now()
             self._open_at = max(self._open_at, now + seconds)
@@ -128,20 +128,20 @@ class Transfer:
     """The store for direct transfers, as far as they work."""
 
     def seconds(self, size: int, *, requests: int = 1) -> float:
-        """Time limit of requests that carry `size` bytes together."""
+        """Return the time limit of requests that carry `size` bytes together."""
         policy = self.session.policy
         return requests * (policy.connect + policy.answer) + size / policy.slowest
 
 
 class TransferPool(Generic[Job]):
-    """Does jobs on threads, as many as its pace says; the first error ends the waits of all others at once and is what
-    `run` raises.
+    """Does jobs on as many threads as its pace says. The first error ends the waits of all other threads; `run` raises
+    that error.
 
     A context manager: leaving it, in whatever way, leaves no thread behind.
     """
 
     def __init__(self, transfer: Transfer, jobs: Iterable[Job], size: Callable[[Job], int]) -> None:
-        """The largest job comes first, so that none is left as a long tail."""
+        """The largest job comes first, so that no large job is left for the end."""
         ordered = sorted(jobs, key=size, reverse=True)
         self._jobs = deque(ordered)
         self._size = size
@@ -175,12 +175,12 @@ class TransferPool(Generic[Job]):
             raise self._error
 
     def notice(self, error: Exception) -> None:
-        """Look at the error of a request: if the server has no time, fewer are sent from now on."""
+        """Check the error of a request: if the server asks for time, fewer requests are sent from now on."""
         if isinstance(error, Overloaded):
             self._pace.overloaded(min(error.retry_after, self._transfer.session.policy.delays.longest))
 
     def direct_failed(self, failure: DirectFailed) -> None:
-        """Note that the block store did not do what it should, unless this pool itself has cut the connection."""
+        """Note a failure of the block store, unless this pool itself has cut the connection."""
         if self.wire.is_cut:
             return
         if failure.overload is not None:
@@ -189,7 +189,7 @@ class TransferPool(Generic[Job]):
             self._transfer.block_store.failed(failure)
 
     def _grow(self, do: Callable[[Job], object]) -> None:
-        """Start the threads that are missing for the jobs that are left."""
+        """Start the threads that are missing for the remaining jobs."""
         with self._lock:
             for _ in range(min(self._pace.width - self._working, len(self._jobs))):
                 name = f"perago-transfer-{len(self._threads)}"
@@ -208,7 +208,7 @@ class TransferPool(Generic[Job]):
             self._stop(error)
 
     def _next(self) -> Job | None:
-        """The next job; None for a thread that is to end."""
+        """Return the next job; None for a thread that must end."""
         if pause := self._pace.pause:
             self.stopped.wait(pause)
         with self._lock:

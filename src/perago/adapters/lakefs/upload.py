@@ -53,7 +53,7 @@ class Uploads:
         self._path = path_in(transfer.repository, "branches", branch)
 
     def run(self, uploads: Sequence[Upload], on_staged: Staged | None) -> None:
-        """Send all; the first error stops the rest."""
+        """Send all files; the first error stops the remaining ones."""
         with TransferPool(self._transfer, uploads, size=lambda upload: upload.size) as workers:
 
             def work(upload: Upload) -> None:
@@ -117,7 +117,7 @@ class Uploads:
         return True
 
     def _accept(self, call: Call, file: _OpenFile, stored: _Stored) -> None:
-        """Compare what the server says it stored with what change detection saw, and put the file on the shelf for the
+        """Compare the stored object with the file that change detection saw, and put the file into the cache for the
         attempt that works on it next."""
         upload, (checksum, size, address) = file.upload, stored
         if size != upload.size or checksum != upload.checksum:
@@ -255,7 +255,7 @@ def _ignore(_: object) -> None:
 
 
 def _headers(call: Call, upload: Upload) -> Mapping[str, str | bytes]:
-    """Content type, length and user metadata; texts travel as UTF-8 bytes."""
+    """Return content type, length and user metadata as headers; texts are sent as UTF-8 bytes."""
     named = {f"x-lakefs-meta-{name}": value for name, value in upload.metadata.items()}
     named["Content-Type"] = upload.content_type or _CONTENT_TYPE
     headers: dict[str, str | bytes] = {name: _header(call, name, value) for name, value in named.items()}
