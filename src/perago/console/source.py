@@ -477,7 +477,8 @@ class LakeFS:
         """The commit that a branch, a tag or the beginning of an id names, with all of its message and metadata."""
         if _EXPRESSION.search(ref):
             raise NoSuchPage(f"{ref!r} is not the name of a commit")
-        return self._one(("commit", repository, ref), lambda: self._browser.commit(repository, ref), _commit)
+        with _found():
+            return self.answers.for_a_moment(("commit", repository, ref), lambda: self._browser.commit(repository, ref))
 
     def first_parents(self, repository: str, ref: str) -> Iterator[Commit]:
         """The commit, its first parent, and so on; long texts may be missing."""
@@ -490,8 +491,8 @@ class LakeFS:
     def _read_history(self, repository: str, commit_id: str) -> Commit:
         """Return a commit, and remember it with the commits before it."""
         with _found(), _readable("lakeFS"):
-            rows = self.answers.ask(lambda: self._browser.first_parents(repository, commit_id, _COMMITS))
-            commits = [shortened(_commit(row)) for row in rows]
+            read = self.answers.ask(lambda: self._browser.first_parents(repository, commit_id, _COMMITS))
+            commits = [shortened(each) for each in read]
             if not commits or commits[0].id != commit_id:
                 raise ValueError("a history that begins elsewhere")
         for each in commits:
@@ -589,18 +590,6 @@ def _readable(service: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Unavailable(service, "answer", "the answer is not what this server should say") from error
-
-
-def _commit(row: Json) -> Commit:
-    return Commit(
-        id=str(row["id"]),
-        parents=tuple(str(parent) for parent in row["parents"]),
-        committer=str(row["committer"]),
-        message=str(row["message"]),
-        created=int(row["creation_date"]),
-        metadata={str(key): str(value) for key, value in (row.get("metadata") or {}).items()},
-        meta_range_id=str(row["meta_range_id"]),
-    )
 
 
 def _change(row: Json, before: int | None = None) -> Change:

@@ -130,11 +130,10 @@ class _Reader:
 
     def start_from_commit(self, repository: str, name: str) -> None:
         """Read the commit, and the attempt that it names, if it names one."""
-        store, browser = self._servers.store, self._servers.browser
+        browser = self._servers.browser
         self._tell("reading the commit")
         try:
-            commit_id = str(browser.commit(repository, name).get("id"))  # of a branch, a tag, or the beginning of an id
-            self._commit = store.get_commit(repository, commit_id)
+            self._commit = browser.commit(repository, name)  # of a branch, a tag, or the beginning of an id
         except NotFound as error:
             message = f"lakeFS has no commit or branch {quoted(name)} in a repository {repository}: {error.detail}"
             raise Failure(message, "check both names; perago log lists commits") from error

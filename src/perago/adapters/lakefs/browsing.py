@@ -15,11 +15,13 @@ from perago.adapters.lakefs.session import (
     Json,
     LakeFSSession,
     Page,
+    commit_of,
     path_in,
     refusal,
     unanswered,
     with_query,
 )
+from perago.ports import Commit
 from perago.settings import LakeFSSettings
 
 _CONNECTIONS = 8
@@ -67,15 +69,16 @@ class LakeFSBrowser:
         call = Call(f"list the tags of {repository}", repository, f"repository {repository}")
         return self._page(call, after, limit, ("tags",))
 
-    def commit(self, repository: str, ref: str) -> Json:
+    def commit(self, repository: str, ref: str) -> Commit:
         """Return the commit that a branch, a tag or the beginning of an id names."""
         call = Call(f"read commit {ref[:12]} of {repository}", repository, f"commit {ref}")
-        return self._session.get(call, path_in(repository, "commits", ref), dict)
+        return self._session.get(call, path_in(repository, "commits", ref), commit_of)
 
-    def first_parents(self, repository: str, commit_id: str, limit: int) -> Sequence[Json]:
+    def first_parents(self, repository: str, commit_id: str, limit: int) -> Sequence[Commit]:
         """Return a commit, its first parent, and so on."""
         call = Call(f"read the history of {repository}", repository, f"commit {commit_id}")
-        return self._page(call, "", limit, ("refs", commit_id, "commits"), {"first_parent": "true"})[0]
+        path = path_in(repository, "refs", commit_id, "commits")
+        return self._session.page(call, path, commit_of, {"first_parent": "true"}, amount=min(limit, PAGE))[0]
 
     def changes(self, repository: str, left: str, right: str, after: str, limit: int) -> Page[Json]:
         """Return the keys at which two commits differ, by key. A size is that of the right side, or of the removed
