@@ -139,10 +139,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:  # noqa: ARG001 - the name 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Show by file how a published tree is different from what a test expects."""
-    published = options.loaded("published")
-    if published is None or op != "==":
+    differences = options.loaded("differences")
+    if differences is None or op != "==":
         return None
-    explained: list[str] | None = published.explain(left, right)
+    explained: list[str] | None = differences.explain(left, right)
     return explained
 
 

@@ -14,8 +14,7 @@ import pytest
 
 from perago.authoring import Task
 from perago.taskdef.loading import FoundModule
-from perago.testing.failures import CaseFailed
-from perago.testing.tasks import TaskTests
+from perago.testing.tasks import CaseFailed, TaskTests
 from pytest_perago.kinds import KINDS
 from pytest_perago.options import (
     HARNESS_ERROR,

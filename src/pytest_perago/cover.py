@@ -28,8 +28,8 @@ from perago.driver import Raised, Returned
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.testing.cases import RunCase
 from perago.testing.constraints import violations_of
-from perago.testing.failures import CaseFailed
-from perago.testing.published import rendered
+from perago.testing.differences import rendered
+from perago.testing.tasks import CaseFailed
 from perago.testing.tree_files import fast_directory, write_tree
 from perago.text import json_text
 from perago.workspace.scan import scan_tree

@@ -20,7 +20,7 @@ import pytest
 
 import perago
 from perago.atomic_file import replace_file
-from perago.testing.failures import CaseFailed
+from perago.testing.tasks import CaseFailed
 from perago.text import count, duration, visible
 from pytest_perago.collection import CaseItem
 from pytest_perago.cover import Coverage, TaskCover

@@ -23,9 +23,9 @@ from perago.processes import named
 from perago.taskdef.payload import InvalidResult, check_recorded_result
 from perago.testing.cases import InvalidCase, Record, RunCase, read_recorded_case, read_tree, write_outcome
 from perago.testing.differences import AttemptResult, differences
-from perago.testing.failures import CaseFailed, Cause
-from perago.testing.round_trip import round_trip_problem
+from perago.testing.samples import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
+from perago.testing.tasks import CaseFailed, Cause
 from perago.text import listing, quoted
 from pytest_perago.confinement import TimeLimitExceeded, Watch, formatted_stack, without_plugin_frames
 from pytest_perago.observation import Memory, NearbyFiles, Output

@@ -18,8 +18,7 @@ from perago.authoring import Example, Task, TaskDefinitionError
 from perago.taskdef import load_task
 from perago.taskdef.loading import FoundModule, NoTask, add_import_roots, find_modules
 from perago.testing.cases import RunCase
-from perago.testing.failures import CaseFailed, Cause
-from perago.testing.tasks import provided_params
+from perago.testing.tasks import CaseFailed, Cause, provided_params
 from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, author_traceback, formatted_stack
 from pytest_perago.kinds import KINDS
 from pytest_perago.options import SESSION, SNAPSHOT, Settings, parse_opt_outs, read_settings, rerun_command

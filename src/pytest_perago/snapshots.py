@@ -24,8 +24,8 @@ from perago.authoring.task import get_task
 from perago.taskdef import build_task_definition, canonical_json
 from perago.taskdef.compatibility import Change, Impact, classify
 from perago.taskdef.schema import same_json
-from perago.testing.failures import CaseFailed, Cause
-from perago.testing.published import Snapshots, rendered
+from perago.testing.differences import Snapshots, rendered
+from perago.testing.tasks import CaseFailed, Cause
 from perago.workspace.keys import compile_glob
 from pytest_perago.options import SNAPSHOT, TREE_OWNER, Settings, read_settings, rerun_command
 from pytest_perago.session import Case, Session, printable
@@ -324,7 +324,7 @@ def _file_name(text: str) -> str:
 def _text_of(published: object, exclude: Iterable[str]) -> str:
     __tracebackhide__ = True
     from perago.testing.outcome import Outcome  # a test with a tree has loaded them
-    from perago.testing.race import Race
+    from perago.testing.runner import Race
 
     removed: tuple[str, ...] = ()
     if isinstance(published, Outcome):

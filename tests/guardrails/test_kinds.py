@@ -21,10 +21,9 @@ from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.guardrails.paths import matching
 from perago.testing.constraints import violations_of
-from perago.testing.failures import CaseFailed
 from perago.testing.near_trees import corner_trees
 from perago.testing.oracle import Verdict, judge_tree
-from perago.testing.tasks import task_of
+from perago.testing.tasks import CaseFailed, task_of
 from perago.testing.tree_files import Tree, build, sizes_of
 from perago.testing.trees import ANY_DISK, Undecided, satisfying_trees, smallest_tree, violating_tree
 from perago.workspace.scan import scan_tree

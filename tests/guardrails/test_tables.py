@@ -21,7 +21,7 @@ from perago import Example, TaskDefinitionError, WorkspaceSpec, require_glob, re
 from perago.authoring.workspace import Listing
 from perago.guardrails.evaluation import Finding, Phase, evaluate
 from perago.guardrails.require_table import RequireTable, check_table
-from perago.guardrails.table_checks import Checks, Keys
+from perago.guardrails.tables import Checks, Keys
 from perago.testing import TaskRunner, TaskStatus, oracle
 from perago.testing.strategies import table_contents
 from perago.workspace.scan import scan_tree

@@ -14,7 +14,7 @@ from perago import Example, WorkspaceSpec, require_file, task
 from perago.authoring import Task
 from perago.authoring.task import get_task
 from perago.testing.cases import case_of_example, check_case
-from perago.testing.failures import CaseFailed, Cause
+from perago.testing.tasks import CaseFailed, Cause
 from pytest_perago.kinds.contract import check_params, check_result
 
 from . import models as m

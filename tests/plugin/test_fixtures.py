@@ -174,6 +174,6 @@ def test_a_failed_comparison_of_trees_is_told_by_file(pytester: pytest.Pytester)
     output = run(pytester, "-vv").stdout.str()
     assert output.count("published tree == expected: 3 files differ (+ published, - expected)") >= 1
     assert output.count("published tree == expected: 1 file differs (+ published, - expected)") >= 1
-    for line in ("+ out/b.txt  '1'", "- b.txt  ''", "~ a.txt", "-2  (no line end)", "+1  (no line end)"):
+    for line in ("+ out/b.txt: '1'", "- b.txt: ''", "~ a.txt: 1 line expected, 1 line published"):
         assert line in output
     assert "{'a.txt': '1'} == {'a.txt': '2'}" in output

@@ -14,7 +14,7 @@ import pytest
 from perago.authoring import workspace
 from perago.authoring.task import get_task
 from perago.authoring.workspace import canonical_path
-from perago.testing.failures import CaseFailed
+from perago.testing.tasks import CaseFailed
 from perago.testing.tree_files import Tree, build
 from perago.workspace import layout
 from pytest_perago.kinds import fuzz

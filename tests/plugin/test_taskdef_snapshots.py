@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from perago import task
 from perago.authoring.task import get_task
-from perago.testing.failures import CaseFailed
+from perago.testing.tasks import CaseFailed
 from pytest_perago.options import read_settings
 from pytest_perago.snapshots import check_snapshot
 

@@ -218,8 +218,7 @@ def test_files_that_differ_between_orders_are_named(run: TaskRunner) -> None:
     lines = failure(run, (clean, {"put": {"same": "1", "number": "{number}", "n{number}": ""}}), (clean, put(b="2")))
     assert lines[0].endswith("what is published differs: 'number'")
     assert lines[1] == "  race.clean (branch 1) published first, then race.clean (branch 2):"
-    assert lines[2].startswith("    'number' has ")
-    assert ", sha256 " in lines[2]
+    assert lines[2].startswith("    'number' '")
     assert lines[3] == "  race.clean (branch 2) published first, then race.clean (branch 1):"
     assert lines[-1].startswith("Each function got the same input in each run.")
 

@@ -36,8 +36,7 @@ def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
         OSError: the disk refused.
         GuardrailDefect: a model of the author's that is not a model.
     """
-    from perago.guardrails.table_checks import Checks, Unreadable
-    from perago.guardrails.table_readers import read_csv, read_jsonl, read_parquet
+    from perago.guardrails.tables import Checks, Unreadable, read_csv, read_jsonl, read_parquet
 
     readers = {Format.CSV: read_csv, Format.PARQUET: read_parquet, Format.JSONL: read_jsonl}
     with closing(Checks(rule)) as checks:
@@ -47,7 +46,7 @@ def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
             return [*checks.problems, str(problem)]
         problems = checks.end()
     if not problems and rule.schema is not None:
-        from perago.guardrails.table_readers import check_model
+        from perago.guardrails.tables import check_model
 
         file.seek(0)
         problems = check_model(file, rule)

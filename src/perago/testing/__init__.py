@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from perago.embedded.services import EmbeddedServices
     from perago.ports import AccessDenied, ServiceError, TaskStatus, Unavailable, Unclear
     from perago.testing.conductor import Conductor
+    from perago.testing.differences import PublishedTree, Snapshots
     from perago.testing.outcome import Outcome
-    from perago.testing.published import PublishedTree, Snapshots
-    from perago.testing.race import Branch, Race
-    from perago.testing.runner import TaskRunner
+    from perago.testing.runner import Branch, Race, TaskRunner
     from perago.testing.services import BRANCH, InMemoryServices, serve
     from perago.testing.tasks import TaskTests, provide_params, task_tests
     from perago.testing.tree_files import BadTree, Symlink, TreeBuilder, build_tree, tree_of
@@ -68,11 +67,11 @@ _HOMES = (
     ("perago.testing.tree_files", ("Symlink",)),
     ("perago.testing.conductor", ("Conductor",)),
     ("perago.testing.outcome", ("Outcome",)),
-    ("perago.testing.published", ("PublishedTree",)),
-    ("perago.testing.race", ("Branch", "Race")),
+    ("perago.testing.differences", ("PublishedTree",)),
+    ("perago.testing.runner", ("Branch", "Race")),
     ("perago.testing.runner", ("TaskRunner",)),
     ("perago.testing.services", ("BRANCH", "InMemoryServices", "serve")),
-    ("perago.testing.published", ("Snapshots",)),
+    ("perago.testing.differences", ("Snapshots",)),
     ("perago.testing.tasks", ("TaskTests", "provide_params", "task_tests")),
     ("perago.testing.tree_files", ("BadTree", "Symlink", "TreeBuilder", "build_tree", "tree_of")),
     ("perago.testing.trees", ("Contradiction", "smallest_tree", "violating_tree")),

@@ -44,7 +44,7 @@ from perago.guardrails.evaluation import ContentGuardrail, Phase, evaluate
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input
 from perago.taskdef.schema import output_schema, schema_problem
 from perago.testing.differences import AttemptResult, Content, Digest, digest_of
-from perago.testing.failures import CaseFailed, Cause
+from perago.testing.tasks import CaseFailed, Cause
 from perago.testing.tree_files import BadTree, sizes_of, tree_of
 from perago.text import quoted
 from perago.workspace.keys import View

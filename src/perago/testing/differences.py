@@ -1,154 +1,238 @@
-r"""Differences between tables, files, trees and the results of two attempts.
+r"""Published trees, the differences of tables, files, trees and attempts, and the text of snapshots.
+
+Texts are compared line by line, tables row by row, everything else by size and digest.
 
 Values are compared as the file has them: in a CSV file `1` and `1.0` differ.
 
     for difference in tree_differences({"a.csv": b"x\n1\n"}, {"a.csv": b"x\n2\n"}):
         print(difference)        # a.csv: 1 of 1 row differs, in column x
 
-`before` is what was recorded, `after` what there is today. A file is its bytes, or a path that is read when it is
-looked at.
+`before` is what was recorded, `after` what there is today. A file is its bytes, or a path that is read when needed.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perago.taskdef.definition import Difference, json_differences
-from perago.text import count, listing, size, visible
-from perago.workspace.table_files import read_table, suffix_of
+from perago.text import count, listing, quoted, size, visible
+from perago.workspace.table_files import DELIMITERS, PARQUET, read_table, suffix_of
+
+if TYPE_CHECKING:
+    from perago.testing.outcome import Outcome
+    from perago.testing.runner import Race
+    from perago.testing.tasks import TaskFunction
+
+
+_MOST_FILES = 20
+_SHORT_TEXT = 60
+_LONGEST_SHOWN = 1024 * 1024
+"""Bytes up to which a snapshot has the lines of a file."""
+
+
+class PublishedTree(dict[str, bytes]):
+    """Paths of a workspace, without its prefix, and what the files hold.
+
+    It equals a mapping with the same paths and contents; a `str` there stands for its UTF-8 bytes. When such a
+    comparison fails, pytest shows by file what is different.
+
+        assert outcome.tree == {"raw/a.csv": "x\\n1\\n", "features/a.csv": "X\\n1\\n"}
+    """
+
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return len(self) == len(other) and all(
+            path in other and content == _bytes(other[path]) for path, content in self.items()
+        )
+
+    def __ne__(self, other: object) -> bool:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    def text(self, path: str) -> str:
+        """A file as UTF-8 text.
+
+        Raises:
+            KeyError: there is no such file.
+            UnicodeDecodeError: it is not a text.
+        """
+        return self[path].decode()
+
+
+def explain(left: object, right: object) -> list[str] | None:
+    """Explain a failed `left == right`: by file, and by row and column of tables or by line. None if neither is a
+    published tree, or the other is not a mapping."""
+    if not isinstance(left, Mapping) or not isinstance(right, Mapping):
+        return None
+    if not isinstance(left, PublishedTree) and not isinstance(right, PublishedTree):
+        return None
+    published, expected = (left, right) if isinstance(left, PublishedTree) else (right, left)
+    paths = changed_paths(published, expected)
+    title = f"published tree == expected: {count(len(paths), 'file')} differ{'s' if len(paths) == 1 else ''}"
+    lines = [f"{title} (+ published, - expected)"]
+    for path in paths[:_MOST_FILES]:
+        sides = [(sign, _bytes(tree[path])) for sign, tree in (("+", published), ("-", expected)) if path in tree]
+        now, before = sides[0][1], sides[-1][1]
+        if isinstance(before, bytes) and isinstance(now, bytes) and now != before:
+            found = file_difference(path, before, now, ("expected", "published"))
+            lines += [f"~ {found}", *(f"  {line}" for line in (found.lines if found else ()))]
+        else:
+            lines += [f"{sign} {visible(path)}: {described(content)}" for sign, content in sides]
+    return [*lines, f"and {len(paths) - _MOST_FILES:,} more files"] if len(paths) > _MOST_FILES else lines
+
+
+def described(content: object) -> str:
+    """Return a short text as it is, and the size and digest of everything else."""
+    data = _bytes(content)
+    if not isinstance(data, bytes):
+        return f"no content, but {type(content).__name__}"
+    text = as_text(data)
+    if text is not None and len(text) <= _SHORT_TEXT:
+        return quoted(text)
+    return f"{len(data):,} B, sha256 {hashlib.sha256(data).hexdigest()[:12]}"
+
+
+def _bytes(content: object) -> object:
+    return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+
+
+def changed_paths(left: Mapping[str, object], right: Mapping[str, object]) -> list[str]:
+    """Return the paths that only one of the trees has, and those whose contents differ."""
+    both = left.keys() & right.keys()
+    return sorted((left.keys() ^ right.keys()) | {path for path in both if _bytes(left[path]) != _bytes(right[path])})
+
+
+class Snapshots(Protocol):
+    """Compares with snapshots, and writes them under `--perago-update`: `perago_snapshot` is one."""
+
+    def __call__(self, task: TaskFunction) -> None:
+        """Compare the TaskDef of a task with its snapshot.
+
+        Raises:
+            AssertionError: it differs, or there is no snapshot.
+            TypeError: it is no function with `@task`.
+        """
+
+    def tree(
+        self,
+        published: Outcome | Race | Mapping[str, str | bytes | None],
+        name: str = "",
+        *,
+        exclude: Iterable[str] = (),
+    ) -> None:
+        """Compare a tree with its snapshot.
+
+        Args:
+            published: the outcome of a completed attempt, for the files that it has added, changed and removed; or a
+                tree, such as `perago_run.tree()`, for all files of it.
+            name: tells several snapshots of one test apart.
+            exclude: globs of files that are never alike.
+
+        Raises:
+            AssertionError: it differs, there is no snapshot, or the attempt did not complete.
+            ValueError: the test has asked for this name before, or it cannot be a part of a file name.
+        """
+
+
+MOST_SHOWN = 100
+"""Lines or rows of a file that are shown; of longer ones the first ten, and a digest of all."""
+
+MOST_ROWS = 100_000
+"""Rows up to which a table is read. Larger ones are compared by their bytes."""
+
+_FIRST = 10
+_FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+")
+
+
+def rendered(tree: Mapping[str, str | bytes | None]) -> str:
+    """The tree as text, sorted by path. None is a directory."""
+    return "".join(f"{line}\n" for path in sorted(tree) for line in _file(path, tree[path]))
+
+
+def _file(path: str, content: str | bytes | None) -> Iterator[str]:
+    if content is None:
+        yield f"{visible(path)}: directory"
+        return
+    data = content.encode() if isinstance(content, str) else content
+    text = as_text(data) if len(data) <= _LONGEST_SHOWN else None
+    rows = _table_lines(path, data) if text is not None or suffix_of(path) == PARQUET else None
+    if rows is not None:
+        yield from _lines(f"{visible(path)}: table", rows, "row", len(rows) - 1)
+    elif text is None:
+        yield f"{visible(path)}: {len(data):,} B, sha256 {hashlib.sha256(data).hexdigest()}"
+    else:
+        lines = text.split("\n")
+        lines = lines[:-1] if lines[-1] == "" else [*lines[:-1], f"{lines[-1]} (no line end)"]
+        yield from _lines(
+            f"{visible(path)}: text", [line.replace("\r", "⟨U+000D⟩") for line in lines], "line", len(lines)
+        )
+
+
+def _lines(title: str, lines: Sequence[str], noun: str, number: int) -> Iterator[str]:
+    """Title and lines, or the first of them and the digest of all."""
+    if len(lines) <= MOST_SHOWN + 1 and sum(map(len, lines)) <= MOST_SHOWN * 200:
+        yield f"{title}, {count(number, noun)}"
+        yield from (f"    {visible(line)}".rstrip() for line in lines)
+        return
+    digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+    yield f"{title}, {count(number, noun)}, sha256 {digest}"
+    yield from (f"    {visible(line[:200])}".rstrip() for line in lines[:_FIRST])
+    yield "    ..."
+
+
+# ------------------------------------------------------------------ tables: a line for the columns, then their rows
+
+
+def _number(value: Any) -> Any:
+    """A float in one spelling, to twelve digits: what comes after is the luck of libraries and machines."""
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
+    if isinstance(value, Mapping):
+        return {key: _number(item) for key, item in value.items()}
+    return [_number(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _table_lines(path: str, data: bytes) -> list[str] | None:
+    """Return the columns and the rows; None if the file is not a table, or too large. Parquet needs the extra
+    `tables`."""
+    suffix, found = suffix_of(path), read_table(path, data, most_rows=MOST_ROWS)
+    if found is None:
+        return None
+    if suffix not in DELIMITERS:
+        columns = ", ".join(f"{name}: {kind}" for name, kind in zip(found.columns or (), found.types, strict=True))
+        return ["JSON Lines" if found.columns is None else columns, *map(_json, found.rows)]
+    lines = io.StringIO()
+    rows = ([*map(_cell, row)] for row in (found.columns or (), *found.rows))
+    csv.writer(lines, delimiter=DELIMITERS[suffix], lineterminator="\n").writerows(rows)
+    return lines.getvalue().split("\n")[:-1]
+
+
+def _cell(text: str) -> str:
+    return repr(_number(float(text))) if _FLOAT.fullmatch(text) else text
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_number(value), sort_keys=True, ensure_ascii=False, default=str)
+
 
 _SHOWN_ROWS = 10
 _LONGEST_VALUE = 60
 MOST_CELLS = 4_000_000
 """Values of a Parquet file that is compared by rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Column names, and rows as tuples of values in that order."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TableDifference:
-    """The difference of two tables."""
-
-    summary: str
-    lines: tuple[str, ...]
-    columns: tuple[str, ...]
-    """Columns with other values, and those that only one of the tables has."""
-
-
-def table_in(path: str, content: bytes) -> Table | None:
-    """The table in a file, by the suffix of its path; None if it has none, or rows of different lengths."""
-    found = read_table(path, content, most_cells=MOST_CELLS)
-    if found is None:
-        return None
-    if found.columns is not None:
-        rows, columns = [tuple(map(_hashable, row)) for row in found.rows], found.columns
-    elif found.rows and all(isinstance(row, dict) for row in found.rows):
-        columns = tuple(dict.fromkeys(key for row in found.rows for key in row))
-        rows = [tuple(_hashable(row.get(column)) for column in columns) for row in found.rows]
-    else:
-        return None
-    is_regular = len(set(columns)) == len(columns) and all(len(row) == len(columns) for row in rows)
-    return Table(columns, tuple(rows)) if is_regular else None  # lines show the rest better
-
-
-def _hashable(value: Any) -> Any:
-    return json.dumps(value, sort_keys=True, default=repr) if isinstance(value, dict | list) else value
-
-
-def table_difference(before: Table, after: Table) -> TableDifference | None:
-    """Compare the second table with the first; None if values and their order are the same."""
-    if before.columns != after.columns:
-        return _other_columns(before, after)
-    if before.rows == after.rows:
-        return None
-    if len(before.rows) != len(after.rows):
-        return _other_rows(before, after)
-    if Counter(map(repr, before.rows)) == Counter(map(repr, after.rows)):
-        return TableDifference("the same rows in another order", (), ())
-    return _other_values(before, after)
-
-
-def _other_columns(before: Table, after: Table) -> TableDifference:
-    gone = [name for name in before.columns if name not in after.columns]
-    come = [name for name in after.columns if name not in before.columns]
-    words = [f"without column {listing(gone)}"] if gone else []
-    words += [f"with new column {listing(come)}"] if come else []
-    summary = " and ".join(words) or "the columns have another order"
-    lines = (f"- {', '.join(before.columns)}", f"+ {', '.join(after.columns)}")
-    return TableDifference(summary, lines, tuple(gone + come))
-
-
-def _other_rows(before: Table, after: Table) -> TableDifference:
-    then, now = Counter(map(repr, before.rows)), Counter(map(repr, after.rows))
-    gone, come = list((then - now).elements()), list((now - then).elements())
-    lines = [f"- {_cut(row)}" for row in gone[:_SHOWN_ROWS]] + [f"+ {_cut(row)}" for row in come[:_SHOWN_ROWS]]
-    hidden = max(len(gone) - _SHOWN_ROWS, 0) + max(len(come) - _SHOWN_ROWS, 0)
-    lines += [f"… and {count(hidden, 'more row')}"] if hidden else []
-    summary = (
-        f"{count(len(before.rows), 'row')} before, {len(after.rows):,} now; {len(gone):,} are gone, {len(come):,} new"
-    )
-    return TableDifference(summary, tuple(lines), ())
-
-
-def _other_values(before: Table, after: Table) -> TableDifference:
-    """The tables have the same columns and as many rows."""
-    lines: list[str] = []
-    columns: dict[str, None] = {}
-    differing = 0
-    for number, (old, new) in enumerate(zip(before.rows, after.rows, strict=True), start=1):
-        cells = [name for name, then, now in zip(before.columns, old, new, strict=True) if not _same(then, now)]
-        columns.update(dict.fromkeys(cells))
-        differing += bool(cells)
-        if cells and differing <= _SHOWN_ROWS:
-            lines += _cells(before.columns, number, old, new)
-    if differing > _SHOWN_ROWS:
-        lines.append(f"… and {count(differing - _SHOWN_ROWS, 'more row')}")
-    verb = "differs" if differing == 1 else "differ"
-    which = "column" if len(columns) == 1 else "columns"
-    summary = f"{differing:,} of {count(len(before.rows), 'row')} {verb}, in {which} {listing(list(columns))}"
-    return TableDifference(summary, tuple(lines), tuple(columns))
-
-
-def _cells(columns: Sequence[str], number: int, old: Sequence[Any], new: Sequence[Any]) -> list[str]:
-    return [
-        f"row {number:,}, {name}: {_cut(repr(then))} → {_cut(repr(now))}"
-        for name, then, now in zip(columns, old, new, strict=True)
-        if not _same(then, now)
-    ]
-
-
-def _same(then: Any, now: Any) -> bool:
-    return type(then) is type(now) and (then == now or (then != then and now != now))  # NaN is the same as NaN
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
-
-
-Content: TypeAlias = bytes | Path
-
-MOST_LINES = 40
-"""Lines of a difference that are shown for one file."""
-LONGEST_TEXT = 4 * 1024 * 1024
-"""Bytes of a text that is compared by lines."""
-LARGEST_TABLE = 8 * 1024 * 1024
-"""Bytes of a table that is compared by rows: both together take about 50 times as much memory meanwhile."""
-_LONGEST_LINE = 200
-_SHOWN_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +249,90 @@ class FileDifference:
 
     def __str__(self) -> str:
         return f"{visible(self.path)}: {self.summary}"
+
+
+def _table_in(path: str, content: bytes) -> tuple[tuple[str, ...], list[tuple[Any, ...]]] | None:
+    """Return the columns and rows of a table, by the suffix of its path; None if it has none, or irregular rows."""
+    found = read_table(path, content, most_cells=MOST_CELLS)
+    if found is None:
+        return None
+    columns, rows = found.columns, found.rows
+    if columns is None:
+        if not rows or not all(isinstance(row, dict) for row in rows):
+            return None
+        columns = tuple(dict.fromkeys(key for row in rows for key in row))
+        rows = [[row.get(column) for column in columns] for row in rows]
+    is_regular = len(set(columns)) == len(columns) and all(len(row) == len(columns) for row in rows)
+    # Lines show irregular rows better.
+    return (columns, [tuple(map(_comparable, row)) for row in rows]) if is_regular else None
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value whose `repr` is that of all equal values."""
+    return json.dumps(value, sort_keys=True, default=repr) if isinstance(value, dict | list) else value
+
+
+def _table_difference(path: str, old: bytes, new: bytes, sides: tuple[str, str]) -> FileDifference | None:
+    """Compare by rows and columns; None if one is not a table, or all values and their order are the same."""
+    before, after = _table_in(path, old), _table_in(path, new)
+    if before is None or after is None or repr(before) == repr(after):  # NaN is not equal to itself
+        return None
+    (old_columns, old_rows), (columns, rows) = before, after
+    if old_columns != columns:
+        gone = [name for name in old_columns if name not in columns]
+        come = [name for name in columns if name not in old_columns]
+        words = [f"without column {listing(gone)}"] if gone else []
+        words += [f"with new column {listing(come)}"] if come else []
+        summary = " and ".join(words) or "the columns have another order"
+        lines = [f"- {', '.join(old_columns)}", f"+ {', '.join(columns)}"]
+        return FileDifference(path, summary, _short(lines), tuple(gone + come))
+    then, now = Counter(map(repr, old_rows)), Counter(map(repr, rows))
+    if len(old_rows) != len(rows):
+        removed, added = list((then - now).elements()), list((now - then).elements())
+        lines = [f"- {_cut(row)}" for row in removed[:_SHOWN_ROWS]] + [f"+ {_cut(row)}" for row in added[:_SHOWN_ROWS]]
+        hidden = max(len(removed) - _SHOWN_ROWS, 0) + max(len(added) - _SHOWN_ROWS, 0)
+        lines += [f"… and {count(hidden, 'more row')}"] if hidden else []
+        numbers = f"{count(len(old_rows), 'row')} {sides[0]}, {len(rows):,} {sides[1]}"
+        return FileDifference(path, f"{numbers}; {len(removed):,} are gone, {len(added):,} new", _short(lines))
+    if then == now:
+        return FileDifference(path, "the same rows in another order")
+    return _other_values(path, columns, old_rows, rows)
+
+
+def _other_values(
+    path: str, columns: Sequence[str], before: Sequence[Sequence[Any]], after: Sequence[Sequence[Any]]
+) -> FileDifference:
+    """Compare as many rows of the same columns, one by one."""
+    lines: list[str] = []
+    found: dict[str, None] = {}
+    differing = 0
+    for number, (old, new) in enumerate(zip(before, after, strict=True), start=1):
+        cells = [cell for cell in zip(columns, old, new, strict=True) if repr(cell[1]) != repr(cell[2])]
+        found.update(dict.fromkeys(name for name, _, _ in cells))
+        differing += bool(cells)
+        if differing <= _SHOWN_ROWS:
+            lines += [f"row {number:,}, {name}: {_cut(repr(then))} → {_cut(repr(now))}" for name, then, now in cells]
+    if differing > _SHOWN_ROWS:
+        lines.append(f"… and {count(differing - _SHOWN_ROWS, 'more row')}")
+    verb, which = "differs" if differing == 1 else "differ", "column" if len(found) == 1 else "columns"
+    summary = f"{differing:,} of {count(len(before), 'row')} {verb}, in {which} {listing(list(found))}"
+    return FileDifference(path, summary, _short(lines), tuple(found))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+
+
+Content: TypeAlias = bytes | Path
+
+MOST_LINES = 40
+"""Lines of a difference that are shown for one file."""
+LONGEST_TEXT = 4 * 1024 * 1024
+"""Bytes of a text that is compared by lines."""
+LARGEST_TABLE = 8 * 1024 * 1024
+"""Bytes of a table that is compared by rows: both together take about 50 times as much memory meanwhile."""
+_LONGEST_LINE = 200
+_SHOWN_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +361,12 @@ def digest_of(content: Content | Digest) -> Digest:
 
 def tree_differences(
     before: Mapping[str, Content | Digest], after: Mapping[str, Content | Digest]
-) -> tuple[FileDifference, ...]:
-    """The files that differ, in the order of their paths.
+) -> Iterator[FileDifference]:
+    """Yield the files that differ, in the order of their paths.
 
     Raises:
         OSError: a file cannot be read.
     """
-    return tuple(_differences(before, after))
-
-
-def _differences(
-    before: Mapping[str, Content | Digest], after: Mapping[str, Content | Digest]
-) -> Iterator[FileDifference]:
     for path in sorted({*before, *after}):
         if path not in after:
             yield FileDifference(path, "is not there now")
@@ -214,8 +376,10 @@ def _differences(
             yield found
 
 
-def file_difference(path: str, before: Content | Digest, after: Content | Digest) -> FileDifference | None:
-    """Compare one file; None if it is the same.
+def file_difference(
+    path: str, before: Content | Digest, after: Content | Digest, sides: tuple[str, str] = ("before", "now")
+) -> FileDifference | None:
+    """Compare one file; None if it is the same. `sides` are the words for the two contents.
 
     Raises:
         OSError: a file cannot be read.
@@ -223,18 +387,14 @@ def file_difference(path: str, before: Content | Digest, after: Content | Digest
     old, new = digest_of(before), digest_of(after)
     if old == new:
         return None
-    if isinstance(before, Digest) or isinstance(after, Digest):
-        return _by_digest(path, old, new)
     if max(old.size, new.size) <= most_compared(path):
-        found = _by_content(path, _bytes_of(before), _bytes_of(after))
-        if found is not None:
-            return found
-    return _by_digest(path, old, new)
-
-
-def _by_digest(path: str, old: Digest, new: Digest) -> FileDifference:
-    sizes = f"{size(old.size)} before, {size(new.size)} now"
-    digests = f"md5 {old.md5[:_SHOWN_DIGITS]}… before, {new.md5[:_SHOWN_DIGITS]}… now"
+        then, now = (each.read_bytes() if isinstance(each, Path) else each for each in (before, after))
+        if isinstance(then, bytes) and isinstance(now, bytes):
+            found = _table_difference(path, then, now, sides) or _text_difference(path, then, now, sides)
+            if found is not None:
+                return found
+    sizes = f"{size(old.size)} {sides[0]}, {size(new.size)} {sides[1]}"
+    digests = f"md5 {old.md5[:_SHOWN_DIGITS]}… {sides[0]}, {new.md5[:_SHOWN_DIGITS]}… {sides[1]}"
     return FileDifference(path, f"{sizes}; {digests}")
 
 
@@ -243,45 +403,29 @@ def most_compared(path: str) -> int:
     return LARGEST_TABLE if suffix_of(path) else LONGEST_TEXT
 
 
-def _bytes_of(content: Content) -> bytes:
-    return content.read_bytes() if isinstance(content, Path) else content
-
-
-def _by_content(path: str, old: bytes, new: bytes) -> FileDifference | None:
-    """As a table, or as a text; None if it is neither."""
-    tables = table_in(path, old), table_in(path, new)
-    if tables[0] is not None and tables[1] is not None:
-        found = table_difference(tables[0], tables[1])
-        if found is not None:
-            return FileDifference(path, found.summary, _short(found.lines), found.columns)
-    texts = _text(old), _text(new)
-    if texts[0] is None or texts[1] is None:
+def _text_difference(path: str, old: bytes, new: bytes, sides: tuple[str, str]) -> FileDifference | None:
+    before, after = as_text(old), as_text(new)
+    if before is None or after is None:
         return None
-    return _by_lines(path, texts[0], texts[1])
-
-
-def _by_lines(path: str, old: str, new: str) -> FileDifference:
-    before, after = old.splitlines(), new.splitlines()
-    lines = list(islice(unified_diff(before, after, "before", "now", lineterm="", n=1), 2, None))
+    lines = list(islice(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=1), 2, None))
     if not lines:
         return FileDifference(path, "only the ends of lines differ")
     gone = sum(line.startswith("-") for line in lines)
     come = sum(line.startswith("+") for line in lines)
-    return FileDifference(path, f"{count(gone, 'line')} before, {count(come, 'line')} now", _short(lines))
+    return FileDifference(path, f"{count(gone, 'line')} {sides[0]}, {count(come, 'line')} {sides[1]}", _short(lines))
 
 
-def _short(lines: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+def _short(lines: Sequence[str]) -> tuple[str, ...]:
     """As many lines as are shown, none of them long, nothing hidden in them."""
     shown = [visible(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…") for line in lines[:MOST_LINES]]
     more = len(lines) - MOST_LINES
     return (*shown, f"… and {count(more, 'more line')}") if more > 0 else tuple(shown)
 
 
-def _text(content: bytes) -> str | None:
-    if b"\0" in content:
-        return None
+def as_text(content: bytes) -> str | None:
+    """Return the content as text; None if nobody would read it."""
     try:
-        return content.decode("utf-8")
+        return None if b"\0" in content else content.decode()
     except UnicodeDecodeError:
         return None
 
@@ -358,7 +502,13 @@ def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, 
     if before.ending != "completed":
         return Differences()
     before, after = with_untouched(before, after, tree), with_untouched(after, before, tree)
-    files = (*tree_differences(before.files, after.files), *_removals(before, after))
+    stays = before.removed - after.removed - after.files.keys()
+    is_removed = after.removed - before.removed - before.files.keys()
+    files = [
+        *tree_differences(before.files, after.files),
+        *(FileDifference(path, "was removed before, stays now") for path in stays),
+        *(FileDifference(path, "stayed before, is removed now") for path in is_removed),
+    ]
     return Differences(
         result=json_differences(before.result, after.result),
         files=tuple(sorted(files, key=lambda difference: difference.path)),
@@ -366,14 +516,6 @@ def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, 
 
 
 def with_untouched(one: AttemptResult, other: AttemptResult, tree: Mapping[str, Content]) -> AttemptResult:
-    """`one`, with those files of the tree that it left alone and `other` wrote."""
+    """Add to `one` those files of the tree that it left alone and `other` wrote."""
     paths = other.files.keys() - one.files.keys() - one.removed
     return replace(one, files={**one.files, **{path: tree[path] for path in paths & tree.keys()}})
-
-
-def _removals(before: AttemptResult, after: AttemptResult) -> Iterator[FileDifference]:
-    """Yield the files that only one of both removed, and the other left alone."""
-    for path in before.removed - after.removed - after.files.keys():
-        yield FileDifference(path, "was removed before, stays now")
-    for path in after.removed - before.removed - before.files.keys():
-        yield FileDifference(path, "stayed before, is removed now")

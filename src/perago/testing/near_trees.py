@@ -11,9 +11,8 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from perago.authoring.workspace import Guardrail
-from perago.testing.constraints import constraint_of, path_set, violations_of
+from perago.testing.constraints import Kind, PathSet, constraint_of, path_set, violations_of
 from perago.testing.oracle import concerns, judge_tree
-from perago.testing.pathsets import Kind, PathSet
 from perago.testing.tree_files import Symlink, Tree, sizes_of
 from perago.workspace.keys import Folding, directories_above
 

@@ -13,7 +13,7 @@ from perago.authoring.context import Measured
 from perago.driver import AttemptRecord, Delivered
 from perago.guardrails.evaluation import Finding
 from perago.ports import Report, TaskStatus
-from perago.testing.published import PublishedTree
+from perago.testing.differences import PublishedTree
 from perago.workspace.changes import Changes
 
 _LONGEST = 200

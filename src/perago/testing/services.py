@@ -37,8 +37,8 @@ from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Delivery
 from perago.testing.conductor import WORKER, Conductor, Interruptions
+from perago.testing.differences import PublishedTree
 from perago.testing.outcome import Outcome, attempt_log
-from perago.testing.published import PublishedTree
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.tree_files import fast_directory
 

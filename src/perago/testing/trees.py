@@ -18,9 +18,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from perago.authoring.workspace import Guardrail
-from perago.testing.constraints import CountConstraint, constraint_of, path_set, recipe_of, violations_of
+from perago.testing.constraints import (
+    TOO_INTRICATE,
+    CountConstraint,
+    Kind,
+    Paths,
+    PathSet,
+    Undecided,
+    constraint_of,
+    path_set,
+    recipe_of,
+    violations_of,
+)
 from perago.testing.oracle import concerns, is_sound, judge_tree
-from perago.testing.pathsets import TOO_INTRICATE, Kind, Paths, PathSet, Undecided
 from perago.testing.tree_files import Symlink, Tree, as_bytes, build
 from perago.workspace.keys import ACTIONS, EVERYTHING, Folding, View, directories_above, find_collisions
 
@@ -80,26 +90,18 @@ def satisfying_trees(
 
     Raises:
         Contradiction: no such tree exists.
-        Undecided: there may be some, but none was found.
+        Undecided: the rules are too intricate to tell.
+        ValueError: nothing is known of the rule.
     """
-    trees = []
-    problem: Exception | None = None
-    for bounds in constraints_of([rule]).values():
-        fuller = [replace(bounds, least=bounds.most)] if bounds.most else []
-        if bounds.content is not None and not bounds.least:
-            fuller.append(replace(bounds, least=1))
-        for constraint in (bounds, *fuller):
-            try:
-                found = _smallest((constraint,), key_prefix, ANY_DISK, view)
-            except Undecided as undecided:
-                problem = undecided
-                continue
-            if found is None:
-                problem = Contradiction([rule], _why([constraint], ANY_DISK))
-            else:
+    bounds = constraint_of(rule)
+    trees = [smallest_tree([rule], key_prefix=key_prefix, view=view)]
+    fuller = [replace(bounds, least=bounds.most)] if bounds.most else []
+    if bounds.content is not None and not bounds.least:
+        fuller.append(replace(bounds, least=1))
+    for constraint in fuller:
+        with contextlib.suppress(Undecided):
+            if (found := _smallest((constraint,), key_prefix, ANY_DISK, view)) is not None:
                 trees.append(_filled(found, [constraint], {rule: True}))
-    if problem and not trees:
-        raise problem
     return trees
 
 
@@ -132,16 +134,18 @@ def violating_tree(
     violation = violation or next(iter(possible), None)
     if violation is None or violation not in possible:
         raise ValueError(f"{rule} cannot be violated by {violation or 'any tree'}")
-    ways = tuple(possible[violation])
     others = constraints_of(other for other in rules if other != rule)
     where = (key_prefix, folding, view)
-    found = _violating(ways, tuple(others.values()), *where)
-    if found is None:
-        culprits = _culprits(others, lambda part: _violating(ways, part, *where) is None)
-        reason = f"no tree breaks the first ({violation}) and satisfies the rest" if culprits else "always holds"
-        raise Contradiction((rule, *culprits), reason)
-    files, broken = found
-    return _filled(files, [*others.values(), constraint_of(rule)], {rule: False, **dict.fromkeys(others, True)}, broken)
+    for broken in possible[violation]:
+        found = _smallest((broken, *others.values()), *where)
+        if found is not None:
+            constraints = [*others.values(), constraint_of(rule)]
+            return _filled(found, constraints, {rule: False, **dict.fromkeys(others, True)}, broken)
+    culprits = _culprits(
+        others, lambda part: all(_smallest((broken, *part), *where) is None for broken in possible[violation])
+    )
+    reason = f"no tree breaks the first ({violation}) and satisfies the rest" if culprits else "always holds"
+    raise Contradiction((rule, *culprits), reason)
 
 
 def entangled_violation(
@@ -179,28 +183,25 @@ def constraints_of(rules: Iterable[Guardrail]) -> dict[Guardrail, CountConstrain
 def _smallest(
     constraints: tuple[CountConstraint, ...], key_prefix: str, folding: Folding, view: View
 ) -> frozenset[str] | None:
-    """The files of a smallest tree; None without one."""
+    """The files of a smallest tree; None if no tree meets the constraints.
+
+    Raises:
+        Undecided: see there.
+    """
     if folding and find_collisions(map(_needed, constraints), folding):
         return None
     nowhere = [paths for constraint in constraints for paths in _forbidden_by(constraint)]
-    return _solution(constraints, nowhere, key_prefix, folding, view)
-
-
-@lru_cache(maxsize=1024)
-def _violating(
-    ways: tuple[CountConstraint, ...],
-    others: tuple[CountConstraint, ...],
-    key_prefix: str,
-    folding: Folding,
-    view: View,
-) -> tuple[frozenset[str], CountConstraint] | None:
-    """Files that meet one of the ways and all others, and which way that is."""
-    for broken in ways:
-        directories = [PathSet.only(directory) for directory in directories_above(_needed(broken))]
-        nowhere = [*directories, *(paths for other in others for paths in _forbidden_by(other))]
-        found = _solution([broken, *others], nowhere, key_prefix, folding, view)
-        if found is not None:
-            return found, broken
+    nowhere += [path_set(constraint.files) for constraint in constraints if constraint.most == 0]
+    if not key_prefix:
+        nowhere += [PathSet.only(ACTIONS), PathSet.matching("**", below=ACTIONS)]
+    counted = [constraint for constraint in constraints if constraint.most != 0]
+    if sum(constraint.least for constraint in counted) > MOST_FILES:
+        raise Undecided(f"the rules ask for more than {MOST_FILES} files")
+    areas = _areas([path_set(constraint.files) for constraint in counted], nowhere, view)
+    while (numbers := _fewest(counted, areas)) is not None:
+        names = _named(areas, numbers, folding)
+        if names is not None:
+            return names
     return None
 
 
@@ -235,29 +236,6 @@ class _Area:
     paths: Paths
     room: int = MOST_FILES
     """The number of paths, as far as is known."""
-
-
-def _solution(
-    constraints: Sequence[CountConstraint], nowhere: Iterable[PathSet], key_prefix: str, folding: Folding, view: View
-) -> frozenset[str] | None:
-    """The paths of as few files as possible; None if no tree meets the constraints. No file is in a set of
-    `nowhere` or out of `view`, and all can be on one disk.
-
-    Raises:
-        Undecided: see there.
-    """
-    none_there = [*nowhere, *(path_set(constraint.files) for constraint in constraints if constraint.most == 0)]
-    if not key_prefix:
-        none_there += [PathSet.only(ACTIONS), PathSet.matching("**", below=ACTIONS)]
-    counted = [constraint for constraint in constraints if constraint.most != 0]
-    if sum(constraint.least for constraint in counted) > MOST_FILES:
-        raise Undecided(f"the rules ask for more than {MOST_FILES} files")
-    areas = _areas([path_set(constraint.files) for constraint in counted], none_there, view)
-    while (numbers := _fewest(counted, areas)) is not None:
-        names = _named(areas, numbers, folding)
-        if names is not None:
-            return names
-    return None
 
 
 def _areas(sets: Sequence[PathSet], nowhere: Sequence[PathSet], view: View) -> list[_Area]:

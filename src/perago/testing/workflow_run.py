@@ -9,8 +9,8 @@ from typing import Any
 from perago.authoring import Task
 from perago.ports import Delivery
 from perago.testing.conductor import DAY, WORKER
+from perago.testing.differences import PublishedTree, changed_paths
 from perago.testing.outcome import Outcome
-from perago.testing.published import PublishedTree, changed_paths
 from perago.testing.services import BRANCH, InMemoryServices
 from perago.testing.tasks import TaskFunction, task_of
 from perago.workflows import Workflow
@@ -203,9 +203,9 @@ def _compare(first: WorkflowRun, ran: WorkflowRun) -> None:
         raise AssertionError(
             f"in the order {order} the workflow is {now} ({ran.reason}); in the first order it is {was}"
         )
-    gone, added, changed = changed_paths(first.tree, ran.tree)
-    if gone or added or changed:
-        found = ", ".join(
-            [*(f"-{path}" for path in gone), *(f"+{path}" for path in added), *(f"~{path}" for path in changed)]
+    if paths := changed_paths(first.tree, ran.tree):
+        signs = (
+            "~" if path in first.tree and path in ran.tree else "-" if path in first.tree else "+" for path in paths
         )
+        found = ", ".join(f"{sign}{path}" for sign, path in zip(signs, paths, strict=True))
         raise AssertionError(f"in the order {order} other files are published than in the first order: {found}")

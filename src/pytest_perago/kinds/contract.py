@@ -19,15 +19,19 @@ from perago.taskdef import build_task_definition
 from perago.taskdef.payload import InvalidResult, dump_result, problem_lines
 from perago.taskdef.schema import input_schema, output_schema, schema_problem
 from perago.testing.cases import RunCase, case_files, case_of_example, check_case, recorded_cases
-from perago.testing.failures import CaseFailed, Cause
-from perago.testing.round_trip import (
+from perago.testing.samples import (
+    Sample,
+    Samples,
+    ValidatorRaised,
     computed_problem,
     lookalike_problem,
     random_private,
     round_trip_problem,
+    sample_model,
     shared_state,
+    validated,
 )
-from perago.testing.samples import Sample, Samples, ValidatorRaised, sample_model, validated
+from perago.testing.tasks import CaseFailed, Cause
 from pytest_perago.kinds.run import location_of, read_case
 from pytest_perago.session import Case, Session
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from perago.authoring import Task
 from perago.testing.cases import RunCase
-from perago.testing.failures import CaseFailed
+from perago.testing.tasks import CaseFailed
 from pytest_perago.kinds.run import declared_cases, location_of, read_case
 from pytest_perago.session import Case, Session
 

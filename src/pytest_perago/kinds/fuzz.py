@@ -21,9 +21,9 @@ from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, check_tree, evaluate
 from perago.ports import ObjectEntry
 from perago.testing.constraints import constraint_of, recipe_of
-from perago.testing.failures import CaseFailed, Cause
 from perago.testing.near_trees import TreePlan, corner_trees
 from perago.testing.oracle import Verdict, is_in_prefix, judge_tree
+from perago.testing.tasks import CaseFailed, Cause
 from perago.testing.tree_files import Symlink, Tree, build
 from perago.text import count
 from perago.workspace.keys import ACTIONS, Folding

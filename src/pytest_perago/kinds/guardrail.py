@@ -22,8 +22,8 @@ from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, evalu
 from perago.ports import TaskStatus
 from perago.testing.cases import case_of_example, read_tree
 from perago.testing.constraints import recipe_of, violations_of
-from perago.testing.failures import CaseFailed, Cause
 from perago.testing.outcome import attempt_log
+from perago.testing.tasks import CaseFailed, Cause
 from perago.testing.tree_files import build, write_tree
 from perago.testing.trees import Contradiction, Undecided, entangled_violation, satisfying_trees, smallest_tree
 from perago.workspace.keys import EVERYTHING, View

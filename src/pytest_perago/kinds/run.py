@@ -22,7 +22,7 @@ from perago.testing.cases import (
     read_recorded_case,
     recorded_cases,
 )
-from perago.testing.failures import CaseFailed, Cause
+from perago.testing.tasks import CaseFailed, Cause
 from pytest_perago.session import Case, Location, Session
 
 
