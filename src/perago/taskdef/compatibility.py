@@ -18,7 +18,7 @@ import functools
 import json
 import math
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
 from fractions import Fraction
@@ -160,51 +160,14 @@ def affected_by(changes: Iterable[SchemaChange]) -> AffectedParty:
     return functools.reduce(operator.or_, (change.affected for change in changes), AffectedParty.NEITHER)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """A schema as it was and as it is. `pointer` leads to it."""
-
-    pointer: str
-    old: Schema
-    new: Schema
-
-    def at(self, *keys: str | int) -> str:
-        """Return the pointer to something inside."""
-        return functools.reduce(join_pointer, keys, self.pointer)
-
-    def values(self, keyword: str, default: Any = ABSENT) -> tuple[Any, Any]:
-        """Return the two values of a keyword."""
-        return self.old.get(keyword, default), self.new.get(keyword, default)
-
-    def differs(self, keywords: Iterable[str]) -> bool:
-        """Whether any of these keywords differs."""
-        return any(not same_json(*self.values(keyword)) for keyword in keywords)
-
-    def changes(self, keywords: Iterable[str], affected: AffectedParty, reason: str) -> Iterator[SchemaChange]:
-        """Yield a change for each of these keywords that differs; they are judged together."""
-        for keyword in keywords:
-            before, after = self.values(keyword)
-            if not same_json(before, after):
-                yield SchemaChange(self.at(keyword), before, after, affected, reason)
-
-    def same(self, keywords: Iterable[str]) -> Iterator[SchemaChange]:
-        """Yield a change for each of these keywords that differs without an effect."""
-        return self.changes(keywords, AffectedParty.NEITHER, "accepts the same values")
-
-    def judged(self, keywords: Iterable[str], what: str, *, narrowed: bool, widened: bool) -> Iterator[SchemaChange]:
-        """Yield a change for each of these keywords that differs, where the effect on the accepted values is known."""
-        affected = AffectedParty.of(senders=narrowed, readers=widened)
-        words = {
-            AffectedParty.NEITHER: ": the same in another form",
-            AffectedParty.SENDERS: " narrowed",
-            AffectedParty.READERS: " widened",
-        }
-        reason = what + words.get(affected, " changed: cannot tell which values still fit")
-        return self.changes(keywords, affected, reason)
-
-    def without(self, keywords: Collection[str]) -> _Pair:
-        """Return the pair without these keywords."""
-        return _Pair(self.pointer, _without(self.old, keywords), _without(self.new, keywords))
+def _changed(
+    pointer: str, old: Schema, new: Schema, keywords: Iterable[str], affected: AffectedParty, reason: str
+) -> Iterator[SchemaChange]:
+    """Yield a change for each of these keywords that differs; they are judged together."""
+    for keyword in keywords:
+        before, after = old.get(keyword, ABSENT), new.get(keyword, ABSENT)
+        if not same_json(before, after):
+            yield SchemaChange(join_pointer(pointer, keyword), before, after, affected, reason)
 
 
 def _without(schema: Schema, keywords: Collection[str]) -> dict[str, Any]:
@@ -248,36 +211,55 @@ _FORMS = {
     "contentMediaType": "the media type",
 }
 _NUMERIC = {*_LOWER, *_UPPER, "multipleOf", *(f"{side}{suffix}" for suffix in _LENGTHS for side in ("min", "max"))}
-SIMPLE_KEYWORDS = frozenset({"type", "uniqueItems", *ANNOTATIONS, *_VALUES, *_NUMERIC, *_FORMS})
-"""The keywords that `simple_changes` understands."""
+_OBJECT = ("properties", "required", "additionalProperties", "patternProperties")
+_UNIONS = ("anyOf", "oneOf")
+_NESTED = {"items": "the items", "propertyNames": "the keys", "contentSchema": "the content"}
+_KNOWN = {
+    "type",
+    "uniqueItems",
+    "prefixItems",
+    *ANNOTATIONS,
+    *_VALUES,
+    *_NUMERIC,
+    *_FORMS,
+    *_OBJECT,
+    *_UNIONS,
+    *_NESTED,
+}
 
 
-def simple_changes(pair: _Pair) -> Iterator[SchemaChange]:
+def _simple_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     """Yield the changes of all keywords that contain no schema and are known here."""
-    yield from pair.same(sorted(ANNOTATIONS))
-    before, after = types_of(pair.old), types_of(pair.new)
-    yield from pair.judged(["type"], "the type", narrowed=not before <= after, widened=not after <= before)
-    if pair.differs(_VALUES):
-        part, whole = values_of(pair.old), values_of(pair.new)
-        narrowed, widened = not _is_within(part, whole), not _is_within(whole, part)
-        yield from pair.judged(_VALUES, "the choice of values", narrowed=narrowed, widened=widened)
+    for keywords, what, narrowed, widened in _judged_keywords(old, new):
+        affected = AffectedParty.of(senders=narrowed, readers=widened)
+        words = {
+            AffectedParty.NEITHER: ": the same in another form",
+            AffectedParty.SENDERS: " narrowed",
+            AffectedParty.READERS: " widened",
+        }
+        reason = what + words.get(affected, " changed: cannot tell which values still fit")
+        yield from _changed(pointer, old, new, keywords, affected, reason)
+
+
+def _judged_keywords(old: Schema, new: Schema) -> Iterator[tuple[Sequence[str], str, bool, bool]]:
+    """Yield keywords that are judged together, what they decide, and whether the schema got narrower and wider."""
+    types, now = types_of(old), types_of(new)
+    yield ["type"], "the type", not types <= now, not now <= types
+    part, whole = values_of(old), values_of(new)
+    yield _VALUES, "the choice of values", not _is_within(part, whole), not _is_within(whole, part)
     for keywords, sign, end in ((_LOWER, 1, "lower"), (_UPPER, -1, "upper")):
-        least, now = _bound(pair.old, keywords, sign), _bound(pair.new, keywords, sign)
-        yield from pair.judged(keywords, f"the range ({end} end)", narrowed=now > least, widened=now < least)
+        bound, bound_now = _bound(old, keywords, sign), _bound(new, keywords, sign)
+        yield keywords, f"the range ({end} end)", bound_now > bound, bound_now < bound
     for suffix, what in _LENGTHS.items():
         for keyword, sign, nothing in ((f"min{suffix}", 1, 0), (f"max{suffix}", -1, math.inf)):
-            was, is_now = pair.values(keyword, nothing)
-            narrowed, widened = sign * is_now > sign * was, sign * is_now < sign * was
-            yield from pair.judged([keyword], what, narrowed=narrowed, widened=widened)
-    if pair.differs(["multipleOf"]):
-        step, other = pair.values("multipleOf", None)
-        narrowed, widened = not _is_multiple(step, other), not _is_multiple(other, step)
-        yield from pair.judged(["multipleOf"], "the step", narrowed=narrowed, widened=widened)
+            length, length_now = sign * old.get(keyword, nothing), sign * new.get(keyword, nothing)
+            yield [keyword], what, length_now > length, length_now < length
+    step, other = old.get("multipleOf"), new.get("multipleOf")
+    yield ["multipleOf"], "the step", not _is_multiple(step, other), not _is_multiple(other, step)
     for keyword, what in _FORMS.items():
-        yield from pair.judged([keyword], what, narrowed=keyword in pair.new, widened=keyword in pair.old)
-    was, is_now = pair.values("uniqueItems", False)
-    narrowed, widened = is_now and not was, was and not is_now
-    yield from pair.judged(["uniqueItems"], "the rule for repeated items", narrowed=narrowed, widened=widened)
+        yield [keyword], what, keyword in new, keyword in old
+    once, once_now = old.get("uniqueItems", False), new.get("uniqueItems", False)
+    yield ["uniqueItems"], "the rule for repeated items", once_now and not once, once and not once_now
 
 
 def types_of(schema: Schema) -> frozenset[str]:
@@ -303,27 +285,18 @@ def is_among(value: Any, values: list[Any]) -> bool:
 
 
 def _is_within(part: list[Any] | None, whole: list[Any] | None) -> bool:
-    if whole is None:
-        return True
-    return part is not None and all(is_among(value, whole) for value in part)
+    return whole is None or (part is not None and all(is_among(value, whole) for value in part))
 
 
 def _bound(schema: Schema, keywords: tuple[str, str], sign: int) -> tuple[float, bool]:
     """Return how much is cut off: the bound, upside down for an upper one, and whether it is cut off itself."""
-    inclusive, exclusive = keywords
-    candidates = [(-math.inf, False)]
-    if inclusive in schema:
-        candidates.append((sign * schema[inclusive], False))
-    if exclusive in schema:
-        candidates.append((sign * schema[exclusive], True))
-    return max(candidates)
+    bounds = [(sign * schema[keyword], keyword == keywords[1]) for keyword in keywords if keyword in schema]
+    return max([(-math.inf, False), *bounds])
 
 
 def _is_multiple(step: float | None, of: float | None) -> bool:
     """Whether all multiples of `step` are multiples of `of`; None is any number."""
-    if of is None:
-        return True
-    return step is not None and (Fraction(str(step)) / Fraction(str(of))).denominator == 1
+    return of is None or (step is not None and (Fraction(str(step)) / Fraction(str(of))).denominator == 1)
 
 
 def is_well_formed(schema: Any) -> bool:
@@ -358,38 +331,38 @@ def _is_usable(keyword: str, value: Any) -> bool:
 
 # ------------------------------------------------------------------------------- objects
 
-OBJECT_KEYWORDS = frozenset({"properties", "required", "additionalProperties", "patternProperties"})
 
-
-def object_changes(pair: _Pair) -> Iterator[SchemaChange]:
+def _object_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     """Yield the changes of which properties there are, which must be there, and what else may be."""
-    yield from _properties(pair)
-    yield from _required(pair)
-    yield from _other_properties(pair)
-    before, after = pair.values("patternProperties", {})
+    yield from _properties(pointer, old, new)
+    required, required_now = set(old.get("required", ())), set(new.get("required", ()))
+    come, gone = sorted(required_now - required), sorted(required - required_now)
+    words = [f"{', '.join(come)} must be there now"] if come else []
+    words += [f"{', '.join(gone)} may be absent now"] if gone else []
+    affected = AffectedParty.of(senders=bool(come), readers=bool(gone))
+    yield from _changed(pointer, old, new, ["required"], affected, "; ".join(words) or "the same names")
+    yield from _other_properties(pointer, old, new)
+    before, after = old.get("patternProperties", {}), new.get("patternProperties", {})
     for pattern in sorted({*before, *after}):
-        here = pair.at("patternProperties", pattern)
+        here = join_pointer(join_pointer(pointer, "patternProperties"), pattern)
         if pattern in before and pattern in after:
             yield from schema_changes(here, before[pattern], after[pattern])
         else:
             was, is_now = before.get(pattern, ABSENT), after.get(pattern, ABSENT)
             yield SchemaChange(here, was, is_now, AffectedParty.BOTH, "cannot tell: other keys match now")
-    for keyword in ("properties", "patternProperties", "required"):
-        if not any(pair.values(keyword, None)):  # present and empty on one side
-            yield from pair.same([keyword])
 
 
-def _properties(pair: _Pair) -> Iterator[SchemaChange]:
-    before, after = pair.values("properties", {})
-    required = {*pair.old.get("required", ()), *pair.new.get("required", ())}
+def _properties(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    before, after = old.get("properties", {}), new.get("properties", {})
+    required = {*old.get("required", ()), *new.get("required", ())}
     for name in sorted({*before, *after}):
-        here = pair.at("properties", name)
+        here = join_pointer(join_pointer(pointer, "properties"), name)
         if name not in after:
             twins = [other for other in after if other not in before and _same_but_title(before[name], after[other])]
             reason = f"removed; was it renamed to {twins[0]!r}?" if twins else "removed"
             yield SchemaChange(here, before[name], ABSENT, AffectedParty.BOTH, reason)
         elif name not in before:
-            yield _added(here, name, pair)
+            yield _added(here, name, old, new)
         else:
             yield from _property(here, before[name], after[name], must_be_sent=name in required)
 
@@ -400,15 +373,15 @@ def _same_but_title(old: Any, new: Any) -> bool:
     return same_json(old, new)
 
 
-def _added(here: str, name: str, pair: _Pair) -> SchemaChange:
+def _added(here: str, name: str, old: Schema, new: Schema) -> SchemaChange:
     """A property that is new. Where objects are open, what senders happened to send under that name is not
     counted: the task did not read it."""
-    added, is_required = pair.new["properties"][name], name in pair.new.get("required", ())
-    rest = pair.old.get("additionalProperties", True)
+    added, is_required = new["properties"][name], name in new.get("required", ())
+    rest = old.get("additionalProperties", True)
     affected = AffectedParty.of(senders=is_required, readers=rest is False)
     if isinstance(rest, Mapping):
         affected |= affected_by(schema_changes(here, rest, added))
-    elif pair.old.get("patternProperties"):
+    elif old.get("patternProperties"):
         affected = AffectedParty.BOTH
     reason = "added and required" if is_required else "added, optional"
     return SchemaChange(here, ABSENT, added, affected, reason)
@@ -425,25 +398,14 @@ def _property(here: str, old: Any, new: Any, *, must_be_sent: bool) -> Iterator[
         reason = "the value has to be sent, before or now, so the default changes nothing"
     elif "default" in old and "default" in new:
         reason = "where nothing is sent, the task now takes another value"
-    yield from _Pair(here, old, new).changes(["default"], affected, reason)
+    yield from _changed(here, old, new, ["default"], affected, reason)
     yield from schema_changes(here, _without(old, ["default"]), _without(new, ["default"]))
 
 
-def _required(pair: _Pair) -> Iterator[SchemaChange]:
-    before, after = pair.values("required", [])
-    come, gone = sorted({*after} - {*before}), sorted({*before} - {*after})
-    if not before and not after:
-        return
-    affected = AffectedParty.of(senders=bool(come), readers=bool(gone))
-    words = [f"{', '.join(come)} must be there now"] if come else []
-    words += [f"{', '.join(gone)} may be absent now"] if gone else []
-    yield from pair.changes(["required"], affected, "; ".join(words) or "the same names")
-
-
-def _other_properties(pair: _Pair) -> Iterator[SchemaChange]:
+def _other_properties(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     keyword = "additionalProperties"
-    before, after = pair.values(keyword, True)
-    found = schema_changes(pair.at(keyword), before, after)
+    before, after = old.get(keyword, True), new.get(keyword, True)
+    found = schema_changes(join_pointer(pointer, keyword), before, after)
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         yield from found
         return
@@ -453,22 +415,11 @@ def _other_properties(pair: _Pair) -> Iterator[SchemaChange]:
         AffectedParty.SENDERS: "other keys are refused, or must fit a schema now",
         AffectedParty.READERS: "other keys may come now",
     }
-    yield from pair.changes([keyword], affected, reasons.get(affected, "cannot tell which other keys still fit"))
+    reason = reasons.get(affected, "cannot tell which other keys still fit")
+    yield from _changed(pointer, old, new, [keyword], affected, reason)
 
 
 # ------------------------------------------------------------------------- schemas in schemas
-
-_UNIONS = ("anyOf", "oneOf")
-_NESTED = {"items": "the items", "propertyNames": "the keys", "contentSchema": "the content"}
-_KNOWN = SIMPLE_KEYWORDS | OBJECT_KEYWORDS | {*_UNIONS, *_NESTED, "prefixItems"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Alternative:
-    """One schema of a union, and the pointer to it."""
-
-    pointer: str
-    schema: Schema
 
 
 def schema_changes(pointer: str, old: Any, new: Any) -> list[SchemaChange]:
@@ -483,41 +434,38 @@ def schema_changes(pointer: str, old: Any, new: Any) -> list[SchemaChange]:
         return [_as_one(pointer, old, new, {} if old is True else old, {} if new is True else new, "values")]
     if not (is_well_formed(old) and is_well_formed(new)):
         return [SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: this is not a JSON Schema")]
-    pair = _Pair(pointer, old, new)
-    had_union, has_union = any(key in old for key in _UNIONS), any(key in new for key in _UNIONS)
-    if had_union != has_union:
-        return list(_union_and_single(pair))
-    return [*_unions(pair), *_keyword_by_keyword(pair.without(_UNIONS))]
+    if any(key in old for key in _UNIONS) != any(key in new for key in _UNIONS):
+        return list(_union_and_single(pointer, old, new))
+    rest = _without(old, _UNIONS), _without(new, _UNIONS)
+    return [*_unions(pointer, old, new), *_keyword_by_keyword(pointer, *rest)]
 
 
-def _keyword_by_keyword(pair: _Pair) -> Iterator[SchemaChange]:
-    yield from simple_changes(pair)
-    yield from object_changes(pair)
+def _keyword_by_keyword(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    yield from _simple_changes(pointer, old, new)
+    yield from _object_changes(pointer, old, new)
     for keyword, what in _NESTED.items():
-        before, after = pair.values(keyword)
+        before, after = old.get(keyword, ABSENT), new.get(keyword, ABSENT)
         if before is not ABSENT and after is not ABSENT:
-            yield from schema_changes(pair.at(keyword), before, after)
+            yield from schema_changes(join_pointer(pointer, keyword), before, after)
         elif before is not after:  # where it is absent, everything is allowed
-            sides = _accepted(keyword, pair.old), _accepted(keyword, pair.new)
-            yield _as_one(pair.at(keyword), before, after, *sides, what)
-    yield from _positions(pair)
-    unknown = sorted({*pair.old, *pair.new} - _KNOWN)
-    yield from pair.changes(unknown, AffectedParty.BOTH, "cannot tell what this keyword does")
-
-
-def _positions(pair: _Pair) -> Iterator[SchemaChange]:
-    """The places of a tuple; what stands at none of them is one of `items`."""
-    before, after = pair.values("prefixItems", [])
-    for index, (gone, come) in enumerate(zip_longest(before, after, fillvalue=ABSENT)):
-        place = pair.at("prefixItems", index)
+            sides = _accepted(keyword, old), _accepted(keyword, new)
+            yield _as_one(join_pointer(pointer, keyword), before, after, *sides, what)
+    places, places_now = old.get("prefixItems", []), new.get("prefixItems", [])
+    for index, (gone, come) in enumerate(zip_longest(places, places_now, fillvalue=ABSENT)):
+        place = join_pointer(join_pointer(pointer, "prefixItems"), index)
         if gone is not ABSENT and come is not ABSENT:
             yield from schema_changes(place, gone, come)
-        else:
-            left = _accepted("items", pair.old) if gone is ABSENT else gone
-            right = _accepted("items", pair.new) if come is ABSENT else come
+        else:  # what is at no place of a tuple is one of its items
+            left = _accepted("items", old) if gone is ABSENT else gone
+            right = _accepted("items", new) if come is ABSENT else come
             yield _as_one(place, gone, come, left, right, "this place of the list")
-    if not before and not after:  # present and empty on one side
-        yield from pair.same(["prefixItems"])
+    empty = [key for key in ("properties", "patternProperties", "prefixItems") if not old.get(key) and not new.get(key)]
+    yield from _changed(pointer, old, new, [*sorted(ANNOTATIONS), *empty], AffectedParty.NEITHER, _SAME_VALUES)
+    unknown = sorted({*old, *new} - _KNOWN)
+    yield from _changed(pointer, old, new, unknown, AffectedParty.BOTH, "cannot tell what this keyword does")
+
+
+_SAME_VALUES = "accepts the same values"
 
 
 def _accepted(keyword: str, schema: Schema) -> Any:
@@ -538,50 +486,55 @@ def _as_one(pointer: str, old: Any, new: Any, before: Any, after: Any, what: str
     return SchemaChange(pointer, old, new, affected, reason)
 
 
+_Alternative: TypeAlias = "tuple[str, Schema]"
+"""The pointer to one schema of a union, and the schema."""
+
+
 def _alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
     """The alternatives of its one union; None if they cannot be told apart, or if there are two unions."""
     keyword, *others = [keyword for keyword in _UNIONS if keyword in schema]
-    here = join_pointer(pointer, keyword)
-    found = [_Alternative(join_pointer(here, index), item) for index, item in enumerate(schema[keyword])]
-    if others or not all(is_well_formed(alternative.schema) for alternative in found):
+    options = schema[keyword]
+    if others or not all(map(is_well_formed, options)):
         return None
     tag = schema.get("discriminator")
     name = tag.get("propertyName") if isinstance(tag, Mapping) else None
-    pairs = combinations([alternative.schema for alternative in found], 2)
-    is_disjoint = keyword != "oneOf" or all(_exclude_each_other(left, right, name) for left, right in pairs)
-    return found if is_disjoint else None
+    if keyword == "oneOf" and not all(_exclude_each_other(*pair, name) for pair in combinations(options, 2)):
+        return None
+    here = join_pointer(pointer, keyword)
+    return [(join_pointer(here, index), option) for index, option in enumerate(options)]
 
 
-def _unions(pair: _Pair) -> Iterator[SchemaChange]:
-    """The changes of unions on both sides, if there are any."""
-    if not pair.differs(_UNIONS):
+def _unions(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    """Yield the changes of unions on both sides, if there are any."""
+    if all(same_json(old.get(keyword), new.get(keyword)) for keyword in _UNIONS):
         return
-    before, after = _alternatives(pair.pointer, pair.old), _alternatives(pair.pointer, pair.new)
+    before, after = _alternatives(pointer, old), _alternatives(pointer, new)
     if before is None or after is None:
-        yield from pair.changes(_UNIONS, AffectedParty.BOTH, "cannot tell: the alternatives may overlap")
+        reason = "cannot tell: the alternatives may overlap"
+        yield from _changed(pointer, old, new, _UNIONS, AffectedParty.BOTH, reason)
         return
-    changes = _union_changes(before, after)
-    yield from changes or pair.changes(_UNIONS, AffectedParty.NEITHER, "the same alternatives in another form")
+    same = _changed(pointer, old, new, _UNIONS, AffectedParty.NEITHER, "the same alternatives in another form")
+    yield from _union_changes(before, after) or same
 
 
-def _union_and_single(pair: _Pair) -> Iterator[SchemaChange]:
+def _union_and_single(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     """One side has alternatives, as with a value that became optional."""
 
     def alternatives(schema: Schema) -> list[_Alternative] | None:
         bare = _without(schema, ANNOTATIONS)
         if any(keyword in bare for keyword in _UNIONS):
-            return _alternatives(pair.pointer, schema) if len(bare) == 1 else None
+            return _alternatives(pointer, schema) if len(bare) == 1 else None
         kinds = bare["type"] if isinstance(bare.get("type"), list) else [None]
-        return [_Alternative(pair.pointer, bare | ({"type": kind} if kind else {})) for kind in kinds]
+        return [(pointer, bare | ({"type": kind} if kind else {})) for kind in kinds]
 
-    before, after = alternatives(pair.old), alternatives(pair.new)
+    before, after = alternatives(old), alternatives(new)
     if before is None or after is None:
         reason = "cannot tell: alternatives beside other keywords"
-        yield SchemaChange(pair.pointer, pair.old, pair.new, AffectedParty.BOTH, reason)
+        yield SchemaChange(pointer, old, new, AffectedParty.BOTH, reason)
         return
-    same = SchemaChange(pair.pointer, pair.old, pair.new, AffectedParty.NEITHER, "accepts the same values")
+    same = SchemaChange(pointer, old, new, AffectedParty.NEITHER, _SAME_VALUES)
     yield from _union_changes(before, after) or [same]
-    yield from pair.same(sorted(ANNOTATIONS))
+    yield from _changed(pointer, old, new, sorted(ANNOTATIONS), AffectedParty.NEITHER, _SAME_VALUES)
 
 
 def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[SchemaChange]:
@@ -592,22 +545,18 @@ def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[Sch
     where it is.
     """
     pairs, gone, come = _paired(old, new)
-    changes = [change for left, right in pairs for change in schema_changes(right.pointer, left.schema, right.schema)]
-    for left in gone:
-        covered = any(AffectedParty.SENDERS not in _affected(left, other) for other in new)
+    changes = [change for (_, left), (here, right) in pairs for change in schema_changes(here, left, right)]
+    for here, left in gone:
+        covered = any(AffectedParty.SENDERS not in affected_by(schema_changes("", left, other)) for _, other in new)
         reason = "alternative removed" + (", but another one accepts the same values" if covered else "")
         affected = AffectedParty.of(senders=not covered, readers=False)
-        changes.append(SchemaChange(left.pointer, left.schema, ABSENT, affected, reason))
-    for right in come:
-        covered = any(AffectedParty.READERS not in _affected(other, right) for other in old)
+        changes.append(SchemaChange(here, left, ABSENT, affected, reason))
+    for here, right in come:
+        covered = any(AffectedParty.READERS not in affected_by(schema_changes("", other, right)) for _, other in old)
         reason = "alternative added" + (", but an old one accepts the same values" if covered else "")
         affected = AffectedParty.of(senders=False, readers=not covered)
-        changes.append(SchemaChange(right.pointer, ABSENT, right.schema, affected, reason))
+        changes.append(SchemaChange(here, ABSENT, right, affected, reason))
     return changes
-
-
-def _affected(old: _Alternative, new: _Alternative) -> AffectedParty:
-    return affected_by(schema_changes(new.pointer, old.schema, new.schema))
 
 
 def _paired(
@@ -624,7 +573,7 @@ def _paired(
     )
     for likeness in likenesses:
         for left in list(gone):
-            match = next((right for right in come if likeness(left.schema) == likeness(right.schema)), None)
+            match = next((right for right in come if likeness(left[1]) == likeness(right[1])), None)
             if match is not None:
                 pairs.append((left, match))
                 gone.remove(left)
@@ -635,8 +584,7 @@ def _paired(
 
 
 def _shape(schema: Schema) -> Any:
-    tags = sorted((name, json.dumps(values, sort_keys=True)) for name, values in _tags(schema))
-    return types_of(schema), tags
+    return types_of(schema), sorted((name, json.dumps(values, sort_keys=True)) for name, values in _tags(schema))
 
 
 def _tags(schema: Schema) -> Iterator[tuple[str, list[Any]]]:
@@ -671,26 +619,21 @@ _MILDER_POLICIES = frozenset({("TIME_OUT_WF", "RETRY"), ("TIME_OUT_WF", "ALERT_O
 """From RETRY to ALERT_ONLY is not milder: an attempt that hangs is then never tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Amount:
-    """A number of which more is safe and less may break."""
-
-    less: str
-    more: str
-    zero_is_unlimited: bool = False
-
-
-_AMOUNTS: Mapping[str, _Amount] = {
-    "retryCount": _Amount("fewer retries", "more retries"),
-    "retryDelaySeconds": _Amount("an outage may outlast shorter retry delays", "longer retry delays"),
-    "maxRetryDelaySeconds": _Amount("an outage may outlast shorter retry delays", "longer retry delays", True),
-    "backoffScaleFactor": _Amount("an outage may outlast shorter retry delays", "longer retry delays"),
-    "timeoutSeconds": _Amount("an attempt has less time", "an attempt has more time", True),
-    "responseTimeoutSeconds": _Amount("a worker may be silent for less time", "a worker may be silent longer", True),
-    "pollTimeoutSeconds": _Amount("an attempt may wait less for a worker", "an attempt may wait longer", True),
-    "totalTimeoutSeconds": _Amount("all attempts together have less time", "all attempts have more time", True),
-    "concurrentExecLimit": _Amount("fewer attempts at the same time, so some wait", "more attempts at a time", True),
+_SHORTER = ("an outage may outlast shorter retry delays", "longer retry delays")
+_AMOUNTS: Mapping[str, tuple[str, str]] = {
+    "retryCount": ("fewer retries", "more retries"),
+    "retryDelaySeconds": _SHORTER,
+    "maxRetryDelaySeconds": _SHORTER,
+    "backoffScaleFactor": _SHORTER,
+    "timeoutSeconds": ("an attempt has less time", "an attempt has more time"),
+    "responseTimeoutSeconds": ("a worker may be silent for less time", "a worker may be silent longer"),
+    "pollTimeoutSeconds": ("an attempt may wait less for a worker", "an attempt may wait longer"),
+    "totalTimeoutSeconds": ("all attempts together have less time", "all attempts have more time"),
+    "concurrentExecLimit": ("fewer attempts at the same time, so some wait", "more attempts at a time"),
 }
+"""Numbers of which less may break and more is safe, and the words for both."""
+_ZERO_IS_LESS = frozenset({"retryCount", "retryDelaySeconds", "backoffScaleFactor"})
+"""The numbers for which 0 does not mean that there is no limit."""
 
 
 def judge_field(field: str, old: Definition, new: Definition) -> Verdict:
@@ -740,14 +683,14 @@ def _is_number(value: Any) -> bool:
 def _amount(field: str, old: Any, new: Any, definition: Definition) -> Verdict:
     if not (_is_number(old) and _is_number(new)):
         return _cannot_tell(field)
-    amount = _AMOUNTS[field]
-    if amount.zero_is_unlimited:
+    less, more = _AMOUNTS[field]
+    if field not in _ZERO_IS_LESS:
         old, new = (float("inf") if value == 0 else value for value in (old, new))
     if new < old:
-        return Impact.BREAKING, amount.less
+        return Impact.BREAKING, less
     if field in _DELAYS and not same_json(_effective("totalTimeoutSeconds", definition), 0):
-        return Impact.BREAKING, f"{amount.more}, which may use up totalTimeoutSeconds"
-    return Impact.COMPATIBLE, amount.more
+        return Impact.BREAKING, f"{more}, which may use up totalTimeoutSeconds"
+    return Impact.COMPATIBLE, more
 
 
 def _rate(old: Definition, new: Definition) -> Verdict:

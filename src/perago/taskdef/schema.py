@@ -9,7 +9,6 @@ because Conductor and the people who read its console cannot follow one.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import re
@@ -277,43 +276,43 @@ def _ordered(value: Any, schema: Schema) -> Any:
 
 
 _SECRETS = (SecretStr, SecretBytes, Secret)
+_TYPED = ("__dataclass_fields__", "__total__", "_fields")
+"""Attributes of dataclasses, typed dicts and named tuples."""
 
 
 def find_secret(model: type[BaseModel]) -> str | None:
     """Say where the model can hold a `SecretStr`, `SecretBytes` or `Secret[...]`, like `Result.login.token`, or
     None."""
-    return _find(model, model.__name__, set())
+    return next((path for path, kind in types_in(model, model.__name__) if issubclass(kind, _SECRETS)), None)
 
 
-def _find(annotation: Any, path: str, visited: set[int]) -> str | None:
-    origin = typing.get_origin(annotation) or annotation
-    if isinstance(origin, type) and issubclass(origin, _SECRETS):
-        return path
-    if id(annotation) in visited:
-        return None
-    visited.add(id(annotation))
-    found = (_find(part, f"{path}.{name}" if name else path, visited) for name, part in _parts(annotation))
-    return next((hit for hit in found if hit is not None), None)
+def types_in(annotation: Any, path: str = "") -> Iterator[tuple[str, type]]:
+    """Yield the type and all that it is made of, each once, with the path of fields that leads there."""
+    pending: list[tuple[str, Any]] = [(path, annotation)]
+    found: dict[int, Any] = {}
+    while pending:
+        path, annotation = pending.pop(0)
+        origin = typing.get_origin(annotation) or annotation
+        if id(annotation) in found:
+            continue
+        found[id(annotation)] = annotation
+        if isinstance(origin, type):
+            yield path, origin
+        pending += [(f"{path}.{name}" if name else path, part) for name, part in _parts(annotation)]
 
 
 def _parts(annotation: Any) -> Iterator[tuple[str, Any]]:
-    """The types that a type is made of, with the field name where there is one."""
+    """Yield the types that a type is made of, with the field name where there is one."""
     if hasattr(annotation, "__value__"):  # a type alias
         yield "", annotation.__value__
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield from ((name, field.annotation) for name, field in annotation.model_fields.items())
         yield from ((name, field.return_type) for name, field in annotation.model_computed_fields.items())
-    elif isinstance(annotation, type) and _has_hints(annotation):
+    elif isinstance(annotation, type) and any(hasattr(annotation, name) for name in _TYPED):
         with contextlib.suppress(NameError):  # names of a function's locals, which pydantic found and we cannot
             yield from typing.get_type_hints(annotation).items()
     for argument in typing.get_args(annotation):
         yield "", argument
-
-
-def _has_hints(kind: type) -> bool:
-    is_typed_dict = issubclass(kind, dict) and hasattr(kind, "__total__")
-    is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
-    return dataclasses.is_dataclass(kind) or is_typed_dict or is_named_tuple
 
 
 def schema_problem(schema: Schema, document: Any, pointer: str = "") -> str | None:
@@ -417,27 +416,46 @@ def _length(schema: Schema, what: str, length: int, where: str) -> Iterator[str]
         yield f"{where}: has {length} {what.lower()}, allowed are {least} to {most}"
 
 
-_FORMATS = {
-    "uri": "https://example.com/",
-    "email": "name@example.com",
-    "date": "2026-01-31",
-    "date-time": "2026-01-31T00:00:00Z",
-    "time": "00:00:00Z",
-    "duration": "PT1H",
-    "uuid": "00000000-0000-4000-8000-000000000000",
-    "uuid4": "00000000-0000-4000-8000-000000000000",
-    "ipv4": "127.0.0.1",
-    "ipv6": "::1",
-    "ipvanyaddress": "127.0.0.1",
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "date-time": (
+        "2026-01-31T00:00:00Z",
+        "2024-02-29T23:59:59",
+        "2024-02-29T23:59:59.123456+05:30",
+        "2999-12-31T23:59:59Z",
+        "1999-12-31T23:59:59Z",
+    ),
+    "date": ("2026-01-31", "2024-02-29", "2999-12-31", "1999-12-31"),
+    "time": ("00:00:00Z", "23:59:59", "23:59:59.123456"),
+    "duration": ("PT1H", "P1DT2H3M4S", "PT0.5S", "P0D", "-P1D"),
+    "uuid": ("00000000-0000-4000-8000-000000000000",),
+    "uuid4": ("00000000-0000-4000-8000-000000000000",),
+    "uri": ("https://example.com/", "https://example.com/a?b=c", "ftp://example.com/", "file:///tmp/a"),
+    "email": ("name@example.com",),
+    "name-email": ("A <a@example.com>",),
+    "path": ("a/b.csv", "/a/b", "ä"),
+    "file-path": (),
+    "directory-path": (),
+    "binary": ("a", "ü", ""),
+    "base64": ("YQ==", ""),
+    "base64url": ("YQ==", ""),
+    "password": ("secret",),
+    "ipv4": ("127.0.0.1",),
+    "ipv6": ("::1",),
+    "ipvanyaddress": ("127.0.0.1", "::1"),
+    "ipvanyinterface": ("127.0.0.1/8",),
+    "ipvanynetwork": ("127.0.0.0/8",),
+    "ipv4network": ("127.0.0.0/8",),
+    "ipv6network": ("::/64",),
+    "json-string": ("{}",),
 }
-"""Something of each format that pydantic's types have."""
+"""Texts of each format that pydantic's types have, the plainest first."""
 
 
 def skeleton_of(schema: Schema) -> Any:
     """Return a first value for `schema`: its default or first choice, else the smallest value of its type.
 
     Of an object only what is required. References are inlined already. Patterns, and
-    formats that are not in `_FORMATS`, are left to the person who fills it in.
+    formats that are not in `FORMATS`, are left to the person who fills it in.
     """
     shape = shape_of(schema)
     if "default" in schema and "const" not in schema:
@@ -457,7 +475,7 @@ def skeleton_of(schema: Schema) -> Any:
         items = schema.get("prefixItems") or [schema.get("items", {})] * schema.get("minItems", 0)
         return [skeleton_of(item) for item in items]
     if kind == "string":
-        return _FORMATS.get(schema.get("format", ""), "x" * schema.get("minLength", 0))
+        return next(iter(FORMATS.get(schema.get("format", ""), ())), "x" * schema.get("minLength", 0))
     if kind in ("integer", "number"):
         return _sample_number(schema, is_integer=kind == "integer")
     return False if kind == "boolean" else None

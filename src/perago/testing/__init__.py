@@ -10,73 +10,55 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perago.embedded.clock import VirtualClock
-    from perago.embedded.faults import FaultScript, Moment
-    from perago.embedded.lakefs import InMemoryLakeFS
-    from perago.embedded.services import EmbeddedServices
-    from perago.ports import AccessDenied, ServiceError, TaskStatus, Unavailable, Unclear
-    from perago.testing.conductor import Conductor
-    from perago.testing.differences import PublishedTree, Snapshots
-    from perago.testing.outcome import Outcome
-    from perago.testing.runner import Branch, Race, TaskRunner
-    from perago.testing.services import BRANCH, InMemoryServices, serve
-    from perago.testing.tasks import TaskTests, provide_params, task_tests
-    from perago.testing.tree_files import BadTree, Symlink, TreeBuilder, build_tree, tree_of
-    from perago.testing.trees import Contradiction, smallest_tree, violating_tree
+    from perago.embedded.clock import VirtualClock as VirtualClock
+    from perago.embedded.faults import FaultScript as FaultScript
+    from perago.embedded.faults import Moment as Moment
+    from perago.embedded.lakefs import InMemoryLakeFS as InMemoryLakeFS
+    from perago.embedded.services import EmbeddedServices as EmbeddedServices
+    from perago.ports import AccessDenied as AccessDenied
+    from perago.ports import ServiceError as ServiceError
+    from perago.ports import TaskStatus as TaskStatus
+    from perago.ports import Unavailable as Unavailable
+    from perago.ports import Unclear as Unclear
+    from perago.testing.conductor import Conductor as Conductor
+    from perago.testing.differences import PublishedTree as PublishedTree
+    from perago.testing.differences import Snapshots as Snapshots
+    from perago.testing.outcome import Outcome as Outcome
+    from perago.testing.runner import Branch as Branch
+    from perago.testing.runner import Race as Race
+    from perago.testing.runner import TaskRunner as TaskRunner
+    from perago.testing.services import BRANCH as BRANCH
+    from perago.testing.services import InMemoryServices as InMemoryServices
+    from perago.testing.services import serve as serve
+    from perago.testing.tasks import TaskTests as TaskTests
+    from perago.testing.tasks import provide_params as provide_params
+    from perago.testing.tasks import task_tests as task_tests
+    from perago.testing.tree_files import BadTree as BadTree
+    from perago.testing.tree_files import Symlink as Symlink
+    from perago.testing.tree_files import TreeBuilder as TreeBuilder
+    from perago.testing.tree_files import build_tree as build_tree
+    from perago.testing.tree_files import tree_of as tree_of
+    from perago.testing.trees import Contradiction as Contradiction
+    from perago.testing.trees import smallest_tree as smallest_tree
+    from perago.testing.trees import violating_tree as violating_tree
 
-__all__ = [
-    "BRANCH",
-    "AccessDenied",
-    "BadTree",
-    "Branch",
-    "Conductor",
-    "Contradiction",
-    "EmbeddedServices",
-    "FaultScript",
-    "InMemoryLakeFS",
-    "InMemoryServices",
-    "Moment",
-    "Outcome",
-    "PublishedTree",
-    "Race",
-    "ServiceError",
-    "Snapshots",
-    "Symlink",
-    "TaskRunner",
-    "TaskStatus",
-    "TaskTests",
-    "TreeBuilder",
-    "Unavailable",
-    "Unclear",
-    "VirtualClock",
-    "build_tree",
-    "provide_params",
-    "serve",
-    "smallest_tree",
-    "task_tests",
-    "tree_of",
-    "violating_tree",
-]
-
-_HOMES = (
-    ("perago.embedded.clock", ("VirtualClock",)),
-    ("perago.embedded.faults", ("FaultScript", "Moment")),
-    ("perago.embedded.services", ("EmbeddedServices",)),
-    ("perago.embedded.lakefs", ("InMemoryLakeFS",)),
-    ("perago.ports", ("AccessDenied", "ServiceError", "TaskStatus", "Unavailable", "Unclear")),
-    ("perago.testing.tree_files", ("Symlink",)),
-    ("perago.testing.conductor", ("Conductor",)),
-    ("perago.testing.outcome", ("Outcome",)),
-    ("perago.testing.differences", ("PublishedTree",)),
-    ("perago.testing.runner", ("Branch", "Race")),
-    ("perago.testing.runner", ("TaskRunner",)),
-    ("perago.testing.services", ("BRANCH", "InMemoryServices", "serve")),
-    ("perago.testing.differences", ("Snapshots",)),
-    ("perago.testing.tasks", ("TaskTests", "provide_params", "task_tests")),
-    ("perago.testing.tree_files", ("BadTree", "Symlink", "TreeBuilder", "build_tree", "tree_of")),
-    ("perago.testing.trees", ("Contradiction", "smallest_tree", "violating_tree")),
-)
-_MODULES = {name: module for module, names in _HOMES for name in names}
+_HOMES = {
+    "perago.embedded.clock": ("VirtualClock",),
+    "perago.embedded.faults": ("FaultScript", "Moment"),
+    "perago.embedded.lakefs": ("InMemoryLakeFS",),
+    "perago.embedded.services": ("EmbeddedServices",),
+    "perago.ports": ("AccessDenied", "ServiceError", "TaskStatus", "Unavailable", "Unclear"),
+    "perago.testing.conductor": ("Conductor",),
+    "perago.testing.differences": ("PublishedTree", "Snapshots"),
+    "perago.testing.outcome": ("Outcome",),
+    "perago.testing.runner": ("Branch", "Race", "TaskRunner"),
+    "perago.testing.services": ("BRANCH", "InMemoryServices", "serve"),
+    "perago.testing.tasks": ("TaskTests", "provide_params", "task_tests"),
+    "perago.testing.tree_files": ("BadTree", "Symlink", "TreeBuilder", "build_tree", "tree_of"),
+    "perago.testing.trees": ("Contradiction", "smallest_tree", "violating_tree"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> object:

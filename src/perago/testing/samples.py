@@ -14,7 +14,7 @@ import re
 import types
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, PydanticUserError, Secret, SecretBytes, SecretSt
 
 from perago.taskdef.payload import location_of, problem_lines
 from perago.taskdef.schema import (
+    FORMATS,
     RecursiveModel,
     find_secret,
     inline,
@@ -29,6 +30,7 @@ from perago.taskdef.schema import (
     join_pointer,
     schema_problem,
     shape_of,
+    types_in,
 )
 
 _MOST_SAMPLES = 200
@@ -167,37 +169,6 @@ _TEXTS = (
 )
 _KEYS = ("key", "1", "ü/~", "2024-02-29", "00000000-0000-4000-8000-000000000001", "1.5", "true", "a")
 _ANYTHING: tuple[Any, ...] = ({"key": [1, "a", None]}, "a", 1, 1.5, True, None, [])
-_FORMATS: Mapping[str, tuple[str, ...]] = {
-    "date-time": (
-        "2024-02-29T23:59:59Z",
-        "2024-02-29T23:59:59",
-        "2024-02-29T23:59:59.123456+05:30",
-        "2999-12-31T23:59:59Z",
-        "1999-12-31T23:59:59Z",
-    ),
-    "date": ("2024-02-29", "2999-12-31", "1999-12-31"),
-    "time": ("23:59:59", "23:59:59.123456", "00:00:00Z"),
-    "duration": ("P1DT2H3M4S", "PT0.5S", "P0D", "-P1D"),
-    "uuid": ("00000000-0000-4000-8000-000000000001",),
-    "uri": ("https://example.com/a?b=c", "https://example.com", "ftp://example.com/", "file:///tmp/a"),
-    "email": ("a@example.com",),
-    "name-email": ("A <a@example.com>",),
-    "path": ("a/b.csv", "/a/b", "ä"),
-    "file-path": (),
-    "directory-path": (),
-    "binary": ("a", "ü", ""),
-    "base64": ("YQ==", ""),
-    "base64url": ("YQ==", ""),
-    "password": ("secret",),
-    "ipv4": ("127.0.0.1",),
-    "ipv6": ("::1",),
-    "ipvanyaddress": ("127.0.0.1", "::1"),
-    "ipvanyinterface": ("127.0.0.1/8",),
-    "ipvanynetwork": ("127.0.0.0/8",),
-    "ipv4network": ("127.0.0.0/8",),
-    "ipv6network": ("::/64",),
-    "json-string": ("{}",),
-}
 
 
 def edges(schema: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -214,27 +185,8 @@ def _values(schema: Mapping[str, Any]) -> Iterator[Any]:
     yield from shape.values
     yield from _in_turn(edges(option) for option in shape.options)
     if not (shape.values or shape.options):
-        for kind in shape.kinds or [None]:
-            yield from _of_type(kind, shape.schema)
-
-
-def _of_type(kind: str | None, schema: Mapping[str, Any]) -> Iterable[Any]:
-    match kind:
-        case "integer":
-            return _integers(schema)
-        case "number":
-            return _numbers(schema)
-        case "string":
-            return _strings(schema)
-        case "boolean":
-            return (True, False)
-        case "null":
-            return (None,)
-        case "array":
-            return _arrays(schema)
-        case "object":
-            return _objects(schema)
-    return _ANYTHING
+        for kind in shape.kinds or ["anything"]:
+            yield from _BY_TYPE[kind](shape.schema) if kind in _BY_TYPE else _ANYTHING
 
 
 def _in_turn(options: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
@@ -267,7 +219,7 @@ def _strings(schema: Mapping[str, Any]) -> Iterator[str]:
         yield from (json.dumps(value) for value in edges(schema.get("contentSchema", {})))
         return
     least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-    pool = _FORMATS.get(schema.get("format", ""), _TEXTS)
+    pool = FORMATS.get(schema.get("format", ""), _TEXTS)
     if least > 1:
         pool = (*pool, "a" * least)
     for text in pool:
@@ -325,6 +277,17 @@ def _records(schema: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield {name: value for name, value in plain.items() if name in required}
     for name, values in columns.items():
         yield from (plain | {name: value} for value in values[1:])
+
+
+_BY_TYPE: Mapping[str, Callable[[Mapping[str, Any]], Iterable[Any]]] = {
+    "integer": _integers,
+    "number": _numbers,
+    "string": _strings,
+    "boolean": lambda _: (True, False),
+    "null": lambda _: (None,),
+    "array": _arrays,
+    "object": _objects,
+}
 
 
 _SHOWN = 80
@@ -395,7 +358,9 @@ def random_private(left: Any, right: Any) -> str | None:
 
 def _parts(value: Any) -> Mapping[Any, Any]:
     """The parts of a value, by field, key or index; nothing for a plain value."""
-    if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+    if isinstance(value, BaseModel):
+        return {**value.__dict__, **(value.model_extra or {})}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return getattr(value, "__dict__", {})
     if isinstance(value, dict):
         return value
@@ -430,16 +395,14 @@ def _differences(sent: Any, arrived: Any, pointer: str) -> Iterator[str]:
     where = pointer or "/"
     if isinstance(sent, SecretStr | SecretBytes | Secret):
         return
-    if isinstance(sent, BaseModel) and isinstance(arrived, BaseModel) and isinstance(sent, type(arrived)):
-        fields = type(arrived).model_fields
-        for name in (*(name for name, field in fields.items() if not field.exclude), *(arrived.model_extra or ())):
-            yield from _differences(getattr(sent, name), getattr(arrived, name), join_pointer(pointer, name))
-    elif isinstance(sent, dict) and isinstance(arrived, dict) and sent.keys() == arrived.keys():
-        for key, value in sent.items():
-            yield from _differences(value, arrived[key], join_pointer(pointer, str(key)))
-    elif isinstance(sent, list | tuple) and type(sent) is type(arrived) and len(sent) == len(arrived):
-        for index, (value, other) in enumerate(zip(sent, arrived, strict=True)):
-            yield from _differences(value, other, join_pointer(pointer, index))
+    mine, other = _parts(sent), _parts(arrived)
+    is_record = isinstance(sent, BaseModel) and isinstance(arrived, BaseModel) and isinstance(sent, type(arrived))
+    is_container = isinstance(sent, dict | list | tuple) and type(sent) is type(arrived) and mine.keys() == other.keys()
+    if is_record or is_container:
+        fields = type(arrived).model_fields if is_record else {}
+        for key in other:
+            if key not in fields or not fields[key].exclude:
+                yield from _differences(mine[key], other[key], join_pointer(pointer, str(key)))
     elif not _equal(sent, arrived):
         kinds = type(sent).__name__, type(arrived).__name__
         change = f"leaves as {kinds[0]}, arrives as {kinds[1]}" if kinds[0] != kinds[1] else "arrives changed"
@@ -487,7 +450,8 @@ def lookalike_problem(model: type[BaseModel], *, by_alias: bool) -> str | None:
     Sample values come from JSON, so they never hold the member that nothing can be read as. Here each member is made
     by itself, and put into its field.
     """
-    for parent in itertools.islice(_models(model), _MOST_MODELS):
+    models = [kind for _, kind in types_in(model) if issubclass(kind, BaseModel)]
+    for parent in models[:_MOST_MODELS]:
         samples = sample_model(parent).found
         if not samples or round_trip_problem(parent, samples[0].value, by_alias=by_alias) is not None:
             continue
@@ -552,17 +516,3 @@ def _made(member: Any) -> Iterator[Any]:
         yield from (adapter.validate_json(json.dumps(document)) for document in documents[:_MOST_VALUES])
     except Exception:  # noqa: BLE001 - what has no schema, or refuses what its schema allows, is not judged
         return
-
-
-def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """The model and those in its fields, each once."""
-    found: list[Any] = [model]
-    for each in found:
-        yield each
-        parts = [field.annotation for field in each.model_fields.values()]
-        while parts:
-            part = parts.pop(0)
-            parts += get_args(part)
-            is_model = isinstance(part, type) and get_origin(part) is None and issubclass(part, BaseModel)
-            if is_model and part not in found:
-                found.append(part)

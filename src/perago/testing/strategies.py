@@ -16,7 +16,7 @@ import io
 import math
 import unittest
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal, TypeAlias
 
@@ -186,29 +186,11 @@ def documents(schema: Mapping[str, Any]) -> _Documents:
         return st.sampled_from(shape.values)
     if shape.options:
         return st.one_of([documents(option) for option in shape.options])
-    return st.one_of([_of_type(kind, shape.schema) for kind in shape.kinds or ["anything"]])
+    makers = [_BY_TYPE.get(kind, _near_the_edges) for kind in shape.kinds] or [_near_the_edges]
+    return st.one_of([make(shape.schema) for make in makers])
 
 
-def _of_type(kind: str, schema: Mapping[str, Any]) -> _Documents:
-    match kind:
-        case "integer":
-            return _integers(schema)
-        case "number":
-            return _numbers(schema)
-        case "string":
-            return _strings(schema)
-        case "boolean":
-            return st.booleans()
-        case "null":
-            return st.none()
-        case "array":
-            return _arrays(schema)
-        case "object":
-            return _objects(schema)
-    return _known(schema)
-
-
-def _known(schema: Mapping[str, Any]) -> _Documents:
+def _near_the_edges(schema: Mapping[str, Any]) -> _Documents:
     """The few values near the edges, where hypothesis has nothing better."""
     values = edges(schema)
     return st.sampled_from(values) if values else st.nothing()
@@ -217,18 +199,16 @@ def _known(schema: Mapping[str, Any]) -> _Documents:
 def _integers(schema: Mapping[str, Any]) -> _Documents:
     least, most = integer_range(schema)
     step = schema.get("multipleOf", 1)
-    if step != int(step):
-        return _known(schema)
     low = None if least is None else math.ceil(least / step)
     high = None if most is None else math.floor(most / step)
-    if low is not None and high is not None and low > high:
-        return st.nothing()
+    if step != int(step) or (low is not None and high is not None and low > high):
+        return _near_the_edges(schema)
     return st.integers(low, high).map(lambda number: int(number * step))
 
 
 def _numbers(schema: Mapping[str, Any]) -> _Documents:
     if "multipleOf" in schema:
-        return _known(schema)
+        return _near_the_edges(schema)
     least = schema.get("exclusiveMinimum", schema.get("minimum"))
     most = schema.get("exclusiveMaximum", schema.get("maximum"))
     return st.floats(
@@ -243,29 +223,38 @@ def _numbers(schema: Mapping[str, Any]) -> _Documents:
 
 def _strings(schema: Mapping[str, Any]) -> _Documents:
     if schema.keys() & {"format", "pattern", "contentMediaType"}:
-        return _known(schema)
+        return _near_the_edges(schema)
     return st.text(_ANY_TEXT, min_size=schema.get("minLength", 0), max_size=schema.get("maxLength"))
 
 
 def _arrays(schema: Mapping[str, Any]) -> _Documents:
     if "prefixItems" in schema:
-        return st.tuples(*[documents(item) for item in schema["prefixItems"]]).map(list)
-    items = documents(schema.get("items", {}))
-    least, most = schema.get("minItems", 0), schema.get("maxItems")
-    if schema.get("uniqueItems"):
-        return st.lists(items, min_size=least, max_size=most, unique_by=repr)
-    return st.lists(items, min_size=least, max_size=most)
+        return st.tuples(*map(documents, schema["prefixItems"])).map(list)
+    return st.lists(
+        documents(schema.get("items", {})),
+        min_size=schema.get("minItems", 0),
+        max_size=schema.get("maxItems"),
+        unique_by=repr if schema.get("uniqueItems") else None,
+    )
 
 
 def _objects(schema: Mapping[str, Any]) -> _Documents:
-    if "properties" in schema:
-        fields = {name: documents(field) for name, field in schema["properties"].items()}
-        required = set(schema.get("required", ()))
-        return st.fixed_dictionaries(
-            {name: field for name, field in fields.items() if name in required},
-            optional={name: field for name, field in fields.items() if name not in required},
-        )
-    return _known(schema)
+    if "properties" not in schema:
+        return _near_the_edges(schema)
+    fields = {name: documents(field) for name, field in schema["properties"].items()}
+    required = {name: fields[name] for name in schema.get("required", ()) if name in fields}
+    return st.fixed_dictionaries(
+        required, optional={name: field for name, field in fields.items() if name not in required}
+    )
+
+
+_BY_TYPE: Mapping[str, Callable[[Mapping[str, Any]], _Documents]] = {
+    "integer": _integers,
+    "number": _numbers,
+    "string": _strings,
+    "array": _arrays,
+    "object": _objects,
+}
 
 
 __all__ = [
