@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
@@ -29,22 +28,19 @@ from perago.worker.channel import (
     BadMessage,
     Calling,
     ChannelError,
-    Deliver,
     DeliveryQuestion,
     Finished,
-    ForwardedEvent,
     FromSlot,
     LogSoFar,
     Ready,
     SlotChannel,
     StartFailed,
     Stop,
-    SupervisorChannel,
-    ToSlot,
     decode,
     encode,
     encode_within_limits,
-    open_channel,
+    framed,
+    messages_in,
 )
 from perago.worker.events import (
     AttemptRecorded,
@@ -60,7 +56,6 @@ from perago.workspace.changes import ChangedFile, Changes
 from tests.deliveries import make_delivery
 
 from .bench import LIMIT as SECONDS
-from .bench import wait_for
 
 DELIVERY = make_delivery(poll_count=2, start_time=3, retry_count=1, input={"params": {"a": [1, None]}})
 NESTED = {"result": {"text": "é\udc80\0", "numbers": [1, 2.5, 1e300], "nothing": None, "@": "Ready"}}
@@ -97,11 +92,11 @@ MESSAGES: list[FromSlot] = [
         unfit="unfit",
     ),
     Finished(DELIVERY.identity, None, lost_reason="lost"),
-    ForwardedEvent(StepStarted("test0001", "Fetch")),
-    ForwardedEvent(Transferred("test0001", "download", 1, 2, 3, 4)),
-    ForwardedEvent(FunctionSaid("test0001", "a line \udcff")),
-    ForwardedEvent(FunctionProgress("test0001", 1, 2)),
-    ForwardedEvent(AttemptRecorded("test0001", RECORD)),
+    StepStarted("test0001", "Fetch"),
+    Transferred("test0001", "download", 1, 2, 3, 4),
+    FunctionSaid("test0001", "a line \udcff"),
+    FunctionProgress("test0001", 1, 2),
+    AttemptRecorded("test0001", RECORD),
 ]
 
 
@@ -134,16 +129,8 @@ def test_a_message_arrives_as_it_was_sent(message: FromSlot) -> None:
         pytest.param(
             b'{"@":"Finished","identity":["t",1,1],"report":{"@":"Report","status":"DONE"}}', id="an unknown status"
         ),
-        pytest.param(b'{"@":"ForwardedEvent","event":{"@":"Stopped","exit_code":0}}', id="an event of the supervisor"),
-        pytest.param(
-            json.dumps(
-                {
-                    "@": "ForwardedEvent",
-                    "event": {"@": "Transferred", "worker_id": "", "direction": "sideways", "objects": 1},
-                }
-            ).encode(),
-            id="an unknown direction",
-        ),
+        pytest.param(b'{"@":"Stopped","exit_code":0}', id="an event of the supervisor"),
+        pytest.param(b'{"@":"Transferred","worker_id":"","direction":"up","objects":1}', id="an unknown direction"),
         pytest.param(b'{"@":"StartFailed","reason":' + b"9" * 5000 + b"}", id="a huge number"),
         pytest.param(
             b'{"@":"Finished","identity":["t",1,1],"report":null,"usage":{"@":"Usage","downloaded":1'
@@ -161,38 +148,31 @@ def test_anything_else_is_no_message(data: bytes) -> None:
 # ------------------------------------------------------------------------------ the pipe
 
 
+MOST = REPORT_BYTES + 1000
+
+
+def sent(message: FromSlot) -> bytes:
+    """A message as it comes out of the pipe."""
+    data = encode(message)
+    return len(data).to_bytes(4, "big") + data
+
+
 @contextmanager
-def channel() -> Iterator[tuple[SupervisorChannel, Connection]]:
-    """Both ends, the slot's as it is before it becomes a `SlotChannel`."""
-    ours, theirs = open_channel(1000)
-    try:
-        yield ours, theirs
-    finally:
-        ours.close()
-        theirs.close()
-
-
-def raw(connection: Connection, data: bytes) -> None:
-    with socket.socket(fileno=os.dup(connection.fileno())) as end:
-        end.sendall(data)
-
-
-def taken(ours: SupervisorChannel) -> list[FromSlot]:
-    """All that has come, without waiting."""
-    while ours.receive():
-        pass
-    return list(ours.messages())
+def pipe() -> Iterator[tuple[socket.socket, SlotChannel]]:
+    """The supervisor's end, and the slot's."""
+    ours, theirs = socket.socketpair()
+    with ours, Connection(theirs.detach()) as connection:
+        yield ours, SlotChannel(connection)
 
 
 def test_messages_come_in_order_whatever_the_cuts() -> None:
-    data = b"".join(len(text).to_bytes(4, "big") + text for text in map(encode, MESSAGES))
-    with channel() as (ours, theirs):
-        found: list[FromSlot] = []
-        for start in range(0, len(data), 7):
-            raw(theirs, data[start : start + 7])
-            found += taken(ours)
-        assert found == MESSAGES
-        assert not ours.begun
+    data = b"".join(map(sent, MESSAGES))
+    buffer, found = bytearray(), list[FromSlot]()
+    for start in range(0, len(data), 7):
+        buffer += data[start : start + 7]
+        found += messages_in(buffer, MOST)
+    assert found == MESSAGES
+    assert not buffer
 
 
 @pytest.mark.parametrize(
@@ -202,20 +182,16 @@ def test_messages_come_in_order_whatever_the_cuts() -> None:
         b"\0\0\0\0",
         b"\xff\xff\xff\xff",
         b"\xff\xff\xff\xfe",
-        (REPORT_BYTES + 1001).to_bytes(4, "big"),
+        (MOST + 1).to_bytes(4, "big"),
         (MOST_BYTES + 1).to_bytes(4, "big") + b'{"@":"Waiting"',
         b"\0\0\0\1x",
     ],
 )
 def test_bytes_that_are_no_message_are_refused_at_once_after_what_came_before(data: bytes) -> None:
-    with channel() as (ours, theirs):
-        theirs.send_bytes(encode(Ready()))
-        raw(theirs, data)
-        ours.receive()
-        messages = ours.messages()
-        assert next(messages) == Ready()
-        with pytest.raises(BadMessage):
-            next(messages)
+    messages = messages_in(bytearray(sent(Ready()) + data), MOST)
+    assert next(messages) == Ready()
+    with pytest.raises(BadMessage):
+        next(messages)
 
 
 def test_only_a_message_that_is_a_report_may_be_as_large_as_one() -> None:
@@ -233,8 +209,8 @@ TEXT = "\1" * 65_536
 @pytest.mark.parametrize(
     "message",
     [
-        ForwardedEvent(FunctionSaid("test0001", TEXT)),
-        ForwardedEvent(Logged("test0001", {"message": TEXT, "level": "INFO", "findings": [TEXT] * 9})),
+        FunctionSaid("test0001", TEXT),
+        Logged("test0001", {"message": TEXT, "level": "INFO", "findings": [TEXT] * 9}),
         LogSoFar(DELIVERY.identity, TEXT),
         Finished(DELIVERY.identity, Report(TaskStatus.FAILED, {}, "why"), log_chunks=(TEXT,) * 40),
     ],
@@ -248,37 +224,6 @@ def test_a_slot_shortens_texts_that_are_too_long_for_its_supervisor(message: Fro
     assert type(decode(data)) is type(message)
 
 
-def test_a_message_that_the_slot_does_not_take_costs_no_waiting() -> None:
-    message = Deliver(replace(DELIVERY, input={"text": "x" * 4_000_000}))
-    with channel() as (ours, theirs):
-        ours.send(message)
-        ours.send(Stop())
-        assert ours.unsent > 1_000_000
-        slot = SlotChannel(theirs)
-        taken: list[ToSlot] = []
-        reading = threading.Thread(target=lambda: taken.extend(slot.receive() for _ in range(2)))
-        reading.start()
-
-        def sent() -> bool:
-            ours.flush()
-            return not ours.unsent
-
-        wait_for("the rest to be taken", sent)
-        reading.join(SECONDS)
-        assert taken == [message, Stop()]
-
-
-def test_half_a_message_costs_no_waiting() -> None:
-    with channel() as (ours, theirs):
-        raw(theirs, b"\0\1\0\0half")
-        assert taken(ours) == []
-        assert ours.begun == 8
-        assert not ours.receive()  # nothing has come since, and nobody waits for it
-        theirs.close()
-        with pytest.raises(ChannelError):
-            ours.receive()
-
-
 def test_a_signal_in_the_middle_of_a_send_tears_no_message() -> None:
     """As a cancellation, or an alarm of the author, comes when a part of the message is in the pipe."""
 
@@ -288,46 +233,46 @@ def test_a_signal_in_the_middle_of_a_send_tears_no_message() -> None:
     def alarm(*_: object) -> None:
         raise Alarm
 
-    report = Report(TaskStatus.COMPLETED, {"text": "x" * 500_000})  # more than the pipe holds
-    message = Finished(DELIVERY.identity, report)
+    message = Finished(DELIVERY.identity, Report(TaskStatus.COMPLETED, {"text": "x" * 500_000}))  # fills the pipe
     main = threading.main_thread().ident
     assert main is not None
-
-    def alarm_when_begun(ours: SupervisorChannel) -> None:
-        wait_for("the first bytes", ours.receive)
-        signal.pthread_kill(main, signal.SIGALRM)
-
-    def send(slot: SlotChannel) -> None:
-        slot.send(message)
-        threading.Event().wait(SECONDS)
-
-    def complete(ours: SupervisorChannel, expected: FromSlot) -> bool:
-        return expected in taken(ours)
-
     before = signal.signal(signal.SIGALRM, alarm)
     try:
-        with channel() as (ours, theirs):
-            slot = SlotChannel(theirs)
+        with pipe() as (ours, slot):
+            ours.settimeout(SECONDS)
+            buffer = bytearray()
+
+            def alarm_when_begun() -> None:
+                buffer.extend(ours.recv(1))
+                signal.pthread_kill(main, signal.SIGALRM)
+
+            def received() -> FromSlot:
+                while not (found := list(messages_in(buffer, MOST))):
+                    buffer.extend(ours.recv(65_536))
+                return found[0]
+
+            def send() -> None:
+                slot.send(message)
+                threading.Event().wait(SECONDS)
+
             for _ in range(5):
-                thread = threading.Thread(target=alarm_when_begun, args=(ours,))
+                thread = threading.Thread(target=alarm_when_begun)
                 thread.start()
                 with pytest.raises(Alarm):
-                    send(slot)
+                    send()
                 thread.join()
-                wait_for("the whole message", lambda: complete(ours, message))
+                assert received() == message
             slot.send(Ready())
-            wait_for("the last message", lambda: complete(ours, Ready()))
-            ours.send(Stop())
+            assert received() == Ready()
+            ours.sendall(framed(Stop()))
             assert slot.receive() == Stop()
     finally:
         signal.signal(signal.SIGALRM, before)
 
 
 def test_a_slot_whose_supervisor_is_gone_is_told_so() -> None:
-    with channel() as (ours, theirs):
-        slot = SlotChannel(theirs)
+    with pipe() as (ours, slot):
         ours.close()
-
         slot.send(Ready())
         with pytest.raises(ChannelError):
             slot.flush()
@@ -345,7 +290,7 @@ def test_a_record_of_many_files_travels_in_parts_that_fit() -> None:
     together: AttemptRecord | None = None
     parts = list(in_parts(whole))
     for part in parts:
-        assert len(encode(ForwardedEvent(AttemptRecorded("test0001", part)))) <= MOST_BYTES
+        assert len(encode(AttemptRecorded("test0001", part))) <= MOST_BYTES
         together = joined(together, part)
     assert together is not None
     assert len(parts) > 4

@@ -22,7 +22,6 @@ from perago.worker.channel import (
     MOST_STEPS,
     DeliveryQuestion,
     Finished,
-    ForwardedEvent,
     FromSlot,
     Ready,
     encode,
@@ -113,7 +112,7 @@ def test_garbage_on_every_descriptor_costs_the_slot_and_its_attempt_alone(
     [
         Ready(),
         Finished(("task-9", 1, 1), None),
-        ForwardedEvent(FunctionSaid("test0001", "hello")),
+        FunctionSaid("test0001", "hello"),
         DeliveryQuestion(1, ("task-9", 1, 1)),
     ],
     ids=lambda message: type(message).__name__,

@@ -38,7 +38,6 @@ from perago.settings.mask import Mask
 from perago.worker.channel import (
     MOST_BYTES,
     ChannelError,
-    ForwardedEvent,
     FromSlot,
     LogSoFar,
     Publishing,
@@ -289,7 +288,7 @@ class AttemptLog(Observer):
 
     def _pass_on(self, event: Watched) -> None:
         if self._is_watched:
-            self._tell(ForwardedEvent(event))
+            self._tell(event)
 
 
 def cut(text: str, limit: int) -> str:

@@ -1,4 +1,4 @@
-"""The messages between the supervisor and a slot, and the two ends of the pipe that carries them.
+"""The messages between the supervisor and a slot, their bytes, and the slot's end of the pipe that carries them.
 
 One message is one frozen dataclass. A slot has at most one delivery at a time, so only delivery questions, which may
 outlive their delivery, need a number.
@@ -8,11 +8,8 @@ which may write to every descriptor of its process. The supervisor takes nothing
 are declared here. Dataclasses and pydantic models are objects that carry the name of their type; everything else is
 what JSON makes of it.
 
-The pipe is a pair of connected sockets. To a slot goes pickle, from it comes JSON (`messages`): the slot trusts its
-supervisor, and the supervisor takes nothing from a slot that it has not checked.
-
-The supervisor's end never waits. It takes the bytes that are there and sends what the slot takes. A slot that stops
-within a message, its own or one to it, costs nothing but that slot.
+The pipe is a pair of connected sockets. To a slot goes pickle, from it comes JSON: the slot trusts its supervisor, and
+the supervisor takes nothing from a slot that it has not checked. The supervisor's end is in `processes`.
 
 In a slot, one thread does all the writing. A signal that interrupts the author's function, or perago's own code around
 it, strikes the main thread, so no message is ever torn.
@@ -25,9 +22,7 @@ import dataclasses
 import functools
 import gc
 import json
-import os
 import pickle
-import socket
 import struct
 import threading
 import types
@@ -147,13 +142,6 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class ForwardedEvent:
-    """Something happened inside a watched attempt."""
-
-    event: Watched
-
-
-@dataclass(frozen=True, slots=True)
 class Waiting:
     """The delivery's attempt waits for lakeFS, or continues: `text` is a line about it."""
 
@@ -181,9 +169,7 @@ class LogSoFar:
     text: str
 
 
-FromSlot = (
-    LogSoFar | Ready | StartFailed | DeliveryQuestion | Calling | Finished | ForwardedEvent | Waiting | Publishing
-)
+FromSlot = LogSoFar | Ready | StartFailed | DeliveryQuestion | Calling | Finished | Waiting | Publishing | Watched
 
 
 # ------------------------------------------------------------------ a slot's messages as bytes
@@ -230,14 +216,12 @@ def _shortened(message: FromSlot) -> FromSlot:
         case Finished():
             some = message.log_chunks[:_FEW_CHUNKS]
             return replace(message, log_chunks=tuple(chunk[-_LONGEST_TEXT:] for chunk in some))
-        case LogSoFar():
+        case LogSoFar() | FunctionSaid():
             return replace(message, text=message.text[-_LONGEST_TEXT:])
-        case ForwardedEvent(FunctionSaid() as said):
-            return ForwardedEvent(replace(said, text=said.text[-_LONGEST_TEXT:]))
-        case ForwardedEvent(Logged() as logged):
-            plain = {key: value for key, value in logged.line.items() if not isinstance(value, Mapping | list | tuple)}
+        case Logged(_, line):
+            plain = {key: value for key, value in line.items() if not isinstance(value, Mapping | list | tuple)}
             cut = {key: value[:_LONGEST_FIELD] if isinstance(value, str) else value for key, value in plain.items()}
-            return ForwardedEvent(replace(logged, line=cut))
+            return replace(message, line=cut)
     return message
 
 
@@ -344,13 +328,12 @@ def _of_type(kind: Any, value: Any) -> Any:
 IO_LIMIT = 5
 """Seconds that the supervisor gives a slot to continue with a message: to take more of it, or to send more of it."""
 
-_CHUNK = 256 * 1024
 _HEADER = struct.Struct("!i")
 """The length of a message of up to 2 GiB, with which `multiprocessing.Connection` begins it."""
 
 
 class ChannelError(Exception):
-    """The other end is gone, or did not keep up within `IO_LIMIT`. The channel is of no further use."""
+    """The supervisor is gone. The channel is of no further use."""
 
 
 class SlotChannel:
@@ -413,106 +396,32 @@ class SlotChannel:
                     self._is_broken = True
 
 
-class SupervisorChannel:
-    """The supervisor's end; belongs to one thread."""
+def framed(message: ToSlot) -> bytes:
+    """Return a message as the bytes that `SlotChannel.receive` takes.
 
-    def __init__(self, end: socket.socket, limit: int) -> None:
-        self._end = end
-        self._end.setblocking(False)
-        self._limit = limit
-        self._buffer = bytearray()
-        self._unsent = bytearray()
-        self.queued = 0
-        """Bytes that were given to `send` so far."""
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
+    data = pickle.dumps(message)
+    return _HEADER.pack(len(data)) + data
 
-    def fileno(self) -> int:
-        """The descriptor to watch for readability."""
-        return self._end.fileno()
 
-    @property
-    def begun(self) -> int:
-        """Bytes that have come of a message that is not complete."""
-        return len(self._buffer)
+def messages_in(buffer: bytearray, limit: int) -> Iterator[FromSlot]:
+    """Take the complete messages out of the bytes that came from a slot; none is larger than `limit`.
 
-    @property
-    def unsent(self) -> int:
-        """Bytes of messages that the slot has not taken yet."""
-        return len(self._unsent)
-
-    def send(self, message: ToSlot) -> None:
-        """Send one message, as far as the slot takes it now. `flush` sends the rest.
-
-        Raises:
-            ChannelError: it may have been sent in part; nothing more can be.
-        """
-        data = pickle.dumps(message)
-        self._unsent += _HEADER.pack(len(data)) + data
-        self.queued += _HEADER.size + len(data)
-        self.flush()
-
-    def flush(self) -> None:
-        """Send what the slot takes now.
-
-        Raises:
-            ChannelError: nothing more can be sent.
-        """
-        try:
-            while self._unsent:
-                del self._unsent[: self._end.send(self._unsent)]
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            raise ChannelError(str(error)) from error
-
-    def receive(self) -> bool:
-        """Take bytes that have come, and say whether there were any.
-
-        Raises:
-            ChannelError: there will be none.
-        """
-        try:
-            chunk = os.read(self._end.fileno(), _CHUNK)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise ChannelError(str(error)) from error
-        if not chunk:
-            raise ChannelError("the other end closed the pipe")
-        self._buffer += chunk
-        return True
-
-    def messages(self) -> Iterator[FromSlot]:
-        """The messages that are complete by now.
-
-        Raises:
-            BadMessage: what came is no message.
-        """
-        while (data := self._next()) is not None:
-            yield decode(data)
-
-    def close(self) -> None:
-        """Close this end. Safe to repeat."""
-        self._end.close()
-
-    def _next(self) -> bytes | None:
-        """The bytes of the next message, once they are complete."""
-        if len(self._buffer) < _HEADER.size:
-            return None
-        (size,) = _HEADER.unpack_from(self._buffer)
-        if not 0 < size <= self._limit:
-            raise BadMessage(f"bytes that do not begin a message of at most {self._limit:,} bytes")
-        start = self._buffer[_HEADER.size : _HEADER.size + len(REPORT_START)]
+    Raises:
+        BadMessage: the bytes are not a message. It is raised as early as that is known.
+    """
+    while len(buffer) >= _HEADER.size:
+        (size,) = _HEADER.unpack_from(buffer)
+        if not 0 < size <= limit:
+            raise BadMessage(f"bytes that do not begin a message of at most {limit:,} bytes")
+        start = buffer[_HEADER.size : _HEADER.size + len(REPORT_START)]
         if size > MOST_BYTES and not REPORT_START.startswith(start):
             raise BadMessage(too_large(size))
         end = _HEADER.size + size
-        if len(self._buffer) < end:
-            return None
-        data = bytes(self._buffer[_HEADER.size : end])
-        del self._buffer[:end]
-        return data
-
-
-def open_channel(max_result_bytes: int) -> tuple[SupervisorChannel, Connection]:
-    """The supervisor's end, and the connection to hand to the slot."""
-    ours, theirs = socket.socketpair()
-    return SupervisorChannel(ours, REPORT_BYTES + max_result_bytes), Connection(theirs.detach())
+        if len(buffer) < end:
+            return
+        data = bytes(buffer[_HEADER.size : end])
+        del buffer[:end]
+        yield decode(data)

@@ -17,6 +17,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -29,21 +30,18 @@ from typing import Any
 
 from perago.processes import Process, descendants, end_processes, is_running, named, running_processes, signals_held
 from perago.worker import channel
-from perago.worker.channel import (
-    BadMessage,
-    ChannelError,
-    Deliver,
-    FromSlot,
-    Stop,
-    SupervisorChannel,
-    ToSlot,
-    open_channel,
-)
+from perago.worker.channel import MOST_BYTES, BadMessage, Deliver, FromSlot, Stop, ToSlot, framed, messages_in
 from perago.worker.host import Pool
 from perago.worker.plan import WorkerPlan
 
 JOIN_LIMIT = 5.0
 """Seconds to wait for a process that was killed."""
+
+_PIECE = 16 * 1024
+"""Bytes that the process must take within `channel.IO_LIMIT`."""
+
+_LAST_WORDS = 1.0
+"""Seconds for the end of the pipe of a process that has ended."""
 
 STATUS_UNKNOWN = 255
 """The exit status that multiprocessing reports for a process whose fork server has ended."""
@@ -52,35 +50,37 @@ STATUS_UNKNOWN = 255
 class SlotProcess:
     """A slot process, which `start` has started: reads what it says, ends it together with its process group.
 
-    `ended` tells how it ended, once everything it said before has been passed to `on_message`, which may raise
-    `BadMessage`: that, and bytes that are not a message, are its end. All methods belong to the event loop's thread.
+    Every message of the process goes to `on_message`, which may raise `BadMessage`. That, bytes that are not a message,
+    and a message that does not continue are the end of the process. All methods belong to the event loop's thread.
     """
 
     def __init__(
         self,
         process: BaseProcess,
         server: int | None,
-        ours: SupervisorChannel,
+        pipe: socket.socket,
+        limit: int,
         on_message: Callable[[FromSlot], None],
         threads: Pool,
     ) -> None:
+        """`limit`: most bytes of a message."""
+        self.pid: int = process.pid or 0
         self._loop = asyncio.get_running_loop()
         self._process = process
         self._server = server
-        self._channel = ours
+        self._pipe = pipe
+        self._limit = limit
         self._on_message = on_message
         self._threads = threads
-        self._told_to_stop = False
-        self._delivered_at = 0
-        self.exit: asyncio.Future[None] = self._loop.create_future()
-        """Done when it has ended, or is about to: it says nothing more, and takes nothing."""
-        self._is_killed = False
+        self._unsent = bytearray()
+        self._queued = self._delivered_at = 0
+        """Bytes of all messages to the process, and of those up to the last delivery."""
+        self._told_to_stop = self._is_killed = False
         self._fault: str | None = None
-        self._stalled: asyncio.TimerHandle | None = None
-        self._untaken: asyncio.TimerHandle | None = None
-        self.pid: int = self._process.pid or 0
-        self._loop.add_reader(self._channel.fileno(), self._read)
-        self._loop.add_reader(self._process.sentinel, self._exited)
+        self._sending: asyncio.Task[None] | None = None
+        self._listening = self._loop.create_task(self._listen())
+        self.exit = self._loop.create_task(self._wait_for_exit())
+        """Done when the process has ended, or is about to: it says nothing more, and takes nothing."""
 
     @staticmethod
     async def start(
@@ -91,67 +91,116 @@ class SlotProcess:
         Raises:
             OSError: it could not be started.
         """
-        ours, theirs = open_channel(plan.limits.max_result_bytes)
-        try:
-            process, server = await threads.run(_start, plan, worker_id, theirs)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return SlotProcess(process, server, ours, on_message, threads)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with Connection(theirs.detach()) as connection:
+            try:
+                process, server = await threads.run(_start, plan, worker_id, connection)
+            except BaseException:
+                ours.close()
+                raise
+        limit = channel.REPORT_BYTES + plan.limits.max_result_bytes
+        return SlotProcess(process, server, ours, limit, on_message, threads)
 
     async def ended(self) -> str:
         """Wait for its end; returns how it ended. Once."""
         await self.exit
         how = await self._threads.run(self._bury)
-        self._channel.close()
+        self._pipe.close()
         return how
 
     def send(self, message: ToSlot) -> bool:
-        """Send `message` without waiting; False when the process cannot be reached, which then is its end."""
+        """Send `message` without waiting; False when the process cannot be reached, which then is its end.
+
+        Raises:
+            RecursionError: the message is nested too deeply. Nothing was sent.
+        """
+        data, goes_first = framed(message), not self._unsent
         self._told_to_stop = self._told_to_stop or isinstance(message, Stop)
+        self._unsent += data
+        self._queued += len(data)
+        if isinstance(message, Deliver):
+            self._delivered_at = self._queued
         try:
-            self._channel.send(message)
-        except ChannelError:
+            if goes_first:
+                del self._unsent[: self._pipe.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
             self.kill()
             return False
-        if isinstance(message, Deliver):
-            self._delivered_at = self._channel.queued
-        if self._channel.unsent and self._untaken is None and not self.exit.done():
-            self._loop.add_writer(self._channel.fileno(), self._write)
-            self._watch_untaken()
-        return True
+        if goes_first and self._unsent:
+            self._sending = self._loop.create_task(self._send_rest())
+        return not self.exit.done()
+
+    async def _send_rest(self) -> None:
+        """Send what the process has not taken at once."""
+        try:
+            while self._unsent:
+                piece = bytes(self._unsent[:_PIECE])
+                async with asyncio.timeout(channel.IO_LIMIT):
+                    await self._loop.sock_sendall(self._pipe, piece)
+                del self._unsent[: len(piece)]
+        except TimeoutError:
+            self._end(f"did not take a message within {channel.IO_LIMIT} s")
+        except OSError:
+            self.kill()
 
     @property
     def has_delivery(self) -> bool:
         """Whether the process may have read the last delivery. A delivery that left this process in part it has not."""
-        return self._channel.queued - self._channel.unsent >= self._delivered_at
+        return self._queued - len(self._unsent) >= self._delivered_at
 
-    def _write(self) -> None:
-        """Send more, as the process takes some."""
-        self._stop_writing()
+    async def _listen(self) -> None:
+        """Pass on the messages of the process, up to the last one that may be believed; then end it."""
+        buffer = bytearray()
         try:
-            self._channel.flush()
-        except ChannelError:
+            while chunk := await self._receive(is_unfinished=bool(buffer)):
+                buffer += chunk
+                for message in messages_in(buffer, self._limit):
+                    self._on_message(message)
+                await asyncio.sleep(0)  # a slot that sends without end must not keep the loop
+        except BadMessage as error:
+            self._end(f"sent {error} (did the function write to a descriptor that is not its own?)")
+        except TimeoutError:
+            self._end(f"sent {len(buffer):,} bytes of a message and did not continue within {channel.IO_LIMIT} s")
+        except OSError:
             self.kill()
-            return
-        if self._channel.unsent:
-            self._loop.add_writer(self._channel.fileno(), self._write)
-            self._watch_untaken()
+        except Exception as error:  # noqa: BLE001 - a defect, which ends the worker
+            self._loop.call_exception_handler({"message": "a message was not handled", "exception": error})
+        else:
+            self.kill()
 
-    def _watch_untaken(self) -> None:
-        self._untaken = self._loop.call_later(channel.IO_LIMIT, self._end, "did not take a message")
+    async def _receive(self, *, is_unfinished: bool) -> bytes:
+        """Return the next bytes; none when there will be no more.
 
-    def _stop_writing(self) -> None:
-        if self._untaken is not None:
-            self._loop.remove_writer(self._channel.fileno())
-            self._untaken.cancel()
-            self._untaken = None
+        Raises:
+            TimeoutError: a message is unfinished, and does not continue.
+        """
+        while True:
+            with contextlib.suppress(ConnectionResetError):  # comes once, before what was sent earlier
+                async with asyncio.timeout(channel.IO_LIMIT if is_unfinished else None):
+                    return await self._loop.sock_recv(self._pipe, MOST_BYTES)
+
+    async def _wait_for_exit(self) -> None:
+        ending = asyncio.Event()
+        self._loop.add_reader(self._process.sentinel, ending.set)
+        await ending.wait()
+        self._loop.remove_reader(self._process.sentinel)
+        # The sentinel says "about to end", or that the function closed descriptors that are not its own. KILL makes
+        # it true, leaves a status that is already decided as it is, and takes the rest of the group along. With the
+        # group the pipe ends, unless a process that has left the group holds it.
+        self.kill()
+        tasks = [task for task in (self._listening, self._sending) if task is not None]
+        _, left = await asyncio.wait(tasks, timeout=_LAST_WORDS)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
 
     def _end(self, what: str) -> None:
-        """End a process that does not continue with a message."""
-        self._fault = self._fault or f"the slot's process was ended because it {what} within {channel.IO_LIMIT} s"
+        """End a process that does not keep to the protocol of the pipe."""
+        self._fault = self._fault or f"the slot's process was ended because it {what}"
         self.kill()
 
     def terminate(self, grace: float) -> None:
@@ -190,54 +239,6 @@ class SlotProcess:
         if not signal_group(self.pid, signum):  # it has not made its own group yet
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signum)
-
-    def _read(self) -> None:
-        try:
-            self._take_messages()
-        except ChannelError:
-            self._loop.remove_reader(self._channel.fileno())
-            self.kill()
-        else:
-            self._watch_unfinished()
-
-    def _take_messages(self) -> bool:
-        """Pass on what has come, and say whether anything had.
-
-        Raises:
-            ChannelError: nothing more will come, or nothing that may be listened to.
-        """
-        came = self._channel.receive()
-        try:
-            for message in self._channel.messages():
-                self._on_message(message)
-        except BadMessage as error:
-            hint = "did the function write to a descriptor that is not its own?"
-            self._fault = f"the slot's process was ended because it sent {error} ({hint})"
-            raise ChannelError(str(error)) from error
-        return came
-
-    def _watch_unfinished(self) -> None:
-        """A message that has begun continues, or the process is stopped half-way and must end."""
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
-        if self._channel.begun:
-            what = f"sent {self._channel.begun:,} bytes of a message and did not continue"
-            self._stalled = self._loop.call_later(channel.IO_LIMIT, self._end, what)
-
-    def _exited(self) -> None:
-        self._loop.remove_reader(self._process.sentinel)
-        self._loop.remove_reader(self._channel.fileno())
-        self._stop_writing()
-        if self._stalled is not None:
-            self._stalled.cancel()
-        with contextlib.suppress(ChannelError):
-            while self._fault is None and self._take_messages():
-                pass
-        # The sentinel says "about to end", or that the function closed descriptors that are not its own. KILL makes
-        # it true, leaves a status that is already decided as it is, and takes the rest of the group along.
-        self.kill()
-        self.exit.set_result(None)
 
     def _bury(self) -> str:
         """Collect its exit status and what it has left. Waits, so it is for a thread."""

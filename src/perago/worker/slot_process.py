@@ -75,7 +75,6 @@ from perago.worker.channel import (
     DeliveryAnswer,
     DeliveryQuestion,
     Finished,
-    ForwardedEvent,
     Ready,
     SlotChannel,
     StartFailed,
@@ -128,7 +127,7 @@ def _no_breakpoint(module: str, *_: object, **__: object) -> None:
 class _SlotMain:
     def __init__(self, plan: WorkerPlan, worker_id: str, channel: SlotChannel) -> None:
         def forward(line: dict[str, Any]) -> None:
-            channel.send(ForwardedEvent(Logged(worker_id, line)))
+            channel.send(Logged(worker_id, line))
 
         self._plan = plan
         (self._planned,) = plan.tasks

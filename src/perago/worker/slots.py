@@ -31,7 +31,6 @@ from perago.worker.channel import (
     DeliveryAnswer,
     DeliveryQuestion,
     Finished,
-    ForwardedEvent,
     FromSlot,
     LogSoFar,
     Publishing,
@@ -50,6 +49,7 @@ from perago.worker.events import (
     SlotReplaced,
     SlotStartFailed,
     WaitingForLakeFS,
+    Watched,
 )
 from perago.worker.host import Pool
 from perago.worker.plan import TaskPlan, WorkerPlan
@@ -132,7 +132,7 @@ class Assignment:
 
     def accepts(self, message: FromSlot) -> bool:
         """Whether the process may send this message about its attempt now. Counts the messages that are limited."""
-        if isinstance(message, Ready | StartFailed | ForwardedEvent) or message.identity != self.delivery.identity:
+        if isinstance(message, Ready | StartFailed | Watched) or message.identity != self.delivery.identity:
             return False
         match message:
             case DeliveryQuestion():
@@ -351,21 +351,23 @@ class Slot:
                 self._changed(self)
             case StartFailed(reason):
                 self._start_failed(reason)
-            case ForwardedEvent(event):
-                self._emit(event)
             case Waiting(_, text):
                 self._emit(WaitingForLakeFS(self.worker_id, text))
             case Finished():
                 self._on_finished(message)
             case DeliveryQuestion() | Publishing() | LogSoFar() if self.assignment is not None:
                 self.assignment.messages.put_nowait(message)
+            case _ if isinstance(message, Watched):
+                self._emit(message)
 
     def _expects(self, message: FromSlot) -> bool:
         match message:
             case Ready() | StartFailed():
                 return not self._ready and self.assignment is None
-            case ForwardedEvent(event):
-                return self._plan.logs.forward if isinstance(event, Logged) else self._plan.watch
+            case Logged():
+                return self._plan.logs.forward
+            case _ if isinstance(message, Watched):
+                return self._plan.watch
         return self.assignment is not None and self.assignment.accepts(message)
 
     def _on_finished(self, message: Finished) -> None:
