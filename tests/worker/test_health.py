@@ -203,7 +203,7 @@ def test_one_connection_too_many_ends_the_oldest_that_asks_nothing(monkeypatch: 
     with serving(PAGE) as server, contextlib.ExitStack() as open_ones:
         asking, first, second = (open_ones.enter_context(connected(server)) for _ in range(3))
         asking.sendall(b"GET /page HTTP/1.1\r\n")
-        wait_for("the request line", lambda: any(its.has_asked for its in server._server._connections.values()))
+        wait_for("the request line", lambda: any(its.has_asked for its in server._connections.values()))
         assert get(f"{server.url}/page") == (503, PAGE.body)
         assert first.recv(100) == b""
         asking.sendall(b"\r\n")
@@ -229,7 +229,7 @@ def test_closing_ends_open_connections_and_all_threads() -> None:
     before = set(threading.enumerate())
     with serving(PAGE) as server:
         url, held = server.url, connected(server)
-        wait_for("the connection's thread", lambda: len(set(threading.enumerate()) - before) > 1)
+        wait_for("the connection", lambda: server._connections)
     with held:
         assert held.recv(100) == b""
     assert set(threading.enumerate()) <= before

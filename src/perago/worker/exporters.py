@@ -9,6 +9,7 @@ for two things alone: the event loop turns, and heartbeats come to an end.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -20,9 +21,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any
 from urllib.parse import urlsplit
 
 from perago.failure import Failure
@@ -54,170 +54,148 @@ class Page:
     body: bytes
 
 
+_MOST_HEADERS = 100
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Pages = Mapping[str, Callable[[str], Page]]
 """By path, what makes each page from the request's `Accept` header. Called by several threads."""
 
 
+@dataclass(slots=True)
+class _Connection:
+    address: str
+    has_asked: bool = False
+    """Whether the request line is complete."""
+
+
 class StatusServer:
-    """Serves `pages` from `start` to `close`.
+    """Serves `pages` from `start` to `close`, on a thread of its own.
 
     Raises:
         OSError: the address cannot be used. It is taken at once.
     """
 
     def __init__(self, host: str, port: int, pages: Pages) -> None:
-        self._server = _Server(host, port, pages)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="perago-status", daemon=True
-        )
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((host, port))
+        except OSError:
+            self._socket.close()
+            raise
+        self.address = str(self._socket.getsockname()[0])
+        self._pages = pages
+        self._connections: dict[asyncio.StreamWriter, _Connection] = {}
+        """The open ones, the oldest first."""
+        self._loop = asyncio.new_event_loop()
+        self._closing = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="perago-status", daemon=True)
 
     @property
     def url(self) -> str:
         """The address of the server, with the port that it got."""
-        host, port = str(self._server.server_address[0]), self._server.server_address[1]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self._socket.getsockname()[1]}"
 
     def start(self) -> None:
         """Begin to answer."""
+        self._socket.listen(MOST_CONNECTIONS)
         self._thread.start()
 
     def close(self) -> None:
-        """Give the address back, and end every connection and thread."""
+        """Give the address back, and end every connection and the thread."""
         if self._thread.is_alive():
-            self._server.shutdown()
+            self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
-        self._server.end_connections()
-        self._server.server_close()
+        self._socket.close()
+        self._loop.close()
 
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
 
-@dataclass(slots=True)
-class _Connection:
-    address: str
-    begun: float
-    has_asked: bool = False
+    async def _serve(self) -> None:
+        async with await asyncio.start_server(self._attend, sock=self._socket, backlog=MOST_CONNECTIONS):
+            await self._closing.wait()
+            for writer in self._connections:
+                writer.transport.abort()
 
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = MOST_CONNECTIONS  # with the default of 5 a burst of probes waits a second to connect
-
-    def __init__(self, host: str, port: int, pages: Pages) -> None:
-        if ":" in host:
-            self.address_family = socket.AF_INET6
-        self.pages = pages
-        self._threads_left = threading.BoundedSemaphore(2 * MOST_CONNECTIONS)
-        """An ended connection has a thread until the page that this thread makes is ready."""
-        self._connections: dict[socket.socket, _Connection] = {}
-        """The open ones, the oldest first."""
-        self._lock = threading.Lock()
-        super().__init__((host, port), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        address = str(client_address[0])
-        with self._lock:
-            self._make_room(
-                [one for one, its in self._connections.items() if its.address == address], MOST_OF_ONE_ADDRESS
-            )
-            self._make_room([*self._connections], MOST_CONNECTIONS)
-            self._connections[request] = _Connection(address, time.monotonic())
-        if not self._threads_left.acquire(blocking=False):
-            self._close(request)
-            return
+    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request. A client that is slow, or has gone away, is not worth a word."""
+        connection = _Connection(str((writer.get_extra_info("peername") or ("",))[0]))
+        others = [one for one, its in self._connections.items() if its.address == connection.address]
+        self._make_room(others, MOST_OF_ONE_ADDRESS)
+        self._make_room([*self._connections], MOST_CONNECTIONS)
+        self._connections[writer] = connection
+        writer.transport.set_write_buffer_limits(0)  # so that `drain` waits for the client
         try:
-            super().process_request(request, client_address)
-        except RuntimeError:  # no further thread can be started
-            self._threads_left.release()
-            self._close(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
+            async with asyncio.timeout(DEADLINE):
+                async with asyncio.timeout(REQUEST_DEADLINE):
+                    request = await reader.readuntil(b"\n")
+                connection.has_asked = True
+                page = self._page(request.decode("latin-1"), await _headers_in(reader))
+                writer.write(_as_response(page))
+                await writer.drain()
+            writer.close()
+        except Exception:  # noqa: BLE001 - whatever it is, the next client is answered
+            writer.transport.abort()
         finally:
-            self._threads_left.release()
-            self._close(request)
+            self._connections.pop(writer, None)
 
-    def asked(self, request: Any) -> None:
-        """Note that the request line of a connection is complete."""
-        with self._lock:
-            if request in self._connections:
-                self._connections[request].has_asked = True
-
-    def service_actions(self) -> None:
-        """End the connections that are past a deadline. The base class calls this ten times a second."""
-        now = time.monotonic()
-        with self._lock:
-            for request, its in [*self._connections.items()]:
-                if now - its.begun > (DEADLINE if its.has_asked else REQUEST_DEADLINE):
-                    self._end(request)
-
-    def end_connections(self) -> None:
-        with self._lock:
-            for request in [*self._connections]:
-                self._end(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone away is no news."""
-
-    def server_bind(self) -> None:
-        """Without the look-up of the host's name, which may take long."""
-        super(ThreadingHTTPServer, self).server_bind()
-
-    def _make_room(self, among: list[socket.socket], most: int) -> None:
+    def _make_room(self, among: list[asyncio.StreamWriter], most: int) -> None:
         """End the oldest until one more fits, those that have asked nothing first."""
-        among.sort(key=lambda request: self._connections[request].has_asked)
-        for request in among[: max(0, len(among) + 1 - most)]:
-            self._end(request)
+        among.sort(key=lambda writer: self._connections[writer].has_asked)
+        for writer in among[: max(0, len(among) + 1 - most)]:
+            del self._connections[writer]
+            writer.transport.abort()
 
-    def _end(self, request: socket.socket) -> None:
-        """Let the connection's thread find it at its end. The thread closes it."""
-        del self._connections[request]
-        with contextlib.suppress(OSError):
-            request.shutdown(socket.SHUT_RDWR)
+    def _page(self, request: str, headers: Mapping[str, str]) -> Page:
+        method, _, target = request.partition(" ")
+        make = self._pages.get(target.split()[0].partition("?")[0])
+        if not self._is_asked_by_its_own_name(headers.get("host", "")):
+            return _plain(403, "This is a worker of perago. Ask it as 127.0.0.1.")
+        if method != "GET":
+            return _plain(501, "A worker answers GET only.")
+        if make is None:
+            return _plain(404, "There is no such page, only:", *self._pages)
+        return make(headers.get("accept", ""))
 
-    def _close(self, request: socket.socket) -> None:
-        with self._lock:
-            self._connections.pop(request, None)
-        self.shutdown_request(request)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    server_version = "perago"
-    sys_version = ""
-
-    def parse_request(self) -> bool:
-        self.server.asked(self.connection)
-        return super().parse_request()
-
-    def do_GET(self) -> None:
-        make = self.server.pages.get(self.path.partition("?")[0])
-        if not self._is_asked_by_its_own_name():
-            page = Page(403, "text/plain; charset=utf-8", b"This is a worker of perago. Ask it as 127.0.0.1.\n")
-        elif make is None:
-            found = "".join(f"{path}\n" for path in self.server.pages)
-            page = Page(404, "text/plain; charset=utf-8", f"There is no such page, only:\n{found}".encode())
-        else:
-            page = make(self.headers.get("Accept", ""))
-        self.send_response(page.status)
-        self.send_header("Content-Type", page.content_type)
-        self.send_header("Content-Length", str(len(page.body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(page.body)
-
-    def _is_asked_by_its_own_name(self) -> bool:
+    def _is_asked_by_its_own_name(self, host: str) -> bool:
         """A web page may have a name of its own lead to this machine, and could read under it what is meant for this
         machine alone. Where others may ask, names are the network's business."""
         with contextlib.suppress(ValueError):
-            asked = urlsplit(f"//{self.headers.get('Host', '')}").hostname
-            return asked in (None, *_LOOPBACK) or self.server.server_address[0] not in _LOOPBACK
+            return urlsplit(f"//{host}").hostname in (None, *_LOOPBACK) or self.address not in _LOOPBACK
         return False
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
-        """Probes come every few seconds."""
+
+async def _headers_in(reader: asyncio.StreamReader) -> dict[str, str]:
+    """Read the headers of a request, by their names in lower case.
+
+    Raises:
+        ValueError: there are too many, or one is too long.
+    """
+    headers: dict[str, str] = {}
+    for _ in range(_MOST_HEADERS):
+        if not (line := (await reader.readuntil(b"\n")).decode("latin-1").strip()):
+            return headers
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    raise ValueError("too many headers")
+
+
+def _plain(status: int, *lines: str) -> Page:
+    return Page(status, "text/plain; charset=utf-8", "".join(f"{line}\n" for line in lines).encode())
+
+
+def _as_response(page: Page) -> bytes:
+    head = (
+        f"HTTP/1.0 {page.status} {HTTPStatus(page.status).phrase}",
+        "Server: perago",
+        f"Content-Type: {page.content_type}",
+        f"Content-Length: {len(page.body)}",
+        "Cache-Control: no-store",
+    )
+    return "\r\n".join((*head, "", "")).encode() + page.body
 
 
 LOOP_LIMIT = 30.0
@@ -375,7 +353,7 @@ def _has_prometheus() -> bool:
     return True
 
 
-NO_METRICS_PAGE = Page(501, "text/plain; charset=utf-8", f"{_NO_METRICS}\n".encode())
+NO_METRICS_PAGE = _plain(501, _NO_METRICS)
 
 
 def verdict_page(verdict: Verdict) -> Page:
