@@ -15,7 +15,7 @@ import psutil
 
 from perago.driver import Limits
 from perago.ports import Report, TaskQueue, TaskStatus
-from perago.worker.events import AttemptEnded, Ending, Event, WorkerReady
+from perago.worker.events import AttemptEnded, Ending, Event, Listener, WorkerReady
 from perago.worker.exporters import exporting
 from perago.worker.plan import ExportContext, LogPlan, TaskPlan, WorkerPlan
 from perago.worker.supervisor import Supervisor
@@ -78,14 +78,14 @@ def attempt_directories(root: Path) -> list[Path]:
 class RunningWorker:
     """A supervisor on a thread, and everything it said."""
 
-    def __init__(self, plan: WorkerPlan, queue: TaskQueue) -> None:
+    def __init__(self, plan: WorkerPlan, queue: TaskQueue, *more: Listener) -> None:
         self.events: list[Event] = []
         self.exit_code: int | None = None
         self.plan = plan
         self._queue = queue
         self._exports = contextlib.ExitStack()
         listeners = self._exports.enter_context(exporting(ExportContext(plan=plan)))
-        self.supervisor = Supervisor(plan, queue, *listeners, self.events.append)
+        self.supervisor = Supervisor(plan, queue, *listeners, *more, self.events.append)
         self._thread = threading.Thread(target=self._run, name="worker under test", daemon=True)
         self._thread.start()
 
@@ -117,9 +117,9 @@ class RunningWorker:
 
 
 @contextlib.contextmanager
-def running(plan: WorkerPlan, queue: TaskQueue) -> Iterator[RunningWorker]:
-    """A worker that is ready, for the length of the block."""
-    worker = RunningWorker(plan, queue)
+def running(plan: WorkerPlan, queue: TaskQueue, *more: Listener) -> Iterator[RunningWorker]:
+    """A worker that is ready, for the length of the block. `more` hear its events, too."""
+    worker = RunningWorker(plan, queue, *more)
     try:
         wait_for("the worker to be ready", lambda: worker.saw(WorkerReady))
         yield worker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
@@ -283,6 +284,28 @@ def test_no_answer_is_no_loss_and_doubt_is_reported_once_per_silence(kind: type[
         silent[0] = False
 
     with_attempt(queue, story, response_timeout_seconds=0.3)
+
+
+# ------------------------------------------------------------------------------ the time limit
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+def test_deliveries_share_the_time_limit_whatever_the_clock_of_this_machine_says(ahead: int) -> None:
+    """What earlier deliveries have spent counts, as Conductor has measured it."""
+
+    async def story(scene: Scene) -> None:
+        await until(lambda: scene.slot.canceled)
+
+    began = int((time.time() + ahead) * 1000)
+    limits = {"timeout_seconds": 60.0, "start_time": began, "poll_count": 2}
+    lost = with_attempt(SmallQueue(), story, **limits, spent_seconds=59.9)
+    assert lost.ended().reason == "it ran longer than its time limit of 60 s"
+
+    async def over(scene: Scene) -> None:
+        await asyncio.sleep(0.02)
+        assert not scene.slot.canceled
+
+    with_attempt(SmallQueue(), over, **limits, spent_seconds=2.5)
 
 
 # ------------------------------------------------------------------------------ hand-backs

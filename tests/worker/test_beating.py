@@ -8,10 +8,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from perago.ports import NotFound, ServiceError, Unavailable
-from perago.worker.events import LeaseDoubtful, Pulse
+from perago.ports import ServiceError
+from perago.worker.events import Pulse
 
 from .bench import RunningWorker, outcome, release, result, running_pid, wait_for
 from .small_queue import SmallQueue
@@ -94,24 +92,3 @@ def test_reports_that_get_no_answer_do_not_keep_others_from_beating(
     answered.set()
     release(file)
     assert [result(outcome(queue, each)) for each in (*over, task_id)] == ["fine", "fine", "waited"]
-
-
-@pytest.mark.parametrize("kind", [Unavailable, NotFound])
-def test_a_silent_conductor_is_no_loss_and_said_once(
-    worker: RunningWorker, queue: SmallQueue, tmp_path: Path, kind: type[ServiceError]
-) -> None:
-    silent = threading.Event()
-    file = tmp_path / "running"
-
-    def fault(operation: str) -> ServiceError | None:
-        if silent.is_set() and operation in ("is_current", "extend_lease"):
-            return kind("Conductor", "read the task", "no word of Conductor's own")
-        return None
-
-    queue.fault = fault
-    silent.set()
-    task_id = queue.put(what="sleeps", file=str(file), seconds=1.5, response_timeout=0.6)
-    wait_for("doubt", lambda: worker.saw(LeaseDoubtful))
-    silent.clear()
-    assert result(outcome(queue, task_id)) == "slept"
-    assert len(worker.saw(LeaseDoubtful)) == 1

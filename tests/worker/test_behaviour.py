@@ -91,8 +91,9 @@ def test_hundreds_of_processes_are_ended_before_the_workspace_is_looked_at(
 
 
 @linux
-def test_what_forks_all_the_time_is_ended_at_one_stroke(worker: RunningWorker, queue: SmallQueue) -> None:
-    session = int(result(outcome(queue, queue.put(what="leaves_one_that_forks_all_the_time"))))
+def test_what_forks_all_the_time_is_ended_at_one_stroke(lasting_queue: SmallQueue) -> None:
+    task_id = lasting_queue.put(what="leaves_one_that_forks_all_the_time")
+    session = int(result(outcome(lasting_queue, task_id)))
     assert session not in {process.session for process in running_processes().values()}
 
 
@@ -101,9 +102,9 @@ def test_what_forks_all_the_time_is_ended_at_one_stroke(worker: RunningWorker, q
     "then", ["returns", "raises", "exits_hard", "exits_with_status_0", "kills_itself", "segfaults"]
 )
 def test_a_daemon_is_gone_when_the_attempt_is_reported_however_it_ended(
-    worker: RunningWorker, queue: SmallQueue, tmp_path: Path, then: str
+    lasting_queue: SmallQueue, tmp_path: Path, then: str
 ) -> None:
-    outcome(queue, queue.put(what="leaves_a_daemon_and", then=then, file=str(tmp_path / "file")))
+    outcome(lasting_queue, lasting_queue.put(what="leaves_a_daemon_and", then=then, file=str(tmp_path / "file")))
     assert gone(int((tmp_path / "file.daemon").read_text()))()
 
 
@@ -134,13 +135,12 @@ def test_a_thread_that_was_left_behind_costs_the_slot_its_process(worker: Runnin
     assert "threads (forgotten)" in worker.saw(SlotReplaced)[0].reason
 
 
-def test_a_well_behaved_function_keeps_its_process(worker: RunningWorker, queue: SmallQueue) -> None:
+def test_a_well_behaved_function_keeps_its_process_and_its_changes_are_undone(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
     pids = {result(outcome(queue, queue.put(what="pid"))) for _ in range(3)}
     assert len(pids) == 1
     assert not worker.saw(SlotReplaced)
-
-
-def test_what_a_function_changes_in_its_process_is_restored(worker: RunningWorker, queue: SmallQueue) -> None:
     before = result(outcome(queue, queue.put(what="state")))
     outcome(queue, queue.put(what="changes_the_process"))
     assert result(outcome(queue, queue.put(what="state"))) == before

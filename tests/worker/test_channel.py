@@ -7,6 +7,7 @@ import pickle
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -244,6 +245,7 @@ def test_a_signal_in_the_middle_of_a_send_tears_no_message() -> None:
 
             def alarm_when_begun() -> None:
                 buffer.extend(ours.recv(1))
+                time.sleep(0.01)  # a signal right before the main thread waits would not wake it
                 signal.pthread_kill(main, signal.SIGALRM)
 
             def received() -> FromSlot:

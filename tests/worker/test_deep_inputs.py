@@ -7,8 +7,6 @@ import re
 import threading
 from pathlib import Path
 
-import pytest
-
 from perago.taskdef.payload import TOO_DEEP
 
 from ..adapters.conductor_script import ACCEPTED, POLLED, conductor
@@ -16,18 +14,25 @@ from ..adapters.scripted import Action, Reply, Request, reply_json
 from .bench import make_plan, running, wait_for
 
 ROW = {**POLLED, "taskType": "worker.behaves", "taskDefName": "worker.behaves"}
+LEVELS = (300, 940, 994, 100_000)
 ROWS = {
     "plain": {**ROW, "taskId": "plain", "inputData": {"params": {"what": "returns"}}},
-    "deep": {**ROW, "taskId": "deep", "inputData": {"params": {"what": "returns", "more": "DEEP"}}},
+    **{
+        f"deep-{levels}": {
+            **ROW,
+            "taskId": f"deep-{levels}",
+            "inputData": {"params": {"what": "returns", "more": f"DEEP-{levels}"}},
+        }
+        for levels in LEVELS
+    },
 }
 
 
 class Conductor:
-    """Delivers both tasks with one poll, and again what is handed back because it was not asked for."""
+    """Delivers all tasks with one poll, and again what is handed back because it was not asked for."""
 
-    def __init__(self, levels: int) -> None:
+    def __init__(self) -> None:
         self.reports: dict[str, dict[str, object]] = {}
-        self._deep = b"[" * levels + b"]" * levels
         self._waiting = list(ROWS.values())
         self._lock = threading.Lock()
 
@@ -44,20 +49,21 @@ class Conductor:
             elif update.get("status") != "IN_PROGRESS" and update:
                 self.reports[update["taskId"]] = update
             return ACCEPTED
-        found = re.search(r"/tasks/(plain|deep)$", request.path)
+        found = re.search(r"/tasks/(plain|deep-\d+)$", request.path)
         return self._reply(ROWS[found[1]]) if found else reply_json({})
 
     def _reply(self, value: object) -> Action:
-        body = json.dumps(value).encode().replace(b'"DEEP"', self._deep)
+        body = json.dumps(value).encode()
+        for levels in LEVELS:
+            body = body.replace(f'"DEEP-{levels}"'.encode(), b"[" * levels + b"]" * levels)
         return Reply(200, body, {"Content-Type": "application/json"})
 
 
-@pytest.mark.parametrize("levels", [300, 940, 994, 100_000])
-def test_a_deep_input_fails_for_good_and_costs_no_other_task(tmp_path: Path, levels: int) -> None:
-    script = Conductor(levels)
+def test_a_deep_input_fails_for_good_and_costs_no_other_task(tmp_path: Path) -> None:
+    script = Conductor()
     with conductor(script) as (queue, _), running(make_plan(tmp_path), queue):
-        wait_for("both reports", lambda: len(script.reports) == 2)
-    assert script.reports["plain"]["status"] == "COMPLETED"
-    deep = script.reports["deep"]
-    assert deep["status"] == "FAILED_WITH_TERMINAL_ERROR"
-    assert TOO_DEEP in str(deep["reasonForIncompletion"])
+        wait_for("all reports", lambda: len(script.reports) == len(ROWS))
+    assert script.reports.pop("plain")["status"] == "COMPLETED"
+    for deep in script.reports.values():
+        assert deep["status"] == "FAILED_WITH_TERMINAL_ERROR"
+        assert TOO_DEEP in str(deep["reasonForIncompletion"])

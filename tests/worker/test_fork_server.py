@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has 
 
 SLOW, REFUSES = (f"{__package__}.tasks.{name}" for name in ("loads_slowly", "refuses_forks"))
 
-LIMIT = 5
-"""Seconds: as few as a fork server needs to start anew on a busy machine, which must not count as standing still."""
+LIMIT = 3
+"""Seconds: as few as a fork server needs to start on a busy machine, which must not count as standing still."""
 
 
 @pytest.fixture(autouse=True)

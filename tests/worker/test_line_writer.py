@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
-from perago.worker.logs import MOST_WAITING, LineWriter, terminal_missing
+from perago.worker.logs import MOST_WAITING, LineWriter, PlainLines, terminal_missing
 
-from .bench import LIMIT, release, wait_for
-from .outside import IMPORT_ROOT, Reader, fill, line_writer
+from .bench import make_plan, outcome, result, running, wait_for
+from .outside import Reader, fill, line_writer
+from .small_queue import SmallQueue
 
 
 def test_a_reader_that_stands_still_costs_lines_and_is_told_how_many() -> None:
@@ -49,17 +47,13 @@ def test_a_character_that_the_terminal_does_not_have_is_spelled_out() -> None:
     assert reader.rest() == b"gr\\xfcn\n"
 
 
-def test_a_worker_whose_lines_are_not_read_runs_attempts_and_stops(tmp_path: Path) -> None:
+def test_a_worker_whose_lines_are_not_read_runs_attempts_and_stops(tmp_path: Path, queue: SmallQueue) -> None:
     end, write_end = os.openpty()  # as a terminal that is stopped
     fill(write_end)
-    command = [sys.executable, "-m", f"{__package__}.standalone", str(tmp_path), "waits", str(LIMIT)]
-    with subprocess.Popen(command, stdout=write_end, stderr=subprocess.PIPE, cwd=IMPORT_ROOT) as process:
-        try:
-            wait_for("the function to run", (tmp_path / "running").exists)
-            process.send_signal(signal.SIGTERM)
-            release(tmp_path / "running")
-            assert process.wait(LIMIT) == 0
-        finally:
-            process.kill()
-    for descriptor in (end, write_end):
-        os.close(descriptor)
+    with os.fdopen(write_end, "w", encoding="utf-8", closefd=False) as stream:
+        writer = LineWriter(stream, terminal_missing)
+        with running(make_plan(tmp_path), queue, PlainLines(writer.write)):
+            assert result(outcome(queue, queue.put(what="prints"))) == "printed"
+        os.close(end)
+        writer.close()
+    os.close(write_end)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from perago.ports import TaskStatus
 from perago.worker import exporters
 from perago.worker.events import AttemptEnded, Event, Listener, Stopped
 from perago.worker.plan import ExportContext
@@ -50,17 +49,6 @@ def test_listeners_hear_everything_in_order_and_a_new_exporter_needs_to_be_regis
     assert [name for name, _ in heard] == names * (len(heard) // 3)
     assert [event for _, event in heard[::3]] == [event for _, event in heard[2::3]]
     assert isinstance(heard[-1][1], Stopped)
-
-
-def test_a_listener_may_stop_the_worker(tmp_path: Path, queue: SmallQueue) -> None:
-    def listener(event: Event) -> None:
-        if isinstance(event, AttemptEnded):
-            supervisor.stop()
-
-    supervisor = Supervisor(make_plan(tmp_path), queue, listener)
-    task_id = queue.put(what="returns")
-    assert supervisor.run() == 0
-    assert queue.reports[task_id][0].status is TaskStatus.COMPLETED
 
 
 def test_a_worker_that_is_told_to_stop_before_it_runs_takes_nothing(tmp_path: Path, queue: SmallQueue) -> None:

@@ -73,7 +73,7 @@ def test_the_log_of_a_lost_attempt_is_kept_and_says_why_it_ends(
 
 
 def test_so_is_that_of_one_that_takes_too_long(worker: RunningWorker, queue: SmallQueue, tmp_path: Path) -> None:
-    task_id = queue.put(what="says_and_waits", file=str(tmp_path / "file"), timeout=1.0)
-    why = "[test0001 stopped this attempt: it ran longer than its time limit of 1 s]"
+    task_id = queue.put(what="says_and_waits", file=str(tmp_path / "file"), timeout=0.5)
+    why = "[test0001 stopped this attempt: it ran longer than its time limit of 0.5 s]"
     wait_for("the last entry", lambda: why in queue.logs.get(task_id, ()))
     assert queue.logs[task_id][:2] == ["begun", "ended"]

@@ -116,13 +116,10 @@ CHALLENGE, MERGE = 1, 2
 
 # Operation, its number in an attempt, and the moment within it at which the delivery is lost.
 HELD = {
-    "while the branch is read": ("history", 1, Moment.BEFORE),
     "while downloading": ("download", 1, Moment.BEFORE),
     "while the staging branch is made": ("create_branch", 1, Moment.AFTER),
     "while uploading": ("upload", 1, Moment.BEFORE),
-    "when the upload is done": ("upload", 1, Moment.AFTER),
     "while committing": ("commit", 1, Moment.AFTER),
-    "while comparing": ("diff", 1, Moment.BEFORE),
     "right before the merge": ("history", 2, Moment.BEFORE),
     "while the server is tried": ("merge", CHALLENGE, Moment.BEFORE),
     "with the merge on the wire": ("merge", MERGE, Moment.BEFORE),

@@ -103,7 +103,7 @@ def shared(tmp_path: Path, *tasks: TaskPlan, slots: int) -> WorkerPlan:
 def test_many_tasks_share_two_slots_that_are_made_when_there_is_work(
     tmp_path: Path, queue: SmallQueue, write: Write
 ) -> None:
-    tasks = [write(chr(ord("a") + number)) for number in range(8)]
+    tasks = [write(chr(ord("a") + number)) for number in range(4)]
     with running(shared(tmp_path, *tasks, slots=2), queue) as worker:
         wait_for("a look for each task", lambda: queue.looks > 2 and len(worker.saw(WorkerReady)) == len(tasks))
         assert [event.task_name for event in worker.saw(WorkerReady)] == [task.name for task in tasks]

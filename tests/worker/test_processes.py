@@ -69,17 +69,6 @@ def standalone(directory: Path, what: str = "sleeps", shutdown_grace: float = LI
         wait_for("the slot's end", gone(worker.slot))
 
 
-def test_the_second_signal_cancels_and_decides_the_exit_code(tmp_path: Path) -> None:
-    with standalone(tmp_path) as worker:
-        worker.process.send_signal(signal.SIGTERM)
-        worker.line_with("stopping")
-        worker.process.send_signal(signal.SIGINT)
-        output = worker.output()
-    assert worker.process.returncode == 128 + signal.SIGINT
-    assert "SIGINT again: cancelling 1 running" in output
-    assert "test0001: lost worker.behaves task-1" in output
-
-
 def test_when_the_supervisor_is_killed_the_function_is_interrupted_and_the_slot_ends(tmp_path: Path) -> None:
     with standalone(tmp_path, "cleans_up_when_cancelled") as worker:
         worker.process.kill()
@@ -101,14 +90,11 @@ def test_when_the_supervisor_is_killed_a_function_that_ignores_it_is_killed_with
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the fork server")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_service_manager_that_signals_every_process_does_not_cost_the_attempt(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_service_manager_that_signals_every_process_does_not_cost_the_attempt(tmp_path: Path) -> None:
     with standalone(tmp_path, "waits") as worker:
         supervisor = psutil.Process(worker.process.pid)
         for process in [*supervisor.children(recursive=True), supervisor]:
-            process.send_signal(number)
+            process.send_signal(signal.SIGHUP)
         worker.line_with("stopping")
         release(worker.file)
         output = worker.output()

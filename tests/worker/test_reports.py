@@ -39,55 +39,33 @@ def test_a_drain_waits_for_a_report_until_conductor_is_back(worker: RunningWorke
     wait_for("the attempt", lambda: worker.saw(AttemptReceived))
     worker.supervisor.stop()
     wait_for("the drain", lambda: worker.saw(Draining))
-    time.sleep(1.0)  # the time in which a worker that does not wait would be down
+    time.sleep(0.3)  # the time in which a worker that does not wait would be down
     assert worker.exit_code is None
     queue.fault = lambda operation: None
     assert worker.wait_until_down() == 0
     assert queue.reports[task_id][0].status is TaskStatus.COMPLETED
 
 
-def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
-    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("hangs", [False, True], ids=["fails", "hangs"])
+def test_a_second_stop_gives_up_a_report_that_gets_no_answer_and_says_so(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch, *, hangs: bool
 ) -> None:
-    """No thread continues to try."""
-    monkeypatch.setattr(supervisor, "GIVE_UP_AFTER", 0.3)
-    monkeypatch.setattr(supervisor, "LAST_WORDS", LIMIT)
-    monkeypatch.setattr(delivery, "FRESH", 0.0)
-    asked = threading.Event()
-
-    def fault(operation: str) -> ServiceError | None:
-        if operation == "is_current":  # the report's own delivery question
-            asked.set()
-        return down(operation)
-
-    queue.fault = fault
-    queue.put(what="returns")
-    with running(make_plan(tmp_path, shutdown_grace=0.3), queue) as worker:
-        wait_for("the end of the function", asked.is_set)
-        worker.supervisor.stop()
-        worker.supervisor.stop()
-        assert worker.wait_until_down() == 128 + signal.SIGTERM
-    assert "before Conductor had answered" in str(worker.ended(Ending.UNREPORTED)[0].reason)
-    left = [thread for thread in threading.enumerate() if thread.name.startswith("perago-report")]
-    wait_for("the reporting threads", lambda: not any(thread.is_alive() for thread in left))
-
-
-def test_a_report_is_said_to_be_given_up_though_its_call_does_not_end(
-    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, seconds in {"GIVE_UP_AFTER": 0.3, "LAST_WORDS": 0.3}.items():
-        monkeypatch.setattr(supervisor, name, seconds)
+    """No thread continues to call."""
+    monkeypatch.setattr(supervisor, "GIVE_UP_AFTER", 0.1)
+    monkeypatch.setattr(supervisor, "LAST_WORDS", 0.3 if hangs else LIMIT)
+    monkeypatch.setattr(delivery, "FRESH", LIMIT if hangs else 0.0)
     asked, ended = threading.Event(), threading.Event()
 
-    def fault(operation: str) -> None:
-        if operation == "report":
+    def fault(operation: str) -> ServiceError | None:
+        if operation == ("report" if hangs else "is_current"):
             asked.set()
-            ended.wait(LIMIT)
+            ended.wait(LIMIT if hangs else 0)
+        return None if hangs else down(operation)
 
     queue.fault = fault
     queue.put(what="returns")
     try:
-        with running(make_plan(tmp_path, shutdown_grace=0.3), queue) as worker:
+        with running(make_plan(tmp_path, shutdown_grace=0.1), queue) as worker:
             wait_for("the report", asked.is_set)
             worker.supervisor.stop()
             worker.supervisor.stop()
@@ -97,6 +75,8 @@ def test_a_report_is_said_to_be_given_up_though_its_call_does_not_end(
         assert "before Conductor had answered" in str(said.reason)
     finally:
         ended.set()
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("perago-report")]
+    wait_for("the reporting threads", lambda: not any(thread.is_alive() for thread in left))
 
 
 @pytest.mark.parametrize(("workspace", "asked"), [(None, False), ({}, True)])

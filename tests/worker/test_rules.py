@@ -14,6 +14,7 @@ from perago.retry import HEALTHY_SECONDS, BackOff, RestartDelay
 from perago.worker.events import (
     AttemptEnded,
     AttemptReceived,
+    Cancelling,
     Ending,
     FunctionProgress,
     FunctionSaid,
@@ -80,9 +81,6 @@ def test_the_end_of_a_process_is_put_into_words(exit_code: int, words: str) -> N
     assert describe_exit(exit_code) == f"the slot's process {words}"
 
 
-# -------------------------------------------------------------------------- heartbeat
-
-
 # ------------------------------------------------------------------------ plan and words
 
 
@@ -104,12 +102,14 @@ def test_a_terminal_gets_one_line_per_attempt_with_ids_and_without_values() -> N
     lines(AttemptEnded(DELIVERY, "p0001", Ending.REPORTED, 1.5, None, TaskStatus.COMPLETED, "a" * 64))
     lines(AttemptEnded(DELIVERY, "p0001", Ending.REPORTED, 1.5, "KeyError: 'x'", TaskStatus.FAILED))
     lines(AttemptEnded(DELIVERY, "p0001", Ending.LOST, 2.0, "it ran too long"))
+    lines(Cancelling("SIGINT", 1))
     lines(SlotDied("p0002", 17, "the slot's process ended with exit status 3", 4.0))
     assert printed == [
         "ready: features.build (tasks.build), 2 slots, polling as p0000, after 0.50 s",
         "p0001: completed features.build t1 (retry 2) in 1.50 s, workspace at aaaaaaaaaaaa",
         "p0001: failed features.build t1 (retry 2) in 1.50 s: KeyError: 'x'",
         "p0001: lost features.build t1 (retry 2) after 2.00 s, nothing was sent: it ran too long",
+        "SIGINT again: cancelling 1 running; a third signal kills",
         "p0002: the slot's process ended with exit status 3 (process 17); restart in 4 s",
     ]
 

@@ -184,8 +184,7 @@ def test_a_slot_that_stops_within_a_message_is_replaced(
 
 def test_slots_can_be_spawned(tmp_path: Path, queue: SmallQueue) -> None:
     with running(make_plan(tmp_path, start_method="spawn"), queue):
-        assert outcome(queue, queue.put(what="kills_itself")).reason is not None
-        assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+        assert "SIGKILL" in str(outcome(queue, queue.put(what="kills_itself")).reason)
 
 
 # ---------------------------------------------------------------------------- many slots

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from perago.ports import AccessDenied, ServiceError, TaskStatus, Unavailable
+from perago.ports import TaskStatus, Unavailable
+from perago.retry import BackOff
 from perago.worker import host, poller, supervisor
 from perago.worker.events import (
     AttemptReceived,
@@ -21,7 +22,6 @@ from perago.worker.events import (
     Ending,
     Event,
     HandedBack,
-    Pulse,
     SlotReady,
     SlotStartFailed,
 )
@@ -107,8 +107,8 @@ def test_a_second_stop_cancels_what_runs_and_reports_nothing(
     queue.put(what="cleans_up_when_cancelled", file=str(file))
     wait_for("the function", file.exists)
     worker.supervisor.stop()
-    worker.supervisor.stop()
-    assert worker.wait_until_down() == 128 + signal.SIGTERM
+    worker.supervisor.stop(signal.SIGINT)
+    assert worker.wait_until_down() == 128 + signal.SIGINT
     assert file.read_text() == "cleaned up, cancelled=True"
     assert not queue.reports
     assert "second signal" in str(worker.ended(Ending.LOST)[0].reason)
@@ -128,7 +128,7 @@ def test_a_third_stop_does_not_wait_for_the_grace(queue: SmallQueue, tmp_path: P
 @pytest.fixture
 def hang_polls(queue: SmallQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """Let Conductor answer no further poll, and wait for one that hangs."""
-    monkeypatch.setattr(supervisor, "POLLS_LIMIT", 1.0)
+    monkeypatch.setattr(supervisor, "POLLS_LIMIT", 0.2)
     hangs, end = threading.Event(), threading.Event()
 
     def fault(operation: str) -> None:
@@ -145,16 +145,7 @@ def hang_polls(queue: SmallQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     end.set()
 
 
-def test_an_idle_worker_stops_although_conductor_hangs(
-    worker: RunningWorker, queue: SmallQueue, hang_polls: Callable[[], None]
-) -> None:
-    hang_polls()
-    worker.supervisor.stop()
-    assert worker.wait_until_down(LIMIT) == 0
-    wait_for("the slot's end", gone(worker.saw(SlotReady)[0].pid))
-
-
-def test_a_running_attempt_is_finished_although_conductor_hangs(
+def test_a_worker_stops_and_finishes_what_runs_although_conductor_hangs(
     tmp_path: Path, queue: SmallQueue, hang_polls: Callable[[], None]
 ) -> None:
     file = tmp_path / "running"
@@ -164,8 +155,7 @@ def test_a_running_attempt_is_finished_although_conductor_hangs(
         hang_polls()
         worker.supervisor.stop()
         wait_for("the drain", lambda: worker.saw(Draining))
-        pulses = len(worker.saw(Pulse))
-        wait_for("more than the limit", lambda: len(worker.saw(Pulse)) > pulses + 2)
+        time.sleep(0.3)  # more than the limit
         release(file)
         assert worker.wait_until_down() == 0
         assert result(queue.reports[task_id][0]) == "waited"
@@ -174,78 +164,19 @@ def test_a_running_attempt_is_finished_although_conductor_hangs(
 # ----------------------------------------------------------------- losing and timing out
 
 
-def test_a_lost_delivery_ends_the_function_and_sends_nothing(
-    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
-) -> None:
-    file = tmp_path / "running"
-    task_id = queue.put(what="cleans_up_when_cancelled", file=str(file), response_timeout=0.6)
-    wait_for("the function", lambda: file.exists() and file.read_text() == "running")
-    wait_for("a heartbeat", lambda: task_id in queue.beats)
-    queue.supersede(task_id)
-    wait_for("the loss", lambda: worker.ended(Ending.LOST))
-    beats = list(queue.beats)
-    assert file.read_text() == "cleaned up, cancelled=True"
-    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-    assert task_id not in queue.reports
-    assert queue.beats.count(task_id) == beats.count(task_id)
-
-
-def test_the_time_limit_of_the_task_is_enforced_and_nothing_is_sent(
-    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
-) -> None:
-    file = tmp_path / "running"
-    started = time.monotonic()
-    task_id = queue.put(what="sleeps", file=str(file), seconds=600, timeout=0.5)
-    lost = wait_for("the loss", lambda: worker.ended(Ending.LOST))[0]
-    assert lost.reason == "it ran longer than its time limit of 0.5 s"
-    assert time.monotonic() - started >= 0.5
-    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-    assert task_id not in queue.reports
-
-
-def test_a_redelivery_on_a_machine_whose_clock_is_ahead_is_not_timed_out(
-    worker: RunningWorker, queue: SmallQueue
-) -> None:
-    an_hour_ago = int((time.time() - 3600) * 1000)
-    task_id = queue.put(what="returns", timeout=60, polled=1, began=an_hour_ago, spent=2.5)
-    assert result(outcome(queue, task_id)) == "fine"
-
-
-def test_what_earlier_deliveries_have_spent_counts_for_the_time_limit(
-    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
-) -> None:
-    now = int(time.time() * 1000)  # this machine's clock is behind
-    queue.put(what="sleeps", file=str(tmp_path / "running"), seconds=600, timeout=60, polled=1, began=now, spent=59.5)
-    lost = wait_for("the loss", lambda: worker.ended(Ending.LOST))[0]
-    assert lost.reason == "it ran longer than its time limit of 60 s"
-
-
 # ------------------------------------------------------------------ Conductor in trouble
 
 
-@pytest.mark.parametrize(("error", "denied"), [(Unavailable, False), (AccessDenied, True)])
-def test_failing_polls_are_said_once_and_work_goes_on_afterwards(
-    error: type[ServiceError], denied: bool, worker: RunningWorker, queue: SmallQueue
+def test_a_worker_whose_polls_failed_works_again(
+    worker: RunningWorker, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failing = threading.Event()
-    failures: list[float] = []
-
-    def fault(operation: str) -> ServiceError | None:
-        if operation == "report" and not failures:
-            failing.set()
-        if not failing.is_set() or operation != "poll":
-            return None
-        failures.append(time.monotonic())
-        return error("Conductor", "poll", "no")
-
-    queue.fault = fault
-    outcome(queue, queue.put(what="returns"))
-    wait_for("two failed polls", lambda: len(failures) >= 2)
-    failing.clear()
+    monkeypatch.setattr(poller, "BACK_OFF", BackOff(0.02, 0.05))
+    queue.fault = lambda operation: Unavailable("Conductor", "poll", "no") if operation == "poll" else None
+    queue.end_polls()
+    wait_for("the failure", lambda: worker.saw(ConductorUnreachable))
+    queue.fault = lambda operation: None
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-    assert [event.denied for event in worker.saw(ConductorUnreachable)] == [denied]
-    assert len(worker.saw(ConductorBack)) == 1
-    assert failures[1] - failures[0] >= 0.4
+    assert (len(worker.saw(ConductorUnreachable)), len(worker.saw(ConductorBack))) == (1, 1)
 
 
 def test_a_slot_is_kept_for_the_next_step_while_a_report_is_on_its_way(
@@ -278,14 +209,14 @@ def test_a_module_that_hangs_while_it_is_imported_is_given_up(tmp_path: Path, qu
 def test_what_a_neighbour_leaves_later_is_swept_too(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "SWEEP_INTERVAL", 0.1)
+    monkeypatch.setattr(host, "SWEEP_INTERVAL", 0.05)
     plan = make_plan(tmp_path)
     with running(plan, queue) as worker:
         held = AttemptDirectory.create(
             plan.workspace_root,
             make_delivery(task_id="old", task_name="worker.behaves"),
         )
-        time.sleep(0.5)  # several sweeps
+        time.sleep(0.3)  # several sweeps
         assert held.path.exists()
         assert not worker.saw(DirectoriesSwept)
         held.close()
