@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,16 +39,25 @@ from perago.settings.sources import (
 
 # ------------------------------------------------------------------------------ single values
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([KMG]i?B)", re.IGNORECASE)
-_FACTORS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([a-z]+)", re.IGNORECASE)
+_BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _DAYS = re.compile(r"([0-9]+)\s*d", re.IGNORECASE)
+_DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_AGE = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _MOST_DAYS = 36_500
-
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(ms|s|m|h)", re.IGNORECASE)
-_AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([smhd])", re.IGNORECASE)
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _MOST_SECONDS = 7 * 24 * 3600.0
+
+
+def _amount(text: str, units: Mapping[str, float], problem: str) -> float:
+    """Return the amount in `text`, a number with one of the `units`, in upper or lower case.
+
+    Raises:
+        ValueError: it is not one; the error says `problem`.
+    """
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None or match[2].lower() not in units:
+        raise ValueError(problem)
+    return float(match[1]) * units[match[2].lower()]
 
 
 def parse_size(text: str) -> int:
@@ -56,10 +65,8 @@ def parse_size(text: str) -> int:
 
     A bare number is refused, because it does not tell which unit was meant.
     """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError("not a size; write a number with KB, MB, GB, KiB, MiB or GiB, such as 100MB or 1.5 GiB")
-    size = int(float(match[1]) * _FACTORS[match[2].lower()])
+    problem = "not a size; write a number with KB, MB, GB, KiB, MiB or GiB, such as 100MB or 1.5 GiB"
+    size = int(_amount(text, _BYTES, problem))
     if size < 1:
         raise ValueError("smaller than one byte; write a size such as 100MB")
     return size
@@ -95,21 +102,15 @@ def parse_days(text: str) -> int:
 
 def parse_age(text: str) -> float:
     """Seconds in `text`: a number with s, m, h or d."""
-    match = _AGE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError("not an age; write a number with s, m, h or d, such as 12h or 1d")
-    seconds = float(match[1]) * _SECONDS[match[2].lower()]
-    if seconds > _MOST_DAYS * _SECONDS["d"]:
+    seconds = _amount(text, _AGE, "not an age; write a number with s, m, h or d, such as 12h or 1d")
+    if seconds > _MOST_DAYS * _AGE["d"]:
         raise ValueError(f"longer than {_MOST_DAYS}d; write an age such as 12h or 1d")
     return seconds
 
 
 def parse_seconds(text: str) -> float:
     """Seconds in `text`: a number with ms, s, m or h."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise ValueError("not a duration; write a number with ms, s, m or h, such as 30s or 2m")
-    seconds = float(match[1]) * _SECONDS[match[2].lower()]
+    seconds = _amount(text, _DURATION, "not a duration; write a number with ms, s, m or h, such as 30s or 2m")
     if seconds > _MOST_SECONDS:
         raise ValueError("longer than seven days; write a duration such as 30s or 2m")
     return seconds
