@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,10 +13,9 @@ from typing import Any, NoReturn
 import pytest
 
 from perago.settings import LogFormat, Mask
-from perago.worker.events import AttemptEnded, Event, Logged
-from perago.worker.exporters import exporting
-from perago.worker.logs import LogStream, stream_missing
-from perago.worker.plan import ExportContext, LogPlan
+from perago.worker.events import AttemptEnded, Event
+from perago.worker.logs import journal_of, stream_missing, write_rendered
+from perago.worker.plan import LogPlan
 from perago.worker.supervisor import Supervisor
 
 from .bench import BEHAVES, make_plan, planned
@@ -39,6 +38,12 @@ def strict(data: bytes) -> list[dict[str, Any]]:
     return lines
 
 
+@contextmanager
+def streaming(reader: Reader, form: LogFormat = LogFormat.JSON) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    with line_writer(reader, functools.partial(stream_missing, form=form)) as writer:
+        yield functools.partial(write_rendered, writer, form)
+
+
 def run_noisy(directory: Path, queue: SmallQueue, form: LogFormat, logs: LogPlan, **more: Any) -> bytes:
     """What a worker writes in the course of one noisy attempt."""
     reader = Reader()
@@ -50,11 +55,8 @@ def run_noisy(directory: Path, queue: SmallQueue, form: LogFormat, logs: LogPlan
             supervisor.stop()
 
     queue.put(what="noise", task_name="worker.noisy")
-    with (
-        line_writer(reader, functools.partial(stream_missing, form=form)) as writer,
-        exporting(ExportContext(plan=plan)) as listeners,
-    ):
-        supervisor = Supervisor(plan, queue, *listeners, LogStream(plan, form, writer), stop)
+    with streaming(reader, form) as stream, journal_of(plan, stream) as listener:
+        supervisor = Supervisor(plan, queue, listener, stop)
         assert supervisor.run() == 0
     return reader.rest()
 
@@ -121,17 +123,9 @@ def test_the_text_form_has_the_ids_in_front_of_each_line_of_a_message(tmp_path: 
     assert "\x1b" not in text
 
 
-@contextmanager
-def forging(reader: Reader, form: LogFormat = LogFormat.JSON) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Gives what writes a line as if a slot had sent it."""
-    with line_writer(reader, functools.partial(stream_missing, form=form)) as writer:
-        stream = LogStream(make_plan(Path("/nowhere")), form, writer)
-        yield lambda line: stream(Logged("test0001", line))
-
-
 def test_a_forged_line_that_json_cannot_hold_is_left_out() -> None:
     reader = Reader()
-    with forging(reader) as write:
+    with streaming(reader) as write:
         write({"time": "t", "message": "x", "more": float("nan")})
         write({"message": "last"})
     told, last = strict(reader.rest())
@@ -142,7 +136,7 @@ def test_a_forged_line_that_json_cannot_hold_is_left_out() -> None:
 
 def test_a_forged_line_may_lack_any_field() -> None:
     reader = Reader()
-    with forging(reader, LogFormat.TEXT) as write:
+    with streaming(reader, LogFormat.TEXT) as write:
         write({"message": "x", "more": "\udc80", "time": float("nan")})
         write({"task_id": "t", "message": "without the name of its task"})
         write({})

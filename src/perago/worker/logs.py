@@ -2,7 +2,7 @@
 
 `LogLines` makes the lines (docs/workers.md explains their fields). `JsonLog` writes them to
 `<root>/<module>/worker_id=<id>/pid=<pid>__started=<time>.jsonl`. Two exporters use them:
-`journal` writes the supervisor's events to such a file, `printing` shows them to those who started the worker.
+`journal` logs the supervisor's events, `printing` shows them to the person who started the worker.
 
 A log that cannot be written never disturbs an attempt.
 """
@@ -216,11 +216,29 @@ def workspace_fields(record: AttemptRecord) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def journal(context: ExportContext) -> Iterator[Listener]:
-    """Write the log of the supervisor: each event as one line, with ids."""
-    log = JsonLog(context.plan, context.plan.supervisor_id)
+    """Write the log of the supervisor. With a log format, standard error gets its lines and those of the slots, too."""
+    form = None if context.settings is None else context.settings.log_format
+    if form is None:
+        with journal_of(context.plan) as listener:
+            yield listener
+        return
+    writer = LineWriter(sys.stderr, functools.partial(stream_missing, form=form))
+    try:
+        with journal_of(context.plan, functools.partial(write_rendered, writer, form)) as listener:
+            yield listener
+    finally:
+        writer.close()
+
+
+@contextlib.contextmanager
+def journal_of(plan: WorkerPlan, stream: Callable[[Mapping[str, Any]], object] | None = None) -> Iterator[Listener]:
+    """Log each event as one line, with ids. `stream` also gets each line, and the lines that slots forward."""
+    log = JsonLog(plan, plan.supervisor_id, stream)
 
     def listener(event: Event) -> None:
-        if not isinstance(event, events.UNLOGGED):
+        if isinstance(event, events.Logged) and stream is not None:
+            stream({**event.line, "worker_id": event.worker_id})
+        elif not isinstance(event, events.UNLOGGED):
             level, message, fields = journalled(event)
             log.write(level, message, **fields)
 
@@ -523,45 +541,23 @@ def rendered(line: Mapping[str, Any], form: LogFormat) -> str:
     return as_json(line) if form is LogFormat.JSON else as_text(line)
 
 
-class LogStream:
-    """A `Listener` that writes what the supervisor and its slots log."""
-
-    def __init__(self, plan: WorkerPlan, form: LogFormat, writer: LineWriter) -> None:
-        self._lines = LogLines(plan, plan.supervisor_id)
-        self._form = form
-        self._writer = writer
-
-    def __call__(self, event: Event) -> None:
-        """Write the line about `event`, or the line that a slot has sent."""
-        if isinstance(event, events.Logged):
-            self._write({**event.line, "worker_id": event.worker_id})
-        elif not isinstance(event, events.UNLOGGED):
-            level, message, fields = journalled(event)
-            self._write(self._lines(level, message, **fields))
-
-    def _write(self, line: Mapping[str, Any]) -> None:
-        """Write a line. One that JSON cannot hold, which only a forged one may be, is left out."""
-        try:
-            self._writer.write(rendered(line, self._form))
-        except (ValueError, RecursionError):
-            self._writer.leave_out()
+def write_rendered(writer: LineWriter, form: LogFormat, line: Mapping[str, Any]) -> None:
+    """Write a line. One that JSON cannot hold, which only a forged one may be, is left out."""
+    try:
+        writer.write(rendered(line, form))
+    except (ValueError, RecursionError):
+        writer.leave_out()
 
 
 @contextlib.contextmanager
 def printing(context: ExportContext) -> Iterator[Listener | None]:
-    """Print while a worker runs: its log to standard error or, without a log format, lines for people to standard
-    output. Lines that wait at the end are written when the block is left, as far as they are read."""
-    if context.settings is None:
+    """Print lines for people to standard output while a worker runs, unless its log goes to standard error. Lines that
+    wait at the end are written when the block is left, as far as they are read."""
+    if context.settings is None or context.settings.log_format is not None:
         yield None
         return
-    form = context.settings.log_format
-    if form is None:
-        writer = LineWriter(sys.stdout, terminal_missing)
-        listener: Listener = PlainLines(writer.write)
-    else:
-        writer = LineWriter(sys.stderr, functools.partial(stream_missing, form=form))
-        listener = LogStream(context.plan, form, writer)
+    writer = LineWriter(sys.stdout, terminal_missing)
     try:
-        yield listener
+        yield PlainLines(writer.write)
     finally:
         writer.close()
