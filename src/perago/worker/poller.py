@@ -25,10 +25,10 @@ from typing import Any
 
 from perago.ports import AccessDenied, Delivery, NotFound, Refused, ServiceError
 from perago.retry import BackOff
-from perago.worker.attempts import Services, hand_back
+from perago.worker.attempts import Attempt, Services, hand_back
 from perago.worker.events import ALL_TASKS, ConductorBack, ConductorUnreachable, Event, HandedBack
 from perago.worker.host import LONG_POLLS
-from perago.worker.slots import Assignment, Slot, SlotPool
+from perago.worker.slots import Slot, SlotPool
 
 LOOK = "look at the queues"
 """The kind of request that is about all tasks, among the names of tasks."""
@@ -61,22 +61,14 @@ class Poller:
     Args:
         services: the Conductor to poll, and the host that may not take work.
         slots: where deliveries can go.
-        begin: takes each delivery that a slot has, with the time of the poll.
-        unreported: counts the attempts that have left their slot and whose report is not through.
     """
 
-    def __init__(
-        self,
-        services: Services,
-        slots: SlotPool,
-        begin: Callable[[Assignment, float], None],
-        unreported: Callable[[], int],
-    ) -> None:
+    def __init__(self, services: Services, slots: SlotPool) -> None:
+        self.attempts: set[Attempt] = set()
+        """The attempts of deliveries that slots took, until Conductor has their reports."""
         self._services = services
         self._plan = services.plan
         self._slots = slots
-        self._begin = begin
-        self._unreported = unreported
         self._backlog = 2 * services.pools.reports.threads
         self._tasks = {task.name: task for task in self._plan.tasks}
         self._served = dict.fromkeys(self._tasks, 0.0)
@@ -105,10 +97,10 @@ class Poller:
             self._cadence.look_now()  # it was made, or makes place, for work that is known
         self._wake.set()
 
-    def attempt_reported(self) -> None:
-        """Conductor has a result, so a workflow may have its next step ready."""
-        self._cadence.worked()
-        self._wake.set()
+    @property
+    def unreported(self) -> int:
+        """The number of attempts that have left their slot and whose report is not through."""
+        return sum(not attempt.running for attempt in self.attempts)
 
     async def run(self) -> None:
         """Poll until `stop`."""
@@ -122,7 +114,7 @@ class Poller:
     async def _turn(self) -> float:
         """Do what is to be done now. Returns the seconds until there may be more, if nothing happens before."""
         self._slots.end_idle()
-        unreported = self._unreported()
+        unreported = self.unreported
         if not self._takes_work or unreported >= self._backlog:
             return math.inf
         free, occupied = self._slots.free(), self._slots.running()
@@ -237,10 +229,21 @@ class Poller:
             free = self._slots.free().get(name)
             assignment = free[0].take(delivery) if self._takes_work and free else None
             if assignment is not None:
-                self._begin(assignment, asked)
+                attempt = Attempt(assignment, self._services, asked)
+                self.attempts.add(attempt)
+                self._services.spawn(self._attend(attempt))
             else:
                 self._services.spawn(self._hand_back(delivery))
         return len(deliveries or ())
+
+    async def _attend(self, attempt: Attempt) -> None:
+        """Run an attempt. Once Conductor has its result, a workflow may have its next step ready."""
+        try:
+            await attempt.run()
+        finally:
+            self.attempts.discard(attempt)
+            self._cadence.worked()
+            self._wake.set()
 
     async def _ask(self, kind: str, request: Callable[[], Any]) -> Any:
         """The answer to a request for work; None: it failed."""

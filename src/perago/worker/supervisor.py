@@ -2,9 +2,10 @@
 
 The way of a delivery
 ---------------------
-1. `poller` polls for a free slot and gives the delivery to it: `Slot.take` (`slots`) returns an `Assignment`.
-2. `Attempt.run` (`attempts`) reads the messages of the assignment, and extends the lease in the meantime.
-3. The slot's process (`slot_process`) runs the attempt. Its messages come through `channel` and `processes`.
+1. `Poller._poll` (`poller`) polls for a free slot and gives the delivery to it: `Slot.take` (`slots`) returns an
+   `Assignment`. The poller starts an `Attempt` with it.
+2. `Attempt.run` (`attempts`) reads the messages of the assignment, answers the slot's questions, and extends the lease.
+3. The slot's process (`slot_process`) runs the attempt. Its messages come through `processes`.
 4. The last message frees the slot. `Attempt.run` reports, and is done when Conductor has the result.
 
 Why it is safe, thread by thread and process by process
@@ -36,13 +37,13 @@ from typing import Any
 
 from perago.driver import SystemClock
 from perago.ports import Clock, TaskQueue
-from perago.worker.attempts import Attempt, Services
+from perago.worker.attempts import Services
 from perago.worker.events import Cancelling, Draining, Event, Listener, Pulse, Stopped, WorkerReady
 from perago.worker.host import HostCheck, Pools, run_maintenance
 from perago.worker.plan import TaskPlan, WorkerPlan
 from perago.worker.poller import Poller
 from perago.worker.processes import warm_up
-from perago.worker.slots import Assignment, Slot, SlotPool
+from perago.worker.slots import Slot, SlotPool
 
 PULSE_INTERVAL = 1.0
 EXIT_INVALID_MODULE = 3
@@ -120,8 +121,7 @@ class _Worker:
         self._host = HostCheck(plan, self._pools.host, self._emit, lambda: self._poller.slots_changed())
         self._services = Services(plan, queue, self._clock, self._pools, self._host, self._emit, self._spawn)
         self._slots = SlotPool(plan, self._pools.processes, self._slot_changed, self._emit, self._note_failure)
-        self._poller = Poller(self._services, self._slots, self._begin, self._unreported)
-        self._attempts: set[Attempt] = set()
+        self._poller = Poller(self._services, self._slots)
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready: set[str] = set()
         """The tasks that are polled for."""
@@ -163,24 +163,6 @@ class _Worker:
             raise self._failure
         return self._exit_code
 
-    # ----------------------------------------------------------------------- attempts
-
-    def _begin(self, assignment: Assignment, polled_at: float) -> None:
-        """Watch over a delivery that a slot has taken."""
-        attempt = Attempt(assignment, self._services, polled_at)
-        self._attempts.add(attempt)
-        self._spawn(self._attend(attempt))
-
-    async def _attend(self, attempt: Attempt) -> None:
-        try:
-            await attempt.run()
-        finally:
-            self._attempts.discard(attempt)
-            self._poller.attempt_reported()
-
-    def _unreported(self) -> int:
-        return sum(not attempt.running for attempt in self._attempts)
-
     def _slot_changed(self, slot: Slot) -> None:
         """A slot has become free, has finished an attempt, failed to start, or is gone."""
         if slot.free:
@@ -200,8 +182,8 @@ class _Worker:
     async def _tell_pulse(self) -> None:
         while True:
             free, busy = self._slots.places()
-            beating = max((attempt.beating for attempt in self._attempts), default=0.0)
-            self._emit(Pulse(self._plan.slots, free, busy, self._unreported(), beating))
+            beating = max((attempt.beating for attempt in self._poller.attempts), default=0.0)
+            self._emit(Pulse(self._plan.slots, free, busy, self._poller.unreported, beating))
             await asyncio.sleep(PULSE_INTERVAL)
 
     # ----------------------------------------------------------------------- stopping
@@ -209,7 +191,7 @@ class _Worker:
     def signalled(self, signum: signal.Signals, why: str = "") -> None:
         """First: drain. Second: cancel what runs. From the third on: kill it. `why` is said instead of the signal."""
         self._signals += 1
-        running = [attempt for attempt in self._attempts if attempt.running]
+        running = [attempt for attempt in self._poller.attempts if attempt.running]
         if self._signals == 1:
             self._emit(Draining(len(running)))
             self._poller.stop()
@@ -226,14 +208,14 @@ class _Worker:
     async def _drain(self) -> None:
         """Wait for attempts and their reports, which have limits of their own, then for polls and hand-backs. Only a
         second signal limits the first wait."""
-        while self._attempts and time.monotonic() < self._give_up_at:
+        while self._poller.attempts and time.monotonic() < self._give_up_at:
             await asyncio.wait(self._tasks, timeout=1.0)
         self._spawn(self._slots.close())
         limit = time.monotonic() + POLLS_LIMIT
         while self._tasks and (left := min(limit, self._give_up_at) - time.monotonic()) > 0:
             await asyncio.wait(self._tasks, timeout=left)  # a poll that ends may begin a hand-back
         self._clock.end()
-        if self._attempts:
+        if self._poller.attempts:
             await asyncio.wait(self._tasks, timeout=LAST_WORDS)
 
     # ------------------------------------------------------------------------ plumbing
