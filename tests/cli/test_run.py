@@ -344,5 +344,5 @@ def test_a_process_that_the_function_leaves_is_ended_and_named(project: Project)
     ran = project.run("run", "features", "--workspace", "sample", "--params", '{"do": "daemon"}')
     assert ran.code == 0, ran.err
     pid = int(re.findall(r"left (\d+)", ran.err)[0])
-    assert f"perago: the function left child processes (sleep with pid {pid}); they are ended" in ran.err
+    assert f"perago: the function left child processes (sleep with pid {pid}); perago ended them" in ran.err
     assert pid not in running_processes()

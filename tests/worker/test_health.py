@@ -39,7 +39,7 @@ def told(*found: events.Event) -> Health:
 def test_a_worker_that_starts_lives_and_takes_nothing_yet() -> None:
     health = told()
     assert health.alive().problems == ()
-    assert health.ready().problems == ("the worker is starting: it waits for a server, or for its task module",)
+    assert health.ready().problems == ("the worker is starting and waits for a server or for its task module",)
 
 
 def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> None:
@@ -59,7 +59,7 @@ def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> No
             events.SlotReady("w2", 7, "a"),
         ),
         (events.PollingPaused("/data is\nfull"), "/data is⏎full", events.PollingResumed(3.0)),
-        (events.Draining(1), "the worker was asked to stop, and takes nothing more", None),
+        (events.Draining(1), "the worker was asked to stop and takes no more work", None),
     ],
 )
 def test_what_keeps_it_from_work_is_said_as_long_as_it_does(

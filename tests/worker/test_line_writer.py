@@ -24,7 +24,7 @@ def test_a_reader_that_stands_still_costs_lines_and_is_told_how_many() -> None:
         writer.write("last")
     *kept, told, last = reader.rest().decode().splitlines()
     assert len(kept) * (len(line) + 1) <= MOST_WAITING
-    assert told == f"{200 - len(kept):,} lines left out: the terminal took no more"
+    assert told == f"{200 - len(kept):,} lines left out: the terminal did not keep up"
     assert last == "last"
 
 

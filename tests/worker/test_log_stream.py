@@ -130,7 +130,7 @@ def test_a_forged_line_that_json_cannot_hold_is_left_out() -> None:
         write({"message": "last"})
     told, last = strict(reader.rest())
     assert told["source"] == "limit"
-    assert told["message"] == "[1 lines left out: standard error took no more]"
+    assert told["message"] == "[1 lines left out: standard error did not keep up]"
     assert last["message"] == "last"
 
 

@@ -187,7 +187,7 @@ def test_a_module_that_declares_another_task_by_now_is_not_run(tmp_path: Path, q
         (tmp_path / f"{edited.module}.py").write_text(MODULE.format(name="many.other", top=""))
         waiting = put(queue, "a")
         failed = wait_for("the failed start", lambda: worker.saw(SlotStartFailed))[0]
-        assert f"{edited.module} declares many.other now, not many.a; start the worker again" in failed.reason
+        assert f"{edited.module} declares many.other now, not many.a; restart the worker" in failed.reason
         assert queue.waiting() == [waiting]
 
 

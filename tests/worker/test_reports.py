@@ -72,7 +72,7 @@ def test_a_second_stop_gives_up_a_report_that_gets_no_answer_and_says_so(
             assert worker.wait_until_down() == 128 + signal.SIGTERM
         (said,) = worker.saw(AttemptEnded)
         assert (said.ending, said.status) == (Ending.UNREPORTED, TaskStatus.COMPLETED)
-        assert "before Conductor had answered" in str(said.reason)
+        assert "before Conductor answered" in str(said.reason)
     finally:
         ended.set()
     left = [thread for thread in threading.enumerate() if thread.name.startswith("perago-report")]

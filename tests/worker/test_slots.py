@@ -122,7 +122,7 @@ def test_a_message_that_nothing_called_for_ends_its_slot(
 ) -> None:
     report = outcome(queue, queue.put(what="sends", file=encode(message).decode()))
     assert report.status is TaskStatus.FAILED
-    assert f"a message that nothing called for ({type(message).__name__})" in str(report.reason)
+    assert f"an unexpected message ({type(message).__name__})" in str(report.reason)
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 
@@ -137,13 +137,13 @@ MANY: dict[str, Any] = {
 def test_a_report_with_too_many_items_ends_its_slot(worker: RunningWorker, queue: SmallQueue, field: str) -> None:
     message: Any = Finished(("task-1", 1, 5), Report(TaskStatus.COMPLETED), **{field: MANY[field]})
     report = outcome(queue, queue.put(what="sends", file=encode(message).decode(), began=5))
-    assert "a message that nothing called for (Finished)" in str(report.reason)
+    assert "an unexpected message (Finished)" in str(report.reason)
 
 
 def test_a_function_that_was_called_cannot_hand_its_attempt_back(worker: RunningWorker, queue: SmallQueue) -> None:
     message = Finished(("task-1", 1, 5), Report(TaskStatus.FAILED, reason="disk full"), hand_back=True)
     report = outcome(queue, queue.put(what="sends", file=encode(message).decode(), began=5))
-    assert "a message that nothing called for (Finished)" in str(report.reason)
+    assert "an unexpected message (Finished)" in str(report.reason)
     assert not queue.handed_back
 
 

@@ -313,7 +313,7 @@ class Attempt:
                 self._one_at_a_time,
             )
         except asyncio.CancelledError:
-            why = "the worker was told to stop before Conductor had answered"
+            why = "the worker was stopped before Conductor answered"
             self._end(Ending.UNREPORTED, why, outcome, status=report.status)
             raise
         if sent.lost_reason is not None:
@@ -344,7 +344,9 @@ class Attempt:
         words = merge.words
         if commit_id is not None:
             where = f"on branch {merge.branch} of {merge.repository}"
-            words = f"Commit {short(commit_id)} is {where}; a retry takes it over, unless others have committed since."
+            words = (
+                f"Commit {short(commit_id)} is {where}; a retry adopts it, unless another client has committed since."
+            )
         return Report(TaskStatus.FAILED, reason=fitted(f"{how} while it published.", f" {words}"))
 
     def _end(self, ending: Ending, reason: str | None, outcome: Finished, **more: Any) -> None:

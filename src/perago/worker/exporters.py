@@ -287,8 +287,8 @@ class Health:
 
 
 _WORDS = {
-    "starting": "the worker is starting: it waits for a server, or for its task module",
-    "draining": "the worker was asked to stop, and takes nothing more",
+    "starting": "the worker is starting and waits for a server or for its task module",
+    "draining": "the worker was asked to stop and takes no more work",
     "stopped": "the worker has stopped",
 }
 

@@ -26,7 +26,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -421,15 +422,15 @@ def presence(context: ExportContext) -> Iterator[Listener]:
 
 
 def _place_marker(root: Path, ready: WorkerReady, held: dict[str, int]) -> None:
-    fields = {
-        "worker_id": ready.worker_id,
-        "module": ready.module,
-        "task_name": ready.task_name,
-        "slots": ready.slots,
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "started": int(time.time() * 1000),
-    }
+    worker = WorkerHere(
+        ready.worker_id,
+        ready.module,
+        ready.task_name,
+        ready.slots,
+        os.getpid(),
+        socket.gethostname(),
+        int(time.time() * 1000),
+    )
     for _ in range(_TRIES):
         with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
             with contextlib.suppress(FileExistsError):
@@ -437,7 +438,7 @@ def _place_marker(root: Path, ready: WorkerReady, held: dict[str, int]) -> None:
             directory = descent.enter(DIRECTORY)
             _sweep(directory)
             name = f"{secrets.token_hex(8)}.json"
-            held[name] = place_marker(descent.root, directory, fields, name)
+            held[name] = place_marker(descent.root, directory, asdict(worker), name)
             return
 
 
@@ -469,6 +470,10 @@ class WorkerHere:
     started: int
 
 
+_KINDS: dict[str, Callable[[Any], Any]] = {"str": str, "int": int}
+_FIELDS = dataclass_fields(WorkerHere)
+
+
 def workers_here(root: Path) -> tuple[WorkerHere, ...]:
     """The living workers of a workspace root, by the names of their tasks. A root that is missing has none."""
     return tuple(sorted(_living(root), key=lambda worker: (worker.task_name, worker.started)))
@@ -480,12 +485,4 @@ def _living(root: Path) -> Iterator[WorkerHere]:
         for name in _names(directory):
             with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version
                 if (fields := held_fields(directory, name)) is not None:
-                    yield WorkerHere(
-                        str(fields["worker_id"]),
-                        str(fields["module"]),
-                        str(fields["task_name"]),
-                        int(fields["slots"]),
-                        int(fields["pid"]),
-                        str(fields["host"]),
-                        int(fields["started"]),
-                    )
+                    yield WorkerHere(**{each.name: _KINDS[str(each.type)](fields[each.name]) for each in _FIELDS})

@@ -341,20 +341,21 @@ def _words(event: Event) -> str:
         case events.HandedBack(delivery, None):
             return f"handed back {_which(delivery)}"
         case events.HandedBack(delivery, error):
-            return f"could not hand back {_which(delivery)}: {error}; its response timeout will free it"
+            then = "Conductor delivers it again after its response timeout"
+            return f"could not hand back {_which(delivery)}: {error}; {then}"
         case events.LeaseDoubtful(delivery, worker_id, reason):
-            return f"{worker_id}: no heartbeat of {_which(delivery)} gets through, its delivery is in doubt: {reason}"
+            return f"{worker_id}: heartbeats of {_which(delivery)} fail, so Conductor may deliver it again: {reason}"
         case events.FenceNotEnforced(repository):
             return (
-                f"warning: lakeFS does not run the hooks of {repository}, so no publish fence guards it: a late merge "
-                "may still appear there. Switch hooks on in the server's configuration (actions.enabled: true)"
+                f"warning: lakeFS does not run the hooks of {repository}, so no publish fence guards it. A late merge "
+                "may still appear there. Set actions.enabled: true in the server's configuration"
             )
         case events.WaitingForLakeFS(worker_id, text):
             return f"{worker_id}: {text}"
         case events.ConductorUnreachable(reason, denied, task_name):
             what = "Conductor rejects the credentials" if denied else "Conductor is unreachable"
             what = f"Conductor refuses polls for {task_name}" if task_name else what
-            return f"{what}, trying on: {reason}"
+            return f"{what}, retrying: {reason}"
         case events.ConductorBack(seconds, task_name):
             what = f"accepts polls for {task_name}" if task_name else "answers"
             return f"Conductor {what} again after {seconds:.0f} s"
@@ -365,9 +366,9 @@ def _words(event: Event) -> str:
         case events.DirectoriesSwept(paths):
             return f"removed {len(paths)} attempt directories of an earlier worker"
         case events.BranchesSwept(branches):
-            return f"removed staging branches of attempts that are over: {', '.join(branches)}"
+            return f"removed staging branches of attempts that have ended: {', '.join(branches)}"
         case events.BranchSweepFailed(repositories, error):
-            return f"could not remove all dead staging branches of {listing(repositories)}: {error}"
+            return f"could not remove all leftover staging branches of {listing(repositories)}: {error}"
         case events.CleanUpFailed(path, error):
             return f"could not remove {path}: {error}"
         case events.CacheFailed(error):
@@ -429,7 +430,7 @@ class PlainLines:
 
 def terminal_missing(number: int) -> str:
     """The line that stands for so many that were left out."""
-    return f"{count(number, 'line')} left out: the terminal took no more"
+    return f"{count(number, 'line')} left out: the terminal did not keep up"
 
 
 MOST_WAITING = 16 * 2**20
@@ -520,7 +521,7 @@ class LineWriter:
 
 def stream_missing(number: int, form: LogFormat) -> str:
     """The line that stands for so many that were left out."""
-    text = f"[{number:,} lines left out: standard error took no more]"
+    text = f"[{number:,} lines left out: standard error did not keep up]"
     return rendered({"time": timestamp(), "level": "WARNING", "source": "limit", "message": text}, form)
 
 

@@ -185,7 +185,7 @@ class _SlotMain:
         module, name = self._planned.module, self._planned.name
         task = load_task(module)
         if task.name != name:
-            raise ValueError(f"{module} declares {task.name} now, not {name}; start the worker again")
+            raise ValueError(f"{module} declares {task.name} now, not {name}; restart the worker")
         return task
 
     def _open_store(self, task: Task) -> WorkspaceStore | None:
@@ -287,11 +287,13 @@ class _SlotMain:
         left = end_strays(threads)
         if left.words:
             self._unfit = cut(f"the function left {left.words}", REASON_BYTES)
-            attempt_log.log(f"perago: {self._unfit}; they are ended" if not left.alive else f"perago: {self._unfit}")
+            attempt_log.log(f"perago: {self._unfit}; perago ended them" if not left.alive else f"perago: {self._unfit}")
         elif self._output.clogged:
             self._unfit = "the function's output could not be read to its end"
         if left.alive and isinstance(outcome, Returned):
-            message = f"The function left {left.words}, which may still write to the workspace: it must end them."
+            message = (
+                f"The function left {left.words}, which may still write to the workspace. The function must end them."
+            )
             outcome = Raised("failed", message)
         if isinstance(outcome, Raised) and outcome.kind == "error":
             attempt_log.traceback(outcome.traceback)

@@ -342,7 +342,7 @@ class Slot:
             BadMessage: it may not say that, or not now. Nothing else that it sends may be believed.
         """
         if not self._expects(message):
-            raise BadMessage(f"a message that nothing called for ({type(message).__name__})")
+            raise BadMessage(f"an unexpected message ({type(message).__name__})")
         match message:
             case Ready():
                 self.start_failure, self._ready = None, True

@@ -201,7 +201,7 @@ class _Worker:
             self._give_up_at = time.monotonic() + 2 * self._plan.shutdown_grace + GIVE_UP_AFTER
             self._emit(Cancelling(signum.name, len(running)))
             for attempt in running:
-                attempt.lose(why or f"the worker was told to stop by a second signal ({signum.name})")
+                attempt.lose(why or f"a second signal ({signum.name}) stopped the worker")
         else:
             self._slots.kill()
 
@@ -269,7 +269,7 @@ class EndingClock:
                 return
             self._clock.sleep(min(seconds, WAKING_INTERVAL))
             seconds -= WAKING_INTERVAL
-        raise GivenUpError("the worker was told to stop before Conductor had answered")
+        raise GivenUpError("the worker was stopped before Conductor answered")
 
     def end(self) -> None:
         """Let every sleep end, now and later. For any thread."""
