@@ -49,6 +49,19 @@ class Site:
         params = {"what": what, "marker": str(self.directory / "marker")}
         return self.conductor.start_workflow("w", {"workspace": workspace, "params": params})
 
+    def start_on_head(self, what: str = "writes", branch: str = "main") -> str:
+        """Start a workflow on the head of a branch of `data`."""
+        return self.start_on("data", branch, self.lakefs.get_commit("data", branch).id, what)
+
+    def finish_one(self, workflow_id: str) -> dict[str, Any]:
+        """The workflow once it is over."""
+        return self.finish([workflow_id])[0]
+
+    def tree(self) -> dict[str, bytes]:
+        """What is on `main`, without hooks."""
+        found = self.lakefs.tree("data", "main")
+        return {key: content for key, content in found.items() if not key.startswith("_lakefs_actions/")}
+
     def finish(self, workflow_ids: list[str]) -> list[dict[str, Any]]:
         """The workflows once all are over."""
 

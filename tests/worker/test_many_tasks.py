@@ -164,12 +164,20 @@ def test_a_slot_has_the_variables_of_its_own_task_only(tmp_path: Path, queue: Sm
 # ------------------------------------------------------------------- what goes wrong
 
 
-def test_a_module_that_breaks_later_costs_no_other_task_anything_and_is_tried_again(
-    tmp_path: Path, queue: SmallQueue, write: Write
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise RuntimeError('broken')", "RuntimeError: broken"),
+        (MODULE.format(name="many.other", top=""), " declares many.other now, not many.a; restart the worker"),
+    ],
+    ids=["broken", "renamed"],
+)
+def test_a_module_that_was_edited_costs_no_other_task_anything_and_is_tried_again(
+    tmp_path: Path, queue: SmallQueue, write: Write, text: str, words: str
 ) -> None:
-    broken = write("a")
-    with running(shared(tmp_path, broken, write("b"), slots=1), queue) as worker:
-        (tmp_path / f"{broken.module}.py").write_text("raise RuntimeError('broken meanwhile')")
+    edited = write("a")
+    with running(shared(tmp_path, edited, write("b"), slots=1), queue) as worker:
+        (tmp_path / f"{edited.module}.py").write_text(text)
         waiting = put(queue, "a")
         wait_for("the failed start", lambda: worker.saw(SlotStartFailed))
         assert result(outcome(queue, put(queue, "b"))) == "many.b"
@@ -177,18 +185,8 @@ def test_a_module_that_breaks_later_costs_no_other_task_anything_and_is_tried_ag
         write("a")
         assert result(outcome(queue, waiting)) == "many.a"
     failed = worker.saw(SlotStartFailed)[0]
-    assert "broken meanwhile" in failed.reason
+    assert words in failed.reason
     assert failed.task_name == "many.a"
-
-
-def test_a_module_that_declares_another_task_by_now_is_not_run(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
-    edited = write("a")
-    with running(shared(tmp_path, edited, write("b"), slots=1), queue) as worker:
-        (tmp_path / f"{edited.module}.py").write_text(MODULE.format(name="many.other", top=""))
-        waiting = put(queue, "a")
-        failed = wait_for("the failed start", lambda: worker.saw(SlotStartFailed))[0]
-        assert f"{edited.module} declares many.other now, not many.a; restart the worker" in failed.reason
-        assert queue.waiting() == [waiting]
 
 
 def test_a_module_that_is_slow_to_import_holds_no_attempt_meanwhile(

@@ -35,6 +35,10 @@ ODD = "A0._-" + "z" * 123
 DELIVERY = make_delivery(task_id="t1", start_time=0, task_name=ODD, workflow_id="w1", waited_seconds=2.5)
 
 
+AWAY = events.ConductorUnreachable("x", denied=False)
+REFUSED = events.ConductorUnreachable("x", denied=True, task_name=ODD)
+
+
 def samples(metrics: Metrics) -> dict[tuple[Any, ...], float]:
     """Value by name and the values of the labels."""
     text = metrics_page(metrics, "").body.decode()
@@ -108,26 +112,28 @@ def test_numbers_that_are_none_are_not_counted(number: Any) -> None:
     assert found["perago_call_repeats_total", "lakeFS"] == 0
 
 
-def test_the_state_of_the_worker_is_in_gauges() -> None:
-    found = told(Pulse(4, 1, 2, 3, 0.0), events.ConductorUnreachable("x", denied=False), events.Draining(0))
-    assert [found["perago_slots", state] for state in ("free", "busy", "starting")] == [1, 2, 1]
-    assert found["perago_reports_pending",] == 3
-    assert found["perago_conductor_up",] == 0
-    assert found["perago_draining",] == 1
-    assert told(events.ConductorUnreachable("x", denied=True), events.ConductorBack(1.0))["perago_conductor_up",] == 1
-
-
-def test_a_host_that_takes_no_work_is_in_a_gauge() -> None:
-    assert told()["perago_polling_paused",] == 0
-    assert told(events.PollingPaused("full"))["perago_polling_paused",] == 1
-    assert told(events.PollingPaused("full"), events.PollingResumed(1.0))["perago_polling_paused",] == 0
-
-
-def test_polls_that_are_refused_for_one_task_are_in_its_gauge() -> None:
-    refused = events.ConductorUnreachable("x", denied=True, task_name=ODD)
-    found = told(refused)
-    assert (found["perago_polls_refused", ODD], found["perago_conductor_up",]) == (1, 1)
-    assert told(refused, events.ConductorBack(1.0, ODD))["perago_polls_refused", ODD] == 0
+@pytest.mark.parametrize(
+    ("told_events", "gauge", "value"),
+    [
+        ((), ("perago_polling_paused",), 0),
+        ((events.PollingPaused("full"),), ("perago_polling_paused",), 1),
+        ((events.PollingPaused("full"), events.PollingResumed(1.0)), ("perago_polling_paused",), 0),
+        ((Pulse(4, 1, 2, 3, 0.0),), ("perago_slots", "free"), 1),
+        ((Pulse(4, 1, 2, 3, 0.0),), ("perago_slots", "busy"), 2),
+        ((Pulse(4, 1, 2, 3, 0.0),), ("perago_slots", "starting"), 1),
+        ((Pulse(4, 1, 2, 3, 0.0),), ("perago_reports_pending",), 3),
+        ((AWAY,), ("perago_conductor_up",), 0),
+        ((AWAY, events.ConductorBack(1.0)), ("perago_conductor_up",), 1),
+        ((REFUSED,), ("perago_conductor_up",), 1),
+        ((REFUSED,), ("perago_polls_refused", ODD), 1),
+        ((REFUSED, events.ConductorBack(1.0, ODD)), ("perago_polls_refused", ODD), 0),
+        ((events.Draining(0),), ("perago_draining",), 1),
+    ],
+)
+def test_the_state_of_the_worker_is_in_gauges(
+    told_events: tuple[Event, ...], gauge: tuple[str, ...], value: float
+) -> None:
+    assert told(*told_events)[gauge] == value
 
 
 def test_calls_that_the_process_repeats_are_counted() -> None:

@@ -60,12 +60,6 @@ def test_lines_end_at_the_marker(chunks: list[bytes], lines: list[str]) -> None:
     assert split(*chunks) == (lines, True)
 
 
-def test_every_cut_of_the_stream_gives_the_same_lines() -> None:
-    stream = b"one\ntwo\n\nthree" + MARKER
-    for place in range(1, len(stream)):
-        assert split(stream[:place], stream[place:]) == (["one", "two", "", "three"], True)
-
-
 def test_an_endless_line_is_cut_and_complete() -> None:
     lines, ended = split(*[b"x" * 10_000] * 50, MARKER)
     assert ended
@@ -166,15 +160,6 @@ def test_the_last_line_is_never_too_late(worker: RunningWorker, queue: SmallQueu
     task_ids = [queue.put(what="prints_a_line") for _ in range(30)]
     wait_for("all task logs", lambda: len(queue.logs) == 30)
     assert [queue.logs[task_id] for task_id in task_ids] == [["one line"]] * 30
-
-
-def test_a_long_output_is_whole_in_the_log_and_a_tail_in_conductor(worker: RunningWorker, queue: SmallQueue) -> None:
-    task_id = queue.put(what="prints_many_lines")
-    outcome(queue, task_id)
-    log = wait_for("the task log", lambda: queue.logs.get(task_id))
-    assert log[0].splitlines() == ["[800 earlier lines left out]", *(f"line {number}" for number in range(800, 1000))]
-    lines = [line["message"] for line in log_lines(worker, "test0001") if line.get("source") == "output"]
-    assert lines == [f"line {number}" for number in range(1000)]
 
 
 def test_the_traceback_of_an_error_is_an_entry_of_its_own(worker: RunningWorker, queue: SmallQueue) -> None:
