@@ -55,7 +55,7 @@ class ChildSaid:
 
 @dataclass(frozen=True, slots=True)
 class ChildEnded:
-    """A worker process is gone, with this exit status (negative: the signal that killed it)."""
+    """A worker process has ended, with this exit status (negative: the signal that killed it)."""
 
     module: str
     status: int
@@ -63,7 +63,7 @@ class ChildEnded:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A changed module was looked at."""
+    """A changed module was checked."""
 
     module: str
     probed: Probed
@@ -160,7 +160,7 @@ class Check:
         threading.Thread(target=self._run, name=f"perago-dev-check-{module}", daemon=True).start()
 
     def cancel(self) -> None:
-        """End it at once; the result no longer matters."""
+        """End it immediately. The result no longer matters."""
         self._child.cancel()
 
     def _run(self) -> None:
@@ -323,7 +323,7 @@ def seed(services: EmbeddedServices, directory: Path | None) -> None:
     try:
         files = files_below(directory, "")
         blobs = {key: server.blobs.of_file(file) for key, file in files.items() if isinstance(file, Path)}
-        for key, blob in blobs.items():  # only now, when nothing can fail half-way any more
+        for key, blob in blobs.items():  # only now, when nothing can fail half-way
             objects.put_object(server.repository(REPOSITORY), BRANCH, key, blob)
         commits.commit(server.repository(REPOSITORY), BRANCH, f"The files of {directory}")
     except NoChanges:
@@ -585,7 +585,7 @@ class ModuleRunner:
         self._reloaded = False
 
     def ended(self, event: ChildEnded) -> None:
-        """Plan a restart, unless the worker process was told to end."""
+        """Plan a restart, unless the worker process was asked to end."""
         child, self._child = self._child, None
         if child is None or child.asked_to_stop or self._stopping:
             return
@@ -630,7 +630,7 @@ class ModuleRunner:
     def _break(self, probed: Probed) -> None:
         if probed.problem is not None:
             self._files.add_suspects(probed.problem.traceback)
-        if probed.problem != self._problem:  # a file beside it may have changed that has nothing to do with it
+        if probed.problem != self._problem:  # an unrelated file may have changed
             self._session.show_problem(probed)
             self._session.say(self, "not running; waiting for the next change")
         self._problem = probed.problem

@@ -1,4 +1,4 @@
-"""Striking out the values of secrets in text that others wrote: one function for terminals, logs and reasons."""
+"""Redact the values of secrets in text: one function for terminals, logs and reasons."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from perago.secret_names import is_password, looks_secret_in_address
 STRUCK_OUT = "***"
 
 _SHORTEST = 4
-"""Characters of a secret, or of what is struck out of one: anything shorter would strike out words."""
+"""Characters of a secret, or of a part of one, that is redacted. Anything shorter would redact words."""
 _TOKEN = 16
 """Characters from which a part of an address's path counts as a token, if there is a digit among them: names such as
-`conductor-service` are struck out of nothing. The token of `perago dev` has 32, all hexadecimal."""
+`conductor-service` are not redacted. The token of `perago dev` has 32, all hexadecimal."""
 _SHAPES = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)"
     r"|(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])|(?:gh[pousr]_|github_pat_)\w{16,}"
@@ -45,7 +45,7 @@ _PIECE = re.compile(r"""[^\s"'<>]+""")
 
 
 class Mask:
-    """Strikes secrets out, as they are and as they are often written: with quotes or backslashes escaped, URL-quoted,
+    """Redacts secrets, as they are and as they are often written: with quotes or backslashes escaped, URL-quoted,
     and in base64, also as part of something longer (`user:secret`). Safe for threads, picklable."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:

@@ -99,7 +99,7 @@ class Upkeep(StrEnum):
     DIRECTORIES = "directories"
     """Attempt directories of workers that were killed."""
     BRANCHES = "branches"
-    """Staging branches of attempts that are over, as `perago gc` finds them."""
+    """Staging branches of attempts that have ended, as `perago gc` finds them."""
     CACHE = "cache"
     """The cache of objects is kept to its limit."""
     LOGS = "logs"
@@ -201,7 +201,7 @@ def whole_environment() -> dict[str, str]:
 
 
 def configured_mask() -> Mask:
-    """Strike out the configured secrets, those in addresses too. Works with an invalid configuration."""
+    """Return the mask of the configured secrets, those in addresses too. Works with an invalid configuration."""
     return Mask(secret for name, value in read_sources().values.items() for secret in _secrets_of(name, value))
 
 
@@ -224,7 +224,7 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
 
 
 def mask_secrets(text: str) -> str:
-    """`text`, which others wrote, such as a task module at import, with the configured secrets struck out."""
+    """Return `text`, such as the message of a task module, with the configured secrets redacted."""
     return configured_mask()(text)
 
 
@@ -345,7 +345,7 @@ def prepare_roots(settings: Settings) -> None:
         except OSError as error:
             if error.errno != errno.EROFS:
                 raise ConfigurationError([_problem(variable, path, f"cannot be created: {error.strerror}")]) from None
-    problems = check_roots(settings)  # what did not exist at the first look was perhaps made by another user meanwhile
+    problems = check_roots(settings)  # another user may have made what did not exist at the first check
     if problems:
         raise ConfigurationError(problems)
 
@@ -430,7 +430,7 @@ def open_to_others(path: Path) -> str | None:
     the system or of the user is safe for an entry that belongs to one of the two.
 
     Raises:
-        OSError: the way cannot be looked at, or has too many symlinks.
+        OSError: the path cannot be checked, or has too many symlinks.
     """
     trusted = _trusted_users()
     for place, status, is_last in _way(path):

@@ -487,7 +487,7 @@ def _value_problems(error: ValidationError, sources: Sources) -> Iterator[Proble
 
 
 def _group_problems(group: Iterable[str], sources: Sources) -> Iterator[Problem]:
-    """Variables of a group that are missing while others of it are set."""
+    """Yield a problem for each missing variable of a group of which another one is set."""
     present = [name for name in group if sources.origin(name)]
     if not present:
         return
@@ -507,7 +507,7 @@ def _unknown_variables(sources: Sources) -> Iterator[str]:
 
 
 def _plain_endpoints(settings: Settings, sources: Sources) -> Iterator[str]:
-    """Addresses to which credentials travel in the clear, where others may read along."""
+    """Yield a warning for each address to which credentials go unencrypted over a network."""
     found = (
         ("CONDUCTOR_SERVER_URL", settings.conductor_server_url, settings.conductor_auth_secret),
         ("LAKECTL_SERVER_ENDPOINT_URL", settings.lakefs_endpoint_url, settings.lakefs_secret_access_key),

@@ -9,7 +9,7 @@ is a random marker written after the call, because the pipe's own end may never 
 behind may keep it open. Nothing that is printed can stop the worker: bytes that are no UTF-8 are escaped, endless
 lines are cut, and the wait for the marker has a limit.
 
-Most functions print nothing. For them no marker is sent and no thread wakes up, which on a busy machine is worth more
+Most functions print nothing. For them no marker is sent and no thread wakes up. On a busy machine that saves more
 than everything else a slot does around a call.
 """
 
@@ -64,14 +64,14 @@ TAIL_BYTES = 65_536
 TRACEBACK_BYTES = 65_536
 PROGRESS_BYTES = 200
 SENTENCE_BYTES = 1500
-"""Of what the supervisor is told: less than it takes (`slots.LONGEST_REASON`)."""
+"""Of a sentence to the supervisor. The supervisor takes more (`slots.LONGEST_REASON`)."""
 
 LINES_PER_SECOND = 1000
 """Most lines of its functions that a slot logs in the long run. A line of many KiB counts as many."""
 LINES_AT_ONCE = 3000
 
 TRANSFER_INTERVAL = 0.05
-"""Seconds between two messages about one transfer; its end is always told."""
+"""Seconds between two messages about one transfer. Its end is always sent."""
 PROGRESS_INTERVAL = 0.1
 """Seconds between two lines of `current().progress`; its end is always logged."""
 
@@ -168,7 +168,7 @@ class AttemptLog(Observer):
     # ------------------------------------------------------------- the driver's Observer
 
     def step(self, name: str) -> None:
-        """Steps are logged with their durations when the attempt is over."""
+        """Forward the step. Steps are logged with their durations at the end of the attempt."""
         self._pass_on(StepStarted(self._worker_id, name))
 
     def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
@@ -210,7 +210,7 @@ class AttemptLog(Observer):
     # ------------------------------------------------------------------------- the slot
 
     def recorded(self, record: AttemptRecord) -> None:
-        """The attempt is over: pass on everything about it. Its outcome is noted by the slot."""
+        """Forward everything about an attempt that has ended. The slot logs its outcome."""
         for part in in_parts(record) if self._is_watched else ():
             self._pass_on(AttemptRecorded(self._worker_id, part))
 
@@ -245,7 +245,7 @@ class AttemptLog(Observer):
                 self._tell(LogSoFar(self._delivery.identity, text))
 
     def finish(self) -> tuple[str, ...]:
-        """The attempt is over: log the last lines, if they were left out, and return what Conductor's task log gets:
+        """End the log: write the last lines, if they were left out, and return what Conductor's task log gets:
         the tail joined to one entry (an entry is one request and may be long), the traceback and the warnings."""
         with self._lock:
             last = list(self._last)
@@ -261,7 +261,7 @@ class AttemptLog(Observer):
         return "\n".join(filter(None, texts))
 
     def _tell(self, message: FromSlot) -> None:
-        with contextlib.suppress(ChannelError):  # the supervisor is gone; the slot ends for that, not here
+        with contextlib.suppress(ChannelError):  # without a supervisor the slot ends, but not here
             self._channel.send(message)
 
     def _line(self, text: str, level: str, source: str) -> None:
@@ -384,7 +384,7 @@ NO_MASK = Mask()
 
 MAX_LINE_BYTES = 16_384
 CHUNK_BYTES = 262_144
-"""Read at once; also what the pipe holds, where the system allows it."""
+"""Read in one call. The pipe holds as many, where the system allows it."""
 DRAIN_LIMIT = 5.0
 """Seconds to wait for the rest of the output once the function has returned."""
 

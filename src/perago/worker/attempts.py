@@ -63,11 +63,11 @@ LOG_LIMIT = 5.0
 HAND_BACK, HAND_BACK_TRIES = BackOff(0.5, 2.0), 3
 CLEAN_UP, CLEAN_UP_TRIES = BackOff(0.1, 0.5), 6
 LOOK, LOOKS = BackOff(0.5, 1.5, factor=3.0), 3
-"""At the branch on which a slot may have published before it died."""
+"""Reads of the branch on which a slot may have published before it died."""
 LOOK_LIMIT = 10.0
-"""Seconds for all of them."""
+"""Seconds for all these reads."""
 LOOK_BACK = 1000
-"""Commits that are looked through."""
+"""Commits that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +188,9 @@ class Attempt:
         """Ask Conductor for the slot. An error travels as that error. A lost attempt gets "no" immediately, to any
         question.
 
-        An attempt that is over gets no answer: by then the slot may have another process with questions of its own. The
-        first question comes after lakeFS has answered for the repository, and before the attempt makes a branch there.
+        An attempt that has ended gets no answer, because the slot may have a new process with questions of its own by
+        then. The first question comes after lakeFS has answered for the repository, and before the attempt makes a
+        branch there.
         """
         services, delivery = self._services, self._delivery
         if (repository := repository_of(delivery, services.plan.limits)) is not None:
@@ -240,7 +241,8 @@ class Attempt:
         others. An attempt that was given up in the meantime extends nothing.
 
         Raises:
-            ServiceError: neither yes nor no. Also `NotFound`: that a task is gone is for `is_current` to say.
+            ServiceError: there is no answer. That includes `NotFound`: only `is_current` decides that a task no longer
+                exists.
         """
         if not self._one_at_a_time.acquire(blocking=False):
             raise Unavailable("Conductor", "extend the lease", "the report is on its way")
@@ -266,7 +268,7 @@ class Attempt:
         reason = f"it ran longer than its time limit of {limit:g} s"
         return asyncio.get_running_loop().call_later(left, self.lose, reason)
 
-    # ------------------------------------------------------------- when it is over
+    # ------------------------------------------------------------- after the slot has finished
 
     def _warn_not_fenced(self) -> None:
         services = self._services

@@ -56,7 +56,7 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAnswer:
-    """The answer to question `number`: yes, no, or the error that stood in the way; and what was asked for."""
+    """The answer to question `number`: yes, no, or the error that prevented an answer; and the requested row."""
 
     number: int
     current: bool = False
@@ -66,7 +66,7 @@ class DeliveryAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The delivery at hand is lost, timed out or cancelled: stop the function, publish nothing more."""
+    """The current delivery is lost, timed out or canceled: stop the function, publish nothing more."""
 
     reason: str
 
@@ -78,7 +78,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class AskLog:
-    """Tell what the attempt at hand has said that was not told yet. Without an attempt there is no answer."""
+    """Send the log lines of the current attempt that were not sent yet. Without an attempt there is no answer."""
 
 
 ToSlot = Deliver | DeliveryAnswer | Cancel | Stop | AskLog
@@ -119,7 +119,7 @@ class Calling:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The delivery's attempt is over, except for its report."""
+    """The delivery's attempt has ended, except for its report."""
 
     identity: Identity
     report: Report | None
@@ -163,7 +163,7 @@ class Publishing:
 
 @dataclass(frozen=True, slots=True)
 class LogSoFar:
-    """The last lines of what the delivery's attempt has said since this was told before. There are some."""
+    """The last log lines of the delivery's attempt since the previous message of this kind. There is at least one."""
 
     identity: Identity
     text: str

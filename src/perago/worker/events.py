@@ -109,7 +109,7 @@ class SlotDied:
 
 @dataclass(frozen=True, slots=True)
 class SlotReplaced:
-    """A slot process was ended on purpose, for `reason`; a new one starts at once."""
+    """A slot process was ended on purpose, for `reason`; a new one starts immediately."""
 
     worker_id: str
     pid: int
@@ -148,7 +148,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """The attempt is over. `seconds` from the hand-over to the slot until the slot was free again."""
+    """The attempt has ended. `seconds` from the hand-over to the slot until the slot was free again."""
 
     delivery: Delivery
     worker_id: str
@@ -219,7 +219,7 @@ ALL_TASKS = ""
 @dataclass(frozen=True, slots=True)
 class ConductorUnreachable:
     """Polling fails, from now on until `ConductorBack`. `denied`: the credentials are rejected. With `task_name`: the
-    polls for that task are refused, and those for others are not."""
+    polls for that task are refused, but other polls are not."""
 
     reason: str
     denied: bool
@@ -250,7 +250,7 @@ class BranchesSwept:
 
 @dataclass(frozen=True, slots=True)
 class BranchSweepFailed:
-    """Staging branches could not be looked for in `repositories`, or not all of them be removed. The next look tries
+    """Staging branches in `repositories` could not be listed, or not all of them could be removed. The next sweep tries
     again."""
 
     repositories: tuple[str, ...]
@@ -288,14 +288,14 @@ class LogsTrimmed:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """The worker takes nothing more and finishes `running` attempts."""
+    """The worker takes no more work and finishes `running` attempts."""
 
     running: int
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelling:
-    """A second signal: `running` attempts are being cancelled."""
+    """A second signal: `running` attempts are being canceled."""
 
     signal: str
     running: int
@@ -382,7 +382,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """The event loop turns: said once a second, to those who answer others. Not logged."""
+    """The event loop runs. Emitted once a second, for probes and metrics. Not logged."""
 
     slots: int
     free: int
@@ -390,7 +390,7 @@ class Pulse:
     unreported: int
     """Attempts that have left their slot and whose report is not through."""
     beating: float
-    """Seconds that the oldest heartbeat has been on its way; 0: none is."""
+    """Age of the oldest heartbeat without an answer, in seconds; 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,4 +440,4 @@ Event = (
 
 
 Listener = Callable[[Event], None]
-"""Is told every event, on the supervisor's thread; `Stopped` is the last. Must be quick and must not raise."""
+"""Takes every event, on the supervisor's thread; `Stopped` is the last. It must be quick and must not raise."""

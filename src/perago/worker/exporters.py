@@ -1,4 +1,4 @@
-"""Exporters show a worker to others: pages for probes and scrapes, and OpenTelemetry.
+"""Exporters report on a worker: pages for probes and scrapes, and OpenTelemetry.
 
 The status server has a thread of its own. Probes must be answered, or fail, before the event loop runs and when it is
 stuck.
@@ -38,7 +38,7 @@ from perago.worker.plan import ExportContext, Notices
 MOST_CONNECTIONS = 32
 """At the same time. One more ends the oldest, so that a probe is answered next to clients that say nothing."""
 MOST_OF_ONE_ADDRESS = 16
-"""One more ends the oldest of the same address: no client can end the connections of all others."""
+"""One more ends the oldest of the same address, so that no client can end the connections of all other clients."""
 REQUEST_DEADLINE = 1.0
 """Seconds from the begin of a connection until its request line is complete."""
 DEADLINE = 5.0
@@ -72,7 +72,7 @@ class StatusServer:
     """Serves `pages` from `start` to `close`, on a thread of its own.
 
     Raises:
-        OSError: the address cannot be used. It is taken at once.
+        OSError: the address cannot be used. The constructor takes it.
     """
 
     def __init__(self, host: str, port: int, pages: Pages) -> None:
@@ -162,7 +162,7 @@ class StatusServer:
 
     def _is_asked_by_its_own_name(self, host: str) -> bool:
         """A web page may have a name of its own lead to this machine, and could read under it what is meant for this
-        machine alone. Where others may ask, names are the network's business."""
+        machine alone. On other addresses any name is accepted."""
         with contextlib.suppress(ValueError):
             return urlsplit(f"//{host}").hostname in (None, *_LOOPBACK) or self.address not in _LOOPBACK
         return False
@@ -232,7 +232,7 @@ class Health:
         """Why the last slot of a task could not start. Slots change hands, so the task counts, not the slot."""
 
     def __call__(self, event: Event) -> None:
-        """Take note of `event`. What others read is replaced, never changed."""
+        """Update the state from `event`. Values that other threads read are replaced, never changed."""
         match event:
             case events.Pulse():
                 self._turned, self._pulse = time.monotonic(), event
@@ -273,7 +273,7 @@ class Health:
         return Verdict(self._state, tuple(problems))
 
     def ready(self, *more: str | None) -> Verdict:
-        """Whether it takes work now; `more` are problems that others have found."""
+        """Whether it takes work now; `more` are problems that other checks found."""
         problems = [*self.alive().problems]
         if self._state != "working":
             problems.append(_WORDS[self._state])
@@ -443,7 +443,7 @@ def _is_wanted(signal: str, notices: Notices) -> bool:
     name = f"OTEL_{signal.upper()}_EXPORTER"
     exporters = set(filter(None, os.environ.get(name, "").replace(" ", "").split(",")))
     if others := exporters - {"otlp", "none"}:
-        notices.warning(f"{name}: {', '.join(sorted(others))} is not among what perago can send by: otlp, none")
+        notices.warning(f"{name}: perago cannot send by {', '.join(sorted(others))}, only by otlp or none")
     if not (("otlp" in exporters) if exporters else _variable(signal, "ENDPOINT")):
         return False
     protocol = _variable(signal, "PROTOCOL") or _PROTOCOL

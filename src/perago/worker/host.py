@@ -154,10 +154,10 @@ BRANCH_SWEEP_LIMIT = 900.0
 """Seconds after which a sweep of branches is given up until the next one."""
 
 CACHE_INTERVAL = 60.0
-"""Seconds between two looks at how full the cache is: one small file is read, unless there is something to do."""
+"""Seconds between two checks of the size of the cache. A check mostly reads one small file."""
 
 LOG_INTERVAL = 3600.0
-"""Seconds between two looks at old logs."""
+"""Seconds between two checks for old logs."""
 
 
 def repository_of(delivery: Delivery, limits: Limits) -> str | None:
@@ -182,9 +182,10 @@ def remember(repositories: dict[str, None], name: str) -> None:
 async def run_maintenance(
     plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None], repositories: Collection[str]
 ) -> None:
-    """Sweep attempt directories and staging branches, trim the cache, and remove old logs, now and then. On the side,
-    so that neither a large root nor a slow disk delays an attempt: a directory in use is recognised by its lock. Does
-    what `WorkerPlan.maintenance` names, until it is cancelled.
+    """Sweep attempt directories and staging branches, trim the cache, and remove old logs at intervals, until canceled.
+
+    Does what `WorkerPlan.maintenance` names, in the background, so that neither a large root nor a slow disk delays an
+    attempt. A directory in use is recognized by its lock.
 
     Args:
         plan: says where directories and logs are, and which command sweeps branches.
@@ -293,7 +294,7 @@ ANSWER_LIMIT = 30.0
 
 
 class HostCheck:
-    """Owns the decision whether this host can take work. The poller asks `problem`; all others receive
+    """Owns the decision whether this host can take work. The poller reads `problem`; listeners get
     `PollingPaused` and `PollingResumed`. Belongs to the event loop's thread.
 
     Args:
@@ -335,7 +336,7 @@ class HostCheck:
             self._hurry.clear()
 
     def check_now(self) -> None:
-        """Check a host that takes work at once: an attempt has met a problem that may be the host's."""
+        """Check a host that takes work immediately, because an attempt has met a problem that may be the host's."""
         if self.problem is None:
             self._hurry.set()
 

@@ -1,6 +1,6 @@
 """The logs of workers about attempts: output, progress, steps, guardrails, changed files.
 
-Conductor is told little of it, and late. The JSONL files have each line at once.
+Conductor gets little of this, and late. The JSONL files get each line immediately.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 FIRST_LOOK_BYTES = 4 * 1024 * 1024
 """The bytes at the end of a file that are read at first. Older lines are not shown."""
 MAX_FILES = 100
-"""The files that were written last; others are not looked at."""
+"""The files that were written last. Other files are not read."""
 MAX_LINES = 200
 """Of a delivery. Conductor's task log has as many."""
 MAX_LINE = 1000

@@ -60,8 +60,10 @@ class LogLines:
 
 
 def cleaned(value: Any, mask: Callable[[str], str] = str) -> Any:
-    """`value` as strict readers of JSON take it, and `mask` applied to its texts: half a surrogate pair, which stands
-    for a byte that is no UTF-8, is spelled out as output is."""
+    """Return `value` in a form that strict readers of JSON take, with `mask` applied to its texts.
+
+    Half a surrogate pair, which represents a byte that is not UTF-8, is escaped as in output.
+    """
     if isinstance(value, str):
         return mask(value).encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
@@ -128,7 +130,7 @@ def as_json(line: Mapping[str, Any]) -> str:
 
 def trim_logs(plan: LogPlan, name: str) -> int:
     """Remove log files that were last written before the retention time and, oldest first, what the directory `name`
-    holds beyond `LogPlan.max_total_bytes`. A process whose file is gone begins another one. Returns how
+    holds beyond `LogPlan.max_total_bytes`. A process whose file was removed begins another one. Returns how
     many were removed."""
     now = time.time()
     total = removed = 0
@@ -199,7 +201,7 @@ def delivery_ids(delivery: Delivery) -> dict[str, Any]:
 
 
 def workspace_fields(record: AttemptRecord) -> dict[str, Any]:
-    """Return what the log has about the workspace of an attempt that is over: verdicts, and the first `LOGGED_FILES`
+    """Return the log fields about the workspace of an attempt that has ended: verdicts, and the first `LOGGED_FILES`
     changed files with their sizes in bytes."""
     changes = record.changes
     parts = (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
@@ -405,8 +407,8 @@ QUIET = (
 
 
 class PlainLines:
-    """A `Listener` that passes on one line per event of interest, at most one per attempt. What functions say in
-    watched attempts follows at once, a line each, with the attempt in front."""
+    """A `Listener` that passes on one line per event of interest, at most one per attempt. Output of functions
+    in watched attempts follows immediately, one line each, with the attempt in front."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
@@ -429,7 +431,7 @@ class PlainLines:
 
 
 def terminal_missing(number: int) -> str:
-    """The line that stands for so many that were left out."""
+    """Return the line that replaces so many lines."""
     return f"{count(number, 'line')} left out: the terminal did not keep up"
 
 
@@ -520,7 +522,7 @@ class LineWriter:
 
 
 def stream_missing(number: int, form: LogFormat) -> str:
-    """The line that stands for so many that were left out."""
+    """Return the line that replaces so many lines."""
     text = f"[{number:,} lines left out: standard error did not keep up]"
     return rendered({"time": timestamp(), "level": "WARNING", "source": "limit", "message": text}, form)
 

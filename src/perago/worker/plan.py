@@ -175,7 +175,7 @@ def worker_id(prefix: str, number: int) -> str:
 
 
 def is_worker_id(text: str) -> bool:
-    """Whether `text` looks like an id of perago's. SDKs take the name of the host, unless they are told otherwise."""
+    """Whether `text` looks like an id of perago's. SDKs use the name of the host by default."""
     return re.fullmatch(r"[A-Za-z0-9]+[0-9]{4}", text) is not None
 
 

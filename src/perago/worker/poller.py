@@ -380,7 +380,7 @@ class Outage:
 
 class PollFailures:
     """Backs off each kind of request that fails, and reports once that Conductor is unreachable, or refuses the polls
-    for a task, and once that this is over.
+    for a task, and once that this has ended.
 
     Conductor counts as unreachable as long as any request gets no answer, or everything is refused.
 

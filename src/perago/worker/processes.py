@@ -134,7 +134,7 @@ class SlotProcess:
         return not self.exit.done()
 
     async def _send_rest(self) -> None:
-        """Send what the process has not taken at once."""
+        """Send the bytes that the process did not take immediately."""
         try:
             while self._unsent:
                 piece = bytes(self._unsent[:_PIECE])
@@ -209,7 +209,7 @@ class SlotProcess:
         self._loop.call_later(grace, self.kill)
 
     def kill(self) -> None:
-        """KILL the process group, and what has left it. Harmless when it is gone."""
+        """KILL the process group, and descendants that have left it. Harmless if they have ended."""
         lives = not self.exit.done() and Path(f"/proc/{self.pid}").exists()
         left = []
         with contextlib.suppress(OSError):  # no descriptor is free to look with; the group goes all the same
@@ -224,7 +224,7 @@ class SlotProcess:
                 self._insist(Stall(self._server))
 
     def _insist(self, stall: Stall) -> None:
-        """See to it that the end of a process that was killed is heard of: the fork server tells, unless it hangs."""
+        """Make sure that the end of a killed process is noticed. The fork server reports it, unless it hangs."""
         if self.exit.done():
             return
         with contextlib.suppress(OSError):
@@ -308,7 +308,7 @@ MOST = 600
 """Seconds for one answer of the fork server, whatever it does in the meantime."""
 
 STARTING_OR_ENDING = threading.Lock()
-"""multiprocessing looks at every child of this process whenever one starts, and two looks at once may give one of them
+"""multiprocessing checks every child of this process whenever one starts, and two concurrent checks may give a child
 a wrong exit status. There may be several supervisors in one process."""
 
 _PIPES = 3
@@ -321,13 +321,13 @@ _LOOKS, _PAUSE = 20, 0.005
 """At a process that is dying, and the seconds after each."""
 
 _servers: set[int] = set()
-"""Process ids of fork servers that `warm_up` has made sure of."""
+"""Process ids of the fork servers that `warm_up` has started or found."""
 _fates: dict[int, str] = {}
-"""Why those were killed that were."""
+"""Why fork servers were killed, by process id."""
 
 
 class ForkServerDied(OSError):
-    """The fork server is gone, so it has started nothing. The next start of a process starts another one."""
+    """The fork server has ended, so it has started nothing. The next start of a process starts another one."""
 
 
 class Stall:
@@ -370,7 +370,7 @@ def _activity(pid: int | None) -> tuple[str, float]:
 
 
 def warm_up(preload: Sequence[str]) -> None:
-    """Let the fork server load `preload` while this process continues with its own imports. Returns at once.
+    """Let the fork server load `preload` while this process continues with its own imports. Returns immediately.
 
     Does nothing where slots are spawned. Calling it is optional: the first slot would start the server.
     """
@@ -387,10 +387,10 @@ def warm_up(preload: Sequence[str]) -> None:
 
 
 def check_fork_server() -> None:
-    """Find out whether every fork server that `warm_up` made sure of is still there.
+    """Find out whether every fork server that `warm_up` has started or found still runs.
 
     Raises:
-        ForkServerDied: one is gone, even if another one has taken its place.
+        ForkServerDied: one has ended, even if another one has taken its place.
     """
     for pid in filter(_is_gone, _servers):
         raise ForkServerDied(f"the fork server {_fates.get(pid, 'has died')}")
@@ -526,8 +526,8 @@ class Strays:
 def end_strays(threads_before: set[threading.Thread]) -> Strays:
     """Kill the processes that the function left and say what it left.
 
-    They go now, before anything looks at the workspace that they may still be writing to. Threads cannot be ended; the
-    process has to go with them.
+    They are killed now, before anything reads the workspace that they may still be writing to. Threads cannot be ended,
+    so the process has to end with them.
     """
     found = []
     alive = False
@@ -551,7 +551,7 @@ def orphans(reaper: int) -> list[Process]:
     """Return the processes that dead slots have left to their fork server, the process `reaper`.
 
     Its other children are the processes that it has just forked, which share its session still, and those that
-    multiprocessing knows. No process of this one may be starting or ending meanwhile.
+    multiprocessing knows. No process of this one may be starting or ending at the same time.
     """
     among = running_processes()
     if reaper not in among:

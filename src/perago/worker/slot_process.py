@@ -1,7 +1,7 @@
 """Inside a slot process: one delivery at a time, from the pipe through the driver and back.
 
 The main thread runs attempts, as author's code may expect; one thread listens to the supervisor. The slot leads its
-own session and process group, so that all that an attempt starts can be ended with it. When the supervisor is gone
+own session and process group, so that all that an attempt starts can be ended with it. When the supervisor has ended
 (its end of the pipe is closed), the attempt is lost: the delivery check says "no", the function is interrupted, and
 after the grace the whole group is killed, this process included.
 
@@ -91,7 +91,7 @@ REASON_BYTES = 1000
 
 
 def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
-    """The life of a slot process. `plan` has one task, the slot's."""
+    """Run a slot process. `plan` has one task, the slot's."""
     os.setsid()
     for name in withheld(tuple(os.environ)):  # a fork server or a parent that has not withheld them itself
         del os.environ[name]
@@ -148,10 +148,10 @@ class _SlotMain:
         """Before the current attempt."""
         self._at_hand: AttemptLog | None = None
         self._telling = threading.Lock()
-        """Held while something of the attempt at hand is told: nothing of it is, once it has finished."""
+        """Held while a message about the current attempt is sent. None is sent once the attempt has finished."""
 
     def run(self) -> None:
-        """Get ready, then run deliveries until told to stop.
+        """Get ready, then run deliveries until `Stop` comes.
 
         Raises:
             ChannelError: the supervisor is gone.
@@ -355,7 +355,7 @@ ANSWER_LIMIT = 120.0
 
 
 class PipeDeliveryCheck:
-    """A `DeliveryCheck`. Once closed, nothing is current any more."""
+    """A `DeliveryCheck`. Once it is closed, no delivery is current."""
 
     def __init__(self, channel: SlotChannel) -> None:
         self._channel = channel
@@ -373,17 +373,16 @@ class PipeDeliveryCheck:
         return self._ask(delivery, None).current
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
-        """Ask for the row of another attempt, on behalf of the delivery at hand.
+        """Ask for the row of another attempt, on behalf of the current delivery.
 
         Raises:
-            ServiceError: as `is_current`; also when the delivery at hand is lost, for a row that was not asked for
-                is not one that is gone.
+            ServiceError: as `is_current`. Also when the current delivery is lost, because then the row was not read.
         """
         row = self._read(delivery, task_id)
         return row if isinstance(row, AttemptRow) else None
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
-        """Ask for a workflow, on behalf of the delivery at hand.
+        """Ask for a workflow, on behalf of the current delivery.
 
         Raises:
             ServiceError: as `read_attempt`.
@@ -425,7 +424,7 @@ class PipeDeliveryCheck:
             waiting.set_result(answer)
 
     def close(self) -> None:
-        """The supervisor is gone: answer "no" to what was asked and to all that will be."""
+        """Answer "no" to all questions, those that wait and later ones, because there is no supervisor."""
         with self._lock:
             self._closed = True
             waiting, self._waiting = dict(self._waiting), {}
@@ -445,8 +444,8 @@ class AttemptCancelled(Interrupted):
 
 
 class Cancellation:
-    """The slot's knowledge of it. `announce` and `insist` may be called by any thread; everything else by the main
-    thread."""
+    """The cancellation of a slot's attempt. `announce` and `insist` may be called by any thread, the other
+    methods by the main thread."""
 
     def __init__(self) -> None:
         self._announced = threading.Event()

@@ -73,7 +73,7 @@ IDLE_LIMIT = 300.0
 """Seconds without an attempt after which a shared slot ends, to give back its memory."""
 
 CLOSE_LIMIT = 5.0
-"""Seconds for idle slots to end, by themselves and then by KILL."""
+"""Seconds for idle slots to end: first after `Stop`, then after KILL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Assignment:
     """A delivery that a slot is working on.
 
     The slot puts the messages about it into `messages`; `Finished` or `ProcessEnded` is the last one. From then on the
-    assignment is over, and nothing that is sent by it can reach the slot's next attempt.
+    assignment has ended, and nothing that is sent by it can reach the slot's next attempt.
     """
 
     def __init__(self, slot: Slot, delivery: Delivery) -> None:
@@ -101,7 +101,7 @@ class Assignment:
         self.is_over = False
         self.begun = time.monotonic()
         self.seconds = 0.0
-        """Time for which the slot had the delivery, once it is over."""
+        """Time for which the slot had the delivery, once it has ended."""
         self._slot = slot
         self._questions = self._waits = self._log_asked = 0
         self._is_called = False
@@ -119,7 +119,7 @@ class Assignment:
             self._slot.send(answer)
 
     def ask_log(self) -> None:
-        """Have the process tell what its attempt has said since it was asked before."""
+        """Ask the process for the log lines of its attempt since it was asked before."""
         if not self.is_over:
             self._log_asked += 1
             self._slot.send(AskLog())
@@ -233,7 +233,7 @@ class Slot:
     def take(self, delivery: Delivery) -> Assignment | None:
         """Hand a delivery over; None when the process could not be reached, and nothing was started.
 
-        An input that is nested too deeply to be sent is over at once, with its report, and leaves the slot free.
+        An input that is nested too deeply to be sent ends immediately, with its report, and leaves the slot free.
         """
         assignment = Assignment(self, delivery)
         try:
@@ -336,10 +336,10 @@ class Slot:
         return delay
 
     def _on_message(self, message: FromSlot) -> None:
-        """Do what the process says.
+        """Handle a message of the process.
 
         Raises:
-            BadMessage: it may not say that, or not now. Nothing else that it sends may be believed.
+            BadMessage: the process may not send that, or not now. None of its later messages may be believed.
         """
         if not self._expects(message):
             raise BadMessage(f"an unexpected message ({type(message).__name__})")
@@ -452,8 +452,8 @@ class SlotPool:
         return bool(self._slots) and all(slot.start_failure for slot in self._slots)
 
     def arrange(self, wanted: Mapping[str, int]) -> None:
-        """Make slots, so that each task has as many that are not busy as it can use now; idle ones of others give
-        way."""
+        """Make slots, so that each task has as many idle slots as it can use now. Surplus idle slots of other tasks
+        give way."""
         if self._draining or not self._plan.is_shared:
             return
         idle: dict[str, list[Slot]] = {}

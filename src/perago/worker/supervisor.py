@@ -62,7 +62,7 @@ WAKING_INTERVAL = 0.5
 
 class Supervisor:
     """One worker, from outside. `run` blocks until it is down; `stop` asks for that from any thread. It leaves
-    the signals of the process alone. `listeners` hear its events: those of `exporting`, and any others."""
+    the signals of the process alone. `listeners` get its events: those of `exporting`, and any more."""
 
     def __init__(self, plan: WorkerPlan, queue: TaskQueue, *listeners: Listener, clock: Clock | None = None) -> None:
         self._plan = plan
@@ -164,7 +164,7 @@ class _Worker:
         return self._exit_code
 
     def _slot_changed(self, slot: Slot) -> None:
-        """A slot has become free, has finished an attempt, failed to start, or is gone."""
+        """React to a slot that has become free, has finished an attempt, failed to start, or has ended."""
         if slot.free:
             self._is_ready(slot.task)
         if not self._ready and self._slots.all_failed():
@@ -262,7 +262,7 @@ class EndingClock:
         """Return once `seconds` have passed.
 
         Raises:
-            GivenUpError: `end` was called, before or meanwhile.
+            GivenUpError: `end` was called, before or during the sleep.
         """
         while not self._ended.is_set():
             if seconds <= 0:

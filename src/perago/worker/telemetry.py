@@ -126,7 +126,7 @@ def _headers(signal: str) -> Mapping[str, str]:
 
 
 def _done_within(seconds: float, works: Sequence[Callable[[], object]]) -> bool:
-    """Do all side by side, and wait no longer for it. A thread that still works ends with the process."""
+    """Do all concurrently, and wait no longer for them. A thread that still works ends with the process."""
     threads = [threading.Thread(target=work, name="perago-telemetry-end", daemon=True) for work in works]
     until = time.monotonic() + seconds
     for thread in threads:
@@ -201,7 +201,7 @@ class _SpanExporter(OTLPSpanExporter):
 
 
 class _MetricSender:
-    """Sends all numbers now and then, on a thread of its own, and once more at the end."""
+    """Sends all numbers at an interval, on a thread of its own, and once more at the end."""
 
     def __init__(self, metrics: Metrics, resource: Resource, watch: _Watch) -> None:
         self._metrics = metrics
@@ -240,8 +240,8 @@ _NANOSECONDS = 1_000_000_000
 
 
 class Tracing:
-    """A `Listener` that makes a span of each attempt when it is over, with one for each step. What it has made is the
-    business of `processor`."""
+    """A `Listener` that makes a span of each attempt at its end, with one for each step. `processor` takes
+    the spans."""
 
     def __init__(self, processor: SpanProcessor, resource: Resource, mask: Mask) -> None:
         self._mask = mask
@@ -250,7 +250,7 @@ class Tracing:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("perago", perago.__version__)
         self._received: dict[tuple[str, int, int], int] = {}
-        """When each delivery at hand went to its slot, in nanoseconds since the epoch."""
+        """When each current delivery went to its slot, in nanoseconds since the epoch."""
 
     def __call__(self, event: Event) -> None:
         """Take note of a delivery, or make its spans."""
@@ -281,7 +281,7 @@ class Tracing:
 
 
 class _Ids(IdGenerator):
-    """Gives the next span the id that it is to have, and all others one by chance."""
+    """Gives the next span its planned id, and all further spans random ids."""
 
     def __init__(self) -> None:
         self._random = RandomIdGenerator()
