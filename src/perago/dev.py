@@ -84,17 +84,11 @@ Post: TypeAlias = Callable[[DevEvent], None]
 class WorkerChild:
     """`perago start MODULE -j N` in a process group of its own, so that Ctrl-C reaches it through us only.
 
-    `on_line` and `on_end` are called from other threads; the latter once, last, with the exit status.
+    Posts `ChildSaid` for each line of its output, and `ChildEnded` once, as the last event.
     """
 
     def __init__(
-        self,
-        module: str,
-        slots: int,
-        environment: Mapping[str, str],
-        import_limit: float,
-        on_line: Callable[[str], None],
-        on_end: Callable[[int], None],
+        self, module: str, slots: int, environment: Mapping[str, str], import_limit: float, post: Post
     ) -> None:
         """Start the process.
 
@@ -103,14 +97,13 @@ class WorkerChild:
             slots: How many attempts run at a time.
             environment: The whole environment of the process.
             import_limit: Seconds that importing the module may take.
-            on_line: Takes each line of its output.
-            on_end: Takes its exit status, negative for a signal.
+            post: Takes its events, from other threads.
         """
         self.started = time.monotonic()
         self.asked_to_stop = 0
         """The number of requests; the second cancels what runs, the third kills."""
-        self._on_line = on_line
-        self._on_end = on_end
+        self._module = module
+        self._post = post
         held, self._lifeline = os.pipe()
         options = ["start", module, "--jobs", str(slots), "--watch", "--timeout", str(import_limit)]
         command = [sys.executable, "-m", "perago.cli.parent_watchdog", str(held), *options]
@@ -143,11 +136,11 @@ class WorkerChild:
         status = self._process.wait()
         reader.join(_LAST_LINES)
         os.close(self._lifeline)
-        self._on_end(status)
+        self._post(ChildEnded(self._module, status))
 
     def _read(self, stream: IO[bytes]) -> None:
         for line in stream:
-            self._on_line(line.decode("utf-8", "replace").rstrip("\n"))
+            self._post(ChildSaid(self._module, line.decode("utf-8", "replace").rstrip("\n")))
 
 
 class Check:
@@ -385,23 +378,27 @@ class Session:
             samples: Gets the parameters that the console's forms begin with, by workflow.
             view: Shows what happens.
         """
+        self.slots = slots
+        self.environment = environment
+        self.import_limit = import_limit
+        self.view = view
         self._services = services
         self._samples = samples
         self._events: SimpleQueue[DevEvent] = SimpleQueue()  # the one queue that a signal handler may put into
-        self._view = view
         self._stopping = False
         self._signals = 0
         self._exit_code = 0
-        self._runners = {
-            one.module: ModuleRunner(one.module, one, slots, environment, import_limit, self._events.put, self)
-            for one in probed
-        }
+        self._runners = {one.module: ModuleRunner(one, self) for one in probed}
+
+    def post(self, event: DevEvent) -> None:
+        """Take an event from any thread, and from a signal handler."""
+        self._events.put(event)
 
     def run(self, is_ready: Callable[[], None]) -> int:
         """Start everything, call `is_ready`, and continue until a signal comes; returns the exit code."""
         for runner in self._runners.values():
             self.register(runner)
-        with heard(lambda number: self._events.put(Signalled(number))), self._ending():
+        with heard(lambda number: self.post(Signalled(number))), self._ending():
             end_if_told()  # by a signal that came before there was anything to end, and was dropped
             self._tick()
             is_ready()
@@ -429,19 +426,11 @@ class Session:
                 return refused_as_duplicate(probed, runner.module)
         return probed
 
-    def say(self, runner: ModuleRunner, text: str) -> None:
-        """Print a line about a module."""
-        self._view.line(runner.module, text)
-
-    def show_problem(self, probed: Probed) -> None:
-        """Show why a module cannot be used."""
-        self._view.problem(probed)
-
     def show_start(self, runner: ModuleRunner) -> None:
         """Print how its workflow is started now."""
         services = self._services
         once = curl_line(services.conductor_url, runner.task, head(services))
-        self._view.start(runner.task, once, send_line(runner.module, runner.task))
+        self.view.start(runner.task, once, send_line(runner.module, runner.task))
 
     # ---------------------------------------------------------------------- mechanics
 
@@ -470,7 +459,7 @@ class Session:
         self._signals += 1
         if self._signals == 2:
             self._exit_code = 128 + number
-        self._view.stopping(self._signals)
+        self.view.stopping(self._signals)
         self._stop()
 
     def _stop(self) -> None:
@@ -504,40 +493,18 @@ class Session:
 class ModuleRunner:
     """One module: its worker, its files and its checks. All methods are called by the session's thread."""
 
-    def __init__(
-        self,
-        module: str,
-        probed: Probed,
-        slots: int,
-        environment: Mapping[str, str],
-        import_limit: float,
-        post: Post,
-        session: Session,
-    ) -> None:
+    def __init__(self, probed: Probed, session: Session) -> None:
         """Begin with a module that was found valid; its worker starts at the first `tick`.
-
-        Args:
-            module: The import path of the task module.
-            probed: What was found in it.
-            slots: How many attempts run at a time.
-            environment: The whole environment of its worker.
-            import_limit: Seconds that importing it may take.
-            post: Takes the events of the threads that attend to its processes.
-            session: The session that it belongs to.
 
         Raises:
             ValueError: the module has no task.
         """
         if probed.task is None:
-            raise ValueError(f"{module} has no task to run")
-        self.module = module
+            raise ValueError(f"{probed.module} has no task to run")
+        self.module = probed.module
         self.task = probed.task
         self.was_ready = False
         """Whether a worker of it has ever polled."""
-        self._slots = slots
-        self._environment = environment
-        self._import_limit = import_limit
-        self._post = post
         self._session = session
         self._files = SourceFiles(probed.files)
         self._delay = RestartDelay()
@@ -559,7 +526,7 @@ class ModuleRunner:
             return
         if self._files.changed():
             self._files.forget_bytecode()
-            self._check = Check(self.module, self._import_limit, self._post)
+            self._check = Check(self.module, self._session.import_limit, self._session.post)
         elif self._child is None and self._problem is None and time.monotonic() >= self._start_at:
             self._start()
 
@@ -576,10 +543,10 @@ class ModuleRunner:
     def said(self, event: ChildSaid) -> None:
         """Print a line of its worker process."""
         if not event.text.startswith(READY):
-            self._session.say(self, event.text)
+            self._session.view.line(self.module, event.text)
             return
         self.was_ready = True
-        self._session.say(self, "reloaded" if self._reloaded else "ready")
+        self._session.view.line(self.module, "reloaded" if self._reloaded else "ready")
         if self._reloaded:
             self._session.show_start(self)
         self._reloaded = False
@@ -592,7 +559,7 @@ class ModuleRunner:
         pause = self._delay.after_crash(time.monotonic() - child.started)
         self._start_at = time.monotonic() + pause
         how = f"was killed by signal {-event.status}" if event.status < 0 else f"ended with status {event.status}"
-        self._session.say(self, f"the worker {how}; it is started again in {pause:g} s")
+        self._session.view.line(self.module, f"the worker {how}; it is started again in {pause:g} s")
 
     def checked(self, event: Checked) -> None:
         """React to the result of a check."""
@@ -616,23 +583,16 @@ class ModuleRunner:
     # ---------------------------------------------------------------------- what is done
 
     def _start(self) -> None:
-        post, module = self._post, self.module
+        session = self._session
         self._files.forget_bytecode()
-        self._child = WorkerChild(
-            module,
-            self._slots,
-            self._environment,
-            self._import_limit,
-            on_line=lambda text: post(ChildSaid(module, text)),
-            on_end=lambda status: post(ChildEnded(module, status)),
-        )
+        self._child = WorkerChild(self.module, session.slots, session.environment, session.import_limit, session.post)
 
     def _break(self, probed: Probed) -> None:
         if probed.problem is not None:
             self._files.add_suspects(probed.problem.traceback)
         if probed.problem != self._problem:  # an unrelated file may have changed
-            self._session.show_problem(probed)
-            self._session.say(self, "not running; waiting for the next change")
+            self._session.view.problem(probed)
+            self._session.view.line(self.module, "not running; waiting for the next change")
         self._problem = probed.problem
         self._drain()
 
