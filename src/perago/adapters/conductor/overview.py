@@ -10,17 +10,15 @@ from typing import Any
 from urllib.parse import quote
 
 from perago.adapters.conductor import queue
-from perago.adapters.conductor.session import Session, json_of, unreadable
+from perago.adapters.conductor.session import ConductorClient, json_of, unreadable
 from perago.adapters.http import CallPolicy, ServerAbout
 from perago.ports import NotFound
-from perago.settings import ConductorSettings
 
 MOST_PENDING = 10_000
 """Attempts of one type that are read. Conductor has no order in them."""
 _PAGE = 1000
 _LATEST = 2**53
 """No time in milliseconds, and no length of time, is as large."""
-_POLICY = CallPolicy(connect=5.0, answer=20.0, tries=2, largest=64 * 1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,37 +46,35 @@ class OpenAttempt:
     response_timeout: int
 
 
-class ConductorOverview:
+class ConductorOverview(ConductorClient):
     """Reads the queues, the polls and the definitions. Safe to use from several threads; opens no connection before the
     first call. All calls raise a ServiceError if they do not succeed.
 
     Args:
         settings: where the server is.
-        policy: time limits and repetitions.
+        policy: time limits and retries.
     """
 
-    def __init__(self, settings: ConductorSettings, *, policy: CallPolicy = _POLICY) -> None:
-        self._session = Session(settings, policy)
+    policy = CallPolicy(connect=5.0, answer=20.0, tries=2, largest=64 * 1024 * 1024)
 
     def about(self) -> ServerAbout:
         """Return the version and the clock of the server."""
         sent = time.time()
         try:
-            answer = self._session.read("read the version", self._session.transport.GET, "/version", headers={})
+            answer = self.read("read the version", self.transport.GET, "/version", headers={})
         except NotFound:
             return ServerAbout(None, None, time.time() - sent)
         return ServerAbout.of(answer, answer.body[:100].decode(errors="replace").strip().strip('"'), sent)
 
     def queue_sizes(self) -> Mapping[str, int]:
         """Return the number of waiting attempts, by queue: a task type, or `domain:type`. Delayed ones count."""
-        session = self._session
-        found = session.read_json("read the sizes of the queues", dict, "queues with sizes", session.tasks.all)
+        found = self.read_json("read the sizes of the queues", dict, "queues with sizes", self.tasks.all)
         return {str(name): size for name, size in found.items() if isinstance(size, int)}
 
     def last_polls(self) -> Sequence[LastPoll]:
         """Return the last poll for each task type and domain. Conductor remembers one poll of each."""
         operation = "read who polled"
-        found = self._session.read_json(operation, list, "polls", self._session.tasks.get_all_poll_data)
+        found = self.read_json(operation, list, "polls", self.tasks.get_all_poll_data)
         try:
             return [
                 LastPoll(
@@ -94,16 +90,16 @@ class ConductorOverview:
 
     def task_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return all TaskDefs, as JSON."""
-        read = self._session.metadata.get_task_defs
-        found = self._session.read_json("read the task definitions", list, "TaskDefs", read)
+        read = self.metadata.get_task_defs
+        found = self.read_json("read the task definitions", list, "TaskDefs", read)
         return [one for one in found if isinstance(one, dict) and isinstance(one.get("name"), str)]
 
     def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return the newest version of every workflow definition, as JSON."""
         operation = "read the workflow definitions"
-        read = self._session.metadata.get_all_workflows
+        read = self.metadata.get_all_workflows
         newest: dict[str, Mapping[str, Any]] = {}
-        for one in self._session.read_json(operation, list, "workflow definitions", read):
+        for one in self.read_json(operation, list, "workflow definitions", read):
             if not isinstance(one, dict) or not isinstance(name := one.get("name"), str):
                 raise unreadable(operation, "workflow definitions")
             if name not in newest or _version(one) >= _version(newest[name]):
@@ -119,7 +115,7 @@ class ConductorOverview:
         `start` on."""
         operation = f"read the pending tasks of {task_name}"
         path, query = f"/admin/task/{quote(task_name, safe='')}", [("start", start), ("count", _PAGE)]
-        found: list[Mapping[str, Any]] = self._session.get_json(operation, list, "a list of tasks", path, query)
+        found: list[Mapping[str, Any]] = self.get_json(operation, list, "a list of tasks", path, query)
         if not all(isinstance(row, dict) for row in found):
             raise unreadable(operation, "a list of tasks")
         return found
@@ -142,10 +138,6 @@ class ConductorOverview:
             if time.monotonic() > until:
                 break
         return tuple(found.values()), False
-
-    def close(self) -> None:
-        """Give back the connections."""
-        self._session.close()
 
 
 def _open_attempt(row: Mapping[str, Any]) -> OpenAttempt:
@@ -178,15 +170,11 @@ def _whole(value: Any) -> int:
     return number
 
 
-_WORKFLOW_POLICY = CallPolicy(answer=30.0, tries=3)
-
-
-class ConductorWorkflows:
+class ConductorWorkflows(ConductorClient):
     """Starts and reads workflows. Opens no connection before the first call. All calls raise a ServiceError if they do
     not succeed. `policy` has time limits, retries and the largest answer."""
 
-    def __init__(self, settings: ConductorSettings, *, policy: CallPolicy = _WORKFLOW_POLICY) -> None:
-        self._session = Session(settings, policy)
+    policy = CallPolicy(answer=30.0, tries=3)
 
     def start(self, definition: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
         """Start a workflow with a definition that is not registered; returns its id. Sent once.
@@ -197,19 +185,11 @@ class ConductorWorkflows:
         operation = f"start a workflow {definition['name']}"
         request = {"name": definition["name"], "version": 1, "input": dict(payload), "workflowDef": dict(definition)}
         body = queue.to_json(operation, request)
-        answer = self._session.once(operation, self._session.workflows.start_workflow, body)
+        answer = self.once(operation, self.workflows.start_workflow, body)
         workflow_id = answer.body.decode(errors="replace").strip().strip('"')
         if not workflow_id or len(workflow_id.split()) != 1:
             raise unreadable(operation, "a workflow id", write=True)
         return workflow_id
-
-    def workflow(self, workflow_id: str) -> dict[str, Any]:
-        """Return a workflow with its attempts, as JSON."""
-        return self._session.workflow(workflow_id)
-
-    def task(self, task_id: str) -> dict[str, Any]:
-        """Return one attempt, as JSON."""
-        return self._session.task(task_id)
 
     def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
         """Return summaries of the attempts that Conductor's index has for a query, the latest first
@@ -236,21 +216,21 @@ class ConductorWorkflows:
         """Return the versions of a workflow definition, the lowest first; empty if no definition has that name."""
         operation = f"read the versions of workflow {name}"
         path = f"/metadata/workflow/{quote(name, safe='')}/versions"
-        found = self._session.get_json(operation, list, "a list of versions", path)
+        found = self.get_json(operation, list, "a list of versions", path)
         return sorted(one["version"] for one in found if isinstance(one, dict) and isinstance(one.get("version"), int))
 
     def workflow_definition(self, name: str, version: int) -> dict[str, Any]:
         """Return one version of a workflow definition, as JSON."""
         operation = f"read workflow definition {name} of version {version}"
-        read, what = self._session.metadata.get, "a workflow definition"
-        found: dict[str, Any] = self._session.read_json(operation, dict, what, read, name, version=version)
+        read, what = self.metadata.get, "a workflow definition"
+        found: dict[str, Any] = self.read_json(operation, dict, what, read, name, version=version)
         return found
 
     def register_workflow(self, definition: Mapping[str, Any]) -> None:
         """Create or replace one version of a workflow definition. It is repeated if the answer is lost."""
         operation = f"register workflow {definition['name']}"
         body = queue.to_json(operation, dict(definition))
-        self._session.read(operation, self._session.metadata.create, body, overwrite=True)
+        self.read(operation, self.metadata.create, body, overwrite=True)
 
     def log(self, task_id: str) -> Sequence[str]:
         """Return the entries of an attempt's log, in order."""
@@ -259,7 +239,7 @@ class ConductorWorkflows:
     def log_entries(self, task_id: str) -> Sequence[Mapping[str, Any]]:
         """Return the entries of an attempt's log, in order, with `createdTime`, as JSON."""
         operation = f"read the log of task {task_id}"
-        answer = self._session.read(operation, self._session.tasks.get_task_logs, task_id)
+        answer = self.read(operation, self.tasks.get_task_logs, task_id)
         if answer.status == 204:
             return ()
         found = json_of(operation, answer, list, "a list of log entries")
@@ -269,12 +249,8 @@ class ConductorWorkflows:
         self, operation: str, path: str, query: str, start: int, size: int, sort: str
     ) -> tuple[int, Sequence[Mapping[str, Any]]]:
         given = [("query", query), ("start", start), ("size", size), ("sort", sort), ("freeText", "*")]
-        found = self._session.get_json(operation, dict, "the result of a search", path, given)
+        found = self.get_json(operation, dict, "the result of a search", path, given)
         total, rows = found.get("totalHits"), found.get("results")
         if not isinstance(total, int) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise unreadable(operation, "the result of a search")
         return total, rows
-
-    def close(self) -> None:
-        """Give back the connections."""
-        self._session.close()

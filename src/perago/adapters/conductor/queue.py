@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, Session, TooDeep, json_of, unreadable
+from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, TooDeep, json_of, unreadable
 from perago.adapters.http import CallPolicy
 from perago.ports import (
     UNTIL_ITS_RETRY_ENDS,
@@ -131,12 +131,11 @@ LONGEST_WAIT = 5.0
 _POLL_MARGIN = 30.0
 _NAMES_AT_ONCE = 50
 """Names of queues in one request: its address stays within 8 KiB, more than which servers refuse."""
-_POLICY = CallPolicy(answer=30.0, tries=3)
 _TRACE_LIMIT = 2.0
 """Seconds that a poll may take longer for the traces of what it brings."""
 
 
-class ConductorQueue:
+class ConductorQueue(ConductorClient):
     """A `TaskQueue` on conductor-python. Safe to use from several threads; opens no connection before the first call.
 
     Args:
@@ -145,9 +144,11 @@ class ConductorQueue:
         traced: deliveries have their `trace`, for which the inputs of their workflows are read.
     """
 
-    def __init__(self, settings: ConductorSettings, *, policy: CallPolicy = _POLICY, traced: bool = False) -> None:
+    policy = CallPolicy(answer=30.0, tries=3)
+
+    def __init__(self, settings: ConductorSettings, *, policy: CallPolicy | None = None, traced: bool = False) -> None:
+        super().__init__(settings, policy=policy)
         self._traced = traced
-        self._session = Session(settings, policy)
 
     def ping(self) -> None:
         """Find out whether a Conductor answers and lets us in, without changing anything.
@@ -158,7 +159,7 @@ class ConductorQueue:
         """
         operation = "answer"
         try:
-            answer = self._session.once(operation, self._session.tasks.size, task_type=["perago.ping"], write=False)
+            answer = self.once(operation, self.tasks.size, task_type=["perago.ping"], write=False)
         except (NotFound, Refused) as error:
             raise unreadable(operation, f"Conductor's ({error.detail})") from error
         json_of(operation, answer, dict, "Conductor's")
@@ -178,9 +179,9 @@ class ConductorQueue:
         """
         wait = min(max(wait_seconds, 0.0), LONGEST_WAIT)
         operation = f"poll for {task_name}"
-        answer = self._session.once(
+        answer = self.once(
             operation,
-            self._session.tasks.batch_poll,
+            self.tasks.batch_poll,
             task_name,
             count=count,
             timeout=int(wait * 1000),
@@ -205,7 +206,7 @@ class ConductorQueue:
         depths: dict[str, int] = {}
         for start in range(0, len(task_names), _NAMES_AT_ONCE):
             some = list(task_names[start : start + _NAMES_AT_ONCE])
-            answer = self._session.once(operation, self._session.tasks.size, task_type=some, write=False)
+            answer = self.once(operation, self.tasks.size, task_type=some, write=False)
             found = json_of(operation, answer, dict, "a number for each queue")
             if not all(type(found.get(name)) is int for name in some):
                 raise unreadable(operation, "a number for each queue")
@@ -215,20 +216,20 @@ class ConductorQueue:
     def is_current(self, delivery: Delivery) -> bool:
         """Whether Conductor still waits for this delivery. A task that no longer exists is not current, because its
         workflow was removed. A proxy's 404 does not prove that."""
-        task = _unless_missing(delivery.task_id, self._session.task) or {}
+        task = _unless_missing(delivery.task_id, self.task) or {}
         identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
         return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
         """Return the row of any attempt; None: Conductor itself says that it does not exist."""
-        task = _unless_missing(task_id, self._session.task)
+        task = _unless_missing(task_id, self.task)
         if task is None:
             return None
         return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """Return Conductor's row of any workflow; None: Conductor itself says that it does not exist."""
-        workflow = _unless_missing(workflow_id, self._session.workflow)
+        workflow = _unless_missing(workflow_id, self.workflow)
         try:
             return None if workflow is None else workflow_from(workflow)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -238,7 +239,7 @@ class ConductorQueue:
         """Move the response timeout; repeated if the answer is lost, which is harmless."""
         operation = f"extend the lease of task {delivery.task_id}"
         body = to_json(operation, {**_update(delivery, "IN_PROGRESS"), "extendLease": True})
-        self._session.read(operation, self._session.tasks.update_task, body)
+        self.read(operation, self.tasks.update_task, body)
 
     def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
         """Give an attempt back. Sent once: a repetition could take it from a later worker."""
@@ -256,13 +257,13 @@ class ConductorQueue:
         """Append one entry to the task's log. An empty text is left out, because Conductor refuses it."""
         if text:
             sendable = text.encode(errors="replace").decode()  # undecodable bytes become question marks
-            self._session.once(f"log to task {task_id}", self._session.tasks.log, sendable, task_id)
+            self.once(f"log to task {task_id}", self.tasks.log, sendable, task_id)
 
     def get_task_definition(self, name: str) -> Mapping[str, Any] | None:
         """Return the registered TaskDef as JSON, or None."""
-        operation, read = f"read task definition {name}", self._session.metadata.get_task_def
+        operation, read = f"read task definition {name}", self.metadata.get_task_def
         try:
-            found: dict[str, Any] = self._session.read_json(operation, dict, "a task definition", read, name)
+            found: dict[str, Any] = self.read_json(operation, dict, "a task definition", read, name)
         except NotFound as error:
             if NO_SUCH_URL in error.detail:
                 raise
@@ -274,11 +275,7 @@ class ConductorQueue:
         names = ", ".join(str(definition.get("name")) for definition in definitions)
         operation = f"register {names}"
         body = to_json(operation, [dict(definition) for definition in definitions])
-        self._session.read(operation, self._session.metadata.register_task_def, body)
-
-    def close(self) -> None:
-        """Give back the connections."""
-        self._session.close()
+        self.read(operation, self.metadata.register_task_def, body)
 
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
         """Return the delivery with the state of its retry in its workflow. Conductor's mark alone is wrong twice: it
@@ -290,7 +287,7 @@ class ConductorQueue:
         if not (delivery.retried or delivery.retry_count):
             return delivery
         try:
-            known = known_by_its_retry(self._session.workflow(delivery.workflow_id), delivery)
+            known = known_by_its_retry(self.workflow(delivery.workflow_id), delivery)
         except (ServiceError, LookupError, TypeError, AttributeError):
             known = delivery if delivery.retried else None
         if known is None:
@@ -302,13 +299,13 @@ class ConductorQueue:
         """Return the deliveries with their places in the traces in which their workflows were started. A workflow that
         is not read within `_TRACE_LIMIT` of the poll gets a trace of its own."""
         given: dict[str, object] = {}
-        read, until = self._session.workflows.get_execution_status, time.monotonic() + _TRACE_LIMIT
+        read, until = self.workflows.get_execution_status, time.monotonic() + _TRACE_LIMIT
         for workflow_id in dict.fromkeys(delivery.workflow_id for delivery in deliveries):
             operation, left = f"read the input of workflow {workflow_id}", until - time.monotonic()
             options: dict[str, Any] = {"include_tasks": "false", "write": False, "answer_within": left}
             with suppress(ServiceError, AttributeError):
                 if left > 0:
-                    answer = self._session.once(operation, read, workflow_id, **options)
+                    answer = self.once(operation, read, workflow_id, **options)
                     workflow = json_of(operation, answer, dict, "a workflow")
                     given[workflow_id] = workflow.get("input").get("traceparent")
         return [
@@ -317,7 +314,7 @@ class ConductorQueue:
         ]
 
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
-        self._session.once(operation, self._session.tasks.update_task, to_json(operation, update))
+        self.once(operation, self.tasks.update_task, to_json(operation, update))
 
 
 def _unless_missing(name: str, read: Callable[[str], Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, overloaded
@@ -144,21 +144,24 @@ _STALE_CODES = ("EXPIRED_TOKEN", "INVALID_TOKEN")
 _CONNECTIONS = 32  # kept for re-use; a supervisor's threads beat and report side by side
 
 
-class Session:
+class ConductorClient:
     """The SDK on perago's connections. Constructing one imports the SDK (about 0.3 s) and opens no connection.
 
     `tasks`, `metadata` and `workflows` are the SDK's resource classes. `read` and `once` run their calls, or those of
     `transport` for a call that the SDK does not have.
     """
 
-    def __init__(self, settings: ConductorSettings, policy: CallPolicy) -> None:
+    policy: ClassVar[CallPolicy]
+    """The default of a subclass."""
+
+    def __init__(self, settings: ConductorSettings, *, policy: CallPolicy | None = None) -> None:
         from conductor.client.configuration.configuration import Configuration
         from conductor.client.http.api.metadata_resource_api import MetadataResourceApi
         from conductor.client.http.api.task_resource_api import TaskResourceApi
         from conductor.client.http.api.workflow_resource_api import WorkflowResourceApi
         from conductor.client.http.api_client import ApiClient
 
-        self._policy = policy
+        self._policy = policy = policy or self.policy
         base_url = settings.server_url.rstrip("/")
         self._pool = HttpPool(SERVICE, base_url, headers={}, size=_CONNECTIONS, policy=policy)
         secret = settings.auth_secret.get_secret_value() if settings.auth_secret else None
