@@ -43,7 +43,7 @@ LAKEFS = """\
 
 Everything that perago, the `lakefs` wrapper, the official SDK, `lakectl` and `lakefs-spec` use in ordinary work:
 
-- Repositories (also bare, read-only, with sample data of two files) and their metadata.
+- Repositories (also bare and read-only) and their metadata.
 - Branches, tags, resets, refs with `~`, `^`, `@` and `$`, logs, diffs, listings with prefix and delimiter.
 - Objects: raw and form uploads, ranges, copies, deletions, user metadata, `x-lakefs-internal-*` headers, and links to
   addresses of the block store. The bytes behind a link cannot be read: 410, as on a real server without them.
@@ -57,9 +57,9 @@ Everything that perago, the `lakefs` wrapper, the official SDK, `lakectl` and `l
 - Bodies are read by pydantic: text behind the JSON value and escaped halves of a character are refused with 400.
 - An invalid content type is kept as text; a real server refuses the upload with 500.
 - Names in paths are decoded once. A slash in a name, escaped or not, changes the path.
-- Only perago's publish fence runs as a hook. Any other action file passes: the merge warns (`ActionNotRun`), and its
-  run says `skipped`.
-- `storage_id` is refused; `source_metarange` and `no_tombstone` answer 501.
+- Only perago's publish fence runs as a hook. Any other action file passes: each of its events warns (`ActionNotRun`)
+  and has a run that says `skipped`. Which operations have events is taken from lakeFS's documentation, not recorded.
+- `storage_id` is refused; `sample_data`, `source_metarange` and `no_tombstone` answer 501.
 - There are no presigned transfers, as on a real server with a local block store. With
   `lakefs_app(..., store=SignedStore(...))` it signs addresses as one on S3 does, without those of parts; no recording
   compares it.
@@ -104,9 +104,9 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 ### Not supported (501)
 
 Searches, removing several workflows at once, lists of names and versions, checks of definitions that are not stored,
-event handlers and queues, secrets, admin, a loop inside of a loop, and every other call in the server's own
-description: `src/perago/embedded/http/conductor_operations.txt`. Fields that would change what happens (`sink`,
-`cacheConfig`, `rateLimited`, `joinStatus`, input or output in external storage) are refused, too.
+event handlers and queues, secrets, the scheduler, agents, admin, a loop inside of a loop, and every other call in the
+server's own description: `src/perago/embedded/http/conductor_operations.txt`. Fields that would change what happens
+(`sink`, `cacheConfig`, `rateLimited`, `joinStatus`, input or output in external storage) are refused, too.
 """
 SUMMARIES = {"lakefs": LAKEFS, "conductor": CONDUCTOR}
 """What users need to know of a server. The scenarios themselves stand in `tests/conformance/`."""

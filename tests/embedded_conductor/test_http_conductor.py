@@ -70,11 +70,10 @@ def test_a_body_of_another_type_is_a_500(http: Http) -> None:
 OPERATIONS = resources.files("perago.embedded.http").joinpath("conductor_operations.txt").read_text()
 
 
-@pytest.mark.parametrize("line", OPERATIONS.splitlines())
-def test_a_call_that_is_not_served_is_named(http: Http, line: str) -> None:
-    method, path, operation = line.split(" ")
-    answer = http(method, path.replace("{", "").replace("}", ""), {})
-    assert (answer.status, operation in answer.json["message"]) == (501, True)
+def test_a_call_that_is_not_served_is_named(http: Http) -> None:
+    for method, path, operation in map(str.split, OPERATIONS.splitlines()):
+        answer = http(method, path.replace("{", "").replace("}", ""), {})
+        assert (answer.status, operation in answer.json["message"]) == (501, True), operation
 
 
 def test_all_last_polls_are_listed_with_their_domains(http: Http) -> None:

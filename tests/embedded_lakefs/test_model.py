@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -93,13 +94,40 @@ def test_of_many_publishers_with_one_expected_head_exactly_one_wins(server: Lake
     assert sorted(outcomes) == ["fenced"] * 7 + ["won"]
 
 
-def test_an_action_file_that_the_model_does_not_know_passes_with_a_warning(server: LakeFSServer) -> None:
-    references.create_branch(server.repository("repo"), "side", "main")
-    commit(server, "side", {"_lakefs_actions/x.yaml": "name: x"})
-    with pytest.warns(ActionNotRun, match=r"does not run the action file '_lakefs_actions/x\.yaml'"):
-        commits.merge(server.repository("repo"), "side", "main")
-    (run,) = commits.list_runs(server.repository("repo")).results
-    assert [(hook.passed, hook.skipped) for hook in run.hooks] == [(True, True)]
+def _of_each_operation(repo: Repository) -> None:
+    references.create_branch(repo, "new", "main")
+    references.delete_branch(repo, "new")
+    references.create_tag(repo, "v1", "main")
+    references.delete_tag(repo, "v1")
+    commits.commit(repo, "main", "m", allow_empty=True)
+    commits.merge(repo, "side", "main", allow_empty=True)
+    objects.put_object(repo, "main", "new", b"x")
+    commits.commit(repo, "main", "m")
+    commits.revert(repo, "main", "main")
+    commits.cherry_pick(repo, "main", "main~1")
+
+
+EVENTS = ["create-branch", "delete-branch", "create-tag", "delete-tag", "commit", "merge", "revert", "cherry-pick"]
+
+
+@pytest.mark.parametrize("operation", EVENTS)
+@pytest.mark.parametrize("when", ["pre", "post"])
+def test_an_action_file_that_the_model_does_not_know_passes_with_a_warning(
+    server: LakeFSServer, operation: str, when: str
+) -> None:
+    repo, event = server.repository("repo"), f"{when}-{operation}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ActionNotRun)
+        commit(server, "main", {"_lakefs_actions/x.yaml": f"name: x\non:\n  {event}:\n"})
+        references.create_branch(repo, "side", "main")
+        objects.put_object(repo, "side", "s", b"x")
+        commits.commit(repo, "side", "s")
+    repo.runs.clear()
+    with pytest.warns(ActionNotRun, match=rf"does not run the {event} hooks of '_lakefs_actions/x\.yaml'"):
+        _of_each_operation(repo)
+    runs = commits.list_runs(repo).results
+    assert {run.event for run in runs} == {event}
+    assert {(hook.passed, hook.skipped) for run in runs for hook in run.hooks} == {(True, True)}
 
 
 @pytest.mark.parametrize(("base", "target", "source", "path", "merged"), DIVERGENCES)

@@ -184,6 +184,8 @@ def _repository_routes(server: LakeFSServer, root: str) -> list[Route]:
     def create(call: Call) -> Response:
         """The answer for a bare repository does not say whether it is read-only."""
         fields, bare = call.fields(api.RepositoryBody), call.query.bare
+        if fields.pop("sample_data"):
+            raise NotModelled("sample_data of POST /repositories")
         if fields.pop("storage_id"):
             raise Invalid("there is no storage of that id: this server has one without an id")
         described = api.repository_json(server.create_repository(**fields, bare=bare))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from perago.embedded.lakefs.hooks import check_actions, run_hooks
+from perago.embedded.lakefs.hooks import check_actions, run_hooks, skip_hooks
 from perago.embedded.lakefs.repository import (
     SHOULD_BE_A_COMMIT,
     Branch,
@@ -261,7 +261,9 @@ def commit(
         raise NoChanges("commit: no changes")
     tree = repo.head(target).tree.with_changes(changes)
     check_actions(tree, _PREPARING)
-    return _advance(repo, target, tree, message, metadata or {}, date)
+    record = _advance(repo, target, tree, message, metadata or {}, date)
+    skip_hooks(repo, tree, "commit", branch, record.commit.id)
+    return record
 
 
 def merge(
@@ -307,6 +309,7 @@ def merge(
     )
     run_hooks(repo, theirs.tree, MergeEvent(branch, source, record.commit))
     repo.move(target, record.commit.id)
+    skip_hooks(repo, theirs.tree, "merge", branch, record.commit.id)
     return record
 
 
@@ -351,7 +354,9 @@ def revert(
             raise NoChanges("no changes")
     except LakeFSError as error:
         raise error.within("update branch") from None
-    return _advance(repo, target, tree, message or f"Revert {ref}", metadata or {})
+    record = _advance(repo, target, tree, message or f"Revert {ref}", metadata or {})
+    skip_hooks(repo, head, "revert", branch, record.commit.id)
+    return record
 
 
 def cherry_pick(
@@ -390,7 +395,10 @@ def cherry_pick(
         raise error.within("update branch") from None
     origin = {"cherry-pick-origin": made.id, "cherry-pick-committer": made.committer}
     own = made.metadata if metadata is None else metadata
-    return _advance(repo, target, tree, message or made.message, {**own, **origin})
+    head = repo.head(target).tree
+    record = _advance(repo, target, tree, message or made.message, {**own, **origin})
+    skip_hooks(repo, head, "cherry-pick", branch, record.commit.id)
+    return record
 
 
 def _advance(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from perago.embedded.lakefs.hooks import skip_hooks
 from perago.embedded.lakefs.repository import (
     SHOULD_BE_A_COMMIT,
     Repository,
@@ -41,7 +42,9 @@ def create_branch(repo: Repository, name: str, source: str, *, hidden: bool = Fa
         raise LakeFSError(f"{words}: can't create a branch without commit")
     if name in repo.branches:
         raise Exists("branch already exists: not unique")
-    return repo.add_branch(name, resolved.commit_id, hidden=hidden).reference()
+    found = repo.add_branch(name, resolved.commit_id, hidden=hidden)
+    skip_hooks(repo, repo.head(found).tree, "create-branch", name, found.commit_id)
+    return found.reference()
 
 
 def get_branch(repo: Repository, name: str) -> Reference:
@@ -68,8 +71,10 @@ def delete_branch(repo: Repository, name: str, *, force: bool = False) -> None:
     repo.check_writable(force)
     if name == repo.info.default_branch:
         raise Forbidden("cannot delete repository default branch")
-    repo.branch(name).staged.clear()
+    found = repo.branch(name)
+    found.staged.clear()
     del repo.branches[name]
+    skip_hooks(repo, repo.head(found).tree, "delete-branch", name, found.commit_id)
 
 
 def reset_branch(repo: Repository, name: str, *, prefix: str = "", force: bool = False) -> None:
@@ -115,11 +120,13 @@ def create_tag(repo: Repository, name: str, ref: str, *, force: bool = False) ->
         raise Exists(f"branch name {name}: conflict found")
     if name in repo.graph:
         raise Exists(f"commit ID {name}: conflict found")
-    commit_id = repo.resolve_commit(ref, SHOULD_BE_A_COMMIT).commit.id
+    target = repo.resolve_commit(ref, SHOULD_BE_A_COMMIT)
+    commit_id = target.commit.id
     repo.check_writable(force)
     if name in repo.tags:
         raise Exists("tag already exists: not unique")
     repo.tags[name] = commit_id
+    skip_hooks(repo, target.tree, "create-tag", name, commit_id)
     return Reference(name, commit_id)
 
 
@@ -140,7 +147,9 @@ def delete_tag(repo: Repository, name: str, *, force: bool = False) -> None:
     """Delete a tag."""
     check_tag_name(name)
     repo.check_writable(force)
-    del repo.tags[get_tag(repo, name).name]
+    target = repo.graph.record(get_tag(repo, name).commit_id)
+    del repo.tags[name]
+    skip_hooks(repo, target.tree, "delete-tag", name, target.commit.id)
 
 
 def _page(found: Iterable[Reference], prefix: str, after: str, amount: int) -> Page[Reference]:

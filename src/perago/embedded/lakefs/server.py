@@ -14,18 +14,12 @@ from collections.abc import Mapping
 
 from perago.attempt.publication import FENCE_PATH
 from perago.embedded.journal import Journal, Table
-from perago.embedded.lakefs.commits import commit
 from perago.embedded.lakefs.hooks import HeadFence, PreMergeHook
-from perago.embedded.lakefs.objects import put_object
 from perago.embedded.lakefs.repository import Repository, check_repository_name
 from perago.embedded.lakefs.values import BlobStore, Exists, Invalid, Missing, Page, RepositoryInfo, page_of
 from perago.ports import Clock
 
 NAMESPACE = "local://"
-_SAMPLES = {
-    "README.md": b"# Sample data\n\nTwo files, so that there is something to look at.\n",
-    "data/lakes.csv": b"name,country,depth_m\nBaikal,Russia,1642\nTanganyika,Tanzania,1470\nCaspian Sea,Iran,1025\n",
-}
 
 
 class LakeFSServer:
@@ -74,11 +68,8 @@ class LakeFSServer:
         default_branch: str = "main",
         read_only: bool = False,
         bare: bool = False,
-        sample_data: bool = False,
     ) -> RepositoryInfo:
         """Create a repository with one empty commit on its default branch; a `bare` one has neither.
-
-        With `sample_data` there is a second commit with two files, and the default branch is protected.
 
         Raises:
             Invalid: a name or namespace that lakeFS refuses, or a namespace that has been used before. That is not
@@ -96,12 +87,7 @@ class LakeFSServer:
                 self._take(namespace)
             now = int(self.clock.now())
             info = RepositoryInfo(name, namespace, default_branch or "main", now, read_only)
-            made = self.repositories[name] = Repository(self, info, bare=bare)
-            if sample_data and not bare:
-                for path, content in _SAMPLES.items():
-                    put_object(made, info.default_branch, path, content, force=True)
-                commit(made, info.default_branch, "Add sample data", force=True)
-                made.protect([info.default_branch])
+            self.repositories[name] = Repository(self, info, bare=bare)
             return info
 
     def _take(self, namespace: str) -> None:
