@@ -12,8 +12,6 @@ from functools import cache
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 OWN = ("perago", "pytest_perago")
 
@@ -91,15 +89,12 @@ def _holder(module: str, distributions: list[str]) -> str:
     )
 
 
-def test_every_installation_gets_exactly_what_is_imported() -> None:
-    of_extras = set().union(*EXTRAS.values())
-    assert names(project()[""]) == set(imported()) - of_extras
-
-
-@pytest.mark.parametrize("extra", EXTRAS)
-def test_an_extra_has_what_is_imported_with_it(extra: str) -> None:
-    assert EXTRAS[extra] <= names(project()[extra])
-    assert EXTRAS[extra] <= set(imported())
+def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
+    """One test, so that one process reads all imports."""
+    for extra, distributions in EXTRAS.items():
+        assert distributions <= names(project()[extra]), extra
+        assert distributions <= set(imported()), extra
+    assert names(project()[""]) == set(imported()) - set().union(*EXTRAS.values())
 
 
 def test_the_lakefs_sdk_has_an_upper_bound_while_a_part_of_it_is_replaced() -> None:

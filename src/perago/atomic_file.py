@@ -15,8 +15,8 @@ _ABANDONED_AFTER = 600.0
 def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
     """Make `path` have this content and mode. Its directory must exist.
 
-    Without `mode` a file keeps the mode that it has, and a new one gets what the umask leaves. What processes that were
-    killed meanwhile have left beside the file is removed.
+    Without `mode` a file keeps the mode that it has, and the umask decides about a new one. Temporary files of killed
+    processes next to the file are removed.
 
     Raises:
         OSError: it cannot be written.

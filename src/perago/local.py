@@ -235,17 +235,17 @@ class Workers:
 
 
 class InTurn:
-    """Passes events on to `listener`, one at a time; those of other slots wait while an attempt is being told.
+    """Passes events on to `listener`, one attempt at a time; events of other slots wait in the meantime.
 
     Tasks of a fork run at the same time, and over HTTP the next step's worker has its attempt before the worker of the
-    step before has heard that its report arrived. The listener hears one story to its end before the next begins.
+    step before has heard that its report arrived. The listener gets all events of one attempt before those of the next.
     """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._lock = threading.Lock()
         self._told: tuple[int, str] | None = None
-        """The worker and the slot of the attempt that is being told."""
+        """The worker and the slot of the current attempt."""
         self._waiting: deque[tuple[int, Event]] = deque()
 
     def hear(self, worker: int, event: Event) -> None:
@@ -255,14 +255,14 @@ class InTurn:
             self._tell()
 
     def finish(self) -> None:
-        """All workers are down: tell what is left."""
+        """Pass on the remaining events, because all workers have ended."""
         with self._lock:
             for _, event in self._waiting:
                 self._listener(event)
             self._waiting.clear()
 
     def _tell(self) -> None:
-        """Tell what may be told; from the front again after every attempt that ends."""
+        """Pass on the events of the current attempt. Begin again with the oldest event after an attempt has ended."""
         position = 0
         while position < len(self._waiting):
             worker, event = self._waiting[position]
@@ -277,7 +277,7 @@ class InTurn:
                 self._told, position = None, 0
 
     def _may_tell(self, worker: int, event: Event) -> bool:
-        """Return whether the event is about the current attempt, or about its whole worker."""
+        """Return whether the event is about the current attempt, or about its worker."""
         return self._told is None or (
             worker == self._told[0] and getattr(event, "worker_id", None) in (None, self._told[1])
         )

@@ -1,12 +1,12 @@
 """The seams between an attempt and the two services that it works with.
 
 The protocol (`perago.attempt`) and the driver (`perago.driver`) know lakeFS and
-Conductor only through what stands here. `perago.adapters` implements it on the
+Conductor only through these protocols. `perago.adapters` implements it on the
 official SDKs, `perago.embedded` in memory; both obey the same words.
 
 Errors carry the one distinction that matters after a failed call: *did it take
 effect?* `Unavailable` means certainly not, or that repeating is harmless;
-`Unclear` means that only a look tells.
+`Unclear` means that only another read can tell.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class NotFound(ServiceError):
 
 
 FENCE_MARKER = "perago-publish-fence"
-"""Stands in every refusal of perago's own pre-merge hook: only it tells that 412 from another hook's."""
+"""Part of every refusal of perago's own pre-merge hook. It alone distinguishes that 412 from another hook's."""
 
 
 class MergeRefusal(StrEnum):
@@ -206,7 +206,7 @@ class Delivery:
     this is false."""
     retry_output: Mapping[str, Any] | None
     """The report of the retry, where Conductor has forgotten that there was one: it begins a cancelled attempt
-    again when a sub-workflow beside it continues, and then a failure of this attempt would count."""
+    again when a sub-workflow next to it continues, and then a failure of this attempt would count."""
     response_timeout_seconds: float
     timeout_seconds: float
     """0: no limit."""
@@ -254,7 +254,7 @@ ANY_WORKFLOW = "*"
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRow:
-    """Conductor's present record of a workflow, so far as it tells one run from another.
+    """Conductor's present record of a workflow, as far as it distinguishes one run from another.
 
     Rows have no defaults: each adapter says each field.
     """
@@ -296,7 +296,7 @@ def looped_names(steps: Iterable[Mapping[str, Any]]) -> frozenset[str]:
 
 
 class DeliveryCheck(Protocol):
-    """Answers the one question that stands before every step that cannot be taken back."""
+    """Answers the question that is asked before every step that cannot be undone."""
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether this is still the delivery that Conductor is waiting for. Reads the task; never guesses.
@@ -501,7 +501,7 @@ class WorkspaceStore(Protocol):
         """Bring objects of an immutable commit, as `list_objects` gave them, to their places below `workspace`; returns
         how many of them were on this machine before, and were not fetched.
 
-        Files grow in a private directory beside `workspace`. They appear under their final name only when complete and
+        Files grow in a private directory next to `workspace`. They appear under their final name only when complete and
         verified, with the object's modification time. A download that raises keeps those that are complete.
 
         Raises:
@@ -514,7 +514,7 @@ class WorkspaceStore(Protocol):
 
         Raises:
             Refused: there is a branch of this name, perhaps by an earlier try.
-            Unclear: the answer was lost; the branch tells.
+            Unclear: the answer was lost; the branch shows the outcome.
         """
 
     def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
@@ -530,7 +530,7 @@ class WorkspaceStore(Protocol):
 
         Raises:
             NothingToCommit: nothing is staged.
-            Unclear: the answer was lost; the branch head tells.
+            Unclear: the answer was lost; the branch head shows the outcome.
         """
 
     def revert(self, repository: str, branch: str, commit: str) -> None:
@@ -539,7 +539,7 @@ class WorkspaceStore(Protocol):
         Raises:
             RevertConflict: later changes are in the way.
             NothingToCommit: it changes nothing.
-            Unclear: the answer was lost; the branch head tells.
+            Unclear: the answer was lost; the branch head shows the outcome.
         """
 
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
@@ -573,7 +573,7 @@ class WorkspaceStore(Protocol):
 
         Raises:
             MergeRefused: with the reason.
-            Unclear: the answer was lost; the history of `branch` tells.
+            Unclear: the answer was lost; the history of `branch` shows the outcome.
         """
 
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:

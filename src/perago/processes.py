@@ -56,7 +56,6 @@ _KILL_LIMIT = 2.0
 _LOOKS = 3
 """So many looks in a row that find nothing prove that nothing is left."""
 _PAUSE = 0.005
-_SHOWN = 5
 _LONGEST_COMMAND = 200
 
 
@@ -161,7 +160,7 @@ def descendants(pid: int, among: Mapping[int, Process], *, but: Collection[int] 
 
 
 def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
-    """Kill what `find` finds until it finds nothing, several times; returns what is left after a while.
+    """Kill the processes that `find` finds until it finds none several times in a row; returns the remaining ones.
 
     Their process groups go, too, at one stroke: what forks all the time would escape otherwise. A single look misses
     such a process now and then.
@@ -183,13 +182,6 @@ def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
     return left
 
 
-def named(texts: Iterable[str]) -> str:
-    """Some of them, and how many more."""
-    listed = list(texts)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
-
-
 INTERRUPTED = "interrupted"
 """The reason for the end of an attempt that Ctrl-C canceled. The command reports the interruption itself."""
 _PATIENCE = 1.0
@@ -197,7 +189,7 @@ _PATIENCE = 1.0
 being tidied up."""
 
 _noted: set[int] = set()
-"""The signals that have told this process to end and whose block has not been left yet."""
+"""The signals to end this process whose block has not been left yet."""
 _unwound_at = -_PATIENCE
 _ends_well = False
 _told_instead: Callable[[signal.Signals], None] | None = None
@@ -220,7 +212,7 @@ def sigterm_unwinds() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ends_well(stopped: Callable[[], None]) -> Iterator[None]:
-    """Make a command end with status 0 whenever a signal tells it to, and call `stopped` then.
+    """Make a command that a signal ends exit with status 0, and call `stopped` then.
 
     This is the outermost block of a process: later signals are ignored.
     """

@@ -17,18 +17,18 @@ HEALTHY_SECONDS = 60.0
 """A process that lived this long ends the row of crashes."""
 
 _MOST_STEPS = 100
-"""Pauses have reached any `longest` by then; more would overflow."""
+"""Delays have reached any `longest` by then; larger exponents would overflow."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackOff:
-    """Pauses of `first` seconds, then each `factor` times as long, up to `longest`."""
+    """Retry delays: `first` seconds, then each `factor` times as long, up to `longest`."""
 
     first: float
     longest: float
     factor: float = 2.0
     jitter: bool = False
-    """Less up to half at random, so that many who wait do not come at once."""
+    """Subtract up to half at random, so that many waiting clients do not call at the same time."""
 
     def pause(self, repetition: int) -> float:
         """Seconds before repetition 0, 1, ..."""
@@ -36,7 +36,7 @@ class BackOff:
         return pause * random.uniform(0.5, 1.0) if self.jitter else pause  # noqa: S311 - spreads load, guards nothing
 
     def tries(self, number: int, sleep: Callable[[float], object] = time.sleep) -> Iterator[int]:
-        """0, 1, ... up to `number` tries, with the pause before each but the first."""
+        """Yield 0, 1, ... for up to `number` calls, with the delay before each but the first."""
         for repetition in range(number):
             if repetition:
                 sleep(self.pause(repetition - 1))
@@ -150,7 +150,9 @@ def retry(
                 began, repetition, done = {}, 0, progress()
             patience, delay = retries.patience(error), retries.delay(repetition, error)
             since, rested_before = began.setdefault(patience, (clock.now(), rested))
-            waited = max(rested - rested_before, clock.now() - since)  # the system's time may be set back meanwhile
+            waited = max(
+                rested - rested_before, clock.now() - since
+            )  # the system's time may be set back in the meantime
             longest = min(patience, until - since)
             if not patience or calls >= retries.calls or waited + delay > longest:
                 raise

@@ -30,7 +30,6 @@ from perago.driver import Interrupted, Raised, Returned
 from perago.driver.function import what_to_do
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.ports import Unavailable, Unclear
-from perago.processes import named
 from perago.testing.outcome import Outcome
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.text import listing, quoted
@@ -179,7 +178,7 @@ def left_behind(case: FaultCase) -> None:
     base = case.first
     if base.processes:
         raise case.failed(
-            f"the function left processes running: {named(base.processes)}",
+            f"the function left processes running: {listing(list(base.processes), 5)}",
             ("fix", "wait for them in the function, or end them: a worker kills them"),
         )
     roots = {os.path.realpath(place) for place in ("/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir())}  # noqa: S108

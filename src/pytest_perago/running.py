@@ -19,7 +19,6 @@ from perago.authoring.context import Current
 from perago.driver import AttemptRecord, FunctionCaller, Raised, Returned
 from perago.driver.function import what_to_do
 from perago.ports import TaskStatus
-from perago.processes import named
 from perago.taskdef.payload import InvalidResult, check_recorded_result
 from perago.testing.cases import InvalidCase, Record, RunCase, read_recorded_case, read_tree, write_outcome
 from perago.testing.differences import AttemptResult, differences
@@ -438,7 +437,7 @@ class _Run(CaseAttempts):
         if self._processes:
             raise attempt.failed(
                 Cause.MISTAKE,
-                f": the function left processes running: {named(self._processes)}",
+                f": the function left processes running: {listing(list(self._processes), 5)}",
                 ("what now", "they were ended here, and a worker ends them, too; wait for them in the function"),
             )
         return attempt

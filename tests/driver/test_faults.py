@@ -143,7 +143,7 @@ def test_a_defect_in_the_protocol_fails_the_attempt_and_names_the_open_merge(
         outcome = fork.run(fork.deliveries[0])
     assert outcome.status is FAILED
     assert f"could not continue after {event.__name__} at step committed: KeyError" in str(outcome.reason)
-    ending = "was not verified." if event is on.PublicationRead else "a retry will recognise it."
+    ending = "was not verified." if event is on.PublicationRead else "a retry will recognize it."
     assert str(outcome.reason).endswith(ending)
 
     services.clock.advance(1)

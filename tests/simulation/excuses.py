@@ -137,7 +137,7 @@ _EXCUSES: dict[str, Needs] = {
     "are of an earlier run of this workflow and cannot be undone": _met_on_a_path,
     "In a loop it is unknown whether": lambda world, attempt: any(node.kind in LOOPS for node in world.plot.nodes),
     "did not give the tree of the input ref": _always,
-    "tried to publish. A retry looks again": _saw_other_heads,
+    "while this attempt tried to publish": _saw_other_heads,
     "was to be adopted, but": _always,
     "could not be confirmed": _had_no_answer,
     "has been retried since": _always,

@@ -201,7 +201,7 @@ DEATHS = {
         "merge",
         MERGE,
         Moment.BEFORE,
-        "may still appear on branch main; a retry will recognise it.",
+        "may still appear on branch main; a retry will recognize it.",
     ),
     "before it gets the answer of its merge": (
         "merge",

@@ -32,8 +32,8 @@ class Declaration:
     def is_cut_short(self) -> bool:
         """Whether the loss of the delivery ends the command at any point.
 
-        What it has sent to lakeFS can be thrown away, or is found again: the delivery is lost, and its staging branch
-        goes unless a merge was sent. Other commands are short, or see to it themselves.
+        The data that it has sent to lakeFS can be thrown away, or is found again: the delivery is lost, and its staging
+        branch is deleted unless a merge was sent. Other commands are short, or end early on their own.
         """
         return self.service == "lakeFS" and not self.is_clean_up
 
@@ -70,7 +70,7 @@ class ValidateInput(Command):
 
 @command(on.JoinResolved, service="lakeFS")
 class ResolveJoin(Command):
-    """Find the commit that continues all the others."""
+    """Find the commit that has all the others in its history."""
 
     repository: str
     commits: tuple[str, ...]
@@ -147,7 +147,7 @@ class ValidateRecordedResult(Command):
     """Check the result that an earlier attempt recorded against today's result model."""
 
     recorded: str
-    """JSON, as it stands in the publication's metadata."""
+    """JSON, as in the publication's metadata."""
 
 
 @command(on.ChangesDetected)
@@ -237,9 +237,9 @@ class ReadAdopted(Command):
 
 @command(on.TurnCame, service="lakeFS")
 class AwaitTurn(Command):
-    """Wait before a try to publish on a branch that others advance, too. Before the first one, until the other attempts
-    of this host have published to the branch: races among them would be lost in vain. Then, after `tries` in vain, for
-    a moment, since others are at work on other hosts."""
+    """Wait before publishing to a branch that others advance, too. The first time, wait until the other attempts of
+    this host have published to the branch, so that they do not race each other. After `tries` lost races, wait for a
+    moment, because attempts on other hosts are publishing."""
 
     repository: str
     branch: str
@@ -258,8 +258,8 @@ class StageChanges(Command):
 
 @command(on.StagingCommitted, on.CarryRefused, service="lakeFS")
 class CarryChanges(Command):
-    """Bring the changes that staging commit `source` holds to another staging branch, which began at `onto`, so that no
-    byte is uploaded again: a merge, and lakeFS merges lossily. What came of it must be verified."""
+    """Merge the changes of staging commit `source` into another staging branch, which began at `onto`, so that nothing
+    is uploaded again. lakeFS's merge can lose changes, so the result must be verified."""
 
     repository: str
     source: str
@@ -308,8 +308,8 @@ class VerifyStaging(Command):
 
 @command(on.PublishFenceSeen, service="lakeFS")
 class CheckPublishFence(Command):
-    """Look whether a commit has the publish fence. A commit does not change, so what is found holds for every merge of
-    it."""
+    """Check whether a commit has the publish fence. A commit never changes, so the answer holds for each of its
+    merges."""
 
     repository: str
     commit_id: str
@@ -350,7 +350,7 @@ class ReadPublication(Command):
 
 @command(on.StagingBranchesRemoved, service="lakeFS", is_clean_up=True)
 class RemoveStagingBranches(Command):
-    """Delete staging branches; a failure is logged and nothing else."""
+    """Delete staging branches; a failure is only logged."""
 
     repository: str
     branches: tuple[str, ...]
@@ -358,11 +358,11 @@ class RemoveStagingBranches(Command):
 
 @command(on.DirectoryRemoved, is_clean_up=True)
 class RemoveDirectory(Command):
-    """Delete the attempt directory; a failure is logged and nothing else."""
+    """Delete the attempt directory; a failure is only logged."""
 
 
 @command(on.ReportSent, on.ReportUnclear, service="Conductor")
 class SendReport(Command):
-    """Tell Conductor."""
+    """Send the report to Conductor."""
 
     report: Report

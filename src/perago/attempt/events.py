@@ -61,11 +61,11 @@ class JoinResolved(Event):
 
 @dataclass(frozen=True, slots=True)
 class BranchRead(Event):
-    """The branch as it stands: its commits after the input ref, newest first.
+    """The commits of the branch after the input ref, newest first.
 
-    `reaches_ref` tells whether the first-parent history was followed down to the input ref. Where it was not, either
-    the ref is not in the branch's history or there are more commits than were read. `late`: the answer took so long
-    that what was asked before it is old news.
+    `reaches_ref`: the first-parent history was followed down to the input ref. Otherwise the ref is not in the branch's
+    history, or there are more commits than were read. `late`: the answer took so long that earlier answers are
+    outdated.
     """
 
     since: tuple[Commit, ...]
@@ -84,7 +84,7 @@ class LineageRead(Event):
     """The answer of Conductor about the attempts whose commits were found.
 
     `chain` are the task ids of the own chain, this attempt's first. `rows` has every attempt that was asked for; None
-    stands for one that is gone.
+    means that the attempt no longer exists.
     """
 
     chain: tuple[str, ...]
@@ -93,7 +93,7 @@ class LineageRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowsRead(Event):
-    """The answer of Conductor about workflows, by id. None stands for one that no longer exists."""
+    """The answer of Conductor about workflows, by id. None means that the workflow no longer exists."""
 
     rows: Mapping[str, WorkflowRow | None]
 
@@ -126,7 +126,7 @@ class GuardrailsChecked(Event):
 
 @dataclass(frozen=True, slots=True)
 class FunctionReturned(Event):
-    """The author's function came back. Its value stays with the driver until it is validated."""
+    """The author's function returned. Its value stays with the driver until it is validated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +154,17 @@ class ChangesDetected(Event):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryConfirmed(Event):
-    """The delivery is still the one that Conductor is waiting for; or was when it was asked, if the answer took so long
-    to arrive that it is `late`."""
+    """Conductor is still waiting for this delivery. `late`: it was when it was asked, but the answer took so long that
+    this may have changed."""
 
     late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLost(Event):
-    """Conductor no longer waits for this delivery: an answer to `CheckDelivery`, and, where that was noticed elsewhere
-    meanwhile, to every other command but those that clean up. The command may have been carried out then, but not a
-    `Merge`: one that was sent is `MergeUnclear`."""
+    """Conductor no longer waits for this delivery. This answers `CheckDelivery`. It also answers every other command,
+    apart from the clean-up, if the worker noticed the loss in the meantime. Such a command may have been carried out,
+    but a `Merge` was not sent: a sent one is answered with `MergeUnclear`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,16 +197,16 @@ class OthersCompared(Event):
 
 @dataclass(frozen=True, slots=True)
 class CommitsFound(Event):
-    """The commit that changed each key last; a key of which that is not known has none."""
+    """The commit that changed each key last. A key is missing if its commit is unknown."""
 
     by_key: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class AdoptedRead(Event):
-    """The publication that is to be taken over, and its second parent, `source`. `changed_since` has those of its keys
-    that others have changed since, as far as that could be found out. Each has the last commit that did, or nothing if
-    that commit is unknown."""
+    """The publication to adopt, and its second parent, `source`. `changed_since` has those of its keys that others have
+    changed since, as far as that is known, each with the last commit that changed it; empty if that commit is
+    unknown."""
 
     commit: Commit
     source: Commit
@@ -215,14 +215,14 @@ class AdoptedRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class TurnCame(Event):
-    """The moment is over. Not `in_time`: the delivery has no time left for another try."""
+    """The wait has ended. Not `in_time`: the delivery has no time left to publish again."""
 
     in_time: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CarryRefused(Event):
-    """lakeFS would not bring the changes to the other branch, on which nothing has happened then."""
+    """lakeFS refused to bring the changes to the other branch, which is unchanged."""
 
     detail: str
 
@@ -246,7 +246,7 @@ class StagingCommitted(Event):
 
 @dataclass(frozen=True, slots=True)
 class NothingStaged(Event):
-    """lakeFS found nothing to commit, or nothing was undone where something was to be."""
+    """lakeFS found nothing to commit, or a revert changed nothing although it had to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,17 +313,18 @@ class PublicationRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class StagingBranchesRemoved(Event):
-    """The staging branches are gone, or could not be removed (which is logged and nothing else)."""
+    """The staging branches were deleted, or could not be, which is only logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryRemoved(Event):
-    """The attempt directory is gone, or could not be removed (which is logged and nothing else)."""
+    """The attempt directory was deleted, or could not be, which is only logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSent(Event):
-    """Conductor answered the report. It does not say whether it took it (`docs/dev/servers/conductor.md` 7.2)."""
+    """Conductor answered the report. The answer does not say whether Conductor accepted it
+    (`docs/dev/servers/conductor.md` 7.2)."""
 
 
 @dataclass(frozen=True, slots=True)

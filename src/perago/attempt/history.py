@@ -81,9 +81,9 @@ class _Search:
         pages = 0
         while (line := self._next_line()) is not None:
             if line.following is None:
-                raise NotOneLine(self._parted(*self._lines))
+                raise self._refused(refusals.NOT_ONE_LINE, *self._lines)
             if pages == len(self._given) + MOST_PAGES:
-                raise NotOneLine(self._far_apart())
+                raise self._refused(refusals.TOO_FAR_APART, *self._lines)
             self._extend(line, self._read(line.following))
             pages += 1
         return next(iter(self._lines))
@@ -114,23 +114,15 @@ class _Search:
         """`line` comes upon a commit of another one: at its head, it continues all of that."""
         other = self._lines.pop(commit, None)
         if other is None:
-            raise NotOneLine(self._parted(line.head, self._head_above(commit)))
+            while (above := self._above[commit]) is not None:
+                commit = above
+            raise self._refused(refusals.NOT_ONE_LINE, line.head, commit)
         self._above[commit] = line.last
         line.last, line.following, line.length = other.last, other.following, line.length + other.length
 
-    def _head_above(self, commit: str) -> str:
-        while (above := self._above[commit]) is not None:
-            commit = above
-        return commit
-
-    def _parted(self, one: str, other: str, *_: str) -> str:
-        words = {"first": self._words[one], "second": self._words[other]}
-        return refusals.NOT_ONE_LINE.text(None, **words, count=str(len(self._given)), given=given(self._given))
-
-    def _far_apart(self) -> str:
-        first, second = [self._words[line.head] for line in self._lines.values()][:2]
-        words = {"first": first, "second": second, "limit": str(MOST_PAGES * PAGE)}
-        return refusals.TOO_FAR_APART.text(None, **words, count=str(len(self._given)), given=given(self._given))
+    def _refused(self, refusal: Refusal, one: str, other: str, *_: str) -> NotOneLine:
+        words = {"first": self._words[one], "second": self._words[other], "limit": str(MOST_PAGES * PAGE)}
+        return NotOneLine(refusal.text(None, **words, count=str(len(self._given)), given=given(self._given)))
 
 
 def unknown(error: str, commits: Sequence[str]) -> str:
@@ -485,8 +477,9 @@ def _build(read: BranchRead, stale: list[Commit]) -> Build:
 
 
 def _kinds(state: State, read: BranchRead) -> list[_Kind]:
-    """Return what is made of each commit. One that a living attempt has adopted is that attempt's, whatever has become
-    of the attempt that made it: Conductor begins failed attempts again, long retried, with another start time."""
+    """Classify each commit. A commit that a living attempt has adopted counts as that attempt's, whatever happened to
+    the attempt that made it: Conductor starts failed attempts again, long after their retry, with another start
+    time."""
     found, adopted = [], dict[str, _Kind]()
     for commit in read.since:
         kind = adopted.get(commit.id) or _kind(state, commit)
@@ -527,8 +520,8 @@ def _began_before(state: State, commit: Commit) -> bool:
 
 
 def _run_of(state: State, by: Origin) -> _Kind:
-    """Return what the workflows say of an attempt's run. It is stale if a workflow in which the attempt lies was
-    restarted since it began, or if its parent runs another one in its place."""
+    """Classify an attempt by its workflow and the parents of that. The attempt is stale if one of them was restarted
+    after it began, or if a parent runs another workflow in its place."""
     line, mine = _line(state, by.workflow_id), _line(state, state.plan.delivery.workflow_id)
     roots = [state.workflows.get(line[-1]), state.workflows.get(mine[-1])]
     if not {line[-1], mine[-1]} <= state.workflows.keys() or any(row is not None and row.parent_id for row in roots):
@@ -553,9 +546,10 @@ def _line(state: State, workflow_id: str) -> list[str]:
 
 
 def _told(state: State, child: str, parent: str) -> _Kind:
-    """Return what a parent says of a workflow below it. One whose attempt was retried is stale for certain. While a
-    sub-workflow starts, a missing name proves nothing otherwise: the sub-workflow may run before its parent names it.
-    Nor does it if a loop of the parent can run the workflow, for Conductor forgets rounds that are still good."""
+    """Classify a workflow by what its parent says. It is stale if its attempt was retried. Otherwise a missing name
+    proves nothing while a sub-workflow starts, because it may run before its parent names it. Nor does a missing name
+    prove anything if a loop of the parent can run the workflow, because Conductor forgets rounds that are still
+    good."""
     row, below = state.workflows.get(parent), state.workflows.get(child)
     if row is None or child in row.children:
         return _Kind.FOREIGN

@@ -130,9 +130,10 @@ def message(state: State) -> str:
 
 
 def metadata(state: State, *, phase: str) -> dict[str, str]:
-    """Everything that tells where a publication comes from; `phase` is `staging`, `merge`, `fence` for a fence commit,
-    which changes nothing of the workspace, or `challenge` for the merge that tries the publish fence."""
+    """Return everything that shows where a publication comes from; `phase` is `staging`, `merge`, `fence` for a fence
+    commit, which changes nothing of the workspace, or `challenge` for the merge that tests the publish fence."""
     delivery = state.plan.delivery
+    shared = json.dumps(sorted(state.shared), separators=(",", ":")) if state.shared else ""
     return {
         "perago.version": state.plan.perago_version,
         PHASE: phase,
@@ -155,7 +156,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
         RESULT: json.dumps(state.result, ensure_ascii=False, separators=(",", ":")),
         ADOPTS: state.adopts or "",
         SUPERSEDES: ",".join(state.base.stale) if state.base else "",
-        SHARED: _listed(state.shared),
+        SHARED: shared if len(shared) <= _LONGEST_SHARED else _TOO_MANY,
         TRACEPARENT: delivery.trace.traceparent if delivery.trace else "",
     }
 
@@ -241,11 +242,6 @@ def is_mine(commit: Commit, delivery: Delivery) -> bool:
 def superseded(commit: Commit) -> set[str]:
     """The ids of the publications that `commit` has undone. What is not a publication has undone nothing."""
     return set(filter(None, commit.metadata.get(SUPERSEDES, "").split(","))) if is_merge(commit) else set()
-
-
-def _listed(shared: frozenset[str]) -> str:
-    text = json.dumps(sorted(shared), separators=(",", ":")) if shared else ""
-    return text if len(text) <= _LONGEST_SHARED else _TOO_MANY
 
 
 def shared(commits: Iterable[Commit]) -> frozenset[str] | None:

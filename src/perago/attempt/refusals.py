@@ -77,7 +77,7 @@ def short(commit_id: str) -> str:
 
 
 def shortened(path: str) -> str:
-    """Shorten a path of which the end tells most."""
+    """Shorten a path, and keep its end, which says most."""
     return repr(path) if len(path) <= _PATH_LENGTH else f"'…{repr(path[1 - _PATH_LENGTH :])[1:]}"
 
 
@@ -88,8 +88,8 @@ def described(commit: Commit) -> str:
 
 
 def facts_of(commit: Commit) -> dict[str, str]:
-    """Return what messages name of a commit: itself, who made it, and the attempt that published it as far as it says
-    so."""
+    """Return the facts about a commit that messages name: its id, its committer, and the attempt that published it as
+    far as the metadata say."""
     keys = {"publisher": publication.TASK_ID, "workflow": publication.WORKFLOW_ID, "step": "perago.reference_name"}
     known = {name: commit.metadata.get(key, "unknown") for name, key in keys.items()}
     return {"commit": short(commit.id), "described": described(commit), **known}
@@ -157,7 +157,7 @@ NOT_ONE_LINE = Refusal(
     "{second}, nor the other way round. No task can continue two branches: let the tasks publish to one branch, or "
     "merge the branches and give the merge commit alone. Given: {given}.",
     shown="The ... commits of workspace.ref are not one line of history",
-    meaning="a task behind a fork was given commits of two branches, or a merge beside what it merged",
+    meaning="a task behind a fork was given commits of two branches, or a merge next to a commit that it merged",
     advice="let the tasks of the fork publish to one branch, or merge the branches and give the merge commit alone",
     terminal=True,
     example={"count": "2", "first": "a", "second": "b", "given": "a, b"},
@@ -239,8 +239,9 @@ UNKNOWN_ATTEMPT = Refusal(
     "Conductor did not say what became of task {publisher}, which has published commit {commit} to branch {branch} of "
     "{repository}. So it is unknown whether that commit is stale. {nothing}A retry asks again.",
     shown="Conductor did not say what became of task ...",
-    meaning="a commit of this workflow names a task that Conductor's answer does not have",
-    advice="nothing at first: the retry asks again; if it stays, see what is between the worker and Conductor",
+    meaning="a commit of this workflow names a task that is missing from Conductor's answer",
+    advice="nothing at first: the retry asks again; if the failure persists, check the proxies between the worker and "
+    "Conductor",
     example=_COMMIT,
 )
 UNREAD_WORKFLOW = Refusal(
@@ -264,17 +265,19 @@ STILL_STARTING = Refusal(
 )
 ADOPTED_IS_GONE = Refusal(
     "Commit {adopted} of an earlier attempt of this step was to be adopted, but branch {branch} of {repository} "
-    "changed in the meantime. A retry looks again.",
+    "changed in the meantime. A retry reads the branch again.",
     shown="Commit ... was to be adopted, but branch ... changed in the meantime",
     meaning="another delivery of the workflow published just then",
-    advice="nothing: the retry looks again",
+    advice="nothing: the retry reads the branch again",
 )
 RESTLESS = Refusal(
-    "Branch {branch} of {repository} changed {races} times while this attempt tried to publish. A retry looks again.",
+    "Branch {branch} of {repository} changed {races} times while this attempt tried to publish. A retry reads the "
+    "branch again.",
     shown="Branch ... changed ... times while this attempt tried to publish",
-    meaning='others keep overtaking this attempt: deliveries of the workflow, or, with `on_moved_head="rebase"`, all '
-    "that publish to the branch",
-    advice="nothing at first: the retry looks again; if it stays, see who publishes to the branch so often",
+    meaning='others keep publishing first: deliveries of the workflow or, with `on_moved_head="rebase"`, everyone who '
+    "publishes to the branch",
+    advice="nothing at first: the retry reads the branch again; if the failure persists, find out who publishes to the "
+    "branch so often",
 )
 
 # ------------------------------------------------------------------------------ the changes
@@ -324,17 +327,17 @@ CONFLICT = Refusal(
     shown="Conflict with others on branch ... was ...",
     meaning='with `on_moved_head="rebase"`: others have changed a path that this task has changed, too, or that it '
     "reads",
-    advice="look at the commits that the message names; start the workflow from the new head",
+    advice="check the commits that the message names; start the workflow from the new head",
     terminal=True,
     example={"listed": "'a' was changed on both sides"},
 )
 VIOLATED_TOGETHER = Refusal(
     "{violations}. This is the combination with what others have published to branch {branch} since the input ref "
-    "{ref} (head {head}); what the function left satisfies the rules. Nothing was published.",
+    "{ref} (head {head}). The files of the function alone satisfy the rules. Nothing was published.",
     shown="... This is the combination with what others have published to branch",
     meaning='with `on_moved_head="rebase"`: what this task left satisfies the post guardrails, and so does the branch, '
     "but not both together",
-    advice="see which of them has to give way; a retry succeeds once the branch allows it",
+    advice="decide which change has to go; a retry succeeds once the branch allows it",
     example={"violations": "post guardrail require_file('a'): found nothing"},
 )
 CANNOT_UNDO = Refusal(
@@ -387,10 +390,11 @@ ALTERED_FENCE = Refusal(
 )
 NOT_TRIED = Refusal(
     "PERAGO_PUBLISH_FENCE is `required`, but lakeFS did not say whether it runs the hooks of {repository}: a challenge "
-    "merge got no answer in time. Nothing was published. See whether another hook is slow; a retry tries again.",
+    "merge got no answer in time. Nothing was published. Check whether another hook is slow. A retry sends the "
+    "challenge again.",
     shown="PERAGO_PUBLISH_FENCE is required, but lakeFS did not say",
     meaning="a challenge got no answer within the time for a merge, often because another team's hook is slow",
-    advice="see the action runs of the repository; a retry tries again",
+    advice="check the action runs of the repository; a retry sends the challenge again",
 )
 NOT_ENFORCED = Refusal(
     "PERAGO_PUBLISH_FENCE is `required`, but lakeFS does not run the hooks of {repository}: it let a merge through "
@@ -414,23 +418,23 @@ DIRTY = Refusal(
 HOOK_REFUSED = Refusal(
     "A merge hook refused the publication to branch {branch} of {repository}: {detail}",
     shown="A merge hook refused the publication",
-    meaning="a pre-merge hook that is not perago's said no; its text follows",
-    advice="settle what the hook asks for; the retry then runs again",
+    meaning="a pre-merge hook of another team refused the merge; its text follows",
+    advice="do what the hook asks for; the retry then succeeds",
     example={"detail": "no"},
 )
 UNCONFIRMED = Refusal(
-    "The merge into branch {branch} of {repository} could not be confirmed in {tries} tries: {problem}.",
+    "The merge into branch {branch} of {repository} could not be confirmed with {tries} calls: {problem}.",
     shown="The merge into branch ... could not be confirmed",
-    meaning="lakeFS gave no usable answer in three tries",
-    advice="look at the branch; a retry recognises the commit if it appeared",
+    meaning="lakeFS gave no usable answer to three calls",
+    advice="look at the branch; a retry recognizes the commit if it appeared",
     example={"tries": "3"},
 )
 UNANSWERED_MERGE = Refusal(
     "A merge of staging commit {staged} was sent without a clear answer, so it may still appear on branch {branch}; a "
-    "retry will recognise it.",
+    "retry will recognize it.",
     shown="... may still appear on branch ...",
     meaning="a merge was sent and its answer never came",
-    advice="look at the branch; a retry recognises the commit if it appeared",
+    advice="look at the branch; a retry recognizes the commit if it appeared",
 )
 UNVERIFIED_MERGE = Refusal(
     "The merge took place as commit {commit} on branch {branch}, but was not verified.",
@@ -451,9 +455,9 @@ WRONG_PUBLICATION = Refusal(
 LOST = Refusal(
     "Conductor no longer waits for this delivery",
     shown="Conductor no longer waits for this delivery",
-    meaning="in the worker's log, and at the end of the task's log: the step was terminated, timed out, or given to "
+    meaning="in the worker's log and at the end of the task's log: the step was terminated, timed out, or given to "
     "another worker",
-    advice="nothing: nothing was published or reported any more",
+    advice="nothing: the attempt published and reported nothing more",
 )
 
 REFUSALS: tuple[Refusal, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Refusal))

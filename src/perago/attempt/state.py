@@ -76,7 +76,7 @@ class Base:
 
 @dataclass(frozen=True)
 class State:
-    """One attempt at one moment. Its many fields are in a dictionary, which is copied at once, and not in slots."""
+    """One attempt at one moment. It has many fields, so they are in a dictionary, which is copied faster than slots."""
 
     plan: Plan
     step: Step = Step.RECEIVED
@@ -116,7 +116,7 @@ class State:
     staged_again: bool = False
     """The staged changes have vanished once, and were staged again."""
     has_turn: bool = False
-    """The attempt has waited for this look at the branch."""
+    """The attempt has waited before reading the branch this time."""
     shared: frozenset[str] = frozenset()
     """Keys of the changes at which others have done the same."""
     carried: str | None = None
@@ -162,8 +162,8 @@ class State:
         return self.evolve(step=step, **changes)
 
     def evolve(self, **changes: Any) -> State:
-        """The state at the same step with more known. An attempt has thirty, so this is no `replace`, which would go
-        through every field."""
+        """The state at the same step with more known. An attempt has thirty states, and `dataclasses.replace` would go
+        through every field each time."""
         if not changes.keys() <= vars(self).keys():
             raise TypeError(f"a state has no {', '.join(changes.keys() - vars(self).keys())}")
         state = object.__new__(State)

@@ -4,9 +4,8 @@
     <root>/.cache/<40 hex digits>       the same without a checksum, of earlier versions; never read
     <root>/.cache/ledger.json           how many bytes there are, and how often the cache helped
 
-Any number of processes use it side by side. A file appears whole, by a rename. Nothing is ever linked into a workspace:
-it gets a copy, so that no task function can change what the next attempt is given.
-"""
+Any number of processes use it at the same time. A file appears by a rename, complete. Nothing is ever linked into a
+workspace: it gets a copy, so that no task function can change what the next attempt is given."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The seal is made from the checksum of the verified bytes (XXH3-128) and the name of the entry, so that it also finds an
 entry that has the name of another one. It finds damage, not malice: anyone who can write an entry can write its seal.
 
-Only a help: the bytes are counted again now and then, and a ledger that makes no sense is an empty one.
+The ledger is only an aid: the bytes are counted again once an hour, and a malformed ledger counts as an empty one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from perago.workspace.sweep import CACHE, read_fields, write_fields
 
 LEDGER = "ledger.json"
 UNFINISHED = ".new-"
-"""Prefix of the names of files that are not whole yet."""
+"""Prefix of the names of files that are not complete yet."""
 
 _BLOCK = 4096
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -124,10 +124,10 @@ class Ledger:
 
 @contextlib.contextmanager
 def locked_ledger(directory: int) -> Iterator[Ledger]:
-    """The ledger, which no other process changes meanwhile, and which is written afterwards.
+    """Lock the ledger for the length of the block, and write it at the end.
 
     Raises:
-        TimeoutError: another process has held it for too long, perhaps because it was stopped meanwhile.
+        TimeoutError: another process has held it for too long, perhaps because it was stopped.
         OSError: the disk refused, or something else has its name.
     """
     file = os.open(LEDGER, _FLAGS, 0o600, dir_fd=directory)

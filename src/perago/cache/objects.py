@@ -133,7 +133,7 @@ class ObjectCache:
     """The access key that reads the objects. Another key starts with an empty cache. `LakeFSStore` sets it."""
 
     def open(self, needed: int = 0) -> Shelf | None:
-        """The cache for the length of one transfer; None where it is off or cannot be used (`trim` tells why).
+        """The cache for the length of one transfer; None where it is off or cannot be used (`trim` raises the reason).
 
         Args:
             needed: bytes that the transfer itself takes on the same disk, in whole blocks (`on_disk`). The cache leaves

@@ -1,4 +1,4 @@
-"""Keeping the cache within its limit, and telling how full it is."""
+"""Keep the cache within its limit, and measure it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def default_limit(root: Path) -> int:
 
 
 def clear(root: Path) -> Usage:
-    """Delete every entry, and forget the counts; returns what there was. Attempts may go on meanwhile.
+    """Delete every entry, and forget the counts; returns the former contents. Attempts may run concurrently.
 
     Raises:
         CacheUnusable, OSError: as `usage`.

@@ -288,7 +288,7 @@ class _AttemptRun:
             return handler(command)
         except Interrupted:
             is_open = sent and isinstance(command, do.Merge)
-            return on.MergeUnclear("the delivery was lost meanwhile") if is_open else on.DeliveryLost()
+            return on.MergeUnclear("the delivery was lost in the meantime") if is_open else on.DeliveryLost()
 
     def _gone_wrong(self, command: do.Command, error: Exception | SystemExit, step: Step) -> on.Event:
         """The event for a command that raised. Clean-up does not fail: it leaves something behind, which is noted. Only
@@ -414,7 +414,7 @@ class _AttemptRun:
             check_recorded_result(self._task, recorded)
         except (ValueError, RecursionError, InvalidResult) as error:
             return on.CommandFailed(
-                f"An earlier attempt of this step has published, but the result that it recorded cannot be taken over: "
+                f"An earlier attempt of this step has published, but the result that it recorded cannot be adopted: "
                 f"{error}. Nothing is published twice: check the head of the branch and continue from it.",
                 terminal=True,
             )

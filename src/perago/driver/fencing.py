@@ -132,7 +132,7 @@ def install_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceS
     """Commit the fence to the branch, unless it is there; returns what is there then.
 
     Raises:
-        MergeRefused: another client committed meanwhile, or has uncommitted changes on the branch.
+        MergeRefused: another client committed in the meantime, or has uncommitted changes on the branch.
         ServiceError: as the store does.
     """
     with fence_upload() as upload:

@@ -148,12 +148,11 @@ def call_function(
 ) -> Returned | Raised:
     """Call the task function and say how it ended; never raises for anything that the function did.
 
-    `on_error` is told what the function raised, before anything is put back: for a debugger.
+    `on_error` gets the exception of the function before anything is restored, for a debugger.
 
     It runs in the scratch directories of its attempt. Working directory, environment, umask and, in the main thread,
-    signal handlers are put back afterwards. `sys.exit` and KeyboardInterrupt inside the
-    function are failures of the function. Withheld variables that the task does not ask for are not in the environment
-    meanwhile.
+    signal handlers are restored afterwards. `sys.exit` and KeyboardInterrupt inside the function are failures of the
+    function. Withheld variables that the task does not ask for are not in its environment.
     """
     try:
         directory: str | None = os.getcwd()  # noqa: PTH109 - Path.cwd() is no gain here

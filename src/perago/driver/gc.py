@@ -1,7 +1,7 @@
 """Finding and removing what attempts left behind: their directories here, their hidden branches on lakeFS.
 
-Remembered in one small private file from one `perago gc` to the next. Losing it costs time, nothing else: whatever is
-not remembered counts as seen now.
+One small private file keeps the ages of branches from one `perago gc` to the next. If it is lost, branches only stay
+longer: a branch that is not in the file counts as seen for the first time.
 
 Attempts tidy up after themselves and, when they publish, after earlier deliveries of their step; workers sweep their
 directories. What remains comes from workers that were killed and from merges that were never answered, in workflows
@@ -10,14 +10,14 @@ that never went on.
 Deleting a branch can neither stop nor change a publication: a merge names the staging *commit*, which stays readable
 without its branch (`docs/dev/servers/lakefs.md` 1.3). What a deletion could harm is a delivery that is still staging,
 and a rerun, which would not know that a merge may still arrive (`perago.attempt.protocol` 9). So a branch goes only
-when Conductor says that its delivery is over, or, where the branch does not name one, when nothing has happened on it
+when Conductor says that its delivery has ended, or, where the branch does not name one, when nothing has happened on it
 for long; and never before `LONGEST_SILENCE`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +28,7 @@ from perago.attempt.publication import is_staging_branch, staged_for
 from perago.driver.fencing import is_scratch_branch
 from perago.ports import Commit, Delivery, DeliveryCheck, NotFound, ServiceError, Unavailable, WorkspaceStore
 from perago.text import age
-from perago.workspace.sweep import DeadDirectory, dead_directories, remove_dead
+from perago.workspace.sweep import dead_directories, remove_dead
 
 _LARGEST = 16 * 1024 * 1024
 
@@ -60,7 +60,7 @@ class BranchAges:
             del known[gone]
 
     def save(self) -> None:
-        """Write everything back, whole or not at all, for this user alone; nothing if there is nothing new.
+        """Write everything back as a unit, for this user alone; nothing if there is nothing new.
 
         Raises:
             OSError: it cannot be written.
@@ -82,17 +82,13 @@ def _read(file: Path) -> _Branches:
             found: Any = json.loads(opened.read(_LARGEST))
         return {
             str(server): {
-                str(repository): {str(branch): (str(head), float(since)) for branch, (head, since) in _items(branches)}
-                for repository, branches in _items(repositories)
+                str(repository): {str(branch): (str(head), float(since)) for branch, (head, since) in branches.items()}
+                for repository, branches in repositories.items()
             }
-            for server, repositories in _items(found)
+            for server, repositories in found.items()
         }
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
-
-
-def _items(found: Mapping[str, Any]) -> Collection[tuple[str, Any]]:
-    return found.items()
 
 
 LONGEST_SILENCE = 3600.0
@@ -146,16 +142,12 @@ class Policy:
 def clear_directories(root: Path, policy: Policy) -> Iterator[Leftover]:
     """Remove attempt directories below `root` that no process holds; what is held is no leftover, and not mentioned."""
     for found in dead_directories(root):
-        yield _clear_directory(root, found, policy)
-
-
-def _clear_directory(root: Path, found: DeadDirectory, policy: Policy) -> Leftover:
-    began = f"no process holds it; its attempt began {policy.ago(found.began)}"
-    leftover = Leftover(str(found.path), None, Fate.REMOVED, began, found.size)
-    if policy.keeps(found.began):
-        return replace(leftover, fate=Fate.KEPT)
-    problem = None if policy.dry_run else remove_dead(root, found.path)
-    return leftover if problem is None else replace(leftover, fate=Fate.FAILED, reason=problem)
+        fate, reason = Fate.REMOVED, f"no process holds it; its attempt began {policy.ago(found.began)}"
+        if policy.keeps(found.began):
+            fate = Fate.KEPT
+        elif not policy.dry_run and (problem := remove_dead(root, found.path)) is not None:
+            fate, reason = Fate.FAILED, problem
+        yield Leftover(str(found.path), None, fate, reason, found.size)
 
 
 class BranchClearing:
@@ -202,10 +194,10 @@ class BranchClearing:
         if self._policy.keeps(committed, LONGEST_SILENCE):
             return Fate.KEPT, made
         if self._delivery_check is None:
-            return Fate.KEPT, f"{made}; no Conductor is configured that could say whether that is over"
+            return Fate.KEPT, f"{made}; no Conductor is configured that could say whether it has ended"
         is_current = self._ask(self._delivery_check, delivery)
         if is_current is None:
-            return Fate.UNDECIDED, f"{made}; Conductor did not say whether that is over"
+            return Fate.UNDECIDED, f"{made}; Conductor did not say whether it has ended"
         if is_current:
             return Fate.KEPT, f"{made}, which Conductor is waiting for"
         return Fate.REMOVED, f"{made}, which Conductor is not waiting for"

@@ -130,7 +130,7 @@ class LocalWorkspace:
             return False
 
     def missing(self) -> Sequence[Placement]:
-        """Files that have not arrived yet: they appear whole, and the function has not run yet."""
+        """Return the files that have not arrived yet. A file appears only when it is complete."""
         found = scan_tree(self.path, self.directory.held).files
         missing, self.landed_objects, self.landed_size = [], 0, 0
         for placement in self._placements:
@@ -213,7 +213,7 @@ class LocalWorkspace:
             if read:
                 yield (
                     f"Post guardrail {rule.brief} has looked into the files of this attempt, and not into what others "
-                    f"have changed meanwhile: {listing(read, 3)}. With reads=[...] such a change is a conflict."
+                    f"have changed in the meantime: {listing(read, 3)}. With reads=[...] such a change is a conflict."
                 )
 
     def uploads(self) -> list[Upload]:

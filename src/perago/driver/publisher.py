@@ -98,7 +98,7 @@ class PatientStore:
 
 
 _TURNS = BackOff(0.1, 2.0, jitter=True)
-"""Pauses after races that were lost to other hosts. Who wins is gone from the race, so these stay short."""
+"""Delays after races that were lost to other hosts. The winner leaves the race, so the delays stay short."""
 TURNS_FILE = ".turns"
 """In the workspace root."""
 TURN_SECONDS = 10.0
@@ -330,7 +330,7 @@ class Publisher:
         since = self._history(where)
         late = abs(self._lakefs.clock.now() - start) > LATE
         reaches_ref = not since or since[-1].parents[:1] == (where.ref,)
-        if not reaches_ref:  # tells an unknown commit from one of another branch
+        if not reaches_ref:  # raises for an unknown commit, not for one of another branch
             self._lakefs.get_commit(where.repository, where.ref)
         self._range = since if reaches_ref else ()
         head = self._lakefs.get_commit(where.repository, where.ref) if command.with_head and not since else None
@@ -338,7 +338,7 @@ class Publisher:
 
     def _history(self, where: on.WorkspaceRef) -> tuple[Commit, ...]:
         """The commits after the input ref. What lies below a commit never changes, so only what is above the last head
-        is read, unless the branch was moved back meanwhile."""
+        is read, unless the branch was moved back in the meantime."""
 
         def read(until: str) -> tuple[Commit, ...]:
             limit = self._lakefs.limits.history
@@ -521,7 +521,7 @@ class Publisher:
         return set().union(*by_hand)
 
     def _revert(self, command: do.RevertStale, stale: str, head: str) -> Commit:
-        """Undo one publication; returns the new head. Where an earlier call got no answer, the head tells."""
+        """Undo one publication; returns the new head. If an earlier call got no answer, the head shows its effect."""
         tried = False
 
         def revert() -> Commit:
@@ -581,7 +581,7 @@ class Publisher:
             with fence_upload() as upload:
                 self._lakefs.retry(lambda: self._store.upload(command.repository, command.branch, [upload]))
         except Forbidden as error:
-            return _fence_refused("put beside the changes", error)
+            return _fence_refused("put next to the changes", error)
         return on.FenceStaged()
 
     def try_publish_fence(self, command: do.TryPublishFence) -> on.Event:

@@ -31,7 +31,7 @@ class Limits:
     """Sizes are bytes, times seconds."""
 
     max_result_bytes: int = 1024 * 1024
-    """`PERAGO_MAX_RESULT_BYTES`: a result travels whole in the publication's metadata."""
+    """`PERAGO_MAX_RESULT_BYTES`: a result is stored in full in the publication's metadata."""
     max_workspace_bytes: int | None = None
     """`PERAGO_MAX_WORKSPACE_BYTES`; None: no limit."""
     max_workspace_objects: int = 10_000_000
@@ -45,7 +45,7 @@ class Limits:
     credentials: a worker reads them once, so that a proxy's trouble passes, and wrong ones do not."""
     outage_patience: float = 2700.0
     """The seconds for which an attempt waits for lakeFS while it does not answer, or fails itself. Restarts, upgrades
-    and failovers are over by then, and a staging branch does not stand still for the hour after which `perago gc` may
+    and failovers have ended by then, and a staging branch does not stay idle for the hour after which `perago gc` may
     remove it. A task's `timeoutSeconds` ends the wait earlier."""
     rebase_tries: int = 100
     """The number of times that changes are put on another head while others advance the branch. Each try that is lost

@@ -28,7 +28,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from perago.processes import Process, descendants, end_processes, is_running, named, running_processes, signals_held
+from perago.processes import Process, descendants, end_processes, is_running, running_processes, signals_held
+from perago.text import listing
 from perago.worker import channel
 from perago.worker.channel import MOST_BYTES, BadMessage, Deliver, FromSlot, Stop, ToSlot, framed, messages_in
 from perago.worker.host import Pool
@@ -533,7 +534,7 @@ def end_strays(threads_before: set[threading.Thread]) -> Strays:
     alive = False
     if not _becomes_true(lambda: not _has_children(), SETTLE_SECONDS):
         left = _descendants()
-        who = named(f"{each.name} with pid {each.pid}" for each in left)
+        who = listing([f"{each.name} with pid {each.pid}" for each in left], 5)
         found.append(f"child processes ({who})" if left else "child processes")
         alive = not _becomes_true(_ended, KILL_SECONDS)
     if not _becomes_true(lambda: not _new_threads(threads_before), SETTLE_SECONDS):

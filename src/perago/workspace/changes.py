@@ -1,8 +1,9 @@
 """The changes of a task function to its workspace, and where they meet the changes of others.
 
 Two sets of changes that begin at one commit can both be kept unless they meet: in a path, in a file where the other has
-a directory, or in names that a disk may take for the same one. A path in which both end alike is no conflict. Whether
-two files of one size are alike, their checksums tell, which a diff does not show: such paths are undecided here.
+a directory, or in names that a disk may treat as the same one. A path at which both have the same content is not a
+conflict. For two files of one size, only the checksums decide, which a diff does not show: such paths are undecided
+here.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ def _hash_all(directory: int, files: Mapping[str, FileStat]) -> dict[str, str]:
         try:
             parts = list(pool.map(part, range(threads)))
         finally:
-            ended.set()  # leaving the block waits for all threads, also when the delivery is lost meanwhile
+            ended.set()  # leaving the block waits for all threads, even if the delivery is lost
     found = {path: checksum for part in parts for path, checksum in part.items()}
     return {path: found[path] for path in files}
 
@@ -325,7 +326,7 @@ def find_overlap(
 
 
 def _meeting_names(put: Sequence[str], written: Sequence[str], names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """The keys of `written` that cannot stand beside `put` on every disk."""
+    """Yield the keys of `written` that cannot exist next to `put` on every disk."""
     files = {_ANY_DISK.fold(key): key for key in put}
     directories = {_ANY_DISK.fold(above): above for key in put for above in directories_above(key)}
     for key in written:

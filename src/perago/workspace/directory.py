@@ -49,9 +49,9 @@ _CURRENT = "cwd"
 _TEMPORARY = "tmp"
 
 _PATIENCE_SECONDS = 10.0
-"""The seconds for which making a directory is tried again. A try takes well under a millisecond and is lost only to a
-sweep or a removal that takes an empty directory away at that very moment, so even sweeps that never stop cannot win
-them all."""
+"""The seconds for which making a directory is tried again. One attempt at it takes well under a millisecond and is lost
+only to a sweep or a removal that takes an empty directory away at that very moment, so even sweeps that never stop
+cannot win them all."""
 
 _found_safe: dict[Path, tuple[int, int, int, int]] = {}
 """Device, inode, owner and mode of the roots that `check_root` has found nothing wrong with."""
@@ -136,7 +136,7 @@ class AttemptDirectory:
 
 
 def _relative_path(delivery: Delivery) -> str:
-    """Ids come from a server that checks none of them, so none is a path before it was looked at."""
+    """Check the ids before they become a path, because the server accepts any text as an id."""
     for what, name in (
         ("workflow id", delivery.workflow_id),
         ("task name", delivery.task_name),
@@ -245,7 +245,7 @@ def _remove_stale(root: Path, relative: str) -> None:
         finally:
             os.close(marker)
     if problem:
-        raise DirectoryRefused(f"What a dead process left cannot be removed: {problem}.", retryable=True)
+        raise DirectoryRefused(f"The directory of a dead process cannot be removed: {problem}.", retryable=True)
 
 
 def check_root(root: Path) -> list[str]:

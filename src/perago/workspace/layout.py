@@ -259,8 +259,19 @@ def check_room(
         NoRoom: the disk is too full.
         LayoutRefused: too many bytes; or more than the whole disk has (retryable).
     """
-    _check_size(placed, max_bytes)
-    _check_free(placed, key_prefix, workspace, root or workspace)
+    root, sizes = root or workspace, [placement.entry.size for placement in placed if placement.path is not None]
+    if max_bytes is not None and sum(sizes) > max_bytes:
+        raise LayoutRefused(
+            f"The workspace ref holds {size(sum(sizes))} in {count(len(sizes), 'object')}, more than the "
+            f"{size(max_bytes)} that PERAGO_MAX_WORKSPACE_BYTES allows; nothing was downloaded. Raise the limit, or "
+            "narrow the task's prefix.",
+            retryable=False,
+        )
+    space, directories = free_space(workspace), len(directories_to_create(placed, key_prefix))
+    blocks = sum(-(-number // space.block) for number in sizes) + directories
+    needed = FreeSpace(blocks * space.block + RESERVE, space.block, len(sizes) + directories)
+    if (lacking := _lacking(needed, space)) is not None:
+        raise _no_room(needed, space, lacking, workspace, root)
 
 
 def directories_to_create(placements: Iterable[Placement], key_prefix: str) -> tuple[str, ...]:
@@ -299,33 +310,17 @@ def _describe(problems: Sequence[KeyProblem]) -> str:
     )
 
 
-def _check_size(placed: Sequence[Placement], max_bytes: int | None) -> None:
-    sizes = [placement.entry.size for placement in placed if placement.path is not None]
-    if max_bytes is not None and sum(sizes) > max_bytes:
-        raise LayoutRefused(
-            f"The workspace ref holds {size(sum(sizes))} in {count(len(sizes), 'object')}, more than the "
-            f"{size(max_bytes)} that PERAGO_MAX_WORKSPACE_BYTES allows; nothing was downloaded. Raise the limit, or "
-            "narrow the task's prefix.",
-            retryable=False,
-        )
-
-
-def _check_free(placed: Sequence[Placement], key_prefix: str, workspace: Path, root: Path) -> None:
-    space = free_space(workspace)
-    sizes = [placement.entry.size for placement in placed if placement.path is not None]
-    directories = len(directories_to_create(placed, key_prefix))
-    blocks = sum(-(-number // space.block) for number in sizes) + directories
-    needed = FreeSpace(blocks * space.block + RESERVE, space.block, len(sizes) + directories)
-    lacking = _lacking(needed, space)
-    if lacking is None:
-        return
+def _no_room(
+    needed: FreeSpace, space: FreeSpace, lacking: tuple[str, str], workspace: Path, root: Path
+) -> LayoutRefused:
+    """Find out whether the disk is too full for now, or too small."""
     held = occupied(root)
     too_large = _lacking(needed, _together(space, held))
     if too_large is not None and needed.size <= space.total:
         time.sleep(_RELEASE_SECONDS)
         too_large = _lacking(needed, _together(free_space(workspace), held))
     if too_large is None or (space.size < RESERVE and needed.size <= space.total):
-        raise NoRoom(
+        return NoRoom(
             f"The workspace ref needs {lacking[0]}, but the disk of {root} has {lacking[1]} left; nothing was "
             "downloaded. Free space, or point PERAGO_WORKSPACE_ROOT elsewhere.",
             is_passing=True,
@@ -336,8 +331,8 @@ def _check_free(placed: Sequence[Placement], key_prefix: str, workspace: Path, r
         "larger disk, or narrow the task's prefix."
     )
     if needed.size > space.total:
-        raise LayoutRefused(text, retryable=True)
-    raise NoRoom(text, is_passing=False)
+        return LayoutRefused(text, retryable=True)
+    return NoRoom(text, is_passing=False)
 
 
 def _together(space: FreeSpace, held: FreeSpace) -> FreeSpace:

@@ -60,10 +60,9 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 class Descent:
     """Opens directories one component at a time, relative to the one above.
 
-    So no path is ever too long for the system, and a directory that turns into a symlink under way is an `OSError`
-    instead of a way out. Walk depth first: the chain of directories that led to the last one stays open. One descent
-    belongs to one thread.
-    """
+    So no path is ever too long for the system, and a directory that turns into a symlink in the meantime is an
+    `OSError` instead of a way out. Walk depth first: the chain of directories that led to the last one stays open. One
+    descent belongs to one thread."""
 
     def __init__(self, root: Path, *, held: int | None = None, root_may_be_symlink: bool = False) -> None:
         """Open `root`, or the directory of the descriptor `held`.
@@ -264,17 +263,16 @@ class _Scan:
             self.directories.append(path)
             self.pending.append(path)
         else:
-            self.irregular.append(Irregular(path, _kind(entry.stat(follow_symlinks=False).st_mode)))
+            mode = entry.stat(follow_symlinks=False).st_mode
+            self.irregular.append(Irregular(path, _KINDS.get(stat.S_IFMT(mode), IrregularKind.DEVICE)))
 
 
-def _kind(mode: int) -> IrregularKind:
-    if stat.S_ISLNK(mode):
-        return IrregularKind.SYMLINK
-    if stat.S_ISFIFO(mode):
-        return IrregularKind.FIFO
-    if stat.S_ISSOCK(mode):
-        return IrregularKind.SOCKET
-    return IrregularKind.DEVICE
+_KINDS = {
+    stat.S_IFLNK: IrregularKind.SYMLINK,
+    stat.S_IFIFO: IrregularKind.FIFO,
+    stat.S_IFSOCK: IrregularKind.SOCKET,
+}
+"""By the file type of a mode. All others are devices."""
 
 
 def open_workspace(root: Path, held: int | None = None) -> Descent:

@@ -42,7 +42,7 @@ def place_marker(root: int, directory: int, fields: Mapping[str, Any], place: st
 
     Raises:
         FileExistsError: the directory has a marker.
-        FileNotFoundError: another process removed the directory or swept the unfinished marker meanwhile: try again.
+        FileNotFoundError: another process removed the directory or swept the unfinished marker: call this again.
         OSError: the disk refused, or has no locks.
     """
     name = UNFINISHED + secrets.token_hex(8)
@@ -126,7 +126,7 @@ def read_fields(marker: int) -> dict[str, Any] | None:
 
 
 def unlink_if_there(name: str, directory: int) -> None:
-    """Delete `name` from an open directory; one that is gone is fine."""
+    """Delete `name` from an open directory, if it exists."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory)
 
@@ -171,7 +171,7 @@ def remove_attempt(descent: Descent, directory: str) -> str | None:
 def remove_empty(descent: Descent, directory: str) -> None:
     """Remove `directory` and then those above it, up to the first that is not empty.
 
-    Safe beside others who create and remove there: the system refuses to remove what is not empty.
+    Safe while others create and remove there: the system refuses to remove a directory that is not empty.
     """
     while directory:
         above, name = split(directory)
@@ -288,7 +288,7 @@ def living_attempts(root: Path) -> Iterator[Mapping[str, Any]]:
 def remove_dead(root: Path, directory: Path) -> str | None:
     """Remove an attempt directory of `root` if its marker is still held by no process; returns what stood in the way.
 
-    One that is gone already is fine.
+    A directory that no longer exists is fine.
     """
     path = directory.relative_to(root).as_posix()
     try:
@@ -353,7 +353,7 @@ def _sweep_attempt(descent: Descent, path: str) -> bool:
 
 @contextlib.contextmanager
 def _claimed(descent: Descent, path: str) -> Iterator[int | None]:
-    """Hold the marker of an attempt directory meanwhile; None if it has a living owner, or no marker that opens."""
+    """Hold the marker of an attempt directory in the block; None if it has a living owner, or no marker that opens."""
     try:
         marker = claim_marker(descent.enter(path))
     except OSError:
