@@ -159,24 +159,32 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say what happened to snapshots, what was not tried, and which tests were opted out of, and why."""
+    """Report what happened to snapshots, what was not tried, what `robust` tests tried, and each opt-out."""
     unused, untried = (config.stash.get(key, ()) for key in (options.UNUSED, options.UNTRIED))
     if unused or untried or config.getoption("--perago-update"):
         from pytest_perago.unused import summarise_snapshots, summarise_untried
 
         summarise_snapshots(terminalreporter, config, unused)
         summarise_untried(terminalreporter, untried)
-    skipped = terminalreporter.stats.get("skipped", ())
-    lines = sorted(
-        f"{report.nodeid}: {reason}"
-        for report in skipped
-        for name, reason in getattr(report, "user_properties", ())
-        if name == options.OPT_OUT
-    )
-    if lines:
-        terminalreporter.section("perago opt-outs")
-        for line in lines:
-            terminalreporter.line(line)
+    groups = ("passed", "failed", "error", "skipped")
+    reports = [report for group in groups for report in terminalreporter.stats.get(group, ())]
+    for title, wanted in (("perago opt-outs", options.OPT_OUT), ("perago robust", options.ROBUST)):
+        lines = {
+            f"{report.nodeid}: {value}"
+            for report in reports
+            for name, value in getattr(report, "user_properties", ())
+            if name == wanted
+        }
+        if lines:
+            terminalreporter.section(title)
+            for line in sorted(lines):
+                terminalreporter.line(line)
+    has_run = any("::run[" in getattr(report, "nodeid", "") for report in terminalreporter.stats.get("passed", ()))
+    if has_run and config.option.verbose >= 0 and not options.chooses_kinds(config):
+        terminalreporter.line(
+            "perago: to attack your task functions with inputs that their guardrails accept, run pytest with "
+            "--perago-kinds robust"
+        )
 
 
 # --------------------------------------------------------------------------------------- fixtures

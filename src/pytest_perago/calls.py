@@ -210,7 +210,9 @@ class FaultCase(CaseAttempts):
         given = given or self.given
         if forget:
             self.memory.restore()
-        root = Path(tempfile.mkdtemp(prefix="perago-faults-", dir=fast_directory()))
+        top = tempfile.mkdtemp(prefix="perago-faults-", dir=fast_directory())
+        root = Path(top, "attempt", "files")  # a path that leads out of the workspace still ends below `top`
+        root.mkdir(parents=True)
         try:
             scratch = root / "cwd", root / "tmp"
             for directory in scratch:
@@ -224,7 +226,7 @@ class FaultCase(CaseAttempts):
             look(workspace)
             return call
         finally:
-            shutil.rmtree(root, ignore_errors=True)
+            shutil.rmtree(top, ignore_errors=True)
 
     def call(
         self,

@@ -510,6 +510,8 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system", "os.exec")
 _NAMES = {"os.mkdir": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1, "sqlite3.connect": 0}
 _PASSED_OVER = ("/dev/", "/proc/", sys.prefix, sys.base_prefix)
+_IN_MEMORY = "/dev/shm/"  # noqa: S108 - files of attempts in tests lie there
+
 
 _active: list[Audit] = []
 _installed: list[bool] = []
@@ -577,7 +579,7 @@ class Audit:
                 self.writes += 1
                 if self._full_from is not None and self.writes > self._full_from:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
-        elif not name.startswith(_PASSED_OVER) and "__pycache__" not in name:
+        elif (name.startswith(_IN_MEMORY) or not name.startswith(_PASSED_OVER)) and "__pycache__" not in name:
             found = Path(name)
             if not self.outside:
                 self.first_outside = self._position()

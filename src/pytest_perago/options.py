@@ -34,6 +34,9 @@ OPT_OUT = "perago_opt_out"
 SNAPSHOT = "perago_snapshot"
 """The name of the user property that says which snapshot a test wrote."""
 
+ROBUST = "perago_robust"
+"""The name of the user property that says how many inputs a `robust` test has tried."""
+
 TREE_OWNER = "# perago: tree of "
 """The beginning of the snapshot of a tree; the test follows."""
 
@@ -134,6 +137,18 @@ OPTIONS: Mapping[str, Option] = {
             "perago_fuzz_examples",
             "how many examples a fuzz test tries; the trees at the limits of the rules are always tried",
             default="25",
+        ),
+        Option("perago_robust_seconds", "seconds after which a `robust` test tries no further input", default="10"),
+        Option(
+            "perago_robust_level",
+            "which inputs a `robust` test tries: `1` routine ones, `2` also possible ones, `3` also hostile ones",
+            default="2",
+            choices=("1", "2", "3"),
+        ),
+        Option(
+            "perago_robust_dir",
+            "directory of accepted findings of `robust` tests, relative to the root directory",
+            default="tests/perago_robust",
         ),
         Option(
             "perago_cases_dir",
@@ -252,6 +267,9 @@ class Settings:
     run_timeout: float
     import_timeout: float
     fuzz: FuzzSettings
+    robust_seconds: float
+    robust_level: int
+    robust_dir: Path
     debugging: bool
     """Whether a debugger opens on failures (`--pdb`)."""
     cases_dir: Path
@@ -288,6 +306,9 @@ def read_settings(config: pytest.Config) -> Settings:
         run_timeout=_seconds(config, "perago_run_timeout"),
         import_timeout=_seconds(config, "perago_import_timeout"),
         fuzz=FuzzSettings(int(examples), seed, config.pluginmanager.has_plugin("hypothesispytest")),
+        robust_seconds=_seconds(config, "perago_robust_seconds"),
+        robust_level=int(_value(config, "perago_robust_level")),
+        robust_dir=_directory(config, "perago_robust_dir", "give a directory, or leave it out"),
         debugging=bool(config.getoption("usepdb", False)),
         cases_dir=_cases_dir(config),
         snapshot_dir=_snapshot_dir(config, "perago_snapshot_dir"),
@@ -471,6 +492,11 @@ def named_in_ini(config: pytest.Config) -> tuple[str, ...]:
 def configured_modules(config: pytest.Config) -> tuple[str, ...]:
     """The modules of command line and ini file, as written."""
     return tuple(dict.fromkeys((*named_on_command_line(config), *named_in_ini(config))))
+
+
+def chooses_kinds(config: pytest.Config) -> bool:
+    """Whether the command line or the ini file says which kinds of tests to make."""
+    return bool(_listed(config.getoption("--perago-kinds")) or _listed(config.getini("perago_kinds")))
 
 
 def kinds_in_ini(config: pytest.Config) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ for _loaded_once in (
     "perago.testing.services",
     "perago.testing.strategies",
     "pytest_perago.fault_checks",
+    "pytest_perago.remedies",
     "pytest_perago.report",
     "pytest_perago.snapshots",
     "pytest_perago.unused",

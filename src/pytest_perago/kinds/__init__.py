@@ -29,7 +29,12 @@ KINDS: Mapping[str, Kind] = {
     "taskdef": Kind("pytest_perago.snapshots", "the TaskDef equals its snapshot"),
     "run": Kind("pytest_perago.kinds.run", "a declared case runs through the real protocol on services in memory"),
     "faults": Kind(
-        "pytest_perago.kinds.faults", "a declared case bears what production does, and leaves the same each time"
+        "pytest_perago.kinds.faults", "a declared case tolerates what production does, and leaves the same each time"
+    ),
+    "robust": Kind(
+        "pytest_perago.kinds.robust",
+        "the function does not fail on changed inputs that its guardrails accept",
+        opt_in=True,
     ),
 }
 """The kinds by name. The order is that of the tests of a task."""

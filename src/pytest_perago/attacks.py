@@ -1,0 +1,412 @@
+"""Attack the function of a task with inputs that its own `pre` guardrails accept, and say how it fails.
+
+An attack starts at the declared cases that complete. It calls the function directly, with the frozen clock and the
+seeded random numbers of the kind `faults`, so each run tries the same inputs in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+import linecache
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from perago.authoring import Task
+from perago.authoring.workspace import Guardrail
+from perago.driver import Raised, call_function
+from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
+from perago.guardrails.function_guardrail import FunctionGuardrail
+from perago.taskdef.schema import input_schema
+from perago.testing.cases import InvalidCase, RunCase, read_tree
+from perago.testing.samples import ValidatorRaised, edges, validated
+from perago.testing.tasks import CaseFailed
+from perago.testing.tree_files import as_bytes, build
+from perago.workspace.keys import View
+from perago.workspace.scan import scan_tree
+from pytest_perago import table_mutations  # noqa: F401 - adds to the catalogue
+from pytest_perago.calls import Call, FaultCase
+from pytest_perago.confinement import TimeLimitExceeded, Watch
+from pytest_perago.mutations import CSV, LINES, Change, Mutation, apply, mutations_of
+from pytest_perago.session import Session
+
+MOST_ROWS = 50
+"""Rows of a table of a seed that are kept."""
+MOST_CALLS = 150
+"""Calls of the function in one test, without those that confirm a finding."""
+_MOST_SEEDS = 3
+_MOST_HANGS = 2
+_CONFIRMATIONS = 3
+_SLOW, _VERY_SLOW = 0.2, 2.0
+"""Seconds of a call from which on fewer inputs are tried."""
+_FEW, _VERY_FEW = 40, 10
+_LEAST_LIMIT = 5.0
+_TIMES_SLOWER = 20
+_LONGEST = 120
+_RULE_SECONDS = 5.0
+"""The time limit of a guardrail function on one tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A declared case that completes: the start of an attack. `params` is its document."""
+
+    case: FaultCase
+    files: Mapping[str, bytes]
+    """The tree of its input; long tables are cut."""
+    params: Mapping[str, Any]
+    outside: frozenset[Path]
+    """Files outside of the attempt that the function writes anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """An input that a seed becomes by a mutation of its files or its params."""
+
+    seed: Seed
+    label: str
+    words: str
+    """The difference in words, such as `raw/a.csv begins with a byte order mark`."""
+    files: Mapping[str, bytes]
+    params: Mapping[str, Any]
+    change: Change | None = None
+    path: str = ""
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Equal for equal inputs."""
+        return tuple(sorted(self.files.items())), json.dumps(self.params, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One way in which a task fails. `key` is the same for the same failure in each run, and survives edits elsewhere
+    in the file."""
+
+    rank: int
+    """Worse ways to fail come first."""
+    summary: str
+    key: str
+    detail: str = field(default="", compare=False)
+    """The traceback, or the reason."""
+
+
+@dataclass(slots=True)
+class Found:
+    """A way to fail and the inputs that lead to it, the first of which is shown."""
+
+    failure: Failure
+    mutants: list[Mutant]
+
+    @property
+    def key(self) -> str:
+        """The key of the failure."""
+        return self.failure.key
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of all inputs, each once."""
+        return list(dict.fromkeys(mutant.label for mutant in self.mutants))
+
+
+@dataclass(slots=True)
+class Tally:
+    """The course of an attack, in numbers."""
+
+    made: int = 0
+    refused: int = 0
+    called: int = 0
+    declined: int = 0
+    """Inputs for which the function raised `TaskFailed` or `TaskTerminalError`."""
+    unsteady: list[str] = field(default_factory=list)
+    stopped: str = ""
+    """The reason why inputs were left out; empty if all were tried."""
+
+    def __str__(self) -> str:
+        accepted = self.made - self.refused
+        parts = [f"{self.made} inputs made, {self.refused} refused by the pre guardrails"]
+        parts.append(f"{self.called} of {accepted} tried" if self.called < accepted else f"{self.called} tried")
+        if self.declined:
+            parts.append(f"{self.declined} ended by TaskFailed or TaskTerminalError")
+        if self.stopped:
+            parts.append(self.stopped)
+        return "; ".join([", ".join(parts), *self.unsteady])
+
+
+class Attack:
+    """Attacks one task.
+
+    Raises:
+        pytest.skip.Exception: no declared case completes.
+    """
+
+    def __init__(self, task: Task, cases: Iterable[RunCase], session: Session) -> None:
+        self.task = task
+        self._session = session
+        self.tally = Tally()
+        declared = list(cases)
+        self.seeds = list(self._started(case for case in declared if case.expect == "completed"))
+        if not self.seeds:
+            pytest.skip(f"no declared case of {task.name} completes, so there is no input to change: add an Example")
+        self.seeds.sort(key=lambda seed: sum(map(len, seed.files.values())))
+        self.accepted = frozenset(self._known(case for case in declared if case.expect in ("failed", "terminal")))
+        """Keys of the failures that an `Example` declares."""
+
+    @property
+    def rules(self) -> tuple[Guardrail, ...]:
+        """The `pre` guardrails, with a short limit for functions."""
+        found = self.task.workspace.pre if self.task.workspace is not None else ()
+        return tuple(
+            replace(rule, seconds=min(rule.seconds, _RULE_SECONDS)) if isinstance(rule, FunctionGuardrail) else rule
+            for rule in found
+        )
+
+    def _started(self, cases: Iterable[RunCase]) -> Iterator[Seed]:
+        number = 0
+        for case in cases:
+            if number == _MOST_SEEDS:
+                return
+            try:
+                fault_case = FaultCase(self.task, case, partial(call_function, on_error=self._keep))
+                fault_case.watch = self._session.watch()
+                with fault_case.watch:
+                    first, second = fault_case.first, fault_case.second
+            except (CaseFailed, TimeLimitExceeded, pytest.skip.Exception):
+                continue  # its `run` test says why
+            if not second.output.problem:
+                number += 1
+                yield self._shortened(
+                    Seed(
+                        fault_case,
+                        fault_case.given.files or {},
+                        fault_case.given.params.model_dump(mode="json", by_alias=True, round_trip=True),
+                        frozenset((*first.audit.outside, *second.audit.outside)),
+                    )
+                )
+
+    def _shortened(self, seed: Seed) -> Seed:
+        """Cut the tables of a seed to the first rows, if the task completes with them: a short table is tried faster,
+        and its difference can be read."""
+        files = dict(seed.files)
+        for path, content in seed.files.items():
+            if PurePosixPath(path).suffix.lower() in (*CSV, *LINES):
+                files[path] = b"".join(content.splitlines(keepends=True)[: MOST_ROWS + 1])
+        shorter = replace(seed, files=files)
+        if files == seed.files or self.judge(files):
+            return seed
+        return seed if self.call(Mutant(shorter, "", "", files, seed.params)) is not None else shorter
+
+    def _known(self, cases: Iterable[RunCase]) -> Iterator[str]:
+        for case in cases:
+            with suppress(InvalidCase):
+                files = {path: as_bytes(each) for path, each in read_tree(case.tree).items() if each is not None}
+                failure = self.call(Mutant(self.seeds[0], case.label, "", files, case.params))
+                if failure is not None:
+                    yield failure.key
+
+    # ------------------------------------------------------------------------------------- inputs
+
+    def with_other_files(self, level: int) -> list[Mutant]:
+        """Make the inputs with one mutation of a file, the likeliest ones first."""
+        found: dict[Any, tuple[int, Mutant]] = {}
+        for seed in self.seeds:
+            for mutation in mutations_of(seed.files, level):
+                mutant = self.mutated(seed, mutation)
+                if mutant is not None and mutant.files != seed.files:
+                    found.setdefault(mutant.identity, (mutation.site, mutant))
+        return [mutant for _, mutant in sorted(found.values(), key=lambda each: each[0])]
+
+    def mutated(self, seed: Seed, mutation: Mutation) -> Mutant | None:
+        """Return the input that a mutation makes of a seed; None if the task would not see the change."""
+        change = apply(seed.files, mutation)
+        if change is None:
+            return None
+        spec = self.task.workspace
+        tree = {path: each for path, each in change.applied(seed.files).items() if spec and View.of(spec).sees(path)}
+        words = f"{mutation.path} {change.words}"
+        return Mutant(seed, mutation.label, words, tree, seed.params, change, mutation.path)
+
+    def with_other_params(self) -> Iterator[Mutant]:
+        """Make the inputs with one param at an edge of its schema, as far as the model accepts them."""
+        properties: Mapping[str, Any] = input_schema(self.task)["properties"]["params"].get("properties", {})
+        for seed in self.seeds[:1]:
+            for name, schema in properties.items():
+                for value in edges(schema):
+                    document = {**seed.params, name: value}
+                    if document != seed.params and self._params(document) is not None:
+                        shown = json.dumps(value, ensure_ascii=False)
+                        yield Mutant(seed, name, f"param {name} is {shown}", seed.files, document)
+
+    def _params(self, document: Mapping[str, Any]) -> BaseModel | None:
+        try:
+            return validated(self.task.params_model, document)
+        except (ValidationError, ValidatorRaised):  # the kind `contract` reports validators that raise something else
+            return None
+
+    # -------------------------------------------------------------------------------------- calls
+
+    def judge(self, files: Mapping[str, bytes], rules: Sequence[Guardrail] | None = None) -> list[Finding]:
+        """Return the violations and the defects of `pre` guardrails on a tree."""
+        rules = self.rules if rules is None else rules
+        if not rules:
+            return []
+        with build(files) as root:
+            scan = scan_tree(root)
+            findings = evaluate(rules, scan.listing, phase=Phase.PRE, disk=scan)
+        return [finding for finding in findings if not finding.satisfied]
+
+    def run(self, mutants: Sequence[Mutant], is_accepted: Callable[[Mutant, Failure], bool]) -> list[Found]:
+        """Try the inputs, within the budget. Returns the ways to fail that are always the same, the worst first."""
+        seconds = self._session.settings.robust_seconds
+        deadline = time.monotonic() + seconds
+        most = self._most_calls()
+        found: dict[str, Found] = {}
+        hangs = 0
+        self.tally.made = len(mutants)
+        admissible = []
+        for mutant in mutants:
+            violated = self.judge(mutant.files)
+            self.tally.refused += bool(violated)
+            if not violated:
+                admissible.append(mutant)
+            for defect in violated:
+                if defect.is_defect and not is_accepted(mutant, _of_rule(defect)):
+                    failure = _of_rule(defect)
+                    found.setdefault(failure.key, Found(failure, [])).mutants.append(mutant)
+        for mutant in admissible:
+            if self.tally.called >= most:
+                self.tally.stopped = f"stopped after {self.tally.called} of {len(admissible)}: enough calls"
+                break
+            if time.monotonic() > deadline:
+                left = f"{self.tally.called} of {len(admissible)}"
+                self.tally.stopped = f"stopped after {left}: {seconds:g} s were over (perago_robust_seconds)"
+                break
+            self.tally.called += 1
+            failure_of_call = self.call(mutant)
+            if failure_of_call is None or is_accepted(mutant, failure_of_call):
+                continue
+            found.setdefault(failure_of_call.key, Found(failure_of_call, [])).mutants.append(mutant)
+            hangs += failure_of_call.rank == _HANG
+            if hangs >= _MOST_HANGS:
+                self.tally.stopped = f"stopped after {self.tally.called} of {len(admissible)}: the function hangs"
+                break
+        return sorted(filter(self._is_steady, found.values()), key=lambda each: each.failure.rank)
+
+    def _most_calls(self) -> int:
+        seconds = max(seed.case.second.seconds for seed in self.seeds)
+        return MOST_CALLS if seconds < _SLOW else _FEW if seconds < _VERY_SLOW else _VERY_FEW
+
+    def _is_steady(self, found: Found) -> bool:
+        """Whether the failure comes each time. A hang is not waited for again."""
+        if found.failure.rank in (_RULE, _HANG):
+            return True
+        mutant = found.mutants[0]
+        again = [self.call(mutant) for _ in range(_CONFIRMATIONS)]
+        if all(each is not None and each.key == found.failure.key for each in again):
+            return True
+        self.tally.unsteady.append(f"not always the same and not reported: {found.failure.summary} with {mutant.label}")
+        return False
+
+    def call(self, mutant: Mutant) -> Failure | None:
+        """Call the function once, in a fresh directory. Returns how it failed; None if it did not."""
+        case, params = mutant.seed.case, self._params(mutant.params)
+        if params is None:
+            return None
+        seconds = max(_LEAST_LIMIT, _TIMES_SLOWER * case.second.seconds)
+        case.watch = Watch(min(seconds, self._session.settings.run_timeout), self._session.last_resort)
+        violated: list[Finding] = []
+        self._error: Failure | None = None
+        self._author = case.author.files
+        files = None if self.task.workspace is None else mutant.files
+        call: Call | None
+        try:
+            with case.watch:
+                call = case.call_again(
+                    given=replace(case.given, params=params, files=files), look=partial(self._judge_output, violated)
+                )
+        except TimeLimitExceeded:
+            call = None
+        if case.watch.stuck is not None or call is None:
+            stack = case.watch.stuck.stack if case.watch.stuck is not None else ()
+            frames = [each for each in stack if each.filename in self._author]
+            where, key = _place(frames[-1] if frames else None)
+            return Failure(_HANG, f"no end within {case.watch.seconds:g} s{where}", f"hang{key}")
+        failure = self._failure(call, violated, mutant.seed)
+        if failure is None or call.workspace is None:
+            return failure
+        places = (str(call.workspace), "<workspace>"), (str(call.workspace.parent), "<attempt>")
+        texts = [failure.summary, failure.detail]
+        for place, name in places:  # another one for each call
+            texts = [text.replace(place, name) for text in texts]
+        return replace(failure, summary=texts[0], detail=texts[1])
+
+    def _judge_output(self, violated: list[Finding], root: Path | None) -> None:
+        spec = self.task.workspace
+        if spec is not None and root is not None:
+            tree = scan_tree(root)
+            irregular = check_tree(tree, spec.key_prefix, View.of(spec))
+            findings = (*irregular, *evaluate(spec.post, tree.listing, phase=Phase.POST, disk=tree))
+            violated += [finding for finding in findings if not finding.satisfied]
+
+    def _failure(self, call: Call, violated: Sequence[Finding], seed: Seed) -> Failure | None:
+        outside = [path for path in call.audit.outside if path not in seed.outside]
+        for path in call.beside:
+            if path in outside and path.is_file() and not path.is_symlink():
+                path.unlink()
+        if outside:
+            names = ", ".join(sorted(path.name for path in outside)[:3])
+            return Failure(_OUTSIDE, f"a file is written outside of the workspace ({names})", "writes outside")
+        if isinstance(call.ended, Raised):
+            if call.ended.kind == "error":
+                return self._error or Failure(_RAISED, call.ended.message.partition("\n")[0], call.ended.message)
+            self.tally.declined += 1
+            return None
+        if call.output.problem:
+            words = call.output.problem.partition("\n")[0]
+            return Failure(
+                _WRONG, f"the result is not valid: {words.removeprefix('Invalid result: ')}", "invalid result"
+            )
+        if violated:
+            rules = ", ".join(str(finding.rule) for finding in violated)
+            return Failure(_WRONG, violated[0].message, f"post {rules}")
+        return None
+
+    def _keep(self, error: BaseException) -> None:
+        """Remember where the function raised, while its frames exist."""
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename in getattr(self, "_author", ())]
+        where, key = _place(own[-1] if own else None)
+        is_library = bool(own) and frames[-1] is not own[-1]
+        name = type(error).__name__
+        words = traceback.format_exception_only(error)[-1].strip().partition("\n")[0][:_LONGEST]
+        self._error = Failure(
+            _LIBRARY if is_library else _RAISED,
+            f"{words}{where}",
+            f"{name}{key}",
+            "".join(traceback.format_list([*own, *(frames[-1:] if is_library else [])]))
+            + "".join(traceback.format_exception_only(error)),
+        )
+
+
+_HANG, _OUTSIDE, _WRONG, _RULE, _RAISED, _LIBRARY = range(6)
+
+
+def _of_rule(defect: Finding) -> Failure:
+    name = (defect.detail or defect.message).strip().rpartition("\n")[2].partition(":")[0]
+    return Failure(_RULE, defect.message, f"guardrail {defect.rule} {name}", defect.detail or "")
+
+
+def _place(frame: traceback.FrameSummary | None) -> tuple[str, str]:
+    """Describe a line for people, and for a key that survives edits above the line."""
+    if frame is None:
+        return "", ""
+    line = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
+    return f" at {Path(frame.filename).name}:{frame.lineno}", f" in {frame.name}: {line}"

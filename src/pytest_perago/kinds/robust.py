@@ -1,0 +1,278 @@
+"""Kind `robust`: inputs that the `pre` guardrails of a task accept, and on which its function fails.
+
+Each input is a declared case with one named mutation of its files or params. A finding is an exception other than
+`TaskFailed` and `TaskTerminalError`, a hang, a violated `post` guardrail, an invalid result, or a file outside of the
+workspace.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perago.atomic_file import replace_file
+from perago.authoring import Task
+from perago.testing.cases import RunCase
+from perago.testing.tasks import CaseFailed, Cause, tree_literal
+from perago.text import count
+from pytest_perago.kinds.run import declared_cases, location_of, read_case
+from pytest_perago.options import OPT_OUT, ROBUST
+from pytest_perago.session import Case, Session, printable
+
+if TYPE_CHECKING:
+    from pytest_perago.attacks import Attack, Failure, Found, Mutant
+
+_MOST_SHOWN = 5
+"""Findings that are shown in full; the others get a line each."""
+_MOST_LABELS = 6
+_MOST_DIFF = 8
+
+_EMPTY = "test whether there are any rows"
+_MISSING = "test whether it has a value"
+_COLUMNS = "find columns by their names, and say which one is missing"
+_CSV = "read the file with `csv`, not with `split` or line by line"
+_FINITE = "test the number with math.isfinite"
+_NAMES = "make no file names of such texts"
+_ENCODING = "catch UnicodeDecodeError"
+_PICK = "name the files that you need exactly"
+_HANDLED = {
+    "bom": 'open(..., encoding="utf-8-sig")',
+    "second-file": "read all files, or name the one that you need",
+    "optional-file-gone": "test whether the file exists",
+    "negative": "test the sign",
+    "zero": "test for 0",
+    "wide-int": "test the size of the number",
+    "unsorted": "sort the rows first",
+    **dict.fromkeys(("header-only", "empty-file", "zero-rows", "empty-list", "one-row"), _EMPTY),
+    **dict.fromkeys(("empty-number", "empty-text", "all-empty-column", "null", "nulls", "int-nulls"), _MISSING),
+    **dict.fromkeys(("null-number", "null-type", "na-text", "blank-line-end", "blank-line-middle"), _MISSING),
+    **dict.fromkeys(("missing-column", "header-case", "header-space", "reordered", "extra-column"), _COLUMNS),
+    **dict.fromkeys(("quoted-delimiter", "quoted-newline", "doubled-quote", "crlf"), _CSV),
+    **dict.fromkeys(("nan", "inf", "NaN-literal"), _FINITE),
+    **dict.fromkeys(("slash-in-text", "dots", "long-text"), _NAMES),
+    **dict.fromkeys(("latin1", "utf16"), _ENCODING),
+    **dict.fromkeys(("foreign-file", "odd-name", "sub-directory", "directory-like-file"), _PICK),
+}
+"""By label: how to handle the input in the function. All others: see `_handled`."""
+
+
+def cases_robust(task: Task, session: Session) -> Iterable[Case]:
+    """A test for the files of the declared cases, and one for their params."""
+    sources = list(declared_cases(task, session))
+    if not sources:
+        return
+    place = location_of(sources[0])
+    if task.workspace is not None:
+        yield Case("robust", "files", partial(_check, task, "files"), place)
+    if task.params_model.model_fields:
+        yield Case("robust", "params", partial(_check, task, "params"), place)
+
+
+def _check(task: Task, what: str, session: Session) -> None:
+    from pytest_perago.attacks import Attack  # the services are loaded when something runs
+
+    attack = Attack(task, list(_readable(task, session)), session)
+    level = session.settings.robust_level
+    mutants = attack.with_other_files(level) if what == "files" else list(attack.with_other_params())
+    opt_outs, baseline = _OptOuts(task, what, session), Baseline.read(task, what, session)
+
+    def is_accepted(mutant: Mutant, failure: Failure) -> bool:
+        return failure.key in attack.accepted or opt_outs.covers(mutant) or baseline.covers(failure)
+
+    found = attack.run(mutants, is_accepted)
+    if found and session.settings.update:
+        session.add_snapshot(baseline.write(found))
+        found = []
+    notes = [f"{len(baseline.used)} accepted in {baseline.shown}"] if baseline.used else []
+    if not attack.tally.stopped and not session.settings.update:
+        notes += [f"{baseline.shown} accepts what no longer happens: {key}" for key in baseline.unused]
+    for label, reason in opt_outs.used.items():
+        session.item.user_properties.append((OPT_OUT, f"{label}: {reason}"))
+    session.item.user_properties.append((ROBUST, "; ".join([str(attack.tally), *notes])))
+    if found:
+        raise _failed(attack, found, f"accept all: {session.rerun_command('--perago-update=new')}")
+
+
+def _readable(task: Task, session: Session) -> Iterable[RunCase]:
+    for source in declared_cases(task, session):
+        try:
+            yield read_case(source)[0]
+        except CaseFailed:
+            continue  # its `run` test says why
+
+
+class _OptOuts:
+    """The lines of `perago_skip` that name a mutation, such as `features.build::robust[files:bom]: reason`."""
+
+    def __init__(self, task: Task, what: str, session: Session) -> None:
+        self._task, self._what, self._opt_outs = task, what, session.opt_outs
+        self.used: dict[str, str] = {}
+        """The reasons of those that hid a failure, by the label of the mutation."""
+
+    def covers(self, mutant: Mutant) -> bool:
+        """Whether the mutation of an input is opted out of."""
+        name = f"robust[{self._what}:{mutant.label}]"
+        for opt_out in self._opt_outs:
+            if opt_out.covers(self._task.name, name):
+                self.used.setdefault(mutant.label, opt_out.reason)
+                return True
+        return False
+
+
+class Baseline:
+    """The accepted findings of one test, in `<perago_robust_dir>/<task>.<files or params>.toml`.
+
+    Each needs a reason, and may have a date on which it expires.
+    """
+
+    def __init__(self, file: Path, shown: str, entries: Sequence[Mapping[str, Any]]) -> None:
+        self._file = file
+        self._entries = entries
+        self.shown = shown
+        self.used: set[str] = set()
+
+    @classmethod
+    def read(cls, task: Task, what: str, session: Session) -> Baseline:
+        """Read the file; a missing file accepts nothing.
+
+        Raises:
+            CaseFailed: it is not valid, or an entry has no reason.
+        """
+        file = session.settings.robust_dir / f"{task.name}.{what}.toml"
+        shown = session.settings.shown(file)
+        try:
+            entries = tomllib.loads(file.read_text(encoding="utf-8")).get("accepted", [])
+        except FileNotFoundError:
+            return cls(file, shown, [])
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise CaseFailed(Cause.MISTAKE, f"{shown} cannot be read: {error}") from None
+        for number, entry in enumerate(entries, start=1):
+            if not entry.get("key") or (not entry.get("reason") and not session.settings.update):
+                raise CaseFailed(
+                    Cause.MISTAKE,
+                    f"{shown}: accepted finding {number} has no reason",
+                    facts=[("key", str(entry.get("key", ""))), ("fix", "say in `reason` why the task may fail so")],
+                )
+        today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+        return cls(file, shown, [entry for entry in entries if str(entry.get("expires", "9999")) > today])
+
+    def covers(self, failure: Failure) -> bool:
+        """Whether a failure is accepted."""
+        is_known = any(entry["key"] == failure.key for entry in self._entries)
+        if is_known:
+            self.used.add(failure.key)
+        return is_known
+
+    @property
+    def unused(self) -> list[str]:
+        """Keys of failures that did not happen."""
+        return [entry["key"] for entry in self._entries if entry["key"] not in self.used]
+
+    def write(self, found: Sequence[Found]) -> str:
+        """Add findings, for a person to give the reasons. Returns what was written, in words."""
+        new = [{"key": each.key, "label": each.labels[0], "reason": ""} for each in found]
+        blocks = []
+        for entry in (*self._entries, *new):
+            lines = [f"{name} = {json.dumps(str(value), ensure_ascii=False)}" for name, value in entry.items()]
+            blocks.append("\n".join(["[[accepted]]", *lines]) + "\n")
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self._file, "\n".join(blocks).encode())
+        return f"accepted {count(len(new), 'finding')} in {self.shown}: write the reasons into it"
+
+
+# -------------------------------------------------------------------------------------- the report
+
+
+def _failed(attack: Attack, found: Sequence[Found], accept: str) -> CaseFailed:
+    worst = found[0]
+    accepts = "all pre guardrails accept" if attack.rules else "nothing refuses, as the task has no pre guardrails"
+    summary = f"{worst.failure.summary}, for an input that {accepts}"
+    if len(found) > 1:
+        summary += f" (and {count(len(found) - 1, 'other finding')})"
+    details = [_shown(attack, each) for each in found[:_MOST_SHOWN]]
+    details += [f"also: {each.failure.summary} with {', '.join(each.labels)}" for each in found[_MOST_SHOWN:]]
+    details.append(accept)
+    return CaseFailed(Cause.MISTAKE, summary, facts=[("tried", str(attack.tally))], details=details)
+
+
+def _shown(attack: Attack, found: Found) -> str:
+    from pytest_perago.remedies import constraint_for, remedy_for
+
+    mutant, failure = found.mutants[0], found.failure
+    labels = found.labels[:_MOST_LABELS]
+    more = f", and {len(found.labels) - len(labels)} more" if len(found.labels) > len(labels) else ""
+    others = f" ({len(found.mutants)} inputs end here: {', '.join(labels)}{more})" if len(found.mutants) > 1 else ""
+    lines = [
+        f"--- {failure.summary}",
+        f"  input   case {mutant.seed.case.case.label!r} with {mutant.label}: {mutant.words}{others}",
+        *(f"          {line}" for line in _difference(mutant)),
+        f"  why     {_why(attack, failure)}",
+    ]
+    remedy = remedy_for(attack, mutant)
+    code = constraint_for(attack, mutant) if mutant.change is None else remedy.code if remedy else None
+    handled = f"handle it: {_handled(mutant)}"
+    if failure.key.startswith("guardrail "):
+        lines.append("  fix     catch the exception in the guardrail, and return a text that says what is wrong")
+    elif code is not None:
+        first, *rest = code.splitlines()
+        lines.append(f"  fix 1   refuse it (this refuses the input and accepts all examples): {first}")
+        lines += [*(f"          {line}" for line in rest), f"  fix 2   {handled}"]
+    else:
+        lines.append(f"  fix     {handled}")
+    lines.append(f"  accept  {_example(mutant)}")
+    if failure.detail:
+        lines += [f"  {line}" for line in failure.detail.rstrip().splitlines()]
+    return "\n".join(lines)
+
+
+def _why(attack: Attack, failure: Failure) -> str:
+    if failure.key.startswith("guardrail "):
+        return "a guardrail has to return a text for data that it refuses; an exception is retried"
+    if failure.key == "writes outside":
+        return "only the workspace is published, and other attempts use the same machine"
+    retries = attack.task.controls.retry.count
+    return f"Conductor retries this {retries} times with the same input" if retries else "the attempt fails"
+
+
+def _handled(mutant: Mutant) -> str:
+    words = _HANDLED.get(mutant.label, "test for it, or catch the exception")
+    return f'{words}; or raise TaskTerminalError("...") to end the task without retries'
+
+
+def _difference(mutant: Mutant) -> list[str]:
+    """The changed text of a file, as a short diff; nothing for other changes, which the words describe in full."""
+    if mutant.change is None:
+        return []
+    for path, content in mutant.change.files.items():
+        before = mutant.seed.files.get(path)
+        if content is not None and before is not None:
+            try:
+                old, new = before.decode().splitlines(), content.decode().splitlines()
+            except UnicodeDecodeError:
+                return []
+            lines = list(difflib.unified_diff(old, new, lineterm="", n=0))[2:]
+            kept = [ascii(line)[1:-1] for line in lines if not line.startswith("@@")]
+            return [printable(line[:100]) for line in kept[:_MOST_DIFF]] if kept else []
+    return []
+
+
+def _example(mutant: Mutant) -> str:
+    tree = ", tree=" + tree_literal(_texts(mutant)).replace("\n", "\n          ") if mutant.files else ""
+    name = f"{mutant.label}".replace("_", "-")
+    return f'Example(id="{name}", params={dict(mutant.params)!r}{tree}, expect="failed")'
+
+
+def _texts(mutant: Mutant) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for path, content in mutant.files.items():
+        try:
+            found[path] = content.decode()
+        except UnicodeDecodeError:
+            found[path] = content
+    return found

@@ -1,0 +1,266 @@
+"""The catalogue of the kind `robust`: named changes of the files of a tree, each of which is a bug in some task.
+
+A mutation is a label, a path and a site, and nothing else: `apply` makes the changed tree, the same one each time.
+Levels say how likely an input is in production: 1 is routine, 2 is possible, 3 is hostile.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TypeAlias
+
+Tree: TypeAlias = Mapping[str, bytes]
+Files: TypeAlias = "Mapping[str, bytes | None]"
+"""The files that a change writes; None removes one."""
+
+MOST_SITES = 3
+"""Places in one file at which a mutation is tried."""
+_MOST_ALIKE = 3
+"""Files with one suffix that are changed."""
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A named change at one place: of a file, or of the tree around it."""
+
+    label: str
+    path: str
+    site: int
+
+    def __str__(self) -> str:
+        return f"{self.label} of {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The files that a mutation writes, and what is wrong with them, in words that follow the name of the file."""
+
+    words: str
+    files: Files
+    column: str = ""
+    """The column or key that it touches."""
+
+    def applied(self, tree: Tree) -> dict[str, bytes]:
+        """Return the changed tree."""
+        changed = {**tree, **self.files}
+        return {path: content for path, content in changed.items() if content is not None}
+
+
+Operator: TypeAlias = Callable[[Tree, str], Iterable[Change]]
+"""Finds the changes of one file, the likeliest site first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the catalogue."""
+
+    label: str
+    level: int
+    suffixes: tuple[str, ...]
+    """The files that it changes; empty for any."""
+    operator: Operator
+
+
+CATALOGUE: dict[str, list[Entry]] = {}
+"""By label; `pytest_perago.table_mutations` adds those of tables and documents. A label has several entries if several
+formats have that defect."""
+
+
+def mutations_of(tree: Tree, level: int) -> list[Mutation]:
+    """Return all mutations of a tree up to a level, each label and file once before any second site, the routine ones
+    first."""
+    found = []
+    for path in _representative(tree):
+        for entry in itertools.chain.from_iterable(CATALOGUE.values()):
+            if entry.level <= level and _concerns(entry, path):
+                sites = itertools.islice(_changes(entry, tree, path), MOST_SITES)
+                found += [(number, entry.level, Mutation(entry.label, path, number)) for number, _ in enumerate(sites)]
+    return [mutation for _, _, mutation in sorted(found, key=lambda each: each[:2])]
+
+
+def apply(tree: Tree, mutation: Mutation) -> Change | None:
+    """Return what a mutation changes in a tree; None if the tree has no place for it."""
+    if mutation.path not in tree:
+        return None
+    for entry in CATALOGUE.get(mutation.label, ()):
+        if _concerns(entry, mutation.path):
+            sites = list(itertools.islice(_changes(entry, tree, mutation.path), MOST_SITES))
+            if sites:
+                return sites[mutation.site % len(sites)]
+    return None
+
+
+def _changes(entry: Entry, tree: Tree, path: str) -> Iterator[Change]:
+    """The changes that leave another tree."""
+    for change in entry.operator(tree, path):
+        if any(tree.get(name) != content for name, content in change.files.items()):
+            yield change
+
+
+def _concerns(entry: Entry, path: str) -> bool:
+    return not entry.suffixes or PurePosixPath(path).suffix.lower() in entry.suffixes
+
+
+def _representative(tree: Tree) -> list[str]:
+    """The files to change: a few with each suffix of each directory, as the others are like them."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(tree):
+        file = PurePosixPath(path)
+        groups.setdefault((str(file.parent), file.suffix.lower()), []).append(path)
+    return [path for paths in groups.values() for path in paths[:_MOST_ALIKE]]
+
+
+def entry(label: str, level: int, *suffixes: str) -> Callable[[Operator], Operator]:
+    def register(operator: Operator) -> Operator:
+        CATALOGUE.setdefault(label, []).append(Entry(label, level, suffixes, operator))
+        return operator
+
+    return register
+
+
+CSV = (".csv", ".tsv")
+LINES = (".jsonl", ".ndjson")
+_TEXT = (*CSV, *LINES, ".json", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml", ".ini", ".html")
+_BINARY = (".parquet", ".zip", ".gz", ".png", ".jpg", ".jpeg", ".pdf", ".npy", ".npz", ".xlsx", ".bin", ".tif", ".tiff")
+
+
+# ----------------------------------------------------------------------------------- the tree around a file
+
+
+@entry("optional-file-gone", 1)
+def _gone(_: Tree, path: str) -> Iterator[Change]:
+    yield Change("is not there", {path: None})
+
+
+@entry("second-file", 1)
+def _second(tree: Tree, path: str) -> Iterator[Change]:
+    file = PurePosixPath(path)
+    copy = str(file.with_name(f"{file.stem}-2{file.suffix}"))
+    if copy not in tree:
+        yield Change(f"has a second file next to it, {copy}", {copy: tree[path]})
+
+
+@entry("one-file-only", 1)
+def _alone(tree: Tree, path: str) -> Iterator[Change]:
+    file = PurePosixPath(path)
+    others = [other for other in tree if other != path and PurePosixPath(other).parent == file.parent]
+    alike = [other for other in others if PurePosixPath(other).suffix == file.suffix]
+    if len(alike) > 1:
+        yield Change("is the only file of its kind", dict.fromkeys(alike))
+
+
+@entry("foreign-file", 1)
+def _foreign(tree: Tree, path: str) -> Iterator[Change]:
+    file = PurePosixPath(path)
+    for name, content in (
+        ("README.md", b"# Data\n"),
+        (f"._{file.name}", b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "),
+        (f"{file.name}.bak", tree[path]),
+    ):
+        new = str(file.with_name(name))
+        if new not in tree:
+            yield Change(f"has a file next to it that does not belong there, {new}", {new: content})
+
+
+@entry("sub-directory", 1)
+def _deeper(tree: Tree, path: str) -> Iterator[Change]:
+    file = PurePosixPath(path)
+    copy = str(file.parent / "more" / file.name)
+    if copy not in tree:
+        yield Change(f"is also in a directory below, {copy}", {copy: tree[path]})
+
+
+@entry("odd-name", 1)
+def _odd_name(tree: Tree, path: str) -> Iterator[Change]:
+    file = PurePosixPath(path)
+    for name in (
+        f"{file.stem} (1){file.suffix}",
+        f"{file.stem}.v2{file.suffix}",
+        f"Größe{file.suffix}",
+        f"{file.stem}{file.suffix.upper()}",
+    ):
+        new = str(file.with_name(name))
+        if new not in tree:
+            yield Change(f"is called {new}", {path: None, new: tree[path]})
+
+
+@entry("directory-like-file", 3)
+def _like_a_file(_: Tree, path: str) -> Iterator[Change]:
+    file = PurePosixPath(path)
+    inside = str(file.with_name(f"{file.stem}-2{file.suffix}") / "part-0")
+    yield Change(f"has a directory next to it that is named like a file, {PurePosixPath(inside).parent}", {inside: b""})
+
+
+# ------------------------------------------------------------------------------------- any content, and text
+
+
+@entry("empty-file", 1)
+def _empty(_: Tree, path: str) -> Iterator[Change]:
+    yield Change("is empty", {path: b""})
+
+
+def _on_bytes(
+    label: str, level: int, suffixes: Sequence[str], words: str, edit: Callable[[bytes], bytes | None]
+) -> None:
+    """Add a mutation of the whole content; None: it has no such defect."""
+
+    def operator(tree: Tree, path: str) -> Iterator[Change]:
+        if tree[path] and (content := edit(tree[path])) is not None:
+            yield Change(words, {path: content})
+
+    entry(label, level, *suffixes)(operator)
+
+
+def _blank_middle(content: bytes) -> bytes | None:
+    lines = content.splitlines(keepends=True)
+    return b"".join([*lines[:2], b"\n", *lines[2:]]) if len(lines) > 2 else None
+
+
+def _encoded(content: bytes, encoding: str) -> bytes | None:
+    """The text in another encoding; with a letter that differs, if it has none."""
+    try:
+        text = content.decode()
+        if text.isascii() and encoding == "latin-1":
+            head, end, rest = text.rpartition("\n") if text.count("\n") == 1 else text.partition("\n")
+            text = (
+                head + end + re.sub("[A-Za-z]", "é", rest, count=1) if rest else re.sub("[A-Za-z]", "é", head, count=1)
+            )
+        return text.encode(encoding)
+    except UnicodeError:
+        return None
+
+
+for _arguments in (
+    ("bom", 1, _TEXT, "begins with a byte order mark", lambda content: BOM + content.removeprefix(BOM)),
+    (
+        "crlf",
+        1,
+        _TEXT,
+        "has lines that end with CRLF",
+        lambda content: content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"),
+    ),
+    ("no-final-newline", 1, _TEXT, "has no line end at its end", lambda content: content.rstrip(b"\r\n")),
+    ("blank-line-end", 1, _TEXT, "ends with a blank line", lambda content: content.rstrip(b"\r\n") + b"\n\n"),
+    ("blank-line-middle", 1, (*CSV, *LINES, ".txt"), "has a blank line in the middle", _blank_middle),
+    ("latin1", 2, _TEXT, "is not UTF-8 (latin-1)", lambda content: _encoded(content, "latin-1")),
+    ("utf16", 2, _TEXT, "is not UTF-8 (UTF-16)", lambda content: _encoded(content, "utf-16")),
+    ("nul", 3, _TEXT, "has a NUL byte", lambda content: content[:-1] + b"\x00" + content[-1:]),
+    ("cr-only", 3, _TEXT, "has lines that end with CR", lambda content: content.replace(b"\n", b"\r")),
+    ("long-line", 2, (".txt", ".md"), "has a line of 100,000 characters", lambda content: b"x" * 100_000 + content),
+    (
+        "cut-half",
+        2,
+        (*_BINARY, ".json", *LINES),
+        "is cut off in the middle",
+        lambda content: content[: len(content) // 2],
+    ),
+    ("cut-last-byte", 2, _BINARY, "lacks its last byte", lambda content: content[:-1]),
+    ("trailing-garbage", 2, _BINARY, "has bytes after its end", lambda content: content + b"\x00" * 16),
+    ("wrong-magic", 2, _BINARY, "has another format than its suffix says", lambda _: b"<html></html>\n"),
+):
+    _on_bytes(*_arguments)

@@ -1,0 +1,297 @@
+"""Guardrails that refuse an input on which a function fails.
+
+A guardrail is proposed only after it was tried: it refuses the input, and accepts the input of every declared case that
+completes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from perago.authoring import TaskDefinitionError
+from perago.authoring.workspace import Guardrail
+from perago.guardrails import forbid_glob, guardrail, require_file, require_glob, require_table
+from perago.guardrails.require_table import RequireTable
+from perago.workspace.keys import compile_glob
+from pytest_perago.attacks import Attack, Mutant
+from pytest_perago.table_mutations import Csv
+
+_TYPES = {"integer": int, "number": float, "text": str}
+_TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A guardrail as code for the author, and the same guardrail to try it."""
+
+    code: str
+    rule: Guardrail
+
+
+def constraint_for(attack: Attack, mutant: Mutant) -> str | None:
+    """Return the constraint of a field that refuses the value of a param and accepts those of the seeds, as code; None
+    if none does."""
+    value, name = mutant.params[mutant.label], mutant.label
+    accepted = [seed.params[name] for seed in attack.seeds if name in seed.params]
+    for code, constraint in _CONSTRAINTS:
+        kind: Any = Annotated[Any, constraint]
+        if not _is_valid(kind, value) and all(_is_valid(kind, each) for each in accepted):
+            return f"{name}: ... = {code}"
+    return None
+
+
+_CONSTRAINTS = (
+    ("Field(gt=0)", Field(gt=0)),
+    ("Field(ge=0)", Field(ge=0)),
+    ("Field(min_length=1)", Field(min_length=1)),
+    ("Field(le=1_000_000)", Field(le=1_000_000)),
+    ("Field(max_length=50)", Field(max_length=50)),
+    (r'Field(pattern=r"^[\w.-]+$")', Field(pattern=r"^[\w.-]+$")),
+)
+"""Constraints of a field, the plainest first."""
+
+
+def _is_valid(kind: Any, value: Any) -> bool:
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except (ValidationError, TypeError):  # TypeError: the constraint is not for such values
+        return False
+    return True
+
+
+def remedy_for(attack: Attack, mutant: Mutant) -> Remedy | None:
+    """Return the weakest guardrail that refuses the input and accepts those of the seeds; None if none does."""
+    for remedy in _candidates(attack, mutant):
+        refused = attack.judge(mutant.files, [remedy.rule])
+        is_refused = bool(refused) and not any(finding.is_defect for finding in refused)
+        if is_refused and not any(attack.judge(seed.files, [remedy.rule]) for seed in attack.seeds):
+            return remedy
+    return None
+
+
+def _candidates(attack: Attack, mutant: Mutant) -> Iterator[Remedy]:
+    """Guardrails that may do, the weakest first."""
+    if mutant.change is None:
+        return
+    seed = mutant.seed.files
+    pattern = _pattern(attack, mutant.path)
+    for make in (
+        *_tree_rules(mutant),
+        *_table_rules(mutant, pattern),
+    ):
+        with suppress(TaskDefinitionError, ValueError):
+            rule = make()
+            yield Remedy(_as_change(attack, rule), rule)
+    yield from _functions(mutant, pattern, seed)
+
+
+def _as_change(attack: Attack, rule: Guardrail) -> str:
+    """Say how the `pre` guardrails change. A rule of the same kind and pattern is there once."""
+    pattern = getattr(rule, "pattern", None)
+    for each in attack.rules:
+        if type(each) is type(rule) and pattern is not None and getattr(each, "pattern", None) == pattern:
+            added = str(rule).removeprefix(f"require_table({pattern!r}, ").removesuffix(")")
+            return f"add {added} to {each}" if isinstance(rule, RequireTable) else f"in place of {each}: {rule}"
+    return f"pre=[..., {rule}]"
+
+
+def _pattern(attack: Attack, path: str) -> str:
+    """The pattern of a declared rule that means the file; else a glob if files like it are there, else its path."""
+    for rule in attack.rules:
+        pattern = getattr(rule, "pattern", "")
+        if pattern and compile_glob(pattern).fullmatch(path) and type(rule).__name__ != "ForbidGlob":
+            return str(pattern)
+    file = PurePosixPath(path)
+    alike = {other for seed in attack.seeds for other in seed.files if PurePosixPath(other).parent == file.parent}
+    if len([other for other in alike if PurePosixPath(other).suffix == file.suffix]) > 1:
+        return str(file.with_name(f"*{file.suffix}"))
+    return path
+
+
+def _tree_rules(mutant: Mutant) -> Iterator[Callable[[], Guardrail]]:
+    seed, files = mutant.seed.files, mutant.files
+    file = PurePosixPath(mutant.path)
+    added = sorted(files.keys() - seed.keys())
+    alike = str(file.with_name(f"*{file.suffix}"))
+    number = sum(bool(compile_glob(alike).fullmatch(path)) for path in seed)
+    if seed.keys() - files.keys() and not added:
+        yield lambda: require_file(mutant.path)
+        yield lambda: require_glob(alike, min_count=number)
+    elif added:
+        name = PurePosixPath(added[0])
+        yield lambda: require_glob(alike, max_count=number)
+        if name.name.startswith("._"):
+            yield lambda: forbid_glob("**/._*")
+        if name.suffix != file.suffix:
+            yield lambda: forbid_glob(f"**/*{name.suffix}" if name.suffix else f"**/{name.name}")
+        if name.parent != file.parent:
+            yield lambda: forbid_glob(f"{file.parent}/*/**".removeprefix("./"))
+        yield lambda: forbid_glob(str(name))
+        yield lambda: require_file(mutant.path)
+
+
+def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrail]]:
+    suffix = PurePosixPath(mutant.path).suffix.lower()
+    if suffix not in _TABLES:
+        return
+    given: dict[str, Any] = {"format": "csv", "delimiter": "\t"} if suffix == ".tsv" else {}
+    column = mutant.change.column if mutant.change is not None else ""
+    types = _column_types(mutant.seed.files, mutant.path)
+    keys = list(types)[:1]
+    options: list[dict[str, Any]] = [{"min_rows": 1}]
+    if column:
+        options.append({"not_null": [column]})
+        if column in types:
+            options += [
+                {"columns": {column: types[column]}},
+                {"columns": {column: types[column]}, "not_null": [column]},
+            ]
+    if mutant.label == "one-row":
+        options.append({"min_rows": 2})
+    if mutant.label in ("same-key", "duplicate-row"):
+        options.append({"unique": keys})
+    options += [{}, {"columns": types}] if types else [{}]
+    for each in options:
+        yield lambda each=each: require_table(pattern, **given, **each)  # type: ignore[misc]
+
+
+def _column_types(seed: Mapping[str, bytes], path: str) -> dict[str, type]:
+    """The columns of a table as the seed has them."""
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        table = Csv.read(seed, path)
+        kinds = {name: table.kind(column) for column, name in enumerate(table.header)} if table else {}
+        return {name: _TYPES.get(kind, str) for name, kind in kinds.items()}
+    if suffix in (".jsonl", ".ndjson"):
+        with suppress(ValueError, IndexError):
+            first = json.loads(seed[path].splitlines()[0])
+            return {name: type(value) for name, value in first.items() if type(value) in (int, float, str, bool)}
+        return {}
+    with suppress(Exception):  # pyarrow is not there, or the file is not Parquet
+        import pyarrow.parquet
+
+        schema = pyarrow.parquet.read_schema(io.BytesIO(seed[path]))
+        kinds_of = ((int, pyarrow.types.is_integer), (float, pyarrow.types.is_floating), (str, pyarrow.types.is_string))
+        return {field.name: kind for field in schema for kind, fits in kinds_of if fits(field.type)}
+    return {}
+
+
+# ------------------------------------------------------------------------- functions, where no rule refuses it
+
+_ON_BYTES = {
+    "bom": ("no_byte_order_mark", 'data.startswith(b"\\xef\\xbb\\xbf")', "begins with a byte order mark"),
+    "empty-file": ("no_empty_file", "not data", "is empty"),
+    "crlf": ("no_crlf", 'b"\\r\\n" in data', "has lines that end with CRLF"),
+    "no-final-newline": ("ends_with_newline", 'not data.endswith(b"\\n")', "has no line end at its end"),
+    "blank-line-end": ("no_blank_line", 'b"\\n\\n" in data', "has a blank line"),
+    "blank-line-middle": ("no_blank_line", 'b"\\n\\n" in data', "has a blank line"),
+    "utf16": ("no_utf16", 'data.startswith((b"\\xff\\xfe", b"\\xfe\\xff"))', "is UTF-16, not UTF-8"),
+    "latin1": ("is_utf8", '"\\ufffd" in data.decode(errors="replace")', "is not UTF-8"),
+    "nul": ("no_nul", 'b"\\x00" in data', "has a NUL byte"),
+    "unicode": ("is_ascii", "not data.isascii()", "has letters beyond ASCII"),
+}
+"""By label: name, condition on the bytes of a file, and the words for a file that has the defect."""
+
+_ON_CELLS = {
+    "nan": ("is_finite", "not math.isfinite(float({cell} or 0))", "a number that is not finite"),
+    "inf": ("is_finite", "not math.isfinite(float({cell} or 0))", "a number that is not finite"),
+    "zero": ("is_not_zero", "float({cell} or 1) == 0", "0"),
+    "negative": ("is_not_negative", "float({cell} or 0) < 0", "a negative number"),
+    "wide-int": ("is_small", "abs(int({cell} or 0)) >= 2**63", "an integer beyond 64 bits"),
+    "na-text": ("is_not_na", '{cell} == "NA"', "the text NA"),
+    "quoted-delimiter": ("has_no_delimiter", '"," in {cell}', "a delimiter"),
+    "quoted-newline": ("has_no_newline", '"\\n" in {cell}', "a line end"),
+    "doubled-quote": ("has_no_quote", "'\"' in {cell}", "a quote"),
+    "slash-in-text": ("is_a_name", '"/" in {cell}', "a slash"),
+    "dots": ("is_a_name", '{cell} in (".", "..")', "a text that is no name"),
+    "long-text": ("is_short", "len({cell}) > 200", "a text that is too long"),
+    "empty-number": ("has_value", "not {cell}", "no value"),
+    "empty-text": ("has_value", "not {cell}", "no value"),
+    "all-empty-column": ("has_value", "not {cell}", "no value"),
+    "exponent": ("is_plain", '"e" in {cell}.lower()', "an exponent"),
+    "leading-zero": ("is_plain", '{cell}[:1] == "0" and {cell} != "0"', "a leading zero"),
+}
+"""By label: name, condition on a cell, and the words for a value that has the defect."""
+
+
+def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Iterator[Remedy]:
+    loop = f"for file in sorted(workspace.glob({pattern!r})):"
+    if mutant.label in _ON_BYTES:
+        name, condition, words = _ON_BYTES[mutant.label]
+        yield from _compiled(
+            name,
+            [loop, "    data = file.read_bytes()", f"    if {condition}:", f'        return f"{{file.name}} {words}"'],
+        )
+    column = mutant.change.column if mutant.change is not None else ""
+    table = Csv.read(seed, mutant.path) if PurePosixPath(mutant.path).suffix in (".csv", ".tsv") else None
+    if table is None:
+        return
+    delimiter = "" if table.delimiter == "," else f", delimiter={table.delimiter!r}"
+    reader = f"csv.DictReader(lines{delimiter})"
+    opened = [loop, '    with file.open(newline="", encoding="utf-8-sig") as lines:']
+    if mutant.label in _ON_CELLS and column in table.header:
+        name, condition, words = _ON_CELLS[mutant.label]
+        cell = condition.format(cell=f"row[{column!r}]")
+        readable = "".join(each if each.isalnum() else "_" for each in column)
+        yield from _compiled(
+            f"{readable}_{name}" if readable.isidentifier() else name,
+            [
+                *opened,
+                f"        if any({cell} for row in {reader}):",
+                f'            return f"{{file.name}} has {words} in column {column}"',
+            ],
+        )
+    if mutant.label in (
+        "extra-column",
+        "reordered",
+        "missing-column",
+        "header-case",
+        "header-space",
+        "duplicate-header",
+    ):
+        yield from _compiled(
+            "has_the_columns",
+            [
+                *opened,
+                f"        if {reader}.fieldnames != {table.header!r}:",
+                '            return f"{file.name} has other columns"',
+            ],
+        )
+    if mutant.label == "unsorted":
+        yield from _compiled(
+            "is_sorted",
+            [
+                *opened,
+                f"        keys = [row[{table.header[0]!r}] for row in {reader}]",
+                "        if keys != sorted(keys):",
+                f'            return f"{{file.name}} is not sorted by {table.header[0]}"',
+            ],
+        )
+
+
+def _compiled(name: str, body: list[str]) -> Iterator[Remedy]:
+    """A guardrail function of these lines, as code and as a rule."""
+    text = "\n".join(
+        [
+            "@guardrail",
+            f"def {name}(workspace: Path) -> str | None:",
+            *(f"    {line}" for line in body),
+            "    return None",
+        ]
+    )
+    names: dict[str, Any] = {"guardrail": guardrail, "Path": Path, "csv": csv, "math": math}
+    try:
+        exec(compile(text, f"<guardrail {name}>", "exec"), names)  # noqa: S102 - the text above, made here
+    except (SyntaxError, TaskDefinitionError):  # a column has a name that the text cannot quote
+        return
+    yield Remedy(f"pre=[..., {name}]\n{text}", names[name])

@@ -1,0 +1,587 @@
+"""Mutations of tables and documents: CSV, JSON, JSON Lines and Parquet. Importing this adds them to the catalogue."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, TypeAlias
+
+from pytest_perago.mutations import BOM, CSV, LINES, Change, Tree, entry
+
+# --------------------------------------------------------------------------------------------------- CSV
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def kind_of(values: Iterable[str]) -> str:
+    """The kind of the texts of a column: `integer`, `number`, `date`, `text`; empty if it has no values."""
+    given = [value for value in values if value]
+    if not given:
+        return ""
+    if all(_NUMBER.fullmatch(value) for value in given):
+        return "integer" if all(re.fullmatch(r"[+-]?\d+", value) for value in given) else "number"
+    return "date" if all(_DATE.match(value) for value in given) else "text"
+
+
+class Csv:
+    """A CSV file with a header. Lines that no change touches keep their bytes."""
+
+    def __init__(self, path: str, content: bytes) -> None:
+        self.path = path
+        text = content.removeprefix(BOM).decode()
+        first = text.partition("\n")[0]
+        self.delimiter = max(",;\t|", key=first.count) if any(mark in first for mark in ",;\t|") else ","
+        self.ends = "\r\n" if first.endswith("\r") else "\n"
+        self.lines = _records(text)
+        rows = [next(csv.reader([line], delimiter=self.delimiter), []) for line in self.lines]
+        self.header, self.rows = (rows[0], rows[1:]) if rows else ([], [])
+
+    @classmethod
+    def read(cls, tree: Tree, path: str) -> Csv | None:
+        """Read one; None if the file is not CSV with columns."""
+        try:
+            found = cls(path, tree[path])
+        except (UnicodeDecodeError, csv.Error):
+            return None
+        return found if found.header else None
+
+    def kind(self, column: int) -> str:
+        """The kind of a column."""
+        return kind_of(row[column] for row in self.rows if column < len(row))
+
+    def line(self, cells: Sequence[str]) -> str:
+        """A row as a line."""
+        target = io.StringIO()
+        csv.writer(target, delimiter=self.delimiter, lineterminator=self.ends).writerow(cells)
+        return target.getvalue()
+
+    def made_of(self, words: str, lines: Iterable[str], column: str = "") -> Change:
+        """The change that leaves these lines."""
+        return Change(words, {self.path: "".join(lines).encode()}, column)
+
+    def with_row(self, words: str, index: int, cells: Sequence[str], column: str = "") -> Change:
+        """The change of one row, counted from 0 without the header."""
+        return self.made_of(words, [*self.lines[: index + 1], self.line(cells), *self.lines[index + 2 :]], column)
+
+    def mapped(self, words: str, edit: Callable[[list[str], int], Sequence[str]], column: str = "") -> Change:
+        """The change of all rows; `edit` gets the cells and the number of the line, 0 for the header."""
+        rows = [self.header, *self.rows]
+        return self.made_of(words, [self.line(edit(list(row), number)) for number, row in enumerate(rows)], column)
+
+
+def _records(text: str) -> list[str]:
+    """Split a CSV file into records with their line ends. A record may contain line ends within quotes."""
+    records: list[str] = []
+    pending = ""
+    for line in text.splitlines(keepends=True):
+        pending += line
+        if pending.count('"') % 2 == 0:
+            records.append(pending)
+            pending = ""
+    if pending:
+        records.append(pending)
+    if records and not records[-1].endswith("\n"):
+        records[-1] += "\n"
+    return [record for record in records if record.strip("\r\n")]
+
+
+def _on_csv(label: str, level: int) -> Callable[[Callable[[Csv], Iterable[Change]]], object]:
+    def register(find: Callable[[Csv], Iterable[Change]]) -> object:
+        def operator(tree: Tree, path: str) -> Iterable[Change]:
+            table = Csv.read(tree, path)
+            return find(table) if table is not None and table.rows else ()
+
+        return entry(label, level, *CSV)(operator)
+
+    return register
+
+
+@_on_csv("header-only", 1)
+def _header_only(table: Csv) -> Iterator[Change]:
+    yield table.made_of("has a header and no rows", table.lines[:1])
+
+
+@_on_csv("one-row", 1)
+def _one_row(table: Csv) -> Iterator[Change]:
+    if len(table.rows) > 1:
+        yield table.made_of("has one row", table.lines[:2])
+
+
+@_on_csv("semicolon", 1)
+def _semicolon(table: Csv) -> Iterator[Change]:
+    other = ";" if table.delimiter == "," else ","
+    if len(table.header) > 1:
+        target = io.StringIO()
+        csv.writer(target, delimiter=other, lineterminator=table.ends).writerows([table.header, *table.rows])
+        yield Change(f"is delimited by {other!r}", {table.path: target.getvalue().encode()})
+
+
+@_on_csv("decimal-comma", 1)
+def _decimal_comma(table: Csv) -> Iterator[Change]:
+    for column, name in enumerate(table.header):
+        if table.kind(column) == "number":
+            yield table.mapped(
+                f"has numbers with a comma in column {name!r}",
+                lambda row, _, column=column: [  # type: ignore[misc]
+                    cell.replace(".", ",") if number == column else cell for number, cell in enumerate(row)
+                ],
+                name,
+            )
+
+
+@_on_csv("extra-column", 1)
+def _extra_column(table: Csv) -> Iterator[Change]:
+    yield table.mapped("has one more column, 'note'", lambda row, line: [*row, "x" if line else "note"])
+
+
+@_on_csv("reordered", 1)
+def _reordered(table: Csv) -> Iterator[Change]:
+    if len(table.header) > 1:
+        yield table.mapped("has its columns in another order", lambda row, _: row[::-1])
+
+
+@_on_csv("missing-column", 1)
+def _missing_column(table: Csv) -> Iterator[Change]:
+    if len(table.header) > 1:
+        for column, name in reversed(list(enumerate(table.header))):
+            yield table.mapped(
+                f"has no column {name!r}",
+                lambda row, _, column=column: [*row[:column], *row[column + 1 :]],  # type: ignore[misc]
+                name,
+            )
+
+
+def _headed(words: str, edit: Callable[[list[str]], list[str]]) -> Callable[[Csv], Iterator[Change]]:
+    def find(table: Csv) -> Iterator[Change]:
+        yield table.made_of(words, [table.line(edit(table.header)), *table.lines[1:]])
+
+    return find
+
+
+_on_csv("header-case", 2)(_headed("has its header in upper case", lambda names: [name.swapcase() for name in names]))
+_on_csv("header-space", 2)(_headed("has blanks in its header", lambda names: [f" {name}" for name in names]))
+_on_csv("duplicate-header", 2)(_headed("has two columns of one name", lambda names: [*names[:-1], names[0]]))
+
+
+@_on_csv("duplicate-row", 1)
+def _duplicate_row(table: Csv) -> Iterator[Change]:
+    yield table.made_of("has a row twice", [*table.lines, table.lines[-1]])
+
+
+@_on_csv("same-key", 1)
+def _same_key(table: Csv) -> Iterator[Change]:
+    if len(table.rows) > 1 and len(table.header) > 1 and table.rows[1]:
+        cells = [table.rows[0][0] if table.rows[0] else "", *table.rows[1][1:]]
+        yield table.with_row(f"has two rows with the same {table.header[0]!r}", 1, cells, table.header[0])
+
+
+@_on_csv("unsorted", 1)
+def _unsorted(table: Csv) -> Iterator[Change]:
+    yield table.made_of("has its rows in another order", [table.lines[0], *table.lines[:0:-1]])
+
+
+@_on_csv("ragged-long", 2)
+def _ragged_long(table: Csv) -> Iterator[Change]:
+    yield table.with_row("has a row with one more cell", len(table.rows) - 1, [*table.rows[-1], "x"])
+
+
+@_on_csv("ragged-short", 2)
+def _ragged_short(table: Csv) -> Iterator[Change]:
+    if len(table.rows[-1]) > 1:
+        yield table.with_row("has a row with one cell less", len(table.rows) - 1, table.rows[-1][:-1])
+
+
+@_on_csv("all-empty-column", 1)
+def _all_empty(table: Csv) -> Iterator[Change]:
+    for column, name in reversed(list(enumerate(table.header))):
+        yield table.mapped(
+            f"has no value in column {name!r}",
+            lambda row, line, column=column: [  # type: ignore[misc]
+                "" if number == column and line else cell for number, cell in enumerate(row)
+            ],
+            name,
+        )
+
+
+@_on_csv("one-distinct-value", 1)
+def _one_value(table: Csv) -> Iterator[Change]:
+    for column, name in enumerate(table.header):
+        if len(table.rows) > 1 and all(column < len(row) for row in table.rows):
+            yield table.mapped(
+                f"has the same value everywhere in column {name!r}",
+                lambda row, line, column=column, value=table.rows[0][column]: [  # type: ignore[misc]
+                    value if number == column and line else cell for number, cell in enumerate(row)
+                ],
+                name,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value that takes the place of another one: in a cell of a CSV file, or in a JSON document.
+
+    `kinds` are the kinds of values that it replaces. `in_json` and `in_csv` make it of the value that was there; None:
+    that format has no such value.
+    """
+
+    label: str
+    level: int
+    kinds: tuple[str, ...]
+    words: str
+    in_csv: Callable[[str], str] | None
+    in_json: Callable[[Any], Any] | None
+
+
+_NUMERIC = ("integer", "number")
+_ANY = (*_NUMERIC, "date", "text")
+
+
+def _constant(text: str) -> Callable[[Any], str]:
+    return lambda _: text
+
+
+VALUES = (
+    Value("empty-number", 1, _NUMERIC, "an empty cell", _constant(""), None),
+    Value("empty-text", 1, ("text", "date"), "an empty text", _constant(""), _constant("")),
+    Value("zero", 1, _NUMERIC, "0", _constant("0"), lambda _: 0),
+    Value(
+        "negative",
+        1,
+        _NUMERIC,
+        "a negative number",
+        lambda cell: "-" + (cell.lstrip("+-") if cell.strip("+-0.") else "1"),
+        lambda value: -abs(value) or -1,
+    ),
+    Value("nan", 1, _NUMERIC, "nan", _constant("nan"), None),
+    Value("na-text", 1, ("text",), "the text 'NA'", _constant("NA"), _constant("NA")),
+    Value("unicode", 1, ("text",), "letters beyond ASCII", _constant("Größe 🙂"), _constant("Größe 🙂")),
+    Value("quoted-delimiter", 1, ("text",), "a delimiter within quotes", lambda cell: f"{cell}, {cell};\t{cell}", None),
+    Value("quoted-newline", 1, ("text",), "a line end within quotes", lambda cell: f"{cell}\n{cell}", None),
+    Value("doubled-quote", 1, ("text",), "a quote", lambda cell: f'{cell} "{cell}"', lambda text: f'{text} "{text}"'),
+    Value("null", 1, ("text", "date"), "null", None, lambda _: None),
+    Value("null-number", 1, _NUMERIC, "null", None, lambda _: None),
+    Value(
+        "int-for-float", 1, ("number",), "an integer", None, lambda value: int(value) if math.isfinite(value) else value
+    ),
+    Value("inf", 2, _NUMERIC, "inf", _constant("inf"), None),
+    Value("exponent", 2, _NUMERIC, "a number with an exponent", _constant("1e3"), None),
+    Value("leading-zero", 2, _NUMERIC, "a leading zero", lambda cell: f"0{cell}", None),
+    Value("wide-int", 2, ("integer",), "2**63", _constant(str(2**63)), lambda _: 2**63),
+    Value(
+        "date-edge", 2, ("date",), "a leap day", lambda cell: f"2024-02-29{cell[10:]}", lambda v: f"2024-02-29{v[10:]}"
+    ),
+    Value("slash-in-text", 2, ("text",), "'../../x'", _constant("../../x"), _constant("../../x")),
+    Value("dots", 2, ("text",), "'..'", _constant(".."), _constant("..")),
+    Value("long-text", 2, ("text",), "a text of 300 characters", _constant("x" * 300), _constant("x" * 300)),
+    Value("string-for-number", 2, _NUMERIC, "a text, not a number", None, str),
+    Value("bool-for-number", 2, _NUMERIC, "true, not a number", None, lambda _: True),
+    Value("nested", 2, ("text",), "an object, not a text", None, lambda value: {"value": value}),
+    Value("list-for-scalar", 2, _ANY, "a list", None, lambda value: [value]),
+    Value(
+        "date-far",
+        3,
+        ("date",),
+        "the year 9999",
+        lambda cell: f"9999-12-31{cell[10:]}",
+        lambda v: f"9999-12-31{v[10:]}",
+    ),
+    Value("formula", 3, ("text",), "a formula", _constant("=1+1"), _constant("=1+1")),
+    Value("lone-surrogate", 3, ("text",), "half of a surrogate pair", None, _constant("\ud800")),
+)
+"""Values that replace others, the routine ones first."""
+
+
+def _on_cells(value: Value) -> Callable[[Csv], Iterator[Change]]:
+    def find(table: Csv) -> Iterator[Change]:
+        columns = [column for column in range(len(table.header)) if table.kind(column) in value.kinds]
+        last = len(table.rows) - 1
+        for column, index in dict.fromkeys([*((column, 0) for column in columns), *((each, last) for each in columns)]):
+            row = table.rows[index]
+            if column < len(row) and value.in_csv is not None:
+                cells = [*row[:column], value.in_csv(row[column]), *row[column + 1 :]]
+                name = table.header[column]
+                yield table.with_row(f"has {value.words} in column {name!r}, row {index + 1}", index, cells, name)
+
+    return find
+
+
+# -------------------------------------------------------------------------------------- JSON and JSON Lines
+
+Keys: TypeAlias = "tuple[str | int, ...]"
+
+
+def _nodes(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """The values of a document with their places, outer ones first."""
+    yield keys, value
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield from _nodes(item, (*keys, key))
+
+
+def _replaced(value: Any, keys: Keys, edit: Callable[[Any], Any]) -> Any:
+    if not keys:
+        return edit(value)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
+    copy[keys[0]] = _replaced(value[keys[0]], keys[1:], edit)
+    return copy
+
+
+def _json_kind(value: Any) -> str:
+    if isinstance(value, bool | None):
+        return ""
+    if isinstance(value, int | float):
+        return "integer" if isinstance(value, int) else "number"
+    return ("date" if _DATE.match(value) else "text") if isinstance(value, str) and value else ""
+
+
+Documents: TypeAlias = "Iterator[tuple[Any, str, Callable[[Any], bytes]]]"
+"""Documents of a file, where they are, and what makes the file with another document in that place."""
+
+
+def _documents(tree: Tree, path: str) -> Documents:
+    try:
+        if PurePosixPath(path).suffix.lower() not in LINES:
+            indent = 2 if b"\n" in tree[path].strip() else None
+            yield (
+                json.loads(tree[path]),
+                "",
+                lambda value: (json.dumps(value, indent=indent) + "\n").encode("utf-8", "surrogatepass"),
+            )
+            return
+        lines = tree[path].splitlines(keepends=True)
+        for index in dict.fromkeys((0, len(lines) - 1)):
+            before, after = b"".join(lines[:index]), b"".join(lines[index + 1 :])
+            yield (
+                json.loads(lines[index]),
+                f", line {index + 1}",
+                lambda value, before=before, after=after: before + json.dumps(value).encode() + b"\n" + after,  # type: ignore[misc]
+            )
+    except (ValueError, IndexError):  # not JSON
+        return
+
+
+def _on_json(
+    label: str, level: int, words: str, fits: Callable[[Any], bool], edits: Callable[[Any], Iterable[tuple[str, Any]]]
+) -> None:
+    """Add a mutation of each value that `fits`; `edits` gives the key that it touches, and the value instead."""
+
+    def operator(tree: Tree, path: str) -> Iterator[Change]:
+        for document, where, made in _documents(tree, path):
+            for keys, value in _nodes(document):
+                for key, new in edits(value) if fits(value) else ():
+                    place = "/".join(map(str, (*keys, *([key] if key else [])))) or "document"
+                    content = made(_replaced(document, keys, lambda _, new=new: new))  # type: ignore[misc]
+                    name = key or next((str(each) for each in reversed(keys) if isinstance(each, str)), "")
+                    yield Change(f"has {words.format(place=place)}{where}", {path: content}, name)
+
+    entry(label, level, ".json", *LINES)(operator)
+
+
+def _filled(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind) and bool(value)
+
+
+_on_json(
+    "missing-key",
+    1,
+    "no key {place}",
+    _filled(dict),
+    lambda value: [(key, {each: item for each, item in value.items() if each != key}) for key in reversed(value)],
+)
+_on_json(
+    "extra-key", 1, "one more key, 'note', in {place}", _filled(dict), lambda value: [("", {**value, "note": "x"})]
+)
+_on_json(
+    "key-order",
+    1,
+    "its keys in another order in {place}",
+    lambda value: isinstance(value, dict) and len(value) > 1,
+    lambda value: [("", dict(reversed(value.items())))],
+)
+_on_json("empty-list", 1, "an empty list at {place}", _filled(list), lambda _: [("", [])])
+_on_json("empty-object", 1, "an empty object at {place}", _filled(dict), lambda _: [("", {})])
+_on_json(
+    "NaN-literal",
+    2,
+    "NaN at {place}",
+    lambda value: _json_kind(value) in _NUMERIC,
+    lambda _: [("", math.nan)],
+)
+
+
+def _add_values() -> None:
+    for value in VALUES:
+        if value.in_csv is not None:
+            _on_csv(value.label, value.level)(_on_cells(value))
+        if value.in_json is not None:
+            edit, kinds = value.in_json, value.kinds
+            _on_json(
+                value.label,
+                value.level,
+                f"{value.words} at {{place}}",
+                lambda found, kinds=kinds: _json_kind(found) in kinds,  # type: ignore[misc]
+                lambda found, edit=edit: [("", edit(found))],  # type: ignore[misc]
+            )
+
+
+_add_values()
+
+
+def _on_lines(label: str, words: str, edit: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Add a mutation of the lines of a JSON Lines file."""
+
+    def operator(tree: Tree, path: str) -> Iterator[Change]:
+        lines = [line.rstrip(b"\r\n") + b"\n" for line in tree[path].splitlines() if line.strip()]
+        if lines:
+            yield Change(words, {path: b"".join(edit(lines))})
+
+    entry(label, 1, *LINES)(operator)
+
+
+_on_lines("one-row", "has one line", lambda lines: lines[:1])
+_on_lines("duplicate-row", "has a line twice", lambda lines: [*lines, lines[-1]])
+_on_lines("unsorted", "has its lines in another order", lambda lines: lines[::-1])
+
+
+# ------------------------------------------------------------------------------------------------- Parquet
+
+
+def _arrow() -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    return pyarrow
+
+
+Tables: TypeAlias = "Iterable[tuple[str, Any, str]]"
+"""Words, a table, and the column that differs."""
+
+
+def _on_parquet(label: str, level: int, find: Callable[[Any], Tables]) -> None:
+    """Add a mutation of a Parquet file. Without pyarrow, Parquet files are not changed."""
+
+    def operator(tree: Tree, path: str) -> Iterator[Change]:
+        try:
+            arrow = _arrow()
+        except ImportError:
+            return
+        try:
+            table = arrow.parquet.read_table(arrow.BufferReader(tree[path]))
+            for words, changed, column in find(table):
+                target = arrow.BufferOutputStream()
+                rows = max(1, changed.num_rows // 2) if label == "row-groups" else None
+                arrow.parquet.write_table(changed, target, row_group_size=rows)
+                yield Change(words, {path: target.getvalue().to_pybytes()}, column)
+        except (arrow.ArrowException, ValueError, TypeError, OSError):  # it is not Parquet, or has no such form
+            return
+
+    entry(label, level, ".parquet")(operator)
+
+
+def _in_columns(words: str, fits: Callable[[Any], bool], made: Callable[[Any], Any]) -> Callable[[Any], Tables]:
+    """Change one column: `fits` gets its type; `made` gets its values, an array, and returns another one."""
+
+    def find(table: Any) -> Tables:
+        for number, field in enumerate(table.schema):
+            if fits(field.type):
+                values = made(table.column(number).combine_chunks())
+                changed = table.set_column(number, _arrow().field(field.name, values.type), values)
+                yield words.format(name=repr(field.name)), changed, field.name
+
+    return find
+
+
+def _first_is(value: Any) -> Callable[[Any], Any]:
+    return lambda array: _arrow().array([value, *array.to_pylist()[1:]][: len(array)], array.type)
+
+
+def _is_integer(kind: Any) -> bool:
+    return bool(_arrow().types.is_integer(kind))
+
+
+def _is_floating(kind: Any) -> bool:
+    return bool(_arrow().types.is_floating(kind))
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(_arrow().types.is_string(kind))
+
+
+def _narrow(array: Any) -> Any:
+    return array.cast("int32" if _is_integer(array.type) else "float32", safe=False)
+
+
+def _without_columns(table: Any) -> Tables:
+    for name in table.column_names[::-1] if table.num_columns > 1 else ():
+        yield f"has no column {name!r}", table.drop_columns([name]), name
+
+
+_NULL = "has a null in column {name}, row 1"
+
+for _label, _level, _find in (
+    ("zero-rows", 1, lambda table: [("has no rows", table.slice(0, 0), "")]),
+    ("one-row", 1, lambda table: [("has one row", table.slice(0, 1), "")]),
+    ("nulls", 1, _in_columns(_NULL, lambda kind: not _is_integer(kind), _first_is(None))),
+    ("int-nulls", 1, _in_columns(_NULL, _is_integer, _first_is(None))),
+    (
+        "null-type",
+        1,
+        _in_columns("has no value and the type null in column {name}", bool, lambda array: _arrow().nulls(len(array))),
+    ),
+    (
+        "narrow",
+        1,
+        _in_columns("has 32 bits in column {name}", lambda kind: str(kind) in ("int64", "double"), _narrow),
+    ),
+    (
+        "dictionary",
+        1,
+        _in_columns("has categories in column {name}", _is_text, lambda array: array.dictionary_encode()),
+    ),
+    (
+        "large-string",
+        1,
+        _in_columns("has the type large_string in column {name}", _is_text, lambda array: array.cast("large_string")),
+    ),
+    ("empty-text", 1, _in_columns("has an empty text in column {name}, row 1", _is_text, _first_is(""))),
+    (
+        "reordered",
+        1,
+        lambda table: [("has its columns in another order", table.select(table.column_names[::-1]), "")],
+    ),
+    (
+        "extra-column",
+        1,
+        lambda table: [
+            ("has one more column, 'note'", table.append_column("note", _arrow().array(["x"] * table.num_rows)), "")
+        ],
+    ),
+    ("missing-column", 1, _without_columns),
+    ("row-groups", 1, lambda table: [("has several row groups", table, "")]),
+    (
+        "unsorted",
+        1,
+        lambda table: [("has its rows in another order", table.take(list(range(table.num_rows))[::-1]), "")],
+    ),
+    (
+        "duplicate-row",
+        1,
+        lambda table: [("has a row twice", _arrow().concat_tables([table, table.slice(table.num_rows - 1)]), "")],
+    ),
+    ("nan", 1, _in_columns("has nan in column {name}, row 1", _is_floating, _first_is(math.nan))),
+    (
+        "zero",
+        1,
+        _in_columns(
+            "has 0 in column {name}, row 1", lambda kind: _is_integer(kind) or _is_floating(kind), _first_is(0)
+        ),
+    ),
+):
+    _on_parquet(_label, _level, _find)

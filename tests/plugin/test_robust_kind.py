@@ -1,0 +1,161 @@
+"""Kind `robust`: the mutation that finds each mistake, no alarm about sound functions, ways to accept a finding."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_perago import attacks
+from pytest_perago.mutations import CATALOGUE, apply, mutations_of
+from pytest_perago.table_mutations import Csv
+
+from .projects import add_module, collected, run
+from .robust_tasks import PLANTED, SOUND, write_tasks
+
+pytest_plugins = ["pytester"]
+
+ROBUST = ("--perago-modules", "work", "--perago-kinds", "robust")
+ONE = {"one file": PLANTED["one file"]}
+
+TREE = {
+    "raw/a.csv": b"id,name,value\n1,ann,1.5\n2,bob,2.5\n",
+    "raw/b.csv": b"id,name,value\n3,cem,0.5\n",
+    "raw/c.csv": b"id,name,value\n4,dan,0.5\n",
+    "config.json": b'{"a": 1, "b": [{"c": "x"}], "d": 0.5, "e": "2024-01-01"}\n',
+    "lines.jsonl": b'{"a": 1}\n{"a": 2}\n',
+    "notes.txt": b"a\nb\nc\n",
+    "image.png": b"\x89PNG....",
+}
+
+
+def blocks(result: pytest.RunResult) -> dict[str, str]:
+    """The failures by the names of their tasks."""
+    parts = re.split(r"^_+ \[perago\] ([\w-]+) robust\[\w+\] _+$", result.stdout.str(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_each_mistake_is_found_by_its_mutation_with_a_verified_fix_and_sound_functions_pass(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attacks, "_LEAST_LIMIT", 1.0)
+    names = write_tasks(pytester, {**PLANTED, **SOUND})
+    result = run(pytester, *ROBUST, "-k", "files or window-of-zero", "-o", "perago_robust_seconds=60")
+    failed = blocks(result)
+    assert set(failed) == {names[title] for title in PLANTED}
+    for title, planted in PLANTED.items():
+        text = failed[names[title]]
+        first = text.partition("\n--- ")[2].partition("\n--- ")[0]
+        assert f"case 'two' with {planted.label}: " in first, title
+        assert planted.fix in first, title
+        assert "fix     handle it" not in first, title
+        assert "/dev/shm" not in text, title
+    assert result.parseoutcomes()["failed"] == len(PLANTED)
+
+
+def test_an_undetected_defect_of_a_rule_is_a_finding(pytester: pytest.Pytester) -> None:
+    names = write_tasks(pytester, {"rule that raises": PLANTED["rule that raises"]})
+    text = blocks(run(pytester, *ROBUST, "-k", "files"))[names["rule that raises"]]
+    assert "pre guardrail readable: raised UnicodeDecodeError" in text
+    assert "fix     catch the exception in the guardrail" in text
+
+
+def test_it_is_opt_in_and_the_summary_of_a_normal_run_mentions_it(pytester: pytest.Pytester) -> None:
+    add_module(pytester, "work", "add")
+    result = run(pytester, "--perago-modules", "work", "-o", "perago_kinds=", "-m", "perago_run or perago_robust")
+    result.assert_outcomes(
+        passed=1, deselected=len(collected(pytester, "--perago-modules=work", "-o", "perago_kinds=")) - 1
+    )
+    result.stdout.fnmatch_lines(["perago: to attack *--perago-kinds robust"])
+    assert "to attack" not in run(pytester, "--perago-modules", "work", "--perago-kinds", "run").stdout.str()
+
+
+def test_the_budget_is_always_said_and_its_end_is_no_failure(pytester: pytest.Pytester) -> None:
+    names = write_tasks(pytester, {"reads with care": SOUND["reads with care"]})
+    result = run(pytester, *ROBUST, "-k", "files")
+    line = next(line for line in result.outlines if "inputs made" in line)
+    assert re.fullmatch(
+        rf".*::{names['reads with care']}::robust\[files\]: \d+ inputs made, \d+ refused .* guardrails, \d+ tried", line
+    )
+    result = run(pytester, *ROBUST, "-k", "files", "-o", "perago_robust_seconds=0.000001")
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["*stopped after 0 of *: 1e-06 s were over (perago_robust_seconds)"])
+
+
+def test_two_runs_report_the_same(pytester: pytest.Pytester) -> None:
+    write_tasks(pytester, ONE)
+    texts = [blocks(run(pytester, *ROBUST, "-k", "files"))["one-file"].partition("\nrerun")[0] for _ in range(2)]
+    assert texts[0] == texts[1] != ""
+
+
+def test_a_mutation_is_opted_out_of_with_a_reason(pytester: pytest.Pytester) -> None:
+    write_tasks(pytester, ONE)
+    skip = "perago_skip=one-file::robust[files:second-file]: there is one\none-file::robust[files:foreign-file]: none"
+    result = run(pytester, *ROBUST, "-k", "files", "-o", skip)
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["*perago opt-outs*", "*robust[[]files]: second-file: there is one"])
+
+
+def test_findings_are_accepted_in_a_file_with_reasons(pytester: pytest.Pytester) -> None:
+    write_tasks(pytester, ONE)
+    only = (*ROBUST, "-k", "files")
+    file = pytester.path / "tests/perago_robust/one-file.files.toml"
+    run(pytester, *only, "--perago-update=new").assert_outcomes(passed=1, deselected=1)
+    written = file.read_text()
+    assert 'label = "second-file"' in written
+    result = run(pytester, *only)
+    result.assert_outcomes(failed=1, deselected=1)
+    assert "accepted finding 1 has no reason" in result.stdout.str()
+    file.write_text(written.replace('reason = ""', 'reason = "there is one file"'))
+    result = run(pytester, *only)
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["*1 accepted in tests/perago_robust/one-file.files.toml"])
+    file.write_text(
+        file.read_text() + 'expires = "2020-01-01"\n[[accepted]]\nkey = "KeyError in x: y"\nreason = "old"\n'
+    )
+    result = run(pytester, *only)
+    result.assert_outcomes(failed=1, deselected=1)
+    assert "accepts what no longer happens: KeyError in x: y" in result.stdout.str()
+
+
+def test_a_task_without_a_case_that_completes_is_skipped(pytester: pytest.Pytester) -> None:
+    write_tasks(pytester, {"none": SOUND["strict rule"]})
+    file = pytester.path / "work" / "m00.py"
+    file.write_text(file.read_text().replace("tree=ONE)", "tree=TWO, expect='pre')"))
+    run(pytester, *ROBUST).assert_outcomes(skipped=2)
+
+
+def test_every_mutation_changes_the_tree_and_gives_the_same_each_time() -> None:
+    found = mutations_of(TREE, 3)
+    assert {mutation.label for mutation in found} >= set(CATALOGUE) - PARQUET_ONLY
+    for mutation in found:
+        change = apply(TREE, mutation)
+        assert change is not None
+        assert change.applied(TREE) != TREE
+        assert change == apply(TREE, mutation)
+
+
+PARQUET_ONLY = {"zero-rows", "nulls", "int-nulls", "null-type", "narrow", "dictionary", "large-string", "row-groups"}
+
+
+def test_parquet_mutations_are_valid_tables() -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    target = arrow.BufferOutputStream()
+    parquet.write_table(arrow.table({"id": [1, 2], "value": [0.5, 1.5], "name": ["a", "b"]}), target)
+    tree = {"a.parquet": target.getvalue().to_pybytes()}
+    found = [mutation for mutation in mutations_of(tree, 1) if mutation.label != "empty-file"]
+    assert {mutation.label for mutation in found} >= PARQUET_ONLY
+    for mutation in found:
+        change = apply(tree, mutation)
+        assert change is not None
+        for path, content in change.files.items():
+            if content is not None and path.endswith(".parquet") and "._" not in path:
+                parquet.read_table(arrow.BufferReader(content))
+
+
+def test_a_changed_cell_leaves_the_other_lines_of_a_table_as_they_are(tmp_path: Path) -> None:
+    table = Csv("a.csv", b'id;name\r\n1;"a;b"\r\n2;c\r\n')
+    assert (table.header, table.rows) == (["id", "name"], [["1", "a;b"], ["2", "c"]])
+    assert table.with_row("", 1, ["2", "x"]).files == {"a.csv": b'id;name\r\n1;"a;b"\r\n2;x\r\n'}
