@@ -11,7 +11,7 @@ LIVE_XDIST ?= 2
 COMPILE = $(BIN)/python -m compileall -q -j 0 src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test exhaustive this-python other-plugins deploy-files docs screenshots wheel format audit live live-ci conformance conformance-live differential clean
+.PHONY: help demo test exhaustive this-python other-plugins deploy-files docs screenshots wheel format audit live live-ci conformance conformance-live differential conductor lakefs clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; with its own servers"
@@ -27,6 +27,8 @@ help:
 	@echo "make audit        look up known vulnerabilities of the installed packages (needs the network)"
 	@echo "make live         run the end-to-end suite on the configured Conductor and lakeFS (docs/dev/live.md)"
 	@echo "make live-ci      run it on its own Conductor (needs Maven and JDK 21 or later) and the embedded lakeFS"
+	@echo "make conductor    start a real Conductor to record from (needs Maven and JDK 21 or later); Ctrl-C ends it"
+	@echo "make lakefs       start the lakeFS binary that LAKEFS_BIN names, to record from; Ctrl-C ends it"
 	@echo "make conformance  compare the embedded services with recordings and a real Conductor (docs/dev/conformance.md)"
 	@echo "make differential run only its last part, random conversations"
 	@echo "make clean        remove the virtual environments"
@@ -126,6 +128,20 @@ differential: $(VENV)/.installed-dev
 	@echo "== random conversations: a real Conductor, and the lakeFS that PERAGO_CONFORMANCE_LAKEFS names"
 	@$(BIN)/python -m tests.live.conductor_server run -- \
 	  sh -c 'PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL" exec $(BIN)/python -m pytest tests/conformance/differential -m live -q'
+
+conductor: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.live.conductor_server run -- \
+	  sh -c 'echo "PERAGO_CONFORMANCE_CONDUCTOR=$$CONDUCTOR_SERVER_URL"; while :; do sleep 3600; done'
+
+# Data and keys are new at each start, in a directory that is removed at the end.
+lakefs:
+	@test -x "$(LAKEFS_BIN)" || { echo "make lakefs: LAKEFS_BIN must name the lakeFS 1.84 binary (github.com/treeverse/lakeFS, Releases): make lakefs LAKEFS_BIN=/path/to/lakefs" >&2; exit 2; }
+	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && \
+	  echo "PERAGO_CONFORMANCE_LAKEFS=http://AKIAPERAGO:secret@127.0.0.1:8000" && \
+	  LAKEFS_DATABASE_TYPE=local LAKEFS_DATABASE_LOCAL_PATH=$$data/metadata LAKEFS_BLOCKSTORE_TYPE=local \
+	  LAKEFS_BLOCKSTORE_LOCAL_PATH=$$data/objects LAKEFS_AUTH_ENCRYPT_SECRET_KEY=perago LAKEFS_STATS_ENABLED=false \
+	  LAKEFS_LISTEN_ADDRESS=127.0.0.1:8000 LAKEFS_INSTALLATION_USER_NAME=admin \
+	  LAKEFS_INSTALLATION_ACCESS_KEY_ID=AKIAPERAGO LAKEFS_INSTALLATION_SECRET_ACCESS_KEY=secret "$(LAKEFS_BIN)" run
 
 clean:
 	@rm -rf .venv .venv-*

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
-from .differences import DIFFERENCES
+from .differences import DIFFERENCES, UNRECORDED
 from .differential import conductor_machine, lakefs_machine
 from .recordings import version
 from .scenario import scenarios
@@ -131,6 +131,9 @@ def _server(server: str, title: str) -> Iterator[str]:
         yield "None.\n"
     for name, reason in differing.items():
         yield f"- `{name}`: {reason}"
+    yield "\n### Served without a recording\n"
+    unrecorded = [f"- `{route}`: {reason}" for (kind, route), reason in sorted(UNRECORDED.items()) if kind == server]
+    yield "\n".join(unrecorded)
     yield "\n### Random conversations\n"
     yield f"{inspect.cleandoc(MACHINES[server].__doc__ or '')}\n"
     yield SUMMARIES[server]

@@ -117,3 +117,19 @@ def content_types(rest: Rest, case: str) -> None:
     """A body may be of any media type that is JSON."""
     body = f'[{{"name": "{rest.name("task")}"}}]'.encode()
     rest.call("POST", "/metadata/taskdefs", body=body, headers={"Content-Type": case})
+
+
+@scenario
+def the_server_itself(rest: Rest) -> None:
+    """A server tells its version and its health."""
+    rest.call("GET", "/version")
+    rest.call("GET", "/health")
+
+
+@scenario
+def options_of_a_call(rest: Rest) -> None:
+    """OPTIONS names the methods of a path."""
+    for method in ("OPTIONS", "HEAD"):
+        with rest.unnoted():
+            answer = rest.call(method, "/metadata/taskdefs")
+        rest.note(method, [answer.status, sorted((answer.headers.get("allow") or "").replace(" ", "").split(","))])

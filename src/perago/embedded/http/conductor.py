@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 from perago.embedded.conductor.model import ConductorModel, check_priority
@@ -240,6 +240,10 @@ async def _no_such_path(request: Request, problem: Exception) -> Response:  # no
 
 
 async def _wrong_method(request: Request, problem: Exception) -> Response:  # noqa: ARG001 - the handler's signature
+    if request.method == "OPTIONS":
+        found = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        methods = {"OPTIONS"}.union(*(route.methods for route in found))
+        return Response(headers={"allow": ",".join(sorted(methods))})
     return _error(405, f"Request method '{request.method}' is not supported")
 
 

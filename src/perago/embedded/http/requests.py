@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -45,9 +44,12 @@ def unserved_routes(server: str, root: str, refuse: Callable[[Request, str], Res
         refuse: answers a request of a call, whose name, method and path it is given.
     """
 
-    async def answer(name: str, request: Request) -> Response:
-        return refuse(request, f"{name} ({request.method} {request.url.path})")
+    def unserved(name: str) -> Callable[[Request], Awaitable[Response]]:
+        async def unserved(request: Request) -> Response:
+            return refuse(request, f"{name} ({request.method} {request.url.path})")
+
+        return unserved
 
     for line in files(__package__).joinpath(f"{server}_operations.txt").read_text(encoding="utf-8").splitlines():
         method, path, name = line.split()
-        yield Route(root + path, partial(answer, name), methods=[method])
+        yield Route(root + path, unserved(name), methods=[method])
