@@ -10,13 +10,15 @@ import asyncio
 import json
 import math
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeAlias
+from inspect import Parameter, signature
+from typing import Any, TypeAlias, get_origin, get_type_hints
 
 from loguru import logger
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -58,6 +60,9 @@ CALLS_AT_ONCE = 16
 MAX_WORKFLOWS = 1000
 WAIT_SECONDS = 10
 
+NO_CONTENT = object()
+"""What a handler returns for an answer of 204."""
+
 _HEALTHY = {"healthResults": [], "suppressedHealthResults": [], "healthy": True}
 
 _STATUS_OF_INJECTED = {AccessDenied: 401, NotFound: 404, Refused: 400}
@@ -66,6 +71,14 @@ _STATUS_OF_INJECTED = {AccessDenied: 401, NotFound: 404, Refused: 400}
 _SHOWN = ("workflowId", "correlationId", "input", "output", "priority", "variables", "tasks", "createTime", "status")
 
 _INTEGER, _FLAG = TypeAdapter(int), TypeAdapter(bool)
+_CONVERTERS: Mapping[Any, TypeAdapter[Any]] = {int: _INTEGER, int | None: _INTEGER, bool: _FLAG}
+
+_OTHERWISE_SPELLED = {
+    "archive": "archiveWorkflow",
+    "resume_sub_workflows": "resumeSubworkflowTasks",
+    "workerid": "workerid",
+}
+"""Parameters of queries that are not the parameters of handlers in camel case."""
 
 
 class Call(requests.Call):
@@ -76,81 +89,63 @@ class Call(requests.Call):
         """The call as errors name it."""
         return f"{self.method} {self.path}"
 
-    def text(self, name: str) -> str | None:
-        """A text parameter."""
-        return self.given.get(name)
+    def argument(self, name: str, kind: Any, default: Any) -> Any:
+        """Return the value of a parameter of a handler.
 
-    def required_text(self, name: str) -> str:
-        """A text parameter that must be there, however empty."""
-        value = self.text(name)
-        if value is None:
-            raise self.refused(f"the request parameter {name} is missing")
-        return value
-
-    def texts(self, name: str) -> list[str]:
-        """A parameter that is given several times, or once with commas."""
-        values = self.given.getlist(name)
-        return values[0].split(",") if len(values) == 1 else values
-
-    def integer(self, name: str, default: int) -> int:
-        """A whole number; an empty one is not given."""
-        value = self.optional_integer(name)
-        return default if value is None else value
-
-    def optional_integer(self, name: str) -> int | None:
-        """A whole number of the path or the query, or None if it is empty or not given."""
-        value = self.parts.get(name) or self.text(name)
-        return self._converted(_INTEGER, name, value) if value else None
-
-    def flag(self, name: str, *, default: bool = False) -> bool:
-        """A boolean; an empty one is not given."""
-        value = self.text(name)
-        return self._converted(_FLAG, name, value) if value else default
-
-    def _converted(self, kind: TypeAdapter[Any], name: str, value: str) -> Any:
+        Its type says where it comes from: an object or a list is the JSON body, bytes are the body as it is. Everything
+        else is a variable of the path or, in camel case, a parameter of the query; a tuple may be given several times,
+        or once with commas. An empty number or flag counts as not given.
+        """
+        if kind is Call:
+            return self
+        if kind is bytes:
+            return self._body()
+        origin = get_origin(kind)
+        if origin in (dict, Mapping):
+            return self._json(dict, "an object")
+        if origin in (list, Sequence):
+            return self._json(list, "a list")
+        spelled = _OTHERWISE_SPELLED.get(name) or to_camel(name)
+        if origin is tuple:
+            values = self.given.getlist(spelled)
+            return tuple(values[0].split(",") if len(values) == 1 else values)
+        value, converter = self.parts.get(name, self.given.get(spelled)), _CONVERTERS.get(kind)
+        if value is None or (converter is not None and not value):
+            if default is Parameter.empty:
+                raise self._refused(f"the request parameter {spelled} is missing")
+            return default
         try:
-            return kind.validate_python(value)
+            return value if converter is None else converter.validate_python(value)
         except ValidationError as error:
-            raise self.refused(f"parameter {name}: {error.errors()[0]['msg']}, not {value!r}") from None
+            raise self._refused(f"parameter {spelled}: {error.errors()[0]['msg']}, not {value!r}") from None
 
-    def mapping(self) -> dict[str, Any]:
-        """The body as an object."""
-        value = self._json()
-        if not isinstance(value, dict):
-            raise malformed(self.operation, f"the body must be an object, not {type(value).__name__}")
-        return value
-
-    def items(self) -> list[Any]:
-        """The body as a list."""
-        value = self._json()
-        if not isinstance(value, list):
-            raise malformed(self.operation, f"the body must be a list, not {type(value).__name__}")
-        return value
-
-    def body(self) -> bytes:
-        """The body, which must not be empty."""
+    def _body(self) -> bytes:
         if not self.raw:
-            raise self.refused("Required request body is missing")
+            raise self._refused("Required request body is missing")
         return self.raw
 
-    def _json(self) -> Any:
-        body = self.body()
-        kind = self.headers.get("content-type", "")
-        if "json" not in kind.partition(";")[0].lower():
-            raise self.refused(f"Content-Type {kind!r} is not supported; use application/json")
+    def _json(self, kind: type, words: str) -> Any:
+        body, given = self._body(), self.headers.get("content-type", "")
+        if "json" not in given.partition(";")[0].lower():
+            raise self._refused(f"Content-Type {given!r} is not supported; use application/json")
         try:
-            return json.loads(body, parse_float=_number)
+            value = json.loads(body, parse_float=_number)
         except (ValueError, RecursionError) as error:
             raise malformed(self.operation, str(error) or type(error).__name__) from None
+        if not isinstance(value, kind):
+            raise malformed(self.operation, f"the body must be {words}, not {type(value).__name__}")
+        return value
 
-    def refused(self, words: str) -> Malformed:
+    def _refused(self, words: str) -> Malformed:
         """A 500 with just these words."""
         return Malformed(SERVICE, self.operation, words)
 
 
-Handler: TypeAlias = Callable[[Call], Response]
-Table: TypeAlias = list[tuple[str, str, Handler]]
-"""Methods, paths and handlers; the more specific paths come first."""
+Handler: TypeAlias = Callable[..., Any]
+"""Gets the arguments that its parameters name. A text is answered as such, None without a body, else JSON."""
+
+Table: TypeAlias = list[tuple[str, str, Handler] | tuple[str, str, Handler, int]]
+"""Methods, paths, handlers, and the status of success if it is not 200; the more specific paths come first."""
 
 
 def _number(digits: str) -> float | str:
@@ -168,12 +163,7 @@ def conductor_app(model: ConductorModel) -> ASGIApp:
     quick = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="perago-conductor")
 
     def routes(table: Table, threads: ThreadPoolExecutor = quick) -> list[Route]:
-        return [Route(path, partial(_served, handler, threads), methods=[method]) for method, path, handler in table]
-
-    def pending(call: Call) -> Response:
-        """The attempts of a type that have not ended."""
-        start, count = call.integer("start", 0), call.integer("count", 100)
-        return JsonAnswer(model.pending_tasks(call.parts["name"], start=start, count=count))
+        return [_route(threads, *row) for row in table]
 
     polls, tasks = _task_calls(model, f"{API}/tasks")
     waits, workflows = _workflow_calls(model, f"{API}/workflow")
@@ -182,7 +172,10 @@ def conductor_app(model: ConductorModel) -> ASGIApp:
             Route("/health", _health, methods=["GET"]),
             Route(f"{API}/health", _health, methods=["GET"]),
             *routes(
-                [("GET", f"{API}/version", lambda _: _text(VERSION)), ("GET", f"{API}/admin/task/{{name}}", pending)]
+                [
+                    ("GET", f"{API}/version", lambda: VERSION),
+                    ("GET", f"{API}/admin/task/{{task_name}}", model.pending_tasks),
+                ]
             ),
             *unserved_routes("conductor", API, _unserved),
             *routes(_definition_calls(model, f"{API}/metadata")),
@@ -195,21 +188,31 @@ def conductor_app(model: ConductorModel) -> ASGIApp:
     return app
 
 
-async def _served(handler: Handler, threads: ThreadPoolExecutor, request: Request) -> Response:
-    call = Call(request, await request.body())
-    return await asyncio.get_running_loop().run_in_executor(threads, _answer, handler, call)
+def _route(threads: ThreadPoolExecutor, method: str, path: str, handler: Handler, status: int = 200) -> Route:
+    hints = get_type_hints(handler)
+    parameters = [(each.name, hints[each.name], each.default) for each in signature(handler).parameters.values()]
 
+    def answer(call: Call) -> Response:
+        try:
+            found = handler(**{name: call.argument(name, kind, default) for name, kind, default in parameters})
+        except ServiceError as problem:
+            return _refusal(problem)
+        except NotImplementedError as problem:
+            return _error(501, f"{call.operation}: {problem}")
+        except Exception as problem:  # noqa: BLE001 - as the real server: a 500, and the next call is served
+            logger.opt(exception=problem).warning("{} failed", call.operation)
+            return _error(500, f"{type(problem).__name__}: {problem}")
+        if isinstance(found, str):  # such as an id, whatever the client accepts
+            return Response(found, status, {"content-type": "text/plain;charset=UTF-8"})
+        if found is None or found is NO_CONTENT:
+            return Response(status_code=status if found is None else 204)
+        return JsonAnswer(found, status)
 
-def _answer(handler: Handler, call: Call) -> Response:
-    try:
-        return handler(call)
-    except ServiceError as problem:
-        return _refusal(problem)
-    except NotImplementedError as problem:
-        return _error(501, f"{call.operation}: {problem}")
-    except Exception as problem:  # noqa: BLE001 - as the real server: a 500, and the next call is served
-        logger.opt(exception=problem).warning("{} failed", call.operation)
-        return _error(500, f"{type(problem).__name__}: {problem}")
+    async def served(request: Request) -> Response:
+        call = Call(request, await request.body())
+        return await asyncio.get_running_loop().run_in_executor(threads, answer, call)
+
+    return Route(path, served, methods=[method])
 
 
 def _refusal(problem: ServiceError) -> Response:
@@ -247,33 +250,6 @@ async def _wrong_method(request: Request, problem: Exception) -> Response:  # no
     return _error(405, f"Request method '{request.method}' is not supported")
 
 
-# ------------------------------------------------------------------------------ answers
-
-
-def _text(content: str) -> Response:
-    """A text such as an id, whatever the client accepts."""
-    return Response(content, headers={"content-type": "text/plain;charset=UTF-8"})
-
-
-def _after(act: Callable[..., None], *arguments: Any, status: int = 200, **options: Any) -> Response:
-    """Success without a body, once `act` has been called."""
-    act(*arguments, **options)
-    return Response(status_code=status)
-
-
-def _json_or_no_content(content: Any) -> Response:
-    """The content as JSON; 204 for None."""
-    return Response(status_code=204) if content is None else JsonAnswer(content)
-
-
-def _search(call: Call, where: str) -> dict[str, Any]:
-    """The arguments of a search. What `freeText` asks for beside `query` is not modelled."""
-    if call.text("freeText") not in (None, "*"):
-        raise not_modelled(where, "freeText")
-    texts = {name: call.text(name) or "" for name in ("query", "sort")}
-    return {**texts, "start": call.integer("start", 0), "size": call.integer("size", 100)}
-
-
 # -------------------------------------------------------------------------- definitions
 
 
@@ -282,143 +258,145 @@ def _definition_calls(model: ConductorModel, root: str) -> Table:
     tasks, workflows = f"{root}/taskdefs", f"{root}/workflow"
     one = f"{workflows}/{{name}}"
 
-    def task_definition(call: Call) -> Response:
-        found = model.get_task_definition(call.parts["name"])
+    def task_definition(call: Call, name: str) -> Any:
+        found = model.get_task_definition(name)
         if found is None:
-            raise not_found(call.operation, f"No such taskType found by name: {call.parts['name']}")
-        return JsonAnswer(found)
+            raise not_found(call.operation, f"No such taskType found by name: {name}")
+        return found
 
-    def create_workflow(call: Call) -> Response:
-        overwrite = call.flag("overwrite", default=False)
-        return _after(model.create_workflow_definition, call.mapping(), overwrite=overwrite)
-
-    def versions(call: Call) -> Response:
+    def versions(name: str) -> Any:
         """Name and version of each, the lowest first; none of an unknown name."""
-        found = model.workflow_definitions(call.parts["name"])
         fields = ("name", "version", "createTime", "updateTime")
-        return JsonAnswer([{field: each[field] for field in fields if each.get(field)} for each in found])
+        found = model.workflow_definitions(name)
+        return [{field: each[field] for field in fields if each.get(field)} for each in found]
 
-    def delete_workflow(call: Call) -> Response:
-        version = call.optional_integer("version") or 0
-        return _after(model.delete_workflow_definition, call.parts["name"], version)
+    def all_workflows() -> Any:
+        return model.workflow_definitions()
 
     return [
-        ("GET", tasks, lambda _: JsonAnswer(model.task_definitions())),
-        ("POST", tasks, lambda call: _after(model.register_task_definitions, call.items())),
-        ("PUT", tasks, lambda call: _after(model.update_task_definition, call.mapping())),
+        ("GET", tasks, model.task_definitions),
+        ("POST", tasks, model.register_task_definitions),
+        ("PUT", tasks, model.update_task_definition),
         ("GET", f"{tasks}/{{name}}", task_definition),
-        ("DELETE", f"{tasks}/{{name}}", lambda call: _after(model.delete_task_definition, call.parts["name"])),
-        ("GET", workflows, lambda _: JsonAnswer(model.workflow_definitions())),
-        ("POST", workflows, create_workflow),
-        ("PUT", workflows, lambda call: JsonAnswer(model.update_workflow_definitions(call.items()))),
-        (
-            "GET",
-            one,
-            lambda call: JsonAnswer(
-                model.get_workflow_definition(call.parts["name"], call.optional_integer("version"))
-            ),
-        ),
+        ("DELETE", f"{tasks}/{{name}}", model.delete_task_definition),
+        ("GET", workflows, all_workflows),
+        ("POST", workflows, model.create_workflow_definition),
+        ("PUT", workflows, model.update_workflow_definitions),
+        ("GET", one, model.get_workflow_definition),
         ("GET", f"{one}/versions", versions),
-        ("DELETE", f"{one}/{{version}}", delete_workflow),
+        ("DELETE", f"{one}/{{version}}", model.delete_workflow_definition),
     ]
 
 
 # -------------------------------------------------------------------------------- tasks
 
 
+def _or_no_content(found: Any) -> Any:
+    """The content; 204 for None."""
+    return NO_CONTENT if found is None else found
+
+
 def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     """Calls about attempts and their queues: those that can wait for seconds, and the others."""
 
-    def poll(call: Call) -> Response:
+    def poll(task_name: str, workerid: str | None = None, domain: str | None = None) -> Any:
         """One attempt, or 204."""
-        polled = model.poll_tasks(call.parts["name"], call.text("workerid"), domain=call.text("domain"))
-        return _json_or_no_content(polled[0] if polled else None)
+        polled = model.poll_tasks(task_name, workerid, domain=domain)
+        return _or_no_content(polled[0] if polled else None)
 
-    def poll_batch(call: Call) -> Response:
+    def poll_batch(
+        task_name: str, workerid: str | None = None, domain: str | None = None, count: int = 1, timeout: int = 100
+    ) -> Any:
         """A list of attempts, however empty."""
-        count, wait_seconds = call.integer("count", 1), call.integer("timeout", 100) / 1000
-        name, worker, domain = call.parts["name"], call.text("workerid"), call.text("domain")
-        return JsonAnswer(model.poll_tasks(name, worker, count=count, wait_seconds=wait_seconds, domain=domain))
+        return model.poll_tasks(task_name, workerid, count=count, wait_seconds=timeout / 1000, domain=domain)
 
-    def update_v2(call: Call) -> Response:
+    def update_v2(call: Call, result: dict[str, Any]) -> Any:
         """A result, and a further attempt for the same worker."""
         try:
-            return _json_or_no_content(model.update_task_v2(call.mapping()))
+            return _or_no_content(model.update_task_v2(result))
         except InvalidRequest as error:  # which is a 500 in this call
-            raise call.refused(error.detail) from None
+            raise Malformed(SERVICE, call.operation, error.detail) from None
 
-    def updated(call: Call) -> str | None:
-        """The id of the open attempt of a step, which got a status; None without one."""
-        workflow_id, reference, status = (call.parts[name] for name in ("workflow", "reference", "status"))
+    def update_step(
+        call: Call, workflow_id: str, reference: str, status: str, output: dict[str, Any], workerid: str | None = None
+    ) -> str | None:
+        """Return the id of the open attempt of a step, which got a status; without one nothing happens."""
         if status not in RESULT_STATUSES:
-            raise call.refused(f"status {status!r} is not one of {', '.join(RESULT_STATUSES)}")
-        worker_id = call.text("workerid") or None
-        return model.update_task_by_reference(workflow_id, reference, status, call.mapping(), worker_id)
+            words = f"status {status!r} is not one of {', '.join(RESULT_STATUSES)}"
+            raise Malformed(SERVICE, call.operation, words)
+        return model.update_task_by_reference(workflow_id, reference, status, output, workerid or None)
 
-    def update_step(call: Call) -> Response:
-        """Without an open attempt nothing happens."""
-        task_id = updated(call)
-        return Response() if task_id is None else _text(task_id)
-
-    def update_step_and_see(call: Call) -> Response:
+    def update_step_and_see(
+        call: Call, workflow_id: str, reference: str, status: str, output: dict[str, Any], workerid: str | None = None
+    ) -> Any:
         """The same; answers with the workflow, and with 404 if there was no open attempt."""
-        if updated(call) is None:
-            raise not_found(call.operation, f"Found no running task {call.parts['reference']} to update")
-        return JsonAnswer(model.workflow(call.parts["workflow"]))
+        if update_step(call, workflow_id, reference, status, output, workerid) is None:
+            raise not_found(call.operation, f"Found no running task {reference} to update")
+        return model.workflow(workflow_id)
 
-    def queue_size(call: Call) -> Response:
-        return JsonAnswer(model.queue_size(call.required_text("taskType"), domain=call.text("domain")))
+    def queue_size(task_type: str, domain: str | None = None) -> int:
+        return model.queue_size(task_type, domain=domain)
 
-    def queue_sizes(call: Call) -> Response:
+    def queue_sizes(call: Call, task_type: tuple[str, ...]) -> Any:
         """The sizes of the queues that were asked for."""
-        call.required_text("taskType")
-        return JsonAnswer({name: model.queue_size(name) for name in call.texts("taskType")})
+        call.argument("task_type", str, Parameter.empty)
+        return {name: model.queue_size(name) for name in task_type}
 
-    def queues_by_shard(_: Call) -> Response:
+    def queues_by_shard() -> Any:
         """All sizes. No attempt is ever unacknowledged: what was polled has left the queue."""
-        return JsonAnswer({name: {"a": {"size": size, "uacked": 0}} for name, size in model.queue_sizes().items()})
+        return {name: {"a": {"size": size, "uacked": 0}} for name, size in model.queue_sizes().items()}
 
-    def last_polls(call: Call) -> Response:
-        return JsonAnswer([_poll(poll) for poll in model.last_polls(call.required_text("taskType"))])
+    def last_polls(task_type: str) -> Any:
+        return list(map(_poll, model.last_polls(task_type)))
 
-    def requeue(call: Call) -> Response:
+    def all_last_polls() -> Any:
+        return list(map(_poll, model.last_polls()))
+
+    def requeue(task_name: str) -> str:
         """Return the number of attempts that were queued again, as a text."""
-        return _text(str(model.requeue_pending(call.parts["name"])))
+        return str(model.requeue_pending(task_name))
 
-    def add_log(call: Call) -> Response:
-        return _after(model.add_log, call.parts["task"], call.body().decode("utf-8", "replace"))
+    def add_log(task_id: str, text: bytes) -> None:
+        model.add_log(task_id, text.decode("utf-8", "replace"))
 
-    def logs(call: Call) -> Response:
+    def logs(task_id: str) -> Any:
         """All entries, or 204."""
-        return _json_or_no_content(list(model.task_logs(call.parts["task"])) or None)
+        return list(model.task_logs(task_id)) or NO_CONTENT
 
-    def found(call: Call) -> Response:
-        """A page of attempts that have ended. What `freeText` asks for beside `query` is not looked for."""
-        return JsonAnswer(model.search_tasks(**_search(call, "search for tasks")))
+    def search(call: Call, query: str = "", sort: str = "", start: int = 0, size: int = 100) -> Any:
+        """A page of attempts that have ended."""
+        _refuse_free_text(call)
+        return model.search_tasks(query, start=start, size=size, sort=sort)
 
-    one, step = f"{root}/{{task}}", f"{root}/{{workflow}}/{{reference}}/{{status}}"
+    one, step = f"{root}/{{task_id}}", f"{root}/{{workflow_id}}/{{reference}}/{{status}}"
     polls: Table = [
-        ("GET", f"{root}/poll/batch/{{name}}", poll_batch),
-        ("GET", f"{root}/poll/{{name}}", poll),
+        ("GET", f"{root}/poll/batch/{{task_name}}", poll_batch),
+        ("GET", f"{root}/poll/{{task_name}}", poll),
         ("POST", f"{root}/update-v2", update_v2),
     ]
     calls: Table = [
         ("GET", f"{root}/queue/size", queue_size),
         ("GET", f"{root}/queue/sizes", queue_sizes),
-        ("GET", f"{root}/queue/all", lambda _: JsonAnswer(model.queue_sizes())),
+        ("GET", f"{root}/queue/all", model.queue_sizes),
         ("GET", f"{root}/queue/all/verbose", queues_by_shard),
         ("GET", f"{root}/queue/polldata", last_polls),
-        ("GET", f"{root}/queue/polldata/all", lambda _: JsonAnswer([_poll(poll) for poll in model.last_polls()])),
-        ("POST", f"{root}/queue/requeue/{{name}}", requeue),
-        ("POST", root, lambda call: _text(model.update_task(call.mapping()))),
-        ("GET", f"{root}/search", found),
+        ("GET", f"{root}/queue/polldata/all", all_last_polls),
+        ("POST", f"{root}/queue/requeue/{{task_name}}", requeue),
+        ("POST", root, model.update_task),
+        ("GET", f"{root}/search", search),
         ("GET", f"{one}/log", logs),
         ("POST", f"{one}/log", add_log),
-        ("GET", one, lambda call: JsonAnswer(model.get_task(call.parts["task"]))),
+        ("GET", one, model.get_task),
         ("POST", step, update_step),
         ("POST", f"{step}/sync", update_step_and_see),
     ]
     return polls, calls
+
+
+def _refuse_free_text(call: Call) -> None:
+    """The model does not have the search for `freeText` in addition to `query`."""
+    if call.given.get("freeText") not in (None, "*"):
+        raise not_modelled("search", "freeText")
 
 
 def _poll(poll: LastPoll) -> dict[str, Any]:
@@ -459,173 +437,161 @@ class RerunRequest(Fields):
     workflow_input: dict[str, Any] | None = None
 
 
-def _start_request(call: Call, named: Mapping[str, Any] | None = None) -> StartRequest:
+def _start_request(call: Call, body: dict[str, Any], named: Mapping[str, Any] | None = None) -> StartRequest:
     """The request in a body; `named` says more than the body does."""
-    body = call.mapping()
     request = StartRequest.read(call.operation, {**body, **(named or {})})
     if "input" in body and body["input"] is None:
         raise bad_request(call.operation, "NULL input passed when starting workflow")
     return request
 
 
-def _each(call: Call, act: Callable[[str], None]) -> Response:
-    """One thing done to each workflow of a list; a refused one is listed and holds up no other."""
-    ids = [str(each) for each in call.items()]
+def _each(ids: list[Any], act: Callable[[str], None]) -> dict[str, Any]:
+    """Do one thing to each workflow of a list; a refused one is listed and does not stop the others."""
     if not 0 < len(ids) <= MAX_WORKFLOWS:
         message = f"between 1 and {MAX_WORKFLOWS} workflow ids are needed, not {len(ids)}"
-        raise validation_failed(call.operation, [{"path": "arg0", "message": message}])
+        raise validation_failed("bulk operation", [{"path": "arg0", "message": message}])
     errors: dict[str, str] = {}
     done: list[str] = []
-    for workflow_id in ids:
+    for workflow_id in map(str, ids):
         try:
             act(workflow_id)
             done.append(workflow_id)
         except ServiceError as error:
             errors[workflow_id] = error.detail
-    return JsonAnswer({"bulkErrorResults": errors, "bulkSuccessfulResults": done})
+    return {"bulkErrorResults": errors, "bulkSuccessfulResults": done}
 
 
 def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     """Calls about workflows: those that can wait for seconds, and the others."""
 
-    def start_by_name(call: Call) -> Response:
-        """Start with the body as the input; the id of the workflow."""
-        priority, correlation_id = call.integer("priority", 0), call.text("correlationId")
-        check_priority(priority)
-        found = model.get_workflow_definition(call.parts["workflow"], call.optional_integer("version"))
-        options: dict[str, Any] = {"version": found["version"], "correlation_id": correlation_id, "priority": priority}
-        return _text(model.start_workflow(found["name"], call.mapping(), **options))
+    def start(call: Call, body: dict[str, Any]) -> str:
+        return _start_request(call, body).start(model, call)
 
-    def execute(call: Call) -> Response:
+    def start_by_name(
+        name: str,
+        body: dict[str, Any],
+        version: int | None = None,
+        correlation_id: str | None = None,
+        priority: int = 0,
+    ) -> str:
+        """Start with the body as the input; the id of the workflow."""
+        check_priority(priority)
+        found = model.get_workflow_definition(name, version)
+        options: dict[str, Any] = {"version": found["version"], "correlation_id": correlation_id, "priority": priority}
+        return model.start_workflow(found["name"], body, **options)
+
+    def execute(
+        call: Call,
+        name: str,
+        version: int,
+        body: dict[str, Any],
+        wait_until_task_ref: str = "",
+        wait_for_seconds: int = 0,
+        return_strategy: str = "",
+        request_id: str = "",
+    ) -> Any:
         """Start, wait for the end or for certain steps, and tell how far it came."""
-        references = [part.strip() for part in (call.text("waitUntilTaskRef") or "").split(",") if part.strip()]
-        wait_seconds = call.optional_integer("waitForSeconds") or WAIT_SECONDS
-        strategy = call.text("returnStrategy") or "TARGET_WORKFLOW"
+        references = [part.strip() for part in wait_until_task_ref.split(",") if part.strip()]
+        strategy = return_strategy or "TARGET_WORKFLOW"
         if strategy != "TARGET_WORKFLOW":
             raise NotImplementedError(f"returnStrategy {strategy} is not modelled; use TARGET_WORKFLOW")
-        named = {"name": call.parts["name"], "version": call.optional_integer("version") or None}
-        workflow_id = _start_request(call, named).start(model, call)
-        waited = model.await_workflow(workflow_id, references, wait_seconds=wait_seconds)
+        workflow_id = _start_request(call, body, {"name": name, "version": version or None}).start(model, call)
+        waited = model.await_workflow(workflow_id, references, wait_seconds=wait_for_seconds or WAIT_SECONDS)
         workflow = model.workflow(workflow_id)
         fields = {
             "responseType": strategy,
             "targetWorkflowId": workflow_id,
             "targetWorkflowStatus": workflow["status"],
-            "requestId": call.text("requestId") or str(uuid.uuid4()),
+            "requestId": request_id or str(uuid.uuid4()),
             "signalTimeout": not waited,
             **{field: workflow.get(field) for field in (*_SHOWN, "updateTime")},
         }
-        return JsonAnswer(without_nulls(fields))
+        return without_nulls(fields)
 
-    def get(call: Call) -> Response:
-        """The workflow and, unless it is told otherwise, its attempts."""
-        include_tasks = call.flag("includeTasks", default=True)
-        return JsonAnswer(model.workflow(call.parts["workflow"], include_tasks=include_tasks))
-
-    def status(call: Call) -> Response:
+    def status(workflow_id: str, include_output: bool = False, include_variables: bool = False) -> Any:
         """The workflow in few words."""
-        fields = ["workflowId", "correlationId", "status"]
-        fields += ["output"] if call.flag("includeOutput") else []
-        fields += ["variables"] if call.flag("includeVariables") else []
-        workflow = model.workflow(call.parts["workflow"], include_tasks=False)
-        return JsonAnswer({field: workflow[field] for field in fields if field in workflow})
+        wanted = {"output": include_output, "variables": include_variables}
+        fields = ["workflowId", "correlationId", "status", *(field for field in wanted if wanted[field])]
+        workflow = model.workflow(workflow_id, include_tasks=False)
+        return {field: workflow[field] for field in fields if field in workflow}
 
-    def tasks(call: Call) -> Response:
+    def tasks(workflow_id: str, status: tuple[str, ...], start: int = 0, count: int = 15) -> Any:
         """One page of the attempts, of some statuses if they are named."""
-        start, count, statuses = call.integer("start", 0), call.integer("count", 15), call.texts("status")
-        rows = model.workflow(call.parts["workflow"])["tasks"]
-        found = [row for row in rows if not statuses or row["status"] in statuses]
-        return JsonAnswer({"totalHits": len(found), "results": found[start : start + count]})
+        found = [row for row in model.workflow(workflow_id)["tasks"] if not status or row["status"] in status]
+        return {"totalHits": len(found), "results": found[start : start + count]}
 
-    def found(call: Call) -> Response:
-        """A page of workflows. What `freeText` asks for beside `query` is not looked for."""
-        return JsonAnswer(model.search_workflows(**_search(call, "search for workflows")))
+    def search(call: Call, query: str = "", sort: str = "", start: int = 0, size: int = 100) -> Any:
+        """A page of workflows."""
+        _refuse_free_text(call)
+        return model.search_workflows(query, start=start, size=size, sort=sort)
 
-    def running(call: Call) -> Response:
+    def running(name: str, start_time: str = "", end_time: str = "") -> Any:
         """The ids of unfinished workflows of a name."""
-        if call.text("startTime") and call.text("endTime"):
+        if start_time and end_time:
             raise NotImplementedError("getRunningWorkflow between two times is not modelled")
-        return JsonAnswer(model.running_workflow_ids(call.parts["name"]))
+        return model.running_workflow_ids(name)
 
-    def correlated(call: Call, correlation_id: str) -> list[dict[str, Any]]:
-        closed, tasks = call.flag("includeClosed"), call.flag("includeTasks")
-        name = call.parts["name"]
-        return model.correlated_workflows(name, correlation_id, include_closed=closed, include_tasks=tasks)
+    def correlated(name: str, id: str, include_closed: bool = False, include_tasks: bool = False) -> Any:  # noqa: A002 - as on the wire
+        return model.correlated_workflows(name, id, include_closed=include_closed, include_tasks=include_tasks)
 
-    def correlated_with_each(call: Call) -> Response:
+    def correlated_with_each(
+        name: str,
+        ids: list[Any],
+        include_closed: bool = False,
+        include_tasks: bool = False,
+    ) -> Any:
         """The workflows of several correlation ids, each with its own."""
-        return JsonAnswer({str(each): correlated(call, str(each)) for each in call.items()})
+        return {each: correlated(name, each, include_closed, include_tasks) for each in map(str, ids)}
 
-    def remove(call: Call) -> Response:
-        archive = call.flag("archiveWorkflow", default=True)
-        return _after(model.remove_workflow, call.parts["workflow"], archive=archive)
-
-    def rerun(call: Call) -> Response:
+    def rerun(call: Call, workflow_id: str, body: dict[str, Any]) -> str:
         """Go back to an attempt; the id of the workflow."""
-        workflow_id, read = call.parts["workflow"], RerunRequest.read(call.operation, call.mapping())
+        read = RerunRequest.read(call.operation, body)
         inputs = {"task_input": read.task_input, "workflow_input": read.workflow_input}
         model.rerun_workflow(workflow_id, read.re_run_from_task_id, **inputs)
-        return _text(workflow_id)
+        return workflow_id
 
-    def on(act: Callable[..., None], *parameters: str, status: int = 200, **flags: str) -> Handler:
-        """Does one thing to the workflow of the path.
+    def pause_each(ids: list[Any]) -> Any:
+        return _each(ids, model.pause_workflow)
 
-        Args:
-            act: gets the id of the workflow.
-            parameters: names of further arguments in the path or the query.
-            status: of an answer, which has no body.
-            flags: options of `act`, with the names of the parameters that give them.
-        """
+    def resume_each(ids: list[Any]) -> Any:
+        return _each(ids, model.resume_workflow)
 
-        def handler(call: Call) -> Response:
-            given = [call.parts.get(name, call.text(name)) for name in parameters]
-            options = {option: call.flag(name) for option, name in flags.items()}
-            return _after(act, call.parts["workflow"], *given, status=status, **options)
+    def retry_each(ids: list[Any]) -> Any:
+        return _each(ids, model.retry_workflow)
 
-        return handler
+    def restart_each(ids: list[Any], use_latest_definitions: bool = False) -> Any:
+        return _each(ids, partial(model.restart_workflow, use_latest_definitions=use_latest_definitions))
 
-    def restart_each(call: Call) -> Response:
-        latest = call.flag("useLatestDefinitions")
-        return _each(call, partial(model.restart_workflow, use_latest_definitions=latest))
+    def terminate_each(ids: list[Any], reason: str | None = None) -> Any:
+        return _each(ids, partial(model.terminate_workflow, reason=reason))
 
-    def terminate_each(call: Call) -> Response:
-        return _each(call, partial(model.terminate_workflow, reason=call.text("reason")))
-
-    one, bulk = f"{root}/{{workflow}}", f"{root}/bulk"
+    one, bulk = f"{root}/{{workflow_id}}", f"{root}/bulk"
     calls: Table = [
-        ("PUT", f"{bulk}/pause", lambda call: _each(call, model.pause_workflow)),
-        ("PUT", f"{bulk}/resume", lambda call: _each(call, model.resume_workflow)),
+        ("PUT", f"{bulk}/pause", pause_each),
+        ("PUT", f"{bulk}/resume", resume_each),
         ("POST", f"{bulk}/restart", restart_each),
-        ("POST", f"{bulk}/retry", lambda call: _each(call, model.retry_workflow)),
+        ("POST", f"{bulk}/retry", retry_each),
         ("POST", f"{bulk}/terminate", terminate_each),
-        ("POST", root, lambda call: _text(_start_request(call).start(model, call))),
-        ("PUT", f"{root}/decide/{{workflow}}", on(model.decide)),
+        ("POST", root, start),
+        ("PUT", f"{root}/decide/{{workflow_id}}", model.decide),
         ("GET", f"{root}/running/{{name}}", running),
-        ("GET", f"{root}/search", found),
+        ("GET", f"{root}/search", search),
         ("POST", f"{root}/{{name}}/correlated", correlated_with_each),
-        (
-            "GET",
-            f"{root}/{{name}}/correlated/{{id}}",
-            lambda call: JsonAnswer(correlated(call, call.parts["id"])),
-        ),
-        ("GET", one, get),
-        ("POST", one, start_by_name),
-        ("DELETE", one, on(model.terminate_workflow, "reason")),
+        ("GET", f"{root}/{{name}}/correlated/{{id}}", correlated),
+        ("GET", one, model.workflow),
+        ("POST", f"{root}/{{name}}", start_by_name),
+        ("DELETE", one, model.terminate_workflow),
         ("GET", f"{one}/status", status),
         ("GET", f"{one}/tasks", tasks),
         # Input and output for a skipped step, which clients send in the body, are not looked at.
-        ("PUT", f"{one}/skiptask/{{reference}}", on(model.skip_task, "reference")),
-        ("PUT", f"{one}/pause", on(model.pause_workflow)),
-        ("PUT", f"{one}/resume", on(model.resume_workflow)),
-        ("POST", f"{one}/retry", on(model.retry_workflow, status=204, resume_sub_workflows="resumeSubworkflowTasks")),
-        (
-            "POST",
-            f"{one}/restart",
-            on(model.restart_workflow, status=204, use_latest_definitions="useLatestDefinitions"),
-        ),
+        ("PUT", f"{one}/skiptask/{{reference_name}}", model.skip_task),
+        ("PUT", f"{one}/pause", model.pause_workflow),
+        ("PUT", f"{one}/resume", model.resume_workflow),
+        ("POST", f"{one}/retry", model.retry_workflow, 204),
+        ("POST", f"{one}/restart", model.restart_workflow, 204),
         ("POST", f"{one}/rerun", rerun),
-        ("POST", f"{one}/resetcallbacks", on(model.reset_callbacks, status=204)),
-        ("DELETE", f"{one}/remove", remove),
+        ("POST", f"{one}/resetcallbacks", model.reset_callbacks, 204),
+        ("DELETE", f"{one}/remove", model.remove_workflow),
     ]
     waiting: Table = [("POST", f"{root}/execute/{{name}}/{{version}}", execute)]
     return waiting, calls
