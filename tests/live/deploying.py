@@ -34,12 +34,6 @@ class Deployment:
         keys = ("params",) if self.module.endswith(".free") else ("workspace", "params")
         self.conductor.define(self.task, [step(self.task, **{key: f"${{workflow.input.{key}}}" for key in keys})])
 
-    def install_fence(self, repository: Repository) -> str:
-        """Put the publish fence on the branch, with the command that users have; returns the new head."""
-        done = perago(self.environment, "fence", "install", repository.name, BRANCH)
-        assert done.returncode == 0, done.stderr
-        return repository.head()
-
     def worker(self, slots: int = 1, **extra: str) -> Worker:
         """Start a worker and wait until it is ready; it ends with the deployment at the latest."""
         return self.starting("-j", str(slots), **extra).ready()

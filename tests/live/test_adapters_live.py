@@ -6,13 +6,10 @@ Needs `CONDUCTOR_SERVER_URL` for Conductor and the three `LAKECTL_` variables fo
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -24,7 +21,6 @@ from ..conformance.ports.conductor_scenarios import ConductorScenariosOverHttp
 from ..conformance.ports.lakefs_scenarios import (
     LakeFSScenariosOverHttp,
     commit_on_new_branch,
-    files_in,
     refusal_of,
     write,
 )
@@ -34,34 +30,6 @@ from .servers import CONDUCTOR, LAKEFS, variables
 pytestmark = pytest.mark.live
 
 # --------------------------------------------------------------------- lakeFS
-
-GIBIBYTE = """
-import hashlib, os, resource, sys
-from pathlib import Path
-from perago.adapters.lakefs import LakeFSStore
-from perago.ports import Placement, Upload
-from perago.settings import load_settings
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
-
-repository, place, size = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-store = LakeFSStore(load_settings().lakefs)
-head = store.get_commit(repository, "main").id
-store.create_branch(repository, "big", head)
-before, digest, block = peak(), hashlib.md5(), os.urandom(1024 * 1024)
-with (place / "big").open("wb") as file:
-    for number in range(size // len(block)):
-        piece = number.to_bytes(8, "big") + block[8:]
-        digest.update(piece)
-        file.write(piece)
-store.upload(repository, "big", [Upload("big", place / "big", size, digest.hexdigest())])
-commit = store.commit(repository, "big", "big", {}).id
-(entry,) = store.list_objects(repository, commit, "")
-store.download(repository, commit, place / "to", [Placement(entry, place / "to" / entry.key)])
-assert (place / "to" / "big").stat().st_size == size
-print(peak() - before)
-"""
 
 
 class TestOnARealLakeFS(LakeFSScenariosOverHttp):
@@ -98,25 +66,6 @@ class TestOnARealLakeFS(LakeFSScenariosOverHttp):
         (placement,) = download(store, repository, staged, tmp_path / "to")
         assert placement.entry.metadata == {"owner": "Jörg 😀"}
 
-    def test_many_small_files_go_both_ways(self, store: WorkspaceStore, repository: str, tmp_path: Path) -> None:
-        files = [write(tmp_path / "from", f"d{n % 20}/f{n:05}", os.urandom(4096)) for n in range(2000)]
-        base = store.get_commit(repository, "main").id
-        store.create_branch(repository, "many", base)
-        _report("2,000 x 4 KiB up", len(files), lambda: store.upload(repository, "many", files))
-        staged = store.commit(repository, "many", "many", {}).id
-        _report("2,000 x 4 KiB down", len(files), lambda: download(store, repository, staged, tmp_path / "to"))
-        assert files_in(tmp_path / "to") == files_in(tmp_path / "from")
-        store.delete_objects(repository, "many", [file.key for file in files])
-        emptied = store.commit(repository, "many", "nothing left", {}).id
-        assert download(store, repository, emptied, tmp_path / "none") == []
-
-    def test_a_gibibyte_goes_both_ways_in_flat_memory(self, repository: str, tmp_path: Path) -> None:
-        size = int(os.environ.get("PERAGO_LIVE_BIG_MIB", "1024")) * 1024 * 1024
-        command = [sys.executable, "-c", GIBIBYTE, repository, str(tmp_path), str(size)]
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert finished.returncode == 0, finished.stderr
-        assert int(finished.stdout) < 24, "MiB of memory that a gibibyte may add"
-
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="slots fork on Linux only")
     def test_a_store_made_before_a_fork_works_after_it(self, repository: str) -> None:
         script = textwrap.dedent("""\
@@ -137,14 +86,6 @@ class TestOnARealLakeFS(LakeFSScenariosOverHttp):
             [sys.executable, "-c", script, repository], capture_output=True, timeout=120, check=False
         )
         assert finished.returncode == 0, finished.stderr.decode()
-
-
-def _report(what: str, count: int, transfer: Any) -> None:
-    wall, cpu = time.monotonic(), time.process_time()
-    transfer()
-    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{what}: {count / wall:.0f} files/s, {cpu / count * 1e6:.0f} µs CPU a file, peak RSS {peak}")
 
 
 # ------------------------------------------------------------------ Conductor

@@ -32,30 +32,17 @@ def _block(**changes: Any) -> Callable[[Repository, str], Payload]:
     return make
 
 
-def _payload(make: Callable[[Payload], Payload]) -> Callable[[Repository, str], Payload]:
-    return lambda repository, ref: make(input_of(repository, ref))
-
-
 FUNCTION = [
     pytest.param(_orders(ending="fail"), RETRIED, "the weather is bad", id="TaskFailed"),
     pytest.param(_orders(ending="give up"), TERMINAL, "there is no such measurement", id="TaskTerminalError"),
-    pytest.param(_orders(ending="raise"), RETRIED, "KeyError: 'station'", id="an exception"),
-    pytest.param(_orders(ending="wrong result"), TERMINAL, "Invalid result", id="an invalid result"),
     pytest.param(_orders(ending="large result"), TERMINAL, "PERAGO_MAX_RESULT_BYTES", id="an oversized result"),
     pytest.param(_orders(write={"a.tmp": "x"}), RETRIED, "post guardrail forbid_glob('**/*.tmp')", id="post guardrail"),
     pytest.param(_orders(link="out/link"), RETRIED, "link", id="a symbolic link"),
-    pytest.param(_orders(remove=["raw/nothing"]), RETRIED, "FileNotFoundError", id="an OSError of the function"),
 ]
 INPUT = [
     pytest.param(_orders(sleep="long"), TERMINAL, "/params/sleep", id="invalid params"),
-    pytest.param(_payload(lambda all_: {"params": {}}), TERMINAL, "/workspace", id="no workspace"),
-    pytest.param(_payload(lambda all_: {**all_, "params": None}), TERMINAL, "/params", id="no params"),
-    pytest.param(_block(ref="main"), TERMINAL, "/workspace/ref", id="a branch as the ref"),
-    pytest.param(_block(ref="abc123"), TERMINAL, "/workspace/ref", id="a short commit id"),
-    pytest.param(_block(ref_type="branch"), TERMINAL, "/workspace/ref_type", id="another ref type"),
     pytest.param(_block(colour="red"), TERMINAL, "/workspace/colour", id="an unknown key"),
     pytest.param(_block(ref=NO_COMMIT), TERMINAL, NO_COMMIT[:12], id="an unknown commit"),
-    pytest.param(_block(branch="nobody-s"), TERMINAL, "branch nobody-s", id="an unknown branch"),
     pytest.param(_block(repository="perago-live-nowhere"), TERMINAL, "perago-live-nowhere", id="an unknown repository"),
 ]
 
@@ -80,18 +67,6 @@ def test_a_failure_has_its_status_its_reason_and_its_retries(
         assert reason[:40] in line
     assert (repository.head(), repository.branches()) == (ref, {"main"})
     assert workspace.environment.attempt_directories() == []
-
-
-def test_a_pre_guardrail_is_final_and_the_function_is_not_called(
-    workspace: Deployment, worker: Worker, repository: Repository
-) -> None:
-    ref = repository.commit({"raw/b.txt": b"b"})
-    workflow_id = workspace.start(input_of(repository, ref, {"say": "I was called"}))
-    workspace.conductor.wait(workflow_id)
-    (task,) = workspace.conductor.tasks(workflow_id)
-    assert task["status"] == "FAILED_WITH_TERMINAL_ERROR"
-    assert "pre guardrail require_file('raw/a.txt')" in task["reasonForIncompletion"]
-    assert workspace.conductor.task_log(task["taskId"]) == ""
 
 
 def test_the_traceback_of_an_exception_is_in_the_task_s_log(

@@ -16,21 +16,6 @@ Seeded = tuple[Repository, str]
 TERMINAL = ["FAILED_WITH_TERMINAL_ERROR"]
 
 
-def test_a_foreign_commit_before_arrival_ends_the_attempt_before_its_download(
-    workspace: Deployment, worker: Worker, seeded: Seeded
-) -> None:
-    repository, ref = seeded
-    foreign = repository.commit({"foreign.txt": b"f"}, "Somebody else's work")
-    workflow_id = workspace.start(input_of(repository, ref, {"write": {"o": "1"}, "say": "I was called"}))
-    workspace.conductor.wait(workflow_id)
-    (task,) = workspace.conductor.tasks(workflow_id)
-    assert task["status"] == "FAILED_WITH_TERMINAL_ERROR"
-    for part in (ref[:12], foreign[:12], "Somebody else's work", repository.get(foreign)["committer"]):
-        assert part in task["reasonForIncompletion"]
-    assert workspace.conductor.task_log(task["taskId"]) == ""
-    assert (repository.head(), repository.branches()) == (foreign, {"main"})
-
-
 def test_a_foreign_commit_during_the_function_stays_and_ends_the_attempt(
     workspace: Deployment, worker: Worker, seeded: Seeded, gate: Gate
 ) -> None:

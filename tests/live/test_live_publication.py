@@ -121,17 +121,6 @@ def test_a_task_that_changes_nothing_gives_back_its_input_ref(
     assert repository.branches() == {"main"}
 
 
-def test_the_other_spelling_of_ref_type_comes_back_as_it_was_sent(
-    workspace: Deployment, worker: Worker, seeded: Seeded
-) -> None:
-    repository, ref = seeded
-    workspace_input = {"repository": repository.name, "branch": "main", "refType": "commit", "ref": ref}
-    workflow_id = workspace.start({"workspace": workspace_input, "params": {"write": {"o": "1"}}})
-    output = workspace.conductor.output(workflow_id)["workspace"]
-    assert output == {**workspace_input, "ref": repository.head()}
-    assert repository.head() != ref
-
-
 def test_what_perago_input_prints_starts_a_workflow(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
     repository, ref = seeded
     printed = perago(
@@ -165,22 +154,6 @@ def test_a_prefix_is_all_that_a_task_sees_and_changes(deploy: Deploy, repository
     assert set(after) == {"inner/part/y", "inner/party", "outer"}
     assert (after["inner/party"], after["outer"]) == (before["inner/party"], before["outer"])
     assert repository.since(ref)[0]["metadata"]["perago.prefix"] == "inner/part"
-
-
-def test_a_read_only_task_publishes_nothing_and_may_not_try(deploy: Deploy, seeded: Seeded) -> None:
-    repository, ref = seeded
-    looking = deploy("looking")
-    looking.worker()
-    looked = looking.start(input_of(repository, ref))
-    changed = looking.start(input_of(repository, ref, {"write": {"raw/new.txt": "x"}, "remove": ["raw/b.txt"]}))
-    assert looking.conductor.output(looked)["workspace"] == block(repository, ref)
-    assert looking.conductor.wait(changed)["status"] == "FAILED"
-    assert looking.conductor.statuses(changed) == ["FAILED", "FAILED"]
-    reason = looking.conductor.tasks(changed)[-1]["reasonForIncompletion"]
-    assert "read-only" in reason
-    assert "added 'raw/new.txt'" in reason
-    assert "removed 'raw/b.txt'" in reason
-    assert (repository.head(), repository.branches()) == (ref, {"main"})
 
 
 def test_a_task_without_a_workspace_needs_no_lakefs(deploy: Deploy) -> None:

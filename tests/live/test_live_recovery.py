@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import pytest
 
-from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
-
 from .conftest import Deploy
 from .deploying import Deployment, Gate, block, input_of
 from .proxy import Cut, Proxy
@@ -141,22 +139,6 @@ def test_a_rerun_with_other_params_replaces_what_the_run_before_published(line: 
     line.worker.line(f"completed .*{before['taskId']}.*undid 1 stale publication")
 
 
-@pytest.mark.parametrize("removed", [["raw/b.txt"], []], ids=["removal", "nothing"])
-def test_a_step_that_does_the_same_can_be_run_again_and_again(line: Line, seeded: Seeded, removed: list[str]) -> None:
-    """What is undone is what is done again, so there is nothing in the merge for lakeFS to merge."""
-    repository, ref = seeded
-    conductor = line.deployment.conductor
-    workflow_id = line.deployment.start(input_of(repository, ref, {"remove": removed}))
-    for _ in range(2):
-        (task,) = conductor.completed(workflow_id)["tasks"]
-        conductor.rerun(workflow_id, task["taskId"])
-    published = conductor.output(workflow_id)["workspace"]["ref"]
-
-    assert repository.tree(published) == repository.tree()
-    assert files(repository) == ORIGINAL - set(removed)
-    assert repository.branches() == {"main"}
-
-
 @pytest.mark.parametrize("again", ["rerun", "restart"])
 def test_a_chain_that_begins_again_replaces_all_of_its_publications(line: Line, seeded: Seeded, again: str) -> None:
     repository, ref = seeded
@@ -180,33 +162,12 @@ def test_a_chain_that_begins_again_replaces_all_of_its_publications(line: Line, 
     assert repository.branches() == {"main"}
 
 
-def test_a_failed_attempt_that_a_rerun_of_the_next_step_brings_back_does_nothing(line: Line, seeded: Seeded) -> None:
-    """Its retry has published, and the next step has built on that."""
-    repository, ref = seeded
-    conductor = line.deployment.conductor
-    payload = _chained(line.deployment, seeded, ending="fail", first_only=True)
-    workflow_id = line.deployment.start(payload, f"{line.deployment.task}.chain")
-    failed, first, second = conductor.completed(workflow_id)["tasks"]
-    conductor.rerun(workflow_id, second["taskId"])
-    revived, kept, again = conductor.completed(workflow_id)["tasks"]
-
-    assert (revived["taskId"], revived["pollCount"]) == (failed["taskId"], 2)
-    assert revived["status"] == "FAILED_WITH_TERMINAL_ERROR"
-    assert "has been retried since, and only the retry counts" in revived["reasonForIncompletion"]
-    assert kept == first
-    commits = [commit["id"] for commit in repository.since(ref)]
-    assert commits == [task["outputData"]["workspace"]["ref"] for task in (again, second, first)]
-    assert told_by(repository.get(commits[0]), "supersedes") == (commits[1],), "the rerun step's own, and no other"
-    assert files(repository) == {*ORIGINAL, "one.txt", "two.txt"}
-    assert repository.branches() == {"main"}
-
-
-def _chained(deployment: Deployment, seeded: Seeded, **first_orders: object) -> dict[str, object]:
+def _chained(deployment: Deployment, seeded: Seeded) -> dict[str, object]:
     """Defines a workflow of two steps; returns an input for it."""
     first = step(deployment.task, "first", workspace="${workflow.input.workspace}", params="${workflow.input.first}")
     then = step(deployment.task, "second", workspace="${first.output.workspace}", params="${workflow.input.second}")
     deployment.conductor.define(f"{deployment.task}.chain", [first, then])
-    orders = {"first": {"write": {"one.txt": "1"}, **first_orders}, "second": {"write": {"two.txt": "2"}}}
+    orders = {"first": {"write": {"one.txt": "1"}}, "second": {"write": {"two.txt": "2"}}}
     return {"workspace": block(*seeded), **orders}
 
 
@@ -307,36 +268,3 @@ def _nested(deployment: Deployment, seeded: Seeded, ending: str = "return") -> d
     }
     deployment.conductor.define(f"{deployment.task}.outer", [outer])
     return {**payload, "second": {"write": {"two.txt": "2"}, "ending": ending}}
-
-
-# --------------------------------------------------------------------- a required fence
-
-
-@pytest.mark.parametrize("policy", ["auto", "required"])
-def test_the_first_publication_brings_the_publish_fence_along(deploy: Deploy, seeded: Seeded, policy: str) -> None:
-    repository, ref = seeded
-    workspace = deploy("workspace", PERAGO_PUBLISH_FENCE=policy)
-    workspace.worker()
-    workspace.conductor.completed(workspace.start(input_of(repository, ref, {"write": {"out.txt": "o"}})))
-    assert files(repository) == {*ORIGINAL, "out.txt"}
-    assert repository.read(FENCE_PATH) == FENCE_TEXT.encode()
-    assert repository.branches() == {"main"}
-    (merge,) = repository.since(ref)
-    assert "and the publish fence" in merge["message"]
-
-
-def test_a_file_that_only_has_the_name_of_the_publish_fence_is_refused(deploy: Deploy, seeded: Seeded) -> None:
-    repository, _ = seeded
-    ref = repository.commit({FENCE_PATH: b"name: theirs\non:\n  pre-merge:\n    branches: [x]\nhooks: []\n"})
-    workspace = deploy("workspace")
-    workspace.worker()
-    refused = workspace.start(input_of(repository, ref, {"write": {"out.txt": "o"}}))
-    assert workspace.conductor.wait(refused)["status"] == "FAILED"
-    (task,) = workspace.conductor.tasks(refused)
-    assert task["status"] == "FAILED_WITH_TERMINAL_ERROR"
-    assert FENCE_PATH in task["reasonForIncompletion"]
-    assert (repository.head(), repository.branches()) == (ref, {"main"})
-
-    fenced = workspace.install_fence(repository)
-    workspace.conductor.completed(workspace.start(input_of(repository, fenced, {"write": {"out.txt": "o"}})))
-    assert files(repository) == {*ORIGINAL, "out.txt"}

@@ -119,10 +119,9 @@ class LakeFSSession:
 
         def read_page(found: Any) -> Page[T]:
             rows, pagination = [read(row) for row in found["results"]], found["pagination"]
-            following = str(pagination["next_offset"]) if pagination["has_more"] else None
-            if following is not None and (not rows or following <= after):
-                raise ValueError("this list would be read forever")
-            return rows, following
+            if pagination["has_more"] and not rows:
+                raise ValueError("a page without entries before the end")
+            return rows, str(pagination["next_offset"]) if pagination["has_more"] else None
 
         return self.get(call, path, read_page, {**query, "after": after, "amount": amount})
 
@@ -130,10 +129,13 @@ class LakeFSSession:
         self, call: Call, path: str, read: Callable[[Any], T], query: Mapping[str, str | int] | None = None
     ) -> Iterator[Sequence[T]]:
         """Yield the pages of a list, all of them."""
-        following: str | None = ""
-        while following is not None:
-            rows, following = self.page(call, path, read, query or {}, following)
+        after: str | None = ""
+        while after is not None:
+            rows, following = self.page(call, path, read, query or {}, after)
+            if following is not None and following <= after:  # this list would be read forever
+                raise unreadable(call)
             yield rows
+            after = following
 
     def sdk_client(self, sdk: Any) -> Any:
         """Return the SDK's client on these connections. Its calls want `_preload_content=False`; `raw_data` of what
