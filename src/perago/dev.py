@@ -29,14 +29,14 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perago.embedded.lakefs import commits, objects, references
 from perago.failure import Failure
-from perago.probe import ChildProcess, refused_as_duplicate
+from perago.probe import ChildProcess, accept_workflows, refused_as_duplicate
 from perago.processes import end_if_told, heard
 from perago.retry import RestartDelay
 from perago.text import json_text
 
 if TYPE_CHECKING:
     from perago.embedded.services import EmbeddedServices
-    from perago.probe import ModuleProblem, Probed, TaskSummary
+    from perago.probe import ModuleProblem, Probed, TaskSummary, WorkflowSummary
 
 
 READY = "ready: "
@@ -158,7 +158,7 @@ class Check:
 
     def _run(self) -> None:
         with self._child:
-            probed = self._child.result()
+            probed = accept_workflows(self._child.result())
         self._post(Checked(self._module, probed))
 
 
@@ -221,7 +221,8 @@ def _print_of(file: str) -> tuple[int, int, int] | None:
 
 REPOSITORY = "dev"
 BRANCH = "main"
-_REFERENCE = "task"
+REFERENCE = "task"
+"""The one step of the workflow of a task."""
 
 
 def workflow_name(task: TaskSummary, command: str = "dev") -> str:
@@ -237,7 +238,7 @@ def workflow_definition(task: TaskSummary, command: str = "dev") -> dict[str, An
     made = ("workspace", "result") if has_workspace else ("result",)
     step = {
         "name": task.name,
-        "taskReferenceName": _REFERENCE,
+        "taskReferenceName": REFERENCE,
         "type": "SIMPLE",
         "inputParameters": {key: f"${{workflow.input.{key}}}" for key in given},
     }
@@ -248,7 +249,7 @@ def workflow_definition(task: TaskSummary, command: str = "dev") -> dict[str, An
         "description": f"One attempt of {task.name}, made by perago {command}.",
         "ownerEmail": json.loads(task.definition).get("ownerEmail"),
         "tasks": [step],
-        "outputParameters": {key: f"${{{_REFERENCE}.output.{key}}}" for key in made},
+        "outputParameters": {key: f"${{{REFERENCE}.output.{key}}}" for key in made},
     }
 
 
@@ -292,6 +293,16 @@ def send_line(module: str, task: TaskSummary) -> str:
     place = [] if task.workspace is None else ["--workspace", f"{REPOSITORY}/{BRANCH}"]
     params = json_text(params_of(task), separators=(",", ":"))
     return shlex.join(["perago", "send", module, *place, "--params", params, "--follow"])
+
+
+def send_workflow_line(module: str, flow: WorkflowSummary) -> str:
+    """A line that starts a workflow which the module declares, with its defaults, on what the branch has then."""
+    place = ["--workspace", f"{REPOSITORY}/{BRANCH}"] if "workspace" in flow.inputs else []
+    definition = json.loads(flow.definition)
+    defaults = definition["inputTemplate"]
+    params = {name: defaults.get(name) for name in flow.inputs if name != "workspace"}
+    given = ["--params", json_text(params, separators=(",", ":"))] if params else []
+    return shlex.join(["perago", "send", module, *place, *given, "--workflow", flow.name, "--follow"])
 
 
 def seed(services: EmbeddedServices, directory: Path | None) -> None:
@@ -346,6 +357,9 @@ class View(Protocol):
 
     def start(self, task: TaskSummary, once: str, always: str) -> None:
         """Show the commands that start a workflow of the task now, and at any time."""
+
+    def start_workflow(self, flow: WorkflowSummary, line: str) -> None:
+        """Show the command that starts a workflow that the module declares."""
 
     def stopping(self, signals: int) -> None:
         """Show that so many signals have come."""
@@ -415,22 +429,29 @@ class Session:
     def register(self, runner: ModuleRunner) -> None:
         """Put the TaskDef and the workflow of the runner's task on the embedded Conductor."""
         conductor = self._services.conductor
-        conductor.register_task_definitions([json.loads(runner.task.definition)])
-        conductor.create_workflow_definition(workflow_definition(runner.task), overwrite=True)
-        self._samples[workflow_name(runner.task)] = params_of(runner.task)
+        if runner.task is not None:
+            conductor.register_task_definitions([json.loads(runner.task.definition)])
+            conductor.create_workflow_definition(workflow_definition(runner.task), overwrite=True)
+            self._samples[workflow_name(runner.task)] = params_of(runner.task)
+        for flow in runner.workflows:
+            conductor.create_workflow_definition(json.loads(flow.definition), overwrite=True)
 
     def told_apart(self, probed: Probed) -> Probed:
         """The same, or a problem if another module declares a task of that name."""
         for runner in self._runners.values():
-            if runner.module != probed.module and probed.task is not None and runner.task.name == probed.task.name:
+            taken = runner.task is not None and probed.task is not None and runner.task.name == probed.task.name
+            if taken and runner.module != probed.module:
                 return refused_as_duplicate(probed, runner.module)
         return probed
 
     def show_start(self, runner: ModuleRunner) -> None:
         """Print how its workflow is started now."""
-        services = self._services
-        once = curl_line(services.conductor_url, runner.task, head(services))
-        self.view.start(runner.task, once, send_line(runner.module, runner.task))
+        services, task = self._services, runner.task
+        if task is not None:
+            once = curl_line(services.conductor_url, task, head(services))
+            self.view.start(task, once, send_line(runner.module, task))
+        for flow in runner.workflows:
+            self.view.start_workflow(flow, send_workflow_line(runner.module, flow))
 
     # ---------------------------------------------------------------------- mechanics
 
@@ -494,15 +515,11 @@ class ModuleRunner:
     """One module: its worker, its files and its checks. All methods are called by the session's thread."""
 
     def __init__(self, probed: Probed, session: Session) -> None:
-        """Begin with a module that was found valid; its worker starts at the first `tick`.
-
-        Raises:
-            ValueError: the module has no task.
-        """
-        if probed.task is None:
-            raise ValueError(f"{probed.module} has no task to run")
+        """Begin with a module that was found valid; its worker starts at the first `tick`."""
         self.module = probed.module
         self.task = probed.task
+        """None for a module that declares workflows only: it needs no worker."""
+        self.workflows = probed.workflows
         self.was_ready = False
         """Whether a worker of it has ever polled."""
         self._session = session
@@ -527,7 +544,12 @@ class ModuleRunner:
         if self._files.changed():
             self._files.forget_bytecode()
             self._check = Check(self.module, self._session.import_limit, self._session.post)
-        elif self._child is None and self._problem is None and time.monotonic() >= self._start_at:
+        elif (
+            self.task is not None
+            and self._child is None
+            and self._problem is None
+            and self._start_at <= time.monotonic()
+        ):
             self._start()
 
     def stop(self) -> None:
@@ -567,17 +589,19 @@ class ModuleRunner:
         if self._stopping:
             return
         probed = self._session.told_apart(event.probed)
-        if probed.task is None:
+        if probed.problem is not None:
             self._break(probed)
             return
         self._problem = None
         self._start_at = 0.0
         self._reloaded = True
-        changed = probed.task != self.task
-        self.task = probed.task
+        changed = (probed.task, probed.workflows) != (self.task, self.workflows)
+        self.task, self.workflows = probed.task, probed.workflows
         self._files.replace(probed.files)
         if changed:
             self._session.register(self)
+        if self.task is None:
+            self._session.view.line(self.module, "reloaded")
         self._drain()
 
     # ---------------------------------------------------------------------- what is done

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 import pytest
 
 from perago.embedded.services import EmbeddedServices
 
 from .conftest import PLAIN, Project
+from .dev_command import developing
 
 FLOW = """
 from pydantic import BaseModel
@@ -93,3 +96,28 @@ def test_a_version_is_registered_once_and_replaced_only_on_request(
     assert project.run("register", "--dry-run", "flows", **variables).out.startswith("new        nightly version 2\n")
     printed = project.run("workflow", "print", "flows").out
     assert json.loads(printed)["version"] == 2
+
+
+def test_dev_registers_workflows_and_send_starts_and_follows_them(project: Project) -> None:
+    project.module("flows", FLOW.format(version=1, rows="given.rows"))
+    with developing(project, "work", "flows") as dev:
+        dev.wait_for(r"(?m)^work +\| ready$")
+        shown = re.search(r"Start workflow nightly version 1, with the variables above:\n  (perago .*)\n", dev.text)
+        assert shown is not None
+        words = shlex.split(shown[1])
+        assert words == [
+            *("perago", "send", "flows", "--params", '{"rows":3}', "--workflow", "nightly", "--follow"),
+        ]
+        sent = project.run(*words[1:], **dev.variables())
+        assert (sent.code, json.loads(sent.out)) == (0, {"total": 3})
+        for line in ("part_a (plain.work) attempt 1: COMPLETED", "last (plain.work) attempt 1: COMPLETED"):
+            assert f"{line}\n" in sent.err
+        assert "workflow COMPLETED\n" in sent.err
+
+        wrong = project.run("send", "flows", "--params", '{"row": 3}', **dev.variables())
+        assert wrong.code == 2
+        assert "workflow nightly has no parameter 'row'; it takes rows." in wrong.err
+
+        project.module("flows", FLOW.format(version=1, rows="4"))
+        dev.wait_for(r"(?m)^flows +\| reloaded$")
+        assert json.loads(project.run("send", "flows", "--follow", **dev.variables()).out) == {"total": 4}

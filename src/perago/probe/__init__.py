@@ -102,6 +102,11 @@ class WorkflowSummary:
     version: int
     definition: str
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The keys of its input; `workspace` is one of them if a step has a workspace."""
+        return tuple(json.loads(self.definition)["inputParameters"])
+
 
 @dataclass(frozen=True, slots=True)
 class Probed:
@@ -322,7 +327,8 @@ class ChildProcess:
         report = json.loads(text)
         workflows = tuple(WorkflowSummary(**one) for one in report.get("workflows", ()))
         if "problem" in report:
-            return Probed(self._module, None, _problem(report["problem"]), workflows=workflows)
+            files = tuple(report.get("files", ()))
+            return Probed(self._module, None, _problem(report["problem"]), files=files, workflows=workflows)
         task = report["task"]
         for name in ("environment", "include", "exclude"):
             task[name] = tuple(task[name])
@@ -418,14 +424,14 @@ def probing(
                 with contextlib.ExitStack() as some:
                     probed += _results([_enter(some, name, seconds, examine) for name in left])
             if workflows:
-                probed = [_without_task(one) for one in probed]
+                probed = [accept_workflows(one) for one in probed]
             wanted = [one for one in probed if found[one.module] or one.problem is None or not one.problem.is_no_task]
             return _refuse_duplicates(wanted or [_empty(package, probed) for package in modules])
 
         yield results
 
 
-def _without_task(probed: Probed) -> Probed:
+def accept_workflows(probed: Probed) -> Probed:
     """Accept a module with workflows that declares no task."""
     is_enough = probed.workflows and probed.problem is not None and probed.problem.is_no_task
     return replace(probed, problem=None) if is_enough else probed

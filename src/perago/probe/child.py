@@ -137,7 +137,7 @@ def _report(module: str, examine: str) -> dict[str, Any]:
     except TaskDefinitionError as error:
         first, *others = (_declared(one, error) for one in getattr(error, "problems", (error,)))
         first["problem"]["others"] = [other["problem"] for other in others]
-        return {**first, "workflows": workflows}
+        return {**first, "workflows": workflows, "files": _files_of(module, before) if workflows else []}
     except BaseException as error:  # noqa: BLE001 - a mistake of ours; the parent shows it
         return _problem("invalid-module", f"unexpected {type(error).__name__}: {error}", "", "", error)
 

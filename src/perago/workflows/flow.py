@@ -168,8 +168,9 @@ class Flow:
                 f"not {getattr(model, '__name__', model)}",
                 f"write {workflow.given.__name__} after the workflow",
             )
-        inputs = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
         built = workflow.build()
+        given = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
+        inputs = {**workflow.definition()["inputTemplate"], **given}  # Conductor fills in none if the input is empty
         self._writer.parts[workflow.name] = workflow
         if built.has_workspace:
             inputs = {"workspace": self._writer.workspace(), **inputs}

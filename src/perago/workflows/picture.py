@@ -67,6 +67,21 @@ def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> 
             return Node(reference, str(kind))
 
 
+def task_names(definition: Mapping[str, Any]) -> tuple[str, ...]:
+    """The task types that workers do for a definition, its sub-workflows not included."""
+    found: dict[str, None] = {}
+    left: list[Any] = [definition["tasks"]]
+    while left:
+        node = left.pop(0)
+        if isinstance(node, list):
+            left += node
+        elif isinstance(node, Mapping):
+            if node.get("type") == "SIMPLE" and "taskReferenceName" in node:
+                found[str(node["name"])] = None
+            left += node.values()
+    return tuple(found)
+
+
 def picture_of(definition: Mapping[str, Any]) -> str:
     """The steps of a definition as a tree of text."""
     return "\n".join(

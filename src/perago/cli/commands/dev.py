@@ -28,7 +28,7 @@ from perago.text import one_line
 
 if TYPE_CHECKING:
     from perago.embedded.services import EmbeddedServices
-    from perago.probe import Probed, TaskSummary
+    from perago.probe import Probed, TaskSummary, WorkflowSummary
     from perago.settings import Settings
 
 
@@ -75,9 +75,9 @@ def command(
 ) -> None:
     """Develop task modules on an embedded Conductor and lakeFS.
 
-    Starts both on this machine with a page to watch them, registers the TaskDefs, makes a workflow of one task
-    for every module, and runs real workers, which are restarted when their module changes. Prints where everything
-    is and the lines that start a workflow. It speaks to no other server, even if one is configured.
+    Starts both on this machine with a page to watch them, registers TaskDefs and workflows, makes a workflow of one
+    task for every task module, and runs real workers, which are restarted when their module changes. Prints where
+    everything is and the lines that start a workflow. It calls no other server, even if one is configured.
     """
     begun = time.monotonic()
     require_embedded("dev")
@@ -123,7 +123,7 @@ def _entered(services: EmbeddedServices) -> Iterator[None]:
 def _valid_modules(modules: Sequence[str], import_limit: float) -> tuple[Sequence[Probed], Settings]:
     from perago.probe import probing
 
-    with probing(modules, import_limit, packages=True) as results:
+    with probing(modules, import_limit, packages=True, workflows=True) as results:
         settings = valid_settings()
         import perago.embedded.services  # noqa: F401 - while the child processes are busy
 
@@ -193,6 +193,10 @@ class DevView:
             f"\nStart workflow {workflow_name(task)} with {origin}:\n  {once}\n"
             f"or, with the variables above, at any time{newest}:\n  {always}\n"
         )
+
+    def start_workflow(self, flow: WorkflowSummary, line: str) -> None:
+        """Print how a workflow that the module declares is started."""
+        self._write(f"\nStart workflow {flow.name} version {flow.version}, with the variables above:\n  {line}\n")
 
     def line(self, module: str, text: str) -> None:
         """Show one line about a module."""

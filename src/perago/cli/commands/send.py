@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from perago.cli import messages
 from perago.cli.errors import ExitCode
-from perago.cli.loading import load_tasks
+from perago.cli.loading import load_definitions
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, read_object
 from perago.cli.rendering import Renderer
-from perago.dev import workflow_definition
+from perago.dev import REFERENCE, workflow_definition
 from perago.failure import Failure
 from perago.processes import end_if_told
 from perago.text import json_text, one_line
+from perago.workflows.picture import task_names
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows
-    from perago.probe import TaskSummary
 
 
 _LOOK = 0.5
@@ -39,6 +41,7 @@ Examples:
   perago send my_tasks.features --workspace my-data/main --params '{"min_rows": 1}'
   perago send my_tasks.features --workspace my-data/main --params @params.json --follow
   perago send my_tasks.summary --params '{"day": "2026-01-31"}' --follow | jq .total
+  perago send my_tasks.nightly --workspace my-data/main --workflow nightly
 
 Prints the id of the workflow; with --follow the result.
 Status 0 means that it was started, with --follow that it completed."""
@@ -55,49 +58,103 @@ def command(
             "--workspace", "-w", metavar="REPO/BRANCH", show_default=False, help="The branch that the task works on."
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--workflow",
+            metavar="NAME",
+            show_default=False,
+            help="A workflow of the module. Default: its task alone; without a task, its only workflow.",
+        ),
+    ] = None,
     follow: Annotated[
         bool,
         typer.Option("--follow", "-f", help="Show what happens until it ends. Ctrl-C leaves it running."),
     ] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
-    """Start a workflow of this one task on the configured Conductor.
+    """Start a workflow of one task, or a workflow that the module declares, on the configured Conductor.
 
-    The task gets the commit that the branch points at now. The TaskDef must be registered, and a worker must run:
+    It gets the commit that the branch points at now. The TaskDefs must be registered, and workers must run:
     `perago start`, or `perago dev`, whose printed variables lead to its services.
     """
-    given = read_object(params)
-    (task,) = load_tasks([module], timeout)
-    place = _place(task, workspace)
+    sent = _sent(module, name, timeout)
+    payload = sent.payload(read_object(params))
+    place = _place(sent, workspace)
     from perago.cli.services import branch_head
     from perago.configuration import Servers
     from perago.settings import load_settings
 
     settings = load_settings()
     with Servers(settings) as servers:
-        if servers.queue.get_task_definition(task.name) is None:
-            message = f"{settings.require_conductor().shown} has no TaskDef {task.name}; nothing was started"
-            raise Failure(message, f"create it with: perago register {module}")
-        payload: dict[str, Any] = {"params": given}
+        for task in sent.tasks:
+            if servers.queue.get_task_definition(task) is None:
+                message = f"{settings.require_conductor().shown} has no TaskDef {task}; nothing was started"
+                raise Failure(message, f"create it with: perago register {sent.workers}")
         if place is not None:
             repository, branch = place
             ref = branch_head(repository, branch)
             payload["workspace"] = {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ref}
-        workflow_id = servers.workflows.start(workflow_definition(task, "send"), payload)
+        workflow_id = servers.workflows.start(sent.definition, payload)
         if follow:
-            raise typer.Exit(_follow(servers.workflows, workflow_id, FollowView(sys.stderr, module, task.name)))
+            raise typer.Exit(_follow(servers.workflows, workflow_id, FollowView(sys.stderr, sent.workers)))
     sys.stdout.write(f"{workflow_id}\n")
 
 
-def _place(task: TaskSummary, workspace: str | None) -> tuple[str, str] | None:
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The workflow that is started."""
+
+    label: str
+    definition: dict[str, Any]
+    tasks: tuple[str, ...]
+    """The task types that must be registered."""
+    workers: str
+    """The modules of its tasks, as an argument of a command."""
+    has_workspace: bool
+    inputs: tuple[str, ...] | None
+    """The keys of its parameters; None: they are those of a task, which checks them itself."""
+
+    def payload(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The input of the workflow, without its workspace.
+
+        Raises:
+            typer.BadParameter: the workflow has no such parameter.
+        """
+        if self.inputs is None:
+            return {"params": params}
+        for name in params:
+            if name not in self.inputs:
+                listed = ", ".join(self.inputs) or "no parameters"
+                raise typer.BadParameter(f"{self.label} has no parameter {name!r}; it takes {listed}.")
+        return {**self.definition["inputTemplate"], **params}  # Conductor fills in no default if the input is empty
+
+
+def _sent(module: str, name: str | None, timeout: float) -> Sent:
+    tasks, workflows = load_definitions([module], timeout)
+    if tasks and name is None:
+        task, definition = tasks[0], workflow_definition(tasks[0], "send")
+        return Sent(f"task {task.name}", definition, (task.name,), module, task.workspace is not None, None)
+    found = [flow for flow in workflows if name in (None, flow.name)]
+    if len(found) != 1:
+        listed = ", ".join(flow.name for flow in workflows) or "no workflow"
+        raise typer.BadParameter(f"{module} declares {listed}; name one as --workflow NAME.")
+    (flow,) = found
+    definition = json.loads(flow.definition)
+    inputs = tuple(key for key in flow.inputs if key != "workspace")
+    label, has_workspace = f"workflow {flow.name}", "workspace" in flow.inputs
+    return Sent(label, definition, task_names(definition), "MODULE...", has_workspace, inputs)
+
+
+def _place(sent: Sent, workspace: str | None) -> tuple[str, str] | None:
     """Repository and branch."""
-    if task.workspace is None:
+    if not sent.has_workspace:
         if workspace is not None:
-            raise typer.BadParameter(f"task {task.name} has no workspace; leave --workspace out.")
+            raise typer.BadParameter(f"{sent.label} has no workspace; leave --workspace out.")
         return None
     repository, slash, branch = (workspace or "").partition("/")
     if not (repository and slash):
-        raise typer.BadParameter(f"task {task.name} works on a branch; name it as --workspace REPO/BRANCH.")
+        raise typer.BadParameter(f"{sent.label} works on a branch; name it as --workspace REPO/BRANCH.")
     return repository, checked_branch(branch)
 
 
@@ -149,10 +206,9 @@ def _look(workflows: ConductorWorkflows, workflow_id: str, view: FollowView, hea
 class FollowView:
     """Prints a line for each change of an attempt, and each line of its log."""
 
-    def __init__(self, stream: TextIO, module: str, task_name: str) -> None:
+    def __init__(self, stream: TextIO, workers: str) -> None:
         self._out = Renderer(stream)
-        self._module = module
-        self._task_name = task_name
+        self._workers = workers
         self._statuses: dict[str, str] = {}
         self._entries: dict[str, int] = {}
         """The number of entries of each attempt's log that were shown."""
@@ -173,8 +229,12 @@ class FollowView:
     def attempt(self, row: Mapping[str, Any], log: Sequence[str]) -> None:
         """Show one attempt as Conductor has it now."""
         self._silence = ""
+        if row["taskType"] != row["taskDefName"]:  # a step that Conductor does itself
+            return
         task_id, status = row["taskId"], row["status"]
-        name = f"{self._task_name} attempt {int(row.get('retryCount') or 0) + 1}"
+        reference = row["referenceTaskName"]
+        step = row["taskDefName"] if reference == REFERENCE else f"{reference} ({row['taskDefName']})"
+        name = f"{step} attempt {int(row.get('retryCount') or 0) + 1}"
         if status == "SCHEDULED":
             self._wait(task_id, name, float(row.get("startDelayInSeconds") or 0))
             return
@@ -205,7 +265,7 @@ class FollowView:
             self._write(f"{name} waits for a worker{later}")
             self._waiting[task_id] = time.monotonic() + delay
         elif time.monotonic() - since > _PATIENCE:
-            self._write(f"no worker has taken it yet; is one running? perago start {self._module}")
+            self._write(f"no worker has taken it yet; is one running? perago start {self._workers}")
             self._waiting[task_id] = float("inf")
 
     def _write(self, text: str, status: str = "", more: str | None = None) -> None:
