@@ -29,7 +29,8 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from perago.cli.commands.demo import MODULES, PLACES, workflow_definition
+from perago.cli.commands.demo import MODULES, PLACES
+from perago.samples.penguins.workflow import penguins
 
 from ..console.browser import Browser, find_browser, running_browser
 
@@ -124,8 +125,8 @@ def picture_console(browser: Browser, printed: str) -> None:
         wait_for_worker(address, name)
     commit = {"repository": "dev", "branch": "main", "ref_type": "commit", "ref": found(r"\b([0-9a-f]{64})\b", printed)}
     failed = run(conductor, f"dev.{NAMES[2]}", {"workspace": commit, "params": {}})
-    conductor.create_workflow_definition(workflow_definition())
-    completed = run(conductor, workflow_definition()["name"], {"workspace": commit})
+    conductor.create_workflow_definition(penguins.definition())
+    completed = run(conductor, penguins.definition()["name"], {"workspace": commit})
     browser.open(page, width=1100)
     picture(browser, "console.png")
     browser.open(f"{page}/workflows/{completed}", width=1100)

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import perago.samples.penguins
-from perago.cli.commands.demo import workflow_definition
 from perago.ports import TaskStatus
 from perago.samples.penguins import clean, measure, summary
+from perago.samples.penguins.workflow import penguins
 from perago.testing import InMemoryServices
 
 DATA = Path(perago.samples.penguins.__file__).parent / "data"
@@ -31,7 +31,7 @@ def test_the_workflow_runs_to_its_summary_and_every_island_publishes_its_own_fil
     with InMemoryServices() as services:
         ref = services.seed(TREE)
         services.conductor.register(clean.clean, measure.measure, summary.summary)
-        services.conductor.create_workflow_definition(workflow_definition())
+        services.conductor.create_workflow_definition(penguins.definition())
         workspace = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": ref}
         workflow = services.conductor.start_workflow("penguins", {"workspace": workspace})
         outcomes = {each.record.delivery.reference_name: each for each in services.conductor.drain()}
@@ -40,11 +40,11 @@ def test_the_workflow_runs_to_its_summary_and_every_island_publishes_its_own_fil
 
     assert outcomes["clean"].result == {"read": 344, "kept": 342, "rejected": 2, "agreeing_with_reference": 344}
     islands = {"biscoe": (167, 4716.0), "dream": (124, 3712.9), "torgersen": (51, 3706.4)}
-    for name, (penguins, grams) in islands.items():
-        assert outcomes[name].record.input_ref == outcomes["clean"].commit
+    for name, (number, grams) in islands.items():
+        assert outcomes[f"measure_{name}"].record.input_ref == outcomes["clean"].commit
         written = json.loads(tree[f"islands/{name}.json"])
-        assert written == outcomes[name].result
-        assert (written["penguins"], written["mean_body_mass_g"]) == (penguins, grams)
+        assert written == outcomes[f"measure_{name}"].result
+        assert (written["penguins"], written["mean_body_mass_g"]) == (number, grams)
     assert outcomes["summary"].result == {"islands": [*islands], "penguins": 342, "mean_body_mass_g": 4202.0}
     rows = list(csv.DictReader(tree["summary.csv"].decode().splitlines()))
     assert {row["island"]: (int(row["penguins"]), float(row["mean_body_mass_g"])) for row in rows} == islands

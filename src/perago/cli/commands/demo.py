@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -36,7 +36,7 @@ Examples:
   perago demo --output ./penguins     keep the files that it made
 
 The task modules are perago.samples.penguins.clean, .measure and .summary, and their
-workflow is workflow.json beside them: read them as an example of your own."""
+workflow is perago.samples.penguins.workflow: read them as an example of your own."""
 
 
 def command(
@@ -66,6 +66,7 @@ def command(
     from perago.cli.attempt_view import AttemptView, show_line
     from perago.history.running import plan_for, write_tree
     from perago.local import BRANCH, REPOSITORY, LocalServices, LocalTask, RunFailed, run_workflow, workspace_at
+    from perago.samples.penguins.workflow import penguins
 
     view = AttemptView(sys.stdout, brief=True)
     with sigterm_unwinds(), LocalServices(over_http=True) as services, as_file(files(SAMPLE) / "data") as data:
@@ -84,7 +85,7 @@ def command(
         payload = {"workspace": workspace_at(ref)}
         try:
             with view:
-                ended = run_workflow(services, tasks, workflow_definition(), payload, view, end_if_told)
+                ended = run_workflow(services, tasks, penguins.definition(), payload, view, end_if_told)
         except RunFailed as error:
             raise Failure(f"{error}; see the messages above") from error
         rows = [row for row in ended["tasks"] if row["taskType"] not in ("FORK", "JOIN")]
@@ -100,9 +101,3 @@ def command(
     if ended["status"] != "COMPLETED":
         raise typer.Exit(ExitCode.FAILURE)
     typer.echo(f"\nNext: perago run {MODULES[0]} --help, and perago help write-a-task for tasks of your own.")
-
-
-def workflow_definition() -> dict[str, Any]:
-    """The definition of the bundled workflow."""
-    found: dict[str, Any] = json.loads((files(SAMPLE) / "workflow.json").read_text("utf-8"))
-    return found
