@@ -157,7 +157,7 @@ def overloaded(service: str, operation: str, detail: str, headers: Mapping[str, 
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a `Retry-After` header asks for, as a number or an HTTP date; 0 if there is none."""
+    """Return the seconds that a `Retry-After` header asks for, as a number or an HTTP date; 0 without one."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():  # other digits, such as "²", are no number
         return float(value)

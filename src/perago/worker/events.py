@@ -390,7 +390,7 @@ class Pulse:
     unreported: int
     """Attempts that have left their slot and whose report is not through."""
     beating: float
-    """Age of the oldest heartbeat without an answer, in seconds; 0: there is none."""
+    """Age of the oldest heartbeat without an answer, in seconds; 0 without one."""
 
 
 @dataclass(frozen=True, slots=True)
