@@ -185,8 +185,8 @@ def metric_families() -> Iterator[str]:
 
 
 def _sample_events() -> Iterator[Any]:
-    for kind in typing.get_args(events.Event):
-        yield _sample(kind)
+    kinds = events.kinds_of(events.Event) | events.kinds_of(events.Watched)
+    yield from (_sample(kind) for name, kind in kinds.items() if name != "Watched")
 
 
 def _sample(kind: Any) -> Any:

@@ -38,7 +38,7 @@ from pydantic import BaseModel
 
 from perago.attempt.events import FenceState
 from perago.ports import AttemptRow, Delivery, Report, ServiceError, WorkflowRow
-from perago.worker.events import NO_USAGE, FunctionSaid, Logged, Usage, Watched
+from perago.worker.events import NO_USAGE, FunctionSaid, Logged, Usage, Watched, kinds_of
 
 Identity = tuple[str, int, int]
 """`Delivery.identity`."""
@@ -170,6 +170,7 @@ class LogSoFar:
 
 
 FromSlot = LogSoFar | Ready | StartFailed | DeliveryQuestion | Calling | Finished | Waiting | Publishing | Watched
+_KINDS = {kind.__name__: kind for kind in typing.get_args(FromSlot)} | kinds_of(Watched)
 
 
 # ------------------------------------------------------------------ a slot's messages as bytes
@@ -234,7 +235,8 @@ def decode(data: bytes) -> FromSlot:
     collects = gc.isenabled()
     gc.disable()  # collections would make the decoding of many small values three times as long
     try:
-        found: FromSlot = _builder(FromSlot)(json.loads(data))
+        value = json.loads(data)
+        found: FromSlot = _builder(_KINDS[value[_NAME]])(value)
     except Exception as error:  # a hostile sender may make anything of it
         raise BadMessage(f"{len(data):,} bytes that are not a message ({type(error).__name__})") from error
     finally:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from perago.attempt.events import FenceState
 from perago.authoring.context import Measured
@@ -64,8 +64,28 @@ class TransferMeter:
             return self._total[direction]
 
 
+class Event:
+    """Something that happened in a worker. Each kind is a frozen dataclass."""
+
+    __slots__ = ()
+
+
+class Watched(Event):
+    """An event that `WorkerPlan.watch` or `LogPlan.forward` adds. Slots send it.
+
+    The supervisor does not log it, because the slot's own log has it.
+    """
+
+    __slots__ = ()
+
+
+def kinds_of(base: type[Event]) -> dict[str, type[Event]]:
+    """Return the kinds of events directly below `base`, by their names."""
+    return {kind.__name__: kind for kind in base.__subclasses__()}  # one with slots replaces a class of its name
+
+
 @dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(Event):
     """Polling for a task begins: its first slot is ready, or it shares slots that are made when there is work.
     `seconds` since `Supervisor.run` was called."""
 
@@ -79,7 +99,7 @@ class WorkerReady:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotReady:
+class SlotReady(Event):
     """A slot process has imported the task module and takes deliveries."""
 
     worker_id: str
@@ -88,7 +108,7 @@ class SlotReady:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotStartFailed:
+class SlotStartFailed(Event):
     """A slot process could not import the task module or make its store."""
 
     worker_id: str
@@ -97,7 +117,7 @@ class SlotStartFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotDied:
+class SlotDied(Event):
     """A slot process ended unexpectedly, or could not be started (`pid` is 0). A new one starts after
     `restart_seconds`."""
 
@@ -108,7 +128,7 @@ class SlotDied:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotReplaced:
+class SlotReplaced(Event):
     """A slot process was ended on purpose, for `reason`; a new one starts immediately."""
 
     worker_id: str
@@ -117,7 +137,7 @@ class SlotReplaced:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotEnded:
+class SlotEnded(Event):
     """A shared slot's process was ended on purpose, for `reason`; its place is free."""
 
     worker_id: str
@@ -126,7 +146,7 @@ class SlotEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptReceived:
+class AttemptReceived(Event):
     """A delivery went to a slot."""
 
     delivery: Delivery
@@ -147,7 +167,7 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptEnded:
+class AttemptEnded(Event):
     """The attempt has ended. `seconds` from the hand-over to the slot until the slot was free again."""
 
     delivery: Delivery
@@ -174,7 +194,7 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class FenceNotEnforced:
+class FenceNotEnforced(Event):
     """The lakeFS server does not run the hooks of `repository`, so publications there are not guarded. Said once for
     each repository."""
 
@@ -182,7 +202,7 @@ class FenceNotEnforced:
 
 
 @dataclass(frozen=True, slots=True)
-class HandedBack:
+class HandedBack(Event):
     """A delivery that no slot took was given back to Conductor, or could not be (`error`)."""
 
     delivery: Delivery
@@ -190,21 +210,21 @@ class HandedBack:
 
 
 @dataclass(frozen=True, slots=True)
-class PollingPaused:
+class PollingPaused(Event):
     """The worker takes no work, from now on until `PollingResumed`: this host cannot run attempts, for `reason`."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class PollingResumed:
+class PollingResumed(Event):
     """The host can run attempts again after `seconds`."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseDoubtful:
+class LeaseDoubtful(Event):
     """No heartbeat got through for as long as Conductor waits. The attempt continues: its fences decide."""
 
     delivery: Delivery
@@ -217,7 +237,7 @@ ALL_TASKS = ""
 
 
 @dataclass(frozen=True, slots=True)
-class ConductorUnreachable:
+class ConductorUnreachable(Event):
     """Polling fails, from now on until `ConductorBack`. `denied`: the credentials are rejected. With `task_name`: the
     polls for that task are refused, but other polls are not."""
 
@@ -227,7 +247,7 @@ class ConductorUnreachable:
 
 
 @dataclass(frozen=True, slots=True)
-class ConductorBack:
+class ConductorBack(Event):
     """Polling works again after `seconds`; with `task_name`, that for this task."""
 
     seconds: float
@@ -235,21 +255,21 @@ class ConductorBack:
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoriesSwept:
+class DirectoriesSwept(Event):
     """Attempt directories that an earlier worker left behind were removed."""
 
     paths: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class BranchesSwept:
+class BranchesSwept(Event):
     """Staging branches that attempts left behind were removed; `branches` as `repository/branch`."""
 
     branches: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class BranchSweepFailed:
+class BranchSweepFailed(Event):
     """Staging branches in `repositories` could not be listed, or not all of them could be removed. The next sweep tries
     again."""
 
@@ -258,7 +278,7 @@ class BranchSweepFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class CleanUpFailed:
+class CleanUpFailed(Event):
     """An attempt directory could not be removed. The next start tries again."""
 
     path: Path
@@ -266,35 +286,35 @@ class CleanUpFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class CacheFailed:
+class CacheFailed(Event):
     """The cache of objects cannot be used, or not be kept to its limit. Attempts fetch what they need from lakeFS."""
 
     error: str
 
 
 @dataclass(frozen=True, slots=True)
-class CacheTrimmed:
+class CacheTrimmed(Event):
     """The objects of the cache that were unused for longest were deleted, to keep it to its limit."""
 
     objects: int
 
 
 @dataclass(frozen=True, slots=True)
-class LogsTrimmed:
+class LogsTrimmed(Event):
     """Log files past their time, or too many of them, were removed."""
 
     files: int
 
 
 @dataclass(frozen=True, slots=True)
-class Draining:
+class Draining(Event):
     """The worker takes no more work and finishes `running` attempts."""
 
     running: int
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelling:
+class Cancelling(Event):
     """A second signal: `running` attempts are being canceled."""
 
     signal: str
@@ -302,14 +322,14 @@ class Cancelling:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Event):
     """The worker is down."""
 
     exit_code: int
 
 
 @dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(Watched):
     """Watched attempts only: the driver begins to carry out a command."""
 
     worker_id: str
@@ -317,7 +337,7 @@ class StepStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Transferred:
+class Transferred(Watched):
     """Watched attempts only: so many objects and bytes of a download or an upload are done."""
 
     worker_id: str
@@ -329,7 +349,7 @@ class Transferred:
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionSaid:
+class FunctionSaid(Watched):
     """Watched attempts only: a line that the function printed or logged, or its traceback."""
 
     worker_id: str
@@ -337,7 +357,7 @@ class FunctionSaid:
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionProgress:
+class FunctionProgress(Watched):
     """Watched attempts only: `current().progress(done, total)`."""
 
     worker_id: str
@@ -346,7 +366,7 @@ class FunctionProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptRecorded:
+class AttemptRecorded(Watched):
     """Watched attempts only: everything about the attempt, before it is reported. A long record comes in parts, each
     with a part of its lists (`joined`)."""
 
@@ -373,7 +393,7 @@ def joined(first: AttemptRecord | None, record: AttemptRecord) -> AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(Watched):
     """With `LogPlan.forward` only: a line of a slot's log, made by `logs.LogLines`. Its fields are the slot's word."""
 
     worker_id: str
@@ -381,7 +401,7 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class Pulse(Event):
     """The event loop runs. Emitted once a second, for probes and metrics. Not logged."""
 
     slots: int
@@ -394,50 +414,15 @@ class Pulse:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingForLakeFS:
+class WaitingForLakeFS(Event):
     """An attempt waits for lakeFS, which does not answer, or continues, since it does again; `text` says which."""
 
     worker_id: str
     text: str
 
 
-Watched = StepStarted | Transferred | FunctionSaid | FunctionProgress | AttemptRecorded | Logged
-"""The events that `WorkerPlan.watch` and `LogPlan.forward` add. Not logged: the slot's own log has it."""
-WATCHED = get_args(Watched)
-UNLOGGED = (*WATCHED, Pulse)
+UNLOGGED = (Watched, Pulse)
 """Events that no log has."""
-
-Event = (
-    WorkerReady
-    | SlotReady
-    | SlotStartFailed
-    | SlotDied
-    | SlotReplaced
-    | SlotEnded
-    | AttemptReceived
-    | AttemptEnded
-    | HandedBack
-    | PollingPaused
-    | PollingResumed
-    | LeaseDoubtful
-    | FenceNotEnforced
-    | ConductorUnreachable
-    | ConductorBack
-    | DirectoriesSwept
-    | BranchesSwept
-    | BranchSweepFailed
-    | CleanUpFailed
-    | CacheFailed
-    | CacheTrimmed
-    | LogsTrimmed
-    | Draining
-    | Cancelling
-    | Stopped
-    | WaitingForLakeFS
-    | Pulse
-    | Watched
-)
-
 
 Listener = Callable[[Event], None]
 """Takes every event, on the supervisor's thread; `Stopped` is the last. It must be quick and must not raise."""

@@ -357,7 +357,7 @@ class Slot:
                 self._on_finished(message)
             case DeliveryQuestion() | Publishing() | LogSoFar() if self.assignment is not None:
                 self.assignment.messages.put_nowait(message)
-            case _ if isinstance(message, Watched):
+            case Watched():
                 self._emit(message)
 
     def _expects(self, message: FromSlot) -> bool:
@@ -366,7 +366,7 @@ class Slot:
                 return not self._ready and self.assignment is None
             case Logged():
                 return self._plan.logs.forward
-            case _ if isinstance(message, Watched):
+            case Watched():
                 return self._plan.watch
         return self.assignment is not None and self.assignment.accepts(message)
 

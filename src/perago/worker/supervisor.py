@@ -32,7 +32,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any
 
 from perago.driver import SystemClock
@@ -61,17 +61,32 @@ WAKING_INTERVAL = 0.5
 
 
 class Supervisor:
-    """One worker, from outside. `run` blocks until it is down; `stop` asks for that from any thread. It leaves
-    the signals of the process alone. `listeners` get its events: those of `exporting`, and any more."""
+    """One worker. `run` blocks until it is down; any thread may call `stop` and `cancel`.
+
+    It leaves the signals of the process alone. `listeners` get its events: those of `exporting`, and any more.
+    """
 
     def __init__(self, plan: WorkerPlan, queue: TaskQueue, *listeners: Listener, clock: Clock | None = None) -> None:
         self._plan = plan
-        self._queue = queue
         self._listeners = listeners
-        self._clock = clock or SystemClock()
-        self._lock = threading.RLock()  # the listener may call `stop`, and so may a signal handler
-        self._inside: tuple[asyncio.AbstractEventLoop, _Worker] | None = None
-        self._stop_requests: list[tuple[signal.Signals, str]] = []
+        self._pools = Pools(plan.slots)
+        self._clock = EndingClock(clock or SystemClock())
+        self._host = HostCheck(plan, self._pools.host, self._emit, lambda: self._poller.slots_changed())
+        self._services = Services(plan, queue, self._clock, self._pools, self._host, self._emit, self._spawn)
+        self._slots = SlotPool(plan, self._pools.processes, self._slot_changed, self._emit, self._note_failure)
+        self._poller = Poller(self._services, self._slots)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready: set[str] = set()
+        """The tasks that are polled for."""
+        self._lock = threading.RLock()  # a listener may call `stop`, and so may a signal handler
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._early: list[tuple[signal.Signals, str]] = []
+        """Signals before the event loop runs."""
+        self._signals = 0
+        self._started = time.monotonic()
+        self._exit_code = 0
+        self._give_up_at = float("inf")
+        self._failure: BaseException | None = None
 
     def run(self) -> int:
         """Work until `stop`; returns an exit code of docs/cli.md."""
@@ -90,48 +105,28 @@ class Supervisor:
 
     def _signal(self, signum: signal.Signals, why: str) -> None:
         with self._lock:
-            if self._inside is None:
-                self._stop_requests.append((signum, why))
+            if self._loop is None:
+                self._early.append((signum, why))
             else:
-                loop, worker = self._inside
-                loop.call_soon_threadsafe(worker.signalled, signum, why)
+                self._loop.call_soon_threadsafe(self._signalled, signum, why)
 
     async def _run(self) -> int:
-        worker = _Worker(self._plan, self._queue, self._clock, self._listeners)
+        """Work until stopped, then bring everything down."""
+        self._started = time.monotonic()
         with self._lock:
-            self._inside = asyncio.get_running_loop(), worker
-            for request in self._stop_requests:
-                worker.signalled(*request)
+            self._loop = asyncio.get_running_loop()
+            for request in self._early:
+                self._signalled(*request)
         try:
-            return await worker.run()
+            await self._work()
         finally:
             with self._lock:
-                self._inside = None
+                self._loop, self._early = None, []
+        if self._failure is not None:
+            raise self._failure
+        return self._exit_code
 
-
-class _Worker:
-    """One worker, from inside: what happens on the event loop."""
-
-    def __init__(self, plan: WorkerPlan, queue: TaskQueue, clock: Clock, listeners: Sequence[Listener]) -> None:
-        self._plan = plan
-        self._started = time.monotonic()
-        self._listeners = listeners
-        self._pools = Pools(plan.slots)
-        self._clock = EndingClock(clock)
-        self._host = HostCheck(plan, self._pools.host, self._emit, lambda: self._poller.slots_changed())
-        self._services = Services(plan, queue, self._clock, self._pools, self._host, self._emit, self._spawn)
-        self._slots = SlotPool(plan, self._pools.processes, self._slot_changed, self._emit, self._note_failure)
-        self._poller = Poller(self._services, self._slots)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._ready: set[str] = set()
-        """The tasks that are polled for."""
-        self._signals = 0
-        self._exit_code = 0
-        self._give_up_at = float("inf")
-        self._failure: BaseException | None = None
-
-    async def run(self) -> int:
-        """Work until stopped, then bring everything down."""
+    async def _work(self) -> None:
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: self._fail(context.get("exception") or RuntimeError(context["message"]))
         )
@@ -159,9 +154,6 @@ class _Worker:
             self._clock.end()
             self._pools.close()
             self._emit(Stopped(self._exit_code))
-        if self._failure is not None:
-            raise self._failure
-        return self._exit_code
 
     def _slot_changed(self, slot: Slot) -> None:
         """React to a slot that has become free, has finished an attempt, failed to start, or has ended."""
@@ -188,7 +180,7 @@ class _Worker:
 
     # ----------------------------------------------------------------------- stopping
 
-    def signalled(self, signum: signal.Signals, why: str = "") -> None:
+    def _signalled(self, signum: signal.Signals, why: str) -> None:
         """First: drain. Second: cancel what runs. From the third on: kill it. `why` is said instead of the signal."""
         self._signals += 1
         running = [attempt for attempt in self._poller.attempts if attempt.running]
