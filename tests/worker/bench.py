@@ -103,7 +103,11 @@ class RunningWorker:
 
     def wait_until_down(self, limit: float = LIMIT) -> int | None:
         """Wait for the end and return the exit code."""
-        self._thread.join(limit)
+        deadline = time.monotonic() + limit
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            if isinstance(self._queue, SmallQueue):
+                self._queue.end_polls()  # also one that has just begun
+            self._thread.join(0.02)
         assert not self._thread.is_alive(), f"the worker did not stop within {limit:g} s: {self.events}"
         return self.exit_code
 
@@ -111,8 +115,6 @@ class RunningWorker:
         """Stop it, whatever it does."""
         for _ in range(3):
             self.supervisor.stop()
-        if isinstance(self._queue, SmallQueue):
-            self._queue.end_polls()
         self.wait_until_down()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from perago.retry import BackOff
-from perago.worker import attempts
+from perago.worker import attempts, poller
 
 from .bench import RunningWorker, make_plan, running
 from .site import Site, opened
@@ -17,6 +17,12 @@ from .small_queue import SmallQueue
 def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slots that crash start again soon."""
     monkeypatch.setattr("perago.retry.RESTARTS", BackOff(0.02, 0.05))
+
+
+@pytest.fixture(autouse=True)
+def short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that end wait for the polls that are in flight."""
+    monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 0.5)
 
 
 @pytest.fixture

@@ -125,6 +125,10 @@ def test_a_daemon_goes_with_an_attempt_that_is_ended(queue: SmallQueue, tmp_path
         elif end == "fork server killed":
             os.kill(psutil.Process(pid).ppid(), signal.SIGKILL)
         wait_for("the end of the daemon", gone(int((tmp_path / "file.daemon").read_text())))
+        if end == "fork server killed":
+            why = "the slot's process was ended because its fork server has died"
+            assert outcome(queue, task_id).reason == f"{why} while it ran the attempt"
+            wait_for("the end of the slot", gone(pid))
         assert result(outcome(queue, queue.put(what="returns"))) == "fine"
         assert worker.exit_code is None
 

@@ -12,7 +12,7 @@ import pytest
 
 from perago.driver import Limits
 from perago.settings import take_from_environment
-from perago.worker import host, poller
+from perago.worker import host
 from perago.worker.events import BranchesSwept, BranchSweepFailed, Ending
 from perago.worker.host import repository_of, sweep_branches
 from tests.deliveries import make_delivery
@@ -50,7 +50,6 @@ def sweeper(tmp_path: Path, code: str) -> tuple[tuple[str, ...], Path]:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "SWEEP_INTERVAL", 0.05)
-    monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 0.5)
 
 
 def test_the_repositories_that_attempts_have_read_are_swept(tmp_path: Path, site: Site) -> None:

@@ -48,7 +48,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "CHECK_INTERVAL", 0.02)
     monkeypatch.setattr("perago.retry.RESTARTS", BackOff(0.02, 0.05))
     monkeypatch.setattr(attempts, "REDELIVERY", BackOff(0.0, 0.0))
-    monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 0.5)
 
 
 @contextlib.contextmanager

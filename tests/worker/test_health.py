@@ -122,6 +122,7 @@ def test_the_pulse_of_a_real_worker_has_its_slots_and_the_heartbeat_on_its_way(
     finally:
         file.with_suffix(".end").touch()
         supervisor.stop()
+        queue.end_polls()
         thread.join(30)
     assert not thread.is_alive()
 

@@ -134,7 +134,7 @@ def test_tasks_whose_limits_fit_have_their_slots_from_the_start(
     tasks = write("a", limit=1), write("b", limit=2)
     with running(shared(tmp_path, *tasks, slots=3), queue) as worker:
         wait_for("all slots", lambda: len(worker.saw(SlotReady)) == 3)
-        wait_for("a long poll for each", lambda: queue.polls.count((1, 5.0)) >= 3)
+        wait_for("a long poll for each", lambda: queue.polls.count((1, 0.5)) >= 3)
         wait_for("both tasks", lambda: len(worker.saw(WorkerReady)) == 2)
         begun = time.monotonic()
         assert result(outcome(queue, put(queue, "a"))) == "many.a"

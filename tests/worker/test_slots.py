@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from perago.ports import Report, TaskStatus
@@ -29,7 +28,7 @@ from perago.worker.channel import (
 from perago.worker.events import AttemptReceived, Ending, FunctionSaid, Pulse, SlotDied, SlotReady
 from perago.worker.host import MAX_THREADS
 
-from .bench import LIMIT, RunningWorker, gone, make_plan, outcome, release, result, running, running_pid, wait_for
+from .bench import LIMIT, RunningWorker, make_plan, outcome, release, result, running, running_pid, wait_for
 from .small_queue import SmallQueue
 
 LONG = 3600.0
@@ -54,22 +53,6 @@ def test_a_slot_that_dies_while_no_descriptor_is_free_is_replaced(worker: Runnin
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert outcome(queue, queue.put(what="returns")).status is TaskStatus.COMPLETED
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the fork server")
-def test_without_its_fork_server_no_slot_goes_on_unwatched(
-    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
-) -> None:
-    file = tmp_path / "running"
-    task_id = queue.put(what="sleeps", file=str(file), seconds=600)
-    pid = running_pid(file)
-    server = psutil.Process(pid).parent()
-    assert server is not None
-    server.kill()
-    why = "the slot's process was ended because its fork server has died"
-    assert outcome(queue, task_id).reason == f"{why} while it ran the attempt"
-    wait_for("the old process's end", gone(pid))
-    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 
 def test_a_slot_that_does_not_take_its_delivery_costs_itself_and_not_the_worker(
