@@ -71,7 +71,7 @@ def test_a_port_that_is_taken_ends_the_start(project: Project, services: Service
     assert ran.code == 1
     assert ran.err == (
         f"error: --http cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-        "  fix: choose another port, or find out which process has this one: ss -ltnp\n"
+        "  fix: choose another port, or find the process that uses this one: ss -ltnp\n"
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -299,6 +300,11 @@ CHECK_INTERVAL = 15.0
 """Seconds between two checks whether lakeFS answers."""
 LEAVE_LIMIT = 0.5
 """Seconds that a check gets to end when the worker does. One that takes longer ends with the process."""
+_FIXES: dict[int | None, str] = {
+    errno.EADDRINUSE: "choose another port, or find the process that uses this one: ss -ltnp",
+    errno.EACCES: "choose a port above 1023",
+}
+_OTHER_FIX = "name an address of this machine, such as 127.0.0.1:9090"
 _NO_METRICS = "there are no metrics: prometheus_client cannot be found; pip install prometheus-client"
 
 
@@ -327,8 +333,7 @@ def status_pages(context: ExportContext) -> Iterator[Listener | None]:
             server = StatusServer(context.http.host, context.http.port, pages)
         except OSError as error:
             where = f"--http cannot listen on {context.http.host} port {context.http.port}"
-            fix = "choose another port, or find out which process has this one: ss -ltnp"
-            raise Failure(f"{where}: {error.strerror or error}", fix) from error
+            raise Failure(f"{where}: {error.strerror or error}", _FIXES.get(error.errno, _OTHER_FIX)) from error
         server.start()
 
         def listener(event: Event) -> None:

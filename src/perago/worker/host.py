@@ -389,7 +389,7 @@ def roots_problem(plan: WorkerPlan) -> str | None:
         problem, variable = disk_problem(plan.logs.root, RESERVE), "PERAGO_LOG_ROOT"
         if problem is None:  # nobody could make it on a disk that was read-only at the start
             plan.logs.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return None if problem is None else f"{problem.rstrip('.')}. Repair that disk, or set {variable} to another one"
+    return None if problem is None else f"{problem.rstrip('.')}. Correct this, or set {variable} to another directory"
 
 
 DIRECTORY = ".workers"
