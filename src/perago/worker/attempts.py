@@ -300,20 +300,10 @@ class Attempt:
 
     async def _report(self, outcome: Finished, report: Report) -> None:
         """Report, or log that the worker ended before that was done."""
-        services = self._services
         try:
             if self._death is not None:
                 report = await self._report_of_death(self._death) or report
-            sent = await services.pools.reports.run(
-                send_report,
-                services,
-                self._delivery,
-                report,
-                self._assignment.worker_id,
-                outcome.log_chunks,
-                -math.inf if "workspace" in self._delivery.input else self._proven_at,
-                self._one_at_a_time,
-            )
+            sent = await self._services.pools.reports.run(self._send, report, outcome.log_chunks)
         except asyncio.CancelledError:
             why = "the worker was stopped before Conductor answered"
             self._end(Ending.UNREPORTED, why, outcome, status=report.status)
@@ -332,6 +322,32 @@ class Attempt:
                 remarks=outcome.remarks,
                 fence=outcome.fence,
             )
+
+    def _send(self, report: Report, log_chunks: Collection[str]) -> Delivered:
+        """Send the final status, then the log, so that the next step of the workflow need not wait for the log.
+
+        Runs on a thread. An attempt with a workspace may have published, so it asks first whether its delivery is
+        current.
+        """
+        queue, delivery, worker_id = self._services.queue, self._delivery, self._assignment.worker_id
+        proven_at = -math.inf if "workspace" in delivery.input else self._proven_at
+        try:
+            sent = deliver_report(
+                queue,
+                self._services.clock,
+                delivery,
+                report,
+                worker_id,
+                proven_at=proven_at,
+                alone=self._one_at_a_time,
+            )
+        except Exception as error:  # noqa: BLE001 - reported as text
+            return Delivered(error=f"{type(error).__name__}: {error}")
+        if sent == Delivered():
+            with contextlib.suppress(ServiceError):  # a result without its log is still a result
+                for chunk in log_chunks:
+                    queue.add_log(delivery.task_id, chunk)
+        return sent
 
     async def _report_of_death(self, how: str) -> Report | None:
         """Build the report for a slot that died during a merge; None: there was no merge."""
@@ -396,38 +412,6 @@ def _ask(queue: TaskQueue, delivery: Delivery, question: DeliveryQuestion) -> De
         return DeliveryAnswer(question.number, current=queue.is_current(delivery))
     read = queue.read_workflow if question.is_workflow else queue.read_attempt
     return DeliveryAnswer(question.number, current=True, row=read(delivery, question.read))
-
-
-def send_report(
-    services: Services,
-    delivery: Delivery,
-    report: Report,
-    worker_id: str,
-    log_chunks: Collection[str],
-    proven_at: float,
-    alone: AbstractContextManager[object],
-) -> Delivered:
-    """Send the final status, then the log: the next step of the workflow must not wait for the log.
-
-    Args:
-        services: the Conductor that waits for the report, and the clock.
-        delivery: whose report it is.
-        report: what to send.
-        worker_id: the slot's, which the result carries.
-        log_chunks: entries for Conductor's task log, sent after the report got through.
-        proven_at: when the delivery was last known to be current (`perago.driver.deliver_report`).
-        alone: entered for each report (`perago.driver.deliver_report`).
-    """
-    queue = services.queue
-    try:
-        sent = deliver_report(queue, services.clock, delivery, report, worker_id, proven_at=proven_at, alone=alone)
-    except Exception as error:  # noqa: BLE001 - reported as text
-        return Delivered(error=f"{type(error).__name__}: {error}")
-    if sent == Delivered():
-        with contextlib.suppress(ServiceError):  # a result without its log is still a result
-            for chunk in log_chunks:
-                queue.add_log(delivery.task_id, chunk)
-    return sent
 
 
 def hand_back(

@@ -179,18 +179,14 @@ class Metrics:
                 self._add("perago_slot_deaths")
             case events.LeaseDoubtful():
                 self._add("perago_leases_in_doubt")
-            case events.ConductorUnreachable(task_name=events.ALL_TASKS):
-                self._set("perago_conductor_up", to=0)
-            case events.ConductorBack(task_name=events.ALL_TASKS):
-                self._set("perago_conductor_up", to=1)
-            case events.ConductorUnreachable(task_name=task):
-                self._set("perago_polls_refused", self._task(task), to=1)
-            case events.ConductorBack(task_name=task):
-                self._set("perago_polls_refused", self._task(task), to=0)
-            case events.PollingPaused():
-                self._set("perago_polling_paused", to=1)
-            case events.PollingResumed():
-                self._set("perago_polling_paused", to=0)
+            case events.ConductorUnreachable(task_name=task) | events.ConductorBack(task_name=task):
+                fails = isinstance(event, events.ConductorUnreachable)
+                if task == events.ALL_TASKS:
+                    self._set("perago_conductor_up", to=not fails)
+                else:
+                    self._set("perago_polls_refused", self._task(task), to=fails)
+            case events.PollingPaused() | events.PollingResumed():
+                self._set("perago_polling_paused", to=isinstance(event, events.PollingPaused))
             case events.Draining():
                 self._set("perago_draining", to=1)
 
@@ -229,7 +225,7 @@ class Metrics:
 
     def _set(self, name: str, *labels: str, to: float) -> None:
         with self._lock:
-            self._numbers[name][labels] = Number(to)
+            self._numbers[name][labels] = Number(float(to))
 
     def _add(self, name: str, *labels: str, by: float = 1) -> None:
         with self._lock:
