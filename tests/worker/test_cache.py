@@ -34,8 +34,14 @@ def test_what_is_too_much_goes_while_it_works(tmp_path: Path, queue: SmallQueue)
     with running(plan, queue) as worker:
         for number in range(10):
             put(cache, bytes(BLOCK - SEAL_BYTES), f"s3://bucket/{number}")
-        wait_for("the eviction", lambda: usage(plan.workspace_root).entries == 4)
-        wait_for("its report", lambda: sum(event.objects for event in worker.saw(CacheTrimmed)) == 6)
+        wait_for(
+            "the eviction", lambda: usage(plan.workspace_root).entries <= 5
+        )  # 4 or 5, as it began earlier or later
+
+        def deleted() -> int:
+            return sum(event.objects for event in worker.saw(CacheTrimmed))
+
+        wait_for("its report", lambda: deleted() + usage(plan.workspace_root).entries == 10)
     assert describe(CacheTrimmed(6)) == "deleted from the cache to keep to its limit: 6 objects"
 
 

@@ -30,8 +30,12 @@ class Standalone:
         self._lines: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
-        self.line_with("ready: ")
-        wait_for("the function to run", lambda: self.file.exists() and self.file.read_text())
+        try:
+            self.line_with("ready: ")
+            wait_for("the function to run", lambda: self.file.exists() and self.file.read_text())
+        except BaseException:
+            self.process.kill()
+            raise
         self.slot = int((directory / "slot").read_text())
 
     def _read(self) -> None:
