@@ -13,6 +13,7 @@ import time
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -58,6 +59,7 @@ def test_probes_tell_how_a_worker_is_from_its_start_to_its_end(project: Project,
         fine = {"ok": True, "state": "working", "problems": [], "warnings": []}
         wait_for("readiness", lambda: read(f"{where[0]}/readyz") == (200, fine))
         worker.process.send_signal(signal.SIGSTOP)
+        wait_for("the stop", lambda: psutil.Process(worker.process.pid).status() == psutil.STATUS_STOPPED)
         with pytest.raises(OSError):
             build_opener(ProxyHandler({})).open(f"{where[0]}/livez", timeout=0.3)
         worker.process.send_signal(signal.SIGCONT)
