@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from os.path import commonprefix
 from pathlib import Path
 from sys import intern
@@ -72,8 +72,8 @@ _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 class LakeFSStore:
     """A `WorkspaceStore`: the calls that move refs go through the official SDK's API classes.
 
-    Making one imports the SDK (about 0.6 s). It opens no connection and starts no thread before the first call, so it
-    may be made before a fork. Transfers run on their own threads, which have ended when the call returns.
+    It opens no connection and starts no thread before the first call, so it may be made before a fork. Transfers run on
+    their own threads, which have ended when the call returns. `ping` and the first write import the SDK (about 0.6 s).
 
     Args:
         settings: where the server is; the URL with or without `/api/v1`.
@@ -90,9 +90,6 @@ class LakeFSStore:
         policy: CallPolicy | None = None,
         cache: ObjectCache | None = None,
     ) -> None:
-        import lakefs_sdk
-
-        self._sdk: Any = lakefs_sdk
         self._cache = cache and replace(cache, access_key=settings.access_key_id)
         self._broken: tuple[Path | None, int] = (None, 0)
         """The workspace of the last download that broke, and how many of its objects the cache had."""
@@ -101,11 +98,16 @@ class LakeFSStore:
         self._threads = threads
         self._session = LakeFSSession(settings, policy or CallPolicy(), threads + _CONTROL_CONNECTIONS)
         self._block_store = BlockStore(self._session, threads)
-        client = self._session.sdk_client(lakefs_sdk)
-        self._branches: Any = lakefs_sdk.BranchesApi(client)
-        self._commits: Any = lakefs_sdk.CommitsApi(client)
-        self._refs: Any = lakefs_sdk.RefsApi(client)
-        self._objects: Any = lakefs_sdk.ObjectsApi(client)
+
+    @cached_property
+    def _sdk(self) -> Any:
+        import lakefs_sdk
+
+        return lakefs_sdk
+
+    @cached_property
+    def _client(self) -> Any:
+        return self._session.sdk_client(self._sdk)
 
     # ------------------------------------------------------------------ reads
 
@@ -116,7 +118,9 @@ class LakeFSStore:
         Raises:
             Unavailable: no answer, or an answer of something that is not a lakeFS.
             AccessDenied: the credentials are not accepted.
+            Refused: the SDK is of a version with which no call that writes would work.
         """
+        _ = self._client
         call = Call("answer", "", "the user of these credentials")
         try:
             once(call, lambda: self._session.pool.call("GET", "/user"), lambda answer: json.loads(answer.body)["user"])
@@ -292,27 +296,25 @@ class LakeFSStore:
         operation = f"create branch {branch} of {repository}"
         call = Call(operation, repository, f"commit {source}", write=True, refusals=BRANCH_REFUSALS)
         creation = self._sdk.BranchCreation(name=branch, source=source, hidden=True)
-        self._write(call, self._branches.create_branch_with_http_info, repository, creation, read=lambda _: None)
+        self._write(call, "BranchesApi.create_branch", repository, creation, read=lambda _: None)
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that no longer exists is fine."""
         call = Call(f"delete branch {branch} of {repository}", repository, f"branch {branch}")
-        delete = self._branches.delete_branch_with_http_info
         try:
-            self._write(call, delete, repository, branch, read=lambda _: None, repeated=True)
+            self._write(call, "BranchesApi.delete_branch", repository, branch, read=lambda _: None, repeated=True)
         except NotFound:
             return
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """Stage the deletion of `keys`. An unknown branch answers 200 without errors (`docs/dev/servers/lakefs.md` 2):
         the commit tells."""
-        delete = self._objects.delete_objects_with_http_info
         for start in range(0, len(keys), _DELETE_BATCH):
             batch = list(keys[start : start + _DELETE_BATCH])
             call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
             paths = self._sdk.PathList(paths=batch)
             check = partial(_raise_first, call)
-            self._write(call, delete, repository, branch, paths, read=check, repeated=True)
+            self._write(call, "ObjectsApi.delete_objects", repository, branch, paths, read=check, repeated=True)
 
     def commit(
         self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
@@ -325,7 +327,7 @@ class LakeFSStore:
         def read(answer: Answer) -> Commit:
             return commit_of(json.loads(answer.body))
 
-        return self._write(call, self._commits.commit_with_http_info, repository, branch, creation, read=read)
+        return self._write(call, "CommitsApi.commit", repository, branch, creation, read=read)
 
     def revert(self, repository: str, branch: str, commit: str) -> None:
         """Undo a merge commit on `branch`, with one request."""
@@ -337,7 +339,7 @@ class LakeFSStore:
         operation, missing = f"revert {commit[:12]}… on {branch} of {repository}", f"branch {branch} or commit {commit}"
         call = Call(operation, repository, missing, write=True, refusals=REVERT_REFUSALS)
         creation = self._sdk.RevertCreation(ref=commit, parent_number=1)
-        self._write(call, self._branches.revert_branch_with_http_info, repository, branch, creation, read=check)
+        self._write(call, "BranchesApi.revert_branch", repository, branch, creation, read=check)
 
     def merge(
         self,
@@ -364,8 +366,8 @@ class LakeFSStore:
         )
         call = Call(operation, repository, missing, write=True, refusals=MERGE_REFUSALS)
         options = self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty)
-        merge, seconds = self._refs.merge_into_branch_with_http_info, within or self._session.policy.merge
-        return self._write(call, merge, repository, source, branch, options, read=read, answer_within=seconds)
+        arguments, seconds = (repository, source, branch, options), within or self._session.policy.merge
+        return self._write(call, "RefsApi.merge_into_branch", *arguments, read=read, answer_within=seconds)
 
     def close(self) -> None:
         """Close the connections; calls after this fail."""
@@ -434,18 +436,20 @@ class LakeFSStore:
     def _write(
         self,
         call: Call,
-        method: Callable[..., Any],
+        method: str,
         *arguments: Any,
         read: Callable[[Answer], T],
         answer_within: float | None = None,
         repeated: bool = False,
     ) -> T:
         """Send a call of the SDK: once, or `repeated` while lakeFS cannot be reached."""
+        api, _, name = method.partition(".")
+        write = getattr(getattr(self._sdk, api)(self._client), f"{name}_with_http_info")
         policy = self._session.policy
         options = {"_preload_content": False, "_request_timeout": answer_within or policy.answer}
 
         def send() -> T:
-            return once(call, lambda: method(*arguments, **options).raw_data, read)
+            return once(call, lambda: write(*arguments, **options).raw_data, read)
 
         return retry(send, policy.retries()) if repeated else send()
 
