@@ -81,7 +81,7 @@ def test_it_names_and_deletes_what_is_damaged(project: Project, root: Path) -> N
     shown = project.run("cache", "--verify")
     assert shown.code == 1
     assert shown.out.splitlines()[1:] == ["  sound    0 objects", f"  deleted  {entry.name}"]
-    assert f"1 object in {root / '.cache'} had other bytes than when they were stored" in shown.err
+    assert f"1 object in {root / '.cache'} had damaged bytes" in shown.err
     assert not entry.exists()
     assert project.run("cache", "--verify").code == 0
 

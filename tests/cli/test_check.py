@@ -129,7 +129,7 @@ def test_a_module_that_forks_is_judged_once_and_leaves_nothing_behind(project: P
     ran = project.run("check", "forks")
     assert ran.code == 0
     assert ran.out.startswith("ok  forks: task tail")
-    assert "note: forks started processes while it was imported; they were stopped" in ran.err
+    assert "note: forks started processes while it was imported; perago stopped them" in ran.err
     pid = int(ran.err.split("| ")[1].split()[0])
     assert_gone(pid)
 

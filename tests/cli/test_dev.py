@@ -136,7 +136,7 @@ def test_a_taken_port_is_an_error_only_if_it_was_asked_for(project: Project) -> 
 def test_the_friendly_port_may_be_taken(project: Project) -> None:
     with taken(7777), developing(project, "plain", port=None) as dev:
         dev.wait_for("is ready after")
-        assert "note: port 7777 is taken, so another one is used" in dev.text
+        assert "note: port 7777 is taken; perago uses a free one" in dev.text
         assert not dev.url.endswith(":7777")
         assert dev.stop() == 0
 

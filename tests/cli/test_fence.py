@@ -35,7 +35,7 @@ def test_an_unknown_branch_and_staged_work_are_said(project: Project, shared_emb
     objects.put_object(shared_embedded.lakefs.server.repository("busy"), "main", "theirs", b"1")
     missing = project.run("fence", "install", "busy", "nope", **shared_embedded.environment())
     assert missing.code == 1
-    assert "has no branch nope in a repository busy" in missing.err
+    assert "has no branch nope in busy" in missing.err
     dirty = project.run("fence", "install", "busy", "main", **shared_embedded.environment())
     assert dirty.code == 1
     assert "uncommitted changes" in dirty.err

@@ -55,5 +55,5 @@ def test_nothing_is_overwritten(project: Project) -> None:
     (project.directory / "pyproject.toml").write_text("[project]\n")
     ran = project.run("init")
     assert ran.code == 1
-    assert "has pyproject.toml already; nothing was written" in ran.err
+    assert "already has pyproject.toml; nothing was written" in ran.err
     assert [path.name for path in project.directory.iterdir()] == ["pyproject.toml"]

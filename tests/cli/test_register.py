@@ -63,4 +63,4 @@ def test_an_address_without_api_is_recognised(project: Project, services: Servic
     address = services.variables["CONDUCTOR_SERVER_URL"].removesuffix("/api")
     ran = project.run("register", "features", **{**services.variables, "CONDUCTOR_SERVER_URL": address})
     assert ran.code == 1
-    assert f"fix: the address of Conductor's API usually ends in /api: CONDUCTOR_SERVER_URL={address}" in ran.err
+    assert f"CONDUCTOR_SERVER_URL={address}/api" in ran.err

@@ -86,7 +86,7 @@ def test_an_attempt_becomes_a_test_case_and_is_run_again(site: Site) -> None:
     ran = site.perago("capture", task_id, "--name", "monday")
     case = site.project.directory / "tests/perago_cases/features.build/monday"
     assert (ran.code, ran.out) == (0, "tests/perago_cases/features.build/monday\n"), ran.err
-    assert "struck out, since they look like secrets: /params/api_key" in ran.err
+    assert "redacted, because they look like secrets: /params/api_key" in ran.err
     assert json.loads((case / "case.json").read_text())["params"] == {"factor": 3, "api_key": "***"}
     assert [file.name for file in (case / "input").iterdir()] == ["raw.csv"]
     assert (case / "input/raw.csv").read_text() == "x\n1\n2\n"
@@ -101,7 +101,7 @@ def test_an_attempt_becomes_a_test_case_and_is_run_again(site: Site) -> None:
     (site.project.directory / "pyproject.toml").write_text("[tool.perago]\nscrub = 1\n")
     assert "must be the import path of a module" in site.perago("capture", task_id, "--name", "other").err
     again = site.perago("capture", task_id, "--name", "monday", "--scrub", "hooks")
-    assert (again.code, "exists already; nothing was written" in again.err) == (1, True)
+    assert (again.code, "already exists; nothing was written" in again.err) == (1, True)
 
     head = site.perago("input", "dev", "main").out
     same = site.perago("replay", task_id)
@@ -163,7 +163,7 @@ def test_a_changed_model_is_told_before_the_attempt_fails_by_it(site: Site) -> N
 
     ran = site.perago("replay", task_id)
     assert ran.code == 1
-    assert "the TaskDef has changed since in a way that breaks running workflows: /inputSchema/data" in ran.err
+    assert "in a way that breaks running workflows: /inputSchema/data" in ran.err
     assert "completed before, terminal now: Invalid input: /params/unit" in ran.out
 
 

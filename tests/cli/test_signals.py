@@ -32,7 +32,7 @@ class Owner:
 IMPORTS = """
 import os, signal, sys, time
 from perago.cli import say_stopped
-from perago.cli.errors import error_boundary
+from perago.cli.messages import error_boundary
 from perago.probe import probing
 from perago.cli.services import reach
 from perago.processes import ends_well, hand_over, sigterm_unwinds

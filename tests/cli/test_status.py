@@ -90,7 +90,7 @@ def test_a_server_without_the_list_of_pending_attempts_is_said(project: Project,
     ran = project.run("status", "plain", **services.variables)
     assert ran.code == 0
     assert ran.out.splitlines()[1].split()[:3] == ["0", "-", "?"]
-    assert "not known: Conductor did not read the pending tasks of plain.work" in ran.err
+    assert "unknown: Conductor did not read the pending tasks of plain.work" in ran.err
 
 
 def test_an_interrupt_does_not_wait_for_a_server_that_hangs(project: Project) -> None:

@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 
-from perago.attempt.events import FenceState
 from perago.cli import messages
 from perago.cli.attempt_view import AttemptView, show_line
-from perago.cli.commands import fence, gc, register
+from perago.cli.commands import gc, register
 from perago.cli.commands.dev import DevView
 from perago.cli.commands.show import print_sheet
-from perago.driver.fencing import FenceStatus
 from perago.driver.gc import Fate, Leftover, Policy
 from perago.history.attempt_facts import commit_facts, task_facts, workflow_facts
 from perago.ports import Commit, ServiceError, TaskStatus
@@ -124,7 +122,6 @@ SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
     "dev": prints(lambda: DevView(["features"]).line("features", HOSTILE)),
     "gc, a branch": prints(lambda: gc.print_leftover(Leftover(HOSTILE, HOSTILE, Fate.KEPT, HOSTILE), POLICY)),
     "gc, a directory": prints(lambda: gc.print_leftover(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),
-    "fence": prints(lambda: fence.print_status(FenceStatus("h", FenceState.ABSENT), HOSTILE, HOSTILE, as_json=False)),
     "register": prints(lambda: register.print_comparison("name", False, [SimpleNamespace(text=HOSTILE)])),  # type: ignore[list-item]
     "show": prints(shows_an_attempt_of_servers),
     "an error": prints(lambda: messages.error(HOSTILE, HOSTILE)),

@@ -10,8 +10,8 @@ import pytest
 
 from perago.adapters.http import ServerAbout
 from perago.attempt.publication import FENCE_PATH
-from perago.diagnosis import checks
-from perago.diagnosis.checks import Cause, Check, Finding, Level, run_checks
+from perago.diagnosis import doctor as checks
+from perago.diagnosis.doctor import Cause, Check, Finding, Level, run_checks
 from perago.driver import Limits
 from perago.driver.fencing import install_fence
 from perago.driver.gc import BranchAges
@@ -111,7 +111,7 @@ def test_a_mistake_in_a_check_does_not_look_like_a_success() -> None:
 @pytest.mark.parametrize(
     ("ahead", "level", "words"),
     [
-        (0.7, Level.OK, "that of this machine"),
+        (0.7, Level.OK, "agrees with"),
         (45.0, Level.WARNING, "45 s ahead of"),
         (-45.0, Level.WARNING, "45 s behind"),
         (1000.0, Level.PROBLEM, "1,000 s ahead of"),
@@ -143,7 +143,7 @@ def test_a_branch_in_order_has_no_problem_and_nothing_is_left_of_the_try(store: 
     head = store.get_commit("my-data", "main").id
     found = branch(store, write=True)
     assert [finding.level for finding in found] == [Level.OK] * 3
-    assert "brings it along" in found[1].what
+    assert "installs it" in found[1].what
     assert store.list_branches("my-data", "perago-") == ()
     assert store.get_commit("my-data", "main").id == head
     install_fence(store, "my-data", "main")
@@ -165,7 +165,7 @@ def test_an_altered_fence_is_a_warning(store: InMemoryLakeFS) -> None:
     objects.put_object(store.server.repository("my-data"), "main", FENCE_PATH, b"name: other")
     commits.commit(store.server.repository("my-data"), "main", "by hand", {})
     (warning,) = texts(branch(store), Level.WARNING)
-    assert "another text" in warning
+    assert "differs from the text" in warning
 
 
 def test_a_server_without_hooks_is_found_out_by_a_try() -> None:

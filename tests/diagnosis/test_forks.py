@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from perago.adapters.conductor import ConductorOverview
-from perago.diagnosis.checks import Declared, Finding, Level, forks
+from perago.diagnosis.doctor import Declared, Finding, Level, forks
 
 TASKS = [
     Declared("my_tasks.part", "part", json.dumps({"name": "part", "retryCount": 3})),

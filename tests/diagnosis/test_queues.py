@@ -11,7 +11,7 @@ import pytest
 
 from perago.adapters.conductor import ConductorOverview
 from perago.adapters.conductor.overview import MOST_PENDING
-from perago.diagnosis.checks import Declared, Finding, Level, queues
+from perago.diagnosis.doctor import Declared, Finding, Level, queues
 from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, read_queues
 from perago.embedded.services import EmbeddedServices
 from perago.settings import ConductorSettings
@@ -71,7 +71,7 @@ def test_a_worker_that_missed_two_heartbeats_is_silent(
     assert (silent.task_id, silent.worker_id, silent.freed - silent.since) == (task_id, "dead0000", 300_000)
     (found,) = findings(overview, tmp_path, 180)
     assert (found.level, found.advice.startswith(f"perago show {task_id}")) == (Level.WARNING, True)
-    assert "hands the attempt out again in" in found.why
+    assert "delivers the attempt again in" in found.why
 
 
 def test_a_worker_of_another_sdk_is_silent_once_its_attempt_may_be_handed_out_again(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from perago.embedded.lakefs import objects
-from perago.history.attempts import differences_to, look_up
+from perago.failure import Failure
+from perago.history.attempts import Choice, differences_to, look_up, module_of, published_on, searched
 from perago.history.backtest import Kind, State, Verdict, by_file_and_column
-from perago.history.search import Choice, modules_that_declare, published_on, searched
 from perago.testing import BRANCH, TaskRunner
 from perago.testing.differences import AttemptResult
 
@@ -143,9 +143,10 @@ def test_a_module_is_found_by_its_source_and_not_imported(tmp_path: Path) -> Non
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
 
-    assert modules_that_declare("a.b", tmp_path) == ("app.tasks",)
-    assert modules_that_declare("solo", tmp_path) == ("solo",)
-    assert modules_that_declare("none", tmp_path) == ()
+    assert module_of("a.b", tmp_path) == "app.tasks"
+    assert module_of("solo", tmp_path) == "solo"
+    with pytest.raises(Failure, match="no module below"):
+        module_of("none", tmp_path)
 
 
 def test_a_state_is_good_for_one_task_and_one_code(tmp_path: Path) -> None:

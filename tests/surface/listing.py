@@ -24,7 +24,7 @@ from perago.attempt.events import WorkspaceRef
 from perago.attempt.state import Base, Plan, State
 from perago.cli.app import COMMANDS
 from perago.cli.app import app as cli
-from perago.cli.errors import ExitCode
+from perago.cli.messages import ExitCode
 from perago.settings.variables import VARIABLES
 from perago.worker import events
 from perago.worker.logs import journalled

@@ -1,4 +1,4 @@
-"""The command line. Slot processes import this module again, so it must cost nothing."""
+"""The command line. Slot processes import this module again, so it imports almost nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main() -> None:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
         with contextlib.ExitStack() as stack:
-            if command == "start":  # before anything that takes time: SIGTERM can come at any moment
+            if command == "start":  # before anything slow, because SIGTERM can come at any time
                 from perago.processes import ends_well
 
                 stack.enter_context(ends_well(say_stopped))

@@ -1,6 +1,6 @@
-"""The `perago` command: options that every command knows, and a table of commands.
+"""The `perago` command: the table of commands, and the options that all commands share.
 
-A command's module is imported when that command runs, not before: `perago --help` is paid for by people who wait.
+A command's module is imported when the command runs, so that `perago --help` is fast.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from perago.cli import messages
-from perago.cli.errors import error_boundary
+from perago.cli.messages import error_boundary
 
 COMMANDS = {
     "backtest": "Run today's code on the last attempts, and compare.",
-    "cache": "Show or clear the objects that this machine keeps.",
-    "capture": "Write an attempt of the past as a test case.",
+    "cache": "Show, verify or clear the object cache of this machine.",
+    "capture": "Write a past attempt as a test case.",
     "check": "Check task modules and the local configuration.",
     "console": "Show the configured servers in a browser.",
-    "config": "Show every setting, its value and where it comes from.",
+    "config": "Show every setting with its value and its source.",
     "diff": "Compare the TaskDefs of task modules with those on the server.",
-    "doctor": "Look for everything that would keep workers from working.",
+    "doctor": "Look for everything that keeps workers from working.",
     "extract": "Write the TaskDef of a task module as JSON.",
     "register": "Put TaskDefs and workflows on the Conductor server.",
     "dev": "Develop task modules on embedded services.",
     "demo": "Run the bundled sample workflow on real data.",
-    "fence": "Guard the publications to a branch, or look whether they are.",
+    "fence": "Guard the publications to a branch, or check whether they are guarded.",
     "help": "Print a page of the documentation.",
     "log": "Show the publications to a branch.",
     "init": "Write a small project: one task, its tests and settings.",
-    "gc": "Remove what killed attempts left, here and on lakeFS.",
+    "gc": "Remove the leftovers of killed attempts, here and on lakeFS.",
     "input": "Print the input of a task, ready to start a workflow with.",
-    "replay": "Run today's code on the input of an attempt of the past.",
+    "replay": "Run today's code on the input of a past attempt.",
     "show": "Show everything about one attempt or one commit.",
     "send": "Start a workflow of one task on the configured servers.",
     "run": "Run one attempt of a task here, without any server.",
     "workflow": "Show the steps of workflows, or write them as JSON.",
-    "status": "Show what waits, what runs and who works.",
+    "status": "Show waiting attempts, running attempts and workers.",
     "start": "Run workers for a task module against the configured servers.",
 }
 """Name and summary. `perago.cli.commands.<name>` holds `command`, its function, and `EXAMPLES`."""
@@ -50,12 +50,12 @@ COMMANDS = {
 EPILOG = """\b
 First steps:
   perago demo                           see it work, without any server
-  perago init my_project                a small project to begin with
-  perago check my_tasks.features        is everything in order?
-  perago run my_tasks.features -w DIR   try one attempt, without any server
-  perago dev my_tasks.features -w DIR   services and workers, while you write
-  perago register my_tasks.features     tell Conductor about the task
-  perago start my_tasks.features -j 2   run two workers
+  perago init my_project                create a small project
+  perago check my_tasks.features        check a module and the configuration
+  perago run my_tasks.features -w DIR   run one attempt, without any server
+  perago dev my_tasks.features -w DIR   services and workers while you write
+  perago register my_tasks.features     register the task with Conductor
+  perago start my_tasks.features -j 2   run two attempts at a time
   perago doctor my_tasks.features       find out why nothing happens
 
 \b
@@ -65,7 +65,7 @@ Pages of the documentation:
   perago help configuration             environment variables and .env
   perago help cli                       exit codes and JSON documents
 
-Modules are given by import path; the current directory is importable."""
+MODULE is an import path; the current directory is importable."""
 
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -81,12 +81,12 @@ class CommandTable(TyperGroup):
         }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The real command instead of its line in the list."""
+        """Return the command itself instead of its line in the list."""
         name, listed, rest = super().resolve_command(ctx, args)
         return name, self._load(name) if name and listed else listed, rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; errors become messages and exit codes."""
+        """Run the command. Errors become messages and exit codes."""
         with error_boundary():
             return super().invoke(ctx)
 
@@ -131,22 +131,22 @@ def options(
 def run() -> None:
     """Run the command line of this process and exit."""
     prepare_streams()
-    with contextlib.suppress(OSError):  # a deleted directory; a command that needs it says so
+    with contextlib.suppress(OSError):  # the directory was deleted; a command that needs it reports that
         if sys.path[:1] != [os.getcwd()]:  # noqa: PTH109
             sys.path.insert(0, os.getcwd())  # noqa: PTH109
     app(prog_name="perago")
 
 
 def prepare_streams() -> None:
-    """Put the null device where a stream is closed, and let no character be too much for a stream's encoding.
+    """Open the null device for closed standard streams, and escape characters that an encoding lacks.
 
-    Its descriptors are inherited like the real ones: in a worker process without them, whatever is opened first would
-    be taken for standard output.
+    Child processes inherit the descriptors. Without them, the first file that a worker opens would become its standard
+    output.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # the lower ones are taken, so this is the number that the system gives
+        except OSError:  # lower numbers are in use, so the system gives this one
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:

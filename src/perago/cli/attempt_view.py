@@ -1,4 +1,4 @@
-"""An attempt while it runs here: its steps, guardrails, changes and outcome; then the commits of its branch."""
+"""Show an attempt while it runs on this machine: steps, guardrails, changes, outcome, and the commits of its branch."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from perago.authoring.context import metrics_json
+from perago.cli import messages
 from perago.cli.messages import Colour
 from perago.cli.rendering import Renderer
 from perago.ports import TaskStatus
 from perago.processes import INTERRUPTED
 from perago.text import count, one_line, size
 from perago.worker import events
+from perago.workspace.changes import Changes
 
 if TYPE_CHECKING:
     from perago.driver import AttemptRecord
     from perago.guardrails.evaluation import Finding
     from perago.ports import Commit
-    from perago.workspace.changes import ChangedFile
 
 
 STEPS = {
     "ValidateInput": "validating the input",
-    "ResolveJoin": "looking for the commit that continues the others",
-    "ReadBranch": "looking at the branch",
-    "FindLeftovers": "looking for what earlier deliveries left",
-    "ReadLineage": "reading the attempts whose commits were found",
-    "ReadWorkflows": "reading the workflows whose commits were found",
-    "CompareWithOthers": "comparing with what others have changed",
-    "FindCommits": "looking for the commits in the way",
+    "ResolveJoin": "looking for the commit that continues all others",
+    "ReadBranch": "reading the branch",
+    "FindLeftovers": "looking for leftovers of earlier deliveries",
+    "ReadLineage": "reading the attempts that published to the branch",
+    "ReadWorkflows": "reading the workflows that published to the branch",
+    "CompareWithOthers": "comparing with concurrent changes",
+    "FindCommits": "looking for conflicting commits",
     "AwaitTurn": "waiting for its turn to publish",
-    "CarryChanges": "bringing the staged changes to the new head",
+    "CarryChanges": "moving the staged changes to the new head",
     "ValidateRecordedResult": "validating the result of an earlier attempt",
     "ListObjects": "listing the workspace",
     "Fetch": "downloading the workspace",
@@ -41,7 +43,7 @@ STEPS = {
     "RunFunction": "running the function",
     "ValidateResult": "validating the result",
     "DetectChanges": "looking for changes",
-    "CheckDelivery": "asking whether the attempt is still wanted",
+    "CheckDelivery": "asking Conductor whether the attempt is still wanted",
     "CreateStagingBranch": "creating the staging branch",
     "ReadAdopted": "reading the publication to adopt",
     "RevertStale": "undoing stale publications",
@@ -49,28 +51,28 @@ STEPS = {
     "CommitStaging": "committing",
     "VerifyStaging": "comparing the commit with the changes",
     "CheckPublishFence": "looking for the publish fence",
-    "StageFence": "bringing the publish fence along",
+    "StageFence": "adding the publish fence",
     "TryPublishFence": "trying the publish fence",
     "Merge": "publishing",
     "ReadPublication": "verifying the publication",
     "RemoveStagingBranches": "removing the staging branch",
-    "RemoveDirectory": "cleaning up",
+    "RemoveDirectory": "removing the attempt directory",
 }
 _SHOWN_FILES = 40
 _PROGRESS_INTERVAL = 0.5
-"""Seconds between two lines of progress where there is no status line to move; the end is always shown."""
+"""Seconds between two lines of progress, if there is no status line. The end is always shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of an attempt: Conductor's row, and the driver's record unless the process died."""
+    """The outcome of an attempt: Conductor's row, and the driver's record unless the process died."""
 
     row: Mapping[str, Any]
     record: AttemptRecord | None
 
     @property
     def completed(self) -> bool:
-        """Whether it was a success."""
+        """Whether the attempt completed."""
         return bool(self.row["status"] == "COMPLETED")
 
     @property
@@ -80,12 +82,12 @@ class Outcome:
 
     @property
     def ref(self) -> str | None:
-        """The commit that now holds the workspace, for a completed task with one."""
+        """The commit that holds the workspace of a completed task; None for a task without a workspace."""
         workspace = self.row.get("outputData", {}).get("workspace")
         return workspace["ref"] if workspace else None
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
+        """Return the outcome as JSON."""
         record = self.record
         return {
             "task": self.row["taskDefName"],
@@ -99,9 +101,9 @@ class Outcome:
             "rebased_onto": record.rebased_onto if record else None,
             "lost_races": record.lost_races if record else 0,
             "metrics": metrics_json(record.metrics) if record else {},
-            "steps": [{"name": step.name, "seconds": round(step.seconds, 6)} for step in record.steps]
-            if record
-            else [],
+            "steps": [
+                {"name": step.name, "seconds": round(step.seconds, 6)} for step in (record.steps if record else ())
+            ],
         }
 
 
@@ -109,9 +111,8 @@ class AttemptView:
     """A listener that shows attempts one after the other. Use it as a context manager around the run.
 
     Args:
-        stream: Where they are shown.
-        brief: Leave out transfers and guardrails that hold, and tell tasks apart by their reference names: for a whole
-            workflow on one screen.
+        stream: the stream to print to.
+        brief: show a workflow on one screen, with reference names, and without transfers and satisfied guardrails.
     """
 
     def __init__(self, stream: TextIO, *, brief: bool = False) -> None:
@@ -129,7 +130,7 @@ class AttemptView:
         self._status_line.close()
 
     def __call__(self, event: events.Event) -> None:
-        """Show `event`, if it is of interest to a person who runs one attempt."""
+        """Show an event if it interests a person who runs one attempt."""
         line, paint = self._out.line, self._out.paint
         match event:
             case events.AttemptReceived(delivery, _):
@@ -192,7 +193,7 @@ class AttemptView:
             line(f"{paint('completed', Colour.GREEN)} in {event.seconds:.2f} s{where}\n")
         else:
             final = "" if event.status is TaskStatus.FAILED else " for good (a retry could not succeed)"
-            line(f"{paint(f'failed{final}:', Colour.RED)} {one_line(event.reason or 'no reason was given')}")
+            line(f"{paint(f'failed{final}:', Colour.RED)} {one_line(event.reason or 'no reason given')}")
 
     def _show_guardrails(self, findings: tuple[Finding, ...]) -> None:
         if self._brief:
@@ -202,9 +203,8 @@ class AttemptView:
         elif findings:
             self._out.line("guardrails")
         for finding in findings:
-            word, colour = ("defect", Colour.RED) if finding.is_defect else ("broken", Colour.RED)
-            if finding.satisfied:
-                word, colour = "ok    ", Colour.GREEN
+            word = "ok    " if finding.satisfied else "defect" if finding.is_defect else "broken"
+            colour = Colour.GREEN if finding.satisfied else Colour.RED
             self._out.line(f"  {self._out.paint(word, colour)} {one_line(finding.message)}")
 
     def _show_changes(self, record: AttemptRecord) -> None:
@@ -212,7 +212,7 @@ class AttemptView:
             return
         changes = record.changes
         if not changes:
-            self._out.line("no changes: nothing to publish")
+            self._out.line("no changes, so there is nothing to publish")
             return
         if not self._brief:
             self._out.line("changes")
@@ -235,22 +235,23 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
 
 
 def _changes_json(record: AttemptRecord | None) -> dict[str, list[dict[str, Any]]]:
-    if record is None:
-        return {"added": [], "changed": [], "removed": []}
-
-    def listed(changed: tuple[ChangedFile, ...]) -> list[dict[str, Any]]:
-        return [{"path": file.path, "size": file.size} for file in changed]
-
-    changes = record.changes
+    changes = record.changes if record else Changes()
     return {
-        "added": listed(changes.added),
-        "changed": listed(changes.changed),
+        "added": [{"path": file.path, "size": file.size} for file in changes.added],
+        "changed": [{"path": file.path, "size": file.size} for file in changes.changed],
         "removed": [{"path": file.path} for file in changes.removed],
     }
 
 
+def note_tree(output: Path | None, commit: str | None) -> None:
+    """Report whether the tree of the publication `commit`, if there is one, was written to `--output`."""
+    if output is not None:
+        written = f"wrote the published tree to {output}"
+        messages.note(written if commit else f"nothing was published, so perago did not write {output}")
+
+
 def show_line(commits: Sequence[Commit], stream: TextIO) -> None:
-    """Print commits, oldest first: who published each, its id, what it changed, and the commit that its task read."""
+    """Print commits, oldest first: publisher, id, changes, and the commit that the task read."""
     out = Renderer(stream)
     out.line("\ncommits of branch main, oldest first")
     # the reference name of the task, or the committer where no task published

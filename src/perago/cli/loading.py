@@ -1,4 +1,4 @@
-"""Load settings and task modules for a command, and report what is wrong with them on standard error."""
+"""Load the settings and the task modules of a command, and report their problems."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perago.cli import messages
-from perago.cli.errors import CommandError, ExitCode
+from perago.cli.messages import CommandError, ExitCode
 from perago.configuration import read_configuration
 
 if TYPE_CHECKING:
@@ -20,12 +20,46 @@ _SHOWN_LINES = 20
 """Lines of a module's own output that are shown."""
 
 
-def load_tasks(modules: Sequence[str], seconds: float, *, packages: bool = False) -> list[TaskSummary]:
-    """The task of every module, in order, without importing any of them here. With `packages`, also of all modules
-    below each package.
+def valid_settings() -> Settings:
+    """Return the settings, with their roots made. Child processes no longer inherit credentials.
 
     Raises:
-        CommandError: at least one is not valid; all that is wrong with any of them has been said.
+        CommandError: the configuration is not valid, and its problems were reported.
+    """
+    from perago.settings import prepare_roots
+
+    configuration = read_configuration()
+    for text in configuration.warnings:
+        messages.warning(text)
+    if configuration.settings is None or configuration.problems:
+        messages.configuration_errors(configuration.problems)
+        raise CommandError(ExitCode.INVALID_CONFIGURATION)
+    prepare_roots(configuration.settings)
+    withhold_credentials()
+    return configuration.settings
+
+
+def withhold_credentials() -> None:
+    """Remove the variables that task functions must not see from the environment of child processes."""
+    from perago.authoring.task import withheld
+    from perago.settings import take_from_environment
+
+    take_from_environment(withheld(os.environ))
+
+
+# ----------------------------------------------------------------------------------------- task modules
+
+
+def load_tasks(modules: Sequence[str], seconds: float, *, packages: bool = False) -> list[TaskSummary]:
+    """Return the task of each module, in order. Child processes import the modules.
+
+    Args:
+        modules: import paths.
+        seconds: how long importing one module may take.
+        packages: whether a package means all task modules below it.
+
+    Raises:
+        CommandError: a module is not valid, and the problems of all modules were reported.
     """
     return [one.task for one in _load(modules, seconds, packages=packages) if one.task is not None]
 
@@ -41,11 +75,10 @@ def load_definitions(modules: Sequence[str], seconds: float) -> tuple[list[TaskS
 
 
 def load_task_to_run(module: str, seconds: float) -> tuple[TaskSummary, tuple[str, ...]]:
-    """The task of a module that can run here, with the module's file and those that it imported from below the current
-    directory.
+    """Return a task that can run here, with the files of its module and of the modules here that it imports.
 
     Raises:
-        CommandError: as for `load_tasks`, or something that it needs is not installed.
+        CommandError: the module is not valid, or a package that the task needs is not installed.
     """
     (probed,) = _load([module], seconds, to_run=True)
     if probed.task is None:
@@ -66,7 +99,7 @@ def _load(
 
 
 def able_to_run(modules: Sequence[Probed]) -> list[Probed]:
-    """Return the modules, with a problem where something that the task needs to run is not installed here."""
+    """Return the modules. A task that lacks a package on this machine becomes a problem of its module."""
     from perago.probe import Code, ModuleProblem
 
     def checked(one: Probed) -> Probed:
@@ -80,15 +113,15 @@ def able_to_run(modules: Sequence[Probed]) -> list[Probed]:
 
 
 def show_notes(probed: Probed) -> None:
-    """Report what the module printed while it was imported, and what it left running."""
+    """Report what the module printed during its import, and the processes that it left running."""
     if probed.printed:
         lines = masked(probed.output).splitlines()
-        whole = len(lines) <= _SHOWN_LINES and len(probed.output.encode()) >= probed.printed
-        extent = "" if whole else f" {probed.printed:,} bytes, which end with"
+        is_whole = len(lines) <= _SHOWN_LINES and len(probed.output.encode()) >= probed.printed
+        extent = "" if is_whole else f" {probed.printed:,} bytes, which end with"
         title = f"{probed.module} printed while it was imported{extent}:"
         messages.note("\n  | ".join([title, *lines[-_SHOWN_LINES:]]))
     if probed.left_running:
-        messages.note(f"{probed.module} started processes while it was imported; they were stopped")
+        messages.note(f"{probed.module} started processes while it was imported; perago stopped them")
 
 
 def show_problem(probed: Probed) -> None:
@@ -104,7 +137,7 @@ def show_problem(probed: Probed) -> None:
 
 
 def report(modules: Sequence[Probed]) -> bool:
-    """Report all problems of the modules, and return whether all modules can be used."""
+    """Report the problems of the modules. Return whether all modules can be used."""
     for probed in modules:
         show_notes(probed)
     for probed in modules:
@@ -113,34 +146,7 @@ def report(modules: Sequence[Probed]) -> bool:
 
 
 def masked(text: str) -> str:
-    """`text` without configured secrets; the author's module may print anything."""
+    """Return the output of a module without configured secrets."""
     from perago.settings import mask_secrets
 
     return mask_secrets(text)
-
-
-def valid_settings() -> Settings:
-    """The configuration, with its roots made; processes that start from now on do not inherit its credentials.
-
-    Raises:
-        CommandError: it is not valid, and everything that is wrong has been said.
-    """
-    from perago.settings import prepare_roots
-
-    configuration = read_configuration()
-    for text in configuration.warnings:
-        messages.warning(text)
-    if configuration.settings is None or configuration.problems:
-        messages.configuration_errors(configuration.problems)
-        raise CommandError(ExitCode.INVALID_CONFIGURATION)
-    prepare_roots(configuration.settings)
-    withhold_credentials()
-    return configuration.settings
-
-
-def withhold_credentials() -> None:
-    """From now on, no process that this one starts inherits a variable that is withheld from task functions."""
-    from perago.authoring.task import withheld
-    from perago.settings import take_from_environment
-
-    take_from_environment(withheld(os.environ))

@@ -1,13 +1,16 @@
-"""Messages for people, on standard error; colours, and whether `--debug` asks for tracebacks."""
+"""Messages on standard error, and the exit codes of commands."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, TextIO
 
+from perago.failure import Failure
+from perago.processes import sigint_noted
 from perago.text import one_line
 
 if TYPE_CHECKING:
@@ -17,10 +20,42 @@ if TYPE_CHECKING:
 
 _LONGEST = 200_000
 """Characters of one message."""
-
+_CREDENTIALS = {
+    "Conductor": "CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET",
+    "lakeFS": "LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
+}
 
 _debug_given = False
 _log_format: LogFormat | None = None
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command. docs/cli.md explains them to users."""
+
+    OK = 0
+    """The command succeeded, or a worker that was asked to stop has drained."""
+    FAILURE = 1
+    """The command failed for a reason that has no code of its own."""
+    USAGE = 2
+    """The command line is wrong, or the command does not exist on this system."""
+    INVALID_MODULE = 3
+    """A task module cannot be imported, or its declaration is not valid."""
+    INVALID_CONFIGURATION = 4
+    """The environment, `.env` or a root directory is not valid."""
+    UNREACHABLE = 5
+    """Conductor or lakeFS does not answer, or does not accept the credentials."""
+    INTERRUPTED = 130
+    """Ended by Ctrl-C."""
+    TERMINATED = 143
+    """Ended by SIGTERM."""
+
+
+class CommandError(Failure):
+    """Ends a command with `exit_code`. Without a message, everything has been reported already."""
+
+    def __init__(self, exit_code: ExitCode, message: str = "", fix: str = "") -> None:
+        super().__init__(message, fix)
+        self.exit_code = exit_code
 
 
 class Colour(StrEnum):
@@ -35,34 +70,34 @@ class Colour(StrEnum):
 
 
 def painted(text: str, colour: Colour, stream: TextIO) -> str:
-    """`text` in `colour` if `stream` is a terminal that shows colours and NO_COLOR is not set."""
+    """Return `text` in a color if `stream` is a terminal that shows colors and NO_COLOR is not set."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
         return text
     return f"\x1b[{colour.value}m{text}\x1b[0m"
 
 
 def error(message: str, fix: str = "") -> None:
-    """Something is wrong. `message` may have further lines; `fix` says what to do."""
+    """Report an error. `message` can have several lines; `fix` says what to do."""
     _write("error", Colour.RED, f"{message}\n  fix: {fix}" if fix else message)
 
 
 def warning(message: str) -> None:
-    """Something looks wrong but is carried on with."""
+    """Report something that looks wrong. The command continues."""
     _write("warning", Colour.YELLOW, message)
 
 
 def warning_text(message: str) -> str:
-    """A warning as it is written, without its end: for what may not wait for the reader of standard error."""
+    """Return a warning without its line end, for code that must not wait for the reader of standard error."""
     return _text("warning", Colour.YELLOW, message)
 
 
 def note(message: str) -> None:
-    """Something worth knowing."""
+    """Report something that is good to know."""
     _write("note", Colour.CYAN, message)
 
 
 def traceback(text: str) -> None:
-    """A traceback, indented like the further lines of a message."""
+    """Print a traceback, indented like the further lines of a message."""
     if _log_format is not None:
         _write("error", Colour.RED, text)
         return
@@ -70,12 +105,12 @@ def traceback(text: str) -> None:
 
 
 def configuration_errors(problems: Sequence[Problem]) -> None:
-    """Every problem of the configuration, one below the other."""
+    """Report every problem of the configuration, one below the other."""
     error("\n  ".join(["the configuration is not valid", *map(str, problems)]))
 
 
 def service_words(problem: ServiceError) -> str:
-    """Return in one sentence what the service did not do."""
+    """Describe in one sentence what a service did not do."""
     from perago.ports import AccessDenied
 
     if isinstance(problem, AccessDenied):
@@ -85,7 +120,7 @@ def service_words(problem: ServiceError) -> str:
 
 
 def write_as(form: LogFormat) -> None:
-    """From now on messages are lines of a log (docs/workers.md#log-files)."""
+    """Write messages as lines of a log from now on."""
     global _log_format
     _log_format = form
 
@@ -108,14 +143,14 @@ def _text(kind: str, colour: Colour, message: str) -> str:
 
 
 def _indented(text: str) -> str:
-    """Lines that may hold anything. All but the first are indented, so that none looks like a message of its own."""
+    """Indent all lines but the first, so that no text from outside looks like a message."""
     lines = text[:_LONGEST].split("\n")
     cut = [f"… ({len(text):,} characters)"] if len(text) > _LONGEST else []
     return "\n  ".join(one_line(line.removeprefix("  ")) for line in [*lines, *cut])
 
 
 def remember_debug(given: bool) -> None:
-    """Note the option; it may stand before or after the command."""
+    """Note that `--debug` was given, before or after the command."""
     global _debug_given
     _debug_given = _debug_given or given
 
@@ -123,3 +158,103 @@ def remember_debug(given: bool) -> None:
 def tracebacks_wanted() -> bool:
     """Whether to show tracebacks."""
     return _debug_given
+
+
+# ------------------------------------------------------------------------------------- errors of commands
+
+
+@contextlib.contextmanager
+def error_boundary() -> Iterator[None]:
+    """Run a command in this block. Exceptions become a message and the exit status of this process.
+
+    Usage errors and orderly exits belong to Typer and pass through.
+    """
+    try:
+        with sigint_noted():
+            yield
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        # If the interrupt hit code made from text (a dataclass), Python remembers it and ends by SIGINT after all,
+        # which a shell shows as the same 130.
+        error("interrupted")
+        raise SystemExit(ExitCode.INTERRUPTED) from None
+    except BrokenPipeError:  # the reader of the output has closed it
+        _drop_unwritable_output()
+        raise SystemExit(ExitCode.FAILURE) from None
+    except Exception as raised:
+        # Usage errors and `Exit` of Typer. New versions have their own copy of Click, so the module tells the class.
+        if type(raised).__module__.partition(".")[0] in ("typer", "click"):
+            raise
+        if _debug_given:
+            from traceback import format_exception
+
+            from perago.settings import mask_secrets
+
+            traceback(mask_secrets("".join(format_exception(raised))))
+        _drop_unwritable_output()
+        raise SystemExit(_report(raised)) from None
+
+
+def _report(raised: Exception) -> ExitCode:
+    """Print what happened, and return the exit code."""
+    if isinstance(raised, CommandError):
+        if raised.message:
+            error(raised.message, raised.fix)
+        return raised.exit_code
+    if isinstance(raised, Failure):
+        error(one_line(raised.message), raised.fix)
+        return ExitCode.FAILURE
+    if isinstance(raised, OSError) and raised.strerror:
+        error(f"{raised.filename}: {raised.strerror}" if raised.filename else raised.strerror)
+        return ExitCode.FAILURE
+
+    from perago.authoring import TaskDefinitionError
+    from perago.ports import AccessDenied, ServiceError, Unavailable
+    from perago.settings import ConfigurationError, mask_secrets
+
+    match raised:
+        case TaskDefinitionError():
+            error(str(raised))
+            return ExitCode.INVALID_MODULE
+        case ConfigurationError():
+            configuration_errors(raised.details)
+            return ExitCode.INVALID_CONFIGURATION
+        case ServiceError():
+            error(service_words(raised), advice(raised))
+            return ExitCode.UNREACHABLE if isinstance(raised, Unavailable | AccessDenied) else ExitCode.FAILURE
+    error(
+        mask_secrets(f"unexpected {type(raised).__name__}: {raised}"), "run it again with --debug to see the traceback"
+    )
+    return ExitCode.FAILURE
+
+
+def _drop_unwritable_output() -> None:
+    """Point standard output elsewhere if nobody reads it, so that Python's last flush does not fail."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def advice(problem: ServiceError) -> str:
+    """Return what to do about a service that did not answer as expected; empty if there is no advice."""
+    from perago.ports import AccessDenied, Unavailable
+    from perago.settings import ConfigurationError, load_settings
+
+    try:
+        settings = load_settings()
+    except ConfigurationError:
+        return ""
+    if problem.service == "Conductor" and settings.conductor is not None:
+        where = f"CONDUCTOR_SERVER_URL={settings.conductor.shown}"
+        if not where.endswith("/api") and "404" in problem.detail:
+            return f"add /api to the address, because Conductor's API is usually below it: {where}/api"
+    elif problem.service == "lakeFS" and settings.lakefs is not None:
+        where = f"LAKECTL_SERVER_ENDPOINT_URL={settings.lakefs.shown}"
+    else:
+        return ""
+    if isinstance(problem, AccessDenied):
+        return f"check that {_CREDENTIALS[problem.service]} belong to {where}"
+    if isinstance(problem, Unavailable):
+        return f"check that the server runs and that the address is right: {where}"
+    return ""

@@ -11,15 +11,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-_BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # docs/dev/servers/lakefs.md 2
+_BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # the names that lakeFS allows
 _COMMIT = re.compile(r"[0-9a-f]{64}")
-
-
 _KINDS: dict[type, str] = {list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
 
 def checked_module(name: str) -> str:
-    """Return `name` if it is an import path; otherwise raise a usage error that says how to write it."""
+    """Return `name` if it is an import path; otherwise raise a usage error with the right spelling."""
     if all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split(".")):
         return name
     from perago.authoring import TaskDefinitionError
@@ -37,9 +35,7 @@ def _modules(names: list[str] | None) -> list[str]:
 
 
 def complete(incomplete: str) -> list[str]:
-    """Modules and packages below the current directory. Nothing is imported."""
-    from pathlib import Path
-
+    """Return the modules and packages below the current directory that begin so. Nothing is imported."""
     from perago.taskdef.loading import children_of
 
     parent, dot, _ = incomplete.rpartition(".")
@@ -48,7 +44,7 @@ def complete(incomplete: str) -> list[str]:
 
 
 FRIENDLY_PORT = 7777
-"""Of a page on this machine, unless it is taken."""
+"""The port of a page on this machine, unless another program uses it."""
 
 Port = Annotated[
     int | None,
@@ -57,27 +53,18 @@ Port = Annotated[
         metavar="PORT",
         min=0,
         max=65535,
-        show_default=False,
-        help=f"Port on 127.0.0.1; 0 for any free one. Default: {FRIENDLY_PORT}, or any free one if that is taken.",
+        help=f"Port on 127.0.0.1; 0 means any free port. Default: {FRIENDLY_PORT}, or a free port if it is taken.",
     ),
 ]
 
 Module = Annotated[
     str,
     typer.Argument(
-        metavar="MODULE",
-        callback=checked_module,
-        autocompletion=complete,
-        show_default=False,
-        help="Import path of a task module.",
+        metavar="MODULE", callback=checked_module, autocompletion=complete, help="Import path of a task module."
     ),
 ]
 _MODULES = typer.Argument(
-    metavar="MODULE",
-    callback=_modules,
-    autocompletion=complete,
-    show_default=False,
-    help="Import paths of task modules and packages.",
+    metavar="MODULE", callback=_modules, autocompletion=complete, help="Import paths of task modules and packages."
 )
 Modules = Annotated[list[str], _MODULES]
 OptionalModules = Annotated[list[str] | None, _MODULES]
@@ -89,19 +76,19 @@ IMPORT_LIMIT = 60.0
 
 
 def checked_branch(name: str) -> str:
-    """`name`, if a branch can have it; otherwise a usage error."""
+    """Return `name` if it can be a branch; otherwise raise a usage error."""
     if _COMMIT.fullmatch(name):
-        raise typer.BadParameter("that is a commit id; name the branch that the result shall go to.")
+        raise typer.BadParameter("this is a commit id; name the branch that the task publishes to.")
     if not _BRANCH.fullmatch(name):
-        raise typer.BadParameter(f"{name!r} cannot be a branch: letters, digits, _ and - only.")
+        raise typer.BadParameter(f"{name!r} cannot be a branch: lakeFS allows only letters, digits, _ and -.")
     return name
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """The JSON object in `text`, in the file of `@FILE`, or on standard input for `-`.
+    """Return the JSON object in `text`, in the file of `@FILE`, or on standard input for `-`.
 
     Raises:
-        typer.BadParameter: it cannot be read, or is something else. The message never repeats the content.
+        typer.BadParameter: it cannot be read, or is not an object. The message never repeats the content.
     """
     source, value = _read_json(text, "--params")
     if not isinstance(value, dict):
@@ -110,10 +97,10 @@ def read_object(text: str) -> dict[str, Any]:
 
 
 def read_refs(text: str, repository: str) -> tuple[str, ...]:
-    """The commits that `text` gives as a `workspace.ref`: a commit id, or JSON as `read_object` takes it.
+    """Return the commits that `text` gives as a `workspace.ref`: a commit id, or JSON as `read_object` takes it.
 
     Raises:
-        typer.BadParameter: it gives none, or something else as well.
+        typer.BadParameter: it gives no commit, or something that is not a commit.
     """
     from perago.taskdef.payload import commits_of
 
@@ -126,7 +113,7 @@ def read_refs(text: str, repository: str) -> tuple[str, ...]:
 
 
 def _read_json(text: str, option: str) -> tuple[str, Any]:
-    """Return the origin of the JSON, in words, and its value."""
+    """Return the source of the JSON, in words, and its value."""
     try:
         if text == "-":
             source, content = "standard input", sys.stdin.buffer.read()
@@ -151,13 +138,46 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
+TaskId = Annotated[str | None, typer.Argument(metavar="TASK_ID", help="The id of the attempt in Conductor.")]
+OptionalModule = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODULE",
+        help="Import path of the task module. Default: the module below the current directory that declares the task.",
+    ),
+]
+Workflow = Annotated[
+    str | None, typer.Option("--workflow", metavar="ID", help="Instead of TASK_ID: the id of a workflow.")
+]
+StepName = Annotated[
+    str | None,
+    typer.Option("--step", metavar="REF", help="With --workflow: the reference name of a step, for its last attempt."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines (perago help cli).")]
+Since = Annotated[str | None, typer.Option("--since", metavar="AGE", help="Not older than AGE, such as 12h or 7d.")]
+Repository = Annotated[str, typer.Argument(metavar="REPO", help="A lakeFS repository.")]
+Branch = Annotated[str, typer.Argument(metavar="BRANCH", help="A branch of the repository.")]
 Pdb = Annotated[
     bool, typer.Option("--pdb", help="Run the function in this terminal, and debug it where it raises an error.")
 ]
 
 
+def place_of(workspace: str) -> tuple[str, str]:
+    """Return the repository and the branch of REPO/BRANCH; raise a usage error for anything else."""
+    repository, _, branch = workspace.partition("/")
+    if not (repository and branch):
+        raise typer.BadParameter(f"{workspace!r} is not REPO/BRANCH.", param_hint="'--workspace'")
+    return repository, branch
+
+
+def check_output(output: Path | None) -> None:
+    """Raise a usage error if files in `--output` would be overwritten."""
+    if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise typer.BadParameter(f"--output {output} exists and is not an empty directory; nothing was run.")
+
+
 def seconds_of_age(text: str, option: str) -> float:
-    """An age such as `12h` or `7d`, in seconds; otherwise a usage error that names the option."""
+    """Return an age such as `12h` or `7d` in seconds; raise a usage error that names the option for anything else."""
     from perago.settings.variables import parse_age
 
     try:

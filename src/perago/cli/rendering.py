@@ -1,10 +1,11 @@
-"""The renderer of all commands: lines, labelled entries, tables, changed files, and what is done at the moment.
+"""The renderer of all commands: lines, labeled entries, tables, changed files, JSON, and the current step.
 
-The same text goes to a terminal, with colors, wrapping and a moving status line, and into a pipe, without them.
+A terminal gets colors, wrapped lines and a status line. A pipe gets the same text without them.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import textwrap
@@ -40,7 +41,7 @@ _FILES = {"added": ("+", Colour.GREEN), "changed": ("~", Colour.YELLOW), "remove
 
 @dataclass(frozen=True)  # with slots, Python 3.11 cannot make a Column[int](...)
 class Column(Generic[T]):
-    """One column of a table: its title, what it means, and the text of a cell. This is the only place that knows it."""
+    """One column of a table: its title, its meaning, and the text of a cell."""
 
     title: str
     meaning: str
@@ -53,8 +54,13 @@ def legend(columns: Sequence[Column[Any]]) -> str:
     return "\n".join(f"{column.title:{width}}  {column.meaning}" for column in columns if column.meaning)
 
 
+def print_json(document: Any) -> None:
+    """Print a JSON document to standard output. Escape all characters that are not ASCII."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
 class Renderer:
-    """Prints to one stream. Texts from outside come from `one_line`, so that they forge no line."""
+    """Prints to one stream. Callers pass texts from outside through `one_line`, so that they cannot forge a line."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
@@ -63,7 +69,7 @@ class Renderer:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person looks at it now."""
+        """Whether the stream is a terminal."""
         return self._stream.isatty()
 
     @property
@@ -90,11 +96,11 @@ class Renderer:
             self._stream.flush()
 
     def entry(self, label: str, lines: Iterable[str], *, width: int = 10) -> None:
-        """Print a word on the left and its lines next to it; nothing, if there are no lines.
+        """Print a label and its lines next to it, or nothing if there are no lines.
 
         Args:
-            label: can have escape sequences of colors; then it is padded already, and `width` counts what is visible.
-            lines: printable texts; on a terminal those that are too long continue below.
+            label: the word on the left. A colored label must be padded to its visible `width`.
+            lines: printable texts. On a terminal, long lines continue below.
             width: characters of the column of the label.
         """
         columns = shutil.get_terminal_size().columns if self.is_terminal else None
@@ -115,9 +121,9 @@ class Renderer:
         """Print a table with titles. All columns but the last are aligned on the right.
 
         Args:
-            columns: what is printed of each row.
+            columns: the columns, from left to right.
             rows: the rows.
-            details: further lines below a row.
+            details: gives further lines below a row.
         """
         cells = [[column.cell(row) for column in columns] for row in rows]
         titles = [column.title for column in columns]
@@ -134,15 +140,15 @@ class Renderer:
                 self.line(f"         {detail}")
 
     def file(self, kind: str, path: str, bytes_of_file: int | None) -> str:
-        """Return the line of a changed file. The size of a removed file is not of interest: pass None."""
+        """Return the line of a changed file. Pass None as the size of a removed file."""
         sign, colour = _FILES.get(kind, ("?", Colour.RED))
         amount = "" if bytes_of_file is None else f"  {size(bytes_of_file)}"
         return f"{self.paint(sign, colour)} {one_line(path)}{amount}"
 
-    # ---------------------------------------------------------------- what is done at the moment
+    # ---------------------------------------------------------------------------- the current step
 
     def doing(self, text: str) -> None:
-        """Show `text` in the status line of a terminal; elsewhere nothing is shown."""
+        """Show `text` in the status line of a terminal; do nothing elsewhere."""
         if self._status is not None:
             from rich.markup import escape
 
@@ -150,7 +156,7 @@ class Renderer:
 
     @contextmanager
     def status_line(self, text: str) -> Iterator[None]:
-        """Have a status line until the end of the block, if the stream is a terminal."""
+        """Show a status line during the block, if the stream is a terminal."""
         if not self.is_terminal:
             yield
             return
@@ -167,15 +173,17 @@ class Renderer:
 
 @contextmanager
 def working(text: str) -> Iterator[Callable[[str], None]]:
-    """Show `text` on standard error, and then what the yielded function is called with, until the end of the block.
-    Nothing else may be printed in it."""
+    """Show `text` on standard error during the block, then each text that the yielded function gets.
+
+    The block must not print anything else.
+    """
     renderer = Renderer(sys.stderr)
     with renderer.status_line(text):
         yield renderer.doing
 
 
 def in_batches(items: Iterable[T], text: str) -> Iterator[list[T]]:
-    """Yield items that take their time, those of each half second together, to be printed while `text` is not shown."""
+    """Yield slow items in batches of half a second. Print a batch while `text` is not shown."""
     source = iter(items)
     ended = False
     while not ended:
@@ -195,7 +203,7 @@ def in_batches(items: Iterable[T], text: str) -> Iterator[list[T]]:
 
 
 def publication_words(noted: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a commit of perago did, in words, by its metadata without their prefix."""
+    """Describe what a commit of perago did, from its metadata without their prefix."""
     if noted.get("phase") == "fence":
         yield "an empty fence commit"
     for verb in ("adopts", "supersedes"):

@@ -1,15 +1,11 @@
-"""Reaching the servers: before a worker starts, and for commands that ask lakeFS one question.
-
-An unreachable service fails at the start, not in each task.
-"""
+"""Reach the configured servers."""
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,38 +14,23 @@ from perago.failure import Failure
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
 from perago.processes import end_if_told
 from perago.retry import RESTARTS
-from perago.settings import LakeFSSettings
 
 if TYPE_CHECKING:
     from perago.adapters.lakefs import LakeFSStore
-    from perago.cache import ObjectCache
+    from perago.settings import LakeFSSettings
 
 T = TypeVar("T")
 
 HEALTH_LIMIT = 5.0
-"""Seconds for lakeFS to say that it is healthy."""
+"""Seconds for lakeFS to answer whether it is healthy."""
 _PING_LIMIT = 90.0
-"""Seconds; the adapter's own limits are shorter."""
-_LOOK = 1.0
-"""Seconds between two looks whether a signal has come."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenLakeFS:
-    """Makes a connection to lakeFS in whatever process calls it; picklable, so that slots can be handed one."""
-
-    settings: LakeFSSettings
-    threads: int
-    cache: ObjectCache | None = None
-
-    def __call__(self) -> LakeFSStore:
-        from perago.adapters.lakefs import LakeFSStore
-
-        return LakeFSStore(self.settings, threads=self.threads, cache=self.cache)
+"""Seconds; the limits of the adapter are shorter."""
+_SIGNAL_INTERVAL = 1.0
+"""Seconds between two checks for a signal."""
 
 
 def lakefs_problem(settings: LakeFSSettings) -> str | None:
-    """Ask lakeFS, without credentials, whether it is healthy; returns why it does not answer."""
+    """Ask lakeFS, without credentials, whether it is healthy. Return why it does not answer."""
     from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError
 
     base = settings.endpoint_url.removesuffix("/api/v1")
@@ -65,15 +46,13 @@ def lakefs_problem(settings: LakeFSSettings) -> str | None:
 
 
 def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
-    """The answer to `ask`. With `wait`, ask again until the service is there and lets us in.
-
-    A signal ends that, even if what its handler raised was lost.
+    """Return the answer of `ask`. With `wait`, ask again until the service answers and accepts the credentials.
 
     Raises:
-        ServiceError: without `wait`, that it is not; always, that it gave an answer which waiting cannot mend.
+        ServiceError: the service gave an answer that does not change; without `wait`, any other problem as well.
     """
-    tries = 0
-    said = ""
+    retries = 0
+    reported = ""
     while True:
         try:
             return ask()
@@ -81,24 +60,24 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
             if not wait:
                 raise
             end_if_told()
-            pause = RESTARTS.pause(tries)
-            if (words := messages.service_words(error)) != said:
-                said = words
-                messages.warning(f"{said}; trying again, at most every {RESTARTS.longest:g} seconds")
-            while pause > 0:
-                clock.sleep(min(pause, _LOOK))
-                end_if_told()
-                pause -= _LOOK
-            tries += 1
+            if (words := messages.service_words(error)) != reported:
+                reported = words
+                messages.warning(f"{words}; trying again, at most every {RESTARTS.longest:g} seconds")
+            delay = RESTARTS.pause(retries)
+            while delay > 0:
+                clock.sleep(min(delay, _SIGNAL_INTERVAL))
+                end_if_told()  # also if the exception of the signal was lost
+                delay -= _SIGNAL_INTERVAL
+            retries += 1
 
 
-def ping_lakefs(open_store: OpenLakeFS) -> None:
-    """Find out whether lakeFS answers and lets us in, in a process that is gone afterwards.
+def ping_lakefs(open_store: Callable[[], LakeFSStore]) -> None:
+    """Find out in a process of its own whether lakeFS accepts the credentials, and whether its SDK works.
 
-    A supervisor never speaks to lakeFS again, so it need not carry the SDK (20 MB) for the rest of its life.
+    A supervisor never calls lakeFS again, so it saves the memory of the SDK (20 MB).
 
     Raises:
-        ServiceError: it does not.
+        ServiceError: lakeFS does not answer, or rejects the credentials.
         ForkServerDied: the process could not be started.
     """
     from perago.worker.processes import start_process
@@ -108,10 +87,12 @@ def ping_lakefs(open_store: OpenLakeFS) -> None:
     process = context.Process(target=_ping, args=(open_store, writer), daemon=True)
     start_process(process)
     writer.close()
+    error: ServiceError | None = Unavailable("lakeFS", "answer", "no answer in time")
     try:
-        error = reader.recv() if reader.poll(_PING_LIMIT) else _no_answer("no answer in time")
+        if reader.poll(_PING_LIMIT):
+            error = reader.recv()
     except EOFError:
-        error = _no_answer("the process that asked is gone")
+        error = Unavailable("lakeFS", "answer", "the process that asked has died")
     finally:
         process.kill()
         process.join()
@@ -119,27 +100,23 @@ def ping_lakefs(open_store: OpenLakeFS) -> None:
         raise error
 
 
-def _ping(open_store: OpenLakeFS, writer: Connection) -> None:
+def _ping(open_store: Callable[[], LakeFSStore], writer: Connection) -> None:
     answer = None
     try:
-        with contextlib.closing(open_store()) as store:
+        with closing(open_store()) as store:
             store.ping()
     except ServiceError as error:
         answer = error
-    with contextlib.suppress(BrokenPipeError):  # the process that asked has been told to stop meanwhile
+    with suppress(BrokenPipeError):  # the process that asked was told to stop in the meantime
         writer.send(answer)
 
 
-def _no_answer(detail: str) -> ServiceError:
-    return Unavailable("lakeFS", "answer", detail)
-
-
-@contextlib.contextmanager
+@contextmanager
 def store_of(repository: str, branch: str) -> Iterator[LakeFSStore]:
-    """Open the configured lakeFS for questions about this branch.
+    """Open the configured lakeFS for questions about a branch.
 
     Raises:
-        Failure: a question inside showed that there is no such branch.
+        Failure: a question in the block showed that the branch does not exist.
     """
     from perago.configuration import Servers
     from perago.ports import NotFound
@@ -150,16 +127,15 @@ def store_of(repository: str, branch: str) -> Iterator[LakeFSStore]:
         try:
             yield servers.store
         except NotFound as error:
-            shown = settings.require_lakefs().shown
-            message = f"{shown} has no branch {branch} in a repository {repository}: {error.detail}"
-            raise Failure(message, "check both names, and that the address is the right one") from error
+            message = f"{settings.require_lakefs().shown} has no branch {branch} in {repository}: {error.detail}"
+            raise Failure(message, "check both names and LAKECTL_SERVER_ENDPOINT_URL") from error
 
 
 def branch_head(repository: str, branch: str) -> str:
-    """Return the commit that a branch of the configured lakeFS points at now.
+    """Return the head of a branch of the configured lakeFS.
 
     Raises:
-        Failure: there is no such branch.
+        Failure: the branch does not exist.
     """
     with store_of(repository, branch) as store:
         return store.get_commit(repository, branch).id

@@ -1,20 +1,23 @@
-"""A past attempt as Conductor and lakeFS have it: its input, how it ended, and what it published."""
+"""Past attempts as Conductor and lakeFS have them: found, and read with their input and their publication."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from perago.adapters.conductor.session import NO_SUCH_URL
 from perago.attempt import publication as notes
-from perago.attempt.history import PAGE, NotOneLine, newest_of
+from perago.attempt.history import PAGE, NotOneLine, newest_of, undone_at_head
 from perago.failure import Failure
-from perago.ports import Commit, NotFound, ObjectEntry, Refused, WorkspaceStore
+from perago.ports import Commit, NotFound, Refused, WorkspaceStore
 from perago.taskdef.payload import commits_of
 from perago.testing.differences import (
     AttemptResult,
@@ -37,28 +40,28 @@ _FINAL = "FAILED_WITH_TERMINAL_ERROR"
 
 
 class NotReplayable(Failure):
-    """There is no such attempt, or it cannot be run again."""
+    """The attempt does not exist, or cannot be run again."""
 
 
 class Records(Protocol):
-    """The questions to Conductor. Every method may raise any `ServiceError`."""
+    """The questions to Conductor. Each method can raise any `ServiceError`."""
 
     def task(self, task_id: str) -> Mapping[str, Any]:
-        """One attempt as JSON."""
+        """Return one attempt as JSON."""
         ...
 
     def workflow(self, workflow_id: str) -> Mapping[str, Any]:
-        """A workflow with its attempts as JSON."""
+        """Return a workflow with its attempts as JSON."""
         ...
 
     def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
-        """Summaries of attempts, the latest first."""
+        """Return summaries of attempts, the latest first."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PastWorkspace:
-    """The workspace of the input, and the commit that the attempt reported."""
+    """The workspace of an input, and the commit that the attempt reported."""
 
     repository: str
     branch: str
@@ -84,16 +87,16 @@ class PastAttempt:
     started: int
     ended: int
     definition: Mapping[str, Any] | None
-    """The TaskDef of the time; None where Conductor had none."""
+    """The TaskDef at that time; None if Conductor had none."""
 
     @property
     def seconds(self) -> float | None:
-        """The seconds from its first poll to its report."""
+        """The seconds from the first poll to the report."""
         return (self.ended - self.started) / 1000 if self.ended > self.started > 0 else None
 
     @property
     def ending(self) -> str:
-        """Its end in the words of `Example.expect`."""
+        """Its ending in the words of `Example.expect`."""
         if self.status == "COMPLETED":
             return "completed"
         phase, other = ("pre", "terminal") if self.status == _FINAL else ("post", "failed")
@@ -101,10 +104,10 @@ class PastAttempt:
 
 
 def find_attempt(records: Records, task_id: str) -> PastAttempt:
-    """The attempt with this task id.
+    """Return the attempt with this task id.
 
     Raises:
-        NotReplayable: there is no such attempt, it has not ended, or its input is not in Conductor.
+        NotReplayable: it does not exist, has not ended, or has no input in Conductor.
         ServiceError: Conductor did not answer.
     """
     try:
@@ -114,16 +117,16 @@ def find_attempt(records: Records, task_id: str) -> PastAttempt:
             raise
         raise NotReplayable(
             f"Conductor has no task {quoted(task_id)}: {error.detail}",
-            "give the id of a task, not of a workflow; a workflow that was removed or archived takes its tasks along",
+            "give the id of a task, not of a workflow; a removed or archived workflow takes its tasks with it",
         ) from error
     return attempt_from(row)
 
 
 def find_step(records: Records, workflow_id: str, step: str) -> PastAttempt:
-    """The last attempt of a step of a workflow.
+    """Return the last attempt of a step of a workflow.
 
     Raises:
-        NotReplayable: there is no such attempt, it has not ended, or its input is not in Conductor.
+        NotReplayable: it does not exist, has not ended, or has no input in Conductor.
         ServiceError: Conductor did not answer.
     """
     try:
@@ -137,20 +140,20 @@ def find_step(records: Records, workflow_id: str, step: str) -> PastAttempt:
         names = list(dict.fromkeys(quoted(str(row.get("referenceTaskName"))) for row in rows))
         raise NotReplayable(
             f"workflow {workflow_id} has no task with the reference name {quoted(step)}",
-            f"it has: {listing(names) or 'none yet'}; in a loop each round has its own, such as 'step__2'",
+            f"it has {listing(names) or 'none yet'}; in a loop, each round has a name of its own, such as 'step__2'",
         )
     return attempt_from(found[-1])
 
 
 def attempt_from(row: Mapping[str, Any]) -> PastAttempt:
-    """The attempt in a task as Conductor shows it.
+    """Read an attempt from a task as Conductor shows it.
 
     Raises:
-        NotReplayable: it has not ended, or was no attempt of a perago task.
+        NotReplayable: it has not ended, or is not an attempt of a perago task.
     """
     task_id, status = str(row.get("taskId")), str(row.get("status"))
     if status in _WAITING:
-        raise NotReplayable(f"task {task_id} has not ended yet: it is {status}", "wait for its end")
+        raise NotReplayable(f"task {task_id} has not ended yet: it is {status}", "wait until it has ended")
     if row.get("externalInputPayloadStoragePath"):
         raise NotReplayable(
             f"Conductor moved the input of task {task_id} to external storage, which perago does not read",
@@ -201,7 +204,7 @@ Chosen = Callable[[str], bool]
 
 
 def everything(_: str) -> bool:
-    """A `Chosen` that leaves nothing out."""
+    """Choose every path."""
     return True
 
 
@@ -216,28 +219,33 @@ def bring(
     max_bytes: int | None = None,
     workspace_limit: int | None = None,
 ) -> dict[str, Path]:
-    """Download the chosen files of a commit into an empty directory; returns them by their paths.
+    """Download the chosen files of a commit into an empty directory, and return them by path.
 
     Args:
         store: the lakeFS.
         repository: where the commit is.
         commit: its full id.
-        prefix: what the keys of the workspace begin with.
-        directory: where the files go; it exists.
-        chosen: which of them.
-        max_bytes: what all of them together may hold; None for no limit.
-        workspace_limit: the same, as `PERAGO_MAX_WORKSPACE_BYTES` says it of any attempt.
+        prefix: the beginning of all keys of the workspace.
+        directory: an existing directory for the files.
+        chosen: which files.
+        max_bytes: the limit of `--max-bytes` for all files together; None for no limit.
+        workspace_limit: the limit of `PERAGO_MAX_WORKSPACE_BYTES`.
 
     Raises:
-        NotReplayable: they are too large together, do not fit the disk, or have keys that cannot be files. Nothing was
+        NotReplayable: the files are too large, do not fit the disk, or have keys that cannot be files. Nothing was
             downloaded.
         ServiceError: lakeFS did not answer, or no longer has the commit or an object.
         OSError: the disk refused.
     """
-
     entries = store.list_objects(repository, commit, prefix)
     wanted = [entry for entry in entries if chosen(entry.key[len(prefix) :])]
-    _check_size(wanted, max_bytes)
+    total = sum(entry.size for entry in wanted)
+    if max_bytes is not None and total > max_bytes:
+        raise NotReplayable(
+            f"the files hold {size(total)} in {count(len(wanted), 'object')}, more than {size(max_bytes)}; nothing "
+            "was downloaded",
+            "choose a part of them with --only GLOB, or allow more with --max-bytes",
+        )
     try:
         placements = plan_layout(wanted, prefix, directory)
         check_room(placements, prefix, directory, max_bytes=workspace_limit)
@@ -248,23 +256,13 @@ def bring(
     return {item.entry.key[len(prefix) :]: item.path for item in placements if item.path is not None}
 
 
-def _check_size(entries: Sequence[ObjectEntry], max_bytes: int | None) -> None:
-    total = sum(entry.size for entry in entries)
-    if max_bytes is not None and total > max_bytes:
-        raise NotReplayable(
-            f"the files hold {size(total)} in {count(len(entries), 'object')}, more than {size(max_bytes)}; nothing "
-            "was downloaded",
-            "choose a part of them with --only GLOB, or allow more with --max-bytes",
-        )
-
-
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MOST_ADOPTIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The publication of the attempt. Paths are relative to its workspace."""
+    """The publication of an attempt. Paths are relative to its workspace."""
 
     commit: str | None = None
     """The commit that has the files; None if nothing was published."""
@@ -275,7 +273,7 @@ class Published:
 
 @contextlib.contextmanager
 def gone_is_told(attempt: PastAttempt) -> Iterator[None]:
-    """Refuse an attempt if lakeFS no longer has its objects.
+    """Refuse an attempt whose objects lakeFS no longer has.
 
     Raises:
         NotReplayable: instead of `NotFound` and `Refused`.
@@ -284,17 +282,16 @@ def gone_is_told(attempt: PastAttempt) -> Iterator[None]:
         yield
     except (NotFound, Refused) as error:  # an object that was collected as garbage is refused: 410
         raise NotReplayable(
-            f"what task {attempt.task_id} read or published is gone from lakeFS: {error.operation}: {error.detail}",
-            "garbage collection, or the removal of a branch or a repository, takes old commits and objects away; "
-            "choose a later attempt",
+            f"lakeFS no longer has what task {attempt.task_id} read or published: {error.operation}: {error.detail}",
+            "choose a later attempt; garbage collection, or deleting a branch, removes old commits and objects",
         ) from error
 
 
 def input_commit(store: WorkspaceStore, workspace: PastWorkspace) -> str:
-    """The commit that the attempt read: the one of its input, or of several the one that continues all others.
+    """Return the commit that the attempt read. Of several commits, it is the one that continues all others.
 
     Raises:
-        NotReplayable: none of them does.
+        NotReplayable: no commit continues all others.
         ServiceError: lakeFS did not answer.
     """
     try:
@@ -310,7 +307,7 @@ def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str
         store: the lakeFS.
         workspace: where it read and published.
         input_ref: the commit that it read.
-        prefix: what the keys of the task's workspace begin with.
+        prefix: the beginning of all keys of the workspace.
 
     Raises:
         ServiceError: lakeFS did not answer, or no longer has the commits.
@@ -342,7 +339,7 @@ def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str
 
 
 def with_files(store: WorkspaceStore, repository: str, commit: Commit) -> Commit:
-    """Return the publication itself: an adoption has a commit of its own, which changes nothing."""
+    """Return the publication that an adoption names, because the adopting commit changes nothing."""
     for _ in range(_MOST_ADOPTIONS):
         adopted = notes.adopted(commit)
         if adopted is None:
@@ -353,7 +350,7 @@ def with_files(store: WorkspaceStore, repository: str, commit: Commit) -> Commit
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The input and the publication of an attempt. `prefix` is what the keys of its workspace begin with."""
+    """The input and the publication of an attempt. `prefix` is the beginning of all keys of its workspace."""
 
     attempt: PastAttempt
     prefix: str
@@ -362,12 +359,12 @@ class Past:
 
 
 def look_up(store: WorkspaceStore | None, attempt: PastAttempt, prefix: str) -> Past:
-    """Return what lakeFS has of an attempt.
+    """Read the input commit and the publication of an attempt.
 
     Args:
-        store: the lakeFS; not needed for a task without a workspace.
+        store: the lakeFS; None for a task without a workspace.
         attempt: as Conductor has it.
-        prefix: what the keys of the task's workspace begin with.
+        prefix: the beginning of all keys of the workspace.
 
     Raises:
         NotReplayable: lakeFS no longer has it.
@@ -393,11 +390,11 @@ def fetch_input(
         store: the lakeFS.
         past: the attempt.
         directory: where the files go.
-        chosen: which of them; all that the task sees.
+        chosen: which files the task sees.
         workspace_limit: `PERAGO_MAX_WORKSPACE_BYTES`.
 
     Raises:
-        NotReplayable: it does not fit the disk, or is gone.
+        NotReplayable: it does not fit the disk, or no longer exists.
         ServiceError: lakeFS did not answer.
         OSError: the disk refused.
     """
@@ -419,16 +416,16 @@ def fetch_input(
 def differences_to(
     past: Past, now: AttemptResult, store: WorkspaceStore | None, tree: Mapping[str, Content]
 ) -> Differences:
-    """Compare what an attempt leaves today with what the past one left. Only files that differ are downloaded.
+    """Compare the outcome of an attempt today with that of the past one. Only files that differ are downloaded.
 
     Args:
         past: the attempt of the past.
-        now: what that of today left.
-        store: the lakeFS of the past one.
-        tree: what both began with, by path.
+        now: the outcome of today.
+        store: the lakeFS of the past attempt.
+        tree: the input of both, by path.
 
     Raises:
-        NotReplayable: what was published is gone.
+        NotReplayable: the published files no longer exist.
         ServiceError: lakeFS did not answer.
         OSError: the disk refused.
     """
@@ -443,14 +440,14 @@ def differences_to(
 def result_of(
     store: WorkspaceStore, row: Mapping[str, Any], changes: Changes, prefix: str, directory: Path
 ) -> AttemptResult:
-    """Return what an attempt on local services left.
+    """Return the outcome of an attempt on local services.
 
     Args:
         store: the local lakeFS.
         row: the attempt as Conductor shows it after its end.
-        changes: what the function did to its workspace.
-        prefix: what the keys of the workspace begin with.
-        directory: where the files go; it exists, and is empty.
+        changes: the changes of the workspace by the function.
+        prefix: the beginning of all keys of the workspace.
+        directory: an existing, empty directory for the files.
 
     Raises:
         OSError: the disk refused.
@@ -470,7 +467,7 @@ def result_of(
 
 
 def _then(past: Past, now: AttemptResult, store: WorkspaceStore | None, directory: Path) -> dict[str, Content | Digest]:
-    """The published files; those that differ today and are not too large with their contents."""
+    """Return the published files. Those that differ today and are not too large have their contents."""
     published, workspace = past.published, past.attempt.workspace
     if store is None or workspace is None or published.commit is None:
         return {}
@@ -489,3 +486,168 @@ def _differs(path: str, then: Digest | None, now: Content | Digest | None) -> bo
     if now is None:
         return then is None
     return then is None or (then.size <= most_compared(path) and then != digest_of(now))
+
+
+# ------------------------------------------------------------------------------- find attempts and modules
+
+_SEARCHED = 100
+_COMMITS = 100
+_MOST_COMMITS = 100_000
+_TASK_NAME = "perago.task_name"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A choice of completed attempts of a task, the latest first."""
+
+    task_name: str
+    last: int | None = None
+    """The maximum number of attempts."""
+    since: float | None = None
+    """The earliest time, in seconds since the epoch."""
+    workflow: str | None = None
+    """The name of the workflow."""
+
+
+def searched(records: Records, choice: Choice) -> list[str]:
+    """Find task ids by Conductor's search.
+
+    Raises:
+        ServiceError: Conductor did not answer.
+    """
+    terms = [f"taskType='{choice.task_name}'", "status='COMPLETED'"]
+    if choice.workflow is not None:
+        terms.append(f"workflowType='{choice.workflow}'")
+    if choice.since is not None:
+        terms.append(f"updateTime>{int(choice.since * 1000)}")
+    return list(islice(_found(records, " AND ".join(terms), choice.task_name), choice.last))
+
+
+def _found(records: Records, query: str, task_name: str) -> Iterator[str]:
+    """Yield each id once. Attempts that end in the meantime move the pages."""
+    seen: set[str] = set()
+    start = 0
+    while True:
+        page = records.search_tasks(query, start=start, size=_SEARCHED)
+        for row in page:
+            task_id = str(row.get("taskId"))
+            if row.get("taskDefName") == task_name and row.get("status") == "COMPLETED" and task_id not in seen:
+                seen.add(task_id)
+                yield task_id
+        if len(page) < _SEARCHED:
+            return
+        start += len(page)
+
+
+def published_on(store: WorkspaceStore, records: Records, repository: str, branch: str, choice: Choice) -> list[str]:
+    """Find task ids by the publications of a branch. Attempts that changed nothing have no publication.
+
+    Raises:
+        NotReplayable: the branch does not exist.
+        ServiceError: a server did not answer.
+    """
+    try:
+        head = store.get_commit(repository, branch).id
+    except NotFound as error:
+        raise NotReplayable(f"lakeFS has no branch {branch} in {repository}: {error.detail}") from error
+    ids = _publications(store, repository, head, choice)
+    if choice.workflow is not None:
+        ids = (task_id for task_id in ids if _is_of(choice.workflow, records, task_id))
+    return list(islice(ids, choice.last))
+
+
+def _publications(store: WorkspaceStore, repository: str, head: str, choice: Choice) -> Iterator[str]:
+    known: set[str] = set()
+    read: list[Commit] = []
+    for page in _history_pages(store, repository, head):
+        read += page
+        undone = undone_at_head(read)  # decided by later commits alone, and all of these were read
+        for commit in page:
+            if choice.since is not None and commit.created < choice.since:
+                return
+            by = notes.origin(commit)
+            phase, name = commit.metadata.get(notes.PHASE), commit.metadata.get(_TASK_NAME)
+            is_meant = (phase, name) == ("merge", choice.task_name)
+            if by is not None and is_meant and commit.id not in undone and by.task_id not in known:
+                known.add(by.task_id)
+                yield by.task_id
+
+
+def first_parents(store: WorkspaceStore, repository: str, head: str) -> Iterator[Commit]:
+    """Yield the first-parent history, newest first, read as far as it is asked for.
+
+    Raises:
+        ServiceError: lakeFS did not answer.
+    """
+    return chain.from_iterable(_history_pages(store, repository, head))
+
+
+def _history_pages(store: WorkspaceStore, repository: str, head: str) -> Iterator[Sequence[Commit]]:
+    read, following = 0, head
+    while read < _MOST_COMMITS:
+        page = store.ancestry(repository, following, limit=_COMMITS)
+        yield page if read == 0 else page[1:]  # each page begins with the last commit of the one before
+        if len(page) < _COMMITS:
+            return
+        read, following = read + len(page) - 1, page[-1].id
+
+
+def _is_of(workflow: str, records: Records, task_id: str) -> bool:
+    try:
+        return records.task(task_id).get("workflowType") == workflow
+    except NotFound:
+        return False
+
+
+_MOST_FILES = 20_000
+_NO_SOURCES = frozenset({"__pycache__", "node_modules", "site-packages", "build", "dist"})
+
+
+def module_of(task_name: str, directory: Path) -> str:
+    """Return the import path of the module below a directory in which `@task(name=...)` has this name.
+
+    Raises:
+        Failure: no module declares the task, or several do.
+    """
+    found = sorted(_declaring(task_name, directory))
+    if len(found) == 1:
+        return found[0]
+    words = f"several modules declare it: {listing(found)}" if found else f"no module below {directory} declares it"
+    raise Failure(f"the attempt is one of {task_name}, and {words}", "name the MODULE")
+
+
+def _declaring(task_name: str, directory: Path) -> Iterator[str]:
+    needle = task_name.encode()
+    for number, file in enumerate(_sources(directory)):
+        if number >= _MOST_FILES:
+            return
+        with contextlib.suppress(OSError, SyntaxError, ValueError, RecursionError):
+            content = file.read_bytes()
+            if needle in content and _declares(ast.parse(content), task_name):
+                yield ".".join(file.relative_to(directory).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _sources(directory: Path) -> Iterator[Path]:
+    for place, directories, names in os.walk(directory):
+        directories[:] = sorted(name for name in directories if name.isidentifier() and name not in _NO_SOURCES)
+        for name in sorted(names):
+            file = Path(place, name)
+            if file.suffix == ".py" and file.stem.isidentifier():
+                yield file
+
+
+def _declares(tree: ast.Module, task_name: str) -> bool:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            for decorator in node.decorator_list:
+                if isinstance(decorator, ast.Call) and _name(decorator) == task_name:
+                    return True
+    return False
+
+
+def _name(call: ast.Call) -> str | None:
+    last = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    values = [keyword.value for keyword in call.keywords if keyword.arg == "name"]
+    if last != "task" or not values or not isinstance(values[0], ast.Constant):
+        return None
+    return str(values[0].value)

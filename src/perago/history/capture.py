@@ -88,7 +88,7 @@ def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Capture
             "capture an attempt that completed or failed; `perago replay` runs this one, too",
         )
     if wanted.target.exists() or wanted.target.is_symlink():
-        raise NotReplayable(f"{wanted.target} exists already; nothing was written", "give another --name, or remove it")
+        raise NotReplayable(f"{wanted.target} already exists; nothing was written", "give another --name, or remove it")
     wanted.target.parent.mkdir(parents=True, exist_ok=True)
     incoming = Path(tempfile.mkdtemp(prefix=f".{wanted.target.name}-", dir=wanted.target.parent))
     try:

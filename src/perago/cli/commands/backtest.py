@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.errors import ExitCode
 from perago.cli.loading import load_task_to_run, valid_settings
-from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, seconds_of_age
+from perago.cli.messages import ExitCode
+from perago.cli.parameters import IMPORT_LIMIT, Module, Since, Timeout, checked_branch, place_of, seconds_of_age
 from perago.cli.rendering import Renderer
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
@@ -37,27 +37,19 @@ Examples:
   perago backtest my_tasks.features --workflow nightly --last 5 --json
   perago backtest my_tasks.features --workspace my-data/main
 
-The table is printed to standard output, everything else to standard error.
-Status 0 means that every attempt that could be read came out the same."""
+The table goes to standard output, everything else to standard error. Status 0
+means that the outcome of every readable attempt is the same."""
 
 
 def command(
     module: Module,
     last: Annotated[
         int | None,
-        typer.Option(
-            "--last",
-            metavar="N",
-            min=1,
-            show_default=False,
-            help=f"The last N attempts. Default: {LAST}, or all of --since.",
-        ),
+        typer.Option("--last", metavar="N", min=1, help=f"The last N attempts. Default: {LAST}, or all of --since."),
     ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="AGE", show_default=False, help="Not older than: 12h, 7d.")
-    ] = None,
+    since: Since = None,
     workflow: Annotated[
-        str | None, typer.Option("--workflow", metavar="NAME", show_default=False, help="Of workflows of this name.")
+        str | None, typer.Option("--workflow", metavar="NAME", help="Only attempts of workflows with this name.")
     ] = None,
     workspace: Annotated[
         str | None,
@@ -65,40 +57,39 @@ def command(
             "--workspace",
             "-w",
             metavar="REPO/BRANCH",
-            show_default=False,
-            help="Find the attempts by the publications of this branch, not by Conductor's search.",
+            help="Find the attempts by the publications of this branch instead of Conductor's search.",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", metavar="N", min=1, help="How many at a time.")] = 1,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", metavar="N", min=1, help="Attempts at a time.")] = 1,
     resume: Annotated[
         Path | None,
         typer.Option(
             "--resume",
             metavar="FILE",
-            show_default=False,
-            help="Keep the verdicts in FILE, and take from there what a run with the same code has found.",
+            help="Keep the verdicts in FILE, and reuse those of an earlier run with the same code.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON (perago help cli).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON (perago help cli).")] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
-    """Run the code of today on the inputs of the last completed attempts, and compare with what came of them then.
+    """Run today's code on the inputs of the last completed attempts, and compare the outcomes.
 
-    The attempts are looked up on the configured Conductor, their files on the configured lakeFS; both are only read.
-    Nothing is published.
+    perago looks up the attempts on the configured Conductor and their files on the configured lakeFS, and only reads
+    both. Nothing is published.
     """
     if workflow is not None and (not workflow.strip() or not workflow.isprintable() or "'" in workflow):
         raise typer.BadParameter("must be the name of a workflow.", param_hint="'--workflow'")
-    place = _place(workspace)
+    place = None if workspace is None else place_of(workspace)
+    if place is not None:
+        checked_branch(place[1])
     age = None if since is None else seconds_of_age(since, "--since")
     task, files = load_task_to_run(module, timeout)
     if place is not None and task.workspace is None:
-        raise typer.BadParameter(f"task {task.name} has no workspace; leave --workspace out.")
+        raise typer.BadParameter(f"task {task.name} has no workspace; omit --workspace.")
     settings = valid_settings()
     from perago.configuration import Servers
-    from perago.history.attempts import NotReplayable
+    from perago.history.attempts import Choice, NotReplayable, published_on, searched
     from perago.history.backtest import Backtest, summary
-    from perago.history.search import Choice, published_on, searched
 
     state = _state(resume, task, files)
     if last is None and age is None:
@@ -112,7 +103,7 @@ def command(
         if not ids:
             raise NotReplayable(
                 f"no completed attempt of {task.name} was found",
-                "Conductor's search needs its index; `--workspace REPO/BRANCH` finds attempts by their publications",
+                "find attempts by their publications with --workspace REPO/BRANCH; Conductor's search needs its index",
             )
         with _progress(len(ids)) as hear, _resumable(resume):
             verdicts = Backtest(servers, settings, module, task, state, jobs, hear).run(ids)
@@ -124,12 +115,12 @@ def command(
 
 @contextlib.contextmanager
 def _resumable(resume: Path | None) -> Iterator[None]:
-    """Report that the run can continue, if it is stopped."""
+    """Report how to continue a run that was stopped."""
     try:
         yield
     except BaseException:
         if resume is not None and resume.exists():
-            messages.note(f"what is known so far is in {resume}; the same command continues from there")
+            messages.note(f"the verdicts so far are in {resume}; run the same command to continue")
         raise
 
 
@@ -139,24 +130,15 @@ def _state(resume: Path | None, task: TaskSummary, files: tuple[str, ...]) -> St
     try:
         state = State(resume, task.name, code_digest(files, task.definition))
     except (OSError, ValueError) as error:
-        raise Failure(str(error), "give --resume another file, or remove this one") from error
+        raise Failure(str(error), "give --resume another file, or delete this one") from error
     if state.is_outdated:
-        messages.note(f"{resume} is of other code: all attempts are run again")
+        messages.note(f"{resume} is from different code, so all attempts run again")
     return state
-
-
-def _place(workspace: str | None) -> tuple[str, str] | None:
-    if workspace is None:
-        return None
-    repository, slash, branch = workspace.partition("/")
-    if not (repository and slash):
-        raise typer.BadParameter("name a branch as REPO/BRANCH.", param_hint="'--workspace'")
-    return repository, checked_branch(branch)
 
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[Verdict], None]]:
-    """Show each verdict on standard error: with a bar on a terminal, elsewhere in a line for each attempt."""
+    """Show the verdicts on standard error: a progress bar on a terminal, a line for each attempt elsewhere."""
     out, kinds = Renderer(sys.stderr), Counter[str]()
     if not out.is_terminal:
         done = itertools.count(1)

@@ -12,8 +12,8 @@ import typer
 
 from perago.cli import messages
 from perago.cli.loading import valid_settings
-from perago.cli.parameters import IMPORT_LIMIT, Timeout
-from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow
+from perago.cli.local_runs import Named
+from perago.cli.parameters import IMPORT_LIMIT, OptionalModule, StepName, TaskId, Timeout, Workflow
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
 from perago.text import count, listing, utc
@@ -41,36 +41,32 @@ def command(
     workflow: Workflow = None,
     step: StepName = None,
     only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="GLOB", show_default=False, help="Only these input files. May be repeated."),
+        list[str] | None, typer.Option("--only", metavar="GLOB", help="Only these input files. Can be repeated.")
     ] = None,
     max_bytes: Annotated[
-        str, typer.Option("--max-bytes", metavar="SIZE", help="The most that the input files may hold together.")
+        str, typer.Option("--max-bytes", metavar="SIZE", help="The limit of all input files together.")
     ] = MAX_BYTES,
     name: Annotated[
         str | None,
-        typer.Option(
-            "--name", metavar="NAME", show_default=False, help="Of the case. Default: the day and the task id's start."
-        ),
+        typer.Option("--name", metavar="NAME", help="The name of the case. Default: day and start of the task id."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where cases are: DIR/<task>/<name>/.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The directory of all cases: DIR/<task>/<name>/.")
     ] = CASES,
     scrub: Annotated[
         str | None,
         typer.Option(
             "--scrub",
             metavar="MODULE",
-            show_default=False,
-            help="A module with scrub hooks. Default: [tool.perago] scrub in pyproject.toml, if it is there.",
+            help="A module with scrub hooks. Default: [tool.perago] scrub in pyproject.toml.",
         ),
     ] = None,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
-    """Write an attempt of the past as a test case: its params, its input files, its result and what it published.
+    """Write a past attempt as a test case: its params, input files, result and published files.
 
-    The attempt is looked up on the configured Conductor, its files on the configured lakeFS; both are only read. What
-    looks like a secret is struck out. Nothing is written until all has been fetched.
+    perago looks up the attempt on the configured Conductor and its files on the configured lakeFS, and only reads both.
+    It redacts values that look like secrets. It writes nothing until it has fetched everything.
     """
     named = Named(task_id, module, workflow, step, timeout).checked()
     limit = _size(max_bytes)
@@ -93,22 +89,22 @@ def command(
         try:
             captured = capture(found.store(servers), past, wanted)
         except OSError as error:
-            raise Failure(f"cannot write {target}: {error.strerror or error}; nothing is left of it") from error
+            raise Failure(f"cannot write {target}: {error.strerror or error}; nothing was written") from error
     _show(captured)
 
 
 def _configured_hooks(file: Path) -> str | None:
-    """The module of the hooks that the project has for all its captures.
+    """Return the module of the scrub hooks that the project configures.
 
     Raises:
-        Failure: the file cannot be read, or names none; a hook that is passed over would let data out.
+        Failure: the file cannot be read, because a hook that is skipped would leak data.
     """
     if not file.exists():
         return None
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("perago", {}).get("scrub")
     except (OSError, ValueError, AttributeError) as error:
-        message = f"{file} cannot be read, and it may name scrub hooks: {error}"
+        message = f"{file} may name scrub hooks, but cannot be read: {error}"
         raise Failure(message, "correct it, or give --scrub MODULE") from error
     if found is not None and not isinstance(found, str):
         message = f'{file}: scrub in [tool.perago] must be the import path of a module, such as "my_tasks.scrubbing"'
@@ -140,18 +136,18 @@ def _chosen(patterns: list[str]) -> Chosen:
 
 
 def _show(captured: Captured) -> None:
-    """The directory on standard output, and on standard error what a person should know of it."""
-    left = f", {captured.left_out:,} left out" if captured.left_out else ""
+    """Print the directory on standard output, and notes about its contents on standard error."""
+    left = f", {captured.left_out:,} omitted" if captured.left_out else ""
     rest = captured.published - captured.kept
-    large = f", {rest:,} of them only by size and digest" if rest else ""
+    large = f", {rest:,} of them only by size and hash" if rest else ""
     messages.note(f"{count(captured.files, 'input file')}{left}; {count(captured.published, 'published file')}{large}")
     if captured.struck_out:
-        messages.warning(f"struck out, since they look like secrets: {listing(list(captured.struck_out))}")
+        messages.warning(f"redacted, because they look like secrets: {listing(list(captured.struck_out))}")
     if captured.replaced:
         messages.warning(f"replaced by the scrub hooks: {listing(list(captured.replaced))}")
     if captured.replaced or captured.struck_out or captured.left_out:
         messages.note(
-            "the outcome was recorded with all values and files in place; if today's code makes something else of what "
-            "is left, record that: pytest --perago-update=all"
+            "the outcome was recorded with all values and files; if the test differs without them, record the new "
+            "outcome: pytest --perago-update=all"
         )
     sys.stdout.write(f"{captured.directory}\n")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from perago.cli import messages
-from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, masked, show_notes, show_problem
-from perago.cli.messages import Colour, painted
-from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
+from perago.cli.messages import Colour, CommandError, ExitCode, painted
+from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, Timeout
+from perago.cli.rendering import print_json
 from perago.configuration import namesake, read_configuration
 from perago.probe import probing
 from perago.text import one_line
@@ -30,20 +27,16 @@ Examples:
   perago check my_tasks.features my_tasks.clean
   perago check --json my_tasks.features | jq .modules[].errors
 
-Exit codes: 0 all is well, 3 a module is not valid, 4 the configuration is not
-valid (3 if both)."""
+Exit codes: 0 everything is valid, 3 a module is not valid, 4 the configuration
+is not valid (3 if both)."""
 
 
-def command(
-    modules: Modules,
-    timeout: Timeout = IMPORT_LIMIT,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document (perago help cli).")] = False,
-) -> None:
+def command(modules: Modules, timeout: Timeout = IMPORT_LIMIT, as_json: Json = False) -> None:
     """Check task modules and the local configuration.
 
-    Every module is imported in a process of its own and its declaration validated: one task, its signature, models,
-    guardrails, controls and examples, and the wiring of its workflows. A package means all modules below it. Then the
-    environment, .env and the two root directories are checked. Nothing is created, and no server is called.
+    A child process imports each module, and perago validates its declaration: one task, its signature, models,
+    guardrails, controls and examples, and the wiring of its workflows. A package means all modules below it. Then
+    perago checks the environment, .env and the two root directories. It creates nothing and asks no server.
     """
     with probing(modules, timeout, packages=True, examine="perago.testing.cases", workflows=True) as results:
         configuration = read_configuration()
@@ -59,7 +52,7 @@ def command(
 
 
 def _print_text(probed: Sequence[Probed], configuration: Configuration) -> None:
-    """One line for everything that is well on standard output; notes and problems on standard error."""
+    """Print a line for each valid part on standard output, and notes and problems on standard error."""
     ok = painted("ok", Colour.GREEN, sys.stdout)
     for one in probed:
         show_notes(one)
@@ -82,8 +75,8 @@ def _print_text(probed: Sequence[Probed], configuration: Configuration) -> None:
 
 
 def _print_json(probed: Sequence[Probed], configuration: Configuration) -> None:
-    """The document that docs/cli.md describes, on standard output."""
-    document = {
+    """Print the document that docs/cli.md describes."""
+    document: dict[str, Any] = {
         "ok": all(one.problem is None for one in probed) and not configuration.problems,
         "modules": [_module(one) for one in probed],
         "configuration": {
@@ -100,7 +93,7 @@ def _print_json(probed: Sequence[Probed], configuration: Configuration) -> None:
             "warnings": list(configuration.warnings),
         },
     }
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
+    print_json(document)
 
 
 def _workspaces(configuration: Configuration) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
-from typing import Annotated
-
-import typer
 
 from perago.cli import messages
-from perago.cli.errors import CommandError, ExitCode
-from perago.cli.rendering import Renderer
+from perago.cli.messages import CommandError, ExitCode
+from perago.cli.parameters import Json
+from perago.cli.rendering import Renderer, print_json
 
 EXAMPLES = """\b
 Values come from the environment, then from .env in the current directory.
@@ -23,10 +19,8 @@ Examples:
   perago config --json"""
 
 
-def command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
-) -> None:
-    """Show every setting, its value and where it comes from. Nothing is created, and no server is asked."""
+def command(as_json: Json = False) -> None:
+    """Show every setting with its value and its source. perago creates nothing and asks no server."""
     from perago.configuration import read_configuration
     from perago.settings.variables import settings_in_effect
     from perago.text import one_line
@@ -37,7 +31,7 @@ def command(
     if found.settings is not None:
         settings = settings_in_effect(found.settings)
         if as_json:
-            sys.stdout.write(json.dumps([asdict(setting) for setting in settings], indent=2) + "\n")
+            print_json([asdict(setting) for setting in settings])
         else:
             rows = [(one.name, one_line(one.value or "(set, not shown)"), one.source) for one in settings]
             wide = [max(len(row[column]) for row in rows) for column in (0, 1)]

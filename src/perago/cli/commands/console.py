@@ -8,14 +8,14 @@ import sys
 from queue import SimpleQueue
 
 from perago.cli import messages
-from perago.cli.local_services import held_port, require_embedded
+from perago.cli.local_runs import held_port, require_embedded
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import Port
 from perago.processes import heard, sigterm_unwinds
 
 EXAMPLES = """\b
-The page only reads. The address that is printed has a token in it, and opens on
-this machine only; from another one, forward the port (ssh -L).
+The pages only read. The printed address contains a token, and opens on this
+machine only. To open it from another machine, forward the port (ssh -L).
 
 \b
 Examples:
@@ -26,8 +26,8 @@ Examples:
 def command(port: Port = None) -> None:
     """Show workflows, attempts, publications and files of the configured servers in a browser.
 
-    A server that does not answer takes its own half of the pages away, and they say so. Logs and steps of attempts are
-    shown as far as their workers ran on this machine. Ctrl-C ends it.
+    If a server does not answer, the pages say so and show the data of the other one. Logs and steps of attempts are
+    shown if their workers ran on this machine. Ctrl-C ends the console.
     """
     require_embedded("console")
     from perago.settings import load_settings
@@ -41,10 +41,10 @@ def command(port: Port = None) -> None:
         from perago.console import console_of_servers
         from perago.embedded.http.loopback import serve
 
-        told: SimpleQueue[signal.Signals] = SimpleQueue()
+        signals: SimpleQueue[signal.Signals] = SimpleQueue()
         token = secrets.token_urlsafe(16)
-        with console_of_servers(settings, token) as app, serve(app, held=held) as url, heard(told.put):
+        with console_of_servers(settings, token) as app, serve(app, held=held) as url, heard(signals.put):
             title = painted("perago console is ready", Colour.GREEN, sys.stdout)
             sys.stdout.write(f"{title}, Ctrl-C ends it\n\n  page  {url}/{token}/\n")
             sys.stdout.flush()
-            told.get()
+            signals.get()

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from perago.cli.errors import ExitCode
 from perago.cli.loading import load_tasks, valid_settings
-from perago.cli.local_services import check_output, note_tree, require_embedded
-from perago.cli.parameters import IMPORT_LIMIT
+from perago.cli.local_runs import require_embedded
+from perago.cli.messages import ExitCode
+from perago.cli.parameters import IMPORT_LIMIT, check_output
 from perago.failure import Failure
 from perago.processes import end_if_told, sigterm_unwinds
 from perago.text import json_text
@@ -22,21 +22,21 @@ from perago.text import json_text
 SAMPLE = "perago.samples.penguins"
 MODULES = (f"{SAMPLE}.clean", f"{SAMPLE}.measure", f"{SAMPLE}.summary")
 SLOTS = {f"{SAMPLE}.measure": 3}
-"""Attempts of a task that run at the same time, if more than one: the fork has three branches."""
+"""Attempts of a task at the same time, if there are several: the fork has three branches."""
 PLACES = {
     "penguins-raw.csv": "raw/penguins-raw.csv",
     "penguins.csv": "reference/penguins.csv",
     "SOURCE.md": "SOURCE.md",
 }
-"""The bundled files, by their places in the workspace."""
+"""The place of each bundled file in the workspace."""
 
 EXAMPLES = """\b
 Examples:
   perago demo
   perago demo --output ./penguins     keep the files that it made
 
-The task modules are perago.samples.penguins.clean, .measure and .summary, and their
-workflow is perago.samples.penguins.workflow: read them as an example of your own."""
+The task modules are perago.samples.penguins.clean, .measure and .summary. Their
+workflow is perago.samples.penguins.workflow. Read them as an example for your own."""
 
 
 def command(
@@ -46,24 +46,23 @@ def command(
             "--output",
             "-o",
             metavar="DIR",
-            show_default=False,
             help="Write the final tree to DIR, which must be new or empty.",
         ),
     ] = None,
 ) -> None:
     """Run the bundled sample workflow on real data.
 
-    The tables of the Palmer penguins go through three tasks, in worker processes of their own: `penguins.clean` makes
-    the field records one tidy table, `penguins.measure` runs for three islands at the same time, and `penguins.summary`
-    continues what all three published. Conductor and lakeFS are embedded and served over HTTP on this machine;
-    everything else is what runs in production.
+    The tables of the Palmer penguins go through three tasks in worker processes. `penguins.clean` makes one tidy table
+    of the field records, `penguins.measure` runs for three islands at the same time, and `penguins.summary` continues
+    their publications. Conductor and lakeFS are embedded and served over HTTP on this machine. Everything else is the
+    same as in production.
     """
     require_embedded("demo")
     check_output(output)
     summaries = load_tasks(MODULES, IMPORT_LIMIT)
     settings = valid_settings()
 
-    from perago.cli.attempt_view import AttemptView, show_line
+    from perago.cli.attempt_view import AttemptView, note_tree, show_line
     from perago.history.running import plan_for, write_tree
     from perago.local import BRANCH, REPOSITORY, LocalServices, LocalTask, RunFailed, run_workflow, workspace_at
     from perago.samples.penguins.workflow import penguins
@@ -71,8 +70,8 @@ def command(
     view = AttemptView(sys.stdout, brief=True)
     with sigterm_unwinds(), LocalServices(over_http=True) as services, as_file(files(SAMPLE) / "data") as data:
         typer.echo(
-            "The tables of the Palmer penguins (CC0, Gorman et al. 2014): clean, then three islands at once, then a "
-            "summary.\n"
+            "The tables of the Palmer penguins (CC0, Gorman et al. 2014): clean, then three islands at the same time, "
+            "then a summary.\n"
         )
         ref = services.seed({place: data / name for name, place in PLACES.items()}, "The penguins as recorded")
         tasks = [

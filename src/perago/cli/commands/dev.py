@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, report, valid_settings
-from perago.cli.local_services import held_port, require_embedded
-from perago.cli.messages import Colour, painted
+from perago.cli.local_runs import held_port, require_embedded
+from perago.cli.messages import Colour, CommandError, ExitCode, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout
 from perago.dev import BRANCH, REPOSITORY, head, seed, workflow_name
 from perago.failure import Failure
@@ -33,17 +32,17 @@ if TYPE_CHECKING:
 
 
 LONGEST_POLL = 0.5
-"""Seconds: what a worker that has nothing to do may still take to notice that it is to stop."""
+"""Seconds after which an idle worker notices that it must stop."""
 
 EXAMPLES = """\b
 Examples:
   perago dev my_tasks.features
   perago dev my_tasks.clean my_tasks.features -w ./sample
-  perago dev my_tasks.features -w ./sample --state .perago-dev   to be continued
+  perago dev my_tasks.features -w ./sample --state .perago-dev   kept for the next time
 
-Then paste the curl line that it prints, and open the page to see what happens.
-Edit a module: its worker is restarted when no attempt is running. Ctrl-C lets
-running attempts finish, a second one cancels them."""
+Paste the printed curl line, and open the page to see what happens. Edit a
+module, and its worker restarts when no attempt is running. Ctrl-C lets running
+attempts finish; a second one cancels them."""
 
 
 def command(
@@ -54,8 +53,7 @@ def command(
             "--workspace",
             "-w",
             metavar="DIR",
-            show_default=False,
-            help="Files to commit to branch main of the repository dev; DIR is only read.",
+            help="Files to commit to branch main of the repository dev. perago only reads DIR.",
         ),
     ] = None,
     jobs: Annotated[
@@ -67,17 +65,16 @@ def command(
         typer.Option(
             "--state",
             metavar="DIR",
-            show_default=False,
-            help="Keep everything in DIR and go on from there the next time. Default: nothing is kept.",
+            help="Keep everything in DIR, and continue from there the next time. Default: keep nothing.",
         ),
     ] = None,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Develop task modules on an embedded Conductor and lakeFS.
 
-    Starts both on this machine with a page to watch them, registers TaskDefs and workflows, makes a workflow of one
-    task for every task module, and runs real workers, which are restarted when their module changes. Prints where
-    everything is and the lines that start a workflow. It calls no other server, even if one is configured.
+    Starts both on this machine with a page to watch them. Registers TaskDefs and workflows, and makes a workflow of
+    one task for each task module. Runs real workers, which restart when their module changes. Prints all addresses and
+    the lines that start a workflow. It uses no other server, even if one is configured.
     """
     begun = time.monotonic()
     require_embedded("dev")
@@ -109,7 +106,7 @@ def command(
 
 @contextmanager
 def _entered(services: EmbeddedServices) -> Iterator[None]:
-    """Serve, or say why the state cannot be used."""
+    """Serve during the block. Raise a Failure if the state cannot be used."""
     from perago.embedded.persistence import StateError
 
     with ExitStack() as stack:
@@ -134,8 +131,8 @@ def _valid_modules(modules: Sequence[str], import_limit: float) -> tuple[Sequenc
 
 
 def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...] | None) -> Mapping[str, str]:
-    """The environment of the workers: ours, but with these services, and no proxy on the way to them. Its own branch is
-    one that they may always work on. They write no bytecode, which might be of a file that is being edited."""
+    """Return the environment of the workers: ours with these services, without a proxy for them, and with the branch of
+    `dev` allowed. Workers write no bytecode, because it could be that of a file in the middle of an edit."""
     from perago.authoring.task import asked_for
     from perago.settings import whole_environment
 
@@ -148,7 +145,7 @@ def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...]
 
 
 class DevView:
-    """Prints to standard output. Lines about a module begin with its name, as short as it is unmistakable."""
+    """Prints to standard output. Lines about a module begin with its shortest unambiguous name."""
 
     def __init__(self, modules: Sequence[str]) -> None:
         names = [module.rpartition(".")[2] for module in modules]
@@ -163,15 +160,15 @@ class DevView:
         }
 
     def ready(self, services: EmbeddedServices, begun: float, state: Path | None) -> None:
-        """Show that the services are up and the workers on their way.
+        """Show that the services run and the workers are starting.
 
         Args:
-            services: Where everything is.
-            begun: When the start began, by the monotonic clock.
-            state: Where everything is kept; None if nothing is.
+            services: the services.
+            begun: the start time, by the monotonic clock.
+            state: the directory of `--state`, if it was given.
         """
         title = painted(f"perago dev is ready after {time.monotonic() - begun:.2f} s", Colour.GREEN, sys.stdout)
-        kept = f"kept in {state}" if state is not None else "gone when this ends; --state DIR keeps it"
+        kept = f"kept in {state}" if state is not None else "deleted at the end; --state DIR keeps it"
         lines = [
             f"{title}, Ctrl-C ends it",
             "",
@@ -180,13 +177,13 @@ class DevView:
             f"  lakeFS      {services.lakefs_url}  repository {REPOSITORY}, branch {BRANCH} at {head(services)[:12]}",
             f"  everything  {kept}",
             "",
-            "For perago, lakectl and curl in other terminals (these keys open nothing else):",
+            "For perago, lakectl and curl in other terminals (these keys work for nothing else):",
             *(f"  export {name}={shlex.quote(value)}" for name, value in services.environment().items()),
         ]
         self._write("\n".join(lines))
 
     def start(self, task: TaskSummary, once: str, always: str) -> None:
-        """Print how a workflow is started now, and at any time."""
+        """Print how to start a workflow now, and at any time."""
         origin = "the parameters of its first example" if task.example is not None else "parameters to fill in"
         newest = "" if task.workspace is None else f", on the newest commit of {BRANCH}"
         self._write(
@@ -203,8 +200,8 @@ class DevView:
         self._write(f"{self._prefixes[module]} {one_line(text)}")
 
     def stopping(self, signals: int) -> None:
-        """Show that so many signals have come."""
-        texts = ("stopping: running attempts may finish; once more cancels them", "cancelling; once more kills")
+        """Show the reaction to the first, second or third signal."""
+        texts = ("stopping; running attempts may finish; Ctrl-C again cancels", "canceling; Ctrl-C again kills")
         self._write(texts[signals - 1] if signals <= len(texts) else "killing")
 
     def problem(self, probed: Probed) -> None:
@@ -216,7 +213,7 @@ class DevView:
         self._write("stopped" if state is None else f"stopped; everything is in {state}")
 
     def _write(self, text: str) -> None:
-        """Print; a reader that has gone away does not stop the command."""
+        """Print. A reader that closes the output does not stop the command."""
         try:
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()

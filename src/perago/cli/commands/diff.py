@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from perago.cli.errors import ExitCode
 from perago.cli.loading import load_tasks
-from perago.cli.messages import Colour
-from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
-from perago.cli.rendering import Renderer
+from perago.cli.messages import Colour, ExitCode
+from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, Timeout
+from perago.cli.rendering import Renderer, print_json
 from perago.text import one_line
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 breaking    a workflow that works today may fail
-compatible  running workflows do not notice
+compatible  running workflows are not affected
 cosmetic    texts for people
 
 \b
@@ -28,15 +26,13 @@ Examples:
   perago diff my_tasks.features
   perago diff my_tasks --json       all task modules below a package"""
 
+_COLOURS = {"breaking": Colour.RED, "compatible": Colour.GREEN, "cosmetic": Colour.CYAN}
 
-def command(
-    modules: Modules,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
-    timeout: Timeout = IMPORT_LIMIT,
-) -> None:
+
+def command(modules: Modules, as_json: Json = False, timeout: Timeout = IMPORT_LIMIT) -> None:
     """Compare the TaskDefs of task modules with those on the Conductor server, and say what each change means.
 
-    Changes nothing. Exit code 0: all are the same; 1: one differs, or is not registered.
+    Changes nothing. Exit code 0: all TaskDefs are the same; 1: one differs, or is not registered.
     """
     tasks = load_tasks(modules, timeout, packages=True)
     from perago.configuration import Servers
@@ -44,42 +40,35 @@ def command(
     from perago.taskdef.compatibility import classify
     from perago.taskdef.definition import comparable
 
-    found: list[tuple[Change, ...] | None] = []
+    found: dict[str, tuple[Change, ...] | None] = {}
     with Servers(load_settings()) as servers:
         for task in tasks:
             registered = servers.queue.get_task_definition(task.name)
             here = json.loads(task.definition)
-            found.append(None if registered is None else classify(*comparable(registered, here)))
+            found[task.name] = None if registered is None else classify(*comparable(registered, here))
     if as_json:
-        document = {task.name: _document(changes) for task, changes in zip(tasks, found, strict=True)}
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        print_json({name: _document(changes) for name, changes in found.items()})
     else:
-        for task, changes in zip(tasks, found, strict=True):
-            _print(task.name, changes)
-    if any(changes != () for changes in found):
+        for name, changes in found.items():
+            _print(name, changes)
+    if any(changes != () for changes in found.values()):
         raise typer.Exit(ExitCode.FAILURE)
 
 
 def _document(changes: tuple[Change, ...] | None) -> dict[str, Any]:
     from perago.taskdef.definition import ABSENT
 
-    def value(side: Any) -> dict[str, Any]:
-        return {} if side is ABSENT else {"value": side}
-
     rows = [
         {
             "path": change.pointer,
             "class": change.word,
             "reason": change.reason,
-            "registered": value(change.old),
-            "here": value(change.new),
+            "registered": {} if change.old is ABSENT else {"value": change.old},
+            "here": {} if change.new is ABSENT else {"value": change.new},
         }
         for change in changes or ()
     ]
     return {"registered": changes is not None, "changes": rows}
-
-
-_COLOURS = {"breaking": Colour.RED, "compatible": Colour.GREEN, "cosmetic": Colour.CYAN}
 
 
 def _print(name: str, changes: tuple[Change, ...] | None) -> None:

@@ -26,18 +26,17 @@ Examples:
 def command(
     modules: Modules,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Write to FILE, whole or not at all."),
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to FILE, in full or not at all.")
     ] = None,
     register_list: Annotated[
-        bool, typer.Option("--register-list", help="Wrap it in a list, as Conductor's register call wants it.")
+        bool, typer.Option("--register-list", help="Print a list, as Conductor's register call expects it.")
     ] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Write the TaskDef of a task module as JSON, or a list of TaskDefs if there are several.
 
-    A package means all task modules below it. The same modules always give the same bytes, so the file can be kept
-    under version control and compared. What a module prints while it is imported goes to standard error.
+    A package means all task modules below it. The same modules always give the same bytes, so you can keep the file
+    under version control. Output of a module during its import goes to standard error.
     """
     tasks = load_tasks(modules, timeout, packages=True)
     text = tasks[0].definition
@@ -50,7 +49,7 @@ def command(
         if output.exists() and not output.is_file():  # a device or a pipe; a directory refuses the write
             output.write_bytes(text.encode())
         else:
-            replace_file(output.resolve(), text.encode())  # a symlink stays one
+            replace_file(output.resolve(), text.encode())  # replace the target of a symlink, not the link
     except OSError as error:
         raise Failure(f"cannot write {output}: {error.strerror}") from error
     messages.note(f"wrote the TaskDef of {', '.join(task.name for task in tasks)} to {output}")

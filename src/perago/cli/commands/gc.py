@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perago.cli import messages
-from perago.cli.errors import ExitCode
-from perago.cli.parameters import seconds_of_age
+from perago.cli.messages import ExitCode
+from perago.cli.parameters import Json, seconds_of_age
+from perago.cli.rendering import print_json
 from perago.text import one_line
 
 if TYPE_CHECKING:
@@ -51,14 +51,13 @@ Examples:
 
 def command(
     repositories: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="REPO", show_default=False, help="lakeFS repositories to look for branches in."),
+        list[str] | None, typer.Argument(metavar="REPO", help="lakeFS repositories to look for branches in.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed. Remove nothing.")] = False,
     older_than: Annotated[
         str, typer.Option("--older-than", metavar="AGE", help="Keep everything that is younger, such as 12h or 7d.")
     ] = "1d",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Remove the directories of killed attempts on this machine, and their staging branches on lakeFS.
 
@@ -86,7 +85,8 @@ def command(
                 print_leftover(leftover, policy)
     finally:
         if as_json:
-            print_document(found, policy)
+            leftovers = [_fields(leftover) for leftover in found]
+            print_json({"dry_run": dry_run, "older_than_seconds": limit, "leftovers": leftovers})
     if not as_json:
         print_summary(found, policy, names)
     if skipped or any(leftover.fate is Fate.FAILED for leftover in found):
@@ -113,7 +113,7 @@ def _clear_branches(
         for repository in repositories:
             if problem := name_problem("repository", repository):
                 skipped.append(repository)
-                messages.error(f"{repository} was skipped: it {problem}")
+                messages.error(f"perago skipped {repository}, because it {problem}")
                 continue
             try:
                 yield from clearing.clear(repository)
@@ -121,8 +121,8 @@ def _clear_branches(
                 skipped.append(repository)
                 is_missing = isinstance(error, NotFound)
                 why = f"{lakefs.shown} has no such repository: {error.detail}" if is_missing else str(error)
-                fix = "check the name, and that the address is the right one" if is_missing else ""
-                messages.error(f"{repository} was skipped: {why}", fix)
+                fix = "check the name and LAKECTL_SERVER_ENDPOINT_URL" if is_missing else ""
+                messages.error(f"perago skipped {repository}: {why}", fix)
         if clearing.silence is not None:
             raise clearing.silence
 
@@ -132,13 +132,13 @@ def _save(ages: BranchAges) -> None:
         ages.save()
     except OSError as error:
         messages.warning(
-            f"{ages.file} cannot be written ({error.strerror}), so branches that have no date in them are seen "
-            "for the first time each time, and stay"
+            f"{ages.file} cannot be written ({error.strerror}), so perago gc does not remove branches without "
+            "staged objects"
         )
 
 
 def print_leftover(leftover: Leftover, policy: Policy) -> None:
-    """Print one leftover, what became of it, and why."""
+    """Print one leftover, its fate, and the reason."""
     from perago.driver.gc import Fate
     from perago.text import size
 
@@ -165,17 +165,7 @@ def print_summary(found: Sequence[Leftover], policy: Policy, repositories: Seque
         f"{count(len(gone) - len(directories), 'branch', 'branches')}; {len(found) - len(gone)} left\n"
     )
     if not repositories:
-        messages.note("branches were not looked for: name the repositories to look in, such as: perago gc my-data")
-
-
-def print_document(found: Sequence[Leftover], policy: Policy) -> None:
-    """Print everything as one JSON object."""
-    content = {
-        "dry_run": policy.dry_run,
-        "older_than_seconds": policy.older_than,
-        "leftovers": [_fields(leftover) for leftover in found],
-    }
-    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        messages.note("to remove branches as well, name their repositories, such as: perago gc my-data")
 
 
 def _fields(leftover: Leftover) -> dict[str, object]:

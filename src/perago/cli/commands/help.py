@@ -24,9 +24,7 @@ Examples:
 
 
 def command(
-    topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", show_default=False, help="A topic, or the name of a command.")
-    ] = None,
+    topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="A topic, or the name of a command.")] = None,
 ) -> None:
     """Print a page of the documentation. Without a topic, list the topics.
 

@@ -18,21 +18,17 @@ Examples:
   perago init                     in the current directory
 
 The project has one task with two examples, a test, and settings for pytest and
-mypy. Nothing that exists is overwritten."""
+mypy. perago does not overwrite any file."""
 
 MODULE = "my_tasks.features"
 
 
 def command(
-    directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", show_default=False, help="Where to write it. Default: here.")
-    ] = Path(),
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The directory to write to.")] = Path(),
 ) -> None:
     """Write a small project: one task, its tests and settings."""
-    there = [name for name in FILES if (directory / name).exists()]
-    if there:
-        message = f"{directory} has {', '.join(there)} already; nothing was written"
-        raise Failure(message, "choose a new directory")
+    if existing := [name for name in FILES if (directory / name).exists()]:
+        raise Failure(f"{directory} already has {', '.join(existing)}; nothing was written", "choose a new directory")
     for name, text in FILES.items():
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +40,7 @@ def command(
 
 
 def _write_snapshot(directory: Path) -> None:
-    """The TaskDef that `pytest` compares with. The module is imported in a child, from where it is."""
+    """Write the TaskDef that `pytest` compares with. A child process imports the module."""
     from perago.cli.loading import load_tasks
     from perago.cli.parameters import IMPORT_LIMIT
 

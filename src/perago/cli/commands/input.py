@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perago.cli.parameters import checked_branch, read_object, read_refs
+from perago.cli.parameters import Repository, checked_branch, read_object, read_refs
 from perago.failure import Failure
 from perago.text import json_text
 
@@ -21,30 +21,28 @@ Examples:
 
 
 def command(
-    repository: Annotated[str, typer.Argument(metavar="REPO", show_default=False, help="A lakeFS repository.")],
+    repository: Repository,
     branch: Annotated[
-        str, typer.Argument(metavar="BRANCH", callback=checked_branch, show_default=False, help="A branch of it.")
+        str, typer.Argument(metavar="BRANCH", callback=checked_branch, help="A branch of the repository.")
     ],
     params: Annotated[
-        str,
-        typer.Option("--params", metavar="JSON|@FILE|-", help="The parameters: JSON, a file, or standard input."),
+        str, typer.Option("--params", metavar="JSON|@FILE|-", help="The parameters: JSON, a file, or standard input.")
     ] = "{}",
     ref: Annotated[
         str | None,
         typer.Option(
             "--ref",
             metavar="COMMIT|JSON|@FILE|-",
-            show_default=False,
-            help="A commit instead of the head: its id. Of a list of ids, or of the output of a JOIN, the commit is "
-            "taken that continues all others.",
+            help="A commit id instead of the head. Of a list of ids, or of the output of a JOIN, perago takes the "
+            "commit that continues all others.",
         ),
     ] = None,
-    compact: Annotated[bool, typer.Option("--compact", help="On a single line.")] = False,
+    compact: Annotated[bool, typer.Option("--compact", help="Print a single line.")] = False,
 ) -> None:
     """Print the input of a task, ready to start a workflow with.
 
-    The reference is the head of the branch, or what --ref gives. If others advance the branch before the task has
-    published, the input is stale: print it right before you use it.
+    The reference is the head of the branch, or the commit of --ref. The input is stale if another client advances the
+    branch before the task has published, so print it right before you use it.
     """
     from perago.cli.services import branch_head
 
@@ -59,11 +57,10 @@ def command(
 
 
 def newest_commit(repository: str, commits: Sequence[str]) -> str:
-    """Return the one of several commits that continues all the others, as an attempt finds it; a single one if it
-    exists.
+    """Return the commit that continues all others, as an attempt finds it. A single commit must exist.
 
     Raises:
-        Failure: there is no such commit, or the configured lakeFS does not know one of them.
+        Failure: there is no such commit, or lakeFS does not have one of the commits.
     """
     from perago.attempt.history import PAGE, NotOneLine, newest_of
     from perago.configuration import Servers
@@ -78,5 +75,4 @@ def newest_commit(repository: str, commits: Sequence[str]) -> str:
             raise Failure(str(error)) from error
         except NotFound as error:
             message = f"{settings.require_lakefs().shown} does not have all of these commits: {error.detail}"
-            fix = "check the repository and the ids, and that the address is the right one"
-            raise Failure(message, fix) from error
+            raise Failure(message, "check the repository, the ids and LAKECTL_SERVER_ENDPOINT_URL") from error

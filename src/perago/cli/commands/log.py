@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import chain, islice, takewhile
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perago.cli.messages import Colour
-from perago.cli.parameters import seconds_of_age
-from perago.cli.rendering import Renderer, in_batches, publication_words
+from perago.cli.parameters import Branch, Json, Repository, Since, seconds_of_age
+from perago.cli.rendering import Renderer, in_batches, print_json, publication_words
 from perago.text import one_line
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 LAST = 20
 EXAMPLES = """\b
 A publication is one commit. The newest comes first. Commits of people and of
-other programs are shown, too, unless --task or --workflow selects.
+other programs are shown, too, unless --task or --workflow selects publications.
 
 \b
 Examples:
@@ -31,57 +29,47 @@ Examples:
   perago log my-data main --task features.build --since 7d
   perago log my-data main --workflow ID --json"""
 
-
-def command(
-    repository: Annotated[str, typer.Argument(metavar="REPO", show_default=False, help="A lakeFS repository.")],
-    branch: Annotated[str, typer.Argument(metavar="BRANCH", show_default=False, help="A branch of it.")],
-    task: Annotated[str | None, typer.Option("--task", metavar="NAME", help="Publications of this task only.")] = None,
-    workflow: Annotated[
-        str | None, typer.Option("--workflow", metavar="ID", help="Publications of this workflow only.")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="AGE", show_default=False, help="Not older than: 12h, 7d.")
-    ] = None,
-    last: Annotated[int, typer.Option("--last", "-n", metavar="N", min=1, help="At most N commits.")] = LAST,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
-) -> None:
-    """Show the publications to a branch: task, attempt, what they adopted or undid."""
-    oldest = None if since is None else time.time() - seconds_of_age(since, "--since")
-    from perago.cli.services import store_of
-    from perago.history.search import commits_of
-
-    with store_of(repository, branch) as store:
-        head = store.get_commit(repository, branch)
-        recent = takewhile(
-            lambda commit: oldest is None or commit.created >= oldest, commits_of(store, repository, head.id)
-        )
-        wanted = {key: value for key, value in (("perago.task_name", task), ("perago.workflow_id", workflow)) if value}
-        meant = (commit for commit in recent if wanted.items() <= commit.metadata.items())
-        rows = islice(map(_row, meant), last)
-        batches = in_batches(rows, f"reading the history of {branch}")
-        if as_json:
-            sys.stdout.write(json.dumps(list(chain.from_iterable(batches)), indent=2) + "\n")
-        elif not _print_all(batches):
-            sys.stdout.write(f"no such publication on branch {branch} of {repository}\n")
-
-
-def _print_all(batches: Iterator[list[dict[str, Any]]]) -> int:
-    """Print the rows as they come; how many there were."""
-    printed = 0
-    for batch in batches:
-        for row in batch:
-            _print(row)
-        printed += len(batch)
-        sys.stdout.flush()
-    return printed
-
-
 _NOTES = ("phase", "task_name", "reference_name", "workflow_id", "task_id", "retry_count", "input_ref")
 _MORE_NOTES = ("params_sha256", "adopts", "supersedes", "traceparent", "version")
 
 
+def command(
+    repository: Repository,
+    branch: Branch,
+    task: Annotated[str | None, typer.Option("--task", metavar="NAME", help="Publications of this task only.")] = None,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", metavar="ID", help="Publications of this workflow only.")
+    ] = None,
+    since: Since = None,
+    last: Annotated[int, typer.Option("--last", "-n", metavar="N", min=1, help="At most N commits.")] = LAST,
+    as_json: Json = False,
+) -> None:
+    """Show the publications to a branch: task, attempt, and the publications that each adopted or undid."""
+    oldest = None if since is None else time.time() - seconds_of_age(since, "--since")
+    from perago.cli.services import store_of
+    from perago.history.attempts import first_parents
+
+    rows: list[dict[str, Any]] = []
+    with store_of(repository, branch) as store:
+        head = store.get_commit(repository, branch)
+        recent = takewhile(
+            lambda commit: oldest is None or commit.created >= oldest, first_parents(store, repository, head.id)
+        )
+        wanted = {key: value for key, value in (("perago.task_name", task), ("perago.workflow_id", workflow)) if value}
+        meant = (commit for commit in recent if wanted.items() <= commit.metadata.items())
+        for batch in in_batches(islice(map(_row, meant), last), f"reading the history of {branch}"):
+            rows += batch
+            if not as_json:
+                for row in batch:
+                    _print(row)
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        sys.stdout.write(f"no such publication on branch {branch} of {repository}\n")
+
+
 def _row(commit: Commit) -> dict[str, Any]:
-    """One commit; what perago has not noted is null. A commit below the head may lack long notes."""
+    """Describe one commit. Missing metadata are null; a commit below the head may lack long ones."""
     noted = {name: commit.metadata.get(f"perago.{name}") or None for name in (*_NOTES, *_MORE_NOTES)}
     return {
         "commit": commit.id,
@@ -93,7 +81,7 @@ def _row(commit: Commit) -> dict[str, Any]:
 
 
 def _date(seconds: int) -> str:
-    """In ISO form, in UTC. A commit may have been given a date that no calendar has: it stays a number."""
+    """Return a time in ISO form, in UTC. A number that is not in any calendar stays a number."""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
     except (ValueError, OverflowError, OSError):

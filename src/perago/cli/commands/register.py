@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perago.cli.loading import load_definitions
-from perago.cli.messages import Colour, painted
+from perago.cli.messages import Colour
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
+from perago.cli.rendering import Renderer
 from perago.failure import Failure
 from perago.text import count, one_line
 
@@ -35,8 +36,8 @@ def command(
 ) -> None:
     """Put the TaskDefs and workflows of modules on the Conductor server. A package means all modules below it.
 
-    Says first what is new and what changes, field by field. What is on the server already is left alone. If one of the
-    modules is not valid, or a version of a workflow is registered with other steps, nothing is sent.
+    Shows first what is new and what changes, field by field. Leaves definitions alone that are on the server already.
+    If a module is not valid, or a version of a workflow is registered with other steps, perago sends nothing.
     """
     tasks, workflows = load_definitions(modules, timeout)
     from perago.configuration import Servers
@@ -64,7 +65,6 @@ def command(
             differences = compare_workflows(servers.workflows.workflow_definition(flow.name, flow.version), definition)
             print_comparison(name, is_new, differences)
             if differences and not overwrite:
-                sys.stdout.flush()
                 message = f"version {flow.version} of workflow {flow.name} is registered with another definition"
                 raise Failure(f"{message}; nothing was sent", "increase version=, or replace it with --overwrite")
             missing += [definition] if differences else []
@@ -72,24 +72,20 @@ def command(
             servers.queue.register_task_definitions(outdated)
         for definition in [] if dry_run else missing:
             servers.workflows.register_workflow(definition)
-    sys.stdout.flush()
     parts = [(outdated, "TaskDef"), (missing, "workflow")]
     what = " and ".join(count(len(found), noun) for found, noun in parts if found)
     server = settings.require_conductor().shown
-    if not what:
-        sys.stdout.write(f"nothing to register on {server}\n")
-    elif dry_run:
-        sys.stdout.write(f"dry run: {what} would be registered on {server}\n")
-    else:
-        sys.stdout.write(f"registered {what} on {server}\n")
+    done = f"dry run: {what} would be registered on {server}" if dry_run else f"registered {what} on {server}"
+    sys.stdout.write(f"{done if what else f'nothing to register on {server}'}\n")
 
 
 def print_comparison(name: str, is_new: bool, differences: Sequence[Difference]) -> None:
-    """A definition against the one on the server: a line, and one for every difference."""
-    kind, colour = ("new", Colour.GREEN) if is_new else ("changed", Colour.YELLOW)
+    """Compare a definition with the one on the server: print a line, and one for each difference."""
+    out = Renderer()
     if not is_new and not differences:
-        sys.stdout.write(f"unchanged  {name}\n")
+        out.line(f"unchanged  {name}")
         return
-    sys.stdout.write(f"{painted(f'{kind:9}', colour, sys.stdout)}  {name}\n")
+    word, colour = ("new", Colour.GREEN) if is_new else ("changed", Colour.YELLOW)
+    out.line(f"{out.paint(f'{word:9}', colour)}  {name}")
     for difference in differences:
-        sys.stdout.write(f"  {one_line(difference.text)}\n")
+        out.line(f"  {one_line(difference.text)}")

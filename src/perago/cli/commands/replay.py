@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.errors import ExitCode
+from perago.cli.attempt_view import note_tree
 from perago.cli.loading import valid_settings
-from perago.cli.local_services import check_output, debugging_of, note_tree
-from perago.cli.parameters import IMPORT_LIMIT, Pdb, Timeout
-from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow
+from perago.cli.local_runs import Named, debugging_of
+from perago.cli.messages import ExitCode
+from perago.cli.parameters import IMPORT_LIMIT, OptionalModule, Pdb, StepName, TaskId, Timeout, Workflow, check_output
 from perago.processes import sigterm_unwinds
 from perago.text import json_text
 
@@ -32,7 +32,7 @@ Examples:
   perago replay --workflow 6d1b9251-859b-4538-aefb-2cb95105520c --step build
   perago replay 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21 --set params.min_rows=2 --output ./now
 
-The differences are printed to standard output, everything else to standard error.
+The differences go to standard output, everything else to standard error.
 Status 0 means that nothing differs."""
 
 
@@ -44,10 +44,7 @@ def command(
     changed: Annotated[
         list[str] | None,
         typer.Option(
-            "--set",
-            metavar="params.NAME=VALUE",
-            show_default=False,
-            help="Run it with another value, JSON or a text. May be repeated.",
+            "--set", metavar="params.NAME=VALUE", help="Run it with another value, JSON or text. Can be repeated."
         ),
     ] = None,
     output: Annotated[
@@ -56,18 +53,17 @@ def command(
             "--output",
             "-o",
             metavar="DIR",
-            show_default=False,
             help="Write the tree that would be published to DIR, which must be new or empty.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON (perago help cli).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON (perago help cli).")] = False,
     pdb: Pdb = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
-    """Run the code of today on the input of an attempt of the past, and show what differs from what came of it then.
+    """Run today's code on the input of a past attempt, and show how the outcomes differ.
 
-    The attempt is looked up on the configured Conductor, its input on the configured lakeFS; both are only read. The
-    function runs here, on in-memory services: nothing is published.
+    perago looks up the attempt on the configured Conductor and its input on the configured lakeFS, and only reads both.
+    The function runs here on in-memory services, so nothing is published.
     """
     named = Named(task_id, module, workflow, step, timeout).checked()
     edits = [read_edit(text) for text in changed or ()]
@@ -100,7 +96,7 @@ def command(
 
 
 def read_edit(text: str) -> tuple[list[str], Any]:
-    """Return where a `--set` changes the params, and the new value: JSON, or else the text itself.
+    """Return which params a `--set` changes, and the new value: JSON, or the text itself.
 
     Raises:
         typer.BadParameter: it is not written as params.NAME=VALUE.
@@ -121,7 +117,7 @@ def with_edits(params: Mapping[str, Any], edits: Sequence[tuple[list[str], Any]]
     """Return a copy of the params with the edits.
 
     Raises:
-        typer.BadParameter: an edit leads through something that is not an object.
+        typer.BadParameter: a part of the name is not an object.
     """
     found = copy.deepcopy(dict(params))
     for names, value in edits:

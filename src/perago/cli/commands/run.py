@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.errors import ExitCode
+from perago.cli.attempt_view import note_tree
 from perago.cli.loading import load_task_to_run, valid_settings
-from perago.cli.local_services import check_output, debugging_of, note_tree
-from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, read_object
+from perago.cli.local_runs import debugging_of
+from perago.cli.messages import ExitCode
+from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, check_output, read_object
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
 from perago.text import json_text
@@ -34,7 +35,7 @@ Examples:
   perago run my_tasks.features --workspace ./sample --pdb
   perago run my_tasks.features --from 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21 --pdb
 
-The result is printed to standard output, everything else to standard error.
+The result goes to standard output, everything else to standard error.
 Status 0 means that the task completed."""
 
 
@@ -43,27 +44,17 @@ def command(
     params: Annotated[
         str | None,
         typer.Option(
-            "--params",
-            "-p",
-            metavar="JSON|@FILE|-",
-            show_default=False,
-            help="The task's parameters, a JSON object. Default: {}",
+            "--params", "-p", metavar="JSON|@FILE|-", help="The task's parameters, a JSON object. Default: {}"
         ),
     ] = None,
     workspace: Annotated[
         Path | None,
-        typer.Option(
-            "--workspace", "-w", metavar="DIR", show_default=False, help="The task's input files; DIR is only read."
-        ),
+        typer.Option("--workspace", "-w", metavar="DIR", help="The task's input files; DIR is only read."),
     ] = None,
     example: Annotated[
         str | None,
         typer.Option(
-            "--example",
-            "-e",
-            metavar="ID",
-            show_default=False,
-            help="Take params and input files from the task's Example of this id.",
+            "--example", "-e", metavar="ID", help="Take params and input files from the task's Example of this id."
         ),
     ] = None,
     from_task: Annotated[
@@ -71,36 +62,31 @@ def command(
         typer.Option(
             "--from",
             metavar="TASK_ID",
-            show_default=False,
-            help="Take params and input files from an attempt on the configured servers, which are only read.",
+            help="Take params and input files from an attempt on the configured servers. perago only reads them.",
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            show_default=False,
-            help="Write the published tree to DIR, which must be new or empty.",
+            "--output", "-o", metavar="DIR", help="Write the published tree to DIR, which must be new or empty."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole outcome as JSON (perago help cli).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the full outcome as JSON (perago help cli).")] = False,
     pdb: Pdb = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
-    """Run one attempt of a task on in-memory services: no server is needed.
+    """Run one attempt of a task on in-memory services, without any server.
 
-    The attempt is the real one: the input is validated, the files are committed to an in-memory lakeFS and downloaded
-    into a private directory, guardrails are checked, the function runs in a worker process, and what it changed is
-    published and verified. Nothing is written outside perago's own directories and --output.
+    The attempt is a real one. perago validates the input, commits the files to an in-memory lakeFS and downloads them
+    to a private directory. It checks the guardrails, runs the function in a worker process, and publishes and verifies
+    the changes. It writes only to its own directories and to --output.
 
-    With --pdb, or where the module has a breakpoint(), the function runs in this process instead, so that the debugger
+    With --pdb, or if the module has a breakpoint(), the function runs in this process instead, so that the debugger
     has the terminal.
     """
     for option, value in (("--example", example), ("--from", from_task)):
         if value is not None and (params is not None or workspace is not None):
-            raise typer.BadParameter(f"{option} brings params and workspace; leave --params and --workspace out.")
+            raise typer.BadParameter(f"{option} brings params and workspace; omit --params and --workspace.")
     if example is not None and from_task is not None:
         raise typer.BadParameter("--example and --from both bring params and workspace; give one of them.")
     given = read_object(params or "{}")
@@ -136,8 +122,8 @@ def command(
 def _past_input(
     settings: Settings, task_id: str, module: str, task: TaskSummary
 ) -> Iterator[tuple[dict[str, Any], Path | None]]:
-    """Params and input files of an attempt of the past, until the end of the block."""
-    from perago.cli.past_attempts import look_up
+    """Provide params and input files of a past attempt during the block."""
+    from perago.cli.local_runs import look_up
     from perago.configuration import Servers
     from perago.history.attempts import find_attempt
     from perago.history.replay import scratch_directory
@@ -152,14 +138,14 @@ def _check_directories(task: TaskSummary, workspace: Path | None, output: Path |
     if task.workspace is None:
         for option, value in (("--workspace", workspace), ("--output", output)):
             if value is not None:
-                raise typer.BadParameter(f"task {task.name} has no workspace; leave {option} out.")
+                raise typer.BadParameter(f"task {task.name} has no workspace; omit {option}.")
     if workspace is not None and not workspace.is_dir():
         raise typer.BadParameter(f"--workspace {workspace} is not a directory.")
     check_output(output)
 
 
 def _declared(task: TaskSummary, example: str) -> Mapping[str, Any]:
-    """One of the task's examples, by its id."""
+    """Return the example of the task with this id."""
     for one in task.declared:
         if one["id"] == example:
             return one
@@ -185,7 +171,7 @@ def _seed(
     if tree is not None:
         workspace = Path(tree)
     if workspace is None:
-        messages.note("no --workspace was given: the task gets an empty one")
+        messages.note("without --workspace, the task gets an empty workspace")
         return lakefs.seed(REPOSITORY, BRANCH, {}, message="an empty workspace").id
     try:
         return lakefs.seed(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from perago.cli import messages
-from perago.cli.errors import ExitCode
 from perago.cli.loading import load_definitions
-from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, read_object
+from perago.cli.messages import ExitCode
+from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, place_of, read_object
 from perago.cli.rendering import Renderer
 from perago.dev import REFERENCE, workflow_definition
 from perago.failure import Failure
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 _LOOK = 0.5
-"""Seconds between two looks at the workflow."""
+"""Seconds between two reads of the workflow."""
 _SILENCE = 120.0
-"""Seconds that Conductor may be silent while it is followed."""
+"""Seconds without an answer of Conductor before `--follow` fails."""
 _LATE_LOG = 1.0
-"""Seconds for the last lines of a log: Conductor may show them a moment after the end."""
+"""Seconds for the last lines of a log, which Conductor can show after the end."""
 _GOING_ON = ("RUNNING", "PAUSED")
 _PATIENCE = 5.0
-"""Seconds that an attempt may wait for a worker before that is mentioned."""
+"""Seconds that an attempt waits for a worker before perago mentions it."""
 
 EXAMPLES = """\b
 Examples:
@@ -43,8 +43,8 @@ Examples:
   perago send my_tasks.summary --params '{"day": "2026-01-31"}' --follow | jq .total
   perago send my_tasks.nightly --workspace my-data/main --workflow nightly
 
-Prints the id of the workflow; with --follow the result.
-Status 0 means that it was started, with --follow that it completed."""
+Prints the id of the workflow, or the result with --follow. Status 0 means that the
+workflow started, or that it completed with --follow."""
 
 
 def command(
@@ -54,29 +54,26 @@ def command(
     ] = "{}",
     workspace: Annotated[
         str | None,
-        typer.Option(
-            "--workspace", "-w", metavar="REPO/BRANCH", show_default=False, help="The branch that the task works on."
-        ),
+        typer.Option("--workspace", "-w", metavar="REPO/BRANCH", help="The branch that the task works on."),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
             "--workflow",
             metavar="NAME",
-            show_default=False,
             help="A workflow of the module. Default: its task alone; without a task, its only workflow.",
         ),
     ] = None,
     follow: Annotated[
         bool,
-        typer.Option("--follow", "-f", help="Show what happens until it ends. Ctrl-C leaves it running."),
+        typer.Option("--follow", "-f", help="Show attempts until the workflow ends. Ctrl-C leaves it running."),
     ] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Start a workflow of one task, or a workflow that the module declares, on the configured Conductor.
 
-    It gets the commit that the branch points at now. The TaskDefs must be registered, and workers must run:
-    `perago start`, or `perago dev`, whose printed variables lead to its services.
+    It gets the current head of the branch. The TaskDefs must be registered, and workers must run: `perago start`, or
+    `perago dev`. `perago dev` prints the variables that lead to its services.
     """
     sent = _sent(module, name, timeout)
     payload = sent.payload(read_object(params))
@@ -116,7 +113,7 @@ class Sent:
     """The keys of its parameters; None: they are those of a task, which checks them itself."""
 
     def payload(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The input of the workflow, without its workspace.
+        """Return the input of the workflow, without its workspace.
 
         Raises:
             typer.BadParameter: the workflow has no such parameter.
@@ -147,24 +144,24 @@ def _sent(module: str, name: str | None, timeout: float) -> Sent:
 
 
 def _place(sent: Sent, workspace: str | None) -> tuple[str, str] | None:
-    """Repository and branch."""
+    """Return repository and branch; None for a workflow without a workspace."""
     if not sent.has_workspace:
         if workspace is not None:
-            raise typer.BadParameter(f"{sent.label} has no workspace; leave --workspace out.")
+            raise typer.BadParameter(f"{sent.label} has no workspace; omit --workspace.")
         return None
-    repository, slash, branch = (workspace or "").partition("/")
-    if not (repository and slash):
+    if workspace is None:
         raise typer.BadParameter(f"{sent.label} works on a branch; name it as --workspace REPO/BRANCH.")
+    repository, branch = place_of(workspace)
     return repository, checked_branch(branch)
 
 
 def _follow(workflows: ConductorWorkflows, workflow_id: str, view: FollowView) -> int:
-    """Show the workflow until it has ended; the result goes to standard output."""
+    """Show the workflow until it has ended, and print the result."""
     view.started(workflow_id)
     try:
         workflow = _to_the_end(workflows, workflow_id, view)
     except BaseException:
-        messages.note(f"workflow {workflow_id} was started, and continues without being followed")
+        messages.note(f"workflow {workflow_id} continues to run")
         raise
     view.ended(workflow)
     if workflow["status"] != "COMPLETED":
@@ -187,8 +184,7 @@ def _to_the_end(workflows: ConductorWorkflows, workflow_id: str, view: FollowVie
 
 
 def _look(workflows: ConductorWorkflows, workflow_id: str, view: FollowView, heard: float) -> Mapping[str, Any] | None:
-    """Return the workflow, and show what is new in it; None while Conductor is silent, which it can be for long
-    enough to be restarted."""
+    """Return the workflow, and show its news. Return None if Conductor does not answer, as during a restart."""
     from perago.ports import Unavailable
 
     try:
@@ -211,9 +207,9 @@ class FollowView:
         self._workers = workers
         self._statuses: dict[str, str] = {}
         self._entries: dict[str, int] = {}
-        """The number of entries of each attempt's log that were shown."""
+        """The number of shown entries of each attempt's log."""
         self._waiting: dict[str, float] = {}
-        """Since when each attempt waits for a worker; infinite once that was said."""
+        """Since when each attempt waits for a worker; infinite once perago has mentioned it."""
         self._silence = ""
 
     def started(self, workflow_id: str) -> None:
@@ -221,13 +217,13 @@ class FollowView:
         self._write(f"started workflow {workflow_id}")
 
     def silent(self, words: str) -> None:
-        """Show that Conductor did not answer, once for each reason."""
+        """Report once for each reason that Conductor did not answer."""
         if words != self._silence:
-            self._write(f"{words}; trying again")
+            self._write(f"{words}; perago asks again")
         self._silence = words
 
     def attempt(self, row: Mapping[str, Any], log: Sequence[str]) -> None:
-        """Show one attempt as Conductor has it now."""
+        """Show the current state of one attempt."""
         self._silence = ""
         if row["taskType"] != row["taskDefName"]:  # a step that Conductor does itself
             return

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -12,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.rendering import Renderer, publication_words, working
+from perago.cli.parameters import Json
+from perago.cli.rendering import Renderer, print_json, publication_words, working
 from perago.text import age, duration, one_line, utc
 
 Facts = dict[str, Any]
@@ -21,45 +20,41 @@ FILES = 40
 LOG_LINES = 40
 
 EXAMPLES = """\b
-One argument is the id of an attempt in Conductor, two are a repository and a
-commit: its id, the beginning of it as `perago log` prints it, or a branch.
-Params and results are not shown.
+One argument is the id of an attempt in Conductor. Two arguments are a repository
+and a commit: its id, the beginning of its id, or a branch. Params and results are
+not shown.
 
 \b
 Examples:
   perago show 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21
   perago show my-data 9d1c54aa2f00
-  perago show my-data main            what the head of a branch is
-  perago show my-data main --all      all its files and lines of its log"""
+  perago show my-data main            the head of a branch
+  perago show my-data main --all      with all files and log lines"""
 
 
 def command(
-    first: Annotated[
-        str, typer.Argument(metavar="TASK_ID|REPO", show_default=False, help="A task id, or a repository.")
-    ],
-    second: Annotated[
-        str | None, typer.Argument(metavar="COMMIT", show_default=False, help="With REPO: a commit, or a branch.")
-    ] = None,
+    first: Annotated[str, typer.Argument(metavar="TASK_ID|REPO", help="A task id, or a repository.")],
+    second: Annotated[str | None, typer.Argument(metavar="COMMIT", help="With REPO: a commit, or a branch.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="List all changed files and lines of the log.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Show everything about one attempt: how it ended and why, what it published, its files and its log.
+    """Show everything about one attempt: how it ended and why, its publication, its files and its log.
 
-    Conductor and lakeFS are only read, and so are the logs of this machine's workers. What one of them does not tell
-    is said, and the rest is shown.
+    perago only reads Conductor, lakeFS and the logs of the workers on this machine. It names the parts that a server
+    does not answer for, and shows the rest.
     """
     from perago.history.attempt_facts import attempt_facts
 
     with working("asking the servers") as tell:
         found = attempt_facts(first, second, None if everything else FILES, messages.service_words, tell)
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        print_json(found)
     else:
         print_sheet(found, None if everything else LOG_LINES)
 
 
 def print_sheet(found: Facts, log_lines: int | None) -> None:
-    """Print the facts of an attempt. `log_lines`: how many of the log's last; None: all."""
+    """Print the facts of an attempt with the last `log_lines` lines of its log, or all lines for None."""
     out = Renderer()
     task = found["task"]
     if task is not None:
@@ -69,7 +64,7 @@ def print_sheet(found: Facts, log_lines: int | None) -> None:
         for label, lines in _about_commit(found):
             out.entry(label, lines)
     elif task is not None and task["input"]:
-        out.entry("commit", ["none of its own" if task["ended"] else "none yet"])
+        out.entry("commit", ["none" if task["ended"] else "none yet"])
     if found["files"] is not None:
         out.entry("files", _files(found["files"], out))
     if task is not None:
@@ -111,7 +106,7 @@ def _times(task: Facts) -> str:
     waited = age((task["started"] - task["scheduled"]) / 1000)
     if not task["ended"]:
         silent = age(time.time() - task["updated"] / 1000)
-        return f"started {utc(task['started'])} after waiting {waited}, its worker was heard of {silent} ago"
+        return f"started {utc(task['started'])} after waiting {waited}, last heartbeat {silent} ago"
     took = duration((task["ended"] - task["started"]) / 1000)
     return f"started {utc(task['started'])} after waiting {waited}, took {took}"
 
@@ -139,13 +134,13 @@ def _publication(noted: Facts, found: Facts) -> Iterator[str]:
     if noted.get("input_ref"):
         yield one_line(f"read {noted['input_ref'][:12]}")
     if noted.get("expected_head") not in (None, noted.get("input_ref")):
-        yield one_line(f"put on {noted['expected_head'][:12]}, where the branch was by then")
+        yield one_line(f"rebased onto {noted['expected_head'][:12]}, the head of the branch at that time")
     yield from map(one_line, done)
     undone = found["undone"]
     if undone is not None and undone["commit"]:
         yield one_line(f"undone by {undone['commit']}")
     elif undone is not None and not undone["all_seen"]:
-        yield f"whether it was undone is known for the last {undone['later_commits']} commits of the branch: it was not"
+        yield f"not undone by the last {undone['later_commits']} commits of the branch; earlier ones were not read"
     yield f"publish fence {found['fence'] or 'unknown'} in this commit"
 
 
@@ -160,7 +155,7 @@ def _files(files: Facts, out: Renderer) -> Iterator[str]:
 
 
 def _print_log(found: Facts, log_lines: int | None, out: Renderer) -> None:
-    """The worker's own log if it is here, with guardrails and steps; otherwise what Conductor was told."""
+    """Print the worker's log with guardrails and steps if it is on this machine, otherwise Conductor's task log."""
     deliveries = found["worker_log"]
     for delivery in deliveries:
         broken = [one_line(each["message"]) for each in delivery["guardrails"] if not each["satisfied"]]
@@ -179,5 +174,5 @@ def _print_log(found: Facts, log_lines: int | None, out: Renderer) -> None:
         lines, missing = found["conductor_log"] or [], 0
     shown = lines if log_lines is None else lines[-log_lines:]
     left_out = len(lines) - len(shown) + missing
-    earlier = [f"({left_out:,} earlier lines are left out)"] if left_out else []
+    earlier = [f"({left_out:,} earlier lines omitted)"] if left_out else []
     out.entry("log", chain(earlier, map(one_line, shown)) if shown else ["empty"])

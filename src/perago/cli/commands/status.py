@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from perago.cli import messages
 from perago.cli.messages import Colour
-from perago.cli.parameters import IMPORT_LIMIT, OptionalModules, Timeout
-from perago.cli.rendering import Column, Renderer, legend, working
+from perago.cli.parameters import IMPORT_LIMIT, Json, OptionalModules, Timeout
+from perago.cli.rendering import Column, Renderer, legend, print_json, working
 from perago.text import age, count, one_line
 
 if TYPE_CHECKING:
@@ -24,19 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A task type at the time that its numbers were read."""
+    """A task type at the time of reading."""
 
     of: TaskTypeStatus
     now: float
 
     @property
     def here(self) -> str:
-        """The attempts that run here, of those that the workers here take at a time."""
+        """The running attempts and the slots of the workers on this machine."""
         return f"{self.of.running_here} of {self.of.slots_here}" if self.of.workers or self.of.running_here else "-"
 
     @property
     def running(self) -> str:
-        """The attempts that run, with a plus sign if only a part of a long list was read."""
+        """The number of running attempts, with a plus sign if only a part of a long list was read."""
         return "?" if self.of.running is None else f"{self.of.running:,}{'' if self.of.all_read else '+'}"
 
     def since(self, milliseconds: int) -> str:
@@ -64,26 +60,26 @@ class Row:
 COLUMNS: tuple[Column[Row], ...] = (
     Column(
         "waiting",
-        "attempts in the queue, those that wait for a delayed retry included",
+        "attempts in the queue, with those that wait for a delayed retry",
         lambda row: f"{row.of.waiting:,}",
     ),
     Column(
         "oldest",
-        "how long the first of them has been waiting",
+        "how long the first of these attempts has been waiting",
         lambda row: row.since(row.of.oldest.since) if row.of.oldest else "-",
     ),
     Column("running", "attempts that are with a worker, anywhere", lambda row: row.running),
-    Column("here", "of them, on this machine, and how many its workers take at a time", lambda row: row.here),
+    Column("here", "running attempts on this machine, of the slots of its workers", lambda row: row.here),
     Column(
         "polled",
-        "how long ago any worker asked for one",
+        "how long ago any worker asked for an attempt",
         lambda row: row.since(row.of.last_poll.time) if row.of.last_poll else "never",
     ),
     Column(
         "task", "", lambda row: one_line(f"{row.of.domain}:{row.of.task_name}" if row.of.domain else row.of.task_name)
     ),
 )
-"""The table, from left to right. The help of the command is made from it."""
+"""The table, from left to right, and the source of the command's help."""
 
 EXAMPLES = f"""\b
 {legend(COLUMNS)}
@@ -97,15 +93,11 @@ Examples:
 _SILENT_SHOWN = 3
 
 
-def command(
-    modules: OptionalModules = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
-    timeout: Timeout = IMPORT_LIMIT,
-) -> None:
-    """Show what waits, what runs and who works, one row a task type. Nothing is changed.
+def command(modules: OptionalModules = None, as_json: Json = False, timeout: Timeout = IMPORT_LIMIT) -> None:
+    """Show the waiting attempts, the running attempts and the workers of each task type. Changes nothing.
 
-    Without MODULE: every task type that the server knows and that has a queue, a worker here, or a poll of the last
-    day. Workers here are those of PERAGO_WORKSPACE_ROOT.
+    Without MODULE, perago shows every registered task type with a queue, a worker here, or a poll within the last day.
+    Workers here are those of PERAGO_WORKSPACE_ROOT.
     """
     names = None
     if modules:
@@ -122,14 +114,13 @@ def command(
     with Servers(settings) as servers, working("reading the queues") as tell:
         report = read_queues(servers.overview, settings.workspace_root, names, now, tell)
     if as_json:
-        document = [{**asdict(row), "unattended": row.is_unattended(now)} for row in report.rows]
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        print_json([{**asdict(row), "unattended": row.is_unattended(now)} for row in report.rows])
     else:
         out = Renderer()
         out.table(COLUMNS, [Row(row, now) for row in report.rows], lambda row: row.details)
         if not report.rows:
-            out.line("no task type has a queue, a worker here, or a poll of the last day")
+            out.line("no task type has a queue, a worker here, or a poll within the last day")
     if report.left_out:
-        messages.note(f"{report.left_out:,} more task types are in use; name the MODULE")
+        messages.note(f"{report.left_out:,} more task types are in use; name a MODULE to see its task type")
     for problem in report.problems[:1]:
-        messages.warning(f"what runs and what is oldest is not known: {messages.service_words(problem)}")
+        messages.warning(f"the running and the oldest attempts are unknown: {messages.service_words(problem)}")
