@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,6 +25,9 @@ from pytest_perago.options import (
     rerun_command,
 )
 from pytest_perago.session import Case, LoadedModule, Location, Session, session_of
+
+if TYPE_CHECKING:
+    from perago.workflows import Workflow
 
 
 class CaseItem(pytest.Function):
@@ -93,7 +96,7 @@ class CaseItem(pytest.Function):
         except CaseFailed as failure:
             file, start = self._place.file, self.config.invocation_params.dir
             shown = os.path.relpath(file, start) if file.is_relative_to(start) else file
-            what = "module" if self.case.kind == "import" else "task"
+            what = {"import": "module", "wiring": "workflow", "definition": "workflow"}.get(self.case.kind, "task")
             failure.subject = (what, f"{self._owner} ({shown}:{self._place.line})")
             failure.rerun = rerun_command(self, failure.rerun_options)
             raise
@@ -162,6 +165,23 @@ class TaskCollector(pytest.Collector):
             yield CaseItem.from_parent(self, name=case.name, case=case, owner=task.name, place=place, task=task)
 
 
+class WorkflowCollector(pytest.Collector):
+    """A workflow, whose children are its tests."""
+
+    def __init__(self, *, workflow: Workflow[Any, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._workflow = workflow
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """The items of all cases."""
+        from pytest_perago.workflows import workflow_cases
+
+        workflow = self._workflow
+        place = Location(Path(workflow.location.file), workflow.location.line)
+        for case in workflow_cases(workflow):
+            yield CaseItem.from_parent(self, name=case.name, case=case, owner=workflow.name, place=place)
+
+
 def nodes_of(
     parent: pytest.Collector, modules: Sequence[FoundModule], kinds: Sequence[str] | None
 ) -> Iterator[pytest.Item | pytest.Collector]:
@@ -176,6 +196,9 @@ def nodes_of(
             yield TaskCollector.from_parent(parent, name=label, task=module.task, kinds=kinds)
         elif not module.is_passed_over:
             yield _import_item(parent, module)
+        for flow in module.workflows if kinds is None else ():
+            label = f"{flow.name}@workflow" if names[flow.name] else flow.name
+            yield WorkflowCollector.from_parent(parent, name=label, workflow=flow)
 
 
 def _import_item(parent: pytest.Collector, module: LoadedModule) -> CaseItem:

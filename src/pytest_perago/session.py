@@ -24,6 +24,7 @@ from pytest_perago.kinds import KINDS
 from pytest_perago.options import SESSION, SNAPSHOT, Settings, parse_opt_outs, read_settings, rerun_command
 
 if TYPE_CHECKING:
+    from perago.workflows import Workflow
     from pytest_perago.calls import FaultCase
 
 
@@ -92,11 +93,13 @@ class LoadedModule:
     output: str = ""
     stuck: Stuck | None = None
     """The line that it had reached when its time was over."""
+    workflows: tuple[Workflow[Any, Any], ...] = ()
+    """The workflows that it declares."""
 
     @property
     def is_passed_over(self) -> bool:
-        """Whether it simply declares no task, and no configuration names it."""
-        return not self.found.named and isinstance(self.error, NoTask)
+        """Whether it simply declares no task, and needs none: it declares workflows, or no configuration names it."""
+        return isinstance(self.error, NoTask) and (not self.found.named or bool(self.workflows))
 
     def location(self) -> Location | None:
         """The line that is to blame, as far as it is known."""
@@ -130,9 +133,18 @@ def load_module(found: FoundModule, watch: Watch) -> LoadedModule:
         with watch, _captured(captured), watch.code_of_author():
             task = load_task(found.name)
     except TaskDefinitionError as error:
-        return LoadedModule(found, None, error, _text(captured), watch.stuck)
+        return LoadedModule(found, None, error, _text(captured), watch.stuck, _workflows(found.name))
     sys.stdout.write(_text(captured))  # as if it had been printed, for pytest to treat as usual
-    return LoadedModule(found, task)
+    return LoadedModule(found, task, workflows=_workflows(found.name))
+
+
+def _workflows(module: str) -> tuple[Workflow[Any, Any], ...]:
+    """The workflows of a module; its import has loaded `perago.workflows` if it declares any."""
+    if module not in sys.modules or "perago.workflows" not in sys.modules:
+        return ()
+    from perago.workflows.definition import workflows_of
+
+    return workflows_of(sys.modules[module])
 
 
 @contextlib.contextmanager

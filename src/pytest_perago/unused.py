@@ -41,6 +41,7 @@ from pytest_perago.options import (
     send,
 )
 from pytest_perago.session import Session, existing_session, printable
+from pytest_perago.workflows import workflow_snapshot
 
 _SELECTING = (
     "file_or_dir",
@@ -81,7 +82,7 @@ def finish(session: pytest.Session) -> None:
 def unused_snapshots(shared: Session) -> Iterator[str]:
     """A line for each unused snapshot: its path and why."""
     settings = shared.settings
-    used = set(_identities(shared, settings))
+    used = {identity for identity in _identities(shared, settings) if identity is not None}
     for path in sorted(settings.snapshot_dir.glob("*/*.json")):
         if path.name.startswith(".") or _identity(path) in used:
             continue
@@ -163,9 +164,9 @@ def _identities(shared: Session, settings: Settings) -> Iterator[object]:
     """The files that tasks look at, as the file system knows them: it may not care for case."""
     for module in shared.loaded.values():
         if module.task is not None:
-            identity = _identity(settings.snapshot_path(module.task))
-            if identity is not None:
-                yield identity
+            yield _identity(settings.snapshot_path(module.task))
+        for workflow in module.workflows:
+            yield _identity(workflow_snapshot(workflow, settings))
 
 
 def _identity(path: Path) -> object:
@@ -179,8 +180,10 @@ def _identity(path: Path) -> object:
 def _why_unused(name: str, shared: Session) -> str | None:
     module = shared.loaded.get(name)
     if module is not None:
-        if module.task is not None:
-            return f"module {name} declares {module.task.name}"
+        declared = [module.task.name] if module.task is not None else []
+        declared += [workflow.name for workflow in module.workflows]
+        if declared:
+            return f"module {name} declares {', '.join(declared)}"
         return f"module {name} declares no task" if module.is_passed_over else None
     exists = name in sys.modules or any(found.name == name and found.file for found in find_modules([name]))
     return None if exists else f"there is no module {name}"

@@ -1,0 +1,83 @@
+"""The generated tests of workflows."""
+
+from __future__ import annotations
+
+import pytest
+
+from .projects import run
+
+pytest_plugins = ["pytester"]
+
+TASK = """
+    from pydantic import BaseModel
+    from perago import task
+
+    class Params(BaseModel):
+        rows: int
+
+    class Result(BaseModel):
+        total: int
+
+    @task(name="plain.work", owner_email="data@example.com")
+    def work(params: Params) -> Result:
+        return Result(total=params.rows)
+"""
+FLOW = """
+    from pydantic import BaseModel
+    from perago.workflows import Flow, workflow
+    from work import Params, Result, work
+
+    class Given(BaseModel):
+        rows: int
+
+    @workflow(name="nightly", version=1, owner_email="data@example.com")
+    def nightly(flow: Flow, given: Given) -> Result:
+        return flow.step("one", work, Params, rows={rows}).result
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makepyfile(work=TASK, flows=FLOW.format(rows="given.rows"))
+    return pytester
+
+
+def test_the_wiring_is_checked_and_the_definition_compared_with_its_snapshot(project: pytest.Pytester) -> None:
+    missing = run(project, "--perago-modules=flows")
+    missing.assert_outcomes(passed=1, failed=1)
+    missing.stdout.fnmatch_lines(["*there is no snapshot of the workflow*"])
+    run(project, "--perago-modules=flows", "--perago-update=new").assert_outcomes(passed=2)
+    snapshot = project.path / "tests" / "__taskdefs__" / "flows" / "nightly.workflow.json"
+    before = snapshot.read_bytes()
+    run(project, "--perago-modules=flows").assert_outcomes(passed=2)
+
+    snapshot.write_bytes(before.replace(b"given.rows", b"given.rows").replace(b"input.rows", b"input.lines"))
+    differing = run(project, "--perago-modules=flows")
+    differing.assert_outcomes(passed=1, failed=1)
+    differing.stdout.fnmatch_lines(
+        [
+            "*the workflow differs from its snapshot*",
+            "*increase version= if this version is registered*",
+            "/tasks/0/inputParameters/params/rows: *lines* -> *rows*",
+            "*accept it: pytest *--perago-update=all*",
+        ]
+    )
+
+
+def test_each_mistake_in_the_wiring_is_listed_with_its_line(project: pytest.Pytester) -> None:
+    project.makepyfile(flows=FLOW.format(rows='given.row, row="x"'))
+    result = run(project, "--perago-modules=flows", "-k", "wiring")
+    result.assert_outcomes(failed=1, deselected=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*the wiring of workflow nightly has * mistake*",
+            "*flows.py:*: given.row: Given has no field 'row'; it has rows*",
+        ]
+    )
+
+
+def test_a_snapshot_is_unused_if_its_workflow_is_gone(project: pytest.Pytester) -> None:
+    run(project, "--perago-modules=flows", "--perago-update=new").assert_outcomes(passed=2)
+    project.makepyfile(flows=FLOW.format(rows="given.rows").replace('"nightly"', '"other"'))
+    result = run(project, "--perago-modules=flows", "--perago-update=new", "--perago-kinds=taskdef")
+    result.stdout.fnmatch_lines(["unused: tests/__taskdefs__/flows/nightly.workflow.json: module flows declares other"])
