@@ -72,7 +72,7 @@ class LocalServices(EmbeddedServices):
         return self
 
     def queue(self) -> TaskQueue:
-        """The queue of one worker, to be closed by the caller."""
+        """Return the queue of one worker, to be closed by the caller."""
         if not self._over_http:
             return self.conductor
         from perago.adapters.conductor import ConductorQueue
@@ -138,12 +138,12 @@ def run_workflow(
 
 
 def workspace_at(ref: str) -> dict[str, str]:
-    """The `workspace` of an input that begins at a commit of the local branch."""
+    """Return the `workspace` of an input that begins at a commit of the local branch."""
     return {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
 
 
 def workflow_of(task: LocalTask) -> dict[str, Any]:
-    """The workflow of one task, which gets the workflow's input as its own."""
+    """Return the workflow of one task, which gets the workflow's input as its own."""
     step = {
         "name": task.definition["name"],
         "taskReferenceName": "step0",

@@ -154,7 +154,7 @@ class Trace:
 
 
 def trace_of(workflow_id: str, identity: tuple[str, int, int], traceparent: object) -> Trace:
-    """The trace of one delivery.
+    """Return the trace of one delivery.
 
     Args:
         workflow_id: of the workflow. Without a usable `traceparent` it gives the trace its id, so that all attempts of
@@ -306,8 +306,8 @@ class DeliveryCheck(Protocol):
         """
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
-        """The row of any attempt, for the recovery of `delivery`; None: Conductor says that it does not exist (its
-        workflow was restarted, rerun from an earlier step, or removed).
+        """Return the row of any attempt, for the recovery of `delivery`; None: Conductor says that it does not exist
+        (its workflow was restarted, rerun from an earlier step, or removed).
 
         Raises:
             ServiceError: no answer.
@@ -330,7 +330,7 @@ class TaskQueue(DeliveryCheck, Protocol):
         (at most 5). An attempt that can only report what its retry reports goes back until the retry has ended."""
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
-        """The number of attempts in each queue, those included that are not due yet; 0 for an unknown queue."""
+        """Return the number of attempts in each queue, those included that are not due yet; 0 for an unknown queue."""
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response timeout. Says nothing about whether the delivery is still mine: ask `is_current` first."""
@@ -345,7 +345,7 @@ class TaskQueue(DeliveryCheck, Protocol):
         """Append one entry to the task's log."""
 
     def get_task_definition(self, name: str) -> Mapping[str, Any] | None:
-        """The registered TaskDef as JSON, or None."""
+        """Return the registered TaskDef as JSON, or None."""
 
     def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
         """Create or replace TaskDefs."""
@@ -450,21 +450,21 @@ class WorkspaceStore(Protocol):
     """The calls of an attempt to lakeFS. Every method may raise any `ServiceError`; each has a time limit."""
 
     def get_commit(self, repository: str, ref: str) -> Commit:
-        """The commit that a full commit id or a branch name points at.
+        """Return the commit that a full commit id or a branch name points at.
 
         Raises:
             NotFound: no such repository or ref.
         """
 
     def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
-        """First-parent commits of `branch`, newest first, down to `until` (left out) or its root.
+        """Return the first-parent commits of `branch`, newest first, down to `until` (left out) or its root.
 
         At most `limit` are returned; a result of exactly `limit` may be cut short. An empty tuple means that
         `until` is the head. Commits below the head are `shortened`.
         """
 
     def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
-        """Commit `commit`, given by its full id, and its first-parent ancestors, newest first, at most `limit`.
+        """Return the commit with this full id and its first-parent ancestors, newest first, at most `limit`.
 
         Fewer only at the beginning of the history. As in `history`, long texts and keys of others may be missing.
 
@@ -482,7 +482,8 @@ class WorkspaceStore(Protocol):
     def list_objects(
         self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
     ) -> Sequence[ObjectEntry]:
-        """Every object of a commit whose key begins with `prefix` (`""` or ending in `/`), in the order of their keys.
+        """Return every object of a commit whose key begins with `prefix` (`""` or ending in `/`), in the order of their
+        keys.
 
         `on_page` gets the objects as they arrive. An error that it raises ends the listing.
 
@@ -526,7 +527,7 @@ class WorkspaceStore(Protocol):
     def commit(
         self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
     ) -> Commit:
-        """Commit what is staged on `branch`. `allow_empty` commits nothing as well.
+        """Commit the staged changes of `branch`. `allow_empty`: make a commit even if there are none.
 
         Raises:
             NothingToCommit: nothing is staged.
@@ -543,8 +544,8 @@ class WorkspaceStore(Protocol):
         """
 
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
-        """The keys at which two commits differ (a two-dot diff, complete), each with its size in bytes in `right`;
-        None: it is not there."""
+        """Return the keys at which two commits differ (a two-dot diff, complete), each with its size in bytes in
+        `right`; None: it is not there."""
 
     def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
         """Return the objects that a commit has at `keys`, as listings show them.
@@ -577,7 +578,7 @@ class WorkspaceStore(Protocol):
         """
 
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
-        """All branches whose names begin with `prefix`, hidden ones included, in order."""
+        """Return all branches whose names begin with `prefix`, hidden ones included, in order."""
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that is already gone is fine."""

@@ -86,7 +86,7 @@ def adopt_orphans() -> None:
 
 @contextlib.contextmanager
 def adopting_orphans() -> Iterator[None]:
-    """The same for the length of a block."""
+    """Adopt orphans for the length of a block."""
     before = ctypes.c_int(0)
     _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(before))
     adopt_orphans()
@@ -107,7 +107,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def running_processes() -> dict[int, Process]:
-    """Every process of this system that is not a zombie, by its id; none where there is no /proc."""
+    """Return every process of this system that is not a zombie, by its id; none where there is no /proc."""
     found = {}
     with contextlib.suppress(FileNotFoundError), os.scandir("/proc") as entries:
         for entry in entries:
@@ -291,7 +291,7 @@ def _listen() -> None:
 
 
 def _ending() -> list[signal.Signals]:
-    """All signals that end a process, but not a hang-up that is ignored (nohup)."""
+    """Return all signals that end a process, but not a hang-up that is ignored (nohup)."""
     hang_up = getattr(signal, "SIGHUP", None)
     return [number for number in ENDING if number != hang_up or signal.getsignal(number) != signal.SIG_IGN]
 

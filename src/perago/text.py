@@ -25,7 +25,7 @@ _INVISIBLE = re.compile(
 
 
 def visible(text: str) -> str:
-    """`text` with its control, direction and zero-width characters spelled out; tabs and line ends stay."""
+    """Return `text` with its control, direction and zero-width characters spelled out; tabs and line ends stay."""
     return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text.replace("\r\n", "\n"))
 
 
@@ -36,13 +36,14 @@ def one_line(text: str, limit: int = LONGEST_LINE) -> str:
 
 
 def json_text(value: Any, **layout: Any) -> str:
-    """`value` as JSON for a terminal, in a layout of `json.dumps`: what is not visible is written as an escape."""
+    """Return `value` as JSON for a terminal, in a layout of `json.dumps`: what is not visible is written as an
+    escape."""
     text = json.dumps(value, ensure_ascii=False, **layout)
     return _INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def quoted(name: str) -> str:
-    """`name` as a literal that is safe in every log and JSON text, whatever bytes it came from."""
+    """Return `name` as a literal that is safe in every log and JSON text, whatever bytes it came from."""
     if len(name) > LONGEST_NAME:
         half = LONGEST_NAME // 2
         name = f"{name[:half]}…{name[-half:]}"
@@ -65,7 +66,7 @@ _UNITS_OF_TIME = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
 def age(seconds: float) -> str:
-    """A time that has passed, in its largest whole unit: `12 s`, `5 min`, `3 h`, `2 d`."""
+    """Return a time that has passed, in its largest whole unit: `12 s`, `5 min`, `3 h`, `2 d`."""
     for length, unit in _UNITS_OF_TIME:
         if seconds >= length:
             return f"{int(seconds / length)} {unit}"
@@ -73,7 +74,7 @@ def age(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in the units that matter: `350 ms`, `12.3 s`, `3 min 4 s`, `2 h 5 min`, `3 days 4 h`."""
+    """Return a length of time in the units that matter: `350 ms`, `12.3 s`, `3 min 4 s`, `2 h 5 min`, `3 days 4 h`."""
     if seconds < 1:
         return f"{max(0.0, seconds) * 1000:.0f} ms"
     if seconds < 59.95:
@@ -86,7 +87,7 @@ def duration(seconds: float) -> str:
 
 
 def utc(milliseconds: int) -> str:
-    """A time since the epoch in UTC, as `2026-11-27 09:30:00`; a number that is in no calendar stays one."""
+    """Return a time since the epoch in UTC, as `2026-11-27 09:30:00`; a number that is in no calendar stays one."""
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):
@@ -94,7 +95,7 @@ def utc(milliseconds: int) -> str:
 
 
 def size(number: int) -> str:
-    """A number of bytes for people, in powers of 1,024: `312 bytes`, `1.5 MiB`."""
+    """Return a number of bytes for people, in powers of 1,024: `312 bytes`, `1.5 MiB`."""
     if number < 1024:
         return count(number, "byte")
     value = float(number)

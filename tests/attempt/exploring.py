@@ -217,12 +217,13 @@ class _Graph:
     nodes: list[tuple[Explored, do.Command | None]] = field(default_factory=list)
     following: list[list[tuple[on.Event, int]]] = field(default_factory=list)
     """By the number of the node."""
-    _known: dict[tuple[int, ...], int] = field(default_factory=dict)
+    _known: dict[tuple[int | None, ...], int] = field(default_factory=dict)
     _events: dict[str, on.Event] = field(default_factory=dict)
     _by_text: dict[str, int] = field(default_factory=dict)
-    _by_identity: dict[int, tuple[int, object]] = field(default_factory=dict)
-    """The number of each value, with the value itself: an identity is good as long as its object lives. States share
-    most of their values, so few have to be written out."""
+    _by_identity: dict[int, int] = field(default_factory=dict)
+    """The number of each value. States share most of their values, so few have to be written out."""
+    _alive: list[object] = field(default_factory=list)
+    """These values: an identity is good as long as its object lives."""
 
     def add(self, state: Explored, command: do.Command | None) -> int:
         """Return the number of a node and of all that follows, in depth first order.
@@ -257,9 +258,12 @@ class _Graph:
                 yield event, (_without_its_past(reached), next_command)
 
     def _number(self, state: Explored, command: do.Command | None) -> tuple[int, bool]:
-        known, values = self._by_identity, (*_values_of[type(state)](state), command)
-        key = tuple([known[id(value)][0] if id(value) in known else self._of_new(value) for value in values])
-        node = self._known.setdefault(key, len(self.nodes))
+        values = (*_values_of[type(state)](state), command)
+        key = [*map(self._by_identity.get, map(id, values))]
+        while None in key:
+            place = key.index(None)
+            key[place] = self._of_new(values[place])
+        node = self._known.setdefault(tuple(key), len(self.nodes))
         is_new = node == len(self.nodes)
         if is_new:
             self.nodes.append((state, command))
@@ -268,7 +272,8 @@ class _Graph:
 
     def _of_new(self, value: object) -> int:
         number = self._by_text.setdefault(repr(value), len(self._by_text))
-        self._by_identity[id(value)] = number, value
+        self._by_identity[id(value)] = number
+        self._alive.append(value)
         return number
 
 

@@ -75,7 +75,7 @@ class BranchRead(Event):
     """The commit of the input ref, if it is the head and was asked for."""
 
     def head(self, ref: str) -> str:
-        """The branch head, given the input ref."""
+        """Return the branch head, given the input ref."""
         return self.since[0].id if self.since else ref
 
 

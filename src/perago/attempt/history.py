@@ -57,7 +57,7 @@ class _Line:
 
 
 def newest_of(commits: Iterable[str], read: ReadPage) -> str:
-    """The commit whose first-parent history has all others of `commits`, of which there is at least one, in it.
+    """Return the commit of `commits`, at least one, whose first-parent history has all the others in it.
 
     `read` is called once for each given commit and `MOST_PAGES` times more, at most.
 
@@ -89,7 +89,7 @@ class _Search:
         return next(iter(self._lines))
 
     def _next_line(self) -> _Line | None:
-        """The line to read on; None when a single one has everything. A line that has an end comes last."""
+        """Return the line to read on; None when a single one has everything. A line that has an end comes last."""
         new = next((commit for commit in self._by_chance if commit not in self._above), None)
         if new is not None:
             return self._lines.setdefault(new, _Line(new, new))
@@ -126,17 +126,17 @@ class _Search:
 
 
 def unknown(error: str, commits: Sequence[str]) -> str:
-    """The reason of an attempt that was given a commit that does not exist."""
+    """Return the reason of an attempt that was given a commit that does not exist."""
     return refusals.UNKNOWN_COMMIT.text(None, error=error, count=str(len(commits)), given=given(commits))
 
 
 def given(commits: Sequence[str]) -> str:
-    """The commits as people read them, some of them if there are many."""
+    """Return the commits as people read them, some of them if there are many."""
     return listing(list(map(short, commits)), _NAMED)
 
 
 def _words(commit: Commit) -> str:
-    """A commit and, where it says so itself, who published it where."""
+    """Name a commit and, if its metadata say so, who published it to which branch."""
     found = [commit.metadata.get(key) for key in ("perago.reference_name", "perago.branch")]
     told = " to ".join(name for name in found if name)
     return f"{short(commit.id)} (by {told})" if told else short(commit.id)
@@ -217,8 +217,8 @@ _DOUBTS = {
 
 
 def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
-    """The attempts whose rows must be known before the range can be judged, and are not yet: those of this workflow, in
-    order.
+    """Return the attempts whose rows must be known before the range can be judged, and are not yet: those of this
+    workflow, in order.
 
     A row that was read once stays true: Conductor begins attempts again, or forgets them, only in a workflow that has
     ended, which ends this delivery as well, and the delivery check stands before each look at the branch and before
@@ -243,14 +243,14 @@ def judged(state: State) -> State:
 
 
 def with_lineage(state: State, read: LineageRead) -> State:
-    """The state with more rows known."""
+    """Return the state with more rows known."""
     before = state.lineage.rows if state.lineage else {}
     return state.evolve(lineage=LineageRead(read.chain, {**before, **read.rows}))
 
 
 def ask_first(state: State) -> tuple[State, do.Command] | None:
-    """The question to Conductor without whose answer the range in `state.read` cannot be judged; None without such a
-    question (any more). A question whose answer has changed nothing is not repeated."""
+    """Return the next question to Conductor that must be answered before the range in `state.read` can be judged; None
+    if there is no such question. A question whose answer has changed nothing is not repeated."""
     if state.read is None:
         raise ValueError("no range is being judged")
     task_ids = lineage_ids(state, state.read)
@@ -283,9 +283,9 @@ def _starting(state: State, read: BranchRead) -> str | None:
 
 
 def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
-    """The workflows that must be known before the range can be judged, this attempt's own among them: those of other
-    workflows' publications, and where Conductor has forgotten an attempt of a loop. What a person has committed to the
-    branch decides alone, if the task does not rebase."""
+    """Return the workflows that must be known before the range can be judged, this attempt's own among them: those of
+    other workflows' publications, and where Conductor has forgotten an attempt of a loop. What a person has committed
+    to the branch decides alone, if the task does not rebase."""
     origins = [publication.origin(commit) for commit in read.since]
     if not read.reaches_ref or (None in origins and not state.plan.rebase):
         return ()
@@ -362,9 +362,9 @@ def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> J
 
 
 def _in_effect(judged: list[tuple[Commit, _Kind]], *kinds: _Kind) -> list[Commit]:
-    """The commits of these kinds, newest first, that no later commit of another kind has undone. A restarted fork is
-    why: each of its branches would undo the run before, which is undone once; doing it again would undo what the other
-    branch has published since."""
+    """Return the commits of these kinds, newest first, that no later commit of another kind has undone. A restarted
+    fork is why: each of its branches would undo the run before, which is undone once; doing it again would undo what
+    the other branch has published since."""
     found, undone = [], set[str]()
     for commit, kind in judged:
         if kind not in kinds:

@@ -36,7 +36,7 @@ def completed(state: State) -> Report:
 
 
 def failed(state: State, reason: str, *, terminal: bool) -> Report:
-    """A failure. `terminal`: a retry could not succeed, so Conductor must not try.
+    """Return a failure. `terminal`: a retry could not succeed, so Conductor must not try.
 
     A merge that may have taken place is mentioned, however long the reason is.
     """
@@ -45,7 +45,8 @@ def failed(state: State, reason: str, *, terminal: bool) -> Report:
 
 
 def fitted(reason: str, ending: str = "", limit: int = REASON_LIMIT) -> str:
-    """`reason` and `ending` as text that every server can store, within the limit; a sign shows where it was cut.
+    """Return `reason` and `ending` as text that every server can store, within the limit; an ellipsis shows where it
+    was cut.
 
     Conductor counts UTF-16 units, as Java does. File names may hold surrogates, which UTF-8 cannot carry, and a NUL is
     refused by some databases.
@@ -110,7 +111,7 @@ def lost(state: State) -> str:
 
 
 def unanswered_merge(state: State) -> str:
-    """The words for a merge whose answer did not arrive."""
+    """Return the words for a merge whose answer did not arrive."""
     return refusals.UNANSWERED_MERGE.text(state)
 
 

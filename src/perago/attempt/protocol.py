@@ -153,11 +153,8 @@ def _judge(state: State) -> Next:
     judgement, state = judge(state), judged(state)
     if isinstance(judgement, Refuse):
         return fail(state, judgement.reason, terminal=judgement.terminal)
-    return _begin_on(state, judgement) if state.step is Step.VALIDATED else _build_again(state, judgement)
-
-
-def _begin_on(state: State, judgement: Adopt | Build) -> Next:
-    """Go on after the first look at the branch."""
+    if state.step is Step.COMMITTED:
+        return _build_again(state, judgement)
     if isinstance(judgement, Adopt):
         return adopt(state.at(Step.RECOVERED), judgement)
     state = state.evolve(base=judgement.base)
@@ -379,8 +376,8 @@ def _stage_fence(state: State) -> Next:
 
 
 def _commit(state: State) -> Next:
-    """Commit the staged changes, with everything that makes the publication recognizable. Without changes the commit is
-    empty: every publication has a staging commit, by which a later attempt tells it from a copy."""
+    """Commit the staged changes, with everything that makes the publication recognizable. Without changes the
+    commit is empty: every publication has a staging commit, by which a later attempt tells it from a copy."""
     return state.at(Step.STAGED), do.CommitStaging(
         state.ref.repository,
         _staging(state),

@@ -88,7 +88,7 @@ def is_identifier(text: str) -> bool:
 
 
 def step_key(delivery: Delivery) -> str:
-    """The identity of a workflow step across its attempts.
+    """Return the identity of a workflow step across its attempts.
 
     The reference name differs per loop iteration already; retry count and task id change with every retry and are no
     part of it.
@@ -116,7 +116,7 @@ def is_staging_branch(name: str) -> bool:
 
 
 def message(state: State) -> str:
-    """The commit message of staging commit and merge, for the people who read the branch's log."""
+    """Return the commit message of staging commit and merge, for the people who read the branch's log."""
     delivery, changes = state.plan.delivery, state.changes
     if state.adopts is not None:
         counts = f"adopts {state.adopts[:12]}"
@@ -162,7 +162,8 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
 
 
 def staged_for(commit: Commit, branch: str) -> Delivery | None:
-    """The delivery that made `commit` on its staging branch `branch`, as far as the metadata tell: without its input.
+    """Return the delivery that made `commit` on its staging branch `branch`, as far as the metadata tell: without its
+    input.
 
     None for any other commit, such as the one that a staging branch begins at.
     """
@@ -240,13 +241,13 @@ def is_mine(commit: Commit, delivery: Delivery) -> bool:
 
 
 def superseded(commit: Commit) -> set[str]:
-    """The ids of the publications that `commit` has undone. What is not a publication has undone nothing."""
+    """Return the ids of the publications that `commit` has undone: none if it is not a publication itself."""
     return set(filter(None, commit.metadata.get(SUPERSEDES, "").split(","))) if is_merge(commit) else set()
 
 
 def shared(commits: Iterable[Commit]) -> frozenset[str] | None:
-    """The keys that these publications found as they wanted them: they are theirs, too, and no diff shows it. None:
-    there are too many to name, or a list is not perago's."""
+    """Return the keys that these publications found with the wanted content already. These keys are theirs, too,
+    although no diff shows it. None: there are too many to name, or perago did not write a list."""
     found = set[str]()
     for commit in commits:
         try:

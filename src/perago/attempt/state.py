@@ -158,12 +158,12 @@ class State:
     """The last answer that did not settle the merge, or why the delivery was lost."""
 
     def at(self, step: Step, **changes: Any) -> State:
-        """The state after reaching `step`."""
+        """Return the state after reaching `step`."""
         return self.evolve(step=step, **changes)
 
     def evolve(self, **changes: Any) -> State:
-        """The state at the same step with more known. An attempt has thirty states, and `dataclasses.replace` would go
-        through every field each time."""
+        """Return the state at the same step with more known. An attempt has thirty states, and `dataclasses.replace`
+        would go through every field each time."""
         if not changes.keys() <= vars(self).keys():
             raise TypeError(f"a state has no {', '.join(changes.keys() - vars(self).keys())}")
         state = object.__new__(State)

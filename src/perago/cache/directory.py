@@ -36,7 +36,7 @@ class CacheUnusable(Exception):
 
 
 def open_directory(root: Path, *, make: bool) -> int:
-    """A descriptor of the cache's directory below a workspace root.
+    """Return a descriptor of the cache's directory below a workspace root.
 
     Args:
         root: the workspace root.
@@ -103,7 +103,7 @@ def can_be_sealed(status: os.stat_result, size: int) -> bool:
 
 
 PATIENCE = 1.0
-"""Seconds that the ledger is waited for; then a count is lost, and nothing else."""
+"""Seconds to wait for the ledger. After that only a count is lost."""
 _PAUSE = 0.005
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -143,7 +143,7 @@ def locked_ledger(directory: int) -> Iterator[Ledger]:
 
 
 def _lock(file: int) -> None:
-    """Take the lock, which is held for microseconds by who runs."""
+    """Take the lock, which a running process holds for microseconds."""
     given_up = time.monotonic() + PATIENCE
     while True:
         try:
@@ -157,7 +157,7 @@ def _lock(file: int) -> None:
 
 
 def read_ledger(directory: int) -> Ledger:
-    """The ledger as it is now; an empty one where it cannot be read."""
+    """Return the ledger as it is now; an empty one where it cannot be read."""
     try:
         file = os.open(LEDGER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError:

@@ -1,4 +1,4 @@
-"""Taking objects from the cache, and putting them there."""
+"""Take objects from the cache, and add objects to it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ def copy_bytes(source: int, destination: int, size: int, checksum: xxhash.xxh3_1
     for block in _blocks(source, size):
         if checksum is not None:
             checksum.update(block)
-        done += _write_all(destination, block)
+        rest = block
+        while rest:
+            rest = rest[os.write(destination, rest) :]
+        done += len(block)
     return done
 
 
@@ -105,13 +108,6 @@ def _blocks(file: int, size: int) -> Iterator[memoryview]:
         done += count
 
 
-def _write_all(destination: int, block: memoryview) -> int:
-    rest = block
-    while rest:
-        rest = rest[os.write(destination, rest) :]
-    return len(block)
-
-
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -133,7 +129,8 @@ class ObjectCache:
     """The access key that reads the objects. Another key starts with an empty cache. `LakeFSStore` sets it."""
 
     def open(self, needed: int = 0) -> Shelf | None:
-        """The cache for the length of one transfer; None where it is off or cannot be used (`trim` raises the reason).
+        """Return the cache for the length of one transfer; None where it is off or cannot be used (`trim` raises the
+        reason).
 
         Args:
             needed: bytes that the transfer itself takes on the same disk, in whole blocks (`on_disk`). The cache leaves
@@ -159,7 +156,7 @@ class ObjectId:
 
     @property
     def can_be_checked(self) -> bool:
-        """Whether the bytes can be held against the checksum. Other objects are not cached."""
+        """Whether the bytes can be compared with the checksum. Other objects are not cached."""
         return bool(self.address) and self.size > 0 and _MD5.fullmatch(self.checksum) is not None
 
 
@@ -185,7 +182,7 @@ class Shelf:
         self._coming = 0
         """Bytes of the objects that are being added right now."""
         self.hits = self.misses = self.damaged = 0
-        """Objects that were here, objects that were not, and those of the latter that were here with other bytes."""
+        """Numbers of objects that were in the cache, that were not, and that were there with other bytes."""
         self._hit_bytes = self._added = 0
 
     def __enter__(self) -> Shelf:

@@ -31,7 +31,7 @@ from perago.workspace.scan import EXHAUSTED
 _SHARE = 10
 """The default limit is one part in so many of what is free."""
 _FILLED = 0.9
-"""Of the limit, what eviction leaves: the attempts of the next minute need some room, too."""
+"""The part of the limit that eviction leaves, because the attempts of the next minute need some room, too."""
 _LOW_WATER = 1024**3
 """Bytes below which the free space of a disk is so short that the cache gives way."""
 _ABANDONED = 3600.0
@@ -90,7 +90,7 @@ def usage(root: Path) -> Usage:
 
 
 def default_limit(root: Path) -> int:
-    """A tenth of what is free at `root` or would be without its cache, in bytes. The root exists.
+    """Return a tenth of what is free at `root` or would be without its cache, in bytes. The root exists.
 
     Raises:
         CacheUnusable, OSError: as `usage`.
@@ -193,7 +193,7 @@ def give_room(root: Path, size: int) -> bool:
 
 
 def _shrink(directory: int, entries: Iterable[_Entry], target: int) -> int:
-    """Delete until at most `target` bytes are left; notes in the ledger how many are."""
+    """Delete entries until at most `target` bytes are left, and note the size in the ledger."""
     oldest_first = sorted(entries)
     held, gone = _total(oldest_first), 0
     for entry in oldest_first:
@@ -211,7 +211,7 @@ def _total(entries: Iterable[_Entry]) -> int:
 
 
 def _entries(directory: int) -> Iterator[_Entry]:
-    """Everything but the ledger. What was left unfinished long ago is deleted."""
+    """Yield everything but the ledger. Delete files that were left unfinished long ago."""
     now = time.time()
     for name in _names(directory):
         if name == LEDGER:

@@ -49,10 +49,10 @@ _OF_THE_INPUT = (Step.VALIDATED, Step.RECOVERED, Step.LISTED)
 
 
 def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> CommandFailed:
-    """The event for a command that could not be carried out at `step`.
+    """Return the event for a command that could not be carried out at `step`.
 
-    An unknown repository, branch or commit is final, as long as it is the input's; names that perago made itself can
-    only have been taken away. A listing or an id that no disk takes is final, a disk that is full or too small is not.
+    An unknown repository, branch or commit is final if the input names it; a branch that perago made can only have been
+    deleted. A listing or an id that no disk accepts is final. A disk that is full or too small is not.
     """
     if isinstance(error, WorkspaceRefused):
         return CommandFailed(str(error), terminal=not error.retryable)
@@ -65,7 +65,7 @@ MOST_HAND_BACKS = 5
 
 
 def is_of_this_host(error: Exception | SystemExit, root: Path, poll_count: int) -> bool:
-    """Whether the disk of this host is why a command failed, so that another host could carry it out now.
+    """Whether a command failed because of the disk of this host, so that another host could carry it out now.
 
     An input that is larger than the disk is a failure of the attempt, and so is a connection that broke. Where other
     programs leave too little space even for an empty `root`, it is a failure from delivery `MOST_HAND_BACKS` on.
@@ -79,8 +79,8 @@ def is_of_this_host(error: Exception | SystemExit, root: Path, poll_count: int) 
 
 
 def judged(findings: Sequence[Finding]) -> CommandFailed | GuardrailsChecked:
-    """The event for the verdicts of one phase. Where only guardrails are wrong, not the data, another attempt may find
-    them mended, so that is not final in any phase."""
+    """Return the event for the verdicts of one phase. If only guardrails fail, not the data, that is not final in any
+    phase: a later attempt may run with corrected guardrails."""
     broken = tuple(finding.message for finding in findings if not finding.satisfied)
     if broken and all(finding.satisfied or finding.is_defect for finding in findings):
         return CommandFailed(violated(broken), terminal=False)
@@ -92,10 +92,10 @@ _DEEPEST_FRAMES = -15
 
 
 def unexpected(error: Exception | SystemExit, command: do.Command) -> CommandFailed:
-    """The event for a command that ended in an unforeseen way: a defect, no memory, an author's validator.
+    """Return the event for a command that ended in an unforeseen way: a defect, no memory, an author's validator.
 
-    What is nested too deeply in an input or a result stays so; everything else may go better another time. The text of
-    the exception is left out where it may quote params or the result.
+    A value that is nested too deeply stays so, and a retry may succeed after any other error. The text of the exception
+    is left out where it may quote params or the result.
     """
     checked = _CHECKED.get(type(command))
     if checked and isinstance(error, RecursionError):
@@ -107,7 +107,7 @@ def unexpected(error: Exception | SystemExit, command: do.Command) -> CommandFai
 
 
 def where(error: BaseException) -> str:
-    """The frames that an exception came through, for the log; without its text, which may quote values."""
+    """Return the frames that an exception came through, for the log; without its text, which may quote values."""
     return f"{type(error).__name__}, raised at:\n{''.join(traceback.format_tb(error.__traceback__, _DEEPEST_FRAMES))}"
 
 
@@ -148,9 +148,9 @@ _FORBIDDEN = (
 
 
 def run_attempt(task: Task, delivery: Delivery, runtime: AttemptRuntime) -> AttemptRecord:
-    """Run one delivery up to, and without, its report (for that see `deliver_report`).
+    """Run one delivery without its report, which `deliver_report` sends.
 
-    Never raises for anything that the author, the data or the services did: it is in the record.
+    Never raises for anything that the author, the data or the services did: the record has it.
     """
     return _AttemptRun(task, delivery, runtime).run()
 
@@ -259,7 +259,7 @@ class _AttemptRun:
         )
 
     def _announce(self, merge: do.Merge, state: State, words: str | None) -> None:
-        """Say what to report of the merge, should this process die."""
+        """Tell the observer what to report about the merge if this process dies."""
         self._runtime.observer.publishing(merge.repository, merge.branch, state.expected_head, words or "")
 
     def _carry_out(self, command: do.Command, state: State) -> on.Event:
@@ -276,7 +276,7 @@ class _AttemptRun:
             self._steps.append(StepTime(name, time.perf_counter() - start))
 
     def _handle(self, command: do.Command) -> on.Event:
-        """Carry out a command unless the delivery is lost by then, or until it is."""
+        """Carry out a command. A lost delivery keeps it from starting, or ends it."""
         handler, declared, sent = self._handlers[type(command)], do.COMMANDS[type(command)], False
         if declared.is_clean_up:
             return handler(command)
@@ -291,8 +291,8 @@ class _AttemptRun:
             return on.MergeUnclear("the delivery was lost in the meantime") if is_open else on.DeliveryLost()
 
     def _gone_wrong(self, command: do.Command, error: Exception | SystemExit, step: Step) -> on.Event:
-        """The event for a command that raised. Clean-up does not fail: it leaves something behind, which is noted. Only
-        lakeFS's own word settles a merge."""
+        """Return the event for a command that raised. Clean-up does not fail: it notes what it leaves behind. Only an
+        answer of lakeFS itself settles a merge."""
         is_before = step in _BEFORE_THE_FUNCTION and not self._is_called
         if is_before and is_of_this_host(error, self._runtime.workspace_root, self._delivery.poll_count):
             self._hand_back = True
@@ -439,7 +439,7 @@ class _AttemptRun:
     # ------------------------------------------------------------------------------ parts
 
     def _current(self, scratch: tuple[Path, Path]) -> Current:
-        """The values that `current()` gives the function, and where it reports."""
+        """Return the values that `current()` gives the function, and where it reports."""
         delivery, observer = self._delivery, self._runtime.observer
         current = Current(
             workflow_id=delivery.workflow_id,

@@ -30,10 +30,11 @@ from perago.ports import (
 from perago.retry import PASSING, REPEATS, BackOff, retry, within
 
 LATE = 2.0
-"""Seconds after which the answer to a question is old news. Processes can be stopped at any point, for any time."""
+"""Seconds after which the answer to a question is outdated. A process can be stopped at any point, for any time."""
 
 LONGEST_CHAIN = 1000
-"""Attempts of one step that are followed back. A workflow can be retried by hand without end."""
+"""The most attempts of one step that are followed back, because a workflow can be retried by hand any number of
+times."""
 
 _TIME_TO_REPORT = 30.0
 
@@ -42,8 +43,8 @@ _WHILE_STARTING = BackOff(0.5, 5.0)
 
 
 def time_to_fail(delivery: Delivery) -> float:
-    """Seconds after which an attempt had better fail than wait on: an end by `timeoutSeconds` may cost the workflow, a
-    failure that is reported in time is retried. A redelivery has spent a part of them elsewhere."""
+    """Return the seconds after which an attempt fails instead of waiting longer. A failure that is reported in time is
+    retried, but `timeoutSeconds` may end the workflow. A redelivery has spent a part of the time elsewhere."""
     limit = delivery.timeout_seconds
     return limit - delivery.spent_seconds - min(_TIME_TO_REPORT, limit / 10) if limit > 0 else math.inf
 
@@ -73,7 +74,7 @@ class DeliveryQuestions:
         """Return the answer of the delivery check, and whether it came late.
 
         Raises:
-            ServiceError: no answer. Silence is neither a yes nor a no.
+            ServiceError: there is no answer, which means neither yes nor no.
         """
         sent = 0.0
 
@@ -149,7 +150,7 @@ class Delivered:
 
 
 FRESH = 1.0
-"""Seconds for which an answer of Conductor that named the delivery counts as the delivery check before its report, if
+"""Seconds for which an answer of Conductor that named the delivery replaces the delivery check before its report, if
 there is no workspace."""
 
 
@@ -164,21 +165,20 @@ def deliver_report(
     proven_at: float = -math.inf,
     alone: AbstractContextManager[object] | None = None,
 ) -> Delivered:
-    """The delivery check, then the report; both again, a bounded number of times, while answers do not arrive.
+    """Make the delivery check, then send the report; repeat both, a bounded number of times, while there is no answer.
 
-    A result survives as long as it may matter. A Conductor that is silent gives the delivery up after its response
-    timeout, but notices that only when its sweeper comes round, and takes a late result until then: so it is asked
-    for that long and `Limits.answer_patience` more, counted again from every answer. One that still waits for the
-    delivery and does not take the report (heartbeats keep the delivery alive then) gets it `REPORT_TRIES` times, which
-    is more than an hour and more than the response timeout. After that the publication is there for the next attempt to
-    adopt.
+    A result survives as long as it may matter. A silent Conductor gives the delivery up after its response timeout, but
+    only its sweeper notices that, and Conductor accepts a late result until then. So it is asked for that long and for
+    `Limits.answer_patience` more, counted again from every answer. A Conductor that still waits for the delivery, but
+    does not accept the report, gets it `REPORT_TRIES` times: for more than an hour, and longer than the response
+    timeout. After that, the next attempt adopts the publication.
 
-    `proven_at`, by `clock`, is when Conductor was last asked for what it then answered with this very delivery: a poll,
-    or a heartbeat. If that was less than `FRESH` seconds ago, it is not asked again before the first report. Between a
-    delivery check and its report the same time can pass.
+    `proven_at`, by `clock`, is the time of the last poll or heartbeat that Conductor answered with this very delivery.
+    If that was less than `FRESH` seconds ago, there is no delivery check before the first report: as much time can pass
+    between a delivery check and its report.
 
-    `alone` is entered for each report: what must not be said to Conductor at the same time keeps out of it. The
-    delivery check is repeated if that takes longer than `FRESH`.
+    `alone` is entered for each report, and keeps other requests about the delivery away. The delivery check is repeated
+    if entering takes longer than `FRESH`.
     """
     patience = delivery.response_timeout_seconds + (limits or Limits()).answer_patience
     longest = max(_LONGEST_DELAY, delivery.response_timeout_seconds / _TRIES_PER_TIMEOUT)

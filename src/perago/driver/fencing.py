@@ -24,7 +24,7 @@ ANY_FENCE = "*"
 PROOF_SECONDS = 300.0
 """Seconds for which the answer of a server that was tried counts. An operator may switch hooks off at any time."""
 _TRIED_KEY = "perago-doctor/tried"
-"""Something to commit where the fence is there already."""
+"""A key to commit if the branch has the fence already."""
 _SCRATCH_BRANCH = re.compile(r"perago-fence-[0-9a-f]{12}")
 
 
@@ -64,7 +64,7 @@ class FenceProofs:
 
 
 def fence_status(store: WorkspaceStore, repository: str, branch: str) -> FenceStatus:
-    """Look at the branch head, and try the fence on a scratch branch: a server may have all hooks switched off.
+    """Read the branch head, and test the fence on a scratch branch: a server may have all hooks switched off.
 
     Raises:
         ServiceError: as the store does; `NotFound` for an unknown repository or branch.
@@ -106,8 +106,8 @@ def is_enforced(
 
 
 def try_publishing(store: WorkspaceStore, repository: str, head: str) -> bool:
-    """Do on a hidden branch at commit `head` what a publication does: stage, commit, and send the challenge of
-    `is_enforced`; then remove the branch. Returns whether the server obeyed the fence.
+    """Stage, commit and send the challenge of `is_enforced` on a hidden branch at commit `head`, as a publication does;
+    then remove the branch. Returns whether the server obeyed the fence.
 
     Raises:
         ServiceError: as the store does; without the right to one of them, for example.
@@ -120,7 +120,7 @@ def try_publishing(store: WorkspaceStore, repository: str, head: str) -> bool:
 
 @contextmanager
 def fence_upload() -> Iterator[Upload]:
-    """The fence's file, to be uploaded within the block."""
+    """Provide the fence's file, to be uploaded within the block."""
     content = FENCE_TEXT.encode()
     with tempfile.TemporaryDirectory(prefix="perago-fence-") as scratch:
         file = Path(scratch) / "fence.yaml"
@@ -129,7 +129,7 @@ def fence_upload() -> Iterator[Upload]:
 
 
 def install_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceStatus:
-    """Commit the fence to the branch, unless it is there; returns what is there then.
+    """Commit the fence to the branch, unless it is there; returns the status of the branch afterwards.
 
     Raises:
         MergeRefused: another client committed in the meantime, or has uncommitted changes on the branch.
@@ -148,7 +148,7 @@ def install_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceS
 
 
 def remove_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceStatus:
-    """Delete the fence from the branch, also an altered one; returns what is there then.
+    """Delete the fence from the branch, also an altered one; returns the status of the branch afterwards.
 
     Raises:
         MergeRefused, ServiceError: as `install_fence`.
@@ -194,7 +194,7 @@ def _change(
 
 @contextmanager
 def _hidden_branch(store: WorkspaceStore, repository: str, source: str) -> Iterator[str]:
-    """A branch for the length of the block. What cannot be removed is `perago gc`'s to find."""
+    """Provide a branch for the length of the block. `perago gc` finds a branch that cannot be removed here."""
     name = f"perago-fence-{secrets.token_hex(6)}"
     store.create_branch(repository, name, source)
     try:

@@ -30,7 +30,7 @@ from perago.workspace.keys import compile_glob
 from perago.workspace.scan import IrregularKind, WorkspaceError, scan_tree
 
 _MOST = 1000
-"""Names of left files that are kept."""
+"""The most names of left files in a record."""
 
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _one_at_a_time = threading.RLock()
@@ -38,11 +38,12 @@ _one_at_a_time = threading.RLock()
 
 @contextmanager
 def standing_in(scratch: tuple[Path, Path] | None, former: str | None) -> Iterator[None]:
-    """Make these two this process's current and temporary directory. None: there is no attempt.
+    """Make these two the current and the temporary directory of this process. None: there is no attempt.
 
-    Relative entries of `sys.path` mean `former`, the current directory so far, all the same. The caller puts the
-    current directory and the environment back. A second attempt on another thread gets no scratch directories: the
-    current directory belongs to the process.
+    Relative entries of `sys.path` still mean `former`, the previous current directory. The caller restores the current
+    directory and the environment. A second attempt on another thread gets no scratch directories, because the current
+    directory belongs to the process.
+
     """
     if scratch is None or not _one_at_a_time.acquire(blocking=False):
         yield
@@ -72,7 +73,7 @@ def _absolute_imports(former: str | None) -> dict[str, str]:
 
 
 def left_files(current: Path, task: Task) -> tuple[str, ...]:
-    """The files that the function has left in `current` and that its task does not allow, sorted; at most 1,000.
+    """Return the files that the function has left in `current` and that its task does not allow, sorted; at most 1,000.
 
     Empty directories, links and sockets hold nothing that could be lost. Temporary files are temporary.
     """
@@ -87,7 +88,7 @@ def left_files(current: Path, task: Task) -> tuple[str, ...]:
 
 
 def left_words(left: tuple[str, ...], task: Task) -> str | None:
-    """A sentence that names them; None without left files."""
+    """Return a sentence that names them; None without left files."""
     if not left:
         return None
     names = ("at least " if len(left) == _MOST else "") + listing([quoted(path) for path in left])
@@ -96,13 +97,13 @@ def left_words(left: tuple[str, ...], task: Task) -> str | None:
 
 
 def what_to_do(task: Task) -> str:
-    """The advice that follows."""
+    """Return the advice that follows `left_words`."""
     place = "Write below `workspace`" if task.workspace else "Give the task a workspace"
     return f"{place}, or name what may be lost: @task(scratch_files=[...])."
 
 
 def relative_hint(error: BaseException, former: str | None) -> str:
-    """The addition to the reason for a file that was not found because its name is relative; mostly nothing."""
+    """Return an addition to the reason if a file was not found because its name is relative; empty otherwise."""
     name = getattr(error, "filename", None)
     if not isinstance(error, FileNotFoundError) or former is None or not isinstance(name, str | os.PathLike):
         return ""
@@ -190,7 +191,7 @@ def _words(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    """The traceback without perago's own frames in front."""
+    """Return the traceback without perago's own frames in front."""
     shown: TracebackType | None = error.__traceback__
     while shown is not None and shown.tb_frame.f_code.co_filename == __file__:
         shown = shown.tb_next

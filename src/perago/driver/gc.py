@@ -1,17 +1,17 @@
-"""Finding and removing what attempts left behind: their directories here, their hidden branches on lakeFS.
+"""Find and remove the leftovers of attempts: their directories here, their hidden branches on lakeFS.
 
 One small private file keeps the ages of branches from one `perago gc` to the next. If it is lost, branches only stay
 longer: a branch that is not in the file counts as seen for the first time.
 
 Attempts tidy up after themselves and, when they publish, after earlier deliveries of their step; workers sweep their
-directories. What remains comes from workers that were killed and from merges that were never answered, in workflows
-that never went on.
+directories. The remaining leftovers come from workers that were killed, and from merges without an answer in workflows
+that did not continue.
 
 Deleting a branch can neither stop nor change a publication: a merge names the staging *commit*, which stays readable
-without its branch (`docs/dev/servers/lakefs.md` 1.3). What a deletion could harm is a delivery that is still staging,
-and a rerun, which would not know that a merge may still arrive (`perago.attempt.protocol` 9). So a branch goes only
-when Conductor says that its delivery has ended, or, where the branch does not name one, when nothing has happened on it
-for long; and never before `LONGEST_SILENCE`.
+without its branch (`docs/dev/servers/lakefs.md` 1.3). A deletion could harm a delivery that is still staging, and a
+rerun, which would not know that a merge may still arrive (`perago.attempt.protocol` 9). So a branch goes only when
+Conductor says that its delivery has ended, or, where the branch does not name one, when nothing has happened on it for
+long; and never before `LONGEST_SILENCE`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LARGEST = 16 * 1024 * 1024
 
 
 class BranchAges:
-    """Since when branches of one lakeFS server have their heads. Read when made, written by `save`."""
+    """The times since when branches of one lakeFS server have their heads. Read when made, written by `save`."""
 
     def __init__(self, file: Path, server: str) -> None:
         """`server`: the address, since repositories of two servers may have one name."""
@@ -92,9 +92,9 @@ def _read(file: Path) -> _Branches:
 
 
 LONGEST_SILENCE = 3600.0
-"""Seconds for which a branch is left alone after the last that is known of it, whatever the age limit. A living
-delivery may well spend so long between creating its branch and its commit without staging anything whole, and no proxy
-holds the merge of a dead one longer."""
+"""Seconds for which a branch is kept after its last known change, whatever the age limit. A living delivery may spend
+this long between creating its branch and its commit without completing an upload, and no proxy holds the merge of a
+dead delivery longer."""
 
 _PREFIX = "perago-"
 
@@ -124,7 +124,7 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The leftovers to remove: those older than `older_than` seconds at `now`. `dry_run`: nothing at all."""
+    """The leftovers to remove: those older than `older_than` seconds at `now`. `dry_run`: remove nothing."""
 
     older_than: float
     now: float
@@ -140,7 +140,8 @@ class Policy:
 
 
 def clear_directories(root: Path, policy: Policy) -> Iterator[Leftover]:
-    """Remove attempt directories below `root` that no process holds; what is held is no leftover, and not mentioned."""
+    """Remove attempt directories below `root` that no process holds. A directory that a process holds is not a
+    leftover."""
     for found in dead_directories(root):
         fate, reason = Fate.REMOVED, f"no process holds it; its attempt began {policy.ago(found.began)}"
         if policy.keeps(found.began):
@@ -164,7 +165,7 @@ class BranchClearing:
         """Why Conductor did not answer. It is not asked again then."""
 
     def clear(self, repository: str) -> Iterator[Leftover]:
-        """Every staging branch and every scratch branch of the fence in `repository`, removed or not.
+        """Yield every staging branch and every scratch branch of the fence in `repository`, removed or not.
 
         Raises:
             ServiceError: lakeFS does not answer, or has no such repository.
@@ -211,7 +212,7 @@ class BranchClearing:
         return None
 
     def _judge_undated(self, repository: str, branch: str, head: Commit) -> tuple[Fate, str]:
-        """Nothing on the branch names a delivery: it has no commit of its own, or one that only undoes others."""
+        """Judge a branch that names no delivery: it has no commit of its own, or one that only undoes others."""
         staged = self._store.newest_staged(repository, branch)
         if staged is not None:
             fate = Fate.KEPT if self._policy.keeps(staged, LONGEST_SILENCE) else Fate.REMOVED

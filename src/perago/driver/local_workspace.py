@@ -53,7 +53,8 @@ class LocalWorkspace:
         """The contents that no post guardrail has judged, after a rebase, in words."""
         self.total_objects = self.landed_objects = 0
         self.total_size = self.landed_size = 0
-        """Of all files of the workspace, and of those that an earlier download has brought, which then broke."""
+        """Numbers and bytes of all files of the workspace, and of the files that an interrupted download has
+        brought."""
 
     @property
     def directory(self) -> AttemptDirectory:
@@ -95,7 +96,7 @@ class LocalWorkspace:
         self.total_objects, self.total_size = len(sizes), sum(sizes)
 
     def blindness(self) -> str | None:
-        """A note for an author whose `include` and `exclude` leave nothing of an input that has files."""
+        """Return a note for an author whose `include` and `exclude` leave nothing of an input that has files."""
         files = sum(not path.endswith("/") for path in self._hidden)
         if self.total_objects or not files:
             return None
@@ -123,7 +124,7 @@ class LocalWorkspace:
         check_room(self._placements, prefix, self.path, max_bytes=limit, root=self._root)
 
     def _take_from_cache(self) -> bool:
-        """Let the cache give way, as far as the workspace needs it; False if it has nothing to give."""
+        """Delete cached objects to make room for the workspace; False if there are none."""
         try:
             return give_room(self._root, self.total_size + self.total_objects * _BLOCK + RESERVE)
         except (CacheUnusable, OSError):
@@ -150,14 +151,14 @@ class LocalWorkspace:
         self._baseline = Baseline.record(self._tree, self._placements, self._spec.key_prefix)
 
     def check_listing(self) -> tuple[Finding, ...]:
-        """The verdicts of the `pre` guardrails on the server's listing, as far as names and sizes tell."""
+        """Return the verdicts of the `pre` guardrails on the server's listing, as far as names and sizes tell."""
         return evaluate(self._spec.pre, listing_of(self._placements, self._spec.key_prefix), phase=Phase.PRE)
 
     def check(
         self, phase: Literal["pre", "post"], around: Callable[[], AbstractContextManager[object]] = nullcontext
     ) -> tuple[Finding, ...]:
-        """The verdicts of one phase on one scan, which change detection then uses, too. `around` is entered while
-        guardrails look into files."""
+        """Return the verdicts of one phase on one scan, which change detection then uses, too. `around` is entered
+        while guardrails look into files."""
         if self._tree is None or phase == "post":
             self._tree = scan_tree(self.path, self.directory.held)
         tree = self._tree
@@ -190,14 +191,14 @@ class LocalWorkspace:
         return self._tree
 
     def names(self) -> set[str]:
-        """All files and directories of the last scan, as keys."""
+        """Return all files and directories of the last scan, as keys."""
         prefix = self._spec.key_prefix
         return {prefix + path for path in (*self.tree.files, *self.tree.listing.directories)}
 
     def check_combined(self, others: Mapping[str, int | None], planned: Collection[str]) -> tuple[str, ...]:
-        """The post guardrails that are violated once the changes of others are in the tree, too, as far as its listing
-        tells. `others` has keys with sizes in bytes, None for removed ones; `planned` are the keys that the task has
-        changed itself."""
+        """Return the post guardrails that are violated once the changes of others are in the tree, too, as far as its
+        listing tells. `others` has keys with sizes in bytes, None for removed ones; `planned` are the keys that the
+        task has changed itself."""
         prefix = self._spec.key_prefix
         seen = {key: size for key, size in others.items() if self._view.sees(key.removeprefix(prefix))}
         sizes = combined(self.tree.listing.sizes, seen, planned, prefix)
@@ -217,7 +218,7 @@ class LocalWorkspace:
                 )
 
     def uploads(self) -> list[Upload]:
-        """The files that were added or changed."""
+        """Return the files that were added or changed."""
         return [
             Upload(
                 key=self._spec.key_prefix + file.path,
@@ -232,7 +233,7 @@ class LocalWorkspace:
         ]
 
     def deletions(self) -> list[str]:
-        """The keys that were removed."""
+        """Return the keys that were removed."""
         return [self._spec.key_prefix + file.path for file in self.changes.removed]
 
     def to_stage(self, shared: frozenset[str]) -> tuple[list[Upload], list[str]]:
@@ -249,8 +250,8 @@ class LocalWorkspace:
 def attempt_directory(
     local: LocalWorkspace | None, root: Path, delivery: Delivery, note: Callable[[str | None], None]
 ) -> Iterator[AttemptDirectory]:
-    """The attempt directory while the function runs: that of the workspace, or one for a task without, which is removed
-    at the end. `note` gets what could not be removed, or None.
+    """Provide the attempt directory while the function runs: that of the workspace, or one for a task without, which is
+    removed at the end. `note` gets what could not be removed, or None.
 
     Raises:
         DirectoryRefused: as `LocalWorkspace.create`.

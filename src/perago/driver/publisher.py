@@ -77,7 +77,8 @@ class PatientStore:
         return retry(call, retries, self.clock, until=self.until, progress=progress, tell=tell)
 
     def patience(self, error: ServiceError) -> float:
-        """A prohibition by lakeFS itself is final; credentials that it does not know may be a proxy's trouble."""
+        """Return the patience for an error. A prohibition by lakeFS itself is final, but a proxy may cause unknown
+        credentials."""
         if isinstance(error, Forbidden):
             return 0.0
         if isinstance(error, AccessDenied):
@@ -189,7 +190,8 @@ class Rebase:
         return on.OthersCompared(conflicts, frozenset(shared), violations, fence_changed=FENCE_PATH in found)
 
     def find_commits(self, command: do.FindCommits) -> on.Event:
-        """The commit that changed each key last, among the newest. It is for a message, so silence is not a failure."""
+        """Find the commit that changed each key last, among the newest. It is for a message, so a missing answer is not
+        a failure."""
         return on.CommitsFound(self._last_changed(command.repository, command.commits, command.keys))
 
     def _last_changed(self, repository: str, commits: Sequence[tuple[str, str]], keys: Sequence[str]) -> dict[str, str]:
@@ -252,7 +254,8 @@ class Rebase:
         return self._lakefs.retry(unless_done(look, carry))
 
     def not_undone(self, repository: str, changes: str, head: str) -> tuple[set[str], set[str]]:
-        """The keys that commit `changes` changed, and those of them that are not in `head` as they were before it."""
+        """Return the keys that commit `changes` changed, and those of them that are not in `head` as they were before
+        it."""
         before = self._lakefs.get_commit(repository, changes).parents[0]
         touched = set(self._lakefs.diff(repository, before, changes))
         return touched, touched & set(self._lakefs.diff(repository, before, head))
@@ -337,8 +340,8 @@ class Publisher:
         return on.BranchRead(since, reaches_ref, late, head)
 
     def _history(self, where: on.WorkspaceRef) -> tuple[Commit, ...]:
-        """The commits after the input ref. What lies below a commit never changes, so only what is above the last head
-        is read, unless the branch was moved back in the meantime."""
+        """Return the commits after the input ref. The history of a commit never changes, so only the commits above the
+        last head are read, unless the branch was moved back in the meantime."""
 
         def read(until: str) -> tuple[Commit, ...]:
             limit = self._lakefs.limits.history
@@ -449,8 +452,8 @@ class Publisher:
         return on.Reverted(self._lakefs.get_commit(where, head))
 
     def _own_changes(self, repository: str, stale: do.StalePublication) -> str | None:
-        """The commit whose difference to its first parent is what a publication has changed itself. It is empty if the
-        publication has changed nothing, or only undone others, and None if a person has made the commit.
+        """Return the commit whose difference to its first parent is what a publication has changed itself. It is empty
+        if the publication has changed nothing, or only undone others, and None if a person has made the commit.
 
         Only a publication that is built from its staging commit is reverted. So is one that came on another head than
         expected, if it changed only its own files there. Publications of earlier versions that changed nothing
@@ -511,7 +514,8 @@ class Publisher:
         touched: set[str],
         others: Iterable[tuple[tuple[str, str], set[str]]],
     ) -> set[str]:
-        """The keys at which people have brought back what `stale` had undone, by hand. This is of a run before, too."""
+        """Return the keys at which people have brought back by hand what `stale` had undone. These keys are of an
+        earlier run, too."""
         undone = set(self._lakefs.diff(repository, stale.parents[0], stale.id)) - touched
         back = undone - set(self._lakefs.diff(repository, stale.parents[0], head))
         found = [(commit, back & keys) for (commit, _), keys in others if back & keys]
@@ -536,7 +540,7 @@ class Publisher:
         return self._lakefs.retry(revert)
 
     def verify_staging(self, command: do.VerifyStaging) -> on.Event:
-        """The staging commit must differ from what it was built on in the planned keys, and in nothing else."""
+        """Check that the staging commit differs from its base in the planned keys, and in nothing else."""
         planned = self.planned(command)
         found = self._lakefs.diff(command.repository, command.built_on, command.commit_id)
         wrong = {key for key in {*found, *planned} if key not in found or key not in planned}
@@ -631,14 +635,14 @@ class Publisher:
         return on.ChangesStaged()
 
     def commit_staging(self, command: do.CommitStaging) -> on.Event:
-        """Commit what is staged. The branch is this delivery's alone, so a head that moved is this commit."""
+        """Commit the staged changes. The branch is this delivery's alone, so a head that moved is this commit."""
 
         def look() -> on.Event | None:
             head = self._store.get_commit(command.repository, command.branch)
             return None if head.id == command.source else on.StagingCommitted(first(head))
 
         def first(made: Commit) -> Commit:
-            """An empty commit that is sent twice is made twice: the first one is on the source."""
+            """Return the first copy of an empty commit that arrived twice: it is on the source."""
             while command.allow_empty and command.metadata.items() <= made.metadata.items():
                 if made.parents == (command.source,):
                     break

@@ -179,7 +179,7 @@ def _check_complete(tree: Tree, placed: Mapping[str, ObjectEntry]) -> None:
 
 
 def hash_files(root: Path, files: Mapping[str, FileStat]) -> dict[str, str]:
-    """The hex MD5 of each of `files` below `root`, which must still be what the scan saw.
+    """Return the hex MD5 of each of `files` below `root`, which must still be what the scan saw.
 
     lakeFS lists it for what was uploaded through its API. No security rests on it.
 
@@ -353,7 +353,7 @@ def _meeting_directories(
 def combined(
     own: Mapping[str, int], others: Mapping[str, int | None], planned: Collection[str], key_prefix: str
 ) -> dict[str, int]:
-    """The files of the workspace once both changes are in it: paths with sizes in bytes.
+    """Return the files of the workspace once both changes are in it: paths with sizes in bytes.
 
     `own` are the paths that the task left, `planned` the keys that it changes itself.
     """

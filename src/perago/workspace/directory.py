@@ -207,7 +207,7 @@ def _refuse_foreign_files(path: Path, directory: int) -> None:
 
 
 def _make_private(descent: Descent, relative: str) -> tuple[int, bool]:
-    """The open directory, and whether it was made here, so that nothing was in it before."""
+    """Return the open directory, and whether it was made here, so that nothing was in it before."""
     above, path, is_new = descent.root, "", False
     for name in relative.split("/"):
         path = f"{path}/{name}" if path else name
@@ -249,7 +249,7 @@ def _remove_stale(root: Path, relative: str) -> None:
 
 
 def check_root(root: Path) -> list[str]:
-    """Everything that keeps `root` from being used as workspace root; empty if nothing does.
+    """Return everything that keeps `root` from being used as workspace root; empty if nothing does.
 
     A root that does not exist is fine where it can be made. The root itself may be a symlink; nothing below may.
 

@@ -36,7 +36,7 @@ _DIRECTORY = "(?:[^/]+/)"
 
 @lru_cache(maxsize=256)
 def compile_glob(pattern: str, *, ignore_case: bool = False) -> re.Pattern[str]:
-    """The expression whose `fullmatch` says whether a relative POSIX path matches the canonical `pattern`."""
+    """Return the expression whose `fullmatch` says whether a relative POSIX path matches the canonical `pattern`."""
     groups: list[list[str]] = [[]]
     for segment in pattern.split("/"):
         if segment == "**":
@@ -50,7 +50,7 @@ def compile_glob(pattern: str, *, ignore_case: bool = False) -> re.Pattern[str]:
 
 
 def _segment(segment: str) -> str:
-    """The expression for one path segment."""
+    """Return the expression for one path segment."""
     chunks = [""]
     position = 0
     while position < len(segment):
@@ -69,7 +69,7 @@ def _segment(segment: str) -> str:
 
 
 def _with_gaps(chunks: list[str], gap: str) -> str:
-    """`chunks` with any number of `gap` between neighbours.
+    """Return `chunks` with any number of `gap` between neighbours.
 
     The leftmost match of a middle chunk is always good enough, because another gap follows; atomic groups say so,
     and matching never goes back on it, however many stars a pattern has.
@@ -88,7 +88,7 @@ def _end_of_set(segment: str, start: int) -> int:
 
 
 def _set(text: str) -> str:
-    """The expression for the set `text` without its brackets. A range that runs backwards is empty."""
+    """Return the expression for the set `text` without its brackets. A range that runs backwards is empty."""
     negated = text.startswith("!")
     members = ""
     position = int(negated)
@@ -181,7 +181,7 @@ def is_too_long(key: str) -> bool:
 
 
 def check_keys(entries: Sequence[ObjectEntry], key_prefix: str, limits: NameLimits) -> tuple[KeyProblem, ...]:
-    """Everything that keeps a listing from becoming a directory tree, keys that meet others last.
+    """Return everything that keeps a listing from becoming a directory tree; collisions with other keys come last.
 
     Reserved keys are left out of a workspace and so are no problem here.
     """
@@ -204,8 +204,8 @@ def check_keys(entries: Sequence[ObjectEntry], key_prefix: str, limits: NameLimi
 
 
 def find_collisions(paths: Iterable[str], folding: Folding) -> tuple[KeyProblem, ...]:
-    """The paths of files that cannot stand in one tree together: a file against a directory of that name, and names
-    that the disk would fold together."""
+    """Return the paths of files that cannot be in one tree together: a file against a directory of that name, and
+    names that the disk would fold together."""
     files = {path: path for path in paths}
     directories: dict[str, str] = {}
     for path in files:
@@ -291,7 +291,7 @@ def _folded(files: Mapping[str, str], directories: Mapping[str, str], folding: F
 
 
 def directories_above(key: str) -> Iterator[str]:
-    """The directories of a key, the nearest first."""
+    """Yield the directories of a key, the nearest first."""
     while key := key.rpartition("/")[0]:
         yield key
 
@@ -317,7 +317,7 @@ class View:
         return included and not any(compile_glob(pattern).fullmatch(path) for pattern in self.exclude)
 
     def trespasses(self, written: Iterable[str], hidden: Collection[str]) -> Iterator[tuple[str, str]]:
-        """The files of a workspace that are not the task's to write, each with what is wrong with it.
+        """Yield the files of a workspace that are not the task's to write, each with what is wrong with it.
 
         Args:
             written: all files of the workspace.

@@ -205,7 +205,7 @@ def plan_layout(
     *,
     disk: Disk | None = None,
 ) -> list[Placement]:
-    """A placement for every entry; directory markers and `_lakefs_actions/` are placed nowhere.
+    """Return a placement for every entry; directory markers and `_lakefs_actions/` are placed nowhere.
 
     Args:
         entries: The listing of the commit.
@@ -275,7 +275,7 @@ def check_room(
 
 
 def directories_to_create(placements: Iterable[Placement], key_prefix: str) -> tuple[str, ...]:
-    """Every directory that the placed files and the directory markers need, relative, parents first."""
+    """Return every directory that the placed files and the directory markers need, relative, parents first."""
     needed: set[str] = set()
     for placement in placements:
         if is_reserved(placement.entry.key):

@@ -75,7 +75,7 @@ class Descent:
         self._chain: deque[tuple[str, int]] = deque()
 
     def enter(self, path: str) -> int:
-        """A descriptor of the directory `path` (`""` is the root), valid until the next call.
+        """Return a descriptor of the directory `path` (`""` is the root), valid until the next call.
 
         Raises:
             OSError: a component is missing, is no directory, is a symlink, or may not be opened.
@@ -110,7 +110,7 @@ class Descent:
 
 
 def open_file(root: Path | int, path: str) -> int:
-    """A descriptor for reading the file `path` below `root`, a directory or a descriptor of one.
+    """Return a descriptor for reading the file `path` below `root`, a directory or a descriptor of one.
 
     No part of `path` may be a symlink, and what has become a FIFO is not waited for.
 
@@ -130,7 +130,7 @@ def open_file(root: Path | int, path: str) -> int:
 
 
 def split(path: str) -> tuple[str, str]:
-    """The directory of `path` (`""` for the root) and its last component."""
+    """Return the directory of `path` (`""` for the root) and its last component."""
     above, _, name = path.rpartition("/")
     return above, name
 

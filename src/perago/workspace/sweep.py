@@ -4,7 +4,7 @@ The lock is `flock` on the marker, not a process id: those mean nothing across c
 when the last descriptor is closed, however the owner ends. The descriptor is closed on `exec`; a child that the task
 function forks and leaves behind keeps the lock, rightly, because it may still write to the workspace.
 
-An author's code has written them: read-only, deep, oddly named, linked elsewhere.
+The directories hold what an author's code has written: read-only, deep, oddly named, or linked elsewhere.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ def hold(marker: int) -> bool:
 
 
 def write_fields(marker: int, fields: Mapping[str, Any]) -> None:
-    """Replace what an open marker says, in place: the lock is on this very file, so no other may take its name.
+    """Replace the contents of an open marker in place, because the lock is on this very file.
 
-    The text never gets shorter, so one write replaces it whole and a killed writer leaves no half of it.
+    The text never gets shorter, so one write replaces it completely, also if the writer is killed.
+
     """
     text = json.dumps(fields).encode() + b"\n"
     os.pwrite(marker, text.ljust(os.fstat(marker).st_size), 0)
@@ -146,7 +147,7 @@ _LEAF = re.compile(r"retry=-?\d+,poll=-?\d+,start=-?\d+")
 
 
 def temporary_link(directory: str) -> str:
-    """The name of the link in the root that leads to the temporary directory of the attempt in `directory`."""
+    """Return the name of the link in the root that leads to the temporary directory of the attempt in `directory`."""
     return f".perago-tmp-{hashlib.sha256(directory.encode()).hexdigest()[:16]}"
 
 
@@ -224,7 +225,7 @@ def _open_writable(descent: Descent, directory: str) -> int:
 
 
 def _delete_files(descriptor: int, directory: str, keep: str, problems: list[str]) -> list[str]:
-    """Delete what is no directory, and directories that are empty; returns the names of the others."""
+    """Delete files and empty directories; returns the names of the other directories."""
     children = []
     with os.scandir(descriptor) as opened:
         entries = list(opened)
@@ -243,8 +244,7 @@ def _delete_files(descriptor: int, directory: str, keep: str, problems: list[str
 
 
 def _note(problems: list[str], path: str, error: OSError) -> None:
-    """A directory that is not empty follows from an earlier failure. Something that no longer exists is not a
-    failure."""
+    """Note a failure, unless it follows from an earlier one or the file no longer exists."""
     if error.errno == errno.ENOENT or (error.errno == errno.ENOTEMPTY and problems):
         return
     problems.append(f"{quoted(path)}: {error.strerror}")
@@ -320,7 +320,7 @@ def sweep(root: Path) -> tuple[Path, ...]:
 
 
 def _attempts(descent: Descent) -> Iterator[str]:
-    """Paths that have the depth and the name of an attempt directory."""
+    """Yield paths that have the depth and the name of an attempt directory."""
     pending = [("", 0)]
     while pending:
         path, level = pending.pop()
@@ -335,7 +335,7 @@ def _attempts(descent: Descent) -> Iterator[str]:
 
 
 def _names(descent: Descent, path: str, *, directories: bool) -> list[str]:
-    """The entries of a directory that are directories, or that are not; none if it cannot be read."""
+    """Return the entries of a directory that are directories, or that are not; none if it cannot be read."""
     try:
         with os.scandir(descent.enter(path)) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) == directories]
@@ -366,7 +366,7 @@ def _claimed(descent: Descent, path: str) -> Iterator[int | None]:
 
 
 def _size(descent: Descent, directory: str) -> int:
-    """Bytes of the files below `directory`, as far as they can be seen; no link is followed."""
+    """Return the bytes of the files below `directory`, as far as they can be seen; no link is followed."""
     total, pending = 0, [directory]
     while pending:
         path = pending.pop()
@@ -380,7 +380,7 @@ def _size(descent: Descent, directory: str) -> int:
 
 
 def _sweep_unfinished(root: int, name: str) -> None:
-    """A marker whose maker died before it was in place, or is about to lock it: then the maker starts again."""
+    """Remove a marker whose maker died before it was in place. A maker that is about to lock it starts again."""
     try:
         marker = claim_marker(root, name)
     except OSError:

@@ -31,7 +31,7 @@ class TableFile:
 
 
 def suffix_of(path: str) -> str:
-    """The suffix that says which table is in a file; empty if its name does not say so."""
+    """Return the suffix that says which table is in a file; empty if its name does not say so."""
     suffix = PurePosixPath(path).suffix.lower()
     return suffix if suffix in (*DELIMITERS, *_JSON_LINES, PARQUET) else ""
 
@@ -39,7 +39,7 @@ def suffix_of(path: str) -> str:
 def read_table(
     path: str, content: bytes, *, most_rows: float = math.inf, most_cells: float = math.inf
 ) -> TableFile | None:
-    """The table in a file, by the suffix of its path; None if it has no table, cannot be read, or has more rows.
+    """Return the table in a file, by the suffix of its path; None if it has no table, cannot be read, or has more rows.
 
     Args:
         path: the name of the file.
@@ -61,7 +61,7 @@ def read_table(
 
 
 def delimited_rows(text: str, delimiter: str, *, strict: bool = False) -> Iterator[list[str]]:
-    """The rows of a CSV text, the header included.
+    """Yield the rows of a CSV text, the header included.
 
     Raises:
         csv.Error: it is not CSV; with `strict`, also if a quote is in the wrong place.
