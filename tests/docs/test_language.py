@@ -14,6 +14,12 @@ from .blocks import ROOT
 LONGEST = 35
 """Words of a sentence in the docs for users. The guide asks for 25."""
 LONGEST_CELL = 25
+MOST_WORDS = 30_000
+"""Of README and the pages of `perago help`, without generated tables."""
+GENERATED = re.compile(
+    r"^\| (?:Variable \| Meaning|Metric \| Kind|Page \| About|Flag \| Meaning|Value \| Default).*\n(?:\|.*\n)+",
+    re.MULTILINE,
+)
 STARTS = re.compile(r"# .+\n\n```(console|text)[^\n]*\n\$ ")
 """The title of a page, and a command."""
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## How we write")[1]
@@ -101,3 +107,7 @@ def test_the_cells_of_tables_for_users_are_short() -> None:
 def test_a_how_to_starts_with_the_command() -> None:
     found = [path.name for path in sorted((ROOT / "docs/how-to").glob("*.md")) if not STARTS.match(path.read_text())]
     assert found == []
+
+
+def test_the_pages_for_users_stay_short() -> None:
+    assert sum(len(GENERATED.sub("", page.read_text("utf-8")).split()) for page in USER_PAGES) <= MOST_WORDS
