@@ -1,7 +1,7 @@
 """perago: a typed runtime for Conductor workers on versioned lakeFS workspaces.
 
-This is what a task module imports; docs/authoring.md describes it. The rest of the package is
-imported where it is needed: `perago.testing` by tests, `perago.cli` by the command.
+Task modules import these names (docs/authoring.md). Tests import `perago.testing`, and the command imports
+`perago.cli`.
 """
 
 # ruff: noqa: F403, F405 - the names of two rooms, listed in `__all__`
@@ -46,11 +46,11 @@ NOT_ON_WINDOWS = (
     "perago needs Linux or macOS: its workers rely on processes, signals and files as POSIX has them. "
     "On Windows, use it in WSL 2 or in a container."
 )
-"""The message of the command and the pytest plugin on Windows, where perago does not work."""
+"""The message of the command and the pytest plugin on Windows, which perago does not support."""
 
 
 def __getattr__(name: str) -> object:
-    """Load a name when it is asked for: `perago --help` and shell completion need none of them."""
+    """Load a name on access, because `perago --help` and shell completion need none of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from perago import authoring

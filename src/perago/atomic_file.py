@@ -1,4 +1,4 @@
-"""Replacing a file: at any time it has its old content or its new one, never half of either."""
+"""Replacing a file: at any time it has its complete old or its complete new content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration of this machine as commands find it, what workers take from it, and what is installed."""
+"""The configuration of this machine for commands, its parts for workers, and the installed packages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_configuration() -> Configuration:
 
 
 def missing_services(configuration: Configuration, *, lakefs: bool) -> tuple[Problem, ...]:
-    """Return what is missing to reach Conductor and, if asked, to publish to lakeFS."""
+    """Return the missing settings for Conductor and, if requested, for publications to lakeFS."""
     from perago.settings import ConfigurationError
 
     settings = configuration.settings
@@ -66,7 +66,7 @@ def environment_of(task: TaskSummary) -> dict[str, str]:
 
 
 def logs_of(settings: Settings) -> LogPlan:
-    """Plan where and how the logs of a worker are written."""
+    """Plan the place and the form of the logs of a worker."""
     from perago.worker.plan import LogPlan
 
     return LogPlan(root=settings.log_root, max_bytes=settings.log_file_max_size, retention_days=settings.log_retention)

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 READY = "ready: "
 """The beginning of the line that `perago start` prints once it polls."""
 _LAST_LINES = 1.0
-"""Seconds for the last lines after the process ended; what it left behind may hold its output open for ever."""
+"""Seconds for the last lines after the process ended. A process that it left running can hold its output open
+forever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ Post: TypeAlias = Callable[[DevEvent], None]
 
 
 class WorkerChild:
-    """`perago start MODULE -j N` in a process group of its own, so that Ctrl-C reaches it through us only.
+    """`perago start MODULE -j N` in its own process group, so that Ctrl-C reaches it only through us.
 
     Posts `ChildSaid` for each line of its output, and `ChildEnded` once, as the last event.
     """
@@ -101,7 +102,7 @@ class WorkerChild:
         """
         self.started = time.monotonic()
         self.asked_to_stop = 0
-        """The number of requests; the second cancels what runs, the third kills."""
+        """The number of requests. The second cancels running attempts, the third kills them."""
         self._module = module
         self._post = post
         held, self._lifeline = os.pipe()
@@ -144,7 +145,7 @@ class WorkerChild:
 
 
 class Check:
-    """Imports a module in a process that is thrown away, and posts what came of it."""
+    """Imports a module in a child process, and posts the result."""
 
     def __init__(self, module: str, seconds: float, post: Post) -> None:
         self._module = module
@@ -192,16 +193,16 @@ class SourceFiles:
         self._seen = tuple(known[file] if file in known else _print_of(file) for file in self._files)
 
     def forget_bytecode(self) -> None:
-        """Remove the compiled form of each file. Python tells by whole seconds and size whether it is up to date, so an
-        edit of the same length within one second would not be run."""
+        """Remove the compiled form of each file. Python compares full seconds and size, so an edit of the same length
+        within one second would not be run."""
         for file in self._files:
             if file.endswith(".py"):
                 with contextlib.suppress(OSError, NotImplementedError):
                     os.unlink(cache_from_source(file))  # noqa: PTH108
 
     def add_suspects(self, traceback: str) -> None:
-        """After a failed import: also the files of its traceback below the current directory, and the directories of
-        all, since what is missing may be a file."""
+        """After a failed import, add the files of its traceback below the current directory, and the directories of all
+        files, because a file may be missing."""
         here = Path.cwd()
         named = {file for file in _FRAME.findall(traceback) if Path(file).is_relative_to(here)}
         files = {*self._files, *named}
@@ -289,7 +290,7 @@ def curl_line(conductor_url: str, task: TaskSummary, ref: str, environment: Mapp
 
 
 def send_line(module: str, task: TaskSummary) -> str:
-    """A line that starts a workflow on what the branch has when it is run."""
+    """A line that starts a workflow on the current head of the branch."""
     place = [] if task.workspace is None else ["--workspace", f"{REPOSITORY}/{BRANCH}"]
     params = json_text(params_of(task), separators=(",", ":"))
     return shlex.join(["perago", "send", module, *place, "--params", params, "--follow"])
@@ -306,9 +307,9 @@ def send_workflow_line(module: str, flow: WorkflowSummary) -> str:
 
 
 def seed(services: EmbeddedServices, directory: Path | None) -> None:
-    """Make repository and branch where they are missing, and commit what `directory` has that the branch has not.
+    """Create the repository and the branch if they are missing, and commit the new and changed files of `directory`.
 
-    Nothing is removed from the branch: what tasks have published stays. Links are refused, never followed.
+    Nothing is removed from the branch, so publications of tasks stay. Links are refused, never followed.
 
     Raises:
         Failure: the directory cannot be a workspace.
@@ -350,7 +351,7 @@ _ABANDONED = 10.0
 
 
 class View(Protocol):
-    """Shows a person what happens."""
+    """Shows the events to a person."""
 
     def line(self, module: str, text: str) -> None:
         """Show one line about a module."""
@@ -369,7 +370,7 @@ class View(Protocol):
 
 
 class Session:
-    """Decides, in one thread, what happens to all modules. Other threads only put events into its queue."""
+    """Decides, in one thread, about all modules. Other threads only put events into its queue."""
 
     def __init__(
         self,
@@ -437,7 +438,7 @@ class Session:
             conductor.create_workflow_definition(json.loads(flow.definition), overwrite=True)
 
     def told_apart(self, probed: Probed) -> Probed:
-        """The same, or a problem if another module declares a task of that name."""
+        """Return the same, or a problem if another module declares a task of that name."""
         for runner in self._runners.values():
             taken = runner.task is not None and probed.task is not None and runner.task.name == probed.task.name
             if taken and runner.module != probed.module:
@@ -521,7 +522,7 @@ class ModuleRunner:
         """None for a module that declares workflows only: it needs no worker."""
         self.workflows = probed.workflows
         self.was_ready = False
-        """Whether a worker of it has ever polled."""
+        """Whether one of its workers has ever polled."""
         self._session = session
         self._files = SourceFiles(probed.files)
         self._delay = RestartDelay()
@@ -538,7 +539,7 @@ class ModuleRunner:
         return self._child is not None or self._check is not None
 
     def tick(self) -> None:
-        """Look at the files, and start what is due."""
+        """Check the files, and start what is due."""
         if self._stopping or self._check is not None:
             return
         if self._files.changed():

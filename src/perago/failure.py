@@ -1,4 +1,4 @@
-"""The error that ends a command wherever it is raised. A module of its own, because every room may raise it."""
+"""The error that ends a command wherever it is raised. It has its own module, because every room may raise it."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Repeats:
             self._counts[service] += 1
 
     def counts(self) -> Counter[str]:
-        """Return what was noted so far."""
+        """Return the recorded counts."""
         with self._lock:
             return self._counts.copy()
 
@@ -85,7 +85,7 @@ REPEATS = Repeats()
 
 
 PASSING: tuple[type[ServiceError], ...] = (Unavailable, Unclear, AccessDenied)
-"""Errors that may pass by themselves."""
+"""Errors that can pass without intervention."""
 Answer = TypeVar("Answer")
 
 
@@ -126,14 +126,15 @@ def retry(
     counts from the first of them.
 
     Args:
-        call: what is harmless to repeat.
+        call: a call that is harmless to repeat.
         retries: how long and how often to repeat it.
-        clock: measures the time, and waits; None: the system's clock.
+        clock: measures the time, and waits;
+        None: the system's clock.
         stopped: once this is set, nothing is repeated, and a delay ends. Only with the system's clock.
         until: the time, by `clock`, after which nothing is repeated.
-        progress: returns what the call has achieved so far. If that has grown, the time counts from the next error.
+        progress: returns the progress of the call. If that has grown, the time counts from the next error.
         notice: gets each error before the delay.
-        tell: gets a line when the waiting begins, and another one when it was worth it.
+        tell: gets a line when the waiting begins, and another one after a success.
 
     Raises:
         ServiceError: the last error, once nothing is repeated any more.
@@ -177,8 +178,8 @@ def retry(
 
 
 def unless_done(look: Callable[[], Answer | None], send: Callable[[], Answer]) -> Callable[[], Answer]:
-    """`send`, for `retry`, where it may not take effect twice: before it is repeated, `look` gives the answer of an
-    earlier call that has come through, or None."""
+    """Repeat `send`, as `retry` does, although it must not take effect twice: before each repetition, `look` returns
+    the answer of an earlier call that arrived, or None."""
     tried = False
 
     def call() -> Answer:

@@ -1,8 +1,7 @@
-"""The pytest plugin of perago: task modules become tests (docs/testing/generated.md). PYTEST_DONT_REWRITE
+"""The pytest plugin of perago: it generates tests of task modules (docs/testing/generated.md). PYTEST_DONT_REWRITE
 
-This module is loaded at every start of pytest, so it imports nothing of perago or pydantic, and nothing of the rest
-of the plugin, until modules are named by `--perago-modules` or `perago_modules`, or a test file calls
-`perago.testing.task_tests`.
+Every start of pytest loads this module. So it imports nothing of perago or pydantic, and nothing of the rest of the
+plugin, until `--perago-modules` or `perago_modules` names modules, or a test file calls `perago.testing.task_tests`.
 """
 
 from __future__ import annotations
@@ -98,13 +97,13 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """Keep what a worker of pytest-xdist has sent."""
+    """Keep the data of a worker of pytest-xdist."""
     node.config.stash.setdefault(options.OUTPUTS, []).append(None if error else getattr(node, "workeroutput", {}))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Look for snapshots of tasks that are gone and for what was not tried, if any task was looked at."""
+    """Find snapshots of tasks that no longer exist, and untried functions and guardrails, if any task was tested."""
     config, stash = session.config, session.config.stash
     was_sent = any(name.startswith("perago_") for output in stash.get(options.OUTPUTS, ()) for name in output or ())
     # Most projects have no directory of snapshots of trees, and pay one look.
@@ -138,7 +137,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:  # noqa: ARG001 - the name 
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Show by file how a published tree is different from what a test expects."""
+    """Show the differences between a published tree and the expected one, by file."""
     differences = options.loaded("differences")
     if differences is None or op != "==":
         return None
@@ -150,7 +149,7 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a failed test tell what its attempts did. Generated tests do that by themselves."""
+    """Show the attempts of a failed test. Generated tests do that themselves."""
     report = yield
     outcomes = options.loaded("outcome")
     if report.failed and call.when == "call" and outcomes is not None and item.get_closest_marker("perago") is None:
@@ -159,7 +158,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Report what happened to snapshots, what was not tried, what `robust` tests tried, and each opt-out."""
+    """Report written snapshots, untried functions and guardrails, the inputs of `robust` tests, and each opt-out."""
     unused, untried = (config.stash.get(key, ()) for key in (options.UNUSED, options.UNTRIED))
     if unused or untried or config.getoption("--perago-update"):
         from pytest_perago.unused import summarise_snapshots, summarise_untried
@@ -233,7 +232,7 @@ def perago_tree() -> Iterator[TreeBuilder]:
 
 @pytest.fixture(scope="session")
 def perago_server() -> Iterator[EmbeddedServices]:
-    """A Conductor and a lakeFS over HTTP on this machine, for the whole session: use names that are yours."""
+    """A Conductor and a lakeFS over HTTP on this machine, for the session. Use unique names in them."""
     options.refuse_other_perago()
     from perago.testing import serve
 
@@ -243,8 +242,8 @@ def perago_server() -> Iterator[EmbeddedServices]:
 
 @pytest.fixture
 def perago_snapshot(request: pytest.FixtureRequest) -> Snapshots:
-    """`perago_snapshot(task)` compares the TaskDef of a task with its snapshot, `perago_snapshot.tree(outcome)` what an
-    attempt has published; both write it under --perago-update."""
+    """`perago_snapshot(task)` compares the TaskDef of a task with its snapshot, `perago_snapshot.tree(outcome)` the
+    publication of an attempt. Both write it under --perago-update."""
     options.refuse_other_perago()
     from pytest_perago.snapshots import SnapshotsOfTest
 

@@ -1,4 +1,4 @@
-"""Attack the function of a task with inputs that its own `pre` guardrails accept, and say how it fails.
+"""Attack the function of a task with inputs that its own `pre` guardrails accept, and report how it fails.
 
 An attack starts at the declared cases that complete. It calls the function directly, with the frozen clock and the
 seeded random numbers of the kind `faults`, so each run tries the same inputs in the same order.
@@ -32,7 +32,7 @@ from perago.testing.tasks import CaseFailed
 from perago.testing.tree_files import as_bytes, build
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
-from pytest_perago import table_mutations  # noqa: F401 - adds to the catalogue
+from pytest_perago import table_mutations  # noqa: F401 - adds to the catalog
 from pytest_perago.calls import Call, FaultCase
 from pytest_perago.confinement import TimeLimitExceeded, Watch
 from pytest_perago.mutations import CSV, LINES, Change, Mutation, apply, mutations_of

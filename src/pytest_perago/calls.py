@@ -51,7 +51,7 @@ NOT_COMPLETED = "the case does not complete: its `run` test says why"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The input of the function: `files` is None for a task without a workspace; `times` are those of the files."""
+    """The input of the function. `files` is None for a task without a workspace. `times` has the times of the files."""
 
     params: BaseModel
     current: Current
@@ -60,7 +60,7 @@ class Given:
 
     @classmethod
     def of(cls, workspace: Path | None, params: BaseModel, current: Current) -> Given:
-        """Copy what an attempt is about to give."""
+        """Copy the input of an attempt."""
         plain = with_hooks(current, log=_ignore, progress=_ignore, measure=_ignore, is_cancelled=bool)
         if workspace is None:
             return cls(params.model_copy(deep=True), plain, None)
@@ -80,7 +80,7 @@ class Given:
 
 @dataclass(slots=True)
 class Call:
-    """One call of the function, and what it left. `seconds` is how long it took."""
+    """One call of the function, and its outcome. `seconds` is its duration."""
 
     ended: Returned | Raised
     output: Output
@@ -104,12 +104,12 @@ class Call:
 
 
 class FaultCase(CaseAttempts):
-    """A case as all its fault tests see it. Made once in a session; `watch` is that of the test that runs now.
+    """A case for all its fault tests. It is created once in a session. `watch` is that of the current test.
 
     Args:
-        task: whose function it is.
-        case: what it is called with.
-        call: how it is called.
+        task: the task of the function.
+        case: the input.
+        call: the way to call the function.
     """
 
     def __init__(self, task: Task, case: RunCase, call: FunctionCaller = call_and_note) -> None:
@@ -128,7 +128,7 @@ class FaultCase(CaseAttempts):
         """Run one check within its time limit.
 
         Raises:
-            CaseFailed: the function does not tolerate what was done, or takes too long.
+            CaseFailed: the function does not tolerate the condition, or takes too long.
         """
         self.watch = watch
         try:
@@ -139,8 +139,8 @@ class FaultCase(CaseAttempts):
 
     @cached_property
     def first(self) -> Call:
-        """The call in a first, real attempt. Where the author's code does not tolerate a clock that stands in for the
-        real one, it runs on the real clock.
+        """Return the call in a first, real attempt. If the author's code does not tolerate a fake clock, it runs on the
+        real clock.
 
         Raises:
             pytest.skip.Exception: the attempt does not complete.
@@ -183,7 +183,7 @@ class FaultCase(CaseAttempts):
         return self.first and self.call_again()  # the first call decides on the conditions
 
     def published_without_ids(self, services: InMemoryServices, record: AttemptRecord) -> Output | None:
-        """Return what is published and reported, without the ids that say which attempt it was."""
+        """Return the published and reported values, without the ids of the attempt."""
         output = self.published(services, record)
         return output and output.without(record.delivery.task_id, record.delivery.workflow_id)
 
@@ -197,14 +197,17 @@ class FaultCase(CaseAttempts):
         forget: bool = True,
         look: Callable[[Path | None], object] = lambda _: None,
     ) -> Call:
-        """Call the function once more, on a tree of its own.
+        """Call the function once more, on its own tree.
 
         Args:
-            conditions: under which it runs; None: those of the first call.
-            given: what it gets; None: the same as the first call.
-            interruption: what happens to it; None: nothing.
+            conditions: the conditions;
+            None: those of the first call.
+            given: the input;
+            None: that of the first call.
+            interruption: the interruption;
+            None: none.
             full_from: as for `Audit`.
-            forget: whether its modules remember nothing of earlier calls.
+            forget: whether its modules forget earlier calls.
             look: gets the workspace after the call, before it is removed.
         """
         given = given or self.given
@@ -297,8 +300,8 @@ class FaultCase(CaseAttempts):
 
     @contextmanager
     def removing_files_outside(self) -> Iterator[None]:
-        """Around a call that is interrupted: what it leaves outside of its attempt is removed, as it would fail
-        whatever runs next. What was there before stays."""
+        """Wrap an interrupted call: remove new files outside of its attempt, because they would fail the next test.
+        Older files stay."""
         outside = self.first.audit.outside
         before = {path for path in outside if path.exists()}
         try:
@@ -311,7 +314,7 @@ class FaultCase(CaseAttempts):
     # ------------------------------------------------------------------------------ other processes
 
     def outputs_of_other_processes(self) -> list[Output]:
-        """Return what the call leaves in a process for each seed.
+        """Return the outcome of the call in a process for each seed.
 
         Raises:
             pytest.skip.Exception: the task cannot be imported there, or does not end in time.

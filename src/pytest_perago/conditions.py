@@ -1,7 +1,8 @@
 """Conditions under which author code runs (clock, random numbers, order of listings and threads), and interruptions.
 
-The names `time` and `datetime`, and what the author's modules took from them, mean this clock while the function runs.
-No other code sees it, but for the archives of the standard library, which write the time into their files.
+While the function runs, the names `time` and `datetime`, and names that the author's modules imported from them, refer
+to this clock. Other code does not see it, except the archives of the standard library, which write the time into their
+files.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from pytest_perago.confinement import is_deaf
 
 @contextmanager
 def patched(owner: Any, **members: Any) -> Iterator[None]:
-    """The owner, such as a module or a class, has these members meanwhile."""
+    """Replace members of the owner, such as a module or a class, during the block."""
     former = {name: vars(owner)[name] for name in members}
     for name, member in members.items():
         setattr(owner, name, member)
@@ -50,7 +51,7 @@ def patched(owner: Any, **members: Any) -> Iterator[None]:
 
 @contextmanager
 def rebound(modules: Iterable[ModuleType], stand_ins: Mapping[int, Any]) -> Iterator[None]:
-    """The globals of the modules mean the stand-ins, given by the ids of what they stand for."""
+    """Replace objects in the globals of the modules by the stand-ins, which are given by the ids of the objects."""
     names = [(vars(module), name, id(value)) for module in modules for name, value in list(vars(module).items())]
     former = [(owner, name, owner[name]) for owner, name, key in names if key in stand_ins]
     for owner, name, value in former:
@@ -125,7 +126,7 @@ class AuthorCode:
 
 
 def _mentions_sets(code: CodeType) -> bool:
-    """A set that is written out and only asked what it contains is a constant, and does no harm."""
+    """A literal set that is only used for membership tests is a constant, and harmless."""
     names = set(code.co_names)
     if names & _SET_NAMES or set(code.co_code[::2]) & _SET_CODES:
         return True
@@ -140,7 +141,7 @@ def _mentions_sets(code: CodeType) -> bool:
 
 @contextmanager
 def seeded(seed: int, note: Callable[[], object]) -> Iterator[None]:
-    """Code that asks for chance gets what follows from `seed`, and that is noted. What asks in C by itself is not
+    """Code that asks for random numbers gets those of `seed`, and this is recorded. Direct calls in C are not
     reached."""
     source = random.Random(seed)  # noqa: S311 - tests want what can be foretold
 
@@ -174,14 +175,14 @@ def seeded(seed: int, note: Callable[[], object]) -> Iterator[None]:
 
 
 TICK = 0.001
-"""Seconds that a look at the clock usually takes, so that a loop which waits for a moment comes to its end."""
+"""Seconds that each read of the clock adds, so that a loop that waits for a moment ends."""
 
 _ARCHIVES = ("gzip", "zipfile", "zipfile._path", "tarfile", "shutil")
 _MODULES = (real_time.__name__, real_datetime.__name__)
 
 
 class _Meta(type):
-    """Lets a stand-in of a class be taken for the class, wherever the author asks."""
+    """Makes a stand-in pass as the class wherever the author checks."""
 
     real: type
 
@@ -352,12 +353,12 @@ def listing_order(*, backwards: bool, note: Callable[[], object]) -> Iterator[No
 
 
 class Threads:
-    """Has the threads, and the calls in pools of threads, that the author starts in its block work one after the other.
+    """Runs the threads, and the calls in thread pools, that the author starts in its block one after the other.
 
     Each waits for the one before it. With `swapped` 1 they change places in pairs: the first of `expected` waits for
-    the second, the third for the fourth. With 2 the pairs begin with the second. Where that is impossible, because they
-    need each other, it is given up after a moment. `as_completed` and `imap_unordered` give results in the order of the
-    inputs, or backwards.
+    the second, the third for the fourth. With 2 the pairs begin with the second. If that is impossible, because they
+    need each other, it is given up after a moment. `as_completed` and `imap_unordered` return results in the order of
+    the inputs, or backwards.
     """
 
     def __init__(self, author: AuthorCode, *, swapped: int = 0, expected: int = 0, ordered: bool = True) -> None:
@@ -474,11 +475,11 @@ MUCH_SLOWER = 7 * TICK
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """`moment` is when the function starts, in seconds since the epoch, and `tick` how much later each look at
-    the clock is; `seed` gives its random numbers.
+    """`moment` is the start of the function, in seconds since the epoch. `tick` is the time that each read of the clock
+    adds. `seed` determines the random numbers.
 
-    `backwards` is the order of listings, `swapped` that of `threads` many threads, unless `ordered` is False. `pinned`
-    False leaves clock and chance as they are.
+    `backwards` is the order of listings, `swapped` that of `threads` threads, unless `ordered` is False. `pinned` False
+    leaves clock and random numbers unchanged.
     """
 
     moment: float = MOMENT
@@ -493,7 +494,7 @@ class Conditions:
 
 @contextmanager
 def under(conditions: Conditions, author: AuthorCode, used: set[str]) -> Iterator[Threads]:
-    """The author's code runs under these conditions. Yields what counts its threads. `used` gets what it has asked for:
+    """Run the author's code under these conditions. Yield the counter of its threads. `used` gets the used sources:
     `time`, `random`, `listing`."""
     with ExitStack() as stack:
         if conditions.pinned:
@@ -675,8 +676,8 @@ class Interruption:
 
 @contextmanager
 def silenced() -> Iterator[list[BaseException]]:
-    """Silence reports about what an interrupted function leaves unfinished: coroutines, threads without their files.
-    The list then has what Python dropped, such as an exception in a destructor."""
+    """Silence reports about unfinished work of an interrupted function: coroutines, threads without their files. The
+    list then has the exceptions that Python dropped, for instance in a destructor."""
     dropped: list[BaseException] = []
 
     def drop(unraisable: Any) -> None:

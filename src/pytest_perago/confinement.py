@@ -54,7 +54,7 @@ _PYTHON = sysconfig.get_paths()["stdlib"]
 
 
 def author_traceback(error: BaseException | None) -> str:
-    """The traceback of an error that came out of authors' code; empty if none of it is left."""
+    """Return the traceback of an error in authors' code, or an empty text if none of it is left."""
     if error is None:
         return ""
     shown = traceback.TracebackException.from_exception(error)
@@ -68,7 +68,7 @@ def author_traceback(error: BaseException | None) -> str:
 
 
 def without_plugin_frames(formatted: str) -> str:
-    """A printed traceback without the frames of this plugin, which stands between authors and what it took away."""
+    """Return a printed traceback without the frames of this plugin."""
     frame = rf'^  File "{re.escape(_PLUGIN)}.*\n(?:    .*\n)*'
     return re.sub(frame, "", formatted, flags=re.MULTILINE)
 
@@ -182,8 +182,8 @@ _SETTLE = 0.1
 
 @contextmanager
 def leaving_no_process() -> Iterator[list[str]]:
-    """Around a task function: what it leaves running is ended, and the list then has its command lines. Cheap where
-    this process has no child. Linux only; elsewhere the list stays empty."""
+    """Wrap a task function: end the processes that it leaves running, and put their command lines into the list. This
+    is cheap if this process has no child. On systems other than Linux the list stays empty."""
     from perago.processes import adopting_orphans, end_processes
 
     left: list[str] = []
@@ -236,7 +236,7 @@ class TimeLimitExceeded(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """The limit in seconds, and what authors' code was doing when it was over."""
+    """The limit in seconds, and the line of the authors' code when it was exceeded."""
 
     seconds: float
     stack: tuple[FrameSummary, ...]
@@ -273,9 +273,9 @@ class LastResort:
 
 
 class Watch:
-    """A time limit of `seconds` for the whole `with` block; it strikes only inside `code_of_author()`.
+    """Set a time limit of `seconds` for the `with` block. It only takes effect inside `code_of_author()`.
 
-    `stuck` is set once the limit is over.
+    `stuck` is set once the limit is exceeded.
     """
 
     def __init__(self, seconds: float, last_resort: LastResort) -> None:
@@ -318,10 +318,10 @@ class Watch:
 
     @contextmanager
     def code_of_author(self) -> Iterator[None]:
-        """The part that may be interrupted, and that cannot close the output or end the process.
+        """Run the part that can be interrupted, and that cannot close the output or end the process.
 
         Raises:
-            TimeLimitExceeded: at once if the limit is over, else when it is.
+            TimeLimitExceeded: the limit is exceeded, before the block or in it.
         """
         with confined():
             self._inside = True
@@ -366,9 +366,9 @@ class Watch:
 
 
 def is_deaf(frame: FrameType | None) -> bool:
-    """Whether Python may drop what is raised here. In destructors, and in callbacks of weak references and of the
-    garbage collector, it only warns of an exception; importing has many. A generator that is destroyed cannot be told
-    from one that ends: there it takes the next alarm."""
+    """Whether Python may drop an exception here. In destructors, and in callbacks of weak references and of the garbage
+    collector, it only warns of an exception, and imports have many of these. A generator that is destroyed cannot be
+    distinguished from one that ends, so there the next alarm raises."""
     collecting = {getattr(callback, "__code__", None) for callback in gc.callbacks}
     while frame is not None:
         code = frame.f_code

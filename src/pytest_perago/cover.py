@@ -1,12 +1,12 @@
-"""Record what the tests of a run tried of each task; with `--perago-cover` also which published files no guardrail
-guards.
+"""Record what the tests of a run tried of each task and, with `--perago-cover`, which published files no guardrail
+requires.
 
-A point is one thing that should be: each guardrail was satisfied in one test and violated in another, each guardrail
-that requires files notices the loss of one that an example publishes, and each published file is missed by a guardrail
-if it is absent, empty or cut off.
+A point is one desired fact: each guardrail was satisfied in one test and violated in another, each guardrail that
+requires files notices the loss of one that an example publishes, and a guardrail notices if a published file is absent,
+empty or truncated.
 
-To find that out an example is run once more. Each file that it has added or changed is damaged in the tree that the
-function left, and the post guardrails judge that tree.
+For this, an example is run once more. Each file that it has added or changed is damaged in the tree that the function
+left, and the post guardrails judge that tree.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class FileCover:
     empty: bool | None
     truncated: bool | None
     noticed_by: list[str]
-    """The guardrails that notice any of it, sorted."""
+    """Return the guardrails that notice any of it, sorted."""
 
     @property
     def is_unguarded(self) -> bool:
@@ -99,7 +99,7 @@ class FileCover:
 
 @dataclass(slots=True)
 class TaskCover:
-    """One task, in plain values that go through JSON, and what tests have tried of it."""
+    """One task and what tests have tried of it, in plain values for JSON."""
 
     task: str
     module: str
@@ -109,7 +109,7 @@ class TaskCover:
     """Id, params, tree, expectation and result, as texts."""
     guardrails: list[GuardrailCover]
     has_tests: bool
-    """Whether there are generated tests of it in the run."""
+    """Whether the run has generated tests of it."""
     ran: bool
     """Whether an attempt called its function."""
     files: list[FileCover]
@@ -133,7 +133,7 @@ class TaskCover:
 
     @classmethod
     def of_json(cls, values: dict[str, Any]) -> TaskCover:
-        """Read what a worker of pytest-xdist has sent."""
+        """Read the data of a worker of pytest-xdist."""
         guardrails = [GuardrailCover(**each) for each in values["guardrails"]]
         return cls(**{**values, "guardrails": guardrails, "files": [FileCover(**each) for each in values["files"]]})
 
@@ -151,7 +151,7 @@ class Coverage:
 
     @property
     def percent(self) -> float:
-        """Covered points of a hundred; 100 where there is nothing to cover."""
+        """Covered points of a hundred. 100 if there are no points."""
         return percent(self.points)
 
     def as_json(self) -> dict[str, Any]:
@@ -291,7 +291,7 @@ def covered_files(task: Task, case: RunCase, watch: Watch) -> tuple[list[FileCov
 
 
 def _published(task: Task, case: RunCase, watch: Watch) -> tuple[Mapping[str, bytes], Sequence[str]]:
-    """The tree after the function, and the files of it that are published; nothing if the attempt does not complete."""
+    """Return the tree after the function, and its published files. They are empty if the attempt does not complete."""
     from perago.testing.services import call_and_note
     from pytest_perago.running import CaseAttempts  # the services are loaded when something runs
 
@@ -341,8 +341,9 @@ class _Judge:
         )
 
     def _in_company(self, path: str, published: Sequence[str]) -> set[str]:
-        """The rules that miss the file once as many others like it are gone as they allow. A rule that wants one of
-        several files misses none alone. Like it are first files in its directory, then files anywhere."""
+        """Return the rules that miss the file if as many similar files are missing as they allow. A rule that requires
+        one of several files never misses one alone. Similar files are first those in its directory, then files
+        anywhere."""
         file = PurePosixPath(path)
         others = [PurePosixPath(other) for other in published if other != path]
         alike = [other for other in others if other.suffix == file.suffix]
@@ -431,7 +432,7 @@ _ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 
 class CoverPlugin:
-    """Registered where coverage is asked for."""
+    """The hooks that are registered if coverage is requested."""
 
     def __init__(self, options: CoverOptions) -> None:
         self._options = options
@@ -439,7 +440,7 @@ class CoverPlugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        """After the test of a case has passed, look what would be missed of what it publishes."""
+        """After the test of a case has passed, find the published files that no guardrail requires."""
         yield
         if not isinstance(item, CaseItem) or item.task is None or item.case.declared is None:
             return

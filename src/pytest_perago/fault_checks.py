@@ -50,7 +50,7 @@ _MOST_CANCELLED = 8
 _OTHER_SEEDS = (2, 3, 4)
 """Three of a kind are shuffled alike by all of them once in 216 times."""
 _SLOW = 1.0
-"""Seconds of a call from which on it is cancelled at two moments only."""
+"""Seconds of a call above which it is canceled at two moments only."""
 _GRACE = 30.0
 """Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
 _TIME = re.compile(rb"\d\d:\d\d:\d\d|\b20\d\d-?[01]\d-?[0-3]\d|\b1[789]\d{8}(\.\d+|\d{3,9})?\b")
@@ -95,10 +95,10 @@ def _reason(case: FaultCase, base: Output, second: Output) -> str:
 
 
 def _steady(case: FaultCase) -> Output:
-    """Compare what the function leaves each time.
+    """Compare the outcomes of two equal calls.
 
     Raises:
-        pytest.skip.Exception: it is something else each time, so that nothing can be compared.
+        pytest.skip.Exception: they differ, so that nothing can be compared.
     """
     base = case.first.output
     if case.second.output != base:
@@ -109,12 +109,12 @@ def _steady(case: FaultCase) -> Output:
 def _same_under(
     conditions: Callable[[FaultCase], Iterable[Conditions]], changed: str, fix: str
 ) -> Callable[[FaultCase], None]:
-    """Make the check that the function leaves the same under other conditions.
+    """Make the check that the function has the same outcome under other conditions.
 
     Args:
-        conditions: the other conditions; none if they would make no difference to the function.
+        conditions: the other conditions; empty if they would not affect the function.
         changed: what the function depends on, and where, in words.
-        fix: how to do without.
+        fix: how to remove the dependency.
     """
 
     def check(case: FaultCase) -> None:
@@ -204,7 +204,7 @@ def left_behind(case: FaultCase) -> None:
 
 
 def cancelled(case: FaultCase) -> None:
-    """The function ends when the attempt is cancelled, wherever that meets it."""
+    """Check that the function ends when the attempt is canceled, at any moment."""
     base = case.first
     most = _MOST_CANCELLED if base.seconds < _SLOW else 2
     for number in choose(base.interruption.calls, most):
@@ -219,7 +219,7 @@ def cancelled(case: FaultCase) -> None:
                 f"cancelled at {where}, the function went on for {call.seconds - base.seconds:.0f} s; a worker kills "
                 f"its process after {_GRACE:g} s"
             )
-        # A handler of its own may have told it to end early, and then it leaves less.
+        # A handler of the function may have made it end early, and then its output is smaller.
         went_on = call.output == base.output or not interruption.handled
         if went_on and not call.output.problem and not call.asked:
             raise case.failed(
@@ -258,7 +258,7 @@ def full_disk(case: FaultCase) -> None:
 
 
 def own_output(case: FaultCase) -> None:
-    """On a tree that holds what it published before, the function does not append to that."""
+    """Check that the function does not append to its earlier output in the tree."""
     base = _steady(case)
     before = case.given.files or {}
     if case.task.workspace is None or case.task.workspace.read_only:
@@ -281,12 +281,12 @@ def own_output(case: FaultCase) -> None:
 
 
 def retried(case: FaultCase) -> None:
-    """The demands of Conductor and operators after a worker died: the same attempt again, a retry, a rerun, a
-    restart. Each ends with the same publication.
+    """Check the demands of Conductor and operators after the death of a worker: the same attempt again, a retry, a
+    rerun, a restart. Each ends with the same publication.
 
     Raises:
         CaseFailed: an attempt ended differently, or with another result or tree, than the first one.
-        RuntimeError: the runtime broke a promise of its own.
+        RuntimeError: the runtime broke its own promise.
     """
     _steady(case)
     audit, number = case.first.audit, len(case.first.interruption.calls)
@@ -308,13 +308,13 @@ class _Retries:
         self._case = case
         self._task = case.task
         self._death: tuple[int, Callable[[], None]] | None = None
-        """At which call of the author's code the worker dies, and what makes the services notice."""
+        """Return the call of the author's code at which the worker dies, and what makes the services notice."""
         self._other_client: Callable[[], object] = lambda: None
         """The change by another client while the function runs."""
 
     def kill_and_retry(self, services: InMemoryServices, at: int) -> None:
         """The worker dies in the middle of the function. The retry meets slow and failing servers, and cannot report
-        what it has published. It is delivered again."""
+        its publication. It is delivered again."""
         if self._case.first.interruption.calls:
             self._death = (at, lambda: services.interruptions.plan("lose", None, 1))
             record = services.run_delivery(self._task, services.take(self._task))
@@ -367,7 +367,7 @@ class _Retries:
         return ended
 
     def _check(self, services: InMemoryServices, outcome: Outcome, step: str) -> None:
-        """The attempt completed, and the branch holds what the first one published."""
+        """Check that the attempt completed, and that the branch contains the first publication."""
         case, record = self._case, outcome.record
         output = case.published_without_ids(services, record)
         outside = ("outside", "\n".join(map(str, case.first.audit.outside)))

@@ -1,4 +1,4 @@
-"""The catalogue of the kind `robust`: named changes of the files of a tree, each of which is a bug in some task.
+"""The catalog of the kind `robust`: named changes of the files of a tree, each of which is a bug in some task.
 
 A mutation is a label, a path and a site, and nothing else: `apply` makes the changed tree, the same one each time.
 Levels say how likely an input is in production: 1 is routine, 2 is possible, 3 is hostile.
@@ -38,7 +38,7 @@ class Mutation:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The files that a mutation writes, and what is wrong with them, in words that follow the name of the file."""
+    """The files that a mutation writes, and their defect, in words that follow the name of the file."""
 
     words: str
     files: Files
@@ -57,7 +57,7 @@ Operator: TypeAlias = Callable[[Tree, str], Iterable[Change]]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of the catalogue."""
+    """An entry of the catalog."""
 
     label: str
     level: int
@@ -84,7 +84,7 @@ def mutations_of(tree: Tree, level: int) -> list[Mutation]:
 
 
 def apply(tree: Tree, mutation: Mutation) -> Change | None:
-    """Return what a mutation changes in a tree; None if the tree has no place for it."""
+    """Return the changes of a mutation to a tree, or None if it does not apply."""
     if mutation.path not in tree:
         return None
     for entry in CATALOGUE.get(mutation.label, ()):
@@ -207,7 +207,7 @@ def _empty(_: Tree, path: str) -> Iterator[Change]:
 def _on_bytes(
     label: str, level: int, suffixes: Sequence[str], words: str, edit: Callable[[bytes], bytes | None]
 ) -> None:
-    """Add a mutation of the whole content; None: it has no such defect."""
+    """Add a mutation of the complete content. None: it does not apply."""
 
     def operator(tree: Tree, path: str) -> Iterator[Change]:
         if tree[path] and (content := edit(tree[path])) is not None:

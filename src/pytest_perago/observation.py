@@ -1,11 +1,10 @@
-"""Observe what a call of a task function leaves: output, files next to its workspace, values in its module.
+"""Observe the effects of a call of a task function: output, files next to its workspace, values in its module.
 
-Only plain values, containers and caches are looked at, of the module and of those of its package that it uses. That is
-where people keep counters, registers and "already done" marks; what lies elsewhere is not seen, and never taken for
-state.
+It reads only plain values, containers and caches of the module and of the parts of its package that it uses. People
+keep counters, registers and "already done" marks there. Other places are not observed, and never count as state.
 
-Looked at are the directories around the workspace, the current directory with what is below, and the top of the home
-directory, shortly before and after the call. What Python, pytest and the tools around it write is passed over.
+It reads the directories around the workspace, the current directory with its contents, and the top of the home
+directory, shortly before and after the call. Files of Python, pytest and their tools are ignored.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class Memory:
         return told + [f"{where} is new: {_shown(value)}" for _, _, where, value in self._appeared()]
 
     def restore(self) -> None:
-        """Make everything as it was, containers in place, because others may hold them."""
+        """Restore everything, containers in place, because other code can hold them."""
         for owner, name, _, value, saved in self._places.values():
             if not _same(saved, _current(owner, name)):
                 with suppress(Exception):  # a class may refuse
@@ -83,7 +82,7 @@ class Memory:
 
 
 def _places(module: str) -> Iterator[tuple[Any, str, str, Any]]:
-    """Owner, attribute, name for people and value of everything that is looked at."""
+    """Yield owner, attribute, name for people and value of everything that is observed."""
     for holder in _modules(module):
         for owner, prefix in _owners(holder):
             above = prefix if holder.__name__ == module else f"{holder.__name__}.{prefix}"
@@ -138,7 +137,7 @@ def _current(owner: Any, name: str) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is a value or container of Python's own. What others derive may do anything when it is looked at."""
+    """Whether it is one of Python's own values or containers. Derived classes can do anything when they are read."""
     return isinstance(value, _KEPT) and type(value).__module__ in _HOMES
 
 
@@ -174,7 +173,7 @@ def _copied(value: Any) -> Any:
 
 
 def _copied_count(value: Any) -> Any:
-    """A counter tells where it is by its `repr` alone."""
+    """A counter shows its position only in its `repr`."""
     try:
         return itertools.count(*ast.literal_eval(f"[{repr(value)[6:-1]}]"))
     except (ValueError, SyntaxError):  # it counts in something else than numbers
@@ -236,11 +235,11 @@ class Output:
     problem: str = ""
 
     def difference(self, other: Output, first: str = "first run", second: str = "second run") -> list[tuple[str, str]]:
-        """The differences, as facts of a failure.
+        """Return the differences, as facts of a failure.
 
         Args:
-            other: what the second one left.
-            first, second: what the two are called.
+            other: the state after the second call. first,
+            second: the names of the two.
         """
         facts = []
         if self.problem != other.problem:
@@ -315,7 +314,7 @@ _TOOLS = re.compile(
 _NEVER_INSIDE = ("venv", "node_modules", "site-packages")
 
 Stamp: TypeAlias = tuple[int, int, int] | None
-"""Size, modification time and inode of a file; None for a directory, whose entries tell more than its time."""
+"""Return size, modification time and inode of a file. None for a directory, whose entries matter more than its time."""
 
 
 class NearbyFiles:
@@ -345,9 +344,9 @@ class NearbyFiles:
         return found
 
     def confirmed(self, found: dict[Path, bool], again: dict[Path, bool], *, alone: bool) -> list[Path]:
-        """The paths that the function wrote, sorted. Other processes may write to the same directories, but not to
-        those of the attempt: what has only changed, or has appeared while this process is not `alone`, must come from a
-        call that found `again`, too."""
+        """Return the paths that the function wrote, sorted. Other processes can write to the same directories, but not
+        to those of the attempt. So a path that was only changed, or that appeared while this process was not `alone`,
+        must come from a call that found it `again`, too."""
         places = {path.parent for path in again} | set(again)
         return sorted(
             path

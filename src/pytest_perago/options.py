@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_perago.session import Session
 
 HARNESS_ERROR = ("perago_cause", "harness error")
-"""The user property of a test that broke by itself."""
+"""The user property of a test that failed because of the harness."""
 
 OPT_OUT = "perago_opt_out"
 """The name of the user property that holds the reason of an opt-out."""
@@ -244,10 +244,10 @@ class CoverOptions:
 
 @dataclass(frozen=True, slots=True)
 class FuzzSettings:
-    """The settings of hypothesis in pytest's configuration; all else is the user's profile.
+    """The settings of hypothesis in pytest's configuration. Everything else comes from the user's profile.
 
-    `forced_seed` is what the user gave as `--hypothesis-seed`; `takes_seed` says that this option exists, because
-    hypothesis's own plugin is there.
+    `forced_seed` is the `--hypothesis-seed` of the user. `takes_seed` says that this option exists, because
+    hypothesis's own plugin is loaded.
     """
 
     examples: int
@@ -376,14 +376,14 @@ _OPT_OUT = re.compile(r"(?P<task>[A-Za-z0-9._-]+)(?:::(?P<test>\w+(?:\[.*?\])?))
 @dataclass(frozen=True, slots=True)
 class OptOut:
     """A line of `perago_skip`. `test` is a kind (`run`) or one test (`run[minimal]`) of the task, or several, with `*`
-    for anything (`faults[*:time]`); None: all of them."""
+    for anything (`faults[*:time]`). None: all tests."""
 
     task: str
     test: str | None
     reason: str
 
     def covers(self, task: str, name: str) -> bool:
-        """Whether the test called `name` of that task is meant."""
+        """Whether the line includes the test `name` of that task."""
         if self.task != task or self.test is None:
             return self.task == task
         pattern = ".*".join(map(re.escape, self.test.split("*")))
@@ -409,10 +409,10 @@ def parse_opt_outs(lines: Iterable[str]) -> tuple[OptOut, ...]:
 
 
 def cover_options(config: pytest.Config) -> CoverOptions | None:
-    """The options of the command line for coverage; None: it does not ask for it.
+    """Return the coverage options of the command line, or None if it has no such option.
 
     Raises:
-        pytest.UsageError: the threshold is no percentage, or there is no directory for the file.
+        pytest.UsageError: the threshold is not a percentage, or the directory of the file does not exist.
     """
     file, threshold = config.getoption("--perago-cover-json"), config.getoption("--perago-cover-fail-under")
     if file is None and threshold is None and not config.getoption("--perago-cover"):
@@ -430,10 +430,10 @@ def cover_options(config: pytest.Config) -> CoverOptions | None:
 
 
 def refuse_update_under_ci(config: pytest.Config) -> None:
-    """Snapshots are written by people, who look at them and commit them.
+    """Refuse to write snapshots without a person who reviews and commits them.
 
     Raises:
-        pytest.UsageError: the environment says that no person looks.
+        pytest.UsageError: the environment says that no person is present.
     """
     if config.getoption("--perago-update") and os.environ.get("CI", "").lower() not in ("", "0", "false"):
         raise pytest.UsageError(
@@ -443,10 +443,10 @@ def refuse_update_under_ci(config: pytest.Config) -> None:
 
 
 def refuse_other_perago() -> None:
-    """See that `import perago` means the package beside this plugin.
+    """Check that `import perago` imports the package next to this plugin.
 
     Raises:
-        pytest.UsageError: it means another one, such as the project of that name on the package index.
+        pytest.UsageError: it imports another one, such as the project of that name on the package index.
     """
     found = importlib.util.find_spec("perago")
     place = os.path.dirname(found.origin) if found is not None and found.origin else "nowhere"  # noqa: PTH120
@@ -474,7 +474,7 @@ def send(config: pytest.Config, key: str, value: object) -> bool:
 
 
 def received(config: pytest.Config, key: str) -> list[Any] | None:
-    """Return what each worker of pytest-xdist has sent, None for one that crashed; None where there are no workers."""
+    """Return the data of each worker of pytest-xdist, None for a crashed one. Return None without workers."""
     outputs = config.stash.get(OUTPUTS, None)
     return None if outputs is None else [output and output.get(f"perago_{key}") for output in outputs]
 
@@ -505,7 +505,7 @@ def kinds_in_ini(config: pytest.Config) -> tuple[str, ...]:
 
 
 def configured_kinds(config: pytest.Config) -> tuple[str, ...]:
-    """The kinds to make, in the order of the table.
+    """Return the kinds to generate, in the order of the table.
 
     Raises:
         pytest.UsageError: there is no such kind.
@@ -523,7 +523,7 @@ def _listed(values: list[str]) -> tuple[str, ...]:
 
 
 def rerun_command(item: pytest.Item, options: Iterable[str] = ()) -> str:
-    """`pytest` with the options that decide what is collected, and the test as seen from where it was started."""
+    """Return `pytest` with the options that affect the collection, and the test relative to the start directory."""
     config = item.config
     path = str(item.path)
     if item.path.is_relative_to(config.rootpath):

@@ -36,7 +36,7 @@ _WORST = ("failed", "error", "skipped", "passed")
 
 @dataclass(slots=True)
 class TestResult:
-    """One test of the run. `kind` is `own` for a test that was written; `tasks` are the names of what it ran."""
+    """One test of the run. `kind` is `own` for a written test. `tasks` has the names of the tasks that it ran."""
 
     __test__ = False  # pytest
 
@@ -57,7 +57,7 @@ class TestResult:
 
 @dataclass(slots=True)
 class Run:
-    """All that the page tells."""
+    """All data of the page."""
 
     title: str
     started: float
@@ -88,7 +88,7 @@ def check_target(config: pytest.Config) -> Path:
 
 
 class ReportPlugin:
-    """Hears all of a run. On a worker of pytest-xdist it only passes on what the controller cannot know."""
+    """Receives the reports of a run. On a worker of pytest-xdist it only passes on what the controller cannot know."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._path = check_target(config)
@@ -99,7 +99,7 @@ class ReportPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Tell what is known of a test where it runs."""
+        """Add the local knowledge about a test to its report."""
         report = yield
         known = _known(item)
         if known is not None:
@@ -109,7 +109,7 @@ class ReportPlugin:
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what matters of it."""
+        """Keep the relevant parts."""
         known: Mapping[str, Any] = getattr(report, _ATTRIBUTE, {})
         results = self._run.results
         if known:
@@ -199,7 +199,7 @@ def _told(error: BaseException, item: pytest.Item) -> dict[str, Any]:
 
 
 class Markup(str):
-    """Text that is HTML already. Only this module makes it, and what joins pieces of it."""
+    """Text that is already HTML. Only this module creates it, and joins pieces of it."""
 
     __slots__ = ()
 
@@ -211,7 +211,7 @@ _EMPTY = {"meta", "br"}
 
 
 def tag(name: str, /, *children: Child, **attributes: str | None) -> Markup:
-    """An element. `class_` is the attribute `class`; an attribute that is None is left out."""
+    """Return an element. `class_` is the attribute `class`. An attribute that is None is left out."""
     given = ((key.strip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
     words = "".join(f' {key}="{escape(visible(value))}"' for key, value in given)
     if name in _EMPTY:
@@ -231,7 +231,7 @@ def joined(children: Child) -> Markup:
 
 
 def table(head: Iterable[Child], rows: Iterable[Iterable[Child]]) -> Markup:
-    """A table that scrolls by itself where it is wider than the page. A cell may be a `td` or `th` already."""
+    """Return a table that scrolls if it is wider than the page. A cell can be a `td` or `th` already."""
     titles = tag("tr", [tag("th", title, scope="col") for title in head])
     body = []
     for row in rows:
@@ -378,7 +378,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def page(run: Run) -> str:
-    """The whole document."""
+    """Return the complete document."""
     tasks = [task for task in run.coverage.tasks if task.has_tests]
     tasks.sort(key=lambda task: (task.task, task.module))
     results = sorted(run.results.values(), key=lambda result: result.nodeid)

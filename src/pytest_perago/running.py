@@ -1,4 +1,5 @@
-"""Run the attempts of a case on services in memory, and compare them with what the case declares or recorded."""
+"""Run the attempts of a case on services in memory, and compare them with the declaration or the recording of the
+case."""
 
 from __future__ import annotations
 
@@ -72,7 +73,7 @@ class Attempt:
         return (report.reason or "") if report else ""
 
     def result(self) -> AttemptResult:
-        """Return what the attempt left, for a comparison with what was recorded."""
+        """Return the outcome of the attempt, for a comparison with the recorded one."""
         changes, spec = self.record.changes, self.of.task.workspace
         if self.output is None:
             return AttemptResult(self.ending, self._reason)
@@ -98,11 +99,11 @@ class Attempt:
         )
 
     def check(self) -> None:
-        """Judge whether it ended as its case declares.
+        """Check that it ended as its case declares.
 
         Raises:
-            CaseFailed: it ended otherwise.
-            RuntimeError: the services hold something else than the attempt reported, which is no fault of the task.
+            CaseFailed: it ended differently.
+            RuntimeError: the services have another state than the attempt reported, which is not a fault of the task.
         """
         report, expect = self.record.report, self.of.case.expect
         if report is None:
@@ -122,7 +123,7 @@ class Attempt:
         self._check_files()
 
     def _misjudged(self) -> tuple[Cause, str]:
-        """Whose fault another ending is, and what it is."""
+        """Return the cause of another ending, and a description."""
         if self._reason.startswith("Invalid result"):
             return Cause.CONTRACT, ": the result is not valid"
         if self.ending in ("pre", "post"):
@@ -184,11 +185,11 @@ CONTROLS = {
     "totalTimeoutSeconds": 0,
     "responseTimeoutSeconds": _RESPONSE_SECONDS,
 }
-"""They take the place of what the task declares: a lost report is followed by one more attempt at once."""
+"""They replace the task's own: the retry after a lost report follows immediately."""
 
 
 class CaseAttempts:
-    """Attempts of one declared case, each on services of its own.
+    """Attempts of one declared case, each on its own services.
 
     Raises:
         CaseFailed: the tree of the case cannot be read.
@@ -224,7 +225,7 @@ class CaseAttempts:
         return {} if self.task.workspace is None else services.tree()
 
     def published(self, services: InMemoryServices, record: AttemptRecord) -> Output | None:
-        """Return what an attempt reported and left on the branch; None if it did not complete."""
+        """Return the report and the branch after an attempt, or None if it did not complete."""
         if record.report is None or record.report.status is not TaskStatus.COMPLETED:
             return None
         return Output(record.report.output["result"], self.committed(services))
@@ -248,13 +249,13 @@ class CaseAttempts:
 
 
 def run_case(task: Task, case: RunCase, session: Session, record: Record | None = None) -> None:
-    """Run the case twice, each time in services of its own.
+    """Run the case twice, each time on its own services.
 
     Args:
-        task: whose function is run.
-        case: params, tree and what should come of it.
+        task: the task.
+        case: params, tree and expected outcome.
         session: has the time limit of both attempts together.
-        record: what a recorded case left.
+        record: the outcome of a recorded case.
 
     Raises:
         CaseFailed: it did not end as declared, behaved differently the second time, published twice, or took too long.
@@ -310,8 +311,8 @@ class _Run(CaseAttempts):
                 self._check_published_once(services, record.input_ref, str(record.published_commit))
 
     def check_nearby_files(self) -> None:
-        """Refuse files that a call wrote next to its workspace, because they are not published. Called after each
-        attempt: what may be of another process must come from both calls."""
+        """Refuse files that a call wrote next to its workspace, because they are not published. It runs after each
+        attempt: files that can belong to another process must come from both calls."""
         if not self._nearby:
             return
         files, first = self._nearby[0]
@@ -328,10 +329,10 @@ class _Run(CaseAttempts):
             )
 
     def check_that_calls_are_alike(self) -> None:
-        """Decide whether the memory of the module is the reason why the second attempt left something else.
+        """Decide whether the memory of the module is the reason for a different second attempt.
 
-        It is, if calls with the memory of the start are alike and one with a later memory is not. Chance and time
-        make calls different with any memory, and are no reason to complain.
+        It is, if two calls with the initial memory are equal and one with a later memory differs. Random numbers and
+        time make calls differ with any memory, and are not a reason to complain.
         """
         first, second = self._outputs
         changes = self._memory.changes()
@@ -426,7 +427,7 @@ class _Run(CaseAttempts):
     def _attempt(
         self, services: InMemoryServices, record: AttemptRecord, before: frozenset[str], log: tuple[str, ...] = ()
     ) -> Attempt:
-        """Keep what an attempt left.
+        """Keep the outcome of an attempt.
 
         Raises:
             CaseFailed: the function left processes running.

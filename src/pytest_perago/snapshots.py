@@ -39,7 +39,7 @@ _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFile:
-    """One snapshot. `subject` is what it is of, such as `TaskDef`; `setting` is where its directory is chosen."""
+    """One snapshot. `subject` names its contents, such as `TaskDef`. `setting` is the ini value of its directory."""
 
     path: Path
     subject: str
@@ -53,11 +53,11 @@ class SnapshotFile:
         return self.settings.shown(self.path)
 
     def check(self, expected: bytes, differing: Callable[[bytes], CaseFailed]) -> str | None:
-        """Compare it with what should be in it, or write that. Returns what was written, in words.
+        """Compare it with the expected contents, or write them. Return a description of the written file.
 
         Args:
-            expected: what should be in it.
-            differing: the failure for what is in it instead.
+            expected: the expected contents.
+            differing: makes the failure for other contents.
 
         Raises:
             CaseFailed: it differs, is missing, or cannot be read or written.
@@ -127,7 +127,7 @@ class SnapshotFile:
         return self.failed(f"there is no snapshot of the {self.subject}", facts, [create])
 
     def _other_case(self) -> Path | None:
-        """A snapshot that a file system without case would take for this one."""
+        """A snapshot that a file system that ignores case would confuse with this one."""
         path = self.path
         wanted = (path.parent.name.casefold(), path.name.casefold())
         for found in sorted(path.parent.parent.glob(f"*/*{path.suffix}")):
@@ -153,7 +153,7 @@ def cases_taskdef(task: Task, _: Session) -> Iterable[Case]:
 
 
 def check_snapshot(task: Task, settings: Settings, command: Command) -> str | None:
-    """Compare a TaskDef with its snapshot, or write it. Returns what was written, in words.
+    """Compare a TaskDef with its snapshot, or write it. Return a description of the written file.
 
     Raises:
         CaseFailed: it differs, is missing, or cannot be read or written.
@@ -167,16 +167,16 @@ _MOST_CHANGES = 50
 
 
 class _NotASnapshot(Exception):
-    """The bytes are no JSON object."""
+    """The bytes are not a JSON object."""
 
 
 def differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
-    """The failure for a snapshot with other bytes than the TaskDef gives.
+    """Build the failure for a snapshot that differs from the TaskDef.
 
     Args:
         file: the snapshot.
-        found: what is in it.
-        expected: what the TaskDef gives now.
+        found: its contents.
+        expected: the current TaskDef.
     """
     accept = file.accept
     try:
@@ -316,7 +316,7 @@ def tree_path(nodeid: str, name: str, settings: Settings) -> Path:
 
 
 def _file_name(text: str) -> str:
-    """The text as a file name; with a digest where that is not all of it."""
+    """Return the text as a file name, with a digest if it is shortened."""
     safe = _UNSAFE.sub("_", text).lstrip(".")[:_LONGEST]
     return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
 

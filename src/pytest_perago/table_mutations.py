@@ -1,4 +1,4 @@
-"""Mutations of tables and documents: CSV, JSON, JSON Lines and Parquet. Importing this adds them to the catalogue."""
+"""Mutations of tables and documents: CSV, JSON, JSON Lines and Parquet. Importing this adds them to the catalog."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class CallPolicy:
     """The most calls."""
     delays: BackOff = _DELAYS
     largest: float = math.inf
-    """Bytes of a whole answer beyond which it is given up."""
+    """The largest answer in bytes. Larger ones are abandoned."""
 
     def retries(self, after: tuple[type[ServiceError], ...] = (Unavailable,)) -> Retries:
         """Repeat a call after these errors."""
@@ -188,7 +188,7 @@ class Answer:
 
 
 HALF_A_SECOND = 0.5
-"""A `Date` is cut to whole seconds, so on average it is this much earlier than the server's clock."""
+"""A `Date` is cut to full seconds, so on average it is this much earlier than the server's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,7 +366,7 @@ class HttpPool:
         answer_within: float | None = None,
         decode: bool = False,
     ) -> BaseHTTPResponse:
-        """Send a request and return its answer with the body still unread; the caller reads it whole or closes it.
+        """Send a request and return its answer with the body still unread. The caller reads it completely or closes it.
 
         Args:
             answer_within: the longest silence, in seconds.
@@ -401,14 +401,14 @@ class HttpPool:
         answer_within: float | None = None,
         lasting: float | None = None,
     ) -> Answer:
-        """Send a request and return its whole answer.
+        """Send a request and return its complete answer.
 
         Args:
             answer_within: the longest silence, in seconds.
-            lasting: time limit of the whole call, if its body is large.
+            lasting: time limit of the complete call, if its body is large.
 
         Raises:
-            NoAnswerError: the transport failed, or the answer was cut off or trickled beyond the limit.
+            NoAnswerError: the transport failed, or the answer was truncated or too slow.
         """
         whole = lasting or self._policy.connect + (answer_within or self._policy.answer)
         limit = time.monotonic() + whole
@@ -483,7 +483,7 @@ def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
 def tls_context() -> ssl.SSLContext:
     """Return a verifying context that trusts `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, else the system's store.
 
-    OpenSSL itself honours `SSL_CERT_FILE` and `SSL_CERT_DIR` for the system's store.
+    OpenSSL itself honors `SSL_CERT_FILE` and `SSL_CERT_DIR` for the system's store.
 
     Raises:
         OSError: the bundle cannot be read.

@@ -1,7 +1,7 @@
-"""The authoring API: what a task module imports.
+"""The authoring API: the names that a task module imports.
 
-Everything here is declaration. Nothing touches files, the network or a clock, and every mistake is a
-`TaskDefinitionError` that names the author's file and line.
+It only declares. Nothing touches files, the network or a clock. Every mistake is a `TaskDefinitionError` that names the
+author's file and line.
 """
 
 from perago.authoring.context import Current, Metric, current

@@ -22,7 +22,7 @@ MetricKind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
 METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 MOST_METRICS = 50
-"""Of one task: each is a time series of its own, a histogram several."""
+"""The limit for one task: each metric is a time series, a histogram is several."""
 MOST_BUCKETS = 30
 DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Those that Prometheus clients take: for seconds of short work."""
@@ -112,7 +112,7 @@ class Measurements:
             self._found[name] = _with(self._found[name], float(value))
 
     def all(self) -> tuple[Measured, ...]:
-        """Return what has been reported, in the order of the declarations."""
+        """Return the reported metrics, in the order of the declarations."""
         with self._lock:
             return tuple(self._found[name] for name in self._declared if name in self._found)
 
@@ -129,10 +129,10 @@ class Measurements:
 
 
 def checked_metrics(declared: object) -> tuple[Metric, ...]:
-    """The argument of `@task` as a tuple.
+    """Return the argument of `@task` as a tuple.
 
     Raises:
-        InvalidDeclaration: it is no list of metrics with names of their own.
+        InvalidDeclaration: it is not a list of metrics with different names.
     """
     fix = 'write metrics=[Metric(name="rows_read", kind="counter")], or leave it out'
     if isinstance(declared, str | Metric) or not isinstance(declared, Iterable):
@@ -160,7 +160,7 @@ def _with(before: Measured, value: float) -> Measured:
 
 
 def metrics_json(measured: Iterable[Measured]) -> dict[str, dict[str, str | float]]:
-    """Return what was reported as JSON, by name."""
+    """Return the reported metrics as JSON, by name."""
     return {one.name: {"kind": one.kind, "value": one.value, "count": one.count} for one in measured}
 
 
@@ -211,7 +211,7 @@ class Current:
         self._hooks.log(text)
 
     def progress(self, done: int, total: int) -> None:
-        """Tell how far the function has come: `done` of `total` of whatever it counts."""
+        """Report progress: `done` of `total` of whatever the function counts."""
         self._hooks.progress(done, total)
 
     def count(self, name: str, value: float = 1) -> None:
@@ -240,7 +240,7 @@ class Current:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the attempt was cancelled or lost; a long function should then return soon."""
+        """Whether the attempt was canceled or lost. Then a long function should return soon."""
         return self._hooks.is_cancelled()
 
 
@@ -260,9 +260,9 @@ _running: list[Current] = []
 
 
 def current() -> Current:
-    """The attempt in which the calling function runs, or a harmless stand-in.
+    """Return the attempt in which the calling function runs, or a stand-in without effect.
 
-    Threads that the function starts see it too, as long as the process runs one attempt at a time.
+    Threads of the function see it, too, as long as the process runs one attempt at a time.
     """
     found = _current.get(None)
     if found is not None:

@@ -31,7 +31,7 @@ class RetryPolicy(Declaration):
     logic: Literal["FIXED", "LINEAR_BACKOFF", "EXPONENTIAL_BACKOFF"] = "FIXED"
     delay_seconds: Annotated[int, _Meaningless] = 60
     max_delay_seconds: Annotated[int, _Refused] = 0
-    """Upper bound of a grown delay; 0: none."""
+    """Upper bound of a delay that grows. 0: none."""
     jitter_ms: Annotated[int, _Refused] = 0
     """Up to so many milliseconds are added at random."""
     backoff_scale_factor: Annotated[int | None, at_least(1, "Conductor refuses less")] = None
@@ -42,7 +42,7 @@ class TimeoutPolicy(Declaration):
     """When Conductor gives up on an attempt. All durations in seconds; 0 means no limit."""
 
     policy: Literal["RETRY", "TIME_OUT_WF", "ALERT_ONLY"] = "TIME_OUT_WF"
-    """The reaction when `seconds` or `poll_seconds` are over."""
+    """The reaction after `seconds` or `poll_seconds` have passed."""
     seconds: Annotated[int, _Meaningless] = 0
     """Limit of one attempt from its first poll; heartbeats do not extend it."""
     response_seconds: Annotated[int | None, at_least(1, "Conductor refuses 0 and less")] = None
@@ -85,10 +85,10 @@ class ExecutionLimits(Declaration):
 
 
 class PublishBudget(Declaration):
-    """The time that a publication takes, so that no response timeout strikes in the middle of one. Durations in
+    """The time that a publication takes, so that the response timeout never ends in the middle of one. Durations in
     seconds.
 
-    The response timeout becomes the sum of the last four durations, rounded up to a whole second.
+    The response timeout becomes the sum of the last four durations, rounded up to a full second.
     """
 
     observed_merge_p99_seconds: Annotated[float, _Duration]

@@ -1,7 +1,7 @@
-"""`perago start` with a watchdog: a worker process that ends when its parent, which started it, is gone.
+"""`perago start` with a watchdog: a worker process that ends when its parent has ended.
 
-Run as `python -m perago.cli.parent_watchdog DESCRIPTOR start MODULE ...`. The descriptor is the reading end of a
-pipe that no process writes to; its end is the end of the parent, SIGKILL included.
+Run it as `python -m perago.cli.parent_watchdog DESCRIPTOR start MODULE ...`. The descriptor is the reading end of a
+pipe that no process writes to. It ends with the parent, even after SIGKILL.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 
 PATIENCE = 10.0
-"""Seconds that running attempts get to finish on their own once the parent is gone."""
+"""Seconds that running attempts get to finish after the parent has ended."""
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""The console: what Conductor and lakeFS hold, readable in any browser, with JavaScript or without.
+"""The console: the data of Conductor and lakeFS in any browser, with or without JavaScript.
 
-Rendered on the server, nothing external. Everything that comes from payloads, keys, logs and commits is taken for
-hostile: it is escaped, made visible and cut before a template sees it. On embedded services two requests change
-something: a form starts a workflow, a button ends one. On real servers nothing does.
+Pages are rendered on the server, without external resources. Everything from payloads, keys, logs and commits is
+treated as hostile: it is escaped, made visible and cut before a template gets it. On embedded services two requests
+change something: a form starts a workflow, a button ends one. On real servers nothing does.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ __all__ = ["console_of", "console_of_servers"]
 def console_of(
     services: EmbeddedServices, *, worker_logs: Path | None = None, samples: Mapping[str, Any] | None = None
 ) -> ASGIApp:
-    """The console of embedded services.
+    """Return the console of embedded services.
 
     Args:
-        services: What is shown. They say when anything changes, and when they stop.
-        worker_logs: The directory of the logs of their workers: output, progress, guardrails, changed files and steps.
-        samples: Parameters that forms begin with, by the name of the workflow; looked at whenever a form is made.
+        services: the services. They report changes, and their end.
+        worker_logs: the directory of the logs of their
+        workers: output, progress, guardrails, changed files and steps.
+        samples: initial parameters of forms, by the name of the workflow; read whenever a form is made.
     """
     from pydantic import SecretStr
 
@@ -55,11 +56,11 @@ def console_of(
 
 @contextmanager
 def console_of_servers(settings: Settings, token: str) -> Iterator[ASGIApp]:
-    """The console of the configured servers, read only, for requests of this machine that have the token.
+    """Return the console of the configured servers, read-only, for requests of this machine with the token.
 
     Args:
-        settings: Where the servers are; one of them may be missing. Logs of workers are looked for below its log root.
-        token: The first part of the address of each page.
+        settings: the addresses of the servers; one of them can be missing. Logs of workers are read below its log root.
+        token: the first part of the address of each page.
     """
     from perago.console.app import page_app
     from perago.console.source import source_of

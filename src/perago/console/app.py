@@ -1,4 +1,4 @@
-"""The console's addresses, the page for each of them, and the stream that tells pages to read again."""
+"""The console's addresses, the page for each of them, and the stream that makes pages read again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from perago.text import count, visible
 
 
 class Away(Exception):
-    """A page is about something that only a service could tell which does not answer."""
+    """The page needs data from a service that does not answer."""
 
 
 View = Callable[[Source, Request], PageView]
@@ -57,7 +57,7 @@ PAGES: tuple[tuple[str, str, View], ...] = (
 """Address, template, and the function that makes the template's values."""
 
 PAGES_AT_ONCE = 16
-"""Pages that are made at the same time, in threads of their own, because embedded servers need Starlette's threads."""
+"""Pages that are made at the same time, in their own threads, because embedded servers need Starlette's threads."""
 DOWNLOADS_AT_ONCE = 8
 """Chunks of downloads that are read at the same time."""
 MAX_STREAMS = 32
@@ -89,13 +89,13 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""Of every answer: nothing foreign is loaded, framed, sniffed or told."""
+"""Headers of every answer: nothing foreign is loaded, framed, sniffed or sent as a referrer."""
 
 
 def page_app(source: Source, *, root: str = "") -> ASGIApp:
-    """An ASGI application for a server that lets in only who may see and do everything.
+    """Return an ASGI application for a server that only accepts authorized clients.
 
-    `root` is the beginning of each path in the browser. The server removes it before the application sees the path.
+    `root` is the beginning of each path in the browser. The server removes it before the application gets the path.
     """
     renderer = Renderer(source.place, root)
     pages, downloads = CapacityLimiter(PAGES_AT_ONCE), CapacityLimiter(DOWNLOADS_AT_ONCE)
@@ -143,9 +143,9 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
 
 
 class Renderer:
-    """The templates of this package. Whatever is printed is escaped, and its invisible characters are spelled out.
+    """Return the templates of this package. They escape all values, and spell out invisible characters.
 
-    `place` says in the foot of each page where its servers are. `root` is the beginning of each path.
+    `place` names the servers in the footer of each page. `root` is the beginning of each path.
     """
 
     def __init__(self, place: str, root: str) -> None:
@@ -165,7 +165,8 @@ class Renderer:
         self._environment.filters["exact"] = lambda value: Markup(escape(value))  # noqa: S704 - it is escaped
 
     def render(self, template: str, view: Any, missing: Mapping[str, str] | None = None) -> str:
-        """The page `template` with the values of `view`. `missing` says why a service told nothing, by its name."""
+        """Return the page `template` with the values of `view`. `missing` has the reasons of services without data, by
+        name."""
         found = self._environment.get_template(template)
         page = found.render(view=view, zone=zone(), place=self._place, missing=missing or {})
         return _LOCAL.sub(lambda match: f"{match[1]}{self._root}/", page)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from perago.embedded.conductor.state import HistoryEntry
 
 _THINNEST = 0.5
-"""Percent: what is shorter is drawn as long as this."""
+"""The smallest length of a drawn bar, in percent."""
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 """Parts the words of a step: `CheckGuardrails` reads `Check guardrails`."""
 _ENTRIES = 50
@@ -59,7 +59,7 @@ _WORDS = {"polled": "handed out"}
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A place and a length, in percent of the whole."""
+    """A position and a length, in percent of the total."""
 
     at: float
     length: float
@@ -78,7 +78,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The attempts of one step side by side, called by its task type, or by its reference name where several steps have
+    """The attempts of one step side by side, named by its task type, or by its reference name if several steps have
     that type."""
 
     name: Link
@@ -344,7 +344,7 @@ class _Builder:
             chain=self._chain(task),  # the earlier attempts of its own chain, newest first
             branch=place and link(f"{place.repository}/{place.branch}", links.branch(place.repository, place.branch)),
             input_commit=place and commit_link(place.repository, place.ref),
-            # In place of these, where none of the given commits continues the others.
+            # shown instead if none of the given commits continues the others.
             parted=None if place else parted(task.get("inputData"), self._source),
             published=tuple(commit_link(repository, each.id) for repository, each in published),
             sub_workflow=link(sub_id, links.workflow(sub_id)) if sub_id else None,

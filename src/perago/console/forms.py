@@ -85,7 +85,7 @@ class Part:
 
 
 def form(embedded: Embedded, source: Source, request: Request) -> PageView:
-    """The form of `?name=` and `?version=`, filled with what works.
+    """Show the form of `?name=` and `?version=`, filled with valid values.
 
     Raises:
         NoSuchPage: there is no such workflow definition.
@@ -95,7 +95,7 @@ def form(embedded: Embedded, source: Source, request: Request) -> PageView:
 
 
 def start(source: Source, embedded: Embedded, request: Request, body: bytes) -> Response | PageView:
-    """Start what the form says; leads to the workflow, or back to the form with its errors.
+    """Start the workflow of the form. Redirect to the workflow, or show the form with its errors.
 
     Raises:
         NoSuchPage: there is no such workflow definition.

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 _MEMORY = 2 * 1024**3
-"""Bytes of address space. Loading pyarrow takes about half of it."""
+"""Bytes of address space. Loading pyarrow takes about half of them."""
 _SECONDS = 15
 _ROWS, _COLUMNS, _CELL = 50, 30, 200
 

@@ -1,6 +1,6 @@
-"""The content of a file as far as it can be looked at safely: text, the first rows of a table, an image.
+"""The content of a file, as far as it is safe to show: text, the first rows of a table, an image.
 
-What a file is, is told by its first bytes, and of CSV by its name; nothing that its owner says of it is believed.
+The first bytes decide the type of a file, and the name for CSV. Declared types are ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from perago.workspace.table_files import DELIMITERS, delimited_rows, suffix_of
 TEXT_BYTES = 64 * 1024
 """The part of a text or of a CSV file that is read."""
 TABLE_BYTES = 16 * 1024 * 1024
-"""The largest Parquet file that is opened: what is in it is told at its end."""
+"""The largest Parquet file that is opened, because its metadata are at its end."""
 IMAGE_BYTES = 8 * 1024 * 1024
 ROWS = 50
 COLUMNS = 30
@@ -39,12 +39,13 @@ _IMAGES = (
     (b"GIF89a", 0, "image/gif"),
     (b"WEBP", 8, "image/webp"),
 )
-"""Raster images that browsers show: bytes, where they stand, and the type. SVG is a program, and is shown as text."""
+"""Raster images that browsers show: the bytes, their offset, and the type. SVG can contain scripts, so it is shown as
+text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first rows of a table; None stands for a missing value. `note` says what is left out."""
+    """The first rows of a table. None is a missing value. `note` names the omitted part."""
 
     columns: tuple[Shown, ...]
     rows: tuple[tuple[Shown | None, ...], ...]
@@ -99,7 +100,7 @@ def _read(source: Source, repository: str, commit_id: str, found: File, limit: i
 
 
 def _text(data: bytes, whole: int) -> Shown | None:
-    """The beginning as text; None if it is no UTF-8 or holds NULs, which no text does."""
+    """Return the beginning as text, or None if it is not UTF-8 or contains NULs."""
     is_whole = len(data) == whole
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(data, final=is_whole)

@@ -28,7 +28,7 @@ from perago.workspace.keys import is_reserved
 SHORT_ID = 12
 _CHANGES = 200
 MOST = 1000
-"""Files of a commit that are looked at where its page turns no pages."""
+"""Files of a commit that are read for a page without paging."""
 _PARTED = 10
 _KINDS = ("added", "changed", "removed")
 
@@ -41,12 +41,12 @@ _RESULT = "perago.result"
 _PAGE_SIZE = 50
 _FILES = 200
 IMAGE_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
-"""In place of those of the pages: whatever the bytes are taken for, nothing of them runs."""
+"""Replaces the headers of pages: nothing in these bytes can run, whatever the browser takes them for."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitRow:
-    """One commit in a list. `publisher` is the task that published it, where perago did, `attempt` its attempt."""
+    """One commit in a list. `publisher` is the task that published it, if perago did, `attempt` its attempt."""
 
     commit: Link
     message: Shown
@@ -68,7 +68,7 @@ class ChangeRow:
 
 @dataclass(frozen=True, slots=True)
 class MetadataRow:
-    """One entry of a commit's metadata. `url` is None where it names nothing that is here."""
+    """One entry of a commit's metadata. `url` is None if it does not name anything on these servers."""
 
     key: Shown
     value: Shown
@@ -150,11 +150,10 @@ def summary_of(counts: Mapping[str, int]) -> str:
 def publications(
     source: Source, places: Sequence[tuple[str, str, str]], limit: int = 1000
 ) -> Mapping[str, list[tuple[str, Commit]]]:
-    """The commits that name an attempt, with their repositories, by task id, oldest first.
+    """Return the commits that name an attempt, with their repositories, by task id, oldest first.
 
-    They are found on the branches themselves, so that a publication shows even where the report about it never
-    reached Conductor. `places` are repository, branch, and the commit before which nothing is looked for; of each
-    branch at most `limit` commits are looked at.
+    They are read from the branches, so a publication is shown even if its report never reached Conductor. `places` has
+    repository, branch, and the commit at which the search ends. At most `limit` commits of each branch are read.
     """
     found: dict[str, list[tuple[str, Commit]]] = {}
     for repository, branch, ref in set(places):
@@ -259,8 +258,7 @@ def _known_commit(source: Source, repository: str, commit_id: str) -> Link:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRow:
-    """One repository and the newest commit of its default branch; None: a bare one, or one that may not be
-    read."""
+    """One repository and the newest commit of its default branch. None: the repository is bare or unreadable."""
 
     repository: Link
     branch: Link
@@ -299,7 +297,7 @@ def repositories(source: Source, request: Request) -> PageView:
 
 
 def repository(source: Source, request: Request) -> PageView:
-    """One repository; `?branches=`, `?staging=` and `?tags=` continue what is long."""
+    """Show one repository. `?branches=`, `?staging=` and `?tags=` continue long lists."""
     found = source.lakefs.repository(request.path_params["repository"])
 
     def branches(parameter: str) -> Listed[BranchRow]:
@@ -434,7 +432,7 @@ def download(source: Source, request: Request) -> tuple[Iterator[bytes], Mapping
 
 
 def image(source: Source, request: Request) -> Response:
-    """The bytes of the image `?path=`, with the type that they have by themselves.
+    """Return the bytes of the image `?path=`, with the type of its content.
 
     Raises:
         NoSuchPage: it is not an image that is shown.

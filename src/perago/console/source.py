@@ -56,13 +56,13 @@ ROOM = 50_000
 EVERY = 4.0
 """Seconds after which a visible window reads its page again."""
 _COMMITS = 25
-"""Of a page of the history. A commit's metadata may be 1 MiB, and a page is in memory at once."""
+"""The size of a page of the history. A commit's metadata can have 1 MiB, and a page is in memory in full."""
 _LONGEST = 60.0
 """Seconds that the log of an attempt which ended long ago is remembered."""
 _EXPRESSION = re.compile(r"[~^@$]")
 """Finds refs that are expressions of commits. lakeFS answers 500 to one that it cannot read."""
 _PATIENCE = CallPolicy(connect=3.0, answer=10.0, tries=2, largest=64 * 1024 * 1024)
-"""For somebody who waits for a page."""
+"""Limits for a person who waits for a page."""
 
 
 class NoSuchPage(Exception):
@@ -323,7 +323,7 @@ class Conductor:
         self.answers = Answers(clock)
 
     def now(self) -> int:
-        """Milliseconds since the epoch, by this machine's clock: a server does not tell its own."""
+        """Milliseconds since the epoch, by this machine's clock, because a server does not report its own."""
         return round(self._now() * 1000)
 
     def workflow_counts(self) -> Mapping[str, int]:
@@ -429,7 +429,7 @@ def _milliseconds(text: Any) -> int:
 
 
 SizeOf: TypeAlias = Callable[[str, str, str], int | None]
-"""Gives the size of a file, by its repository, commit and path; None: there is no file, or the size is unknown."""
+"""Returns the size of a file, by its repository, commit and path. None: there is no file, or the size is unknown."""
 
 
 class LakeFS:
@@ -555,7 +555,7 @@ class LakeFS:
         return self._one(key, lambda: self._browser.stat(repository, commit_id, path), File.model_validate)
 
     def read(self, repository: str, commit_id: str, path: str, limit: int | None = None) -> Iterator[bytes]:
-        """The first `limit` bytes of a file, or all of them."""
+        """Return the first `limit` bytes of a file, or all of them."""
         size = self.file(repository, commit_id, path).size_bytes
         return self._browser.read(repository, commit_id, path, size if limit is None else min(size, limit))
 
@@ -625,7 +625,7 @@ class News:
         self.ring()
 
     def join(self, limit: int) -> asyncio.Event | None:
-        """Return an event that every ring sets, to be given to `leave`; None if `limit` others wait already."""
+        """Return an event that every ring sets, to be given to `leave`, or None if `limit` clients wait already."""
         with self._lock:
             if self.closed or len(self._waiting) >= limit:
                 return None
@@ -641,9 +641,9 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The models behind embedded servers: what no HTTP call tells, and what the pages can change.
+    """The models behind embedded servers: data that no HTTP call returns, and changes from the pages.
 
-    `samples` are the parameters that forms begin with, by the name of the workflow.
+    `samples` are the initial parameters of forms, by the name of the workflow.
     """
 
     conductor: ConductorModel
@@ -677,10 +677,10 @@ class Source:
     embedded: Embedded | None = None
     """None: the pages change nothing."""
     missing: Mapping[str, str] = field(default_factory=dict)
-    """Why a service tells nothing, by its name."""
+    """The reasons of services without data, by name."""
 
     def refresh(self) -> None:
-        """Read everything again that may have changed: the embedded servers tell at once when something does."""
+        """Read everything again that may have changed. Embedded servers report changes immediately."""
         if self.embedded is not None:
             self.conductor.answers.forget()
             self.lakefs.answers.forget()
@@ -697,7 +697,7 @@ class Source:
         return self.embedded is None or workflow_id in self.embedded.conductor.workflow_ids()
 
     def history(self, workflow_id: str) -> Sequence[HistoryEntry]:
-        """Return the events of the attempts of a workflow, oldest first. Real servers do not tell them."""
+        """Return the events of the attempts of a workflow, oldest first. Real servers do not provide them."""
         return () if self.embedded is None else self.embedded.conductor.history(workflow_id)
 
 
@@ -778,6 +778,6 @@ def source_of(
 
 
 def _places(conductor: ConductorSettings | None, lakefs: LakeFSSettings | None) -> str:
-    """Host and port of each server. The rest of an address may hold a token."""
+    """Host and port of each server. The rest of an address can contain a token."""
     addresses = [conductor and conductor.server_url, lakefs and lakefs.endpoint_url]
     return " and ".join(dict.fromkeys(filter(None, (parse_url(each).netloc for each in addresses if each))))

@@ -123,7 +123,7 @@ def status_view(status: str) -> StatusView:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One point in time: to the second, to the millisecond, and in ISO form (empty if it is no date at all)."""
+    """One point in time: to the second, to the millisecond, and in ISO form (empty if it is not a valid date)."""
 
     text: str
     fine: str
@@ -131,7 +131,7 @@ class Moment:
 
 
 def moment(milliseconds: int) -> Moment | None:
-    """A time in milliseconds since the epoch; 0 stands for not yet. Numbers beyond any calendar stay numbers."""
+    """A time in milliseconds since the epoch. 0 means not yet. Numbers beyond any calendar stay numbers."""
     if milliseconds == 0:
         return None
     try:

@@ -43,7 +43,7 @@ _MOST_LANES = 100
 _MOST_STEPS = 50
 """Of one lane."""
 _MOST_READ = 1000
-"""Commits of a branch that are looked at, from its head."""
+"""Commits of a branch that are read, from its head."""
 _MOST_SHOWN = 60
 _FILES = 5
 """Changed files that are shown with a commit; its page shows all."""
@@ -269,7 +269,7 @@ class _LineReader:
         )
 
     def _owner(self, found: Commit) -> Json | str | None:
-        """The workflow's own id, its step that ran the publishing sub-workflow, or None for a commit of others."""
+        """The workflow's own id, its step that ran the publishing sub-workflow, or None for another client's commit."""
         publisher = found.metadata.get("perago.workflow_id", "")
         return publisher if publisher == self._workflow_id else self._steps.get(publisher)
 
@@ -289,7 +289,7 @@ class _LineReader:
         )
 
     def _name(self, found: Commit) -> Link:
-        """The step that published the commit, or the committer of a commit of others."""
+        """The step that published the commit, or the committer of another client's commit."""
         owner, task_id = self._owner(found), found.metadata.get("perago.task_id", "")
         reference = found.metadata.get("perago.reference_name", "step")
         if owner is None:
@@ -301,7 +301,7 @@ class _LineReader:
 
 
 def workflow(source: Source, request: Request) -> PageView:
-    """The workflow; `?steps=2` and `?history=2` turn the pages of what is long.
+    """Show the workflow. `?steps=2` and `?history=2` turn the pages of long lists.
 
     Raises:
         NotFound: this Conductor has no such workflow.

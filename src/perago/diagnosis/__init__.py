@@ -1,2 +1,2 @@
-"""Answers for operators: what waits and who works (`queues`), what an attempt did (`attempts`,
-`publications`), and the checks of `perago doctor`. Nothing here prints, and nothing ends a command."""
+"""Answers for operators: queues and workers (`queues`), attempts (`attempts`, `publications`), and the checks of
+`perago doctor`. This room neither prints nor ends a command."""

@@ -1,4 +1,4 @@
-"""Read Conductor's queues: one row for each task type, with what waits, what runs and which workers there are."""
+"""Read Conductor's queues: one row per task type, with waiting and running attempts and workers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _LATE = 2.5
 _REQUESTS = 8
 """At a time."""
 _READING = 10.0
-"""Seconds for lists of attempts: the server reads the whole list for each thousand of it. The first thousand of each is
-read in any case, unless no answer came for another one."""
+"""Seconds for lists of attempts, because the server reads the complete list for each thousand of it. The first thousand
+of each list is always read, unless another list got no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,13 @@ class TaskTypeStatus:
     waiting: int
     """Attempts in the queue, those of a delayed retry included."""
     oldest: Waiting | None
-    """Of those that Conductor told; None also where it told none."""
+    """The part of these that Conductor reported. None if it reported nothing."""
     running: int | None
-    """Attempts that are with a worker; None: Conductor did not tell."""
+    """Attempts that are with a worker. None: Conductor did not say."""
     all_read: bool
-    """Whether all attempts were looked at; else `oldest`, `running` and `silent` know only a part of them."""
+    """Whether all attempts were read. If not, `oldest`, `running` and `silent` cover only a part of them."""
     silent: tuple[Silent, ...]
-    """Of them, those whose worker seems to be dead, the longest first."""
+    """The running attempts whose worker seems to be dead, the longest first."""
     running_here: int
     """Attempts that are at work in this workspace root."""
     workers: tuple[WorkerHere, ...]
@@ -94,7 +94,7 @@ class TaskTypeStatus:
         return self.waiting > 0 and not self.running and (silence is None or silence > UNATTENDED_AFTER)
 
     def absence(self, now: float) -> str:
-        """In words, that no worker takes what waits, and how sure that is."""
+        """Words that no worker takes the waiting attempts, and how certain that is."""
         silence = self.silence(now)
         asked = "no worker has ever asked for it" if silence is None else f"no worker has asked for {age(silence)}"
         if self.running is None or self.all_read:
@@ -118,17 +118,18 @@ def read_queues(
     now: float,
     tell: Callable[[str], None] = lambda _: None,
 ) -> QueueReport:
-    """The state of task types.
+    """Return the state of task types.
 
     Args:
         overview: the Conductor.
-        root: the workspace root, whose workers count as those that are here.
-        names: the task types; None: all that are registered and have a queue, a worker here, or a poll of the last day.
+        root: the workspace root, whose workers count as those of this machine.
+        names: the task types;
+        None: all that are registered and have a queue, a worker here, or a poll of the last day.
         now: seconds since the epoch.
-        tell: hears what is being done.
+        tell: gets the current activity.
 
     Raises:
-        ServiceError: Conductor did not tell its queues and polls.
+        ServiceError: Conductor did not report its queues and polls.
     """
     tell("reading the queues")
     sizes, registered = overview.queue_sizes(), overview.task_names()
@@ -168,7 +169,7 @@ def _keys(
     always: Sequence[str],
     now: float,
 ) -> list[tuple[str, str]]:
-    """Task types with their domains, in order. `always` are shown whatever is known of them."""
+    """Return task types with their domains, in order. `always` are included in any case."""
     parted = [queue.rpartition(":") for queue, size in sizes.items() if size]  # perago's task types have no colon
     queued = {(name, domain) for domain, _, name in parted}
     polled = {(poll.task_name, poll.domain) for poll in polls if now - poll.time / 1000 < RECENTLY}

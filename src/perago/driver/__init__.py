@@ -1,7 +1,7 @@
 """The driver: carries out the commands of one attempt, one at a time, through the ports and the workspace.
 
-It decides nothing about the protocol. Each command of `perago.attempt.commands` has one method that does the work and
-answers with one event of `perago.attempt.events`; what goes wrong becomes an event, too.
+It makes no decisions about the protocol. Each command of `perago.attempt.commands` has one method that does the work
+and returns one event of `perago.attempt.events`. Errors become events, too.
 """
 
 from perago.driver.attempt import run_attempt

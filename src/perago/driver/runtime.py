@@ -1,7 +1,7 @@
-"""The environment of an attempt and the record of it: clock, limits, observer, and what happened.
+"""The environment and the record of an attempt: clock, limits, observer, and events.
 
-The delivery check asks at the steps that cannot be taken back. In between, a transfer may last for hours, or a service
-that does not answer may be asked again and again. The worker that hears of a loss cuts that short.
+The delivery check runs before the steps that cannot be undone. Between them, a transfer can last for hours, or a call
+to a server without an answer can be repeated. The worker interrupts these when it notices a loss.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Limits:
     publish_fence: PublishFence = PublishFence.AUTO
     """`PERAGO_PUBLISH_FENCE`: how strictly a publication insists on the publish fence."""
     answer_patience: float = 120.0
-    """The seconds for which Conductor is asked again while it does not answer, and lakeFS while it does not accept the
-    credentials: a worker reads them once, so that a proxy's trouble passes, and wrong ones do not."""
+    """Seconds for which Conductor is asked again while it does not answer, and lakeFS while it rejects the credentials.
+    A worker reads its credentials once, so problems of a proxy pass, and wrong credentials do not."""
     outage_patience: float = 2700.0
     """The seconds for which an attempt waits for lakeFS while it does not answer, or fails itself. Restarts, upgrades
     and failovers have ended by then, and a staging branch does not stay idle for the hour after which `perago gc` may
     remove it. A task's `timeoutSeconds` ends the wait earlier."""
     rebase_tries: int = 100
-    """The number of times that changes are put on another head while others advance the branch. Each try that is lost
-    is one that another publisher has won."""
+    """The number of times that changes are applied to another head while others advance the branch. Each lost race is
+    one that another publisher has won."""
     fail_on_left_files: bool = False
     """An attempt fails if its function leaves files in its current directory; else they are noted."""
     allowed_workspaces: tuple[str, ...] | None = None
@@ -87,8 +87,9 @@ class Observer:
         """lakeFS does not answer and is waited for, or answers again; `text` is a line about it."""
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
-        """A merge that expects this head is about to be sent, or was answered. `words` say what becomes of it if
-        nothing more is heard of the attempt; empty: nothing of the attempt is, or may appear, on the branch."""
+        """A merge with this expected head is about to be sent, or was answered. `words` say what becomes of it if
+        nothing more is heard of the attempt. Empty: the attempt has nothing on the branch, and nothing can appear
+        there."""
 
 
 SILENT = Observer()
@@ -96,8 +97,8 @@ SILENT = Observer()
 
 
 class Interrupted(BaseException):
-    """The delivery is lost: what runs must end now. No `Exception`, so that no handler takes it for a failure
-    of the call that it interrupts."""
+    """The delivery is lost, and all running work must end now. It is not an `Exception`, so that no handler mistakes it
+    for a failure of the interrupted call."""
 
 
 Interruptible = Callable[[], AbstractContextManager[object]]
@@ -124,11 +125,11 @@ class AttemptRuntime:
     """Notes for an operator about the store's transfers since the last call, such as a way that did not work."""
     worker_id: str = ""
     interruptible: Interruptible = nullcontext
-    """Makes the blocks in which a loss that is noticed elsewhere ends the attempt at once."""
+    """Creates the blocks in which a loss that is noticed elsewhere ends the attempt immediately."""
     around_guardrails: Callable[[], AbstractContextManager[object]] = nullcontext
-    """Entered while guardrails look into files, as some are code of the author's."""
+    """Entered while guardrails read files, because some of them are the author's code."""
     proofs: FenceProofs | None = None
-    """Proofs that this process has of lakeFS servers; None: the attempt tries its server itself."""
+    """Proofs that this process has of lakeFS servers. None: the attempt challenges its server itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +156,14 @@ class AttemptRecord:
     changes: Changes
     input_ref: str | None
     published_commit: str | None
-    """The commit that now holds the workspace: the merge, or the input ref where nothing changed."""
+    """The commit that now holds the workspace: the merge, or the input ref if nothing changed."""
     adopted_commit: str | None = None
-    """The publication of an earlier attempt that was taken over; then no function ran."""
+    """The adopted publication of an earlier attempt. Then no function ran."""
     changed_since_adopted: Mapping[str, str] = field(default_factory=dict)
-    """Files of that publication that others have changed since, by key, each with the last commit that did; empty if
-    that is not known."""
+    """Files of the adopted publication that others have changed since, by key, each with the last commit. Empty if that
+    is unknown."""
     rebased_onto: str | None = None
-    """The branch head that was published on, where others had moved it and the task bears that (`on_moved_head`)."""
+    """The branch head that was published on, if others had moved it and the task tolerates that (`on_moved_head`)."""
     lost_races: int = 0
     """Times that others published first, so that the publication had to be built again."""
     fence_refusals: int = 0
@@ -170,7 +171,7 @@ class AttemptRecord:
     superseded_commits: tuple[str, ...] = ()
     """Stale publications that this one undid, newest first."""
     fence: FenceState | None = None
-    """The publish fence of what was published, or was to be; None where the attempt did not come to look."""
+    """The publish fence of the publication, or of the intended one. None if the attempt did not read it."""
     brought_fence: bool = False
     """The publication brought the publish fence along."""
     left_files: tuple[str, ...] = ()
@@ -178,14 +179,14 @@ class AttemptRecord:
     objects: int = 0
     """Files in the workspace before the function."""
     from_cache: int = 0
-    """Those of them that were on this machine before, and were not fetched."""
+    """The part of the objects that came from the cache of this machine."""
     hand_back: bool = False
     """The disk of this host kept the attempt from its function. A worker sends no `report` then: it hands the delivery
     back, so that another host can take it."""
     notes: tuple[str, ...] = ()
     """Failures that did not change the outcome, such as a directory that could not be removed."""
     ignored_params: tuple[str, ...] = ()
-    """Keys of the params that their model passed over, as JSON pointers, with what was meant perhaps."""
+    """Keys of the params that the model ignored, as JSON pointers, each with a similar field name if there is one."""
     metrics: tuple[Measured, ...] = ()
     """Values that the function has reported by `current().count`, `.gauge` and `.observe`."""
 

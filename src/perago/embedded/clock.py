@@ -1,6 +1,6 @@
-"""Virtual time for the models, owned by a test. (The system's is `perago.driver.SystemClock`.)
+"""Virtual time for the models, controlled by a test. (The system's clock is `perago.driver.SystemClock`.)
 
-Virtual time moves only when it is told to (`advance`) or when everyone waits (`sleep`).
+Virtual time moves only on request (`advance`) or when everyone waits (`sleep`).
 """
 
 from __future__ import annotations

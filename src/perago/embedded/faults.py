@@ -1,7 +1,7 @@
-"""Faults as data: what goes wrong with which call of a model.
+"""Faults as data: which call of a model fails, and how.
 
-A script is written before the run; the models ask it around each operation. A fault that no call met is
-reported by `FaultScript.unused()`, so that a test cannot pass because its fault never happened.
+A script is written before the run, and the models read it around each operation. `FaultScript.unused()` returns faults
+that no call met, so that a test cannot pass because its fault never happened.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class Fault:
 
 
 class FaultScript:
-    """The faults of one run. Methods return the script, so that it reads as a list.
+    """The faults of one run. Methods return the script, so that calls can be chained.
 
-    Calls are counted per operation name (the method's name: `"merge"`, `"upload"`, `"report"`) from the creation of
-    the script, in whatever thread they happen. Faults of one moment happen in the order in which they were written.
-    With `known` names every other name is refused at once.
+    Calls are counted per operation name (the method's name: `"merge"`, `"upload"`, `"report"`) from the creation of the
+    script, on any thread. Faults of one moment happen in the order in which they were written. With `known` names every
+    other name is refused immediately.
     """
 
     def __init__(self, known: Collection[str] = ()) -> None:

@@ -24,7 +24,7 @@ class Journal:
         self.changed: dict[Key, tuple[Table[Any, Any], Any]] = {}
 
     def take(self) -> dict[Key, Any]:
-        """Return the changed rows and forget that they changed; `Journal.GONE` stands for a deleted row."""
+        """Return the changed rows and clear the list of changes. `Journal.GONE` marks a deleted row."""
         found = {key: table.get(own, self.GONE) for key, (table, own) in self.changed.items()}
         self.changed = {}
         return found

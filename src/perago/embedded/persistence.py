@@ -103,11 +103,11 @@ def kept_in(
 
 
 class Persistence:
-    """Writes the changes of `sources` to `directory` from entering the context to leaving it.
+    """Writes the changes of `sources` to `directory` during the context.
 
-    Requests wait only while changed rows are copied; the rest happens without any lock. Conductor is read before
-    lakeFS: the attempt protocol recovers from a publication without its report, but not from a report without its
-    publication.
+    Requests wait only while changed rows are copied. The rest happens without any lock. Conductor is read before
+    lakeFS, because the attempt protocol recovers from a publication without its report, but not from a report without
+    its publication.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Persistence:
         self.save()
 
     def save(self) -> None:
-        """Write the changes. A failure or a delay is reported once, until it is over."""
+        """Write the changes. A failure or a delay is reported once, until it has ended."""
         problem, begun = "", time.monotonic()
         try:
             self._write()
@@ -176,10 +176,10 @@ class StateDirectory:
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> StateDirectory:
-        """Make it where it is missing, and lock it.
+        """Create the directory if it is missing, and lock it.
 
         Raises:
-            StateError: it is in use, is something else, was written by another version, or cannot be made; another
+            StateError: it is in use, is something else, was written by another version, or cannot be created; another
                 user could write to it, or a link leads out of it.
         """
         with contextlib.ExitStack() as stack:
@@ -265,10 +265,10 @@ class StateDirectory:
     # ------------------------------------------------------------------------- blobs
 
     def keep(self, blob: Blob) -> None:
-        """Make sure that the bytes are in a file of ours. The model itself tells objects apart by MD5 and size.
+        """Store the bytes in a file of the state. The model identifies objects by MD5 and size.
 
         Raises:
-            OSError: the disk refused.
+            OSError: the disk failed.
         """
         path = self._blob_path(blob.checksum, blob.size)
         if blob.size == 0 or path.exists():
@@ -376,10 +376,10 @@ def _text(value: Any) -> str:
 
 
 def _place(blob: Blob, path: Path) -> None:
-    """Put the bytes into a new file: a hard link where that is possible, a copy elsewhere.
+    """Put the bytes into a new file: a hard link if that is possible, else a copy.
 
     Raises:
-        OSError: the disk refused, or the file exists. It can be a link to a file that perago must not write to.
+        OSError: the disk failed, or the file exists. It can be a link to a file that perago must not write to.
     """
     if blob.path is not None:
         with contextlib.suppress(OSError):  # another file system
@@ -432,7 +432,7 @@ class ConductorSource:
         return {field.name: getattr(row, field.name) for field in fields(row)} if is_dataclass(row) else row
 
     def restore(self, records: Records) -> None:
-        """Fill a fresh model with what was kept, and note its changes from now on.
+        """Fill a fresh model with the stored state, and record its changes from now on.
 
         Raises:
             pydantic.ValidationError: a record is not what this version would have written.
@@ -467,7 +467,7 @@ def _copied(row: Any) -> object:
 
 
 def _complete_queue(state: State) -> None:
-    """Also queue what a poll had taken out but not handed over when the process ended."""
+    """Also queue attempts that a poll had taken but not handed over when the process ended."""
     for row in state.tasks.values():
         if row.status is Status.SCHEDULED and row.kind == "SIMPLE" and row.task_id not in state.queue.messages:
             state.queue.push(row, state.now())

@@ -1,8 +1,8 @@
 """A store of this process, served to the slot processes of `perago run` over a private Unix socket.
 
-Only the port's methods are served. Files do not travel: both processes are on one machine, so the server reads and
-writes the paths that the client names. What a call is given to call back (the progress of a transfer) is called in the
-client. Errors arrive as what they are. docs/dev/decisions.md says why this is not HTTP.
+Only the port's methods are served. Files are not sent: both processes are on one machine, so the server reads and
+writes the paths that the client names. Callbacks of a call (the progress of a transfer) run in the client. Errors keep
+their types. docs/dev/decisions.md explains why this is not HTTP.
 """
 
 from __future__ import annotations
@@ -121,10 +121,10 @@ class StoreServer:
 
 
 class _RemoteStore:
-    """`perago.ports.WorkspaceStore` in another process. Connects on first use, and again after a fork.
+    """`perago.ports.WorkspaceStore` in another process. It connects on first use, and again after a fork.
 
-    One call at a time; further threads wait. A lost connection is `Unclear` for what makes a commit, `Unavailable`
-    otherwise, and the next call connects again.
+    One call runs at a time; further threads wait. A lost connection is `Unclear` for calls that make a commit,
+    `Unavailable` for others, and the next call connects again.
     """
 
     def __init__(self, factory: StoreFactory) -> None:
@@ -194,7 +194,7 @@ class _RemoteStore:
 
 @dataclass(frozen=True, slots=True)
 class _Callback:
-    """Stands for something callable that stays in the client."""
+    """Represents a callable that stays in the client."""
 
     number: int
 

@@ -64,7 +64,7 @@ def _ignore(text: str) -> None:
 
 
 class _Conductor(InMemoryConductor):
-    """Waits no longer than it is told to, so that the end of a worker does not wait for its poll in flight."""
+    """Never waits longer than its limit, so that the end of a worker does not wait for an open poll."""
 
     def __init__(self, clock: Clock, longest_poll: float) -> None:
         super().__init__(clock)
@@ -100,7 +100,7 @@ class EmbeddedServices:
         self.conductor = _Conductor(self.clock, longest_poll)
         self.lakefs = InMemoryLakeFS(self.clock)
         self.keys = KeyPair.random()
-        """The credentials that lakeFS lets in; with a state, those that are kept in it."""
+        """The credentials that lakeFS accepts. With a state, those of the state."""
         self.url = ""
         """The address of the page, the token included; set while the context is entered."""
         self._port = port
@@ -121,7 +121,7 @@ class EmbeddedServices:
         self._stopping.append(stopping)
 
     def changed(self) -> None:
-        """Something has changed: tell those who watch."""
+        """Notify all watchers of a change."""
         for tell in self._changed:
             tell()
 

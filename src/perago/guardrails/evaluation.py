@@ -20,15 +20,15 @@ class GuardrailDefect(Exception):
     blame."""
 
     def __init__(self, message: str, *, detail: str | None = None, has_changed_the_tree: bool = False) -> None:
-        """`message` follows the guardrail's name and says what happened, and where; `detail` is for the log."""
+        """`message` follows the guardrail's name and says what happened, and where. `detail` is for the log."""
         super().__init__(message)
         self.detail = detail
         self.has_changed_the_tree = has_changed_the_tree
 
 
 class ContentGuardrail(Guardrail):
-    """A rule about the contents of files. `evaluate` still judges what a listing shows, such as a file that is not
-    there; `look_into` judges the rest, and is asked only if all rules of the phase hold for the listing."""
+    """A rule about the contents of files. `evaluate` judges the listing, for instance a missing file. `look_into`
+    judges the contents, and runs only if all rules of the phase hold for the listing."""
 
     __slots__ = ()
     selects_files: ClassVar[bool] = True
@@ -42,8 +42,8 @@ class ContentGuardrail(Guardrail):
             tree: the scan of the workspace, which is at `tree.root`.
 
         Raises:
-            GuardrailDefect: it cannot tell.
-            OSError: the disk refused.
+            GuardrailDefect: it cannot judge.
+            OSError: the disk failed.
         """
 
     @abstractmethod
@@ -51,7 +51,7 @@ class ContentGuardrail(Guardrail):
         """Whether the contents of the file at `path` matter."""
 
     def missing(self) -> tuple[str, str] | None:
-        """Return what the rule lacks on this machine, and the command that installs it; None if nothing is missing."""
+        """Return the missing library and the command that installs it, or None."""
         return None
 
 
@@ -79,9 +79,9 @@ class Finding:
     matched: int
     message: str
     is_defect: bool = False
-    """The rule is not satisfied because the guardrail itself is wrong, or lacks what it needs."""
+    """The rule is not satisfied because the guardrail itself is defective, or lacks a library."""
     detail: str | None = None
-    """Of a defect: what the log gets, such as a traceback."""
+    """The details of a defect for the log, such as a traceback."""
 
 
 def evaluate(

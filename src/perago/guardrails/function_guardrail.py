@@ -37,16 +37,16 @@ from perago.text import listing, one_line, quoted
 from perago.workspace.scan import Tree, WorkspaceError, scan_tree
 
 _MAY_WAIT = sys.version_info >= (3, 12)
-"""Whether an exception may wait for a thread that is in C. In Python 3.11 no other thread that is traced, by coverage
-or a debugger, enters a function meanwhile: it takes the same step again and again."""
+"""Whether an exception can wait for a thread that is in C. In Python 3.11, no other traced thread (coverage, a
+debugger) can enter a function during that time: it repeats the same step."""
 _LOOKS = 20
 _BETWEEN = 0.01
 
 
 class LimitedCall(threading.Thread):
-    """A call in a thread of its own, so that an attempt continues when the time is over, also if the call is busy in C.
+    """A call in its own thread, so that an attempt continues after the time limit, even if the call is busy in C.
 
-    A thread cannot be killed; one that is late is asked to end, and a worker process in which it stays is replaced.
+    A thread cannot be killed. A late one is asked to end, and a worker process in which it stays is replaced.
     """
 
     def __init__(self, call: Callable[[], object], name: str) -> None:
@@ -108,7 +108,7 @@ def _is_in_python(ident: int) -> bool:
 
 
 Judge: TypeAlias = Callable[[Path], "str | list[str] | None"]
-"""Says what is wrong with the workspace: nothing (None, or no text), a text, or several."""
+"""Returns the problems of the workspace: None or no text, a text, or several texts."""
 
 DEFAULT_SECONDS = 60.0
 _MOST_SECONDS = 86_400.0
@@ -122,7 +122,7 @@ _ANSWERS = (str, list[str], type(None))
 
 @dataclass(frozen=True, slots=True)
 class FunctionGuardrail(ContentGuardrail):
-    """A rule of one's own. Call it like the function, to test it: `has_header(tmp_path)`."""
+    """A rule of the author. Call it like the function to test it: `has_header(tmp_path)`."""
 
     selects_files: ClassVar[bool] = False
     name: str
@@ -250,10 +250,10 @@ def _check_options(name: object, seconds: object) -> None:
 
 
 def _check_signature(function: FunctionType, local_names: Mapping[str, Any]) -> None:
-    """One parameter, the workspace, and an answer that can say what is wrong.
+    """Check the signature: one parameter, the workspace, and a return type for problems.
 
     Raises:
-        InvalidDeclaration: it is another.
+        InvalidDeclaration: it is another one.
     """
     fix = f"write `def {function.__name__}{_SIGNATURE}`"
     parameters = list(inspect.signature(function).parameters.values())
@@ -285,7 +285,7 @@ def _kind(answer: object) -> str:
 
 
 def _changes(before: Tree) -> str | None:
-    """Describe what has changed in the workspace; None if nothing has."""
+    """Describe the changes of the workspace, or return None."""
     try:
         now = scan_tree(before.root)
     except WorkspaceError:

@@ -32,7 +32,7 @@ def found(matched: Sequence[str]) -> str:
 
 
 def for_pattern(pattern: str, tree: Listing) -> str | None:
-    """Describe what is there in place of a file that matches the pattern."""
+    """Describe what exists in place of a file that matches the pattern."""
     ignoring_case = compile_glob(pattern, ignore_case=True).fullmatch
     twin = min((path for path in tree.sizes if ignoring_case(path)), default=None)
     if twin is not None:
@@ -70,7 +70,7 @@ def _same_name_elsewhere(pattern: str, tree: Listing) -> str | None:
 
 
 def file_in_the_way(path: str, tree: Listing) -> str | None:
-    """A file where `path` needs a directory."""
+    """A file in place of a directory in `path`."""
     above = path.rpartition("/")[0]
     while above:
         if above in tree.sizes:

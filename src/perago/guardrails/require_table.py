@@ -1,6 +1,6 @@
 """`require_table`: a rule about the rows and columns of tables.
 
-`check_table` needs pyarrow. `rule` does not: it is what an author declares.
+`check_table` needs pyarrow. `rule`, the declaration, does not.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from perago.workspace.scan import Tree, open_file
 
 
 def check_table(file: BinaryIO, rule: TableRule) -> list[str]:
-    """Return the problems of one table, in words that name columns and rows, and values only where the rule allows it.
+    """Return the problems of one table, in words that name columns and rows, and values only if the rule allows it.
 
     Args:
         file: the table, at its beginning.
-        rule: what it should be.
+        rule: the declaration.
 
     Raises:
-        OSError: the disk refused.
-        GuardrailDefect: a model of the author's that is not a model.
+        OSError: the disk failed.
+        GuardrailDefect: a model of the author that is not a model.
     """
     from perago.guardrails.tables import Checks, Unreadable, read_csv, read_jsonl, read_parquet
 
@@ -135,7 +135,7 @@ _TYPES = ", ".join(kind.__name__ for kind in PYTHON_TYPES)
 
 @dataclass(frozen=True, slots=True)
 class RequireTable(ContentGuardrail):
-    """At least one file matches `pattern`, and each of them is such a table."""
+    """At least one file matches `pattern`, and each matching file is such a table."""
 
     pattern: str
     rule: TableRule
@@ -171,7 +171,7 @@ class RequireTable(ContentGuardrail):
         return f"require_table({self.pattern})"
 
     def evaluate(self, tree: Listing) -> Verdict:
-        """A listing tells whether there is such a file."""
+        """A listing shows whether such a file exists."""
         matched = len(matching(self.pattern, tree))
         return Verdict(matched, None if matched else "matched 0 files")
 
@@ -325,6 +325,6 @@ def _delimiter(pattern: str, delimiter: object) -> str:
 
 
 def _written(kind: ColumnType) -> str:
-    """`int`, as a type where Python has it without an import, else as a text."""
+    """Return `int`, as a type if Python has it without an import, else as a text."""
     simple = {each.__name__ for each in PYTHON_TYPES if each.__module__ == "builtins"}
     return str(kind) if str(kind) in simple else repr(str(kind))

@@ -41,7 +41,7 @@ class Kind(StrEnum):
     FAILED = "failed"
     """It completed then and does not today."""
     UNREADABLE = "unreadable"
-    """It cannot be run again: its objects or its row are gone, or too large."""
+    """It cannot be run again: its objects or its row no longer exist, or are too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ def verdict_from(document: Mapping[str, Any]) -> Verdict:
 
 
 def by_file_and_column(verdicts: Iterable[Verdict]) -> list[tuple[str, str, int]]:
-    """Files and columns that differ, with the number of attempts, most first. The column is empty for a whole file."""
+    """Files and columns that differ, with the number of attempts, most first. The column is empty for a complete
+    file."""
     found: Counter[tuple[str, str]] = Counter()
     for verdict in verdicts:
         for path, columns in verdict.files.items():
@@ -128,7 +129,7 @@ class State:
             self._read(path)
 
     def known(self, task_id: str) -> Verdict | None:
-        """The verdict of an attempt, if there is one. What was unreadable is tried again."""
+        """The verdict of an attempt, if there is one. Unreadable attempts are tried again."""
         found = self._verdicts.get(task_id)
         return None if found is None or found.kind is Kind.UNREADABLE else found
 
@@ -173,12 +174,12 @@ class Backtest:
 
     Args:
         servers: where the attempts are.
-        settings: give roots and limits.
+        settings: for roots and limits.
         module: the import path of the task module.
         task: its task.
-        state: what is known already, and where verdicts are kept.
-        jobs: how many attempts run at a time.
-        hear: hears of every verdict.
+        state: known verdicts, and the file for new ones.
+        jobs: the number of attempts at the same time.
+        hear: gets every verdict.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Redact what looks like a secret, before anything is written.
+"""Redact probable secrets, before anything is written.
 
-A value is redacted where its field is a `SecretStr` in the TaskDef's schema, or where the name of its field is one of
+A value is redacted if its field is a `SecretStr` in the TaskDef's schema, or if the name of its field is one of
 `perago.secret_names`. A number is redacted only if it is a password: `max_tokens` is not. JSON in a text is redacted
 like other JSON. `perago.settings.mask` finds secrets in every other text, also in keys of maps. A redacted value keeps
 its type, so that the params stay valid.
@@ -29,12 +29,13 @@ _Schema: TypeAlias = Mapping[str, Any]
 
 
 def strike_out(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, dict[str, str]]:
-    """The JSON value without secrets, and what was struck out by its pointer.
+    """Return the JSON value without secrets, and the redacted values by their pointers.
 
     Args:
         value: params, or a result.
-        schema: its JSON Schema, if there is one: `"format": "password"` marks a secret.
-        pointer: where the value is.
+        schema: its JSON Schema, if there is
+        one: `"format": "password"` marks a secret.
+        pointer: the place of the value.
     """
     found: dict[str, str] = {}
     return _strike(value, _alternatives(schema), pointer, found, secret=False), found
@@ -137,9 +138,9 @@ def _after(previous: Any, item: Any, pointer: str, found: dict[str, str], *, pai
 
     Args:
         previous: the item before it, redacted.
-        item: the item, redacted as such.
+        item: the item, already redacted alone.
         pointer: the place of the item.
-        found: where secrets are noted.
+        found: collects the secrets.
         pair: whether the list has two items, such as the name and the value of a header.
     """
     if not isinstance(previous, str) or not isinstance(item, str) or not 0 < len(previous) <= _LONGEST_NAME:

@@ -68,7 +68,7 @@ class Replayable:
         return look_up(self.store(servers), self.attempt, self.task.key_prefix)
 
     def sees(self, path: str) -> bool:
-        """Whether a file is part of what the task sees of its workspace."""
+        """Whether a file is part of the task's view of its workspace."""
         return View(self.task.include, self.task.exclude).sees(path)
 
     def input(self, past: Past, servers: Servers, directory: Path, settings: Settings) -> Input:
@@ -83,7 +83,7 @@ class Replayable:
         return Input(self.attempt.params, files)
 
     def breaking_changes(self) -> list[str]:
-        """Return what the TaskDef of today refuses that the one of the time took, a line each."""
+        """Return the params that today's TaskDef refuses and the earlier one accepted, a line each."""
         from perago.taskdef.compatibility import Impact, classify
 
         if self.attempt.definition is None:
@@ -110,7 +110,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """An attempt of today, and how long it took in seconds. `commit` is what it published."""
+    """Today's attempt, and its duration in seconds. `commit` is its publication."""
 
     result: AttemptResult
     row: Mapping[str, Any]
@@ -126,7 +126,7 @@ def scratch_directory(settings: Settings) -> Iterator[Path]:
 
 
 class Heard:
-    """A listener that keeps the record of an attempt, and passes on what it hears."""
+    """A listener that keeps the record of an attempt, and passes on all events."""
 
     def __init__(self, listener: Listener | None = None) -> None:
         self._listener = listener

@@ -1,7 +1,7 @@
 """Run one attempt on this machine, in a worker process or under a debugger.
 
-The attempt is the real one, on the services that tests use. Their time is virtual, so nothing times out while a person
-thinks. What is missing is the worker process.
+The attempt is real, on the services that tests use. Their time is virtual, so nothing times out while a person thinks.
+Only the worker process is missing.
 """
 
 from __future__ import annotations
@@ -76,16 +76,16 @@ def services_for(limits: Limits, root: Path, listener: events.Listener, debuggin
     """Services that call the function in the terminal.
 
     Args:
-        limits: What the attempt is allowed.
-        root: Where the attempt directory is made.
-        listener: Hears what the function says.
-        debugging: How the function runs.
+        limits: the limits of the attempt.
+        root: the parent of the attempt directory.
+        listener: gets the output of the function.
+        debugging: the way in which the function runs.
     """
     return InMemoryServices(limits=limits, workspace_root=root, call=_Caller(listener, debugging))
 
 
 class _Caller:
-    """Calls the function, with what it prints kept from the result on standard output."""
+    """Calls the function, and keeps its output away from the result on standard output."""
 
     def __init__(self, listener: events.Listener, debugging: Debugging) -> None:
         self._listener = listener
@@ -174,12 +174,13 @@ class Debugging:
 def services_of(
     settings: Settings, listener: Listener, debugging: Debugging | None = None
 ) -> LocalServices | InMemoryServices:
-    """Make the services that one attempt runs on.
+    """Create the services for one attempt.
 
     Args:
-        settings: give limits and roots.
-        listener: hears what a function says that runs in this process.
-        debugging: how the function runs in this process; None: it runs in a worker process.
+        settings: for limits and roots.
+        listener: gets the output of a function in this process.
+        debugging: the way in which the function runs in this process;
+        None: it runs in a worker process.
     """
     if debugging is None:
         from perago.local import LocalServices
@@ -238,11 +239,11 @@ def plan_for(
     """Plan a worker with one slot on local services, watched.
 
     Args:
-        module: The import path of the task module.
-        task: Its task.
-        settings: Gives roots, logs and limits; the servers in it are not used.
-        services: Where the worker finds lakeFS.
-        number: Tells workers of one run apart; from 1.
+        module: the import path of the task module.
+        task: its task.
+        settings: for roots, logs and limits; its servers are not used.
+        services: the address of lakeFS.
+        number: distinguishes the workers of a run; from 1.
     """
     from perago.settings import configured_mask
     from perago.worker.plan import TaskPlan, WorkerPlan
@@ -270,7 +271,7 @@ def _limits(settings: Settings) -> Limits:
 
 
 def breakpoint_in(files: Iterable[str]) -> str | None:
-    """Return where one of these files calls `breakpoint()` or `set_trace()`, as `file:line`; None for nowhere."""
+    """Return where one of these files calls `breakpoint()` or `set_trace()`, as `file:line`, or None."""
     for file in files:
         with contextlib.suppress(OSError, SyntaxError, ValueError):
             for node in ast.walk(ast.parse(Path(file).read_bytes())):
@@ -314,13 +315,13 @@ def write_tree(lakefs: InMemoryLakeFS, ref: str, prefix: str, output: Path) -> N
     """Write a published tree to a directory.
 
     Args:
-        lakefs: Where the commit is.
-        ref: The commit.
-        prefix: What the keys begin with; the rest of a key is the path of its file.
-        output: The directory; it is made where it is missing.
+        lakefs: the lakeFS with the commit.
+        ref: the commit.
+        prefix: the prefix of the keys; the rest of a key is the path of its file.
+        output: the directory, which is created if it is missing.
 
     Raises:
-        Failure: the disk refused.
+        Failure: the disk failed.
     """
     from perago.local import REPOSITORY
 

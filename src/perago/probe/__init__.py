@@ -1,7 +1,7 @@
-"""Import a task module in a child process, and return its TaskDef or what went wrong.
+"""Import a task module in a child process, and return its TaskDef or its problem.
 
-The command line itself never imports an author's module. Whatever the module does at import (print, hang, exit,
-crash, fork), it does to a child that is thrown away.
+The command line never imports an author's module. Whatever the module does at import (print, hang, exit, crash, fork),
+it does to a child process that is discarded.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModuleProblem:
-    """A problem of a module: the kind, what happened, where (`file:line` or empty) and what to do."""
+    """A problem of a module: the kind, what happened, where (`file:line` or empty), and the fix."""
 
     code: str
     message: str
@@ -110,13 +110,13 @@ class WorkflowSummary:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """One module: either `task` or `problem`, and what the module left behind."""
+    """One module: either `task` or `problem`, and the leftovers of its import."""
 
     module: str
     task: TaskSummary | None
     problem: ModuleProblem | None
     output: str = ""
-    """The end of what it printed at import."""
+    """The end of its output at import."""
     printed: int = 0
     """Bytes that it printed in all."""
     left_running: bool = False
@@ -144,8 +144,8 @@ _LAST_OUTPUT = 1.0
 
 
 _BACKSTOP = 30.0
-"""Seconds on top of the limit until the child is killed. It ends by itself when time is up, unless the module has
-stopped it or taken its timer."""
+"""Seconds in addition to the limit until the child is killed. It ends on its own when the time has passed, unless the
+module has stopped it or replaced its timer."""
 _LOOK = 0.5
 """Seconds between two looks whether a signal has come."""
 _KILLED = 10.0
@@ -231,7 +231,8 @@ class Output:
 
 
 class ChildProcess:
-    """One module being imported elsewhere. Use as a context manager: nothing of it survives the block."""
+    """One module that is imported in a child process. Use it as a context manager: nothing of the child survives the
+    block."""
 
     def __init__(self, module: str, seconds: float, *, examine: str = "", beside_threads: bool = False) -> None:
         """Start the child.
@@ -258,8 +259,8 @@ class ChildProcess:
             os.close(writing)
 
     def listen(self) -> Output:
-        """Read the child's output on a thread, so that the child never waits for a reader. A process that has threads
-        must not fork, so start all children that run concurrently before you listen to one of them."""
+        """Read the child's output on a thread, so that the child never waits for a reader. A process with threads must
+        not fork. So start all children before you listen to one of them."""
         self._output = self._output or Output(self._reading)
         return self._output
 
@@ -376,7 +377,7 @@ def _innermost_line(stack: str) -> str:
 def probe_modules(
     modules: Sequence[str], seconds: float, *, packages: bool = False, workflows: bool = False
 ) -> list[Probed]:
-    """Import every module in a child process of its own, each for at most `seconds`."""
+    """Import every module in a separate child process, each for at most `seconds`."""
     with probing(modules, seconds, packages=packages, workflows=workflows) as results:
         return results()
 

@@ -1,4 +1,4 @@
-"""Configuration: variables in, one frozen `Settings` out, or every problem at once."""
+"""Configuration: variables in, one frozen `Settings` out, or all problems together."""
 
 from __future__ import annotations
 

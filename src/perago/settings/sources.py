@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to put right.
+    """One problem to correct.
 
-    `variable` is the variable's name, `where` its origin (`"environment"`, `".env:4"`, `""` for a variable that
-    is not set), `message` what is wrong, `fix` what to do. None of them ever holds a secret.
+    `variable` is the variable's name, `where` its origin (`"environment"`, `".env:4"`, `""` for a variable that is not
+    set), `message` the problem, `fix` the correction. None of them ever contains a secret.
     """
 
     variable: str
@@ -81,7 +81,7 @@ class PublishFence(StrEnum):
     REQUIRED = "required"
     """The same, and nothing is published through a server that does not run hooks."""
     OFF = "off"
-    """Nothing is brought along, and no server is tried. A fence that is there still works."""
+    """Nothing is installed, and no server is challenged. An existing fence still works."""
 
 
 class LogFormat(StrEnum):
@@ -103,7 +103,7 @@ class Upkeep(StrEnum):
     CACHE = "cache"
     """The cache of objects is kept to its limit."""
     LOGS = "logs"
-    """Log files past their time, or too many of them."""
+    """Log files that are too old or too many."""
 
 
 ALL_UPKEEP = frozenset(Upkeep)
@@ -196,7 +196,7 @@ def take_from_environment(names: Iterable[str]) -> None:
 
 
 def whole_environment() -> dict[str, str]:
-    """The environment of this process with what was taken from it."""
+    """The environment of this process and the variables that were taken from it."""
     return {**_taken, **os.environ}
 
 
@@ -301,7 +301,7 @@ def default_log_root() -> Path:
 
 
 def state_directory() -> Path:
-    """Return the directory for what perago remembers from one command to the next. It may not exist yet.
+    """Return the directory of perago's state between commands. It may not exist yet.
 
     Raises:
         ConfigurationError: there is no home directory.
@@ -323,15 +323,15 @@ def _in_home(variable: str, locate: Callable[..., Path]) -> Path:
 
 
 def check_roots(settings: Settings) -> tuple[Problem, ...]:
-    """Return what would keep `prepare_roots` from succeeding. Create nothing.
+    """Return the reasons why `prepare_roots` would fail. Create nothing.
 
-    A file system that is read-only is no such problem: a worker takes no work until it can write there.
+    A read-only file system is not such a reason, because a worker waits until it can write there.
     """
     return tuple(_problems(settings))
 
 
 def prepare_roots(settings: Settings) -> None:
-    """Create what is missing of both roots, readable by the user alone, unless the file system is read-only.
+    """Create the missing directories of both roots, readable by the user only, unless the file system is read-only.
 
     Raises:
         ConfigurationError: a root cannot be created or used.
@@ -391,10 +391,10 @@ def _own_trouble(path: Path, now: bool) -> str | None:
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is anything of that name.
+    """Whether an entry of that name exists.
 
     Raises:
-        OSError: there cannot be, as for a name that is too long.
+        OSError: it cannot exist, as for a name that is too long.
     """
     try:
         path.lstat()
@@ -482,7 +482,7 @@ def _way(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:
 
 
 def _trusted_users() -> frozenset[int]:
-    """The user and root. In a user namespace without root, what belongs to root shows up as the overflow user's."""
+    """The user and root. In a user namespace without root, files of root belong to the overflow user."""
     trusted = {0, os.geteuid()}
     with contextlib.suppress(OSError, ValueError):
         mapped = [line.split()[0] for line in Path("/proc/self/uid_map").read_text().splitlines()]

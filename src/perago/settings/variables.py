@@ -61,9 +61,9 @@ def _amount(text: str, units: Mapping[str, float], problem: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Bytes in `text`: a number with KB, MB, GB, KiB, MiB or GiB; decimals and inner blanks are fine.
+    """Return the bytes in `text`: a number with KB, MB, GB, KiB, MiB or GiB. Decimals and inner blanks are fine.
 
-    A bare number is refused, because it does not tell which unit was meant.
+    A bare number is refused, because its unit is unknown.
     """
     problem = "not a size; write a number with KB, MB, GB, KiB, MiB or GiB, such as 100MB or 1.5 GiB"
     size = int(_amount(text, _BYTES, problem))
@@ -249,8 +249,10 @@ def _variable(
         section: of docs/configuration.md and `.env.example`.
         name: of the variable.
         default: the value if the variable is not set.
-        words: the default as people read it; empty: there is no default.
-        example: a valid value for `.env.example`, if that is not `words`; empty: the variable is not in that file.
+        words: the default as people read it;
+        empty: there is no default.
+        example: a valid value for `.env.example`, if that is not `words`;
+        empty: the variable is not in that file.
         show: whether `repr` shows the value.
     """
     extra: Any = {"section": section, "default": words, "example": words if example is None else example}
@@ -258,7 +260,7 @@ def _variable(
 
 
 class Settings(BaseSettings):
-    """The configuration. One field per variable; `load` also checks what belongs together."""
+    """The configuration. One field per variable. `load` also checks variables that belong together."""
 
     model_config = SettingsConfigDict(
         case_sensitive=True,
@@ -362,7 +364,7 @@ class Settings(BaseSettings):
     )
     """Most objects below the task's prefix, and most directories that they need. An attempt needs about 1 KiB of
     memory for each object."""
-    # None: a tenth of what is free at the start.
+    # None: a tenth of the free space at the start.
     cache_max_bytes: Annotated[int, BeforeValidator(parse_limit)] | None = _variable(
         "Workers", "PERAGO_CACHE_MAX_BYTES", None, words="a tenth of the free space", example="20GiB"
     )
@@ -453,7 +455,7 @@ def _not_set(name: str) -> Problem:
 
 
 def load() -> Settings:
-    """Read, validate, and report every problem at once (see `perago.settings.load_settings`)."""
+    """Read and validate the variables, and report all problems together (see `perago.settings.load_settings`)."""
     sources = read_sources()
     values = {name: value for name, value in sources.values.items() if name in DECLARED}
     problems, root_problems = [*sources.dotenv.problems], list[Problem]()
@@ -521,7 +523,7 @@ def _plain_endpoints(settings: Settings, sources: Sources) -> Iterator[str]:
 
 
 def is_readable_by_others(address: str) -> bool:
-    """Whether what is sent to a valid address leaves this machine without encryption."""
+    """Whether requests to a valid address leave this machine without encryption."""
     parts = urlsplit(address)
     host = (parts.hostname or "").rstrip(".")
     if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):

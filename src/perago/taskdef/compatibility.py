@@ -32,9 +32,10 @@ __all__ = ["Change", "Impact", "classify"]
 
 
 def classify(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return all changes from `old` to `new`, in the order of their fields; empty only if both are the same JSON.
+    """Return all changes from `old` to `new`, in the order of their fields. The result is empty only if both are the
+    same JSON.
 
-    Neither needs to be a TaskDef that perago would write: what is not understood is a breaking change.
+    Neither needs to be a TaskDef that perago would write. Unknown parts count as breaking changes.
     """
     changes: list[Change] = []
     for field in sorted({*old, *new}):
@@ -94,9 +95,9 @@ _FOR_PEOPLE = frozenset({"description", "ownerEmail", "title", "examples", "$com
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change. `pointer` leads to it in the new definition, or in the old one for what is gone.
+    """One change. `pointer` leads to it in the new definition, or in the old one if it was removed.
 
-    `old` or `new` is `ABSENT` for something added or removed; `reason` is for people.
+    `old` or `new` is `ABSENT` for something added or removed. `reason` is for people.
     """
 
     pointer: str
@@ -112,7 +113,7 @@ class Change:
 
     @property
     def text(self) -> str:
-        """The change and what it means, in one line."""
+        """Return the change and its meaning, in one line."""
         return f"{self.impact}: {self.difference} ({self.reason})"
 
     @property
@@ -189,7 +190,7 @@ ANNOTATIONS = frozenset(
         "writeOnly",
     }
 )
-"""They accept or reject nothing. What a `default` means is judged where properties are."""
+"""They accept or reject nothing. A `default` is judged together with the properties."""
 
 _TYPES = {
     "null": {"null"},
@@ -242,7 +243,7 @@ def _simple_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaCh
 
 
 def _judged_keywords(old: Schema, new: Schema) -> Iterator[tuple[Sequence[str], str, bool, bool]]:
-    """Yield keywords that are judged together, what they decide, and whether the schema got narrower and wider."""
+    """Yield keywords that are judged together, their effect, and whether the schema got narrower and wider."""
     types, now = types_of(old), types_of(new)
     yield ["type"], "the type", not types <= now, not now <= types
     part, whole = values_of(old), values_of(new)
@@ -374,8 +375,8 @@ def _same_but_title(old: Any, new: Any) -> bool:
 
 
 def _added(here: str, name: str, old: Schema, new: Schema) -> SchemaChange:
-    """A property that is new. Where objects are open, what senders happened to send under that name is not
-    counted: the task did not read it."""
+    """Judge a new property. In open objects, values that senders happened to send under that name do not count, because
+    the task did not read them."""
     added, is_required = new["properties"][name], name in new.get("required", ())
     rest = old.get("additionalProperties", True)
     affected = AffectedParty.of(senders=is_required, readers=rest is False)
@@ -388,7 +389,7 @@ def _added(here: str, name: str, old: Schema, new: Schema) -> SchemaChange:
 
 
 def _property(here: str, old: Any, new: Any, *, must_be_sent: bool) -> Iterator[SchemaChange]:
-    """A property on both sides. Its default is what the task takes when nothing is sent."""
+    """Judge a property on both sides. The task uses its default if nothing is sent."""
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         yield from schema_changes(here, old, new)
         return
@@ -469,13 +470,13 @@ _SAME_VALUES = "accepts the same values"
 
 
 def _accepted(keyword: str, schema: Schema) -> Any:
-    """Return what the keyword accepts, be it there or not. No items follow the places of a tuple of a fixed length."""
+    """Return what the keyword accepts, whether it is present or not. A tuple of a fixed length has no further items."""
     ends = keyword == "items" and schema.get("maxItems", math.inf) <= len(schema.get("prefixItems", []))
     return schema.get(keyword, False if ends else {})
 
 
 def _as_one(pointer: str, old: Any, new: Any, before: Any, after: Any, what: str) -> SchemaChange:
-    """A single change for a schema that came or went; `before` and `after` say what is accepted without it."""
+    """Return a single change for an added or removed schema. `before` and `after` say what is accepted without it."""
     affected = affected_by(schema_changes(pointer, before, after))
     words = {
         AffectedParty.NEITHER: "accepts the same",
@@ -491,7 +492,8 @@ _Alternative: TypeAlias = "tuple[str, Schema]"
 
 
 def _alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
-    """The alternatives of its one union; None if they cannot be told apart, or if there are two unions."""
+    """Return the alternatives of the only union, or None if they cannot be distinguished, or if there are two
+    unions."""
     keyword, *others = [keyword for keyword in _UNIONS if keyword in schema]
     options = schema[keyword]
     if others or not all(map(is_well_formed, options)):
@@ -538,11 +540,11 @@ def _union_and_single(pointer: str, old: Schema, new: Schema) -> Iterator[Schema
 
 
 def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[SchemaChange]:
-    """The changes between two lists of alternatives; empty if they accept the same in another order.
+    """Return the changes between two lists of alternatives. The result is empty if they accept the same in another
+    order.
 
-    Senders are not affected if every old alternative is contained in a new one, and readers are not if every new one
-    is contained in an old one. Alternatives that belong together are compared in depth, so that the change is told
-    where it is.
+    Senders are not affected if every old alternative is contained in a new one, and readers are not if every new one is
+    contained in an old one. Matching alternatives are compared in depth, so that the change is reported at its place.
     """
     pairs, gone, come = _paired(old, new)
     changes = [change for (_, left), (here, right) in pairs for change in schema_changes(here, left, right)]
@@ -562,7 +564,7 @@ def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[Sch
 def _paired(
     old: list[_Alternative], new: list[_Alternative]
 ) -> tuple[list[tuple[_Alternative, _Alternative]], list[_Alternative], list[_Alternative]]:
-    """Alternatives that belong together, and what is left of both sides."""
+    """Pair matching alternatives, and return the unmatched ones of both sides."""
     pairs = []
     gone, come = list(old), list(new)
     likenesses: tuple[Callable[[Schema], Any], ...] = (
@@ -633,11 +635,11 @@ _AMOUNTS: Mapping[str, tuple[str, str]] = {
 }
 """Numbers of which less may break and more is safe, and the words for both."""
 _ZERO_IS_LESS = frozenset({"retryCount", "retryDelaySeconds", "backoffScaleFactor"})
-"""The numbers for which 0 does not mean that there is no limit."""
+"""The numbers for which 0 does not mean "no limit"."""
 
 
 def judge_field(field: str, old: Definition, new: Definition) -> Verdict:
-    """Judge what it means that the two definitions differ in `field`."""
+    """Judge a difference of the two definitions in `field`."""
     before, after = _effective(field, old), _effective(field, new)
     if field in SERVER_FIELDS:
         return Impact.COMPATIBLE, "written by the server"
@@ -694,7 +696,7 @@ def _amount(field: str, old: Any, new: Any, definition: Definition) -> Verdict:
 
 
 def _rate(old: Definition, new: Definition) -> Verdict:
-    """Both fields are one rate; 0 per period is no limit."""
+    """Judge the two fields of one rate. 0 per period is no limit."""
     values = [_effective(field, definition) for definition in (old, new) for field in _RATE]
     if not all(_is_number(value) and 0 <= value < float("inf") for value in values) or 0 in values[1::2]:
         return _cannot_tell("the rate limit")

@@ -1,6 +1,6 @@
-"""The TaskDef: what Conductor is told about a task, and what changes when it replaces the registered one.
+"""The TaskDef: the definition of a task in Conductor, and the changes when it replaces the registered one.
 
-Conductor fills in defaults and keeps notes of its own (`docs/dev/servers/conductor.md` 5); neither is a difference.
+Conductor adds defaults and its own fields (`docs/dev/servers/conductor.md` 5). Neither counts as a difference.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def compare_definitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple
 
 
 def comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both definitions without what a server adds, and without defaults that both have."""
+    """Return both definitions without the fields that a server adds, and without common defaults."""
     before, after = _comparable(old), _comparable(new)
     for key, default in SERVER_DEFAULTS.items():  # a default is shown once the other side deviates from it
         if (key in before) != (key in after):
@@ -161,7 +161,7 @@ def json_differences(old: Any, new: Any) -> tuple[Difference, ...]:
 
 
 def _comparable(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """The definition without what the server adds."""
+    """Return the definition without the fields that the server adds."""
     found = {}
     for key, value in definition.items():
         is_default = key in SERVER_DEFAULTS and same_json(value, SERVER_DEFAULTS[key])

@@ -28,10 +28,10 @@ from perago.text import listing
 
 @dataclass(frozen=True, slots=True)
 class FoundModule:
-    """A module to make tests from.
+    """A module to generate tests from.
 
-    `file` is None for one that was not found. A `named` module must declare a task; one that was found below a named
-    package may have none.
+    `file` is None for a module that was not found. A `named` module must declare a task. A module below a named package
+    need not.
     """
 
     name: str
@@ -50,9 +50,9 @@ def find_modules(names: Iterable[str]) -> tuple[FoundModule, ...]:
 
 
 def add_import_roots(candidates: Sequence[Path], names: Iterable[str]) -> list[str]:
-    """Put the first directory that has the module at the end of `sys.path`, for names that nothing on it provides.
+    """Append the first directory that has the module to `sys.path`, for names that `sys.path` does not provide.
 
-    Returns what was added, so that it can be taken away again.
+    Return the added directory, so that it can be removed again.
     """
     added = []
     for top in dict.fromkeys(name.partition(".")[0] for name in names):
@@ -67,7 +67,7 @@ def add_import_roots(candidates: Sequence[Path], names: Iterable[str]) -> list[s
 
 
 def exists(name: str) -> bool:
-    """Whether there is a module or package of that name. Nothing is imported."""
+    """Whether a module or package of that name exists. Nothing is imported."""
     return _place(name) is not None
 
 
@@ -215,7 +215,7 @@ def import_module(name: str) -> ModuleType:
     """Import a module by its dotted path.
 
     Raises:
-        TaskDefinitionError: the name is no dotted path, there is no such module, or its code fails.
+        TaskDefinitionError: the name is not a dotted path, there is no such module, or its code fails.
     """
     check_spelling(name)
     try:
@@ -227,7 +227,7 @@ def import_module(name: str) -> ModuleType:
 
 
 def check_spelling(name: str) -> None:
-    """Refuse what is no dotted module path, and show the right spelling.
+    """Refuse a name that is not a dotted module path, and show the right spelling.
 
     Raises:
         TaskDefinitionError: the name is a file, `module:object`, relative, or not made of identifiers.

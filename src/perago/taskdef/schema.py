@@ -1,9 +1,9 @@
-"""JSON Schemas of what goes into a task and comes out of it: built, checked, and filled with a first value.
+"""JSON Schemas of the params and results of a task: built, checked, and filled with a first value.
 
-Parameters are described the way they are validated, results the way they are serialised. Every `$ref` is inlined,
-because Conductor and the people who read its console cannot follow one.
+Params are described in validation mode, results in serialization mode. Every `$ref` is inlined, because Conductor and
+the people who read its console cannot follow one.
 
-`format` says nothing here, as in the standard; keywords that pydantic does not write are passed over.
+As in the standard, `format` has no effect here. Keywords that pydantic does not write are ignored.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _KINDS = ("boolean", "null", "string", "integer", "number", "array", "object")
 
 
 def join_pointer(parent: str, key: str | int) -> str:
-    """The pointer to item `key` of what `parent` points to; `""` is the whole document."""
+    """Return the pointer to item `key` of the value at `parent`. `""` is the complete document."""
     return f"{parent}/{str(key).replace('~', '~0').replace('/', '~1')}"
 
 
@@ -114,7 +114,7 @@ def input_schema(task: Task) -> dict[str, Any]:
 
 
 def output_schema(task: Task) -> dict[str, Any]:
-    """Return the schema of what the task reports.
+    """Return the schema of the result.
 
     Raises:
         TaskDefinitionError: the result model has no JSON Schema, a recursive one, or a secret in it.
@@ -302,7 +302,7 @@ def types_in(annotation: Any, path: str = "") -> Iterator[tuple[str, type]]:
 
 
 def _parts(annotation: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the types that a type is made of, with the field name where there is one."""
+    """Yield the component types of a type, each with the field name if there is one."""
     if hasattr(annotation, "__value__"):  # a type alias
         yield "", annotation.__value__
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -454,8 +454,8 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 def skeleton_of(schema: Schema) -> Any:
     """Return a first value for `schema`: its default or first choice, else the smallest value of its type.
 
-    Of an object only what is required. References are inlined already. Patterns, and
-    formats that are not in `FORMATS`, are left to the person who fills it in.
+    An object gets only its required properties. References are inlined already. People fill in patterns, and formats
+    that are not in `FORMATS`.
     """
     shape = shape_of(schema)
     if "default" in schema and "const" not in schema:
@@ -482,7 +482,7 @@ def skeleton_of(schema: Schema) -> Any:
 
 
 def _sample_number(schema: Schema, *, is_integer: bool) -> Any:
-    """0, or the nearest to it of the numbers near the bounds that is within all of them."""
+    """Return 0, or the nearest number to it that is within all bounds."""
     low = schema.get("exclusiveMinimum", schema.get("minimum"))
     high = schema.get("exclusiveMaximum", schema.get("maximum"))
     step = schema.get("multipleOf", 1 if is_integer else None)

@@ -62,7 +62,7 @@ __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> object:
-    """Load a name when it is asked for: a test file that only selects task modules does not load the services."""
+    """Load a name on access, so that a test file that only selects task modules does not load the services."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(_MODULES[name]), name)

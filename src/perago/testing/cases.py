@@ -128,7 +128,7 @@ def read_case_file(file: Path) -> RunCase:
 
 
 def read_tree(source: TreeSource) -> dict[str, str | bytes | None]:
-    """The tree as a mapping.
+    """Return the tree as a mapping.
 
     Raises:
         InvalidCase: there is no such directory.
@@ -157,7 +157,7 @@ _WORKSPACE = {"repository": "repository", "branch": "main", "ref_type": "commit"
 
 
 def review(task: Task) -> tuple[str, list[str]]:
-    """For `perago check`: what is wrong with the declared examples, empty if nothing is, and advice on the task."""
+    """Return the problems of the declared examples and advice on the task, for `perago check`."""
     problems = []
     for example in task.examples:
         try:
@@ -261,7 +261,7 @@ def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | byt
 CASE, INPUT, PUBLISHED, TASKDEF = "case.json", "input", "published", "taskdef.json"
 ENDINGS = ("completed", "pre", "post", "failed", "terminal")
 LARGEST_KEPT = 64 * 1024
-"""Bytes of a published file that is kept whole; of larger ones size and digest."""
+"""Bytes of a published file that is kept completely. Larger ones are kept as size and digest."""
 MOST_KEPT = 4 * 1024 * 1024
 """Bytes of all published files together that are kept."""
 _RECORDED_KEYS = {"about", "expect", "params", "result", "published", "removed"}
@@ -292,17 +292,18 @@ class Record:
 
 
 def recorded_cases(directory: Path, task_name: str) -> tuple[Path, ...]:
-    """The case directories of a task, sorted. One that has a case file beside it is the tree of that case."""
+    """Return the case directories of a task, sorted. A directory with a case file next to it is the tree of that
+    case."""
     found = (directory / task_name).glob(f"*/{CASE}")
     directories = (file.parent for file in found if not file.parent.name.startswith("."))
     return tuple(sorted(one for one in directories if not one.with_name(f"{one.name}.toml").exists()))
 
 
 def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
-    """One case directory: what to run, and what it is compared with.
+    """Read one case directory: the case, and the recorded outcome.
 
     Raises:
-        InvalidCase: it is not in the format above, or has links in it.
+        InvalidCase: it is not in the format above, or contains links.
     """
     file = directory / CASE
     try:
@@ -334,7 +335,7 @@ def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
 
 
 def write_outcome(directory: Path, now: AttemptResult) -> None:
-    """Record what an attempt leaves today in the place of what was recorded.
+    """Replace the recorded outcome with the outcome of today's attempt.
 
     Raises:
         OSError: the directory cannot be written.

@@ -1,7 +1,7 @@
-"""The in-memory Conductor of tests: it lets virtual time pass, runs what waits, and interrupts attempts.
+"""The in-memory Conductor of tests: it advances virtual time, runs waiting attempts, and interrupts attempts.
 
-A worker tells its slot, whose main thread then raises inside the function (`perago.worker.slot_process`). Here the call
-at which the test interrupts raises the same way, and nothing of the attempt is sent from then on.
+A worker interrupts its slot, whose main thread then raises inside the function (`perago.worker.slot_process`). Here the
+call at which the test interrupts raises in the same way, and the attempt sends nothing after that.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ class Conductor(InMemoryConductor):
         self.sweep()
 
     def next_delivery(self, *task_names: str, within: float = DAY) -> Delivery:
-        """The next attempt of one of these task types, taken as a worker does; time passes until there is one.
+        """Take the next attempt of one of these task types, as a worker does. Time passes until there is one.
 
         Raises:
-            LookupError: none comes within so many virtual seconds; the message says how the workflows stand.
+            LookupError: no attempt is due within so many virtual seconds; the message has the states of the workflows.
         """
         delivery = self._take(task_names, self.clock.now() + within)
         if delivery is None:
@@ -89,13 +89,14 @@ class Conductor(InMemoryConductor):
         return delivery
 
     def drain(self, *functions: TaskFunction, within: float = DAY) -> tuple[Outcome, ...]:
-        """Run every attempt of these task functions, retries included, until none comes within so many virtual seconds.
+        """Run every attempt of these task functions, retries included, until no attempt is due within so many virtual
+        seconds.
 
         Without functions: of all that were registered or run before. Returns the outcomes, in order.
 
         Raises:
             TypeError: one is not a task function.
-            RuntimeError: there is no end to it after 1,000 attempts.
+            RuntimeError: it has not ended after 1,000 attempts.
         """
         self.register(*(function for function in functions if task_of(function).name not in self._functions))
         names = [task_of(function).name for function in functions] or list(self._functions)
@@ -138,7 +139,7 @@ class Conductor(InMemoryConductor):
 
 
 def _moments(state: State) -> Iterator[float]:
-    """When, in milliseconds since the epoch, a time may be up of what is not over; past ones included
+    """Yield the times, in milliseconds since the epoch, at which an open item may time out, including past ones
     (`docs/dev/servers/conductor.md` 2)."""
     for workflow in state.workflows.values():
         if workflow.status.terminal:
@@ -167,7 +168,7 @@ Kind = Literal["cancel", "time out", "lose"]
 Moment = Literal["log", "progress", "cancelled"]
 
 _MARGIN = 1.0
-"""Seconds beyond a limit of Conductor's, so that it is over."""
+"""Seconds beyond a time limit of Conductor, so that it has passed."""
 _GRACE = 30.0
 """Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
 _BEATS = 3
@@ -194,10 +195,10 @@ class Interruptions:
         self._planned: list[Interruption] = []
         self._running: RunningAttempt | None = None
         self._virtual_sleep = False
-        """From the first plan on, so that a retry of what was interrupted takes no time either."""
+        """Set from the first plan on, so that a retry of an interrupted attempt takes no time either."""
 
     def plan(self, kind: Kind, at: Moment | float | None, n: int) -> None:
-        """Interrupt the next attempt at that moment; None: the running one, now.
+        """Interrupt the next attempt at that moment. None: the running one, now.
 
         Raises:
             RuntimeError: now, but no function runs.
@@ -223,10 +224,10 @@ class Interruptions:
 
     @contextmanager
     def attempt(self, delivery: Delivery) -> Iterator[RunningAttempt]:
-        """Run one delivery in this block; what was planned first is for it.
+        """Run one delivery in this block, with the first planned interruption.
 
         Raises:
-            ValueError: it is to time out, and its task has no time limit.
+            ValueError: it must time out, but its task has no time limit.
         """
         planned = self._planned.pop(0) if self._planned else None
         if planned is not None and planned.kind == "time out":
@@ -239,13 +240,14 @@ class Interruptions:
 
 
 class RunningAttempt:
-    """One attempt, as the test interrupts it.
+    """One attempt that the test can interrupt.
 
     Args:
-        conductor: where its workflow ends, or its time is over.
-        delivery: which attempt it is.
-        planned: what the test has planned for it; None: nothing.
-        virtual_sleep: whether `time.sleep` lets virtual time pass in the function.
+        conductor: the Conductor of its workflow.
+        delivery: the attempt.
+        planned: the planned interruption;
+        None: none.
+        virtual_sleep: whether `time.sleep` advances virtual time in the function.
     """
 
     def __init__(
@@ -356,7 +358,7 @@ class RunningAttempt:
             self.interrupt(planned.kind)
 
     def _sleep(self, seconds: float) -> None:
-        """`time.sleep` of the function: the worker beats meanwhile, until the test interrupts."""
+        """`time.sleep` of the function. The worker sends heartbeats until the test interrupts."""
         if seconds < 0:
             raise ValueError("sleep length must be non-negative")
         planned = self._planned

@@ -64,7 +64,7 @@ class PublishedTree(dict[str, bytes]):
         return equal if equal is NotImplemented else not equal
 
     def text(self, path: str) -> str:
-        """A file as UTF-8 text.
+        """Return a file as UTF-8 text.
 
         Raises:
             KeyError: there is no such file.
@@ -124,7 +124,7 @@ class Snapshots(Protocol):
 
         Raises:
             AssertionError: it differs, or there is no snapshot.
-            TypeError: it is no function with `@task`.
+            TypeError: it is not a function with `@task`.
         """
 
     def tree(
@@ -137,14 +137,14 @@ class Snapshots(Protocol):
         """Compare a tree with its snapshot.
 
         Args:
-            published: the outcome of a completed attempt, for the files that it has added, changed and removed; or a
-                tree, such as `perago_run.tree()`, for all files of it.
-            name: tells several snapshots of one test apart.
-            exclude: globs of files that are never alike.
+            published: the outcome of a completed attempt, for its added, changed and removed files; or a tree, such as
+                `perago_run.tree()`, for all its files.
+            name: distinguishes several snapshots of one test.
+            exclude: globs of files that always differ.
 
         Raises:
             AssertionError: it differs, there is no snapshot, or the attempt did not complete.
-            ValueError: the test has asked for this name before, or it cannot be a part of a file name.
+            ValueError: the test has used this name before, or it cannot be a part of a file name.
         """
 
 
@@ -198,7 +198,8 @@ def _lines(title: str, lines: Sequence[str], noun: str, number: int) -> Iterator
 
 
 def _number(value: Any) -> Any:
-    """A float in one spelling, to twelve digits: what comes after is the luck of libraries and machines."""
+    """Return a canonical spelling of a float, with twelve digits, because later digits depend on libraries and
+    machines."""
     if isinstance(value, float):
         return float(f"{value:.12g}")
     if isinstance(value, Mapping):
@@ -237,7 +238,7 @@ MOST_CELLS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class FileDifference:
-    """One file that is not the same in both trees. `str` of it is one line."""
+    """One file that differs between both trees. Its `str` is one line."""
 
     path: str
     summary: str
@@ -330,7 +331,7 @@ MOST_LINES = 40
 LONGEST_TEXT = 4 * 1024 * 1024
 """Bytes of a text that is compared by lines."""
 LARGEST_TABLE = 8 * 1024 * 1024
-"""Bytes of a table that is compared by rows: both together take about 50 times as much memory meanwhile."""
+"""Bytes of a table that is compared by rows. The comparison takes about 50 times as much memory."""
 _LONGEST_LINE = 200
 _SHOWN_DIGITS = 12
 
@@ -416,14 +417,14 @@ def _text_difference(path: str, old: bytes, new: bytes, sides: tuple[str, str]) 
 
 
 def _short(lines: Sequence[str]) -> tuple[str, ...]:
-    """As many lines as are shown, none of them long, nothing hidden in them."""
+    """Return the displayed lines, all short and without invisible characters."""
     shown = [visible(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…") for line in lines[:MOST_LINES]]
     more = len(lines) - MOST_LINES
     return (*shown, f"… and {count(more, 'more line')}") if more > 0 else tuple(shown)
 
 
 def as_text(content: bytes) -> str | None:
-    """Return the content as text; None if nobody would read it."""
+    """Return the content as text, or None if nobody would read it."""
     try:
         return None if b"\0" in content else content.decode()
     except UnicodeDecodeError:
@@ -462,7 +463,7 @@ class Differences:
         return (*((self.ending,) if self.ending else ()), *results, *map(str, self.files))
 
     def lines(self) -> Iterator[str]:
-        """The same, with what differs in each file below its line."""
+        """The same, with the differences of each file below its line."""
         yield from self.summary[: len(self.summary) - len(self.files)]
         for difference in self.files:
             yield str(difference)
@@ -486,12 +487,12 @@ class Differences:
 
 
 def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, Content]) -> Differences:
-    """Compare `after` with `before`. Reasons of failures are not compared: they name ids and times.
+    """Compare `after` with `before`. Reasons of failures are not compared, because they contain ids and times.
 
     Args:
-        before: what was left then.
-        after: what is left now.
-        tree: the files that both began with. One that only one of both wrote is compared with it.
+        before: the earlier outcome.
+        after: today's outcome.
+        tree: the common input files. A file that only one of both wrote is compared with its input.
 
     Raises:
         OSError: a file cannot be read.

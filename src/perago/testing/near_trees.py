@@ -19,7 +19,7 @@ from perago.workspace.keys import Folding, directories_above
 _MOST_COUNTED = 40
 
 Planting: TypeAlias = "tuple[str, str | Symlink | None]"
-"""A path, and what is there."""
+"""A path, and its entry."""
 
 
 class Likeness(StrEnum):
@@ -50,8 +50,8 @@ def plain(rule: Guardrail, number: int) -> str:
 
 
 def instances(rule: Guardrail) -> tuple[str, ...]:
-    """Paths that the rule probably counts, odd ones among them: no directory for `**` and several, names that begin
-    with a dot, stars that stand for nothing."""
+    """Paths that the rule probably counts, including odd ones: no directory for `**` and several, names that begin with
+    a dot, stars that match nothing."""
     paths = _paths(rule)
     found = [paths.example(star, between) for star in ("a", ".a", "", "a b") for between in _BETWEEN]
     return tuple(dict.fromkeys(path for path in found if is_path(path)))
@@ -71,7 +71,7 @@ def contents(rule: Guardrail) -> tuple[str | bytes, ...]:
 
 
 def lookalikes(rule: Guardrail, likeness: Likeness) -> tuple[Planting, ...]:
-    """Return what is like the rule in this way; for some rules nothing is."""
+    """Return paths with this likeness to the rule. Some rules have none."""
     return tuple((path, content) for path, content in _like(_paths(rule), likeness) if is_path(path))
 
 

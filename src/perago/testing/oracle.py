@@ -34,10 +34,11 @@ class Verdict:
 
 
 def judge(rule: Guardrail, files: Mapping[str, int]) -> Verdict:
-    """The verdict on a tree with exactly these files: their paths relative to the workspace, and their sizes in bytes.
+    """Return the verdict on a tree with exactly these files: their paths relative to the workspace, and their sizes in
+    bytes.
 
-    Directories, symlinks and other things that are no files play no part in any rule. What is in the files plays none
-    here; `judge_tree` asks for it.
+    Directories, symlinks and other entries do not affect any rule. The contents of files do not matter here;
+    `judge_tree` reads them.
     """
     counted = {path: size for path, size in files.items() if concerns(rule, path)}
     return Verdict(holds(rule, counted), len(counted))
@@ -106,7 +107,7 @@ def _(_: ForbidGlob, counted: Mapping[str, int]) -> bool:
 
 
 def glob_matches(pattern: str, path: str) -> bool:
-    """Whether the pattern matches the whole path of a file."""
+    """Whether the pattern matches the complete path of a file."""
     return _matches(pattern.split("/"), path.split("/"))
 
 
@@ -119,7 +120,7 @@ def is_in_prefix(prefix: str, key: str) -> bool:
 
 
 def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
-    """Segment by segment. `**` is zero directories, or it takes one and is asked again."""
+    """Match segment by segment. `**` matches zero directories, or it takes one and is tried again."""
     if not pattern:
         return not path
     if not path:
@@ -173,7 +174,8 @@ def _read_csv(rule: TableRule, content: bytes) -> tuple[dict[str, list[Any]], in
 
 
 def _csv_rows(text: str, delimiter: str) -> Iterator[list[str | None]]:
-    """One character after the other. A line without any is no row; a field without any, and without quotes, is None."""
+    """Parse one character after the other. A line without characters is not a row. A field without characters and
+    quotes is None."""
     row: list[str | None] = []
     field, quoted, inside, position = "", False, False, 0
     while position < len(text):

@@ -63,7 +63,7 @@ def logging_attempts() -> Iterator[AttemptLog]:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
-    """One attempt, as Conductor and lakeFS were left by it. `str` of it tells all that is known, in several lines."""
+    """One attempt, with its state in Conductor and lakeFS. Its `str` shows everything, in several lines."""
 
     record: AttemptRecord
     delivered: Delivered | None
@@ -156,10 +156,10 @@ class Outcome:
 
     @property
     def tree(self) -> PublishedTree:
-        """The whole workspace at `commit`: what was published, with what was there before.
+        """The complete workspace at `commit`: the published files and the unchanged ones.
 
         Raises:
-            LookupError: no commit holds it, because the attempt failed, was lost or has no workspace.
+            LookupError: there is no such commit, because the attempt failed, was lost or has no workspace.
         """
         __tracebackhide__ = True  # pytest shows the line of the test
         if self.read is None or self.commit is None:

@@ -142,7 +142,7 @@ class Racers:
             return _Run(ended, overtaken, services.tree())
 
     def _fork(self, services: InMemoryServices, ref: str) -> list[Delivery]:
-        """Start the fork, and take all its attempts at once, by branch."""
+        """Start the fork, and take all its attempts, by branch."""
         conductor = services.conductor
         conductor.register_task_definitions(self._definitions)
         block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
@@ -394,11 +394,11 @@ class TaskRunner:
         return self.services.take(task)
 
     def again(self, *, report: bool = True) -> Outcome:
-        """Run the next attempt of the last task, once it is due: a retry after its delay, or, if the last attempt
-        has not been reported, what comes after its response timeout.
+        """Run the next attempt of the last task, once it is due: a retry after its delay or, if the last attempt was
+        not reported, the attempt after its response timeout.
 
         Raises:
-            LookupError: nothing ran before, or nothing comes any more.
+            LookupError: nothing ran before, or there is no next attempt.
         """
         task = self._known_task()
         return self._attempt(task, self.conductor.next_delivery(task.name), report=report)

@@ -1,7 +1,7 @@
-"""Sample values of a model from its JSON Schema, and what a value loses on its way through JSON.
+"""Sample values of a model from its JSON Schema, and the losses of a value on its way through JSON.
 
-Deterministic and without hypothesis. A schema says less than its model: constraints, validators and key types that it
-leaves out show when the model refuses a value, which is then replaced or dropped.
+It is deterministic and does not use hypothesis. A schema says less than its model. If the model refuses a value because
+of constraints, validators or key types that are not in the schema, the value is replaced or dropped.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ValidatorRaised(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A JSON document and what the model makes of it."""
+    """A JSON document and the value that the model makes of it."""
 
     document: Any
     value: BaseModel
@@ -119,8 +119,8 @@ def _accepted(model: type[BaseModel], fields: Mapping[str, tuple[Any, ...]], req
 def _advance(
     choice: dict[str, int], fields: Mapping[str, tuple[Any, ...]], blamed: set[str], required: set[str]
 ) -> bool:
-    """Try the next value of the blamed fields; leave an optional field out if there is no next value. False: no way
-    on."""
+    """Try the next value of the blamed fields. Leave out an optional field without a next value. Return False if
+    neither is possible."""
     for name in blamed:
         if choice[name] + 1 < len(fields[name]):
             choice[name] += 1
@@ -320,9 +320,9 @@ def round_trip_problem(model: type[BaseModel], value: BaseModel, *, by_alias: bo
 
 
 def computed_problem(model: type[BaseModel], value: BaseModel) -> str | None:
-    """Why the model refuses what it computes itself when it is written: it forbids extra fields; None: it does not.
+    """Return the reason why the model refuses its own computed fields (it forbids extra fields), or None.
 
-    The runtime leaves computed fields out before it reads a recorded result, but a caller who builds params with the
+    The runtime removes computed fields before it reads a recorded result. But a caller who builds params with the
     model, and a later step that takes the result as its params, do not.
     """
     if find_secret(model) is not None:
@@ -445,10 +445,10 @@ def _is_changeable_record(value: Any) -> bool:
 
 
 def lookalike_problem(model: type[BaseModel], *, by_alias: bool) -> str | None:
-    """The field of the model, or of a model in it, that reads a union member as another one; None: no field does.
+    """Return the field of the model, or of a nested model, that reads a union member as another one, or None.
 
-    Sample values come from JSON, so they never hold the member that nothing can be read as. Here each member is made
-    by itself, and put into its field.
+    Sample values come from JSON, so they never contain a member that cannot be read back. Here each member is created
+    separately, and put into its field.
     """
     models = [kind for _, kind in types_in(model) if issubclass(kind, BaseModel)]
     for parent in models[:_MOST_MODELS]:

@@ -51,7 +51,7 @@ _OPTION, _VARIABLE = "run:data_file", "COVERAGE_FILE"
 
 @contextmanager
 def measured_children() -> Iterator[None]:
-    """Around a call of a function: if coverage measures this process, its children write their data beside that of
+    """During a call of a function: if coverage measures this process, its children write their data next to that of
     this process."""
     coverage = sys.modules.get("coverage")
     measuring = coverage.Coverage.current() if coverage is not None else None
@@ -82,17 +82,17 @@ def call_and_note(
     *,
     on_error: Callable[[BaseException], None] = lambda _: None,
 ) -> Returned | Raised:
-    """`perago.driver.call_function`, added to the log of attempts.
+    """Call `perago.driver.call_function`, and log the call for coverage and attempts.
 
     Args:
-        task: whose function is called.
+        task: the task of the function.
         workspace: its directory; None for a task without one.
-        params: the model that the function gets.
-        current: what `perago.current()` is meanwhile.
+        params: the model for the function.
+        current: the value of `perago.current()` during the call.
         on_error: gets an exception that the function raised, with its frames.
 
     Returns:
-        How the function ended.
+        the end of the function.
     """
     attempt_log().add_call(task)
     with measured_children():
@@ -137,7 +137,7 @@ class InMemoryServices:
         self.close()
 
     def close(self) -> None:
-        """Remove what was written to disk."""
+        """Remove the written files."""
         self.lakefs.close()
         self._scratch.cleanup()
 
@@ -300,7 +300,7 @@ def _calls_of(model: type) -> set[str]:
 
 
 class _Lines(Observer):
-    """An observer that keeps what the function logs."""
+    """An observer that keeps the log lines of the function."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -316,8 +316,8 @@ class _Lines(Observer):
 def serve() -> Iterator[EmbeddedServices]:
     """A Conductor and a lakeFS in real time on a free port of 127.0.0.1, until the end of the `with` block.
 
-    `conductor_url`, `lakefs_url` and `environment()` lead clients there; `url` is a page to look at; `conductor` and
-    `lakefs` are the models behind it.
+    Clients use `conductor_url`, `lakefs_url` and `environment()`. `url` is a page for people. `conductor` and `lakefs`
+    are the models behind it.
 
     Raises:
         ImportError: the extra `embedded` is not installed.

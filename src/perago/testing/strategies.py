@@ -59,7 +59,7 @@ _ODD_LINES = (b"", b"  ", b"[1]", b"1", b"{", b'{"a": NaN}', b'{"a": "\xff"}', b
 
 @st.composite
 def table_contents(draw: st.DrawFn, rule: TableRule) -> bytes:
-    """Files near what the rule accepts: a few of its columns, values and bytes are odd."""
+    """Generate files near what the rule accepts: a few of their columns, values and bytes are odd."""
     names = list(dict.fromkeys((*rule.needed, *draw(st.lists(st.sampled_from(("extra", "a,b")), max_size=2))))) or ["x"]
     change, name = draw(st.sampled_from(("", "", "", "drop", "double", "case", "blank", "order"))), names[0]
     changed = {
@@ -127,12 +127,12 @@ class NoParams(unittest.SkipTest):
 def params(
     function: TaskFunction | Task, provided: Iterable[Mapping[str, Any] | Example] = ()
 ) -> st.SearchStrategy[BaseModel]:
-    """Valid params of a task: from the schema of its model, and from what examples, `provide_params` and `provided`
-    give. What the model refuses is drawn again, a few times; then one that is known to be valid takes its place.
+    """Generate valid params of a task: from the schema of its model, and from examples, `provide_params` and
+    `provided`. If the model refuses a value, it is drawn again, a few times. Then a known valid value replaces it.
 
     Raises:
         TypeError: it is not a task function.
-        NoParams: when an example is drawn, and nothing valid is known.
+        NoParams: when an example is drawn, and no valid value is known.
     """
     task = task_of(function)
     model = task.params_model
@@ -191,7 +191,7 @@ def documents(schema: Mapping[str, Any]) -> _Documents:
 
 
 def _near_the_edges(schema: Mapping[str, Any]) -> _Documents:
-    """The few values near the edges, where hypothesis has nothing better."""
+    """Generate the few values near the edges that hypothesis would rarely draw."""
     values = edges(schema)
     return st.sampled_from(values) if values else st.nothing()
 
@@ -289,11 +289,11 @@ def trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) ->
 
 
 def satisfying_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
-    """Trees that satisfy all rules: the smallest one, and more.
+    """Generate trees that satisfy all rules: the smallest one, and more.
 
     Raises:
         Contradiction: no such tree exists.
-        Undecided: the rules are too intricate to tell.
+        Undecided: the rules are too intricate.
     """
     wanted = _rules(rules, phase)
     view = _view(rules)
@@ -301,11 +301,11 @@ def satisfying_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = A
 
 
 def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
-    """Trees that break exactly one rule where that is possible, and otherwise as few others as possible with it.
+    """Generate trees that violate exactly one rule if possible, and as few others as possible if not.
 
     Raises:
-        Contradiction: no rule can be broken.
-        Undecided: the rules are too intricate to tell.
+        Contradiction: no rule can be violated.
+        Undecided: the rules are too intricate.
     """
     wanted, view = _rules(rules, phase), _view(rules)
     seeds = []
@@ -429,8 +429,8 @@ def guardrail_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> tuple[Written,
 
 @st.composite
 def hostile_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> Written:
-    """A path that no guardrail may take: it leaves the workspace, belongs to another system, or is no path at all.
-    It is a good one, sometimes one of `near`, with something wrong in it."""
+    """Generate a path that guardrails must refuse: it leaves the workspace, belongs to another system, or is not a path
+    at all. It is a good path, sometimes one of `near`, with a defect."""
     names = _split(draw(st.sampled_from(near or _DEFAULT)))
     path = "/".join(names)
     place = draw(st.integers(0, len(names)))

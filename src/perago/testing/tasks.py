@@ -17,7 +17,7 @@ _provided: dict[str, dict[str, Mapping[str, Any] | Example]] = {}
 
 
 def task_of(function: TaskFunction | Task) -> Task:
-    """Return what was declared; a `Task` is returned as it is.
+    """Return the declared task. A `Task` is returned unchanged.
 
     Raises:
         TypeError: it has no `@task`, or is a wrapper around one that has.
@@ -40,7 +40,7 @@ def provide_params(task_name: str, *params: Mapping[str, Any] | Example) -> None
 
 
 def provided_params(task_name: str) -> tuple[Mapping[str, Any] | Example, ...]:
-    """Return what was provided, in that order."""
+    """Return the provided values, in that order."""
     return tuple(_provided.get(task_name, {}).values())
 
 
@@ -56,10 +56,10 @@ class TaskTests:
 
 
 def task_tests(*modules: str, kinds: Iterable[str] | None = None) -> TaskTests:
-    """Make tests from task modules in a test file: `test_workers = task_tests("app.workers")`.
+    """Generate tests from task modules in a test file: `test_workers = task_tests("app.workers")`.
 
-    The tests are the same as with `--perago-modules`, but see the fixtures and hooks of the `conftest.py` beside the
-    test file. A package means all modules below it that declare a task.
+    The tests are the same as with `--perago-modules`, but they use the fixtures and hooks of the `conftest.py` next to
+    the test file. A package means all task modules below it.
     """
     return TaskTests(modules, None if kinds is None else tuple(kinds))
 
@@ -80,12 +80,12 @@ class CaseFailed(AssertionError):
     """A generated test failed. The item that ran it adds `subject` and `rerun` before pytest prints it.
 
     Args:
-        cause: whose fault it is.
-        summary: what is wrong, in one line.
+        cause: the kind of the cause.
+        summary: the problem in one line.
         facts: label and text, such as `("expected", "COMPLETED")`.
-        tree: the tree that the test was about, shown as Python.
+        tree: the tree of the test, shown as Python.
         details: blocks of text that follow.
-        rerun_options: what pytest needs to find the same example again.
+        rerun_options: the options with which pytest finds the same example again.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class CaseFailed(AssertionError):
 
     @property
     def headline(self) -> str:
-        """The problem in one line: the summary and the first fact that tells more."""
+        """Return the problem in one line: the summary and the first fact that adds something."""
         facts = dict(reversed(self.facts))
         more = next((facts[label] for label in ("actual", "rule", "ignored") if label in facts), "")
         return f"{self.summary}: {more}".rstrip(": ").replace("\n", "; ")

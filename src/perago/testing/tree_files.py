@@ -71,8 +71,8 @@ def as_bytes(content: str | bytes) -> bytes:
 
 
 def fast_directory() -> str | None:
-    """The place for the many small files of tests: a directory in memory where there is one, else None, the system's
-    usual place."""
+    """The directory for the many small files of tests: one in memory if there is one, else None, the system's
+    default."""
     shared = Path("/dev/shm")  # noqa: S108 - the caller makes a private directory in it
     return str(shared) if shared.is_dir() else None
 
@@ -126,7 +126,7 @@ def tree_of(*sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
 
 @contextmanager
 def build_tree(*sources: TreeSource) -> Iterator[Path]:
-    """The tree on disk, as a directory of its own until the end of the `with` block.
+    """Create the tree on disk, in its own directory, until the end of the `with` block.
 
     Raises:
         BadTree, TypeError, perago.testing.trees.Contradiction: as `tree_of`.
@@ -142,7 +142,7 @@ class TreeBuilder:
         self._built = ExitStack()
 
     def __call__(self, *sources: TreeSource) -> Path:
-        """The tree on disk, in a directory of its own; see `tree_of` for the sources and errors."""
+        """Create the tree on disk, in its own directory; see `tree_of` for the sources and errors."""
         return self._built.enter_context(build_tree(*sources))
 
     def mapping(self, *sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
@@ -205,7 +205,7 @@ def _read_zip(path: Path) -> dict[str, str | bytes | Symlink | None]:
 
 
 def _check_zip(path: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
-    """Refuse it whole: an archive with one hostile name has no other names to trust."""
+    """Refuse the complete archive, because one hostile name means that no other name can be trusted."""
     total, seen = 0, set()
     for entry in entries:
         name, mode = entry.orig_filename, entry.external_attr >> 16

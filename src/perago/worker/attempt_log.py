@@ -1,16 +1,15 @@
 """Log an attempt inside its slot: captured output, lines with ids, and the tail for Conductor.
 
-A function may say more than a disk or a reader can take. So lines are cut, there is a limit to how many of them are
-logged in a second, and Conductor gets the last ones. What was left out is counted and said. The last lines of an
-attempt are always logged.
+A function can print more than a disk or a reader can take. So lines are cut, the number of logged lines per second is
+limited, and Conductor gets the last ones. A line counts the lines that were left out. The last lines of an attempt are
+always logged.
 
-For the duration of a call, descriptors 1 and 2 are the write end of a pipe that a thread reads. The end of the output
-is a random marker written after the call, because the pipe's own end may never come: a process that the function left
-behind may keep it open. Nothing that is printed can stop the worker: bytes that are no UTF-8 are escaped, endless
-lines are cut, and the wait for the marker has a limit.
+During a call, descriptors 1 and 2 are the write end of a pipe that a thread reads. A random marker after the call ends
+the output, because the pipe may never end: a process that the function left behind can keep it open. No output can stop
+the worker: bytes that are not UTF-8 are escaped, endless lines are cut, and the wait for the marker has a limit.
 
-Most functions print nothing. For them no marker is sent and no thread wakes up. On a busy machine that saves more
-than everything else a slot does around a call.
+Most functions print nothing. Then no marker is sent and no thread wakes up. On a busy machine, this saves more than all
+other work of a slot around a call.
 """
 
 from __future__ import annotations
@@ -114,7 +113,7 @@ class Tail:
         self._added += 1
 
     def take(self) -> str:
-        """The tail as one text, which says what it leaves out; afterwards it is empty."""
+        """Return the tail as one text, with the number of omitted lines, and clear it."""
         text = "\n".join(self._lines).encode("utf-8", "replace")
         if len(text) > TAIL_BYTES:
             text = text[-TAIL_BYTES:].partition(b"\n")[2]
@@ -126,15 +125,16 @@ class Tail:
 
 
 class AttemptLog(Observer):
-    """An `Observer` of the driver, and where the function's output goes. Methods may be called by several threads.
+    """An `Observer` of the driver, and the destination of the function's output. Methods may be called by several
+    threads.
 
     Args:
-        plan: the worker's. With `WorkerPlan.watch`, the supervisor also gets what happens as events.
+        plan: the worker's. With `WorkerPlan.watch`, the supervisor also gets events.
         worker_id: the slot's, which its events carry.
         log: the slot's file.
-        delivery: whose ids the lines carry.
-        budget: how many lines the slot may still log.
-        channel: leads to the supervisor, which has Conductor's task log.
+        delivery: the delivery whose ids are in the lines.
+        budget: the number of lines that the slot may still log.
+        channel: the way to the supervisor, which has Conductor's task log.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class AttemptLog(Observer):
         self._line(self._mask(text), level, "logging")
 
     def traceback(self, text: str) -> None:
-        """The traceback of an error, an entry of its own in Conductor's task log."""
+        """The traceback of an error, a separate entry in Conductor's task log."""
         text = cut(self._mask(text), TRACEBACK_BYTES)
         self._log.write("ERROR", text, source="traceback", **self._ids)
         self._extra.append(text)
@@ -386,14 +386,14 @@ MAX_LINE_BYTES = 16_384
 CHUNK_BYTES = 262_144
 """Read in one call. The pipe holds as many, where the system allows it."""
 DRAIN_LIMIT = 5.0
-"""Seconds to wait for the rest of the output once the function has returned."""
+"""Seconds to wait for the remaining output after the function has returned."""
 
 BUSY_SECONDS = 0.002
 """Time for which output gathers while more and more comes: each waking of the thread costs as much as many lines."""
 
 
 class LineSplitter:
-    """Turns chunks of bytes into lines, up to a marker, and strikes secrets out of them.
+    """Splits chunks of bytes into lines, up to a marker, and redacts secrets in them.
 
     A secret has no line break. An endless line is cut into pieces, but never within a secret.
     """
@@ -407,7 +407,7 @@ class LineSplitter:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> bool:
-        """Pass on the complete lines of what has come; True once the marker was among it."""
+        """Pass on the complete lines of the received bytes. Return True after the marker."""
         data = self._rest + chunk
         end = data.find(self._marker) if self._marker else -1
         if end >= 0:
@@ -485,7 +485,7 @@ class OutputPipe:
             self._drain(marker)
 
     def _drain(self, marker: bytes) -> None:
-        # In this order: bytes that the first look misses were taken before it, and the second look knows of them.
+        # In this order: bytes that the first read misses arrived before it, so the second read finds them.
         if not self._pending.poll(0) and not self._taken:
             return
         self._drained.clear()

@@ -1,14 +1,14 @@
-"""One delivery in the supervisor's care: from its slot until Conductor has the result.
+"""One delivery in the supervisor: from its slot until Conductor has the result.
 
-`Attempt.run` is its life. It reads what the slot says, asks Conductor on the slot's behalf, extends the lease, and
-reports. The slot is free as soon as it says `Finished`. The report, and heartbeats until it is through, continue here.
-Once an attempt is lost (no longer ours, over its time, canceled), nothing is sent for it but the end of its log.
+`Attempt.run` reads the messages of the slot, asks Conductor on its behalf, extends the lease, and reports. The slot is
+free as soon as it sends `Finished`. The report, and heartbeats until it arrives, continue here. Once an attempt is lost
+(no longer ours, timed out, canceled), only the end of its log is sent.
 
-Conductor's lease extension never says that the task was lost, and a stale one keeps a dead successor's lease alive
-(`docs/dev/servers/conductor.md` 9). So a heartbeat reads the task first and extends only what is still this delivery.
-No answer is not a "no": heartbeats continue, more often, and so does the attempt. Once Conductor must have given the
-delivery up, the delivery is *in doubt*. That is reported once and changes nothing, because the attempt asks its own
-delivery question before every step that cannot be taken back.
+Conductor's lease extension never says that the task was lost, and a stale one extends a dead successor's lease
+(`docs/dev/servers/conductor.md` 9). So a heartbeat reads the task first, and extends only the lease of this delivery. A
+missing answer is not a "no": heartbeats continue, more often, and so does the attempt. After the time at which
+Conductor must have given up the delivery, the delivery is *in doubt*. That is reported once and changes nothing else,
+because the attempt makes a delivery check before every step that cannot be undone.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Attempt:
     """The delivery of an `Assignment`. Belongs to the event loop's thread."""
 
     def __init__(self, assignment: Assignment, services: Services, polled_at: float) -> None:
-        """`polled_at`: when Conductor was asked for what it delivered, by the clock of `services`."""
+        """`polled_at`: the time of the poll that brought the delivery, by the clock of `services`."""
         self._assignment = assignment
         self._delivery = assignment.delivery
         self._services = services
@@ -161,7 +161,7 @@ class Attempt:
     # ------------------------------------------------------------- while the slot works
 
     async def _serve(self) -> Finished:
-        """Do what the slot asks for, until it has finished; returns its outcome."""
+        """Carry out the requests of the slot until it has finished. Return its outcome."""
         identity = self._delivery.identity
         while True:
             match await self._assignment.messages.get():
@@ -185,12 +185,12 @@ class Attempt:
                     return Finished(identity, Report(TaskStatus.FAILED, reason=f"{how} while it ran the attempt"))
 
     async def _answer(self, question: DeliveryQuestion) -> None:
-        """Ask Conductor for the slot. An error travels as that error. A lost attempt gets "no" immediately, to any
+        """Ask Conductor for the slot. An error is passed on as that error. A lost attempt gets "no" immediately, to any
         question.
 
-        An attempt that has ended gets no answer, because the slot may have a new process with questions of its own by
-        then. The first question comes after lakeFS has answered for the repository, and before the attempt makes a
-        branch there.
+        An attempt that has ended gets no answer, because the slot may already have a new process with its own
+        questions. The first question comes after lakeFS has answered for the repository, and before the attempt creates
+        a branch there.
         """
         services, delivery = self._services, self._delivery
         if (repository := repository_of(delivery, services.plan.limits)) is not None:
@@ -237,12 +237,12 @@ class Attempt:
     def _beat(self) -> bool:
         """Extend the lease if the delivery is still ours, and return whether it is. Runs on a thread.
 
-        A heartbeat that meets a report fails and is sent later: waiting would keep a thread from the heartbeats of
-        others. An attempt that was given up in the meantime extends nothing.
+        If a report is being sent, the heartbeat fails and is sent later, because waiting would keep the thread from
+        other heartbeats. An attempt that was given up in the meantime extends nothing.
 
         Raises:
-            ServiceError: there is no answer. That includes `NotFound`: only `is_current` decides that a task no longer
-                exists.
+            ServiceError: there is no answer. That includes
+            `NotFound`: only `is_current` decides that a task no longer exists.
         """
         if not self._one_at_a_time.acquire(blocking=False):
             raise Unavailable("Conductor", "extend the lease", "the report is on its way")
@@ -258,8 +258,8 @@ class Attempt:
     def _start_timer(self) -> asyncio.TimerHandle | None:
         """Enforce the task's own time limit, which all deliveries of the attempt share.
 
-        What follows is Conductor's decision. What earlier deliveries have spent is measured by Conductor's clock, the
-        rest by ours: the two are never compared, since they may differ by more than the limit.
+        Conductor decides what follows. The time of earlier deliveries is measured by Conductor's clock, the rest by
+        ours. The clocks are never compared, because they can differ by more than the limit.
         """
         limit = self._delivery.timeout_seconds
         if limit <= 0:
@@ -278,7 +278,7 @@ class Attempt:
             services.emit(FenceNotEnforced(repository))
 
     async def _give_up(self, outcome: Finished) -> None:
-        """Send nothing but the rest of the log, which is of use to those who look into the loss."""
+        """Send only the rest of the log, which helps to explain the loss."""
         why = self._lost or outcome.lost_reason or "it lost its delivery"
         if self._lost is not None and self._publishing is not None:
             why = f"{why}. {self._publishing.words}"
@@ -376,7 +376,7 @@ class Attempt:
     # ------------------------------------------------------------- Conductor's task log
 
     def _log(self, text: str) -> None:
-        """Send an entry after those before it. An error is no reason to do more."""
+        """Send an entry after those before it. An error has no consequences."""
 
         async def add(before: asyncio.Task[None] | None) -> None:
             if before is not None:
@@ -417,12 +417,12 @@ def _ask(queue: TaskQueue, delivery: Delivery, question: DeliveryQuestion) -> De
 def hand_back(
     queue: TaskQueue, delivery: Delivery, seconds: int = 0, alone: AbstractContextManager[object] | None = None
 ) -> str | None:
-    """Hand a delivery back, for redelivery after `seconds`; returns what prevented it, after which its response timeout
-    decides.
+    """Hand back a delivery, for redelivery after `seconds`. Return the problem that prevented it. Then the response
+    timeout frees the delivery.
 
     Conductor takes a task away from any worker that has it, so each call reads first: the answer to the poll may be
-    old, and a call without an answer may have been received. `alone` is entered for each call: an extension of the
-    lease stays out of it.
+    old, and a call without an answer may have been received. `alone` is entered for each call, and keeps out lease
+    extensions.
     """
     problem: Exception | None = None
     for _ in HAND_BACK.tries(HAND_BACK_TRIES):
@@ -438,9 +438,9 @@ def hand_back(
 
 
 def clean_up(root: Path, delivery: Delivery) -> str | None:
-    """Remove what a dead slot process left of `delivery` on disk; returns what could not be removed.
+    """Remove the leftovers of `delivery` that a dead slot process left on disk. Return what could not be removed.
 
-    Making the directory again removes a dead owner's, and is refused as long as a dying one holds it.
+    Creating the directory again removes that of a dead owner, and is refused while a dying one holds it.
     """
     problem = None
     for _ in CLEAN_UP.tries(CLEAN_UP_TRIES):

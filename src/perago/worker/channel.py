@@ -1,18 +1,17 @@
-"""The messages between the supervisor and a slot, their bytes, and the slot's end of the pipe that carries them.
+"""The messages between the supervisor and a slot, their encoding, and the slot's end of the pipe that carries them.
 
-One message is one frozen dataclass. A slot has at most one delivery at a time, so only delivery questions, which may
+One message is one frozen dataclass. A slot has at most one delivery at a time. So only delivery questions, which can
 outlive their delivery, need a number.
 
-What a slot says travels as JSON, so that nothing a slot sends can run in the supervisor: a slot runs the author's code,
-which may write to every descriptor of its process. The supervisor takes nothing from it but values of the types that
-are declared here. Dataclasses and pydantic models are objects that carry the name of their type; everything else is
-what JSON makes of it.
+Messages of a slot are JSON, so that nothing from a slot can run in the supervisor: a slot runs the author's code, which
+can write to every descriptor of its process. The supervisor accepts only values of the types that are declared here.
+Dataclasses and pydantic models are objects with the name of their type. Everything else is plain JSON.
 
-The pipe is a pair of connected sockets. To a slot goes pickle, from it comes JSON: the slot trusts its supervisor, and
-the supervisor takes nothing from a slot that it has not checked. The supervisor's end is in `processes`.
+The pipe is a pair of connected sockets. Messages to a slot are pickled, because the slot trusts its supervisor. The
+supervisor validates everything from a slot. The supervisor's end is in `processes`.
 
 In a slot, one thread does all the writing. A signal that interrupts the author's function, or perago's own code around
-it, strikes the main thread, so no message is ever torn.
+it, reaches the main thread, so it never tears a message.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class AskLog:
-    """Send the log lines of the current attempt that were not sent yet. Without an attempt there is no answer."""
+    """Send the log lines of the current attempt that were not sent yet. There is no answer without an attempt."""
 
 
 ToSlot = Deliver | DeliveryAnswer | Cancel | Stop | AskLog
@@ -101,8 +100,8 @@ class StartFailed:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryQuestion:
-    """Is `identity` still the delivery that Conductor is waiting for? Or, with `read`: what does Conductor know of that
-    attempt, or workflow, which `identity` found the commits of?"""
+    """Asks whether Conductor still waits for `identity`. With `read`, asks for the attempt or the workflow in the
+    metadata of a commit that `identity` found."""
 
     number: int
     identity: Identity
@@ -151,7 +150,8 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Publishing:
-    """The delivery's merge is about to be sent, or was answered: what to say of it should the process die now."""
+    """The delivery's merge is about to be sent, or was answered. It has the words for a report if the process dies
+    now."""
 
     identity: Identity
     repository: str
@@ -178,8 +178,8 @@ _KINDS = {kind.__name__: kind for kind in typing.get_args(FromSlot)} | kinds_of(
 
 _NAME = "@"
 MOST_BYTES = 256 * 1024
-"""Of a message other than `Finished`. The size is checked before the message is decoded: the decoder of JSON holds the
-GIL, so that decoding on another thread would stop the whole supervisor, too."""
+"""The limit for messages other than `Finished`. The size is checked before the message is decoded, because the JSON
+decoder holds the GIL, so that decoding on another thread would block the supervisor, too."""
 REPORT_BYTES = 512 * 1024
 """Of a `Finished`, in addition to `Limits.max_result_bytes` for the result."""
 REPORT_START = b'{"@":"Finished",'
@@ -189,7 +189,7 @@ MOST_STEPS, MOST_REMARKS, MOST_CHUNKS = 1000, 100, 100
 _FEW_CHUNKS, _LONGEST_TEXT, _LONGEST_FIELD = 4, 16_000, 2000
 """Characters, in a message that is shortened; each has six bytes at most."""
 MOST_BITS = 1000
-"""Of an integer. Beyond 1,024 it is no `float`, and what counts with it would fail."""
+"""The limit for integers. Above 1,024 digits they do not fit into a `float`, and arithmetic with them would fail."""
 
 
 class BadMessage(Exception):
@@ -227,10 +227,10 @@ def _shortened(message: FromSlot) -> FromSlot:
 
 
 def decode(data: bytes) -> FromSlot:
-    """The message that `encode` made `data` of.
+    """Return the message in `data`.
 
     Raises:
-        BadMessage: `data` is no message.
+        BadMessage: `data` is not a message.
     """
     collects = gc.isenabled()
     gc.disable()  # collections would make the decoding of many small values three times as long
@@ -265,7 +265,7 @@ def _as_object(value: Any) -> Any:
 
 @functools.cache
 def _builder(hint: Any) -> Callable[[Any], Any]:
-    """Return what makes a value of the type `hint` from JSON, and raises an exception if the JSON does not fit."""
+    """Return the function that makes a value of the type `hint` from JSON, and raises if the JSON does not fit."""
     origin, parameters = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return lambda value: value
@@ -311,7 +311,7 @@ def _build_tuple(parameters: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
 
 
 def _build_chosen(options: tuple[Any, ...], value: Any) -> Any:
-    """With the option of a union that `value` is meant for: told by its name, or the one that is not None."""
+    """Return a reader for the option of a union that `value` has: the named type, or the one that is not None."""
     if value is None and type(None) in options:
         return None
     if isinstance(value, dict) and _NAME in value:
@@ -328,14 +328,14 @@ def _of_type(kind: Any, value: Any) -> Any:
 
 
 IO_LIMIT = 5
-"""Seconds that the supervisor gives a slot to continue with a message: to take more of it, or to send more of it."""
+"""Seconds that a slot gets to continue with a message that it reads or writes."""
 
 _HEADER = struct.Struct("!i")
 """The length of a message of up to 2 GiB, with which `multiprocessing.Connection` begins it."""
 
 
 class ChannelError(Exception):
-    """The supervisor is gone. The channel is of no further use."""
+    """The supervisor has ended. The channel is useless."""
 
 
 class SlotChannel:
@@ -348,10 +348,10 @@ class SlotChannel:
         threading.Thread(target=self._write, name="perago-messages", daemon=True).start()
 
     def send(self, message: FromSlot) -> None:
-        """Send one message, after those that were sent before.
+        """Send one message, after all earlier ones.
 
         Raises:
-            ChannelError: the supervisor is gone.
+            ChannelError: the supervisor has ended.
         """
         if self._is_broken:
             raise ChannelError("the supervisor is gone")
@@ -373,7 +373,7 @@ class SlotChannel:
         """Wait until everything is sent.
 
         Raises:
-            ChannelError: it could not be; the supervisor is gone, or the function has closed this end.
+            ChannelError: the supervisor has ended, or the function has closed this end.
         """
         reached = threading.Event()
         self._queue.put(reached)

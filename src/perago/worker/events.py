@@ -27,7 +27,7 @@ class Usage:
     objects: int = 0
     """Files of the workspace before the function."""
     from_cache: int = 0
-    """Those of them that were on this machine before."""
+    """The part of the objects that came from the cache."""
     downloaded: int = 0
     """Bytes that were put into the workspace, from lakeFS or the cache."""
     uploaded: int = 0
@@ -93,7 +93,7 @@ class WorkerReady(Event):
     task_name: str
     worker_id: str
     slots: int
-    """Attempts of it that may run at a time."""
+    """The number of its attempts that may run at the same time."""
     seconds: float
     shared: bool = False
 
@@ -154,12 +154,12 @@ class AttemptReceived(Event):
 
 
 class Ending(StrEnum):
-    """The end of an attempt: the knowledge that Conductor has of it."""
+    """The end of an attempt, from the view of Conductor."""
 
     REPORTED = "reported"
     """Its result."""
     LOST = "lost"
-    """Nothing: the delivery is no longer ours, or was cancelled."""
+    """Nothing is reported: the delivery is no longer ours, or was canceled."""
     UNREPORTED = "unreported"
     """Nothing, since the report did not get through; its response timeout will notice."""
     HANDED_BACK = "handed_back"
@@ -183,7 +183,7 @@ class AttemptEnded(Event):
     remarks: tuple[str, ...] = ()
     """Facts about the publication for an operator: adopted, undone, not fenced."""
     fence: FenceState | None = None
-    """The publish fence of what was published; None where the attempt did not come to look."""
+    """The publish fence of the publication. None if the attempt did not read it."""
     usage: Usage = NO_USAGE
     """The numbers that its slot has reported."""
 
@@ -238,8 +238,8 @@ ALL_TASKS = ""
 
 @dataclass(frozen=True, slots=True)
 class ConductorUnreachable(Event):
-    """Polling fails, from now on until `ConductorBack`. `denied`: the credentials are rejected. With `task_name`: the
-    polls for that task are refused, but other polls are not."""
+    """Polling fails until `ConductorBack`. `denied`: the credentials are rejected. With `task_name`, only the polls for
+    that task are refused."""
 
     reason: str
     denied: bool
@@ -287,7 +287,7 @@ class CleanUpFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class CacheFailed(Event):
-    """The cache of objects cannot be used, or not be kept to its limit. Attempts fetch what they need from lakeFS."""
+    """The cache of objects cannot be used, or exceeds its limit. Attempts download their objects from lakeFS."""
 
     error: str
 
@@ -301,7 +301,7 @@ class CacheTrimmed(Event):
 
 @dataclass(frozen=True, slots=True)
 class LogsTrimmed(Event):
-    """Log files past their time, or too many of them, were removed."""
+    """Log files were removed because they were too old or too many."""
 
     files: int
 

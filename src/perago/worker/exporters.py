@@ -1,10 +1,9 @@
 """Exporters report on a worker: pages for probes and scrapes, and OpenTelemetry.
 
-The status server has a thread of its own. Probes must be answered, or fail, before the event loop runs and when it is
-stuck.
+The status server has its own thread. Probes must be answered, or fail, before the event loop runs and when it is stuck.
 
-A worker that cannot reach a server lives: it waits, and starting it again would only cost what runs. So liveness asks
-for two things alone: the event loop turns, and heartbeats come to an end.
+A worker that cannot reach a server is alive: it waits, and a restart would only cost running attempts. So liveness
+needs only two things: a running event loop, and heartbeats that end.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ _MOST_HEADERS = 100
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Pages = Mapping[str, Callable[[str], Page]]
-"""By path, what makes each page from the request's `Accept` header. Called by several threads."""
+"""The function that makes each page from the `Accept` header of the request, by path. Several threads call it."""
 
 
 @dataclass(slots=True)
@@ -70,10 +69,10 @@ class _Connection:
 
 
 class StatusServer:
-    """Serves `pages` from `start` to `close`, on a thread of its own.
+    """Serves `pages` from `start` to `close`, on its own thread.
 
     Raises:
-        OSError: the address cannot be used. The constructor takes it.
+        OSError: the address cannot be used. The constructor binds it.
     """
 
     def __init__(self, host: str, port: int, pages: Pages) -> None:
@@ -162,8 +161,8 @@ class StatusServer:
         return make(headers.get("accept", ""))
 
     def _is_asked_by_its_own_name(self, host: str) -> bool:
-        """A web page may have a name of its own lead to this machine, and could read under it what is meant for this
-        machine alone. On other addresses any name is accepted."""
+        """A web page could map its own host name to this machine, and then read pages that are meant for this machine
+        only. On other addresses any name is accepted."""
         with contextlib.suppress(ValueError):
             return urlsplit(f"//{host}").hostname in (None, *_LOOPBACK) or self.address not in _LOOPBACK
         return False
@@ -217,7 +216,8 @@ class Verdict:
 
 
 class Health:
-    """A `Listener` that remembers what matters, on the supervisor's thread. Others ask it."""
+    """A `Listener` that remembers the state for the pages. It runs on the supervisor's thread, and other threads read
+    it."""
 
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
@@ -394,8 +394,8 @@ def metrics_page(metrics: Metrics, accept: str) -> Page:
 
 
 class LakeFSCheck:
-    """Checks at an interval, on a thread of its own, whether lakeFS answers at all. Without credentials: slots have
-    them, and their attempts report what is wrong."""
+    """Checks at an interval, on its own thread, whether lakeFS answers. It has no credentials: slots have them, and
+    their attempts report wrong ones."""
 
     def __init__(self, find_problem: Callable[[], str | None] | None) -> None:
         self.problem: str | None = None
@@ -425,7 +425,7 @@ _PACKAGE = "opentelemetry-exporter-otlp-proto-http"
 
 
 def wanted_signals(notices: Notices) -> frozenset[str]:
-    """Return those of `SIGNALS` that are asked for and can be sent. Warn of what prevents one."""
+    """Return the `SIGNALS` that are requested and can be sent. Warn of problems."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return frozenset()
     signals = frozenset(signal for signal in SIGNALS if _is_wanted(signal, notices))
@@ -444,7 +444,7 @@ def wanted_signals(notices: Notices) -> frozenset[str]:
 
 
 def _is_wanted(signal: str, notices: Notices) -> bool:
-    """A signal is sent if there is a place to send it to, or if its exporter is asked for by name."""
+    """A signal is sent if it has an address, or if its exporter is requested by name."""
     name = f"OTEL_{signal.upper()}_EXPORTER"
     exporters = set(filter(None, os.environ.get(name, "").replace(" ", "").split(",")))
     if others := exporters - {"otlp", "none"}:

@@ -1,14 +1,14 @@
 """The host of a worker: its threads, the check of its disks, its upkeep, and the markers of its workers.
 
-Several pools, because none may starve another: a long poll lasts five seconds, a report may be repeated for a minute,
-a delivery question or a heartbeat must be asked now, a fork server may stand still, a sweep of a large disk takes
-long, and a disk may not answer.
+It has several pools, because none must starve another: a long poll lasts five seconds, a report can be repeated for a
+minute, a delivery question or a heartbeat is urgent, a fork server can hang, a sweep of a large disk takes long, and a
+disk may not answer.
 
 A worker that polls with a full disk takes attempts away from hosts that could run them.
 
-    <root>/.workers/<hex>.json    a marker, locked while its worker lives (`perago.workspace.sweep`)
+`<root>/.workers/<hex>.json` is a marker, locked while its worker lives (`perago.workspace.sweep`).
 
-Process ids would not do: they mean nothing across containers that share a root.
+Process ids are not enough, because they mean nothing across containers that share a root.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ MAX_THREADS = 16
 
 
 class Pool:
-    """A bounded number of threads whose results come back to the event loop.
+    """A limited number of threads whose results return to the event loop.
 
-    They are daemons, unlike those of `ThreadPoolExecutor`: a process that ends does not wait for what they wait for.
+    They are daemons, unlike those of `ThreadPoolExecutor`: a process does not wait for them at its end.
     """
 
     def __init__(self, name: str, threads: int) -> None:
@@ -84,10 +84,10 @@ class Pool:
         self._closed = False
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` on a thread of this pool and wait for its result. Cancelling the wait lets the call end.
+        """Call `function` on a thread of this pool and wait for its result. Canceling the wait does not stop the call.
 
         Raises:
-            RuntimeError: no thread can be started, or the pool is closed. It is not called.
+            RuntimeError: no thread can be started, or the pool is closed. Then the function is not called.
         """
         if self._closed:
             raise RuntimeError("the pool is closed")
@@ -145,7 +145,7 @@ class Pools:
 
 
 SWEEP_INTERVAL = 3600.0
-"""Seconds between two sweeps. What a killed neighbour left must not wait for the next start of a worker."""
+"""Seconds between two sweeps. Leftovers of a killed worker must not wait for the next start of a worker."""
 
 MOST_REPOSITORIES = 1000
 """The repositories that a worker remembers; those that were used last."""

@@ -47,7 +47,7 @@ def timestamp() -> str:
 
 
 class LogLines:
-    """Makes the lines of one process's log: what is in them is printable, valid JSON, and without secrets."""
+    """Formats the lines of one process's log: printable, valid JSON, without secrets."""
 
     def __init__(self, worker: WorkerPlan, worker_id: str) -> None:
         self._mask = worker.mask
@@ -60,7 +60,7 @@ class LogLines:
 
 
 def cleaned(value: Any, mask: Callable[[str], str] = str) -> Any:
-    """Return `value` in a form that strict readers of JSON take, with `mask` applied to its texts.
+    """Return `value` in a form that strict readers of JSON accept, with `mask` applied to its texts.
 
     Half a surrogate pair, which represents a byte that is not UTF-8, is escaped as in output.
     """
@@ -129,9 +129,9 @@ def as_json(line: Mapping[str, Any]) -> str:
 
 
 def trim_logs(plan: LogPlan, name: str) -> int:
-    """Remove log files that were last written before the retention time and, oldest first, what the directory `name`
-    holds beyond `LogPlan.max_total_bytes`. A process whose file was removed begins another one. Returns how
-    many were removed."""
+    """Remove log files that were last written before the retention time and, oldest first, those that exceed
+    `LogPlan.max_total_bytes` in the directory `name`. A process whose file was removed begins a new one. Return the
+    number of removed files."""
     now = time.time()
     total = removed = 0
     for path, status in sorted(_log_files(plan.root / name), key=lambda found: found[1].st_mtime, reverse=True):
@@ -315,7 +315,7 @@ def _ended(event: events.AttemptEnded) -> str:
 
 
 def describe(event: Event) -> str:
-    """`event` as one line, ids included, without a time. What it quotes cannot make it two, or hide anything."""
+    """Return `event` as one line with ids, without a time. Quoted text can neither break the line nor hide anything."""
     return one_line(_words(event))
 
 
@@ -436,16 +436,16 @@ def terminal_missing(number: int) -> str:
 
 
 MOST_WAITING = 16 * 2**20
-"""Bytes that wait for the reader. What comes beyond them is left out."""
+"""Bytes that wait for the reader. Further lines are left out."""
 CLOSE_LIMIT = 2.0
-"""Seconds that the reader gets to take what waits at the end."""
+"""Seconds that the reader gets for the waiting lines at the end."""
 GATHERING_SECONDS = 0.02
 """Time for which lines gather while more and more come: each waking of the thread costs as much as many lines."""
 
 
 class LineWriter:
-    """Writes lines to the descriptor of `stream`, in the encoding of that. `write` may be called by any thread and
-    never waits. `missing` makes the line that says how many were left out."""
+    """Writes lines to the descriptor of `stream`, in its encoding. Any thread can call `write`, which never waits.
+    `missing` makes the line with the number of omitted lines."""
 
     def __init__(self, stream: TextIO, missing: Callable[[int], str]) -> None:
         stream.flush()
@@ -482,7 +482,8 @@ class LineWriter:
         return self._size
 
     def close(self) -> None:
-        """Write what waits, as far as the reader takes it within `CLOSE_LIMIT`. Safe to repeat."""
+        """Write the waiting lines, as far as the reader accepts them within `CLOSE_LIMIT`. It is safe to repeat
+        this."""
         with self._changed:
             self._closed.set()
             self._changed.notify()
@@ -510,7 +511,7 @@ class LineWriter:
             self._closed.wait(GATHERING_SECONDS)
 
     def _write_out(self, data: bytes) -> None:
-        """Without a reader there is no line, and no reason to stop working."""
+        """Without a reader there are no lines, but the worker continues."""
         while data:
             try:
                 select.select([], [self._descriptor], [])

@@ -51,7 +51,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """The value for one set of labels. Of a histogram, it is the sum of what was observed."""
+    """The value for one set of labels. For a histogram, it is the sum of the observed values."""
 
     value: float = 0.0
     bounds: tuple[float, ...] = ()
@@ -210,7 +210,7 @@ class Metrics:
             self._add("perago_call_repeats", service if service in SERVICES else OTHER, by=times)
 
     def _reported_by_function(self, task: str, measured: Iterable[Measured]) -> None:
-        """Add what a function has reported. A slot may say anything, so what no declaration allows is left out."""
+        """Add the metrics that a function reported. A slot can send anything, so undeclared metrics are dropped."""
         with self._lock:
             for one in measured:
                 numbers, key = self._numbers[_OF_FUNCTIONS[one.kind]], (task, one.name)
@@ -282,7 +282,7 @@ def _sum(before: Number | None, one: Measured) -> Number:
 
 
 def process_numbers() -> Iterator[tuple[Family, Numbers]]:
-    """The usual numbers of this process, where there is /proc."""
+    """Yield the usual metrics of this process, on systems with /proc."""
     try:
         fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
         descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208

@@ -54,7 +54,7 @@ class TaskPlan:
     name: str
     """The name that the module declares."""
     limit: int | None = None
-    """Attempts of it that may run at a time; None: as many as the worker has slots."""
+    """The number of its attempts that may run at the same time. None: as many as the worker has slots."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables that the task asks for and that slots would not have otherwise (`perago.authoring.task`)."""
     store_factory: StoreFactory | None = None
@@ -79,7 +79,7 @@ class WorkerPlan:
     """Attempts that run at a time, of all tasks together."""
     limits: Limits
     shutdown_grace: float = 30.0
-    """Between TERM and KILL of a cancelled attempt; also the limit for each step of a shutdown."""
+    """Seconds between TERM and KILL of a canceled attempt. It also limits each step of a shutdown."""
     preload: tuple[str, ...] = ("perago.driver",)
     """Modules that the fork server loads once for all slots. Never the task module."""
     branch_sweep: tuple[str, ...] = ()
@@ -93,8 +93,8 @@ class WorkerPlan:
     mask: Mask = field(default_factory=Mask)
     """Strikes the configured secrets out of everything that a slot logs, prints or gives as a reason."""
     watch: bool = False
-    """Also emit what happens inside attempts (steps, transfers, output, the record): for one person at a terminal,
-    not for production, since all of it travels through the pipe."""
+    """Whether to emit events inside attempts (steps, transfers, output, the record). This is for one person at a
+    terminal, not for production, because all events go through the pipe."""
     start_limit: float = 60.0
     """A slot that has not imported the task module after this long is killed and replaced."""
     start_method: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
@@ -111,7 +111,7 @@ class WorkerPlan:
 
     @property
     def is_shared(self) -> bool:
-        """Whether tasks share slots, because all of them together may run more attempts than there are slots."""
+        """Whether tasks share slots, because together they may run more attempts than there are slots."""
         return sum(map(self.limit_of, self.tasks)) > self.slots
 
     @property
@@ -149,7 +149,7 @@ class Notices(Protocol):
         ...
 
     def warning_text(self, message: str, /) -> str:
-        """Return a warning as it is written, without its end: for what must not wait for a reader."""
+        """Return a warning as it is written, without its end, for messages that must not wait for a reader."""
         ...
 
 
@@ -159,10 +159,10 @@ class ExportContext:
 
     plan: WorkerPlan
     settings: Settings | None = None
-    """None: the worker runs inside another program, which shows what it likes. Then nothing is printed or sent."""
+    """None: the worker runs inside another program, which prints its own output. Then nothing is printed or sent."""
     notices: Notices | None = None
     http: HttpAddress | None = None
-    """The address of the pages; None: there are no pages."""
+    """The address of the pages. None: no pages."""
     signals: frozenset[str] = frozenset()
     """The signals that OpenTelemetry sends: `traces`, `metrics` or both."""
     lakefs_problem: Callable[[], str | None] | None = None

@@ -45,7 +45,7 @@ waits to be noticed, too."""
 LOOK_PAUSES = BackOff(QUICK_PAUSES[0], LOOK_INTERVAL)
 
 DELAYED_PAUSES = BackOff(LOOK_INTERVAL, LONG_POLL_SECONDS)
-"""Between polls of a queue that holds only what is not due yet: retries that wait for their delay, for example."""
+"""Seconds between polls of a queue without due attempts, for example with delayed retries only."""
 
 BACK_OFF = BackOff(1.0, 30.0, jitter=True)
 """Between failed requests of one kind."""
@@ -55,12 +55,12 @@ ANSWERS = (AccessDenied, NotFound, Refused)
 
 
 class Poller:
-    """The one place that polls. Belongs to the event loop's thread. A poll that is given up loses its tasks until their
-    response timeout, so each is awaited.
+    """The only place that polls. It belongs to the event loop's thread. An abandoned poll loses its tasks until their
+    response timeout, so each poll is awaited.
 
     Args:
-        services: the Conductor to poll, and the host that may not take work.
-        slots: where deliveries can go.
+        services: the Conductor to poll, and the host, which may be unable to take work.
+        slots: the destinations of deliveries.
     """
 
     def __init__(self, services: Services, slots: SlotPool) -> None:
@@ -83,7 +83,7 @@ class Poller:
         self._wake = asyncio.Event()
 
     def stop(self) -> None:
-        """Make no further poll. Those in flight are awaited, and what they bring is given back."""
+        """Stop polling. Open polls are awaited, and their deliveries are handed back."""
         self._stopping.set()
         self._wake.set()
 
@@ -112,7 +112,7 @@ class Poller:
                     await self._wake.wait()
 
     async def _turn(self) -> float:
-        """Do what is to be done now. Returns the seconds until there may be more, if nothing happens before."""
+        """Do the work that is due. Return the seconds until there may be more."""
         self._slots.end_idle()
         unreported = self.unreported
         if not self._takes_work or unreported >= self._backlog:
@@ -282,7 +282,7 @@ class Cadence:
         self._looked_at = float("-inf")
 
     def looked(self, now: float, *, found: bool) -> None:
-        """A look at `now` has found work, or none."""
+        """Record whether reading the queues at `now` found work."""
         self._looked_at = now
         self._empty = 0 if found else self._empty + 1
 
@@ -301,8 +301,8 @@ class Delayed:
 
 
 class DelayedQueues:
-    """Tells which queues deliver nothing at present although they are not empty: their depth counts attempts that are
-    not due yet (`docs/dev/servers/conductor.md` 1)."""
+    """Knows which queues deliver nothing at present although they are not empty, because their depth includes attempts
+    that are not due (`docs/dev/servers/conductor.md` 1)."""
 
     def __init__(self) -> None:
         self._queues: dict[str, Delayed] = {}
@@ -334,7 +334,7 @@ class Demand:
     waiting: int
     """Attempts in its queue."""
     running: int
-    """Attempts of it that occupy slots."""
+    """Attempts of the task that occupy slots."""
     limit: int
     """Attempts that may run."""
     served: float
@@ -427,7 +427,7 @@ class PollFailures:
             self._report_ends(now)
 
     def idle(self, kind: str, now: float) -> None:
-        """There is no reason for such a request, so it no longer counts as failing. One that is refused still does."""
+        """Such a request is no longer needed, so it no longer counts as failing. A refused request still does."""
         if kind in self._kinds and not self._kinds[kind].is_refused:
             self.succeeded(kind, now)
 

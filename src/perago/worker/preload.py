@@ -1,10 +1,10 @@
-"""Loaded last by the fork server, and by nothing else, for its effects on that process.
+"""Loaded last, only by the fork server, for its effects on that process.
 
-It brings in what every slot needs. Slots share the server's memory until they write to it; freezing keeps the garbage
-collector from writing to what was preloaded. The server also is the reaper of what slots leave that are killed. When
-no supervisor is left, it ends after the last slot, together with all that slots have left.
+It imports the modules that every slot needs. Slots share the server's memory until they write to it, and freezing keeps
+the garbage collector from writing to preloaded objects. The server is also the reaper of the descendants of killed
+slots. Without a supervisor, it ends after the last slot, together with everything that slots have left.
 
-A fork that fails would end multiprocessing's server and thereby all slots. This server answers such a request with the
+A failed fork would end multiprocessing's server and thereby all slots. This server answers such a request with the
 negative error number and continues.
 """
 
@@ -58,7 +58,7 @@ def _settle_in_slot() -> None:
 
 @atexit.register
 def _end_what_slots_left() -> None:
-    """Wait for the end of the last slot: slots hold the pipe, and what they start does not."""
+    """Wait for the end of the last slot. Slots hold the pipe, and processes that they start do not."""
     _held.close()
     while os.read(_last_slot, 4096):
         pass

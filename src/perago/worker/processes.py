@@ -1,13 +1,13 @@
 """Start and end slot processes: the fork server, their status, and processes that functions leave running.
 
 A fork server that hangs starts nothing, and does not report ended processes. So everything that waits for it watches
-its progress (`Stall`) and kills it if it makes none. That ends the wait and its slots, which would run unwatched. The
-next start of a process starts another one.
+its progress (`Stall`) and kills it if it makes none. That ends the wait and its slots, which would run without a watch.
+The next start of a process starts a new one.
 
-The slot is the reaper of its descendants (`perago.processes`), so it finds and ends them itself. If it is killed
-first, they go to the fork server, which is their reaper then: the supervisor ends them there (`orphans`), and when the
-supervisor is gone as well, so does the fork server at its own end (`perago.worker.preload`). On macOS a slot knows only
-of its children; they go with its process group.
+The slot is the reaper of its descendants (`perago.processes`), so it finds and ends them. If it is killed first, the
+fork server becomes their reaper, and the supervisor ends them there (`orphans`). If the supervisor has ended as well,
+the fork server ends them at its own end (`perago.worker.preload`). On macOS a slot knows only its children, which end
+with its process group.
 """
 
 from __future__ import annotations
@@ -49,10 +49,11 @@ STATUS_UNKNOWN = 255
 
 
 class SlotProcess:
-    """A slot process, which `start` has started: reads what it says, ends it together with its process group.
+    """A slot process that `start` has started. It reads the messages, and ends the process together with its process
+    group.
 
-    Every message of the process goes to `on_message`, which may raise `BadMessage`. That, bytes that are not a message,
-    and a message that does not continue are the end of the process. All methods belong to the event loop's thread.
+    Every message of the process goes to `on_message`, which can raise `BadMessage`. That, bytes that are not a message,
+    and a message that does not continue end the process. All methods belong to the event loop's thread.
     """
 
     def __init__(
@@ -188,9 +189,9 @@ class SlotProcess:
         self._loop.add_reader(self._process.sentinel, ending.set)
         await ending.wait()
         self._loop.remove_reader(self._process.sentinel)
-        # The sentinel says "about to end", or that the function closed descriptors that are not its own. KILL makes
-        # it true, leaves a status that is already decided as it is, and takes the rest of the group along. With the
-        # group the pipe ends, unless a process that has left the group holds it.
+        # The sentinel says "about to end", or that the function closed descriptors of others. KILL makes it true, does
+        # not change a status that is already decided, and ends the rest of the group. With the group the pipe ends,
+        # unless a process that has left the group holds it.
         self.kill()
         tasks = [task for task in (self._listening, self._sending) if task is not None]
         _, left = await asyncio.wait(tasks, timeout=_LAST_WORDS)
@@ -242,7 +243,7 @@ class SlotProcess:
                 os.kill(self.pid, signum)
 
     def _bury(self) -> str:
-        """Collect its exit status and what it has left. Waits, so it is for a thread."""
+        """Collect the exit status and the remaining processes. This waits, so it needs a thread."""
         with STARTING_OR_ENDING:
             self._process.join(JOIN_LIMIT)
             exit_code = self._process.exitcode
@@ -334,8 +335,8 @@ class ForkServerDied(OSError):
 class Stall:
     """Judges whether the fork server hangs while something waits for its answer.
 
-    The judgement rests on CPU time and state, because a fork server on a loaded machine may wait for a processor (state
-    R) or a disk (D) for minutes. Where there is no /proc, only `MOST` counts.
+    It uses CPU time and state, because a fork server on a loaded machine can wait for a processor (state R) or a disk
+    (D) for minutes. Without /proc, only `MOST` counts.
     """
 
     def __init__(self, server: int | None) -> None:
@@ -344,8 +345,8 @@ class Stall:
         self._cpu_seconds = -1.0
 
     def check(self) -> str | None:
-        """Return how the fork server hangs, as a verb, or None. Call it once a second: it counts its calls, because
-        the clock goes on while all processes of a container are paused."""
+        """Return how the fork server hangs, as a verb, or None. Call it once a second. It counts its calls, because the
+        clock continues while all processes of a container are paused."""
         state, cpu_seconds = _activity(self._server)
         works = state[0] in "RD?" or cpu_seconds != self._cpu_seconds
         self._checks += 1
@@ -371,9 +372,9 @@ def _activity(pid: int | None) -> tuple[str, float]:
 
 
 def warm_up(preload: Sequence[str]) -> None:
-    """Let the fork server load `preload` while this process continues with its own imports. Returns immediately.
+    """Let the fork server load `preload` while this process continues with its own imports. Return immediately.
 
-    Does nothing where slots are spawned. Calling it is optional: the first slot would start the server.
+    This does nothing where slots are spawned. It is optional, because the first slot would start the server.
     """
     if sys.platform == "linux":
         from multiprocessing import forkserver, resource_tracker
@@ -439,7 +440,7 @@ def _raise_if_refused(process: BaseProcess) -> None:
 
 
 def _find_room() -> None:
-    """The fork server ends with a request that breaks off, as one does for which there is no room half-way."""
+    """The fork server ends after an incomplete request, for instance if there was no room for the rest."""
     with contextlib.ExitStack() as opened:
         for _ in range(_PIPES):
             for end in os.pipe():
@@ -447,7 +448,7 @@ def _find_room() -> None:
 
 
 def end_fork_server(why: str) -> None:
-    """Kill the present fork server, and thereby its slots. `why` says as a verb what it did; messages quote it."""
+    """Kill the current fork server, and thereby its slots. `why` is the verb that messages quote."""
     pid = _present()
     if pid is not None and not _is_gone(pid):
         _fates[pid] = why
@@ -525,10 +526,10 @@ class Strays:
 
 
 def end_strays(threads_before: set[threading.Thread]) -> Strays:
-    """Kill the processes that the function left and say what it left.
+    """Kill the processes that the function left, and name them.
 
-    They are killed now, before anything reads the workspace that they may still be writing to. Threads cannot be ended,
-    so the process has to end with them.
+    They are killed now, before anything reads the workspace that they may still write to. Threads cannot be ended, so
+    the process must end with them.
     """
     found = []
     alive = False

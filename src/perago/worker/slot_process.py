@@ -1,12 +1,12 @@
 """Inside a slot process: one delivery at a time, from the pipe through the driver and back.
 
-The main thread runs attempts, as author's code may expect; one thread listens to the supervisor. The slot leads its
-own session and process group, so that all that an attempt starts can be ended with it. When the supervisor has ended
-(its end of the pipe is closed), the attempt is lost: the delivery check says "no", the function is interrupted, and
-after the grace the whole group is killed, this process included.
+The main thread runs attempts, as author's code can expect. Another thread listens to the supervisor. The slot leads its
+own session and process group, so that everything that an attempt starts can be ended with it. If the supervisor has
+ended (its end of the pipe is closed), the attempt is lost: the delivery check says "no", the function is interrupted,
+and after the grace the complete group is killed, including this process.
 
-A function that forks and returns in both processes would run the rest of the attempt twice. So a forked child loses
-the pipe at birth, and ends where the function returns.
+A function that forks and returns in both processes would run the rest of the attempt twice. So a forked child loses the
+pipe immediately, and ends when the function returns.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
 
 
 def _let_go_of_the_fork_server() -> None:
-    """The fork server ends when anything comes out of the pipe that tells it that it is needed. A function may
-    write to every descriptor of its process, so that one is not among them."""
+    """The fork server ends when it reads anything from the pipe that shows that it is needed. A function can write to
+    every descriptor of its process, so that descriptor must not be one of them."""
     server = getattr(forkserver, "_forkserver", None)
     descriptor = getattr(server, "_forkserver_alive_fd", None)
     if server is not None and descriptor is not None:
@@ -151,10 +151,10 @@ class _SlotMain:
         """Held while a message about the current attempt is sent. None is sent once the attempt has finished."""
 
     def run(self) -> None:
-        """Get ready, then run deliveries until `Stop` comes.
+        """Get ready, then run deliveries until `Stop` arrives.
 
         Raises:
-            ChannelError: the supervisor is gone.
+            ChannelError: the supervisor has ended.
         """
         self._cancellation.install()
         threading.Thread(target=self._listen, name="perago-supervisor", daemon=True).start()
@@ -275,7 +275,7 @@ class _SlotMain:
     def _call(
         self, attempt_log: AttemptLog, task: Task, workspace: Path | None, params: BaseModel, current: Current
     ) -> Returned | Raised:
-        """Call the function with its output captured, and leave nothing of it running."""
+        """Call the function with its output captured, and end everything that it leaves running."""
         current = with_hooks(current, is_cancelled=self._cancellation.announced)
         threads = set(threading.enumerate())
         with self._output.capture(attempt_log.output), logging_to(attempt_log):
@@ -424,7 +424,7 @@ class PipeDeliveryCheck:
             waiting.set_result(answer)
 
     def close(self) -> None:
-        """Answer "no" to all questions, those that wait and later ones, because there is no supervisor."""
+        """Answer "no" to all waiting and later questions, because there is no supervisor."""
         with self._lock:
             self._closed = True
             waiting, self._waiting = dict(self._waiting), {}
@@ -453,24 +453,24 @@ class Cancellation:
         self._was_interrupted = False
 
     def install(self) -> None:
-        """Take over the signals of this process, which has been started with them held."""
+        """Handle the signals of this process, which was started with them blocked."""
         for number in ENDING:  # a handler, not SIG_IGN, which the function's child processes would inherit
             signal.signal(number, self._on_signal)
         release_signals()
 
     def announced(self) -> bool:
-        """Whether the attempt has been cancelled."""
+        """Whether the attempt has been canceled."""
         return self._announced.is_set()
 
     def announce(self) -> None:
-        """Cancel: interrupt what the attempt does, now or as soon as it lets the interpreter run."""
+        """Cancel: interrupt the attempt, now or as soon as it releases the interpreter."""
         self._announced.set()
         self._signal()
 
     def insist(self) -> None:
         """Signal again, a few times, if the announcement has interrupted nothing: a signal right before the main thread
-        waits in the kernel does not wake it. Outside of `interrupting` there is nothing to wake, as the next block
-        raises by itself; and a handler that the function has set is not called more often."""
+        waits in the kernel does not wake it. Outside of `interrupting` this is not needed, because the next block
+        raises automatically, and a handler of the function is not called more often."""
         for pause in SIGNAL_PAUSES:
             time.sleep(pause)
             is_ours = signal.getsignal(signal.SIGTERM) == self._on_signal
@@ -486,7 +486,7 @@ class Cancellation:
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
         """Inside such blocks, and only there, a cancellation raises `AttemptCancelled`: once, and again at the
-        beginning of each block after that. The process of a cancelled attempt is replaced, so there is no way back."""
+        beginning of each later block. The process of a canceled attempt is replaced, so it cannot be reused."""
         before, self._is_interruptible = self._is_interruptible, True
         try:
             if self._announced.is_set():

@@ -1,8 +1,8 @@
-"""The slots of a worker: places for attempts, each with a process that is replaced whenever it ends.
+"""The slots of a worker: places for attempts, each with a process that is replaced when it ends.
 
-If all tasks together may run no more attempts than there are slots, each task has slots of its own from the start.
-Otherwise tasks share the slots: a slot is made when there is work for it, ends after a while without any, and gives way
-before that if another task needs its place.
+If all tasks together may run at most as many attempts as there are slots, each task has its own slots from the start.
+If they may run more, tasks share the slots. Then a slot starts when there is work for it, ends after a while without
+work, and gives way earlier if another task needs its place.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ MOST_WAITS = 1000
 """Lines of an attempt about waits for lakeFS: two for each call, at most."""
 
 LONGEST_LOG = 66_000
-"""Characters of a piece of an attempt's log: a tail and the words about what it leaves out."""
+"""Characters of a piece of an attempt's log: a tail and the words about omitted lines."""
 LONGEST_REASON = 2000
 """Characters; more than Conductor takes (500) and than any slot writes."""
 
@@ -78,7 +78,7 @@ CLOSE_LIMIT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ProcessEnded:
-    """The slot's process ended in the middle of an attempt, and its whole process group with it."""
+    """The slot's process ended in the middle of an attempt, together with its process group."""
 
     how: str
     had_delivery: bool
@@ -339,7 +339,7 @@ class Slot:
         """Handle a message of the process.
 
         Raises:
-            BadMessage: the process may not send that, or not now. None of its later messages may be believed.
+            BadMessage: the process may not send that, or not now. None of its later messages can be trusted.
         """
         if not self._expects(message):
             raise BadMessage(f"an unexpected message ({type(message).__name__})")

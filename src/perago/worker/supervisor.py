@@ -95,11 +95,11 @@ class Supervisor:
         return asyncio.run(self._run())
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> None:
-        """Do what a first signal does; called again, what a second one does. A signal handler may call it, too."""
+        """Do the same as a first signal and, if called again, as a second one. A signal handler can call it, too."""
         self._signal(signum, "")
 
     def cancel(self, why: str) -> None:
-        """Stop, and cancel immediately what runs; `why` becomes the reason of the attempts that are lost by it."""
+        """Stop, and cancel running attempts immediately. `why` becomes the reason of their loss."""
         self.stop()
         self._signal(signal.SIGTERM, why)
 
@@ -181,7 +181,8 @@ class Supervisor:
     # ----------------------------------------------------------------------- stopping
 
     def _signalled(self, signum: signal.Signals, why: str) -> None:
-        """First: drain. Second: cancel what runs. From the third on: kill it. `why` is said instead of the signal."""
+        """First: drain. Second: cancel running attempts. From the third on: kill them. `why` replaces the name of the
+        signal."""
         self._signals += 1
         running = [attempt for attempt in self._poller.attempts if attempt.running]
         if self._signals == 1:
@@ -198,7 +199,7 @@ class Supervisor:
             self._slots.kill()
 
     async def _drain(self) -> None:
-        """Wait for attempts and their reports, which have limits of their own, then for polls and hand-backs. Only a
+        """Wait for attempts and their reports, which have their own limits, then for polls and hand-backs. Only a
         second signal limits the first wait."""
         while self._poller.attempts and time.monotonic() < self._give_up_at:
             await asyncio.wait(self._tasks, timeout=1.0)
@@ -227,7 +228,7 @@ class Supervisor:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        """A defect of the supervisor itself ends the worker, loudly, instead of leaving it half alive."""
+        """A defect of the supervisor ends the worker with an error, instead of leaving it half alive."""
         self._failure = self._failure or error
         self._exit_code = 1
         self._give_up_at = 0.0

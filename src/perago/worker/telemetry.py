@@ -1,10 +1,11 @@
-"""Send the spans and the numbers of a worker to a collector of OpenTelemetry.
+"""Send the spans and the metrics of a worker to a collector of OpenTelemetry.
 
-The variables of OpenTelemetry (`OTEL_*`) say where to and how; its SDK reads them. Threads of their own send, from
-bounded queues: what a collector does not take is lost, and no attempt waits for it. No other process has these threads:
-the fork server begins as a new program, and a slot is forked from it.
+The variables of OpenTelemetry (`OTEL_*`) say where and how, and its SDK reads them. Separate threads send from limited
+queues. Data that a collector does not accept is lost, and no attempt waits for it. No other process has these threads:
+the fork server begins as a new program, and slots are forked from it.
 
-The metrics have the names of `/metrics`, so a collector that feeds Prometheus shows the same. Needs the extra `otel`.
+The metrics have the names of `/metrics`, so a collector that feeds Prometheus shows the same. This needs the extra
+`otel`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ from perago.worker.metrics import Family, Metrics, Numbers, countable, outcome_o
 from perago.worker.plan import WorkerPlan
 
 END_LIMIT = 3.0
-"""Seconds that the end of a worker may take longer for what was not sent yet."""
+"""Seconds that the end of a worker can take for unsent data."""
 METRIC_INTERVAL = 60.0
 
 Say = Callable[[str], None]
@@ -68,18 +69,18 @@ Say = Callable[[str], None]
 
 @contextmanager
 def telemetry(signals: Collection[str], plan: WorkerPlan, say: Say) -> Iterator[list[Listener]]:
-    """Send what happens inside the block, and what was not sent yet at its end.
+    """Send the events inside the block, and unsent data at its end.
 
     Args:
         signals: `traces`, `metrics` or both.
         plan: the worker's.
-        say: takes a warning for the operator, and never waits. Called by several threads.
+        say: takes a warning for the operator, and never waits. Several threads call it.
 
     Yields:
-        What must listen to the worker.
+        the listener of the worker.
 
     Raises:
-        ValueError: a variable of OpenTelemetry has a value that it cannot have.
+        ValueError: a variable of OpenTelemetry has an invalid value.
     """
     listeners: list[Listener] = []
     ends: list[Callable[[], object]] = []
@@ -118,8 +119,8 @@ def _resource() -> Resource:
 
 
 def _headers(signal: str) -> Mapping[str, str]:
-    """Return what the collector of this signal wants. The SDK does not find it, because the variables are withheld from
-    functions and so are not in `os.environ`."""
+    """Return the headers for the collector of this signal. The SDK does not find them, because the variables are
+    withheld from functions and therefore are not in `os.environ`."""
     environment = whole_environment()
     own, general = (environment.get(f"OTEL_EXPORTER_OTLP_{name}HEADERS") for name in (f"{signal}_", ""))
     return parse_env_headers(own or general or "", liberal=True)
@@ -201,7 +202,7 @@ class _SpanExporter(OTLPSpanExporter):
 
 
 class _MetricSender:
-    """Sends all numbers at an interval, on a thread of its own, and once more at the end."""
+    """Sends all metrics at an interval, on its own thread, and once more at the end."""
 
     def __init__(self, metrics: Metrics, resource: Resource, watch: _Watch) -> None:
         self._metrics = metrics
@@ -217,7 +218,7 @@ class _MetricSender:
         self._thread.start()
 
     def end(self) -> None:
-        """Send what they are now. Returns when that has come to an end."""
+        """Send the current metrics, and return when that has ended."""
         self._ended.set()
         self._thread.join()
         self._exporter.shutdown()
@@ -288,7 +289,7 @@ class _Ids(IdGenerator):
         self.next_trace = self.next_span = 0
 
     def generate_trace_id(self) -> int:
-        """Asked for where there is no span above."""
+        """Used if there is no parent span."""
         return self.next_trace
 
     def generate_span_id(self) -> int:
@@ -304,7 +305,7 @@ def _above(trace: Trace) -> Span:
 
 
 def _attributes(event: events.AttemptEnded) -> Mapping[str, Any]:
-    """The ids that logs have, and what came of the attempt."""
+    """The ids that logs have, and the outcome of the attempt."""
     found = {
         **delivery_ids(event.delivery),
         "worker_id": event.worker_id,

@@ -1,6 +1,6 @@
-"""The kinds of generated tests. A kind is imported when it is asked for, so that none pays for another's libraries.
+"""The kinds of generated tests. A kind is imported on demand, so that nobody loads the libraries of other kinds.
 
-A kind's module has a function `cases_<kind>(task: Task, session: Session) -> Iterable[Case]`.
+The module of a kind has a function `cases_<kind>(task: Task, session: Session) -> Iterable[Case]`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Kind:
     proves: str
     """The promise that its tests prove, in a few words."""
     opt_in: bool = False
-    """Whether tests of this kind are made only where `perago_kinds` or `--perago-kinds` names it."""
+    """Whether tests of this kind are generated only if `perago_kinds` or `--perago-kinds` names it."""
 
 
 KINDS: Mapping[str, Kind] = {

@@ -1,5 +1,5 @@
-"""Kind `contract`: what can be known about a task without calling its function. Sample values, and those that authors
-provide, tell whether its models survive JSON."""
+"""Kind `contract`: facts about a task without a call of its function. Sample values, and those of the author, show
+whether its models survive JSON."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def _declared(task: Task, source: RunCase | Path, _: Session) -> None:
 
 
 def _signature(task: Task, _: Session) -> None:
-    """The import has checked what the signature says; a wrapper below `@task` may say so and take something else."""
+    """The import has checked the declared signature, but a wrapper below `@task` can declare it and accept something
+    else."""
     names = ("workspace", "params") if task.workspace is not None else ("params",)
     try:
         inspect.signature(task.function, follow_wrapped=False).bind(**dict.fromkeys(names))
@@ -69,7 +70,7 @@ def _signature(task: Task, _: Session) -> None:
 
 
 def _accepted(task: Task, session: Session) -> None:
-    """Conductor takes the TaskDef, and it is the only one of that name."""
+    """Conductor accepts the TaskDef, and it is the only one of that name."""
     from perago.embedded.clock import VirtualClock
     from perago.embedded.conductor import InMemoryConductor
 

@@ -1,7 +1,8 @@
-"""Kind `faults`: a declared case through what production does to a function.
+"""Kind `faults`: a declared case under the conditions of production.
 
-It is called again, at another time, with other random numbers, with directories listed in another order; its worker
-dies, its attempt is cancelled, its disk is full. It must leave the same each time, and nothing beside it.
+The function is called again, at another time, with other random numbers, with directories listed in another order. Its
+worker dies, its attempt is canceled, its disk is full. The outcome must be the same each time, and nothing must be left
+outside.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Kind `fuzz`: hypothesis looks for trees, declarations and keys that the runtime judges otherwise than documented.
+"""Kind `fuzz`: hypothesis searches for trees, declarations and keys that the runtime judges differently than
+documented.
 
-The judge is `perago.testing.oracle`, an independent matcher. hypothesis is imported by the first test that runs.
+The judge is `perago.testing.oracle`, an independent matcher. The first test that runs imports hypothesis.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ INSTALL = "hypothesis is not installed: pip install hypothesis"
 
 Declare: TypeAlias = Callable[..., Guardrail]
 _AS_WELL: dict[str, dict[str, Any]] = {"require_table": {"format": "csv"}}
-"""Arguments without which a path alone is no declaration."""
+"""Arguments that a declaration needs in addition to a path."""
 
 _NAMES = ("a.csv", "raw/a.csv", ".hidden/x", "\u00e9", "e\u0301", "b c", "...")
 _MOST_HOSTILE = 8
@@ -69,8 +70,8 @@ def _run(check: Callable[[Task, FuzzSettings], None], task: Task, session: Sessi
 
 
 def check_phase(task: Task, how: FuzzSettings, phase: str) -> None:
-    """The runtime and the oracle agree about trees near the rules: all corners first, then what hypothesis makes up, to
-    the number of examples, and half of it at least.
+    """Check that the runtime and the oracle agree about trees near the rules: all corner cases first, then trees of
+    hypothesis, up to the number of examples, and at least half of it.
 
     Raises:
         CaseFailed: they do not.
@@ -161,7 +162,7 @@ def _forms(prefix: str, name: str) -> list[str]:
 
 
 def _reduced(failure: CaseFailed, check: Callable[[Tree], None]) -> CaseFailed:
-    """The same failure with every path left out that it does not need; hypothesis only knows what it has drawn."""
+    """Return the same failure without paths that it does not need, because hypothesis only knows its own draws."""
     smallest = failure
     tree: dict[str, Any] = dict(failure.tree or {})
     for path in sorted(tree, reverse=True):
@@ -261,13 +262,13 @@ def _disk() -> Disk:
 
 
 def fuzz(name: str, strategy: SearchStrategy[Any], check: Callable[[Any], None], how: FuzzSettings) -> None:
-    """Check examples of the strategy; what fails is made as small as hypothesis can.
+    """Check examples of the strategy, and shrink a failing one.
 
     Args:
-        name: tells this property from all others.
+        name: distinguishes this property from all others.
         strategy: makes the examples.
-        check: raises for an example that is wrong.
-        how: how many examples, and which seed.
+        check: raises for a wrong example.
+        how: the number of examples, and the seed.
 
     Raises:
         CaseFailed: as raised by `check`; its rerun line has the seed.

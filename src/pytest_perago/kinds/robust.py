@@ -175,7 +175,7 @@ class Baseline:
         return [entry["key"] for entry in self._entries if entry["key"] not in self.used]
 
     def write(self, found: Sequence[Found]) -> str:
-        """Add findings, for a person to give the reasons. Returns what was written, in words."""
+        """Add findings, for which a person must give the reasons. Return a description of the written file."""
         new = [{"key": each.key, "label": each.labels[0], "reason": ""} for each in found]
         blocks = []
         for entry in (*self._entries, *new):

@@ -1,7 +1,7 @@
 """Kind `run`: a declared case through the real attempt protocol, on an in-memory lakeFS and Conductor.
 
-The case is run twice in one process, so that state which the function keeps between calls shows. The report of the
-second attempt is lost, and what happens then must not publish twice.
+The case is run twice in one process, to reveal state that the function keeps between calls. The report of the second
+attempt is lost, and the next attempt must not publish again.
 """
 
 from __future__ import annotations
@@ -50,14 +50,15 @@ def declared_cases(task: Task, session: Session) -> Iterator[RunCase | Path]:
 
 
 def location_of(source: RunCase | Path) -> Location | None:
-    """Return where a case file or a case directory is; None for an example, which is where its task is."""
+    """Return the place of a case file or a case directory, or None for an example, which is at the place of its
+    task."""
     if isinstance(source, RunCase):
         return None
     return Location(source / CASE if source.is_dir() else source, 1)
 
 
 def read_case(source: RunCase | Path) -> tuple[RunCase, Record | None]:
-    """Return a case, and what it left if it was recorded. Case files and case directories are read now.
+    """Return a case and, if it was recorded, its outcome. Case files and case directories are read now.
 
     Raises:
         CaseFailed: it cannot be read.

@@ -33,8 +33,8 @@ class LastPoll:
 
 @dataclass(frozen=True, slots=True)
 class OpenAttempt:
-    """An attempt that has not ended. Times are in milliseconds since the epoch, `response_timeout` is in seconds; what
-    Conductor does not tell is empty or 0."""
+    """An attempt that has not ended. Times are in milliseconds since the epoch, `response_timeout` is in seconds.
+    Unknown values are empty or 0."""
 
     task_id: str
     workflow_id: str

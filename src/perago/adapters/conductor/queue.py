@@ -132,7 +132,7 @@ _POLL_MARGIN = 30.0
 _NAMES_AT_ONCE = 50
 """Names of queues in one request: its address stays within 8 KiB, more than which servers refuse."""
 _TRACE_LIMIT = 2.0
-"""Seconds that a poll may take longer for the traces of what it brings."""
+"""Additional seconds of a poll for the traces of its deliveries."""
 
 
 class ConductorQueue(ConductorClient):
@@ -151,11 +151,11 @@ class ConductorQueue(ConductorClient):
         self._traced = traced
 
     def ping(self) -> None:
-        """Find out whether a Conductor answers and lets us in, without changing anything.
+        """Check whether a Conductor answers and accepts the credentials, without changing anything.
 
         Raises:
             Unavailable: no answer, or an answer of something that is not a Conductor, or of one at another path.
-            AccessDenied: the credentials are not accepted.
+            AccessDenied: the credentials are rejected.
         """
         operation = "answer"
         try:
@@ -318,7 +318,7 @@ class ConductorQueue(ConductorClient):
 
 
 def _unless_missing(name: str, read: Callable[[str], Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Read the JSON of what has this id; None: Conductor itself says that there is no such thing."""
+    """Read the JSON of the object with this id. None: Conductor itself says that it does not exist."""
     try:
         return read(name)
     except NotFound as error:

@@ -1,5 +1,5 @@
-"""The official SDK's API classes on perago's own connections and access tokens, and what Conductor's answers mean
-(`docs/dev/servers/conductor.md` 1: neither the status class nor `retryable` tells)."""
+"""The official SDK's API classes on perago's own connections and access tokens, and the meaning of Conductor's answers
+(`docs/dev/servers/conductor.md` 1: neither the status class nor `retryable` is enough)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ CONNECT_SECONDS = 5.0
 QUIET = BackOff(30.0, 900.0)
 """Seconds for which the store is not used after failures, more each time."""
 UNPROVEN_SECONDS = 900.0
-"""Seconds without uploads after the store did not prove what it has accepted."""
+"""Seconds without uploads after the store did not prove the accepted bytes."""
 MOST_FAILURES = 3
 """Failures in a row, before the store is not used for a while."""
 SILENT_SECONDS = 60.0
@@ -42,7 +42,8 @@ _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 """Holds an IPv4 address at one of four places (RFC 6052), which the network chooses."""
 _LOCAL_NAT64_BYTES = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
-"""Addresses at which virtual machines of AWS, Google, Alibaba and Azure find credentials, besides link-local ones."""
+"""Addresses at which virtual machines of AWS, Google, Alibaba and Azure get credentials, in addition to link-local
+ones."""
 _UNPROVEN = (
     "Large files are published through lakeFS, not directly to its block store, whose ETag is not the MD5 of what was "
     f"sent. Some encryptions of buckets do that; it is tried again after {UNPROVEN_SECONDS / 60:.0f} minutes. Nothing "
@@ -84,8 +85,8 @@ class BlockStore:
         """`size`: connections to keep for re-use."""
         self._lakefs = lakefs
         self.encrypted = lakefs.base_url.startswith("https:")
-        """Whether the connection to lakeFS protects the addresses that it signs from changes. Then the bytes may not
-        travel in the clear either."""
+        """Whether the connection to lakeFS protects the signed addresses from changes. If so, the bytes must not travel
+        unencrypted either."""
         self._policy = replace(lakefs.policy, connect=min(lakefs.policy.connect, CONNECT_SECONDS))
         self._size = size
         self._lock = threading.Lock()
@@ -109,10 +110,10 @@ class BlockStore:
     def open(
         self, method: str, address: str, *, headers: Mapping[str, str | bytes] | None = None, body: Body = None
     ) -> BaseHTTPResponse:
-        """Send a request to a signed address; the caller reads the answer whole or closes it.
+        """Send a request to a signed address. The caller reads the answer completely or closes it.
 
         Raises:
-            DirectFailed: the address cannot be used, or no answer came.
+            DirectFailed: the address cannot be used, or no answer arrived.
         """
         pool, target = self._reach(address)
         try:
@@ -181,7 +182,7 @@ class BlockStore:
             pool.close()
 
     def _read_offer(self) -> Offer | None:
-        """Read the configuration of the server; None: there is no answer, so ask again later."""
+        """Read the configuration of the server. None: there is no answer, so ask again later."""
         try:
             answer = self._lakefs.pool.call("GET", "/config")
         except NoAnswerError:
@@ -301,7 +302,8 @@ def check_status(status: int, headers: Mapping[str, str]) -> None:
 
 
 FEW = 20
-"""So many objects or less are asked for one by one: a page of a large tree may hold none of the others."""
+"""Up to this number, objects are requested one by one, because a page of a large tree may contain none of the
+others."""
 _NOT_GOOD = "lakeFS gives no address that is good for long enough; perhaps a clock is wrong"
 _SPARE = 20.0
 """Seconds before its end at which an address is not used any more."""

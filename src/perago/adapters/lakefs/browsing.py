@@ -54,7 +54,7 @@ class LakeFSBrowser:
     def branches(
         self, repository: str, after: str, limit: int, *, prefix: str = "", hidden: bool = False
     ) -> Page[Json]:
-        """Return branches, by name; hidden ones only if they are asked for."""
+        """Return branches, by name. Hidden ones are included only on request."""
         call = Call(f"list the branches of {repository}", repository, f"repository {repository}")
         query = {"prefix": prefix, "show_hidden": "true" if hidden else "false"}
         return self._page(call, after, limit, ("branches",), query)

@@ -44,11 +44,11 @@ CHUNK = 1024 * 1024
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _AT_ONCE = 8
-"""Chunks that are read back before a thread looks at its connection again."""
+"""Chunks that are read back before a thread reads its connection again."""
 _ASKING = 600.0
 """Seconds for asking lakeFS, in which threads wait for each other; each request has a shorter limit of its own."""
 _BREAKS = 3
-"""Times that a connection may break within one range, each time after some bytes, before the rest comes through
+"""The number of broken connections within one range, each after some bytes, before the rest is downloaded through
 lakeFS."""
 _LONGEST_ERROR = 64 * 1024
 _PARTIAL, _NO_SUCH_RANGE = 206, 416
@@ -64,7 +64,7 @@ class Download:
         self._shelf = transfer.shelf
         self._store = transfer.block_store
         self._commit = commit
-        # By commit id: a read by branch would also look at what is staged.
+        # By commit id, because a read by branch would include staged objects.
         self._target = path_in(transfer.repository, "refs", commit, "objects") + "?path="
         self._wanted: list[tuple[ObjectEntry, Path]] = []
         self._addresses: Addresses | None = None
@@ -231,7 +231,7 @@ class Download:
         return Call(f"read {key!r} of {repository}", repository, f"object {key!r}")
 
     def _exchange(self, wanted: Range, wire: Wire, source: str, send: Callable[..., BaseHTTPResponse]) -> None:
-        """Send one request for what is left of a range, and put the bytes into their file."""
+        """Send one request for the rest of a range, and write the bytes to their file."""
         call = self._call(wanted)
         if wanted.at > wanted.start and not has_md5(wanted.arrival.entry):
             wanted.arrival.restart()
@@ -273,7 +273,7 @@ def _check_status(call: Call, response: BaseHTTPResponse, source: str, *, is_par
 
 
 def _check_head(call: Call, wanted: Range, response: BaseHTTPResponse, source: str) -> None:
-    """Whether the bytes that come are those that are missing, as far as their announcement tells."""
+    """Whether the announced bytes are the missing ones."""
     arrival = wanted.arrival
     if response.status == _PARTIAL:
         place = response.headers.get("Content-Range", "no place of its bytes")
@@ -365,7 +365,7 @@ class Arrival:
 
     @property
     def checksum(self) -> bytes:
-        """The XXH3-128 of the bytes that have come without a gap, which are the object's once `mismatch` is None."""
+        """The XXH3-128 of the received bytes without a gap, which is the object's once `mismatch` is None."""
         return self._fast.digest()
 
     def restart(self) -> None:
@@ -406,7 +406,7 @@ class Range:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is the whole object."""
+        """Whether it is the complete object."""
         return self.end - self.start == self.arrival.entry.size
 
     @property
@@ -416,7 +416,7 @@ class Range:
 
     @property
     def header(self) -> str | None:
-        """The header `Range` that requests the rest; None if that is the whole object."""
+        """The header `Range` that requests the rest. None for the complete object."""
         return f"bytes={self.at}-{self.end - 1}" if self.left < self.arrival.entry.size else None
 
     def add(self, chunk: bytes) -> None:
@@ -441,7 +441,7 @@ def has_md5(entry: ObjectEntry) -> bool:
 
 
 _Job: TypeAlias = tuple[ObjectEntry, Path] | Range
-"""An object to bring to a path, or one range of it."""
+"""An object to download to a path, or one range of it."""
 
 
 def _size_of(job: _Job) -> int:
@@ -461,10 +461,11 @@ class Unfinished(NamedTuple):
 
 
 class FileWriter:
-    """Files grow in a private directory beside the workspace, where no key can name them, and are renamed when done.
+    """Files grow in a private directory next to the workspace, where no key can name them, and are renamed when
+    complete.
 
     Raises:
-        OSError: from every method, if the disk refuses.
+        OSError: from every method, if the disk fails.
     """
 
     def __init__(self, workspace: Path, directories: Iterable[Path]) -> None:

@@ -64,15 +64,15 @@ MERGE_REFUSALS: Refusals = (
     (400, "no changes", partial(MergeRefused, reason=MergeRefusal.NO_CHANGES), ""),
     (400, "uncommitted changes", partial(MergeRefused, reason=MergeRefusal.DIRTY), ""),
 )
-"""`perago.attempt.protocol.merge_refused` says what an attempt makes of each reason."""
+"""`perago.attempt.protocol.merge_refused` handles each reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call as its errors need to know it.
+    """The facts about a call for its errors.
 
-    `operation` says it in plain words. `missing` names what a 404 is about unless the server says that it is the
-    repository. `write` tells whether a lost answer matters; False also for writes that are harmless to repeat.
+    `operation` describes it in plain words. `missing` names the subject of a 404, unless the server says that it is the
+    repository. `write` says whether a lost answer matters. It is False for writes that are harmless to repeat.
     """
 
     operation: str
@@ -187,7 +187,7 @@ class _SdkTransport:
 
 
 def once(call: Call, send: Callable[[], Answer], read: Callable[[Answer], T]) -> T:
-    """Send a request once, and return what `read` makes of its answer.
+    """Send a request once, and return the value that `read` makes of its answer.
 
     Raises:
         ServiceError: there is no answer, its status is not 2xx, or it is not lakeFS's.
@@ -205,8 +205,8 @@ def once(call: Call, send: Callable[[], Answer], read: Callable[[Answer], T]) ->
 
 
 def path_in(repository: str, *parts: str) -> str:
-    """Return the path of something in a repository. A part such as `..`, which would lead out of it, names nothing that
-    lakeFS can have."""
+    """Return the path of something in a repository. A part such as `..`, which would lead out of the repository, is not
+    a valid name in lakeFS."""
     return "".join(f"/{quote(part, safe='', errors='replace')}" for part in ("repositories", repository, *parts))
 
 

@@ -273,8 +273,8 @@ class LakeFSStore:
         """Stage files on `branch`.
 
         Raises:
-            FileChanging: a file is not what the scan saw any more.
-            CorruptTransfer: lakeFS has stored other bytes than those that the scan saw.
+            FileChanging: a file has changed since the scan.
+            CorruptTransfer: lakeFS has stored other bytes than those of the scan.
         """
         with self._shelf() as shelf:
             Uploads(self._transfer(repository, shelf), branch).run(uploads, on_staged)
@@ -307,8 +307,8 @@ class LakeFSStore:
             return
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
-        """Stage the deletion of `keys`. An unknown branch answers 200 without errors (`docs/dev/servers/lakefs.md` 2):
-        the commit tells."""
+        """Stage the deletion of `keys`. An unknown branch answers 200 without errors (`docs/dev/servers/lakefs.md` 2),
+        and the commit fails."""
         for start in range(0, len(keys), _DELETE_BATCH):
             batch = list(keys[start : start + _DELETE_BATCH])
             call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
@@ -319,7 +319,7 @@ class LakeFSStore:
     def commit(
         self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
     ) -> Commit:
-        """Commit what is staged on `branch`, with one request."""
+        """Commit the staged changes of `branch`, with one request."""
         operation = f"commit to {branch} of {repository}"
         call = Call(operation, repository, f"branch {branch}", write=True, refusals=COMMIT_REFUSALS)
         creation = self._sdk.CommitCreation(message=message, metadata=dict(metadata), allow_empty=allow_empty)

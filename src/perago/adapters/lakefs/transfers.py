@@ -39,8 +39,8 @@ _REQUEST = 64 * 1024
 class Pace:
     """The number of streams of one transfer. Its methods may be called by several threads.
 
-    Twice as many are tried for a window; where they bring less than `GAIN`, the number goes back, and is tried again
-    later. An overload halves it.
+    It tries twice as many for a window. If these gain less than `GAIN`, the number goes back, and it tries again later.
+    An overload halves the number.
     """
 
     def __init__(self, most: int, *, large: bool, now: Callable[[], float] = time.monotonic) -> None:

@@ -1,7 +1,7 @@
-"""Files to a staging branch, on parallel streams: through lakeFS, or large ones straight to its block store.
+"""Files to a staging branch, on parallel streams: through lakeFS, or large ones directly to its block store.
 
-lakeFS believes what a link says (`docs/dev/servers/lakefs.md` 8). So the MD5 of what was sent must be both the store's
-ETag and what change detection saw, before anything is linked.
+lakeFS trusts the link (`docs/dev/servers/lakefs.md` 8). So before a link, the MD5 of the sent bytes must equal both the
+store's ETag and the result of the change detection.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 DIRECT = 1024 * 1024
 """Bytes from which a file goes to the store: the signed address and the link are two requests, a small file is one."""
 PART = 64 * 1024 * 1024
-"""Bytes of a part. A larger file is sent in parts, each with an address that is asked for when its turn comes."""
+"""Bytes of a part. A larger file is sent in parts. The address of each part is requested just before it is sent."""
 _MOST_PARTS = 10_000
 _PLACE = "physical_address"
 _CONTENT_TYPE = "application/octet-stream"
 """Of a file without one. Also the content that the addresses are signed for."""
 _CHUNK = 128 * 1024
-"""Bytes that are sent at once. Each chunk must be taken within the connect limit, so this bounds how slow a link may
-be."""
+"""Bytes that are sent in one step. Each chunk must be accepted within the connect limit, so this limits how slow a link
+can be."""
 T = TypeVar("T")
 _Stored: TypeAlias = tuple[str, int, str]
 """The checksum, the size and the address of the object that a server says it stored."""

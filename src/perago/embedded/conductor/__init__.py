@@ -1,9 +1,8 @@
-"""A Conductor in memory that behaves like the real one, its unpleasant sides included.
+"""A Conductor in memory that behaves like the real one, including its unpleasant sides.
 
-It models definitions, `${...}` expressions, polling, updates, retries, timeouts, leases, domains, pause, retry,
-restart and rerun (`docs/dev/servers/conductor.md`), for SIMPLE tasks within forks, loops, switches, sub-workflows and
-the other operators that `systemtasks` lists. Whatever else there is in a real Conductor is refused by name, if possible
-when it is defined.
+It models definitions, `${...}` expressions, polling, updates, retries, timeouts, leases, domains, pause, retry, restart
+and rerun (`docs/dev/servers/conductor.md`), for SIMPLE tasks within forks, loops, switches, sub-workflows and the other
+operators that `systemtasks` lists. It refuses everything else by name, if possible when it is defined.
 """
 
 from __future__ import annotations

@@ -290,10 +290,10 @@ class Dynamic(SystemTask):
 
 
 class Join(SystemTask):
-    """Waits until the steps that it names are done, and fails with the first of them that does. A permissive step makes
-    it fail only once all of them have ended.
+    """Waits until its named steps are done, and fails with the first of them that fails. With a permissive step, it
+    fails only after all of them have ended.
 
-    Looked at in the background, so it ends a moment after the last step that it waits for.
+    It is checked in the background, so it ends a moment after its last step.
     """
 
     kind = "JOIN"
@@ -336,8 +336,8 @@ def _fails(other: TaskRow, all_ended: bool) -> bool:
 
 
 def _is_stuck(present: Sequence[TaskRow], all_ended: bool) -> bool:
-    """A step that was skipped by hand has no output, not even an empty one: the server stumbles over it each time that
-    it looks, so that such a JOIN never ends, unless one that it looks at earlier has failed."""
+    """A step that was skipped by hand has no output, not even an empty one. The server fails at it each time, so such a
+    JOIN never ends, unless an earlier step has failed."""
     until_failure = takewhile(lambda other: not _fails(other, all_ended), present)
     return any(other.status is Status.SKIPPED for other in until_failure)
 
@@ -352,7 +352,7 @@ def _fail(row: TaskRow, present: Sequence[TaskRow]) -> bool:
 
 
 class Loop(SystemTask):
-    """Looked at in every decision. Its condition sees the outputs of the loop and of its steps by reference name.
+    """Checked in every decision. Its condition reads the outputs of the loop and of its steps by reference name.
 
     The condition is JavaScript, whatever `evaluatorType` says.
     """

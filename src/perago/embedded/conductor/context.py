@@ -115,7 +115,8 @@ def check_response_timeout(row: TaskRow, now: int) -> None:
 
 
 def check_total_budget(row: TaskRow, now: int) -> None:
-    """Raises `Termination` when a failed attempt may not be retried because the time of all attempts is up."""
+    """Raises `Termination` if a failed attempt must not be retried because the total time of all attempts has
+    passed."""
     seconds, elapsed = row.definition["totalTimeoutSeconds"], _total_elapsed_seconds(row, now)
     if seconds <= 0 or elapsed < seconds:
         return
@@ -130,7 +131,7 @@ def check_total_budget(row: TaskRow, now: int) -> None:
 def retry_delay_seconds(row: TaskRow) -> int:
     """Return the delay of the attempt after `row`, without jitter.
 
-    A back-off below zero is taken for one that is too large to count, a fixed delay below zero counts as no delay.
+    A negative back-off counts as one that is too large, a negative fixed delay as no delay.
     """
     definition = row.definition
     delay, logic = int(definition["retryDelaySeconds"]), definition["retryLogic"]
@@ -283,13 +284,13 @@ class SystemTask:
     background: ClassVar[bool] = False
     """The server's workers take it up after the decision that scheduled it, not within."""
     ends_by_itself: ClassVar[bool] = True
-    """False: once started, something else ends it, and the server does not look at it again."""
+    """False: after its start, something else ends it, and the server does not check it again."""
     resumes: ClassVar[bool] = False
     """A retry or a rerun uses the row again; no new one is made."""
     iterates: ClassVar[bool] = False
     """The iteration of its row is its own, not that of a loop around it."""
     joins: ClassVar[bool] = False
-    """It waits for other steps, and looks at them again when one that had failed is run again."""
+    """It waits for other steps, and checks them again when a failed one is run again."""
     ends_workflow: ClassVar[bool] = False
     """Once it is COMPLETED, so is the workflow, or what else its row says."""
     retriable: ClassVar[bool] = True
@@ -304,7 +305,7 @@ class SystemTask:
     """Its input can name the id of its row."""
 
     def check(self, step: Step, where: str) -> None:
-        """Raise `NotImplementedError` for what the model does not have of this task type."""
+        """Raise `NotImplementedError` for unsupported fields of this task type."""
 
     def problems(self, step: Step) -> Iterator[str]:  # noqa: ARG002 - the interface
         """Yield the problems that the server's validation finds when the definition is registered."""
@@ -328,11 +329,11 @@ class SystemTask:
         return False
 
     def leads_on(self, row: TaskRow) -> bool:  # noqa: ARG002 - the interface
-        """Whether the end of its row is followed by the next step; else the steps inside of it are."""
+        """Whether the next step follows the end of its row. If not, its inner steps follow."""
         return True
 
     def ends_with(self, state: State, row: TaskRow) -> str | None:  # noqa: ARG002 - the interface
-        """The id of the workflow that is terminated when this row is cancelled."""
+        """The id of the workflow that is terminated when this row is canceled."""
         return None
 
 
@@ -352,7 +353,7 @@ def required(step: Mapping[str, Any], field: str) -> str:
 
 @dataclass(slots=True)
 class DecisionContext:
-    """The working copy of the decider and the server's own tasks. Nothing of it is visible until it is stored."""
+    """The working copy of the decider and the server's own tasks. It is invisible until it is stored."""
 
     state: State
     workflow: WorkflowRow
@@ -365,7 +366,7 @@ class DecisionContext:
         return cls(state, workflow, [row.copy() for row in workflow.tasks])
 
     def latest(self, reference: str) -> TaskRow | None:
-        """The last row of that reference name."""
+        """Return the last row with that reference name."""
         return next((row for row in reversed(self.tasks) if row.reference_name == reference), None)
 
     def visible(self) -> dict[str, Any]:
@@ -373,7 +374,7 @@ class DecisionContext:
         return expression_context(self.workflow, self.tasks)
 
     def resolved(self, step: Step, task_id: str | None = None, *, templated: bool = False) -> dict[str, Any]:
-        """The input parameters of a step, with the `inputTemplate` of its task definition where that counts."""
+        """Return the input parameters of a step, with the `inputTemplate` of its task definition if it applies."""
         if templated:
             return task_input(step, step["taskDefinition"], self.visible(), task_id or "")
         return dict(resolve(step["inputParameters"], self.visible(), task_id))
@@ -411,7 +412,7 @@ class DecisionContext:
         return fresh
 
     def schedule(self, rows: Sequence[TaskRow]) -> bool:
-        """Store fresh rows, queue them, and begin with those that begin at once; whether there are any."""
+        """Store fresh rows, queue them, and start those that start immediately. Return whether there are any."""
         created = [row for row in rows if self.state.create(self.workflow, row)]
         begun = False
         for row in created:

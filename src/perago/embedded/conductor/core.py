@@ -1,8 +1,8 @@
 """The steps of every call of the model: faults, the lock, the sweep, waiting for the queue, and the server's own work.
 
-The model does it before the call returns, and its workers first: a JOIN that waits for a sub-workflow ends before the
-end of that sub-workflow leads to a decision. A real server takes some 50 to 300 ms for it, a JOIN that has waited for
-long up to 30 s.
+The model does this work before the call returns, and its workers first: a JOIN that waits for a sub-workflow ends
+before the end of that sub-workflow leads to a decision. A real server takes 50 to 300 ms for it, and up to 30 s for a
+JOIN that has waited for long.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def guarded(state: State, workflow_id: str) -> Iterator[None]:
 
 
 def _repair_sub_workflows(state: State, workflow: WorkflowRow) -> None:
-    """Let steps end as their sub-workflows have: a rerun wakes the parent of one that ends at once.
+    """End steps whose sub-workflows have ended. A rerun wakes the parent of a sub-workflow that ends immediately.
 
-    The server's sweeper takes the status and the output over, and no reason.
+    The server's sweeper copies the status and the output, but no reason.
     """
     for row in [row.copy() for row in workflow.tasks if row.kind == SUB_WORKFLOW and row.status is Status.IN_PROGRESS]:
         child = state.workflows.get(row.sub_workflow_id or "")
@@ -110,7 +110,7 @@ def _work_on(state: State, workflow: WorkflowRow, row: TaskRow, task: SystemTask
 T = TypeVar("T")
 
 LOOK_SECONDS = 0.1
-"""Seconds between two looks of a long poll at the queue where time does not pass by itself."""
+"""Seconds between two checks of the queue by a long poll, if time does not pass on its own."""
 
 LOCK_SECONDS = 30.0
 """Seconds of real time that a call waits for others to finish theirs."""
@@ -152,14 +152,14 @@ class ModelCore:
         self._swept = clock.now()
 
     def end_waits(self) -> None:
-        """Let waiting calls return at once, and later ones not wait: for a server that is about to stop."""
+        """Make waiting calls return immediately, and later ones not wait, for a server that is about to stop."""
         with self._lock:
             self._waits_are_over = True
             self._changed.notify_all()
 
     @contextmanager
     def _operation(self, name: str) -> Iterator[State]:
-        """One call: faults outside of the lock, the rest inside."""
+        """Run one call: faults outside of the lock, the rest inside."""
         with self._around(name), self._locked() as state:
             yield state
 
@@ -186,10 +186,10 @@ class ModelCore:
             self._lock.release()
 
     def _look_until(self, end: float, look: Callable[[State], T | None]) -> T:
-        """Ask `look` under the lock until it returns more than None; the last time at `end` or later.
+        """Call `look` under the lock until it returns more than None, for the last time at `end` or later.
 
-        On the system's clock it is asked again as soon as anything changes or falls due. Any other clock is made to
-        sleep between two looks, without the lock.
+        On the system's clock it is called again as soon as anything changes or is due. Any other clock sleeps between
+        two calls, without the lock.
         """
         while True:
             with self._locked() as state:

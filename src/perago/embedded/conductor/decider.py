@@ -53,7 +53,7 @@ OPERATION = "start workflow"
 
 
 def workflow_definition(state: State, operation: str, name: str, version: int | None, detail: str) -> dict[str, Any]:
-    """The definition of that version, or of the highest one; else a 404 that says `detail`."""
+    """Return the definition of that version, or of the highest one, or raise a 404 with `detail`."""
     versions = state.workflow_definitions.get(name) or {}
     found = versions.get(max(versions) if versions and version is None else version or 0)
     if found is None:
@@ -239,7 +239,7 @@ def end_by_task(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequen
 
 
 def cancel_open_tasks(state: State, workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
-    """Cancel what has not ended; a sub-workflow ends with its step."""
+    """Cancel all open steps. A sub-workflow ends with its step."""
     for row in tasks:
         if row.status.terminal:
             continue
@@ -267,7 +267,7 @@ def _tell_parent(state: State, workflow: WorkflowRow) -> None:
 
 
 def terminating(tasks: Sequence[TaskRow]) -> TaskRow | None:
-    """The row that has ended the workflow by itself, if there is one."""
+    """Return the row that has ended the workflow on its own, or None."""
     ending = ((row, system_task(row)) for row in tasks if row.status is Status.COMPLETED)
     return next((row for row, task in ending if task is not None and task.ends_workflow), None)
 
@@ -344,7 +344,7 @@ def _look_at_joins_again(context: DecisionContext) -> None:
 
 
 def _round(context: DecisionContext) -> bool:
-    """Decide once, and do what was decided; whether that calls for another decision.
+    """Decide once, and carry out the decision. Return whether it needs another decision.
 
     Raises:
         Termination: the workflow ends unsuccessfully.

@@ -43,14 +43,14 @@ _UNSUPPORTED_STEP_FIELDS = (
     "rateLimited",
     "joinStatus",
 )
-"""Fields that would change what a workflow does, in ways that the model does not have."""
+"""Fields that would change a workflow in ways that the model does not support."""
 
 
 # -------------------------------------------------------------------------------- tasks
 
 
 class TaskDefinition(Fields):
-    """A definition with the server's defaults; with a name alone, what it uses for an unregistered type."""
+    """A definition with the server's defaults. With a name only, the one for an unregistered type."""
 
     create_time: Long = 0
     update_time: Long = 0
@@ -87,7 +87,7 @@ class TaskDefinition(Fields):
     @field_validator("input_schema", "output_schema")
     @classmethod
     def _with_times(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Kept as it is, with the two times that the server adds; never looked at."""
+        """Stored unchanged, with the two times that the server adds, and never checked."""
         return {"createTime": 0, "updateTime": 0, "version": 1, **schema} if schema else None
 
 
@@ -395,7 +395,7 @@ def _step_problems(path: str, step: Step) -> Iterator[dict[str, str]]:
 
 
 def _reference_problems(definition: Mapping[str, Any]) -> Iterator[str]:
-    """Names are looked at everywhere, expressions at the top level only."""
+    """Names are checked everywhere, expressions at the top level only."""
     references = [step.get("taskReferenceName") for step in every_step(definition["tasks"])]
     for index, reference in enumerate(references):
         if reference in references[:index]:

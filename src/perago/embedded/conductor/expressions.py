@@ -96,7 +96,7 @@ def _step(match: re.Match[str]) -> PathStep:
 
 
 def resolve(value: Any, context: Mapping[str, Any], task_id: str | None = None) -> Any:
-    """A copy of `value` in which every expression, however deep, is replaced by what it names in `context`."""
+    """Return a copy of `value` in which every expression, at any depth, is replaced by its value in `context`."""
     return copied(_resolve(value, context, task_id))
 
 

@@ -1,4 +1,4 @@
-"""Operations on whole workflows: end, pause, remove, skip, retry, restart and rerun."""
+"""Operations on workflows: end, pause, remove, skip, retry, restart and rerun."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def terminate(state: State, workflow: WorkflowRow, reason: str | None) -> None:
 
 
 def pause(state: State, workflow: WorkflowRow) -> None:
-    """Stop scheduling. What is queued is still handed out, results are still accepted
+    """Stop scheduling. Queued attempts are still handed out, and results are still accepted
     (`docs/dev/servers/conductor.md` 2)."""
     if workflow.status.terminal:
         raise conflict("pause workflow", f"Workflow {workflow} has ended, status cannot be updated.")
@@ -49,7 +49,7 @@ def pause(state: State, workflow: WorkflowRow) -> None:
 
 
 def resume(state: State, workflow: WorkflowRow) -> None:
-    """Go on, and catch up with what happened during the pause."""
+    """Continue, and process what happened during the pause."""
     if workflow.status is not WorkflowStatus.PAUSED:
         detail = (
             f"The workflow {workflow.workflow_id} is not PAUSED so cannot resume. Current status is {workflow.status}"
@@ -74,7 +74,7 @@ def reset_callbacks(state: State, workflow: WorkflowRow) -> None:
 
 
 def remove(state: State, workflow: WorkflowRow, *, archive: bool) -> None:
-    """Forget a workflow and its attempts. To `archive` it, it must have ended; there is no archive to look into."""
+    """Forget a workflow and its attempts. To `archive` it, it must have ended. There is no readable archive."""
     if archive and not workflow.status.terminal:
         detail = f"Cannot archive workflow: {workflow.workflow_id} with status: {workflow.status}"
         raise bad_request("remove workflow", detail)
@@ -125,10 +125,10 @@ def skip(state: State, workflow: WorkflowRow, reference_name: str) -> None:
 
 
 def retry(state: State, workflow: WorkflowRow, *, resume_sub_workflows: bool = False) -> None:
-    """New attempts for the steps whose last attempt failed; they eat the automatic budget.
+    """Start new attempts for the steps whose last attempt failed. They use the automatic budget.
 
-    A JOIN or a loop keeps the row that it has. A sub-workflow is started again, unless `resume_sub_workflows`
-    asks for the retry of what has failed in there.
+    A JOIN or a loop keeps its row. A sub-workflow is started again, unless `resume_sub_workflows` asks for a retry of
+    its failed steps.
     """
     if not workflow.status.terminal:
         raise not_found("retry workflow", f"Workflow is still running.  status={workflow.status}")
@@ -229,7 +229,7 @@ def _retried(context: DecisionContext, row: TaskRow) -> TaskRow:
 
 
 def restart(state: State, workflow: WorkflowRow, *, use_latest_definitions: bool) -> None:
-    """Begin again with new task ids; the old ones are gone."""
+    """Restart with new task ids. The old ones no longer exist."""
     operation = "restart workflow"
     if not workflow.status.terminal:
         detail = f"Workflow: {workflow}.{workflow.status} is not in terminal state, unable to restart."
@@ -257,10 +257,10 @@ def rerun(
     task_payload: Mapping[str, Any] | None,
     workflow_payload: Mapping[str, Any] | None,
 ) -> None:
-    """Go back to an attempt, here or in a sub-workflow, and run it again under its old id; what came after it is gone.
+    """Go back to an attempt, here or in a sub-workflow, and run it again under its old id. Later attempts are removed.
 
-    Without a task id the whole workflow begins again. Unsuccessful attempts of other steps, long retried, are
-    revived, too, and handed out a second time, as the real server does it.
+    Without a task id, the complete workflow starts again. Unsuccessful attempts of other steps that were retried long
+    ago are revived, too, and handed out a second time, as on the real server.
     """
     given = {"taskInput": task_payload, "workflowInput": workflow_payload}
     inputs = {
@@ -330,7 +330,7 @@ def _fork_again(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
 
 
 def _rerun_sub_workflow(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
-    """Nothing is removed: what comes after keeps its rows. A child that was completed is not repeated."""
+    """Nothing is removed: later steps keep their rows. A completed child is not repeated."""
     _reset(state, row)
     row.attached_workflow_id, row.reason = None, None
     task = system_task(row)
@@ -393,7 +393,7 @@ def _remove_all_tasks(state: State, workflow: WorkflowRow) -> None:
 
 
 def revive_parents(state: State, workflow: WorkflowRow, what: str) -> None:
-    """Let the step of each parent run again, and with it what had been cancelled beside it.
+    """Let the step of each parent run again, and with it what had been canceled beside it.
 
     `what` was done to `workflow`; the logs of the steps tell so. Other sub-workflows of a parent that failed are
     retried.

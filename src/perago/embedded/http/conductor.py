@@ -48,7 +48,7 @@ from perago.ports import AccessDenied, NotFound, Refused, ServiceError
 API = "/api"
 
 VERSION = "3.32.3"
-"""The version that is modelled."""
+"""The version that is modeled."""
 
 INSTANCE = "perago"
 """The name in error answers where the real server gives its host."""
@@ -61,7 +61,7 @@ MAX_WORKFLOWS = 1000
 WAIT_SECONDS = 10
 
 NO_CONTENT = object()
-"""What a handler returns for an answer of 204."""
+"""The return value of a handler for an answer 204."""
 
 _HEALTHY = {"healthResults": [], "suppressedHealthResults": [], "healthy": True}
 

@@ -338,7 +338,7 @@ class SignedStore:
     """A block store that takes and gives objects by signed addresses, as S3 does behind lakeFS.
 
     It is part of the application of the API, which signs the addresses (`docs/dev/servers/lakefs.md` 8). Parts of large
-    uploads are not modelled, and the server's configuration says so.
+    uploads are not modeled, and the server's configuration says so.
     """
 
     def __init__(self, server: LakeFSServer, now: Callable[[], float] = time.time) -> None:

@@ -1,7 +1,7 @@
 """A model of lakeFS 1.84 that runs in this process.
 
-`InMemoryLakeFS` is the port an attempt works with; its `server` speaks lakeFS's own operations. The behaviour is that
-of `docs/dev/servers/lakefs.md`; what is not modelled raises `NotModelled` and names the call. Where the real server's
+`InMemoryLakeFS` is the port an attempt works with; its `server` speaks lakeFS's own operations. The behavior is that
+of `docs/dev/servers/lakefs.md`; what is not modeled raises `NotModelled` and names the call. Where the real server's
 three-way merge loses files, the model gives the right answer and warns with `ServerDivergence`.
 """
 

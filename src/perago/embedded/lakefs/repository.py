@@ -396,10 +396,10 @@ class Repository:
             table.clear()
 
     def branch(self, name: str, message: str = "branch not found") -> Branch:
-        """A branch by name.
+        """Return a branch by name.
 
         Raises:
-            Missing: it does not exist; `message` is what the calling operation says then.
+            Missing: it does not exist; `message` is that of the calling operation.
         """
         try:
             return self.branches[name]
@@ -457,11 +457,12 @@ class Repository:
         return ResolvedRef(self.graph.walk_back(start, expression.steps))
 
     def resolve_commit(self, text: str, staging: str = "") -> CommitRecord:
-        """The commit that a ref points at, leaving staged changes aside.
+        """Return the commit that a ref points at, without staged changes.
 
         Raises:
-            Missing, Invalid: as `resolve`; also for a ref with `$`, which is not a commit (`staging` is what the
-                calling operation says then).
+            Missing,
+            Invalid: as `resolve`; also for a ref with `$`, which is not a commit (then with the message `staging` of
+                the calling operation).
         """
         resolved = self.resolve(text)
         if resolved.explicit_staging:

@@ -1,8 +1,8 @@
-"""The modelled server: its repositories, and the clock, the block store and the lock that they share.
+"""The modeled server: its repositories, and the clock, the block store and the lock that they share.
 
 Functions on a repository are in `references`, `objects` and `commits`. They answer as lakeFS 1.84 does
 (`docs/dev/servers/lakefs.md` 2 and 3), or raise a `LakeFSError` that carries the real status and words. What lakeFS has
-and they do not (imports, garbage collection, other hooks than pre-merge, ...) is not modelled.
+and they do not (imports, garbage collection, other hooks than pre-merge, ...) is not modeled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAMESPACE = "local://"
 
 
 class LakeFSServer:
-    """All repositories of one server. Whoever uses one of them from several threads holds `lock` meanwhile."""
+    """All repositories of one server. Hold `lock` to use one of them from several threads."""
 
     def __init__(
         self, clock: Clock, *, committer: str = "admin", hooks: Mapping[str, PreMergeHook] | None = None

@@ -1,4 +1,4 @@
-"""The port `WorkspaceStore` on the modelled server, with faults and conveniences for tests."""
+"""The port `WorkspaceStore` on the modeled server, with faults and conveniences for tests."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class InMemoryLakeFS:
     def commit(
         self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
     ) -> Commit:
-        """Commit what is staged."""
+        """Commit the staged changes."""
         with self._operation("commit", f"commit {branch!r} of {repository!r}", repository) as repo:
             return commits.commit(repo, branch, message, metadata, allow_empty=allow_empty).commit
 
@@ -342,10 +342,10 @@ def _write_files(
 ) -> None:
     """Write the placed objects, of `entries` by key: complete under a temporary name first, then renamed.
 
-    Temporary files lie in a fresh directory beside the workspace, so that none can collide with a workspace name.
+    Temporary files are in a fresh directory next to the workspace, so that none can collide with a workspace name.
 
     Raises:
-        OSError: the disk refused.
+        OSError: the disk failed.
     """
     placed = [(entries[place.entry.key], place.path) for place in placements if place.path is not None]
     if not placed:

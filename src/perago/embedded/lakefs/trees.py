@@ -53,7 +53,7 @@ class Tree:
         return self._entries
 
     def with_changes(self, changes: Mapping[str, Entry | None]) -> Tree:
-        """This tree with entries put, or removed where the change is None."""
+        """Return this tree with entries added, or removed if the change is None."""
         entries = self._entries.copy()
         checksum = self._sum
         actions = set(self.actions)
@@ -134,7 +134,7 @@ def divergent_paths(
 
     This follows the record-level merge of lakeFS 1.84 (`docs/dev/servers/lakefs.md` 1.7). It compares a path with the
     *next* entry of the base, and in two places only by content: a new file that happens to have the content of the next
-    base entry is taken for an unchanged one. Whole ranges that the server copies without looking are not modelled.
+    base entry is taken for an unchanged one. Whole ranges that the server copies without looking are not modeled.
     """
     try:
         real = _server_merge(base, source, target, strategy)

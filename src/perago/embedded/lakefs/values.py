@@ -1,4 +1,4 @@
-"""The values that the modelled server speaks: refusals, bytes of objects, entries, pages.
+"""The values that the modeled server speaks: refusals, bytes of objects, entries, pages.
 
 `perago.embedded.lakefs.store` turns these into the port's errors, `perago.embedded.http.lakefs` into HTTP answers.
 """
@@ -154,7 +154,7 @@ class Blob:
         return self.data is None and self.path is None
 
     def read(self) -> bytes:
-        """All of it, in memory."""
+        """Return the complete content, in memory."""
         with self.open() as source:
             return source.read()
 
@@ -169,7 +169,7 @@ class Blob:
         return io.BytesIO(self.data or b"") if self.path is None else self.path.open("rb")
 
     def chunks(self, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """`length` bytes (default: the rest) from `start`, piece by piece."""
+        """Yield `length` bytes (default: the rest) from `start`, piece by piece."""
         left = self.size - start if length is None else length
         with self.open() as source:
             source.seek(start)
@@ -178,7 +178,7 @@ class Blob:
                 yield piece
 
     def copy_to(self, target: BinaryIO) -> None:
-        """Write all of it to `target`."""
+        """Write the content to `target`."""
         if self.data is not None:
             target.write(self.data)
             return
@@ -194,7 +194,7 @@ class BlobStore:
         self._numbers = itertools.count()
 
     def of_bytes(self, data: bytes) -> Blob:
-        """A blob of bytes at hand."""
+        """A blob of bytes in memory."""
         if len(data) > SPOOL_THRESHOLD:
             return self.of_stream(io.BytesIO(data))
         return Blob(len(data), hashlib.md5(data, usedforsecurity=False).hexdigest(), data=data)
@@ -308,7 +308,7 @@ class Entry:
 
     @property
     def is_directory_marker(self) -> bool:
-        """Whether this is `x/` of size 0, which stands for an empty directory."""
+        """Whether this is `x/` of size 0, which represents an empty directory."""
         return self.blob.size == 0 and self.path.endswith("/")
 
     def as_listed(self) -> ObjectEntry:
@@ -402,7 +402,7 @@ class Reference:
 
 
 class Strategy(StrEnum):
-    """The side that wins where both changed one path, spelled as lakeFS spells it."""
+    """The side that wins if both changed one path, in the spelling of lakeFS."""
 
     NONE = ""
     DEST_WINS = "dest-wins"
@@ -411,7 +411,7 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MergeBase:
-    """Three commit ids: what a merge would compare."""
+    """Three commit ids that a merge would compare."""
 
     base: str
     source: str

@@ -67,7 +67,7 @@ class Result(BaseModel):
     ],
 )
 def clean(workspace: Path, params: Params) -> Result:
-    """Rename and normalise the columns; set aside rows that lack a measurement."""
+    """Rename and normalize the columns; set aside rows that lack a measurement."""
     rows = [_tidy(record) for record in _read(workspace / "raw" / "penguins-raw.csv")]
     reference = _read(workspace / "reference" / "penguins.csv")
     needed = (*MEASUREMENTS, "sex") if params.require_sex else MEASUREMENTS
