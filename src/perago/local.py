@@ -154,11 +154,11 @@ def workflow_of(task: LocalTask) -> dict[str, Any]:
 
 
 class Workers:
-    """One supervisor a task, each on a thread; all are down when the context is left.
+    """One supervisor per task, each on a thread. All of them stop at the end of the context.
 
     Args:
         services: where the tasks are polled.
-        tasks: what is run.
+        tasks: the tasks to run.
         hear: gets the number of a worker and its event, from several threads.
     """
 

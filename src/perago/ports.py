@@ -1,12 +1,10 @@
-"""The seams between an attempt and the two services that it works with.
+"""The ports between an attempt and its two services.
 
-The protocol (`perago.attempt`) and the driver (`perago.driver`) know lakeFS and
-Conductor only through these protocols. `perago.adapters` implements it on the
-official SDKs, `perago.embedded` in memory; both obey the same words.
+The protocol (`perago.attempt`) and the driver (`perago.driver`) know lakeFS and Conductor only through these protocols.
+`perago.adapters` implements them on the official SDKs, `perago.embedded` in memory.
 
-Errors carry the one distinction that matters after a failed call: *did it take
-effect?* `Unavailable` means certainly not, or that repeating is harmless;
-`Unclear` means that only another read can tell.
+Errors answer the important question after a failed call: *did it take effect?* `Unavailable` means that it certainly
+did not, or that a repetition is harmless. `Unclear` means that only another read can answer this.
 """
 
 from __future__ import annotations
@@ -44,11 +42,10 @@ class SystemClock:
 
 
 class ServiceError(Exception):
-    """A call to lakeFS or Conductor that did not bring what was asked for.
+    """A call to lakeFS or Conductor that failed.
 
-    `service` is `"lakeFS"` or `"Conductor"`, `operation` the call in plain words
-    (`"merge into main"`), `detail` what the service or the network said, free of
-    secrets.
+    `service` is `"lakeFS"` or `"Conductor"`, `operation` the call in plain words (`"merge into main"`), `detail` the
+    message of the service or the network, without secrets.
     """
 
     def __init__(self, service: str, operation: str, detail: str) -> None:
@@ -80,8 +77,8 @@ class AccessDenied(ServiceError):
 
 
 class Forbidden(AccessDenied):
-    """lakeFS's own word that these credentials may not do this, or that the branch is protected (403). Waiting does not
-    change it."""
+    """lakeFS says that these credentials do not have the permission, or that the branch is protected (403). Waiting
+    does not help."""
 
 
 class NotFound(ServiceError):
@@ -145,7 +142,7 @@ class Trace:
     parent_id: str | None = None
     """The span that the workflow was started in; None: it is not known, and the trace begins here."""
     sampled: bool = True
-    """Whether the span above is kept. What is below it follows that, unless configured otherwise."""
+    """Whether the parent span is sampled. Its children follow that, unless configured differently."""
 
     @property
     def traceparent(self) -> str:
@@ -201,12 +198,12 @@ class Delivery:
     input_is_too_deep: bool
     """The input is nested too deeply to be read, so `input` is empty."""
     retried: bool
-    """A retry has taken its place. Conductor hands such attempts out again when a workflow is rerun from a later step,
-    waits for their end, and ignores how they end. Where that rerun has removed the retry, the attempt counts again, and
+    """Whether a retry has taken its place. Conductor hands out such attempts again when a workflow is rerun from a
+    later step, waits for their end, and ignores it. If that rerun has removed the retry, the attempt counts again, and
     this is false."""
     retry_output: Mapping[str, Any] | None
-    """The report of the retry, where Conductor has forgotten that there was one: it begins a cancelled attempt
-    again when a sub-workflow next to it continues, and then a failure of this attempt would count."""
+    """The report of the retry, if Conductor has forgotten the retry. Conductor restarts a canceled attempt when a
+    sub-workflow next to it continues, and then a failure of this attempt would count."""
     response_timeout_seconds: float
     timeout_seconds: float
     """0: no limit."""
@@ -296,7 +293,7 @@ def looped_names(steps: Iterable[Mapping[str, Any]]) -> frozenset[str]:
 
 
 class DeliveryCheck(Protocol):
-    """Answers the question that is asked before every step that cannot be undone."""
+    """Answers the question before every step that cannot be undone."""
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether this is still the delivery that Conductor is waiting for. Reads the task; never guesses.
@@ -396,13 +393,12 @@ class ObjectEntry:
     content_type: str
     metadata: Mapping[str, str]
     physical_address: str
-    """The place of the bytes in the block store, as listed; empty: not told. Never written twice, unless by others than
-    lakeFS."""
+    """The address of the bytes in the block store, as listed. Empty: unknown. lakeFS never writes it twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """An object and the absolute local path where its bytes go; `path` is None for objects to leave out."""
+    """An object and the absolute local path of its file. `path` is None for objects that are left out."""
 
     entry: ObjectEntry
     path: Path | None
@@ -476,8 +472,8 @@ class WorkspaceStore(Protocol):
         """Whether objects are staged on `branch` (a merge into it would be refused)."""
 
     def newest_staged(self, repository: str, branch: str) -> int | None:
-        """When the newest object that is staged on `branch` was uploaded, in seconds since the epoch; None: no object
-        is staged there. A staged deletion is no object."""
+        """Return the time at which the newest staged object of `branch` was uploaded, in seconds since the epoch. None:
+        no object is staged. A staged deletion is not an object."""
 
     def list_objects(
         self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
@@ -499,15 +495,15 @@ class WorkspaceStore(Protocol):
         placements: Sequence[Placement],
         on_progress: Progress = no_progress,
     ) -> int:
-        """Bring objects of an immutable commit, as `list_objects` gave them, to their places below `workspace`; returns
-        how many of them were on this machine before, and were not fetched.
+        """Download objects of an immutable commit, as `list_objects` returned them, to their paths below `workspace`.
+        Return the number of objects that came from this machine instead.
 
-        Files grow in a private directory next to `workspace`. They appear under their final name only when complete and
-        verified, with the object's modification time. A download that raises keeps those that are complete.
+        Files grow in a private directory next to `workspace`. They get their final name only when they are complete and
+        verified, with the object's modification time. If a download raises, the complete files stay.
 
         Raises:
             CorruptTransfer: size or MD5 differ from the listing.
-            OSError: the local disk refused (full, read-only, ...).
+            OSError: the local disk failed (full, read-only, ...).
         """
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
@@ -535,10 +531,10 @@ class WorkspaceStore(Protocol):
         """
 
     def revert(self, repository: str, branch: str, commit: str) -> None:
-        """Undo on `branch` what merge commit `commit` brought, by a commit of its own. Not to be repeated blindly.
+        """Revert merge commit `commit` on `branch` with a new commit. This must not be repeated blindly.
 
         Raises:
-            RevertConflict: later changes are in the way.
+            RevertConflict: later changes conflict.
             NothingToCommit: it changes nothing.
             Unclear: the answer was lost; the branch head shows the outcome.
         """

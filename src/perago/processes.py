@@ -117,10 +117,10 @@ def running_processes() -> dict[int, Process]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process, and it is not a zombie. False where there is no /proc.
+    """Whether such a process exists and is not a zombie. False on systems without /proc.
 
     Raises:
-        OSError: it cannot be found out, since no descriptor is free to look with.
+        OSError: it is unknown, because no descriptor is free.
     """
     try:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
@@ -160,10 +160,10 @@ def descendants(pid: int, among: Mapping[int, Process], *, but: Collection[int] 
 
 
 def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
-    """Kill the processes that `find` finds until it finds none several times in a row; returns the remaining ones.
+    """Kill the processes that `find` finds until it finds none several times in a row. Return the remaining ones.
 
-    Their process groups go, too, at one stroke: what forks all the time would escape otherwise. A single look misses
-    such a process now and then.
+    Their process groups are killed with one signal, because a process that forks all the time would escape. A single
+    search occasionally misses such a process.
     """
     deadline = time.monotonic() + _KILL_LIMIT
     in_vain = 0
@@ -185,8 +185,7 @@ def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
 INTERRUPTED = "interrupted"
 """The reason for the end of an attempt that Ctrl-C canceled. The command reports the interruption itself."""
 _PATIENCE = 1.0
-"""Seconds that the unwinding may take before a further signal unwinds again. Until then it would only interrupt what is
-being tidied up."""
+"""Seconds for the unwinding before a further signal unwinds again. Until then it would only interrupt the clean-up."""
 
 _noted: set[int] = set()
 """The signals to end this process whose block has not been left yet."""
@@ -233,7 +232,7 @@ def ends_well(stopped: Callable[[], None]) -> Iterator[None]:
 
 
 def hand_over(told: Callable[[signal.Signals], None]) -> None:
-    """Call `told` from now on for each signal, instead of unwinding; also for a signal that was dropped before."""
+    """From now on, call `told` for each signal, instead of unwinding, also for a signal that was dropped before."""
     global _told_instead
     _told_instead = told
     _listen()
@@ -243,7 +242,7 @@ def hand_over(told: Callable[[signal.Signals], None]) -> None:
 
 @contextlib.contextmanager
 def heard(told: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call `told` inside the block for each signal that ends a process, for a server that runs until then."""
+    """Inside the block, call `told` for each signal that ends a process, for a server that runs until then."""
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
         told(signal.Signals(number))
@@ -285,7 +284,7 @@ def _note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the s
 
 
 def _listen() -> None:
-    """Take over all signals that end a process."""
+    """Handle all signals that end a process."""
     for number in _ending():
         signal.signal(number, _note)
 

@@ -12,7 +12,7 @@ LISTED = 10
 """The number of names that a message lists before it says "and n more"."""
 
 LONGEST_NAME = 160
-"""Longer names are cut in the middle: both ends of a path tell more than its centre."""
+"""Longer names are cut in the middle, because both ends of a path matter more than its center."""
 
 LONGEST_LINE = 4_000
 """Characters of a text from outside that are shown on one line."""

@@ -34,10 +34,10 @@ class CaseItem(pytest.Function):
     """A case as a test function. Fixtures, marks, xdist and editors treat it like a written one.
 
     Args:
-        case: what it runs.
+        case: the case.
         owner: names the task or, without one, the module.
-        place: where the task is, unless the case says where it comes from.
-        output: what the import printed.
+        place: the place of the task, unless the case has its own.
+        output: the output of the import.
         task: None without a task.
     """
 
@@ -77,8 +77,8 @@ class CaseItem(pytest.Function):
 
         @property
         def id(self) -> Any:
-            """The node id in parts, as newer versions of pytest have it. They read what stands in brackets as
-            parameters, and find a failed test again (`--lf`, `--stepwise`) only if the item says so, too."""
+            """Return the parts of the node id, as newer versions of pytest have it. They treat the text in brackets as
+            parameters, and find a failed test again (`--lf`, `--stepwise`) only if the item has it, too."""
             found: Any = getattr(super(), "id", None)  # older versions, by which types are checked, have none
             return type(found).parse(self.nodeid)
 
@@ -87,7 +87,7 @@ class CaseItem(pytest.Function):
         return self._place.file, self._place.line - 1, f"[perago] {self._owner} {self.name}"
 
     def runtest(self) -> None:
-        """Run the case; what is neither a failed case nor a word of pytest is an error of the harness."""
+        """Run the case. Any exception other than a failed case or one of pytest is an error of the harness."""
         with suppress(ValueError):  # of the run before, if pytest-rerunfailures runs it again
             self.user_properties.remove(HARNESS_ERROR)
         self._shared.item = self
@@ -238,10 +238,10 @@ class ActivePlugin:
             self._packages.update(_packages_of(found))
 
     def add_arguments(self, config: pytest.Config) -> None:
-        """Let pytest collect the files beside what it was told to.
+        """Let pytest collect the files in addition to its arguments.
 
-        A command line that names files or tests wants just those; with `--perago-modules` beside them the modules
-        come too, unless the files are of these modules.
+        A command line that names files or tests selects only those. With `--perago-modules`, the modules are added,
+        unless the files belong to these modules.
         """
         given = config.getoption("file_or_dir")
         if given and not named_on_command_line(config):

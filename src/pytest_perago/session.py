@@ -58,15 +58,15 @@ class Case:
         """Run the test.
 
         Raises:
-            CaseFailed: the task is at fault.
-            pytest.skip.Exception: the test cannot tell.
+            CaseFailed: the task is at fault. pytest.skip.Exception: the test cannot decide.
             Exception: the harness is broken.
         """
         self.check(session)
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal or an environment variable cannot hold: control and surrogate characters."""
+    """Return the text without characters that a terminal or an environment variable cannot hold: control and surrogate
+    characters."""
     if text.isprintable():
         return text
     return "".join(
@@ -85,14 +85,14 @@ def distinct(cases: Iterable[Case]) -> Iterator[Case]:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModule:
-    """A module after its import. `error` is set if it has no valid task; `output` is what it printed."""
+    """A module after its import. `error` is set if it has no valid task. `output` is its output during the import."""
 
     found: FoundModule
     task: Task | None
     error: TaskDefinitionError | None = None
     output: str = ""
     stuck: Stuck | None = None
-    """The line that it had reached when its time was over."""
+    """The line that it had reached at its time limit."""
     workflows: tuple[Workflow[Any, Any], ...] = ()
     """The workflows that it declares."""
 
@@ -111,7 +111,7 @@ class LoadedModule:
         return None
 
     def case_failed(self) -> CaseFailed:
-        """Why there is no task to test."""
+        """The reason why there is no task to test."""
         if self.error is None:
             raise ValueError(f"{self.found.name} was loaded")
         if self.stuck is not None:
@@ -127,7 +127,7 @@ class LoadedModule:
 
 
 def load_module(found: FoundModule, watch: Watch) -> LoadedModule:
-    """Import the module and find its task. Nothing of what it does escapes, but Ctrl-C."""
+    """Import the module and find its task. All exceptions are caught, except Ctrl-C."""
     captured = io.BytesIO()
     try:
         with watch, _captured(captured), watch.code_of_author():
@@ -186,15 +186,15 @@ class Session:
         return rerun_command(self.item, [option])
 
     def add_snapshot(self, words: str | None) -> None:
-        """Add what the current test wrote to the summary; None: nothing."""
+        """Add the written files of the current test to the summary. None: nothing."""
         if words is not None:
             self.item.user_properties.append((SNAPSHOT, words))
 
     # ----------------------------------------------------------------------------------------- modules
 
     def find(self, names: Sequence[str]) -> tuple[FoundModule, ...]:
-        """Find the modules that the names mean. Where nothing on `sys.path` provides one, the root directory and its
-        `src` are put there, as pytest does for test files."""
+        """Find the named modules. If `sys.path` does not provide one, the root directory and its `src` are added, as
+        pytest does for test files."""
         roots = [self._config.invocation_params.dir, self._config.rootpath, self._config.rootpath / "src"]
         add_import_roots(list(dict.fromkeys(roots)), names)
         found = find_modules(names)
@@ -247,12 +247,12 @@ class Session:
 
 
 def existing_session(config: pytest.Config) -> Session | None:
-    """Return what the generated tests share, if there are any."""
+    """Return the shared state of the generated tests, if there are any."""
     return config.stash.get(SESSION, None)
 
 
 def session_of(config: pytest.Config) -> Session:
-    """Return what the generated tests share.
+    """Return the shared state of the generated tests.
 
     Raises:
         pytest.UsageError: an option or an ini value is not valid.

@@ -58,7 +58,7 @@ _COMPLETE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.N
 
 
 def finish(session: pytest.Session) -> None:
-    """Find what is unused and untried at the end of a session. A worker of pytest-xdist sends it to its controller.
+    """Find unused and untried items at the end of a session. A worker of pytest-xdist sends them to its controller.
     Unused files fail the run."""
     gather(session)
     config = session.config
@@ -108,8 +108,8 @@ def unused_cases(shared: Session) -> Iterator[str]:
 
 
 def unused_trees(session: pytest.Session, settings: Settings) -> Iterator[str]:
-    """A line for each snapshot of a tree whose test is gone: its path and why. Test files that this run did not collect
-    are not judged."""
+    """Yield a line for each snapshot of a tree whose test no longer exists: its path and the reason. Test files that
+    this run did not collect are not judged."""
     tests = {printable(item.nodeid) for item in session.items}
     files = {test.partition("::")[0] for test in tests}
     for path in sorted(settings.tree_dir.glob("*/*.tree")):
@@ -124,7 +124,7 @@ def unused_trees(session: pytest.Session, settings: Settings) -> Iterator[str]:
 
 
 def _owner(path: Path) -> str | None:
-    """The test that a snapshot names in its first line; None if it is no snapshot."""
+    """Return the test that a snapshot names in its first line, or None if it is not a snapshot."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             line = file.readline(4096).rstrip("\n")
@@ -161,7 +161,7 @@ def _is_complete(session: pytest.Session) -> bool:
 
 
 def _identities(shared: Session, settings: Settings) -> Iterator[object]:
-    """The files that tasks look at, as the file system knows them: it may not care for case."""
+    """Return the files that tasks use, as the file system knows them, because it may ignore case."""
     for module in shared.loaded.values():
         if module.task is not None:
             yield _identity(settings.snapshot_path(module.task))
@@ -221,7 +221,7 @@ _SHOWN = 20
 
 
 def summarise_snapshots(terminalreporter: Any, config: pytest.Config, unused: Iterable[str]) -> None:
-    """Say what was written and what is left over; nothing if neither was asked for."""
+    """Report written and unused files, if there are any."""
     lines = list(_written(terminalreporter)) if config.getoption("--perago-update") else []
     left = list(unused)
     if not lines and not left:

@@ -1,5 +1,5 @@
-"""The attempt protocol: what happens to one delivery, decided without doing any of it.
+"""The attempt protocol: a state machine that decides what happens to one delivery, without I/O.
 
 `protocol.advance(state, event)` returns the next state and the one command to carry out. Production, the embedded mode
-and an author's tests run this same code; only what carries out the commands differs (`perago.driver`).
+and an author's tests run the same code. Only the driver of the commands differs (`perago.driver`).
 """

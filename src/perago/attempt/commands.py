@@ -17,7 +17,7 @@ Service = Literal["lakeFS", "Conductor"]
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """The properties of a command that the driver and the tests derive their tables from."""
+    """The properties of a command. The driver and the tests derive their tables from them."""
 
     name: str
     """The driver's method for the command: `read_branch` for `ReadBranch`."""
@@ -26,7 +26,7 @@ class Declaration:
     service: Service | None
     """The service that the command sends requests to; None: it does not use the network."""
     is_clean_up: bool
-    """The command is carried out to its end, also and especially for a lost delivery."""
+    """Whether the command is carried out to its end even if the delivery is lost."""
 
     @property
     def is_cut_short(self) -> bool:
@@ -87,16 +87,16 @@ class ReadBranch(Command):
 
 @command(on.LineageRead, service="Conductor")
 class ReadLineage(Command):
-    """Follow the own chain to its beginning, and read the rows of `task_ids`, whose commits were found."""
+    """Follow the own chain to its beginning, and read the rows of `task_ids`, whose commits are in the range."""
 
     task_ids: tuple[str, ...]
     chain: tuple[str, ...] = ()
-    """The own chain where it is known already."""
+    """The own chain, if it is known already."""
 
 
 @command(on.WorkflowsRead, service="Conductor")
 class ReadWorkflows(Command):
-    """Read these workflows, whose commits were found, and their parents up to the root."""
+    """Read these workflows, whose commits are in the range, and their parents up to the root."""
 
     workflow_ids: tuple[str, ...]
     repetition: int = 0
@@ -105,7 +105,7 @@ class ReadWorkflows(Command):
 
 @command(on.LeftoversFound, service="lakeFS")
 class FindLeftovers(Command):
-    """List the staging branches that other deliveries of this step have made, if any are left."""
+    """List the remaining staging branches of other deliveries of this step."""
 
     repository: str
     prefix: str
@@ -113,7 +113,8 @@ class FindLeftovers(Command):
 
 @command(on.ObjectsListed, service="lakeFS")
 class ListObjects(Command):
-    """Make the attempt directory, list the workspace, and decide where each object goes. Nothing is downloaded yet."""
+    """Create the attempt directory, list the workspace, and choose a path for each object. Nothing is downloaded
+    yet."""
 
     workspace: WorkspaceRef
 
@@ -139,7 +140,7 @@ class RunFunction(Command):
 
 @command(on.ResultAccepted)
 class ValidateResult(Command):
-    """Check what the function returned against the result model, and make it JSON."""
+    """Validate the return value of the function with the result model, and convert it to JSON."""
 
 
 @command(on.ResultAccepted)
@@ -152,7 +153,7 @@ class ValidateRecordedResult(Command):
 
 @command(on.ChangesDetected)
 class DetectChanges(Command):
-    """Compare the tree of the last scan with what was downloaded."""
+    """Compare the tree of the last scan with the downloaded files."""
 
 
 @command(on.DeliveryConfirmed, service="Conductor")
@@ -175,18 +176,20 @@ class StalePublication:
 
     id: str
     parents: tuple[str, ...]
-    """The head that it came on, and the commit that was merged."""
+    """The head that it was merged into, and the merged commit."""
     has_undone: bool = False
-    """It has undone other publications, too, and these stay undone."""
+    """Whether it has undone other publications, which stay undone."""
     above: int = 0
     """The number of living commits above it."""
 
 
 @command(on.Reverted, on.NothingStaged, service="lakeFS")
 class RevertStale(Command):
-    """Undo what stale publications have changed themselves, newest first, on a staging branch that began at `source`.
-    Make sure that exactly this is undone: the tree is that of `input_ref` then. `among_others`: what they changed is as
-    it was before them, and nothing else has changed."""
+    """Revert the own changes of stale publications, newest first, on a staging branch that began at `source`.
+
+    Verify that exactly these changes are reverted: then the tree is that of `input_ref`. With `among_others`, the
+    changed keys must be as they were before the publications, and nothing else must differ.
+    """
 
     repository: str
     branch: str
@@ -195,18 +198,18 @@ class RevertStale(Command):
     input_ref: str
     among_others: bool = False
     others: tuple[tuple[str, str], ...] = ()
-    """Living commits above one of the stale ones, newest first, each with its first parent. What one of them has
-    changed, too, is not undone: a revert cannot distinguish its bytes from the same bytes of an earlier run."""
+    """Living commits above a stale one, newest first, each with its first parent. Keys that one of them has changed,
+    too, are not reverted, because a revert cannot distinguish its bytes from the same bytes of an earlier run."""
     shared: frozenset[str] | None = frozenset()
-    """Keys that these living commits found as they wanted them, because of a stale one perhaps. None: it is not known
-    which."""
+    """Keys that already had the wanted content for these living commits, possibly because of a stale one. None:
+    unknown."""
     merge_open: bool = False
-    """A merge of this attempt may have taken place, so a failure must not say that nothing was published."""
+    """Whether a merge of this attempt may have taken place. Then a failure must not say that nothing was published."""
 
 
 @command(on.OthersCompared, service="lakeFS")
 class CompareWithOthers(Command):
-    """Find out what others have changed between the input ref and `built_on`, and how that meets this attempt's own
+    """Find the changes of others between the input ref and `built_on`, and compare them with this attempt's own
     changes, if it has any yet."""
 
     repository: str
@@ -216,7 +219,7 @@ class CompareWithOthers(Command):
 
 @command(on.CommitsFound, service="lakeFS")
 class FindCommits(Command):
-    """Find out which of `commits`, newest first and each with its first parent, changed `keys` last: for a message."""
+    """Find the last change of each of `keys` in `commits` (newest first, each with its first parent), for a message."""
 
     repository: str
     commits: tuple[tuple[str, str], ...]
@@ -225,8 +228,8 @@ class FindCommits(Command):
 
 @command(on.AdoptedRead, service="lakeFS")
 class ReadAdopted(Command):
-    """Read the second parent of the publication that is to be taken over: its staging commit, with the recorded result
-    in full. Find out which of its files others have changed since: for a remark."""
+    """Read the second parent of the publication to adopt: its staging commit, with the complete recorded result. Find
+    its files that others have changed since, for a remark."""
 
     repository: str
     commit: Commit
@@ -248,8 +251,8 @@ class AwaitTurn(Command):
 
 @command(on.ChangesStaged, service="lakeFS")
 class StageChanges(Command):
-    """Upload what was added or changed and delete what was removed, on the staging branch, but for the keys that are
-    `shared` with others: there, the branch is so already."""
+    """Upload the added and changed files to the staging branch, and delete the removed ones there. Leave out the keys
+    that are `shared` with others, because the branch already has them."""
 
     repository: str
     branch: str
@@ -271,7 +274,7 @@ class CarryChanges(Command):
 
 @command(on.FenceStaged, service="lakeFS")
 class StageFence(Command):
-    """Upload the publish fence to the staging branch of a publication that brings it along."""
+    """Upload the publish fence to the staging branch of a publication that installs it."""
 
     repository: str
     branch: str
@@ -279,7 +282,7 @@ class StageFence(Command):
 
 @command(on.StagingCommitted, on.NothingStaged, service="lakeFS")
 class CommitStaging(Command):
-    """Commit what is staged on a branch that began at commit `source`."""
+    """Commit the staged changes of a branch that began at commit `source`."""
 
     repository: str
     branch: str
@@ -291,9 +294,9 @@ class CommitStaging(Command):
 
 @command(on.StagingVerified, on.StagingDiffers, service="lakeFS")
 class VerifyStaging(Command):
-    """Compare the staging commit with the commit that it was built on. Exactly the planned keys may differ: those of
-    the task if it has `changes`, without those that are `shared` with others, and that of the publish fence if it was
-    brought along."""
+    """Compare the staging commit with its base. Exactly the planned keys must differ: those of the task if it has
+    `changes`, without those that are `shared` with others, and the key of the publish fence if the publication installs
+    it."""
 
     repository: str
     built_on: str
@@ -303,7 +306,8 @@ class VerifyStaging(Command):
     shared: frozenset[str] = frozenset()
     head: str = ""
     held: frozenset[str] = frozenset()
-    """Keys that must be as they are in `head`: living publications rely on them, and what is stale was undone there."""
+    """Keys that must be as they are in `head`: living publications rely on them, and stale changes were reverted
+    there."""
 
 
 @command(on.PublishFenceSeen, service="lakeFS")
@@ -317,9 +321,11 @@ class CheckPublishFence(Command):
 
 @command(on.PublishFenceTried, service="lakeFS")
 class TryPublishFence(Command):
-    """Make sure that the server obeys the publish fence: a challenge merge of `source` into the attempt's own staging
-    branch must be refused, because it expects an impossible head. Nothing is sent if that is known already of the
-    object `fence`, which `source` has."""
+    """Check that the server obeys the publish fence.
+
+    It must refuse a challenge: a merge of `source` into the attempt's own staging branch with an impossible expected
+    head. Nothing is sent if the answer is already known for the object `fence` of `source`.
+    """
 
     repository: str
     source: str

@@ -15,13 +15,13 @@ class FenceState(StrEnum):
 
     ABSENT = "absent"
     ALTERED = "altered"
-    """A file with the fence's name and another text: it may be another team's."""
+    """A file has the name of the fence and another text. It can belong to another team."""
     INSTALLED = "installed"
-    """The file is there, and the server was not tried."""
+    """The file exists, and the server was not challenged."""
     ENFORCED = "enforced"
-    """The server has refused a merge that the fence must refuse."""
+    """The server refused the challenge."""
     NOT_ENFORCED = "not enforced"
-    """The server let such a merge through: it runs no hooks."""
+    """The server accepted the challenge, because it runs no hooks."""
 
 
 class Event:
@@ -37,7 +37,7 @@ class WorkspaceRef:
     repository: str
     branch: str
     ref: str
-    """Empty as long as it is not known which commit of a join continues the others."""
+    """Empty until the commit of a join that continues the others is known."""
     ref_key: str = "ref_type"
     """The spelling in the input, and so in the output."""
 
@@ -100,8 +100,8 @@ class WorkflowsRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class LeftoversFound(Event):
-    """Staging branches of other deliveries of this step, all of them made before this answer. Not `complete`: these
-    credentials may not list branches, so there may be some."""
+    """Staging branches of other deliveries of this step, all created before this answer. Not `complete`: the
+    credentials cannot list branches, so some may exist."""
 
     branches: tuple[str, ...]
     complete: bool = True
@@ -109,7 +109,7 @@ class LeftoversFound(Event):
 
 @dataclass(frozen=True, slots=True)
 class ObjectsListed(Event):
-    """The listing of the workspace is known, and all of it can be laid out on this disk."""
+    """The listing of the workspace is known, and this disk can hold all files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class ChangesDetected(Event):
     removed: tuple[str, ...] = ()
     size: int = 0
     uncertain: frozenset[str] = frozenset()
-    """Keys of `changed` whose former bytes are unknown, so that they may be the same."""
+    """Keys of `changed` whose earlier bytes are unknown and can be the same."""
 
     @property
     def count(self) -> int:
@@ -178,21 +178,21 @@ class Reverted(Event):
 
     commit: Commit
     held: frozenset[str] = frozenset()
-    """Keys that were undone although living publications rely on them: they must come out as they were."""
+    """Keys that were reverted although living publications rely on them. They must be restored."""
 
 
 @dataclass(frozen=True, slots=True)
 class OthersCompared(Event):
-    """The changes of others since the input ref, as far as they matter here."""
+    """The relevant changes of others since the input ref."""
 
     conflicts: Mapping[str, str] = field(default_factory=dict)
-    """Keys that keep both changes from being kept, each with what is wrong with it."""
+    """Keys in conflict, each with the reason."""
     shared: frozenset[str] = frozenset()
-    """Keys at which others have done the same."""
+    """Keys that others have changed in the same way."""
     violations: tuple[str, ...] = ()
     """Post guardrails that both changes together violate, a sentence for each."""
     fence_changed: bool = False
-    """They have changed the publish fence."""
+    """Whether they have changed the publish fence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ class FenceStaged(Event):
 
 @dataclass(frozen=True, slots=True)
 class StagingCommitted(Event):
-    """The staging branch has a commit, as far as the driver can tell this attempt's."""
+    """The staging branch has a commit, which the driver believes to be this attempt's."""
 
     commit: Commit
 
@@ -251,15 +251,15 @@ class NothingStaged(Event):
 
 @dataclass(frozen=True, slots=True)
 class StagingVerified(Event):
-    """The staging commit differs from what it was built on in the planned changes and in nothing else. `fence`
-    identifies the object of a publish fence that was brought along."""
+    """The staging commit differs from its base in exactly the planned changes. `fence` identifies the object of a
+    publish fence that the publication installs."""
 
     fence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StagingDiffers(Event):
-    """The staging commit does not hold exactly the planned changes: `keys` are wrong, in order. `held`: it does, and
+    """The staging commit does not contain exactly the planned changes: `keys` are wrong, in order. `held`: it does, but
     would take these keys from living publications."""
 
     keys: tuple[str, ...]
@@ -276,8 +276,8 @@ class PublishFenceSeen(Event):
 
 @dataclass(frozen=True, slots=True)
 class PublishFenceTried(Event):
-    """Whether the server obeys the publish fence: it refused the merge that the fence must refuse, now or a short time
-    ago. None: it gave no answer."""
+    """Whether the server obeys the publish fence: it refused the challenge, now or a short time ago. None: no
+    answer."""
 
     enforced: bool | None
 

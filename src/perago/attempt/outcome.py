@@ -1,9 +1,9 @@
 """The end of every attempt: the reasons of refusals and failures, the clean-up, and the report.
 
-The report is a state machine of its own, `begin_report` and `advance_report`: a worker sends it from another process
-than the attempt, and it needs nothing that the attempt knows.
+The report is a separate state machine, `begin_report` and `advance_report`: the supervisor sends it, not the process of
+the attempt, and it does not need the state of the attempt.
 
-Reasons are cut at 500 characters by the server without a sign, so the most useful part comes first.
+The server silently cuts reasons at 500 characters, so the most useful part comes first.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def _length(text: str) -> int:
 
 
 def violated(violations: Sequence[str]) -> str:
-    """Guardrail violations as one reason."""
+    """Join guardrail violations to one reason."""
     return "; ".join(violations)
 
 
 def conflict(state: State, commits: Mapping[str, str]) -> str:
-    """Others have changed what this attempt has changed, too, or reads. `commits` has the last commit at each key, as
-    far as it is known. It names as many paths as leave room for what follows them."""
+    """Fail because others have changed keys that this attempt changes or reads. `commits` has the last known commit of
+    each key. The reason names as many paths as fit."""
     found = {commit.id: commit for commit in (state.read.since if state.read else ())}
 
     def text(shown: int, commits: Mapping[str, str]) -> str:
@@ -94,12 +94,12 @@ def _room(state: State) -> int:
 
 
 def violated_together(state: State, violations: Sequence[str]) -> str:
-    """Neither change alone violates the post guardrails, both together do."""
+    """Fail because both changes together violate the post guardrails."""
     return fitted(violated(violations), refusals.VIOLATED_TOGETHER.text(state, violations=""), _room(state))
 
 
 def cannot_undo(repository: str, stale: Sequence[str], why: str, *, merge_open: bool = False) -> str:
-    """Publications of an earlier run that must stay, because of what others have done since."""
+    """Fail because publications of an earlier run cannot be undone after later changes of others."""
     commits = listing(list(map(short, stale)), _STALE_NAMED)
     nothing = "" if merge_open else refusals.NOTHING
     return refusals.CANNOT_UNDO.text(None, repository=repository, commits=commits, why=why, nothing=nothing)
@@ -116,7 +116,7 @@ def unanswered_merge(state: State) -> str:
 
 
 def wrong_publication(state: State, commit: Commit) -> str | None:
-    """Say how the merge commit differs from what was to be published; None if it does not."""
+    """Return how the merge commit differs from the intended publication, or None."""
     staging, expected = state.staged, state.expected_head
     if commit.parents[:1] not in [(parent,) for parent in (expected, *(state.doubles or ()))]:
         found = short(commit.parents[0]) if commit.parents else "nothing"
@@ -130,7 +130,7 @@ def wrong_publication(state: State, commit: Commit) -> str | None:
 
 LATE_ANSWERS = 2
 ENDED = (Step.PUBLISHED, Step.FAILED, Step.LOST)
-"""The steps with a known outcome. Only the clean-up is left."""
+"""The steps with a known outcome. Only the clean-up remains."""
 
 Next = tuple[State, do.Command | None]
 
@@ -147,12 +147,12 @@ def fail(state: State, reason: str, *, terminal: bool) -> Next:
 
 
 def refuse(state: State, refusal: Refusal, **given: str) -> Next:
-    """Failure for a declared reason. `given` are the values that only its message names."""
+    """Fail for a declared reason. `given` has the values that only its message names."""
     return fail(state, refusal.text(state, **given), terminal=refusal.terminal)
 
 
 def refuse_on(check: Check, state: State) -> Next | None:
-    """Failure for the first refusal whose condition applies at this check; None: none applies."""
+    """Fail for the first refusal whose condition applies at this check. Return None if none applies."""
     for refusal in refusals.REFUSALS:
         if refusal.check == check and refusal.condition is not None:
             given = refusal.condition(state)
@@ -162,7 +162,7 @@ def refuse_on(check: Check, state: State) -> Next | None:
 
 
 def end_by_defect(state: State, reason: str, *, is_merge: bool) -> Next:
-    """Fail because the protocol itself could not continue. An outcome that is known already stays.
+    """Fail because the protocol could not continue. A known outcome stays.
 
     Args:
         state: before the event that could not be handled.
@@ -178,9 +178,10 @@ def end_by_defect(state: State, reason: str, *, is_merge: bool) -> Next:
 
 
 def clean(state: State) -> Next:
-    """Remove the attempt's staging branch and, after a publication, those that earlier deliveries of its step left. A
-    staging branch whose merge may still arrive stays: only this branch shows that merge to a rerun or a restart. A
-    publication has shut all such merges out."""
+    """Remove the attempt's staging branch and, after a publication, those of earlier deliveries of its step.
+
+    A staging branch whose merge can still arrive stays, because only this branch shows that merge to a rerun or a
+    restart. A publication has shut out all such merges."""
     own = () if state.staging_branch is None or state.merge_unanswered else (state.staging_branch,)
     branches = own + (state.leftovers if state.step is Step.PUBLISHED else ())
     if branches:
@@ -194,20 +195,20 @@ def clean_directory(state: State) -> Next:
 
 
 def cleaned(state: State) -> Next:
-    """End the attempt. Only the report is left, if there is one to send."""
+    """End the attempt. Only the report remains, if there is one."""
     return (state if state.step is Step.LOST else state.at(Step.CLEANED)), None
 
 
 def check_again(state: State, event: on.DeliveryConfirmed | on.BranchRead) -> Next | None:
-    """Repeat the delivery check if an answer came late; None: go on. A process can be stopped anywhere, for any
-    time."""
+    """Repeat the delivery check if an answer came late, because a process can be stopped anywhere, for any time. None:
+    continue."""
     if not event.late or state.late_answers >= LATE_ANSWERS:
         return None
     return state.evolve(late_answers=state.late_answers + 1), do.CheckDelivery()
 
 
 def command_failed(state: State, event: on.CommandFailed) -> Next:
-    """Fail with the reason of the command. Clean-up does not fail: it leaves something behind."""
+    """Fail with the reason of the command. A failed clean-up does not fail the attempt."""
     if state.step in ENDED:
         raise ValueError(f"CommandFailed cannot happen to an attempt that is {state.step}")
     return fail(state, event.reason, terminal=event.terminal)
@@ -224,7 +225,7 @@ REPORT_TRIES = 150
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """The report of a cleaned attempt, on its way to Conductor."""
+    """The state of the report of a cleaned attempt."""
 
     report: Report
     step: Step = Step.CLEANED
@@ -232,7 +233,7 @@ class Reporting:
     sent: int = 0
     """The number of times that the report was sent."""
     is_open: bool = False
-    """A report was sent without an answer, so it may have arrived."""
+    """Whether a report without an answer was sent, which may have arrived."""
     late_answers: int = 0
     """As in `State`."""
     problem: str | None = None
@@ -245,11 +246,11 @@ def begin_report(report: Report) -> tuple[Reporting, do.Command | None]:
 
 
 def advance_report(state: Reporting, event: on.Event) -> tuple[Reporting, do.Command | None]:
-    """Return the next state, and the command to carry out there; None: the report has arrived, or is given up.
+    """Return the next state and its command. Without a command, the report has arrived, or is given up.
 
-    The report is sent a bounded number of times, each time right after a delivery check whose answer did not come late:
-    Conductor takes a report by the id of the task alone, also for a later delivery. After a report without an answer
-    the delivery check shows whether it arrived.
+    The report is sent a limited number of times, each time right after a delivery check with a timely answer, because
+    Conductor accepts a report by the task id alone, even for a later delivery. After a report without an answer, the
+    delivery check shows whether it arrived.
 
     Raises:
         ValueError: the event cannot happen to a report.

@@ -1,11 +1,11 @@
 """The commits of a publication: their metadata, messages and staging branches, and the publish fence.
 
-Before lakeFS moves the branch it runs the action files that lie in the SOURCE commit of the merge, on the merge commit
-that it is about to publish, and again for every try of its own (`docs/dev/servers/lakefs.md` 1.1, 1.5). The script
-compares that commit's first parent, the head of this very moment, with the head that the publisher built on. So one
-copy in a branch fences everything that is staged from it, and a commit that was seen to carry it cannot lose it.
+Before lakeFS moves the branch, it runs the action files of the SOURCE commit on the new merge commit. It repeats this
+for every internal retry (`docs/dev/servers/lakefs.md` 1.1, 1.5). The script compares the first parent of that commit,
+which is the current head, with the head that the publisher built on. So one copy in a branch fences everything that is
+staged from it, and a commit with the fence cannot lose it.
 
-A merge that names no expected head passes: people may go on merging by hand.
+A merge that names no expected head passes, so people can still merge by hand.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHARED = "perago.shared"
 TRACEPARENT = "perago.traceparent"
 
 _LONGEST_SHARED = 10_000
-"""Characters of `perago.shared`. It is read with each commit of the range, and many of them are."""
+"""Characters of `perago.shared`. Each commit of a range has this value, and a range can be long."""
 _TOO_MANY = "*"
 _STAGING_BRANCH = re.compile(r"perago-[0-9a-f]{16}-[0-9a-f]{12}")
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
@@ -51,7 +51,7 @@ _IDENTIFIER = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~+=@-]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The attempt that a commit says it comes from."""
+    """The attempt that the metadata of a commit name."""
 
     workflow_id: str
     task_id: str
@@ -59,8 +59,8 @@ class Origin:
 
 
 def origin(commit: Commit) -> Origin | None:
-    """Return the attempt that `commit` names; None for a commit that names none, such as one that a person made or one
-    with incomplete or malformed metadata."""
+    """Return the attempt that `commit` names. Return None for a commit by a person, or with incomplete or malformed
+    metadata."""
     workflow_id, task_id = commit.metadata.get(WORKFLOW_ID, ""), commit.metadata.get(TASK_ID, "")
     started = number(commit, START_TIME)
     if started is None or not (is_identifier(workflow_id) and is_identifier(task_id)):
@@ -69,21 +69,21 @@ def origin(commit: Commit) -> Origin | None:
 
 
 def number(commit: Commit, key: str) -> int | None:
-    """Return a value of the metadata as a number; None if it is missing or malformed. Anybody who may commit to the
-    branch can write metadata, so no parser of a value raises."""
+    """Return a value of the metadata as a number, or None if it is missing or malformed. Everybody who can commit to
+    the branch can write metadata, so parsers of values never raise."""
     text = commit.metadata.get(key, "")
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def adopted(commit: Commit) -> str | None:
-    """Return the id of the publication that `commit` has taken over; None if it adopts nothing."""
+    """Return the id of the publication that `commit` adopts, or None."""
     text = commit.metadata.get(ADOPTS, "")
     return text if _COMMIT_ID.fullmatch(text) else None
 
 
 def is_identifier(text: str) -> bool:
-    """Whether `text` can be the id of a workflow or of a task. An attempt with another id could not find again what it
-    has published."""
+    """Whether `text` can be the id of a workflow or of a task. A retry could not find the publication of an attempt
+    with another id."""
     return _IDENTIFIER.fullmatch(text) is not None
 
 
@@ -98,7 +98,7 @@ def step_key(delivery: Delivery) -> str:
 
 def staging_branch(plan: Plan, rebuilt: int) -> str:
     """`perago-<16 hex of sha256(step key)>-<12 hex>`: lakeFS allows letters, digits, `_` and `-` only. Changes that are
-    staged again get another name: what is still on its way to the old branch must not arrive on the new one."""
+    staged again get another name, so that late requests to the old branch do not arrive on the new one."""
     suffix = plan.staging_suffix
     if rebuilt:
         suffix = hashlib.sha256(f"{suffix}:{rebuilt}".encode()).hexdigest()[:12]
@@ -106,7 +106,7 @@ def staging_branch(plan: Plan, rebuilt: int) -> str:
 
 
 def staging_prefix(key: str) -> str:
-    """Return how the names of the staging branches of one step begin, whatever the attempt."""
+    """Return the common prefix of the staging branches of a step."""
     return f"perago-{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()[:16]}-"
 
 
@@ -168,7 +168,7 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
     None for any other commit, such as the one that a staging branch begins at.
     """
     found = commit.metadata
-    # A server that runs no hooks lets the challenge through, which then is the head of the staging branch.
+    # A server without hooks accepts the challenge, which then is the head of the staging branch.
     if found.get(PHASE) not in ("staging", "challenge") or found.get(STAGING_BRANCH) != branch:
         return None
     by, poll_count = origin(commit), number(commit, POLL_COUNT)
@@ -203,7 +203,7 @@ _OF_THE_DELIVERY = (TASK_ID, POLL_COUNT, START_TIME, ADOPTS, SUPERSEDES)
 
 
 def is_merge(commit: Commit) -> bool:
-    """Whether `commit` can be a publication: each one is the merge of a staging commit."""
+    """Whether `commit` can be a publication, which is always the merge of a staging commit."""
     return len(commit.parents) == 2
 
 
@@ -217,11 +217,11 @@ def is_built_from(commit: Commit, source: Commit) -> bool:
 
 
 def head_expected_instead(commit: Commit, source: Commit) -> str | None:
-    """Return the head that publication `commit` was built on, if the publication came on another head. None if it came
-    on that head, or if `source`, the second parent, does not carry the metadata of its staging commit.
+    """Return the head that publication `commit` was built on, if it was merged into another head. Return None if it was
+    merged into that head, or if `source`, the second parent, does not have the metadata of its staging commit.
 
-    Without the publish fence another commit can come between the last look and the merge. Then lakeFS merges three
-    trees, and the result is not that of the staging commit."""
+    Without the publish fence, another commit can come between the last read and the merge. Then lakeFS merges three
+    trees, and the result differs from the staging commit."""
     expected = commit.metadata.get(EXPECTED_HEAD, "")
     is_staged = source.metadata.get(PHASE) == "staging" and _has_metadata_of(source, commit)
     is_elsewhere = commit.parents[:1] != (expected,) and _COMMIT_ID.fullmatch(expected) is not None
@@ -235,7 +235,7 @@ def _has_metadata_of(source: Commit, commit: Commit) -> bool:
 
 
 def is_mine(commit: Commit, delivery: Delivery) -> bool:
-    """Whether `commit` was published by this very delivery, not by another of the same attempt."""
+    """Whether this delivery published `commit`, and not another delivery of the same attempt."""
     stamp = tuple(commit.metadata.get(key) for key in (TASK_ID, POLL_COUNT, START_TIME))
     return stamp == (delivery.task_id, str(delivery.poll_count), str(delivery.start_time))
 
@@ -310,7 +310,7 @@ FENCE_CHECKSUM = hashlib.md5(FENCE_TEXT.encode(), usedforsecurity=False).hexdige
 """As lakeFS lists it."""
 
 _EARLIER_CHECKSUMS = ("810e821c17b6a1cac14ea594f1dd6873",)
-"""Of texts that perago has shipped before and that do the same. Only comments have changed since."""
+"""Checksums of earlier versions of the fence. They do the same, because only comments have changed since."""
 
 IMPOSSIBLE_HEAD = "0" * 64
 """No commit has this id. A merge that expects it must be refused by the fence."""
@@ -323,7 +323,7 @@ def fence_in(objects: Mapping[str, ObjectEntry]) -> FenceState:
 
 
 def fence_state(checksum: str | None) -> FenceState:
-    """Return the state that the checksum of the file at `FENCE_PATH` shows; None: there is no such file."""
+    """Return the state for the checksum of the file at `FENCE_PATH`. None: there is no such file."""
     if checksum is None:
         return FenceState.ABSENT
     return FenceState.INSTALLED if checksum in (FENCE_CHECKSUM, *_EARLIER_CHECKSUMS) else FenceState.ALTERED

@@ -1,4 +1,4 @@
-"""The refusals: every reason for which the protocol ends an attempt, declared once.
+"""The refusals: all reasons for which the protocol ends an attempt, each declared once.
 
     FROZEN = Refusal(
         "Branch {branch} of {repository} is frozen: commit {head} says so. Nothing was published. Ask its owner.",
@@ -33,7 +33,7 @@ NOTHING = "Nothing of this attempt was published. "
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A reason to end an attempt: what the report says, and what operators read about it."""
+    """A reason to end an attempt, with its message and its row for operators."""
 
     message: str
     """The reason. The names in braces are `FACTS`, or are given where the refusal is raised."""
@@ -42,14 +42,14 @@ class Refusal:
     meaning: str
     advice: str
     terminal: bool = False
-    """Whether a retry could only fail again."""
+    """Whether a retry would fail again."""
     example: Mapping[str, str] = field(default_factory=dict)
-    """Values for the names that only this message has, for tests."""
+    """Values for the names that are only in this message, for tests."""
     check: Check | None = None
     """When `condition` is checked: once the input is accepted, when the branch was read, or when the changes are known.
     None: a transition of the protocol raises the refusal."""
     condition: Callable[[State], Mapping[str, str] | None] | None = None
-    """Return what the message names beyond the facts; None if the refusal does not apply."""
+    """Return the values for the message, in addition to the facts, or None if the refusal does not apply."""
     needs_head: bool = False
     """Whether `condition` reads the metadata of the branch head. It is read only if a refusal needs it."""
 
@@ -461,7 +461,7 @@ LOST = Refusal(
 )
 
 REFUSALS: tuple[Refusal, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Refusal))
-"""All of them, in the order of their declaration."""
+"""All refusals, in the order of their declaration."""
 
 
 def need_head() -> bool:

@@ -1,4 +1,5 @@
-"""The state of an attempt: its plan, its step, and what is known so far. Immutable: each transition makes a new one."""
+"""The state of an attempt: its plan, its step, and the facts so far. It is immutable: each transition makes a new
+one."""
 
 from __future__ import annotations
 
@@ -13,26 +14,26 @@ from perago.settings.sources import PublishFence
 
 
 class Step(StrEnum):
-    """A step of an attempt. Each name says what is already done."""
+    """A step of an attempt. The name says what has been done."""
 
     RECEIVED = "received"
     VALIDATED = "validated"
     RECOVERED = "recovered"
     """The commits between the input ref and the branch head have been judged."""
     LISTED = "listed"
-    """It is known which files the workspace has, and how large they are."""
+    """The files of the workspace and their sizes are known."""
     FETCHED = "fetched"
     PRE_CHECKED = "pre-checked"
     RAN = "ran"
     POST_CHECKED = "post-checked"
     PLANNED = "planned"
-    """It is known what would be published. Nothing has been sent to lakeFS yet."""
+    """The changes to publish are known. Nothing has been sent to lakeFS yet."""
     STAGED = "staged"
     COMMITTED = "committed"
-    """The staging commit exists. The next thing to be sent is the merge, the only visible one."""
+    """The staging commit exists. The next request is the merge, which is the only visible one."""
     PUBLISHED = "published"
     FAILED = "failed"
-    """The outcome is a failure. The clean-up and the report are left."""
+    """The outcome is a failure. The clean-up and the report remain."""
     LOST = "lost"
     """The delivery is no longer ours. Nothing more is published or reported."""
     CLEANED = "cleaned"
@@ -54,13 +55,13 @@ class Plan:
     publish_fence: PublishFence = PublishFence.AUTO
     """The strictness about the publish fence."""
     rebase: bool = False
-    """Whether changes are put on a head that others have advanced (`on_moved_head`)."""
+    """Whether changes are applied to a head that others have advanced (`on_moved_head`)."""
     has_reads: bool = False
     """Whether the task names files whose change by others is a conflict (`reads`)."""
     looks_into_input: bool = False
-    """Whether a `pre` guardrail is about what is in the files."""
+    """Whether a `pre` guardrail reads the contents of files."""
     rebuild_tries: int = 3
-    """The number of times that a publication may be built again because the branch has become another."""
+    """The number of times that a publication can be rebuilt because the branch has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,36 +84,39 @@ class State:
     workspace: WorkspaceRef | None = None
     params_sha256: str = ""
     read: BranchRead | None = None
-    """The range that is being judged."""
+    """The range to judge."""
     lineage: LineageRead | None = None
-    """Conductor's rows of the attempts in the ranges that were judged. Each is read once."""
+    """Conductor's rows of the attempts in the judged ranges. Each is read once."""
     workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
-    """Its rows of the workflows in the range and of their parents. Read once: if this attempt's own workflow is
-    run again, the delivery is lost. A sub-workflow next to it that is restarted later counts as restarted after this
-    attempt. Parents that may name other sub-workflows soon are read again for each range."""
+    """Conductor's rows of the workflows in the range and of their parents.
+
+    They are read once. If this attempt's own workflow is run again, the delivery is lost. A sub-workflow that is
+    restarted later counts as restarted after this attempt. Parents that may soon name other sub-workflows are read
+    again for each range. """
     asked: tuple[str, ...] = ()
-    """The ids of the last question to Conductor about the range that is being judged."""
+    """The ids in the last question to Conductor about the range to judge."""
     rereads: int = 0
-    """The number of times that a workflow was read again for this range, because a sub-workflow of it was starting."""
+    """The number of times that a workflow was read again for this range, because one of its sub-workflows was
+    starting."""
     base: Base | None = None
     """Set once the range is judged."""
     adopts: str | None = None
-    """The publication of an earlier attempt that is taken over. Set once it is known to be no copy."""
+    """The publication of an earlier attempt that is adopted. Set after it has proved not to be a copy."""
     changed_since: Mapping[str, str] = field(default_factory=dict)
-    """Keys of it that others have changed since, each with the commit that did."""
+    """Keys of this publication that others have changed since, each with the commit."""
     result: Any = field(default=None, repr=False)
     changes: ChangesDetected = field(default_factory=ChangesDetected)
     has_directory: bool = False
     staging_branch: str | None = None
-    """Set from the moment at which the branch may exist."""
+    """Set as soon as the branch may exist."""
     leftovers: tuple[str, ...] = ()
     """Staging branches that earlier deliveries of this step left."""
     leftovers_known: bool = True
-    """False where these credentials may not list branches: there may be some."""
+    """False if the credentials cannot list branches. Then some may exist."""
     rebuilt: int = 0
-    """The number of times that the publication had to be built again because the branch had become another."""
+    """The number of times that the publication was rebuilt because the branch had changed."""
     lost_races: int = 0
-    """The number of these because others had moved it."""
+    """The part of these rebuilds that moves by others caused."""
     staged_again: bool = False
     """The staged changes have vanished once, and were staged again."""
     has_turn: bool = False

@@ -64,7 +64,7 @@ def open_directory(root: Path, *, make: bool) -> int:
 
 
 def on_disk(size: int) -> int:
-    """Return the bytes that a file of `size` bytes takes from a disk: whole blocks."""
+    """Return the bytes that a file of `size` bytes takes on a disk: complete blocks."""
     return -(-size // _BLOCK) * _BLOCK
 
 

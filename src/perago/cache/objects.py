@@ -36,7 +36,7 @@ from perago.workspace.layout import RESERVE, free_space
 from perago.workspace.scan import EXHAUSTED
 
 _FICLONE = 0x40049409
-"""Linux' request to let two files share their blocks until one of them is written to (`ioctl_ficlonerange(2)`)."""
+"""Linux' request to let two files share their blocks until one of them changes (`ioctl_ficlonerange(2)`)."""
 _BLOCK = 1024 * 1024
 """Bytes of a read. With less, hashing while copying is slower than a copy by the system."""
 _SMALL = 64 * 1024
@@ -118,7 +118,8 @@ _USED_AGAIN = 600 * 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class ObjectCache:
-    """The cache of one workspace root for the objects of one server. Opens nothing by itself; picklable."""
+    """The cache of one workspace root for the objects of one server. It opens nothing on its own, and can be
+    pickled."""
 
     root: Path
     max_bytes: int
@@ -194,7 +195,7 @@ class Shelf:
         self.close()
 
     def close(self) -> None:
-        """Note in the ledger what was done."""
+        """Record the transfer in the ledger."""
         try:
             if self.hits or self.misses or self._added:
                 with contextlib.suppress(OSError), locked_ledger(self._directory) as ledger:

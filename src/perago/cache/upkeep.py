@@ -29,7 +29,7 @@ from perago.workspace.layout import free_space
 from perago.workspace.scan import EXHAUSTED
 
 _SHARE = 10
-"""The default limit is one part in so many of what is free."""
+"""The default limit is this fraction of the free space."""
 _FILLED = 0.9
 """The part of the limit that eviction leaves, because the attempts of the next minute need some room, too."""
 _LOW_WATER = 1024**3
@@ -75,7 +75,7 @@ class _Entry:
 
 
 def usage(root: Path) -> Usage:
-    """Count what the cache of a workspace root holds; nothing if the root has no cache.
+    """Count the contents of the cache of a workspace root. They are empty if the root has no cache.
 
     Raises:
         CacheUnusable: it is not this user's own directory.
@@ -159,12 +159,12 @@ def _is_sound(directory: int, name: str) -> bool | None:
 
 
 def trim(root: Path, limit: int) -> int:
-    """Delete the entries that were unused for longest until the cache keeps to `limit` and the disk has some space;
-    returns how many. Looks at each entry only where there is something to do, or once an hour.
+    """Delete the entries that were unused for longest until the cache keeps to `limit` and the disk has some space.
+    Return the number of deleted entries. All entries are checked only if there is a reason, or once an hour.
 
     Raises:
         CacheUnusable: as `usage`.
-        OSError: the disk refused.
+        OSError: the disk failed.
     """
     try:
         with opened_directory(root) as directory:

@@ -254,7 +254,7 @@ def show_line(commits: Sequence[Commit], stream: TextIO) -> None:
     """Print commits, oldest first: publisher, id, changes, and the commit that the task read."""
     out = Renderer(stream)
     out.line("\ncommits of branch main, oldest first")
-    # the reference name of the task, or the committer where no task published
+    # the reference name of the task, or the committer if no task published
     names = [one_line(commit.metadata.get("perago.reference_name", commit.committer)) for commit in commits]
     width = max(map(len, names), default=0)
     for commit, name in zip(commits, names, strict=True):

@@ -531,11 +531,11 @@ class Doctor:
         self._now = time.time()
 
     def examine(self, modules: Sequence[str], seconds: float) -> list[Finding]:
-        """Return all findings: the machine first, then the servers, then what needs them.
+        """Return all findings: the machine first, then the servers, then everything that needs them.
 
         Args:
             modules: task modules and packages, whose TaskDefs and queues are checked.
-            seconds: how long importing one of them may take.
+            seconds: the limit for the import of one of them.
         """
         from perago.probe import probing
 

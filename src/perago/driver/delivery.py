@@ -182,7 +182,7 @@ def deliver_report(
     """
     patience = delivery.response_timeout_seconds + (limits or Limits()).answer_patience
     longest = max(_LONGEST_DELAY, delivery.response_timeout_seconds / _TRIES_PER_TIMEOUT)
-    # Any error is no answer: Conductor's own word that a task no longer exists is a "no".
+    # Every error means that there is no answer. If the task no longer exists, Conductor itself says "no".
     questions = DeliveryQuestions(queue, delivery, clock, patience=patience, passing=(ServiceError,))
 
     def send_report(command: do.SendReport) -> on.Event:

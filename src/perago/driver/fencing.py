@@ -1,8 +1,8 @@
-"""The publish fence on the server: installed on a branch, read, challenged, and removed
-(`docs/dev/servers/lakefs.md` 1 and 7).
+"""The publish fence on the server: installed on a branch, read, challenged, and removed (`docs/dev/servers/lakefs.md` 1
+and 7).
 
-A change goes through a hidden branch and a merge that expects the head it began on, like any publication: objects that
-others have staged are not committed along, and no commit is overwritten.
+Like a publication, a change goes through a hidden branch and a merge with an expected head. So it never commits objects
+that others have staged, and never overwrites a commit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from perago.attempt.publication import EXPECTED_HEAD, FENCE_CHECKSUM, FENCE_PATH
 from perago.ports import Clock, MergeRefusal, MergeRefused, ServiceError, Upload, WorkspaceStore
 
 ANY_FENCE = "*"
-"""Every fence object of a repository. Only tests that send no challenge note a proof of it."""
+"""Every fence object of a repository. Only tests that send no challenge record a proof of it."""
 PROOF_SECONDS = 300.0
 """Seconds for which the answer of a server that was tried counts. An operator may switch hooks off at any time."""
 _TRIED_KEY = "perago-doctor/tried"
@@ -30,7 +30,7 @@ _SCRATCH_BRANCH = re.compile(r"perago-fence-[0-9a-f]{12}")
 
 @dataclass(frozen=True, slots=True)
 class FenceStatus:
-    """The fence of one branch, whose head is commit `head`. The server was tried, unless there is no fence to try."""
+    """The fence of one branch, whose head is commit `head`. The server was challenged, unless there is no fence."""
 
     head: str
     state: FenceState

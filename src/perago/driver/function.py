@@ -1,7 +1,7 @@
-"""Calls the author's function in its scratch directories, and restores what it changed in the process.
+"""Calls the author's function in its scratch directories, and restores the process afterwards.
 
 Only the workspace is published. A file that the function writes under a relative name would be lost in production and
-would litter the author's project in a test, so it goes to a directory of the attempt, and is named.
+would litter the author's project in a test. So it goes to a directory of the attempt, and is reported.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def standing_in(scratch: tuple[Path, Path] | None, former: str | None) -> Iterat
 
 
 def _absolute_imports(former: str | None) -> dict[str, str]:
-    """Make entries of `sys.path` absolute; returns what they were."""
+    """Make the entries of `sys.path` absolute, and return the old ones."""
     if former is None:
         return {}
     made = {entry: os.path.join(former, entry).rstrip("/") for entry in sys.path if not os.path.isabs(entry)}  # noqa: PTH117, PTH118

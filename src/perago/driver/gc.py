@@ -54,7 +54,7 @@ class BranchAges:
         return known[1]
 
     def keep_only(self, repository: str, branches: Collection[str]) -> None:
-        """Forget the branches of a repository that are no longer there."""
+        """Forget the branches of a repository that no longer exist."""
         known = self._branches.get(self._server, {}).get(repository, {})
         for gone in set(known).difference(branches):
             del known[gone]

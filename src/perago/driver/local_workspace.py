@@ -1,4 +1,4 @@
-"""`LocalWorkspace`: the attempt directory, the tree in it, and what the function changed there."""
+"""`LocalWorkspace`: the attempt directory, its tree, and the changes of the function."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class LocalWorkspace:
             return (*always, *evaluate(rules, tree.listing, phase=Phase(phase), disk=disk))
 
     def detect_changes(self) -> Changes:
-        """Find out what the function did to the tree, as of the last scan."""
+        """Find the changes of the function in the tree, as of the last scan."""
         self.changes = detect_changes(self._baseline, self.tree)
         return self.changes
 
@@ -180,7 +180,7 @@ class LocalWorkspace:
 
     @property
     def reads(self) -> Sequence[str]:
-        """The patterns of what the function reads (`WorkspaceSpec.reads`)."""
+        """The patterns of the files that the function depends on (`WorkspaceSpec.reads`)."""
         return self._spec.reads
 
     @property
@@ -242,7 +242,7 @@ class LocalWorkspace:
         return uploads, [key for key in self.deletions() if key not in shared]
 
     def remove(self) -> str | None:
-        """Remove the attempt directory; returns what stood in the way."""
+        """Remove the attempt directory. Return the reason if that failed."""
         return None if self._directory is None else self._directory.remove()
 
 

@@ -1,7 +1,7 @@
-"""lakeFS as the commands of an attempt use it: `PatientStore` waits for a server that does not answer, and `Publisher`
-and `Rebase` carry out the commands. Each of their methods answers with an event.
+"""lakeFS for the commands of an attempt: `PatientStore` waits for a server that does not answer, and `Publisher` and
+`Rebase` carry out the commands. Each of their methods returns an event.
 
-A rebase puts a task's changes on a head that others have advanced.
+A rebase applies a task's changes to a head that others have advanced.
 """
 
 from __future__ import annotations
@@ -164,8 +164,8 @@ class Rebase:
         self._turn.end()
 
     def compare_with_others(self, command: do.CompareWithOthers) -> on.Event:
-        """Compare what others have changed with the task's own changes, and judge both together by the post
-        guardrails."""
+        """Compare the changes of others with the task's own changes, and evaluate the post guardrails on both
+        together."""
         local = self._local
         found = self._lakefs.diff(command.repository, command.input_ref, command.built_on)
         others = {key: size for key, size in found.items() if not is_reserved(key)}
@@ -206,8 +206,8 @@ class Rebase:
         return found
 
     def read_adopted(self, command: do.ReadAdopted) -> on.Event:
-        """Read the staging commit of the publication, and what has become of the files. The latter is for a remark, so
-        silence is not a failure."""
+        """Read the staging commit of the publication, and the later changes of its files. The latter are for a remark,
+        so a missing answer is not a failure."""
         repository, adopted = command.repository, command.commit
         source = self._lakefs.get_commit(repository, adopted.parents[1])
         changed = dict[str, str]()
@@ -261,8 +261,8 @@ class Rebase:
         return touched, touched & set(self._lakefs.diff(repository, before, head))
 
     def _checksums(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, str | None]:
-        """Return the checksums of `keys` in `commit`, among others; None: there is no such object. What was asked of an
-        earlier commit also holds for this one, except at the keys at which the two differ."""
+        """Return the checksums of `keys` in `commit`, and others. None: there is no such object. The answers for an
+        earlier commit also hold for this one, except at the keys where the two differ."""
         if self._compared is not None and self._compared != commit:
             before = self._compared
             changed: Collection[str] = self._known
@@ -283,9 +283,11 @@ _MERGE_BACK_OFF = BackOff(1.0, math.inf, factor=4.0)
 
 
 class Publisher:
-    """Talks to lakeFS, and waits for it while it does not answer. What is repeated is harmless: it asks, or goes to the
-    delivery's own staging branch only. The merge is the exception, and is sent once. `ServiceError`s that settle
-    nothing are left to the caller."""
+    """Talks to lakeFS, and waits while it does not answer.
+
+    It repeats only harmless calls: reads, and writes to the delivery's own staging branch. The merge is the exception,
+    and is sent once. A `ServiceError` without a clear outcome is left to the caller.
+    """
 
     def __init__(
         self,
@@ -297,7 +299,7 @@ class Publisher:
         root: Path,
         merge_within: float | None,
     ) -> None:
-        """`note` gets what an operator should know, or None. `root`: the workspace root. `merge_within`: the task's own
+        """`note` gets a message for operators, or None. `root`: the workspace root. `merge_within`: the task's own
         limit for the answer to a merge, in seconds."""
         self._lakefs = lakefs
         self._store = lakefs.store
@@ -357,7 +359,7 @@ class Publisher:
         return read(where.ref)
 
     def list_objects(self, command: do.ListObjects) -> on.Event:
-        """Make the attempt directory, list the workspace, and decide where its files go."""
+        """Create the attempt directory, list the workspace, and choose the paths of its files."""
         where, local = command.workspace, self._local
         local.create()
         prefix, most = local.key_prefix, self._lakefs.limits.max_workspace_objects
@@ -406,10 +408,10 @@ class Publisher:
         return on.StagingBranchCreated()
 
     def revert_stale(self, command: do.RevertStale) -> on.Event:
-        """Undo what stale publications have changed themselves, on the staging branch, which is this delivery's alone.
+        """Revert the own changes of stale publications on the staging branch, which belongs to this delivery alone.
 
-        A publication that has undone others is a merge of both: to revert it would bring back what it has undone. Its
-        staging commit has its own changes alone, so this is what is reverted.
+        A publication that has undone others is a merge of both, so a revert of it would restore what it has undone. Its
+        staging commit has only its own changes, so this commit is reverted.
         """
         where, head, is_whole = command.repository, command.source, True
         brought: list[set[str]] = []
@@ -469,8 +471,8 @@ class Publisher:
         return "" if has_none and merged.meta_range_id == found.meta_range_id else None
 
     def _has_merged_as_staged(self, repository: str, found: Commit, merged: Commit) -> bool:
-        """Whether publication `found`, which came on another head than expected, has made of that head only what its
-        staging commit `merged` made of the expected one."""
+        """Whether publication `found`, which was merged into another head than expected, has changed that head exactly
+        as its staging commit `merged` changed the expected one."""
         expected = head_expected_instead(found, merged)
         if expected is None:
             return False
@@ -484,8 +486,9 @@ class Publisher:
     def _undone_among_others(
         self, command: do.RevertStale, head: str, brought: list[set[str]], wrong: set[str]
     ) -> on.Event:
-        """Make sure that exactly what the stale publications `brought`, each of them, is undone in `head`, and that no
-        living commit above them has changed it, too. `wrong`: keys that are not as they were before these."""
+        """Verify that exactly the own changes of the stale publications `brought` are undone in `head`, and that no
+        living commit above them has changed the same keys. `wrong`: keys that differ from their state before these
+        publications."""
         where = command.repository
         changed = set(self._lakefs.diff(where, command.source, head))
         wrong = wrong | (changed - set().union(*brought))
@@ -532,7 +535,7 @@ class Publisher:
             nonlocal tried
             again, tried = tried, True
             if not again or self._store.get_commit(command.repository, command.branch).id == head:
-                # An empty fence commit, or one that another try has undone, has nothing to revert.
+                # An empty fence commit, or one that an earlier call has reverted, has nothing to revert.
                 with suppress(NothingToCommit):
                     self._store.revert(command.repository, command.branch, stale)
             return self._store.get_commit(command.repository, command.branch)
@@ -589,9 +592,9 @@ class Publisher:
         return on.FenceStaged()
 
     def try_publish_fence(self, command: do.TryPublishFence) -> on.Event:
-        """Send the challenge, unless it was sent a short time ago. Without an answer it is sent again for a while: it
-        can only be refused, or add a commit to the attempt's own staging branch. Where no answer comes, as behind
-        another team's slow hook, it is not known whether the server obeys."""
+        """Send the challenge, unless it was sent a short time ago. Without an answer it is repeated for a while. That
+        is safe, because it can only be refused, or add a commit to the attempt's own staging branch. If no answer
+        comes, for instance because of another team's slow hook, it stays unknown whether the server obeys."""
         where, source, branch = command.repository, command.source, command.branch
         known = self._proofs.known(where, command.fence)
         if known or (known is False and self._lakefs.limits.publish_fence is not PublishFence.REQUIRED):
@@ -665,8 +668,8 @@ class Publisher:
         return self._lakefs.retry(unless_done(look, commit))
 
     def merge(self, command: do.Merge) -> on.Event:
-        """Send the merge once. Whatever does not settle it is for the protocol to look into, after a pause in which
-        lakeFS may end it."""
+        """Send the merge once. The protocol handles an unclear answer, after a delay in which lakeFS may finish the
+        merge."""
         try:
             merged = self._store.merge(
                 command.repository,
@@ -699,7 +702,7 @@ class Publisher:
         )
 
     def remove_staging_branches(self, command: do.RemoveStagingBranches) -> on.Event:
-        """Delete staging branches, and note what stood in the way of each."""
+        """Delete staging branches, and report why one could not be deleted."""
         for branch in command.branches:
             try:
                 self._store.delete_branch(command.repository, branch)

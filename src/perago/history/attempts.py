@@ -574,7 +574,7 @@ def _publications(store: WorkspaceStore, repository: str, head: str, choice: Cho
 
 
 def first_parents(store: WorkspaceStore, repository: str, head: str) -> Iterator[Commit]:
-    """Yield the first-parent history, newest first, read as far as it is asked for.
+    """Yield the first-parent history, newest first, read only as far as requested.
 
     Raises:
         ServiceError: lakeFS did not answer.

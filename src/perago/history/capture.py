@@ -43,7 +43,7 @@ class Captured:
     left_out: int
     """Input files that were not chosen."""
     kept: int
-    """Published files that were kept whole."""
+    """Published files that were kept completely."""
     published: int
     """All published files."""
     struck_out: tuple[str, ...]
@@ -70,17 +70,17 @@ class Wanted:
 
 
 def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Captured:
-    """Write the case directory. It appears whole, once everything has been fetched and scrubbed.
+    """Write the case directory. It appears in one step, after everything has been downloaded and scrubbed.
 
     Args:
         store: the lakeFS; None for a task without a workspace.
         past: the attempt.
-        wanted: what is captured, and where it goes.
+        wanted: the captured parts, and the destination.
 
     Raises:
         NotReplayable: the attempt cannot be captured, or would bring a secret along. Nothing was written.
         ServiceError: lakeFS did not answer.
-        OSError: the disk refused.
+        OSError: the disk failed.
     """
     if past.attempt.status not in _ENDED:
         raise NotReplayable(
@@ -144,8 +144,8 @@ class _Capture:
         )
 
     def _without_secrets(self, value: Any, scrub: Callable[[Any], Any], what: str) -> Any:
-        """The value as the hooks leave it, without secrets. One that a hook has replaced stays known: it may stand
-        elsewhere."""
+        """Return the value after the hooks, without secrets. A value that a hook has replaced is remembered, because it
+        may be in other places, too."""
         definitions = (self._past.attempt.definition, self._wanted.definition)
         schemas = [schema_of(definition, what) for definition in definitions]
         for schema in schemas:

@@ -1,9 +1,9 @@
-"""The changes of a task function to its workspace, and where they meet the changes of others.
+"""The changes of a task function to its workspace, and their conflicts with the changes of others.
 
-Two sets of changes that begin at one commit can both be kept unless they meet: in a path, in a file where the other has
-a directory, or in names that a disk may treat as the same one. A path at which both have the same content is not a
-conflict. For two files of one size, only the checksums decide, which a diff does not show: such paths are undecided
-here.
+Two sets of changes that begin at one commit are compatible unless they conflict: in a path, in a file where the other
+has a directory, or in names that a disk may treat as the same. A path with the same content on both sides is not a
+conflict. For two files of the same size, only the checksums decide. A diff does not show them, so such paths stay
+undecided here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _WORTH_THREADS = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class BaselineFile:
-    """A downloaded file: what the disk says about it, and the object that it came from."""
+    """A downloaded file: its state on disk, and its object."""
 
     stat: FileStat
     entry: ObjectEntry
@@ -69,7 +69,7 @@ class Baseline:
     def record(cls, tree: Tree, placements: Iterable[Placement], key_prefix: str) -> Baseline:
         """Remember `tree`, scanned after the download of `placements` and before the function runs.
 
-        On a disk where times prove nothing, objects with an opaque checksum are read once to know their MD5.
+        On a disk with unreliable file times, objects with an opaque checksum are read once for their MD5.
 
         Raises:
             WorkspaceError: a downloaded file is missing or has another size.
@@ -110,7 +110,7 @@ class ChangedFile:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The difference between two trees, each part sorted by path. Modes and empty directories are no changes."""
+    """The difference between two trees, each part sorted by path. Modes and empty directories do not count."""
 
     added: tuple[ChangedFile, ...] = ()
     changed: tuple[ChangedFile, ...] = ()
@@ -121,17 +121,17 @@ class Changes:
 
 
 def detect_changes(baseline: Baseline, tree: Tree) -> Changes:
-    """Compare `tree` with the `baseline`; reads only files that may have changed.
+    """Compare `tree` with the `baseline`. Read only files that may have changed.
 
-    Size, mtime, ctime and inode as they were mean unchanged. Otherwise the MD5 decides; where the old one is not
-    known, the file counts as changed. Irregular entries are the caller's to refuse first: a file replaced by a
-    symlink is a removed one here.
+    A file with the same size, mtime, ctime and inode is unchanged. For other files the MD5 decides. If the old MD5 is
+    unknown, the file counts as changed. The caller must refuse irregular entries first, because a file that was
+    replaced by a symlink counts as removed here.
 
-    A directory marker `x/` is left alone, unless the function put a file in the place of that directory: then it is
-    removed, because a file and a directory at once could never be laid out again.
+    A directory marker `x/` is left alone, unless the function replaced that directory with a file. Then the marker is
+    removed, because a disk cannot hold a file and a directory of the same name.
 
     Raises:
-        UnreadableFile: a file cannot be read, or a directory not looked into.
+        UnreadableFile: a file or directory cannot be read.
         FileChanging: something still writes to the workspace.
     """
     if tree.unreadable:
@@ -266,10 +266,10 @@ _ANY_DISK = Folding(case=True, unicode_form=True)
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """The places where the changes of others, by key, meet the task's own."""
+    """The places where the changes of others, by key, conflict with the task's own."""
 
     conflicts: Mapping[str, str]
-    """The keys of others that are in the way, each with what is wrong with it."""
+    """The keys of others that are in conflict, each with the reason."""
     shared: frozenset[str]
     """Keys that both have removed."""
     undecided: frozenset[str]

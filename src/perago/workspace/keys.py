@@ -108,7 +108,7 @@ def _set(text: str) -> str:
 
 
 def _escaped_member(character: str) -> str:
-    """Inside a set these have, or may get, a meaning of their own."""
+    """Characters that have, or may get, a special meaning inside a set."""
     return f"\\{character}" if character in r"\]^-[&~|" else character
 
 
@@ -126,7 +126,7 @@ class Folding:
     unicode_form: bool = False
 
     def fold(self, path: str) -> str:
-        """Equal for two paths that the disk may not tell apart; rather too often equal than too seldom."""
+        """Equal for two paths that the disk may treat as the same. In doubt, the paths are equal."""
         if self.unicode_form:
             path = unicodedata.normalize("NFD", path)
         if self.case:
@@ -241,7 +241,7 @@ class _Names:
 
 
 def _problem_of(entry: ObjectEntry, key_prefix: str, limits: NameLimits, names: _Names) -> str | None:
-    """Say what is wrong with one key alone."""
+    """Return the problem of a single key."""
     if not entry.key.startswith(key_prefix):
         return f"lies outside the prefix {key_prefix!r}"
     if "\0" in entry.key:
@@ -306,7 +306,7 @@ class View:
 
     @classmethod
     def of(cls, spec: WorkspaceSpec) -> View:
-        """Return what a task with this workspace sees."""
+        """Return the view of a task with this workspace."""
         return cls(spec.include, spec.exclude)
 
     def sees(self, path: str) -> bool:

@@ -1,6 +1,6 @@
-"""The room and the names on the disk below a root, and where each object of a listing goes on it.
+"""The free space and the names on the disk below a root, and the path of each object of a listing.
 
-The directories are made here, once; the objects themselves are written by the store.
+The directories are created here, once. The store writes the objects.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class FreeSpace:
-    """The free space of a disk. `inodes` is None where they are made on demand."""
+    """The free space of a disk. `inodes` is None if the disk creates them on demand."""
 
     size: int
     block: int
     inodes: int | None
     total: int = 2**63
-    """Bytes of the whole disk."""
+    """Bytes of the complete disk."""
 
 
 _known: dict[int, Disk] = {}
@@ -59,8 +59,8 @@ _STAT_BLOCK = 512
 
 
 def probe_disk(directory: Path) -> Disk:
-    """Find out what the disk below an existing, writable `directory` can do. Tried once per disk and process, in a
-    temporary directory inside.
+    """Test the features of the disk below an existing, writable `directory`, once per disk and process, in a temporary
+    directory.
 
     Raises:
         OSError: the directory cannot be written to.
@@ -81,7 +81,7 @@ def probe_disk(directory: Path) -> Disk:
 
 
 def free_space(directory: Path) -> FreeSpace:
-    """Return what an ordinary user may still write below `directory`."""
+    """Return the space that an ordinary user can still write below `directory`."""
     status = os.statvfs(directory)
     return FreeSpace(
         size=status.f_bavail * status.f_frsize,
@@ -144,7 +144,8 @@ def _probe_mapped_writes(probe: Path) -> bool:
 RESERVE = 64 * 1024 * 1024
 """Bytes that a download leaves free: a full disk stops more than one attempt. A worker takes no work with less."""
 _RELEASE_SECONDS = 1
-"""A disk releases the room of a deleted file a moment after its name is gone, as when another attempt just ended."""
+"""A disk frees the space of a deleted file a moment after its name has disappeared, for instance after another attempt
+has ended."""
 
 
 class LayoutRefused(WorkspaceRefused):
@@ -231,7 +232,7 @@ def plan_layout(
 
 
 def listing_of(placements: Iterable[Placement], key_prefix: str) -> Listing:
-    """Return what a scan of the workspace finds once all is downloaded."""
+    """Return the result of a scan of the workspace after the download."""
     placements = list(placements)
     placed = [placement.entry for placement in placements if placement.path is not None]
     sizes = {entry.key[len(key_prefix) :]: entry.size for entry in placed}
@@ -342,7 +343,7 @@ def _together(space: FreeSpace, held: FreeSpace) -> FreeSpace:
 
 
 def _lacking(needed: FreeSpace, space: FreeSpace) -> tuple[str, str] | None:
-    """Return what is needed and what `space` has of it, in words; None if `space` is enough."""
+    """Return the needed and the free space in words, or None if `space` is enough."""
     if needed.size > space.size:
         return f"{size(needed.size)} on disk (a reserve of {size(RESERVE)} included)", size(space.size)
     if space.inodes is not None and (needed.inodes or 0) > space.inodes:

@@ -51,7 +51,7 @@ class WorkspaceRefused(WorkspaceError):
 
 
 KEPT_OPEN = 64
-"""Directories kept open at once. A depth-first walk returns to an older one once in this many levels."""
+"""Directories kept open at the same time. A depth-first walk returns to an older one once in this many levels."""
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -165,7 +165,7 @@ class IrregularKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Irregular:
-    """An entry that can never be an object. A directory among them (by its name) was not looked into."""
+    """An entry that can never be an object. A directory with such a name was not read."""
 
     path: str
     kind: IrregularKind
@@ -191,7 +191,7 @@ class Tree:
 
     @property
     def listing(self) -> Listing:
-        """Return what guardrails see of it."""
+        """Return the tree for guardrails."""
         return Listing({path: file.size for path, file in self.files.items()}, self.directories)
 
 
@@ -236,7 +236,7 @@ def scan_tree(root: Path, held: int | None = None) -> Tree:
 
 
 class _Scan:
-    """The findings of one walk so far, and the directories it still has to look into."""
+    """The findings of one walk so far, and the directories that it still has to read."""
 
     def __init__(self) -> None:
         self.pending = [""]

@@ -61,7 +61,7 @@ def place_marker(root: int, directory: int, fields: Mapping[str, Any], place: st
 
 
 def claim_marker(directory: int, name: str = MARKER) -> int | None:
-    """Hold the marker of a dead owner; None if a process holds it or removes it.
+    """Hold the marker of a dead owner. Return None if a process holds or removes it.
 
     Raises:
         FileNotFoundError: there is no marker.
@@ -103,8 +103,8 @@ def write_fields(marker: int, fields: Mapping[str, Any]) -> None:
 
 
 def held_fields(directory: int, name: str = MARKER) -> dict[str, Any] | None:
-    """Return what the marker of a living owner says; None for a dead one's, and where there is no marker that makes
-    sense."""
+    """Return the text of the marker of a living owner. Return None for a dead owner's marker, and for a missing or
+    malformed one."""
     try:
         marker = os.open(name, _OPEN, dir_fd=directory)
     except OSError:
@@ -118,7 +118,7 @@ def held_fields(directory: int, name: str = MARKER) -> dict[str, Any] | None:
 
 
 def read_fields(marker: int) -> dict[str, Any] | None:
-    """Return what an open marker says; None if it makes no sense."""
+    """Return the contents of an open marker, or None if they are malformed."""
     try:
         fields = json.loads(os.pread(marker, _LARGEST, 0))
     except (OSError, ValueError, RecursionError):
@@ -133,7 +133,7 @@ def unlink_if_there(name: str, directory: int) -> None:
 
 
 def _is_still(marker: int, name: str, directory: int) -> bool:
-    """Whether the open marker is still the one of that name: it may have been removed before it was locked."""
+    """Whether the open marker still has its name. It may have been removed before it was locked."""
     try:
         return os.path.samestat(os.fstat(marker), os.stat(name, dir_fd=directory, follow_symlinks=False))
     except FileNotFoundError:
@@ -141,7 +141,7 @@ def _is_still(marker: int, name: str, directory: int) -> bool:
 
 
 CACHE = ".cache"
-"""The directory in the root that is no workflow's: `perago.cache` keeps objects there."""
+"""The directory in the root that does not belong to a workflow: `perago.cache` keeps objects there."""
 _LEVELS_ABOVE = 3
 _LEAF = re.compile(r"retry=-?\d+,poll=-?\d+,start=-?\d+")
 
@@ -152,9 +152,10 @@ def temporary_link(directory: str) -> str:
 
 
 def remove_attempt(descent: Descent, directory: str) -> str | None:
-    """Remove an attempt directory whose marker the caller holds, its link, and those above it that are empty then.
+    """Remove an attempt directory whose marker the caller holds, its link, and the directories above it that are then
+    empty.
 
-    The marker goes last, so the process that finds the work half done can finish it. Returns what went wrong, or None.
+    The marker is removed last, so a process that finds a partial removal can finish it. Return the problem, or None.
     """
     problems = _empty(descent, directory, keep=MARKER)
     if not problems:
@@ -186,10 +187,10 @@ def remove_empty(descent: Descent, directory: str) -> None:
 
 
 def _empty(descent: Descent, directory: str, *, keep: str) -> list[str]:
-    """Delete everything in `directory` but the file named `keep`; returns what went wrong, as texts.
+    """Delete everything in `directory` except the file named `keep`. Return the problems as texts.
 
-    Symlinks are deleted, never followed. Directories without write permission get it first. What is already gone is
-    fine, and one failure does not stop the rest.
+    Symlinks are deleted, never followed. Directories without write permission get it first. Missing entries are fine,
+    and one failure does not stop the others.
     """
     problems: list[str] = []
     pending = [(directory, False)]
@@ -262,7 +263,8 @@ class DeadDirectory:
 
 
 def dead_directories(root: Path) -> Iterator[DeadDirectory]:
-    """Yield what a sweep would remove now, measured. Changes nothing; what cannot be looked at is left out."""
+    """Yield the directories that a sweep would remove now, with their sizes. This changes nothing, and skips unreadable
+    ones."""
     try:
         descent = Descent(root, root_may_be_symlink=True)
     except OSError:
@@ -277,7 +279,7 @@ def dead_directories(root: Path) -> Iterator[DeadDirectory]:
 
 
 def living_attempts(root: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield what the markers say of the attempts that are at work below a root. Changes nothing."""
+    """Yield the markers of running attempts below a root. This changes nothing."""
     with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
         for path in sorted(_attempts(descent)):
             with contextlib.suppress(OSError):
@@ -286,7 +288,7 @@ def living_attempts(root: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def remove_dead(root: Path, directory: Path) -> str | None:
-    """Remove an attempt directory of `root` if its marker is still held by no process; returns what stood in the way.
+    """Remove an attempt directory of `root` if no process holds its marker. Return the reason if that failed.
 
     A directory that no longer exists is fine.
     """

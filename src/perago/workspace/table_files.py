@@ -1,4 +1,4 @@
-"""Tables in files, read as rows: CSV and TSV, JSON Lines, and Parquet where pyarrow is installed."""
+"""Tables in files, read as rows: CSV and TSV, JSON Lines, and Parquet if pyarrow is installed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class TableFile:
     """The rows of a table."""
 
     columns: tuple[str, ...] | None
-    """The names of the columns; None for JSON Lines, where each row has its own."""
+    """The names of the columns. None for JSON Lines, where each row has its own."""
     rows: Sequence[Any]
-    """The values of each row in the order of the columns; what the line holds for JSON Lines."""
+    """The values of each row in the order of the columns. For JSON Lines, the value of the line."""
     types: tuple[str, ...] = ()
     """The types of the columns of a Parquet file."""
 
