@@ -523,7 +523,7 @@ class WorkspaceStore(Protocol):
     def commit(
         self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
     ) -> Commit:
-        """Commit the staged changes of `branch`. `allow_empty`: make a commit even if there are none.
+        """Commit the staged changes of `branch`. `allow_empty`: allow a commit without changes.
 
         Raises:
             NothingToCommit: nothing is staged.

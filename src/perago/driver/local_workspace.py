@@ -124,7 +124,7 @@ class LocalWorkspace:
         check_room(self._placements, prefix, self.path, max_bytes=limit, root=self._root)
 
     def _take_from_cache(self) -> bool:
-        """Delete cached objects to make room for the workspace; False if there are none."""
+        """Delete cached objects to make room for the workspace; False without any."""
         try:
             return give_room(self._root, self.total_size + self.total_objects * _BLOCK + RESERVE)
         except (CacheUnusable, OSError):
