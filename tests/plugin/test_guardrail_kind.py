@@ -125,6 +125,24 @@ def test_two_rules_about_one_table_are_satisfied_by_one_tree(pytester: pytest.Py
     assert outcomes["passed"] == len(collected(pytester, *KIND))
 
 
+TWO_TABLES = "pre=[require_table('sales/*.csv', {}), require_table('sales/2024.csv', {})]"
+
+
+@pytest.mark.parametrize(
+    ("options", "failed"),
+    [(("columns={'id': int}", "columns={'n': str}"), 0), (("max_rows=1", "min_rows=2"), 1)],
+    ids=["compatible", "contradictory"],
+)
+def test_rules_about_one_table_are_never_called_misjudged(
+    pytester: pytest.Pytester, options: tuple[str, str], failed: int
+) -> None:
+    task_module(pytester, TWO_TABLES.format(*options))
+    result = run(pytester, *KIND, "-rs")
+    assert result.parseoutcomes().get("failed", 0) == failed
+    assert "not judged as documented" not in result.stdout.str()
+    assert ("a table would have at least 2 rows and at most 1" in result.stdout.str()) is bool(failed)
+
+
 SPECS = {
     "whole repository": "pre=[require_glob('raw/**/*.csv', 2, 3)], post=[forbid_glob('**/*.tmp')]",
     "prefix": "prefix='data/x', pre=[require_file('a/b.csv')], post=[require_glob('out/*', 1, 1)]",

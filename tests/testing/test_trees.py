@@ -6,13 +6,14 @@ import itertools
 import random
 import time
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import pytest
 
-from perago import forbid_glob, require_dir, require_file, require_glob
+from perago import forbid_glob, require_dir, require_file, require_glob, require_table
 from perago.authoring.workspace import Guardrail
 from perago.testing.constraints import violations_of
-from perago.testing.oracle import Verdict
+from perago.testing.oracle import Verdict, judge_tree
 from perago.testing.oracle import judge as judge_sizes
 from perago.testing.tree_files import Symlink, build
 from perago.testing.trees import Contradiction, Undecided, smallest_tree, violating_tree
@@ -274,3 +275,35 @@ def test_what_a_rule_asks_for_where_the_task_sees_nothing_cannot_be() -> None:
     for pattern in ("features/*", "raw/old/*"):
         with pytest.raises(Contradiction):
             smallest_tree([require_glob(pattern)], view=SEEN)
+
+
+def test_two_rules_about_one_table_are_broken_one_at_a_time_where_that_is_possible() -> None:
+    every, one = require_table("sales/*.csv", columns={"id": int}), require_table("sales/2024.csv", columns={"n": str})
+    assert smallest_tree([every, one]) == {"sales/2024.csv": "id,n,filled\n1,text 0,1\n"}
+    tree = violating_tree(every, [every, one], "no-column")
+    assert [judge_tree(rule, tree).satisfied for rule in (every, one)] == [False, True]
+    with pytest.raises(Undecided, match="no content was found"):
+        violating_tree(one, [every, one], "broken")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ({"max_rows": 1}, {"min_rows": 2}, "a table would have at least 2 rows and at most 1"),
+        ({"columns": {"n": int}}, {"columns": {"n": "date"}, "min_rows": 1, "not_null": "n"}, "'n' would be int and"),
+        ({"columns": {"n": int}}, {"columns": {"n": "date"}}, ""),
+        ({"columns": {"n": int}, "unique": "n"}, {"columns": {"n": float}, "min_rows": 2}, ""),
+    ],
+    ids=str,
+)
+def test_rules_about_one_table_contradict_each_other_or_have_a_tree(
+    first: dict[str, Any], second: dict[str, Any], reason: str
+) -> None:
+    rules = [require_table("*.csv", **first), require_table("a.csv", **second)]
+    if reason:
+        with pytest.raises(Contradiction, match=reason):
+            smallest_tree(rules)
+        assert len(smallest_tree([rules[0], require_table("a/b.csv", **second)])) == 2
+    else:
+        tree = smallest_tree(rules)
+        assert all(judge_tree(rule, tree).satisfied for rule in rules)

@@ -453,10 +453,76 @@ def _table_recipe(pattern: str, rule: TableRule) -> Recipe:
     required = _required(files, write_table(names, table_rows(rule, names, _fewest(rule)), rule))
     refused = {name: write_table(columns, rows, rule) for name, columns, rows in _refused(rule, names)}
     ways = {
-        name: (CountConstraint(files, 1, 1, content=content), CountConstraint(files, 1, content=content))
+        name: (
+            CountConstraint(files, 1, 1, content=content),
+            CountConstraint(files, 1, content=content),
+            CountConstraint(files, 2, content=content),  # another rule may want one of them as it is
+        )
         for name, content in {**refused, "broken": _BROKEN[rule.format]}.items()
     }
     return Recipe(required.constraint, {**required.violations, **ways})
+
+
+_KINDS = {
+    ColumnType.BOOL: "bool",
+    ColumnType.INT: "number",
+    ColumnType.DECIMAL: "number",
+    ColumnType.FLOAT: "number",
+    ColumnType.DATE: "date",
+    ColumnType.DATETIME: "date",
+}
+"""Types of two kinds have no value in common. Of one kind, each type before another has its values, too."""
+_NARROWEST = (*_KINDS, ColumnType.BYTES, ColumnType.STR, ColumnType.ANY)
+
+
+class NoSuchTable(Exception):
+    """No table satisfies several rules; the message says why."""
+
+
+def table_for(rules: Sequence[RequireTable]) -> str | bytes | None:
+    """Return a table that several rules accept; None if none is known.
+
+    Raises:
+        NoSuchTable: there is none.
+    """
+    tables = [each.rule for each in rules]
+    if len({(table.format, table.delimiter) for table in tables}) > 1:
+        return None
+    least = max(table.min_rows or 0 for table in tables)
+    most = min((table.max_rows for table in tables if table.max_rows is not None), default=None)
+    if most is not None and least > most:
+        raise NoSuchTable(f"a table would have at least {least:,} rows and at most {most:,}")
+    filled = {name for table in tables for name in table.not_null if least}
+    columns: dict[str, ColumnType] = {}
+    for name, kind in (column for table in tables for column in table.columns):
+        known = columns.setdefault(name, kind)
+        if known in _KINDS and kind in _KINDS and _KINDS[known] != _KINDS[kind]:
+            if name in filled:
+                raise NoSuchTable(f"column {name!r} would be {known} and {kind}")
+            most = 0  # without rows, both are right
+        columns[name] = min(known, kind, key=_NARROWEST.index)
+    merged = replace(
+        tables[0],
+        columns=tuple(columns.items()),
+        min_rows=least,
+        max_rows=most,
+        unique=tuple(dict.fromkeys(name for table in tables for name in table.unique)),
+        not_null=tuple(dict.fromkeys(name for table in tables for name in table.not_null)),
+    )
+    names = (*merged.needed, _FILLER)
+    return write_table(names, table_rows(merged, names, _fewest(merged)), merged)
+
+
+def contradictory_tables(rules: Iterable[Guardrail]) -> Iterator[tuple[Guardrail, Guardrail, str]]:
+    """Yield two rules about tables and why no table satisfies both, where every file of the second is one of the
+    first."""
+    for one, other in itertools.permutations([rule for rule in rules if isinstance(rule, RequireTable)], 2):
+        try:
+            table_for([one, other])
+        except NoSuchTable as reason:
+            mine, theirs = (path_set(FileSelection(pattern=rule.pattern)) for rule in (one, other))
+            if not Paths([theirs], [mine]).exist():
+                yield one, other, str(reason)
 
 
 def _fewest(rule: TableRule) -> int:

@@ -18,16 +18,20 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from perago.authoring.workspace import Guardrail
+from perago.guardrails.require_table import RequireTable
 from perago.testing.constraints import (
     TOO_INTRICATE,
     CountConstraint,
     Kind,
+    NoSuchTable,
     Paths,
     PathSet,
     Undecided,
     constraint_of,
+    contradictory_tables,
     path_set,
     recipe_of,
+    table_for,
     violations_of,
 )
 from perago.testing.oracle import concerns, is_sound, judge_tree
@@ -80,6 +84,8 @@ def smallest_tree(
     if found is None:
         culprits = _culprits(wanted, lambda part: _smallest(part, *where) is None)
         raise Contradiction(tuple(culprits), _why(tuple(culprits.values()), folding))
+    for *pair, reason in contradictory_tables(wanted):
+        raise Contradiction(pair, reason)
     return _filled(found, list(wanted.values()), dict.fromkeys(wanted, True))
 
 
@@ -136,11 +142,17 @@ def violating_tree(
         raise ValueError(f"{rule} cannot be violated by {violation or 'any tree'}")
     others = constraints_of(other for other in rules if other != rule)
     where = (key_prefix, folding, view)
+    constraints, expected = [*others.values(), constraint_of(rule)], {rule: False, **dict.fromkeys(others, True)}
+    problem: Undecided | None = None
     for broken in possible[violation]:
-        found = _smallest((broken, *others.values()), *where)
-        if found is not None:
-            constraints = [*others.values(), constraint_of(rule)]
-            return _filled(found, constraints, {rule: False, **dict.fromkeys(others, True)}, broken)
+        try:
+            found = _smallest((broken, *others.values()), *where)
+            if found is not None:
+                return _filled(found, constraints, expected, broken)
+        except Undecided as undecided:
+            problem = undecided
+    if problem is not None:
+        raise problem
     culprits = _culprits(
         others, lambda part: all(_smallest((broken, *part), *where) is None for broken in possible[violation])
     )
@@ -353,7 +365,7 @@ def _filled(
     expected: Mapping[Guardrail, bool],
     broken: CountConstraint | None = None,
 ) -> dict[str, str | bytes | None]:
-    """The files with what they must hold. As many as the broken rule needs hold what breaks it.
+    """The files with what they must hold. If a content breaks the rule, one file holds it.
 
     Raises:
         Undecided: rules want different contents of one file.
@@ -362,19 +374,22 @@ def _filled(
     for path in sorted(files):
         wanted = [each.content for each in constraints if each.content and path in path_set(each.files)]
         about = [rule for rule in expected if concerns(rule, path)]
+        tables = [rule for rule in about if isinstance(rule, RequireTable)]
         options = sorted(wanted, key=len, reverse=True) or [""]
+        with contextlib.suppress(NoSuchTable):
+            options += [table for table in [table_for(tables) if len(tables) > 1 else None] if table is not None]
         suiting = (content for content in options if all(is_sound(rule, as_bytes(content)) for rule in about))
         contents[path] = next(suiting, options[0])
-    if broken is not None and broken.content is not None:
+    tries = [contents]
+    if broken is not None and broken.least and broken.content is not None:
         breaking = [path for path in contents if path in path_set(broken.files)]
-        for path in sorted(breaking, key=lambda path: len(contents[path]))[: broken.least]:
-            contents[path] = broken.content
-    for rule, satisfied in expected.items():
-        if judge_tree(rule, contents).satisfied is not satisfied:
-            if any(each.content is not None for each in (*constraints, broken) if each):
-                raise Undecided(f"no content was found for {', '.join(contents)} that suits all rules")
-            raise RuntimeError(f"the tree {sorted(contents)} was made for {rule}, and does not fit it")
-    return dict(contents)
+        tries = [{**contents, path: broken.content} for path in sorted(breaking, key=lambda path: len(contents[path]))]
+    for tree in tries:
+        if all(judge_tree(rule, tree).satisfied is satisfied for rule, satisfied in expected.items()):
+            return dict(tree)
+    if any(each.content is not None for each in (*constraints, broken) if each):
+        raise Undecided(f"no content was found for {', '.join(contents)} that suits all rules")
+    raise RuntimeError(f"the tree {sorted(contents)} was made for {', '.join(map(str, expected))}, and does not fit")
 
 
 def _culprits(

@@ -116,6 +116,8 @@ def _violated(task: Task, phase: str, rules: Sequence[Guardrail], rule: Guardrai
             others = fewer  # two rules may want different contents of one file
     violated = _violations(task, phase, rules, tree)
     if str(rule) not in [finding.rule for finding in violated]:
+        if isinstance(rule, ContentGuardrail) and violated:  # contents are judged only if all names are right
+            pytest.skip(f"no tree breaks this rule alone: {violated[0].message}")
         status, when = _REJECTED[phase]
         expected = f"{status} {when}: the tree breaks the rule"
         raise _misjudged(phase, [rule], tree, expected, _ending(phase, violated))
