@@ -69,19 +69,13 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
     ("retry count 11", lambda: RetryPolicy(count=11), "count: must be at most 10, not 11"),
     ("retry count -1", lambda: RetryPolicy(count=-1), "count: must be at least 0, not -1: Conductor refuses"),
     ("retry count as bool", lambda: RetryPolicy(count=True), "count: must be an int, not bool"),
-    ("retry count as text", lambda: RetryPolicy(count="3"), "count: must be an int, not str"),
-    ("retry count as float", lambda: RetryPolicy(count=3.0), "count: must be an int, not float"),
     ("lower-case logic", lambda: RetryPolicy(logic="fixed"), "logic: must be 'FIXED', 'LINEAR_BACKOFF' or"),
     ("negative delay", lambda: RetryPolicy(delay_seconds=-1), "delay_seconds: must be at least 0"),
     ("delay too large", lambda: RetryPolicy(delay_seconds=LARGE), "32-bit integer"),
-    ("negative cap", lambda: RetryPolicy(max_delay_seconds=-1), "max_delay_seconds: must be at least 0"),
-    ("negative jitter", lambda: RetryPolicy(jitter_ms=-1), "jitter_ms: must be at least 0"),
     ("scale 0", lambda: RetryPolicy(backoff_scale_factor=0), "backoff_scale_factor: must be at least 1"),
     ("unknown policy", lambda: TimeoutPolicy(policy="STOP"), "policy: must be 'RETRY', 'TIME_OUT_WF' or 'ALERT_ONLY'"),
     ("negative timeout", lambda: TimeoutPolicy(seconds=-1), "seconds: must be at least 0"),
     ("response 0", lambda: TimeoutPolicy(response_seconds=0), "response_seconds: must be at least 1"),
-    ("negative poll", lambda: TimeoutPolicy(poll_seconds=-1), "poll_seconds: must be at least 0"),
-    ("negative total", lambda: TimeoutPolicy(total_seconds=-1), "total_seconds: must be at least 0"),
     (
         "response above timeout",
         lambda: TimeoutPolicy(seconds=60, response_seconds=61),
@@ -94,21 +88,13 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
     ),
     ("a policy by position", lambda: TaskControls(RetryPolicy()), "TaskControls takes named arguments only"),
     ("limit 0", lambda: ExecutionLimits(concurrent_exec_limit=0), "must be at least 1, not 0: leave it out"),
-    ("limit as bool", lambda: ExecutionLimits(concurrent_exec_limit=True), "must be an int, not bool"),
     ("rate without period", lambda: ExecutionLimits(rate_limit_per_frequency=5), "set both or neither"),
-    ("period without rate", lambda: ExecutionLimits(rate_limit_frequency_in_seconds=5), "set both or neither"),
     (
         "merge timeout too short",
         lambda: budget(lakefs_merge_timeout_seconds=19.9),
         "lakefs_merge_timeout_seconds (19.9) does not cover observed_merge_p99_seconds + safety_margin_seconds (20)",
     ),
     ("infinite margin", lambda: budget(safety_margin_seconds=float("inf")), "must be a finite number"),
-    ("margin as bool", lambda: budget(safety_margin_seconds=True), "must be a number, not bool"),
-    (
-        "negative heartbeat",
-        lambda: budget(heartbeat_interval_seconds=-1),
-        "heartbeat_interval_seconds: must be at least",
-    ),
     ("negative objects", lambda: budget(max_changed_objects=-1), "max_changed_objects: must be at least 0"),
     ("budget without fields", lambda: PublishBudget(), "field 'safety_margin_seconds' is missing"),
     (
@@ -122,11 +108,6 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
         "publish_budget needs a response timeout of 60 s, more than timeout.seconds (59)",
     ),
     ("misspelt control", lambda: TaskControls(retyr=RetryPolicy()), "unknown field 'retyr'; did you mean 'retry'?"),
-    (
-        "misspelt nested control",
-        lambda: TaskControls(retry={"cuont": 1}),
-        "unknown field 'cuont'; did you mean 'count'?",
-    ),
     ("wrong kind of control", lambda: TaskControls(retry=TimeoutPolicy()), "retry: must be RetryPolicy(...)"),
     ("misspelt workspace field", lambda: WorkspaceSpec(readonly=True), "unknown field 'readonly'"),
     ("read_only as number", lambda: WorkspaceSpec(read_only=1), "read_only: must be True or False, not int"),
@@ -147,14 +128,11 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
         "reads: 'a**': '**' must be a whole path component",
     ),
     ("rule as text", lambda: WorkspaceSpec(pre=["raw"]), "pre: item 0 is a str, not a guardrail"),
-    ("rules as text", lambda: WorkspaceSpec(post="raw"), "post: must be a list of guardrails, not str"),
     ("a single rule", lambda: WorkspaceSpec(pre=require_file("a")), "wrap it: [require_file('a')]"),
     ("example id with a blank", lambda: Example(id="a b", params={}), "id: 'a b' must be letters"),
-    ("example id empty", lambda: Example(id="", params={}), "id: '' must be letters"),
     ("example params as list", lambda: Example(id="a", params=[]), "params: must be a valid"),
     ("example without params", lambda: Example(id="a"), "field 'params' is missing"),
     ("example params not JSON", lambda: Example(id="a", params={"n": object()}), "params: must be JSON, as a workflow"),
-    ("example params NaN", lambda: Example(id="a", params={"n": float("nan")}), "params: must be JSON, as a workflow"),
     (
         "example params with a secret",
         lambda: Example(id="a", params=Login(password="x")),
@@ -166,7 +144,6 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
         "Picky refuses its own JSON (1",
     ),
     ("example result not JSON", lambda: Example(id="a", params={}, result={1j}), "result: must be JSON, as a workflow"),
-    ("example directory empty", lambda: Example(id="a", params={}, tree=""), "tree: a directory is written relative"),
     (
         "example directory absolute",
         lambda: Example(id="a", params={}, tree="/etc"),
@@ -248,11 +225,6 @@ def test_an_example_takes_models_and_keeps_what_goes_over_the_wire() -> None:
     assert example == Example(id="a", params=example.params, result=example.result)
 
 
-def test_an_example_tree_may_be_a_directory() -> None:
-    assert Example(id="a", params={}, tree=Path("cases/a")).tree == Path("cases/a")
-    assert Example(id="a", params={}, tree="cases/a").tree == "cases/a"
-
-
 def test_declarations_cannot_be_changed() -> None:
     spec = WorkspaceSpec(pre=[require_file("a")])
     assert spec.pre == (require_file("a"),)
@@ -272,15 +244,3 @@ def test_a_definition_error_survives_pickling_and_shows_where_what_and_how(monke
     assert str(copy) == "/project/app.py:3: it is wrong\n  fix: write it right"
     monkeypatch.setattr(Path, "cwd", lambda: Path("/project"))
     assert str(copy).startswith("app.py:3: ")
-
-
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (TaskDefinitionError("it is wrong"), "it is wrong"),
-        (TaskDefinitionError("it is wrong", file="/x/app.py"), "/x/app.py: it is wrong"),
-        (TaskDefinitionError("it is wrong", fix="do"), "it is wrong\n  fix: do"),
-    ],
-)
-def test_a_definition_error_without_a_place_says_what_it_knows(error: TaskDefinitionError, text: str) -> None:
-    assert str(error) == text

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from perago import TaskControls, TimeoutPolicy
 from perago.taskdef import ABSENT, Difference, build_task_definition, compare_definitions
 
 from .tasks import make_task
@@ -115,11 +114,3 @@ def test_a_long_value_is_cut_in_the_text_only() -> None:
     difference = Difference("/description", ABSENT, "x" * 500)
     assert difference.text.startswith('/description: added "xxx')
     assert len(difference.text) < 120
-
-
-def test_an_explicit_control_that_equals_the_servers_default_is_no_difference() -> None:
-    ours = build_task_definition(
-        make_task(controls=TaskControls(timeout=TimeoutPolicy(response_seconds=3600))),
-    )
-    stored = {key: value for key, value in ours.items() if key != "responseTimeoutSeconds"}
-    assert compare_definitions(stored, ours) == ()

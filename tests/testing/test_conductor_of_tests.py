@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.testing import TaskRunner, TaskStatus
+from perago.testing import TaskRunner
 
 from .tasks_for_runner import Params, count
 
@@ -17,19 +17,6 @@ def start_workflow(run: TaskRunner, *names: str) -> str:
     ]
     definition = {"name": "several", "version": 1, "schemaVersion": 2, "tasks": steps}
     return run.conductor.start_workflow("several", {}, definition=definition)
-
-
-def test_draining_runs_all_retries(run: TaskRunner) -> None:
-    run.conductor.hand_back(run.deliver(count, Params(failures=2)))
-    statuses = [outcome.status for outcome in run.conductor.drain()]
-    assert statuses == [TaskStatus.FAILED, TaskStatus.FAILED, TaskStatus.COMPLETED]
-
-
-def test_draining_runs_all_steps_of_a_workflow(run: TaskRunner) -> None:
-    run.conductor.register(count)
-    workflow_id = start_workflow(run, "runner.count", "runner.count")
-    assert [outcome.result for outcome in run.conductor.drain(count)] == [{"calls": 1}, {"calls": 2}]
-    assert run.conductor.workflow(workflow_id)["status"] == "COMPLETED"
 
 
 def test_draining_leaves_what_does_not_come_in_time(run: TaskRunner) -> None:

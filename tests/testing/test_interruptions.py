@@ -29,19 +29,6 @@ def test_a_cancelled_attempt_ends_in_its_function_and_publishes_nothing(run: Tas
         run.again()
 
 
-def test_a_timed_out_attempt_is_retried_and_published_once(run: TaskRunner) -> None:
-    run.time_out(at=50)
-    before = run.clock.now()
-    outcome = run(poll, tree={})
-    assert ENDED == CALLS
-    assert (outcome.task["status"], outcome.status) == ("TIMED_OUT", None)
-    assert outcome.lost_reason == "it ran longer than its time limit of 300 s"
-    assert 300 <= run.clock.now() - before < 310
-    again = run.again().assert_completed()
-    assert len(again.changed_files) == 10
-    assert again.record.delivery.retried_task_id == outcome.record.delivery.task_id
-
-
 def test_a_lost_attempt_publishes_nothing_and_its_retry_does(run: TaskRunner) -> None:
     run.lose(at="cancelled")
     before = run.clock.now()

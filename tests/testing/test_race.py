@@ -97,7 +97,7 @@ def failure(run: TaskRunner, *branches: Branch, **options: Any) -> list[str]:
     return str(raised.value).splitlines()
 
 
-@pytest.mark.parametrize(("count", "orders"), [(2, 2), (3, 6), (4, 24)])
+@pytest.mark.parametrize(("count", "orders"), [(2, 2), (3, 6)])
 def test_every_order_ends_alike_where_no_path_meets(run: TaskRunner, count: int, orders: int) -> None:
     branches = [(clean, put(**{f"out{number}": str(number)})) for number in range(count)]
     found = run.race(*branches, tree=TREE)

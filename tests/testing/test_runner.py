@@ -9,7 +9,7 @@ import pytest
 
 from perago.testing import BadTree, Symlink, TaskRunner, TaskStatus, Unavailable, Unclear
 
-from .tasks_for_runner import CALLS, Params, copy, count
+from .tasks_for_runner import Params, copy, count
 
 TREE = {"raw/a.csv": "1\n"}
 
@@ -65,15 +65,6 @@ def test_paths_are_relative_to_the_prefix_and_keys_are_not(run: TaskRunner) -> N
     assert keys == ["_lakefs_actions/perago-publish-fence.yaml", "data/copy.csv", "data/raw/a.csv"]
 
 
-def test_a_violated_rule_is_told_in_words(run: TaskRunner) -> None:
-    before = run(copy, tree={"raw/a.txt": ""})
-    assert (before.status, before.changed_files) == (TaskStatus.FAILED_WITH_TERMINAL_ERROR, ())
-    assert before.violations == ("pre guardrail require_glob('raw/*.csv', min_count=1): matched 0 files",)
-    after = run(copy, {"suffix": "tmp"}, tree=TREE)
-    assert (after.status, len(after.violations)) == (TaskStatus.FAILED, 1)
-    assert run.tree() == {"raw/a.csv": b"1\n"}
-
-
 def test_params_of_a_mapping_are_sent_as_they_are(run: TaskRunner) -> None:
     outcome = run(count, {"failures": "many"})
     assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
@@ -94,74 +85,16 @@ def test_without_a_tree_the_next_run_goes_on_from_the_head(run: TaskRunner) -> N
     assert sorted(run.tree(str(first.commit))) == ["copy.csv", "raw/a.csv"]
 
 
-def test_a_retry_comes_after_its_delay(run: TaskRunner) -> None:
-    first = run(copy, Params(failures=1), tree=TREE)
-    start = run.clock.now()
-    second = run.again()
-    assert (first.status, first.reason, second.status) == (TaskStatus.FAILED, "not yet", TaskStatus.COMPLETED)
-    assert run.clock.now() - start == 60
-    assert second.record.delivery.retried_task_id == first.record.delivery.task_id
-
-
 def test_when_no_retry_comes_the_state_of_the_workflow_is_told(run: TaskRunner) -> None:
     run(count, Params(failures=1), controls={"retryCount": 0})
     with pytest.raises(LookupError, match=r"no attempt of runner\.count comes within 86400 s: workflow .* is FAILED"):
         run.again()
 
 
-def test_after_a_lost_report_the_response_timeout_brings_a_new_attempt_that_publishes_nothing(run: TaskRunner) -> None:
-    lost = run(copy, tree=TREE, report=False)
-    start = run.clock.now()
-    found = run.again()
-    assert run.clock.now() - start == 600 + 60
-    assert (lost.status, found.status, found.result) == (None, TaskStatus.COMPLETED, {"calls": 1})
-    assert found.record.adopted_commit == lost.commit
-    assert CALLS == ["copy"]
-
-
-def test_a_report_that_comes_too_late_is_not_sent(run: TaskRunner) -> None:
-    lost = run(copy, tree=TREE, report=False)
-    run.again()
-    assert run.report(lost).lost_reason == "Conductor no longer waits for this delivery"
-
-
 def test_a_report_that_comes_late_but_in_time_counts(run: TaskRunner) -> None:
     outcome = run(count, report=False)
     run.conductor.advance(599)
     assert run.report(outcome).status is TaskStatus.COMPLETED
-
-
-def test_a_redelivery_keeps_the_task_id(run: TaskRunner) -> None:
-    first = run(count, report=False)
-    second = run.redeliver()
-    assert second.record.delivery.task_id == first.record.delivery.task_id
-    assert second.record.delivery.poll_count == first.record.delivery.poll_count + 1
-    assert run.report(first).lost_reason is not None
-    assert second.status is TaskStatus.COMPLETED
-
-
-def test_a_rerun_keeps_the_task_id_and_replaces_the_publication(run: TaskRunner) -> None:
-    first = run(copy, tree=TREE)
-    second = run.rerun()
-    assert second.record.delivery.task_id == first.record.delivery.task_id
-    assert second.record.superseded_commits == (first.commit,)
-    assert CALLS == ["copy", "copy"]
-
-
-def test_a_restart_has_a_new_task_id_and_replaces_the_publication(run: TaskRunner) -> None:
-    first = run(copy, tree=TREE)
-    second = run.restart()
-    assert second.record.delivery.task_id != first.record.delivery.task_id
-    assert second.record.superseded_commits == (first.commit,)
-
-
-def test_an_attempt_can_be_run_when_others_have_moved_the_branch(run: TaskRunner) -> None:
-    delivery = run.deliver(copy, tree=TREE)
-    commit = run.commit({"raw/c.csv": ""}, "Theirs")
-    outcome = run(copy, delivery=delivery)
-    assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-    assert commit[:12] in str(outcome.reason)
-    assert "Theirs" in str(outcome.reason)
 
 
 def test_a_ref_names_what_is_continued_instead_of_the_head(run: TaskRunner) -> None:

@@ -23,7 +23,7 @@ from perago import (
 from perago.authoring.task import get_task
 from perago.authoring.workspace import Guardrail
 from perago.guardrails import GUARDRAILS
-from perago.testing import InMemoryServices, provide_params
+from perago.testing import InMemoryServices
 from perago.testing.near_trees import Likeness, lookalikes
 from perago.testing.oracle import concerns, judge, judge_tree
 from perago.testing.strategies import (
@@ -61,12 +61,6 @@ def violated(tree: Tree, rules: tuple[Guardrail, ...] = SPEC.pre) -> list[Guardr
 @given(satisfying_trees(SPEC))
 def test_a_satisfying_tree_satisfies_every_rule(tree: Tree) -> None:
     assert violated(tree) == []
-
-
-@FEW
-@given(satisfying_trees(SPEC, phase="post"))
-def test_the_phase_can_be_chosen(tree: Tree) -> None:
-    assert violated(tree, SPEC.post) == []
 
 
 @FEW
@@ -201,32 +195,9 @@ def test_params_that_cannot_be_made_skip_the_test_and_name_the_hook() -> None:
 
 
 @FEW
-@given(params(DECLARED))
-def test_a_declared_example_stands_in_for_what_cannot_be_made(value: Picky) -> None:
-    assert value.value == 123_456
-
-
-@FEW
 @given(params(PICKY, provided=[{"value": 123_456}]))
 def test_provided_params_stand_in_for_what_cannot_be_made(value: Picky) -> None:
     assert value.value == 123_456
-
-
-def test_registered_params_are_known_to_the_strategy() -> None:
-    @task(name="registered", owner_email="data@example.com")
-    def registered(params: Picky) -> Result:
-        return Result()
-
-    provide_params("registered", {"value": 123_456})
-    found = get_task(registered)
-    assert found is not None
-
-    @FEW
-    @given(params(found))
-    def use(value: Picky) -> None:
-        assert value.value == 123_456
-
-    use()
 
 
 @settings(FEW, max_examples=5)
