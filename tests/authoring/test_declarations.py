@@ -128,6 +128,11 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
         "reads: 'a**': '**' must be a whole path component",
     ),
     ("rule as text", lambda: WorkspaceSpec(pre=["raw"]), "pre: item 0 is a str, not a guardrail"),
+    (
+        "rule without @guardrail",
+        lambda: WorkspaceSpec(pre=[budget]),
+        "item 0 is the function budget without @guardrail",
+    ),
     ("a single rule", lambda: WorkspaceSpec(pre=require_file("a")), "wrap it: [require_file('a')]"),
     ("example id with a blank", lambda: Example(id="a b", params={}), "id: 'a b' must be letters"),
     ("example params as list", lambda: Example(id="a", params=[]), "params: must be a valid"),
@@ -158,7 +163,7 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
     (
         "example tree content",
         lambda: Example(id="a", params={}, tree={"a": 1}),
-        "the content of 'a' must be str, bytes",
+        "must be str, bytes or None, not int; write it as text: '1'",
     ),
     ("example tree list", lambda: Example(id="a", params={}, tree=["a"]), "tree: must be a mapping of path to content"),
     ("example tree twice", lambda: Example(id="a", params={}, tree={"a": "", "./a": ""}), "the same path"),

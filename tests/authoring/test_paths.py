@@ -128,7 +128,9 @@ def test_the_text_of_a_rule_is_how_it_is_declared(rule: Guardrail, text: str) ->
 
 
 def test_a_misspelt_argument_of_a_rule_is_named_with_its_line() -> None:
-    with pytest.raises(TaskDefinitionError, match="unexpected keyword argument 'min_cuont'") as caught:
+    with pytest.raises(
+        TaskDefinitionError, match="unexpected keyword argument 'min_cuont'; did you mean 'min_count'"
+    ) as caught:
         require_glob("raw/*", min_cuont=1)  # type: ignore[call-arg]
     assert caught.value.fix == "it takes pattern, min_count, max_count"
     assert caught.value.file == __file__

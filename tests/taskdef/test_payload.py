@@ -263,6 +263,8 @@ def test_all_wrong_params_are_told_once() -> None:
 
 def test_unknown_params_are_refused_where_the_model_says_so() -> None:
     assert problems_of({"params": {"m": 1}}, Closed) == ("/params/m: Extra inputs are not permitted",)
+    (meant,) = problems_of({"params": {"nn": 1}}, Closed)
+    assert meant == "/params/nn: Extra inputs are not permitted; did you mean 'n'?"
 
 
 def test_a_flood_of_problems_is_cut_and_counted() -> None:

@@ -156,7 +156,10 @@ def declares(written: str, *, named_only: bool = False) -> Callable[[Callable[P,
                 signature.bind(*args, **kwargs)
             except TypeError as error:
                 words = str(error).replace(" keyword-only", "")  # the words of Python 3.11, in every version
-                raise calling_line().error(f"{written}: {words}", takes) from None
+                unknown = next((name for name in kwargs if name not in signature.parameters), "")
+                near = difflib.get_close_matches(unknown, signature.parameters, n=1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                raise calling_line().error(f"{written}: {words}{meant}", takes) from None
             return function(*args, **kwargs)
 
         return call

@@ -198,7 +198,8 @@ def _canonical_tree(tree: Mapping[object, object]) -> dict[str, object]:
         raise ValueError("two keys are the same path after normalising")
     for path, content in canonical.items():
         if content is not None and not isinstance(content, str | bytes):
-            raise ValueError(f"the content of {path!r} must be str, bytes or None, not {type(content).__name__}")
+            text = f"; write it as text: {str(content)!r}" if isinstance(content, int | float) else ""
+            raise ValueError(f"the content of {path!r} must be str, bytes or None, not {type(content).__name__}{text}")
         if isinstance(content, str) and any("\ud800" <= character <= "\udfff" for character in content):
             raise ValueError(f"the content of {path!r} has no UTF-8 form; write it as bytes")
         parents = path.split("/")[:-1]

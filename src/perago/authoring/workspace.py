@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PureWindowsPath
+from types import FunctionType
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from pydantic import field_validator, model_validator
@@ -262,6 +263,10 @@ class WorkspaceSpec(Declaration):
                 f"must be a list of guardrails, not {type(rules).__name__}{wrap}"
             )
         for index, rule in enumerate(rules):
+            if isinstance(rule, FunctionType):
+                raise ValueError(  # noqa: TRY004 - pydantic only takes ValueError
+                    f"item {index} is the function {rule.__name__} without @guardrail; write @guardrail above its def"
+                )
             if not isinstance(rule, Guardrail):
                 raise ValueError(  # noqa: TRY004 - pydantic only takes ValueError
                     f"item {index} is a {type(rule).__name__}, not a guardrail such as require_file('a.csv')"

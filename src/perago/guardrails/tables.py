@@ -16,6 +16,7 @@ import json
 import re
 import sys
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -120,6 +121,11 @@ SPELLINGS: Mapping[ColumnType, str] = {
 _WITH_A_DATE = (ColumnType.DATE, ColumnType.DATETIME)
 
 
+def _folded(name: str) -> str:
+    """Return a name without the differences that a reader overlooks."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
 class Unreadable(Exception):
     """The file is no such table, or is one only up to some row. Nothing after that can be told."""
 
@@ -148,8 +154,10 @@ class Checks:
         times = Counter(names)
         for name in self.rule.needed:
             if not times[name]:
-                twin = next((other for other in names if other.strip().casefold() == name.strip().casefold()), None)
-                hint = "; one differs from it in case or blanks" if twin is not None else ""
+                twin = next((other for other in names if _folded(other) == _folded(name)), None)
+                hint = "" if twin is None else "; one differs from it in case or blanks"
+                if twin is not None and unicodedata.normalize("NFC", twin) == unicodedata.normalize("NFC", name):
+                    hint = "; one looks the same but has another Unicode form (NFC and NFD), so write both in one form"
                 self._say("missing", name, f"column {quoted(name)} is missing{hint}")
             elif times[name] > 1:
                 self._say("missing", name, f"column {quoted(name)} is there {times[name]} times")

@@ -56,10 +56,13 @@ _QUOTING_THE_INPUT = frozenset({"uuid_parsing", "timezone_offset", "bytes_invali
 _LONGEST_REASON = 200
 
 
-def problem_lines(error: ValidationError, document: Any, root: str) -> tuple[str, ...]:
+def problem_lines(
+    error: ValidationError, document: Any, root: str, model: type[BaseModel] | None = None
+) -> tuple[str, ...]:
     """One line per error, without repetition.
 
-    `document` is the JSON value that was validated and `root` the pointer to it. Text that the author's validators
+    `document` is the JSON value that was validated and `root` the pointer to it. `model` is known by its keys, one of
+    which an unknown key may mean. Text that the author's validators
     wrote is kept, with everything blanked out that stands in the rejected value.
     """
     lines: dict[str, None] = {}
@@ -67,7 +70,11 @@ def problem_lines(error: ValidationError, document: Any, root: str) -> tuple[str
         pointer = root
         for key in location_of(details, document):
             pointer = join_pointer(pointer, key)
-        lines[f"{pointer or '/'}: {_reason(details)}"] = None
+        reason = _reason(details)
+        if model is not None and details["type"] == "extra_forbidden" and len(details["loc"]) == 1:
+            near = difflib.get_close_matches(str(details["loc"][0]), _names(model), n=1)
+            reason += f"; did you mean {near[0]!r}?" if near else ""
+        lines[f"{pointer or '/'}: {reason}"] = None
     listed = tuple(lines)
     if len(listed) > MOST_PROBLEMS:
         return (*listed[:MOST_PROBLEMS], f"and {len(listed) - MOST_PROBLEMS} more problems")
@@ -150,7 +157,7 @@ def _of_model(document: Mapping[str, Any], value: BaseModel, pointer: str) -> It
     validators = model.__pydantic_decorators__.model_validators.values()
     if any(validator.info.mode in _RESHAPING for validator in validators):
         return
-    names = {key: name for name, field in model.model_fields.items() for key in _keys(model, name, field)}
+    names = _names(model)
     if model.model_config.get("extra") != "allow":
         for key in document:
             if key not in names:
@@ -159,6 +166,11 @@ def _of_model(document: Mapping[str, Any], value: BaseModel, pointer: str) -> It
     for key, name in names.items():
         if key in document and not _is_reshaped(model, name):
             yield from ignored_keys(document[key], getattr(value, name), join_pointer(pointer, key))
+
+
+def _names(model: type[BaseModel]) -> dict[str, str]:
+    """Return the fields by the keys under which they are read."""
+    return {key: name for name, field in model.model_fields.items() for key in _keys(model, name, field)}
 
 
 def _keys(model: type[BaseModel], name: str, field: FieldInfo) -> Iterator[str]:
@@ -538,7 +550,7 @@ def _parse_params(task: Task, params: Any, problems: list[str]) -> BaseModel | N
     try:
         return task.params_model.model_validate_json(text)
     except ValidationError as error:
-        problems.extend(problem_lines(error, json.loads(text), "/params"))
+        problems.extend(problem_lines(error, json.loads(text), "/params", task.params_model))
     except Exception as error:  # noqa: BLE001 - a validator of the author may fail in any way
         problems.append(f"/params: a validator of {task.params_model.__name__} raised {type(error).__name__}")
     return None
