@@ -418,15 +418,15 @@ def _length(schema: Schema, what: str, length: int, where: str) -> Iterator[str]
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "date-time": (
-        "2026-01-31T00:00:00Z",
+        "2024-02-29T23:59:59Z",  # a model that loses the time of day changes it
         "2024-02-29T23:59:59",
         "2024-02-29T23:59:59.123456+05:30",
         "2999-12-31T23:59:59Z",
         "1999-12-31T23:59:59Z",
     ),
     "date": ("2026-01-31", "2024-02-29", "2999-12-31", "1999-12-31"),
-    "time": ("00:00:00Z", "23:59:59", "23:59:59.123456"),
-    "duration": ("PT1H", "P1DT2H3M4S", "PT0.5S", "P0D", "-P1D"),
+    "time": ("23:59:59Z", "23:59:59", "23:59:59.123456", "00:00:00Z"),
+    "duration": ("P1DT2H3M4S", "PT1H", "PT0.5S", "P0D", "-P1D"),
     "uuid": ("00000000-0000-4000-8000-000000000000",),
     "uuid4": ("00000000-0000-4000-8000-000000000000",),
     "uri": ("https://example.com/", "https://example.com/a?b=c", "ftp://example.com/", "file:///tmp/a"),
