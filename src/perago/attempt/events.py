@@ -44,7 +44,7 @@ class WorkspaceRef:
 
 @dataclass(frozen=True, slots=True)
 class InputAccepted(Event):
-    """The input is valid. `workspace` is None for a task without one. `joined` has the commits of an input that gives
+    """The input is valid. `workspace` is None for a task without one. `joined` has the commits if the input gives
     several."""
 
     workspace: WorkspaceRef | None

@@ -131,7 +131,7 @@ def unknown(error: str, commits: Sequence[str]) -> str:
 
 
 def given(commits: Sequence[str]) -> str:
-    """Return the commits as people read them, some of them if there are many."""
+    """Return the commits in readable form, only some of them if there are many."""
     return listing(list(map(short, commits)), _NAMED)
 
 
@@ -144,15 +144,15 @@ def _words(commit: Commit) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """Publish on this base: the unmoved head, stale publications that are undone, or what others have made of it."""
+    """Publish on this base: the unmoved head, stale publications to undo, or a head that others have advanced."""
 
     base: Base
 
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """An earlier attempt of the own chain has published `commit`: take it over. It is the branch's `head`, or others
-    have committed on it since and the task bears that."""
+    """An earlier attempt of the own chain has published `commit`, so adopt it. It is the head of the branch, or others
+    have committed on it since then and the task tolerates that."""
 
     commit: Commit
     head: Commit
@@ -170,10 +170,10 @@ WORKFLOWS_READ = 1000
 """The number of workflows that are read, parents included. If that is too few to judge a range, the attempt is
 refused."""
 STARTING_REREADS = 8
-"""The number of times that a workflow is read again while a sub-workflow of it starts: for at most 30 s with the
+"""The number of times that a workflow is read again while one of its sub-workflows starts: for at most 30 s with the
 driver's delays."""
 _CLOCKS = 250
-"""Milliseconds by which the clocks of Conductor's nodes may differ. What is good must not be taken for stale."""
+"""Milliseconds by which the clocks of Conductor's nodes can differ. A valid publication must not count as stale."""
 
 Judgement = Build | Adopt | Refuse
 
@@ -217,13 +217,12 @@ _DOUBTS = {
 
 
 def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
-    """Return the attempts whose rows must be known before the range can be judged, and are not yet: those of this
-    workflow, in order.
+    """Return the attempts whose rows are missing for a judgment of the range: those of this workflow, in order.
 
-    A row that was read once stays true: Conductor begins attempts again, or forgets them, only in a workflow that has
-    ended, which ends this delivery as well, and the delivery check stands before each look at the branch and before
-    each merge. (Loops that keep their last rounds only are the exception: Conductor forgets rounds that are still good,
-    and what was known of them is right.)
+    A row never changes after it was read. Conductor restarts or forgets attempts only in a workflow that has ended,
+    which also ends this delivery, and the delivery check precedes each read of the branch and each merge. (Loops that
+    keep only their last rounds are the exception: Conductor forgets rounds that are still valid, and the earlier rows
+    are right.)
     """
     if not read.reaches_ref:
         return ()
@@ -249,8 +248,8 @@ def with_lineage(state: State, read: LineageRead) -> State:
 
 
 def ask_first(state: State) -> tuple[State, do.Command] | None:
-    """Return the next question to Conductor that must be answered before the range in `state.read` can be judged; None
-    if there is no such question. A question whose answer has changed nothing is not repeated."""
+    """Return the next question to Conductor that must be answered before the range in `state.read` can be judged, or
+    None. A question is not repeated if its answer changed nothing."""
     if state.read is None:
         raise ValueError("no range is being judged")
     task_ids = lineage_ids(state, state.read)
@@ -283,9 +282,9 @@ def _starting(state: State, read: BranchRead) -> str | None:
 
 
 def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
-    """Return the workflows that must be known before the range can be judged, this attempt's own among them: those of
-    other workflows' publications, and where Conductor has forgotten an attempt of a loop. What a person has committed
-    to the branch decides alone, if the task does not rebase."""
+    """Return the workflows that must be known before the range can be judged, including this attempt's own: those of
+    other workflows' publications, and of attempts in loops that Conductor has forgotten. If the task does not rebase, a
+    commit by a person decides alone."""
     origins = [publication.origin(commit) for commit in read.since]
     if not read.reaches_ref or (None in origins and not state.plan.rebase):
         return ()
@@ -349,8 +348,8 @@ def judge(state: State) -> Judgement:
 
 
 def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> Judgement:
-    """Own publications count wherever they lie, and only what is stale is undone: what others do is accepted, and is
-    compared with the attempt's own changes once these are known."""
+    """Own publications count anywhere in the range, and only stale ones are undone. Changes of others are accepted, and
+    are compared with the attempt's own changes once these are known."""
     judged = list(zip(read.since, kinds, strict=True))
     own = next(iter(_in_effect(judged, _Kind.OWN)), None)
     if own is not None and not _is_whole(own):
@@ -378,9 +377,9 @@ def undoing(state: State, base: Base) -> tuple[list[do.StalePublication], list[C
     """Return the stale publications of `base` whose changes must be undone, and the living commits above the oldest of
     them, whose changes must stay. The newest commits come first.
 
-    What a stale publication has undone stays undone, with two exceptions. A publication may have undone what the input
-    ref holds, so it is undone in full. And a person may have reverted a publication right after it came, which brought
-    back what it had undone: then neither of these two commits counts.
+    If a stale publication has undone others, these stay undone, with two exceptions. A publication that has undone
+    something of the input ref is undone in full. And if a person reverted a publication right after it, which restored
+    what it had undone, neither of these two commits counts.
     """
     since = state.read.since if state.read else ()
     void = set[str]()
@@ -418,7 +417,7 @@ class _UndoneAtHead:
     Example: B undid A. C was given A as its input ref, so C undid B in full, and that brought A back."""
 
     def __init__(self, since: Sequence[Commit], counted: Sequence[Commit]) -> None:
-        """`since`: the commits of the range, newest first. `counted`: those of them that count."""
+        """`since`: the commits of the range, newest first. `counted`: those that count."""
         self._undone = set[str]()
         self.steps = dict[str, tuple[set[str], set[str]]]()
         """The ids that each commit has added to `_undone`, and removed from it, oldest commit first."""
@@ -471,7 +470,7 @@ def _undone(state: State, read: BranchRead, kinds: list[_Kind], *also: _Kind) ->
 
 
 def _build(read: BranchRead, stale: list[Commit]) -> Build:
-    """On the head, with what is stale undone."""
+    """The head, with stale publications undone."""
     newest = read.since[0]
     return Build(Base(newest.id, tuple(commit.id for commit in stale), newest.meta_range_id))
 
@@ -520,8 +519,8 @@ def _began_before(state: State, commit: Commit) -> bool:
 
 
 def _run_of(state: State, by: Origin) -> _Kind:
-    """Classify an attempt by its workflow and the parents of that. The attempt is stale if one of them was restarted
-    after it began, or if a parent runs another workflow in its place."""
+    """Classify an attempt by its workflow and the parents of that workflow. The attempt is stale if one of them was
+    restarted after the attempt began, or if a parent runs another workflow in its place."""
     line, mine = _line(state, by.workflow_id), _line(state, state.plan.delivery.workflow_id)
     roots = [state.workflows.get(line[-1]), state.workflows.get(mine[-1])]
     if not {line[-1], mine[-1]} <= state.workflows.keys() or any(row is not None and row.parent_id for row in roots):
@@ -562,6 +561,6 @@ def _told(state: State, child: str, parent: str) -> _Kind:
 
 
 def _is_whole(commit: Commit) -> bool:
-    """Whether it came on the head that its attempt was built on. Without the publish fence another commit may have
-    come between, and then its tree is not what the attempt made."""
+    """Whether it was merged into the head that its attempt was built on. Without the publish fence another commit can
+    come between, and then its tree differs from that of the attempt."""
     return commit.parents[:1] == (commit.metadata.get(publication.EXPECTED_HEAD),)

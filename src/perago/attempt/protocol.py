@@ -103,8 +103,8 @@ def advance(state: State, event: on.Event) -> Next:
 
 
 def input_accepted(state: State, event: on.InputAccepted) -> Next:
-    """Look at the workspace, if there is one. An attempt that was retried does nothing: Conductor ignores its failure,
-    or, where the failure would count, the attempt ends as its retry did."""
+    """Read the workspace, if there is one. An attempt that was retried does nothing. Conductor ignores its failure. If
+    the failure would count, the attempt ends as its retry did."""
     delivery = state.plan.delivery
     if delivery.retried and delivery.retry_output is not None:
         return cleaned(state.evolve(report=Report(TaskStatus.COMPLETED, delivery.retry_output)))
@@ -174,8 +174,8 @@ def fence_seen_on_arrival(state: State, event: on.PublishFenceSeen) -> Next:
 
 
 def _compare_reads(state: State) -> Next:
-    """Compare the files that the task reads: a change by others is a conflict, whatever the function does. Where a part
-    of these changes is to be undone, the comparison comes later."""
+    """Compare the files that the task reads: a change by others is a conflict, whatever the function does. If a part of
+    these changes must be undone, the comparison comes later."""
     if state.plan.has_reads and state.is_moved and not (state.base and state.base.stale):
         return state, do.CompareWithOthers(state.ref.repository, state.ref.ref, state.expected_head)
     return _list(state)
@@ -191,7 +191,7 @@ def _list(state: State) -> Next:
 
 
 def fetched(state: State, _: on.Fetched) -> Next:
-    """Check the `pre` guardrails that look into files, if there are any."""
+    """Check the `pre` guardrails about contents, if there are any."""
     state = state.at(Step.FETCHED)
     if state.plan.looks_into_input:
         return state, do.CheckGuardrails("pre")
@@ -211,7 +211,7 @@ def guardrails_checked(state: State, event: on.GuardrailsChecked) -> Next:
 
 
 def result_accepted(state: State, event: on.ResultAccepted) -> Next:
-    """Check what the function left, if its task has a workspace."""
+    """Check the workspace after the function, if its task has one."""
     state = state.evolve(result=event.result)
     if state.workspace is None:
         return cleaned(state.evolve(report=outcome.completed(state)))
@@ -232,7 +232,7 @@ def changes_detected(state: State, event: on.ChangesDetected) -> Next:
 
 
 def adopt(state: State, found: Adopt) -> Next:
-    """Take over a publication if its result is valid today. What this attempt's own function changed, if it has run, is
+    """Adopt a publication if its result is valid today. Changes of this attempt's own function, if it has run, are
     dropped."""
     base = Base(found.head.id, tree=found.head.meta_range_id)
     state = state.evolve(base=base, adopts=None, changes=on.ChangesDetected(), shared=frozenset(), carried=None)
@@ -242,8 +242,8 @@ def adopt(state: State, found: Adopt) -> Next:
 
 
 def adopted_read(state: State, event: on.AdoptedRead) -> Next:
-    """Refuse a copy of a publication. Changes that others have made to the adopted files since stay, and are worth a
-    remark: the step has been done."""
+    """Refuse a copy of a publication. Later changes of others to the adopted files stay, and get a remark, because the
+    step is done."""
     if not publication.is_built_from(event.commit, event.source):
         why = f"its second parent {short(event.source.id)} is not the staging commit of that publication"
         older = "An earlier version of perago may have published it, without changes. "
@@ -316,7 +316,7 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
 
 
 def _base_ready(state: State) -> Next:
-    """Compare the changes with those of others, if they have made the head, and look for the fence again."""
+    """Compare the changes with those of others, if others have made the head, and check for the fence again."""
     if not state.plan.rebase or not state.is_moved or state.adopts is not None:
         return _stage(state)
     if state.changes.count or state.plan.has_reads:
@@ -325,8 +325,8 @@ def _base_ready(state: State) -> Next:
 
 
 def others_compared(state: State, event: on.OthersCompared) -> Next:
-    """Fail on a conflict, for good. A rule that only both changes together violate may hold again once others have
-    changed the branch, so a retry may succeed."""
+    """Fail for good on a conflict. If only both changes together violate a rule, the failure is retryable, because
+    others may change the branch."""
     if event.conflicts:
         return _find_commits(state, event)
     if event.violations:
@@ -339,7 +339,7 @@ def others_compared(state: State, event: on.OthersCompared) -> Next:
 
 
 def _find_commits(state: State, event: on.OthersCompared) -> Next:
-    """Find the commits of others that conflict with this attempt, to name them."""
+    """Find the commits of others that conflict with this attempt, for the message."""
     since = tuple((commit.id, commit.parents[0]) for commit in state.read.since) if state.read else ()
     keys = tuple(event.conflicts)[:_CONFLICTS_TRACED]
     return state.evolve(conflicts=event.conflicts), do.FindCommits(state.ref.repository, since, keys)
@@ -376,8 +376,8 @@ def _stage_fence(state: State) -> Next:
 
 
 def _commit(state: State) -> Next:
-    """Commit the staged changes, with everything that makes the publication recognizable. Without changes the
-    commit is empty: every publication has a staging commit, by which a later attempt tells it from a copy."""
+    """Commit the staged changes, with the metadata that identify the publication. Without changes the commit is empty.
+    Every publication has a staging commit, so that a later attempt can distinguish it from a copy."""
     return state.at(Step.STAGED), do.CommitStaging(
         state.ref.repository,
         _staging(state),
@@ -424,8 +424,8 @@ def staging_committed(state: State, event: on.StagingCommitted) -> Next:
 
 
 def staging_differs(state: State, event: on.StagingDiffers) -> Next:
-    """Upload the changes if they were carried, because lakeFS's merge has lost some of them. Otherwise another client
-    used the branch."""
+    """Upload the changes if they were merged over, because lakeFS's merge has lost some of them. If they were not,
+    another client used the branch."""
     if event.held:
         why = f"others have published the same at {named(event.keys)}, and this attempt would change it"
         stale = state.base.stale if state.base else ()
@@ -488,7 +488,7 @@ def _staged_on(state: State) -> str:
 
 
 def confirmed_before_merge(state: State, event: on.DeliveryConfirmed) -> Next:
-    """Look at the branch right before the merge."""
+    """Read the branch right before the merge."""
     return check_again(state, event) or (state, do.ReadBranch(state.ref, with_head=refusals.need_head()))
 
 
@@ -508,7 +508,7 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
 
 
 def turn_came(state: State, event: on.TurnCame) -> Next:
-    """Look again, for others have had time to finish."""
+    """Read the branch again, because others have had time to finish."""
     if not event.in_time:
         state = state.evolve(lost_races=state.lost_races + 1)
         return refuse(state, refusals.RESTLESS)
@@ -546,9 +546,9 @@ def _merge(state: State) -> Next:
 
 
 def _is_empty(state: State) -> bool:
-    """Whether the tree is the head's: that of a fence commit, or one in which what is undone is done again, such as a
-    removal. lakeFS refuses exactly these merges unless it is asked not to. The others are never sent with that: without
-    a publish fence a late copy of the request would take place once more."""
+    """Whether the tree equals that of the head, as for a fence commit, or if undone changes are made again, such as a
+    removal. lakeFS refuses exactly these merges unless they allow an empty result. Other merges never allow it: without
+    a publish fence, a late copy of the request would be merged once more."""
     if state.staging_commit is None or state.base is None:
         return False
     is_unchanged = _is_fence_commit(state) and not state.brings_fence
@@ -566,8 +566,8 @@ def _read_back(state: State, commit_id: str) -> Next:
 
 
 def merge_refused(state: State, event: on.MergeRefused) -> Next:
-    """Fail if operators must act, because of another team's hook or a dirty branch. The other refusals say that the
-    head has moved, or that an earlier merge took place: look at the branch."""
+    """Fail if operators must act, because of another team's hook or a dirty branch. The other refusals mean that the
+    head has moved, or that an earlier merge took place, so read the branch."""
     match event.reason:
         case MergeRefusal.HOOK:
             return refuse(state, refusals.HOOK_REFUSED, detail=event.detail)
@@ -581,7 +581,7 @@ def merge_refused(state: State, event: on.MergeRefused) -> Next:
 
 
 def merge_unclear(state: State, event: on.MergeUnclear) -> Next:
-    """Look at the branch, because the merge may have taken place, or may still arrive."""
+    """Read the branch, because the merge may have taken place, or can still arrive."""
     state = state.evolve(problem=event.detail, open_merge=outcome.unanswered_merge(state), merge_unanswered=True)
     return state, do.CheckDelivery()
 

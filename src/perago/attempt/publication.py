@@ -46,7 +46,7 @@ _STAGING_BRANCH = re.compile(r"perago-[0-9a-f]{16}-[0-9a-f]{12}")
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _IDENTIFIER = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~+=@-]{1,255}")
-"""Conductor's ids are parts of its URLs, and its tables hold 255 characters of them."""
+"""Conductor's ids are parts of its URLs, and its tables can hold 255 characters of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ def is_identifier(text: str) -> bool:
 def step_key(delivery: Delivery) -> str:
     """Return the identity of a workflow step across its attempts.
 
-    The reference name differs per loop iteration already; retry count and task id change with every retry and are no
-    part of it.
+    The reference name already differs per loop iteration. Retry count and task id change with every retry, so they are
+    not a part of it.
     """
     return f"{delivery.workflow_id}:{delivery.reference_name}:{delivery.task_name}"
 
@@ -162,10 +162,10 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
 
 
 def staged_for(commit: Commit, branch: str) -> Delivery | None:
-    """Return the delivery that made `commit` on its staging branch `branch`, as far as the metadata tell: without its
-    input.
+    """Return the delivery that made `commit` on its staging branch `branch`, without its input, which the metadata
+    lack.
 
-    None for any other commit, such as the one that a staging branch begins at.
+    Return None for any other commit, such as the first one of a staging branch.
     """
     found = commit.metadata
     # A server without hooks accepts the challenge, which then is the head of the staging branch.

@@ -59,7 +59,7 @@ class Refusal:
 
 
 class _Facts(dict[str, str]):
-    """The given values, and the facts of an attempt where they are named."""
+    """The given values, and the facts of an attempt that the text names."""
 
     def __init__(self, state: State | None, given: Mapping[str, str]) -> None:
         super().__init__(given)

@@ -116,13 +116,13 @@ class State:
     rebuilt: int = 0
     """The number of times that the publication was rebuilt because the branch had changed."""
     lost_races: int = 0
-    """The part of these rebuilds that moves by others caused."""
+    """The number of these rebuilds that moves by others caused."""
     staged_again: bool = False
     """The staged changes have vanished once, and were staged again."""
     has_turn: bool = False
     """The attempt has waited before reading the branch this time."""
     shared: frozenset[str] = frozenset()
-    """Keys of the changes at which others have done the same."""
+    """Keys of the changes that others have changed in the same way."""
     carried: str | None = None
     """A staging commit on another head that holds the changes, so that they need not be uploaded again."""
     conflicts: Mapping[str, str] = field(default_factory=dict)
@@ -130,13 +130,13 @@ class State:
     reverted: Commit | None = None
     """Head of the staging branch after stale publications were undone on it."""
     held: frozenset[str] = frozenset()
-    """Keys of these that living publications rely on. What is published must have them as the head has."""
+    """Keys of these that living publications rely on. The publication must have them as the head has."""
     staging_commit: Commit | None = None
     """The commit to merge. It may be empty, but it is always a commit of this attempt."""
     fence: FenceState | None = None
-    """The publish fence of what the publication is built on, and then of what is to be merged."""
+    """The publish fence of the base of the publication, and later that of the commit to merge."""
     fence_object: str = ""
-    """Identifies the object of that fence."""
+    """The id of the object of that fence."""
     fence_of_ref: PublishFenceSeen | None = None
     """That of the input ref, or of a commit in which it is the same; None: it is not known."""
     brings_fence: bool = False
@@ -194,7 +194,7 @@ class State:
 
     @property
     def must_differ(self) -> bool:
-        """Whether what is staged certainly differs from what it is staged on."""
+        """Whether the staged changes certainly differ from their base."""
         return self.brings_fence or self.changes.count > len(self.shared | self.changes.uncertain)
 
     @property
@@ -204,7 +204,7 @@ class State:
 
     @property
     def rebased_onto(self) -> str | None:
-        """The head that was published on, where others had moved it."""
+        """The head that was published on, if others had moved it."""
         has_published = self.publication not in (None, self.workspace.ref if self.workspace else None)
         return self.base.head if self.base and self.plan.rebase and self.is_moved and has_published else None
 
