@@ -17,6 +17,7 @@ OWN = ("perago", "pytest_perago")
 
 EXTRAS = {
     "embedded": {
+        "anyio",
         "jinja2",
         "jq",
         "markupsafe",
