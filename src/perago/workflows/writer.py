@@ -31,6 +31,8 @@ Json = dict[str, Any]
 _REFERENCE = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*_?")
 _PLACE = {key: expression("workflow", ("workspace", key)) for key in ("repository", "branch")}
 _FIRST_HEAD = expression("workflow", ("workspace", "ref"))
+_FIRST_IN_LIST = {"workspace": expression("workflow", ("workspace",))}
+"""The same head in a list: its ref may be a list, which must not be in a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,7 @@ def _rendered(node: Any) -> Any:
     match node:
         case Ends():
             heads = list(dict.fromkeys(_flat(node)))
-            return heads[0] if len(heads) == 1 else heads
+            return heads[0] if len(heads) == 1 else [_FIRST_IN_LIST if head == _FIRST_HEAD else head for head in heads]
         case dict():
             return {key: _rendered(value) for key, value in node.items()}
         case list():
