@@ -45,8 +45,8 @@ class TaskTerminalError(Exception):
 class TaskDefinitionError(Exception):
     """A task module or a declaration in it is not valid.
 
-    `message` says what is wrong, `fix` what to do about it; `file` and `line` (from 1) say where the author wrote
-    it, or are None where there is no such place, as for a module that does not exist.
+    `message` names the problem, `fix` the correction. `file` and `line` (from 1) are the place in the author's code.
+    They are None if there is no such place, as for a module that does not exist.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ def _its_fields(model: type[BaseModel]) -> str:
 
 
 def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
-    """One line for one pydantic error: the field, and what it should be."""
+    """Return one line for one pydantic error: the field, and its valid values."""
     path = ".".join(str(part) for part in details["loc"] if isinstance(part, int) or str(part).isidentifier())
     if details["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path, model.model_fields, n=1, cutoff=0.6)
@@ -262,7 +262,7 @@ WITHOUT_WORKSPACE = "(params: Params) -> Result"
 
 
 def require_function(candidate: object, decorator: str = "@task") -> FunctionType:
-    """The candidate, if it is a plain function that returns its result. `decorator` is what stands above it.
+    """Return the candidate, if it is a plain function that returns its result. `decorator` is the decorator above it.
 
     Raises:
         InvalidDeclaration: it is something else.

@@ -1,6 +1,6 @@
-"""The @task decorator, the Task that it declares, and what it takes: examples and variables of the environment.
+"""The `@task` decorator, the Task that it declares, and its arguments: examples and variables of the environment.
 
-Variables of Conductor and lakeFS and the headers of OpenTelemetry hold credentials. A function does not need them,
+Variables of Conductor and lakeFS and the headers of OpenTelemetry contain credentials. Functions do not need them,
 because perago does the transfers.
 """
 
@@ -37,10 +37,10 @@ _PATTERN = re.compile(r"[A-Za-z0-9_*?\[\]!-]+")
 
 
 def canonical_patterns(patterns: object) -> tuple[str, ...]:
-    """The `environment=` of `@task` as a tuple of glob patterns over names of variables.
+    """Return the `environment=` of `@task` as a tuple of glob patterns for names of variables.
 
     Raises:
-        InvalidDeclaration: it is not a list of patterns, or one of them matches nothing that is withheld.
+        InvalidDeclaration: it is not a list of patterns, or one of them matches no withheld variable.
     """
     fix = 'write environment=["LAKECTL_*"], or leave it out'
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
@@ -71,7 +71,7 @@ def withheld(environment: Iterable[str], allowed: Iterable[str] = ()) -> list[st
 
 
 def asked_for(environment: Mapping[str, str], allowed: Iterable[str]) -> dict[str, str]:
-    """The variables that are withheld from others and that a task gets because it asks for them."""
+    """The withheld variables that a task gets because it requests them."""
     names = set(withheld(environment)) - set(withheld(environment, tuple(allowed)))
     return {name: environment[name] for name in sorted(names)}
 

@@ -1,7 +1,7 @@
-"""The workspace of a task: canonical paths, what a guardrail is, and WorkspaceSpec.
+"""The workspace of a task: canonical paths, the base of guardrails, and WorkspaceSpec.
 
-The kinds are the modules of `perago.guardrails`. All that perago does with a rule goes through `Guardrail`, so a
-new kind is one module.
+The kinds of guardrails are the modules of `perago.guardrails`. perago uses rules only through `Guardrail`, so a new
+kind is one module.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def canonical_path(path: object) -> str:
 
 
 def canonical_pattern(pattern: object) -> str:
-    """Like `canonical_path`, for a glob; `**` must be a whole component."""
+    """Return the canonical form of a glob, as `canonical_path` does. `**` must be a complete component."""
     text = canonical_path(pattern)
     glued = next((part for part in text.split("/") if "**" in part and part != "**"), None)
     if glued is not None:
@@ -81,7 +81,7 @@ def canonical_prefix(prefix: object) -> str:
 
 
 def _posix_text(path: object) -> str:
-    """The path as written, with forward slashes; the Windows forms are recognised here."""
+    """Return the path with forward slashes. This recognizes the Windows forms."""
     if isinstance(path, PureWindowsPath):
         _refuse_anchor(path, str(path))
         return path.as_posix()
@@ -109,7 +109,7 @@ Path: TypeAlias = str | os.PathLike[str]
 class Listing:
     """The regular files of a tree with their sizes in bytes, and its directories. Paths are relative, with `/`.
 
-    A scan of a disk and the listing of a server are both this, and a rule cannot tell them apart.
+    The scan of a disk and the listing of a server both have this form, so a rule cannot distinguish them.
     """
 
     def __init__(self, sizes: Mapping[str, int], directories: Collection[str] = ()) -> None:
@@ -130,17 +130,17 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`matched` files are what the rule is about; `complaint` says what is wrong with them, or is None."""
+    """`matched` is the number of files that the rule concerns. `complaint` names their problem, or is None."""
 
     matched: int
     complaint: str | None = None
 
 
 class Guardrail(ABC):
-    """A rule about the files of a tree. A kind is a frozen dataclass; equal declarations are equal rules.
+    """A rule about the files of a tree. A kind is a frozen dataclass. Equal declarations are equal rules.
 
-    Such a rule is about the shape of the tree: paths, sizes and numbers, which a listing shows before any file is
-    downloaded. Rules about what is in the files are `perago.guardrails.evaluation.ContentGuardrail`s.
+    Such a rule is about the shape of the tree: paths, sizes and numbers, which a listing shows before the download.
+    Rules about the contents of files are `perago.guardrails.evaluation.ContentGuardrail`s.
     """
 
     __slots__ = ()
@@ -151,7 +151,7 @@ class Guardrail(ABC):
 
     @property
     def brief(self) -> str:
-        """In messages, where a long declaration would leave no room for what is wrong."""
+        """The rule in messages, where a long declaration would leave no room for the problem."""
         return str(self)
 
     @property
@@ -164,7 +164,7 @@ class Guardrail(ABC):
         """Whether the rule holds for the tree."""
 
     def hint(self, tree: Listing) -> str | None:  # noqa: ARG002 - for the kinds that have one
-        """Say what the author may have meant, if the rule is violated and matched nothing."""
+        """Return what the author may have meant, if the rule is violated and matched nothing."""
         return None
 
 
@@ -195,7 +195,8 @@ class WorkspaceSpec(Declaration):
     """The versioned tree that a task reads and changes."""
 
     prefix: str = ""
-    """Canonical: `""` for the whole repository (declared as `/`), otherwise without leading or trailing slash."""
+    """The canonical prefix: `""` for the complete repository (declared as `/`), else a path without leading or trailing
+    slash."""
     pre: tuple[Guardrail, ...] = ()
     """Rules that must hold before the function is called."""
     post: tuple[Guardrail, ...] = ()
@@ -203,15 +204,15 @@ class WorkspaceSpec(Declaration):
     read_only: bool = False
     """Publish nothing, and treat any change as a failure."""
     on_moved_head: Literal["fail", "rebase"] = "fail"
-    """The reaction when others have advanced the branch since the input ref: fail for good,
-    or put the task's own changes on the new head, if they do not conflict with what is there."""
+    """The reaction if others have advanced the branch since the input ref: fail for good, or apply the task's own
+    changes to the new head, unless they conflict."""
     include: tuple[str, ...] = ()
     """Globs of the files that the task sees; none: all. Others are neither downloaded nor removed, and cannot be
     written."""
     exclude: tuple[str, ...] = ()
     """Globs of files that the task does not see, although they are included."""
     reads: tuple[str, ...] = ()
-    """Globs of files whose change by others is a conflict, too: what the task's own changes depend on. For
+    """Globs of files that the task's own changes depend on. A change of these files by others is a conflict. For
     `on_moved_head="rebase"`."""
 
     if TYPE_CHECKING:

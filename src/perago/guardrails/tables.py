@@ -60,7 +60,7 @@ class Keys:
         """The keys of the next rows, one array for each column."""
         numbers = pa.array(range(self._rows, self._rows + len(columns[0])), pa.int64())
         self._rows += len(numbers)
-        # as text, what is not a number has no equal of its own; plain arrays have the same type in each batch
+        # as text, because NaN is not equal to itself; plain arrays have the same type in each batch
         plain = [column.cast(pa.string()) if pa.types.is_floating(column.type) else column for column in columns]
         table = pa.table([*plain, numbers], names=[*map(str, range(len(plain))), "row"])
         self._tables.append(table.drop_null() if any(column.null_count for column in columns) else table)
@@ -127,7 +127,7 @@ def _folded(name: str) -> str:
 
 
 class Unreadable(Exception):
-    """The file is no such table, or is one only up to some row. Nothing after that can be told."""
+    """The file is not such a table, or only up to some row. Later rows are unknown."""
 
 
 class Checks:
@@ -169,7 +169,7 @@ class Checks:
         self._say("missing", name, f"column {quoted(name)} is missing: no row has a value for it")
 
     def wrong_type(self, name: str, words: str) -> None:
-        """The whole column is of another type."""
+        """The complete column has another type."""
         self._say("type", name, f"column {quoted(name)} is {words}, not {self.rule.types[name]}")
 
     def wrong_value(self, name: str, index: int, value: object) -> None:
@@ -179,7 +179,7 @@ class Checks:
         self._say("type", name, f"column {quoted(name)} holds no {self.rule.types[name]} in row {row:,}{shown}")
 
     def texts(self, columns: Mapping[str, pa.Array]) -> None:
-        """Look at the spelling of a batch of texts."""
+        """Check the spelling of a batch of texts."""
         for name, texts in columns.items():
             kind = self.rule.types.get(name)
             if kind is not None and ("type", name) not in self._problems:
@@ -218,7 +218,7 @@ class Checks:
 
 
 def wrong_text(kind: ColumnType, texts: pa.Array) -> int | None:
-    """The first text that is not spelled as the type is, from 0; None without one. Nulls are not looked at."""
+    """Return the first text that does not have the spelling of the type, from 0, or None. Nulls are ignored."""
     spelling = SPELLINGS.get(kind)
     if spelling is None:
         return None
@@ -254,7 +254,7 @@ def _are_dates(texts: pa.Array) -> bool:
 
 
 BLOCK = 4 * 1024 * 1024
-"""Bytes that are read at once. No row is longer."""
+"""Bytes that are read in one step. No row is longer."""
 _AHEAD = BLOCK - 1  # and a line end
 _LONGEST_HEADER = 1024 * 1024
 _DELIMITERS = ",;\t|"
@@ -359,7 +359,7 @@ class _Utf8(io.RawIOBase):
         return True
 
     def stop(self) -> None:
-        """Give no more: Arrow reads ahead in a thread of its own."""
+        """Stop, because Arrow reads ahead in its own thread."""
         self._file, self._ahead = io.BytesIO(), b""
 
     def read(self, size: int = -1, /) -> bytes:
@@ -378,7 +378,7 @@ class _Utf8(io.RawIOBase):
         return data if not is_last or not data or data.endswith(b"\n") else data + b"\n"
 
 
-"""Bytes that are read at once. No row is longer."""
+"""Bytes that are read in one step. No row is longer."""
 
 _ARROW: Mapping[ColumnType, Any] = {
     ColumnType.INT: pa.int64(),
@@ -415,7 +415,7 @@ def read_jsonl(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
 
 
 def _arrow_schema(rule: TableRule) -> Any:
-    """The needed columns for Arrow, or None if only Python can tell about them."""
+    """The needed columns for Arrow, or None if only Python can judge them."""
     kinds = [rule.types.get(name, ColumnType.ANY) for name in rule.needed]
     keys = [rule.types.get(name) for name in rule.unique]
     if not kinds or any(kind not in _ARROW for kind in kinds) or any(key not in _KEYS for key in keys):
@@ -424,7 +424,7 @@ def _arrow_schema(rule: TableRule) -> Any:
 
 
 def _blocks(file: BinaryIO, checks: Checks) -> Iterator[bytes]:
-    """The file in blocks of whole lines."""
+    """Yield the file in blocks of complete lines."""
     kept = b""
     if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
         file.seek(0)
@@ -442,7 +442,7 @@ def _blocks(file: BinaryIO, checks: Checks) -> Iterator[bytes]:
 
 
 def _by_arrow(block: bytes, rows: int, schema: Any, rule: TableRule, checks: Checks) -> dict[str, Any] | None:
-    """The needed columns of a block; None if it is not as declared, or Arrow cannot tell."""
+    """Return the needed columns of a block, or None if it is not as declared, or Arrow cannot judge it."""
     if b"NaN" in block or b"Infinity" in block:  # Arrow takes them for JSON
         return None
     options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
@@ -461,7 +461,7 @@ def _by_arrow(block: bytes, rows: int, schema: Any, rule: TableRule, checks: Che
 
 
 def _by_python(lines: list[bytes], rule: TableRule, checks: Checks) -> dict[str, Any]:
-    """The same, row by row: what is wrong is found here."""
+    """Judge the block row by row, and find the problem."""
     columns: dict[str, list[str | None]] = {name: [] for name in rule.needed}
     for index, line in enumerate(lines):
         row = _object(line, checks.rows + index + 1)
@@ -519,7 +519,7 @@ def _is(kind: ColumnType, value: object) -> bool:
 
 
 _ROWS = 65_536
-"""Rows that are read at once."""
+"""Rows that are read in one step."""
 
 _types = pa.types
 _MEANS: Mapping[ColumnType, tuple[Callable[[Any], bool], ...]] = {
@@ -569,7 +569,7 @@ def read_parquet(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
 
 
 def _unreadable(error: Exception, words: str) -> Exception:
-    """An OSError with a number is the disk's; pyarrow raises others for what it finds in a file."""
+    """An OSError with a number comes from the disk. pyarrow raises others for the contents of a file."""
     return error if isinstance(error, OSError) and error.errno is not None else Unreadable(words)
 
 

@@ -1,12 +1,12 @@
-"""The input that Conductor hands to a task and the result that the task returns: read, checked, and made JSON.
+"""The input that Conductor passes to a task and the result that the task returns: reading, validation, conversion to
+JSON.
 
-The lines come from pydantic's validation errors, and from the keys that a model passes
-over without an error.
+The lines come from pydantic's validation errors, and from the keys that a model silently ignores.
 
-A result must survive the wire: it is written by the declared model and must be readable by it again, field by field.
-Computed fields and aliases of every kind can do that; a serializer whose output its own model refuses cannot.
+A result must survive JSON: the declared model writes it and must be able to read it again, field by field. Computed
+fields and aliases can do that. A serializer whose output its own model refuses cannot.
 
-Everything passes through JSON text, so that a test sees exactly what the wire would do.
+Everything goes through JSON text, so a test sees the same values as production.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 MOST_PROBLEMS = 50
-"""So many lines are listed; the rest is counted."""
+"""The number of listed lines. The others are counted."""
 
 TOO_DEEP = "is nested too deeply: about 200 levels can be read. Flatten it, or put it into a file"
 """Said of an input or a result. pydantic's reader has that limit, and Python's has one of about 1,000 levels."""
@@ -82,10 +82,10 @@ def problem_lines(
 
 
 def location_of(details: ErrorDetails, document: Any) -> tuple[str | int, ...]:
-    """The keys that lead to an error in the document.
+    """Return the keys that lead to an error in the document.
 
-    pydantic's location also names branches of unions and validators; what is not in the document is left out,
-    except the key that is missing.
+    pydantic's location also names branches of unions and validators. Parts that are not in the document are left out,
+    except the missing key.
     """
     keys: list[str | int] = []
     here = document
@@ -134,9 +134,10 @@ _RESHAPING = ("before", "wrap", "plain")
 
 
 def ignored_keys(document: Any, value: Any, pointer: str = "") -> Iterator[str]:
-    """JSON pointers to the keys that played no part when `value` was made of `document`, with what was meant perhaps.
+    """Return JSON pointers to the keys that had no effect when `value` was made of `document`, each with a similar
+    field name if there is one.
 
-    A validator of the author that sees the document before its model does may read any key. There nothing is reported.
+    A validator of the author that gets the document before its model can read any key. Below it, nothing is reported.
     """
     if isinstance(value, RootModel):
         if not _is_reshaped(type(value), "root"):
@@ -207,13 +208,13 @@ class _Claim(NamedTuple):
     repository: Any = None
     """The stated place, if there is one."""
     is_output: bool = False
-    """It comes from what a task put out, so it may be a part of a result, which is never quoted."""
+    """It comes from the output of a task, so it can be a part of a result, which is never quoted."""
 
 
 def commits_of(ref: Any, repository: Any, problems: list[str], pointer: str = "/workspace/ref") -> tuple[str, ...]:
-    """The commits that `ref` gives, each once, in their order. What is wrong with it goes to `problems`.
+    """Return the commits that `ref` gives, each once, in their order. `problems` gets the errors.
 
-    Null entries count for nothing: an optional task of a fork may have failed, and has no output then.
+    Null entries are ignored, because an optional task of a fork may have failed, and then has no output.
     """
     found: dict[str, None] = {}
     known = len(problems)
@@ -268,9 +269,9 @@ def _is_complete(block: Any) -> TypeGuard[Mapping[str, Any]]:
 
 
 def _claims_of_outputs(value: Any, pointer: str) -> Iterator[_Claim]:
-    """Every `workspace.ref` below: joins, loops and sub-workflows nest the outputs of their tasks. Only complete blocks
-    count, as tasks of perago put them out: any other step may put out a `workspace` of its own. The result next to a
-    workspace is its author's, whatever it holds."""
+    """Yield every `workspace.ref` below, because joins, loops and sub-workflows nest the outputs of their tasks. Only
+    complete blocks of perago's tasks count, because any other step can have a `workspace` in its output. The result
+    next to a workspace belongs to its author, whatever it contains."""
     items = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, Mapping) else ()
     block = value.get("workspace") if isinstance(value, Mapping) else None
     has_ref = _is_complete(block) and block["ref"] is not None
@@ -385,7 +386,7 @@ def _refuse_non_finite(model: type[BaseModel], value: BaseModel) -> None:
 
 
 def _result_leaves(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
-    """Numbers, texts and bytes, and where they stand."""
+    """Numbers, texts and bytes, and their places."""
     if isinstance(value, float | str | bytes):
         yield pointer, value
     elif isinstance(value, Mapping):
@@ -492,7 +493,8 @@ class WorkspaceInput:
 class TaskInput:
     """A valid input. `params_sha256` identifies the parameters as they were sent.
 
-    `ignored` has the keys of the params that their model passed over, as JSON pointers, with what was meant perhaps.
+    `ignored` has the keys of the params that their model ignored, as JSON pointers, each with a similar field name if
+    there is one.
     """
 
     workspace: WorkspaceInput | None
@@ -570,7 +572,7 @@ def _parse_workspace(block: Any, problems: list[str]) -> WorkspaceInput | None:
 
 
 def name_problem(kind: str, name: object) -> str | None:
-    """Why lakeFS cannot have a `repository` or a `branch` of that name."""
+    """The reason why lakeFS cannot have a `repository` or a `branch` of that name."""
     pattern, rule = _NAMES[kind]
     if isinstance(name, str) and pattern.fullmatch(name):
         return None

@@ -200,7 +200,7 @@ class Paths:
         self._probes = list(self._letters)
         """One of all letters that no set distinguishes."""
         self._stand_ins: set[str] = set()
-        """Letters that no set distinguishes from others that are not listed."""
+        """Letters that no set distinguishes from unlisted ones."""
         for low, high in itertools.pairwise([*sorted({0, ord("/"), *map(ord, known)}), sys.maxunicode + 1]):
             if high - low <= _LISTED:
                 between = [chr(point) for point in range(low + 1, high)]
@@ -226,11 +226,11 @@ class Paths:
         return node is not None and self._ends(node)
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the paths, readable ones first and then by length. Ends if there are no more, up to characters that no
-        rule distinguishes: see `are_all`.
+        """Yield the paths, readable ones first and then by length. It ends if there are no more, except for characters
+        that no rule distinguishes: see `are_all`.
 
         Raises:
-            Undecided: that cannot be found out.
+            Undecided: this cannot be decided.
         """
         yielded = set()
         stars = map("".join, itertools.chain(itertools.product(PLAIN), itertools.product(PLAIN, repeat=2)))
@@ -241,7 +241,7 @@ class Paths:
                 yield path
 
     def are_all(self, found: Iterable[str]) -> bool:
-        """Whether these paths, all that were yielded, stand for no others."""
+        """Whether the yielded paths are complete, without representing others."""
         return not any(self._stand_ins.intersection(path) for path in found)
 
     def _shortest_first(self) -> Iterator[str]:
@@ -319,9 +319,9 @@ def _plainness(character: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class FileSelection:
-    """Some files: `FileSelection("raw", "**")` is all below `raw`, whatever characters that name has.
+    """Some files: `FileSelection("raw", "**")` selects all files below `raw`, whatever characters that name has.
 
-    `name` is taken as it is, `pattern` is a glob below it. One of them may be empty.
+    `name` is literal, `pattern` is a glob below it. One of them can be empty.
     """
 
     name: str = ""
@@ -339,7 +339,8 @@ def path_set(files: FileSelection) -> PathSet:
 
 @dataclass(frozen=True, slots=True)
 class CountConstraint:
-    """A tree has from `least` to `most` (None: any number) of these files; with `content`, each of them holds it."""
+    """A tree has from `least` to `most` (None: any number) of these files. With `content`, each of them has this
+    content."""
 
     files: FileSelection
     least: int = 0
@@ -361,8 +362,8 @@ class CountConstraint:
 class Recipe:
     """The recipe of the trees for a rule.
 
-    Of the constraints of a violation, the first one that the other rules allow is taken. There are no violations if
-    every tree satisfies the rule.
+    For a violation, the first of its constraints that the other rules allow is used. There are no violations if every
+    tree satisfies the rule.
     """
 
     constraint: CountConstraint
@@ -536,7 +537,7 @@ def table_rows(rule: TableRule, names: Sequence[str], number: int) -> list[_Row]
 
 
 def _refused(rule: TableRule, names: Sequence[str]) -> Iterator[tuple[str, Sequence[str], list[_Row]]]:
-    """Yield what is wrong, and a table of which it is true: its columns and its rows."""
+    """Yield defects, each with a table that has it: its columns and its rows."""
     fewest, most = _fewest(rule), rule.max_rows
     rows = table_rows(rule, names, fewest)
     if rule.needed and (fewest or rule.format is not Format.JSONL):
@@ -554,7 +555,7 @@ def _refused(rule: TableRule, names: Sequence[str]) -> Iterator[tuple[str, Seque
         first_row, second, *others = table_rows(rule, names, max(2, fewest))
         yield "duplicate", names, [first_row, second | {name: first_row[name] for name in rule.unique}, *others]
     if rule.not_null and fewest:
-        # The last row, so that in JSON Lines another row has a value where there are several.
+        # The last row, so that in JSON Lines another row has a value if there are several.
         yield "null", names, [*rows[:-1], rows[-1] | {rule.not_null[0]: None}]
 
 
@@ -591,7 +592,7 @@ def write_table(names: Sequence[str], rows: Sequence[_Row], rule: TableRule, **c
 
     Args:
         names: the columns.
-        rows: the values by column. JSON Lines leaves out what a row lacks.
+        rows: the values by column. JSON Lines leaves out missing values.
         rule: the format, the delimiter, and the types of Parquet columns.
         csv_form: other options of `csv.writer`.
     """

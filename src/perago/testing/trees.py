@@ -57,7 +57,7 @@ _MOST_AREAS = 100
 
 
 class Contradiction(Exception):
-    """No tree does what is asked for. `rules` are the culprits, none of which can be left out."""
+    """No tree satisfies the request. `rules` are the causes, and all of them are needed for the contradiction."""
 
     def __init__(self, rules: Sequence[Guardrail], reason: str) -> None:
         super().__init__(f"{' and '.join(map(str, rules))}: {reason}")
@@ -68,15 +68,15 @@ class Contradiction(Exception):
 def smallest_tree(
     rules: Iterable[Guardrail], *, key_prefix: str = "", folding: Folding = ANY_DISK, view: View = EVERYTHING
 ) -> dict[str, str | bytes | None]:
-    """The smallest tree that satisfies all rules; all files are empty, unless a rule says what they hold. A
-    `@guardrail` of one's own may refuse it: what that wants cannot be told.
+    """Return the smallest tree that satisfies all rules. All files are empty, unless a rule needs a content. An
+    author's `@guardrail` can refuse it, because its demands are unknown.
 
-    `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace.
-    `folding` is that of the disk: names that it takes for one contradict each other. All files are in `view`.
+    `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace. `folding` is that of the disk:
+    names that it treats as the same contradict each other. All files are in `view`.
 
     Raises:
         Contradiction: no such tree exists.
-        Undecided: the rules are too intricate to tell.
+        Undecided: the rules are too intricate.
     """
     wanted = constraints_of(rules)
     where = (key_prefix, folding, view)
@@ -92,12 +92,13 @@ def smallest_tree(
 def satisfying_trees(
     rule: Guardrail, *, key_prefix: str = "", view: View = EVERYTHING
 ) -> list[dict[str, str | bytes | None]]:
-    """Trees at the limits of one rule: the smallest, the fullest if there is one, and a file that holds what it must.
+    """Return trees at the limits of one rule: the smallest, the fullest if there is one, and a file with the required
+    content.
 
     Raises:
         Contradiction: no such tree exists.
-        Undecided: the rules are too intricate to tell.
-        ValueError: nothing is known of the rule.
+        Undecided: the rules are too intricate.
+        ValueError: the rule is unknown.
     """
     bounds = constraint_of(rule)
     trees = [smallest_tree([rule], key_prefix=key_prefix, view=view)]
@@ -169,11 +170,11 @@ def entangled_violation(
     folding: Folding = ANY_DISK,
     view: View = EVERYTHING,
 ) -> dict[str, str | bytes | None]:
-    """As `violating_tree`, but where `rule` cannot be broken alone, as few others as possible are broken with it.
+    """Return a tree like `violating_tree`. If `rule` cannot be violated alone, it violates as few others as possible.
 
     Raises:
-        Contradiction: it cannot be broken this way at all.
-        Undecided: the rules are too intricate to tell.
+        Contradiction: it cannot be violated in this way at all.
+        Undecided: the rules are too intricate.
     """
     others = tuple(rules)
     while True:
@@ -395,7 +396,7 @@ def _filled(
 def _culprits(
     rules: Mapping[Guardrail, CountConstraint], impossible: Callable[[tuple[CountConstraint, ...]], bool]
 ) -> dict[Guardrail, CountConstraint]:
-    """A part of the rules that is impossible as the whole is, and would be possible without any one of them."""
+    """Return a part of the rules that is impossible, and would be possible without any one of them."""
     for size in (1, 2):  # the usual case, and small questions are quickly answered
         for few in itertools.combinations(rules.items(), size):
             with contextlib.suppress(Undecided):

@@ -1,8 +1,9 @@
-"""Kind `guardrail`: each rule accepts what it should and rejects what it should, and the rules of a phase go together.
+"""Kind `guardrail`: each rule accepts and rejects the right trees, and the rules of a phase do not contradict each
+other.
 
-Trees are constructed from the rules, and the rules judge them on a disk, as in an attempt. One test of a task runs a
-full attempt, in which a stand-in takes the place of the task's function. A `@guardrail` of the author's is no rule that
-trees can be constructed from: it judges those of the examples.
+Trees are generated from the rules, and the rules judge them on a disk, as in an attempt. One test per task runs a full
+attempt, in which a stand-in replaces the task's function. No trees can be generated for an author's `@guardrail`: it
+judges those of the examples.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _REJECTED = {
 
 
 def cases_guardrail(task: Task, _: Session) -> Iterable[Case]:
-    """Cases for each rule, and one for each phase that has rules. Where contents matter, examples are tried, too."""
+    """Yield cases for each rule, and one for each phase that has rules. If contents matter, examples are tried, too."""
     for phase, rules in phases_of(task):
         if phase == "pre" and task.examples and any(isinstance(rule, ContentGuardrail) for rule in rules):
             yield Case("guardrail", "pre:examples", partial(_examples, task, rules))
@@ -124,8 +125,9 @@ def _violated(task: Task, phase: str, rules: Sequence[Guardrail], rule: Guardrai
 
 
 def _consistent(task: Task, phase: str, rules: Sequence[Guardrail], _: Session) -> None:
-    """There is a tree that satisfies all rules, and they accept it. What a task only reads is the same tree in both
-    phases, so it has to satisfy the rules of both. For the last phase that has rules a full attempt judges the tree."""
+    """Check that a tree exists that satisfies all rules, and that they accept it. A read-only task has the same tree in
+    both phases, so the tree must satisfy the rules of both. For the last phase with rules, a full attempt judges the
+    tree."""
     spec = spec_of(task)
     words = f"the {phase} rules"
     if spec.read_only and phase == "post":
@@ -178,12 +180,12 @@ def _ending(phase: str, violated: Sequence[Finding]) -> str:
 
 
 class _Nothing(BaseModel):
-    """The params and the result of the stand-in, so that the author's models play no part."""
+    """The params and the result of the stand-in, so that the author's models are not used."""
 
 
 def _attempt(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files) -> str:
     """Run an attempt of a stand-in for the task: the same workspace, but with these rules in one phase only. In phase
-    `post` the stand-in writes the tree, unless the workspace is read-only. Returns how it ended, in words."""
+    `post` the stand-in writes the tree, unless the workspace is read-only. Return the end of the attempt, in words."""
     from perago.driver import Returned
     from perago.testing.services import InMemoryServices  # the services are loaded when something runs
 
