@@ -115,9 +115,6 @@ def test_guardrail_violations_are_all_reported(phase: str, events: tuple[on.Even
     assert state.report == Report(status, reason="first; second")
 
 
-# -------------------------------------------------------------------------- the branch
-
-
 # ---------------------------------------------------------------------- the delivery check
 
 

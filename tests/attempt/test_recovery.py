@@ -4,6 +4,7 @@ merge."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -12,9 +13,10 @@ from perago.attempt import events as on
 from perago.attempt import history
 from perago.attempt.history import Build, Refuse, judge, lineage_ids
 from perago.attempt.protocol import advance, begin
-from perago.attempt.state import Base, Plan, State
+from perago.attempt.state import Base, Plan
 from perago.ports import Commit, TaskStatus
 
+from . import script
 from .builders import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, commit, publication_of, workflow_row
 from .judging import (
     CASES,
@@ -56,15 +58,7 @@ RETRY_PLAN = replace(PLAN, delivery=RETRY)
 LINEAGE = on.LineageRead(CHAIN, ROWS)
 
 
-def run(*events: on.Event) -> tuple[State, list[do.Command | None]]:
-    state, command = begin(RETRY_PLAN)
-    commands = [command]
-    for event in events:
-        state, command = advance(state, event)
-        commands.append(command)
-    return state, commands
-
-
+run = partial(script.run, plan=RETRY_PLAN)
 NONE_LEFT = on.LeftoversFound(())
 TO_ADOPTION = (
     ACCEPTED,

@@ -336,38 +336,32 @@ def test_a_task_that_does_the_same_can_be_run_again_and_again(services: InMemory
         assert services.tree(done.task["outputData"]["workspace"]["ref"]) == services.tree() == tree
 
 
-def test_a_directory_that_becomes_a_link_before_the_upload_publishes_nothing(
-    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The link leads to the same bytes, so that only the way tells."""
-    create = services.lakefs.create_branch
-
-    def swapped(repository: str, branch: str, source: str) -> None:
-        create(repository, branch, source)
-        (out,) = services.workspace_root.glob("*/*/*/*/workspace/out")
-        outside = out.parents[1] / "outside"
-        out.rename(outside)
-        out.symlink_to(outside)
-
-    monkeypatch.setattr(services.lakefs, "create_branch", swapped)
-    outcome = services.run(tasks.edit, {"do": "write"}, TREE)
-    assert outcome.status is FAILED
-    assert outcome.record.published_commit is None
-    assert "lost a directory on the way to it, which is a symbolic link or a file now," in str(outcome.reason)
+def _becomes_a_link(out: Path) -> None:
+    """The link leads to the same bytes, so that only the way differs."""
+    outside = out.parents[1] / "outside"
+    out.rename(outside)
+    out.symlink_to(outside)
 
 
-def test_a_file_that_vanishes_before_the_upload_is_reported_as_that(
-    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_becomes_a_link, "lost a directory on the way to it, which is a symbolic link or a file now,"),
+        (shutil.rmtree, "vanished between the scan of the workspace and its upload. The task function must"),
+    ],
+    ids=["a link", "removed"],
+)
+def test_a_directory_that_changes_before_the_upload_publishes_nothing(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], words: str
 ) -> None:
     create = services.lakefs.create_branch
 
-    def deleted(repository: str, branch: str, source: str) -> None:
+    def changed(repository: str, branch: str, source: str) -> None:
         create(repository, branch, source)
-        shutil.rmtree(next(services.workspace_root.glob("*/*/*/*/workspace/out")))
+        change(next(services.workspace_root.glob("*/*/*/*/workspace/out")))
 
-    monkeypatch.setattr(services.lakefs, "create_branch", deleted)
+    monkeypatch.setattr(services.lakefs, "create_branch", changed)
     outcome = services.run(tasks.edit, {"do": "write"}, TREE)
     assert (outcome.status, outcome.record.published_commit) == (FAILED, None)
-    assert "vanished between the scan of the workspace and its upload. The task function must" in str(outcome.reason)
+    assert words in str(outcome.reason)
     assert "lakeFS" not in str(outcome.reason)
-    assert "disk" not in str(outcome.reason)
