@@ -1,7 +1,8 @@
-"""Stopping, losing and timing out: what the supervisor does around an attempt."""
+"""Stopping, losing and timing out: what the supervisor does around an attempt, and what its listeners get."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -12,8 +13,9 @@ import pytest
 
 from perago.ports import TaskStatus, Unavailable
 from perago.retry import BackOff
-from perago.worker import host, poller, supervisor
+from perago.worker import exporters, host, poller, supervisor
 from perago.worker.events import (
+    AttemptEnded,
     AttemptReceived,
     ConductorBack,
     ConductorUnreachable,
@@ -22,9 +24,12 @@ from perago.worker.events import (
     Ending,
     Event,
     HandedBack,
+    Listener,
     SlotReady,
     SlotStartFailed,
+    Stopped,
 )
+from perago.worker.plan import ExportContext
 from perago.worker.supervisor import Supervisor
 from perago.workspace.directory import AttemptDirectory
 from tests.deliveries import make_delivery
@@ -241,3 +246,43 @@ def test_a_defect_of_the_supervisor_ends_the_worker_loudly_and_completely(tmp_pa
         Supervisor(make_plan(tmp_path), queue, listener).run()
     assert len(pids) == 1
     wait_for("the slot's end", gone(pids[0]))
+
+
+def test_listeners_hear_everything_in_order_and_a_new_exporter_needs_to_be_registered_only(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[str, Event]] = []
+    closed: list[str] = []
+
+    @contextlib.contextmanager
+    def counting(context: ExportContext) -> Iterator[Listener]:
+        """An exporter as somebody would add it: opened with the plan, called with events, closed at the end."""
+        yield lambda event: heard.append((context.plan.worker_prefix, event))
+        closed.append(context.plan.worker_prefix)
+
+    monkeypatch.setattr(exporters, "EXPORTERS", (*exporters.EXPORTERS, counting))
+
+    def second(event: Event) -> None:
+        heard.append(("second", event))
+        if isinstance(event, AttemptEnded):
+            supervised.stop()
+
+    plan = make_plan(tmp_path)
+    with exporters.exporting(ExportContext(plan=plan)) as exported:
+        supervised = Supervisor(plan, queue, *exported, lambda event: heard.append(("first", event)), second)
+        queue.put(what="returns")
+        assert supervised.run() == 0
+        assert closed == []
+    assert closed == ["test"]
+    names = ["test", "first", "second"]
+    assert [name for name, _ in heard] == names * (len(heard) // 3)
+    assert [event for _, event in heard[::3]] == [event for _, event in heard[2::3]]
+    assert isinstance(heard[-1][1], Stopped)
+
+
+def test_a_worker_that_is_told_to_stop_before_it_runs_takes_nothing(tmp_path: Path, queue: SmallQueue) -> None:
+    supervised = Supervisor(make_plan(tmp_path), queue, lambda event: None)
+    task_id = queue.put(what="returns")
+    supervised.stop()
+    assert supervised.run() == 0
+    assert queue.waiting() == [task_id]

@@ -1,18 +1,19 @@
-"""Workers on versioned workspaces: what is published, by whom, and what a dead slot leaves behind."""
+"""Workers on versioned workspaces: publications, leftovers of a dead slot, and guardrails of authors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perago.attempt.events import FenceState
 from perago.embedded.lakefs.hooks import HeadFence
-from perago.worker.events import Ending, FenceNotEnforced, SlotDied, Usage
+from perago.worker.events import Ending, FenceNotEnforced, SlotDied, SlotReplaced, Usage
 
 from .bench import RunningWorker, attempt_directories, make_plan, planned, running, wait_for
-from .site import WRITES, Site
+from .site import WRITES, Site, opened
 
 
 @pytest.fixture
@@ -77,3 +78,52 @@ def test_a_server_that_runs_no_hooks_is_warned_about_once(
     reported = wait_for("both reports", lambda: worker.ended(Ending.REPORTED)[1:] and worker.ended(Ending.REPORTED))
     assert [event.fence for event in reported] == [FenceState.NOT_ENFORCED] * 2
     assert worker.saw(FenceNotEnforced) == [FenceNotEnforced("data")]
+
+
+@pytest.fixture
+def guarded_site(tmp_path: Path) -> Iterator[Site]:
+    with opened(tmp_path, retries=0, task="worker.guarded") as site:
+        for branch, file in (("main", "a"), ("hanging", "hang"), ("waiting", "wait")):
+            site.lakefs.seed("data", branch, {file: str(tmp_path / "marker")})
+        yield site
+
+
+@pytest.fixture
+def guarded_worker(guarded_site: Site, tmp_path: Path, frequent_beats: None) -> Iterator[RunningWorker]:
+    plan = make_plan(tmp_path, planned(f"{__package__}.tasks.guarded", store_factory=guarded_site.server.factory))
+    with running(plan, guarded_site.conductor) as worker:
+        yield worker
+
+
+def finish(site: Site, workflow: str) -> dict[str, Any]:
+    """The first task of the workflow once it is over."""
+    task: dict[str, Any] = site.finish_one(workflow)["tasks"][0]
+    return task
+
+
+def test_a_guardrail_that_hangs_fails_its_attempt_and_its_slot_is_replaced(
+    guarded_site: Site, guarded_worker: RunningWorker
+) -> None:
+    failed = finish(guarded_site, guarded_site.start_on_head(branch="hanging"))
+    assert failed["status"] == "FAILED"
+    assert failed["reasonForIncompletion"].startswith("pre guardrail brief: did not end within 0.3 s (")
+    wait_for("the new slot", lambda: guarded_worker.saw(SlotReplaced))
+    assert finish(guarded_site, guarded_site.start_on_head(branch="main"))["status"] == "COMPLETED"
+
+
+def test_what_a_guardrail_prints_is_in_the_log_of_the_task(guarded_site: Site, guarded_worker: RunningWorker) -> None:
+    task_id = finish(guarded_site, guarded_site.start_on_head(branch="main"))["taskId"]
+    logs = wait_for("the task log", lambda: guarded_site.conductor.task_logs(task_id))
+    assert [entry["log"] for entry in logs] == ["looking at the workspace"]
+    assert not guarded_worker.saw(SlotReplaced)
+
+
+def test_a_cancelled_attempt_does_not_wait_for_its_guardrail(
+    guarded_site: Site, guarded_worker: RunningWorker, tmp_path: Path
+) -> None:
+    workflow = guarded_site.start_on_head(branch="waiting")
+    guarded_site.conductor.decide(workflow)
+    wait_for("the guardrail to run", (tmp_path / "marker").exists)
+    guarded_site.conductor.terminate_workflow(workflow, "enough")
+    wait_for("the end of the attempt", lambda: guarded_worker.ended(Ending.LOST))
+    assert finish(guarded_site, guarded_site.start_on_head(branch="main"))["status"] == "COMPLETED"
