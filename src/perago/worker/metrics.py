@@ -281,8 +281,18 @@ def _sum(before: Number | None, one: Measured) -> Number:
 # ------------------------------------------------------------------------ the supervisor's process
 
 
+_PROCESS = (
+    Family("process_virtual_memory_bytes", "Virtual memory size in bytes.", "gauge"),
+    Family("process_resident_memory_bytes", "Resident memory size in bytes.", "gauge"),
+    Family("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", "gauge"),
+    Family("process_cpu_seconds", "Total user and system CPU time spent in seconds.", "counter"),
+    Family("process_open_fds", "Number of open file descriptors.", "gauge"),
+    Family("process_max_fds", "Maximum number of open file descriptors.", "gauge"),
+)
+
+
 def process_numbers() -> Iterator[tuple[Family, Numbers]]:
-    """Yield the usual metrics of this process, on systems with /proc."""
+    """Return the usual numbers of this process, where there is /proc."""
     try:
         fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
         descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
@@ -290,33 +300,13 @@ def process_numbers() -> Iterator[tuple[Family, Numbers]]:
     except OSError:
         return
     ticks = os.sysconf("SC_CLK_TCK")
-    found: tuple[tuple[str, str, Literal["counter", "gauge"], float], ...] = (
-        ("virtual_memory_bytes", "Virtual memory size in bytes.", "gauge", int(fields[20])),
-        (
-            "resident_memory_bytes",
-            "Resident memory size in bytes.",
-            "gauge",
-            int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
-        ),
-        (
-            "start_time_seconds",
-            "Start time of the process since unix epoch in seconds.",
-            "gauge",
-            int(booted.split()[1]) + int(fields[19]) / ticks,
-        ),
-        (
-            "cpu_seconds",
-            "Total user and system CPU time spent in seconds.",
-            "counter",
-            sum(map(int, fields[11:13])) / ticks,
-        ),
-        ("open_fds", "Number of open file descriptors.", "gauge", descriptors),
-        (
-            "max_fds",
-            "Maximum number of open file descriptors.",
-            "gauge",
-            resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        ),
+    values = (
+        int(fields[20]),
+        int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
+        int(booted.split()[1]) + int(fields[19]) / ticks,
+        sum(map(int, fields[11:13])) / ticks,
+        descriptors,
+        resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     )
-    for name, words, kind, value in found:
-        yield Family(f"process_{name}", words, kind), {(): Number(value)}
+    for family, value in zip(_PROCESS, values, strict=True):
+        yield family, {(): Number(value)}
