@@ -484,7 +484,7 @@ def table_for(rules: Sequence[RequireTable]) -> str | bytes | None:
     """Return a table that several rules accept; None if none is known.
 
     Raises:
-        NoSuchTable: there is none.
+        NoSuchTable: no such table exists.
     """
     tables = [each.rule for each in rules]
     if len({(table.format, table.delimiter) for table in tables}) > 1:

@@ -197,7 +197,8 @@ class ConductorQueue(ConductorClient):
         return self._with_traces(known) if self._traced else known
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
-        """Return the number of attempts in each queue. Sent once, because the caller asks again anyway.
+        """Return the number of attempts in each queue. The request is not repeated, because the caller asks again
+        anyway.
 
         Raises:
             ServiceError: not all of them are known.
@@ -296,8 +297,8 @@ class ConductorQueue(ConductorClient):
         return known
 
     def _with_traces(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Return the deliveries with their places in the traces in which their workflows were started. A workflow that
-        is not read within `_TRACE_LIMIT` of the poll gets a trace of its own."""
+        """Return the deliveries with their places in the traces of their workflows. A workflow that is not read within
+        `_TRACE_LIMIT` of the poll gets a new trace."""
         given: dict[str, object] = {}
         read, until = self.workflows.get_execution_status, time.monotonic() + _TRACE_LIMIT
         for workflow_id in dict.fromkeys(delivery.workflow_id for delivery in deliveries):

@@ -124,7 +124,7 @@ class BlockStore:
     def call(
         self, method: str, address: str, *, headers: Mapping[str, str | bytes], body: Body, seconds: float
     ) -> Answer:
-        """Send a request to a signed address and return its whole answer, which is 200.
+        """Send a request to a signed address and return its complete answer, which is 200.
 
         Raises:
             DirectFailed: as `open`, or it is not.
@@ -310,8 +310,8 @@ _SPARE = 20.0
 
 
 class Addresses:
-    """The signed addresses of some objects of one commit. `of` may be called by several threads, and raises nothing:
-    without an address an object comes through lakeFS, which then says what is wrong."""
+    """The signed addresses of some objects of one commit. `of` may be called by several threads, and never raises:
+    without an address an object is downloaded through lakeFS, whose answer names the problem."""
 
     def __init__(self, pool: HttpPool, repository: str, commit: str, wanted: Sequence[ObjectEntry]) -> None:
         self._pool = pool

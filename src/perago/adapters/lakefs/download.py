@@ -46,7 +46,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _AT_ONCE = 8
 """Chunks that are read back before a thread reads its connection again."""
 _ASKING = 600.0
-"""Seconds for asking lakeFS, in which threads wait for each other; each request has a shorter limit of its own."""
+"""Seconds for requests to lakeFS for which threads wait together. Each request has its own shorter limit."""
 _BREAKS = 3
 """The number of broken connections within one range, each after some bytes, before the rest is downloaded through
 lakeFS."""
@@ -160,12 +160,13 @@ class Download:
             raise objections[0] from error
 
     def fetch_through_lakefs(self, wanted: Range, wire: Wire) -> None:
-        """Send one request for what is left of a range. An object that is one range is verified at the end.
+        """Send one request for the rest of a range. An object with a single range is verified at the end.
 
         Raises:
-            CorruptTransfer: size, MD5 or place of the bytes are wrong. An object that is one range then begins again.
-            Unavailable: no complete answer; what has come stays.
-            NotFound, AccessDenied, Refused: by status.
+            CorruptTransfer: size, MD5 or position of the bytes are wrong. An object with a single range then begins
+                again.
+            Unavailable: no complete answer; the received bytes stay. NotFound, AccessDenied,
+            Refused: by status.
         """
         target = self._target + quote(wanted.arrival.entry.key)
         try:
@@ -174,9 +175,9 @@ class Download:
             raise unanswered(self._call(wanted), failure) from failure
 
     def _fetch_directly(self, wanted: Range, workers: TransferPool[_Job]) -> bool:
-        """Fill a range from the block store; False if the rest has to come through lakeFS.
+        """Fill a range from the block store. Return False if the rest must be downloaded through lakeFS.
 
-        An object without an MD5 comes through lakeFS where an attacker on that connection could have changed its
+        An object without an MD5 is downloaded through lakeFS if an attacker on that connection could have changed its
         address.
         """
         entry = wanted.arrival.entry

@@ -128,7 +128,7 @@ class LakeFSSession:
     def pages(
         self, call: Call, path: str, read: Callable[[Any], T], query: Mapping[str, str | int] | None = None
     ) -> Iterator[Sequence[T]]:
-        """Yield the pages of a list, all of them."""
+        """Yield all pages of a list."""
         after: str | None = ""
         while after is not None:
             rows, following = self.page(call, path, read, query or {}, after)

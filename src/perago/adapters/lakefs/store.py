@@ -153,8 +153,8 @@ class LakeFSStore:
     def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
         """Return the first-parent commits from the head down to `until`, read from one head so that pages fit together.
 
-        Commits below the head are kept without what only the head is asked for, so that a long history of large
-        metadata fits into memory.
+        Commits below the head lack the data that is only needed of the head, so that a long history with large metadata
+        fits into memory.
         """
         head = self._head(repository, branch)
         return () if head == until else tuple(self._log(repository, head, until, limit))
@@ -173,10 +173,10 @@ class LakeFSStore:
         return bool(self._session.page(call, path_in(repository, "branches", branch, "diff"), dict, {}, amount=1)[0])
 
     def newest_staged(self, repository: str, branch: str) -> int | None:
-        """Return when the newest object that is staged on `branch` was uploaded, or None.
+        """Return the upload time of the newest staged object of `branch`, or None.
 
-        Only the bare name of a branch shows what is staged on it (`docs/dev/servers/lakefs.md` 3), and only a listing
-        its times.
+        Only the bare name of a branch shows staged objects (`docs/dev/servers/lakefs.md` 3), and only a listing shows
+        their times.
         """
         call = Call(f"list what is staged on {branch} of {repository}", repository, f"branch {branch}")
         changes = self._items(call, "branches", branch, "diff")
@@ -210,10 +210,10 @@ class LakeFSStore:
         return found
 
     def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
-        """Return the objects that a commit has at `keys`.
+        """Return the objects of a commit at `keys`.
 
-        A page of the listing begins at the first key that is not settled, so each page settles one key at least, and
-        no object is listed twice. The last key, and one at which no page can begin, is asked for alone.
+        A page of the listing begins at the first unsettled key, so each page settles at least one key, and no object is
+        listed twice. The last key, and a key at which no page can begin, is requested alone.
         """
         listing = _listing(repository, commit, f"commit {commit}")
         left, found = (

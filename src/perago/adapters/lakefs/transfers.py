@@ -105,7 +105,7 @@ class Pace:
 
 
 def new_md5() -> _Hash:
-    """Return a hash that works where MD5 is banned for security: here it guards against accidents only."""
+    """Return a hash that works even if MD5 is banned for security, because here it only guards against accidents."""
     return hashlib.md5(usedforsecurity=False)
 
 

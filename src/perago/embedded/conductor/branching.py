@@ -145,7 +145,7 @@ class Fork(SystemTask):
 
 
 class DynamicFork(SystemTask):
-    """FORK_JOIN_DYNAMIC: its branches are one step each, which its input names while the workflow runs.
+    """FORK_JOIN_DYNAMIC: each branch is one step. The input names the steps while the workflow runs.
 
     The JOIN after it waits for all of them, whatever its `joinOn` says. A JOIN that is scheduled again without its fork
     waits for nothing, as on the server.
@@ -264,7 +264,8 @@ def _join_after(context: DecisionContext, step: Step, complaint: str) -> Step:
 class Dynamic(SystemTask):
     """DYNAMIC: a step of the task type that its input names. Its row is that of the named type.
 
-    Its definition is not: without one of its own name it has no retries and no response timeout, as on the server.
+    Its definition is not: without a definition of its own name it has no retries and no response timeout, as on the
+    server.
     """
 
     kind = "DYNAMIC"

@@ -76,7 +76,7 @@ def _work(state: State, workflow: WorkflowRow) -> None:
 
 
 def _wake(state: State) -> None:
-    """Have those workflows looked at in which an attempt of the server falls due."""
+    """Schedule a check of the workflows in which an attempt of the server is due."""
     for task_id, due in list(state.timers.items()):
         if due <= state.now():
             del state.timers[task_id]

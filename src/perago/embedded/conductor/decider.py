@@ -1,8 +1,8 @@
 """Starting, deciding and ending workflows.
 
-It happens on copies of the rows. They are stored unless the workflow completes with this decision: the last row of a
-completed workflow never shows that it was looked at, and an optional last step keeps its FAILED. What the server's own
-tasks do within a decision leads to another one at once.
+This works on copies of the rows. They are stored unless the workflow completes with this decision: the last row of a
+completed workflow never shows the check, and an optional last step keeps its FAILED. Work of the server's own tasks
+within a decision leads to another decision immediately.
 """
 
 from __future__ import annotations
@@ -149,9 +149,9 @@ def end_workflow(
     reason: str | None,
     tasks: Sequence[TaskRow] | None = None,
 ) -> None:
-    """End `workflow` unsuccessfully and cancel what is still open, children included.
+    """End `workflow` unsuccessfully and cancel all open steps, children included.
 
-    `tasks` are working copies that tell more than what is stored.
+    `tasks` are working copies that are newer than the stored rows.
     """
     seen = [row.copy() for row in workflow.tasks] if tasks is None else tasks
     workflow.status = status
@@ -182,7 +182,7 @@ def fail_workflow(
 
 
 def _start_failure_workflow(state: State, workflow: WorkflowRow, before: WorkflowStatus, cause: TaskRow | None) -> None:
-    """Start what the definition of a workflow that has just failed names; `cause` is the attempt that ended it."""
+    """Start the failure workflow in the definition of a failed workflow. `cause` is the attempt that ended it."""
     name = workflow.definition.get("failureWorkflow")
     if not name:
         return
@@ -484,7 +484,7 @@ def _next_rows(context: DecisionContext, row: TaskRow) -> list[TaskRow]:
 
 
 def _all_done(context: DecisionContext) -> bool:
-    """Nothing is open, every step of the top level is there, and nothing comes after what is done."""
+    """Whether no step is open, every step of the top level exists, and no step follows the completed ones."""
     steps = context.workflow.definition["tasks"]
     present = {row.reference_name for row in context.tasks}
     if not context.tasks or not all(row.status.terminal for row in context.tasks):

@@ -221,7 +221,7 @@ class WorkflowTask(Fields):
         return kind or WORKER_KIND
 
     def stored(self) -> dict[str, Any]:
-        """With the steps inside of it."""
+        """Yield the step and its inner steps."""
         found = super().stored()
         found["decisionCases"] = {case: _stored(branch) for case, branch in self.decision_cases.items()}
         found["defaultCase"], found["loopOver"] = _stored(self.default_case), _stored(self.loop_over)
@@ -273,12 +273,12 @@ class WorkflowDefinition(Fields):
 
 
 def parse_workflow_definition(definition: Any, now: int, *, path: str = REGISTER) -> dict[str, Any]:
-    """A definition with the stored defaults, created at `now` (ms). `path` is where the call has it.
+    """Return a definition with the stored defaults, created at `now` (ms). `path` is its place in the call.
 
     Raises:
-        NotImplementedError: an operator, a field or an expression that this model does not have.
-        Malformed: no JSON, wrong types (500).
-        InvalidRequest: what the server's validation refuses (400).
+        NotImplementedError: an operator, a field or an expression that this model does not support.
+        Malformed: not JSON, wrong types (500).
+        InvalidRequest: refused by the server's validation (400).
     """
     definition = through_json(_WORKFLOWS, definition, what="definition")
     if definition.get("tasks", []) is None:
@@ -299,7 +299,8 @@ def parse_workflow_definition(definition: Any, now: int, *, path: str = REGISTER
 
 
 def parse_dynamic_steps(operation: str, steps: list[Any], where: str) -> list[Step]:
-    """The steps that a dynamic fork was given while its workflow runs; refuses what a definition may not have."""
+    """Return the steps that a dynamic fork got while its workflow runs. Refuse steps that a definition must not
+    have."""
     parsed = [WorkflowTask.read(operation, step).stored() for step in steps]
     refuse_unmodelled_fields(steps, f"dynamic tasks of {where}")
     check_steps(parsed)
@@ -377,7 +378,7 @@ def _workflow_problems(definition: Mapping[str, Any], path: str) -> Iterator[dic
 
 
 def _step_problems(path: str, step: Step) -> Iterator[dict[str, str]]:
-    """Yield the problems that the server's validation finds in a step and those inside of it, but not in loops."""
+    """Yield the problems that the server's validation finds in a step and its inner steps, but not in loops."""
     for field in ("name", "taskReferenceName"):
         if not step.get(field):
             yield {"path": f"{path}.{field}", "message": f"WorkflowTask {field} cannot be empty or null"}

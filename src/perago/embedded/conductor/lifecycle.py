@@ -393,13 +393,12 @@ def _remove_all_tasks(state: State, workflow: WorkflowRow) -> None:
 
 
 def revive_parents(state: State, workflow: WorkflowRow, what: str) -> None:
-    """Let the step of each parent run again, and with it what had been canceled beside it.
+    """Let the step of each parent run again, together with the canceled steps next to it.
 
-    `what` was done to `workflow`; the logs of the steps tell so. Other sub-workflows of a parent that failed are
-    retried.
+    `what` was done to `workflow`, and the logs of the steps say so. Other failed sub-workflows of a parent are retried.
 
     Raises:
-        NoSuchEntity: one of them was removed. What was done by then stays done, as on the server.
+        NoSuchEntity: one of them was removed. The changes up to then stay, as on the server.
     """
     told = ""
     while workflow.parent_task_id is not None:
@@ -446,7 +445,7 @@ def _repair(state: State, row: TaskRow) -> None:
 
 
 def _begin_again(state: State, row: TaskRow) -> None:
-    """The same attempt under the same id, with a retry count that tells otherwise."""
+    """Return the same attempt under the same id. Only its retry count differs."""
     row.retry_count += 1
     row.status, row.reason, row.worker_id = Status.SCHEDULED, None, None
     row.poll_count = row.start_time = row.end_time = 0

@@ -53,20 +53,18 @@ MAX_PRIORITY = 99
 
 
 class ConductorModel(ModelCore):
-    """Definitions, workflows, attempts and queues of one server, in memory; safe to use from several threads.
+    """Definitions, workflows, attempts and queues of one server, in memory. It is safe to use from several threads.
 
     Timeouts fire only when a workflow is decided: by `decide`, by `sweep`, by an update of one of its attempts, or,
-    with `sweep_seconds`, by the first call after each such period. Until then an overdue attempt is in progress and
-    its late result is accepted (`docs/dev/servers/conductor.md` 2). `seed` makes ids and jitter repeatable.
-
-    Every method may raise what `errors` lists. What the model does not have raises `NotImplementedError` and is named.
+    with `sweep_seconds`, by the first call after each such period. Until then an overdue attempt is in progress and its
+    late result is accepted (`docs/dev/servers/conductor.md` 2). `seed` makes ids and jitter repeatable.
     """
 
     # ---------------------------------------------------------------------- definitions
     # Running attempts keep the definitions that they were scheduled with.
 
     def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
-        """Create or replace task definitions; one bad one rejects the whole list."""
+        """Create or replace task definitions. One invalid definition rejects the complete list."""
         with self._operation("register_task_definitions") as state:
             for definition in parse_task_definitions(definitions, state.now()):
                 state.task_definitions[definition["name"]] = definition
@@ -154,10 +152,10 @@ class ConductorModel(ModelCore):
         wait_seconds: float = SHORT_WAIT_SECONDS,
         domain: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Batch poll: waits until `count` tasks are there or `wait_seconds` have passed on the model's clock.
+        """Batch poll: wait until `count` tasks are due or `wait_seconds` have passed on the model's clock.
 
-        A negative `count` takes all that are due, at once. A poll for a `domain` sees that domain only, one without
-        sees what is meant for none.
+        A negative `count` takes all due tasks immediately. A poll for a `domain` gets only that domain, a poll without
+        one gets the tasks without a domain.
         """
         with self._around("poll"):
             return self._poll(task_name, worker_id, task_json, count=count, wait_seconds=wait_seconds, domain=domain)
@@ -248,8 +246,8 @@ class ConductorModel(ModelCore):
             return tuple(sorted(polls, key=lambda poll: (poll.task_name, poll.domain or "")))
 
     def pending(self, task_name: str, *, start: int = 0, limit: int | None = None) -> tuple[dict[str, Any], ...]:
-        """The attempts that wait to be polled, delayed ones included, in the order of single polls; on request only
-        `limit` of them, from the one at place `start` (from 0)."""
+        """Return the attempts that wait to be polled, including delayed ones, in the order of single polls. With
+        `limit`, return at most so many, from position `start` (from 0)."""
         with self._operation("pending") as state:
             waiting = state.queue.waiting(task_name)[start : None if limit is None else start + limit]
             return tuple(task_json(state.tasks[message.task_id], state.now()) for message in waiting)
@@ -432,9 +430,9 @@ class ConductorModel(ModelCore):
             lifecycle.skip(state, state.workflow("skip task", workflow_id), reference_name)
 
     def await_workflow(self, workflow_id: str, references: Sequence[str] = (), *, wait_seconds: float) -> bool:
-        """Wait until a workflow, or an attempt of one of these steps, has finished; False if it takes longer.
+        """Wait until a workflow, or an attempt of one of these steps, has finished. Return False if it takes longer.
 
-        Only steps of the workflow itself are looked at, not those of its sub-workflows.
+        Only steps of the workflow itself count, not those of its sub-workflows.
         """
         end = self._clock.now() + wait_seconds
 
@@ -507,7 +505,7 @@ def _of_call(error: InvalidRequest, path: str) -> InvalidRequest:
 
 
 def check_priority(priority: int) -> None:
-    """The server looks at the priority before it looks for the definition.
+    """The server checks the priority before it looks for the definition.
 
     Raises:
         InvalidRequest: it is out of range (400).
@@ -534,7 +532,8 @@ class InMemoryConductor(ConductorModel):
             return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
 
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
-        """The delivery with what is known of its retry; None: it went back, for the retry has not ended."""
+        """Return the delivery with the state of its retry. None: it was handed back, because the retry has not
+        ended."""
         with self._locked() as state:
             tasks = state.workflows[delivery.workflow_id].tasks
             rows = [row for row in tasks if row.reference_name == delivery.reference_name]
@@ -554,7 +553,7 @@ class InMemoryConductor(ConductorModel):
             return {name: state.queue.size(name) for name in task_names}
 
     def is_current(self, delivery: Delivery) -> bool:
-        """Whether the task is in progress with the identity of this delivery; a task that is gone is not."""
+        """Whether the task is in progress with the identity of this delivery. A removed task is not."""
         with self._operation("is_current") as state:
             try:
                 row = self._row(state, delivery.task_id)
@@ -564,7 +563,7 @@ class InMemoryConductor(ConductorModel):
             return row.status is Status.IN_PROGRESS and identity == delivery.identity
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
-        """Return the state of any attempt; None for one that is gone."""
+        """Return the state of any attempt, or None if it no longer exists."""
         with self._operation("read_attempt") as state:
             try:
                 row = self._row(state, task_id)
@@ -573,7 +572,7 @@ class InMemoryConductor(ConductorModel):
             return AttemptRow(row.task_id, row.start_time, row.retried_task_id)
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
-        """Return the state of any workflow; None for one that is gone."""
+        """Return the state of any workflow, or None if it no longer exists."""
         with self._operation("read_workflow") as state:
             try:
                 workflow = state.workflow("read workflow", workflow_id)

@@ -45,7 +45,7 @@ def every_step(steps: Iterable[Step]) -> Iterator[Step]:
 
 
 def holds(step: Mapping[str, Any], reference: str) -> bool:
-    """Whether a step of that reference name is somewhere inside `step`."""
+    """Whether a step with that reference name is inside `step`."""
     return any(inner["taskReferenceName"] == reference for branch in branches(step) for inner in every_step(branch))
 
 
@@ -58,7 +58,7 @@ def following(steps: Sequence[Step], reference: str) -> Step | None:
 
 
 def _search(steps: Sequence[Step], reference: str, behind: Step | None) -> tuple[bool, Step | None]:
-    """Whether the step was found in there, and what comes after it; `behind` comes after the last one."""
+    """Return whether the step was found inside, and the step after it. `behind` follows the last one."""
     for index, step in enumerate(steps):
         successor = steps[index + 1] if index + 1 < len(steps) else behind
         if step["taskReferenceName"] == reference:
@@ -171,8 +171,8 @@ class TaskRow:
     sub_workflow_changed: bool = False
     wait_until: int = 0
     listed: bool = False
-    """Whether the server lists it among the open attempts of its type. That begins when it is created and is over for
-    good when it ends, even if it is run again."""
+    """Whether the server lists it among the open attempts of its type. That begins at its creation and ends for good at
+    its end, even if it is run again."""
 
     def copy(self) -> TaskRow:
         """A row that can change without this one noticing."""
@@ -191,14 +191,15 @@ class TaskRow:
 
     @property
     def sub_workflow_id(self) -> str | None:
-        """The child of a sub-workflow step. What the row does not say is looked up in its output and its input."""
+        """Return the child of a sub-workflow step. Values that are not in the row come from its output and its
+        input."""
         key = "subWorkflowId"
         found = self.attached_workflow_id or self.output.get(key) or self.input.get(key)
         return None if found is None else str(found)
 
     @property
     def shown_reason(self) -> str | None:
-        """The reason that answers show. Decisions know all of it, so the reason of a workflow can be longer."""
+        """The reason that answers show. Decisions use the full text, so the reason of a workflow can be longer."""
         return None if self.reason is None else self.reason[:MAX_REASON]
 
     @property
@@ -222,7 +223,7 @@ class TaskRow:
 
 
 def queue_name(task_type: str, domain: str | None) -> str:
-    """The queue of a task type, or of that part of it that is meant for the workers of one domain."""
+    """The queue of a task type, or of its part for the workers of one domain."""
     return f"{domain}:{task_type}" if domain else task_type
 
 
@@ -302,7 +303,7 @@ class MessageQueue:
         self._order = itertools.count(1 + max((message.order for message in self.messages.values()), default=-1))
 
     def release(self, task_type: str, now: int) -> None:
-        """A slot of a limited type is free: what waits for one is due now."""
+        """A slot of a limited type is free, so attempts that wait for one are due now."""
         for message in list(self.messages.values()):
             if message.limited and message.queue_name.rpartition(":")[2] == task_type:
                 self.messages[message.task_id] = replace(message, due=now, limited=False)
@@ -410,7 +411,7 @@ class State:
         self.problems: dict[str, str] = {}
         """The last reason for which a workflow could not be decided, by its id."""
         self.attention: dict[str, bool] = {}
-        """Workflows that the server's own workers have yet to look at, and whether to decide them (`core`)."""
+        """Workflows that the server's own workers must still check, and whether to decide them (`core`)."""
         self.timers: Table[str, int] = Table(self.journal, "timers")
         """When those workers take up an attempt that is theirs, by task id (ms)."""
         self.sub_workflows: Table[tuple[str, int], str] = Table(self.journal, "sub_workflows")
@@ -497,9 +498,9 @@ class State:
             self.timers[row.task_id] = due
 
     def store(self, row: TaskRow, what: HistoryEvent) -> None:
-        """Make `row` what every call sees from now on, with the times that an update moves.
+        """Make `row` visible to every call from now on, with the times that an update sets.
 
-        `update_time` of a finished attempt stays what it was (`docs/dev/servers/conductor.md` 2).
+        `update_time` of a finished attempt does not change (`docs/dev/servers/conductor.md` 2).
         """
         now = self.now()
         if not row.status.terminal or row.update_time == 0:
@@ -523,7 +524,7 @@ class State:
         self.call_attention(workflow.workflow_id)
 
     def call_attention(self, workflow_id: str, *, decide: bool = False) -> None:
-        """Let the server's own workers look at a workflow, or let it be decided, once the call has been served."""
+        """Let the server's own workers check a workflow, or decide it, after the call has been served."""
         self.attention[workflow_id] = decide or self.attention.get(workflow_id, False)
         self.workflows.touch(workflow_id)
 

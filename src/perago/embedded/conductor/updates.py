@@ -31,7 +31,7 @@ class _Log(Fields):
 
 
 class TaskResult(Fields):
-    """A task result as a worker sends it; `None` is what was not sent."""
+    """A task result as a worker sends it. `None` is a missing value."""
 
     task_id: str | None = None
     workflow_instance_id: str | None = None
@@ -54,12 +54,12 @@ class TaskResult(Fields):
 
 
 def read_result(result: Mapping[str, Any]) -> TaskResult:
-    """The result in the JSON of `POST /tasks`, cut to what the server keeps.
+    """Return the result in the JSON of `POST /tasks`, cut to the parts that the server stores.
 
     Raises:
-        Malformed: not the types that the server's reader wants (500).
-        InvalidRequest: ids missing (400).
-        NotImplementedError: the output is said to be in external storage.
+        Malformed: wrong types for the server's reader (500).
+        InvalidRequest: missing ids (400).
+        NotImplementedError: the output claims to be in external storage.
     """
     read = TaskResult.read(OPERATION, {**result, "outputData": None})
     if read.external_output_payload_storage_path:
@@ -134,7 +134,7 @@ def open_attempt(state: State, workflow_id: str, reference_name: str) -> TaskRow
 
 
 def update_row(state: State, row: TaskRow, status: str, output: Mapping[str, Any], worker_id: str | None) -> str:
-    """Give `row` a status and add to its output; everything else of it stays. Returns its id."""
+    """Give `row` a status and add to its output. Its other fields stay. Return its id."""
     result = {
         "taskId": row.task_id,
         "workflowInstanceId": row.workflow_id,
@@ -235,10 +235,10 @@ def _exceeds_limit(state: State, row: TaskRow) -> bool:
 
 
 def requeue(state: State, task_name: str) -> int:
-    """Queue every listed attempt of a type again, those in progress as well, and return their number.
+    """Queue every listed attempt of a type again, including those in progress, and return their number.
 
-    What is left of a delay is kept; an attempt in progress is handed out a second time. Steps of the server itself are
-    passed over.
+    Remaining delays are kept. An attempt in progress is handed out a second time. Steps of the server itself are
+    skipped.
     """
     rows = [row for row in listed(state, task_name) if row.kind == "SIMPLE"]
     for row in rows:

@@ -72,7 +72,7 @@ def bad_request(operation: str, detail: str) -> InvalidRequest:
 
 
 def validation_failed(operation: str, problems: Sequence[dict[str, str]]) -> InvalidRequest:
-    """A 400 that lists what the bean validation found."""
+    """A 400 with the list of the bean validation."""
     listed = "; ".join(f"{problem['path']}: {problem['message']}" for problem in problems)
     return InvalidRequest(SERVICE, operation, f"{VALIDATION_FAILED} {listed}", problems)
 
@@ -126,7 +126,7 @@ class PayloadLimits:
 
 
 def _cut(value: Any) -> Any:
-    """A fraction is cut off; a truth is no number."""
+    """A fraction is truncated. A boolean is not a number."""
     if isinstance(value, bool):
         raise ValueError("Input should be a number, not a boolean")  # noqa: TRY004 - pydantic reports it
     return math.trunc(value) if isinstance(value, float) and math.isfinite(value) else value

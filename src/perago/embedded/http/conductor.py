@@ -54,7 +54,7 @@ INSTANCE = "perago"
 """The name in error answers where the real server gives its host."""
 
 POLLS_AT_ONCE = 64
-"""Polls beyond these wait for one of them to end, at most five seconds."""
+"""Further polls wait for one of them to end, at most five seconds."""
 CALLS_AT_ONCE = 16
 
 MAX_WORKFLOWS = 1000
@@ -82,7 +82,7 @@ _OTHERWISE_SPELLED = {
 
 
 class Call(requests.Call):
-    """A request. The methods raise `Malformed` (500) for what is missing or of the wrong type."""
+    """A request. The methods raise `Malformed` (500) for missing values and wrong types."""
 
     @property
     def operation(self) -> str:
@@ -155,9 +155,10 @@ def _number(digits: str) -> float | str:
 
 
 def conductor_app(model: ConductorModel) -> ASGIApp:
-    """An ASGI application that serves `model` below `/api`, and its health at `/health`.
+    """Return an ASGI application that serves `model` below `/api`, and its health at `/health`.
 
-    Calls run in threads of their own. Those that can wait for seconds have other threads, so that they hold up no call.
+    Calls run in their own threads. Those that can wait for seconds have other threads, so that they do not delay other
+    calls.
     """
     waiting = ThreadPoolExecutor(POLLS_AT_ONCE, thread_name_prefix="perago-conductor-poll")
     quick = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="perago-conductor")
@@ -343,7 +344,7 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         return {name: model.queue_size(name) for name in task_type}
 
     def queues_by_shard() -> Any:
-        """All sizes. No attempt is ever unacknowledged: what was polled has left the queue."""
+        """Return all sizes. No attempt is ever unacknowledged, because polled attempts have left the queue."""
         return {name: {"a": {"size": size, "uacked": 0}} for name, size in model.queue_sizes().items()}
 
     def last_polls(task_type: str) -> Any:
@@ -490,7 +491,7 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         return_strategy: str = "",
         request_id: str = "",
     ) -> Any:
-        """Start, wait for the end or for certain steps, and tell how far it came."""
+        """Start the workflow, wait for its end or for certain steps, and return its progress."""
         references = [part.strip() for part in wait_until_task_ref.split(",") if part.strip()]
         strategy = return_strategy or "TARGET_WORKFLOW"
         if strategy != "TARGET_WORKFLOW":
@@ -583,7 +584,7 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         ("DELETE", one, model.terminate_workflow),
         ("GET", f"{one}/status", status),
         ("GET", f"{one}/tasks", tasks),
-        # Input and output for a skipped step, which clients send in the body, are not looked at.
+        # The input and output of a skipped step, which clients send in the body, are ignored.
         ("PUT", f"{one}/skiptask/{{reference_name}}", model.skip_task),
         ("PUT", f"{one}/pause", model.pause_workflow),
         ("PUT", f"{one}/resume", model.resume_workflow),

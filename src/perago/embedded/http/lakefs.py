@@ -116,7 +116,7 @@ def _refusal(request: Request, error: LakeFSError) -> Response:
 
 
 async def _flag(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the handler's signature
-    """A merge that the real server would do otherwise, where warnings of that are errors."""
+    """A merge that the real server would do differently, if warnings about that are errors."""
     return JsonAnswer({"message": str(error)}, NotModelled.status)
 
 
@@ -328,7 +328,7 @@ def _time(at: int) -> str:
 
 
 def _reference_routes(server: LakeFSServer, root: str) -> list[Route]:
-    """Branches, what is staged on them as a whole, and tags; `root` is one repository's path."""
+    """Branches, their staged changes as a unit, and tags. `root` is the path of one repository."""
 
     def list_branches(call: Call) -> Response:
         found = references.list_branches(call.repo, **call.query.page("show_hidden"))
@@ -390,7 +390,7 @@ def _commit_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Commits and everything that makes or compares them; `root` is one repository's path."""
 
     def get(call: Call) -> Response:
-        """One commit. A ref that is no ref answers 500 here, 400 elsewhere (`docs/dev/servers/lakefs.md` 2)."""
+        """Return one commit. An invalid ref answers 500 here, 400 elsewhere (`docs/dev/servers/lakefs.md` 2)."""
         try:
             return JsonAnswer(api.commit_json(commits.get_commit(call.repo, call.ref)))
         except Invalid as error:

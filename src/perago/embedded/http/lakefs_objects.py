@@ -255,7 +255,7 @@ async def _form_content(request: Request, blobs: BlobStore) -> tuple[Blob, str]:
         Invalid: the form ends within the field.
     """
     kind, stream = request.headers["content-type"], request.stream()
-    # Latin-1 gives each byte of a field without a file name a character of its own.
+    # Latin-1 gives each byte of a field without a file name one character.
     parser = MultiPartParser(Headers({"content-type": f"{kind}; charset=latin-1"}), stream, max_part_size=sys.maxsize)
     try:
         form = await parser.parse()
@@ -356,7 +356,7 @@ class SignedStore:
         return {**api.CONFIG, "storage_config": storage}
 
     def readable(self, call: Call, entry: Entry, described: Json) -> Json:
-        """The description of an object with a signed address in the place of its own."""
+        """Return the description of an object with a signed address instead of its own."""
         if not entry.blob.is_elsewhere:
             self._blobs[entry.address] = entry.blob
         ends = int(self._now()) + _SECONDS

@@ -174,7 +174,7 @@ class Call(requests.Call):
         return self.body(model).fields()
 
     def refuse(self, *names: str) -> None:
-        """Raise `NotModelled` if one of these parameters is given and not false: it would change what the call does."""
+        """Raise `NotModelled` if one of these parameters is given and not false, because it would change the call."""
         for name in names:
             if getattr(self.query, name):
                 raise NotModelled(f"the parameter {name!r} of {self.method} {self.path}")
@@ -187,7 +187,7 @@ def _problem(error: ValidationError) -> str:
 
 
 Handler: TypeAlias = Callable[[Call], Response | None]
-"""Without an answer of its own a call is answered with 204."""
+"""A call without an answer is answered with 204."""
 
 Table: TypeAlias = Iterable[tuple[str, str, Handler]]
 """Methods, paths and handlers."""
@@ -530,7 +530,7 @@ def listed_json(item: Entry | CommonPrefix, *, user_metadata: bool = True) -> Js
 
 
 def difference_json(found: Difference, *, with_stats: bool = False) -> Json:
-    """One line of a diff, on request with what is there on the right side."""
+    """Return one line of a diff, on request with the object on the right side."""
     if found.type is DiffType.PREFIX_CHANGED:
         return {"path": found.path, "path_type": "common_prefix", "type": found.type.value}
     described: Json = {"path": found.path, "path_type": "object"}

@@ -1,4 +1,4 @@
-"""Requests and answers of both embedded servers: what is read of a request, JSON, and calls that are not served."""
+"""Requests and answers of both embedded servers: reading of requests, JSON, and calls that are not served."""
 
 from __future__ import annotations
 

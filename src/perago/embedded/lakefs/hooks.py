@@ -60,7 +60,7 @@ class HeadFence:
 
 
 def run_hooks(repo: Repository, source: Tree, event: MergeEvent) -> None:
-    """Run the hooks whose action files are in the source tree, and keep what they did.
+    """Run the hooks whose action files are in the source tree, and record their runs.
 
     Raises:
         HookAborted: one of them refused; the text is wrapped as lakeFS wraps it (`docs/dev/servers/lakefs.md` 1.3).
@@ -140,7 +140,8 @@ def check_actions(tree: Tree, context: str) -> None:
     """Refuse a tree whose actions lakeFS cannot load.
 
     Raises:
-        Missing: a folder among the actions, which lakeFS takes for a file (`context` is what the operation says first).
+        Missing: a folder among the actions, which lakeFS treats as a file (`context` is the beginning of the
+            operation's message).
     """
     for action in _actions(tree):
         if action.endswith("/") and action != ACTIONS_PREFIX:
@@ -151,6 +152,6 @@ def check_actions(tree: Tree, context: str) -> None:
 
 
 def _actions(tree: Tree) -> list[str]:
-    """The action files of a tree, and the folders beside them (`docs/dev/servers/lakefs.md` 1.5)."""
+    """Return the action files of a tree, and the folders next to them (`docs/dev/servers/lakefs.md` 1.5)."""
     parts = (path.removeprefix(ACTIONS_PREFIX).partition("/") for path in tree.actions)
     return sorted({ACTIONS_PREFIX + name + slash for name, slash, _ in parts})

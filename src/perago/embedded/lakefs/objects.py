@@ -115,11 +115,11 @@ def copy_object(
 
 
 def set_user_metadata(repo: Repository, branch: str, path: str, metadata: Mapping[str, str]) -> None:
-    """Stage other user metadata for an object whose bytes stay where they are.
+    """Stage other user metadata for an object whose bytes do not change.
 
     Raises:
         Missing: unknown branch or object.
-        ReadOnly: the repository is.
+        ReadOnly: the repository is read-only.
     """
     check_branch_name(branch)
     check_path(path)

@@ -128,7 +128,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class RefExpression:
-    """A parsed ref: a name and what follows it, in order."""
+    """A parsed ref: a name and its suffixes, in order."""
 
     name: str
     steps: tuple[Step, ...]
@@ -141,7 +141,7 @@ class RefExpression:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRef:
-    """The target of a ref. `branch` is set where staged changes are shown: a bare branch, or a branch with `$`."""
+    """The target of a ref. `branch` is set if staged changes are shown: for a bare branch, or a branch with `$`."""
 
     commit_id: str
     branch: str | None = None
@@ -180,7 +180,7 @@ class CommitRecord:
     tree: Tree
     generation: int
     fraction: float = 0.0
-    """The part of the creation's second that no answer shows; it decides what is newer all the same."""
+    """The fraction of the creation's second. No answer shows it, but it decides what is newer."""
 
     @property
     def moment(self) -> float:
@@ -326,7 +326,7 @@ _ID_PREFIX = re.compile(r"[0-9a-f]{1,64}")
 
 @dataclass(slots=True)
 class Branch:
-    """A branch: its head and what is staged on it (None: a staged deletion)."""
+    """A branch: its head and its staged changes (None: a staged deletion)."""
 
     name: str
     commit_id: str
@@ -341,7 +341,7 @@ class Branch:
         self.view = None
 
     def unstage(self, concerns: Callable[[str], bool]) -> None:
-        """Drop what is staged for the paths that `concerns` says yes to."""
+        """Drop the staged changes of the paths for which `concerns` returns True."""
         for path in [path for path in self.staged if concerns(path)]:
             del self.staged[path]
         self.view = None
@@ -380,8 +380,8 @@ class Repository:
         return branch
 
     def move(self, branch: Branch, commit_id: str, *, keep_staged: bool = False) -> None:
-        """Move the head of a branch. What was staged is in the commit, or was no change (`docs/dev/servers/lakefs.md`
-        3), unless it is to be kept."""
+        """Move the head of a branch. Its staged changes are in the commit, or were not changes
+        (`docs/dev/servers/lakefs.md` 3), unless they must be kept."""
         branch.commit_id = commit_id
         branch.view = None
         if not keep_staged:
@@ -415,7 +415,7 @@ class Repository:
         return f"{self.info.storage_namespace}/data/{next(self.server.addresses):016x}"
 
     def protect(self, patterns: Sequence[str]) -> None:
-        """Replace the patterns of protected branches; `*` stands for any text."""
+        """Replace the patterns of protected branches. `*` matches any text."""
         self.protected = tuple(dict.fromkeys(patterns))
         self.server.repositories.touch(self.info.name)
 
@@ -434,7 +434,7 @@ class Repository:
         return self.graph.record(branch.commit_id)
 
     def changes(self, branch: Branch) -> dict[str, Entry | None]:
-        """Return the staged changes that differ from the head. An identical re-upload is no change."""
+        """Return the staged changes that differ from the head. An identical re-upload is not a change."""
         tree = self.head(branch).tree
         return {path: entry for path, entry in branch.staged.items() if not same(tree.get(path), entry)}
 

@@ -137,7 +137,7 @@ class InMemoryLakeFS:
         placements: Sequence[Placement],
         on_progress: Progress = no_progress,
     ) -> int:
-        """Write objects where they have a place. None comes from anywhere else."""
+        """Write objects that have a path. All bytes come from this model."""
         with self._met("download", f"download from {repository!r} at {commit}"):
             with self.server.lock:
                 entries = {each.path: each for each in objects.all_objects(self.server.repository(repository), commit)}
@@ -237,10 +237,10 @@ class InMemoryLakeFS:
         *,
         message: str = "Seed",
     ) -> Commit:
-        """Put files on a branch and commit them, creating repository and branch where they are missing.
+        """Put files on a branch and commit them. Create the repository and the branch if they are missing.
 
-        `tree` maps keys to contents (text is UTF-8; a path is a file to take them from; None, an empty directory,
-        leaves nothing in an object store), or is a directory. Other objects of the branch stay.
+        `tree` maps keys to contents (text is UTF-8; a path is a file to read; None, an empty directory, has no effect
+        in an object store), or is a directory. Other objects of the branch stay.
         """
         with self.server.lock:
             if repository not in self.server.repositories:
@@ -260,11 +260,11 @@ class InMemoryLakeFS:
         return {entry.path: entry.blob.read() for entry in entries}
 
     def export(self, repository: str, ref: str, target: Path, *, prefix: str = "") -> None:
-        """Write the objects of a ref whose keys begin with `prefix` below a directory, without the prefix. Hooks are no
-        part of a workspace, and are left out.
+        """Write the objects of a ref whose keys begin with `prefix` below a directory, without the prefix. Hooks are
+        not a part of a workspace, and are left out.
 
         Raises:
-            ValueError: a key would land outside of `target`, or is no file name.
+            ValueError: a key would be outside of `target`, or is not a file name.
         """
         with self.server.lock:
             entries = objects.all_objects(self.server.repository(repository), ref)
@@ -391,10 +391,10 @@ def _files_of(tree: Mapping[str, str | bytes | Path | None] | Path) -> Iterator[
 
 
 def _export_tree(entries: Iterable[Entry], target: Path, prefix: str = "") -> None:
-    """Write the objects whose keys begin with `prefix`, but no hooks, below `target`, which is made.
+    """Write the objects whose keys begin with `prefix`, except hooks, below `target`, which is created.
 
     Raises:
-        ValueError: a key would land outside of `target`, or is no file name.
+        ValueError: a key would be outside of `target`, or is not a file name.
     """
     target.mkdir(parents=True, exist_ok=True)
     for entry in entries:

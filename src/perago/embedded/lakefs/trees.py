@@ -1,4 +1,4 @@
-"""Immutable trees, which commits point at, and three-way merges of them."""
+"""The immutable trees of commits, and three-way merges of them."""
 
 from __future__ import annotations
 

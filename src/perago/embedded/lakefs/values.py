@@ -488,10 +488,10 @@ def paths_from(paths: Sequence[str], prefix: str, start: str) -> Iterator[str]:
 
 
 def fold(paths: Iterable[str], prefix: str, delimiter: str, after: str) -> Iterator[tuple[str, bool]]:
-    """Paths with everything beyond the next delimiter folded into one common prefix: (path, is a common prefix).
+    """Yield paths, with everything after the next delimiter folded into one common prefix: (path, is a common prefix).
 
-    What is listed as `after` is left out. That is why an `after` inside a common prefix returns that prefix again, even
-    where nothing else is inside (`docs/dev/servers/lakefs.md` 2, List).
+    The entry `after` is excluded. So an `after` inside a common prefix returns that prefix again, even if nothing else
+    is inside (`docs/dev/servers/lakefs.md` 2, List).
     """
     last = None
     for path in paths:
