@@ -10,7 +10,7 @@ This is the rule; recordings keep all that the real server said, and the compari
 3. An error within a success (one item of a batch) counts as an error does.
 4. The media type counts where an answer is not JSON, without its parameters.
 5. Lists under `SETS` have no order.
-6. A reason about a script counts up to the words of the engine.
+6. A reason about the syntax of a script counts up to the words of the engine.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ SIGNALS = (
 )
 """Parts of error messages by which `perago.adapters` tells errors of one status apart."""
 SETS = frozenset(("failedReferenceTaskNames", "failedTaskNames", "bulkSuccessfulResults"))
-_SCRIPT_ERROR = re.compile(
-    r"(Unable to evaluate condition|Error evaluating the script|Empty 'expression').*", re.DOTALL
-)
+_SYNTAX_ERROR = re.compile(r"(`SyntaxError: ).*", re.DOTALL)
 
 
 def difference(expected: Transcript, seen: Transcript) -> str | None:
@@ -108,7 +106,7 @@ def _value(value: Any, key: str | None = None) -> Any:
     if isinstance(value, list):
         found = [_value(item) for item in value]
         return sorted(found, key=lambda item: json.dumps(item, sort_keys=True)) if key in SETS else found
-    return _SCRIPT_ERROR.sub(r"\1", value) if isinstance(value, str) else value
+    return _SYNTAX_ERROR.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def _title(exchange: dict[str, Any]) -> str:

@@ -33,8 +33,8 @@ ALIKE = {
         _answer(200, [{"status_code": 404, "message": "no such object"}]),
     ),
     "the words of the script engine": (
-        _answer(200, {"reasonForIncompletion": "Error evaluating the script `TypeError`"}),
-        _answer(200, {"reasonForIncompletion": "Error evaluating the script: not a function"}),
+        _answer(200, {"reasonForIncompletion": "Error evaluating the script `SyntaxError: unexpected`"}),
+        _answer(200, {"reasonForIncompletion": "Error evaluating the script `SyntaxError: no return`"}),
     ),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..rest import Rest
 from ..scenario import scenario, scenario_for_each
 from .operators import inline, loop, system_task
-from .workflows import start, step, task_type
+from .workflows import Json, start, step, task_type
 
 VALUES: dict[str, Any] = {
     "n": 1, "f": 1.5, "one": 1.0, "s": "a", "num": "5", "t": True, "z": None, "l": [1, 2], "o": {"x": {"y": 2}},
@@ -122,3 +122,23 @@ def a_script_that_fails_is_retried(rest: Rest) -> None:
     on.note_all()
     on.retry()
     on.note_all()
+
+
+BROKEN = {
+    "an_error_in_the_third_line": inline("step", "\n\nvar x; x.y"),
+    "an_error_that_is_thrown": inline("step", "throw new Error('bad')"),
+    "a_text_that_is_thrown": inline("step", "throw 'text'"),
+    "an_object_that_is_thrown": inline("step", "throw {a: 1}"),
+    "an_error_within_a_function": inline("step", "(function () {\n null.x })()"),
+    "an_unknown_name": inline("step", "nothing.at"),
+    "an_empty_script": inline("step", "${workflow.input.nothing}"),
+    "a_division_by_zero_in_jq": system_task("JSON_JQ_TRANSFORM", "step", queryExpression="1/0"),
+    "an_index_of_an_object_in_jq": system_task("JSON_JQ_TRANSFORM", "step", queryExpression=".[0]"),
+    "an_error_in_jq": system_task("JSON_JQ_TRANSFORM", "step", queryExpression='error("x")'),
+}
+
+
+@scenario_for_each(BROKEN)
+def broken_scripts(rest: Rest, case: Json) -> None:
+    """The reason of a script that fails is also its output."""
+    start(rest, "none", case).note_all()

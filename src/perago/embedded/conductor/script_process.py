@@ -52,7 +52,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"value": _javascript(request) if request["module"] == "quickjs" else _jq(request)}
     except Exception as error:  # noqa: BLE001 - whatever the script did is its error
-        return {"error": str(error).strip().split("\n")[0] or type(error).__name__}
+        return {"error": str(error).strip() or type(error).__name__}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import atexit
 import importlib.util
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -71,9 +72,26 @@ def _evaluate(module: str, source: str, visible: Mapping[str, Any]) -> Any:
     limits = {"seconds": SECONDS, "bytes": MEMORY_BYTES}
     answer = _ENGINE.ask({"module": module, "source": source, "visible": visible, **limits})
     if "error" in answer:
-        slow = "interrupted" in answer["error"]
-        raise ScriptError(TOO_SLOW if slow else f"Error evaluating the script `{answer['error']}`")
+        raise ScriptError(_jq_error(answer["error"]) if module == "jq" else _javascript_error(answer["error"]))
     return answer["value"]
+
+
+def _javascript_error(text: str) -> str:
+    """Word an error of QuickJS as the server's engine does, but for errors of syntax."""
+    if "interrupted" in text:
+        return TOO_SLOW
+    message, _, where = text.partition("\n")
+    if message == "[object Object]":
+        message = "Error"
+    message = message.replace("Error: cannot ", "Error: Cannot ", 1)
+    line = re.search(r"<input>:(\d+)", where)
+    at_line = "" if message.startswith("Error: ") else f" at line {line[1] if line else 1}"
+    return f"Error evaluating the script `{message}`{at_line}"
+
+
+def _jq_error(text: str) -> str:
+    """Word an error of jq as the server's implementation does, but for errors of syntax."""
+    return re.sub(r"( with number) \(.*\)$", r"\1", text.partition("\n")[0])
 
 
 class _Engine:

@@ -75,12 +75,14 @@ class Inline(_Immediate):
     def run(self, _context: DecisionContext, row: TaskRow) -> bool:
         expression = row.input.get("expression")
         if not isinstance(expression, str) or not expression.strip():  # an expression in it, or the input of a rerun
-            return _fail(row, Status.FAILED_WITH_TERMINAL_ERROR, "Empty 'expression': an INLINE task needs a script")
+            reason = "Empty 'expression' in Inline task's input parameters. A non-empty String value must be provided."
+            return _fail(row, Status.FAILED_WITH_TERMINAL_ERROR, reason)
         try:
             by_name = row.input.get("evaluatorType") == "value-param"
             result = row.input.get(expression) if by_name else scripts.javascript(expression, row.input)
         except scripts.ScriptError as error:
-            return _fail(row, Status.FAILED_WITH_TERMINAL_ERROR, str(error))
+            is_slow = str(error) == scripts.TOO_SLOW
+            return _fail(row, Status.FAILED if is_slow else Status.FAILED_WITH_TERMINAL_ERROR, str(error))
         row.output = {"result": result}
         row.status = Status.COMPLETED
         return True
