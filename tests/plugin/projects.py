@@ -132,8 +132,8 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 
 
 def run_process(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """pytest in a process of its own, at most a minute."""
-    return pytester.runpytest_subprocess(*QUIET, *_kinds(arguments), "--strict-markers", *arguments, timeout=60)
+    """pytest in a process of its own, at most three minutes."""
+    return pytester.runpytest_subprocess(*QUIET, *_kinds(arguments), "--strict-markers", *arguments, timeout=180)
 
 
 def _kinds(arguments: Sequence[str]) -> tuple[str, ...]:

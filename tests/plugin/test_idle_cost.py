@@ -20,7 +20,7 @@ FORBIDDEN = {"pydantic", "hypothesis", "perago", "lakefs", "lakefs_sdk", "conduc
 def modules_of(pytester: pytest.Pytester, *arguments: str) -> set[str]:
     pytester.makeconftest(REPORT)
     pytester.makepyfile(test_plain="def test_plain(): pass")
-    result = pytester.runpytest_subprocess(*QUIET, "-p", "no:platformdirs", *arguments, timeout=60)
+    result = pytester.runpytest_subprocess(*QUIET, "-p", "no:platformdirs", *arguments, timeout=180)
     assert result.parseoutcomes()["passed"] >= 1
     return set((pytester.path / "modules.txt").read_text().split())
 

@@ -146,7 +146,7 @@ def test_workers_report_it_once_and_their_deselections_do_not(project: pytest.Py
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert unused(result) == [f"{GONE}: there is no module shop.gone"]
-    partial = run_process(project, *KIND, "-n2", "-k", "first")
+    partial = run_process(project, *KIND, "-n1", "-k", "first")
     assert (partial.ret, unused(partial)) == (pytest.ExitCode.OK, [])
 
 
