@@ -6,8 +6,10 @@ seeded random numbers of the kind `faults`, so each run tries the same inputs in
 
 from __future__ import annotations
 
+import itertools
 import json
 import linecache
+import random
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -38,6 +40,11 @@ from pytest_perago.confinement import TimeLimitExceeded, Watch
 from pytest_perago.mutations import CSV, LINES, Change, Mutation, apply, mutations_of
 from pytest_perago.session import Session
 
+IsAccepted: TypeAlias = "Callable[[Mutant, Failure], bool]"
+
+MOST_COMBINATIONS = 150
+_MOST_PARTS = 5
+"""Mutations of one input."""
 MOST_ROWS = 50
 """Rows of a table of a seed that are kept."""
 MOST_CALLS = 150
@@ -79,6 +86,14 @@ class Mutant:
     params: Mapping[str, Any]
     change: Change | None = None
     path: str = ""
+    mutation: Mutation | None = None
+    parts: tuple[Mutant, ...] = ()
+    """The inputs with one mutation each that it combines."""
+
+    @property
+    def is_of_params(self) -> bool:
+        """Whether a param is changed, and no file."""
+        return self.change is None and not self.parts
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -232,7 +247,17 @@ class Attack:
         spec = self.task.workspace
         tree = {path: each for path, each in change.applied(seed.files).items() if spec and View.of(spec).sees(path)}
         words = f"{mutation.path} {change.words}"
-        return Mutant(seed, mutation.label, words, tree, seed.params, change, mutation.path)
+        return Mutant(seed, mutation.label, words, tree, seed.params, change, mutation.path, mutation)
+
+    def combined(self, parts: Sequence[Mutant]) -> Mutant:
+        """Return the input with the mutations of several inputs of one seed, one after the other."""
+        seed, files = parts[0].seed, dict(parts[0].seed.files)
+        for part in parts:
+            change = apply(files, part.mutation) if part.mutation is not None else None
+            if change is not None:
+                files = change.applied(files)
+        labels, words = (" + ".join(part.label for part in parts), "; ".join(part.words for part in parts))
+        return Mutant(seed, labels, words, files, seed.params, parts=tuple(parts))
 
     def with_other_params(self) -> Iterator[Mutant]:
         """Make the inputs with one param at an edge of its schema, as far as the model accepts them."""
@@ -263,7 +288,7 @@ class Attack:
             findings = evaluate(rules, scan.listing, phase=Phase.PRE, disk=scan)
         return [finding for finding in findings if not finding.satisfied]
 
-    def run(self, mutants: Sequence[Mutant], is_accepted: Callable[[Mutant, Failure], bool]) -> list[Found]:
+    def run(self, mutants: Sequence[Mutant], is_accepted: IsAccepted) -> list[Found]:
         """Try the inputs, within the budget. Returns the ways to fail that are always the same, the worst first."""
         seconds = self._session.settings.robust_seconds
         deadline = time.monotonic() + seconds
@@ -300,6 +325,60 @@ class Attack:
                 break
         return sorted(filter(self._is_steady, found.values()), key=lambda each: each.failure.rank)
 
+    def search(self, mutants: Sequence[Mutant], is_accepted: IsAccepted) -> list[Found]:
+        """Try combinations of inputs, each of which is harmless alone.
+
+        Returns the ways to fail, with as few mutations as they need.
+        """
+        seed_of_run = self._session.settings.robust_seed
+        source = random.Random(f"{self.task.name} {seed_of_run}")  # noqa: S311 - the same combinations in each run
+        deadline = time.monotonic() + self._session.settings.robust_seconds
+        pool = [mutant for mutant in mutants if mutant.label not in _LONERS and not self.judge(mutant.files)]
+        found: dict[str, Found] = {}
+        covered: set[tuple[str, str]] = set()
+        most = min(self._most_calls(), MOST_COMBINATIONS)
+        for _ in range(most):
+            seed = source.choice(self.seeds)
+            labels = list(dict.fromkeys(mutant.label for mutant in pool if mutant.seed is seed))
+            if len(labels) < 2:
+                continue
+            if time.monotonic() > deadline:
+                self.tally.stopped = (
+                    f"stopped after {self.tally.called} of {most}: time was over (perago_robust_seconds)"
+                )
+                break
+            draws = [source.sample(labels, min(len(labels), _MOST_PARTS)) for _ in range(_DRAWS)]
+            drawn = max(draws, key=lambda each: len(_pairs(each) - covered))
+            covered |= _pairs(drawn)
+            parts = [
+                source.choice([each for each in pool if each.seed is seed and each.label == label]) for label in drawn
+            ]
+            mutant = self.combined(parts)
+            self.tally.made += 1
+            if self.judge(mutant.files):
+                self.tally.refused += 1
+                continue
+            self.tally.called += 1
+            failure = self.call(mutant)
+            if failure is None or failure.key in found or is_accepted(mutant, failure):
+                continue
+            smallest = self._reduced(mutant, failure.key)
+            if len(smallest.parts) == 1:
+                pool.remove(smallest.parts[0])  # the test of single mutations reports it
+            else:
+                found[failure.key] = Found(failure, [smallest])
+        return sorted(filter(self._is_steady, found.values()), key=lambda each: each.failure.rank)
+
+    def _reduced(self, mutant: Mutant, key: str) -> Mutant:
+        """Leave out each mutation without which the task fails the same way."""
+        for part in mutant.parts:
+            fewer = [each for each in mutant.parts if each is not part]
+            smaller = self.combined(fewer) if fewer else mutant
+            failure = None if not fewer or self.judge(smaller.files) else self.call(smaller)
+            if failure is not None and failure.key == key:
+                return self._reduced(smaller, key)
+        return mutant
+
     def _most_calls(self) -> int:
         seconds = max(seed.case.second.seconds for seed in self.seeds)
         return MOST_CALLS if seconds < _SLOW else _FEW if seconds < _VERY_SLOW else _VERY_FEW
@@ -309,8 +388,9 @@ class Attack:
         if found.failure.rank in (_RULE, _HANG):
             return True
         mutant = found.mutants[0]
-        again = [self.call(mutant) for _ in range(_CONFIRMATIONS)]
-        if all(each is not None and each.key == found.failure.key for each in again):
+        again = [failure for _ in range(_CONFIRMATIONS) if (failure := self.call(mutant)) is not None]
+        if [failure.key for failure in again] == [found.failure.key] * _CONFIRMATIONS:
+            found.failure = again[-1]  # a smaller input may have another message
             return True
         self.tally.unsteady.append(f"not always the same and not reported: {found.failure.summary} with {mutant.label}")
         return False
@@ -394,6 +474,24 @@ class Attack:
             "".join(traceback.format_list([*own, *(frames[-1:] if is_library else [])]))
             + "".join(traceback.format_exception_only(error)),
         )
+
+
+_DRAWS = 20
+"""Combinations from which the one with most new pairs of labels is tried."""
+_LONERS = (
+    "optional-file-gone",
+    "one-file-only",
+    "empty-file",
+    "header-only",
+    "zero-rows",
+    "wrong-magic",
+    "empty-object",
+)
+"""Mutations that leave nothing for others to change."""
+
+
+def _pairs(labels: Iterable[str]) -> set[tuple[str, str]]:
+    return set(itertools.combinations(sorted(labels), 2))
 
 
 _HANG, _OUTSIDE, _WRONG, _RULE, _RAISED, _LIBRARY = range(6)

@@ -145,6 +145,7 @@ OPTIONS: Mapping[str, Option] = {
             default="2",
             choices=("1", "2", "3"),
         ),
+        Option("perago_robust_seed", "any text; another one has `robust[search]` try other combinations", default="0"),
         Option(
             "perago_robust_dir",
             "directory of accepted findings of `robust` tests, relative to the root directory",
@@ -269,6 +270,7 @@ class Settings:
     fuzz: FuzzSettings
     robust_seconds: float
     robust_level: int
+    robust_seed: str
     robust_dir: Path
     debugging: bool
     """Whether a debugger opens on failures (`--pdb`)."""
@@ -308,6 +310,7 @@ def read_settings(config: pytest.Config) -> Settings:
         fuzz=FuzzSettings(int(examples), seed, config.pluginmanager.has_plugin("hypothesispytest")),
         robust_seconds=_seconds(config, "perago_robust_seconds"),
         robust_level=int(_value(config, "perago_robust_level")),
+        robust_seed=_value(config, "perago_robust_seed"),
         robust_dir=_directory(config, "perago_robust_dir", "give a directory, or leave it out"),
         debugging=bool(config.getoption("usepdb", False)),
         cases_dir=_cases_dir(config),
@@ -429,13 +432,18 @@ def cover_options(config: pytest.Config) -> CoverOptions | None:
     return CoverOptions(json, percent)
 
 
+def is_under_ci() -> bool:
+    """Whether the environment says that no person looks at the run."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
 def refuse_update_under_ci(config: pytest.Config) -> None:
     """Refuse to write snapshots without a person who reviews and commits them.
 
     Raises:
         pytest.UsageError: the environment says that no person is present.
     """
-    if config.getoption("--perago-update") and os.environ.get("CI", "").lower() not in ("", "0", "false"):
+    if config.getoption("--perago-update") and is_under_ci():
         raise pytest.UsageError(
             "--perago-update writes snapshots, but CI is set, so no person would see them: run it where you develop "
             "and commit the snapshots (or unset CI)"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -71,7 +72,8 @@ def _is_valid(kind: Any, value: Any) -> bool:
 
 def remedy_for(attack: Attack, mutant: Mutant) -> Remedy | None:
     """Return the weakest guardrail that refuses the input and accepts those of the seeds; None if none does."""
-    for remedy in _candidates(attack, mutant):
+    parts = [replace(part, files=mutant.files) for part in mutant.parts] or [mutant]
+    for remedy in itertools.chain.from_iterable(_candidates(attack, part) for part in parts):
         refused = attack.judge(mutant.files, [remedy.rule])
         is_refused = bool(refused) and not any(finding.is_defect for finding in refused)
         if is_refused and not any(attack.judge(seed.files, [remedy.rule]) for seed in attack.seeds):
@@ -148,9 +150,10 @@ def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrai
     column = mutant.change.column if mutant.change is not None else ""
     types = _column_types(mutant.seed.files, mutant.path)
     keys = list(types)[:1]
-    options: list[dict[str, Any]] = [{"min_rows": 1}]
+    options: list[dict[str, Any]] = [{}, {"min_rows": 1}]
     if column:
-        options.append({"not_null": [column]})
+        if mutant.label not in _ON_COLUMNS:
+            options.append({"not_null": [column]})
         if column in types:
             options += [
                 {"columns": {column: types[column]}},
@@ -160,7 +163,8 @@ def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrai
         options.append({"min_rows": 2})
     if mutant.label in ("same-key", "duplicate-row"):
         options.append({"unique": keys})
-    options += [{}, {"columns": types}] if types else [{}]
+    if types:
+        options.append({"columns": types})
     for each in options:
         yield lambda each=each: require_table(pattern, **given, **each)  # type: ignore[misc]
 
@@ -224,6 +228,9 @@ _ON_CELLS = {
 """By label: name, condition on a cell, and the words for a value that has the defect."""
 
 
+_ON_COLUMNS = ("extra-column", "reordered", "missing-column", "header-case", "header-space", "duplicate-header")
+
+
 def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Iterator[Remedy]:
     loop = f"for file in sorted(workspace.glob({pattern!r})):"
     if mutant.label in _ON_BYTES:
@@ -233,6 +240,8 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
             [loop, "    data = file.read_bytes()", f"    if {condition}:", f'        return f"{{file.name}} {words}"'],
         )
     column = mutant.change.column if mutant.change is not None else ""
+    if mutant.path.endswith(".json"):
+        yield from _document_functions(loop, column, _loaded(seed[mutant.path]))
     table = Csv.read(seed, mutant.path) if PurePosixPath(mutant.path).suffix in (".csv", ".tsv") else None
     if table is None:
         return
@@ -251,14 +260,7 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
                 f'            return f"{{file.name}} has {words} in column {column}"',
             ],
         )
-    if mutant.label in (
-        "extra-column",
-        "reordered",
-        "missing-column",
-        "header-case",
-        "header-space",
-        "duplicate-header",
-    ):
+    if mutant.label in _ON_COLUMNS:
         yield from _compiled(
             "has_the_columns",
             [
@@ -279,6 +281,49 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
         )
 
 
+def _loaded(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+_EXPECTED: tuple[tuple[type, str, str], ...] = (
+    (bool, "not isinstance(value, bool)", "true or false"),
+    (int, "type(value) is not int", "an integer"),
+    (float, "type(value) not in (int, float) or not math.isfinite(value)", "a number"),
+    (str, "not isinstance(value, str) or not value", "a text"),
+    (list, "not isinstance(value, list) or not value", "a list"),
+    (dict, "not isinstance(value, dict) or not value", "an object"),
+)
+"""By the type of a value: the condition for another one, and what is expected."""
+
+
+def _document_functions(loop: str, column: str, document: Any) -> Iterator[Remedy]:
+    """Guardrails for a JSON file: it can be read; and it has the key, with such a value, at its top."""
+    read = [
+        loop,
+        "    try:",
+        "        document = json.loads(file.read_bytes())",
+        "    except ValueError:",
+        '        return f"{file.name} is not JSON"',
+    ]
+    yield from _compiled("is_json", read)
+    if isinstance(document, dict) and column in document:
+        for kind, condition, words in _EXPECTED:
+            if isinstance(document[column], kind):
+                yield from _compiled(
+                    "has_the_keys",
+                    [
+                        *read,
+                        f"    value = document.get({column!r}) if isinstance(document, dict) else None",
+                        f"    if {condition}:",
+                        f'        return f"{{file.name}} has no {column} that is {words}"',
+                    ],
+                )
+                return
+
+
 def _compiled(name: str, body: list[str]) -> Iterator[Remedy]:
     """A guardrail function of these lines, as code and as a rule."""
     text = "\n".join(
@@ -289,7 +334,7 @@ def _compiled(name: str, body: list[str]) -> Iterator[Remedy]:
             "    return None",
         ]
     )
-    names: dict[str, Any] = {"guardrail": guardrail, "Path": Path, "csv": csv, "math": math}
+    names: dict[str, Any] = {"guardrail": guardrail, "Path": Path, "csv": csv, "json": json, "math": math}
     try:
         exec(compile(text, f"<guardrail {name}>", "exec"), names)  # noqa: S102 - the text above, made here
     except (SyntaxError, TaskDefinitionError):  # a column has a name that the text cannot quote

@@ -170,6 +170,17 @@ SOUND: dict[str, Planted] = {
 }
 
 
+PAIR = Planted(
+    "known = {}\nfor row in rows_of(tables[0], 'utf-8-sig'):\n"
+    "    if row['id'] in known and not all(known.values()):\n        raise LookupError(row['id'])\n"
+    "    known[row['id']] = row['value']\nreturn Result()",
+    "same-key + empty-number",
+    "not_null=",
+    pre="require_table('raw/*.csv', columns={'id': int, 'name': str, 'value': float})",
+)
+"""Fails if a key is there twice and a value is missing, and on neither of the two alone."""
+
+
 def write_tasks(pytester: pytest.Pytester, tasks: dict[str, Planted]) -> dict[str, str]:
     """Write a module for each; returns the names of the tasks."""
     names = {}

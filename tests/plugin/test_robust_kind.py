@@ -12,7 +12,7 @@ from pytest_perago.mutations import CATALOGUE, apply, mutations_of
 from pytest_perago.table_mutations import Csv
 
 from .projects import add_module, collected, run
-from .robust_tasks import PLANTED, SOUND, write_tasks
+from .robust_tasks import PAIR, PLANTED, SOUND, write_tasks
 
 pytest_plugins = ["pytester"]
 
@@ -71,6 +71,19 @@ def test_it_is_opt_in_and_the_summary_of_a_normal_run_mentions_it(pytester: pyte
     assert "to attack" not in run(pytester, "--perago-modules", "work", "--perago-kinds", "run").stdout.str()
 
 
+def test_a_failure_that_needs_two_mutations_is_found_by_the_search(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tasks(pytester, {"pair": PAIR})
+    result = run(pytester, *ROBUST, "-k", "files or search")
+    result.assert_outcomes(passed=1, failed=1, deselected=1)
+    found = blocks(result)["pair"]
+    assert "LookupError" in found
+    assert len(re.findall(r"with ([\w-]+ \+ [\w-]+): ", found)) == 1
+    monkeypatch.setenv("CI", "true")
+    run(pytester, *ROBUST, "-k", "search").assert_outcomes(skipped=1, deselected=2)
+
+
 def test_the_budget_is_always_said_and_its_end_is_no_failure(pytester: pytest.Pytester) -> None:
     names = write_tasks(pytester, {"reads with care": SOUND["reads with care"]})
     result = run(pytester, *ROBUST, "-k", "files")
@@ -79,7 +92,7 @@ def test_the_budget_is_always_said_and_its_end_is_no_failure(pytester: pytest.Py
         rf".*::{names['reads with care']}::robust\[files\]: \d+ inputs made, \d+ refused .* guardrails, \d+ tried", line
     )
     result = run(pytester, *ROBUST, "-k", "files", "-o", "perago_robust_seconds=0.000001")
-    result.assert_outcomes(passed=1, deselected=1)
+    result.assert_outcomes(passed=1, deselected=2)
     result.stdout.fnmatch_lines(["*stopped after 0 of *: 1e-06 s were over (perago_robust_seconds)"])
 
 
@@ -93,7 +106,7 @@ def test_a_mutation_is_opted_out_of_with_a_reason(pytester: pytest.Pytester) -> 
     write_tasks(pytester, ONE)
     skip = "perago_skip=one-file::robust[files:second-file]: there is one\none-file::robust[files:foreign-file]: none"
     result = run(pytester, *ROBUST, "-k", "files", "-o", skip)
-    result.assert_outcomes(passed=1, deselected=1)
+    result.assert_outcomes(passed=1, deselected=2)
     result.stdout.fnmatch_lines(["*perago opt-outs*", "*robust[[]files]: second-file: there is one"])
 
 
@@ -101,21 +114,21 @@ def test_findings_are_accepted_in_a_file_with_reasons(pytester: pytest.Pytester)
     write_tasks(pytester, ONE)
     only = (*ROBUST, "-k", "files")
     file = pytester.path / "tests/perago_robust/one-file.files.toml"
-    run(pytester, *only, "--perago-update=new").assert_outcomes(passed=1, deselected=1)
+    run(pytester, *only, "--perago-update=new").assert_outcomes(passed=1, deselected=2)
     written = file.read_text()
     assert 'label = "second-file"' in written
     result = run(pytester, *only)
-    result.assert_outcomes(failed=1, deselected=1)
+    result.assert_outcomes(failed=1, deselected=2)
     assert "accepted finding 1 has no reason" in result.stdout.str()
     file.write_text(written.replace('reason = ""', 'reason = "there is one file"'))
     result = run(pytester, *only)
-    result.assert_outcomes(passed=1, deselected=1)
+    result.assert_outcomes(passed=1, deselected=2)
     result.stdout.fnmatch_lines(["*1 accepted in tests/perago_robust/one-file.files.toml"])
     file.write_text(
         file.read_text() + 'expires = "2020-01-01"\n[[accepted]]\nkey = "KeyError in x: y"\nreason = "old"\n'
     )
     result = run(pytester, *only)
-    result.assert_outcomes(failed=1, deselected=1)
+    result.assert_outcomes(failed=1, deselected=2)
     assert "accepts what no longer happens: KeyError in x: y" in result.stdout.str()
 
 
@@ -123,7 +136,7 @@ def test_a_task_without_a_case_that_completes_is_skipped(pytester: pytest.Pytest
     write_tasks(pytester, {"none": SOUND["strict rule"]})
     file = pytester.path / "work" / "m00.py"
     file.write_text(file.read_text().replace("tree=ONE)", "tree=TWO, expect='pre')"))
-    run(pytester, *ROBUST).assert_outcomes(skipped=2)
+    run(pytester, *ROBUST).assert_outcomes(skipped=3)
 
 
 def test_every_mutation_changes_the_tree_and_gives_the_same_each_time() -> None:

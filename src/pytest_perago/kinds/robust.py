@@ -16,13 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from perago.atomic_file import replace_file
 from perago.authoring import Task
 from perago.testing.cases import RunCase
 from perago.testing.tasks import CaseFailed, Cause, tree_literal
 from perago.text import count
 from pytest_perago.kinds.run import declared_cases, location_of, read_case
-from pytest_perago.options import OPT_OUT, ROBUST
+from pytest_perago.options import OPT_OUT, ROBUST, is_under_ci
 from pytest_perago.session import Case, Session, printable
 
 if TYPE_CHECKING:
@@ -63,13 +65,14 @@ _HANDLED = {
 
 
 def cases_robust(task: Task, session: Session) -> Iterable[Case]:
-    """A test for the files of the declared cases, and one for their params."""
+    """Tests for the files of the declared cases, for combinations of such changes, and for their params."""
     sources = list(declared_cases(task, session))
     if not sources:
         return
     place = location_of(sources[0])
     if task.workspace is not None:
         yield Case("robust", "files", partial(_check, task, "files"), place)
+        yield Case("robust", "search", partial(_check, task, "search"), place)
     if task.params_model.model_fields:
         yield Case("robust", "params", partial(_check, task, "params"), place)
 
@@ -77,15 +80,17 @@ def cases_robust(task: Task, session: Session) -> Iterable[Case]:
 def _check(task: Task, what: str, session: Session) -> None:
     from pytest_perago.attacks import Attack  # the services are loaded when something runs
 
+    if what == "search" and is_under_ci():
+        pytest.skip("combinations are not tried where CI is set")
     attack = Attack(task, list(_readable(task, session)), session)
-    level = session.settings.robust_level
-    mutants = attack.with_other_files(level) if what == "files" else list(attack.with_other_params())
+    files, level = what != "params", session.settings.robust_level
+    mutants = attack.with_other_files(level) if files else list(attack.with_other_params())
     opt_outs, baseline = _OptOuts(task, what, session), Baseline.read(task, what, session)
 
     def is_accepted(mutant: Mutant, failure: Failure) -> bool:
         return failure.key in attack.accepted or opt_outs.covers(mutant) or baseline.covers(failure)
 
-    found = attack.run(mutants, is_accepted)
+    found = (attack.search if what == "search" else attack.run)(mutants, is_accepted)
     if found and session.settings.update:
         session.add_snapshot(baseline.write(found))
         found = []
@@ -215,7 +220,7 @@ def _shown(attack: Attack, found: Found) -> str:
         f"  why     {_why(attack, failure)}",
     ]
     remedy = remedy_for(attack, mutant)
-    code = constraint_for(attack, mutant) if mutant.change is None else remedy.code if remedy else None
+    code = constraint_for(attack, mutant) if mutant.is_of_params else remedy.code if remedy else None
     handled = f"handle it: {_handled(mutant)}"
     if failure.key.startswith("guardrail "):
         lines.append("  fix     catch the exception in the guardrail, and return a text that says what is wrong")
@@ -241,17 +246,16 @@ def _why(attack: Attack, failure: Failure) -> str:
 
 
 def _handled(mutant: Mutant) -> str:
-    words = _HANDLED.get(mutant.label, "test for it, or catch the exception")
+    parts = mutant.parts or (mutant,)
+    words = _HANDLED.get(parts[0].label, "test for it, or catch the exception")
     return f'{words}; or raise TaskTerminalError("...") to end the task without retries'
 
 
 def _difference(mutant: Mutant) -> list[str]:
     """The changed text of a file, as a short diff; nothing for other changes, which the words describe in full."""
-    if mutant.change is None:
-        return []
-    for path, content in mutant.change.files.items():
+    for path, content in mutant.files.items() if not mutant.is_of_params else ():
         before = mutant.seed.files.get(path)
-        if content is not None and before is not None:
+        if before not in (None, content) and before is not None:
             try:
                 old, new = before.decode().splitlines(), content.decode().splitlines()
             except UnicodeDecodeError:
@@ -264,7 +268,7 @@ def _difference(mutant: Mutant) -> list[str]:
 
 def _example(mutant: Mutant) -> str:
     tree = ", tree=" + tree_literal(_texts(mutant)).replace("\n", "\n          ") if mutant.files else ""
-    name = f"{mutant.label}".replace("_", "-")
+    name = mutant.label.replace(" + ", "-and-").replace("_", "-")
     return f'Example(id="{name}", params={dict(mutant.params)!r}{tree}, expect="failed")'
 
 
