@@ -1,4 +1,4 @@
-"""The task of the matrix: what it does, and the tree that must come of it."""
+"""The task of the driver's world, and the tree that it must produce."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from perago.taskdef import build_task_definition
 
 
 class Params(BaseModel):
-    quiet: Literal["never", "later", "always", "alike"] = "never"
-    """When nothing is changed. `later`: by every delivery but those that began with the workflow. `alike`: never, but
-    every delivery makes the same change, which brings no new byte."""
+    quiet: Literal["never", "always"] = "never"
+    """When nothing is changed."""
     began: int
-    """When the workflow began, in milliseconds."""
+    """When the workflow began, in milliseconds. Recorded digests of the params have it."""
     part: Literal["raw", "side"] = "raw"
     """The directory that is changed."""
 
@@ -33,12 +32,10 @@ CONTROLS = TaskControls(retry=RetryPolicy(count=5, delay_seconds=1))
 
 
 def _edit(workspace: Path, params: Params) -> Nothing:
-    """Adds, changes and removes a file. What it adds is named after the delivery, as its directory is: two publications
-    do not conflict, and no tree passes for that of another delivery."""
+    """Add, change and remove a file. The added file has the name of the delivery's directory, so two publications do
+    not conflict, and no tree passes for that of another delivery."""
     part = workspace / params.part
-    if params.quiet == "alike":
-        (part / "b.csv").unlink()
-    elif not _is_quiet(params.quiet, params.began, workspace.parent.name):
+    if params.quiet == "never":
         (part / "a.csv").write_text("changed")
         (part / "b.csv").unlink()
         (workspace / _added(params.part, workspace.parent.name)).write_text("added")
@@ -66,21 +63,15 @@ def _added(part: str, directory: str) -> str:
     return directory if part == "raw" else f"{part}/{directory}"
 
 
-def _is_quiet(quiet: str, began: int, directory: str) -> bool:
-    return quiet == "always" or (quiet == "later" and not directory.endswith(f"poll=1,start={began}"))
-
-
 def expected_tree(delivery: Delivery, start: Mapping[str, bytes]) -> dict[str, bytes]:
     """`start` and exactly the changes of the delivery's function."""
     name = f"retry={delivery.retry_count},poll={delivery.poll_count},start={delivery.start_time}"
     params = Params.model_validate(delivery.input["params"])
-    if _is_quiet(params.quiet, params.began, name):
-        return dict(sorted(start.items()))
+    if params.quiet == "always":
+        return dict(start)
     kept = {key: content for key, content in start.items() if key != f"{params.part}/b.csv"}
-    if params.quiet == "alike":
-        return dict(sorted(kept.items()))
     added = {f"{params.part}/a.csv": b"changed", _added(params.part, name): b"added"}
-    return dict(sorted({**kept, **added}.items()))
+    return {**kept, **added}
 
 
 TASK = cast("Task", get_task(edit))
