@@ -47,29 +47,6 @@ def test_an_id_that_lakefs_resolves_to_another_commit_does_not_exist() -> None:
         store.get_commit("repo", COMMIT)
 
 
-@pytest.mark.parametrize("name", ["main", "c0c0", "v1"])
-def test_any_other_name_is_read_as_a_branch_and_nothing_else(name: str) -> None:
-    def script(request: Request) -> Action:
-        return branch_json(HEAD) if "/branches/" in request.path else reply_json(commit_json(HEAD))
-
-    with lakefs(script) as (store, server):
-        assert store.get_commit("repo", name).id == HEAD
-    assert [r.path for r in server.requests] == [f"{API}/branches/{name}", f"{API}/commits/{HEAD}"]
-
-
-MISSING: dict[str, tuple[Action, str]] = {
-    "branch": (failure(404, "branch not found"), "branch main does not exist"),
-    "repository": (failure(404, "repository not found"), "repository repo does not exist"),
-    "no name": (failure(400, "argument branch: branch id: invalid value: validation error"), "branch main does not"),
-}
-
-
-@pytest.mark.parametrize(("answer", "text"), MISSING.values(), ids=MISSING.keys())
-def test_what_is_missing_is_named(answer: Action, text: str) -> None:
-    with lakefs(lambda _: answer) as (store, _), pytest.raises(NotFound, match=text):
-        store.get_commit("repo", "main")
-
-
 def test_a_404_that_is_not_lakefs_s_proves_nothing() -> None:
     with lakefs(lambda _: Reply(404, b"<html>")) as (store, _), pytest.raises(Unavailable, match="proxy"):
         store.get_commit("repo", "main")
@@ -97,21 +74,6 @@ def history_script(chain: list[str], page: int) -> Script:
 
 
 CHAIN = [f"{number:064x}" for number in range(9, 0, -1)]
-HISTORIES = {
-    "down to until": (CHAIN[4], 100, CHAIN[:4]),
-    "until is the head": (CHAIN[0], 100, []),
-    "until is not in it": ("f" * 64, 100, CHAIN),
-    "cut at the limit": ("f" * 64, 3, CHAIN[:3]),
-    "limit reached exactly before until": (CHAIN[3], 3, CHAIN[:3]),
-}
-
-
-@pytest.mark.parametrize("page", [2, 1000], ids=["small pages", "one page"])
-@pytest.mark.parametrize(("until", "limit", "expected"), HISTORIES.values(), ids=HISTORIES.keys())
-def test_history_runs_from_the_head_down_to_until(until: str, limit: int, expected: list[str], page: int) -> None:
-    with lakefs(history_script(CHAIN, page)) as (store, _):
-        found = store.history("repo", "main", until=until, limit=limit)
-    assert [commit.id for commit in found] == expected
 
 
 def test_what_lakefs_makes_of_a_name_is_no_commit() -> None:
@@ -359,3 +321,77 @@ def test_a_conflict_of_a_proxy_is_none_of_lakefs() -> None:
     with lakefs(lambda _: Reply(409, b"<html>")) as (store, _), pytest.raises(Refused) as caught:
         store.merge("repo", COMMIT, "main", "text", {})
     assert not isinstance(caught.value, MergeRefused)
+
+
+# ------------------------------------------------------------------ branches
+
+
+def test_a_new_branch_is_hidden() -> None:
+    with lakefs(lambda _: Reply(201, COMMIT.encode())) as (store, server):
+        store.create_branch("repo", "perago-x", COMMIT)
+    sent = server.requests[0].json
+    assert (sent["name"], sent["source"], sent["hidden"]) == ("perago-x", COMMIT, True)
+
+
+@pytest.mark.parametrize(
+    ("action", "error"),
+    [(Drop(), Unclear), (failure(500, "boom"), Unclear), (failure(503, "busy"), Unavailable)],
+    ids=["dropped", "500", "503"],
+)
+def test_a_branch_is_asked_for_once(action: Action, error: type[ServiceError]) -> None:
+    """The driver asks again: it knows what an existing branch means then, and how long to wait."""
+    with lakefs(routes(POST_branches=action)) as (store, server), pytest.raises(error):
+        store.create_branch("repo", "x", COMMIT)
+    assert server.count("POST") == 1
+
+
+def test_a_branch_that_exists_is_refused() -> None:
+    exists = failure(409, "branch already exists: not unique")
+    with lakefs(routes(POST_branches=exists)) as (store, _), pytest.raises(Refused, match="exists already"):
+        store.create_branch("repo", "x", COMMIT)
+
+
+def test_deleting_a_branch_is_repeated_and_fine_if_it_is_gone() -> None:
+    with lakefs(routes(DELETE_x=[Drop(), failure(404, "branch not found")])) as (store, server):
+        store.delete_branch("repo", "x")
+    assert server.count("DELETE") == 2
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_repository_that_no_name_can_be_of_does_not_exist_and_is_asked_for_once(status: int) -> None:
+    """lakeFS answers 500 where a commit of it is read, which is no outage."""
+    answer = failure(status, "argument repository: repository id: invalid value: validation error")
+    with lakefs(lambda _: answer) as (store, server):
+        with pytest.raises(NotFound, match="repository Not_One does not exist"):
+            store.get_commit("Not_One", COMMIT)
+        assert len(server.requests) == 1
+
+
+def test_a_text_that_quotes_such_an_answer_does_not_mean_that_nothing_is_there() -> None:
+    """A hook may refuse a name in such words. To read the text takes time by its length, not by the square of it."""
+    text = "argument branch: " * 100_000 + "branch id: invalid value: validation error"
+    with (
+        lakefs(routes(DELETE_x=failure(412, f"hook aborted: {text}"))) as (store, _),
+        pytest.raises(Refused, match="hook aborted"),
+    ):
+        store.delete_branch("repo", "x")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda store: store.history("repo", "main", until=HEAD, limit=9),
+        lambda store: store.ancestry("repo", COMMIT, limit=9),
+    ],
+    ids=["history", "ancestry"],
+)
+def test_a_log_that_does_not_even_tell_its_head_is_no_empty_range(read: Callable[[LakeFSStore], object]) -> None:
+    """lakeFS leaves out a commit whose date was set to a time before the year 1, and what is below it. Others' commits
+    would go unseen."""
+    empty = {"results": [], "pagination": {"has_more": False, "next_offset": "", "results": 0, "max_per_page": 1000}}
+
+    def script(request: Request) -> Action:
+        return branch_json(COMMIT) if request.path.endswith("/branches/main") else reply_json(empty)
+
+    with lakefs(script) as (store, _), pytest.raises(Refused, match="lists no commit"):
+        read(store)
