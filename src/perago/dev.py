@@ -491,7 +491,7 @@ class Session:
 
     @contextlib.contextmanager
     def _ending(self) -> Iterator[None]:
-        """Whatever happens to us, no process stays behind."""
+        """End all processes in any case."""
         try:
             yield
         finally:
@@ -519,7 +519,7 @@ class ModuleRunner:
         """Begin with a module that was found valid; its worker starts at the first `tick`."""
         self.module = probed.module
         self.task = probed.task
-        """None for a module that declares workflows only: it needs no worker."""
+        """None for a module that only declares workflows and needs no worker."""
         self.workflows = probed.workflows
         self.was_ready = False
         """Whether one of its workers has ever polled."""
@@ -554,7 +554,7 @@ class ModuleRunner:
             self._start()
 
     def stop(self) -> None:
-        """Once: drain. Twice: cancel. From the third time on: kill."""
+        """Stop. The first call drains, the second cancels, and later ones kill."""
         self._stopping = True
         if self._check is not None:
             self._check.cancel()

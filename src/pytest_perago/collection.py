@@ -335,7 +335,7 @@ def _resolver(config: pytest.Config) -> Callable[[str], Path]:
 
 
 def _between(path: Path, root: Path) -> list[Path]:
-    """From `root` down to `path`, both included."""
+    """Yield the directories from `root` down to `path`, both included."""
     return [*reversed([parent for parent in path.parents if parent.is_relative_to(root)]), path]
 
 

@@ -468,9 +468,9 @@ class Threads:
 MOMENT = 1_767_607_230.0
 """2026-01-05 10:00:30 UTC."""
 MUCH_LATER = MOMENT + 397 * 86_400 + 11_111
-"""Another year, month, day, hour, minute and second."""
+"""A moment with another year, month, day, hour, minute and second."""
 MUCH_SLOWER = 7 * TICK
-"""So that a duration is another one, too."""
+"""A tick that changes durations, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class OpenText(io.TextIOWrapper):
         super().__init__(_OpenBytes(target), encoding=encoding, errors=errors, newline="", write_through=True)
 
     def close(self) -> None:
-        """Only flush."""
+        """Only flush, because the output must stay open."""
         self.flush()
 
 
@@ -113,7 +113,7 @@ class _OpenBytes(io.BufferedIOBase):
 
     @property
     def name(self) -> str:
-        """As the standard streams have it."""
+        """The name of a standard stream."""
         return str(getattr(self._target, "name", "<output>"))
 
     def writable(self) -> bool:

@@ -68,7 +68,7 @@ class GuardrailCover:
 
     @property
     def points(self) -> tuple[int, int]:
-        """Those that are covered, and all."""
+        """Return the covered points, and all points."""
         points = 2 + self.requires
         return points - len(self.problems), points
 
@@ -92,7 +92,7 @@ class FileCover:
 
     @property
     def points(self) -> tuple[int, int]:
-        """Those that are covered, and all."""
+        """Return the covered points, and all points."""
         known = [noticed for noticed in (self.absent != "no", self.empty, self.truncated) if noticed is not None]
         return sum(known), len(known)
 
@@ -118,7 +118,7 @@ class TaskCover:
 
     @property
     def points(self) -> tuple[int, int]:
-        """Those that are covered, and all."""
+        """Return the covered points, and all points."""
         return _sum([*(each.points for each in self.guardrails), *(each.points for each in self.files)])
 
     def add(self, other: TaskCover) -> None:
@@ -146,7 +146,7 @@ class Coverage:
 
     @property
     def points(self) -> tuple[int, int]:
-        """Those that are covered, and all."""
+        """Return the covered points, and all points."""
         return _sum(task.points for task in self.tasks)
 
     @property

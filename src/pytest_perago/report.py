@@ -50,7 +50,7 @@ class TestResult:
     text: str = ""
     rerun: str = ""
     changes: tuple[str, ...] = ()
-    """Of a TaskDef and its snapshot, each with its class before a colon."""
+    """The changes of a TaskDef from its snapshot, each with its class before a colon."""
     skipped: str = ""
     """Why."""
 

@@ -280,7 +280,8 @@ class _Run(CaseAttempts):
         super().__init__(task, case)
         self.watch = session.watch()
         self.frames: TracebackType | None = None
-        """Of the error that the function raised last, for a debugger; else they would keep alive what it held."""
+        """The frames of the last error that the function raised, for a debugger. They are cleared, because they would
+        keep objects alive."""
         self._session = session
         self._record = record
         self._ended: Returned | Raised | None = None

@@ -45,7 +45,7 @@ class Case:
     """The text in the brackets of the test's name; empty for no brackets."""
     check: Callable[[Session], None] = field(repr=False)
     location: Location | None = None
-    """None: the task."""
+    """None: the place of the task."""
     declared: RunCase | Path | None = None
     """The example or case file that is run; None if none is."""
 

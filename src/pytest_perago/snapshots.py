@@ -253,7 +253,7 @@ _LONGEST = 120
 
 
 class SnapshotsOfTest(Snapshots):
-    """Those of one test."""
+    """The snapshots of one test."""
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item

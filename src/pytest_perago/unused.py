@@ -205,7 +205,7 @@ def _selects(session: pytest.Session) -> bool:
 
 
 def _untried(task: TaskCover) -> Iterator[str]:
-    """One line for the function of a task and each guardrail that was not satisfied and violated."""
+    """Yield one line for the function of a task and each guardrail that was not both satisfied and violated."""
     if not task.has_tests:
         return
     if not task.ran:

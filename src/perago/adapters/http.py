@@ -137,7 +137,7 @@ class CallPolicy:
     merge: float = 300.0
     """Time limit of a merge, during which the server may run other people's hooks."""
     slowest: float = 8 * 1024
-    """Bytes a second below which one transfer counts as stuck."""
+    """Bytes per second below which a transfer counts as stuck."""
     tries: int = 4
     """The most calls."""
     delays: BackOff = _DELAYS

@@ -74,7 +74,7 @@ class _Search:
         self._read = read
         self._lines: dict[str, _Line] = {}
         self._above: dict[str, str | None] = {}
-        """Of each commit that was read: the one that continues it, None for the head of a line."""
+        """For each commit that was read, the one that continues it, or None for the head of a line."""
         self._words: dict[str, str] = {}
 
     def run(self) -> str:
@@ -191,20 +191,20 @@ def _buried(state: State, own: Commit, newest: Commit) -> Refuse:
 
 class _Kind(Enum):
     OWN = auto()
-    """Of the own chain, for the same input: it can be adopted."""
+    """A publication of the own chain with the same input: it can be adopted."""
     STALE = auto()
-    """Of an attempt that Conductor has run again, or forgotten."""
+    """A publication of an attempt that Conductor has run again, or forgotten."""
     LOOPED = auto()
-    """Of an attempt, or a sub-workflow, that Conductor has forgotten, of a loop: it forgets rounds that are still good,
-    too."""
+    """A publication of an attempt, or of a sub-workflow, in a loop, which Conductor has forgotten. It also forgets
+    valid rounds."""
     STARTING = auto()
-    """Of a workflow that its parent does not name, while a sub-workflow of the parent starts."""
+    """A publication of a workflow that its parent does not name, while a sub-workflow of the parent starts."""
     UNREAD = auto()
-    """Of a workflow that was not read up to its root."""
+    """A publication of a workflow that was not read up to its root."""
     UNKNOWN = auto()
     """Conductor's answer does not have the attempt."""
     FOREIGN = auto()
-    """Other people's, among them living attempts of other steps."""
+    """A commit by others, including living attempts of other steps."""
 
 
 _DOUBTS = {

@@ -235,7 +235,7 @@ class Reporting:
     is_open: bool = False
     """Whether a report without an answer was sent, which may have arrived."""
     late_answers: int = 0
-    """As in `State`."""
+    """The number of late answers in a row, as in `State`."""
     problem: str | None = None
     """Why the delivery was lost, or why the report could not be delivered."""
 

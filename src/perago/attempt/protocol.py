@@ -351,7 +351,7 @@ def conflict(state: State, event: on.CommitsFound) -> Next:
 
 
 def fence_of_base_seen(state: State, event: on.PublishFenceSeen) -> Next:
-    """Never carry staged changes to a head that has lost the fence since: the changes rely on it."""
+    """Never merge staged changes onto a head that has lost the fence in the meantime, because they rely on it."""
     if event.state is on.FenceState.ABSENT and not state.brings_fence:
         state = state.evolve(carried=None)
     return see_fence(state, event, _staged_on(state), _stage)

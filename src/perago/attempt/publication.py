@@ -307,7 +307,7 @@ hooks:
 """
 
 FENCE_CHECKSUM = hashlib.md5(FENCE_TEXT.encode(), usedforsecurity=False).hexdigest()
-"""As lakeFS lists it."""
+"""The MD5, as lakeFS lists it."""
 
 _EARLIER_CHECKSUMS = ("810e821c17b6a1cac14ea594f1dd6873",)
 """Checksums of earlier versions of the fence. They do the same, because only comments have changed since."""

@@ -27,7 +27,7 @@ from perago.text import listing
 
 Check: TypeAlias = Literal["input", "branch", "changes"]
 _PATH_LENGTH = 60
-"""Characters of a path in a list of conflicts."""
+"""The largest number of characters of a path in a list of conflicts."""
 NOTHING = "Nothing of this attempt was published. "
 
 

@@ -138,12 +138,12 @@ class State:
     fence_object: str = ""
     """The id of the object of that fence."""
     fence_of_ref: PublishFenceSeen | None = None
-    """That of the input ref, or of a commit in which it is the same; None: it is not known."""
+    """The fence of the input ref, or of a commit with the same fence. None: unknown."""
     brings_fence: bool = False
     """The base of the publication has no publish fence, so it brings the fence along."""
     merges_sent: int = 0
     merge_tries: int = 0
-    """Of those, the ones that count for `MERGE_TRIES`."""
+    """The part of these that counts for `MERGE_TRIES`."""
     open_merge: str | None = None
     """The words about a merge that may have taken place, or may yet; None while none is in question."""
     merge_unanswered: bool = False
@@ -152,7 +152,7 @@ class State:
     """The number of answers that came too late to rely on, and were asked for again, before the step that is to be
     taken now. One more than `LATE_ANSWERS` counts: a slow service must not stop everything."""
     doubles: tuple[str, ...] | None = None
-    """This attempt's own commits below its newest one, where a merge that may be empty has taken place more than once.
+    """This attempt's own commits below its newest one, if a merge that may be empty has taken place more than once.
     None: the attempt has not looked for them."""
     publication: str | None = None
     """The merge commit, once verified."""

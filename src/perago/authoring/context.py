@@ -25,7 +25,7 @@ MOST_METRICS = 50
 """The limit for one task: each metric is a time series, a histogram is several."""
 MOST_BUCKETS = 30
 DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Those that Prometheus clients take: for seconds of short work."""
+"""The default of Prometheus clients, for seconds of short work."""
 
 _CALLS: dict[MetricKind, str] = {"counter": "count", "gauge": "gauge", "histogram": "observe"}
 

@@ -91,7 +91,7 @@ class Example(Declaration):
     id: str
     """Names the case in test ids; letters, digits, `.`, `_` and `-`."""
     params: Mapping[str, Any]
-    """As JSON, the way a workflow would send them; a model that is given here is turned into that."""
+    """The params as JSON, as a workflow would send them. A model is converted to that."""
     tree: TreeMapping | str | os.PathLike[str] | None = None
     """The input tree, or the path of a directory relative to the task module. Mapping keys are canonical paths."""
     expect: Literal["completed", "pre", "post", "failed", "terminal"] = "completed"

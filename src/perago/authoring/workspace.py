@@ -147,7 +147,7 @@ class Guardrail(ABC):
 
     @abstractmethod
     def __str__(self) -> str:
-        """As an author writes it: `require_dir('raw')`."""
+        """Return the rule as an author writes it: `require_dir('raw')`."""
 
     @property
     def brief(self) -> str:

@@ -113,7 +113,7 @@ class Ledger:
     """All numbers are since the cache was last cleared."""
 
     size: int = 0
-    """Bytes of the objects, as far as it is known without counting them."""
+    """Bytes of the objects, as far as they are known without counting."""
     hits: int = 0
     """Objects that an attempt got from the cache instead of from lakeFS."""
     hit_bytes: int = 0

@@ -38,9 +38,9 @@ from perago.workspace.scan import EXHAUSTED
 _FICLONE = 0x40049409
 """Linux' request to let two files share their blocks until one of them changes (`ioctl_ficlonerange(2)`)."""
 _BLOCK = 1024 * 1024
-"""Bytes of a read. With less, hashing while copying is slower than a copy by the system."""
+"""Bytes of a read. With less, hashing during the copy is slower than a copy by the system."""
 _SMALL = 64 * 1024
-"""Bytes up to which a copy is as fast as a clone that is read to verify it, measured on btrfs."""
+"""The size in bytes up to which a copy is as fast as a clone that is read to verify it, measured on btrfs."""
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM)
 
 _without_clones: set[int] = set()
@@ -181,7 +181,7 @@ class Shelf:
         self._room = cache.max_bytes - read_ledger(self._directory).size
         self._needed = needed
         self._coming = 0
-        """Bytes of the objects that are being added right now."""
+        """Bytes of the objects that are being added now."""
         self.hits = self.misses = self.damaged = 0
         """Numbers of objects that were in the cache, that were not, and that were there with other bytes."""
         self._hit_bytes = self._added = 0

@@ -33,7 +33,7 @@ _SHARE = 10
 _FILLED = 0.9
 """The part of the limit that eviction leaves, because the attempts of the next minute need some room, too."""
 _LOW_WATER = 1024**3
-"""Bytes below which the free space of a disk is so short that the cache gives way."""
+"""The free space of a disk in bytes below which the cache shrinks."""
 _ABANDONED = 3600.0
 """Seconds after which an unfinished file belongs to no process."""
 _RECOUNT = 3600.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST = 200_000
-"""Characters of one message."""
+"""The largest number of characters of one message."""
 _CREDENTIALS = {
     "Conductor": "CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET",
     "lakeFS": "LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",

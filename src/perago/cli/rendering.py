@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NARROWEST = 20
-"""Characters of a line next to its label, however narrow the terminal is."""
+"""The smallest number of characters of a line next to its label, however narrow the terminal is."""
 _BATCH = 0.5
 """Seconds between two batches."""
 STATUS_COLOURS = {
@@ -35,7 +35,7 @@ STATUS_COLOURS = {
     "RUNNING": Colour.YELLOW,
     "PAUSED": Colour.YELLOW,
 }
-"""Of an attempt or a workflow. All other statuses are red."""
+"""The colors of the statuses of an attempt or a workflow. All other statuses are red."""
 _FILES = {"added": ("+", Colour.GREEN), "changed": ("~", Colour.YELLOW), "removed": ("-", Colour.RED)}
 
 

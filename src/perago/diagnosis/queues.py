@@ -28,7 +28,7 @@ LONGEST_BEAT = 60.0
 _LATE = 2.5
 """Times that interval, a heartbeat was lost or its worker."""
 _REQUESTS = 8
-"""At a time."""
+"""The number of requests at the same time."""
 _READING = 10.0
 """Seconds for lists of attempts, because the server reads the complete list for each thousand of it. The first thousand
 of each list is always read, unless another list got no answer."""

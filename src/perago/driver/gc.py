@@ -105,7 +105,7 @@ class Fate(StrEnum):
     REMOVED = "removed"
     KEPT = "kept"
     UNDECIDED = "undecided"
-    """Kept, because Conductor did not say whether anybody still works on it."""
+    """It is kept, because Conductor did not say whether anybody still works on it."""
     FAILED = "failed"
     """It was to be removed, and could not be."""
 
@@ -119,7 +119,7 @@ class Leftover:
     fate: Fate
     reason: str
     size: int | None = None
-    """Bytes, of a directory."""
+    """The bytes of a directory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,10 +108,11 @@ _COMMITS_SEARCHED = 50
 
 
 class HostTurn:
-    """One attempt at a time of those that share a workspace root and publish to one branch, as a courtesy: the publish
-    fence alone guards the branch, so a turn that does not come soon is done without.
+    """A turn: of the attempts that share a workspace root and publish to one branch, one publishes at a time. This only
+    avoids lost races, because the publish fence guards the branch, so an attempt continues without a turn that does not
+    come soon.
 
-    A byte of one file is locked for each branch. The lock ends with the process.
+    A byte of one file is locked for each branch. The lock ends with its process.
     """
 
     def __init__(self, root: Path) -> None:

@@ -75,7 +75,7 @@ class Observer:
         """A command is about to be carried out."""
 
     def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
-        """So many objects and bytes of a transfer are done."""
+        """Report the number of transferred objects and bytes."""
 
     def log(self, text: str) -> None:
         """The function called `current().log`."""
@@ -142,11 +142,11 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One delivery, from its receipt up to, and without, its report. Picklable."""
+    """One delivery, from its receipt until before its report. It can be pickled."""
 
     delivery: Delivery
     report: Report | None
-    """None: the delivery was lost, and nothing may be reported."""
+    """None: the delivery was lost, and nothing must be reported."""
     lost_reason: str | None
     reached: Step
     """The last step of a success, or the one at which the attempt failed or was lost."""

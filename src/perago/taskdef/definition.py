@@ -119,7 +119,7 @@ SERVER_DEFAULTS: Mapping[str, Any] = {
 }
 
 _SHOWN = 80
-"""Characters of a value that `Difference.text` shows."""
+"""The largest number of characters of a value in `Difference.text`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Shape(NamedTuple):
     """The values of a schema: one of `values`, what one of `options` accepts, or else of one of `kinds`."""
 
     schema: Schema
-    """With the first schema of `allOf` in it."""
+    """The schema merged with the first schema of `allOf`."""
     values: tuple[Any, ...] = ()
     options: tuple[Schema, ...] = ()
     kinds: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ def output_schema(task: Task) -> dict[str, Any]:
 
 _COMMIT = {"type": "string", "pattern": COMMIT_ID_PATTERN}
 _OUTPUT = {"type": "object", "minProperties": 1}
-"""Of a JOIN: what its tasks put out, by reference name (`perago.taskdef.payload`)."""
+"""The output of a JOIN: the outputs of its tasks, by reference name (`perago.taskdef.payload`)."""
 _GIVEN_REF = {
     "anyOf": [
         _COMMIT,

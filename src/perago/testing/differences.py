@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _MOST_FILES = 20
 _SHORT_TEXT = 60
 _LONGEST_SHOWN = 1024 * 1024
-"""Bytes up to which a snapshot has the lines of a file."""
+"""The size in bytes up to which a snapshot has the lines of a file."""
 
 
 class PublishedTree(dict[str, bytes]):
@@ -246,7 +246,7 @@ class FileDifference:
     lines: tuple[str, ...] = ()
     """The difference itself, as far as it can be shown."""
     columns: tuple[str, ...] = ()
-    """Of a table: the columns that have other values."""
+    """The columns of a table that have other values."""
 
     def __str__(self) -> str:
         return f"{visible(self.path)}: {self.summary}"
@@ -400,7 +400,7 @@ def file_difference(
 
 
 def most_compared(path: str) -> int:
-    """Bytes of a file up to which it is compared by its content."""
+    """Return the size in bytes up to which a file is compared by its content."""
     return LARGEST_TABLE if suffix_of(path) else LONGEST_TEXT
 
 
@@ -470,7 +470,7 @@ class Differences:
             yield from (f"  {line}" for line in difference.lines)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
+        """Return all data, for programs."""
         return {
             "ending": self.ending or None,
             "result": [difference.text for difference in self.result],

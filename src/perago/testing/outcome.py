@@ -73,7 +73,7 @@ class Outcome:
     log: tuple[str, ...]
     """Lines of `current().log`."""
     traceback: str = ""
-    """Of the exception that the function raised."""
+    """The traceback of the exception that the function raised."""
     read: Callable[[str], PublishedTree] | None = field(default=None, compare=False)
     """The workspace at a commit; None: the task has no workspace."""
 
@@ -104,7 +104,7 @@ class Outcome:
         return f"{self.record.delivery.task_name} {status}"
 
     def assert_completed(self) -> Outcome:
-        """This outcome, if the attempt completed.
+        """Return this outcome, if the attempt completed.
 
         Raises:
             AssertionError: it did not; with status, reason, guardrails, changed files, end of the log, traceback.

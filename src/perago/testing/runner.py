@@ -33,7 +33,7 @@ Branch: TypeAlias = TaskFunction | tuple[TaskFunction, BaseModel | Mapping[str, 
 _MOST_BRANCHES = 4
 _MOST_LISTED = 5
 _LIMITS = ("concurrentExecLimit", "rateLimitPerFrequency", "rateLimitFrequencyInSeconds")
-"""They would keep the branches of one task type from running side by side."""
+"""Limits that would prevent tasks of one type from running at the same time in a race."""
 _SAME_INPUT = (
     "Each function got the same input in each run. What it makes of it depends on something else, such as the time, "
     "chance, or what an earlier call left in this process. If that is meant, say compare=False."

@@ -305,7 +305,7 @@ class _Lines(Observer):
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.traceback = ""
-        """Of an exception that the function raised."""
+        """The traceback of an exception that the function raised."""
 
     def log(self, text: str) -> None:
         """Keep a line."""

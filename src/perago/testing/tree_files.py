@@ -105,7 +105,8 @@ class BadTree(ValueError):
 
 
 def tree_of(*sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
-    """One tree of all sources, as a mapping of relative paths to contents; None is a directory. Later sources win.
+    """Return one tree of all sources, as a mapping of relative paths to contents. None is a directory. Later sources
+    override earlier ones.
 
     So `tree_of(build_features, {"raw/a.csv": "x\\n"})` is the smallest tree that the task accepts, with some content.
 

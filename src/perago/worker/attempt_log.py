@@ -63,10 +63,10 @@ TAIL_BYTES = 65_536
 TRACEBACK_BYTES = 65_536
 PROGRESS_BYTES = 200
 SENTENCE_BYTES = 1500
-"""Of a sentence to the supervisor. The supervisor takes more (`slots.LONGEST_REASON`)."""
+"""The largest size of a message to the supervisor, which accepts more (`slots.LONGEST_REASON`)."""
 
 LINES_PER_SECOND = 1000
-"""Most lines of its functions that a slot logs in the long run. A line of many KiB counts as many."""
+"""The number of lines per second that a slot logs in the long run. A line of many KiB counts as many."""
 LINES_AT_ONCE = 3000
 
 TRANSFER_INTERVAL = 0.05
@@ -331,7 +331,7 @@ def logging_to(attempt_log: AttemptLog) -> Iterator[None]:
 # ---------------------------------------------------------------- records that are passed on
 
 BYTES_OF_A_PART = MOST_BYTES // 2
-"""Of the items of a part of a record, as JSON."""
+"""The bytes of the items of a part of a record, as JSON."""
 
 _CHANGES = ("added", "changed", "removed")
 
@@ -458,7 +458,7 @@ class OutputPipe:
         self._splitter = LineSplitter(b"", _ignore)
         self._draining = threading.Event()
         self._taken = False
-        """Bytes of the present call have been taken from the pipe. Set before they are, cleared after the marker."""
+        """Whether bytes of the current call were taken from the pipe. Set before they are, cleared after the marker."""
         self._drained = threading.Event()
         self.clogged = False
         """Output of a call was not read to its end in time. The process should not run another."""

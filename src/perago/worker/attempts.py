@@ -72,7 +72,7 @@ LOOK_BACK = 1000
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that the poller and all attempts of a worker share."""
+    """The shared objects of the poller and all attempts of a worker."""
 
     plan: WorkerPlan
     queue: TaskQueue
@@ -83,7 +83,7 @@ class Services:
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     """Runs a coroutine in the background, to its end."""
     repositories: dict[str, None] = field(default_factory=dict)
-    """Those that attempts have read, and whose staging branches are swept."""
+    """Repositories that attempts have read, and whose staging branches are swept."""
     not_fenced: set[str] = field(default_factory=set)
     """Repositories whose missing publish fence was reported."""
 

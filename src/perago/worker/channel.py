@@ -122,7 +122,7 @@ class Finished:
 
     identity: Identity
     report: Report | None
-    """None: the delivery was lost, `lost_reason` says how, and nothing may be sent."""
+    """None: the delivery was lost, `lost_reason` says how, and nothing must be sent."""
     lost_reason: str | None = None
     published_commit: str | None = None
     fence: FenceState | None = None
@@ -181,19 +181,19 @@ MOST_BYTES = 256 * 1024
 """The limit for messages other than `Finished`. The size is checked before the message is decoded, because the JSON
 decoder holds the GIL, so that decoding on another thread would block the supervisor, too."""
 REPORT_BYTES = 512 * 1024
-"""Of a `Finished`, in addition to `Limits.max_result_bytes` for the result."""
+"""The largest size of a `Finished`, in addition to `Limits.max_result_bytes` for the result."""
 REPORT_START = b'{"@":"Finished",'
 """The beginning of an encoded `Finished`. Only such a message may have more than `MOST_BYTES`."""
 MOST_STEPS, MOST_REMARKS, MOST_CHUNKS = 1000, 100, 100
-"""Of a `Finished`."""
+"""The largest numbers of items in a `Finished`."""
 _FEW_CHUNKS, _LONGEST_TEXT, _LONGEST_FIELD = 4, 16_000, 2000
-"""Characters, in a message that is shortened; each has six bytes at most."""
+"""The numbers of characters in a shortened message. Each character has at most six bytes."""
 MOST_BITS = 1000
 """The limit for integers. Above 1,024 digits they do not fit into a `float`, and arithmetic with them would fail."""
 
 
 class BadMessage(Exception):
-    """Bytes from a slot that are not a message, or a message that the slot may not send now."""
+    """Bytes from a slot that are not a message, or a message that the slot must not send now."""
 
 
 def encode(message: object) -> bytes:

@@ -52,7 +52,7 @@ class TransferMeter:
         self._total: dict[Direction, int] = {"download": 0, "upload": 0}
 
     def transferred(self, direction: Direction, size: int) -> None:
-        """So many bytes of the present transfer are done."""
+        """Report the number of bytes of the current transfer."""
         with self._lock:
             before = self._last[direction]
             self._total[direction] += size - before if size >= before else size
@@ -161,9 +161,9 @@ class Ending(StrEnum):
     LOST = "lost"
     """Nothing is reported: the delivery is no longer ours, or was canceled."""
     UNREPORTED = "unreported"
-    """Nothing, since the report did not get through; its response timeout will notice."""
+    """Nothing, because the report did not arrive. The response timeout ends the attempt."""
     HANDED_BACK = "handed_back"
-    """That it is to be delivered again: the disk of this host kept it from its function."""
+    """The attempt is delivered again, because the disk of this host prevented its function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +175,9 @@ class AttemptEnded(Event):
     ending: Ending
     seconds: float
     reason: str | None = None
-    """Of the report, if it was reported; else why it was not."""
+    """The reason of the report, or why it was not reported."""
     status: TaskStatus | None = None
-    """Of the report; None for a lost attempt."""
+    """The status of the report. None for a lost attempt."""
     published_commit: str | None = None
     steps: tuple[tuple[str, float], ...] = ()
     remarks: tuple[str, ...] = ()
@@ -394,7 +394,7 @@ def joined(first: AttemptRecord | None, record: AttemptRecord) -> AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class Logged(Watched):
-    """With `LogPlan.forward` only: a line of a slot's log, made by `logs.LogLines`. Its fields are the slot's word."""
+    """A line of a slot's log, made by `logs.LogLines`, only with `LogPlan.forward`. The slot chooses its fields."""
 
     worker_id: str
     line: Mapping[str, Any]

@@ -36,9 +36,11 @@ from perago.worker.metrics import Metrics
 from perago.worker.plan import ExportContext, Notices
 
 MOST_CONNECTIONS = 32
-"""At the same time. One more ends the oldest, so that a probe is answered next to clients that say nothing."""
+"""The number of connections at the same time. A further one ends the oldest, so that a probe is answered even if other
+clients are silent."""
 MOST_OF_ONE_ADDRESS = 16
-"""One more ends the oldest of the same address, so that no client can end the connections of all other clients."""
+"""The number of connections of one address. A further one ends the oldest of the same address, so that no client can
+end the connections of all others."""
 REQUEST_DEADLINE = 1.0
 """Seconds from the begin of a connection until its request line is complete."""
 DEADLINE = 5.0
@@ -206,7 +208,7 @@ BEAT_LIMIT = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Everything that speaks against it; empty: nothing does."""
+    """The problems; empty if there are no problems."""
 
     state: str
     """`starting`, `working`, `draining` or `stopped`."""

@@ -21,9 +21,9 @@ FIRST_LOOK_BYTES = 4 * 1024 * 1024
 MAX_FILES = 100
 """The files that were written last. Other files are not read."""
 MAX_LINES = 200
-"""Of a delivery. Conductor's task log has as many."""
+"""The number of lines of a delivery. Conductor's task log has as many."""
 MAX_LINE = 1000
-"""Characters of a line; a traceback may have sixty times as many."""
+"""The number of characters of a line. A traceback can have sixty times as many."""
 MAX_WITH_LINES = 300
 """Deliveries whose lines are remembered: the latest."""
 

@@ -42,7 +42,7 @@ ZONE = timezone(timedelta(hours=8))
 
 
 def timestamp() -> str:
-    """Now, as log lines have it."""
+    """Return the current time, as in log lines."""
     return datetime.now(UTC).astimezone(ZONE).isoformat(timespec="milliseconds")
 
 
@@ -478,7 +478,7 @@ class LineWriter:
 
     @property
     def waiting(self) -> int:
-        """Bytes that the reader has not taken yet."""
+        """The bytes that the reader has not read yet."""
         return self._size
 
     def close(self) -> None:

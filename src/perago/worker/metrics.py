@@ -126,7 +126,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._tasks = frozenset(tasks)
         self._repeats = REPEATS.counts()
-        """Those of this process that are counted already."""
+        """The repeats of this process that were counted already."""
         self._numbers: dict[str, dict[tuple[str, ...], Number]] = {family.name: {} for family in FAMILIES}
         self._set("perago_info", perago.__version__, to=1)
         self._set("perago_conductor_up", to=1)
@@ -244,7 +244,7 @@ class Metrics:
 
 
 def outcome_of(event: events.AttemptEnded) -> str:
-    """One of `OUTCOMES`."""
+    """Return one of `OUTCOMES`."""
     reported = event.ending is events.Ending.REPORTED and event.status is not None
     return _OUTCOME_OF[event.status] if reported and event.status else event.ending.value
 

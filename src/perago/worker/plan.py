@@ -41,13 +41,13 @@ class LogPlan:
 
     @property
     def max_total_bytes(self) -> int:
-        """Most bytes of all log files of one module together; a little more while files are being written."""
+        """Bytes of all log files of one module together. It can be a little more while files are being written."""
         return 10 * self.max_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPlan:
-    """One task type of a worker. A slot's process gets no other than its own."""
+    """One task type of a worker. The process of a slot gets only its own."""
 
     module: str
     """The import path of the task module. Only slots import it."""
@@ -86,8 +86,7 @@ class WorkerPlan:
     """The command that removes dead staging branches in the repositories that are appended to it (`perago gc`), run
     once an hour for those that attempts of this worker have read. Empty: this worker does not do it."""
     cache_bytes: int | None = None
-    """Most bytes on disk of the cache below the workspace root; this worker trims it to that. None: it does not look
-    after the cache."""
+    """Bytes of the cache on disk to which this worker trims it. None: it does not trim the cache."""
     maintenance: frozenset[Upkeep] = ALL_UPKEEP
     """The maintenance that this worker does in the background."""
     mask: Mask = field(default_factory=Mask)
@@ -155,7 +154,7 @@ class Notices(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportContext:
-    """Everything that an exporter opens with (`perago.worker.exporters.EXPORTERS`)."""
+    """The arguments of an exporter (`perago.worker.exporters.EXPORTERS`)."""
 
     plan: WorkerPlan
     settings: Settings | None = None

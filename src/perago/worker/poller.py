@@ -35,7 +35,7 @@ LOOK = "look at the queues"
 
 LONG_POLL_SECONDS = 5.0
 SPREAD_SECONDS = 0.1 / LONG_POLLS
-"""Between the beginnings of two long polls."""
+"""Seconds between the starts of two long polls."""
 
 QUICK_PAUSES = (0.005, 0.010, 0.020, 0.040)
 """Seconds before each further quick poll after one that found nothing."""
@@ -48,7 +48,7 @@ DELAYED_PAUSES = BackOff(LOOK_INTERVAL, LONG_POLL_SECONDS)
 """Seconds between polls of a queue without due attempts, for example with delayed retries only."""
 
 BACK_OFF = BackOff(1.0, 30.0, jitter=True)
-"""Between failed requests of one kind."""
+"""The delays between failed requests of one kind."""
 
 ANSWERS = (AccessDenied, NotFound, Refused)
 """Conductor's word that it does not want a request: of polls for one task, it may be about that task alone."""
@@ -278,7 +278,7 @@ class Cadence:
         self._empty = 0
 
     def look_now(self) -> None:
-        """There may be something for one more look, and no reason to expect more after it."""
+        """Read the queues once more, without expecting more work after that."""
         self._looked_at = float("-inf")
 
     def looked(self, now: float, *, found: bool) -> None:

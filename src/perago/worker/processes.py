@@ -314,13 +314,13 @@ STARTING_OR_ENDING = threading.Lock()
 a wrong exit status. There may be several supervisors in one process."""
 
 _PIPES = 3
-"""With as many ends as multiprocessing opens files for a start, at most."""
+"""The number of pipes, with as many ends as multiprocessing opens files for a start."""
 
 _DISCARD_LIMIT = 5.0
 """Seconds to wait for the end of a fork server that was killed."""
 
 _LOOKS, _PAUSE = 20, 0.005
-"""At a process that is dying, and the seconds after each."""
+"""The number of checks of a process that is dying, and the seconds after each."""
 
 _servers: set[int] = set()
 """Process ids of the fork servers that `warm_up` has started or found."""
@@ -513,7 +513,7 @@ def _is_gone(server: int) -> bool:
 SETTLE_SECONDS = 0.1
 """A thread or process that is about to end gets this long."""
 KILL_SECONDS = 2.0
-"""One that was killed gets this long, which it needs on a busy machine."""
+"""Seconds that a killed process gets, which it needs on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)

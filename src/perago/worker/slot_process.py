@@ -87,7 +87,7 @@ from perago.worker.plan import WorkerPlan
 from perago.worker.processes import end_descendants, end_strays
 
 REASON_BYTES = 1000
-"""Of what a slot says about itself."""
+"""The largest size of a slot's message about itself."""
 
 
 def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:

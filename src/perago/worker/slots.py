@@ -64,7 +64,7 @@ MOST_WAITS = 1000
 LONGEST_LOG = 66_000
 """Characters of a piece of an attempt's log: a tail and the words about omitted lines."""
 LONGEST_REASON = 2000
-"""Characters; more than Conductor takes (500) and than any slot writes."""
+"""The largest number of characters. Conductor accepts fewer (500), and slots write fewer."""
 
 STOP_LIMIT = 2.0
 """Seconds that an idle slot gets to end after `Stop`."""
@@ -82,7 +82,7 @@ class ProcessEnded:
 
     how: str
     had_delivery: bool
-    """False: the process had not read the delivery, so that nothing of the attempt has run."""
+    """False: the process had not read the delivery, so nothing of the attempt has run."""
 
 
 class Assignment:

@@ -61,10 +61,8 @@ WAKING_INTERVAL = 0.5
 
 
 class Supervisor:
-    """One worker. `run` blocks until it is down; any thread may call `stop` and `cancel`.
-
-    It leaves the signals of the process alone. `listeners` get its events: those of `exporting`, and any more.
-    """
+    """One worker. `run` blocks until it has stopped. Any thread can call `stop` and `cancel`. It does not change the
+    signals of the process. `listeners` get its events, in addition to those of `exporting`."""
 
     def __init__(self, plan: WorkerPlan, queue: TaskQueue, *listeners: Listener, clock: Clock | None = None) -> None:
         self._plan = plan

@@ -233,7 +233,7 @@ class _MetricSender:
 
 
 REPORT = "Report"
-"""From the end of the slot's work until Conductor has the result, or does not want it."""
+"""The span from the end of the slot's work until Conductor has accepted or refused the result."""
 MOST_STEPS = 1000
 """Spans of one attempt. A slot may say anything."""
 LONGEST_REASON = 1000
@@ -293,7 +293,7 @@ class _Ids(IdGenerator):
         return self.next_trace
 
     def generate_span_id(self) -> int:
-        """Asked for by each span."""
+        """Return the id of the next span."""
         found, self.next_span = self.next_span or self._random.generate_span_id(), 0
         return found
 

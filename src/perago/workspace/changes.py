@@ -42,7 +42,8 @@ _REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 """Error numbers of opening a file that vanished or became something else."""
 _THREADS = 4
 _WORTH_THREADS = 8 * 1024 * 1024
-"""Bytes from which several threads beat one: hashing a large file lets go of the GIL, opening a small one does not."""
+"""The size in bytes from which several threads are faster than one: hashing a large file releases the GIL, opening a
+small one does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class BaselineFile:
     stat: FileStat
     entry: ObjectEntry
     md5: str | None
-    """None where the listed checksum is opaque and the bytes were not hashed here."""
+    """None if the listed checksum is opaque and the bytes were not hashed here."""
 
 
 @dataclass(frozen=True, slots=True)

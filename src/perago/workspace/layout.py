@@ -31,11 +31,11 @@ class Disk:
 
     name_max: int
     path_max: int
-    """Of an absolute path, with the NUL that ends it."""
+    """The largest length of an absolute path, with the NUL at its end."""
     folding: Folding
     stat_tells_changes: bool
-    """False where a write through a memory map can leave size and times as they were: on Linux' tmpfs the page that
-    was read before is written without the kernel noticing. Unchanged times then prove nothing."""
+    """False if a write through a memory map can leave size and times unchanged: on Linux' tmpfs the kernel does not
+    notice a write to a page that was read before. Unchanged times then prove nothing."""
 
 
 @dataclass(frozen=True, slots=True)

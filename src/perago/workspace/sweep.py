@@ -257,7 +257,7 @@ class DeadDirectory:
 
     path: Path
     size: int
-    """Bytes of the files in it."""
+    """Bytes of its files."""
     began: float
     """When its attempt began, in seconds since the epoch."""
 

@@ -176,7 +176,7 @@ def _reduced(failure: CaseFailed, check: Callable[[Tree], None]) -> CaseFailed:
 
 
 def _compare(phase: Phase, rules: Sequence[Guardrail], tree: Tree, root: Path, key_prefix: str) -> None:
-    """One tree, its scan, and both judges."""
+    """Compare the verdicts of both judges on the scan of one tree."""
     scan = scan_tree(root)
     facts: list[tuple[str, str]] = []
     for rule in rules:  # one by one: no rule about contents is asked while another complains about the listing

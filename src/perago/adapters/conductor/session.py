@@ -75,7 +75,7 @@ def _detail(status: int, body: dict[str, Any]) -> str:
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _LEVELS = (900, 600, 300)
-"""Of what is read in spite of deeper values: the most that the decoder can read now, which depends on its caller."""
+"""The deepest value that the decoder can read now, among values that are too deep. It depends on the caller."""
 
 
 class TooDeep(str):

@@ -75,7 +75,7 @@ class Offer:
 
     objects: bool = False
     parts: bool = False
-    """Also for the parts of a large upload."""
+    """Whether it also signs addresses for the parts of a large upload."""
 
 
 class BlockStore:

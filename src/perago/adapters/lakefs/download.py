@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 LARGEST_WHOLE = 64 * 1024 * 1024
-"""Bytes of the largest object that one thread fetches. Larger ones come as ranges, side by side."""
+"""Bytes of the largest object that one thread downloads. Larger ones are downloaded as parallel ranges."""
 RANGE = 32 * 1024 * 1024
-"""Bytes of the largest range of an object that comes in several."""
+"""Bytes of the largest range of an object that is downloaded in ranges."""
 CHUNK = 1024 * 1024
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -312,7 +312,7 @@ def _receive(call: Call, wanted: Range, response: BaseHTTPResponse, source: str)
 
 
 class Arrival:
-    """One object on its way to a file. Each range is filled by one thread at a time."""
+    """One object during its download. Each range is filled by one thread at a time."""
 
     file: Unfinished
 
@@ -412,7 +412,7 @@ class Range:
 
     @property
     def left(self) -> int:
-        """Bytes that have not come yet."""
+        """The number of missing bytes."""
         return self.end - self.at
 
     @property

@@ -65,7 +65,7 @@ _LOG_PAGE = 10
 once."""
 _DELETE_BATCH = 1000
 _LONGEST_AFTER = 1000
-"""Bytes of a key at which a page can begin. lakeFS takes 1,024."""
+"""The longest key, in bytes, at which a page can begin. lakeFS accepts 1,024."""
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 

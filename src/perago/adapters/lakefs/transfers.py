@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 LARGE = 8 * 1024 * 1024
-"""Bytes from which an object counts as large: few streams carry it as fast as many."""
+"""The size in bytes from which an object counts as large: few streams carry it as fast as many."""
 FIRST_LARGE, FIRST_SMALL = 4, 8
 """Streams that a transfer begins with (`docs/dev/servers/lakefs.md` 4)."""
 GAIN = 1.1
@@ -120,7 +120,7 @@ class Transfer:
 
     session: LakeFSSession
     threads: int
-    """At most."""
+    """The largest number of streams."""
     repository: str
     shelf: Shelf | None
     """The cache that is read first, and that keeps objects that were downloaded or uploaded."""

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 DIRECT = 1024 * 1024
-"""Bytes from which a file goes to the store: the signed address and the link are two requests, a small file is one."""
+"""The size in bytes from which a file goes directly to the store: the signed address and the link are two requests, an
+upload through lakeFS is one."""
 PART = 64 * 1024 * 1024
 """Bytes of a part. A larger file is sent in parts. The address of each part is requested just before it is sent."""
 _MOST_PARTS = 10_000
 _PLACE = "physical_address"
 _CONTENT_TYPE = "application/octet-stream"
-"""Of a file without one. Also the content that the addresses are signed for."""
+"""The content type of a file without one. The addresses are signed for it, too."""
 _CHUNK = 128 * 1024
 """Bytes that are sent in one step. Each chunk must be accepted within the connect limit, so this limits how slow a link
 can be."""
@@ -130,10 +131,8 @@ class Uploads:
 
 
 class DirectUpload:
-    """One file on its way to the block store. A failure leaves nothing behind that is visible.
-
-    Raises `DirectFailed` for whatever the store does not do, and `ServiceError` for lakeFS.
-    """
+    """One file on its way to the block store. A failure leaves nothing visible behind. It raises `DirectFailed` for
+    failures of the store, and `ServiceError` for lakeFS."""
 
     def __init__(self, transfer: Transfer, call: Call, branch_path: str, file: _OpenFile) -> None:
         """`branch_path`: the path of the branch in lakeFS's interface. The file is at its beginning."""

@@ -292,7 +292,7 @@ class SystemTask:
     joins: ClassVar[bool] = False
     """It waits for other steps, and checks them again when a failed one is run again."""
     ends_workflow: ClassVar[bool] = False
-    """Once it is COMPLETED, so is the workflow, or what else its row says."""
+    """Once it is COMPLETED, the workflow gets that status, or another one from its row."""
     retriable: ClassVar[bool] = True
     """Conductor retries it like a worker's task if it has a task definition that says so."""
     begins: ClassVar[bool] = False

@@ -283,7 +283,8 @@ def _note_failures(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
 
 
 def _output(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[str, Any]:
-    """That of a TERMINATE task, else `outputParameters` if the definition has them, else that of the last row."""
+    """Return the output of a TERMINATE task, else `outputParameters` if the definition has them, else the output of the
+    last row."""
     if not tasks:
         return workflow.output
     ended = terminating(tasks)

@@ -111,7 +111,8 @@ def parse_task_definitions(definitions: Any, now: int) -> list[dict[str, Any]]:
 
 
 def parse_changed_task_definition(definition: Any, now: int) -> dict[str, Any]:
-    """One definition with the stored defaults, changed at `now` (ms); refuses what `parse_task_definitions` does."""
+    """Return one definition with the stored defaults, changed at `now` (ms). It refuses the same as
+    `parse_task_definitions`."""
     changed = {**with_defaults(definition), "updateTime": now, "updatedBy": ""}
     _refuse_invalid({"updateTaskDef.arg0": changed})
     return changed
@@ -268,7 +269,7 @@ class WorkflowDefinition(Fields):
     masked_fields: list[Any] = Field(default_factory=list)
 
     def stored(self) -> dict[str, Any]:
-        """With its steps."""
+        """Return it with its steps."""
         return {**super().stored(), "tasks": _stored(self.tasks)}
 
 

@@ -204,7 +204,7 @@ def find_problems(parameters: Mapping[str, Any], task_name: str, references: fro
 
 
 def refuse_unsupported(parameters: Mapping[str, Any]) -> None:
-    """Only the `NotImplementedError` of `find_problems`, for parameters that the server does not check."""
+    """Raise only the `NotImplementedError` of `find_problems`, for parameters that the server does not check."""
     for _ in find_problems(parameters, "", frozenset()):
         pass
 

@@ -624,7 +624,7 @@ class InMemoryConductor(ConductorModel):
             super().add_log(task_id, text)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """There are no resources to release."""
 
 
 def _result(delivery: Delivery, **fields: Any) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class TaskRow:
     status: Status = Status.SCHEDULED
     seq: int = 0
     iteration: int = 0
-    """Of the loop around it, or the loop's own; 0 outside of loops."""
+    """The iteration of the loop around it, or the loop's own. 0 outside of loops."""
     domain: str | None = None
     retry_count: int = 0
     retried_task_id: str | None = None
@@ -360,10 +360,8 @@ class HistoryEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One thing that happened to an attempt. `time` is in milliseconds since the epoch.
-
-    The real server keeps no such list: an ignored update, for one, leaves no trace there.
-    """
+    """One event of an attempt. `time` is in milliseconds since the epoch. The real server has no such list: an ignored
+    update leaves no trace there."""
 
     time: int
     what: HistoryEvent

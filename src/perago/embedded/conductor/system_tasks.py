@@ -170,7 +170,7 @@ class SetVariable(_Immediate):
 
 
 class Noop(SystemTask):
-    """Nothing; its row shows no input."""
+    """It does nothing. Its row shows no input."""
 
     kind = "NOOP"
     by_name = True

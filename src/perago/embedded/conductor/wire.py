@@ -233,7 +233,7 @@ def encoded(payload: Any) -> bytes:
 
 
 def size_of(payload: dict[str, Any]) -> int:
-    """Bytes of the JSON text of `payload`; nothing to store is 0."""
+    """Return the bytes of the JSON text of `payload`, or 0 if there is nothing to store."""
     return len(encoded(payload)) if payload else 0
 
 
