@@ -65,7 +65,7 @@ def load_tasks(modules: Sequence[str], seconds: float, *, packages: bool = False
 
 
 def load_definitions(modules: Sequence[str], seconds: float) -> tuple[list[TaskSummary], list[WorkflowSummary]]:
-    """The tasks and the workflows of all modules, also of those below each package, in order.
+    """Return the tasks and the workflows of all modules, also of those below each package, in order.
 
     Raises:
         CommandError: as for `load_tasks`.

@@ -10,12 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from perago.console import links
 from perago.console.repositories import (
-    ChangeRow,
     change_row,
     changed,
     commit_link,
@@ -28,9 +26,8 @@ from perago.console.repositories import (
 from perago.console.source import Change, Json, Source
 from perago.console.text import (
     Link,
-    Moment,
+    RowView,
     Shown,
-    StatusView,
     block,
     duration,
     line,
@@ -65,57 +62,11 @@ class Span:
     length: float
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One attempt: how long it waited, and how long it ran."""
+def timeline(groups: Sequence[Sequence[Json]], start: int, end: int) -> RowView:
+    """Draw the attempts of each step between two times in milliseconds.
 
-    waited: Span
-    ran: Span
-    tone: str
-    url: str
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The attempts of one step side by side, named by its task type, or by its reference name if several steps have
-    that type."""
-
-    name: Link
-    bars: tuple[Bar, ...]
-    elapsed: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """The attempts of a workflow. `half` and `whole` are the times at the middle and at the end."""
-
-    rows: tuple[Row, ...]
-    half: str
-    whole: str
-
-
-@dataclass(frozen=True, slots=True)
-class StepTime:
-    """One step of a delivery."""
-
-    name: Shown
-    elapsed: str
-    span: Span
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """The steps of one delivery, or the times that Conductor knows of an attempt whose worker's log is not here."""
-
-    title: str
-    total: str
-    times: tuple[StepTime, ...]
-
-
-def timeline(groups: Sequence[Sequence[Json]], start: int, end: int) -> Timeline:
-    """The attempts of each step between two times in milliseconds."""
+    A row has the task type of its step as its name, or the reference name if several steps have that type.
+    """
     types = Counter(group[0]["taskDefName"] for group in groups)
     rows = []
     for group in groups:
@@ -123,8 +74,8 @@ def timeline(groups: Sequence[Sequence[Json]], start: int, end: int) -> Timeline
         called = first["taskDefName"] if types[first["taskDefName"]] == 1 else first["referenceTaskName"]
         name = link(called, f"#{links.attempt_anchor(first['taskId'])}")
         spent = (last["endTime"] or end) - (first["startTime"] or first["scheduledTime"])
-        rows.append(Row(name, tuple(_bar(task, start, end) for task in group), duration(spent)))
-    return Timeline(tuple(rows), duration((end - start) / 2), duration(end - start))
+        rows.append(RowView(name=name, bars=tuple(_bar(task, start, end) for task in group), elapsed=duration(spent)))
+    return RowView(rows=tuple(rows), half=duration((end - start) / 2), whole=duration(end - start))
 
 
 def label_of(task: Json) -> str:
@@ -132,9 +83,11 @@ def label_of(task: Json) -> str:
     return f"Retry {task['retryCount']}" if task["retryCount"] else "First attempt"
 
 
-def steps_of(task: Json, trace: AttemptTrace, now: int) -> tuple[Steps, ...]:
-    """The steps of each delivery of an attempt, as its workers logged them. Of one whose logs are not here, when it
-    waited and when a worker had it."""
+def steps_of(task: Json, trace: AttemptTrace, now: int) -> tuple[RowView, ...]:
+    """Return the steps of each delivery of an attempt, as its workers logged them.
+
+    If the logs are not on this machine, return how long the attempt waited and how long a worker had it.
+    """
     deliveries = sorted(trace, key=lambda key: (key[2], key[1]))
     told = [_waterfall(f"Steps of delivery {key[1]}", trace[key].steps) for key in deliveries if trace[key].steps]
     if told or trace:
@@ -146,27 +99,28 @@ def steps_of(task: Json, trace: AttemptTrace, now: int) -> tuple[Steps, ...]:
     return (_waterfall("Times", times),)
 
 
-def _waterfall(title: str, times: Sequence[tuple[str, float]]) -> Steps:
-    """One after the other, as a delivery does its steps."""
+def _waterfall(title: str, times: Sequence[tuple[str, float]]) -> RowView:
+    """Draw steps one after the other, as a delivery does them."""
     total = sum(seconds for _, seconds in times)
     found, before = [], 0.0
     for name, seconds in times:
         label = line(_CAPITAL.sub(lambda match: f" {match[0].lower()}", name))
         words = f"after {duration(before * 1000)}, for {duration(seconds * 1000)}"
         span = _span(before, before + seconds, 0, total)
-        found.append(StepTime(label, duration(seconds * 1000), span, words))
+        found.append(RowView(name=label, elapsed=duration(seconds * 1000), span=span, words=words))
         before += seconds
-    return Steps(title, duration(total * 1000), tuple(found))
+    return RowView(title=title, total=duration(total * 1000), times=tuple(found))
 
 
-def _bar(task: Json, start: int, end: int) -> Bar:
+def _bar(task: Json, start: int, end: int) -> RowView:
+    """Draw how long an attempt waited, and how long it ran."""
     scheduled, ended = task["scheduledTime"], task["endTime"] or end
     started = task["startTime"] or ended
     ran = _span(started, ended, start, end)
     status = status_view(task["status"])
     spent = duration(ended - started) if task["startTime"] else f"waiting for {duration(ended - scheduled)}"
     waited = _span(scheduled, started, start, end)
-    return Bar(
+    return RowView(
         waited=Span(min(waited.at, ran.at), round(max(ran.at - waited.at, 0), 2)),
         ran=ran,
         tone=status.tone,
@@ -183,52 +137,6 @@ def _span(begun: float, ended: float, start: float, end: float) -> Span:
     return Span(round(at, 2), round(max(place(ended) - at, _THINNEST), 2))
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line of a worker's log, or an entry of Conductor's task log (then without a source)."""
-
-    time: Moment | None
-    source: str
-    text: Shown
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files that an attempt changed in its workspace. `commit` holds them if they were published."""
-
-    summary: str
-    rows: tuple[ChangeRow, ...]
-    more: int
-    commit: Link | None
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    """One line. `times` counts equal ones that followed each other; `surprising` marks an update without effect."""
-
-    time: Moment | None
-    what: str
-    times: int
-    surprising: bool
-    attempt: Link
-    status: StatusView
-    delivery: int
-    worker: Shown
-
-
-@dataclass(frozen=True, slots=True)
-class StepView:
-    """One workflow step with all its attempts, oldest first. `status` is that of the last."""
-
-    task_type: Link
-    reference: Shown
-    """Empty where it says no more than the task type."""
-    key: Shown
-    status: StatusView
-    attempts: tuple[SimpleNamespace, ...]
-    """The values of their template."""
-
-
 class WorkspaceRef(NamedTuple):
     """The workspace that an attempt was given."""
 
@@ -238,13 +146,13 @@ class WorkspaceRef(NamedTuple):
 
 
 def plain_reason(text: str | None) -> str:
-    """The reason of a workflow as its task gave it: Conductor puts it behind an id and a status."""
+    """Return the reason of a workflow as its task gave it, without the id and status that Conductor adds."""
     match = _FAILED.match(text or "")
     return (match["reason"] if match else text) or ""
 
 
 def group_by_step(tasks: Sequence[Json]) -> list[list[Json]]:
-    """Attempts of one step key together, steps in the order of their first attempt."""
+    """Group attempts by step, in the order of the first attempt of each step."""
     groups: dict[tuple[str, str], list[Json]] = {}
     for task in tasks:
         groups.setdefault((task["referenceTaskName"], task["taskDefName"]), []).append(task)
@@ -253,8 +161,8 @@ def group_by_step(tasks: Sequence[Json]) -> list[list[Json]]:
 
 def step_views(
     source: Source, groups: Sequence[Sequence[Json]], history: Sequence[HistoryEntry], tasks: Sequence[Json]
-) -> tuple[StepView, ...]:
-    """The steps of a workflow.
+) -> tuple[RowView, ...]:
+    """Return the steps of a workflow with their attempts, oldest first. The status is that of the last attempt.
 
     Args:
         source: Where workspaces, logs and commits are read.
@@ -266,8 +174,8 @@ def step_views(
     return tuple(builder.step(group) for group in groups)
 
 
-def history_rows(events: Sequence[HistoryEntry]) -> tuple[HistoryRow, ...]:
-    """Oldest first; lease extensions of one delivery in a row become one line, at the time of the first."""
+def history_rows(events: Sequence[HistoryEntry]) -> tuple[RowView, ...]:
+    """Return one row for each event, oldest first. Consecutive lease extensions of a delivery become one row."""
 
     def delivery(place: tuple[int, HistoryEntry]) -> Any:
         number, event = place
@@ -294,11 +202,11 @@ class _Builder:
         self._published = publications(source, places)
         self._now = source.conductor.now()
 
-    def step(self, group: Sequence[Json]) -> StepView:
+    def step(self, group: Sequence[Json]) -> RowView:
         last = group[-1]
         name, reference = last["taskDefName"], last["referenceTaskName"]
         known = self._source.conductor.task_definition(name) is not None
-        return StepView(
+        return RowView(
             task_type=link(name, links.task_type(name) if known else None),
             reference=line("" if reference == name else reference),
             key=line(f"{last['workflowInstanceId']}:{reference}:{name}"),
@@ -306,7 +214,7 @@ class _Builder:
             attempts=tuple(self.attempt(task) for task in group),
         )
 
-    def attempt(self, task: Json) -> SimpleNamespace:
+    def attempt(self, task: Json) -> RowView:
         """Return the values of the template of an attempt."""
         task_id, place = task["taskId"], self._places[task["taskId"]]
         published = self._published.get(task_id, [])
@@ -316,7 +224,7 @@ class _Builder:
         entries = self._source.conductor.task_log(task)
         is_open = task["endTime"] == 0
         sub_id = task.get("subWorkflowId")
-        return SimpleNamespace(
+        return RowView(
             anchor=links.attempt_anchor(task_id),
             task_id=line(task_id),
             label=label_of(task),
@@ -327,12 +235,17 @@ class _Builder:
             files=self._files(published, last),
             remarks=tuple(map(line, last.remarks)),
             lines=[
-                LogLine(moment(each.time), "" if each.source == "output" else each.source, tail(each.text))
+                RowView(
+                    time=moment(each.time), source="" if each.source == "output" else each.source, text=tail(each.text)
+                )
                 for delivery in deliveries
                 for each in tuple(delivery.lines)
             ],
             left_out=sum(delivery.left_out for delivery in deliveries),
-            task_log=tuple(LogLine(moment(each["createdTime"]), "", tail(each["log"])) for each in entries[:_ENTRIES]),
+            task_log=tuple(
+                RowView(time=moment(each["createdTime"]), source="", text=tail(each["log"]))
+                for each in entries[:_ENTRIES]
+            ),
             more_log=max(0, len(entries) - _ENTRIES),
             worker=line(task.get("workerId") or ""),
             deliveries=task["pollCount"],
@@ -355,20 +268,22 @@ class _Builder:
             is_open=is_open,
         )
 
-    def _files(self, published: Sequence[tuple[str, Commit]], trace: DeliveryTrace) -> Files | None:
-        """As the branch has them, else as the worker said."""
+    def _files(self, published: Sequence[tuple[str, Commit]], trace: DeliveryTrace) -> RowView | None:
+        """Return the changed files as the branch has them, or else as the worker logged them."""
         if published:
             repository, found = published[-1]
             changes, summary = changed(self._source, repository, found, reserved=False)
             rows = tuple(change_row(repository, found, each) for each in changes[:_FILES])
-            return Files(summary, rows, len(changes) - len(rows), commit_link(repository, found.id))
+            return RowView(
+                summary=summary, rows=rows, more=len(changes) - len(rows), commit=commit_link(repository, found.id)
+            )
         if not trace.files:
             return None
         told = [Change(path, kind, None, None if kind == "removed" else count) for kind, path, count in trace.files]
         rows = tuple(change_row("", None, each) for each in told[:_FILES])
         counts = Counter(each.kind for each in told)
         summary = summary_of(counts) if trace.changed == len(told) else f"{trace.changed:,} files"
-        return Files(summary, rows, trace.changed - len(rows), None)
+        return RowView(summary=summary, rows=rows, more=trace.changed - len(rows), commit=None)
 
     def _chain(self, task: Json) -> tuple[Link, ...]:
         found: list[Link] = []
@@ -404,12 +319,12 @@ def _elapsed(start: int, end: int) -> str:
     return duration(end - start) if start and end else ""
 
 
-def _history_row(event: HistoryEntry, times: int) -> HistoryRow:
-    return HistoryRow(
+def _history_row(event: HistoryEntry, times: int) -> RowView:
+    return RowView(
         time=moment(event.time),
         what=_WORDS.get(event.what, event.what),
-        times=times,
-        surprising=event.what == "update ignored",
+        times=times,  # equal events in a row
+        surprising=event.what == "update ignored",  # an update without effect
         attempt=link(event.reference_name, f"#{links.attempt_anchor(event.task_id)}"),
         status=status_view(event.status),
         delivery=event.poll_count,

@@ -317,7 +317,7 @@ def _with_head(source: Source, part: Part, payload: dict[str, Any]) -> Part:
 
 
 def _ref(source: Source, repository: str, text: str) -> Any:
-    """A commit as the field names it, or the commits of a list or of a JOIN's output, as JSON.
+    """Return a commit as the field names it, or the commits of a list or of a JOIN's output, as JSON.
 
     Raises:
         NoSuchPage: one of them does not exist.

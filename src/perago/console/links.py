@@ -1,4 +1,4 @@
-"""The addresses of the pages.
+"""Addresses of the pages.
 
 Names that may hold anything are in the query: browsers resolve dots and slashes in paths.
 """
@@ -13,74 +13,74 @@ REPOSITORIES = "/repositories"
 
 
 def with_query(address: str, /, **parameters: str | int | None) -> str:
-    """`address` with the parameters that are not None."""
+    """Return `address` with the parameters that are not None."""
     given = {name: value for name, value in parameters.items() if value is not None}
     return f"{address}?{urlencode(given, errors='replace')}" if given else address
 
 
 def workflow(workflow_id: str, task_id: str | None = None) -> str:
-    """A workflow, or one of its attempts."""
+    """Return the address of a workflow, or one of its attempts."""
     fragment = "" if task_id is None else f"#{attempt_anchor(task_id)}"
     return f"/workflows/{_part(workflow_id)}{fragment}"
 
 
 def attempt_anchor(task_id: str) -> str:
-    """The id of an attempt within its workflow's page."""
+    """Return the id of an attempt within its workflow's page."""
     return f"attempt-{_part(task_id)}"
 
 
 def task_type(name: str) -> str:
-    """A task definition."""
+    """Return the address of a task definition."""
     return with_query("/task-types/definition", name=name)
 
 
 def workflow_type(name: str, version: int) -> str:
-    """A workflow definition."""
+    """Return the address of a workflow definition."""
     return with_query("/workflow-types/definition", name=name, version=version)
 
 
 def start(name: str, version: int) -> str:
-    """The form that starts a workflow."""
+    """Return the address of the form that starts a workflow."""
     return with_query("/start", name=name, version=version)
 
 
 def terminate(workflow_id: str) -> str:
-    """The address that ends a workflow."""
+    """Return the address that ends a workflow."""
     return f"/workflows/{_part(workflow_id)}/terminate"
 
 
 def repository(name: str) -> str:
-    """A repository."""
+    """Return the address of a repository."""
     return f"{REPOSITORIES}/{_part(name)}"
 
 
 def branch(repository_name: str, name: str) -> str:
-    """A branch."""
+    """Return the address of a branch."""
     return f"{repository(repository_name)}/branches/{_part(name)}"
 
 
 def commit(repository_name: str, commit_id: str) -> str:
-    """A commit."""
+    """Return the address of a commit."""
     return f"{repository(repository_name)}/commits/{_part(commit_id)}"
 
 
 def files(repository_name: str, commit_id: str, prefix: str = "") -> str:
-    """One directory of a commit's tree; an empty `prefix` is the root."""
+    """Return the address of one directory of a commit's tree; an empty `prefix` is the root."""
     return with_query(f"{commit(repository_name, commit_id)}/files", prefix=prefix or None)
 
 
 def file(repository_name: str, commit_id: str, path: str) -> str:
-    """One file of a commit."""
+    """Return the address of one file of a commit."""
     return with_query(f"{commit(repository_name, commit_id)}/file", path=path)
 
 
 def download(repository_name: str, commit_id: str, path: str) -> str:
-    """The bytes of one file of a commit."""
+    """Return the address of the bytes of one file of a commit."""
     return with_query(f"{commit(repository_name, commit_id)}/download", path=path)
 
 
 def image(repository_name: str, commit_id: str, path: str) -> str:
-    """The bytes of an image of a commit, to be shown."""
+    """Return the address of the bytes of an image of a commit, to be shown."""
     return with_query(f"{commit(repository_name, commit_id)}/image", path=path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -13,11 +12,8 @@ from perago.console.attempts import plain_reason
 from perago.console.repositories import repository_row
 from perago.console.source import MOST_QUEUED, STATUSES, NoSuchPage, Source, WorkflowSummary
 from perago.console.text import (
-    Link,
-    Moment,
     PageView,
-    Shown,
-    StatusView,
+    RowView,
     duration,
     line,
     link,
@@ -32,31 +28,6 @@ _LIST_SIZE = 20
 _TYPES_PER_PAGE = 100
 _PENDING_SIZE = 50
 _POLLS_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowItem:
-    """One line of the list. `failed` names the steps that failed, `recovered` says that the workflow got over it."""
-
-    url: str
-    name: Shown
-    workflow_id: Shown
-    status: StatusView
-    started: Moment | None
-    elapsed: str
-    failed: Shown
-    recovered: bool
-    reason: Shown
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """One choice of the filter by status."""
-
-    word: str
-    count: int
-    url: str
-    chosen: bool
 
 
 def overview(source: Source, request: Request) -> PageView:
@@ -87,17 +58,19 @@ def overview(source: Source, request: Request) -> PageView:
     )
 
 
-def _filters(counts: Mapping[str, int], wanted: str | None) -> tuple[Filter, ...]:
-    found = [Filter("all", sum(counts.values()), links.OVERVIEW, wanted is None)]
+def _filters(counts: Mapping[str, int], wanted: str | None) -> tuple[RowView, ...]:
+    found = [RowView(word="all", count=sum(counts.values()), url=links.OVERVIEW, chosen=wanted is None)]
     for status in STATUSES:
         if counts.get(status) or status == wanted:
             url = links.with_query(links.OVERVIEW, status=status)
-            found.append(Filter(status_view(status).word, counts.get(status, 0), url, status == wanted))
+            found.append(
+                RowView(word=status_view(status).word, count=counts.get(status, 0), url=url, chosen=status == wanted)
+            )
     return tuple(found)
 
 
-def _item(summary: WorkflowSummary, now: int) -> WorkflowItem:
-    return WorkflowItem(
+def _item(summary: WorkflowSummary, now: int) -> RowView:
+    return RowView(
         url=links.workflow(summary.workflow_id),
         name=line(f"{summary.name} v{summary.version}"),
         workflow_id=line(summary.workflow_id),
@@ -110,45 +83,32 @@ def _item(summary: WorkflowSummary, now: int) -> WorkflowItem:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class TaskTypeRow:
-    """One task type. `waiting` attempts are in its queue, delayed ones included."""
-
-    type: Link
-    description: Shown
-    owner: Shown
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True)
-class PendingRow:
-    """An attempt that waits to be polled."""
-
-    attempt: Link
-    reference: Shown
-    retry: int
-    waiting: str
-
-
-def task_type_rows(source: Source) -> tuple[TaskTypeRow, ...]:
-    """All task types by name."""
+def task_type_rows(source: Source) -> tuple[RowView, ...]:
+    """Return all task types by name."""
     waiting = source.conductor.queue_sizes()
     definitions = sorted(source.conductor.task_definitions(), key=lambda definition: str(definition["name"]))
     rows = []
     for definition in definitions:
         name = str(definition["name"])
         description, owner = (line(str(definition.get(key) or "")) for key in ("description", "ownerEmail"))
-        rows.append(TaskTypeRow(link(name, links.task_type(name)), description, owner, waiting.get(name, 0)))
+        rows.append(
+            RowView(
+                type=link(name, links.task_type(name)),
+                description=description,
+                owner=owner,
+                waiting=waiting.get(name, 0),
+            )
+        )
     return tuple(rows)
 
 
 def task_types(source: Source, request: Request) -> PageView:
-    """The list."""
+    """Show the list."""
     return PageView("Task types", live=True, types=paged(task_type_rows(source), request, size=_TYPES_PER_PAGE))
 
 
 def task_type(source: Source, request: Request) -> PageView:
-    """The definition that `?name=` asks for.
+    """Show the definition that `?name=` asks for.
 
     Raises:
         NoSuchPage: no definition has that name.
@@ -169,7 +129,7 @@ def task_type(source: Source, request: Request) -> PageView:
         definition=readable_json(definition),
         pending=places.showing(
             [
-                PendingRow(
+                RowView(
                     attempt=link(task["taskId"], links.workflow(task["workflowInstanceId"], task["taskId"])),
                     reference=line(task["referenceTaskName"]),
                     retry=task["retryCount"],
@@ -187,7 +147,7 @@ def task_type(source: Source, request: Request) -> PageView:
 
 
 def workflow_type(source: Source, request: Request) -> PageView:
-    """The definition that `?name=` and `?version=` ask for, by default the newest version.
+    """Show the definition that `?name=` and `?version=` ask for, by default the newest version.
 
     Raises:
         NoSuchPage: no definition has that name and version.
@@ -208,7 +168,7 @@ def workflow_type(source: Source, request: Request) -> PageView:
 
 
 def wanted_definition(source: Source, request: Request) -> tuple[Mapping[str, Any], Sequence[int]]:
-    """The workflow definition of `?name=` and `?version=` (by default the newest), and all its versions.
+    """Return the workflow definition of `?name=` and `?version=` (by default the newest), and all its versions.
 
     Raises:
         NoSuchPage: no definition has that name and version.

@@ -78,7 +78,7 @@ def preview_of(source: Source, repository: str, commit_id: str, found: File) -> 
 
 
 def image_of(source: Source, repository: str, commit_id: str, found: File) -> tuple[bytes, str]:
-    """The bytes of an image and its type.
+    """Return the bytes of an image and its type.
 
     Raises:
         NoSuchPage: it is not an image that is shown.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -19,7 +18,7 @@ from perago.attempt.publication import is_staging_branch
 from perago.console import links
 from perago.console.preview import image_of, preview_of
 from perago.console.source import Change, File, NoSuchPage, Ref, Repository, Source
-from perago.console.text import Link, Listed, Moment, PageView, Shown, block, line, link, listed, moment, readable_json
+from perago.console.text import Link, Listed, PageView, RowView, block, line, link, listed, moment, readable_json
 from perago.ports import Commit, Forbidden
 from perago.taskdef.payload import commits_of
 from perago.text import count, size
@@ -44,40 +43,8 @@ IMAGE_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
 """Replaces the headers of pages: nothing in these bytes can run, whatever the browser takes them for."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommitRow:
-    """One commit in a list. `publisher` is the task that published it, if perago did, `attempt` its attempt."""
-
-    commit: Link
-    message: Shown
-    committer: Shown
-    time: Moment | None
-    publisher: Shown
-    attempt: Link | None
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeRow:
-    """One changed file: `kind` is added, changed or removed; the sizes are empty on the side that has no file."""
-
-    file: Link
-    kind: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True)
-class MetadataRow:
-    """One entry of a commit's metadata. `url` is None if it does not name anything on these servers."""
-
-    key: Shown
-    value: Shown
-    url: str | None
-    is_block: bool
-
-
 def commit(source: Source, request: Request) -> PageView:
-    """The commit that the address names; a branch or a short id will do."""
+    """Show the commit that the address names by its id, the beginning of its id, or a branch."""
     repository = request.path_params["repository"]
     found = source.lakefs.commit(repository, request.path_params["commit"])
     _, summary = changed(source, repository, found)
@@ -106,13 +73,13 @@ def commit(source: Source, request: Request) -> PageView:
 
 
 def commit_link(repository: str, commit_id: str) -> Link:
-    """A commit by its short id."""
+    """Return a commit by its short id."""
     return link(commit_id[:SHORT_ID], links.commit(repository, commit_id))
 
 
-def commit_row(source: Source, repository: str, found: Commit) -> CommitRow:
-    """The commit as one line: the first line of its message only."""
-    return CommitRow(
+def commit_row(source: Source, repository: str, found: Commit) -> RowView:
+    """Return a commit as one row, with the first line of its message."""
+    return RowView(
         commit=commit_link(repository, found.id),
         message=line(found.message.partition("\n")[0]),
         committer=line(found.committer),
@@ -122,13 +89,13 @@ def commit_row(source: Source, repository: str, found: Commit) -> CommitRow:
     )
 
 
-def change_row(repository: str, found: Commit | None, change: Change) -> ChangeRow:
-    """One changed file of a commit (a removed one leads to its last content), or of none."""
+def change_row(repository: str, found: Commit | None, change: Change) -> RowView:
+    """Return one changed file. With a commit, it links to the file, or to the last content of a removed file."""
     url = None
     if found is not None:
         url = links.file(repository, found.parents[0] if change.after is None else found.id, change.path)
     before, after = ("" if number is None else size(number) for number in (change.before, change.after))
-    return ChangeRow(link(change.path, url), change.kind, before, after)
+    return RowView(file=link(change.path, url), kind=change.kind, before=before, after=after)
 
 
 def changed(source: Source, repository: str, found: Commit, *, reserved: bool = True) -> tuple[Sequence[Change], str]:
@@ -167,7 +134,7 @@ def publications(
 
 
 def _attempt(source: Source, found: Commit) -> Link | None:
-    """The attempt that published a commit, or None for a commit that perago did not publish."""
+    """Return the attempt that published a commit, or None for a commit that perago did not publish."""
     workflow_id, task_id = found.metadata.get(_WORKFLOW), found.metadata.get(_TASK)
     if workflow_id is None or task_id is None:
         return None
@@ -178,17 +145,17 @@ def _attempt_url(source: Source, workflow_id: str, task_id: str | None = None) -
     return links.workflow(workflow_id, task_id) if source.knows(workflow_id) else None
 
 
-def _metadata_row(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> MetadataRow:
+def _metadata_row(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> RowView:
     value = metadata[key]
     if key == _RESULT:
         try:
             result = readable_json(json.loads(value))
         except (ValueError, RecursionError):
             result = block(value)
-        return MetadataRow(line(key), result, None, is_block=True)
+        return RowView(key=line(key), value=result, url=None, is_block=True)
     url = _address(source, repository, metadata, key) if value else None
     is_block = url is None and "\n" in value
-    return MetadataRow(line(key), block(value) if is_block else line(value), url, is_block)
+    return RowView(key=line(key), value=block(value) if is_block else line(value), url=url, is_block=is_block)
 
 
 def _address(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> str | None:
@@ -228,17 +195,8 @@ def continued(ref: Any, repository: Any, source: Source) -> Any:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Parted:
-    """A workspace whose commits are not one line of history, so that no task can continue all of them."""
-
-    branch: Link
-    commits: tuple[Link, ...]
-    more: int
-
-
-def parted(payload: Any, source: Source) -> Parted | None:
-    """The commits of an input that gives several, none of which continues the others, as far as this page knows."""
+def parted(payload: Any, source: Source) -> RowView | None:
+    """Return the commits of an input if none of them continues the others, as far as this page knows."""
     workspace = payload.get("workspace") if isinstance(payload, Mapping) else None
     if not isinstance(workspace, Mapping) or isinstance(workspace.get("ref"), str):
         return None
@@ -248,7 +206,11 @@ def parted(payload: Any, source: Source) -> Parted | None:
     commits = commits_of(workspace.get("ref"), repository, [])
     url = links.branch(repository, branch) if exists(lambda: source.lakefs.branch(repository, branch)) else None
     shown = tuple(_known_commit(source, repository, each) for each in commits[:_PARTED])
-    return Parted(link(f"{repository}/{branch}", url), shown, len(commits) - len(shown)) if shown else None
+    return (
+        RowView(branch=link(f"{repository}/{branch}", url), commits=shown, more=len(commits) - len(shown))
+        if shown
+        else None
+    )
 
 
 def _known_commit(source: Source, repository: str, commit_id: str) -> Link:
@@ -256,40 +218,11 @@ def _known_commit(source: Source, repository: str, commit_id: str) -> Link:
     return commit_link(repository, commit_id) if is_here else link(commit_id[:SHORT_ID])
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryRow:
-    """One repository and the newest commit of its default branch. None: the repository is bare or unreadable."""
-
-    repository: Link
-    branch: Link
-    head: CommitRow | None
-    created: Moment | None
-
-
-@dataclass(frozen=True, slots=True)
-class BranchRow:
-    """One branch and its newest commit."""
-
-    branch: Link
-    is_default: bool
-    uncommitted: bool
-    head: CommitRow
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """A file, or a directory (then without size and time)."""
-
-    name: Link
-    size: str
-    time: Moment | None
-
-
 # ------------------------------------------------------------------ repositories
 
 
 def repositories(source: Source, request: Request) -> PageView:
-    """The list."""
+    """Show the list."""
     rows = listed(
         lambda after: source.lakefs.repositories(after, _PAGE_SIZE), partial(repository_row, source), request, "after"
     )
@@ -300,7 +233,7 @@ def repository(source: Source, request: Request) -> PageView:
     """Show one repository. `?branches=`, `?staging=` and `?tags=` continue long lists."""
     found = source.lakefs.repository(request.path_params["repository"])
 
-    def branches(parameter: str) -> Listed[BranchRow]:
+    def branches(parameter: str) -> Listed[RowView]:
         staging = parameter == "staging"
         return listed(
             lambda after: source.lakefs.branches(found.id, after, _PAGE_SIZE, staging=staging),
@@ -329,7 +262,7 @@ def repository(source: Source, request: Request) -> PageView:
 
 
 def branch(source: Source, request: Request) -> PageView:
-    """The branch, newest commit first; `?from=<commit id>` begins with an older one."""
+    """Show the branch, newest commit first; `?from=<commit id>` begins with an older one."""
     repository, name = request.path_params["repository"], request.path_params["branch"]
     found = source.lakefs.branch(repository, name)
     start = request.query_params.get("from")
@@ -353,17 +286,17 @@ def branch(source: Source, request: Request) -> PageView:
     )
 
 
-def _row_of(source: Source, repository: str, ref: str) -> CommitRow:
+def _row_of(source: Source, repository: str, ref: str) -> RowView:
     return commit_row(source, repository, source.lakefs.commit(repository, ref))
 
 
-def repository_row(source: Source, found: Repository) -> RepositoryRow:
-    """One repository with the newest commit of its default branch."""
+def repository_row(source: Source, found: Repository) -> RowView:
+    """Return one repository with the newest commit of its default branch."""
     try:
         head = _row_of(source, found.id, found.default_branch)
     except (NoSuchPage, Forbidden):  # one of many that may not be read takes nothing from the others
         head = None
-    return RepositoryRow(
+    return RowView(
         repository=link(found.id, links.repository(found.id)),
         branch=link(found.default_branch, links.branch(found.id, found.default_branch) if head else None),
         head=head,
@@ -371,8 +304,8 @@ def repository_row(source: Source, found: Repository) -> RepositoryRow:
     )
 
 
-def _branch_row(source: Source, found: Repository, branch: Ref) -> BranchRow:
-    return BranchRow(
+def _branch_row(source: Source, found: Repository, branch: Ref) -> RowView:
+    return RowView(
         branch=link(branch.id, links.branch(found.id, branch.id)),
         is_default=branch.id == found.default_branch,
         uncommitted=bool(source.lakefs.uncommitted(found.id, branch.id, 1)[0]),
@@ -384,7 +317,7 @@ def _branch_row(source: Source, found: Repository, branch: Ref) -> BranchRow:
 
 
 def directory(source: Source, request: Request) -> PageView:
-    """The directory `?prefix=`; `?after=` continues a long one."""
+    """Show the directory `?prefix=`; `?after=` continues a long one."""
     repository, commit_id = _commit(source, request)
     prefix = request.query_params.get("prefix", "")
     rows = listed(
@@ -402,7 +335,7 @@ def directory(source: Source, request: Request) -> PageView:
 
 
 def file(source: Source, request: Request) -> PageView:
-    """The file `?path=`."""
+    """Show the file `?path=`."""
     repository, commit_id, found = _file(source, request)
     return PageView(
         f"File {line(found.path).text}",
@@ -452,11 +385,11 @@ def _file(source: Source, request: Request) -> tuple[str, str, File]:
     return repository, commit_id, source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
 
 
-def _file_row(repository: str, commit_id: str, prefix: str, item: File | str) -> FileRow:
+def _file_row(repository: str, commit_id: str, prefix: str, item: File | str) -> RowView:
     if isinstance(item, str):
-        return FileRow(link(item[len(prefix) :], links.files(repository, commit_id, item)), "", None)
+        return RowView(name=link(item[len(prefix) :], links.files(repository, commit_id, item)), size="", time=None)
     name = link(item.path[len(prefix) :] or item.path, links.file(repository, commit_id, item.path))
-    return FileRow(name, size(item.size_bytes), moment(item.mtime * 1000))
+    return RowView(name=name, size=size(item.size_bytes), time=moment(item.mtime * 1000))
 
 
 def _crumbs(repository: str, commit_id: str, path: str, *, with_root: bool = False) -> tuple[Link, ...]:

@@ -351,50 +351,47 @@ class Conductor:
             ]
 
     def workflow(self, workflow_id: str) -> Json:
-        """A workflow with its attempts."""
-        return self._checked(("workflow", workflow_id), lambda: self._workflows.workflow(workflow_id), Workflow)
+        """Return a workflow with its attempts."""
+        return self._checked(Workflow, self._workflows.workflow, workflow_id)
 
     def task_log(self, task: Json) -> Sequence[Json]:
-        """The entries of an attempt's task log: `createdTime` and `log`.
+        """Return the entries of an attempt's task log: `createdTime` and `log`.
 
         Workers send them after their reports, so that more may follow for a while after the end. The older the end, the
         longer the entries are remembered.
         """
         task_id, ended = task["taskId"], task["endTime"]
         seconds = min(max(MOMENT, (self.now() - ended) / 10_000), _LONGEST) if ended else MOMENT
-        return self._checked(
-            ("log", task_id, ended), lambda: self._workflows.log_entries(task_id), list[LogEntry], seconds
-        )
+        return self._checked(list[LogEntry], self._workflows.log_entries, task_id, seconds=seconds)
 
     def task_definition(self, name: str) -> Json | None:
-        """A task definition."""
+        """Return a task definition."""
         return next((each for each in self.task_definitions() if each["name"] == name), None)
 
     def task_definitions(self) -> Sequence[Json]:
-        """All of them."""
+        """Return all task definitions."""
         return self.answers.for_a_moment("task definitions", self._overview.task_definitions)
 
     def workflow_versions(self, name: str) -> Sequence[int]:
-        """The versions of a workflow definition, the oldest first; empty if no definition has that name."""
+        """Return the versions of a workflow definition, the oldest first; empty if no definition has that name."""
         try:
             return self.answers.for_a_moment(("versions", name), lambda: self._workflows.workflow_versions(name))
         except (NotFound, Refused):  # Conductor has no address for a name with a slash
             return ()
 
     def workflow_definition(self, name: str, version: int) -> Json:
-        """One version of a workflow definition."""
-        key = ("definition", name, version)
-        return self._checked(key, lambda: self._workflows.workflow_definition(name, version), WorkflowDefinition)
+        """Return one version of a workflow definition."""
+        return self._checked(WorkflowDefinition, self._workflows.workflow_definition, name, version)
 
     def queue_sizes(self) -> Mapping[str, int]:
         """Count the attempts that wait, by task type."""
         return self.answers.for_a_moment("queue sizes", self._overview.queue_sizes)
 
     def queued(self, name: str, start: int, limit: int) -> Sequence[Json]:
-        """Attempts of a task type that wait to be polled, the oldest first; of a longer queue `MOST_QUEUED` are
+        """Return attempts of a task type that wait to be polled, the oldest first; of a longer queue `MOST_QUEUED` are
         known."""
         try:
-            rows = self._checked(("pending", name), lambda: self._overview.pending(name), list[Attempt])
+            rows = self._checked(list[Attempt], self._overview.pending, name)
         except (NotFound, Refused):  # Conductor has no address for a name with a slash
             return ()
         waiting = [row for row in rows if row["status"] == "SCHEDULED"]
@@ -402,19 +399,19 @@ class Conductor:
         return waiting[start : start + limit]
 
     def last_polls(self, name: str) -> Sequence[LastPoll]:
-        """The last poll for a task type in each domain."""
+        """Return the last poll for a task type in each domain."""
         polls = self.answers.for_a_moment("polls", self._overview.last_polls)
         return [each for each in polls if each.task_name == name]
 
-    def _checked(self, key: Hashable, ask: Callable[[], T], shape: Any, seconds: float = MOMENT) -> T:
+    def _checked(self, shape: Any, ask: Callable[..., T], *given: Hashable, seconds: float = MOMENT) -> T:
         """Return an answer that has this shape, and remember it for a while."""
 
         def read() -> T:
-            answer = ask()
+            answer = ask(*given)
             with _readable("Conductor"):
                 return checked(shape, answer)
 
-        return self.answers.for_a_moment(key, read, seconds)
+        return self.answers.for_a_moment((ask.__name__, *given), read, seconds)
 
     def _search(self, query: str, start: int, limit: int) -> tuple[int, Sequence[Json]]:
         key = ("search", query, start, limit)
@@ -433,11 +430,11 @@ SizeOf: TypeAlias = Callable[[str, str, str], int | None]
 
 
 class LakeFS:
-    """Reads lakeFS. Methods raise `NoSuchPage` for what is not there, and `perago.ports.ServiceError`.
+    """Reads lakeFS. Methods raise `NoSuchPage` for a thing that does not exist, and `perago.ports.ServiceError`.
 
-    Those with `after` and `limit` give one page of a list: what comes after that entry (empty: the first), and the
-    entry after which the next page begins, None at the end. Commits and what they changed never change, so they are
-    asked for once. `size_of` tells sizes without a call.
+    Methods with `after` and `limit` return one page of a list: the items after that entry (empty: the first ones), and
+    the entry after which the next page begins, None at the end. Commits and their changes never change, so they are
+    read once. `size_of` gives sizes without a call.
     """
 
     def __init__(self, browser: LakeFSBrowser, size_of: SizeOf | None = None) -> None:
@@ -446,42 +443,35 @@ class LakeFS:
         self.answers = Answers()
 
     def repositories(self, after: str, limit: int) -> Page[Repository]:
-        """Repositories by name."""
-        key = ("repositories", after, limit)
-        return self._page(key, lambda: self._browser.repositories(after, limit), Repository.model_validate)
+        """Return repositories by name."""
+        return self._page(Repository.model_validate, self._browser.repositories, after, limit)
 
     def repository(self, name: str) -> Repository:
-        """One repository."""
-        return self._one(("repository", name), lambda: self._browser.repository(name), Repository.model_validate)
+        """Return one repository."""
+        return self._one(Repository.model_validate, self._browser.repository, name)
 
     def branches(self, repository: str, after: str, limit: int, *, staging: bool) -> Page[Ref]:
-        """Branches by name: perago's own hidden ones, or those that are not hidden."""
-        prefix = STAGING_PREFIX if staging else ""
-
-        def ask() -> tuple[Sequence[Json], str | None]:
-            return self._browser.branches(repository, after, limit, prefix=prefix, hidden=staging)
-
-        return self._page(("branches", repository, after, limit, staging), ask, Ref.model_validate)
+        """Return branches by name: perago's own hidden ones, or those that are not hidden."""
+        options = {"prefix": STAGING_PREFIX if staging else "", "hidden": staging}
+        return self._page(Ref.model_validate, self._browser.branches, repository, after, limit, **options)
 
     def branch(self, repository: str, name: str) -> Ref:
-        """One branch."""
-        key = ("branch", repository, name)
-        return self._one(key, lambda: self._browser.branch(repository, name), Ref.model_validate)
+        """Return one branch."""
+        return self._one(Ref.model_validate, self._browser.branch, repository, name)
 
     def tags(self, repository: str, after: str, limit: int) -> Page[Ref]:
-        """Tags by name."""
-        key = ("tags", repository, after, limit)
-        return self._page(key, lambda: self._browser.tags(repository, after, limit), Ref.model_validate)
+        """Return tags by name."""
+        return self._page(Ref.model_validate, self._browser.tags, repository, after, limit)
 
     def commit(self, repository: str, ref: str) -> Commit:
-        """The commit that a branch, a tag or the beginning of an id names, with all of its message and metadata."""
+        """Return the commit that a branch, a tag or the beginning of an id names, in full."""
         if _EXPRESSION.search(ref):
             raise NoSuchPage(f"{ref!r} is not the name of a commit")
         with _found():
             return self.answers.for_a_moment(("commit", repository, ref), lambda: self._browser.commit(repository, ref))
 
     def first_parents(self, repository: str, ref: str) -> Iterator[Commit]:
-        """The commit, its first parent, and so on; long texts may be missing."""
+        """Yield the commit, its first parent, and so on; long texts may be missing."""
         following: str | None = self.commit(repository, ref).id
         while following is not None:
             found = self.answers.known((repository, following)) or self._read_history(repository, following)
@@ -520,9 +510,8 @@ class LakeFS:
         return self.answers.lasting(key, ask, lambda page: 1 + len(page[0]) // 5)
 
     def uncommitted(self, repository: str, branch: str, limit: int) -> Page[Change]:
-        """The first changes that are not committed."""
-        key = ("uncommitted", repository, branch, limit)
-        return self._page(key, lambda: self._browser.uncommitted(repository, branch, limit), _change)
+        """Return the first changes that are not committed."""
+        return self._page(_change, self._browser.uncommitted, repository, branch, limit)
 
     def count(self, repository: str, commit_id: str, limit: int) -> int:
         """Count the objects of a commit up to `limit`."""
@@ -535,41 +524,37 @@ class LakeFS:
             return self.answers.lasting(("count", repository, commit_id, limit), ask)
 
     def listing(self, repository: str, commit_id: str, prefix: str, after: str, limit: int) -> Page[File | str]:
-        """One directory of a commit's tree: files, and directories as their paths.
+        """Return one directory of a commit's tree: files, and directories as their paths.
 
         `prefix` is the path of the directory with a slash at its end, empty for the root.
         """
-        key = ("listing", repository, commit_id, prefix, after, limit)
-
-        def ask() -> tuple[Sequence[Json], str | None]:
-            return self._browser.objects(repository, commit_id, prefix, after, limit, delimiter="/")
 
         def item(row: Json) -> File | str:
             return File.model_validate(row) if row["path_type"] == "object" else str(row["path"])
 
-        return self._page(key, ask, item)
+        return self._page(item, self._browser.objects, repository, commit_id, prefix, after, limit, delimiter="/")
 
     def file(self, repository: str, commit_id: str, path: str) -> File:
-        """One object."""
-        key = ("file", repository, commit_id, path)
-        return self._one(key, lambda: self._browser.stat(repository, commit_id, path), File.model_validate)
+        """Return one object."""
+        return self._one(File.model_validate, self._browser.stat, repository, commit_id, path)
 
     def read(self, repository: str, commit_id: str, path: str, limit: int | None = None) -> Iterator[bytes]:
         """Return the first `limit` bytes of a file, or all of them."""
         size = self.file(repository, commit_id, path).size_bytes
         return self._browser.read(repository, commit_id, path, size if limit is None else min(size, limit))
 
-    def _one(self, key: Hashable, ask: Callable[[], Json], read: Callable[[Json], T]) -> T:
+    def _one(self, read: Callable[[Json], T], ask: Callable[..., Json], *given: Hashable) -> T:
         with _found():
-            answer = self.answers.for_a_moment(key, ask)
+            answer = self.answers.for_a_moment((ask.__name__, *given), lambda: ask(*given))
         with _readable("lakeFS"):
             return read(answer)
 
     def _page(
-        self, key: Hashable, ask: Callable[[], tuple[Sequence[Json], str | None]], read: Callable[[Json], T]
+        self, read: Callable[[Json], T], ask: Callable[..., Page[Json]], *given: Hashable, **options: Hashable
     ) -> Page[T]:
         with _found():
-            rows, following = self.answers.for_a_moment(key, ask)
+            key = ask.__name__, *given, *options.values()
+            rows, following = self.answers.for_a_moment(key, lambda: ask(*given, **options))
         with _readable("lakeFS"):
             return [read(row) for row in rows], following
 
@@ -589,7 +574,7 @@ def _readable(service: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise Unavailable(service, "answer", "the answer is not what this server should say") from error
+        raise Unavailable(service, "answer", "the answer is not that of such a server") from error
 
 
 def _change(row: Json, before: int | None = None) -> Change:
@@ -651,7 +636,7 @@ class Embedded:
     samples: Json
 
     def size_of(self, repository: str, commit_id: str, path: str) -> int | None:
-        """The size of a file in a commit."""
+        """Return the size of a file in a commit."""
         entry = self.lakefs.repository(repository).resolve_commit(commit_id).tree.get(path)
         return None if entry is None else entry.blob.size
 

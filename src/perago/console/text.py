@@ -56,7 +56,7 @@ def block(text: str, limit: int = BLOCK_LIMIT) -> Shown:
 
 
 def tail(text: str, limit: int = BLOCK_LIMIT) -> Shown:
-    """The end of `text`, which in a log matters most."""
+    """Return the end of `text`, which in a log matters most."""
     if len(text) <= limit:
         return Shown(text)
     return Shown(text[-limit:], f"cut: the last {limit:,} of {len(text):,} characters are shown")
@@ -104,7 +104,7 @@ class _Shortening:
 
 
 def unquoted(text: str) -> str:
-    """A JSON text without the quotes of a string."""
+    """Return a JSON text without the quotes of a string."""
     return text[1:-1] if len(text) > 2 and text.startswith('"') else text
 
 
@@ -131,7 +131,7 @@ class Moment:
 
 
 def moment(milliseconds: int) -> Moment | None:
-    """A time in milliseconds since the epoch. 0 means not yet. Numbers beyond any calendar stay numbers."""
+    """Return a time in milliseconds since the epoch. 0 means not yet. Numbers beyond any calendar stay numbers."""
     if milliseconds == 0:
         return None
     try:
@@ -166,11 +166,15 @@ class Link:
 
 
 def link(text: str, url: str | None = None) -> Link:
-    """A link with a foreign text on one line."""
+    """Return a link with a foreign text on one line."""
     return Link(line(text), url)
 
 
-class PageView(SimpleNamespace):
+class RowView(SimpleNamespace):
+    """The values of a part of a page, such as a row of a table. Templates fail on a name that is missing."""
+
+
+class PageView(RowView):
     """The values of a page's template.
 
     `crumbs` are the links above the title. A page that is `live` is read again when something changes.
@@ -209,7 +213,7 @@ class Listed(Generic[T]):
 
 
 def listed(read: Callable[[str], Page[U]], show: Callable[[U], T], request: Request, parameter: str) -> Listed[T]:
-    """The page of a list that the request's query asks for.
+    """Return the page of a list that the request's query asks for.
 
     Args:
         read: Gives the page after an entry, and the entry after which the next one begins.
@@ -231,7 +235,7 @@ def _local(url: URL) -> str:
 
 
 def paged(items: Sequence[T], request: Request, *, size: int, parameter: str = "page") -> Paged[T]:
-    """The page of a list that the request's query asks for.
+    """Return the page of a list that the request's query asks for.
 
     Args:
         items: The whole list.

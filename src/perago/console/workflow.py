@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -18,13 +17,12 @@ from perago.console.attempts import (
     timeline,
     workspace_ref,
 )
-from perago.console.repositories import ChangeRow, change_row, changed, commit_link
+from perago.console.repositories import change_row, changed, commit_link
 from perago.console.source import Json, Source
 from perago.console.text import (
     Link,
-    Moment,
     PageView,
-    Shown,
+    RowView,
     StatusView,
     block,
     duration,
@@ -53,46 +51,10 @@ _RUNNING = ("RUNNING", "PAUSED")
 _FAILED = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
 
 
-@dataclass(frozen=True, slots=True)
-class LaneStep:
-    """A step of a branch, with its newest attempt and what it published. One that has not been scheduled leads
-    nowhere."""
-
-    reference: Link
-    task_type: Shown
-    """Empty where it says no more than the reference name."""
-    status: StatusView
-    words: str
-    published: tuple[Link, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One branch: its steps, and the forks inside of it. `more` are not shown."""
-
-    parts: tuple[LaneStep | ForkView, ...]
-    more: int
-
-
-@dataclass(frozen=True, slots=True)
-class ForkView:
-    """A fork and the lanes of its branches. `more` are not shown."""
-
-    reference: Shown
-    lanes: tuple[Lane, ...]
-    more: int
-
-
-@dataclass(frozen=True, slots=True)
-class Forks:
-    """The newest forks of a workflow, oldest first; `earlier` are not shown."""
-
-    shown: tuple[ForkView, ...]
-    earlier: int
-
-
-def forks_of(tasks: Sequence[Json], url_of: Callable[[Json], str], published: Mapping[str, tuple[Link, ...]]) -> Forks:
-    """The forks of a workflow; a fork in a branch of another is part of that.
+def forks_of(
+    tasks: Sequence[Json], url_of: Callable[[Json], str], published: Mapping[str, tuple[Link, ...]]
+) -> RowView:
+    """Return the newest forks of a workflow, oldest first. A fork inside a branch is part of that branch.
 
     What the branches are is read from the rows of the forks themselves, as Conductor scheduled them.
 
@@ -102,7 +64,7 @@ def forks_of(tasks: Sequence[Json], url_of: Callable[[Json], str], published: Ma
         published: The commits of an attempt, by its task id.
     """
     found = _Reader(tasks, url_of, published).run()
-    return Forks(found[-_MOST_FORKS:], max(0, len(found) - _MOST_FORKS))
+    return RowView(shown=found[-_MOST_FORKS:], earlier=max(0, len(found) - _MOST_FORKS))
 
 
 class _Reader:
@@ -117,22 +79,23 @@ class _Reader:
         self._inside: set[str] = set()
         """References of forks that are part of a lane."""
 
-    def run(self) -> tuple[ForkView, ...]:
+    def run(self) -> tuple[RowView, ...]:
         forks = [rows[-1] for rows in self._attempts.values() if rows[-1]["taskType"] == "FORK"]
         views = [(row["referenceTaskName"], self._fork(row)) for row in forks]
         return tuple(view for reference, view in views if reference not in self._inside)
 
-    def _fork(self, row: Json) -> ForkView:
+    def _fork(self, row: Json) -> RowView:
+        """Return a fork with the lanes of its branches."""
         branches = _branches(row)
         lanes = []
         for branch in branches[:_MOST_LANES]:
             parts = tuple(self._parts(branch, _suffix(row), only_scheduled=False))
-            lanes.append(Lane(parts[:_MOST_STEPS], max(0, len(parts) - _MOST_STEPS)))
-        return ForkView(line(row["referenceTaskName"]), tuple(lanes), max(0, len(branches) - _MOST_LANES))
+            lanes.append(RowView(parts=parts[:_MOST_STEPS], more=max(0, len(parts) - _MOST_STEPS)))
+        return RowView(
+            reference=line(row["referenceTaskName"]), lanes=tuple(lanes), more=max(0, len(branches) - _MOST_LANES)
+        )
 
-    def _parts(
-        self, steps: Sequence[Mapping[str, Any]], suffix: str, *, only_scheduled: bool
-    ) -> Iterator[LaneStep | ForkView]:
+    def _parts(self, steps: Sequence[Mapping[str, Any]], suffix: str, *, only_scheduled: bool) -> Iterator[RowView]:
         """Joins are left out. Behind a switch come the steps of the case that it took, behind a loop its last round."""
         for step in steps:
             name = str(step["taskReferenceName"])
@@ -148,14 +111,21 @@ class _Reader:
             if rows and step.get("loopOver"):
                 yield from self._parts(step["loopOver"], f"__{rows[-1]['iteration']}", only_scheduled=True)
 
-    def _step(self, reference: str, name: str, rows: Sequence[Json]) -> LaneStep:
+    def _step(self, reference: str, name: str, rows: Sequence[Json]) -> RowView:
+        """Return a step of a lane with its newest attempt and publications. A step to come has no link."""
         task_type = line("" if name == reference else name)
         if not rows:
-            return LaneStep(link(reference), task_type, StatusView("to come", "wait"), "", ())
+            return RowView(
+                reference=link(reference),
+                task_type=task_type,
+                status=StatusView("to come", "wait"),
+                words="",
+                published=(),
+            )
         last = rows[-1]
         spent = duration(last["endTime"] - last["startTime"]) if last["endTime"] and last["startTime"] else ""
         tries = count(len(rows), "attempt") if len(rows) > 1 else ""
-        return LaneStep(
+        return RowView(
             reference=link(reference, self._url_of(last)),
             task_type=task_type,
             status=status_view(last["status"]),
@@ -165,7 +135,7 @@ class _Reader:
 
 
 def _branches(row: Json) -> Sequence[Sequence[Mapping[str, Any]]]:
-    """The steps of each branch. Those of a dynamic fork are in its input: one step for each branch."""
+    """Return the steps of each branch. Those of a dynamic fork are in its input: one step for each branch."""
     declared = row.get("workflowTask", {})
     if declared.get("type") == "FORK_JOIN_DYNAMIC":
         return [[step] for step in row.get("inputData", {}).get("forkedTaskDefs") or ()]
@@ -179,42 +149,14 @@ def _suffix(row: Json) -> str:
     return str(reference[len(declared) :]) if declared and reference.startswith(declared) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class LineCommit:
-    """One commit. Of another workflow's or a person's, `name` is who published it, and its files are not listed."""
-
-    own: bool
-    name: Link
-    commit: Link
-    words: Shown
-    """The task type of an own publication, else the message."""
-    time: Moment | None
-    summary: str
-    files: tuple[ChangeRow, ...]
-    more: int
-
-
-@dataclass(frozen=True, slots=True)
-class CommitLine:
-    """The commits of one branch from the first that a task read to the last that a task published, oldest
-    first. `earlier` are left out; `later` says that the branch has newer commits."""
-
-    branch: Link
-    start: Link | None
-    """The commit below all; None where it was not found."""
-    commits: tuple[LineCommit, ...]
-    earlier: int
-    later: bool
-
-
 def lines_of(
     source: Source,
     workflow_id: str,
     tasks: Sequence[Json],
     places: Sequence[tuple[str, str, str]],
     url_of: Callable[[Json], str],
-) -> tuple[tuple[CommitLine, ...], Mapping[str, tuple[Link, ...]]]:
-    """The lines of a workflow, and the commits of each attempt, by its task id.
+) -> tuple[tuple[RowView, ...], Mapping[str, tuple[Link, ...]]]:
+    """Return the lines of a workflow, and the commits of each attempt, by its task id.
 
     Args:
         source: Where the commits are read.
@@ -241,8 +183,8 @@ class _LineReader:
         self._url_of = url_of
         self.published: dict[str, tuple[Link, ...]] = {}
 
-    def line(self, repository: str, branch: str, refs: set[str]) -> CommitLine | None:
-        """The line of one branch; None if no task of the workflow published to it."""
+    def line(self, repository: str, branch: str, refs: set[str]) -> RowView | None:
+        """Return the line of one branch; None if no task of the workflow published to it."""
         missing, read, start = set(refs), [], None
         for each in islice(self._source.lakefs.first_parents(repository, branch), _MOST_READ):
             missing.discard(each.id)
@@ -260,7 +202,7 @@ class _LineReader:
             task_id = owner["taskId"] if isinstance(owner, Mapping) else each.metadata.get("perago.task_id", "")
             if owner is not None:
                 self.published[task_id] = (*self.published.get(task_id, ()), commit_link(repository, each.id))
-        return CommitLine(
+        return RowView(
             branch=link(f"{repository}/{branch}", links.branch(repository, branch)),
             start=start,
             commits=tuple(self._commit(repository, each) for each in reversed(shown)),
@@ -269,15 +211,16 @@ class _LineReader:
         )
 
     def _owner(self, found: Commit) -> Json | str | None:
-        """The workflow's own id, its step that ran the publishing sub-workflow, or None for another client's commit."""
+        """Return the workflow's id, its step that ran the publishing sub-workflow, or None for any other commit."""
         publisher = found.metadata.get("perago.workflow_id", "")
         return publisher if publisher == self._workflow_id else self._steps.get(publisher)
 
-    def _commit(self, repository: str, found: Commit) -> LineCommit:
+    def _commit(self, repository: str, found: Commit) -> RowView:
+        """Return one commit of a line. Only commits of this workflow list their files."""
         own = self._owner(found) is not None
         changes, summary = changed(self._source, repository, found, reserved=False)
         files = [change_row(repository, found, each) for each in changes[:_FILES]] if own else []
-        return LineCommit(
+        return RowView(
             own=own,
             name=self._name(found),
             commit=commit_link(repository, found.id),
@@ -289,7 +232,7 @@ class _LineReader:
         )
 
     def _name(self, found: Commit) -> Link:
-        """The step that published the commit, or the committer of another client's commit."""
+        """Return the step that published the commit, or the committer of another client's commit."""
         owner, task_id = self._owner(found), found.metadata.get("perago.task_id", "")
         reference = found.metadata.get("perago.reference_name", "step")
         if owner is None:

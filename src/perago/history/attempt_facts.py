@@ -1,7 +1,7 @@
-"""Everything that both servers and this machine's logs have about one attempt, as facts that JSON can hold.
+"""Collect everything about one attempt from both servers and the logs of this machine, as a JSON document.
 
-A commit is shown as it describes itself: one of a person, of an earlier perago, or with metadata that a person wrote by
-hand. None of it is trusted to be well formed. Params and results are left out.
+A commit is shown as it describes itself. A person, an earlier perago or another program can have written its metadata,
+so no value is trusted to be well formed. Params and results are omitted.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ def attempt_facts(
     describe: Callable[[ServiceError], str],
     tell: Callable[[str], None],
 ) -> Facts:
-    """Return all of it as one document.
+    """Return everything about an attempt as one document.
 
     Args:
         first: a task id; with `second`, a repository.
-        second: what names a commit in it.
-        listed: how many changed files are listed; None: all.
-        describe: says what a server did not do, in one sentence.
-        tell: hears what is being done.
+        second: a commit id, the beginning of one, a branch or a tag.
+        listed: the number of changed files to list; None for all.
+        describe: describes in one sentence what a server did not do.
+        tell: called with the current step.
 
     Raises:
-        ConfigurationError: the server that has it is not configured.
-        Failure: there is no such attempt or commit.
-        ServiceError: the server that has it did not answer.
+        ConfigurationError: the server of the attempt or commit is not configured.
+        Failure: the attempt or commit does not exist.
+        ServiceError: the server of the attempt or commit did not answer.
     """
     settings = load_settings()
     with Servers(settings, policy=_POLICY) as servers:
@@ -122,7 +122,7 @@ class _Reader:
         if output is not None and output not in block["refs"]:
             self._commit = self._ask(lambda: store.get_commit(block["repository"], output))
         elif block["refs"]:
-            self._tell("looking for what it published")
+            self._tell("looking for its publication")
             about = block["repository"], block["branch"], block["refs"][0], task["task_id"]
             self._commit = self._ask(lambda: find_publication(store, *about))
         if self._commit is not None:
@@ -136,7 +136,7 @@ class _Reader:
             self._commit = browser.commit(repository, name)  # of a branch, a tag, or the beginning of an id
         except NotFound as error:
             message = f"lakeFS has no commit or branch {quoted(name)} in a repository {repository}: {error.detail}"
-            raise Failure(message, "check both names; perago log lists commits") from error
+            raise Failure(message, "check both names; list commits with: perago log REPO BRANCH") from error
         commit = self.found["commit"] = commit_facts(repository, self._commit)
         task_id: str | None = (commit["publication"] or {}).get("task_id")
         workflows = self._configured(lambda: self._servers.workflows)
@@ -153,7 +153,7 @@ class _Reader:
             return
         store, browser = self._servers.store, self._servers.browser
         repository, noted = facts["repository"], facts["publication"] or {}
-        self._tell("comparing the commit with the one before")
+        self._tell("comparing the commit with its parent")
         self.found["fence"] = self._ask(lambda: fence_of(store, repository, commit))
         if branch := noted.get("branch"):
             self.found["undone"] = self._ask(lambda: undone_by(store, repository, branch, commit))
@@ -171,7 +171,7 @@ class _Reader:
         if entries is not None:
             self.found["conductor_log"] = [line for text in entries for line in text.splitlines()][-_LOG_LINES:]
         since = (task["started"] or task["scheduled"]) / 1000
-        self._tell(f"looking through the logs below {self._log_root}")
+        self._tell(f"reading the logs below {self._log_root}")
         traces = WorkerLogs(self._log_root, only=task["task_id"], since=since)(task["task_id"])
         self.found["worker_log"] = [
             {
@@ -207,14 +207,12 @@ class _Reader:
 
 
 def _no_task(workflows: ConductorWorkflows, task_id: str, error: NotFound) -> Failure:
-    """Build the error for an id that no task has. People copy that of the workflow."""
+    """Build the error for an unknown task id. It is often the id of a workflow."""
     try:
         workflow = workflows.workflow(task_id)
     except ServiceError:
         message = f"Conductor has no task {quoted(task_id)}: {error.detail}"
-        fix = (
-            "a workflow that was removed takes its tasks along; a commit needs its repository: perago show REPO COMMIT"
-        )
+        fix = "check the id; a removed workflow takes its tasks with it. To show a commit: perago show REPO COMMIT"
         return Failure(message, fix)
     rows = [
         one_line(f"{row.get('taskId')} ({row.get('referenceTaskName')}, {row.get('status')})")
@@ -253,20 +251,20 @@ def task_facts(row: Mapping[str, Any]) -> Facts:
 
 
 def input_facts(row: Mapping[str, Any]) -> Facts | None:
-    """The workspace of the input, and the commits that it names; None for a task without one."""
+    """Return the workspace of the input, and the commits that it names; None for a task without one."""
     block = _mapping(row.get("inputData")).get("workspace")
     if block is None:
         return None
     block, problems = _mapping(block), list[str]()
     repository, branch = block.get("repository"), block.get("branch")
     if not isinstance(repository, str) or not isinstance(branch, str):
-        return {"repository": None, "branch": None, "refs": [], "problems": ["names no repository and branch"]}
+        return {"repository": None, "branch": None, "refs": [], "problems": ["has no repository and branch"]}
     refs = commits_of(block.get("ref"), repository, problems, pointer="ref")
     return {"repository": repository, "branch": branch, "refs": list(refs), "problems": problems}
 
 
 def workflow_facts(workflow: Mapping[str, Any], task: Facts) -> tuple[Facts, list[Facts]]:
-    """The workflow of an attempt, and all attempts of its step, in order."""
+    """Return the workflow of an attempt, and all attempts of its step, in order."""
     facts = {
         "workflow_id": _text(workflow, "workflowId"),
         "name": _text(workflow, "workflowName") or _text(_mapping(workflow.get("workflowDefinition")), "name"),
@@ -289,7 +287,7 @@ def workflow_facts(workflow: Mapping[str, Any], task: Facts) -> tuple[Facts, lis
 
 
 def attempts_in(workflow: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The attempts of a workflow as Conductor shows them."""
+    """Return the attempts of a workflow as Conductor shows them."""
     rows = workflow.get("tasks")
     return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
@@ -303,13 +301,13 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 
 def _number(row: Mapping[str, Any], key: str) -> int:
-    """0 for what is not a number, or one that no time and no count can be."""
+    """Return a time or a count; 0 for any other value."""
     value = row.get(key)
     return value if isinstance(value, int) and 0 <= value < _LARGEST else 0
 
 
 MOST_COMMITS = 200
-"""Commits of a branch, from its head, among which a publication and what undid it are looked for."""
+"""The newest commits of a branch in which a publication, and the commit that undid it, are searched."""
 MOST_FILES = 10_000
 """Changed files that are counted."""
 _PAGE = 1000
@@ -332,8 +330,7 @@ def commit_facts(repository: str, commit: Commit) -> Facts:
 
 
 def find_publication(store: LakeFSStore, repository: str, branch: str, input_ref: str, task_id: str) -> Commit | None:
-    """The newest of the last `MOST_COMMITS` commits of a branch since `input_ref` that names this task, reported or
-    not."""
+    """Return the newest commit since `input_ref`, of the last `MOST_COMMITS`, that names this task, reported or not."""
     for commit in store.history(repository, branch, until=input_ref, limit=MOST_COMMITS):
         if commit.metadata.get(notes.TASK_ID) == task_id:
             return commit
@@ -348,7 +345,7 @@ def undone_by(store: LakeFSStore, repository: str, branch: str, commit: Commit) 
 
 
 def fence_of(store: LakeFSStore, repository: str, commit: Commit) -> str:
-    """Whether the publish fence is in the tree of a commit."""
+    """Return the state of the publish fence in the tree of a commit."""
     return fence_in(store.stat_objects(repository, commit.id, [FENCE_PATH])).value
 
 

@@ -68,7 +68,7 @@ class Verdict:
         return self.now_seconds > max(self.then_seconds * _MUCH_SLOWER, self.then_seconds + _NOTICED)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
+        """Return all of it, for programs."""
         return {**asdict(self), "slower": self.is_slower}
 
 

@@ -84,11 +84,13 @@ def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Capture
     """
     if past.attempt.status not in _ENDED:
         raise NotReplayable(
-            f"task {past.attempt.task_id} did not end by itself: it is {past.attempt.status}",
-            "capture an attempt that completed or failed; `perago replay` runs this one, too",
+            f"task {past.attempt.task_id} neither completed nor failed: it is {past.attempt.status}",
+            "capture another attempt, or run this one with perago replay",
         )
     if wanted.target.exists() or wanted.target.is_symlink():
-        raise NotReplayable(f"{wanted.target} already exists; nothing was written", "give another --name, or remove it")
+        raise NotReplayable(
+            f"{wanted.target} already exists; nothing was written", "give another --name, or delete the directory"
+        )
     wanted.target.parent.mkdir(parents=True, exist_ok=True)
     incoming = Path(tempfile.mkdtemp(prefix=f".{wanted.target.name}-", dir=wanted.target.parent))
     try:
@@ -109,7 +111,7 @@ class _Capture:
         self._directory = directory
         self._struck: dict[str, str] = {}
         self._known: dict[str, str] = {}
-        """All secrets that the attempt had, also those that a hook has replaced."""
+        """All secrets of the attempt, with those that a hook has replaced."""
 
     def write(self) -> Captured:
         """Fetch, scrub, check and write."""
@@ -185,15 +187,15 @@ class _Capture:
         )
         if seen and not brought:
             raise NotReplayable(
-                f"none of the {len(seen):,} input files was chosen; nothing was written",
-                "write --only as a glob of paths in the workspace, such as 'raw/**/*.csv'",
+                f"--only selects none of the {len(seen):,} input files; nothing was written",
+                "write a glob of paths in the workspace, such as --only 'raw/**/*.csv'",
             )
         for path, file in brought.items():
             self._wanted.scrubber.file(path, file)
         return len(seen)
 
     def _fetch_published(self) -> dict[str, Content | Digest]:
-        """The files that the attempt published: small ones on disk, digests of the others."""
+        """Return the files that the attempt published: small ones on disk, digests of the others."""
         past, store = self._past, self._store
         workspace, published = past.attempt.workspace, past.published
         if store is None or workspace is None or published.commit is None:
@@ -228,7 +230,7 @@ class _Capture:
                     where = "the name of a file" if in_name else f"the file {quoted(name)}"
                     raise NotReplayable(
                         f"the secret at {replace_known(place, known)} is in {where}, too; nothing was written",
-                        "replace it by a scrub hook (--scrub MODULE), or leave the file out with --only GLOB",
+                        "replace the secret in a scrub hook (--scrub MODULE), or omit the file with --only GLOB",
                     )
 
     def _about(self) -> dict[str, Any]:
@@ -256,7 +258,7 @@ class _Capture:
 
 
 def _as_kept(file: Path) -> Content | Digest:
-    """A fetched file as the case has it: one that is too large, whose digest lakeFS did not know, goes again."""
+    """Return a fetched file as the case keeps it. A file that is too large becomes a digest."""
     if file.stat().st_size <= LARGEST_KEPT:
         return file
     digest = digest_of(file)
@@ -265,7 +267,7 @@ def _as_kept(file: Path) -> Content | Digest:
 
 
 def _small(files: Mapping[str, Digest | None]) -> set[str]:
-    """The published files that are fetched: small ones, not too many, and those whose digest lakeFS does not know."""
+    """Choose the published files to fetch: small ones up to a limit, and those whose digest lakeFS does not know."""
     fetched = {path for path, digest in files.items() if digest is None}
     total = 0
     for path, digest in sorted(files.items()):

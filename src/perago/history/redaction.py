@@ -78,7 +78,7 @@ def replace_known(value: Any, known: Mapping[str, Mask]) -> Any:
 
 
 def schema_of(definition: Mapping[str, Any] | None, key: str) -> Any:
-    """The JSON Schema of `params` or `result` in a TaskDef; None if it has none."""
+    """Return the JSON Schema of `params` or `result` in a TaskDef; None if it has none."""
     for name in ("inputSchema", "outputSchema"):
         found = _part(definition, name, "data", "properties", key)
         if found is not None:
