@@ -168,7 +168,7 @@ class Workers:
         self._ended = 0
         self._paused = ""
         self._deaths = [0] * len(tasks)
-        """Of each worker's slots, since one was ready last."""
+        """The deaths of each worker's slots since one was ready last."""
         self._queues = [services.queue() for _ in tasks]
         self._exports = ExitStack()
         self._supervisors: list[Supervisor] = []

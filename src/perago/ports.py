@@ -258,7 +258,7 @@ class WorkflowRow:
 
     workflow_id: str
     start_time: int
-    """When its present run began, in milliseconds: a restart sets it again."""
+    """The start of its current run, in milliseconds. A restart sets it again."""
     parent_id: str | None
     """The workflow that it is a sub-workflow of."""
     name: str
@@ -388,7 +388,7 @@ class ObjectEntry:
     key: str
     size: int
     checksum: str
-    """As listed: a hex MD5 where the server computed one, otherwise opaque."""
+    """The listed checksum: a hex MD5 if the server computed one, else an opaque text."""
     mtime: int
     content_type: str
     metadata: Mapping[str, str]
@@ -429,7 +429,7 @@ class Upload:
 
 
 OnPage = Callable[[Sequence[ObjectEntry]], None]
-"""Gets the objects of a listing, some at a time, in the order of their keys."""
+"""Gets the objects of a listing, in batches, in the order of their keys."""
 Progress = Callable[[int, int], None]
 """Called with (objects, bytes) finished by one download so far. May be called from several threads."""
 

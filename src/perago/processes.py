@@ -54,7 +54,7 @@ _PR_GET_CHILD_SUBREAPER = 37
 _KILL_LIMIT = 2.0
 """Seconds to wait for killed processes to disappear."""
 _LOOKS = 3
-"""So many looks in a row that find nothing prove that nothing is left."""
+"""The number of empty searches in a row that prove that nothing is left."""
 _PAUSE = 0.005
 _LONGEST_COMMAND = 200
 
@@ -70,7 +70,8 @@ class Process:
     session: int
 
     def command_line(self) -> str:
-        """With arguments, which may be secret; the name alone if they cannot be read any more."""
+        """Return the command line with its arguments, which can be secret. Return the name only if the arguments can no
+        longer be read."""
         try:
             words = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:

@@ -81,7 +81,7 @@ class Repeats:
 
 
 REPEATS = Repeats()
-"""Of this process."""
+"""The repeats of this process."""
 
 
 PASSING: tuple[type[ServiceError], ...] = (Unavailable, Unclear, AccessDenied)

@@ -39,7 +39,7 @@ _ENDS = (
 _MEASURES = frozenset({"count", "counts", "length", "limit", "size", "total", "ttl"})
 """Last words of names that describe a secret: `token_count`."""
 _PLURALS = frozenset({"cookies", "credentials", "passphrases", "passwords", "secrets"})
-"""Not `tokens`, which are mostly words or their number."""
+"""Plurals that name secrets. `tokens` is not one of them, because it usually means words or their number."""
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _SIGNED = re.compile(r"x-(amz|goog)-.*|sig", re.IGNORECASE)
 """Parameters of signed addresses."""

@@ -79,7 +79,8 @@ def repeated(case: FaultCase) -> None:
 
 
 def _reason(case: FaultCase, base: Output, second: Output) -> str:
-    """Why two calls differ though clock, chance, order of listings and of threads were the same."""
+    """Return why two calls differ although clock, random numbers, and the order of listings and threads were the
+    same."""
     outside = case.first.audit.outside
     changed = [base.files[key] for key in base.changed(second)] + [repr(base.result).encode()]
     if outside:

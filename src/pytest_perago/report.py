@@ -52,7 +52,7 @@ class TestResult:
     changes: tuple[str, ...] = ()
     """The changes of a TaskDef from its snapshot, each with its class before a colon."""
     skipped: str = ""
-    """Why."""
+    """The reason."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Run:
     """Whether `--perago-cover` was given."""
     unused: tuple[str, ...] = ()
     incomplete: str = ""
-    """Why something may be missing; empty for nothing."""
+    """The reason why something may be missing. Empty: nothing is missing."""
 
 
 def check_target(config: pytest.Config) -> Path:

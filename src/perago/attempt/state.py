@@ -126,7 +126,7 @@ class State:
     carried: str | None = None
     """A staging commit on another head that holds the changes, so that they need not be uploaded again."""
     conflicts: Mapping[str, str] = field(default_factory=dict)
-    """Why the changes cannot be put on the head, by key."""
+    """The reasons why the changes cannot be applied to the head, by key."""
     reverted: Commit | None = None
     """Head of the staging branch after stale publications were undone on it."""
     held: frozenset[str] = frozenset()

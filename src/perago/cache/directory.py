@@ -119,7 +119,7 @@ class Ledger:
     hit_bytes: int = 0
     misses: int = 0
     counted: float = 0.0
-    """When the bytes were last counted, in seconds since the epoch."""
+    """The time of the last count of the bytes, in seconds since the epoch."""
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ MAX_BODY = 1024 * 1024
 _MAX_FIELDS = 200
 _ROWS = 12
 _REPOSITORIES = 100
-"""Looked at for one that has a branch."""
+"""The number of repositories that are searched for one with a branch."""
 _INPUT = re.compile(r"\$\{workflow\.input\.([A-Za-z0-9_]+)")
 _WORKSPACE = ("repository", "branch", "ref")
 _REF_HINT = (

@@ -42,7 +42,7 @@ Page: TypeAlias = tuple[Sequence[T], str | None]
 """Some items of a list, and the entry after which the next ones begin; None at the end."""
 
 STATUSES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
-"""Of a workflow."""
+"""The statuses of a workflow."""
 MOST_QUEUED = 1000
 """Attempts of a queue that are listed. A server lists them in no order, and reads them all for each answer."""
 STAGING_PREFIX = "perago-"
@@ -605,7 +605,7 @@ class News:
                     loop.call_soon_threadsafe(event.set)
 
     def close(self) -> None:
-        """Nothing more will ring: every stream ends. For any thread."""
+        """End every stream, because nothing will change any more. Any thread can call it."""
         self.closed = True
         self.ring()
 
@@ -646,12 +646,12 @@ class Embedded:
 
 
 Traces: TypeAlias = Callable[[str], AttemptTrace]
-"""Gives the logs of workers about an attempt, by its task id."""
+"""Returns the logs of workers about an attempt, by its task id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Everything that the pages are made of."""
+    """The data of all pages."""
 
     conductor: Conductor
     lakefs: LakeFS

@@ -39,7 +39,7 @@ from perago.text import count
 _MOST_FORKS = 20
 _MOST_LANES = 100
 _MOST_STEPS = 50
-"""Of one lane."""
+"""The largest number of steps in one lane."""
 _MOST_READ = 1000
 """Commits of a branch that are read, from its head."""
 _MOST_SHOWN = 60
@@ -291,7 +291,7 @@ def workflow(source: Source, request: Request) -> PageView:
 
 
 def _places_on_page(groups: Sequence[Sequence[Json]], shown: int) -> Callable[[Json], str]:
-    """Gives the address of an attempt, which may be on another page of the steps than the one that is shown."""
+    """Return the address of an attempt, which may be on another page of the steps than the current one."""
     pages = {task["taskId"]: 1 + number // _STEPS_PER_PAGE for number, group in enumerate(groups) for task in group}
 
     def url_of(task: Json) -> str:

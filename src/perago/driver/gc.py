@@ -43,10 +43,8 @@ class BranchAges:
         self._branches = _read(file)
 
     def since(self, repository: str, branch: str, head: str, now: float) -> float:
-        """When `branch` was first seen at the commit `head`, in seconds since the epoch; `now` if it is seen first.
-
-        A branch that has moved is alive: its time begins again.
-        """
+        """Return the time at which `branch` was first seen at the commit `head`, in seconds since the epoch, or `now`.
+        A branch that has moved is alive, so its time begins again."""
         branches = self._branches.setdefault(self._server, {}).setdefault(repository, {})
         known = branches.get(branch)
         if known is None or known[0] != head or known[1] > now:
@@ -107,7 +105,7 @@ class Fate(StrEnum):
     UNDECIDED = "undecided"
     """It is kept, because Conductor did not say whether anybody still works on it."""
     FAILED = "failed"
-    """It was to be removed, and could not be."""
+    """It could not be removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +160,7 @@ class BranchClearing:
         self._ages = ages
         self._policy = policy
         self.silence: ServiceError | None = None
-        """Why Conductor did not answer. It is not asked again then."""
+        """The reason why Conductor did not answer. Then it is not asked again."""
 
     def clear(self, repository: str) -> Iterator[Leftover]:
         """Yield every staging branch and every scratch branch of the fence in `repository`, removed or not.

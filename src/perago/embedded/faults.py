@@ -21,7 +21,7 @@ InjectedError = Exception | type[ServiceError]
 
 
 class Moment(StrEnum):
-    """When, in the life of one call, a fault happens."""
+    """The moment of a fault in the life of a call."""
 
     BEFORE = "before it takes effect"
     AFTER = "after it took effect"

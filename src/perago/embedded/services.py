@@ -45,7 +45,7 @@ class KeyPair:
 
     @property
     def basic(self) -> bytes:
-        """As HTTP Basic writes it."""
+        """Return the value of an HTTP Basic header."""
         return f"{self.access_key_id}:{self.secret_access_key}".encode()
 
     @property

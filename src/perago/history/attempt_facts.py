@@ -34,7 +34,7 @@ Facts = dict[str, Any]
 
 _POLICY = CallPolicy(connect=5.0, answer=20.0, tries=2, largest=64 * 1024 * 1024)
 _LOG_LINES = 1000
-"""Of Conductor's log of an attempt, the last ones."""
+"""The number of lines from the end of Conductor's log of an attempt."""
 _TASKS_NAMED = 5
 _LARGEST = 2**53
 """No time and no count is as large."""

@@ -39,7 +39,7 @@ class Kind(StrEnum):
     SAME = "same"
     DIFFERENT = "different"
     FAILED = "failed"
-    """It completed then and does not today."""
+    """It completed then and fails today."""
     UNREADABLE = "unreadable"
     """It cannot be run again: its objects or its row no longer exist, or are too large."""
 
@@ -124,7 +124,7 @@ class State:
         self._identity = {"version": _VERSION, "task": task, "code": code}
         self._verdicts: dict[str, Verdict] = {}
         self.is_outdated = False
-        """There was a file, of other code or another task; it is overwritten."""
+        """Whether a file of other code or of another task existed, which is overwritten."""
         if path is not None and path.exists():
             self._read(path)
 

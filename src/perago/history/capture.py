@@ -64,7 +64,7 @@ class Wanted:
     chosen: Chosen = everything
     """Whether a file that the task sees is captured."""
     max_bytes: int | None = None
-    """Of all input files together."""
+    """The bytes of all input files together."""
     definition: Mapping[str, Any] | None = None
     """The TaskDef of today: its schemas mark secrets, as those of the time do."""
 

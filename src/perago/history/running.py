@@ -153,7 +153,7 @@ class _Relay(Observer):
         self._listener(events.WaitingForLakeFS(WORKER, text))
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
-        """This process cannot die in between without being seen."""
+        """This process cannot die here without notice, so nothing is reported."""
 
 
 _GRACE = 2.0

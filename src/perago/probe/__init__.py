@@ -120,7 +120,7 @@ class Probed:
     printed: int = 0
     """Bytes that it printed in all."""
     left_running: bool = False
-    """It started processes that were still there and were stopped."""
+    """Whether it started processes that still ran and were stopped."""
     advice: tuple[str, ...] = ()
     """Suggestions for the module, if they were asked for."""
     files: tuple[str, ...] = ()

@@ -275,7 +275,7 @@ LOG_ROOT = "PERAGO_LOG_ROOT"
 
 _PRIVATE = 0o700
 _MOST_LINKS = 40
-"""As Linux has it."""
+"""The limit of Linux."""
 
 
 def default_workspace_root() -> Path:

@@ -438,7 +438,7 @@ class AttemptResult:
     ending: str
     """In the words of `Example.expect`: `completed`, `pre`, `post`, `failed` or `terminal`."""
     reason: str = ""
-    """Why it did not complete."""
+    """The reason why it did not complete."""
     result: Any = None
     files: Mapping[str, Content | Digest] = field(default_factory=dict)
     """The added and changed files."""

@@ -74,7 +74,7 @@ class _Run:
 
 
 class Racers:
-    """Up to four branches of a fork."""
+    """Two to four branches of a fork."""
 
     def __init__(self, branches: Sequence[Branch]) -> None:
         """

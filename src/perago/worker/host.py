@@ -315,7 +315,7 @@ class HostCheck:
         self._delay = RestartDelay()
         self._retry_at = 0.0
         self._since = time.monotonic()
-        """When the host began to take work, or to take none."""
+        """The time since which the host takes work, or takes none."""
         self._is_paused = False
         self._hurry = asyncio.Event()
         self.problem: str | None = "its disks have not been checked yet"

@@ -338,7 +338,7 @@ class Demand:
     limit: int
     """Attempts that may run."""
     served: float
-    """When it was given a slot last, or may have one again after a crash: it has had its turn."""
+    """The time at which it last got a slot, or can have one again after a crash."""
 
 
 def shares(demands: Mapping[str, Demand], places: int) -> dict[str, int]:

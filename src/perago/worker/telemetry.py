@@ -138,7 +138,7 @@ def _done_within(seconds: float, works: Sequence[Callable[[], object]]) -> bool:
 
 
 class _Words(logging.Handler):
-    """Takes what OpenTelemetry logs from `begin` to `end`, so that it is not printed, and keeps the first
+    """Collects the messages of OpenTelemetry from `begin` to `end`, so that they are not printed, and keeps the first
     message of each thread."""
 
     def __init__(self, mask: Mask) -> None:
@@ -251,7 +251,7 @@ class Tracing:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("perago", perago.__version__)
         self._received: dict[tuple[str, int, int], int] = {}
-        """When each current delivery went to its slot, in nanoseconds since the epoch."""
+        """The time at which each current delivery went to its slot, in nanoseconds since the epoch."""
 
     def __call__(self, event: Event) -> None:
         """Take note of a delivery, or make its spans."""

@@ -68,7 +68,7 @@ class Recorded:
     reference: str = ""
     path: tuple[str, ...] | None = None
     read: Callable[[str], None] | None = None
-    """Is called with each field that is read of it."""
+    """Called with each field that is read."""
 
     def field(self, name: str) -> Recorded:
         """The value of a field.

@@ -58,7 +58,7 @@ class Frame:
     scope: Scope
     heads: tuple[str | Ends, ...]
     suffix: str = ""
-    """Is added to the names of its steps, because the same lines write each branch of a fork."""
+    """Appended to the names of its steps, because the same lines write each branch of a fork."""
     tasks: list[Json] = field(default_factory=list)
     publishers: list[Publisher] = field(default_factory=list)
     has_workspace: bool = False

@@ -259,7 +259,7 @@ class DeadDirectory:
     size: int
     """Bytes of its files."""
     began: float
-    """When its attempt began, in seconds since the epoch."""
+    """The start of its attempt, in seconds since the epoch."""
 
 
 def dead_directories(root: Path) -> Iterator[DeadDirectory]:

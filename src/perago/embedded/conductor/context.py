@@ -300,7 +300,7 @@ class SystemTask:
     templated: ClassVar[bool] = False
     """The `inputTemplate` of its task definition counts."""
     by_name: ClassVar[bool] = False
-    """It is known to work on the task of a worker that has its type as a name, too."""
+    """Whether the server works on it even for a worker whose name equals its type."""
     knows_its_id: ClassVar[bool] = True
     """Its input can name the id of its row."""
 

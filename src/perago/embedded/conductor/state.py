@@ -1,9 +1,6 @@
-"""Everything that the model knows: rows of attempts and workflows, queues, and the steps of definitions.
-
-Payload fields are never changed in place, only replaced, so that copies of a row may share them.
-
-Nothing in here locks: `model.py` holds one lock around every call.
-"""
+"""The state of the model: rows of attempts and workflows, queues, and the steps of definitions. Payload fields are
+never changed in place, only replaced, so that copies of a row can share them. Nothing here locks, because `model.py`
+holds one lock around everything."""
 
 from __future__ import annotations
 
@@ -278,7 +275,7 @@ class Message:
     due: int
     order: int
     limited: bool = False
-    """It met a full `concurrentExecLimit` and waits for a free slot."""
+    """Whether it met a full `concurrentExecLimit` and waits for a free slot."""
 
 
 class MessageQueue:
@@ -334,7 +331,7 @@ class MessageQueue:
         return len(self.waiting(queue_name))
 
     def next_due(self, now: int) -> int | None:
-        """When the next delayed message of any queue falls due; None without one."""
+        """Return the time at which the next delayed message of any queue is due, or None."""
         return min((message.due for message in self.messages.values() if message.due > now), default=None)
 
     def sizes(self) -> dict[str, int]:
@@ -411,7 +408,7 @@ class State:
         self.attention: dict[str, bool] = {}
         """Workflows that the server's own workers must still check, and whether to decide them (`core`)."""
         self.timers: Table[str, int] = Table(self.journal, "timers")
-        """When those workers take up an attempt that is theirs, by task id (ms)."""
+        """The times (ms) at which those workers start their attempts, by task id."""
         self.sub_workflows: Table[tuple[str, int], str] = Table(self.journal, "sub_workflows")
         """The first workflow that an attempt started, by its task id and retry count."""
         self._clock = clock

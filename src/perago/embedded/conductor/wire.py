@@ -183,7 +183,7 @@ class Fields(BaseModel):
             raise malformed(operation, f"{where}: {problem['msg']}") from None
 
     def stored(self) -> dict[str, Any]:
-        """As the server stores and shows it, without nulls."""
+        """Return it as the server stores and shows it, without nulls."""
         return without_nulls(self.model_dump(by_alias=True))
 
 

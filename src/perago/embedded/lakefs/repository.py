@@ -184,7 +184,7 @@ class CommitRecord:
 
     @property
     def moment(self) -> float:
-        """When it was made, in seconds since the epoch."""
+        """Return the time of its creation, in seconds since the epoch."""
         return self.commit.created + self.fraction
 
 
@@ -347,7 +347,7 @@ class Branch:
         self.view = None
 
     def reference(self) -> Reference:
-        """As the server describes it."""
+        """Return it as the server describes it."""
         return Reference(self.name, self.commit_id, self.hidden)
 
 
@@ -470,7 +470,7 @@ class Repository:
         return self.graph.record(resolved.commit_id)
 
     def commit_of(self, text: str, context: str) -> CommitRecord:
-        """As `resolve_commit`, with `context` in front of a refusal."""
+        """Return the commit like `resolve_commit`, with `context` before the message of a refusal."""
         try:
             return self.resolve_commit(text)
         except LakeFSError as error:

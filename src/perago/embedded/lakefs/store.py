@@ -112,7 +112,7 @@ class InMemoryLakeFS:
             return bool(commits.staged_changes(repo, branch))
 
     def newest_staged(self, repository: str, branch: str) -> int | None:
-        """When the newest staged object of `branch` was uploaded."""
+        """Return the time at which the newest staged object of `branch` was uploaded."""
         with self._operation("newest_staged", f"diff {branch!r} of {repository!r}", repository) as repo:
             staged = (change.entry for change in commits.staged_changes(repo, branch))
             return max((entry.mtime for entry in staged if entry is not None), default=None)
