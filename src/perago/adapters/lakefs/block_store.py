@@ -45,9 +45,9 @@ _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254"
 """Addresses at which virtual machines of AWS, Google, Alibaba and Azure get credentials, in addition to link-local
 ones."""
 _UNPROVEN = (
-    "Large files are published through lakeFS, not directly to its block store, whose ETag is not the MD5 of what was "
-    f"sent. Some encryptions of buckets do that; it is tried again after {UNPROVEN_SECONDS / 60:.0f} minutes. Nothing "
-    "is wrong, only slower."
+    "Large files are published through lakeFS, not directly to its block store, because the store's ETag is not the "
+    "MD5 of the sent bytes. Some encryptions of buckets cause this. perago tries the store again after "
+    f"{UNPROVEN_SECONDS / 60:.0f} minutes. The data is correct; only the transfer is slower."
 )
 
 
@@ -165,9 +165,9 @@ class BlockStore:
             self._pauses += 1
             if self._pauses == 1:
                 self._notes.append(
-                    f"Objects go through lakeFS, not directly to its block store ({failure}). Direct transfers are "
-                    f"tried again after {pause:.0f} seconds, then less and less often. If this machine cannot reach "
-                    "the store, nothing is wrong, only slower."
+                    f"Objects go through lakeFS, not directly to its block store ({failure}). perago tries direct "
+                    f"transfers again after {pause:.0f} seconds, then at longer intervals. If this machine cannot "
+                    "reach the store, the data is correct; only the transfer is slower."
                 )
 
     def take_notes(self) -> tuple[str, ...]:
@@ -304,7 +304,7 @@ def check_status(status: int, headers: Mapping[str, str]) -> None:
 FEW = 20
 """Up to this number, objects are requested one by one, because a page of a large tree may contain none of the
 others."""
-_NOT_GOOD = "lakeFS gives no address that is good for long enough; perhaps a clock is wrong"
+_NOT_GOOD = "lakeFS gives no address that is valid long enough; compare the clocks of both machines"
 _SPARE = 20.0
 """Seconds before its end at which an address is not used any more."""
 

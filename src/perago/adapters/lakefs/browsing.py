@@ -129,7 +129,7 @@ class LakeFSBrowser:
         finally:
             response.close()
         if left:
-            raise unanswered(call, NoAnswerError("the object was cut off, or came too slowly", sent=True))
+            raise unanswered(call, NoAnswerError("the object was cut off, or its bytes came too slowly", sent=True))
 
     def close(self) -> None:
         """Close the connections; calls after this fail."""

@@ -200,7 +200,7 @@ class DirectUpload:
         answer = self._transfer.block_store.call("PUT", address, headers=headers, body=body, seconds=seconds)
         etag = answer.headers.get("ETag", "").strip('"')
         if etag != digest.hexdigest():
-            raise DirectFailed("the store's ETag is not the MD5 of what was sent", unproven=True)
+            raise DirectFailed("the store's ETag is not the MD5 of the sent bytes", unproven=True)
         return etag
 
     def _check_whole(self) -> None:
