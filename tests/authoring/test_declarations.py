@@ -100,7 +100,7 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
     (
         "budget and response time",
         lambda: TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(response_seconds=60)),
-        "timeout.response_seconds must not be set beside it",
+        "timeout.response_seconds must not be set as well",
     ),
     (
         "budget above timeout",

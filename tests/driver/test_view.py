@@ -74,7 +74,7 @@ def test_writing_outside_publishes_nothing_and_names_the_file(
     outcome = run(services, TREE, **{path: "n"})
     assert outcome.status is TaskStatus.FAILED
     assert outcome.reason == (
-        f"post guardrail: a task writes only what its include and exclude let it see: found {problem}"
+        f"post guardrail: a task can write only files that its include and exclude select: found {problem}"
     )
     assert services.tree()["other/x"] == b"d"
 

@@ -127,7 +127,7 @@ def test_irregular_entries_are_listed_as_one_bounded_violation(tree: Path) -> No
 def test_hooks_may_be_written_neither_as_directory_nor_as_file(tree: Path, path: str) -> None:
     write(tree, {path: "x"})
     (finding,) = check_tree(scan_tree(tree), "")
-    assert finding.message.endswith(f"are not the task's to write: found '{path}'")
+    assert finding.message.endswith(f"a task must not write hooks in _lakefs_actions/: found '{path}'")
     assert check_tree(scan_tree(tree), "audio/") == ()
 
 

@@ -139,7 +139,7 @@ DEFECTS = {
     touches: "changed the workspace ({here}:{line}): wrote 'raw/a.csv'",
     writes: "changed the workspace ({here}:{line}): added 'raw/cache.idx'",
     makes_a_directory: "changed the workspace ({here}:{line}): made or removed directories or links",
-    removes_all: "changed the workspace ({here}:{line}): the directory itself is gone",
+    removes_all: "changed the workspace ({here}:{line}): the directory was deleted",
 }
 
 
@@ -263,8 +263,8 @@ def fine(workspace: Path) -> str | None: ...
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"name": ""}, "the name '' cannot stand in a report"),
-        ({"name": "a\nb"}, "cannot stand in a report"),
+        ({"name": ""}, "the name '' is not allowed"),
+        ({"name": "a\nb"}, "is not allowed"),
         ({"seconds": 0}, "seconds is 0, not a number above 0"),
         ({"seconds": "1"}, "seconds is '1', not a number"),
         ({"seconds": float("nan")}, "seconds is nan, not a number"),

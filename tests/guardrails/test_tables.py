@@ -76,17 +76,25 @@ CSV: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
         "id;name\n1;a\n",
         ["its columns seem to be separated by ';', not by ','; if they may be, declare delimiter=';'"],
     ),
-    "wrong type": ({"columns": PEOPLE}, "id,name\n1,a\nx7,b\n,c\n", ["column 'id' holds no int in row 2"]),
+    "wrong type": (
+        {"columns": PEOPLE},
+        "id,name\n1,a\nx7,b\n,c\n",
+        ["column 'id': the value in row 2 is not of type int"],
+    ),
     "values shown": (
         {"columns": PEOPLE, "show_values": True},
         "id,name\n1,a\nx7,b\n",
-        ["column 'id' holds no int in row 2: 'x7'"],
+        ["column 'id': the value in row 2 is not of type int: 'x7'"],
     ),
-    "mixed types": ({"columns": {"x": float}}, "x\n1\n2.5\n1e3\nnan\nyes\n", ["column 'x' holds no float in row 5"]),
+    "mixed types": (
+        {"columns": {"x": float}},
+        "x\n1\n2.5\n1e3\nnan\nyes\n",
+        ["column 'x': the value in row 5 is not of type float"],
+    ),
     "no such day": (
         {"columns": {"d": datetime.date}},
         "d\n2024-02-29\n2023-02-29\n",
-        ["column 'd' holds no date in row 2"],
+        ["column 'd': the value in row 2 is not of type date"],
     ),
     "no value": ({"not_null": "id"}, 'id,b\n1,a\n"",a\n,a\n', ["column 'id' has no value in row 3"]),
     "too few rows": ({"min_rows": 2}, "a\n1\n", ["it has 1 row, and must have at least 2"]),
@@ -105,7 +113,11 @@ CSV: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
     "several": (
         {"columns": PEOPLE, "min_rows": 3, "not_null": "id"},
         "id\nx\n\n",
-        ["column 'name' is missing", "column 'id' holds no int in row 1", "it has 1 row, and must have at least 3"],
+        [
+            "column 'name' is missing",
+            "column 'id': the value in row 1 is not of type int",
+            "it has 1 row, and must have at least 3",
+        ],
     ),
 }
 
@@ -121,19 +133,19 @@ JSONL: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
     "wrong type": (
         {"columns": PEOPLE},
         '{"id": 1, "name": "a"}\n{"id": "x7", "name": "b"}\n',
-        ["column 'id' holds no int in row 2"],
+        ["column 'id': the value in row 2 is not of type int"],
     ),
     "mixed types": (
         {"columns": {"x": float}},
         '{"x": 1}\n{"x": 1.5}\n{"x": true}\n',
-        ["column 'x' holds no float in row 3"],
+        ["column 'x': the value in row 3 is not of type float"],
     ),
     "beyond 64 bits": ({"columns": {"x": int}}, '{"x": 99999999999999999999}\n', []),
     "numbers as text": ({"columns": {"x": decimal.Decimal}}, '{"x": "1.50"}\n{"x": 2}\n', []),
     "no such day": (
         {"columns": {"d": datetime.datetime}},
         '{"d": "2023-02-29"}\n',
-        ["column 'd' holds no datetime in row 1"],
+        ["column 'd': the value in row 1 is not of type datetime"],
     ),
     "no such column": ({"columns": PEOPLE}, '{"id": 1}\n', ["column 'name' is missing: no row has a value for it"]),
     "no value": ({"not_null": ["id"]}, '{"id": 1}\n{"id": null}\n', ["column 'id' has no value in row 2"]),
@@ -260,7 +272,7 @@ def test_every_matching_file_is_looked_into_and_named(tree: Path) -> None:
     assert (finding.satisfied, finding.matched) == (False, 3)
     assert finding.message == (
         "pre guardrail require_table('raw/**/*.csv'): 'raw/c.csv': it is empty, and must have a header; "
-        "'raw/x/b\\n.csv': column 'id' holds no int in row 1"
+        "'raw/x/b\\n.csv': column 'id': the value in row 1 is not of type int"
     )
 
 
@@ -315,7 +327,9 @@ def test_a_table_that_is_not_as_declared_is_final() -> None:
         outcome = run(tables, tree={"a.csv": "id,name\nx,a\n"})
     assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
     assert outcome.reason is not None
-    assert outcome.reason.endswith("require_table('*.csv'): 'a.csv': column 'id' holds no int in row 1")
+    assert outcome.reason.endswith(
+        "require_table('*.csv'): 'a.csv': column 'id': the value in row 1 is not of type int"
+    )
 
 
 # ----------------------------------------------------------------------------- declarations

@@ -21,8 +21,8 @@ CHANGES: list[tuple[str, Any, Any, Impact, str]] = [
     ("retryCount", 3, 5, C, "more retries"),
     ("retryCount", ABSENT, 3, C, "the same"),
     ("retryCount", ABSENT, 2, B, "fewer"),
-    ("retryCount", "3", 3, B, "cannot tell"),
-    ("retryCount", True, 3, B, "cannot tell"),
+    ("retryCount", "3", 3, B, "unknown"),
+    ("retryCount", True, 3, B, "unknown"),
     ("retryLogic", "FIXED", "LINEAR_BACKOFF", B, "retry delays differ"),
     ("retryLogic", ABSENT, "FIXED", C, "the same"),
     ("retryDelaySeconds", 60, 1, B, "outage"),
@@ -61,13 +61,13 @@ CHANGES: list[tuple[str, Any, Any, Impact, str]] = [
     ("inputKeys", ["params"], ["workspace", "params"], B, "added input key workspace"),
     ("inputKeys", ["workspace", "params"], ["params"], B, "removed input key workspace"),
     ("inputKeys", ["workspace", "params"], ["params", "workspace"], C, "same"),
-    ("inputKeys", "params", ["params"], B, "cannot tell"),
+    ("inputKeys", "params", ["params"], B, "unknown"),
     ("outputKeys", ["result"], ["workspace", "result"], C, "added output key workspace"),
     ("outputKeys", ["workspace", "result"], ["result"], B, "removed output key workspace"),
-    ("enforceSchema", ABSENT, True, B, "cannot tell"),
+    ("enforceSchema", ABSENT, True, B, "unknown"),
     ("enforceSchema", ABSENT, False, C, "the same"),
-    ("inputTemplate", {"a": 1}, ABSENT, B, "cannot tell"),
-    ("somethingNew", ABSENT, 1, B, "cannot tell"),
+    ("inputTemplate", {"a": 1}, ABSENT, B, "unknown"),
+    ("somethingNew", ABSENT, 1, B, "unknown"),
 ]
 
 
@@ -127,4 +127,4 @@ def test_changes_come_in_the_order_of_their_fields_and_in_one_line_each() -> Non
 def test_the_same_definition_has_no_changes() -> None:
     definition = {"retryCount": 3, "inputSchema": {"data": {"type": "object"}}}
     assert classify(definition, {"retryCount": 3.0, "inputSchema": {"data": {"type": "object"}}}) == ()
-    assert classify({"a": 1}, {"a": True}) == (Change("/a", 1, True, B, "cannot tell what a change of a does"),)
+    assert classify({"a": 1}, {"a": True}) == (Change("/a", 1, True, B, "effect of a change of a unknown"),)

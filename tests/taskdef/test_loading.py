@@ -123,7 +123,11 @@ def test_a_directory_that_looks_like_the_module_is_not_suggested_instead(project
     [
         ("broken.no_task", None, "declares no task"),
         ("app.workers.helpers", None, "summary.add of app.workers.summary is only imported, which does not count"),
-        ("broken.two_tasks", 17, "declares 2 tasks, but one is the rule: first (line 12), second (line 17)"),
+        (
+            "broken.two_tasks",
+            17,
+            "declares 2 tasks, but a module can declare only one: first (line 12), second (line 17)",
+        ),
         ("broken.raises", 7, "cannot be imported: JSONDecodeError: Expecting property name"),
         ("broken.exits", 5, "it ends the process (SystemExit: 3)"),
         ("broken.interrupts", 3, "it was interrupted (KeyboardInterrupt)"),
@@ -133,7 +137,7 @@ def test_a_directory_that_looks_like_the_module_is_not_suggested_instead(project
         ("broken.asynchronous", 12, "the function is async"),
         ("broken.recursive", 22, "Node contains itself"),
         ("broken.secret_result", 20, "holds a secret in Result.logins.token"),
-        ("broken.hidden_by_a_decorator", 22, "a decorator stands above @task"),
+        ("broken.hidden_by_a_decorator", 22, "a decorator is above @task"),
     ],
 )
 def test_a_broken_module_is_told_in_one_line_at_the_authors_line(module: str, line: int | None, message: str) -> None:

@@ -79,7 +79,7 @@ def without(key: str) -> dict[str, Any]:
         pytest.param({"workspace": without("branch"), "params": {}}, ["/workspace/branch: is missing"], id="no branch"),
         pytest.param(
             {"workspace": WORKSPACE | {"refType": "commit"}, "params": {}},
-            ["/workspace/refType: stands beside ref_type; send one of them"],
+            ["/workspace/refType: is sent together with ref_type; send only one of them"],
             id="both spellings",
         ),
         pytest.param(

@@ -105,7 +105,7 @@ BAD_REFS = {
     "two repositories": (
         {"left": output(A), "right": output(B, "other")},
         "/workspace/ref/right/workspace/ref",
-        "is said to be of another repository than 'data'; commits of two repositories cannot be joined",
+        "belongs to another repository than 'data'; commits of two repositories cannot be joined",
     ),
 }
 

@@ -63,9 +63,9 @@ CONTRADICTIONS: dict[str, tuple[list[Guardrail], str]] = {
     "file where a directory is": ([require_file("raw"), require_dir("raw")], "a file and a directory at once"),
     "file above a glob": ([require_file("raw"), require_glob("raw/**/*.csv")], "a file and a directory at once"),
     "file above a file": ([require_file("a"), require_file("a/b/c")], "a file and a directory at once"),
-    "too few names": ([require_glob("[ab].csv", min_count=3)], "too few paths"),
-    "no name at all": ([require_glob("[.]")], "too few paths"),
-    "hooks": ([require_dir("_lakefs_actions")], "too few paths"),
+    "too few names": ([require_glob("[ab].csv", min_count=3)], "too few such paths"),
+    "no name at all": ([require_glob("[.]")], "too few such paths"),
+    "hooks": ([require_dir("_lakefs_actions")], "too few such paths"),
 }
 
 
@@ -81,7 +81,7 @@ def test_a_contradiction_names_its_rules_and_no_others(rules: list[Guardrail], r
 def test_names_that_the_disk_folds_together_contradict_each_other_only_there() -> None:
     rules = [require_file("Data/a"), require_file("data/b")]
     assert smallest_tree(rules) == {"Data/a": "", "data/b": ""}
-    with pytest.raises(Contradiction, match="the disk takes two of the names for one"):
+    with pytest.raises(Contradiction, match="the disk treats two of the names as the same"):
         smallest_tree(rules, folding=Folding(case=True))
 
 

@@ -138,7 +138,7 @@ class TaskControls(Declaration):
             return self
         if self.timeout.response_seconds is not None:
             raise ValueError(
-                "publish_budget computes the response timeout, so timeout.response_seconds must not be set beside it"
+                "publish_budget computes the response timeout, so timeout.response_seconds must not be set as well"
             )
         needed = self.publish_budget.response_timeout_seconds
         if 0 < self.timeout.seconds < needed:

@@ -126,10 +126,10 @@ def check_tree(
     trespasses = [f"{quoted(path)} ({problem})" for path, problem in view.trespasses(tree.files, hidden)]
     return (
         *_always("only files and directories can be published", irregular),
-        *_always(f"the hooks in {ACTIONS}/ are not the task's to write", reserved),
+        *_always(f"a task must not write hooks in {ACTIONS}/", reserved),
         *_always(f"a key has at most {MAX_KEY_BYTES:,} bytes, the prefix included", too_long),
         *_always("the whole tree must be readable", unreadable),
-        *_always("a task writes only what its include and exclude let it see", trespasses),
+        *_always("a task can write only files that its include and exclude select", trespasses),
     )
 
 

@@ -159,7 +159,8 @@ class FunctionGuardrail(ContentGuardrail):
             what = one_line(f"{type(call.error).__name__}: {call.error}".rstrip(": "), _LONGEST)
             place = place_of(call.error, self.function) or self.location.readable
             raise GuardrailDefect(
-                f"raised {what} at {place}. The guardrail is wrong, not the data: to refuse data, return a text",
+                f"raised {what} at {place}. This is a bug in the guardrail, not in the data. "
+                "To reject data, return a text",
                 detail=traceback_of(call.error),
             )
         changes = _changes(tree)
@@ -182,8 +183,8 @@ class FunctionGuardrail(ContentGuardrail):
         complaints = [answer] if isinstance(answer, str) else answer
         if not isinstance(complaints, list) or not all(isinstance(text, str) for text in complaints):
             raise GuardrailDefect(
-                f"returned {_kind(answer)} ({self.location.readable}). Return None if the workspace is in order, "
-                "else a str or a list of str"
+                f"returned {_kind(answer)} ({self.location.readable}). Return None if the workspace is valid, "
+                "or a str or a list of str that says what is wrong"
             )
         if not all(text.strip() for text in complaints):
             raise GuardrailDefect(
@@ -241,7 +242,7 @@ def _location(judge: object, declared_at: Location) -> Location:
 def _check_options(name: object, seconds: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidDeclaration(
-            f"the name {name!r} cannot stand in a report", "use letters, digits, `_`, `.` and `-`, at most 100"
+            f"the name {name!r} is not allowed", "use letters, digits, `_`, `.` and `-`, at most 100"
         )
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _MOST_SECONDS:
         raise InvalidDeclaration(
@@ -289,7 +290,7 @@ def _changes(before: Tree) -> str | None:
     try:
         now = scan_tree(before.root)
     except WorkspaceError:
-        return "the directory itself is gone"
+        return "the directory was deleted"
     parts = (
         ("wrote", [path for path, file in now.files.items() if before.files.get(path, file) != file]),
         ("added", [path for path in now.files if path not in before.files]),

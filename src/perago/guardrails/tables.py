@@ -176,7 +176,11 @@ class Checks:
         """A row of this batch, from 0, has a value of another type."""
         shown = f": {quoted(str(value))}" if self.rule.show_values else ""
         row = self.rows + index + 1
-        self._say("type", name, f"column {quoted(name)} holds no {self.rule.types[name]} in row {row:,}{shown}")
+        self._say(
+            "type",
+            name,
+            f"column {quoted(name)}: the value in row {row:,} is not of type {self.rule.types[name]}{shown}",
+        )
 
     def texts(self, columns: Mapping[str, pa.Array]) -> None:
         """Check the spelling of a batch of texts."""

@@ -57,7 +57,7 @@ def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         found = schema_changes(pointer, _data(old), _data(new))
         affected = affected_by(found)
-        reason = "there is a schema now" if old is ABSENT else "there is no schema any more"
+        reason = "a schema was added" if old is ABSENT else "the schema was removed"
         yield _directed(field, SchemaChange(pointer, old, new, affected, reason))
         return
     for key in sorted({*old, *new}):
@@ -68,7 +68,7 @@ def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:
             changes = schema_changes(join_pointer(pointer, key), _data(old), _data(new))
             yield from (_directed(field, change) for change in changes)
         else:
-            reason = f"cannot tell: {key} says which schema this is, and how it is read"
+            reason = f"effect unknown, because {key} identifies the schema"
             yield Change(join_pointer(pointer, key), before, after, Impact.BREAKING, reason)
 
 
@@ -238,7 +238,7 @@ def _simple_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaCh
             AffectedParty.SENDERS: " narrowed",
             AffectedParty.READERS: " widened",
         }
-        reason = what + words.get(affected, " changed: cannot tell which values still fit")
+        reason = what + words.get(affected, " changed, and it is unknown which values still fit")
         yield from _changed(pointer, old, new, keywords, affected, reason)
 
 
@@ -350,7 +350,7 @@ def _object_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaCh
             yield from schema_changes(here, before[pattern], after[pattern])
         else:
             was, is_now = before.get(pattern, ABSENT), after.get(pattern, ABSENT)
-            yield SchemaChange(here, was, is_now, AffectedParty.BOTH, "cannot tell: other keys match now")
+            yield SchemaChange(here, was, is_now, AffectedParty.BOTH, "effect unknown, because other keys match now")
 
 
 def _properties(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
@@ -393,12 +393,12 @@ def _property(here: str, old: Any, new: Any, *, must_be_sent: bool) -> Iterator[
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         yield from schema_changes(here, old, new)
         return
-    affected, reason = AffectedParty.SENDERS, "cannot tell which value the task takes where nothing is sent"
+    affected, reason = AffectedParty.SENDERS, "effect unknown: the value that the task uses if none is sent has changed"
     if must_be_sent:
         affected = AffectedParty.NEITHER
-        reason = "the value has to be sent, before or now, so the default changes nothing"
+        reason = "the value must be sent, so the default has no effect"
     elif "default" in old and "default" in new:
-        reason = "where nothing is sent, the task now takes another value"
+        reason = "if no value is sent, the task now uses a different one"
     yield from _changed(here, old, new, ["default"], affected, reason)
     yield from schema_changes(here, _without(old, ["default"]), _without(new, ["default"]))
 
@@ -413,10 +413,10 @@ def _other_properties(pointer: str, old: Schema, new: Schema) -> Iterator[Schema
     affected = affected_by(found)
     reasons = {
         AffectedParty.NEITHER: "the same in another form",
-        AffectedParty.SENDERS: "other keys are refused, or must fit a schema now",
-        AffectedParty.READERS: "other keys may come now",
+        AffectedParty.SENDERS: "other keys are now refused, or must fit a schema",
+        AffectedParty.READERS: "other keys are now allowed",
     }
-    reason = reasons.get(affected, "cannot tell which other keys still fit")
+    reason = reasons.get(affected, "it is unknown which other keys still fit")
     yield from _changed(pointer, old, new, [keyword], affected, reason)
 
 
@@ -434,7 +434,9 @@ def schema_changes(pointer: str, old: Any, new: Any) -> list[SchemaChange]:
     if old is True or new is True:
         return [_as_one(pointer, old, new, {} if old is True else old, {} if new is True else new, "values")]
     if not (is_well_formed(old) and is_well_formed(new)):
-        return [SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: this is not a JSON Schema")]
+        return [
+            SchemaChange(pointer, old, new, AffectedParty.BOTH, "effect unknown, because this is not a JSON Schema")
+        ]
     if any(key in old for key in _UNIONS) != any(key in new for key in _UNIONS):
         return list(_union_and_single(pointer, old, new))
     rest = _without(old, _UNIONS), _without(new, _UNIONS)
@@ -463,7 +465,7 @@ def _keyword_by_keyword(pointer: str, old: Schema, new: Schema) -> Iterator[Sche
     empty = [key for key in ("properties", "patternProperties", "prefixItems") if not old.get(key) and not new.get(key)]
     yield from _changed(pointer, old, new, [*sorted(ANNOTATIONS), *empty], AffectedParty.NEITHER, _SAME_VALUES)
     unknown = sorted({*old, *new} - _KNOWN)
-    yield from _changed(pointer, old, new, unknown, AffectedParty.BOTH, "cannot tell what this keyword does")
+    yield from _changed(pointer, old, new, unknown, AffectedParty.BOTH, "effect of this keyword unknown")
 
 
 _SAME_VALUES = "accepts the same values"
@@ -483,7 +485,7 @@ def _as_one(pointer: str, old: Any, new: Any, before: Any, after: Any, what: str
         AffectedParty.SENDERS: "narrowed",
         AffectedParty.READERS: "widened",
     }
-    reason = f"{what}: {words.get(affected, 'cannot tell which values still fit')}"
+    reason = f"{what}: {words.get(affected, 'unknown which values still fit')}"
     return SchemaChange(pointer, old, new, affected, reason)
 
 
@@ -512,7 +514,7 @@ def _unions(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
         return
     before, after = _alternatives(pointer, old), _alternatives(pointer, new)
     if before is None or after is None:
-        reason = "cannot tell: the alternatives may overlap"
+        reason = "effect unknown, because the alternatives may overlap"
         yield from _changed(pointer, old, new, _UNIONS, AffectedParty.BOTH, reason)
         return
     same = _changed(pointer, old, new, _UNIONS, AffectedParty.NEITHER, "the same alternatives in another form")
@@ -531,7 +533,7 @@ def _union_and_single(pointer: str, old: Schema, new: Schema) -> Iterator[Schema
 
     before, after = alternatives(old), alternatives(new)
     if before is None or after is None:
-        reason = "cannot tell: alternatives beside other keywords"
+        reason = "effect unknown, because the schema has alternatives and other keywords"
         yield SchemaChange(pointer, old, new, AffectedParty.BOTH, reason)
         return
     same = SchemaChange(pointer, old, new, AffectedParty.NEITHER, _SAME_VALUES)
@@ -646,7 +648,7 @@ def judge_field(field: str, old: Definition, new: Definition) -> Verdict:
     if field in _LABELS:
         return Impact.COMPATIBLE, "for people only"
     if field in SERVER_DEFAULTS and same_json(before, after):
-        return Impact.COMPATIBLE, "the same: this is what the server takes where nothing is written"
+        return Impact.COMPATIBLE, "the same as the default of the server"
     if field in _AMOUNTS:
         return _amount(field, before, after, new)
     if field in _RATE:
@@ -670,7 +672,7 @@ def judge_field(field: str, old: Definition, new: Definition) -> Verdict:
 
 
 def _cannot_tell(field: str) -> Verdict:
-    return Impact.BREAKING, f"cannot tell what a change of {field} does"
+    return Impact.BREAKING, f"effect of a change of {field} unknown"
 
 
 def _effective(field: str, definition: Definition) -> Any:

@@ -186,7 +186,7 @@ def _only_task(module: ModuleType) -> Task:
     if len(tasks) > 1:
         listed = ", ".join(f"{task.name} (line {task.line})" for task in tasks)
         raise TaskDefinitionError(
-            f"module {name} declares {len(tasks)} tasks, but one is the rule: {listed}",
+            f"module {name} declares {len(tasks)} tasks, but a module can declare only one: {listed}",
             file=tasks[1].file,
             line=tasks[1].line,
             fix="move each further task to a module of its own",
@@ -194,7 +194,7 @@ def _only_task(module: ModuleType) -> Task:
     task = tasks[0]
     if not any(get_task(value) is task for value in members):
         raise TaskDefinitionError(
-            f"task {task.name!r}: a decorator stands above @task, so what it adds would not run",
+            f"task {task.name!r}: a decorator is above @task, so a worker would not run it",
             file=task.file,
             line=task.line,
             fix="move @task to the top, above all other decorators",

@@ -227,7 +227,7 @@ def commits_of(ref: Any, repository: Any, problems: list[str], pointer: str = "/
             )
         elif claim.repository not in (None, repository):
             problems.append(
-                f"{claim.pointer}: is said to be of another repository than {shown(repository)}; commits of two "
+                f"{claim.pointer}: belongs to another repository than {shown(repository)}; commits of two "
                 "repositories cannot be joined, so give those of one as a list"
             )
         else:
@@ -582,7 +582,7 @@ def name_problem(kind: str, name: object) -> str | None:
 def _workspace_problems(block: Mapping[str, Any], ref_key: RefKey) -> Iterator[str]:
     keys = ("repository", "branch", ref_key, "ref")
     if "ref_type" in block and "refType" in block:
-        yield "/workspace/refType: stands beside ref_type; send one of them"
+        yield "/workspace/refType: is sent together with ref_type; send only one of them"
         block = {key: value for key, value in block.items() if key != "refType"}
     yield from _key_problems(block, keys, "the workspace has", "/workspace")
     for key in _NAMES:

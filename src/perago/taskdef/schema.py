@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import operator
 import re
 import typing
 from collections.abc import Iterator, Mapping
@@ -363,15 +364,18 @@ def _alternatives(schema: Schema, value: Any, pointer: str) -> Iterator[str]:
             yield f"{pointer or '/'}: fits {accepted} alternatives, but must fit exactly one"
 
 
+_BOUNDS = (
+    ("minimum", operator.lt, "less than"),
+    ("maximum", operator.gt, "more than"),
+    ("exclusiveMinimum", operator.le, "not more than"),
+    ("exclusiveMaximum", operator.ge, "not less than"),
+)
+
+
 def _number(schema: Schema, value: float, where: str) -> Iterator[str]:
-    if value < schema.get("minimum", -math.inf):
-        yield f"{where}: is less than {schema['minimum']}"
-    if value > schema.get("maximum", math.inf):
-        yield f"{where}: is more than {schema['maximum']}"
-    if value <= schema.get("exclusiveMinimum", -math.inf) and "exclusiveMinimum" in schema:
-        yield f"{where}: is not more than {schema['exclusiveMinimum']}"
-    if value >= schema.get("exclusiveMaximum", math.inf) and "exclusiveMaximum" in schema:
-        yield f"{where}: is not less than {schema['exclusiveMaximum']}"
+    for keyword, is_wrong, words in _BOUNDS:
+        if keyword in schema and is_wrong(value, schema[keyword]):
+            yield f"{where}: is {words} {schema[keyword]}"
     step = schema.get("multipleOf")
     if step and not math.isclose(value / step, round(value / step), rel_tol=1e-9, abs_tol=1e-9):
         yield f"{where}: is not a multiple of {step}"

@@ -157,7 +157,7 @@ def violating_tree(
     culprits = _culprits(
         others, lambda part: all(_smallest((broken, *part), *where) is None for broken in possible[violation])
     )
-    reason = f"no tree breaks the first ({violation}) and satisfies the rest" if culprits else "always holds"
+    reason = f"no tree breaks only the first rule ({violation})" if culprits else "always holds"
     raise Contradiction((rule, *culprits), reason)
 
 
@@ -342,7 +342,7 @@ def _named(areas: Sequence[_Area], numbers: Sequence[int], folding: Folding) -> 
                 if len(tried) < min(number, _MOST_NAMES) and area.paths.are_all(tried):
                     area.room = len(tried)
                     return None
-                raise Undecided("not enough names were found that can stand beside each other")
+                raise Undecided("not enough names were found that can be in one tree")
             tried.append(path)
             if can_join(path, names, folding):
                 names.add(path)
@@ -413,13 +413,13 @@ def _culprits(
 
 def _why(culprits: Sequence[CountConstraint], folding: Folding) -> str:
     if len(culprits) == 1:
-        return "no tree can satisfy it: there are too few paths of that kind that a workspace can hold"
+        return "no tree can satisfy it, because a workspace can hold too few such paths"
     if len(culprits) == 2 and any(constraint.most == 0 for constraint in culprits):
-        return "the one forbids every file with which the other could be satisfied"
+        return "one rule forbids every file that the other one needs"
     if any(constraint.most for constraint in culprits):
-        return "more files must match than may match"
+        return "more files must match than are allowed"
     if any(constraint.most == 0 for constraint in culprits):
-        return "too few files are left that are not forbidden"
+        return "the rules forbid too many of the files that must match"
     if folding and find_collisions(map(_needed, culprits), folding):
-        return "the disk takes two of the names for one, or a path would have to be a file and a directory at once"
+        return "the disk treats two of the names as the same, or a path would have to be a file and a directory at once"
     return "a path would have to be a file and a directory at once"
