@@ -87,6 +87,10 @@ BY_NAME: dict[str, Json] = {
         "forkTaskName": "calc",
         "forkTaskInputs": [{"evaluatorType": "javascript", "expression": "$.n + 1", "n": n} for n in (1, 2)],
     },
+    "a_fork_of_a_custom_type": {"forkTaskType": "nobodys", "forkTaskInputs": [1]},
+    "a_fork_of_an_unknown_workflow": {"forkTaskWorkflow": "perago_nobody", "forkTaskInputs": [1]},
+    "a_fork_of_sub_workflows_without_parameters": {"forkTaskType": "SUB_WORKFLOW", "forkTaskInputs": [1]},
+    "a_fork_of_switches": {"forkTaskType": "SWITCH", "forkTaskInputs": [1]},
     "a_fork_without_inputs": {"forkTaskName": "NOOP", "forkTaskInputs": []},
     "a_fork_of_inputs_that_are_no_list": {"forkTaskName": "NOOP", "forkTaskInputs": {"a": 1}},
 }
@@ -104,7 +108,7 @@ def forks_of_one_type(rest: Rest, case: Json) -> None:
 def a_fork_without_its_parameters(rest: Rest) -> None:
     """A fork needs one of the three forms, two of which a definition shows."""
     name = rest.name("workflow")
-    for inputs in ({}, {"forkTaskName": "NOOP"}, {"forkTaskInputs": [1]}, {"forkTaskType": "NOOP"}):
+    for inputs in ({}, {"forkTaskName": "NOOP"}, {"forkTaskType": "NOOP"}, {"forkTaskInputs": [1]}):
         made = operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=inputs)
         rest.call("POST", "/metadata/workflow", json=definition(name, made, join()))
 

@@ -251,7 +251,7 @@ def decisions(rest: Rest, case: Json) -> None:
     """DECISION chooses a branch as SWITCH does."""
     task = task_type(rest)
     cases = {"1": [step(task, "by_value")], "one": [step(task, "by_script")]}
-    inputs = {"case": "${workflow.input.x}"}
+    inputs = {"case": "${workflow.input.x}", "other": 1}
     made = operator(
         "DECISION", "d", inputParameters=inputs, decisionCases=cases, defaultCase=[step(task, "other")], **case
     )
@@ -284,6 +284,7 @@ def requests(rest: Rest, case: Json) -> None:
 
 
 BY_NAME: dict[str, Json] = {
+    "a_worker_named_terminate": {"name": "TERMINATE", "inputParameters": {"terminationStatus": "COMPLETED"}},
     "a_worker_named_noop": {"name": "NOOP"},
     "a_worker_named_inline": {"name": "INLINE", "inputParameters": {"evaluatorType": "javascript", "expression": "1"}},
     "a_worker_named_lambda": {"name": "LAMBDA", "inputParameters": {"scriptExpression": "return 1"}},
@@ -300,4 +301,19 @@ def operators_by_name(rest: Rest, case: Json) -> None:
     """The server works on a task of a worker that has the name of an operator."""
     on = start(rest, "none", {"taskReferenceName": "step", "type": "SIMPLE", **case})
     on.settle("COMPLETED")
+    on.note_all()
+
+
+OPEN: dict[str, Json] = {
+    "a_worker_named_wait": {"name": "WAIT", "inputParameters": {"duration": "1 s"}},
+    "a_worker_named_human": {"name": "HUMAN"},
+}
+
+
+@scenario_for_each(OPEN)
+def open_operators_by_name(rest: Rest, case: Json) -> None:
+    """The server starts a task of a worker that is named WAIT or HUMAN, and does not end it."""
+    on = start(rest, "none", {"taskReferenceName": "step", "type": "SIMPLE", **case})
+    on.await_row("step", "IN_PROGRESS")
+    rest.sleep(1.5)
     on.note_all()

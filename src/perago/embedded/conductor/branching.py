@@ -19,6 +19,7 @@ from perago.embedded.conductor.decider import task_definition
 from perago.embedded.conductor.definitions import parse_dynamic_steps
 from perago.embedded.conductor.expressions import java_text
 from perago.embedded.conductor.state import (
+    State,
     Status,
     Step,
     TaskRow,
@@ -79,12 +80,12 @@ class Switch(SystemTask):
 
 
 def _case(step: Step, visible: Mapping[str, Any]) -> str:
-    evaluator, expression = step["evaluatorType"], step["expression"]
+    evaluator, expression = step.get("evaluatorType"), step.get("expression", "")
     if evaluator == "value-param":
         return java_text(visible.get(expression))
     if evaluator in _SCRIPTS:
         return java_text(scripts.javascript(expression, visible))
-    raise Termination(f"No evaluator registered for type: {evaluator}", WorkflowStatus.FAILED)
+    raise Termination(f"No evaluator registered for type: {java_text(evaluator)}", WorkflowStatus.FAILED)
 
 
 class Decision(Switch):
@@ -111,7 +112,7 @@ class Decision(Switch):
         except scripts.ScriptError:
             raise Termination(f"Error while evaluating script: {expression}", WorkflowStatus.FAILED) from None
         case = java_text(found)
-        row.input, row.output = {**visible, "case": case}, {"caseOutput": [case]}
+        row.input, row.output = {"case": case}, {"caseOutput": [case]}
         return _with_case(context, row, step["decisionCases"].get(case) or step["defaultCase"], retry_count)
 
 
@@ -156,14 +157,14 @@ class DynamicFork(SystemTask):
     retriable = False
 
     def problems(self, step: Step) -> Iterator[str]:
-        if not (step.get("dynamicForkJoinTasksParam") or _OF_ONE_TYPE & step["inputParameters"].keys()):
+        if not step.get("dynamicForkJoinTasksParam") and "forkTaskInputs" not in step["inputParameters"]:
             for field in ("dynamicForkTasksParam", "dynamicForkTasksInputParamName"):
                 if not step.get(field):
                     yield required(step, field)
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
         given = context.resolved(step)
-        steps = _forked(step, given)
+        steps = _forked(context, step, given)
         reason = "Dynamic join definition is not followed by a join task.  Check the workflow definition."
         join = _join_after(context, step, reason)
         shown = []
@@ -182,7 +183,7 @@ class DynamicFork(SystemTask):
         return [fork, *rows, *joins]
 
 
-def _forked(step: Step, given: Mapping[str, Any]) -> list[Step]:
+def _forked(context: DecisionContext, step: Step, given: Mapping[str, Any]) -> list[Step]:
     """The steps of a dynamic fork in the three forms in which an input may have them."""
     inputs: Any = {}
     if step.get("dynamicForkTasksParam"):
@@ -194,7 +195,7 @@ def _forked(step: Step, given: Mapping[str, Any]) -> list[Step]:
         tasks = found.get("dynamicTasks") if isinstance(found, Mapping) else None
         tasks = [_named(task) for task in tasks] if isinstance(tasks, list) else tasks
     else:
-        parameter, tasks = "forkTaskInputs", _numbered(step, given)
+        parameter, tasks = "forkTaskInputs", _numbered(context.state, step, given)
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
         shown = java_text(tasks)
         reason = f"Input '{parameter}' is invalid. Cannot deserialize a list of Workflow Tasks from '{shown}'"
@@ -221,12 +222,18 @@ def _named(task: Any) -> dict[str, Any]:
     return {**named, "inputParameters": task.get("input") or {}}
 
 
-_OF_ONE_TYPE = frozenset(("forkTaskInputs", "forkTaskType", "forkTaskWorkflow"))
+_NOT_MODELLED = ("EXCLUSIVE_JOIN", "EVENT", "JDBC", "KAFKA_PUBLISH", "USER_DEFINED")
+"""Operators of the server that are refused by name."""
+
+_TEXTS = ("forkTaskName", "forkTaskType", "forkTaskWorkflow", "forkTaskWorkflowVersion")
 
 
-def _numbered(step: Step, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _numbered(state: State, step: Step, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same worker's task, operator or workflow once for each input."""
     inputs, workflow, kind = (given.get(name) for name in ("forkTaskInputs", "forkTaskWorkflow", "forkTaskType"))
+    for text in _TEXTS:
+        if not isinstance(given.get(text), str | None):
+            raise server_error("fork dynamically", f"{text} of {step['taskReferenceName']} is not a text")
     if not isinstance(inputs, list):
         reason = (
             f"Dynamic tasks could not be created. The value of null from task's input {java_text(given)} has no "
@@ -235,6 +242,13 @@ def _numbered(step: Step, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise Termination(reason, WorkflowStatus.FAILED)
     name = given.get("forkTaskName") or (kind if kind in SYSTEM_TASKS else step["taskReferenceName"])
     task: dict[str, Any] = {"name": name, "type": kind}
+    known = (None, "SIMPLE", *SYSTEM_TASKS, *_NOT_MODELLED)
+    if workflow is not None and workflow not in state.workflow_definitions:
+        reason = f"The Task {workflow} defined as a sub-workflow has no workflow definition available "
+        raise Termination(reason, WorkflowStatus.FAILED)
+    if kind not in known and name not in state.task_definitions:
+        reason = f"Invalid task specified. Cannot find task by name {name} in the task definitions"
+        raise Termination(reason, WorkflowStatus.FAILED)
     if workflow is not None:
         version = str(given.get("forkTaskWorkflowVersion"))
         param = {"name": workflow, **({"version": int(version)} if version.isdecimal() else {})}

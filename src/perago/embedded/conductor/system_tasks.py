@@ -9,7 +9,7 @@ from typing import Any
 
 from perago.embedded.conductor import scripts
 from perago.embedded.conductor.branching import Decision, Dynamic, DynamicFork, Fork, Join, Loop, Switch
-from perago.embedded.conductor.context import SYSTEM_TASKS, DecisionContext, SystemTask, required
+from perago.embedded.conductor.context import SYSTEM_TASKS, DecisionContext, SystemTask, Termination, required
 from perago.embedded.conductor.decider import create_workflow
 from perago.embedded.conductor.expressions import resolve
 from perago.embedded.conductor.state import (
@@ -193,6 +193,7 @@ class Terminate(_Immediate):
     """Ends the workflow with a status and an output of its own; the decider does that once its row is COMPLETED."""
 
     kind = "TERMINATE"
+    by_name = True
     ends_workflow = True
 
     def check(self, step: Step, where: str) -> None:
@@ -240,7 +241,7 @@ class SubWorkflow(SystemTask):
         given = {name for name, value in (step.get("subWorkflowParam") or {}).items() if value is not None}
         if given - _MODELLED:
             raise not_modelled(where, f"subWorkflowParam.{min(given - _MODELLED)}")
-        if isinstance(step["subWorkflowParam"].get("workflowDefinition"), str):
+        if isinstance((step.get("subWorkflowParam") or {}).get("workflowDefinition"), str):
             raise not_modelled(where, "subWorkflowParam.workflowDefinition as an expression")
 
     def problems(self, step: Step) -> Iterator[str]:
@@ -248,7 +249,13 @@ class SubWorkflow(SystemTask):
             yield required(step, "subWorkflowParam")
 
     def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
-        given = step["subWorkflowParam"]
+        given = step.get("subWorkflowParam")
+        if given is None:
+            reason = (
+                f"Task {step['name']} is defined as sub-workflow and is missing subWorkflowParams. Please check the "
+                "workflow definition"
+            )
+            raise Termination(reason, WorkflowStatus.FAILED)
         definition = given.get("workflowDefinition")
         param = resolve({key: given[key] for key in given if key != "workflowDefinition"}, context.visible())
         row = context.new_row(step, self.kind, step["name"])
@@ -343,6 +350,7 @@ class StartWorkflow(SystemTask):
     """Starts a workflow in the background and completes with its id."""
 
     kind = "START_WORKFLOW"
+    by_name = True
     background = True
     templated = True
 
@@ -389,6 +397,7 @@ class Wait(SystemTask):
     """For a duration, until a date (UTC), or until an update completes it. Completed in the background."""
 
     kind = "WAIT"
+    by_name = True
     background = True
     begins = True
 
@@ -420,7 +429,7 @@ class Wait(SystemTask):
         return [row]
 
     def start(self, _context: DecisionContext, row: TaskRow) -> None:
-        row.status = Status.IN_PROGRESS
+        row.status, row.callback_after_seconds = Status.IN_PROGRESS, _LOOK_AGAIN
 
     def execute(self, context: DecisionContext, row: TaskRow) -> bool:
         if not row.wait_until:
@@ -459,6 +468,7 @@ class Human(SystemTask):
     """Waits until an update completes it."""
 
     kind = "HUMAN"
+    by_name = True
     ends_by_itself = False
     begins = True
 
@@ -477,6 +487,7 @@ class Http(SystemTask):
     """A request, answered by the handler that the model was given; there is no network."""
 
     kind = "HTTP"
+    by_name = True
     background = True
     templated = True
 
