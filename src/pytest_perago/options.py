@@ -109,25 +109,25 @@ OPTIONS: Mapping[str, Option] = {
     for option in (
         Option(
             "perago_modules",
-            "task modules to make tests from, separated by commas; a package means all modules below it that declare a "
-            "task; both places add up",
+            "task modules to test, separated by commas; a package selects all task modules below it; command line and "
+            "ini file are combined",
             default=[],
             flag={**_LIST, "metavar": "MODULE[,MODULE]"},
         ),
         Option(
             "perago_kinds",
-            f"which kinds of tests to make: {', '.join(KINDS)}; all unless set, except those that are opt-in",
+            f"kinds of tests to generate: {', '.join(KINDS)}; by default all that are not opt-in",
             default=[],
             flag={**_LIST, "metavar": "KIND[,KIND]"},
         ),
         Option(
             "perago_skip",
-            "opt-outs, one a line: `<task>[::<kind>[<label>]]: <reason>`; listed after every run",
+            "opt-outs, one per line: `<task>[::<kind>[<label>]]: <reason>`; listed after every run",
             default=[],
         ),
         Option(
             "perago_run",
-            "what is executed: `off`, `marked` (declared cases), `all` (also those of hook and registry)",
+            "cases to run: `off`, `marked` (declared cases), `all` (also those of hook and registry)",
             default="marked",
             choices=("off", "marked", "all"),
         ),
@@ -135,17 +135,19 @@ OPTIONS: Mapping[str, Option] = {
         Option("perago_import_timeout", "seconds that the import of a task module may take", default="60"),
         Option(
             "perago_fuzz_examples",
-            "how many examples a fuzz test tries; the trees at the limits of the rules are always tried",
+            "examples per fuzz test; trees at the limits of the rules are always tried",
             default="25",
         ),
         Option("perago_robust_seconds", "seconds after which a `robust` test tries no further input", default="10"),
         Option(
             "perago_robust_level",
-            "which inputs a `robust` test tries: `1` routine ones, `2` also possible ones, `3` also hostile ones",
+            "inputs of a `robust` test: `1` routine ones, `2` also possible ones, `3` also hostile ones",
             default="2",
             choices=("1", "2", "3"),
         ),
-        Option("perago_robust_seed", "any text; another one has `robust[search]` try other combinations", default="0"),
+        Option(
+            "perago_robust_seed", "any text; another text makes `robust[search]` try other combinations", default="0"
+        ),
         Option(
             "perago_robust_dir",
             "directory of accepted findings of `robust` tests, relative to the root directory",
@@ -153,7 +155,7 @@ OPTIONS: Mapping[str, Option] = {
         ),
         Option(
             "perago_cases_dir",
-            "directory of case files and recorded cases, relative to the root directory; one that is set must exist",
+            "directory of case files and recorded cases, relative to the root directory; if you set it, it must exist",
             default="tests/perago_cases",
         ),
         Option(
@@ -169,37 +171,35 @@ OPTIONS: Mapping[str, Option] = {
         ),
         Option(
             "perago_unused",
-            "what snapshots and case files of tasks and tests that no longer exist do to a complete run: `fail`, "
-            "`warn`, `ignore`",
+            "effect of unused snapshots and case files on a full run: `fail`, `warn`, `ignore`",
             default="fail",
             flag={"choices": ("fail", "warn", "ignore")},
             choices=("fail", "warn", "ignore"),
         ),
         Option(
             "perago_update",
-            "write snapshots: `new` only missing ones, `all` (the default) all; also outcomes of "
+            "write snapshots: `new` the missing ones, `all` (the default) all; also outcomes of "
             "[recorded cases](generated.md#recorded-cases); refused where `CI` is set",
             flag={"nargs": "?", "const": "all", "type": _update, "metavar": "new|all"},
         ),
         Option(
             "perago_report",
-            "write a [page](#report) about the tasks of the run: one HTML file that needs neither network nor scripts",
+            "write an HTML [report](#report) about the tasks of the run",
             flag={"metavar": "FILE"},
         ),
         Option(
             "perago_cover",
-            "which tests satisfied and violated each guardrail, and which published files no guardrail would miss: "
-            "[coverage](#coverage-of-guardrails)",
+            "print the [coverage](#coverage-of-guardrails) of guardrails",
             flag={"action": "store_true"},
         ),
         Option(
             "perago_cover_json",
-            "the same as JSON, into this file; means `--perago-cover`",
+            "write the coverage to this file, as JSON; implies `--perago-cover`",
             flag={"metavar": "FILE"},
         ),
         Option(
             "perago_cover_fail_under",
-            "fail a run whose coverage of guardrails is below this percentage; means `--perago-cover`",
+            "fail a run whose coverage of guardrails is below this percentage; implies `--perago-cover`",
             flag={"metavar": "PERCENT"},
         ),
     )
@@ -209,7 +209,7 @@ OPTIONS: Mapping[str, Option] = {
 
 def add_options(parser: pytest.Parser) -> None:
     """Add all that the plugin understands."""
-    group = parser.getgroup("perago", "tests made from perago task modules")
+    group = parser.getgroup("perago", "tests generated from perago task modules")
     for option in OPTIONS.values():
         text = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", option.help).replace("`", "")
         if option.flag is not None:

@@ -119,7 +119,7 @@ def test_pytest_answers_questions_about_itself_in_a_project_with_a_broken_module
     write_module(pytester, "shop.a", "import nothing_there")
     pytester.makeini("[pytest]\nperago_modules = shop\n")
     for question, answer in (
-        ("--help", "*tests made from perago task modules:*"),
+        ("--help", "*tests generated from perago task modules:*"),
         ("--version", "pytest *"),
         ("--markers", "@pytest.mark.perago_run: *"),
         ("--fixtures", "perago_run *"),
