@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from perago.retry import BackOff
-from perago.worker import attempts, poller
+from perago.worker import attempts, poller, supervisor
 
 from .bench import RunningWorker, make_plan, running
 from .site import Site, opened
@@ -20,9 +20,10 @@ def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that end wait for the polls that are in flight."""
+def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten long polls, because workers that end wait for those in flight, and the interval of pulses."""
     monkeypatch.setattr(poller, "LONG_POLL_SECONDS", 0.5)
+    monkeypatch.setattr(supervisor, "PULSE_INTERVAL", 0.1)
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_one_that_takes_long_to_load_is_waited_for(
     monkeypatch.setenv("TEST_LOADED", str(loaded))
     worker = RunningWorker(make_plan(tmp_path, preload=("perago.driver", SLOW)), queue)
     try:
-        wait_for("many times the limit", lambda: len(worker.saw(Pulse)) > 4)
+        wait_for("many times the limit", lambda: len(worker.saw(Pulse)) > 25)
         assert not worker.saw(SlotDied)
         loaded.touch()
         wait_for("the slot", lambda: worker.saw(SlotReady))
