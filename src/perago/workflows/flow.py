@@ -43,12 +43,18 @@ _LONGEST_SUFFIX = 40
 _EXPRESSION = re.compile(r"\$\{([^.}]+)")
 
 _DYNAMIC_TASKS = (
-    '. as $in | [$in.items | to_entries[] | {item: .value, name: "\\($in.task.taskReferenceName)_\\(.key)"}] as $all'
+    "def put($at; $value): if ($at | length) == 0 then $value"
+    ' elif type == "array" then'
+    " [to_entries[] | .key as $key | .value | if $key == $at[0] then put($at[1:]; $value) else . end]"
+    " else . + {($at[0]): (.[$at[0]] | put($at[1:]; $value))} end;"
+    ' . as $in | [$in.items | to_entries[] | {item: .value, name: "\\($in.task.taskReferenceName)_\\(.key)"}] as $all'
     " | {tasks: [$all[] | $in.task + {taskReferenceName: .name}],"
     " inputs: ([$all[] | {key: .name, value: (.item as $item | reduce $in.places[] as $place"
-    " ($in.inputs; setpath($place.at; $item | getpath($place.from))))}] | from_entries)}"
+    " ($in.inputs; put($place.at; reduce $place.from[] as $key ($item; .[$key]))))}] | from_entries)}"
 )
-"""The jq program of each `map`. It contains nothing of the author's: items, input and places are data."""
+"""The jq program of each `map`. It contains nothing of the author's: items, input and places are data.
+
+The server's implementation of jq has neither `setpath` nor `getpath`."""
 
 
 class Step(Generic[R]):

@@ -134,6 +134,9 @@ BROKEN = {
     "an_empty_script": inline("step", "${workflow.input.nothing}"),
     "a_division_by_zero_in_jq": system_task("JSON_JQ_TRANSFORM", "step", queryExpression="1/0"),
     "an_index_of_an_object_in_jq": system_task("JSON_JQ_TRANSFORM", "step", queryExpression=".[0]"),
+    "a_function_of_jq_that_the_server_lacks": system_task(
+        "JSON_JQ_TRANSFORM", "step", queryExpression='{setpath: 1} | setpath(["a"]; 1)'
+    ),
     "an_error_in_jq": system_task("JSON_JQ_TRANSFORM", "step", queryExpression='error("x")'),
 }
 

@@ -225,7 +225,7 @@ class FollowView:
     def attempt(self, row: Mapping[str, Any], log: Sequence[str]) -> None:
         """Show the current state of one attempt."""
         self._silence = ""
-        if row["taskType"] != row["taskDefName"]:  # a step that Conductor does itself
+        if row.get("workflowTask", {}).get("type", "SIMPLE") != "SIMPLE":  # Conductor does the step itself
             return
         task_id, status = row["taskId"], row["status"]
         reference = row["referenceTaskName"]

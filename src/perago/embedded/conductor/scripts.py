@@ -34,6 +34,29 @@ _START_SECONDS = 20.0
 TOO_SLOW = f"Script not evaluated within {SECONDS:g} seconds, interrupted."
 
 
+_UNKNOWN_TO_THE_SERVER = dict(
+    re.findall(
+        r"(\w+)/(\d)",
+        """
+    IN/1 INDEX/1 JOIN/2 abs/0 acos/0 acosh/0 asin/0 asinh/0 atan2/2 atanh/0 bsearch/1 builtins/0 cbrt/0
+    ceil/0 copysign/2 cosh/0 debug/0 delpaths/1 drem/2 env/0 erf/0 erfc/0 exp/0 exp10/0 exp2/0 expm1/0
+    fabs/0 fdim/2 finites/0 fma/3 fmax/2 fmin/2 fmod/2 format/1 frexp/0 fromdate/0 fromdateiso8601/0
+    fromstream/1 gamma/0 get_jq_origin/0 get_prog_origin/0 get_search_list/0 getpath/1 gmtime/0 halt/0
+    halt_error/0 have_decnum/0 have_literal_numbers/0 hypot/2 input/0 input_filename/0
+    input_line_number/0 inputs/0 isempty/1 isfinite/0 isnormal/0 j0/0 j1/0 jn/2 ldexp/2 lgamma/0
+    lgamma_r/0 localtime/0 log/0 log10/0 log1p/0 logb/0 ltrim/0 mktime/0 modf/0 modulemeta/0 nearbyint/0
+    nextafter/2 nexttoward/2 normals/0 now/0 path/1 pick/1 remainder/2 repeat/1 rint/0 round/0 rtrim/0
+    scalb/2 scalbln/2 setpath/2 significand/0 sinh/0 skip/2 stderr/0 strflocaltime/1 strftime/1
+    strptime/1 tan/0 tanh/0 tgamma/0 toboolean/0 todate/0 todateiso8601/0 tostream/0 trim/0 trimstr/1
+    trunc/0 truncate_stream/1 y0/0 y1/0 yn/2
+
+    """,
+    )
+)
+"""Functions of jq that jackson-jq 0.0.13, which the server uses, does not have, with their number of arguments."""
+_JQ_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|#[^\n]*|(?P<prefix>[.$])?\b(?P<name>[A-Za-z_]\w*)\b(?P<key>\s*:)?')
+
+
 class ScriptError(Exception):
     """The script failed; the text says how."""
 
@@ -64,6 +87,11 @@ def jq(program: str, visible: Mapping[str, Any]) -> list[Any]:
         ScriptError: it failed, or took too long or too much memory.
         NotImplementedError: jq is not installed.
     """
+    defined = set(re.findall(r"\bdef\s+(\w+)", program))
+    for token in _JQ_TOKEN.finditer(program):
+        name = token["name"]
+        if name in _UNKNOWN_TO_THE_SERVER and not (token["prefix"] or token["key"]) and name not in defined:
+            raise ScriptError(f"Function {name}/{_UNKNOWN_TO_THE_SERVER[name]} does not exist")
     return list(_evaluate("jq", program, visible))
 
 
