@@ -57,7 +57,7 @@ _SLOW, _VERY_SLOW = 0.2, 2.0
 _FEW, _VERY_FEW = 40, 10
 _LEAST_LIMIT = 5.0
 _TIMES_SLOWER = 20
-_LONGEST = 120
+_LONGEST = 160
 _RULE_SECONDS = 5.0
 """The time limit of a guardrail function on one tree."""
 

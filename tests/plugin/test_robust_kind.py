@@ -132,11 +132,16 @@ def test_findings_are_accepted_in_a_file_with_reasons(pytester: pytest.Pytester)
     assert "accepts what no longer happens: KeyError in x: y" in result.stdout.str()
 
 
-def test_a_task_without_a_case_that_completes_is_skipped(pytester: pytest.Pytester) -> None:
+def test_a_task_needs_a_case_that_completes_and_a_recorded_one_will_do(pytester: pytest.Pytester) -> None:
     write_tasks(pytester, {"none": SOUND["strict rule"]})
     file = pytester.path / "work" / "m00.py"
     file.write_text(file.read_text().replace("tree=ONE)", "tree=TWO, expect='pre')"))
     run(pytester, *ROBUST).assert_outcomes(skipped=3)
+    recorded = pytester.path / "tests/perago_cases/none/recorded"
+    (recorded / "input/raw").mkdir(parents=True)
+    (recorded / "input/raw/a.csv").write_text("id,name,value\n1,ann,1.5\n2,bob,2.5\n")
+    (recorded / "case.json").write_text('{"params": {}, "expect": "completed"}')
+    run(pytester, *ROBUST, "-k", "files").assert_outcomes(passed=1, deselected=2)
 
 
 def test_every_mutation_changes_the_tree_and_gives_the_same_each_time() -> None:

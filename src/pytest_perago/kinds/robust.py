@@ -20,7 +20,7 @@ import pytest
 
 from perago.atomic_file import replace_file
 from perago.authoring import Task
-from perago.testing.cases import RunCase
+from perago.testing.cases import RunCase, recorded_cases
 from perago.testing.tasks import CaseFailed, Cause, tree_literal
 from perago.text import count
 from pytest_perago.kinds.run import declared_cases, location_of, read_case
@@ -34,6 +34,8 @@ _MOST_SHOWN = 5
 """Findings that are shown in full; the others get a line each."""
 _MOST_LABELS = 6
 _MOST_DIFF = 8
+_LONGEST_TREE = 400
+"""Characters of the files of an example to paste."""
 
 _EMPTY = "test whether there are any rows"
 _MISSING = "test whether it has a value"
@@ -66,7 +68,7 @@ _HANDLED = {
 
 def cases_robust(task: Task, session: Session) -> Iterable[Case]:
     """Tests for the files of the declared cases, for combinations of such changes, and for their params."""
-    sources = list(declared_cases(task, session))
+    sources = _sources(task, session)
     if not sources:
         return
     place = location_of(sources[0])
@@ -104,8 +106,15 @@ def _check(task: Task, what: str, session: Session) -> None:
         raise _failed(attack, found, f"accept all: {session.rerun_command('--perago-update=new')}")
 
 
+def _sources(task: Task, session: Session) -> list[RunCase | Path]:
+    """The declared cases, and then the recorded ones."""
+    declared = list(declared_cases(task, session))
+    is_off = session.settings.run == "off"
+    return [*declared, *(() if is_off else recorded_cases(session.settings.cases_dir, task.name))]
+
+
 def _readable(task: Task, session: Session) -> Iterable[RunCase]:
-    for source in declared_cases(task, session):
+    for source in _sources(task, session):
         try:
             yield read_case(source)[0]
         except CaseFailed:
@@ -230,7 +239,7 @@ def _shown(attack: Attack, found: Found) -> str:
         lines += [*(f"          {line}" for line in rest), f"  fix 2   {handled}"]
     else:
         lines.append(f"  fix     {handled}")
-    lines.append(f"  accept  {_example(mutant)}")
+    lines.append(f"  accept  {_example(mutant) or _opt_out(attack.task, mutant)}")
     if failure.detail:
         lines += [f"  {line}" for line in failure.detail.rstrip().splitlines()]
     return "\n".join(lines)
@@ -266,17 +275,21 @@ def _difference(mutant: Mutant) -> list[str]:
     return []
 
 
-def _example(mutant: Mutant) -> str:
-    tree = ", tree=" + tree_literal(_texts(mutant)).replace("\n", "\n          ") if mutant.files else ""
-    name = mutant.label.replace(" + ", "-and-").replace("_", "-")
-    return f'Example(id="{name}", params={dict(mutant.params)!r}{tree}, expect="failed")'
-
-
-def _texts(mutant: Mutant) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _example(mutant: Mutant) -> str | None:
+    """The input as an example to paste; None if it is too long, or no text."""
+    tree: dict[str, str] = {}
     for path, content in mutant.files.items():
         try:
-            found[path] = content.decode()
+            tree[path] = content.decode()
         except UnicodeDecodeError:
-            found[path] = content
-    return found
+            return None
+    if sum(map(len, tree.values())) > _LONGEST_TREE:
+        return None
+    name = mutant.label.replace(" + ", "-and-").replace("_", "-")
+    shown = ", tree=" + tree_literal(tree).replace("\n", "\n          ") if tree else ""
+    return f'Example(id="{name}", params={dict(mutant.params)!r}{shown}, expect="failed")'
+
+
+def _opt_out(task: Task, mutant: Mutant) -> str:
+    what = "params" if mutant.is_of_params else "search" if mutant.parts else "files"
+    return f'perago_skip = ["{task.name}::robust[{what}:{mutant.label}]: <why it may fail>"]'
