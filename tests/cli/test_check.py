@@ -37,48 +37,36 @@ def test_a_valid_module_is_summed_up_in_one_line(project: Project) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("def broken(:\n", "bad.py:1: module bad cannot be imported: SyntaxError"),
-        ("x = 1\nimport no_such_thing\n", "bad.py:2: module bad needs the module no_such_thing"),
-        ("x = 1\n\nx / 0\n", "bad.py:3: module bad cannot be imported: ZeroDivisionError"),
-        ("import sys\nsys.exit(4)\n", "bad.py:2: module bad cannot be imported: it ends the process (SystemExit: 4)"),
-        ("import os\nos._exit(0)\n", "module bad cannot be imported: it ends the process with status 0"),
-        ("import os\nos._exit(1)\n", "module bad cannot be imported: it ends the process with status 1"),
-        (
-            "import os\nos.kill(os.getpid(), 9)\n",
-            "the process was killed by SIGKILL\n  fix: it may have used too much memory",
-        ),
-        ("import os\nos.abort()\n", "bad.py:2: module bad cannot be imported: the process was killed by SIGABRT"),
-        ("raise KeyboardInterrupt\n", "it was interrupted (KeyboardInterrupt)"),
-        ("input('name? ')\n", "bad.py:1: module bad cannot be imported: EOFError"),
-        ("x = 1\n", "bad.py: module bad declares no task"),
-        ("def f(x): f(x)\nf(1)\n", "bad.py:1: module bad cannot be imported: RecursionError"),
-    ],
-    ids=[
-        "syntax",
-        "import",
-        "exception",
-        "sys.exit",
-        "os._exit",
-        "os._exit as if too slow",
-        "killed",
-        "aborted",
-        "interrupt",
-        "input",
-        "no task",
-        "recursion",
-    ],
-)
-def test_a_module_that_cannot_be_used_is_explained(project: Project, text: str, message: str) -> None:
-    project.module("bad", text)
-    ran = project.run("check", "bad")
-    assert ran.code == 3
-    assert message in ran.err
-    assert "\n  fix: " in ran.err
+BROKEN = {
+    "syntax": ("def broken(:\n", ".py:1: module {} cannot be imported: SyntaxError"),
+    "missing": ("x = 1\nimport no_such_thing\n", ".py:2: module {} needs the module no_such_thing"),
+    "exception": ("x = 1\n\nx / 0\n", ".py:3: module {} cannot be imported: ZeroDivisionError"),
+    "sys_exit": (
+        "import sys\nsys.exit(4)\n",
+        ".py:2: module {} cannot be imported: it ends the process (SystemExit: 4)",
+    ),
+    "os_exit": ("import os\nos._exit(0)\n", "module {} cannot be imported: it ends the process with status 0"),
+    "as_if_too_slow": ("import os\nos._exit(1)\n", "module {} cannot be imported: it ends the process with status 1"),
+    "killed": ("import os\nos.kill(os.getpid(), 9)\n", "SIGKILL\n  fix: it may have used too much memory"),
+    "aborted": ("import os\nos.abort()\n", ".py:2: module {} cannot be imported: the process was killed by SIGABRT"),
+    "interrupt": ("raise KeyboardInterrupt\n", "it was interrupted (KeyboardInterrupt)"),
+    "asking": ("input('name? ')\n", ".py:1: module {} cannot be imported: EOFError"),
+    "no_task": ("x = 1\n", ".py: module {} declares no task"),
+    "recursion": ("def f(x): f(x)\nf(1)\n", ".py:1: module {} cannot be imported: RecursionError"),
+}
+
+
+def test_modules_that_cannot_be_used_are_explained(project: Project) -> None:
+    for name, (text, _) in BROKEN.items():
+        project.module(name, text)
+    ran = project.run("check", *BROKEN)
+    assert (ran.code, ran.out) == (3, NO_SERVERS)
     assert "Traceback" not in ran.err
-    assert ran.out == NO_SERVERS
+    reported = ran.err.removeprefix("error: ").split("\nerror: ")
+    assert len(reported) == len(BROKEN)
+    for found, (name, (_, message)) in zip(reported, BROKEN.items(), strict=True):
+        assert message.format(name) in found
+        assert "\n  fix: " in found
 
 
 def test_a_module_that_hangs_is_stopped_and_its_line_named(project: Project) -> None:

@@ -108,11 +108,6 @@ def test_the_installed_script_is_the_same_command(project: Project) -> None:
         (["check", "--jsn", "a"], "No such option: --jsn"),
         (["check", "--timeout", "never", "a"], "--timeout"),
         (["start", "a", "-j", "0"], "-j"),
-        (["check", "tasks/features.py"], "write tasks.features"),
-        (["check", "tasks.features:work"], "write tasks.features"),
-        (["extract", "../features.py"], "file path"),
-        (["check", "tasks.class"], "is not a module's import path"),
-        (["start", "not a module"], "is not a module's import path"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -122,10 +122,6 @@ def test_without_servers_it_says_what_was_not_looked_at(project: Project) -> Non
     assert (ran.code, "CONDUCTOR_SERVER_URL" in findings(ran)["configuration"]["what"]) == (4, True)
 
 
-def test_a_branch_is_named_in_full(project: Project) -> None:
-    assert project.run("doctor", "-w", "my-data").code == 2
-
-
 @pytest.mark.parametrize(("arguments", "code"), [(["doctor"], 0), (["config"], 0), (["diff", "plain"], 1)])
 def test_lines_fit_a_narrow_terminal(
     project: Project, embedded: EmbeddedServices, arguments: list[str], code: int

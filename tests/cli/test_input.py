@@ -37,39 +37,6 @@ def test_parameters_come_from_text_a_file_or_standard_input(project: Project, se
 
 
 @pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ('{"hidden": 1', "Invalid value for '--params': it is not JSON: "),
-        ('{"hidden": NaN}', "it is not JSON: NaN is not a JSON number"),
-        ('["hidden"]', "it must be a JSON object, not an array"),
-        ("null", "it must be a JSON object, not null"),
-        (
-            "@nowhere.json",
-            "Invalid value for '--params': cannot read the file 'nowhere.json': No such file or directory",
-        ),
-        ("@latin.json", "latin.json is not UTF-8"),
-        ("@bad.json", "bad.json is not JSON: Expecting value: line 1 column 9"),
-    ],
-)
-def test_bad_parameters_are_a_usage_error_that_does_not_repeat_them(
-    project: Project, params: str, message: str
-) -> None:
-    (project.directory / "latin.json").write_bytes(b'{"a": "\xff"}')
-    (project.directory / "bad.json").write_text('{"key": hidden}')
-    ran = project.run("input", "my-data", "main", "--params", params)
-    assert (ran.code, ran.out) == (2, "")
-    assert message in " ".join(ran.err.split())
-    assert "hidden" not in ran.err
-
-
-@pytest.mark.parametrize("branch", ["main~1", "a/b", HEAD, "-x", "ä"])
-def test_what_cannot_be_a_branch_is_a_usage_error(project: Project, branch: str) -> None:
-    ran = project.run("input", "--", "my-data", branch)
-    assert ran.code == 2
-    assert "BRANCH" in ran.err
-
-
-@pytest.mark.parametrize(
     ("repository", "branch", "detail"),
     [("my-data", "other", "branch other does not exist"), ("nowhere", "main", "repository nowhere does not exist")],
 )
@@ -102,21 +69,6 @@ def test_the_payload_names_the_commit_that_continues_those_that_are_given(
     ran = project.run("input", "my-data", "main", "--ref", given, **services.variables)
     assert (ran.code, ran.err) == (0, "")
     assert json.loads(ran.out)["workspace"]["ref"] == chosen
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ("main", "Invalid value for '--ref': it is not JSON"),
-        ('["main"]', "Invalid value for '--ref': /0: must be a full commit id"),
-        ("[]", "Invalid value for '--ref': gives no commit"),
-        ("@nowhere.json", "Invalid value for '--ref': cannot read the file 'nowhere.json'"),
-    ],
-)
-def test_what_gives_no_commits_is_a_usage_error(project: Project, given: str, message: str) -> None:
-    ran = project.run("input", "my-data", "main", "--ref", given)
-    assert (ran.code, ran.out) == (2, "")
-    assert message in " ".join(ran.err.replace("\u2502", "").split())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -165,26 +165,3 @@ def test_a_changed_model_is_told_before_the_attempt_fails_by_it(site: Site) -> N
     assert ran.code == 1
     assert "in a way that breaks running workflows: /inputSchema/data" in ran.err
     assert "completed before, terminal now: Invalid input: /params/unit" in ran.out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["capture"], "name an attempt"),
-        (["replay", "t", "--workflow", "w"], "name an attempt"),
-        (["replay", "t", "--set", "min_rows=2"], "write params.NAME=VALUE"),
-        (["capture", "t", "--max-bytes", "many"], "not a number of bytes"),
-        (["capture", "t", "--only", "../x"], "--only"),
-        (["capture", "t", "--name", "../x"], "must be the name of a directory"),
-        (["backtest", "features", "--since", "yesterday"], "not an age"),
-        (["backtest", "features", "--workflow", "a'b"], "must be the name of a workflow"),
-        (["run", "features", "--from", "t", "--params", "{}"], "--from brings params and workspace"),
-    ],
-)
-def test_wrong_arguments_are_refused_before_a_server_is_asked(
-    project: Project, arguments: Sequence[str], said: str
-) -> None:
-    project.module("features", FEATURES)
-    ran = project.run(*arguments)
-    assert ran.code == 2
-    assert said in " ".join(ran.err.replace("│", " ").split())

@@ -213,44 +213,6 @@ def test_an_example_brings_its_params_and_its_files(project: Project) -> None:
     assert (beside.code, "'x.tmp'" in beside.err) == (1, True)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["-e", "x"], "task plain declares no example 'x'; there are: none."),
-        (["-e", "x", "-p", "{}"], "--example brings params and workspace"),
-    ],
-)
-def test_an_example_that_cannot_be_run_is_a_usage_error(project: Project, arguments: list[str], words: str) -> None:
-    project.task("plain", "plain", PLAIN)
-    ran = project.run("run", "plain", *arguments)
-    assert ran.code == 2
-    assert words in " ".join(ran.err.split())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["-w", "sample"], "task plain.work has no workspace; omit --workspace"),
-        (["-o", "out"], "task plain.work has no workspace; omit --output"),
-    ],
-)
-def test_directories_for_a_task_without_a_workspace_are_a_usage_error(
-    project: Project, arguments: list[str], words: str
-) -> None:
-    project.task("plain", "plain.work", PLAIN)
-    ran = project.run("run", "plain", *arguments)
-    assert (ran.code, words in " ".join(ran.err.split())) == (2, True)
-
-
-def test_an_output_directory_that_holds_something_is_refused_before_anything_runs(project: Project) -> None:
-    write(project)
-    (project.directory / "out").mkdir()
-    (project.directory / "out" / "precious").touch()
-    ran = project.run("run", "features", "-w", "sample", "-o", "out")
-    assert ran.code == 2
-    assert "building" not in ran.err
-
-
 @pytest.mark.parametrize("target", ["raw/a.csv", "nowhere"])
 def test_a_link_in_the_workspace_directory_is_refused_and_never_followed(project: Project, target: str) -> None:
     write(project)

@@ -116,17 +116,3 @@ def test_a_task_that_the_server_does_not_know_is_not_sent(project: Project, serv
     assert "has no TaskDef plain.work; nothing was started" in ran.err
     assert "create it with: perago register plain" in ran.err
     assert services.writes == []
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ([], "task features.build works on a branch; name it as --workspace REPO/BRANCH."),
-        (["-w", "dev"], "'dev' is not REPO/BRANCH."),
-        (["-w", f"dev/{'a' * 64}"], "this is a commit id; name the branch"),
-    ],
-)
-def test_the_workspace_must_name_a_branch(project: Project, options: list[str], words: str) -> None:
-    project.module("features", FEATURES)
-    ran = project.run("send", "features", *options)
-    assert (ran.code, words in " ".join(ran.err.split())) == (2, True), ran.err

@@ -267,7 +267,3 @@ def test_errors_of_the_start_are_lines_of_the_log_too(project: Project, services
     (line,) = ran.err.splitlines()
     assert json.loads(line)["level"] == "ERROR"
     assert "Conductor rejects the credentials" in json.loads(line)["message"]
-
-
-def test_watching_and_a_log_format_exclude_each_other(project: Project) -> None:
-    assert project.run("start", "plain", "--watch", "--log-format", "text").code == 2

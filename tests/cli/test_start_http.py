@@ -77,11 +77,6 @@ def test_a_port_that_is_taken_ends_the_start(project: Project, services: Service
     )
 
 
-@pytest.mark.parametrize("address", ["x", "99999", "a b:1", "http://127.0.0.1:1", "::1:9090"])
-def test_an_address_that_is_none_is_a_usage_error(project: Project, address: str) -> None:
-    assert project.run("start", "plain", "--http", address).code == 2
-
-
 def test_a_lakefs_that_does_not_answer_makes_a_worker_unready() -> None:
     settings = LakeFSSettings("http://127.0.0.1:1", "key", SecretStr("secret"))
     with LakeFSCheck(functools.partial(lakefs_problem, settings)) as check:

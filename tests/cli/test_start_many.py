@@ -109,13 +109,6 @@ def test_a_signal_while_modules_are_imported_ends_the_start_and_all_imports(
     assert "stopped before anything was started" in worker.text
 
 
-@pytest.mark.parametrize("text", ["app=", "app=0", "app=x", "app=-1", "app=1000", "app=1=2", "app=²"])
-def test_a_limit_that_is_no_number_of_attempts_is_a_usage_error(project: Project, text: str) -> None:
-    ran = project.run("start", text)
-    assert ran.code == 2
-    assert "attempts at a time after =" in " ".join(ran.err.split())
-
-
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit")
 def test_more_slots_than_the_limit_of_open_files_has_room_for_are_refused(project: Project, services: Services) -> None:
     project.task("plain", "plain.work", PLAIN)
@@ -125,13 +118,6 @@ def test_more_slots_than_the_limit_of_open_files_has_room_for_are_refused(projec
         "error: 60 slots may need 281 open files, and a process may have 256 files open\n"
         "  fix: ulimit -n 4096 (at most 4,096 here), or LimitNOFILE= of the systemd unit; or take fewer slots (-j)\n"
     )
-
-
-@pytest.mark.parametrize("texts", [("app=1", "app=2"), ("app", "app=2")])
-def test_two_limits_of_one_name_are_a_usage_error(project: Project, texts: tuple[str, str]) -> None:
-    ran = project.run("start", *texts)
-    assert ran.code == 2
-    assert f"{' and '.join(texts)} give app two limits; name it once." in " ".join(ran.err.replace("│", "").split())
 
 
 @pytest.mark.parametrize(

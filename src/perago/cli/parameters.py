@@ -120,7 +120,7 @@ def _read_json(text: str, option: str) -> tuple[str, Any]:
         elif text.startswith("@"):
             source, content = text[1:], Path(text[1:]).read_bytes()
         else:
-            source, content = "it", text.encode()
+            source, content = "the value", text.encode()
         return source, json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except OSError as error:
         raise _wrong(f"cannot read the file {text[1:]!r}: {error.strerror}.", option) from None

@@ -105,7 +105,7 @@ def read_edit(text: str) -> tuple[list[str], Any]:
     root, *names = place.split(".")
     if not equals or root != "params" or not names or "" in names:
         raise typer.BadParameter(
-            f"write params.NAME=VALUE, such as params.min_rows=2; not {place!r}.", param_hint="'--set'"
+            f"{place!r} is not params.NAME; write params.NAME=VALUE, such as params.min_rows=2.", param_hint="'--set'"
         )
     try:
         return names, json.loads(value)

@@ -150,7 +150,7 @@ def _declared(task: TaskSummary, example: str) -> Mapping[str, Any]:
         if one["id"] == example:
             return one
     known = ", ".join(one["id"] for one in task.declared) or "none"
-    raise typer.BadParameter(f"task {task.name} declares no example {example!r}; there are: {known}.")
+    raise typer.BadParameter(f"task {task.name} declares no example {example!r}; it declares {known}.")
 
 
 def _seed(
