@@ -8,19 +8,6 @@ from perago.embedded.conductor import InMemoryConductor
 from .one_workflow import FAILED, OneWorkflow
 
 
-def test_lease_extensions_hold_off_the_response_timeout_but_not_the_task_timeout() -> None:
-    run = OneWorkflow(responseTimeoutSeconds=10, timeoutSeconds=60, timeoutPolicy="RETRY")
-    delivery = run.poll()
-    for _ in range(7):
-        run.clock.advance(8)
-        run.conductor.extend_lease(delivery)
-        run.conductor.sweep()
-    assert run.statuses == ["IN_PROGRESS"]
-    run.clock.advance(4)
-    run.conductor.sweep()
-    assert run.statuses == ["TIMED_OUT", "SCHEDULED"]
-
-
 def test_the_poll_timeout_leaves_room_for_a_start_delay_twice() -> None:
     run = OneWorkflow(step={"startDelay": 5}, pollTimeoutSeconds=10, timeoutPolicy="RETRY")
     run.clock.advance(19)

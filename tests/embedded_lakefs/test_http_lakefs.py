@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -201,12 +200,3 @@ FORM = {"content-type": 'multipart/form-data; boundary="XX"'}
 def test_a_refused_form_is_refused_for_its_path_first(http: Http) -> None:
     assert http("POST", "branches/nope/objects?path=f", b"no form", FORM).status == 404
     assert http("POST", "branches/main/objects?path=a/1", b"no form", {**FORM, "If-None-Match": "*"}).status == 412
-
-
-def test_a_large_form_goes_to_disk_and_comes_back_whole(http: Http) -> None:
-    content = os.urandom(SPOOL_THRESHOLD * 2)
-    head = b'--XX\r\nContent-Disposition: form-data; name="content"; filename="f.csv"\r\n\r\n'
-    body = head + content + b"\r\n" + b"--XX--\r\n"
-    pieces: Iterator[bytes] = (body[start : start + 70_001] for start in range(0, len(body), 70_001))
-    assert http("POST", "branches/main/objects?path=big", pieces, FORM).json["size_bytes"] == len(content)
-    assert http("GET", "refs/main/objects?path=big").data == content
