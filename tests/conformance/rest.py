@@ -52,6 +52,8 @@ class Rest:
     sleep: Callable[[float], None]
     """Lets time pass on the server: really, or on its virtual clock."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    works_at_once: bool = False
+    """Whether the server does its background work before it answers, as the embedded one does."""
     exchanges: list[Exchange | Note] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     """Each unique name that the scenario made, and how a transcript shows it."""

@@ -39,7 +39,7 @@ class Target:
 
     def run(self, scenario: Scenario) -> list[dict[str, Any]]:
         """The normalised transcript of a scenario with this server."""
-        rest = Rest(self.url, self.sleep, self.headers)
+        rest = Rest(self.url, self.sleep, self.headers, works_at_once=self.model is not None)
         try:
             scenario.body(rest)
         finally:

@@ -178,12 +178,13 @@ class StartedWorkflow:
         """The workflow, unnoted, once the server does nothing more with it on its own."""
         before, quiet = None, 0
         with self.rest.unnoted():
-            while quiet < QUIET_LOOKS:
+            looks = 1 if self.rest.works_at_once else QUIET_LOOKS
+            while quiet < looks:
                 workflow = self.read()
                 seen = {**workflow, "tasks": [_without_polls_of_joins(row) for row in workflow["tasks"]]}
                 quiet = quiet + 1 if seen == before else 0
                 before = seen
-                self.rest.sleep(QUIET_SECONDS)
+                self.rest.sleep(QUIET_SECONDS * QUIET_LOOKS / looks)
         return workflow
 
     def retry(self, **query: Any) -> None:
