@@ -74,6 +74,15 @@ def test_all_that_a_public_module_offers_is_in_its_all(module: ModuleType) -> No
     assert f"::: {module.__name__}\n" in (ROOT / "docs/api.md").read_text(encoding="utf-8")
 
 
+def test_the_names_of_the_test_kit_are_a_list_that_the_site_can_read() -> None:
+    """mkdocstrings does not run the module, so it would miss names that are computed."""
+    tree = ast.parse(inspect.getsource(perago.testing))
+    (value,) = [
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    assert isinstance(value, ast.List)
+
+
 def test_the_type_of_every_fixture_is_public() -> None:
     tree = ast.parse(inspect.getsource(pytest_perago))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("perago_")]

@@ -58,7 +58,39 @@ _HOMES = {
     "perago.testing.trees": ("Contradiction", "smallest_tree", "violating_tree"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
-__all__ = sorted(_MODULES)
+__all__ = [
+    "BRANCH",
+    "AccessDenied",
+    "BadTree",
+    "Branch",
+    "Conductor",
+    "Contradiction",
+    "EmbeddedServices",
+    "FaultScript",
+    "InMemoryLakeFS",
+    "InMemoryServices",
+    "Moment",
+    "Outcome",
+    "PublishedTree",
+    "Race",
+    "ServiceError",
+    "Snapshots",
+    "Symlink",
+    "TaskRunner",
+    "TaskStatus",
+    "TaskTests",
+    "TreeBuilder",
+    "Unavailable",
+    "Unclear",
+    "VirtualClock",
+    "build_tree",
+    "provide_params",
+    "serve",
+    "smallest_tree",
+    "task_tests",
+    "tree_of",
+    "violating_tree",
+]
 
 
 def __getattr__(name: str) -> object:
