@@ -32,9 +32,6 @@ class Mutation:
     path: str
     site: int
 
-    def __str__(self) -> str:
-        return f"{self.label} of {self.path}"
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
