@@ -160,20 +160,8 @@ def test_without_the_extra_it_says_what_to_install(project: Project) -> None:
 # --------------------------------------------------------------------------- reloading
 
 
-def test_an_edit_of_the_module_or_of_what_it_imports_is_run(project: Project) -> None:
-    with ready(project, "features", "-w", "sample") as dev:
-        dev.finished(dev.curl("dev.features.build"))
-        project.module("shared", "TEXT = 'edited'\n")
-        dev.wait_for(r"features \| reloaded")
-        project.module("features", FEATURES.replace("text=shared.TEXT", "text=shared.TEXT + ' twice'"))
-        dev.wait_for(r"features \| reloaded", times=2)
-        dev.wait_for("Start workflow dev.features.build", times=3)
-        found = dev.finished(dev.curl("dev.features.build"))
-    assert found["output"]["result"] == {"text": "edited twice"}
-
-
-def test_an_edit_of_the_same_length_in_the_same_second_is_run(project: Project) -> None:
-    """Python takes bytecode for that of any source of its second and size."""
+def test_an_edit_of_the_module_or_of_its_imports_is_run(project: Project) -> None:
+    """Python uses bytecode for any source of the same second and size, so the first edits keep both."""
     shared = project.directory / "shared.py"
     second = shared.stat().st_mtime_ns // 10**9 * 10**9
     os.utime(shared, ns=(second, second))
@@ -187,27 +175,26 @@ def test_an_edit_of_the_same_length_in_the_same_second_is_run(project: Project) 
             dev.wait_for(r"features \| reloaded", times=number)
             dev.wait_for("Start workflow dev.features.build", times=number + 1)
             assert dev.finished(dev.curl("dev.features.build"))["output"]["result"] == {"text": text}
+        project.module("features", FEATURES.replace("text=shared.TEXT", "text=shared.TEXT + ' twice'"))
+        dev.wait_for(r"features \| reloaded", times=3)
+        dev.wait_for("Start workflow dev.features.build", times=4)
+        assert dev.finished(dev.curl("dev.features.build"))["output"]["result"] == {"text": "six twice"}
 
 
-def test_a_changed_definition_is_registered_again(project: Project) -> None:
-    with ready(project, "plain") as dev:
-        changed = PLAIN.replace("GATE", "None").replace("RetryPolicy(count=0)", "RetryPolicy(count=int('7'))")
-        project.module("plain", changed)
-        dev.wait_for("reloaded")
-        assert dev.get("/metadata/taskdefs/plain.work")["retryCount"] == 7
-    assert "warning" not in dev.text
-
-
-def test_a_running_attempt_is_finished_by_the_code_it_began_with(project: Project, tmp_path: Path) -> None:
+def test_a_running_attempt_ends_with_its_code_before_a_changed_definition_is_registered(
+    project: Project, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
     write_plain(project, gate)
     with ready(project, "plain") as dev:
         first = dev.curl("dev.plain.work")
         wait_for_file(tmp_path / "gate.in")
-        project.module("plain", PLAIN.replace("GATE", "None").replace("total=params.rows", "total=params.rows + 1000"))
+        changed = PLAIN.replace("GATE", "None").replace("total=params.rows", "total=params.rows + 1000")
+        project.module("plain", changed.replace("RetryPolicy(count=0)", "RetryPolicy(count=int('7'))"))
         dev.wait_for("stopping: no further polls, 1 running")
         gate.touch()
         dev.wait_for("reloaded")
+        assert dev.get("/metadata/taskdefs/plain.work")["retryCount"] == 7
         second = dev.curl("dev.plain.work")
         totals = [dev.finished(workflow)["output"]["result"]["total"] for workflow in (first, second)]
     assert totals == [4, 1004]
