@@ -120,9 +120,9 @@ def test_a_repository_that_cannot_be_read_is_skipped_and_reported(project: Proje
         assert (branches(services, "behind"), branches(services, "secret")) == ([], [STAGING])
         assert "removed 0 attempt directories (0 bytes) and 1 branch; 0 left" in ran.out
         assert "error: perago skipped a/b, because it must be a name of 3 to 63 lower-case letters" in ran.err
-        assert "error: nowhere was skipped: " in ran.err
+        assert "error: perago skipped nowhere: " in ran.err
         assert "has no such repository" in ran.err
-        assert "error: secret was skipped: lakeFS: " in ran.err
+        assert "error: perago skipped secret: lakeFS: " in ran.err
 
 
 def test_the_age_limit_decides(project: Project, shared_embedded: EmbeddedServices) -> None:
