@@ -30,12 +30,15 @@ class Configuration:
     warnings: tuple[str, ...] = ()
 
 
-def read_configuration() -> Configuration:
-    """Read the environment and `.env` and dry-run the roots; it creates nothing and asks no server."""
+def read_configuration(*, local: bool = False) -> Configuration:
+    """Read the environment and `.env` and dry-run the roots; it creates nothing and asks no server.
+
+    With `local`, variables that a command on embedded services does not need cannot be a problem.
+    """
     from perago.settings import ConfigurationError, check_roots, load_settings
 
     try:
-        settings = load_settings()
+        settings = load_settings(local=local)
     except ConfigurationError as error:
         return Configuration(None, error.details)
     return Configuration(settings, check_roots(settings), settings.warnings)

@@ -76,6 +76,7 @@ def test_what_a_function_says_is_seen_while_it_runs_and_its_traceback_too(projec
 def test_what_is_configured_for_other_servers_limits_workspaces_and_nothing_else(project: Project) -> None:
     (project.directory / ".env").write_text(
         "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api\nCONDUCTOR_AUTH_KEY=k\nCONDUCTOR_AUTH_SECRET=top-secret\n"
+        "LAKECTL_CREDENTIALS_ACCESS_KEY_ID=k\nPERAGO_LOG_RETENTION=30\nPERAGO_LOG_FORMAT=json\n"
         "PERAGO_ALLOWED_WORKSPACES=lab/main\n"
     )
     proxied = replace(project, environment={**project.environment, "http_proxy": "http://127.0.0.1:9"})
@@ -87,6 +88,7 @@ def test_what_is_configured_for_other_servers_limits_workspaces_and_nothing_else
     assert refused["status"] == "FAILED"
     assert "branch 'main' of repository 'prod'; PERAGO_ALLOWED_WORKSPACES" in refused["reasonForIncompletion"]
     assert "top-secret" not in dev.text
+    assert dev.text.count("warning: PERAGO_LOG_RETENTION (.env:5): not a number of days") == 1
 
 
 @pytest.mark.parametrize(
@@ -106,8 +108,8 @@ def test_an_invalid_module_ends_it_before_anything_is_started(
     assert said in ran.err
 
 
-def test_an_invalid_configuration_ends_it(project: Project) -> None:
-    ran = project.run("dev", "plain", "--port", "0", PERAGO_LOG_RETENTION="30")
+def test_an_invalid_limit_ends_it(project: Project) -> None:
+    ran = project.run("dev", "plain", "--port", "0", PERAGO_MAX_RESULT_BYTES="much")
     assert (ran.code, ran.out) == (4, "")
 
 

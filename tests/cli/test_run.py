@@ -308,3 +308,14 @@ def test_a_process_that_the_function_leaves_is_ended_and_named(project: Project)
     pid = int(re.findall(r"left (\d+)", ran.err)[0])
     assert f"perago: the function left child processes (sleep with pid {pid}); perago ended them" in ran.err
     assert pid not in running_processes()
+
+
+def test_configuration_that_a_run_does_not_need_cannot_stop_it(project: Project) -> None:
+    project.task("plain", "plain", PLAIN)
+    arguments = ("run", "plain", "--params", '{"rows": 2}')
+    ran = project.run(*arguments, LAKECTL_SERVER_ENDPOINT_URL="http://localhost:8000", PERAGO_LOG_RETENTION="30")
+    assert ran.code == 0, ran.err
+    assert "LAKECTL" not in ran.err
+    assert "warning: PERAGO_LOG_RETENTION (environment): not a number of days" in ran.err
+    refused = project.run(*arguments, PERAGO_MAX_RESULT_BYTES="much")
+    assert (refused.code, refused.out) == (4, "")

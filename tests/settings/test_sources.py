@@ -166,6 +166,21 @@ def test_all_problems_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
+def test_a_local_command_ignores_variables_that_it_does_not_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", "localhost")
+    monkeypatch.setenv("CONDUCTOR_AUTH_KEY", "key")
+    monkeypatch.setenv("PERAGO_LOG_RETENTION", "30")
+    settings = load_settings(local=True)
+    assert (settings.lakefs, settings.conductor_auth_key, settings.log_retention) == (None, None, 30)
+    (warning,) = settings.warnings
+    assert warning.startswith("PERAGO_LOG_RETENTION (environment): not a number of days")
+    assert warning.endswith("This command uses the default.")
+    monkeypatch.setenv("PERAGO_MAX_RESULT_BYTES", "much")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(local=True)
+    assert [problem.variable for problem in caught.value.details] == ["PERAGO_MAX_RESULT_BYTES"]
+
+
 def test_unknown_variables_are_warned_about_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("\nPERAGO_LOG_RETENTON=1d\n")
     monkeypatch.setenv("PERAGO_SOMETHING_ELSE_ENTIRELY", "1")

@@ -105,6 +105,8 @@ def commands() -> Iterator[str]:
 
 def _parameters(command: str, found: Any) -> Iterator[str]:
     for parameter in found.params:
+        if getattr(parameter, "hidden", False):
+            continue
         what = "/".join([*parameter.opts, *parameter.secondary_opts])
         kind = "flag" if getattr(parameter, "is_flag", False) else "value"
         extra = [word for word in ("multiple", "required") if getattr(parameter, word, False)]

@@ -20,15 +20,17 @@ _SHOWN_LINES = 20
 """Lines of a module's own output that are shown."""
 
 
-def valid_settings() -> Settings:
+def valid_settings(*, local: bool = False) -> Settings:
     """Return the settings, with their roots made. Child processes no longer inherit credentials.
+
+    With `local`, for a command on embedded services, only the variables that it needs must be valid.
 
     Raises:
         CommandError: the configuration is not valid, and its problems were reported.
     """
     from perago.settings import prepare_roots
 
-    configuration = read_configuration()
+    configuration = read_configuration(local=local)
     for text in configuration.warnings:
         messages.warning(text)
     if configuration.settings is None or configuration.problems:

@@ -50,17 +50,21 @@ __all__ = [
 ]
 
 
-def load_settings() -> Settings:
+def load_settings(*, local: bool = False) -> Settings:
     """The configuration from the process environment and, below it, `.env` in the current directory.
 
     Connects to nothing and creates nothing.
+
+    Args:
+        local: for a command on embedded services, which needs only some of the variables. Others that are not valid are
+            ignored: a warning names each one of perago's own, and none is about a server.
 
     Raises:
         ConfigurationError: with all problems, each naming its variable and where it was set.
     """
     from perago.settings.variables import load  # pydantic-settings costs more than all the rest of the package
 
-    return load()
+    return load(local=local)
 
 
 def __getattr__(name: str) -> Any:

@@ -438,6 +438,14 @@ _LAKEFS = (
     "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
     "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
 )
+_LOCAL = (
+    WORKSPACE_ROOT,
+    LOG_ROOT,
+    "PERAGO_MAX_RESULT_BYTES",
+    "PERAGO_MAX_WORKSPACE_BYTES",
+    "PERAGO_MAX_WORKSPACE_OBJECTS",
+)
+"""The variables that decide how an attempt on embedded services runs and ends."""
 _DEFAULT_ROOTS = {WORKSPACE_ROOT: default_workspace_root, LOG_ROOT: default_log_root}
 
 
@@ -454,7 +462,7 @@ def _not_set(name: str) -> Problem:
 # ------------------------------------------------------------------------------ loading
 
 
-def load() -> Settings:
+def load(*, local: bool = False) -> Settings:
     """Read and validate the variables, and report all problems together (see `perago.settings.load_settings`)."""
     sources = read_sources()
     values = {name: value for name, value in sources.values.items() if name in DECLARED}
@@ -466,16 +474,32 @@ def load() -> Settings:
             except ConfigurationError as error:
                 root_problems += error.details
                 values[name] = "/"
-    settings: Settings | None = None
-    try:
-        settings = Settings(**values)  # type: ignore[arg-type] # all of them are text, and the fields parse it
-    except ValidationError as error:
-        problems += _value_problems(error, sources)
-    problems += (*_group_problems(_CONDUCTOR_CREDENTIALS, sources), *_group_problems(_LAKEFS, sources), *root_problems)
+    settings, found = _parsed(values, sources)
+    found += (*_group_problems(_CONDUCTOR_CREDENTIALS, sources), *_group_problems(_LAKEFS, sources))
+    ignored: list[Problem] = []
+    if local and found:
+        ignored = [problem for problem in found if problem.variable not in _LOCAL]
+        dropped = {problem.variable for problem in ignored}
+        for group in (_CONDUCTOR_CREDENTIALS, _LAKEFS):
+            if dropped.intersection(group):
+                dropped.update(group)
+        settings, found = _parsed({name: text for name, text in values.items() if name not in dropped}, sources)
+    problems += (*found, *root_problems)
     if settings is None or problems:
-        raise ConfigurationError(problems) from None
-    warnings = (*_unknown_variables(sources), *_plain_endpoints(settings, sources))
+        raise ConfigurationError(problems)
+    warnings = (
+        *(f"{problem} This command uses the default." for problem in ignored if problem.variable.startswith("PERAGO_")),
+        *_unknown_variables(sources),
+        *_plain_endpoints(settings, sources),
+    )
     return settings.model_copy(update={"warnings": warnings})
+
+
+def _parsed(values: Mapping[str, str], sources: Sources) -> tuple[Settings | None, list[Problem]]:
+    try:
+        return Settings(**values), []  # type: ignore[arg-type] # all of them are text, and the fields parse it
+    except ValidationError as error:
+        return None, [*_value_problems(error, sources)]
 
 
 def _value_problems(error: ValidationError, sources: Sources) -> Iterator[Problem]:

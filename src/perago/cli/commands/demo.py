@@ -60,7 +60,7 @@ def command(
     require_embedded("demo")
     check_output(output)
     summaries = load_tasks(MODULES, IMPORT_LIMIT)
-    settings = valid_settings()
+    settings = valid_settings(local=True)
 
     from perago.cli.attempt_view import AttemptView, note_tree, show_line
     from perago.history.running import plan_for, write_tree

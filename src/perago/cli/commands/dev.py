@@ -121,7 +121,7 @@ def _valid_modules(modules: Sequence[str], import_limit: float) -> tuple[Sequenc
     from perago.probe import probing
 
     with probing(modules, import_limit, packages=True, workflows=True) as results:
-        settings = valid_settings()
+        settings = valid_settings(local=True)
         import perago.embedded.services  # noqa: F401 - while the child processes are busy
 
         probed = able_to_run(results())

@@ -94,7 +94,7 @@ def command(
     shown = None if example is None else _declared(task, example)
     if shown is not None:
         given = dict(shown["params"])
-    settings = valid_settings()
+    settings = valid_settings(local=from_task is None)
     _check_directories(task, workspace, output)
 
     from perago.cli.attempt_view import AttemptView

@@ -128,6 +128,7 @@ def command(
     watch: Annotated[
         bool, typer.Option("--watch", help="Print the output, log and progress of functions while they run.")
     ] = False,
+    embedded: Annotated[bool, typer.Option("--embedded", hidden=True, help="Work for perago dev.")] = False,
     log_format: LogFormatOption = None,
     http: HttpOption = None,
     timeout: Timeout = IMPORT_LIMIT,
@@ -143,7 +144,7 @@ def command(
             "the log has the output of functions; take --watch or --log-format.", param_hint="--watch"
         )
     limits = {name: int(limit) if limit else None for name, _, limit in (text.partition("=") for text in modules)}
-    tasks, settings = _validated(limits, timeout, log_format, strict=strict)
+    tasks, settings = _validated(limits, timeout, log_format, strict=strict, embedded=embedded)
     from perago.adapters.conductor import ConductorQueue
     from perago.adapters.lakefs import LakeFSStore
     from perago.cli.services import lakefs_problem, ping_lakefs, reach
@@ -162,6 +163,8 @@ def command(
     open_lakefs = None
     if lakefs:
         open_lakefs = functools.partial(LakeFSStore, lakefs, threads=settings.transfer_threads, cache=cache)
+    if embedded:
+        settings = settings.model_copy(update={"log_format": None, "log_files": True})
     plan = replace(_plan(limits, tasks, settings, open_lakefs), slots=slots, watch=watch)
     _check_open_files(plan)
     clock = SystemClock()
@@ -209,20 +212,22 @@ def _check_open_files(plan: WorkerPlan) -> None:
 
 
 def _validated(
-    limits: Mapping[str, int | None], timeout: float, log_format: LogFormat | None, *, strict: bool
+    limits: Mapping[str, int | None], timeout: float, log_format: LogFormat | None, *, strict: bool, embedded: bool
 ) -> tuple[dict[str, TaskSummary], Settings]:
     """Return the tasks by module, and the settings, after all problems of both were reported."""
     from perago.probe import probing
 
     with probing(tuple(limits), timeout, packages=True, progress=Progress()) as results:
-        configuration = _with_log_format(read_configuration(), log_format)
+        configuration = read_configuration(local=embedded)
+        if not embedded:  # the output goes to perago dev, which has also shown the warnings
+            configuration = _with_log_format(configuration, log_format)
         # Import these while child processes import the task modules.
         import perago.adapters.conductor
         import perago.worker.supervisor  # noqa: F401
 
         probed = able_to_run(results())
     report(probed)
-    for text in configuration.warnings:
+    for text in () if embedded else configuration.warnings:
         messages.warning(text)
     tasks = {one.module: one.task for one in probed if one.task is not None}
     problems = configuration.problems + missing_services(configuration, lakefs=_need_lakefs(tasks))
