@@ -92,6 +92,41 @@ def test_a_function_that_is_not_deterministic_is_named_and_not_recorded(pytester
     assert json.loads((directory / "case.json").read_text())["result"] == {"value": "x"}
 
 
+def test_another_failure_than_the_recorded_one_is_red_and_can_be_accepted(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", "raise ValueError(f'no column x in /tmp/{id(params)}/a.csv')")
+    directory = pytester.path / "tests/perago_cases/free/monday"
+    directory.mkdir(parents=True)
+    reasons = {
+        "monday": "ValueError: no column x in /var/run/other/a.csv",
+        "tuesday": "KeyError: 'x'",
+        "redacted": "***",
+    }
+    for name, reason in reasons.items():
+        directory.with_name(name).mkdir(exist_ok=True)
+        document = {"about": {"reason": reason}, "params": {}, "expect": "failed"}
+        (directory.with_name(name) / "case.json").write_text(json.dumps(document))
+
+    result = run(pytester, *OPTIONS, "-k", "run")
+    result.assert_outcomes(passed=2, failed=1, deselected=7)
+    result.stdout.fnmatch_lines(
+        [
+            "broken contract: case 'tuesday': another outcome than recorded",
+            "  differs  failed for another reason: KeyError: 'x' (before), ValueError: no column x in /tmp/*.csv (now)",
+        ]
+    )
+    run(pytester, *OPTIONS, "-k", "run", "--perago-update=all").assert_outcomes(passed=3, deselected=7)
+    run(pytester, *OPTIONS, "-k", "run").assert_outcomes(passed=3, deselected=7)
+
+
+def test_a_recorded_failure_whose_message_differs_in_each_run_passes(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", "import random; raise ValueError(f'{random.randrange(10**6)} tries')")
+    directory = pytester.path / "tests/perago_cases/free/monday"
+    directory.mkdir(parents=True)
+    document = {"about": {"reason": "ValueError: 7 tries"}, "params": {}, "expect": "failed"}
+    (directory / "case.json").write_text(json.dumps(document))
+    run(pytester, *OPTIONS, "-k", "run").assert_outcomes(passed=1, deselected=5)
+
+
 WRONG = [
     ("{", "case.json is not JSON"),
     ("{}", "must be an object with params"),

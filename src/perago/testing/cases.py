@@ -24,7 +24,8 @@ Case files are for people who do not write Python (docs/testing/generated.md).
     published/      those of the published files that are small
     taskdef.json    the TaskDef of the time
 
-`perago capture` writes them. Keys of `case.json` that are taken out are not compared.
+`perago capture` writes them. Keys of `case.json` that are taken out are not compared. So is the `reason` of a failure,
+in `about`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from perago.atomic_file import replace_file
 from perago.authoring import Example, Task, TaskDefinitionError, WorkspaceSpec
 from perago.authoring.workspace import Listing
 from perago.guardrails.evaluation import ContentGuardrail, Phase, evaluate
+from perago.settings.mask import STRUCK_OUT
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input
 from perago.taskdef.schema import output_schema, schema_problem
 from perago.testing.differences import AttemptResult, Content, Digest, digest_of
@@ -274,6 +276,8 @@ class Record:
 
     directory: Path
     ending: str
+    reason: str
+    """Why it failed; empty: not compared."""
     result: Any
     has_result: bool
     files: Mapping[str, Content | Digest] | None
@@ -284,7 +288,7 @@ class Record:
         compares_files = self.files is not None
         return AttemptResult(
             self.ending,
-            "",
+            self.reason,
             self.result if self.has_result else now.result,
             self.files if self.files is not None else now.files,
             self.removed if compares_files else now.removed,
@@ -326,12 +330,20 @@ def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
     record = Record(
         directory,
         ending,
+        _reason(document),
         None if result is _MISSING else result,
         result is not _MISSING,
         _published(directory, document),
         frozenset(removed),
     )
     return RunCase(directory.name, document["params"], tree, ending, file=file), record
+
+
+def _reason(document: Mapping[str, Any]) -> str:
+    """The reason of a recorded failure, unless a secret in it was redacted."""
+    about = document.get("about")
+    reason = about.get("reason") if isinstance(about, dict) else None
+    return reason if isinstance(reason, str) and STRUCK_OUT not in reason else ""
 
 
 def write_outcome(directory: Path, now: AttemptResult) -> None:
@@ -345,6 +357,9 @@ def write_outcome(directory: Path, now: AttemptResult) -> None:
     document.pop("result", None)
     document.pop("published", None)
     document.pop("removed", None)
+    if isinstance(about := document.get("about"), dict):
+        about.pop("reason", None)
+        about |= {"reason": now.reason} if now.reason else {}
     document |= outcome_fields(now)
     shutil.rmtree(directory / PUBLISHED, ignore_errors=True)
     keep_small_files(directory / PUBLISHED, now.files)

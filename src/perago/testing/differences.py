@@ -487,7 +487,7 @@ class Differences:
 
 
 def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, Content]) -> Differences:
-    """Compare `after` with `before`. Reasons of failures are not compared, because they contain ids and times.
+    """Compare `after` with `before`. Ids, times and absolute paths in the reasons of failures are not compared.
 
     Args:
         before: the earlier outcome.
@@ -501,7 +501,9 @@ def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, 
         why = f": {after.reason or before.reason}" if after.reason or before.reason else ""
         return Differences(ending=f"{before.ending} before, {after.ending} now{why}")
     if before.ending != "completed":
-        return Differences()
+        if not before.reason or not after.reason or _steady_reason(before.reason) == _steady_reason(after.reason):
+            return Differences()
+        return Differences(ending=f"{after.ending} for another reason: {before.reason} (before), {after.reason} (now)")
     before, after = with_untouched(before, after, tree), with_untouched(after, before, tree)
     stays = before.removed - after.removed - after.files.keys()
     is_removed = after.removed - before.removed - before.files.keys()
@@ -514,6 +516,19 @@ def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, 
         result=json_differences(before.result, after.result),
         files=tuple(sorted(files, key=lambda difference: difference.path)),
     )
+
+
+_UNSTEADY = re.compile(
+    r"\b[0-9a-f]{8}-[0-9a-f-]{20,}|\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b|\b0x[0-9a-f]+|(?<![\w.])/[^\s'\":,;)]+"
+    r"|\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?|\b\d\d:\d\d:\d\d\b|\b\d{8,}\b"
+)
+"""Ids, addresses of objects, absolute paths, dates and times."""
+_REASON_COMPARED = 200
+
+
+def _steady_reason(reason: str) -> str:
+    """The kind and the message of a failure, without what differs in each attempt."""
+    return " ".join(_UNSTEADY.sub("…", reason).split())[:_REASON_COMPARED]
 
 
 def with_untouched(one: AttemptResult, other: AttemptResult, tree: Mapping[str, Content]) -> AttemptResult:
