@@ -11,6 +11,7 @@ left, and the post guardrails judge that tree.
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -33,13 +34,14 @@ from perago.testing.tasks import CaseFailed
 from perago.testing.tree_files import fast_directory, write_tree
 from perago.text import json_text
 from perago.workspace.scan import scan_tree
+from perago.workspace.table_files import DELIMITERS, PARQUET, suffix_of
 from pytest_perago.collection import CaseItem
 from pytest_perago.confinement import TimeLimitExceeded, Watch
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.kinds.run import read_case
 from pytest_perago.observation import read_files
 from pytest_perago.options import COVERAGE, COVERED_FILES, TRIED, CoverOptions, received, send
-from pytest_perago.session import existing_session, session_of
+from pytest_perago.session import captured_output, existing_session, session_of
 
 Absence = Literal["alone", "with others", "no"]
 
@@ -84,6 +86,8 @@ class FileCover:
     truncated: bool | None
     noticed_by: list[str]
     """Return the guardrails that notice any of it, sorted."""
+    raised: list[str] = field(default_factory=list)
+    """The guardrails that raise an exception for the damaged file, in words. That does not count as noticed."""
 
     @property
     def is_unguarded(self) -> bool:
@@ -280,9 +284,12 @@ def covered_files(task: Task, case: RunCase, watch: Watch) -> tuple[list[FileCov
     """
     if task.workspace is None or task.workspace.read_only:
         return [], 0
-    with watch:
+    with watch, captured_output(io.BytesIO()):  # its `run` test has shown the output
         tree, paths = _published(task, case, watch)
-    with tempfile.TemporaryDirectory(prefix="perago-cover-", dir=fast_directory()) as scratch:
+    with (
+        captured_output(io.BytesIO()),
+        tempfile.TemporaryDirectory(prefix="perago-cover-", dir=fast_directory()) as scratch,
+    ):
         root = Path(scratch, "workspace")
         root.mkdir()
         write_tree(root, tree)
@@ -323,13 +330,14 @@ class _Judge:
     def cover(self, example: str, path: str, published: Sequence[str]) -> FileCover:
         """The losses of one file that are noticed."""
         content = self._tree[path]
+        self._raised: dict[str, None] = {}
         noticed = set(self._without([path]))
         absent: Absence = "alone" if noticed else "no"
         if not noticed:
             noticed = self._in_company(path, published)
             absent = "with others" if noticed else "no"
-        empty = self._with(path, b"") if content else None
-        half = self._with(path, content[: len(content) // 2]) if len(content) > 1 else None
+        empty = self._with(path, b"", "empty") if content else None
+        half = self._with(path, content[: len(content) // 2], "cut off") if len(content) > 1 else None
         noticed |= (empty or set()) | (half or set())
         return FileCover(
             example,
@@ -338,6 +346,7 @@ class _Judge:
             None if empty is None else bool(empty),
             None if half is None else bool(half),
             sorted(noticed),
+            list(self._raised),
         )
 
     def _in_company(self, path: str, published: Sequence[str]) -> set[str]:
@@ -361,16 +370,19 @@ class _Judge:
             (self._root / path).unlink()
         return self._restored(paths)
 
-    def _with(self, path: str, content: bytes) -> set[str]:
+    def _with(self, path: str, content: bytes, damage: str) -> set[str]:
         (self._root / path).write_bytes(content)
-        return self._restored([path])
+        return self._restored([path], damage)
 
-    def _restored(self, paths: Sequence[str]) -> set[str]:
-        """The rules that the tree violates now; then it is as it was."""
+    def _restored(self, paths: Sequence[str], damage: str = "absent") -> set[str]:
+        """The rules that the tree violates now; then it is as it was. A rule that raises does not notice."""
         tree = scan_tree(self._root)
         findings = evaluate(self._rules, tree.listing, phase=Phase.POST, disk=tree)
         write_tree(self._root, {path: self._tree[path] for path in paths})
-        return {str(finding.rule) for finding in findings if not finding.satisfied}
+        for finding in findings:
+            if finding.is_defect:
+                self._raised[f"if {damage}: {finding.message}"] = None
+        return {str(finding.rule) for finding in findings if not finding.satisfied and not finding.is_defect}
 
 
 _GENERATED = ("::guardrail[", "::fuzz[", "::faults[")
@@ -378,38 +390,56 @@ _GENERATED = ("::guardrail[", "::fuzz[", "::faults[")
 _ABSENT = {"alone": "yes", "with others": "with others", "no": "NO"}
 
 
+def _is_below(coverage: Coverage, fail_under: float | None) -> bool:
+    """Whether a run fails. A run without any points has measured nothing, so it is below every threshold above 0."""
+    return bool(fail_under) and (not coverage.points[1] or coverage.percent < (fail_under or 0))
+
+
 def summarise(terminalreporter: Any, coverage: Coverage, fail_under: float | None) -> None:
-    """Print it, and the verdict about the threshold, if there is one."""
+    """Print it, tasks with gaps first, and the verdict about the threshold, if there is one."""
     terminalreporter.section("perago cover")
-    if not coverage.tasks:
-        terminalreporter.line("no task had tests in this run: name modules with --perago-modules")
-    for task in coverage.tasks:
+    covered, points = coverage.points
+    for task in sorted(coverage.tasks, key=lambda task: percent(task.points) == 100):
         for line in task_lines(task):
             terminalreporter.line(line)
-    covered, points = coverage.points
-    terminalreporter.line(f"total: {covered} of {points} points, {coverage.percent:.1f} %")
-    if fail_under is not None and coverage.percent < fail_under:
-        terminalreporter.line(f"FAIL: below --perago-cover-fail-under={fail_under:g}", red=True)
+    if not coverage.tasks:
+        terminalreporter.line("no task had tests in this run: name modules with --perago-modules")
+    elif not points:
+        terminalreporter.line("nothing to cover: no task has guardrails, and no example of a task publishes files")
+    else:
+        terminalreporter.line(f"total: {covered} of {points} points, {coverage.percent:.1f} %")
+    if _is_below(coverage, fail_under):
+        why = "" if points else ", because nothing was measured"
+        terminalreporter.line(f"FAIL: below --perago-cover-fail-under={fail_under:g}{why}", red=True)
 
 
 def task_lines(task: TaskCover) -> Iterator[str]:
-    """A task: a line for each guardrail, and one for each file."""
-    yield f"{task.task} ({task.module})  {percent(task.points):.0f} %"
+    """A task: what is missing, with the way to close it; then a line for each guardrail, and one for each file."""
+    yield f"{task.task} ({task.module})  " + (f"{percent(task.points):.0f} %" if task.points[1] else "nothing to cover")
     if task.files and not task.guardrails:
         yield "  ! no guardrails"
-    for guardrail in task.guardrails:
+    for guardrail in sorted(task.guardrails, key=lambda each: not each.problems):
         yield from _guardrail_lines(guardrail)
-    for file in task.files:
-        yield _file_line(file)
+    for file in sorted(task.files, key=_has_no_gap):
+        yield from _file_lines(file)
     if task.unlooked:
         yield f"    and {task.unlooked} more published files, which were not looked at"
+
+
+_CLOSE = {
+    "never satisfied": "add an Example that it accepts",
+    "never violated": 'add an Example(expect="{phase}"), or a test with `perago_run`, that it rejects',
+    "notices the loss of no published file": "name files that the function writes; its input is there before it runs",
+}
+"""The fix of each problem of a guardrail."""
 
 
 def _guardrail_lines(guardrail: GuardrailCover) -> Iterator[str]:
     problems = guardrail.problems
     yield f"  {'!' if problems else ' '} {guardrail.phase} {guardrail.rule}"
-    if problems:
-        yield f"      {'; '.join(problems)}"
+    for problem in problems:
+        yield f"      {problem}"
+        yield f"      fix: {_CLOSE[problem].format(phase=guardrail.phase)}"
     for word, tests in (("satisfied by", guardrail.satisfied_by), ("violated by", guardrail.violated_by)):
         if tests:  # the test that tells most is first
             found = sorted(tests, key=lambda test: (any(kind in test for kind in _GENERATED), test))
@@ -418,12 +448,28 @@ def _guardrail_lines(guardrail: GuardrailCover) -> Iterator[str]:
             yield f"      {word} {first}" + (f" and {len(found) - 1} more" if len(found) > 1 else "")
 
 
-def _file_line(file: FileCover) -> str:
+def _has_no_gap(file: FileCover) -> bool:
+    covered, points = file.points
+    return covered == points and not file.raised
+
+
+def _file_lines(file: FileCover) -> Iterator[str]:
     words = {True: "yes", False: "no", None: "-"}
-    mark = "!" if file.absent == "no" else " "
+    mark = " " if _has_no_gap(file) else "!"
     noticed = f"absent {_ABSENT[file.absent]}, empty {words[file.empty]}, cut off {words[file.truncated]}"
     unguarded = "; no guardrail misses it" if file.is_unguarded else ""
-    return f"  {mark} file {file.path} ({file.example}): noticed if {noticed}{unguarded}"
+    yield f"  {mark} file {file.path} ({file.example}): noticed if {noticed}{unguarded}"
+    for raised in file.raised:
+        yield f"      {raised}"
+    if file.raised:
+        yield "      fix: let the guardrail return a message for such a file, because an exception says less"
+    elif file.absent == "no":
+        yield f"      fix: add require_file({file.path!r}) to post"
+    elif mark == "!":
+        is_table = suffix_of(file.path) in (*DELIMITERS, PARQUET)
+        rows = f"add require_table({file.path!r}, min_rows=...) to post" if is_table else ""
+        own = "add to post a @guardrail function that reads the file and returns a message if its end is missing"
+        yield f"      fix: {f'{rows}, or ' if rows else ''}{own}"
 
 
 # -------------------------------------------------------------------------------------- the plugin
@@ -438,7 +484,7 @@ class CoverPlugin:
         self._options = options
         self._error = ""
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, trylast=True)  # the last, so that pytest captures what child processes print
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         """After the test of a case has passed, find the published files that no guardrail requires."""
         yield
@@ -466,7 +512,7 @@ class CoverPlugin:
                 self._options.json.write_text(json.dumps(coverage.as_json(), indent=2) + "\n", encoding="utf-8")
             except OSError as error:
                 self._error = f"--perago-cover-json: {error}"
-        below = self._options.fail_under is not None and coverage.percent < self._options.fail_under
+        below = _is_below(coverage, self._options.fail_under)
         if (below or self._error) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -130,7 +130,7 @@ def load_module(found: FoundModule, watch: Watch) -> LoadedModule:
     """Import the module and find its task. All exceptions are caught, except Ctrl-C."""
     captured = io.BytesIO()
     try:
-        with watch, _captured(captured), watch.code_of_author():
+        with watch, captured_output(captured), watch.code_of_author():
             task = load_task(found.name)
     except TaskDefinitionError as error:
         return LoadedModule(found, None, error, _text(captured), watch.stuck, _workflows(found.name))
@@ -148,7 +148,8 @@ def _workflows(module: str) -> tuple[Workflow[Any, Any], ...]:
 
 
 @contextlib.contextmanager
-def _captured(target: io.BytesIO) -> Iterator[None]:
+def captured_output(target: io.BytesIO) -> Iterator[None]:
+    """Write the output of Python code in the block to `target`."""
     output = OpenText(target)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         yield

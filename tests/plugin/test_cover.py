@@ -40,6 +40,7 @@ def whole(workspace: Path) -> str | None:
 )
 def build(workspace: Path, params: Model) -> Model:
     (workspace / "out").mkdir()
+    print("noise")
     for name in {names}:
         (workspace / name).write_text("1,2\\nend\\n")
     return Model()
@@ -132,14 +133,43 @@ def test_the_table_says_which_tests_saw_what(pytester: pytest.Pytester) -> None:
         [
             "*= perago cover =*",
             "build (work)  * %",
+            "  ! post never_red",
+            "      never violated",
+            '      fix: add an Example(expect="post"), *',
             "    pre require_file('in.txt')",
             "      satisfied by run[[]x] and * more",
             "      violated by guardrail[[]pre:require_file(in.txt):missing]",
-            "  ! post never_red",
-            "      never violated",
             "  ! file b.txt (x): noticed if absent NO, empty no, cut off no; no guardrail misses it",
-            "    file out/a.csv (x): noticed if absent yes, empty no, cut off no",
+            "      fix: add require_file('b.txt') to post",
+            "  ! file out/a.csv (x): noticed if absent yes, empty no, cut off no",
+            "      fix: add require_table('out/a.csv', min_rows=...) to post, or *",
             "total: * of * points, *.? %",
+        ]
+    )
+
+
+def test_the_function_prints_nothing_when_its_files_are_damaged(pytester: pytest.Pytester) -> None:
+    write(pytester, "require_file('out/a.csv')")
+    quiet = run(pytester, *COVER)
+    assert "noise" not in quiet.stdout.str()
+    without = run(pytester, *COVER[:-1], "-s").stdout.str().count("noise")
+    assert run(pytester, *COVER, "-s").stdout.str().count("noise") == without
+
+
+def test_a_guardrail_that_raises_on_a_damaged_file_notices_nothing(pytester: pytest.Pytester) -> None:
+    write(pytester, "require_file('out/a.csv'), strict")
+    file = pytester.path / "work.py"
+    body = "(workspace / 'out/a.csv').read_text().split(',')[1]"
+    rule = f"@guardrail\ndef strict(workspace: Path) -> str | None:\n    {body}\n"
+    file.write_text(file.read_text().replace("@task(", f"{rule}\n@task("))
+    (damaged,) = covered(pytester)["tasks"][0]["files"]
+    assert (damaged["empty"], damaged["noticed_by"]) == (False, ["require_file('out/a.csv')"])
+    result = run(pytester, *COVER)
+    result.stdout.fnmatch_lines(
+        [
+            "  ! file out/a.csv (x): *",
+            "      if empty: post guardrail strict: *IndexError*",
+            "      fix: let the guardrail *",
         ]
     )
 
@@ -200,5 +230,15 @@ def test_a_case_that_fails_or_reads_only_has_no_files(pytester: pytest.Pytester)
 def test_a_task_that_publishes_nothing_needs_no_guardrails(pytester: pytest.Pytester) -> None:
     add_module(pytester, "work", "add")
     result = run(pytester, *COVER)
-    result.stdout.fnmatch_lines(["add (work)  100 %", "total: 0 of 0 points, 100.0 %"])
+    result.stdout.fnmatch_lines(
+        ["add (work)  nothing to cover", "nothing to cover: no task has guardrails, and no example *"]
+    )
     assert "!" not in result.stdout.str()
+
+
+def test_a_threshold_without_anything_to_measure_is_not_reached(pytester: pytest.Pytester) -> None:
+    add_module(pytester, "work", "add")
+    result = run(pytester, *COVER[:-1], "--perago-cover-fail-under=1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["FAIL: below --perago-cover-fail-under=1, because nothing was measured"])
+    assert run(pytester, *COVER[:-1], "--perago-cover-fail-under=0").ret == 0
