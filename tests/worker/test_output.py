@@ -144,6 +144,17 @@ def test_all_output_goes_to_the_slots_log_with_ids_and_its_tail_to_conductor(
         assert line["time"].endswith("+08:00")
 
 
+def test_all_lines_that_python_writes_come_in_the_order_of_the_calls(worker: RunningWorker, queue: SmallQueue) -> None:
+    task_id = queue.put(what="prints_in_turn")
+    outcome(queue, task_id)
+    log = wait_for("the task log", lambda: queue.logs.get(task_id))
+    expected = [f"{way} {number}" for number in range(30) for way in ("print", "log", "bytes", "logging", "stderr")]
+    assert [line.removeprefix("INFO behaves: ") for line in log[0].splitlines()] == expected
+    sources = ("output", "logging", "log")
+    written = [line["message"] for line in log_lines(worker, "test0001") if line.get("source") in sources]
+    assert [line.removeprefix("INFO behaves: ") for line in written] == expected
+
+
 def test_params_that_the_model_ignores_are_a_warning_wherever_somebody_looks(
     worker: RunningWorker, queue: SmallQueue
 ) -> None:

@@ -199,7 +199,7 @@ class _SlotMain:
 
     def _attempt(self, task: Task, store: WorkspaceStore | None, delivery: Delivery) -> Finished:
         attempt_log = self._at_hand = AttemptLog(
-            self._plan, self._worker_id, self._log, delivery, self._budget, self._channel
+            self._plan, self._worker_id, self._log, delivery, self._budget, self._channel, self._output.catch_up
         )
         self._repeats = REPEATS.counts()
         self._unfit = None

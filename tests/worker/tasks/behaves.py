@@ -152,6 +152,16 @@ def _prints(params: Params) -> str:
     return "printed"
 
 
+def _prints_in_turn(params: Params) -> str:
+    for number in range(30):
+        print(f"print {number}")
+        perago.current().log(f"log {number}")
+        sys.stdout.buffer.write(f"bytes {number}\n".encode())
+        logging.getLogger("behaves").info("logging %s", number)
+        print(f"stderr {number}", file=sys.stderr)
+    return "printed"
+
+
 def _prints_a_line(params: Params) -> str:
     print("one line")
     return "printed"
