@@ -27,6 +27,20 @@ def nightly(flow: Flow, given: Given) -> Result:
     return flow.step("last", work, Params, rows={rows}).result
 """
 
+CASES = r"""
+from pydantic import BaseModel
+from perago.workflows import Flow, workflow
+from work import Params, work
+
+class Given(BaseModel):
+    kind: str
+
+@workflow(name="cases", version=1, owner_email="data@example.com")
+def cases(flow: Flow, given: Given) -> None:
+    with flow.switch("choice", given.kind) as switch, switch.case("\x1b[31m\n"):
+        flow.step("one", work, Params, rows=1)
+"""
+
 
 @pytest.fixture(autouse=True)
 def modules(project: Project) -> None:
@@ -47,12 +61,25 @@ def test_check_lists_each_mistake_with_its_line(project: Project) -> None:
     found = json.loads(project.run("check", "--json", "flows").out)["modules"][0]
     assert [(error["code"], error["where"]) for error in found["errors"]] == [
         ("invalid-workflow", "flows.py:10"),
-        ("invalid-workflow", "flows.py:10"),
         ("invalid-workflow", "flows.py:11"),
     ]
     ran = project.run("check", "flows")
     assert ran.code == 3
-    assert ran.err.count("error: flows.py:1") == 3
+    assert ran.err.count("error: flows.py:1") == 2
+
+
+def test_check_lists_the_mistakes_of_all_workflows_of_a_module(project: Project) -> None:
+    wrong = FLOW.format(version=1, rows='"x"')
+    second = wrong[wrong.index("@workflow") :]
+    third = second.replace("def nightly", "def third")
+    project.module("flows", wrong + second.replace("nightly", "other") + third)
+    ran = project.run("check", "flows")
+    assert [line.split(": ")[:2] for line in ran.err.splitlines() if line.startswith("error")] == [
+        ["error", "flows.py:11"],
+        ["error", "flows.py:15"],
+        ["error", "flows.py:16"],
+    ]
+    assert "flows.py:16: the module declares the workflow 'nightly' twice" in ran.err
 
 
 def test_commands_that_need_a_task_say_so(project: Project) -> None:
@@ -69,6 +96,12 @@ def test_the_steps_are_shown_as_a_tree(project: Project) -> None:
         "  ├─ part_a  plain.work",
         "  └─ part_b  plain.work",
         "  last  plain.work",
+    ]
+    project.module("flows", CASES)
+    assert project.run("workflow", "show", "flows").out.splitlines() == [
+        "cases, version 1",
+        "  choice  switch on ${workflow.input.kind}",
+        r"  └─ \x1b[31m\n: one  plain.work",
     ]
     none = project.run("workflow", "show", "work")
     assert (none.code, "work declares no workflow" in none.err) == (1, True)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, create_model
 
-from perago import TaskDefinitionError
+from perago import TaskDefinitionError, task
 from perago.workflows import Flow, WorkflowDefinitionError, workflow
 
 from ..golden import assert_golden
-from .tasks import OWNER, Named, Rounds, Split, Words, alone, count, read, split, write
+from .tasks import OWNER, Found, Named, Rounds, Split, Words, alone, count, read, split, write
 
 Wrong = Callable[[Any, Any], Any]  # mypy would find most of these mistakes, too
 
@@ -176,7 +176,112 @@ def result_of_another_type(flow: Any, given: Any) -> Split:
     return flow.value(Split, words=found.result)  # type: ignore[no-any-return]
 
 
+@workflow(name="same", version=1, owner_email=OWNER)
+def other_same(flow: Flow, given: Named) -> None:
+    flow.step("one", alone, Named, name=given.name, theWeights=given.weights)
+
+
+@workflow(name="same", version=1, owner_email=OWNER)
+def same(flow: Flow, given: Named) -> None:
+    flow.step("two", alone, Named, name=given.name, theWeights=given.weights)
+
+
+@workflow(name="wrong", version=1, owner_email=OWNER)
+def called_wrong(flow: Flow, given: Named) -> None:
+    flow.step("one", alone, Named, name=given.name, theWeights=given.weights)
+
+
+called_wrong.build()
+
+
+def workflows_of_one_name(flow: Any, given: Any) -> None:
+    flow.sub("one", same, Named, name="a")
+    flow.sub("two", same, Named, name="a")
+    flow.sub("three", other_same, Named, name="a")
+
+
+def workflow_that_runs_itself(flow: Any, given: Any) -> None:
+    flow.sub("one", called_wrong, Named, name="a")
+
+
+def no_workflow(flow: Any, given: Any) -> None:
+    flow.sub("one", alone, Named, name="a")
+
+
+def step_between_cases(flow: Any, given: Any) -> None:
+    with flow.switch("choice", given.text) as switch:
+        with switch.case("a"):
+            flow.step("one", alone, Named, name="a")
+        flow.step("two", alone, Named, name="b")
+
+
+def case_after_its_switch(flow: Any, given: Any) -> None:
+    with flow.switch("choice", given.text) as switch, switch.case("a"):
+        flow.step("one", alone, Named, name="a")
+    with switch.default():
+        flow.step("two", alone, Named, name="b")
+
+
+def until_after_its_loop(flow: Any, given: Any) -> None:
+    with flow.loop("loop", at_most=2) as loop:
+        counted = flow.step("one", count, Rounds, rounds=1)
+    loop.until(counted.result.is_done)
+
+
+def two_ends_of_a_loop(flow: Any, given: Any) -> None:
+    with flow.loop("loop", at_most=2) as loop:
+        loop.until(flow.step("one", count, Rounds, rounds=1).result.is_done)
+        loop.until(flow.step("two", count, Rounds, rounds=1).result.is_done)
+
+
+class Renamed(BaseModel):
+    found: list[Found]
+
+
+@task(name="flow.renamed", owner_email=OWNER)
+def renamed(params: Renamed) -> Renamed:
+    return params
+
+
+def model_with_two_aliases(flow: Any, given: Any) -> None:
+    flow.step("two", renamed, Renamed, found=flow.step("one", renamed, Renamed, found=[]).result.found)
+
+
+def name_that_a_map_gives(flow: Any, given: Any) -> None:
+    flow.step("one_0", alone, Named, name="a")
+    flow.map("parts", given.listed, lambda name: flow.step("one", write, Named, name=name))
+
+
+def one_mistake_in_each_branch(flow: Any, given: Any) -> None:
+    flow.fork("parts", ["a", "b"], lambda name: flow.step("one_", write, Named, nam="a"))
+
+
+def model_that_is_called(flow: Any, given: Any) -> None:
+    flow.step("one", alone, Named, name=Words(text=given.text).text)
+
+
+def key_that_is_an_expression(flow: Any, given: Any) -> None:
+    flow.step("one", alone, Named, name=flow.unchecked({"${a}": given.text}))
+
+
+def raw_task_that_is_not_json(flow: Any, given: Any) -> None:
+    flow.raw({"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"at": Path("a")}})
+
+
 MISTAKES: list[Wrong] = [
+    workflows_of_one_name,
+    workflow_that_runs_itself,
+    no_workflow,
+    step_between_cases,
+    case_after_its_switch,
+    until_after_its_loop,
+    two_ends_of_a_loop,
+    name_that_a_map_gives,
+    model_with_two_aliases,
+    one_mistake_in_each_branch,
+    model_that_is_called,
+    key_that_is_an_expression,
+    raw_task_that_is_not_json,
     wrong_fields,
     wrong_names,
     truth_of_a_value,
@@ -222,6 +327,47 @@ def test_a_mistake_is_found_at_its_line(wrong: Wrong) -> None:
     assert all(first <= (problem.line or 0) < first + len(lines) for problem in found), found
     text = "\n".join(f"{problem.message}\n  fix: {problem.fix}" for problem in found)
     assert_golden(__file__, wrong.__name__, text)
+
+
+@pytest.mark.parametrize(
+    "default",
+    [
+        Field(default_factory=lambda: 1 / 0),
+        Field(default_factory=lambda data: data["other"]),
+        Field(default=float("nan")),
+        Field(default=float("inf")),
+        Field(default=object()),
+    ],
+    ids=["raises", "needs others", "nan", "inf", "object"],
+)
+def test_a_default_that_json_cannot_hold(default: Any) -> None:
+    model: Any = create_model("Odd", number=(float, default))
+
+    def odd(flow: Flow, given: Any) -> None:
+        flow.unchecked(given.number)
+        flow.step("one", alone, Named, name="a")
+
+    odd.__annotations__ = {"flow": Flow, "given": model, "return": None}
+    built: Any = workflow(name="odd", version=1, owner_email=OWNER)(odd)
+    with pytest.raises(WorkflowDefinitionError, match=r"Odd\.number has no default that JSON can hold"):
+        built.build()
+
+
+def test_a_wrong_result_and_a_missing_step_are_found_at_the_function() -> None:
+    @workflow(name="empty", version=1, owner_email=OWNER)
+    def empty(flow: Flow, given: Words) -> Split:
+        return given  # type: ignore[return-value]
+
+    with pytest.raises(WorkflowDefinitionError) as raised:
+        empty.build()
+
+    assert {(problem.file, problem.line) for problem in raised.value.problems} == {
+        (empty.location.file, empty.location.line)
+    }
+    assert [problem.message for problem in raised.value.problems] == [
+        "the result of the workflow takes Split, but given is Words",
+        "the workflow has no step, which Conductor refuses",
+    ]
 
 
 def test_all_problems_are_listed_with_file_and_line() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from perago import task
 from perago.testing import TaskRunner
@@ -107,6 +107,89 @@ def test_a_step_runs_for_each_item_of_a_list(run: Runner, text: str) -> None:
     assert ran.outcome("last").result["files"] == [*text.split(), "start"]
 
 
+def test_a_step_runs_for_each_item_of_constants_and_values(run: Runner) -> None:
+    @workflow(name="constants", version=1, owner_email=OWNER)
+    def constants(flow: Flow, given: Words) -> None:
+        flow.map("files", ["a", given.text], lambda word: flow.step("file", write, Named, name=word))
+
+    assert sorted(run(constants, text="b").tree) == ["a", "b", "start"]
+
+
+class Whole(BaseModel, extra="forbid"):
+    words: Words
+
+
+class Sent(BaseModel):
+    number: int = Field(validation_alias="readAs", serialization_alias="writtenAs")
+
+
+class Numbers(BaseModel):
+    numbers: list[Sent]
+
+
+@task(name="flow.numbers", owner_email=OWNER)
+def numbers(params: Nothing) -> Numbers:
+    return Numbers(numbers=[Sent(readAs=3)])
+
+
+@task(name="flow.whole", owner_email=OWNER)
+def whole(params: Whole) -> Words:
+    return params.words
+
+
+def test_all_parameters_are_one_value_without_the_workspace(run: Runner) -> None:
+    @workflow(name="whole", version=1, owner_email=OWNER)
+    def all_of_it(flow: Flow, given: Words) -> Words:
+        flow.step("file", write, Named, name="a")
+        flow.step("whole", whole, Whole, words=given)
+        return given
+
+    ran = run(all_of_it, text="b")
+
+    assert ran.result == {"text": "b"}
+    assert ran.outcome("whole").result == {"text": "b"}
+
+
+def test_an_item_of_a_result_is_read_under_the_name_that_the_result_has(run: Runner) -> None:
+    @workflow(name="aliases", version=1, owner_email=OWNER)
+    def aliases(flow: Flow, given: Nothing) -> None:
+        found = flow.step("numbers", numbers, Nothing)
+        flow.map("rounds", found.result.numbers, lambda one: flow.step("round", rounds_of, Rounds, rounds=one.number))
+
+    assert run(aliases).outcome("round_0").result == {"rounds": 3, "is_done": True}
+
+
+@task(name="flow.rounds", owner_email=OWNER)
+def rounds_of(params: Rounds) -> Round:
+    return Round(rounds=params.rounds, is_done=True)
+
+
+def test_two_versions_of_a_sub_workflow_run_in_one_workflow(run: Runner) -> None:
+    def version(number: int) -> Workflow[Any, Any]:
+        @workflow(name="versions", version=number, owner_email=OWNER)
+        def one(flow: Flow, given: Nothing) -> None:
+            flow.step("file", write, Named, name=f"version{number}")
+
+        return one
+
+    @workflow(name="versions", version=2, owner_email=OWNER)
+    def both(flow: Flow, given: Nothing) -> None:
+        flow.sub("one", version(1), Nothing)
+        flow.sub("three", version(3), Nothing)
+
+    assert sorted(run(both).tree) == ["start", "version1", "version3"]
+
+
+def test_many_loops_are_written_in_a_moment() -> None:
+    @workflow(name="many", version=1, owner_email=OWNER)
+    def many(flow: Flow, given: Split) -> None:
+        for number in range(40):
+            with flow.loop(f"loop{number}", at_most=2):
+                flow.map(f"map{number}", given.words, lambda word: flow.step(f"file{number}", write, Named, name=word))  # noqa: B023
+
+    assert len(many.definition()["tasks"]) == 40
+
+
 @workflow(name="inner", version=3, owner_email=OWNER)
 def inner(flow: Flow, given: Named) -> Found:
     flow.fork("halves", [1, 2], lambda number: flow.step("half", write, Named, name=given.name))
@@ -200,13 +283,25 @@ def test_a_task_that_perago_does_not_know_is_added_as_json(run: Runner) -> None:
                 "inputParameters": {
                     "evaluatorType": "value-param",
                     "expression": "value",
-                    "value": "${workflow.input.text}",
+                    "value": given.text,
                 },
             }
         )
         flow.step("write", alone, Named, name=flow.unchecked(made.result.result))
 
     assert run(raw, text="made").tree.keys() == {"made", "start"}
+
+
+def test_the_tasks_in_a_structure_of_json_have_names(run: Runner) -> None:
+    @workflow(name="rawfork", version=1, owner_email=OWNER)
+    def raw(flow: Flow, given: Nothing) -> None:
+        inner = {"name": "inner", "taskReferenceName": "inner", "type": "NOOP"}
+        join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["inner"]}
+        flow.raw({"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[inner]]})
+        flow.raw({**join, "inputParameters": {"found": "${inner.output}"}})
+        flow.step("write", alone, Named, name="made")
+
+    assert sorted(run(raw).tree) == ["made", "start"]
 
 
 def test_a_worker_that_dies_after_it_has_published_is_followed_by_an_adoption(run: Runner) -> None:

@@ -159,16 +159,25 @@ def _workflows(module: str) -> list[dict[str, Any]]:
     if imported is None or "perago.workflows" not in sys.modules:
         return []
     from perago.taskdef import canonical_json
-    from perago.workflows.definition import workflows_of
+    from perago.workflows.definition import WorkflowDefinitionError, workflows_of
 
-    return [
-        {
-            "name": one.name,
-            "version": one.version,
-            "definition": canonical_json(one.definition()),
-        }
-        for one in workflows_of(imported)
-    ]
+    found: dict[str, dict[str, Any]] = {}
+    problems: list[TaskDefinitionError] = []
+    workflows = workflows_of(imported)
+    for one in workflows:
+        if one.name in found:  # tests and `perago send` know a workflow of a module by its name
+            rule = f"the module declares the workflow {one.name!r} twice"
+            fix = "give one of the two another name, or write the other version into another module"
+            problems.append(one.location.error(rule, fix))
+            continue
+        found[one.name] = {"name": one.name, "version": one.version}
+        try:
+            found[one.name]["definition"] = canonical_json(one.definition())
+        except WorkflowDefinitionError as error:
+            problems += error.problems
+    if problems:
+        raise WorkflowDefinitionError(workflows[0].name, tuple(problems), workflows[0].location)
+    return list(found.values())
 
 
 def _example(task: Task, example: Example) -> dict[str, Any]:

@@ -97,7 +97,8 @@ class WorkflowRunner:
         conductor.register(*(task.function for task in self._tasks.values()))
         for definition in self._definitions:
             conductor.create_workflow_definition(definition, overwrite=True)
-        workflow_id = conductor.start_workflow(str(self._definitions[-1]["name"]), payload)
+        started = self._definitions[-1]
+        workflow_id = conductor.start_workflow(str(started["name"]), payload, version=started.get("version"))
         outcomes: list[Outcome] = []
         left = set(lost)
         for delivery in self._deliveries(services, choose):

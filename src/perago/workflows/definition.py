@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from types import FunctionType, ModuleType
 from typing import Any, Generic, TypeVar, cast, overload
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from perago.authoring.declaration import (
     LARGEST_INT,
@@ -27,7 +29,7 @@ from perago.authoring.declaration import (
 )
 from perago.authoring.task import check_texts
 from perago.workflows.flow import Flow
-from perago.workflows.values import sent_name
+from perago.workflows.values import contains_value, sent_name
 from perago.workflows.writer import Writer
 
 P = TypeVar("P", bound=BaseModel)
@@ -65,6 +67,8 @@ class Built:
     """The task functions of its steps, without those of sub-workflows."""
     parts: tuple[Workflow[Any, Any], ...]
     """Its sub-workflows, without theirs."""
+    names: frozenset[tuple[str, int]]
+    """Names and versions of the workflow and of all below it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,22 +102,40 @@ class Workflow(Generic[P, R]):
         Raises:
             WorkflowDefinitionError: it has mistakes; all are listed.
         """
-        return self._built
+        built = self._built
+        for name in _building.get():
+            if name in built.names:
+                raise _endless(*name)
+        return built
 
     @cached_property
     def _built(self) -> Built:
+        name = (self.name, self.version)
+        if name in _building.get():
+            raise _endless(*name)
+        with _names(name):
+            return self._write()
+
+    def _write(self) -> Built:
         writer = Writer(self.given)
         output: dict[str, Any] = {}
         try:
             returned = self.function(Flow(writer), cast("P", writer.given))
+            writer.end = self.location
             output = writer.output(returned, self.result)
+            writer.check_runs()
+            if not writer.current.tasks:
+                writer.report("the workflow has no step, which Conductor refuses", "add one")
         except WorkflowDefinitionError as error:  # of a sub-workflow
             writer.problems += error.problems
         except InvalidDeclaration as invalid:
             writer.problems.append(self._place_of(invalid).error(invalid.rule, invalid.fix))
         except Exception as error:  # noqa: BLE001 - the author's code may fail in any way
-            problem = f"{type(error).__name__}: {error}"
-            writer.problems.append(self._place_of(error).error(problem, "correct this line"))
+            problem, fix = f"{type(error).__name__}: {error}", "correct this line"
+            if isinstance(error, ValidationError) and any(contains_value(one["input"]) for one in error.errors()):
+                problem = f"{error.title} is called with a value that exists only when the workflow runs"
+                fix = f"write flow.value({error.title}, ...)"
+            writer.problems.append(self._place_of(error).error(problem, fix))
         else:
             unused = [name for name in self.given.model_fields if name not in writer.used]
             for name in unused:
@@ -121,7 +143,8 @@ class Workflow(Generic[P, R]):
                 writer.problems.append(self.location.error(rule, "use it, or remove it"))
         inputs = self._inputs(writer)
         if writer.problems:
-            raise WorkflowDefinitionError(self.name, tuple(writer.problems), self.location)
+            different = {str(problem): problem for problem in writer.problems}  # each branch of a fork has the same
+            raise WorkflowDefinitionError(self.name, tuple(different.values()), self.location)
         place = ["workspace"] if writer.has_workspace else []
         definition = {
             "name": self.name,
@@ -138,7 +161,8 @@ class Workflow(Generic[P, R]):
         }
         text = json.dumps({key: value for key, value in definition.items() if value is not None}, allow_nan=False)
         functions, parts = tuple(writer.functions.values()), tuple(writer.parts.values())
-        return Built(text, writer.has_workspace, writer.publishers, functions, parts)
+        names = frozenset({(self.name, self.version)}).union(*(part._built.names for part in parts))
+        return Built(text, writer.has_workspace, writer.publishers, functions, parts, names)
 
     def _inputs(self, writer: Writer) -> dict[str, tuple[Any] | None]:
         """The keys of the input, each with the JSON of its default, which Conductor fills in."""
@@ -152,12 +176,26 @@ class Workflow(Generic[P, R]):
             inputs[key] = None
             if field.is_required():
                 continue
-            default, again = (field.get_default(call_default_factory=True, validated_data={}) for _ in range(2))
+            adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
+            try:
+                default, again = (
+                    adapter.dump_python(
+                        field.get_default(call_default_factory=True, validated_data={}),
+                        mode="json",
+                        by_alias=True,
+                        warnings=False,
+                    )
+                    for _ in range(2)
+                )
+                json.dumps(default, allow_nan=False)
+            except Exception as error:  # noqa: BLE001 - factories and serializers of the author may fail in any way
+                rule = f"{label} has no default that JSON can hold: {type(error).__name__}: {error}"
+                writer.problems.append(self.location.error(rule, "make it a required field"))
+                continue
             if default != again:
                 problem = self.location.error(f"{label} has another default each time", "make it a required field")
                 writer.problems.append(problem)
-            adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
-            inputs[key] = (adapter.dump_python(default, mode="json", by_alias=True, warnings=False),)
+            inputs[key] = (default,)
         return inputs
 
     def _place_of(self, error: BaseException) -> Location:
@@ -167,6 +205,26 @@ class Workflow(Generic[P, R]):
             if frame.f_code.co_filename == self.location.file:
                 found = Location(self.location.file, line)
         return found
+
+
+_building: ContextVar[tuple[tuple[str, int], ...]] = ContextVar("building", default=())
+"""The names and versions of the workflows that are being built, from the outside in."""
+
+
+def _endless(name: str, version: int) -> InvalidDeclaration:
+    return InvalidDeclaration(
+        f"version {version} of workflow {name!r} would run itself, and never end",
+        "write a loop, or give the inner workflow another name",
+    )
+
+
+@contextlib.contextmanager
+def _names(name: tuple[str, int]) -> Iterator[None]:
+    token = _building.set((*_building.get(), name))
+    try:
+        yield
+    finally:
+        _building.reset(token)
 
 
 def workflows_of(module: ModuleType) -> tuple[Workflow[Any, Any], ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Union, cast
 
 from pydantic import BaseModel
 
@@ -75,12 +76,17 @@ class Loop:
 
     def __init__(self) -> None:
         self.condition: Recorded | None = None
+        self.is_done = False
 
     def until(self, condition: bool) -> None:
         """End the loop after the round in which this result of a step in it is true."""
         given: object = condition
         if not isinstance(given, Value):
             raise InvalidDeclaration("until() takes a bool result of a step in this loop", "give step.result.FIELD")
+        if self.is_done:
+            raise InvalidDeclaration("until() comes after its loop", "call it in the `with` of the loop")
+        if self.condition is not None:
+            raise InvalidDeclaration("until() is called twice for one loop", "let a step return both as one bool")
         self.condition = recorded(given)
 
 
@@ -92,6 +98,8 @@ class Switch:
         self._name = name
         self._value = value
         self._frames: dict[str | None, Frame] = {}
+        self._body = writer.current
+        """The part in the switch, but in none of its cases."""
 
     def case(self, value: object) -> contextlib.AbstractContextManager[None]:
         """Write the steps that run if the value is this one."""
@@ -110,6 +118,9 @@ class Switch:
 
     @contextlib.contextmanager
     def _write(self, key: str | None) -> Iterator[None]:
+        if self._writer.current is not self._body:
+            rule = f"the case {key or 'default'} of switch {self._name!r} is not directly in its switch"
+            raise InvalidDeclaration(rule, "write it in the `with` of the switch, next to the other cases")
         if key in self._frames:
             self._writer.report(f"switch {self._name!r} has the case {key or 'default'} twice", "join the two")
         with self._writer.frame("case", f"{self._name}, case {key or 'default'}") as frame:
@@ -150,7 +161,7 @@ class Flow:
                 f"write {declared.params_model.__name__} after the task",
             )
         inputs: Json = {"params": self._writer.document(f"step {name!r}", declared.params_model, arguments, params)}
-        self._writer.functions[declared.name] = declared.function
+        self._writer.add_function(declared.name, declared.function)
         workspace = declared.workspace
         if workspace is not None:
             inputs = {"workspace": self._writer.workspace(), **inputs}
@@ -168,6 +179,9 @@ class Flow:
         self, name: str, workflow: Workflow[P, R], model: Callable[K, P], /, *arguments: K.args, **params: K.kwargs
     ) -> Step[R]:
         """Run another workflow as one step. Its result is that of the workflow."""
+        if not hasattr(workflow, "build"):
+            shown = getattr(workflow, "__name__", workflow)
+            raise InvalidDeclaration(f"step {name!r}: {shown!r} is no workflow", "give a function with @workflow")
         if model is not workflow.given:
             self._writer.report(
                 f"step {name!r}: workflow {workflow.name} takes {workflow.given.__name__}, "
@@ -177,7 +191,7 @@ class Flow:
         built = workflow.build()
         given = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
         inputs = {**workflow.definition()["inputTemplate"], **given}  # Conductor fills in none if the input is empty
-        self._writer.parts[workflow.name] = workflow
+        self._writer.add_part(workflow)
         if built.has_workspace:
             inputs = {"workspace": self._writer.workspace(), **inputs}
             here = calling_line()
@@ -203,19 +217,38 @@ class Flow:
 
         The `result` of the step stands for its whole output.
         """
-        written, text = dict(task), str(task)
+        if not isinstance(task, Mapping):
+            raise InvalidDeclaration(f"raw() takes a task as a dictionary, not {task!r}", "give Conductor's JSON")
+        written: Json = self._filled(dict(task))
         name = str(written.pop("taskReferenceName", ""))
+        try:
+            text = json.dumps(without_items(written)[0], allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidDeclaration(f"step {name!r} is not JSON: {error}", "give Conductor's JSON") from None
         self._writer.used.update(
             name
             for name, field in self._writer.model.model_fields.items()
             if f"${{workflow.input.{sent_name(name, field)}" in text
         )
+        for inner in re.findall(r'"taskReferenceName": "([^"]+)"', text):
+            self._writer.references.setdefault(inner, calling_line())
         for found in sorted(set(_EXPRESSION.findall(text)) - {"workflow", *self._writer.references}):
             self._writer.report(f"step {name!r} reads ${{{found}...}}, but no earlier step has that name", "correct it")
         added: Step[Any] = self._add(name, written, Any)
         return Step(
             added.name, Recorded(expression(added.name, ()), name, Any, (self._writer.current.scope,), added.name, ())
         )
+
+    def _filled(self, node: Any) -> Any:
+        """The same with the expressions of the values in it."""
+        match node:
+            case Value():
+                return self._writer.use(recorded(node), [])
+            case Mapping():
+                return {key: self._filled(value) for key, value in node.items()}
+            case list() | tuple():
+                return [self._filled(value) for value in node]
+        return node
 
     def value(self, model: Callable[K, T], /, *arguments: K.args, **fields: K.kwargs) -> T:
         """Put a model together of values: a nested parameter, or the result of the workflow."""
@@ -265,7 +298,7 @@ class Flow:
         self._writer.check_publishers(f"fork {name!r}", [frame.publishers for frame in frames], least=2)
         joined = [frame.tasks[-1]["taskReferenceName"] for frame in frames if frame.tasks]
         self._writer.append(name, reference, {"type": "FORK_JOIN", "forkTasks": [frame.tasks for frame in frames]})
-        self._writer.append(f"{name}_join", self._writer.claim(f"{name}_join"), {"type": "JOIN", "joinOn": joined})
+        self._writer.append(f"{name}_join", self._writer.claim(name, "_join"), {"type": "JOIN", "joinOn": joined})
         self._writer.leave(frames, [head for frame in frames if frame.has_workspace for head in frame.heads])
         for frame in frames:
             self._writer.open.discard(frame.scope)
@@ -279,7 +312,8 @@ class Flow:
         reference = self._writer.claim(name)
         items: Any = values if isinstance(values, Value) else list(values)
         scopes: list[Scope] = []
-        annotation: Any = recorded(items).annotation if isinstance(items, Value) else list[Any]
+        annotation: Any = recorded(items).annotation if isinstance(items, Value) else _list_of(items)
+        origin = recorded(items).reference if isinstance(items, Value) else ""
         element = element_of(annotation, "list")
         if element is None:
             raise InvalidDeclaration(f"map {name!r}: {recorded(items).shown} is not a list", "give a list")
@@ -287,7 +321,7 @@ class Flow:
             items, annotation, name
         )
         with self._writer.frame("item", name, self._writer.current.suffix) as frame:
-            item = Recorded(Item(), f"item of {name}", element, (frame.scope,), path=())
+            item = Recorded(Item(), f"item of {name}", element, (frame.scope,), origin, ())
             step(cast("I", Value(item)))
         if len(frame.tasks) != 1 or frame.tasks[0]["type"] not in ("SIMPLE", "SUB_WORKFLOW"):
             raise InvalidDeclaration(
@@ -296,8 +330,9 @@ class Flow:
             )
         self._writer.check_publishers(f"map {name!r}", [frame.publishers], least=1)
         task = {key: value for key, value in frame.tasks[0].items() if key != "inputParameters"}
+        self._writer.runs[task["taskReferenceName"]] = name
         inputs, places = without_items(frame.tasks[0]["inputParameters"])
-        listing = self._writer.claim(f"{name}_items")
+        listing = self._writer.claim(name, "_items")
         parameters = {
             "items": content,
             "task": {**task, "permissive": True},
@@ -316,7 +351,7 @@ class Flow:
                 "inputParameters": {key: expression(listing, ("result", key)) for key in ("tasks", "inputs")},
             },
         )
-        join = self._writer.claim(f"{name}_join")
+        join = self._writer.claim(name, "_join")
         self._writer.append(f"{name}_join", join, {"type": "JOIN", "joinOn": []})
         self._writer.leave([frame], [*self._writer.current.heads, expression(join, ())])
 
@@ -326,9 +361,11 @@ class Flow:
         reference = self._writer.claim(name)
         if not isinstance(value, Value):
             raise InvalidDeclaration(f"switch {name!r}: {value!r} is known while the workflow is written", "use if")
-        switch = Switch(self._writer, name, recorded(value))
         content = self._writer.use(recorded(value), [])
-        yield switch
+        with self._writer.frame("case", name) as body:
+            body.is_closed = True
+            switch = Switch(self._writer, name, recorded(value))
+            yield switch
         cases = {key: frame.tasks for key, frame in switch._frames.items() if key is not None}
         if not any(frame.tasks for frame in switch._frames.values()):
             self._writer.report(f"switch {name!r} has no case with a step", "add one")
@@ -361,6 +398,7 @@ class Flow:
         with self._writer.frame("loop", name, self._writer.current.suffix) as frame:
             frame.heads = (*before, ends)
             yield loop
+        loop.is_done = True
         self._writer.open.discard(frame.scope)
         if not frame.tasks:
             self._writer.report(f"loop {name!r} has no step", "add one")
@@ -399,6 +437,17 @@ class Flow:
         return Step(
             reference, Recorded(content, f"{name}.result", result, (self._writer.current.scope,), reference, path)
         )
+
+
+def _list_of(items: Sequence[object]) -> Any:
+    """The type of a list whose items are constants, or values."""
+    kinds = [
+        recorded(item).annotation if isinstance(item, Value) else Literal[item] if type(item) is str else type(item)
+        for item in items
+    ]
+    if not kinds or UNCHECKED in kinds:
+        return UNCHECKED
+    return list[Union[tuple(kinds)]]  # type: ignore[misc]  # noqa: UP007 - the members are known at run time only
 
 
 def _suffixes(items: Sequence[object]) -> list[str]:

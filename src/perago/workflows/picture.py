@@ -67,6 +67,11 @@ def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> 
             return Node(reference, str(kind))
 
 
+def _readable(text: str) -> str:
+    """A text in which line ends and control characters are escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def task_names(definition: Mapping[str, Any]) -> tuple[str, ...]:
     """The task types that workers do for a definition, its sub-workflows not included."""
     found: dict[str, None] = {}
@@ -91,7 +96,8 @@ def picture_of(definition: Mapping[str, Any]) -> str:
 
 def _lines(nodes: Sequence[Node], indent: str = "  ", label: str = "") -> Iterator[str]:
     for node in nodes:
-        yield f"{indent}{label}{node.reference}  {node.text}"
+        label = _readable(label)
+        yield f"{indent}{label}{_readable(node.reference)}  {_readable(node.text)}"
         below = " " * len(label)
         for number, (inner_label, part) in enumerate(node.parts):
             last = number == len(node.parts) - 1

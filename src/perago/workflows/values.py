@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import ComputedFieldInfo, FieldInfo
@@ -26,6 +26,8 @@ from perago.taskdef.schema import inline, same_json
 
 UNCHECKED = object()
 """The type of a value that the author has marked with `flow.unchecked`; it fits everywhere."""
+
+_NO_EXPRESSION = "give it without '${'"
 
 _ADDRESS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -70,6 +72,11 @@ class Recorded:
     read: Callable[[str], None] | None = None
     """Called with each field that is read."""
 
+    @property
+    def is_written(self) -> bool:
+        """Whether its JSON has the names of results, and not those of parameters."""
+        return self.reference != "workflow" and self.path is not None
+
     def field(self, name: str) -> Recorded:
         """The value of a field.
 
@@ -78,9 +85,9 @@ class Recorded:
         """
         model = self.annotation
         shown = f"{self.shown}.{name}"
-        if model is Any and self.path is not None:
-            return self._below(shown, name, Any)
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        if model in (Any, UNCHECKED) and self.path is not None:
+            return self._below(shown, name, model)
+        if not _is_model(model):
             raise InvalidDeclaration(
                 f"{shown}: {self.shown} is {spelled(model)}, so it has no fields that a workflow can read",
                 "give the value as it is, and read the field in the task",
@@ -96,8 +103,8 @@ class Recorded:
             raise InvalidDeclaration(f"{shown}: {self.shown} was put together here", "use the value that was put in")
         if self.read is not None:
             self.read(name)
-        given = self.reference == "workflow" or isinstance(self.content, Item)
-        key = sent_name(name, found) if given and isinstance(found, FieldInfo) else _reported_name(name, found)
+        is_sent = self.reference == "workflow"
+        key = sent_name(name, found) if is_sent and isinstance(found, FieldInfo) else _reported_name(name, found)
         if key is None or not _ADDRESS.fullmatch(key):
             raise InvalidDeclaration(
                 f"{shown}: Conductor cannot read the JSON name {key!r} in an expression",
@@ -133,6 +140,12 @@ class Value:
             raise AttributeError(name)
         return Value(recorded(self).field(name))
 
+    def __copy__(self) -> Value:
+        return self
+
+    def __deepcopy__(self, _: object) -> Value:
+        return self
+
     def __repr__(self) -> str:
         return f"<{recorded(self).shown}: {spelled(recorded(self).annotation)}>"
 
@@ -145,11 +158,16 @@ def recorded(value: Value) -> Recorded:
 
 _MISUSE = {
     "flow.switch, or flow.loop with until()": ("__bool__",),
-    "flow.map": ("__iter__", "__len__", "__contains__", "__getitem__"),
+    "flow.map": ("__iter__", "__len__", "__contains__", "__getitem__", "__reversed__"),
     "the value as a parameter of a step, and do this in the task": (
         *("__str__", "__format__", "__int__", "__float__", "__index__", "__hash__", "__neg__", "__abs__", "__call__"),
+        *("__pos__", "__invert__", "__round__", "__bytes__", "__fspath__"),
         *(f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge")),
-        *(f"__{side}{name}__" for side in ("", "r") for name in ("add", "sub", "mul", "truediv", "floordiv", "mod")),
+        *(
+            f"__{side}{name}__"
+            for side in ("", "r")
+            for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul")
+        ),
         *(f"__{side}{name}__" for side in ("", "r") for name in ("pow", "and", "or", "xor")),
         *("__setattr__", "__delattr__", "__setitem__"),
     ),
@@ -217,7 +235,11 @@ class Documents:
     `use` is called with each value, and returns its JSON; `report` with the rule and the fix of each problem.
     """
 
-    def __init__(self, use: Callable[[Recorded], Any], report: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, use: Callable[[Recorded], Any], report: Callable[[str, str], None], *, is_sent: bool = False
+    ) -> None:
+        """`is_sent`: the JSON is read as parameters, and not only put together."""
+        self._is_sent = is_sent
         self._use = use
         self._reporter = report
         self._problems = 0
@@ -261,17 +283,35 @@ class Documents:
                     f"{label} takes {spelled(_plain(annotation))}, but {found.shown} is {spelled(found.annotation)}",
                     "give a value of that type; flow.unchecked(value) passes on what cannot be judged",
                 )
+            elif self._is_sent and found.is_written and found.annotation == _plain(annotation):
+                for model, name in _renamed_fields(found.annotation):
+                    self._report(
+                        f"{label} reads {model}.{name} under another name than {found.shown} is written with",
+                        f"give {model}.{name} the same validation_alias and serialization_alias",
+                    )
             return self._use(found)
         if not contains_value(given):
             return self._constant(given, annotation, label)
         element = element_of(annotation, "mapping" if isinstance(given, Mapping) else "list")
         if element is None:
-            kind = "a mapping" if isinstance(given, Mapping) else "a list"
-            self._report(f"{label} takes {spelled(_plain(annotation))}, not {kind}", "give one value")
+            kind, plain = "a mapping" if isinstance(given, Mapping) else "a list", _plain(annotation)
+            fix = f"write flow.value({plain.__name__}, FIELD=...)" if _is_model(plain) else "give one value"
+            self._report(f"{label} takes {spelled(plain)}, not {kind}", fix)
             element = UNCHECKED
         if isinstance(given, Mapping):
-            return {str(key): self.convert(value, element, f"{label}[{key!r}]") for key, value in given.items()}
+            return {
+                self._key(key, label): self.convert(value, element, f"{label}[{key!r}]") for key, value in given.items()
+            }
         return [self.convert(value, element, f"{label}[{index}]") for index, value in enumerate(given)]
+
+    def _key(self, key: object, label: str) -> str:
+        """The JSON of a key of a mapping that contains values."""
+        plain = key.value if isinstance(key, enum.Enum) else key
+        if isinstance(plain, bool) or not isinstance(plain, str | int):
+            self._report(f"{label}: the key {key!r} is not a text or an integer", "give another key")
+        elif "${" in str(plain):
+            self._report(f"{label}: Conductor would read '${{' in the key {key!r} as an expression", _NO_EXPRESSION)
+        return str(plain)
 
     def _constant(self, given: Any, annotation: Any, label: str) -> Any:
         if annotation is UNCHECKED:
@@ -288,7 +328,7 @@ class Documents:
         if not same:
             self._report(f"{label}: the value changes when it is written as JSON", "give a value that JSON can hold")
         if "${" in json.dumps(document):
-            self._report(f"{label}: Conductor would read '${{' in it as an expression", "give it without '${'")
+            self._report(f"{label}: Conductor would read '${{' in it as an expression", _NO_EXPRESSION)
         return document
 
     def _report(self, rule: str, fix: str) -> None:
@@ -335,16 +375,37 @@ def fits(source: Any, target: Any) -> bool:
         return any(fits(source, member) for member in typing.get_args(target)) or _schemas_fit(source, target)
     if typing.get_origin(source) is Literal and typing.get_origin(target) is not Literal:
         return all(fits(type(option), target) for option in typing.get_args(source))
-    if isinstance(source, type) and isinstance(target, type) and not typing.get_args(target):
-        if issubclass(source, target) or (source is int and target is float):
-            return True
-        if issubclass(source, str) and issubclass(source, enum.Enum) and target is str:
-            return True
+    if isinstance(source, type) and target in (str, int, float):
+        return issubclass(source, target) or (source is int and target is float) or _schemas_fit(source, target)
+    if _is_model(source) and _is_model(target) and target.model_config.get("extra") != "forbid":
+        return issubclass(source, target) or _schemas_fit(source, target)
     for kind in ("list", "mapping"):
         inner, outer = element_of(source, kind), element_of(target, kind)
-        if inner is not None and outer is not None:
-            return fits(inner, outer)
+        if inner is not None and outer is not None and not _has_places(target):
+            return fits(inner, outer) and (kind == "list" or _keys_fit(source, target))
     return _schemas_fit(source, target)
+
+
+def _has_places(annotation: Any) -> bool:
+    """Whether a type is a tuple with a type for each place."""
+    arguments = typing.get_args(annotation)
+    return typing.get_origin(annotation) is tuple and arguments[1:] != (Ellipsis,)
+
+
+def _keys_fit(source: Any, target: Any) -> bool:
+    """Whether the keys of a mapping are keys of another. In JSON they are text."""
+    written, read = ((*typing.get_args(one), Any)[0] for one in (source, target))
+    return read in (Any, str) or written == read
+
+
+def _renamed_fields(annotation: Any) -> Iterator[tuple[str, str]]:
+    """The models and fields of a type that are written under another name than they are read."""
+    for argument in typing.get_args(annotation):
+        yield from _renamed_fields(argument)
+    if _is_model(annotation):
+        for name, field in annotation.model_fields.items():
+            if _reported_name(name, field) != sent_name(name, field):
+                yield annotation.__name__, name
 
 
 def is_value_of(value: object, annotation: Any) -> bool:
@@ -372,7 +433,7 @@ def element_of(annotation: Any, kind: str) -> Any:
         found = [element_of(member, kind) for member in typing.get_args(annotation)]
         return next((element for element in found if element is not None), None)
     if annotation in (UNCHECKED, Any):
-        return Any
+        return annotation
     origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
     if not isinstance(origin, type) or issubclass(origin, str | bytes):
         return None
@@ -388,6 +449,10 @@ def _plain(annotation: Any) -> Any:
     while hasattr(annotation, "__value__"):  # a type alias
         annotation = annotation.__value__
     return _plain(typing.get_args(annotation)[0]) if typing.get_origin(annotation) is typing.Annotated else annotation
+
+
+def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _is_union(annotation: Any) -> bool:

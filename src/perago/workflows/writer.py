@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from perago.authoring.declaration import Location, TaskDefinitionError, calling_line
-from perago.workflows.values import Documents, Item, Recorded, Scope, Value, expression
+from perago.workflows.values import Documents, Item, Recorded, Scope, Value, expression, sent_name
 
 if TYPE_CHECKING:
     from perago.workflows.definition import Workflow
 
 Json = dict[str, Any]
 
-_REFERENCE = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*_?")
+_REFERENCE = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
 _PLACE = {key: expression("workflow", ("workspace", key)) for key in ("repository", "branch")}
 _FIRST_HEAD = expression("workflow", ("workspace", "ref"))
 _FIRST_IN_LIST = {"workspace": expression("workflow", ("workspace",))}
@@ -62,6 +62,8 @@ class Frame:
     tasks: list[Json] = field(default_factory=list)
     publishers: list[Publisher] = field(default_factory=list)
     has_workspace: bool = False
+    is_closed: bool = False
+    """Whether it is a switch, whose steps are in its cases."""
 
 
 class Writer:
@@ -75,7 +77,11 @@ class Writer:
         self.references: dict[str, Location] = {}
         self.problems: list[TaskDefinitionError] = []
         self.functions: dict[str, Callable[..., Any]] = {}
-        self.parts: dict[str, Workflow[Any, Any]] = {}
+        self.parts: dict[tuple[str, int], Workflow[Any, Any]] = {}
+        self.runs: dict[str, str] = {}
+        """The references that a `map` writes when the workflow runs begin with these, and its name."""
+        self.end: Location | None = None
+        """The line of problems after the author's function has returned."""
         self.used: set[str] = set()
         """The parameters that were read."""
         self.model = given
@@ -123,14 +129,16 @@ class Writer:
 
     def report(self, rule: str, fix: str) -> None:
         """Note a problem at the author's line; all are raised together when the workflow has been written."""
-        self.problems.append(calling_line().error(rule, fix))
+        self.problems.append((self.end or calling_line()).error(rule, fix))
 
-    def claim(self, name: str) -> str:
-        """The task reference name of a step, which no other step may have."""
-        reference = f"{name}{self.current.suffix}"
-        if not isinstance(name, str) or not _REFERENCE.fullmatch(name) or name == "workflow":
+    def claim(self, name: str, part: str = "") -> str:
+        """The task reference name of a step, or of a `part` of it, which no other step may have."""
+        reference = f"{name}{part}{self.current.suffix}"
+        if part:
+            pass  # the name has been judged
+        elif not isinstance(name, str) or not _REFERENCE.fullmatch(name) or name == "workflow":
             self.report(
-                f"{name!r} is not a name for a step: letters, digits and single underscores, beginning with a letter",
+                f"{name!r} is not a name for a step: letters, digits, single underscores between them, first a letter",
                 "write it like clean_rows",
             )
         known = self.references.get(reference)
@@ -138,6 +146,27 @@ class Writer:
             self.report(f"the name {reference!r} is taken by {known.readable}", "give this step another name")
         self.references[reference] = calling_line()
         return reference
+
+    def check_runs(self) -> None:
+        """Refuse a step that has the name which a `map` gives to the step of an item."""
+        for reference, location in self.references.items():
+            base, _, number = reference.rpartition("_")
+            if number.isdecimal() and base in self.runs and reference not in self.runs:
+                rule = f"map {self.runs[base]!r} gives the name {reference!r} to the step of an item"
+                self.problems.append(location.error(rule, "give this step another name"))
+
+    def add_function(self, name: str, function: Callable[..., Any]) -> None:
+        """Note the function of a task."""
+        if self.functions.setdefault(name, function) is not function:
+            self.report(f"two different functions are the task {name!r}", "give one of the two another name")
+
+    def add_part(self, part: Workflow[Any, Any]) -> None:
+        """Note a sub-workflow."""
+        if self.parts.setdefault((part.name, part.version), part) is not part:
+            self.report(
+                f"two different workflows are version {part.version} of {part.name!r}",
+                "give one of the two another name or version",
+            )
 
     def document(
         self,
@@ -151,7 +180,7 @@ class Writer:
         if arguments:
             self.report(f"{place}: {model.__name__} takes its fields by name", f"write {model.__name__}, FIELD=...")
         used: list[Scope] = [] if scopes is None else scopes
-        documents = Documents(lambda value: self.use(value, used), self.report)
+        documents = Documents(lambda value: self.use(value, used), self.report, is_sent=scopes is None)
         return documents.of_model(model, fields, f"{place}: {model.__name__}")
 
     def use(self, value: Recorded, scopes: list[Scope]) -> Any:
@@ -171,6 +200,10 @@ class Writer:
                     self.report(f"{value.shown} is a value of {scope.name}, which {why}", "use it there")
                     break
         scopes.extend(value.scopes)
+        if value.read is not None:  # all parameters; the input of the workflow has the workspace, too
+            self.used.update(self.model.model_fields)
+            keys = [sent_name(name, field) or name for name, field in self.model.model_fields.items()]
+            return {key: expression("workflow", (key,)) for key in keys}
         return value.content
 
     def workspace(self) -> Json:
@@ -179,6 +212,8 @@ class Writer:
 
     def append(self, name: str, reference: str, task: Json) -> None:
         """Add a task to the part that is being written."""
+        if self.current.is_closed:
+            self.report(f"step {name!r} is in a switch, but in none of its cases", "write it into a case")
         self.current.tasks.append({"name": name, "taskReferenceName": reference, **task})
 
     def continue_with(self, head: str) -> None:
@@ -221,12 +256,14 @@ def _rendered(node: Any) -> Any:
     return node
 
 
-def _flat(ends: Ends, above: tuple[int, ...] = ()) -> Iterator[str]:
+def _flat(ends: Ends, seen: set[int] | None = None) -> Iterator[str]:
+    seen = set() if seen is None else seen
     for head in ends.heads:
         if isinstance(head, str):
             yield head
-        elif id(head) not in above:  # a body begins with its own end
-            yield from _flat(head, (*above, id(head)))
+        elif id(head) not in seen:  # a body begins with its own end
+            seen.add(id(head))
+            yield from _flat(head, seen)
 
 
 def without_items(
