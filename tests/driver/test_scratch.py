@@ -187,6 +187,15 @@ def test_a_relative_name_that_only_the_project_has_is_explained(services: InMemo
     assert len(reason) < 500
 
 
+def test_a_withheld_variable_that_is_missing_is_explained(services: InMemoryServices) -> None:
+    reason = attempt(services, lambda: [os.environ["LAKECTL_SERVER_ENDPOINT_URL"]]).reason
+    assert reason == (
+        "KeyError: 'LAKECTL_SERVER_ENDPOINT_URL'. perago withholds LAKECTL_SERVER_ENDPOINT_URL from functions that do "
+        "not ask for it: write @task(environment=['LAKECTL_SERVER_ENDPOINT_URL'])"
+    )
+    assert attempt(services, lambda: [os.environ["OTHER_NAME"]]).reason == "KeyError: 'OTHER_NAME'"
+
+
 @pytest.mark.parametrize("path", ["nowhere.yaml", "/nowhere.yaml", "a\udcff"])
 def test_another_missing_file_is_not(services: InMemoryServices, path: str) -> None:
     assert "scratch" not in str(attempt(services, read(path)).reason)

@@ -261,6 +261,16 @@ def test_a_model_with_an_undefined_name_is_told(project: Path) -> None:
     assert "errors.pydantic.dev" not in str(error)
 
 
+def test_a_withheld_variable_at_import_is_explained(project: Path) -> None:
+    write(project, "eager", "import os\nURL = os.environ['LAKECTL_SERVER_ENDPOINT_URL_X']\n")
+    error = error_of("eager")
+    assert error.line == 2
+    assert error.fix == (
+        "perago withholds LAKECTL_SERVER_ENDPOINT_URL_X while modules are imported: read it in the function, and write "
+        "@task(environment=['LAKECTL_SERVER_ENDPOINT_URL_X'])"
+    )
+
+
 def test_an_exception_that_cannot_say_anything_still_has_a_place(project: Path) -> None:
     write(project, "mute", "class Mute(Exception):\n    def __str__(self):\n        raise ValueError\nraise Mute\n")
     error = error_of("mute")

@@ -120,6 +120,14 @@ def relative_hint(error: BaseException, former: str | None) -> str:
     )
 
 
+def withheld_hint(error: BaseException, task: Task) -> str:
+    """Return an addition to the reason if a variable is missing because perago withholds it; empty otherwise."""
+    name = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if not isinstance(name, str) or not withheld([name], task.environment):
+        return ""
+    return f". perago withholds {name} from functions that do not ask for it: write @task(environment=[{quoted(name)}])"
+
+
 @dataclass(frozen=True, slots=True)
 class Returned:
     """The function returned `value`, whatever that is."""
@@ -179,7 +187,8 @@ def call_function(
     except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
         words, name = _words(error), type(error).__name__
         message = name if words == name else f"{name}: {words}"
-        return Raised("error", message + relative_hint(error, directory), _traceback(error))
+        hint = relative_hint(error, directory) or withheld_hint(error, task)
+        return Raised("error", message + hint, _traceback(error))
 
 
 def _words(error: BaseException) -> str:

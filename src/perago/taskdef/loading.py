@@ -22,6 +22,7 @@ from types import ModuleType
 
 from perago.authoring import Task, TaskDefinitionError
 from perago.authoring.task import TASK_ATTRIBUTE, get_task
+from perago.secret_names import is_withheld
 from perago.taskdef.schema import input_schema, output_schema
 from perago.text import listing
 
@@ -297,6 +298,12 @@ def _advice(error: BaseException) -> str:
         return "a task module only declares; put what a script does under `if __name__ == '__main__':`"
     if isinstance(error, SyntaxError):
         return "correct the syntax of this line"
+    name = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if isinstance(name, str) and is_withheld(name):
+        return (
+            f"perago withholds {name} while modules are imported: read it in the function, and write "
+            f"@task(environment=[{name!r}])"
+        )
     return "correct what this line does when the module is imported"
 
 
