@@ -182,8 +182,9 @@ def _known(item: pytest.Item) -> dict[str, Any] | None:
     if not any(name.startswith("perago_") for name in getattr(item, "fixturenames", ())):
         return None
     outcomes = loaded("outcome")
-    recent = outcomes.attempt_log().outcomes if outcomes is not None else ()
-    tasks = sorted({outcome.record.delivery.task_name for outcome in recent})
+    log = outcomes.attempt_log() if outcomes is not None else None
+    recent = {outcome.record.delivery.task_name for outcome in log.outcomes} if log else set()
+    tasks = sorted(recent | {name for _, name, *_ in log.tried} if log else recent)  # a race keeps only its trials
     return {"kind": "own", "label": "", "tasks": tasks}
 
 

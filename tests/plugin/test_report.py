@@ -119,6 +119,24 @@ def test_it_tells_of_tasks_failures_guardrails_and_examples(shop: pytest.Pyteste
     assert "Incomplete" not in page.sections[""]
 
 
+def test_a_race_counts_as_a_test_of_its_tasks(pytester: pytest.Pytester) -> None:
+    file = copy_module(pytester, "work", "copy")
+    file.write_text(file.read_text().replace('prefix="/"', 'on_moved_head="rebase"'))
+    pytester.makepyfile(
+        test_own="""
+        from work import Params, copy
+
+        def test_race(perago_run):
+            branches = [(copy, Params(target=f"{name}.txt")) for name in ("x", "y")]
+            perago_run.race(*branches, tree={"a.txt": "1"})
+        """
+    )
+    run(pytester, "--perago-modules", "work", "test_own.py", "--perago-report=report.html").assert_outcomes(passed=5)
+    cells = re.sub(r"\n+", " ", read(pytester).sections["tasks"])
+    assert "own tests" in cells
+    assert re.search(r"copy work, work.py:\d+ ✓ 4 ✓ 1", cells), cells
+
+
 def test_it_has_the_coverage_of_guardrails_and_names_unguarded_files(shop: pytest.Pytester) -> None:
     run(shop, "--perago-report=report.html", "--perago-cover", "--perago-kinds=guardrail,run")
     page = read(shop)
