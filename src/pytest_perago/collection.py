@@ -233,6 +233,7 @@ class ActivePlugin:
         self._packages: dict[Path, str] = {}
         self._opened: set[Path] = set()
         self._named = configured_modules(config)
+        _refuse_unknown(config)
         for found in session_of(config).find(self._named):
             self._modules.setdefault(_anchor(found, config).resolve(), []).append(found)
             self._packages.update(_packages_of(found))
@@ -305,9 +306,22 @@ class ActivePlugin:
         return f"perago: {', '.join(self._named)}; kinds {', '.join(settings.kinds)}; run={settings.run}"
 
 
+def _refuse_unknown(config: pytest.Config) -> None:
+    """Refuse a misspelled module of the command line, which has no file under which a test could fail.
+
+    Raises:
+        pytest.UsageError: there is no such module.
+    """
+    session = session_of(config)
+    for found in session.find([name for name in named_on_command_line(config) if name not in named_in_ini(config)]):
+        error = session.load(found).error if found.file is None else None
+        if error is not None:
+            raise pytest.UsageError(f"--perago-modules: {error.message}" + (f"\nfix: {error.fix}" if error.fix else ""))
+
+
 def _anchor(found: FoundModule, config: pytest.Config) -> Path:
     """The file under which the tests of a module are collected: its own. One that does not exist is collected under
-    the ini file that names it or, named on the command line, under the plugin."""
+    the ini file that names it. One without a file, such as in an archive, is collected under the plugin."""
     if found.file is not None:
         return found.file
     if config.inipath is not None and found.name in named_in_ini(config):

@@ -63,9 +63,14 @@ def test_a_module_that_is_not_there_fails_under_the_ini_file_that_names_it(pytes
     )
 
 
-def test_a_module_that_is_not_there_fails_without_any_ini_file(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("name", ["shop.wrokers", "shop/wrokers.py"])
+def test_a_misspelled_module_on_the_command_line_is_a_usage_error(pytester: pytest.Pytester, name: str) -> None:
+    add_module(pytester, "shop.workers", "first")
     pytester.makepyfile(test_plain="def test_plain(): pass")
-    run(pytester, "--perago-modules", "nowhere").assert_outcomes(passed=1, failed=1)
+    result = run(pytester, "--perago-modules", name)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --perago-modules: *", "fix: *shop.w*"])
+    assert "pytest_perago" not in result.stderr.str()
 
 
 def test_a_module_below_a_package_that_cannot_be_imported_fails(pytester: pytest.Pytester) -> None:
