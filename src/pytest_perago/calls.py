@@ -110,12 +110,15 @@ class FaultCase(CaseAttempts):
         task: the task of the function.
         case: the input.
         call: the way to call the function.
+        memory: the values of its module before any call; None: those of now.
     """
 
-    def __init__(self, task: Task, case: RunCase, call: FunctionCaller = call_and_note) -> None:
+    def __init__(
+        self, task: Task, case: RunCase, call: FunctionCaller = call_and_note, *, memory: Memory | None = None
+    ) -> None:
         super().__init__(task, case)
         self.watch: Watch
-        self.memory = Memory(task.module)
+        self.memory = memory or Memory(task.module)
         self.author = AuthorCode(task)
         self.conditions = Conditions()
         self.given: Given

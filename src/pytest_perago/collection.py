@@ -54,6 +54,12 @@ class CaseItem(pytest.Function):
     ) -> None:
         self.task = task
         self.case = case
+        self.needed_module = ""
+        """The module without which the test is not made; empty: perhaps all."""
+        if task is not None and case.label != "taskdef-accepted":  # this one looks for the name in all modules
+            self.needed_module = task.module
+        elif case.kind == "import":
+            self.needed_module = owner
         self._owner = owner
         self._place = case.location or place
         self._shared = session_of(parent.config)
@@ -98,7 +104,7 @@ class CaseItem(pytest.Function):
             shown = os.path.relpath(file, start) if file.is_relative_to(start) else file
             what = {"import": "module", "wiring": "workflow", "definition": "workflow"}.get(self.case.kind, "task")
             failure.subject = (what, f"{self._owner} ({shown}:{self._place.line})")
-            failure.rerun = rerun_command(self, failure.rerun_options)
+            failure.rerun = rerun_command(self, failure.rerun_options, all_of_task=failure.needs_others)
             raise
         except Exception:
             self.user_properties.append(HARNESS_ERROR)

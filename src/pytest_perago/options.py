@@ -530,21 +530,30 @@ def _listed(values: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, parts)))
 
 
-def rerun_command(item: pytest.Item, options: Iterable[str] = ()) -> str:
-    """Return `pytest` with the options that affect the collection, and the test relative to the start directory."""
+def rerun_command(item: pytest.Item, options: Iterable[str] = (), *, all_of_task: bool = False) -> str:
+    """Return `pytest` with the options that affect the collection, and the test relative to the start directory.
+
+    Args:
+        item: the test.
+        options: further options.
+        all_of_task: run all tests of its kind, because the test alone does not fail.
+    """
     config = item.config
     path = str(item.path)
     if item.path.is_relative_to(config.rootpath):
         path = os.path.relpath(item.path, config.invocation_params.dir)
-    names = item.nodeid.partition("::")[2]
+    node = item.parent if all_of_task and item.parent is not None else item
+    names = node.nodeid.partition("::")[2]
     kind = item.name.partition("[")[0]
     is_asked_for = kind in KINDS and kind not in kinds_in_ini(config)
-    kinds = ("--perago-kinds", kind) if is_asked_for else ()  # without them the test would not be made
-    words = ["pytest", *_context(config), *kinds, *options, f"{path}::{names}"]
+    # Without the option the test would not be made.
+    kinds = ("--perago-kinds", kind) if is_asked_for or all_of_task else ()
+    words = ["pytest", *_context(config, getattr(item, "needed_module", "")), *kinds, *options, f"{path}::{names}"]
     return " ".join(_quoted(word) for word in words)
 
 
-def _context(config: pytest.Config) -> Iterator[str]:
+def _context(config: pytest.Config, needed: str) -> Iterator[str]:
+    """The options. `needed` is the module of the test; empty if it can need all."""
     option = config.option
     if option.inifilename:
         yield from ("-c", str(option.inifilename))
@@ -556,6 +565,10 @@ def _context(config: pytest.Config) -> Iterator[str]:
         if not override.startswith("strict"):  # how pytest keeps its own --strict-markers and --strict-config
             yield from ("-o", override)
     modules = named_on_command_line(config)
+    if any(f"{needed}.".startswith(f"{name}.") for name in modules):
+        modules = (needed,)
+    elif needed and needed in named_in_ini(config):
+        modules = ()
     if modules:
         yield from ("--perago-modules", ",".join(modules))
     directory = config.getoption("--perago-snapshot-dir")

@@ -230,13 +230,16 @@ class CaseAttempts:
             return None
         return Output(record.report.output["result"], self.committed(services))
 
-    def failed(self, summary: str, *facts: tuple[str, str], cause: Cause = Cause.MISTAKE) -> CaseFailed:
+    def failed(
+        self, summary: str, *facts: tuple[str, str], cause: Cause = Cause.MISTAKE, needs_others: bool = False
+    ) -> CaseFailed:
         """Build a failure of the function. Facts without a text are left out."""
         return CaseFailed(
             cause,
             f"case {self.case.label!r}: {summary}",
             facts=[(label, text) for label, text in facts if text],
             tree=self.tree if self.task.workspace else None,
+            needs_others=needs_others,
         )
 
     def too_long(self, watch: Watch) -> CaseFailed:
@@ -263,7 +266,7 @@ def run_case(task: Task, case: RunCase, session: Session, record: Record | None 
     run = _Run(task, case, session, record)
     with run.watch:
         try:
-            run.first_attempt()
+            run.first_attempt_after_other_tests()
             run.check_nearby_files()
             run.second_attempt_with_a_lost_report()
             run.check_nearby_files()
@@ -289,6 +292,29 @@ class _Run(CaseAttempts):
         self._memory = Memory(task.module)
         self._outputs: list[Output | None] = []
         self._nearby: list[tuple[NearbyFiles, dict[Path, bool]]] = []
+
+    def first_attempt_after_other_tests(self) -> None:
+        """The first attempt. If it fails because of what calls of other tests have left in the module, say so."""
+        former = self._session.memory(self.task.module)
+        changes = former.changes()
+        try:
+            self.first_attempt()
+        except CaseFailed as failure:
+            if not changes or self.watch.stuck:
+                raise
+            former.restore()
+            try:
+                self.first_attempt()
+            except CaseFailed:
+                raise failure from None
+            raise self.failed(
+                "it fails only after other tests of the task, so the module keeps state between calls; "
+                + failure.summary.removeprefix(f"case {self.case.label!r}").removeprefix(":").strip(),
+                ("state", "\n".join(changes)),
+                *failure.facts,
+                cause=Cause.CONTRACT,
+                needs_others=True,
+            ) from None
 
     def first_attempt(self) -> None:
         """A plain attempt in a fresh repository."""

@@ -21,6 +21,7 @@ from perago.testing.cases import RunCase
 from perago.testing.tasks import CaseFailed, Cause, provided_params
 from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, author_traceback, formatted_stack
 from pytest_perago.kinds import KINDS
+from pytest_perago.observation import Memory
 from pytest_perago.options import SESSION, SNAPSHOT, Settings, parse_opt_outs, read_settings, rerun_command
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ class Session:
         self.last_resort = LastResort(enabled=not float(has_own_limit or 0))
         self.fault_cases: dict[tuple[str, str, str], FaultCase] = {}
         """The last cases of the kind `faults`, so that their tests share the first attempt."""
+        self._memories: dict[str, Memory] = {}
         self.item: pytest.Item
         """The generated test that runs now."""
 
@@ -181,6 +183,12 @@ class Session:
     def watch(self) -> Watch:
         """Return the time limit of a test that runs a task function."""
         return Watch(self.settings.run_timeout, self.last_resort)
+
+    def memory(self, module: str) -> Memory:
+        """Return the values of a task module before the first test that calls its function."""
+        if module not in self._memories:
+            self._memories[module] = Memory(module)
+        return self._memories[module]
 
     def rerun_command(self, option: str) -> str:
         """Return the command that runs the current test again with one more option."""

@@ -35,7 +35,7 @@ def test_a_broken_module_is_one_failing_test(pytester: pytest.Pytester) -> None:
     ):
         assert words.format(name=name) in failure
         assert f"{name}.py:{place}" in failure
-        rerun = f"pytest -o perago_import_timeout=0.5 --perago-modules {modules} '{name}.py::import[{name}]'"
+        rerun = f"pytest -o perago_import_timeout=0.5 --perago-modules {name} '{name}.py::import[{name}]'"
         assert f"rerun: {rerun}" in failure
     for frame in ("pytest_perago", "importlib", "pluggy", "pydantic/"):
         assert f"{frame}/" not in output.replace("importlib/metadata", "")

@@ -42,6 +42,40 @@ def test_it_runs_that_test_alone(pytester: pytest.Pytester, arguments: list[str]
     check_each_alone(pytester, run(pytester, *arguments), 2)
 
 
+def test_it_names_only_the_module_that_is_needed(pytester: pytest.Pytester) -> None:
+    for name in ("shop.work", "other.work"):
+        free_module(pytester, name, "raise TaskFailed('no')", FAILS[:1])
+    write_module(pytester, "bad", "raise ValueError")
+    pytester.makeini("[pytest]\nperago_modules = bad\n")
+    result = run(pytester, "--perago-modules", "shop,other", "-k", "run or import")
+    assert sorted(line[:-1] for line in lines_of(result)) == [
+        ["pytest"],
+        ["pytest", "--perago-modules", "other.work"],
+        ["pytest", "--perago-modules", "shop.work"],
+    ]
+    check_each_alone(pytester, result, 3)
+
+
+def test_it_runs_all_cases_if_one_fails_only_after_another(pytester: pytest.Pytester) -> None:
+    examples = [f"Example(id='{value}', params={{'value': {value}}}, result={{'value': {value}}})" for value in (1, 2)]
+    body = "SEEN.setdefault('first', params.value); return Model(value=SEEN['first'])"
+    file = free_module(pytester, "work", body, examples)
+    file.write_text(f"SEEN = {{}}\n{file.read_text()}")
+    arguments = ("--perago-modules", "work", "--perago-kinds", "run")
+    result = run(pytester, *arguments)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "broken contract: case '2': it fails only after other tests of the task, so the module keeps state*",
+            "  state     SEEN was {}, is {'first': 1}",
+            "rerun: pytest --perago-modules work --perago-kinds run 'work.py::free'",
+        ]
+    )
+    (line,) = lines_of(result)
+    again = run(pytester, *line[1:])
+    again.assert_outcomes(passed=1, failed=1)
+
+
 def test_it_names_the_ini_file_that_was_given(pytester: pytest.Pytester) -> None:
     free_module(pytester, "shop.work", "raise TaskFailed('no')", FAILS)
     (pytester.path / "other.ini").write_text("[pytest]\nperago_modules = shop\n")

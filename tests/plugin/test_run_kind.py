@@ -39,7 +39,7 @@ FAILING = {
             "  actual    FAILED: KeyError: 'secret'",
             "  log       half way",
             "Traceback (most recent call last):",
-            "rerun: pytest --perago-modules work 'work/m00.py::free::run[[]x]'",
+            "rerun: pytest --perago-modules work.m00 'work/m00.py::free::run[[]x]'",
             "working",
         ],
     ),

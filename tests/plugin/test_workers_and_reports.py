@@ -38,7 +38,7 @@ def test_failures_errors_and_opt_outs_of_workers_are_told_as_without_them(pytest
         "the function raised no",
         "hello",
         "loud",
-        "rerun: pytest -o 'perago_skip=third::contract: known to be odd' --perago-modules shop 'shop/a.py::free::",
+        "rerun: pytest -o 'perago_skip=third::contract: known to be odd' --perago-modules shop.a 'shop/a.py::free::",
         "perago's own test code failed",
         "shop/c.py::third::contract[params]: known to be odd",
     ):

@@ -86,6 +86,7 @@ class CaseFailed(AssertionError):
         tree: the tree of the test, shown as Python.
         details: blocks of text that follow.
         rerun_options: the options with which pytest finds the same example again.
+        needs_others: whether the test fails only after other tests of its task.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class CaseFailed(AssertionError):
         tree: Mapping[str, object] | None = None,
         details: Sequence[str] = (),
         rerun_options: Sequence[str] = (),
+        needs_others: bool = False,
     ) -> None:
         super().__init__(summary)
         self.cause = cause
@@ -105,6 +107,7 @@ class CaseFailed(AssertionError):
         self.tree = tree
         self.details = tuple(details)
         self.rerun_options = tuple(rerun_options)
+        self.needs_others = needs_others
         self.subject = ("", "")
         self.rerun = ""
 

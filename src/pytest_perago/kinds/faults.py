@@ -59,7 +59,7 @@ def _run(task: Task, case: RunCase, check: str, session: Session) -> None:
     key = (task.module, task.name, case.label)
     found = known.pop(key, None)
     if found is None or found.task is not task:
-        found = FaultCase(task, case)
+        found = FaultCase(task, case, memory=session.memory(task.module))
     known[key] = found  # the last one used is the last
     while len(known) > _MOST_CASES:
         del known[next(iter(known))]
