@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, computed_field, create_model
 
 from perago import TaskDefinitionError, task
 from perago.workflows import Flow, WorkflowDefinitionError, workflow
@@ -171,6 +171,10 @@ def error_of_the_author(flow: Any, given: Any) -> None:
     flow.step("one", alone, Named, name=NAMES["missing"])
 
 
+def end_of_the_process(flow: Any, given: Any) -> None:
+    raise SystemExit(3)
+
+
 def result_of_another_type(flow: Any, given: Any) -> Split:
     found: Any = flow.step("one", split, Words, text="a")
     return flow.value(Split, words=found.result)  # type: ignore[no-any-return]
@@ -234,6 +238,37 @@ def two_ends_of_a_loop(flow: Any, given: Any) -> None:
         loop.until(flow.step("two", count, Rounds, rounds=1).result.is_done)
 
 
+def structures_without_with(flow: Any, given: Any) -> None:
+    flow.switch("choice", given.text)
+    loop = flow.loop("loop", at_most=2)
+    counted = flow.step("one", count, Rounds, rounds=1)
+    loop.until(counted.result.is_done)
+
+
+class Pair(BaseModel):
+    pair: tuple[int, str]
+
+    @computed_field
+    def first(self) -> int:
+        return self.pair[0]
+
+
+@task(name="flow.pair", owner_email=OWNER)
+def pair(params: Pair) -> Pair:
+    return params
+
+
+@workflow(name="pairs", version=1, owner_email=OWNER)
+def pairs(flow: Flow, given: Pair) -> None:
+    flow.step("one", pair, Pair, pair=given.first)
+
+
+def items_at_other_places(flow: Any, given: Any) -> None:
+    flow.step("one", pair, Pair, pair=(given.text, given.number))
+    flow.step("two", pair, Pair, pair=(given.number,))
+    flow.step("three", pair, Pair, pair=(given.number, "a"))
+
+
 class Renamed(BaseModel):
     found: list[Found]
 
@@ -278,6 +313,8 @@ MISTAKES: list[Wrong] = [
     two_ends_of_a_loop,
     name_that_a_map_gives,
     model_with_two_aliases,
+    structures_without_with,
+    items_at_other_places,
     one_mistake_in_each_branch,
     model_that_is_called,
     key_that_is_an_expression,
@@ -304,6 +341,7 @@ MISTAKES: list[Wrong] = [
     raw_reference_that_is_missing,
     map_over_a_text,
     error_of_the_author,
+    end_of_the_process,
     result_of_another_type,
 ]
 
@@ -351,6 +389,11 @@ def test_a_default_that_json_cannot_hold(default: Any) -> None:
     built: Any = workflow(name="odd", version=1, owner_email=OWNER)(odd)
     with pytest.raises(WorkflowDefinitionError, match=r"Odd\.number has no default that JSON can hold"):
         built.build()
+
+
+def test_parameters_have_no_computed_fields() -> None:
+    with pytest.raises(WorkflowDefinitionError, match=r"given\.first: Pair has no field 'first'; it has pair"):
+        pairs.build()
 
 
 def test_a_wrong_result_and_a_missing_step_are_found_at_the_function() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from perago import task
 from perago.testing import TaskRunner
@@ -148,6 +148,28 @@ def test_all_parameters_are_one_value_without_the_workspace(run: Runner) -> None
 
     assert ran.result == {"text": "b"}
     assert ran.outcome("whole").result == {"text": "b"}
+
+
+class Listed(RootModel[list[str]]):
+    pass
+
+
+class Lists(BaseModel):
+    listed: Listed
+
+
+@task(name="flow.lists", owner_email=OWNER)
+def lists(params: Lists) -> Split:
+    return Split(words=params.listed.root)
+
+
+def test_a_root_model_is_put_together_without_a_key(run: Runner) -> None:
+    @workflow(name="roots", version=1, owner_email=OWNER)
+    def roots(flow: Flow, given: Words) -> Split:
+        flow.step("file", write, Named, name="a")
+        return flow.step("lists", lists, Lists, listed=flow.value(Listed, root=[given.text])).result
+
+    assert run(roots, text="b").result == {"words": ["b"]}
 
 
 def test_an_item_of_a_result_is_read_under_the_name_that_the_result_has(run: Runner) -> None:

@@ -130,7 +130,7 @@ class Workflow(Generic[P, R]):
             writer.problems += error.problems
         except InvalidDeclaration as invalid:
             writer.problems.append(self._place_of(invalid).error(invalid.rule, invalid.fix))
-        except Exception as error:  # noqa: BLE001 - the author's code may fail in any way
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may fail in any way
             problem, fix = f"{type(error).__name__}: {error}", "correct this line"
             if isinstance(error, ValidationError) and any(contains_value(one["input"]) for one in error.errors()):
                 problem = f"{error.title} is called with a value that exists only when the workflow runs"
@@ -141,6 +141,7 @@ class Workflow(Generic[P, R]):
             for name in unused:
                 rule = f"no step uses the parameter {self.given.__name__}.{name}"
                 writer.problems.append(self.location.error(rule, "use it, or remove it"))
+        writer.problems += writer.unopened
         inputs = self._inputs(writer)
         if writer.problems:
             different = {str(problem): problem for problem in writer.problems}  # each branch of a fork has the same

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Union, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from perago.authoring.declaration import InvalidDeclaration, calling_line
 from perago.authoring.task import get_task
@@ -254,7 +254,9 @@ class Flow:
         """Put a model together of values: a nested parameter, or the result of the workflow."""
         kind = cast("type[BaseModel]", model)
         scopes: list[Scope] = []
-        document = self._writer.document("value", kind, arguments, fields, scopes)
+        document: Any = self._writer.document("value", kind, arguments, fields, scopes)
+        if issubclass(kind, RootModel):
+            document = document.get("root")
         return cast("T", Value(Recorded(document, f"{kind.__name__}(...)", kind, tuple(scopes))))
 
     def unchecked(self, value: object, /) -> Any:
@@ -355,9 +357,12 @@ class Flow:
         self._writer.append(f"{name}_join", join, {"type": "JOIN", "joinOn": []})
         self._writer.leave([frame], [*self._writer.current.heads, expression(join, ())])
 
-    @contextlib.contextmanager
-    def switch(self, name: str, value: object, /) -> Iterator[Switch]:
+    def switch(self, name: str, value: object, /) -> contextlib.AbstractContextManager[Switch]:
         """Write cases of which one runs: the one that has the value, or the default."""
+        return self._writer.to_open(f"switch {name!r}", self._switch(name, value))
+
+    @contextlib.contextmanager
+    def _switch(self, name: str, value: object) -> Iterator[Switch]:
         reference = self._writer.claim(name)
         if not isinstance(value, Value):
             raise InvalidDeclaration(f"switch {name!r}: {value!r} is known while the workflow is written", "use if")
@@ -386,9 +391,12 @@ class Flow:
         ends = [head for frame in frames if frame.has_workspace for head in frame.heads]
         self._writer.leave(frames, [*self._writer.current.heads, *ends])
 
-    @contextlib.contextmanager
-    def loop(self, name: str, /, *, at_most: int) -> Iterator[Loop]:
+    def loop(self, name: str, /, *, at_most: int) -> contextlib.AbstractContextManager[Loop]:
         """Write steps that run again until `until()` holds, and at most so many rounds."""
+        return self._writer.to_open(f"loop {name!r}", self._loop(name, at_most))
+
+    @contextlib.contextmanager
+    def _loop(self, name: str, at_most: int) -> Iterator[Loop]:
         if any(scope.kind == "loop" for scope in self._writer.current.scope):
             self._writer.report(f"loop {name!r} is inside of a loop", "put the inner loop into a sub-workflow")
         if isinstance(at_most, bool) or not isinstance(at_most, int) or at_most < 1:

@@ -92,7 +92,8 @@ class Recorded:
                 f"{shown}: {self.shown} is {spelled(model)}, so it has no fields that a workflow can read",
                 "give the value as it is, and read the field in the task",
             )
-        known: Mapping[str, FieldInfo | ComputedFieldInfo] = {**model.model_fields, **model.model_computed_fields}
+        computed = model.model_computed_fields if self.is_written else {}  # parameters do not have them
+        known: Mapping[str, FieldInfo | ComputedFieldInfo] = {**model.model_fields, **computed}
         found = known.get(name)
         if found is None:
             listed = ", ".join(known) or "no field"
@@ -302,7 +303,13 @@ class Documents:
             return {
                 self._key(key, label): self.convert(value, element, f"{label}[{key!r}]") for key, value in given.items()
             }
-        return [self.convert(value, element, f"{label}[{index}]") for index, value in enumerate(given)]
+        elements = [element] * len(given)
+        if _has_places(_plain(annotation)):
+            elements = list(typing.get_args(_plain(annotation)))
+            if len(elements) != len(given):
+                self._report(f"{label} takes {len(elements)} items, not {len(given)}", "give one for each place")
+        pairs = enumerate(zip(given, elements, strict=False))
+        return [self.convert(value, kind, f"{label}[{index}]") for index, (value, kind) in pairs]
 
     def _key(self, key: object, label: str) -> str:
         """The JSON of a key of a mapping that contains values."""

@@ -16,7 +16,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from perago.workflows.definition import Workflow
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 _REFERENCE = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
 _PLACE = {key: expression("workflow", ("workspace", key)) for key in ("repository", "branch")}
@@ -82,6 +83,8 @@ class Writer:
         """The references that a `map` writes when the workflow runs begin with these, and its name."""
         self.end: Location | None = None
         """The line of problems after the author's function has returned."""
+        self.unopened: list[TaskDefinitionError] = []
+        """A problem for each structure that is not in a `with`."""
         self.used: set[str] = set()
         """The parameters that were read."""
         self.model = given
@@ -101,6 +104,21 @@ class Writer:
             yield self.current
         finally:
             self.current = outer
+
+    def to_open(
+        self, label: str, structure: contextlib.AbstractContextManager[T]
+    ) -> contextlib.AbstractContextManager[T]:
+        """The same structure, with a problem until it is in a `with`."""
+        problem = calling_line().error(f"{label} is not in a `with`, so it has no steps", "write `with` before it")
+        self.unopened.append(problem)
+
+        @contextlib.contextmanager
+        def opened() -> Iterator[T]:
+            self.unopened.remove(problem)
+            with structure as found:
+                yield found
+
+        return opened()
 
     @property
     def has_workspace(self) -> bool:
