@@ -40,7 +40,7 @@ def read_configuration(*, local: bool = False) -> Configuration:
     try:
         settings = load_settings(local=local)
     except ConfigurationError as error:
-        return Configuration(None, error.details)
+        return Configuration(None, error.details, error.warnings)
     return Configuration(settings, check_roots(settings), settings.warnings)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import textwrap
@@ -169,6 +170,21 @@ def test_modules_are_reported_together_and_names_belong_to_one(project: Project)
     assert "module c declares the task 'same', which a declares as well" in ran.err
 
 
+def test_each_module_is_reported_as_soon_as_it_is_done(project: Project, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    project.task("a", "first", PLAIN)
+    project.module("b", f"open({str(gate)!r}).close()\n" + PLAIN.format(name="second"))
+    with project.start("check", "a", "b") as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline().startswith(b"ok  a: ")
+        finally:
+            gate.open("w").close()
+        assert process.stdout.readline().startswith(b"ok  b: ")
+        assert process.wait(60) == 0
+
+
 def test_a_package_means_all_task_modules_below_it(project: Project) -> None:
     project.task("tasks.features", "features.build")
     project.task("tasks.deep.clean", "clean", PLAIN)
@@ -260,12 +276,16 @@ def test_only_what_the_author_has_is_meant_perhaps(project: Project, name: str, 
 
 def test_an_invalid_configuration_has_its_own_exit_code(project: Project) -> None:
     project.task("features", "features.build")
-    (project.directory / ".env").write_text("\nPERAGO_LOG_RETENTION=30\nPERAGO_LOG_RETENTOIN=1d\n")
+    (project.directory / ".env").write_text(
+        "\nPERAGO_LOG_RETENTION=30\nPERAGO_LOG_RETENTOIN=1d\nPERAGO_LOG_ROOT=.env\n"
+    )
     ran = project.run("check", "features", LAKECTL_SERVER_ENDPOINT_URL="http://localhost:8000")
     assert ran.code == 4
     assert ran.out.startswith("ok  features: ")
     assert "error: the configuration is not valid\n  PERAGO_LOG_RETENTION (.env:2): " in ran.err
     assert "\n  LAKECTL_CREDENTIALS_ACCESS_KEY_ID: not set" in ran.err
+    assert re.search(r"\n  PERAGO_LOG_ROOT \(.env:4\): \S+/.env is not a directory", ran.err)
+    assert "warning: PERAGO_LOG_RETENTOIN (.env:3)" in ran.err
     ran = project.run("check", "nope")
     assert ran.code == 3
     assert "there is no module nope" in ran.err

@@ -13,7 +13,7 @@ import pytest
 
 import perago
 from perago import NOT_ON_WINDOWS
-from perago.cli.app import COMMANDS
+from perago.cli.app import COMMANDS, GROUPS
 
 from ..children import problem_of_children
 from .conftest import Project
@@ -22,9 +22,10 @@ from .conftest import Project
 def test_help_lists_every_command_and_says_where_to_read_on(project: Project) -> None:
     ran = project.run("--help")
     assert (ran.code, ran.err) == (0, "")
-    for command in COMMANDS:
-        assert f"\n  {command} " in ran.out
-    assert "First steps:\n" in ran.out
+    groups = re.split(r"(?m)^(\S.*):$", ran.out)
+    for title, commands in GROUPS.items():
+        listed, _, _ = groups[groups.index(title) + 1].partition("\n\n")
+        assert re.findall(r"(?m)^  (\w+) ", listed) == [*commands]
     assert "perago help configuration" in ran.out
     assert max(map(len, ran.out.splitlines())) <= 80
 

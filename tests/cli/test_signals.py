@@ -50,7 +50,7 @@ print("goes on")
 PROBE = """
 with error_boundary(), probing(["slow"], 600) as results:
     exec(sys.argv[2])
-    results()
+    list(results())
 print("goes on")
 """
 

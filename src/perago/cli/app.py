@@ -18,37 +18,47 @@ from typer.core import TyperCommand, TyperGroup
 from perago.cli import messages
 from perago.cli.messages import error_boundary
 
-COMMANDS = {
-    "backtest": "Run today's code on the last attempts, and compare.",
-    "cache": "Show, verify or clear the object cache of this machine.",
-    "capture": "Write a past attempt as a test case.",
-    "check": "Check task modules and the local configuration.",
-    "console": "Show the configured servers in a browser.",
-    "config": "Show every setting with its value and its source.",
-    "diff": "Compare the TaskDefs of task modules with those on the server.",
-    "doctor": "Look for everything that keeps workers from working.",
-    "extract": "Write the TaskDef of a task module as JSON.",
-    "register": "Put TaskDefs and workflows on the Conductor server.",
-    "dev": "Develop task modules on embedded services.",
-    "demo": "Run the bundled sample workflow on real data.",
-    "fence": "Guard the publications to a branch, or check whether they are guarded.",
-    "help": "Print a page of the documentation.",
-    "log": "Show the publications to a branch.",
-    "init": "Write a small project: one task, its tests and settings.",
-    "gc": "Remove the leftovers of killed attempts, here and on lakeFS.",
-    "input": "Print the input of a task, ready to start a workflow with.",
-    "replay": "Run today's code on the input of a past attempt.",
-    "show": "Show everything about one attempt or one commit.",
-    "send": "Start a workflow of one task on the configured servers.",
-    "run": "Run one attempt of a task here, without any server.",
-    "workflow": "Show the steps of workflows, or write them as JSON.",
-    "status": "Show waiting attempts, running attempts and workers.",
-    "start": "Run workers for a task module against the configured servers.",
+GROUPS = {
+    "First steps": {
+        "demo": "Run the bundled sample workflow on real data.",
+        "init": "Write a small project: one task, its tests and settings.",
+        "check": "Check task modules and the local configuration.",
+        "run": "Run one attempt of a task here, without any server.",
+        "help": "Print a page of the documentation.",
+    },
+    "Develop": {
+        "dev": "Develop task modules on embedded services.",
+        "workflow": "Show the steps of workflows, or write them as JSON.",
+        "replay": "Run today's code on the input of a past attempt.",
+        "capture": "Write a past attempt as a test case.",
+        "backtest": "Run today's code on the last attempts, and compare.",
+    },
+    "Deploy and run": {
+        "register": "Put TaskDefs and workflows on the Conductor server.",
+        "extract": "Write the TaskDef of a task module as JSON.",
+        "diff": "Compare the TaskDefs of task modules with those on the server.",
+        "config": "Show every setting with its value and its source.",
+        "fence": "Guard the publications to a branch, or check whether they are guarded.",
+        "start": "Run workers for a task module against the configured servers.",
+        "send": "Start a workflow of one task on the configured servers.",
+        "input": "Print the input of a task, ready to start a workflow with.",
+    },
+    "Look and repair": {
+        "status": "Show waiting attempts, running attempts and workers.",
+        "show": "Show everything about one attempt or one commit.",
+        "log": "Show the publications to a branch.",
+        "console": "Show the configured servers in a browser.",
+        "doctor": "Look for everything that keeps workers from working.",
+        "gc": "Remove the leftovers of killed attempts, here and on lakeFS.",
+        "cache": "Show, verify or clear the object cache of this machine.",
+    },
 }
-"""Name and summary. `perago.cli.commands.<name>` holds `command`, its function, and `EXAMPLES`."""
+"""Name and summary of each command. `perago.cli.commands.<name>` holds `command`, its function, and `EXAMPLES`."""
+
+COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 EPILOG = """\b
-First steps:
+The usual order:
   perago demo                           see it work, without any server
   perago init my_project                create a small project
   perago check my_tasks.features        check a module and the configuration
@@ -79,6 +89,12 @@ class CommandTable(TyperGroup):
         self.commands = {
             name: TyperCommand(name, help=summary, rich_markup_mode=None) for name, summary in COMMANDS.items()
         }
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """List the commands by group."""
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([*group.items()])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command itself instead of its line in the list."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,7 @@ def _load(
     return probed
 
 
-def able_to_run(modules: Sequence[Probed]) -> list[Probed]:
+def able_to_run(modules: Iterable[Probed]) -> list[Probed]:
     """Return the modules. A task that lacks a package on this machine becomes a problem of its module."""
     from perago.probe import Code, ModuleProblem
 

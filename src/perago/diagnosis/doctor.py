@@ -544,14 +544,14 @@ class Doctor:
             configuration = read_configuration()
             findings = [*_installed(), *_configured(configuration)]
             if (settings := configuration.settings) is None:
-                return [*findings, *_modules(results())]
+                return [*findings, *_modules([*results()])]
             servers = stack.enter_context(Servers(settings, policy=_POLICY))
             patient = stack.enter_context(Servers(settings))  # lists of attempts may be long
             findings += run_checks(
                 [*self._of_machine(settings), *_of_servers(settings, servers, patient)], self._explain
             )
             self._tell("checking task modules")
-            probed = results()
+            probed = [*results()]
             findings += _modules(probed)
             findings += _missing(settings, probed, self._branches)
             away = {found.area for found in findings if found.cause is Cause.SERVER}

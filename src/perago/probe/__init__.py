@@ -379,7 +379,7 @@ def probe_modules(
 ) -> list[Probed]:
     """Import every module in a separate child process, each for at most `seconds`."""
     with probing(modules, seconds, packages=packages, workflows=workflows) as results:
-        return results()
+        return list(results())
 
 
 AT_ONCE = min(4, os.cpu_count() or 1)
@@ -398,7 +398,7 @@ def probing(
     examine: str = "",
     workflows: bool = False,
     progress: Progress | None = None,
-) -> Iterator[Callable[[], list[Probed]]]:
+) -> Iterator[Callable[[], Iterator[Probed]]]:
     """Start with the first modules right away; the caller may do something else before it asks for the results.
 
     Args:
@@ -410,24 +410,32 @@ def probing(
         progress: Called after each group of modules.
 
     Returns:
-        A function that waits for the results, one for each module.
+        A function that yields the result of each module, in their order, as soon as it is there.
     """
     found = _found(modules) if packages else dict.fromkeys(modules, True)
     names = tuple(found)
     with contextlib.ExitStack() as stack, sigterm_unwinds():
         first = [_enter(stack, name, seconds, examine) for name in names[:AT_ONCE]]
 
-        def results() -> list[Probed]:
-            probed = _results(first)
-            while left := names[len(probed) : len(probed) + AT_ONCE]:
+        def probed() -> Iterator[Probed]:
+            yield from _results(first)
+            for start in range(AT_ONCE, len(names), AT_ONCE):
                 if progress is not None:
-                    progress(len(probed), len(names))
+                    progress(start, len(names))
                 with contextlib.ExitStack() as some:
-                    probed += _results([_enter(some, name, seconds, examine) for name in left])
-            if workflows:
-                probed = [accept_workflows(one) for one in probed]
-            wanted = [one for one in probed if found[one.module] or one.problem is None or not one.problem.is_no_task]
-            return _refuse_duplicates(wanted or [_empty(package, probed) for package in modules])
+                    left = names[start : start + AT_ONCE]
+                    yield from _results([_enter(some, name, seconds, examine) for name in left])
+
+        def results() -> Iterator[Probed]:
+            owners: dict[str, str] = {}
+            is_empty = True
+            for one in probed():
+                judged = accept_workflows(one) if workflows else one
+                if found[one.module] or judged.problem is None or not judged.problem.is_no_task:
+                    is_empty = False
+                    yield _refuse_duplicate(judged, owners)
+            if is_empty:
+                yield from (_empty(package, names) for package in modules)
 
         yield results
 
@@ -438,10 +446,11 @@ def accept_workflows(probed: Probed) -> Probed:
     return replace(probed, problem=None) if is_enough else probed
 
 
-def _results(children: Sequence[ChildProcess]) -> list[Probed]:
+def _results(children: Sequence[ChildProcess]) -> Iterator[Probed]:
     for one in children:
         one.listen()
-    return [one.result() for one in children]
+    for one in children:
+        yield one.result()
 
 
 def _found(names: Sequence[str]) -> dict[str, bool]:
@@ -453,8 +462,8 @@ def _found(names: Sequence[str]) -> dict[str, bool]:
     return found
 
 
-def _empty(package: str, looked_at: Sequence[Probed]) -> Probed:
-    number = sum(one.module == package or one.module.startswith(f"{package}.") for one in looked_at)
+def _empty(package: str, names: Sequence[str]) -> Probed:
+    number = sum(name == package or name.startswith(f"{package}.") for name in names)
     message = f"none of the {number} modules of package {package} declares a task"
     fix = "decorate a function with @task(...) in one of them, or name the right package"
     return Probed(package, None, ModuleProblem(Code.INVALID, message, fix=fix))
@@ -466,22 +475,18 @@ def _enter(stack: contextlib.ExitStack, module: str, seconds: float, examine: st
         return stack.enter_context(ChildProcess(module, seconds, examine=examine))
 
 
-def _refuse_duplicates(probed: Sequence[Probed]) -> list[Probed]:
-    """Give each task name to one module. A module that declares it again has a problem."""
-    owners: dict[str, str] = {}
-    result = []
-    for one in probed:
-        owner = owners.setdefault(one.task.name, one.module) if one.task else one.module
-        checked = one if owner == one.module else refused_as_duplicate(one, owner)
-        for workflow in one.workflows:
-            other = owners.setdefault(f"workflow {workflow.name!r} {workflow.version}", one.module)
-            if other != one.module:
-                what = f"version {workflow.version} of the workflow {workflow.name!r}"
-                message = f"module {one.module} declares {what}, which {other} declares as well"
-                problem = ModuleProblem(Code.DUPLICATE, message, fix="give one of the two another name")
-                checked = replace(one, task=None, workflows=(), problem=problem)
-        result.append(checked)
-    return result
+def _refuse_duplicate(one: Probed, owners: dict[str, str]) -> Probed:
+    """Give each task name to the first module that declares it. A module that declares it again has a problem."""
+    owner = owners.setdefault(one.task.name, one.module) if one.task else one.module
+    checked = one if owner == one.module else refused_as_duplicate(one, owner)
+    for workflow in one.workflows:
+        other = owners.setdefault(f"workflow {workflow.name!r} {workflow.version}", one.module)
+        if other != one.module:
+            what = f"version {workflow.version} of the workflow {workflow.name!r}"
+            message = f"module {one.module} declares {what}, which {other} declares as well"
+            problem = ModuleProblem(Code.DUPLICATE, message, fix="give one of the two another name")
+            checked = replace(one, task=None, workflows=(), problem=problem)
+    return checked
 
 
 def refused_as_duplicate(probed: Probed, owner: str) -> Probed:

@@ -58,15 +58,19 @@ class Problem:
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used. `details` holds every problem found, `problems` the same as text."""
+    """The configuration cannot be used. `details` holds every problem found, `problems` the same as text.
 
-    def __init__(self, details: Iterable[Problem]) -> None:
+    `warnings` are those of `Settings`.
+    """
+
+    def __init__(self, details: Iterable[Problem], warnings: Iterable[str] = ()) -> None:
         self.details = tuple(details)
+        self.warnings = tuple(warnings)
         self.problems = tuple(str(problem) for problem in self.details)
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.details,))
+        return (type(self), (self.details, self.warnings))
 
 
 # ------------------------------------------------------------------------------ types of values

@@ -31,6 +31,7 @@ from perago.settings.sources import (
     PublishFence,
     Sources,
     Upkeep,
+    check_roots,
     configured_mask,
     default_log_root,
     default_workspace_root,
@@ -485,14 +486,18 @@ def load(*, local: bool = False) -> Settings:
                 dropped.update(group)
         settings, found = _parsed({name: text for name, text in values.items() if name not in dropped}, sources)
     problems += (*found, *root_problems)
-    if settings is None or problems:
-        raise ConfigurationError(problems)
-    warnings = (
+    warnings = [
         *(f"{problem} This command uses the default." for problem in ignored if problem.variable.startswith("PERAGO_")),
         *_unknown_variables(sources),
-        *_plain_endpoints(settings, sources),
-    )
-    return settings.model_copy(update={"warnings": warnings})
+    ]
+    if settings is None or problems:
+        wrong = {problem.variable for problem in problems}
+        valid = {name: text for name, text in values.items() if name not in wrong}
+        settings, _ = _parsed({**valid, **{name: "/" for name in _DEFAULT_ROOTS if name in wrong}}, sources)
+        if settings is not None:
+            problems += [problem for problem in check_roots(settings) if problem.variable not in wrong]
+        raise ConfigurationError(problems, warnings)
+    return settings.model_copy(update={"warnings": (*warnings, *_plain_endpoints(settings, sources))})
 
 
 def _parsed(values: Mapping[str, str], sources: Sources) -> tuple[Settings | None, list[Problem]]:

@@ -41,34 +41,42 @@ def command(modules: Modules, timeout: Timeout = IMPORT_LIMIT, as_json: Json = F
     with probing(modules, timeout, packages=True, examine="perago.testing.cases", workflows=True) as results:
         configuration = read_configuration()
         other = namesake()
-        probed = able_to_run(results())
+        probed = []
+        for one in results():
+            probed += able_to_run([one])
+            if not as_json:
+                _print_module(probed[-1])
     if other:
         configuration = replace(configuration, warnings=(other, *configuration.warnings))
-    _print_json(probed, configuration) if as_json else _print_text(probed, configuration)
+    _print_json(probed, configuration) if as_json else _print_configuration(configuration)
     if any(one.problem for one in probed):
         raise CommandError(ExitCode.INVALID_MODULE)
     if configuration.problems:
         raise CommandError(ExitCode.INVALID_CONFIGURATION)
 
 
-def _print_text(probed: Sequence[Probed], configuration: Configuration) -> None:
+def _print_module(one: Probed) -> None:
     """Print a line for each valid part on standard output, and notes and problems on standard error."""
     ok = painted("ok", Colour.GREEN, sys.stdout)
-    for one in probed:
-        show_notes(one)
-        if one.task is not None:
-            sys.stdout.write(f"{ok}  {one_line(f'{one.module}: {_summary(one.task)}')}\n")
-        for flow in one.workflows:
-            sys.stdout.write(f"{ok}  {one_line(f'{one.module}: workflow {flow.name} version {flow.version}')}\n")
-        sys.stdout.flush()
-        for text in one.advice:
-            messages.note(f"{one.module}: {text}")
-        show_problem(one)
+    show_notes(one)
+    if one.task is not None:
+        sys.stdout.write(f"{ok}  {one_line(f'{one.module}: {_summary(one.task)}')}\n")
+    for flow in one.workflows:
+        sys.stdout.write(f"{ok}  {one_line(f'{one.module}: workflow {flow.name} version {flow.version}')}\n")
+    sys.stdout.flush()
+    for text in one.advice:
+        messages.note(f"{one.module}: {text}")
+    show_problem(one)
+
+
+def _print_configuration(configuration: Configuration) -> None:
+    """Print the warnings and problems on standard error, or a line for a valid configuration on standard output."""
     for text in configuration.warnings:
         messages.warning(text)
     if configuration.problems:
         messages.configuration_errors(configuration.problems)
     else:
+        ok = painted("ok", Colour.GREEN, sys.stdout)
         sys.stdout.write(
             f"{ok}  configuration: {one_line(masked(_servers(configuration) + _workspaces(configuration)))}\n"
         )
