@@ -204,6 +204,22 @@ def workflows_of_one_name(flow: Any, given: Any) -> None:
     flow.sub("three", other_same, Named, name="a")
 
 
+@workflow(name="around", version=1, owner_email=OWNER)
+def around_other_same(flow: Flow, given: Named) -> None:
+    flow.sub("one", other_same, Named, name=given.name, theWeights=given.weights)
+
+
+@task(name="flow.alone", owner_email=OWNER)
+def another_alone(params: Named) -> Words:
+    return Words(text=params.name)
+
+
+def names_of_inner_workflows(flow: Any, given: Any) -> None:
+    flow.sub("one", same, Named, name="a")
+    flow.sub("two", around_other_same, Named, name="a")
+    flow.step("three", another_alone, Named, name="a")
+
+
 def workflow_that_runs_itself(flow: Any, given: Any) -> None:
     flow.sub("one", called_wrong, Named, name="a")
 
@@ -305,6 +321,7 @@ def raw_task_that_is_not_json(flow: Any, given: Any) -> None:
 
 MISTAKES: list[Wrong] = [
     workflows_of_one_name,
+    names_of_inner_workflows,
     workflow_that_runs_itself,
     no_workflow,
     step_between_cases,

@@ -74,7 +74,7 @@ class WorkflowRunner:
         for part in built.parts:
             self._add(part)
         self._definitions.append(workflow.definition())
-        self._tasks.update({(task := task_of(function)).name: task for function in built.functions})
+        self._tasks.update({(task := task_of(function)).name: task for function in built.functions.values()})
 
     def run(
         self,

@@ -63,8 +63,8 @@ class Built:
     has_workspace: bool
     publishers: tuple[tuple[str, bool], ...]
     """The steps that may publish, and whether each rebases."""
-    functions: tuple[Callable[..., Any], ...]
-    """The task functions of its steps, without those of sub-workflows."""
+    functions: Mapping[str, Callable[..., Any]]
+    """The task functions of its steps by the name of the task, without those of sub-workflows."""
     parts: tuple[Workflow[Any, Any], ...]
     """Its sub-workflows, without theirs."""
     names: frozenset[tuple[str, int]]
@@ -161,7 +161,7 @@ class Workflow(Generic[P, R]):
             "outputParameters": output,
         }
         text = json.dumps({key: value for key, value in definition.items() if value is not None}, allow_nan=False)
-        functions, parts = tuple(writer.functions.values()), tuple(writer.parts.values())
+        functions, parts = dict(writer.functions), tuple(writer.parts.values())
         names = frozenset({(self.name, self.version)}).union(*(part._built.names for part in parts))
         return Built(text, writer.has_workspace, writer.publishers, functions, parts, names)
 

@@ -79,6 +79,8 @@ class Writer:
         self.problems: list[TaskDefinitionError] = []
         self.functions: dict[str, Callable[..., Any]] = {}
         self.parts: dict[tuple[str, int], Workflow[Any, Any]] = {}
+        self._known: dict[str, object] = {}
+        """The workflows and functions of all parts, by what must not be two of them."""
         self.runs: dict[str, str] = {}
         """The references that a `map` writes when the workflow runs begin with these, and its name."""
         self.end: Location | None = None
@@ -175,16 +177,28 @@ class Writer:
 
     def add_function(self, name: str, function: Callable[..., Any]) -> None:
         """Note the function of a task."""
-        if self.functions.setdefault(name, function) is not function:
-            self.report(f"two different functions are the task {name!r}", "give one of the two another name")
+        self.functions[name] = function
+        self._know(f"functions are the task {name!r}", function)
 
     def add_part(self, part: Workflow[Any, Any]) -> None:
         """Note a sub-workflow."""
-        if self.parts.setdefault((part.name, part.version), part) is not part:
-            self.report(
-                f"two different workflows are version {part.version} of {part.name!r}",
-                "give one of the two another name or version",
-            )
+        self.parts[part.name, part.version] = part
+        self._know_part(part)
+
+    def _know_part(self, part: Workflow[Any, Any]) -> None:
+        label = f"workflows are version {part.version} of {part.name!r}"
+        if self._known.get(label) is part:
+            return
+        self._know(label, part)
+        built = part.build()
+        for name, function in built.functions.items():
+            self._know(f"functions are the task {name!r}", function)
+        for inner in built.parts:
+            self._know_part(inner)
+
+    def _know(self, label: str, one: object) -> None:
+        if self._known.setdefault(label, one) is not one:
+            self.report(f"two different {label}", "give one of the two another name")
 
     def document(
         self,
