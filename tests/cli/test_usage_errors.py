@@ -23,7 +23,7 @@ WRONG: tuple[tuple[str, ...], ...] = (
         ("input", "my-data", "main", "--params", params)
         for params in ('{"hidden": 1', '{"hidden": NaN}', '["hidden"]', "null", "@nowhere.json", "@latin", "@bad")
     ),
-    *(("input", "my-data", "main", "--ref", ref) for ref in ("main", '["main"]', "[]", "@nowhere.json")),
+    *(("input", "my-data", "main", "--ref", ref) for ref in ("main", COMMIT[:12], '["main"]', "[]", "@nowhere.json")),
     ("run", "plain", "-e", "x"),
     ("run", "plain", "-e", "x", "-p", "{}"),
     ("run", "plain", "-w", "sample"),

@@ -114,6 +114,29 @@ def test_a_directory_that_looks_like_the_module_is_not_suggested_instead(project
 
 
 @pytest.mark.parametrize(
+    ("directory", "fix"),
+    [
+        ("src", "zzqq is in src, so set PYTHONPATH=src for the command; or install your project: pip install -e ."),
+        ("other", "correct the path, or run the command in other, which contains zzqq"),
+    ],
+)
+def test_a_module_below_another_directory_is_found_there(
+    project: Path, monkeypatch: pytest.MonkeyPatch, directory: str, fix: str
+) -> None:
+    monkeypatch.chdir(project)
+    (project / "pyproject.toml").touch()
+    (project / directory / "zzqq").mkdir(parents=True)
+    (project / directory / "zzqq" / "job.py").touch()
+    assert error_of("zzqq.job").fix == fix
+
+
+def test_for_a_package_the_modules_with_tasks_are_named() -> None:
+    error = error_of("app.workers")
+    assert error.message == "package app.workers declares no task"
+    assert error.fix == "name one of its modules: app.workers.audit, app.workers.features, app.workers.summary"
+
+
+@pytest.mark.parametrize(
     ("module", "line", "message"),
     [
         ("broken.no_task", None, "declares no task"),

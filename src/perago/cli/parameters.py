@@ -13,6 +13,7 @@ import typer
 
 _BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # the names that lakeFS allows
 _COMMIT = re.compile(r"[0-9a-f]{64}")
+_SHORT_COMMIT = re.compile(r"[0-9a-f]{6,63}")
 _KINDS: dict[type, str] = {list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
 
@@ -104,6 +105,13 @@ def read_refs(text: str, repository: str) -> tuple[str, ...]:
     """
     from perago.taskdef.payload import commits_of
 
+    if _SHORT_COMMIT.fullmatch(text):
+        message = f"{text} is only a part of a commit id; write all 64 digits, which this command prints: "
+        raise _wrong(f"{message}perago show {repository} {text}", "--ref")
+    is_json = text.isdecimal() or text in ("true", "false", "null")
+    if _BRANCH.fullmatch(text) and not is_json and not _COMMIT.fullmatch(text):
+        message = f"{text!r} is not a commit id. For the head of a branch, omit --ref: perago input {repository} {text}"
+        raise _wrong(message, "--ref")
     value = text if _COMMIT.fullmatch(text) else _read_json(text, "--ref")[1]
     problems: list[str] = []
     found = commits_of(value, repository, problems, pointer="")

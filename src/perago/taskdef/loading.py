@@ -183,7 +183,10 @@ def _only_task(module: ModuleType) -> Task:
         elsewhere = ", ".join(sorted(imported))
         hint = f"; {elsewhere} is only imported, which does not count" if elsewhere else ""
         fix = "decorate one function of the module with @task(...), and put @task above all other decorators"
-        raise NoTask(f"module {name} declares no task{hint}", file=getattr(module, "__file__", None), fix=fix)
+        kind = "module"
+        if hasattr(module, "__path__"):
+            kind, fix = "package", _modules_of(name) or fix
+        raise NoTask(f"{kind} {name} declares no task{hint}", file=getattr(module, "__file__", None), fix=fix)
     if len(tasks) > 1:
         listed = ", ".join(f"{task.name} (line {task.line})" for task in tasks)
         raise TaskDefinitionError(
@@ -201,6 +204,13 @@ def _only_task(module: ModuleType) -> Task:
             fix="move @task to the top, above all other decorators",
         )
     return task
+
+
+def _modules_of(package: str) -> str:
+    """Return the advice to name one of the modules of a package. Modules that mention `@task` come first."""
+    files = {found.name: found.file for found in find_modules([package]) if found.file and found.name != package}
+    with_tasks = [name for name, file in files.items() if b"@task" in file.read_bytes()]
+    return f"name one of its modules: {listing(with_tasks or [*files], 5)}" if files else ""
 
 
 def _carried_task(value: object) -> Task | None:
@@ -331,6 +341,13 @@ def _is_library(file: str) -> bool:
     return any(Path(file).is_relative_to(root) for root in (*roots, perago, perago.with_name("pytest_perago")))
 
 
+def _directory_of(top: str) -> str:
+    """Return the directory below the current one that has a top-level module, `src` first; empty if none has it."""
+    places = sorted([*Path().glob(f"*/{top}.py"), *Path().glob(f"*/{top}/")])
+    found = [place.parts[0] for place in places if not place.parts[0].startswith(".")]
+    return "src" if "src" in found else next(iter(found), "")
+
+
 def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
     parent, _, child = missing.rpartition(".")
     if parent and not hasattr(sys.modules.get(parent), "__path__"):
@@ -348,12 +365,17 @@ def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
     corrected = [".".join(filter(None, (parent, sibling))) + rest for sibling in near]
     found = next((one for one in corrected if exists(one)), None)
     where = f"in the package {parent}" if parent else "on the import path (the current directory and sys.path)"
-    if found:
+    directory = "" if parent else _directory_of(child)
+    if directory == "src":
+        install = "; or install your project: pip install -e ." if Path("pyproject.toml").is_file() else ""
+        fix = f"{child} is in src, so set PYTHONPATH=src for the command{install}"
+    elif found:
         fix = f"did you mean {found}?"
     elif parent:
         fix = (
             f"correct the path; {parent} has the modules {listing(sorted(others), 5)}" if others else "correct the path"
         )
     else:
-        fix = f"correct the path, or run the command in the directory that contains {child}"
+        place = f"{directory}, which" if directory else "the directory that"
+        fix = f"correct the path, or run the command in {place} contains {child}"
     return TaskDefinitionError(f"there is no module {name}: {child!r} was not found {where}", fix=fix)
