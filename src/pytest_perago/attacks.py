@@ -410,7 +410,8 @@ class Attack:
         try:
             with case.watch:
                 call = case.call_again(
-                    given=replace(case.given, params=params, files=files), look=partial(self._judge_output, violated)
+                    given=replace(case.given, params=params, files=files, raw=None),
+                    look=partial(self._judge_output, violated),
                 )
         except TimeLimitExceeded:
             call = None

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,7 @@ from perago.testing.tree_files import fast_directory, write_tree
 from perago.workspace.scan import scan_tree
 from pytest_perago.conditions import Audit, AuthorCode, Conditions, Interruption, Threads, silenced, under
 from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
-from pytest_perago.observation import Memory, Output, read_files
+from pytest_perago.observation import Memory, Output, open_for_writing, read_files
 from pytest_perago.running import CaseAttempts
 
 LONGEST_JOIN = 2.0
@@ -57,6 +57,8 @@ class Given:
     current: Current
     files: Mapping[str, bytes] | None
     times: Mapping[str, int] = field(default_factory=dict)
+    raw: Mapping[str, Any] | None = None
+    """The params as JSON, which are validated again for each call, because a default can depend on the time."""
 
     @classmethod
     def of(cls, workspace: Path | None, params: BaseModel, current: Current) -> Given:
@@ -93,6 +95,10 @@ class Call:
     """The number of times that it asked whether it was canceled, after it was."""
     processes: list[str]
     """Command lines of processes that it left running."""
+    running: list[str]
+    """Names of threads that were running when it returned."""
+    open_files: list[str]
+    """Files of the workspace that it had open for writing when it returned."""
     in_current: tuple[str, ...]
     """Files that it left in its current directory and that its task does not allow."""
     in_temporary: tuple[str, ...]
@@ -164,10 +170,11 @@ class FaultCase(CaseAttempts):
         errors: list[Exception] = []
 
         def call(_: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-            self.given = Given.of(workspace, params, current)
+            raw = self.case.params
+            self.given = replace(Given.of(workspace, params, current), raw=raw)
             self.memory.restore()
             try:
-                calls.append(self.call(workspace, params, current, interruption=Interruption(self.author)))
+                calls.append(self.call(workspace, params, current, raw=raw, interruption=Interruption(self.author)))
             except Exception as error:  # it is ours, and no failure of the attempt
                 errors.append(error)
                 raise
@@ -227,7 +234,13 @@ class FaultCase(CaseAttempts):
             current = with_hooks(given.current, scratch=scratch)
             params = given.params.model_copy(deep=True)
             call = self.call(
-                workspace, params, current, conditions=conditions, interruption=interruption, full_from=full_from
+                workspace,
+                params,
+                current,
+                raw=given.raw,
+                conditions=conditions,
+                interruption=interruption,
+                full_from=full_from,
             )
             look(workspace)
             return call
@@ -240,16 +253,19 @@ class FaultCase(CaseAttempts):
         params: BaseModel,
         current: Current,
         *,
+        raw: Mapping[str, Any] | None = None,
         conditions: Conditions | None = None,
         interruption: Interruption | None = None,
         full_from: int | None = None,
     ) -> Call:
-        """Call the function on this workspace, of an attempt for example; other arguments as for `call_again`."""
+        """Call the function on this workspace, of an attempt for example; `raw` as for `Given`, other arguments as for
+        `call_again`."""
         scratch = hooks_of(current).scratch or ()
         interruption = interruption or Interruption(self.author, counts=False)
         audit = Audit([workspace, *scratch], full_from=full_from, position=lambda: len(interruption.calls))
         used: set[str] = set()
         asked = 0
+        left: tuple[list[str], list[str]] = [], []
 
         def is_cancelled() -> bool:
             nonlocal asked
@@ -257,8 +273,14 @@ class FaultCase(CaseAttempts):
             return interruption.place is not None
 
         def function(**given: Any) -> Any:
+            if raw is not None:
+                with suppress(Exception):  # a model that accepts them only once
+                    given["params"] = self.task.params_model.model_validate(raw)
             with audit, interruption:  # around nothing but the author's code
-                return self.task.function(**given)
+                returned = self.task.function(**given)
+            left[0].extend(threads.running())
+            left[1].extend(open_for_writing(workspace) if workspace is not None else ())
+            return returned
 
         with ExitStack() as stack:
             processes = stack.enter_context(self.watch.task_function())
@@ -284,6 +306,8 @@ class FaultCase(CaseAttempts):
             seconds=seconds,
             asked=asked,
             processes=processes,
+            running=left[0],
+            open_files=left[1],
             in_current=left_files(scratch[0], self.task) if scratch else (),
             in_temporary=tuple(scan_tree(scratch[1].resolve()).files) if scratch else (),
             beside=tuple(path for path in audit.outside if path.is_file()),

@@ -303,6 +303,8 @@ def on_the_clock(
 
 
 _PATIENCE = 0.3
+_MOMENT_OF_ENDING = 0.02
+"""Seconds that a thread gets to end after the function has returned."""
 _PAUSE = 0.002
 _GLOBBER: Any = getattr(glob, "_StringGlobber", None)
 """Keeps `os.scandir` for itself, from Python 3.13 on."""
@@ -370,6 +372,8 @@ class Threads:
         self._ended: list[threading.Event] = []
         self._unordered = 0
         self._threads: list[threading.Thread] = []
+        self._own: list[threading.Thread] = []
+        """The threads that the author's code has started itself."""
         self._stack = ExitStack()
         self._owner = os.getpid()
 
@@ -388,6 +392,7 @@ class Threads:
             thread.daemon = True  # one that an interrupted call leaves waiting must not keep pytest from ending
             if sys._getframe(1).f_code.co_filename in self._author.files:  # those of libraries need each other
                 thread.run = self._in_turn(thread.run)
+                self._own.append(thread)
             start(thread)
 
         def made(item: Any, *args: Any, **kwargs: Any) -> None:
@@ -420,6 +425,13 @@ class Threads:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def running(self) -> list[str]:
+        """Return the names of the author's own threads that run now, and do not end in the next moment."""
+        alive = [thread for thread in self._own if thread.is_alive()]
+        if alive:
+            time.sleep(_MOMENT_OF_ENDING)
+        return [thread.name for thread in alive if thread.is_alive()]
 
     def join(self, seconds: float) -> None:
         """Wait until they have ended, at most so long."""

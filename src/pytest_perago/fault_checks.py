@@ -54,6 +54,7 @@ _SLOW = 1.0
 _GRACE = 30.0
 """Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
 _TIME = re.compile(rb"\d\d:\d\d:\d\d|\b20\d\d-?[01]\d-?[0-3]\d|\b1[789]\d{8}(\.\d+|\d{3,9})?\b")
+_ADDRESS = re.compile(rb"[\w.<> ]{0,40} at 0x[0-9a-f]{6,16}>?")
 _FEW = 5
 
 
@@ -61,6 +62,7 @@ def repeated(case: FaultCase) -> None:
     """The same call in the same process leaves the same."""
     base, second = case.first.output, case.call_again(forget=False).output
     changes = case.memory.changes()
+    _check_addresses(case)
     if base == second:
         return
     again = case.second.output
@@ -76,6 +78,21 @@ def repeated(case: FaultCase) -> None:
         *base.difference(second, "first call", "second call"),
         ("fix", "a retry has to leave the same; perago help faults lists what makes calls differ"),
     )
+
+
+def _check_addresses(case: FaultCase) -> None:
+    """The output has no address of an object, unless its input has it. Python may give an object the same one again."""
+    output, given = case.first.output, case.given
+    known = b"".join([*(given.files or {}).values(), repr(given.params).encode()])
+    texts = [("the result", repr(output.result).encode()), *sorted(output.files.items())]
+    for name, text in texts:
+        found = next((each for each in _ADDRESS.findall(text) if each not in known), None)
+        if found is not None:
+            raise case.failed(
+                f"{name} has the address of an object in memory, which is another one in each process",
+                ("actual", f"...{found.decode(errors='replace')}"),
+                ("fix", "write what identifies the object, such as its name, not its `repr`"),
+            )
 
 
 def _reason(case: FaultCase, base: Output, second: Output) -> str:
@@ -175,8 +192,20 @@ def set_order(case: FaultCase) -> None:
 
 
 def left_behind(case: FaultCase) -> None:
-    """No file in the current or the temporary directory, no process."""
+    """No file in the current or the temporary directory, no process, no running thread, no open file."""
     base = case.first
+    if base.running:
+        raise case.failed(
+            f"the function returned while its threads were running: {listing(base.running, 5)}",
+            ("why", "what a thread writes after that is not published, or only sometimes"),
+            ("fix", "join the threads before the function returns, or use a ThreadPoolExecutor with `with`"),
+        )
+    if base.open_files:
+        raise case.failed(
+            f"the function left files open for writing: {listing([quoted(path) for path in base.open_files], 5)}",
+            ("why", "perago publishes what is on the disk, and Python may hold the end of the file in memory"),
+            ("fix", "close them before the function returns: use `with`"),
+        )
     if base.processes:
         raise case.failed(
             f"the function left processes running: {listing(list(base.processes), 5)}",
@@ -363,7 +392,7 @@ class _Retries:
                 _die_in_a_child(lambda: case.call(workspace, params, current, interruption=dying))
             lose()
         interruption = Interruption(case.author, at=at, act=lose) if lose else None
-        ended = case.call(workspace, params, current, interruption=interruption).ended
+        ended = case.call(workspace, params, current, raw=case.given.raw, interruption=interruption).ended
         self._other_client()
         return ended
 

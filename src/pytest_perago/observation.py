@@ -10,6 +10,7 @@ directory, shortly before and after the call. Files of Python, pytest and their 
 from __future__ import annotations
 
 import ast
+import fcntl
 import functools
 import itertools
 import json
@@ -396,6 +397,19 @@ def _open_files() -> Iterator[int]:
     for descriptor in range(_MOST_DESCRIPTORS):
         with suppress(OSError):
             yield os.fstat(descriptor).st_ino
+
+
+def open_for_writing(root: Path) -> list[str]:
+    """Return the files below a directory that this process has open to write them, sorted. Only Linux can answer."""
+    top, found = f"{root.resolve()}{os.sep}", set()
+    with suppress(OSError), os.scandir("/proc/self/fd") as descriptors:
+        for entry in descriptors:
+            with suppress(OSError):
+                path = os.readlink(entry.path)  # noqa: PTH115 - a descriptor is not always a path
+                flags = fcntl.fcntl(int(entry.name), fcntl.F_GETFL)
+                if path.startswith(top) and flags & (os.O_WRONLY | os.O_RDWR):
+                    found.add(path.removeprefix(top))
+    return sorted(found)
 
 
 def _directory(find: Callable[[], Path]) -> Path:

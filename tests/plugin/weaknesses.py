@@ -19,7 +19,7 @@ import tempfile, threading, time, uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date, timedelta
 from pathlib import Path
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from perago import Example, TaskFailed, WorkspaceSpec, current, require_glob, task
 
 SEEN = []
@@ -27,7 +27,7 @@ BESIDE = Path({beside!r})
 TREE = {{"raw/a.csv": "1\\n", "raw/b.csv": "2\\n3\\n", "raw/c.csv": "5\\n"}}
 
 class Params(BaseModel):
-    pass
+    day: str = Field(default_factory=lambda: str(date.today()))
 
 class Result(BaseModel):
     value: str = ""
@@ -108,6 +108,17 @@ PLANTED: dict[str, tuple[str, tuple[str, ...]]] = {
         "return write(out / 'm', (BESIDE / 'ledger').read_text())",
         ("repeated", "left-behind"),
     ),
+    "the address of an object": ("return write(out / 'm', repr(object()))", ("repeated",)),
+    "a thread that writes late": (
+        "thread = threading.Thread(target=lambda: time.sleep(0.2) or SEEN.clear(), daemon=True)\nthread.start()\n"
+        "return write(out / 'm', '')",
+        ("left-behind",),
+    ),
+    "a file that stays open": (
+        "os.write(os.open(out / 'm', os.O_CREAT | os.O_WRONLY), b'1')\nreturn Result()",
+        ("left-behind",),
+    ),
+    "a default that reads the clock": ("return write(out / 'm', params.day)", ("time",)),
     "state": ("SEEN.append(1)\nreturn write(out / 'm', str(len(SEEN)))", ("repeated",)),
     "the path of the workspace": ("return write(out / 'm', str(tables[0]))", ("repeated",)),
     "appends to its output": (
