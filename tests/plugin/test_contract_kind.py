@@ -221,6 +221,20 @@ def test_a_broken_example_is_shown_with_its_rule_and_tree(pytester: pytest.Pytes
     )
 
 
+def test_an_example_whose_files_the_task_does_not_see_is_red(pytester: pytest.Pytester) -> None:
+    example = "Example(id='x', params={}, tree={'a.txt': '1', 'logs/b.txt': '1'})"
+    file = copy_module(pytester, "work", "copy", examples=[example])
+    file.write_text(file.read_text().replace('prefix="/"', "exclude=['logs/**']"))
+    result = run(pytester, "--perago-modules", "work", "work.py::copy::contract[example:x]")
+    result.stdout.fnmatch_lines(
+        [
+            "mistake in the task: the task does not see 1 file of 'x'",
+            "  hidden  'logs/b.txt'",
+            "  by      exclude=[[]'logs/[*][*]']",
+        ]
+    )
+
+
 def test_a_wrapper_that_takes_no_keywords_breaks_the_signature(pytester: pytest.Pytester) -> None:
     file = free_module(pytester, "work", "return Model()")
     wrapper = """

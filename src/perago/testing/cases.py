@@ -48,7 +48,7 @@ from perago.taskdef.schema import output_schema, schema_problem
 from perago.testing.differences import AttemptResult, Content, Digest, digest_of
 from perago.testing.tasks import CaseFailed, Cause
 from perago.testing.tree_files import BadTree, sizes_of, tree_of
-from perago.text import quoted
+from perago.text import count, listing, quoted
 from perago.workspace.keys import View
 
 TreeSource = Mapping[str, str | bytes | None] | Path
@@ -238,6 +238,25 @@ def _check_result(task: Task, case: RunCase) -> None:
 
 def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | bytes | None]) -> None:
     view = View.of(spec)
+    hidden = sorted(path for path, content in tree.items() if content is not None and not view.sees(path))
+    if hidden:
+        globs = [
+            f"{name}={list(patterns)!r}" for name, patterns in (("include", view.include), ("exclude", view.exclude))
+        ]
+        raise CaseFailed(
+            Cause.MISTAKE,
+            f"the task does not see {count(len(hidden), 'file')} of {case.label!r}",
+            facts=[
+                ("hidden", listing([quoted(path) for path in hidden])),
+                (
+                    "by",
+                    ", ".join(
+                        text for text, patterns in zip(globs, (view.include, view.exclude), strict=True) if patterns
+                    ),
+                ),
+                ("fix", "correct the globs of the workspace, or remove the files from the case"),
+            ],
+        )
     seen = {path: content for path, content in tree.items() if view.sees(path)}
     directories = [path for path, content in seen.items() if content is None]
     found = evaluate(spec.pre, Listing(sizes_of(seen), directories), phase=Phase.PRE)
