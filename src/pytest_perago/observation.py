@@ -14,17 +14,20 @@ import fcntl
 import functools
 import itertools
 import json
+import logging
 import os
 import re
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import CellType, FunctionType, ModuleType
 from typing import Any, TypeAlias
+
+from pydantic import BaseModel, SecretBytes, SecretStr
 
 from perago.workspace.scan import open_file, scan_tree
 
@@ -397,6 +400,58 @@ def _open_files() -> Iterator[int]:
     for descriptor in range(_MOST_DESCRIPTORS):
         with suppress(OSError):
             yield os.fstat(descriptor).st_ino
+
+
+_SHORTEST_SECRET = 6
+"""Characters of a secret that is searched: shorter ones are parts of other words."""
+
+
+def secrets_of(value: Any, name: str = "params") -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each `SecretStr` and `SecretBytes` in a model."""
+    if isinstance(value, SecretStr | SecretBytes):
+        secret = value.get_secret_value()
+        text = secret.decode(errors="replace") if isinstance(secret, bytes) else secret
+        if len(text) >= _SHORTEST_SECRET:
+            yield name, text
+    elif isinstance(value, BaseModel):
+        for field, item in value:
+            yield from secrets_of(item, f"{name}.{field}")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from secrets_of(item, f"{name}[{key!r}]")
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from secrets_of(item, name)
+
+
+class _Tee:
+    """A stream that passes everything on, and keeps the texts."""
+
+    def __init__(self, stream: Any, texts: list[str]) -> None:
+        self._stream = stream
+        self._texts = texts
+
+    def write(self, text: str) -> Any:
+        self._texts.append(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def printed() -> Iterator[list[str]]:
+    """Yield the texts that Python code prints and logs in the block. They are printed all the same."""
+    texts: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(f"{record.getMessage()}\n")  # type: ignore[method-assign]
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with redirect_stdout(_Tee(sys.stdout, texts)), redirect_stderr(_Tee(sys.stderr, texts)):
+            yield texts
+    finally:
+        root.removeHandler(handler)
 
 
 def open_for_writing(root: Path) -> list[str]:

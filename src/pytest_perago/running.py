@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from perago.authoring.context import Current
 from perago.driver import AttemptRecord, FunctionCaller, Raised, Returned
 from perago.driver.function import what_to_do
 from perago.ports import TaskStatus
+from perago.settings.mask import STRUCK_OUT
 from perago.taskdef.payload import InvalidResult, check_recorded_result
 from perago.testing.cases import InvalidCase, Record, RunCase, read_recorded_case, read_tree, write_outcome
 from perago.testing.differences import AttemptResult, differences
@@ -28,7 +29,7 @@ from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_a
 from perago.testing.tasks import CaseFailed, Cause
 from perago.text import listing, quoted
 from pytest_perago.confinement import TimeLimitExceeded, Watch, formatted_stack, without_plugin_frames
-from pytest_perago.observation import Memory, NearbyFiles, Output
+from pytest_perago.observation import Memory, NearbyFiles, Output, printed, secrets_of
 from pytest_perago.session import Session
 
 _EXPECTED = {
@@ -289,6 +290,8 @@ class _Run(CaseAttempts):
         self._record = record
         self._ended: Returned | Raised | None = None
         self._processes: list[str] = []
+        self._secrets: tuple[tuple[str, str], ...] = ()
+        self._printed: list[str] = []
         self._memory = Memory(task.module)
         self._outputs: list[Output | None] = []
         self._nearby: list[tuple[NearbyFiles, dict[Path, bool]]] = []
@@ -325,6 +328,7 @@ class _Run(CaseAttempts):
             if self._record is not None:
                 self.case = self._compared(self._record, attempt.result())
             attempt.check()
+            self._check_secrets(attempt)
             if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
                 raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
 
@@ -377,6 +381,21 @@ class _Run(CaseAttempts):
                 *(first or nothing).difference(second or nothing),
                 cause=Cause.CONTRACT,
             )
+
+    def _check_secrets(self, attempt: Attempt) -> None:
+        """Refuse a function that prints or logs a secret of its params."""
+        lines = ["".join(self._printed), *attempt.log]
+        for name, secret in self._secrets:
+            line = next((line for text in lines for line in text.splitlines() if secret in line), None)
+            if line is not None:
+                raise self.failed(
+                    f"the function prints or logs {name}, which is a secret",
+                    ("line", line.replace(secret, STRUCK_OUT)),
+                    (
+                        "fix",
+                        "print the param itself, which shows stars; get_secret_value() is only for its use",
+                    ),
+                )
 
     def _check_same_again(self, attempt: Attempt) -> None:
         try:
@@ -483,7 +502,9 @@ class _Run(CaseAttempts):
 
         self._ended = self.frames = None
         nearby = NearbyFiles(workspace)
-        with self.watch.task_function() as self._processes:
+        self._secrets = tuple(secrets_of(params))
+        listening: AbstractContextManager[list[str]] = printed() if self._secrets else nullcontext([])
+        with listening as self._printed, self.watch.task_function() as self._processes:
             self._ended = call_and_note(task, workspace, params, current, on_error=keep_frames)
         self._nearby.append((nearby, nearby.differences()))
         return self._ended

@@ -203,6 +203,45 @@ def test_a_violated_guardrail_shows_rule_tree_and_files(pytester: pytest.Pyteste
     )
 
 
+LEAKS = (
+    ("print(params.value.get_secret_value())", "***"),
+    ("current().log(f'token={params.value.get_secret_value()}')", "token=***"),
+    ("import logging; logging.error('token %s', params.value.get_secret_value())", "token ***"),
+)
+
+
+def test_a_function_that_prints_or_logs_a_secret_is_red(pytester: pytest.Pytester) -> None:
+    example = "Example(id='x', params={'value': 's3cr3t-token'})"
+    bodies = [*(body for body, _ in LEAKS), "print(params.value)"]
+    free_modules(pytester, (("", f"{body}; return Model()", example) for body in bodies))
+    for file in (pytester.path / "work").glob("m*.py"):
+        text = file.read_text().replace("class Model(BaseModel):\n    value: Any = None", SECRET)
+        file.write_text(text.replace("params: Model)", "params: Params)"))
+    result = run(pytester, "--perago-modules", "work", "-k", "run")
+    result.assert_outcomes(failed=3, passed=1, deselected=20)
+    result.stdout.fnmatch_lines(
+        [
+            line
+            for _, shown in LEAKS
+            for line in (
+                "mistake in the task: case 'x': the function prints or logs params.value, which is a secret",
+                f"  line  {shown.replace('*', '[*]')}",
+            )
+        ]
+    )
+
+
+SECRET = """
+from pydantic import SecretStr
+
+class Params(BaseModel):
+    value: SecretStr
+
+class Model(BaseModel):
+    value: Any = None
+"""
+
+
 HANGING = (
     "import time; time.sleep(60)",
     "while True:\n    try:\n        import time; time.sleep(60)\n    except Exception: pass",
