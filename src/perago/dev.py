@@ -356,6 +356,9 @@ class View(Protocol):
     def line(self, module: str, text: str) -> None:
         """Show one line about a module."""
 
+    def starting(self, workers: int) -> None:
+        """Show that workers are starting."""
+
     def start(self, task: TaskSummary, once: str, always: str) -> None:
         """Show the commands that start a workflow of the task now, and at any time."""
 
@@ -397,6 +400,7 @@ class Session:
         self.environment = environment
         self.import_limit = import_limit
         self.view = view
+        self.is_ready = False
         self._services = services
         self._samples = samples
         self._events: SimpleQueue[DevEvent] = SimpleQueue()  # the one queue that a signal handler may put into
@@ -410,16 +414,20 @@ class Session:
         self._events.put(event)
 
     def run(self, is_ready: Callable[[], None]) -> int:
-        """Start everything, call `is_ready`, and continue until a signal comes; returns the exit code."""
+        """Start everything, call `is_ready` once all workers poll, and continue until a signal comes; returns the exit
+        code."""
         for runner in self._runners.values():
             self.register(runner)
+        workers = sum(runner.task is not None for runner in self._runners.values())
+        if workers:
+            self.view.starting(workers)
         with heard(lambda number: self.post(Signalled(number))), self._ending():
             end_if_told()  # by a signal that came before there was anything to end, and was dropped
             self._tick()
-            is_ready()
-            for runner in self._runners.values():
-                self.show_start(runner)
             while not self._stopping or any(runner.alive for runner in self._runners.values()):
+                if not (self.is_ready or self._stopping) and all(one.is_settled for one in self._runners.values()):
+                    self.is_ready = True
+                    is_ready()
                 with contextlib.suppress(Empty):
                     self._handle(self._events.get(timeout=SECONDS))
                 self._tick()
@@ -445,8 +453,13 @@ class Session:
                 return refused_as_duplicate(probed, runner.module)
         return probed
 
+    def show_starts(self) -> None:
+        """Print how the workflows of all modules are started now."""
+        for runner in self._runners.values():
+            self.show_start(runner)
+
     def show_start(self, runner: ModuleRunner) -> None:
-        """Print how its workflow is started now."""
+        """Print how the workflows of one module are started now."""
         services, task = self._services, runner.task
         if task is not None:
             once = curl_line(services.conductor_url, task, head(services))
@@ -534,6 +547,11 @@ class ModuleRunner:
         self._stopping = False
 
     @property
+    def is_settled(self) -> bool:
+        """Whether its worker has polled, or it has none, or the reason was shown."""
+        return self.task is None or self.was_ready or self._problem is not None
+
+    @property
     def alive(self) -> bool:
         """Whether a process of its runs."""
         return self._child is not None or self._check is not None
@@ -570,7 +588,7 @@ class ModuleRunner:
             return
         self.was_ready = True
         self._session.view.line(self.module, "reloaded" if self._reloaded else "ready")
-        if self._reloaded:
+        if self._reloaded and self._session.is_ready:
             self._session.show_start(self)
         self._reloaded = False
 

@@ -20,6 +20,9 @@ import psutil
 from .conftest import Project
 from .start_command import LIMIT, Watched
 
+PAGE = r"(?m)^  page +\S+/\n"
+"""The last line of those that `perago dev` prints once it is ready."""
+
 
 class Dev(Watched):
     """A running command and what it has printed so far."""
@@ -39,7 +42,8 @@ class Dev(Watched):
 
     def curl(self, workflow: str) -> str:
         """Paste the newest line that starts this workflow into a shell; the workflow id."""
-        line = re.findall(rf"Start workflow {re.escape(workflow)} with .*:\n  (curl .*)\n", self.text)[-1]
+        start = rf"Start workflow {re.escape(workflow)} with .*:\n  perago .*\nor, without them.*:\n  (curl .*)\n"
+        line = re.findall(start, self.text)[-1]
         done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=LIMIT, check=True)
         assert done.stderr == ""
         return done.stdout.removesuffix("\n")
@@ -72,7 +76,7 @@ class Dev(Watched):
 @contextlib.contextmanager
 def developing(project: Project, *arguments: str, port: int | None = 0) -> Iterator[Dev]:
     """Run it, on any free port unless told otherwise; it is gone afterwards, with everything it started."""
-    options = () if port is None else ("--port", str(port))
+    options = ("--curl", *(() if port is None else ("--port", str(port))))
     with project.start("dev", *arguments, *options, stderr=subprocess.STDOUT) as process:
         dev = Dev(process, project)
         try:
@@ -88,10 +92,8 @@ def developing(project: Project, *arguments: str, port: int | None = 0) -> Itera
 @contextlib.contextmanager
 def ready(project: Project, *arguments: str, port: int | None = 0) -> Iterator[Dev]:
     """The same, once the workers of all modules poll."""
-    modules = [argument for argument in arguments if argument in ("features", "plain")]
     with developing(project, *arguments, port=port) as dev:
-        for module in modules:
-            dev.wait_for(rf"(?m)^{module} +\| ready$")
+        dev.wait_for(PAGE)
         yield dev
 
 

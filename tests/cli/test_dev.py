@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from .conftest import Project
-from .dev_command import Dev, developing, ready, taken, wait_for_file, wait_until_gone, wait_until_kept
+from .dev_command import PAGE, Dev, developing, ready, taken, wait_for_file, wait_until_gone, wait_until_kept
 from .dev_modules import FEATURES, PLAIN, TALKING, write_plain
 from .start_command import LIMIT
 
@@ -42,6 +42,12 @@ def modules(project: Project) -> None:
 
 def test_the_printed_lines_start_workflows_that_complete(project: Project) -> None:
     with ready(project, "features", "plain", "-w", "sample") as dev:
+        starting, ready_at, page = map(
+            dev.text.index, ("starting 2 workers\n", "perago dev is ready after", "  page  ")
+        )
+        for module in ("features", "plain   "):
+            assert starting < dev.text.index(f"{module} | ready\n") < ready_at < page
+        assert dev.text[page:].count("\n") == 1
         features, plain = dev.finished(dev.curl("dev.features.build")), dev.finished(dev.curl("dev.plain.work"))
         assert (features["status"], plain["status"]) == ("COMPLETED", "COMPLETED")
         assert features["output"]["result"] == {"text": "one"}
@@ -137,7 +143,7 @@ def test_a_taken_port_is_an_error_only_if_it_was_asked_for(project: Project) -> 
 
 def test_the_friendly_port_may_be_taken(project: Project) -> None:
     with taken(7777), developing(project, "plain", port=None) as dev:
-        dev.wait_for("is ready after")
+        dev.wait_for(PAGE)
         assert "note: port 7777 is taken; perago uses a free one" in dev.text
         assert not dev.url.endswith(":7777")
         assert dev.stop() == 0
@@ -310,7 +316,7 @@ def test_a_killed_session_goes_on_where_it_was(project: Project, tmp_path: Path)
 def test_two_cannot_share_a_state(project: Project, tmp_path: Path) -> None:
     state = str(tmp_path / "state")
     with developing(project, "plain", "--state", state) as dev:
-        dev.wait_for("is ready after")
+        dev.wait_for(PAGE)
         ran = project.run("dev", "plain", "--state", state, "--port", "0")
         assert ran.code == 1
         assert f"error: --state: {state} is in use by another perago dev (process {dev.process.pid})" in ran.err
@@ -331,7 +337,7 @@ def test_files_of_the_workspace_are_committed_once(project: Project, tmp_path: P
         if round_number == 2:
             (project.directory / "sample" / "raw" / "b.csv").write_text("new")
         with developing(project, *arguments) as dev:
-            dev.wait_for("is ready after")
+            dev.wait_for(PAGE)
             heads.append(commits(dev))
             assert dev.stop() == 0
     assert heads[0] == heads[1] != heads[2]

@@ -119,7 +119,7 @@ SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
     "lines of start": lambda _, stream: shows_lines(stream),
     "run": lambda _, stream: shows_an_attempt(stream),
     "history": lambda _, stream: shows_a_line(stream),
-    "dev": prints(lambda: DevView(["features"]).line("features", HOSTILE)),
+    "dev": prints(lambda: DevView(["features"], curl=False).line("features", HOSTILE)),
     "gc, a branch": prints(lambda: gc.print_leftover(Leftover(HOSTILE, HOSTILE, Fate.KEPT, HOSTILE), POLICY)),
     "gc, a directory": prints(lambda: gc.print_leftover(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),
     "register": prints(lambda: register.print_comparison("name", False, [SimpleNamespace(text=HOSTILE)])),  # type: ignore[list-item]

@@ -11,7 +11,7 @@ import pytest
 from perago.embedded.services import EmbeddedServices
 
 from .conftest import PLAIN, Project
-from .dev_command import developing
+from .dev_command import PAGE, developing
 
 FLOW = """
 from pydantic import BaseModel
@@ -134,7 +134,7 @@ def test_a_version_is_registered_once_and_replaced_only_on_request(
 def test_dev_registers_workflows_and_send_starts_and_follows_them(project: Project) -> None:
     project.module("flows", FLOW.format(version=1, rows="given.rows"))
     with developing(project, "work", "flows") as dev:
-        dev.wait_for(r"(?m)^work +\| ready$")
+        dev.wait_for(PAGE)
         shown = re.search(r"Start workflow nightly version 1, with the variables above:\n  (perago .*)\n", dev.text)
         assert shown is not None
         words = shlex.split(shown[1])

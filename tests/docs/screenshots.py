@@ -103,12 +103,12 @@ def perago_dev(scratch: Path, environment: Mapping[str, str]) -> Iterator[list[s
 
 
 def _until_ready(process: subprocess.Popen[str]) -> list[str]:
-    """The lines up to the last one about how a workflow is started. The rest is read and dropped."""
+    """The lines up to the address of the page. The rest is read and dropped."""
     queue: SimpleQueue[str] = SimpleQueue()
     assert process.stdout is not None
     threading.Thread(target=lambda stream: [*map(queue.put, stream)], args=(process.stdout,), daemon=True).start()
     lines: list[str] = []
-    while sum("perago send" in line for line in lines) < len(MODULES):
+    while not any(line.startswith("  page ") for line in lines):
         try:
             lines.append(queue.get(timeout=LIMIT_SECONDS).rstrip("\n"))
         except Empty:

@@ -23,7 +23,7 @@ from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout
 from perago.dev import BRANCH, REPOSITORY, head, seed, workflow_name
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
-from perago.text import one_line
+from perago.text import count, one_line
 
 if TYPE_CHECKING:
     from perago.embedded.services import EmbeddedServices
@@ -40,9 +40,9 @@ Examples:
   perago dev my_tasks.clean my_tasks.features -w ./sample
   perago dev my_tasks.features -w ./sample --state .perago-dev   kept for the next time
 
-Paste the printed curl line, and open the page to see what happens. Edit a
-module, and its worker restarts when no attempt is running. Ctrl-C lets running
-attempts finish; a second one cancels them."""
+Paste the printed lines into another terminal, and open the page to see what
+happens. Edit a module, and its worker restarts when no attempt is running.
+Ctrl-C lets running attempts finish; a second one cancels them."""
 
 
 def command(
@@ -68,6 +68,9 @@ def command(
             help="Keep everything in DIR, and continue from there the next time. Default: keep nothing.",
         ),
     ] = None,
+    curl: Annotated[
+        bool, typer.Option("--curl", help="Print lines for curl, too, which start a workflow on the current commit.")
+    ] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Develop task modules on an embedded Conductor and lakeFS.
@@ -97,9 +100,15 @@ def command(
         with _entered(services):
             seed(services, workspace)
             environment = _environment(services, settings.allowed_workspaces)
-            view = DevView([one.module for one in probed])
+            view = DevView([one.module for one in probed], curl=curl)
             session = Session(services, probed, jobs, environment, timeout, samples, view)
-            code = session.run(lambda: view.ready(services, begun, state))
+
+            def show_ready() -> None:
+                view.ready(services, begun, state)
+                session.show_starts()
+                view.page(services.url)
+
+            code = session.run(show_ready)
             view.stopped(state)
     raise typer.Exit(code)
 
@@ -147,7 +156,8 @@ def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...]
 class DevView:
     """Prints to standard output. Lines about a module begin with its shortest unambiguous name."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
+    def __init__(self, modules: Sequence[str], *, curl: bool) -> None:
+        self._curl = curl
         names = [module.rpartition(".")[2] for module in modules]
         if len(set(names)) < len(names):
             names = list(modules)
@@ -159,8 +169,12 @@ class DevView:
             )
         }
 
+    def starting(self, workers: int) -> None:
+        """Show that workers are starting."""
+        self._write(f"starting {count(workers, 'worker')}")
+
     def ready(self, services: EmbeddedServices, begun: float, state: Path | None) -> None:
-        """Show that the services run and the workers are starting.
+        """Show that the services run and all workers poll.
 
         Args:
             services: the services.
@@ -172,7 +186,6 @@ class DevView:
         lines = [
             f"{title}, Ctrl-C ends it",
             "",
-            f"  page        {services.url}/",
             f"  Conductor   {services.conductor_url}",
             f"  lakeFS      {services.lakefs_url}  repository {REPOSITORY}, branch {BRANCH} at {head(services)[:12]}",
             f"  everything  {kept}",
@@ -183,17 +196,21 @@ class DevView:
         self._write("\n".join(lines))
 
     def start(self, task: TaskSummary, once: str, always: str) -> None:
-        """Print how to start a workflow now, and at any time."""
+        """Print how to start a workflow at any time, and with curl now."""
         origin = "the parameters of its first example" if task.example is not None else "parameters to fill in"
         newest = "" if task.workspace is None else f", on the newest commit of {BRANCH}"
-        self._write(
-            f"\nStart workflow {workflow_name(task)} with {origin}:\n  {once}\n"
-            f"or, with the variables above, at any time{newest}:\n  {always}\n"
-        )
+        text = f"\nStart workflow {workflow_name(task)} with {origin}{newest}, with the variables above:\n  {always}"
+        if self._curl:
+            text += f"\nor, without them{', on its current commit' if newest else ''}:\n  {once}"
+        self._write(text)
 
     def start_workflow(self, flow: WorkflowSummary, line: str) -> None:
         """Print how a workflow that the module declares is started."""
-        self._write(f"\nStart workflow {flow.name} version {flow.version}, with the variables above:\n  {line}\n")
+        self._write(f"\nStart workflow {flow.name} version {flow.version}, with the variables above:\n  {line}")
+
+    def page(self, url: str) -> None:
+        """Print the address of the page."""
+        self._write(f"\n  page        {url}/")
 
     def line(self, module: str, text: str) -> None:
         """Show one line about a module."""
