@@ -16,8 +16,10 @@ import errno
 import glob
 import itertools
 import os
+import platform
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -289,17 +291,72 @@ def on_the_clock(
 ) -> Iterator[None]:
     """The code of these modules reads a clock that begins at `start`, seconds since the epoch, and advances by `tick`
     seconds with each look, which is noted."""
-    replaced = Clock(start, tick, note).stand_ins()
-    owners = [*modules.values(), *(sys.modules[name] for name in _ARCHIVES if name in sys.modules)]
+    archives = [sys.modules[name] for name in _ARCHIVES if name in sys.modules]
+    with _replaced_for(modules, Clock(start, tick, note).stand_ins(), _MODULES, archives):
+        yield
+
+
+@contextmanager
+def _replaced_for(
+    modules: Mapping[str, ModuleType],
+    replaced: Mapping[int, Any],
+    names: Iterable[str],
+    others: Iterable[ModuleType] = (),
+) -> Iterator[None]:
+    """Replace objects in the globals of these modules and of the others. Imports of `names` inside functions of these
+    modules get the replacements, too."""
     real_import = builtins.__import__
 
     def imports(name: str, given: Any = None, *rest: Any, **more: Any) -> Any:
         found = real_import(name, given, *rest, **more)
-        is_own = name in _MODULES and given is not None and given.get("__name__") in modules
+        is_own = name in names and given is not None and given.get("__name__") in modules
         return replaced.get(id(found), found) if is_own else found
 
-    with rebound(owners, replaced), patched(builtins, __import__=imports):
+    with rebound([*modules.values(), *others], replaced), patched(builtins, __import__=imports):
         yield
+
+
+MACHINE = ("the process id", "the host name", "HOME", "LANG", "USER")
+"""What is different on another machine."""
+
+_NO_PROCESS = 2**22
+"""It is added to process ids. Linux gives no process an id above it, so nothing can be killed by mistake."""
+
+
+@contextmanager
+def another_machine(modules: Mapping[str, ModuleType], parts: Iterable[str], home: str) -> Iterator[None]:
+    """The code of these modules sees other values of the given parts of `MACHINE`. `home` is another path of the home
+    directory. Processes that the code starts see the environment only."""
+    functions: dict[ModuleType, dict[str, Any]] = {}
+    environment: dict[str, str] = {}
+    for part in parts:
+        if part == "the process id":
+            pids = {name: getattr(os, name) for name in ("getpid", "getppid")}
+            fakes = {name: lambda real=real: real() + _NO_PROCESS for name, real in pids.items()}
+            functions.setdefault(os, {}).update(fakes)
+        elif part == "the host name":
+            functions.setdefault(socket, {})["gethostname"] = lambda: "another-host"
+            functions.setdefault(platform, {})["node"] = lambda: "another-host"
+            environment["HOSTNAME"] = "another-host"
+        elif part == "HOME":
+            environment["HOME"] = home
+        elif part == "LANG":
+            environment["LANG"] = "C" if os.environ.get("LANG") == "C.UTF-8" else "C.UTF-8"
+        else:
+            environment |= dict.fromkeys(("USER", "LOGNAME"), "another-user")
+    replaced = {id(module): _module(module, members) for module, members in functions.items()}
+    replaced |= {id(getattr(module, name)): fake for module, found in functions.items() for name, fake in found.items()}
+    former = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        with _replaced_for(modules, replaced, [module.__name__ for module in functions]):
+            yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 _PATIENCE = 0.3
@@ -491,7 +548,7 @@ class Conditions:
     adds. `seed` determines the random numbers.
 
     `backwards` is the order of listings, `swapped` that of `threads` threads, unless `ordered` is False. `pinned` False
-    leaves clock and random numbers unchanged.
+    leaves clock and random numbers unchanged. `machine` are the parts of `MACHINE` that are different, with `home`.
     """
 
     moment: float = MOMENT
@@ -502,6 +559,8 @@ class Conditions:
     threads: int = 0
     ordered: bool = True
     pinned: bool = True
+    machine: tuple[str, ...] = ()
+    home: str = ""
 
 
 @contextmanager
@@ -516,7 +575,10 @@ def under(conditions: Conditions, author: AuthorCode, used: set[str]) -> Iterato
             )
         stack.enter_context(listing_order(backwards=conditions.backwards, note=lambda: used.add("listing")))
         threads = Threads(author, swapped=conditions.swapped, expected=conditions.threads, ordered=conditions.ordered)
-        yield stack.enter_context(threads)
+        found = stack.enter_context(threads)
+        if conditions.machine:  # the last, because it copies modules as they are now
+            stack.enter_context(another_machine(author.modules, conditions.machine, conditions.home))
+        yield found
 
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT

@@ -35,7 +35,7 @@ from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.text import listing, quoted
 from perago.workspace.scan import scan_tree
 from pytest_perago.calls import FaultCase
-from pytest_perago.conditions import MUCH_LATER, MUCH_SLOWER, Conditions, Interruption, choose, end
+from pytest_perago.conditions import MACHINE, MUCH_LATER, MUCH_SLOWER, Conditions, Interruption, choose, end
 from pytest_perago.confinement import leaving_no_process
 from pytest_perago.observation import Output
 from pytest_perago.running import CONTROLS
@@ -64,6 +64,7 @@ def repeated(case: FaultCase) -> None:
     changes = case.memory.changes()
     _check_addresses(case)
     if base == second:
+        _check_on_another_machine(case)
         return
     again = case.second.output
     if again == base and changes:
@@ -77,6 +78,30 @@ def repeated(case: FaultCase) -> None:
         f"the same call again leaves something else: {base.named(second)}; {_reason(case, base, second)}",
         *base.difference(second, "first call", "second call"),
         ("fix", "a retry has to leave the same; perago help faults lists what makes calls differ"),
+    )
+
+
+def _check_on_another_machine(case: FaultCase) -> None:
+    """The output has no process id, host name or value of the environment, which are different for a retry."""
+    base = case.first.output
+    with tempfile.TemporaryDirectory(prefix="perago-home-") as directory:
+        home = Path(directory, "another-home")
+        home.symlink_to(Path.home(), target_is_directory=True)
+
+        def output_with(parts: tuple[str, ...]) -> Output:
+            return case.call_again(replace(case.conditions, machine=parts, home=str(home))).output
+
+        found = output_with(MACHINE)
+        if found == base or found.problem:  # it may need its process id, for a signal to itself
+            return
+        reasons = [part for part in MACHINE if output_with((part,)) != base] or MACHINE
+        if case.call_again().output != base:
+            return
+    raise case.failed(
+        f"the function depends on {' and '.join(reasons)}; on another machine it leaves something else: "
+        f"{base.named(found)}",
+        *base.difference(found, "here", "elsewhere"),
+        ("fix", "take it from the params, or leave it out: a retry may run in another process on another machine"),
     )
 
 

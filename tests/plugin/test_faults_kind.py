@@ -33,6 +33,14 @@ def test_each_weakness_is_found_by_the_test_of_that_name_and_by_no_other(pyteste
     assert "pytest_perago/" not in result.stdout.str()
 
 
+def test_the_part_of_the_machine_is_named(pytester: pytest.Pytester) -> None:
+    write_weaknesses(pytester, {"host": PLANTED["the host name"][0]})
+    result = run(pytester, *FAULTS, "-k", "repeated")
+    result.stdout.fnmatch_lines(
+        ["*the function depends on the host name; on another machine it *: out/m", "  elsewhere*"]
+    )
+
+
 def test_sound_functions_pass(pytester: pytest.Pytester) -> None:
     write_weaknesses(pytester, CLEAN)
     run(pytester, *FAULTS).assert_outcomes(passed=len(CLEAN) * len(CHECKS))

@@ -108,6 +108,10 @@ PLANTED: dict[str, tuple[str, tuple[str, ...]]] = {
         "return write(out / 'm', (BESIDE / 'ledger').read_text())",
         ("repeated", "left-behind"),
     ),
+    "the process id": ("return write(out / 'm', str(os.getpid()))", ("repeated",)),
+    "the host name": ("import socket\nreturn write(out / 'm', socket.gethostname())", ("repeated",)),
+    "the home directory": ("return write(out / 'm', str(Path.home()))", ("repeated",)),
+    "the language": ("return Result(value=write(out / 'm', '').value + os.environ.get('LANG', ''))", ("repeated",)),
     "the address of an object": ("return write(out / 'm', repr(object()))", ("repeated",)),
     "a thread that writes late": (
         "thread = threading.Thread(target=lambda: time.sleep(0.2) or SEEN.clear(), daemon=True)\nthread.start()\n"
@@ -145,6 +149,12 @@ PLANTED: dict[str, tuple[str, tuple[str, ...]]] = {
 """Its name: the body, and the tests that must find it; no other may fail."""
 
 CLEAN = {
+    "a temporary name with the process id": (
+        "part = out / f'{os.getpid()}.part'\nwrite(part, '1')\npart.rename(out / 'm')\nreturn Result()"
+    ),
+    "a signal to itself": (
+        "signal.signal(signal.SIGUSR1, lambda *_: None)\nos.kill(os.getpid(), signal.SIGUSR1)\nreturn write(out / 'm', '1')"
+    ),
     "copies": "for table in tables:\n    write(out / table.name, table.read_text())\nreturn Result(value=str(len(tables)))",
     "a seed": "return write(out / 'm', str(random.Random(7).random()))",
     "a sorted set": "return write(out / 'm', ','.join(sorted({table.name for table in tables})))",
