@@ -317,7 +317,7 @@ def _replaced_for(
 
 
 MACHINE = ("the process id", "the host name", "HOME", "LANG", "USER")
-"""What is different on another machine."""
+"""The parts of a machine that a function can see."""
 
 _NO_PROCESS = 2**22
 """It is added to process ids. Linux gives no process an id above it, so nothing can be killed by mistake."""
@@ -325,7 +325,7 @@ _NO_PROCESS = 2**22
 
 @contextmanager
 def another_machine(modules: Mapping[str, ModuleType], parts: Iterable[str], home: str) -> Iterator[None]:
-    """The code of these modules sees other values of the given parts of `MACHINE`. `home` is another path of the home
+    """Show the code of these modules other values of the given parts of `MACHINE`. `home` is another path of the home
     directory. Processes that the code starts see the environment only."""
     functions: dict[ModuleType, dict[str, Any]] = {}
     environment: dict[str, str] = {}
