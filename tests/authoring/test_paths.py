@@ -121,7 +121,7 @@ def test_a_misspelt_argument_of_a_rule_is_named_with_its_line() -> None:
         TaskDefinitionError, match="unexpected keyword argument 'min_cuont'; did you mean 'min_count'"
     ) as caught:
         require_glob("raw/*", min_cuont=1)  # type: ignore[call-arg]
-    assert caught.value.fix == "it takes pattern, min_count, max_count"
+    assert caught.value.fix == "it takes pattern, min_count, max_count, min_bytes"
     assert caught.value.file == __file__
 
 

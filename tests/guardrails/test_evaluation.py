@@ -65,6 +65,23 @@ def test_too_many_and_too_few_matches_are_named() -> None:
     assert message(require_glob("*.csv", min_count=2), "a.csv").endswith("min_count=2): matched 1 file: 'a.csv'")
 
 
+@pytest.mark.parametrize(
+    ("rule", "complaint"),
+    [
+        (require_file("a.csv", min_bytes=1), "too small: 'a.csv' (0 bytes)"),
+        (require_file("b.csv", min_bytes=3), None),
+        (require_file("b.csv", min_bytes=4), "too small: 'b.csv' (3 bytes)"),
+        (require_file("c.csv", min_bytes=1), "no such file"),
+        (require_glob("*.csv", min_bytes=4), "too small: 'a.csv' (0 bytes), 'b.csv' (3 bytes)"),
+        (require_glob("b*", min_bytes=3), None),
+        (require_glob("*.txt", min_count=0, min_bytes=9), None),
+    ],
+    ids=str,
+)
+def test_a_file_can_be_too_small(rule: Guardrail, complaint: str | None) -> None:
+    assert rule.evaluate(Listing({"a.csv": 0, "b.csv": 3})).complaint == complaint
+
+
 def test_a_directory_without_files_does_not_satisfy_require_dir(tree: Path) -> None:
     (tree / "raw/empty").mkdir(parents=True)
     scanned = scan_tree(tree)

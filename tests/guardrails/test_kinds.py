@@ -93,6 +93,31 @@ def test_each_violation_has_a_tree_and_a_complaint(declare: Callable[..., Guardr
         assert found(rule, tree).matched or any(near)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        require_file("raw/a.csv", min_bytes=3),
+        require_glob("raw/*.csv", 2, 4, min_bytes=3),
+        require_glob("raw/*.csv", 0, min_bytes=1),
+    ],
+    ids=str,
+)
+def test_a_rule_about_sizes_has_trees_of_its_own(rule: Guardrail) -> None:
+    assert eval(str(rule), dict(KINDS)) == rule
+    assert "too-small" in violations_of(rule)
+    trees = [(tree, True) for tree in satisfying_trees(rule)]
+    others = [rule, require_file("README.md"), require_file("raw/a.csv", min_bytes=2)]
+    trees += [(violating_tree(rule, others[:2], violation), False) for violation in violations_of(rule)]
+    trees.append((smallest_tree(others), True))
+    for tree, is_satisfied in trees:
+        assert found(rule, tree) == judge_tree(rule, tree)
+        assert found(rule, tree).satisfied is is_satisfied
+
+
+def test_no_tree_is_generated_for_a_rule_about_large_files() -> None:
+    assert violations_of(require_file("raw/a.csv", min_bytes=10**9)) == {}
+
+
 @every_kind
 @pytest.mark.parametrize("path", ["raw/a.csv", "raw", "[a]"])
 def test_a_rule_and_the_oracle_agree_near_the_rule(declare: Callable[..., Guardrail], path: str) -> None:

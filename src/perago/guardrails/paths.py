@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from perago.authoring.declaration import calling_line
 from perago.authoring.workspace import Listing
 from perago.text import count, listing, quoted
 from perago.workspace.keys import compile_glob
@@ -94,3 +95,30 @@ def nearest(path: str, candidates: Iterable[str]) -> str | None:
     pool = [candidate for candidate in (*siblings[:_COMPARED], *others)[:_COMPARED] if len(candidate) <= _LONGEST]
     close = difflib.get_close_matches(path[:_LONGEST], pool, n=1, cutoff=0.75)
     return f"did you mean {quoted(close[0])}?" if close else None
+
+
+def too_small(paths: Iterable[str], tree: Listing, least: int) -> str | None:
+    """Return a complaint about the files with fewer than `least` bytes, or None."""
+    small = [
+        f"{quoted(path)} ({count(tree.sizes[path], 'byte')})" for path in sorted(paths) if tree.sizes[path] < least
+    ]
+    return f"too small: {listing(small)}" if small else None
+
+
+def written_size(least: int) -> str:
+    """Return the argument of a rule as declared; empty for the default."""
+    return f", min_bytes={least}" if least else ""
+
+
+def check_count(rule: str, name: str, number: object) -> None:
+    """Refuse an argument that is not a whole number, or is negative.
+
+    Raises:
+        TaskDefinitionError: with the line of the author.
+    """
+    if isinstance(number, bool) or not isinstance(number, int):
+        message = f"{rule}: {name} must be a whole number, not {type(number).__name__}"
+        raise calling_line().error(message, fix=f"write {name}=1")
+    if number < 0:
+        noun = "size" if name == "min_bytes" else "count"
+        raise calling_line().error(f"{rule}: {name} is {number}, and a {noun} cannot be negative", fix="use 0 or more")

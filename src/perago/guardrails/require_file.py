@@ -1,4 +1,4 @@
-"""`require_file("config.json")`: a file must be there."""
+"""`require_file("config.json", min_bytes=1)`: a file must be there, and have so many bytes."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from dataclasses import dataclass
 
 from perago.authoring.declaration import declares
 from perago.authoring.workspace import Guardrail, Listing, Path, Verdict, declared_path
-from perago.guardrails.paths import file_in_the_way, nearest
+from perago.guardrails.paths import check_count, file_in_the_way, nearest, too_small, written_size
 from perago.text import quoted
 
 
 @dataclass(frozen=True, slots=True)
 class RequireFile(Guardrail):
-    """A file must be at `path`."""
+    """A file with at least `min_bytes` bytes must be at `path`."""
 
     path: str
+    min_bytes: int = 0
 
     def __str__(self) -> str:
-        return f"require_file({self.path!r})"
+        return f"require_file({self.path!r}{written_size(self.min_bytes)})"
 
     @property
     def label(self) -> str:
         return f"require_file({self.path})"
 
     def evaluate(self, tree: Listing) -> Verdict:
-        return Verdict(1) if self.path in tree.sizes else Verdict(0, "no such file")
+        if self.path not in tree.sizes:
+            return Verdict(0, "no such file")
+        return Verdict(1, too_small([self.path], tree, self.min_bytes))
 
     def hint(self, tree: Listing) -> str | None:
         if self.path in tree.directories:
@@ -33,10 +36,12 @@ class RequireFile(Guardrail):
 
 
 @declares("require_file")
-def require_file(path: Path) -> RequireFile:
-    """A file must be at `path`.
+def require_file(path: Path, min_bytes: int = 0) -> RequireFile:
+    """A file with at least `min_bytes` bytes must be at `path`.
 
     Raises:
-        TaskDefinitionError: not a relative path inside the workspace.
+        TaskDefinitionError: not a relative path inside the workspace, or not a number of bytes.
     """
-    return RequireFile(declared_path("require_file", path))
+    canonical = declared_path("require_file", path)
+    check_count("require_file", "min_bytes", min_bytes)
+    return RequireFile(canonical, min_bytes)

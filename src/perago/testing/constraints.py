@@ -379,8 +379,8 @@ def recipe_of(rule: Guardrail) -> Recipe | None:  # noqa: ARG001 - for the kinds
 
 
 @recipe_of.register
-def _(rule: RequireFile) -> Recipe:
-    return _required(FileSelection(rule.path))
+def _(rule: RequireFile) -> Recipe | None:
+    return _sized(_required(FileSelection(rule.path)), rule.min_bytes)
 
 
 @recipe_of.register
@@ -389,12 +389,12 @@ def _(rule: RequireDir) -> Recipe:
 
 
 @recipe_of.register
-def _(rule: RequireGlob) -> Recipe:
+def _(rule: RequireGlob) -> Recipe | None:
     constraint = CountConstraint(FileSelection(pattern=rule.pattern), rule.min_count, rule.max_count)
     violations = {"missing": constraint.too_few()} if rule.min_count else {}
     if rule.max_count is not None:
         violations["too-many"] = constraint.too_many()
-    return Recipe(constraint, violations)
+    return _sized(Recipe(constraint, violations), rule.min_bytes)
 
 
 @recipe_of.register
@@ -431,6 +431,22 @@ def violations_of(rule: Guardrail) -> Mapping[str, Sequence[CountConstraint]]:
 def _required(files: FileSelection, content: str | bytes | None = None) -> Recipe:
     constraint = CountConstraint(files, 1, content=content)
     return Recipe(constraint, {"missing": constraint.too_few()})
+
+
+_MOST_BYTES = 65_536
+"""The largest size of a generated file."""
+
+
+def _sized(recipe: Recipe, least: int) -> Recipe | None:
+    """Return the recipe for files with at least so many bytes; None if they would be too large to generate."""
+    if not least or recipe.constraint.most == 0:
+        return recipe
+    if least > _MOST_BYTES:
+        return None
+    number = max(recipe.constraint.least, 1)
+    small = replace(recipe.constraint, least=number, content="x" * (least - 1))
+    violations = {**recipe.violations, "too-small": (replace(small, most=number), small)}
+    return Recipe(replace(recipe.constraint, content="x" * least), violations)
 
 
 # ------------------------------------------------------------- tables that a rule accepts, and that it refuses

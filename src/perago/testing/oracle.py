@@ -92,12 +92,19 @@ def _(rule: RequireGlob | ForbidGlob | RequireTable, path: str) -> bool:
 
 
 @holds.register
-def _(_: RequireFile | RequireDir | RequireTable, counted: Mapping[str, int]) -> bool:
+def _(_: RequireDir | RequireTable, counted: Mapping[str, int]) -> bool:
     return len(counted) >= 1
 
 
 @holds.register
+def _(rule: RequireFile, counted: Mapping[str, int]) -> bool:
+    return len(counted) >= 1 and min(counted.values()) >= rule.min_bytes
+
+
+@holds.register
 def _(rule: RequireGlob, counted: Mapping[str, int]) -> bool:
+    if min(counted.values(), default=rule.min_bytes) < rule.min_bytes:
+        return False
     return len(counted) >= rule.min_count and (rule.max_count is None or len(counted) <= rule.max_count)
 
 
