@@ -65,9 +65,9 @@ class Given:
         """Copy the input of an attempt."""
         plain = with_hooks(current, log=_ignore, progress=_ignore, measure=_ignore, is_cancelled=bool)
         if workspace is None:
-            return cls(params.model_copy(deep=True), plain, None)
+            return cls(_copied(params), plain, None)
         times = {path: file.mtime_ns for path, file in scan_tree(workspace).files.items()}
-        return cls(params.model_copy(deep=True), plain, read_files(workspace), times)
+        return cls(_copied(params), plain, read_files(workspace), times)
 
     def write(self, root: Path) -> Path | None:
         """Write the files to a new directory, with their times; returns the directory, None without a workspace."""
@@ -131,6 +131,7 @@ class FaultCase(CaseAttempts):
         """The input of the function in the first attempt."""
         self.first_output: Output | None = None
         """The publication and the report of the first attempt; None if it did not complete."""
+        self._does_not_complete = False
         self._call_function = call
 
     def run(self, check: Callable[[FaultCase], None], watch: Watch) -> None:
@@ -154,11 +155,14 @@ class FaultCase(CaseAttempts):
         Raises:
             pytest.skip.Exception: the attempt does not complete.
         """
+        if self._does_not_complete:
+            pytest.skip(NOT_COMPLETED)
         call = self._first_attempt()
         if call is None or call.output.problem:
             self.conditions = replace(self.conditions, pinned=False)
             call = self._first_attempt()
         if call is None or self.first_output is None:
+            self._does_not_complete = True
             pytest.skip(NOT_COMPLETED)
         if not call.threads.ordered:
             self.conditions = replace(self.conditions, ordered=False)
@@ -232,7 +236,7 @@ class FaultCase(CaseAttempts):
                 directory.mkdir()
             workspace = given.write(root / "workspace")
             current = with_hooks(given.current, scratch=scratch)
-            params = given.params.model_copy(deep=True)
+            params = _copied(given.params)
             call = self.call(
                 workspace,
                 params,
@@ -412,6 +416,14 @@ def _output_of(job: dict[str, Any]) -> Output | str:
     with case.watch:
         output = case.call_again(job["conditions"], given=Given(params, *job["given"])).output
     return output.problem or output
+
+
+def _copied(params: BaseModel) -> BaseModel:
+    """A deep copy, or a shallow one if the params hold something that cannot be copied, such as a lock."""
+    try:
+        return params.model_copy(deep=True)
+    except Exception:  # noqa: BLE001 - a value may raise anything when it is copied
+        return params.model_copy()
 
 
 def _ignore(*_: object) -> None:

@@ -84,6 +84,22 @@ def test_a_case_that_does_not_complete_leaves_the_word_to_its_run_test(pytester:
     run(pytester, *FAULTS).assert_outcomes(skipped=len(CHECKS))
 
 
+def test_a_case_that_does_not_complete_is_not_run_for_each_test(pytester: pytest.Pytester) -> None:
+    counter = pytester.path / "counter"
+    body = f"open({str(counter)!r}, 'a').write('x'); raise TaskFailed('no')"
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    run(pytester, *FAULTS, "-W", "ignore").assert_outcomes(skipped=8)
+    assert counter.read_text() == "xx"  # with a pinned clock and without
+
+
+def test_params_that_hold_a_lock_do_not_prevent_the_tests(pytester: pytest.Pytester) -> None:
+    file = free_module(pytester, "work", "return Model(value=1)", ["Example(id='x', params={})"])
+    lock = "    value: Any = None\n    _lock: Any = PrivateAttr(default_factory=threading.Lock)\n"
+    text = file.read_text().replace("    value: Any = None\n", lock)
+    file.write_text(f"import threading\nfrom pydantic import PrivateAttr\n{text}")
+    run(pytester, *FAULTS).assert_outcomes(passed=8)
+
+
 def test_case_files_have_fault_tests_and_a_broken_one_is_left_to_its_run_test(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     directory = pytester.path / "tests" / "perago_cases" / "copy"
