@@ -450,7 +450,7 @@ def _guardrail_lines(guardrail: GuardrailCover) -> Iterator[str]:
 
 def _has_no_gap(file: FileCover) -> bool:
     covered, points = file.points
-    return covered == points and not file.raised
+    return covered == points and not file.raised and file.empty is not None
 
 
 def _file_lines(file: FileCover) -> Iterator[str]:
@@ -459,13 +459,16 @@ def _file_lines(file: FileCover) -> Iterator[str]:
     noticed = f"absent {_ABSENT[file.absent]}, empty {words[file.empty]}, cut off {words[file.truncated]}"
     unguarded = "; no guardrail misses it" if file.is_unguarded else ""
     yield f"  {mark} file {file.path} ({file.example}): noticed if {noticed}{unguarded}"
+    if file.empty is None:
+        yield "      the function publishes it without any content"
+        yield "      fix: write it and close it before the function returns, unless it is meant to be empty"
     for raised in file.raised:
         yield f"      {raised}"
     if file.raised:
         yield "      fix: let the guardrail return a message for such a file, because an exception says less"
     elif file.absent == "no":
         yield f"      fix: add require_file({file.path!r}) to post"
-    elif mark == "!":
+    elif mark == "!" and file.empty is not None:
         is_table = suffix_of(file.path) in (*DELIMITERS, PARQUET)
         rows = f"add require_table({file.path!r}, min_rows=...) to post" if is_table else ""
         own = "add to post a @guardrail function that reads the file and returns a message if its end is missing"

@@ -156,6 +156,18 @@ def test_the_function_prints_nothing_when_its_files_are_damaged(pytester: pytest
     assert run(pytester, *COVER, "-s").stdout.str().count("noise") == without
 
 
+def test_a_file_that_is_published_empty_is_marked(pytester: pytest.Pytester) -> None:
+    write(pytester, "require_file('out/a.csv')")
+    file = pytester.path / "work.py"
+    file.write_text(file.read_text().replace('"1,2\\nend\\n"', '""'))
+    run(pytester, *COVER).stdout.fnmatch_lines(
+        [
+            "  ! file out/a.csv (x): noticed if absent yes, empty -, cut off -",
+            "      the function publishes it without*",
+        ]
+    )
+
+
 def test_a_guardrail_that_raises_on_a_damaged_file_notices_nothing(pytester: pytest.Pytester) -> None:
     write(pytester, "require_file('out/a.csv'), strict")
     file = pytester.path / "work.py"
