@@ -88,7 +88,7 @@ def test_addresses_that_are_over_by_our_clock_are_not_used(served: Served, tmp_p
 
     assert files_in(tmp_path / "w") == SMALL
     assert served.count("GET /block-store/") == 0
-    assert "perhaps a clock is wrong" in store.take_notes()[0]
+    assert "valid long enough" in store.take_notes()[0]
     store.close()
 
 
