@@ -340,7 +340,11 @@ BOTH = {"traces", "metrics"}
         ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"}, {"metrics"}, ""),
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://x/v1/traces"}, {"traces"}, ""),
         ({"OTEL_METRICS_EXPORTER": "otlp"}, {"metrics"}, ""),
-        ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "console"}, {"metrics"}, "OTEL_TRACES_EXPORTER: perago cannot send by console"),
+        (
+            {**ENDPOINT, "OTEL_TRACES_EXPORTER": "console"},
+            {"metrics"},
+            "OTEL_TRACES_EXPORTER: perago cannot send by console",
+        ),
         ({**ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, {"metrics"}, "no traces are sent: "),
         ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, BOTH, ""),
     ],
