@@ -117,10 +117,10 @@ def test_a_version_is_registered_once_and_replaced_only_on_request(
     again = project.run("register", "work", "flows", **variables)
     assert again.out.splitlines()[-1].startswith("nothing to register on ")
 
-    project.module("flows", FLOW.format(version=1, rows=2))
+    project.module("flows", FLOW.format(version=1, rows=22))
     refused = project.run("register", "flows", **variables)
     assert refused.code == 1
-    assert "  /tasks/2/inputParameters/params/rows: 1 -> 2\n" in refused.out
+    assert "  /tasks/2/inputParameters/params/rows: 1 -> 22\n" in refused.out
     assert "version 1 of workflow nightly is registered with another definition" in refused.err
     replaced = project.run("register", "--overwrite", "flows", **variables)
     assert replaced.out.splitlines()[-1].startswith("registered 1 workflow on ")

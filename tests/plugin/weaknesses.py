@@ -112,7 +112,7 @@ PLANTED: dict[str, tuple[str, tuple[str, ...]]] = {
     "the host name": ("import socket\nreturn write(out / 'm', socket.gethostname())", ("repeated",)),
     "the home directory": ("return write(out / 'm', str(Path.home()))", ("repeated",)),
     "the language": ("return Result(value=write(out / 'm', '').value + os.environ.get('LANG', ''))", ("repeated",)),
-    "the address of an object": ("return write(out / 'm', repr(object()))", ("repeated",)),
+    "the address of an object": ("return write(out / 'm', repr(write))", ("repeated",)),
     "a thread that writes late": (
         "thread = threading.Thread(target=lambda: time.sleep(0.2) or SEEN.clear(), daemon=True)\nthread.start()\n"
         "return write(out / 'm', '')",

@@ -31,7 +31,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from perago.driver import AttemptRecord
 from perago.driver.runtime import Direction, Observer
@@ -62,9 +62,6 @@ from perago.worker.events import (
 from perago.worker.logs import JsonLog, delivery_ids
 from perago.worker.plan import WorkerPlan
 from perago.workspace.changes import Changes
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 TAIL_LINES = 200
 TAIL_BYTES = 65_536
@@ -560,7 +557,7 @@ def _ignore(line: str) -> None:
 class _LineWriter(io.BufferedWriter):
     """Writes each line when it is complete, also one that is written as bytes."""
 
-    def write(self, data: ReadableBuffer) -> int:
+    def write(self, data: Any) -> int:
         written = super().write(data)
         if b"\n" in bytes(data):
             self.flush()
