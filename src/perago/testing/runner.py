@@ -21,10 +21,10 @@ from perago.taskdef import build_task_definition
 from perago.testing.conductor import WORKER, Conductor, Moment
 from perago.testing.differences import PublishedTree, changed_paths, described
 from perago.testing.outcome import Outcome, attempt_log, logging_attempts
-from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
+from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params, workspace_at
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.tree_files import BadTree, Symlink, TreeSource, tree_of
-from perago.testing.workflow_run import WorkflowRun, WorkflowRunner, place
+from perago.testing.workflow_run import WorkflowRun, WorkflowRunner
 from perago.workflows import Workflow
 
 Branch: TypeAlias = TaskFunction | tuple[TaskFunction, BaseModel | Mapping[str, Any]]
@@ -145,7 +145,7 @@ class Racers:
         """Start the fork, and take all its attempts, by branch."""
         conductor = services.conductor
         conductor.register_task_definitions(self._definitions)
-        block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+        block = workspace_at(ref)
         steps: list[dict[str, Any]] = []
         payload: dict[str, Any] = {}
         for task, params in zip(self.tasks, self._params, strict=True):
@@ -511,9 +511,11 @@ class TaskRunner:
         if orders != 1:
             if lost:
                 raise TypeError("give orders or lost, not both")
-            return runner.run_in_orders(_keys(tree or {}, ""), given, orders)[0]
+            return runner.run_in_orders(_keys(tree or {}, ""), given, orders)
         ref = self._ref_of(tree, "")
-        return runner.run(self.services, self._repository, {"workspace": place(ref, self._repository), **given}, lost)
+        return runner.run(
+            self.services, self._repository, {"workspace": workspace_at(ref, self._repository), **given}, lost
+        )
 
     # ----------------------------------------------------- in the middle of the function
 

@@ -211,7 +211,7 @@ class InMemoryServices:
         """
         payload: dict[str, Any] = {"params": sent_params(params)}
         if ref is not None:
-            payload["workspace"] = {"repository": repository, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+            payload["workspace"] = workspace_at(ref, repository)
         return self.start_raw(task, payload, controls=controls)
 
     def start_raw(self, task: Task, payload: Mapping[str, Any], *, controls: Mapping[str, Any] | None = None) -> str:
@@ -286,6 +286,11 @@ class InMemoryServices:
 
     def _row(self, record: AttemptRecord) -> Mapping[str, Any]:
         return self.conductor.get_task(record.delivery.task_id)
+
+
+def workspace_at(ref: Any, repository: str = REPOSITORY) -> dict[str, Any]:
+    """Return the workspace in the input of a workflow: the test's branch at a ref."""
+    return {"repository": repository, "branch": BRANCH, "ref_type": "commit", "ref": ref}
 
 
 def sent_params(params: BaseModel | Mapping[str, Any]) -> dict[str, Any]:

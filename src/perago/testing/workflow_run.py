@@ -11,7 +11,7 @@ from perago.ports import Delivery
 from perago.testing.conductor import DAY, WORKER
 from perago.testing.differences import PublishedTree, changed_paths
 from perago.testing.outcome import Outcome
-from perago.testing.services import BRANCH, InMemoryServices
+from perago.testing.services import REPOSITORY, InMemoryServices, workspace_at
 from perago.testing.tasks import TaskFunction, task_of
 from perago.workflows import Workflow
 
@@ -138,7 +138,7 @@ class WorkflowRunner:
 
     def run_in_orders(
         self, files: Mapping[str, str | bytes | None], payload: Mapping[str, Any], most: int
-    ) -> tuple[WorkflowRun, int]:
+    ) -> WorkflowRun:
         """Run the workflow in every order of the steps that wait at the same time, each time on new services.
 
         Args:
@@ -147,7 +147,7 @@ class WorkflowRunner:
             most: The number of orders after which it ends.
 
         Returns:
-            The first run, and the number of runs.
+            The first run.
 
         Raises:
             AssertionError: A run ended differently from the first; the message has its order.
@@ -158,14 +158,14 @@ class WorkflowRunner:
         while order is not None and runs < most:
             with InMemoryServices() as services:
                 ref = services.seed(dict(files))
-                ran = self.run(services, "workspace", {"workspace": place(ref), **payload}, choose=order.choose)
+                ran = self.run(services, REPOSITORY, {"workspace": workspace_at(ref), **payload}, choose=order.choose)
             runs += 1
             first = first or ran
             _compare(first, ran)
             order = order.next()
         if first is None:
             raise ValueError("orders must be at least 1")
-        return first, runs
+        return first
 
 
 class _Order:
@@ -189,11 +189,6 @@ class _Order:
         while made and made[-1][0] + 1 == made[-1][1]:
             made.pop()
         return _Order([*(index for index, _ in made[:-1]), made[-1][0] + 1]) if made else None
-
-
-def place(ref: str, repository: str = "workspace") -> dict[str, str]:
-    """The workspace in the input of a workflow."""
-    return {"repository": repository, "branch": BRANCH, "ref_type": "commit", "ref": ref}
 
 
 def _compare(first: WorkflowRun, ran: WorkflowRun) -> None:
