@@ -154,12 +154,7 @@ class Flow:
             raise InvalidDeclaration(
                 f"step {name!r}: {getattr(task, '__name__', task)!r} is not a task", "give a function that has @task"
             )
-        if model is not declared.params_model:
-            self._writer.report(
-                f"step {name!r}: task {declared.name} takes {declared.params_model.__name__}, "
-                f"not {getattr(model, '__name__', model)}",
-                f"write {declared.params_model.__name__} after the task",
-            )
+        self._check_model(name, f"task {declared.name}", declared.params_model, model)
         inputs: Json = {"params": self._writer.document(f"step {name!r}", declared.params_model, arguments, params)}
         self._writer.add_function(declared.name, declared.function)
         workspace = declared.workspace
@@ -182,12 +177,7 @@ class Flow:
         if not hasattr(workflow, "build"):
             shown = getattr(workflow, "__name__", workflow)
             raise InvalidDeclaration(f"step {name!r}: {shown!r} is no workflow", "give a function with @workflow")
-        if model is not workflow.given:
-            self._writer.report(
-                f"step {name!r}: workflow {workflow.name} takes {workflow.given.__name__}, "
-                f"not {getattr(model, '__name__', model)}",
-                f"write {workflow.given.__name__} after the workflow",
-            )
+        self._check_model(name, f"workflow {workflow.name}", workflow.given, model)
         built = workflow.build()
         given = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
         inputs = {**workflow.definition()["inputTemplate"], **given}  # Conductor fills in none if the input is empty
@@ -211,6 +201,14 @@ class Flow:
         if built.has_workspace:
             self._writer.continue_with(expression(step.name, ()))  # its ref may be a list, which may not be in a list
         return step
+
+    def _check_model(self, name: str, label: str, takes: type[BaseModel], model: object) -> None:
+        """Report a model that is not the one of the task or workflow that a step runs."""
+        if model is not takes:
+            self._writer.report(
+                f"step {name!r}: {label} takes {takes.__name__}, not {getattr(model, '__name__', model)}",
+                f"write {takes.__name__} after the {label.partition(' ')[0]}",
+            )
 
     def raw(self, task: Mapping[str, Any], /) -> Step[Any]:
         """Add a task as Conductor's JSON, such as WAIT, HTTP or EVENT. Only its references are checked.
