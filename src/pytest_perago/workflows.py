@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perago.authoring.declaration import readable_path
 from perago.taskdef import canonical_json
 from perago.testing.tasks import CaseFailed, Cause
+from perago.text import count
 from pytest_perago.options import Settings
 from pytest_perago.session import Case, Location, Session, printable
 from pytest_perago.snapshots import SnapshotFile
@@ -49,11 +49,8 @@ def _build(workflow: Workflow[Any, Any]) -> None:
     try:
         workflow.build()
     except WorkflowDefinitionError as error:
-        lines = [
-            f"{readable_path(one.file or '')}:{one.line}: {one.message}\n  fix: {one.fix}" for one in error.problems
-        ]
-        summary = f"the wiring of workflow {workflow.name} has {len(lines)} mistake{'s' if len(lines) > 1 else ''}"
-        raise CaseFailed(Cause.MISTAKE, summary, details=lines) from None
+        summary = f"the wiring of workflow {workflow.name} has {count(len(error.problems), 'mistake')}"
+        raise CaseFailed(Cause.MISTAKE, summary, details=[str(one) for one in error.problems]) from None
 
 
 def _differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
