@@ -439,7 +439,7 @@ class Attack:
 
     def _failure(self, call: Call, violated: Sequence[Finding], seed: Seed) -> Failure | None:
         outside = [path for path in call.audit.outside if path not in seed.outside]
-        for path in call.beside:
+        for path in call.outside_files:
             if path in outside and path.is_file() and not path.is_symlink():
                 path.unlink()
         if outside:

@@ -103,7 +103,7 @@ class Call:
     """Files that it left in its current directory and that its task does not allow."""
     in_temporary: tuple[str, ...]
     """Files that it left in its temporary directory."""
-    beside: tuple[Path, ...]
+    outside_files: tuple[Path, ...]
     """Files that it has written outside of its attempt, and that are there."""
     used: frozenset[str]
     """The sources that it has used: `time`, `random`, `listing`."""
@@ -314,7 +314,7 @@ class FaultCase(CaseAttempts):
             open_files=left[1],
             in_current=left_files(scratch[0], self.task) if scratch else (),
             in_temporary=tuple(scan_tree(scratch[1].resolve()).files) if scratch else (),
-            beside=tuple(path for path in audit.outside if path.is_file()),
+            outside_files=tuple(path for path in audit.outside if path.is_file()),
             used=frozenset(used),
         )
 

@@ -237,14 +237,14 @@ def left_behind(case: FaultCase) -> None:
             ("fix", "wait for them in the function, or end them: a worker kills them"),
         )
     roots = {os.path.realpath(place) for place in ("/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir())}  # noqa: S108
-    beside = [str(path) for path in base.beside if any(map(path.is_relative_to, roots))]
+    outside = [str(path) for path in base.outside_files if any(map(path.is_relative_to, roots))]
     remove = "remove them in a `finally`, or use `with`"
     places = (
         ("its current directory", base.in_current, what_to_do(case.task)),
         ("its temporary directory", base.in_temporary, remove),
         (
             "the system's temporary directory",
-            beside,
+            outside,
             f"use `tempfile`, whose directory goes with the attempt, and {remove}",
         ),
     )

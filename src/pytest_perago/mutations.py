@@ -146,9 +146,9 @@ def _second(tree: Tree, path: str) -> Iterator[Change]:
 def _alone(tree: Tree, path: str) -> Iterator[Change]:
     file = PurePosixPath(path)
     others = [other for other in tree if other != path and PurePosixPath(other).parent == file.parent]
-    alike = [other for other in others if PurePosixPath(other).suffix == file.suffix]
-    if len(alike) > 1:
-        yield Change("is the only file of its kind", dict.fromkeys(alike))
+    of_its_kind = [other for other in others if PurePosixPath(other).suffix == file.suffix]
+    if len(of_its_kind) > 1:
+        yield Change("is the only file of its kind", dict.fromkeys(of_its_kind))
 
 
 @entry("foreign-file", 1)

@@ -441,7 +441,7 @@ def _is_changeable_record(value: Any) -> bool:
     return False
 
 
-# ----------------------------------------------------------------------- unions whose members look alike
+# ------------------------------------------------------------ unions whose members have the same JSON
 
 
 def lookalike_problem(model: type[BaseModel], *, by_alias: bool) -> str | None:
