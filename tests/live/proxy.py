@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
@@ -17,6 +18,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
+
+from perago.embedded.http.loopback import bound
 
 from .waiting import LIMIT
 
@@ -111,7 +114,7 @@ class Proxy:
         self._flows: set[asyncio.Task[None]] = set()
         self._open = asyncio.Event()
         self._traps: list[Trap] = []
-        self._listener: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._refusal: asyncio.Task[None] | None = None
         self._port = port
         self.restore()
@@ -164,16 +167,20 @@ class Proxy:
     async def _restore(self) -> None:
         self._open.set()
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-            self._port = self._listener.sockets[0].getsockname()[1]
+            self._listener = bound(self._port)
+            self._listener.setblocking(False)
+            self._port = self._listener.getsockname()[1]
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
     async def _refuse(self) -> None:
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
         await self._cut()
 
     async def _cut(self) -> None:
+        await asyncio.sleep(0)  # a flow that is cancelled before it begins would not close its socket
         flows = list(self._flows)
         for flow in flows:
             flow.cancel()
@@ -187,15 +194,19 @@ class Proxy:
             await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(0)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._listener is None:  # it was accepted right before the server went away
-            writer.transport.abort()
-            return
-        flow = asyncio.create_task(self._forward(reader, writer))
+    def _accept(self, listener: socket.socket) -> None:
+        """Begin a flow. An `asyncio.Server` that is closed while it accepts loses the socket without closing it."""
+        try:
+            accepted, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # the client has gone
+        flow = self._loop.create_task(self._forward(accepted))
         self._flows.add(flow)
         flow.add_done_callback(self._flows.discard)
 
-    async def _forward(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    async def _forward(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        from_client, to_client = await asyncio.open_connection(sock=accepted)
         writers = [to_client]
         try:
             from_server, to_server = await asyncio.open_connection(*self._target)
