@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from perago.console import links
 from perago.console.attempts import plain_reason
+from perago.console.graph import graph_of
 from perago.console.repositories import repository_row
 from perago.console.source import MOST_QUEUED, STATUSES, NoSuchPage, Source, WorkflowSummary
 from perago.console.text import (
@@ -154,15 +155,12 @@ def workflow_type(source: Source, request: Request) -> PageView:
     """
     definition, versions = wanted_definition(source, request)
     name = definition["name"]
-    tasks = [task for task in definition.get("tasks", []) if isinstance(task, dict)]
-    known = {task["name"] for task in source.conductor.task_definitions()}
-    names = [str(task.get("name")) for task in tasks]
     return PageView(
         f"Workflow type {line(name).text}",
         name=line(f"{name} v{definition['version']}"),
         start=links.start(name, definition["version"]) if source.embedded else None,
         versions=[link(f"v{version}", links.workflow_type(name, version)) for version in versions],
-        tasks=[link(each, links.task_type(each) if each in known else None) for each in names],
+        graph=graph_of(source, definition),
         definition=readable_json(definition),
     )
 

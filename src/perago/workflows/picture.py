@@ -2,67 +2,88 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 _HIDDEN = ("JOIN",)
+_DEEPEST = 20
+"""Structures inside of each other. What is deeper is not shown, because a definition may come from anywhere."""
 _ROUNDS = re.compile(r"\['iteration'\]\s*<\s*(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A step: its reference, what it does in words, and the parts inside of it, each with a label."""
+    """A step: its reference, its action in words, and the parts inside of it, each with a label."""
 
     reference: str
     text: str
     parts: tuple[tuple[str, tuple[Node, ...]], ...] = ()
+    task_type: str = ""
+    """The task type of a step that workers do."""
+    workflow: tuple[str, Any] = ("", None)
+    """The name and version of a sub-workflow."""
 
 
-def nodes_of(tasks: Sequence[Mapping[str, Any]]) -> tuple[Node, ...]:
+def nodes_of(tasks: Any, depth: int = 0) -> tuple[Node, ...]:
     """The steps of a list of Conductor's tasks. A JOIN, and the step that prepares a dynamic fork, are part of it."""
-    prepared = {_source(task) for task in tasks if task.get("type") == "FORK_JOIN_DYNAMIC"}
-    shown = [
-        task for task in tasks if task.get("type") not in _HIDDEN and str(task.get("taskReferenceName")) not in prepared
-    ]
-    by_name = {str(task.get("taskReferenceName")): task for task in tasks}
-    return tuple(_node(task, by_name) for task in shown)
+    listed = [task for task in tasks if isinstance(task, Mapping)] if isinstance(tasks, list) else []
+    if listed and depth > _DEEPEST:
+        return (Node("…", f"steps in more than {_DEEPEST} structures"),)
+    prepared = {_source(task) for task in listed if task.get("type") == "FORK_JOIN_DYNAMIC"}
+    by_name = {str(task.get("taskReferenceName")): task for task in listed}
+    shown = [task for task in listed if task.get("type") not in _HIDDEN]
+    return tuple(
+        _node(task, by_name, depth + 1) for task in shown if str(task.get("taskReferenceName")) not in prepared
+    )
+
+
+def _mapping(task: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = task.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _source(task: Mapping[str, Any]) -> str:
     """The step whose output has the tasks of a dynamic fork."""
-    given = task.get("inputParameters", {}).get(task.get("dynamicForkTasksParam", ""))
+    given = _mapping(task, "inputParameters").get(str(task.get("dynamicForkTasksParam")))
     found = re.match(r"\$\{([^.}]+)\.output\.result\.tasks\}", str(given))
     return found.group(1) if found else ""
 
 
-def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> Node:
-    reference, name, inputs = str(task["taskReferenceName"]), str(task.get("name")), task.get("inputParameters", {})
+def _node(task: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]], depth: int) -> Node:
+    reference, name = str(task.get("taskReferenceName")), str(task.get("name"))
     match task.get("type", "SIMPLE"):
         case "SIMPLE":
-            return Node(reference, name)
+            return Node(reference, name, task_type=name)
         case "SUB_WORKFLOW":
-            called = task.get("subWorkflowParam", {})
-            return Node(reference, f"sub-workflow {called.get('name')} {called.get('version', '')}".rstrip())
+            called = _mapping(task, "subWorkflowParam")
+            name, version = str(called.get("name")), called.get("version")
+            text = f"sub-workflow {name} {'' if version is None else version}".rstrip()
+            return Node(reference, text, workflow=(name, version))
         case "FORK_JOIN":
-            branches = task.get("forkTasks", ())
-            return Node(reference, "fork", tuple(("", nodes_of(branch)) for branch in branches))
+            branches = task.get("forkTasks")
+            listed = branches if isinstance(branches, list) else ()
+            return Node(reference, "fork", tuple(("", nodes_of(branch, depth)) for branch in listed))
         case "FORK_JOIN_DYNAMIC":
-            prepared = by_name.get(_source(task), {}).get("inputParameters", {})
-            step = prepared.get("task") if isinstance(prepared.get("task"), Mapping) else None
-            inner = () if step is None else nodes_of([{**step, "taskReferenceName": f"{step['taskReferenceName']}_*"}])
+            prepared = _mapping(by_name.get(_source(task), {}), "inputParameters")
+            step = _mapping(prepared, "task")
+            inner = nodes_of(
+                [{**step, "taskReferenceName": f"{step.get('taskReferenceName')}_*"}] if step else [], depth
+            )
             items = prepared.get("items", "")
-            return Node(reference, f"for each item of {items}" if items else "dynamic fork", (("", inner),))
+            shown = items if isinstance(items, str) else json.dumps(items)
+            return Node(reference, f"for each item of {shown}" if shown else "dynamic fork", (("", inner),))
         case "DO_WHILE":
             rounds = _ROUNDS.search(str(task.get("loopCondition")))
             text = f"loop, at most {rounds.group(1)} rounds" if rounds else "loop"
-            return Node(reference, text, (("", nodes_of(task.get("loopOver", ()))),))
+            return Node(reference, text, (("", nodes_of(task.get("loopOver"), depth)),))
         case "SWITCH" | "DECISION":
-            cases = [(f"{case}: ", nodes_of(tasks)) for case, tasks in task.get("decisionCases", {}).items()]
-            default = nodes_of(task.get("defaultCase") or ())
-            value = inputs.get(task.get("expression") or task.get("caseValueParam") or "", "")
-            return Node(reference, f"switch on {value}", (*cases, *([("default: ", default)] if default else ())))
+            cases = [(str(case), nodes_of(tasks, depth)) for case, tasks in _mapping(task, "decisionCases").items()]
+            default = nodes_of(task.get("defaultCase"), depth)
+            value = _mapping(task, "inputParameters").get(str(task.get("expression") or task.get("caseValueParam")), "")
+            return Node(reference, f"switch on {value}", (*cases, *([("default", default)] if default else ())))
         case kind:
             return Node(reference, str(kind))
 
@@ -96,7 +117,7 @@ def picture_of(definition: Mapping[str, Any]) -> str:
 
 def _lines(nodes: Sequence[Node], indent: str = "  ", label: str = "") -> Iterator[str]:
     for node in nodes:
-        label = _readable(label)
+        label = _readable(f"{label}: " if label else "")
         yield f"{indent}{label}{_readable(node.reference)}  {_readable(node.text)}"
         below = " " * len(label)
         for number, (inner_label, part) in enumerate(node.parts):
@@ -104,4 +125,4 @@ def _lines(nodes: Sequence[Node], indent: str = "  ", label: str = "") -> Iterat
             for index, line in enumerate(_lines(part, "", inner_label)):
                 turn = ("└─ " if last else "├─ ") if index == 0 else ("   " if last else "│  ")
                 yield f"{indent}{below}{turn}{line}"
-        label = below
+        indent, label = indent + below, ""

@@ -1,0 +1,37 @@
+"""The steps of a workflow definition as a graph, which `perago workflow show` prints as a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from perago.console import links
+from perago.console.source import Json, Source
+from perago.console.text import RowView, line, link
+from perago.workflows.picture import Node, nodes_of
+
+_MOST_STEPS = 200
+
+
+def graph_of(source: Source, definition: Json) -> RowView:
+    """Return the steps of a definition with the parts inside of each, as far as `_MOST_STEPS` go."""
+    known = {str(task["name"]) for task in source.conductor.task_definitions()}
+    left = iter(range(_MOST_STEPS))
+
+    def address(node: Node) -> str | None:
+        if node.task_type in known:
+            return links.task_type(node.task_type)
+        name, version = node.workflow
+        versions = source.conductor.workflow_versions(name) if name else ()
+        wanted = versions[-1] if versions and version is None else version
+        return links.workflow_type(name, wanted) if wanted in versions else None
+
+    steps = tuple(_steps(nodes_of(definition.get("tasks")), address, left))
+    return RowView(steps=steps, is_cut=next(left, None) is None)
+
+
+def _steps(nodes: Sequence[Node], address: Callable[[Node], str | None], left: Iterator[int]) -> Iterator[RowView]:
+    for node, _ in zip(nodes, left, strict=False):
+        parts = tuple(
+            RowView(label=line(label), steps=tuple(_steps(part, address, left))) for label, part in node.parts
+        )
+        yield RowView(reference=line(node.reference), text=link(node.text, address(node)), parts=parts)
