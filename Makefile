@@ -11,7 +11,7 @@ LIVE_XDIST ?= 2
 COMPILE = $(BIN)/python -m compileall -q -j 0 src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test exhaustive this-python other-plugins deploy-files docs screenshots wheel format audit live live-ci conformance conformance-live differential conductor lakefs clean
+.PHONY: help demo test exhaustive this-python other-plugins complete-types deploy-files docs screenshots wheel format audit live live-ci conformance conformance-live differential conductor lakefs clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; with its own servers"
@@ -21,6 +21,7 @@ help:
 	@echo "make exhaustive   run the worlds of the simulation that make test leaves out"
 	@echo "make this-python  run the tests that can differ between Python versions"
 	@echo "make other-plugins  test the plugin next to other plugins, on the oldest and the newest pytest"
+	@echo "make complete-types  check that every name of the packages has a type that editors and type checkers know"
 	@echo "make deploy-files  check the files in deploy/ with validators of Docker, Compose, Kubernetes and systemd"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
@@ -73,6 +74,19 @@ other-plugins: .venv-pytest-oldest/.installed .venv-pytest-newest/.installed
 
 deploy-files: .venv-deploy/.installed
 	@.venv-deploy/bin/python -m pytest tests/deploy -q -rs
+
+# Pyright reads an installed package only, so its environment has perago as users install it.
+complete-types: .venv-types/.installed
+	@.venv-types/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	@for package in perago pytest_perago; do \
+	  PATH="$(CURDIR)/.venv-types/bin:$$PATH" pyright --verifytypes $$package --ignoreexternal > .venv-types/report.txt \
+	  || { cat .venv-types/report.txt; exit 1; }; done
+
+.venv-types/.installed: pyproject.toml
+	@$(PYTHON) -m venv .venv-types
+	@.venv-types/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@.venv-types/bin/python -m pip install --quiet --disable-pip-version-check '.[embedded,fuzz,tables,test]' --group complete-types
+	@touch $@
 
 .venv-deploy/.installed: pyproject.toml
 	@$(PYTHON) -m venv .venv-deploy

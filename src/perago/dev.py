@@ -100,8 +100,8 @@ class WorkerChild:
             import_limit: Seconds that importing the module may take.
             post: Takes its events, from other threads.
         """
-        self.started = time.monotonic()
-        self.asked_to_stop = 0
+        self.started: float = time.monotonic()
+        self.asked_to_stop: int = 0
         """The number of requests. The second cancels running attempts, the third kills them."""
         self._module = module
         self._post = post
@@ -400,7 +400,7 @@ class Session:
         self.environment = environment
         self.import_limit = import_limit
         self.view = view
-        self.is_ready = False
+        self.is_ready: bool = False
         self._services = services
         self._samples = samples
         self._events: SimpleQueue[DevEvent] = SimpleQueue()  # the one queue that a signal handler may put into
@@ -530,11 +530,11 @@ class ModuleRunner:
 
     def __init__(self, probed: Probed, session: Session) -> None:
         """Begin with a module that was found valid; its worker starts at the first `tick`."""
-        self.module = probed.module
+        self.module: str = probed.module
         self.task = probed.task
         """None for a module that only declares workflows and needs no worker."""
-        self.workflows = probed.workflows
-        self.was_ready = False
+        self.workflows: tuple[WorkflowSummary, ...] = probed.workflows
+        self.was_ready: bool = False
         """Whether one of its workers has ever polled."""
         self._session = session
         self._files = SourceFiles(probed.files)

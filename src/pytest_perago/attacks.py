@@ -166,13 +166,15 @@ class Attack:
     def __init__(self, task: Task, cases: Iterable[RunCase], session: Session) -> None:
         self.task = task
         self._session = session
-        self.tally = Tally()
+        self.tally: Tally = Tally()
         declared = list(cases)
-        self.seeds = list(self._started(case for case in declared if case.expect == "completed"))
+        self.seeds: list[Seed] = list(self._started(case for case in declared if case.expect == "completed"))
         if not self.seeds:
             pytest.skip(f"no declared case of {task.name} completes, so there is no input to change: add an Example")
         self.seeds.sort(key=lambda seed: sum(map(len, seed.files.values())))
-        self.accepted = frozenset(self._known(case for case in declared if case.expect in ("failed", "terminal")))
+        self.accepted: frozenset[str] = frozenset(
+            self._known(case for case in declared if case.expect in ("failed", "terminal"))
+        )
         """Keys of the failures that an `Example` declares."""
 
     @property

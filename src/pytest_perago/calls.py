@@ -124,9 +124,9 @@ class FaultCase(CaseAttempts):
     ) -> None:
         super().__init__(task, case)
         self.watch: Watch
-        self.memory = memory or Memory(task.module)
-        self.author = AuthorCode(task)
-        self.conditions = Conditions()
+        self.memory: Memory = memory or Memory(task.module)
+        self.author: AuthorCode = AuthorCode(task)
+        self.conditions: Conditions = Conditions()
         self.given: Given
         """The input of the function in the first attempt."""
         self.first_output: Output | None = None

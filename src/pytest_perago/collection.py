@@ -54,7 +54,7 @@ class CaseItem(pytest.Function):
     ) -> None:
         self.task = task
         self.case = case
-        self.needed_module = ""
+        self.needed_module: str = ""
         """The module without which the test is not made; empty: perhaps all."""
         if task is not None and case.label != "taskdef-accepted":  # this one looks for the name in all modules
             self.needed_module = task.module

@@ -84,8 +84,8 @@ class AuthorCode:
         depth = task.module.count(".") + (file.name == "__init__.py")
         self._root = file.parents[depth]
         """The directory that holds the task's topmost package, or its module."""
-        self.modules = self._reached(task.module)
-        self.files = frozenset(str(module.__file__) for module in self.modules.values())
+        self.modules: Mapping[str, ModuleType] = self._reached(task.module)
+        self.files: frozenset[str] = frozenset(str(module.__file__) for module in self.modules.values())
 
     @cached_property
     def uses_sets(self) -> bool:
@@ -424,7 +424,7 @@ class Threads:
         self._author = author
         self._swapped = swapped
         self._expected = expected
-        self.ordered = ordered
+        self.ordered: bool = ordered
         """Whether the order could be kept so far."""
         self._ended: list[threading.Event] = []
         self._unordered = 0
@@ -609,13 +609,13 @@ class Audit:
         self._own = tuple(os.path.join(os.path.realpath(path), "") for path in own if path is not None)  # noqa: PTH118
         self._full_from = full_from
         self._owner = os.getpid()
-        self.writes = 0
+        self.writes: int = 0
         """The number of times that a file of the attempt was opened to be written."""
         self.outside: list[Path] = []
         """The files that were written elsewhere, in order."""
-        self.first_outside = 0
+        self.first_outside: int = 0
         """The number of calls of the author's code before the first."""
-        self.starts_processes = False
+        self.starts_processes: bool = False
 
     def __enter__(self) -> Audit:
         if not _installed:  # a hook cannot be taken out again, so there is one, which does nothing most of the time
@@ -700,7 +700,7 @@ class Interruption:
         """The place at which it happened."""
         self.dropped: list[BaseException] = []
         """Exceptions that Python only warns of; if the one that happened is among them, no code has met it."""
-        self.handled = False
+        self.handled: bool = False
         """Whether a signal handler of the function's own took it."""
 
     @property

@@ -246,7 +246,7 @@ class LastResort:
     """Ends the process when nothing else ends its code. Not used where the user's `faulthandler_timeout` is."""
 
     def __init__(self, *, enabled: bool) -> None:
-        self.debugging = False
+        self.debugging: bool = False
         """Whether a debugger has opened since the last time limit began: from then on that does not count."""
         self._output: int | None = None
         if enabled:

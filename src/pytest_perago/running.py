@@ -177,7 +177,7 @@ _MOST_LINES = 80
 _XDIST = "PYTEST_XDIST_WORKER"
 _MOST_NAMED = 10
 _RESPONSE_SECONDS = 60
-CONTROLS = {
+CONTROLS: dict[str, int | str] = {
     "retryCount": 1,
     "retryLogic": "FIXED",
     "retryDelaySeconds": 0,
@@ -200,7 +200,7 @@ class CaseAttempts:
         self.task = task
         self.case = case
         try:
-            self.tree = read_tree(case.tree)
+            self.tree: dict[str, str | bytes | None] = read_tree(case.tree)
         except InvalidCase as error:
             raise CaseFailed(Cause.MISTAKE, f"case {case.label!r}: {error}") from None
 

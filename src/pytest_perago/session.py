@@ -22,7 +22,7 @@ from perago.testing.tasks import CaseFailed, Cause, provided_params
 from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, author_traceback, formatted_stack
 from pytest_perago.kinds import KINDS
 from pytest_perago.observation import Memory
-from pytest_perago.options import SESSION, SNAPSHOT, Settings, parse_opt_outs, read_settings, rerun_command
+from pytest_perago.options import SESSION, SNAPSHOT, OptOut, Settings, parse_opt_outs, read_settings, rerun_command
 
 if TYPE_CHECKING:
     from perago.workflows import Workflow
@@ -168,10 +168,10 @@ class Session:
         self._config = config
         self._loaded: dict[str, LoadedModule] = {}
         self._found: dict[str, FoundModule] = {}
-        self.opt_outs = parse_opt_outs(config.getini("perago_skip"))
+        self.opt_outs: tuple[OptOut, ...] = parse_opt_outs(config.getini("perago_skip"))
         self.settings: Settings = read_settings(config)
         has_own_limit = config.pluginmanager.has_plugin("faulthandler") and config.getini("faulthandler_timeout")
-        self.last_resort = LastResort(enabled=not float(has_own_limit or 0))
+        self.last_resort: LastResort = LastResort(enabled=not float(has_own_limit or 0))
         self.fault_cases: dict[tuple[str, str, str], FaultCase] = {}
         """The last cases of the kind `faults`, so that their tests share the first attempt."""
         self._memories: dict[str, Memory] = {}

@@ -37,11 +37,12 @@ class Csv:
         self.path = path
         text = content.removeprefix(BOM).decode()
         first = text.partition("\n")[0]
-        self.delimiter = max(",;\t|", key=first.count) if any(mark in first for mark in ",;\t|") else ","
+        self.delimiter: str = max(",;\t|", key=first.count) if any(mark in first for mark in ",;\t|") else ","
         self.ends = "\r\n" if first.endswith("\r") else "\n"
-        self.lines = _records(text)
+        self.lines: list[str] = _records(text)
         rows = [next(csv.reader([line], delimiter=self.delimiter), []) for line in self.lines]
-        self.header, self.rows = (rows[0], rows[1:]) if rows else ([], [])
+        self.header: list[str] = rows[0] if rows else []
+        self.rows: list[list[str]] = rows[1:]
 
     @classmethod
     def read(cls, tree: Tree, path: str) -> Csv | None:

@@ -224,7 +224,7 @@ class Wire:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._busy: dict[int, tuple[HTTPConnection | None, float]] = {}
-        self.is_cut = False
+        self.is_cut: bool = False
 
     @contextlib.contextmanager
     def exchange(self, seconds: float) -> Iterator[None]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path, PurePath
 from types import FrameType, FunctionType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, RootModel, ValidationError
 
@@ -178,7 +178,7 @@ class Declaration(BaseModel):
         TaskDefinitionError: a field is unknown, missing or invalid; it points at the line that made the declaration.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def __init__(self, *positional: object, **fields: Any) -> None:
         if positional:

@@ -182,7 +182,9 @@ class Shelf:
         self._needed = needed
         self._coming = 0
         """Bytes of the objects that are being added now."""
-        self.hits = self.misses = self.damaged = 0
+        self.hits: int = 0
+        self.misses: int = 0
+        self.damaged: int = 0
         """Numbers of objects that were in the cache, that were not, and that were there with other bytes."""
         self._hit_bytes = self._added = 0
 

@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import sys
+from collections.abc import MutableMapping
 from typing import Annotated, Any
 
 import typer
@@ -86,7 +87,7 @@ class CommandTable(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = {
+        self.commands: MutableMapping[str, Any] = {
             name: TyperCommand(name, help=summary, rich_markup_mode=None) for name, summary in COMMANDS.items()
         }
 
@@ -126,7 +127,9 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(cls=CommandTable, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=_HELP)
+app: typer.Typer = typer.Typer(
+    cls=CommandTable, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=_HELP
+)
 
 
 @app.callback(epilog=EPILOG, no_args_is_help=True)

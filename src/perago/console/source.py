@@ -320,7 +320,7 @@ class Conductor:
         self._workflows = workflows
         self._overview = overview
         self._now = now
-        self.answers = Answers(clock)
+        self.answers: Answers = Answers(clock)
 
     def now(self) -> int:
         """Milliseconds since the epoch, by this machine's clock, because a server does not report its own."""
@@ -440,7 +440,7 @@ class LakeFS:
     def __init__(self, browser: LakeFSBrowser, size_of: SizeOf | None = None) -> None:
         self._browser = browser
         self._size_of = size_of
-        self.answers = Answers()
+        self.answers: Answers = Answers()
 
     def repositories(self, after: str, limit: int) -> Page[Repository]:
         """Return repositories by name."""
@@ -595,7 +595,7 @@ class News:
         self.every = every
         self._lock = threading.Lock()
         self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
-        self.closed = False
+        self.closed: bool = False
 
     def ring(self) -> None:
         """Something changed. For any thread."""

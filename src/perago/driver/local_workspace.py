@@ -45,14 +45,16 @@ class LocalWorkspace:
         self._tree: Tree | None = None
         self._placements: list[Placement] = []
         self._view = View.of(spec)
-        self.changes = Changes()
+        self.changes: Changes = Changes()
         """The changes of the function to the tree, as of the last `detect_changes`."""
         self._hidden: frozenset[str] = frozenset()
         """The files and directory markers of the input that the task does not see, relative."""
         self.unread: tuple[str, ...] = ()
         """The contents that no post guardrail has judged, after a rebase, in words."""
-        self.total_objects = self.landed_objects = 0
-        self.total_size = self.landed_size = 0
+        self.total_objects: int = 0
+        self.landed_objects: int = 0
+        self.total_size: int = 0
+        self.landed_size: int = 0
         """Numbers and bytes of all files of the workspace, and of the files that an interrupted download has
         brought."""
 

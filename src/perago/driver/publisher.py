@@ -311,11 +311,11 @@ class Publisher:
         self._unclear_merges: list[str] = []
         self._range: tuple[Commit, ...] = ()
         """The commits after the input ref, as they were read last."""
-        self.fence_refusals = 0
+        self.fence_refusals: int = 0
         """Merges that were refused because the head had moved."""
-        self.from_cache = 0
+        self.from_cache: int = 0
         """Objects of the workspace that were on this machine before."""
-        self.rebase = Rebase(lakefs, local, root=root, merge_within=merge_within)
+        self.rebase: Rebase = Rebase(lakefs, local, root=root, merge_within=merge_within)
 
     def resolve_join(self, command: do.ResolveJoin) -> on.Event:
         """Find the commit that continues all the others, from as much of the first-parent history as that takes."""

@@ -61,7 +61,7 @@ class Table(dict[K, V]):
         return super().pop(key, *default)
 
     # Those of `dict` pass by the methods above.
-    popitem = MutableMapping.popitem
-    clear = MutableMapping.clear
-    update = MutableMapping.update
-    setdefault = MutableMapping.setdefault
+    popitem: Any = MutableMapping.popitem
+    clear: Any = MutableMapping.clear
+    update: Any = MutableMapping.update
+    setdefault: Any = MutableMapping.setdefault

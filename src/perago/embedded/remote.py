@@ -57,7 +57,7 @@ class StoreServer:
     def __init__(self, store: WorkspaceStore) -> None:
         self._store = store
         self._directory = _private_directory()
-        self.factory = StoreFactory(str(self._directory / "store"), secrets.token_bytes(32))
+        self.factory: StoreFactory = StoreFactory(str(self._directory / "store"), secrets.token_bytes(32))
         self._listener = Listener(self.factory.address, "AF_UNIX", backlog=64)
         self._connections: dict[Connection[Any, Any], threading.Thread] = {}
         self._lock = threading.Lock()

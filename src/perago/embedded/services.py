@@ -96,12 +96,12 @@ class EmbeddedServices:
         longest_poll: float = MAX_WAIT_SECONDS,
         sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
-        self.clock = SystemClock()
-        self.conductor = _Conductor(self.clock, longest_poll)
-        self.lakefs = InMemoryLakeFS(self.clock)
-        self.keys = KeyPair.random()
+        self.clock: SystemClock = SystemClock()
+        self.conductor: _Conductor = _Conductor(self.clock, longest_poll)
+        self.lakefs: InMemoryLakeFS = InMemoryLakeFS(self.clock)
+        self.keys: KeyPair = KeyPair.random()
         """The credentials that lakeFS accepts. With a state, those of the state."""
-        self.url = ""
+        self.url: str = ""
         """The address of the page, the token included; set while the context is entered."""
         self._port = port
         self._held = held

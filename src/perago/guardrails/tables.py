@@ -135,7 +135,7 @@ class Checks:
 
     def __init__(self, rule: TableRule) -> None:
         self.rule = rule
-        self.rows = 0
+        self.rows: int = 0
         """Rows that were seen, in batches before the present one."""
         self._problems: dict[tuple[str, str], str] = {}
         self._keys = Keys()

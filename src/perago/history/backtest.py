@@ -123,7 +123,7 @@ class State:
         self._path = path
         self._identity = {"version": _VERSION, "task": task, "code": code}
         self._verdicts: dict[str, Verdict] = {}
-        self.is_outdated = False
+        self.is_outdated: bool = False
         """Whether a file of other code or of another task existed, which is overwritten."""
         if path is not None and path.exists():
             self._read(path)

@@ -131,7 +131,7 @@ class Heard:
     def __init__(self, listener: Listener | None = None) -> None:
         self._listener = listener
         self.record: AttemptRecord | None = None
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         """The duration of the attempt, without the start of its worker."""
 
     @property

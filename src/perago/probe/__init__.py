@@ -210,7 +210,7 @@ class Output:
     """The output of a child, of which only the end is kept, because a module may print without limit."""
 
     def __init__(self, descriptor: int) -> None:
-        self.size = 0
+        self.size: int = 0
         self._tail = b""
         self._thread = threading.Thread(target=self._read, args=(descriptor,), daemon=True)
         self._thread.start()

@@ -51,7 +51,7 @@ class Mask:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
         self._forms = tuple(sorted(forms, key=len, reverse=True))
-        self.longest = max((len(form.encode("utf-8", "surrogatepass")) for form in forms), default=0)
+        self.longest: int = max((len(form.encode("utf-8", "surrogatepass")) for form in forms), default=0)
         """UTF-8 bytes of the longest form: text that is cut must overlap by as many."""
 
     def __call__(self, text: str) -> str:

@@ -64,9 +64,9 @@ class ConfigurationError(Exception):
     """
 
     def __init__(self, details: Iterable[Problem], warnings: Iterable[str] = ()) -> None:
-        self.details = tuple(details)
-        self.warnings = tuple(warnings)
-        self.problems = tuple(str(problem) for problem in self.details)
+        self.details: tuple[Problem, ...] = tuple(details)
+        self.warnings: tuple[str, ...] = tuple(warnings)
+        self.problems: tuple[str, ...] = tuple(str(problem) for problem in self.details)
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[Any, ...]:

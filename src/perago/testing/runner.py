@@ -84,7 +84,7 @@ class Racers:
         """
         __tracebackhide__ = True
         pairs = list(itertools.starmap(_pair, enumerate(branches, 1)))
-        self.tasks = [task_of(function) for function, _ in pairs]
+        self.tasks: list[Task] = [task_of(function) for function, _ in pairs]
         self._params = [sent_params(params) for _, params in pairs]
         self._specs = _specs(self.tasks)
         names = [task.name for task in self.tasks]
@@ -92,7 +92,7 @@ class Racers:
             name if names.count(name) == 1 else f"{name} (branch {number})" for number, name in enumerate(names, 1)
         ]
         prefixes = {spec.key_prefix for spec in self._specs}
-        self.prefix = prefixes.pop() if len(prefixes) == 1 else ""
+        self.prefix: str = prefixes.pop() if len(prefixes) == 1 else ""
         """The common root of all workspaces. Tasks with different prefixes meet in the root of the repository."""
         definitions = {task.name: build_task_definition(task) for task in self.tasks}
         self._definitions = [
@@ -296,7 +296,7 @@ class TaskRunner:
     """
 
     def __init__(self) -> None:
-        self.services = InMemoryServices()
+        self.services: InMemoryServices = InMemoryServices()
         self._task: Task | None = None
         self._last: Outcome | None = None
         self._repositories = 0

@@ -116,17 +116,17 @@ class InMemoryServices:
         workspace_root: Path | None = None,
         call: FunctionCaller = call_and_note,
     ) -> None:
-        self.clock = VirtualClock()
-        self.faults = FaultScript({*_calls_of(InMemoryLakeFS), *_calls_of(Conductor)})
-        self.lakefs = InMemoryLakeFS(self.clock, self.faults)
-        self.conductor = Conductor(self.clock, self.faults, self.attempt)
-        self.interruptions = Interruptions(self.conductor)
-        self.limits = limits or Limits()
-        self.proofs = FenceProofs(self.clock)
+        self.clock: VirtualClock = VirtualClock()
+        self.faults: FaultScript = FaultScript({*_calls_of(InMemoryLakeFS), *_calls_of(Conductor)})
+        self.lakefs: InMemoryLakeFS = InMemoryLakeFS(self.clock, self.faults)
+        self.conductor: Conductor = Conductor(self.clock, self.faults, self.attempt)
+        self.interruptions: Interruptions = Interruptions(self.conductor)
+        self.limits: Limits = limits or Limits()
+        self.proofs: FenceProofs = FenceProofs(self.clock)
         self.proofs.note(REPOSITORY, enforced=True)  # a script of faults need not count a challenge
         self._call = call
         self._scratch = tempfile.TemporaryDirectory(prefix="perago-test-", dir=fast_directory())
-        self.workspace_root = workspace_root or Path(self._scratch.name)
+        self.workspace_root: Path = workspace_root or Path(self._scratch.name)
 
     def __enter__(self) -> InMemoryServices:
         return self

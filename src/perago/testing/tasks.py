@@ -103,12 +103,12 @@ class CaseFailed(AssertionError):
         super().__init__(summary)
         self.cause = cause
         self.summary = summary
-        self.facts = tuple(facts)
+        self.facts: tuple[tuple[str, str], ...] = tuple(facts)
         self.tree = tree
-        self.details = tuple(details)
-        self.rerun_options = tuple(rerun_options)
+        self.details: tuple[str, ...] = tuple(details)
+        self.rerun_options: tuple[str, ...] = tuple(rerun_options)
         self.needs_others = needs_others
-        self.subject = ("", "")
+        self.subject: tuple[str, str] = ("", "")
         self.rerun = ""
 
     @property

@@ -61,7 +61,7 @@ class Contradiction(Exception):
 
     def __init__(self, rules: Sequence[Guardrail], reason: str) -> None:
         super().__init__(f"{' and '.join(map(str, rules))}: {reason}")
-        self.rules = tuple(rules)
+        self.rules: tuple[Guardrail, ...] = tuple(rules)
         self.reason = reason
 
 

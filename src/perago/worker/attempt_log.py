@@ -171,7 +171,7 @@ class AttemptLog(Observer):
         self._progress = ""
         """The last progress that Conductor's task log has not got yet."""
         self._extra: list[str] = []
-        self.meter = TransferMeter()
+        self.meter: TransferMeter = TransferMeter()
 
     # ------------------------------------------------------------- the driver's Observer
 
@@ -474,7 +474,7 @@ class OutputPipe:
         self._taken = False
         """Whether bytes of the current call were taken from the pipe. Set before they are, cleared after the marker."""
         self._drained = threading.Event()
-        self.clogged = False
+        self.clogged: bool = False
         """Output of a call was not read to its end in time. The process should not run another."""
         threading.Thread(target=self._read, name="perago-output", daemon=True).start()
 

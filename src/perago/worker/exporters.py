@@ -85,7 +85,7 @@ class StatusServer:
         except OSError:
             self._socket.close()
             raise
-        self.address = str(self._socket.getsockname()[0])
+        self.address: str = str(self._socket.getsockname()[0])
         self._pages = pages
         self._connections: dict[asyncio.StreamWriter, _Connection] = {}
         """The open ones, the oldest first."""

@@ -75,7 +75,7 @@ class Pool:
     """
 
     def __init__(self, name: str, threads: int) -> None:
-        self.threads = min(threads, MAX_THREADS)
+        self.threads: int = min(threads, MAX_THREADS)
         self._name = name
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._free = threading.Semaphore(0)
@@ -131,12 +131,12 @@ class Pools:
     """The supervisor's threads."""
 
     def __init__(self, slots: int) -> None:
-        self.polls = Pool("poll", 2 * LONG_POLLS)  # a quick look must not wait for a long poll
-        self.questions = Pool("question", slots + 1)
-        self.reports = Pool("report", 2 * slots + 2)
-        self.processes = Pool("process", 1)  # one starts or ends at a time
-        self.maintenance = Pool("maintenance", 1)
-        self.host = Pool("host", 1)
+        self.polls: Pool = Pool("poll", 2 * LONG_POLLS)  # a quick look must not wait for a long poll
+        self.questions: Pool = Pool("question", slots + 1)
+        self.reports: Pool = Pool("report", 2 * slots + 2)
+        self.processes: Pool = Pool("process", 1)  # one starts or ends at a time
+        self.maintenance: Pool = Pool("maintenance", 1)
+        self.host: Pool = Pool("host", 1)
 
     def close(self) -> None:
         """Close all pools."""

@@ -85,7 +85,9 @@ class JsonLog:
         self._pass_on = pass_on
         self._logger = copy.deepcopy(load_loguru())  # as loguru makes independent loggers
         started = datetime.now(UTC).astimezone(ZONE).strftime("%Y%m%dT%H%M%S.%f%z")
-        self.path = plan.root / worker.name / f"worker_id={worker_id}" / f"pid={os.getpid()}__started={started}.jsonl"
+        self.path: Path = (
+            plan.root / worker.name / f"worker_id={worker_id}" / f"pid={os.getpid()}__started={started}.jsonl"
+        )
         if not plan.files:
             return
 

@@ -81,7 +81,7 @@ class SlotProcess:
         self._fault: str | None = None
         self._sending: asyncio.Task[None] | None = None
         self._listening = self._loop.create_task(self._listen())
-        self.exit = self._loop.create_task(self._wait_for_exit())
+        self.exit: asyncio.Task[None] = self._loop.create_task(self._wait_for_exit())
         """Done when the process has ended, or is about to: it says nothing more, and takes nothing."""
 
     @staticmethod

@@ -94,13 +94,13 @@ class Assignment:
 
     def __init__(self, slot: Slot, delivery: Delivery) -> None:
         self.delivery = delivery
-        self.task = slot.task
-        self.worker_id = slot.worker_id
+        self.task: TaskPlan = slot.task
+        self.worker_id: str = slot.worker_id
         self.messages: asyncio.Queue[DeliveryQuestion | Publishing | LogSoFar | Finished | ProcessEnded]
         self.messages = asyncio.Queue()
-        self.is_over = False
-        self.begun = time.monotonic()
-        self.seconds = 0.0
+        self.is_over: bool = False
+        self.begun: float = time.monotonic()
+        self.seconds: float = 0.0
         """Time for which the slot had the delivery, once it has ended."""
         self._slot = slot
         self._questions = self._waits = self._log_asked = 0
@@ -193,8 +193,8 @@ class Slot:
         self._process: SlotProcess | None = None
         self.expecting = False
         """Whether a poll is in flight that was made for this slot."""
-        self.idle_since = time.monotonic()
-        self.restart_seconds = 0.0
+        self.idle_since: float = time.monotonic()
+        self.restart_seconds: float = 0.0
         """The delay of the next process, after the end of the last one."""
         self._ready = False
         self._retiring: str | None = None
@@ -411,7 +411,7 @@ class SlotPool:
         self._slots: dict[Slot, asyncio.Task[None]] = {}
         self._free_ids = list(plan.slot_ids)
         self._delays = {task.name: RestartDelay() for task in plan.tasks}
-        self.blocked = dict.fromkeys(self._delays, 0.0)
+        self.blocked: dict[str, float] = dict.fromkeys(self._delays, 0.0)
         """Until when no slot is made for a task, since the last one crashed. Seconds of the monotonic clock."""
         self._draining = False
 

@@ -73,7 +73,7 @@ class Writer:
     def __init__(self, given: type[BaseModel]) -> None:
         """A workflow without tasks, with parameters of the model `given`."""
         root = Scope("flow", "")
-        self.current = Frame(root, (_FIRST_HEAD,))
+        self.current: Frame = Frame(root, (_FIRST_HEAD,))
         self.open: set[Scope] = {root}
         self.references: dict[str, Location] = {}
         self.problems: list[TaskDefinitionError] = []
@@ -91,7 +91,7 @@ class Writer:
         """The parameters that were read."""
         self.model = given
         path: tuple[str, ...] = ()
-        self.given = Value(
+        self.given: Value = Value(
             Recorded(expression("workflow", path), "given", given, (root,), "workflow", path, self.used.add)
         )
 

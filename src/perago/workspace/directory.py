@@ -66,11 +66,11 @@ class AttemptDirectory:
 
     def __init__(self, root: Path, relative: str, marker: int, held: int | None) -> None:
         self.root = root
-        self.path = root / relative
-        self.workspace = self.path / WORKSPACE
-        self.current = self.path / _CURRENT
+        self.path: Path = root / relative
+        self.workspace: Path = self.path / WORKSPACE
+        self.current: Path = self.path / _CURRENT
         """The function's current directory."""
-        self.temporary = root / temporary_link(relative)
+        self.temporary: Path = root / temporary_link(relative)
         """The function's temporary directory, by a short path."""
         self._relative = relative
         self._marker: int | None = marker

@@ -172,7 +172,8 @@ class ListingBound:
         """`most`: `PERAGO_MAX_WORKSPACE_OBJECTS`."""
         self._key_prefix = key_prefix
         self._most = most
-        self.objects = self.directories = 0
+        self.objects: int = 0
+        self.directories: int = 0
         self._last = ""
         """The directory of the last object."""
 

@@ -71,7 +71,7 @@ class Descent:
             OSError: it is missing, no directory, or a symlink that may not be one.
         """
         flags = DIRECTORY & ~os.O_NOFOLLOW if root_may_be_symlink else DIRECTORY
-        self.root = os.open(root if held is None else ".", flags, dir_fd=held)
+        self.root: int = os.open(root if held is None else ".", flags, dir_fd=held)
         self._chain: deque[tuple[str, int]] = deque()
 
     def enter(self, path: str) -> int:

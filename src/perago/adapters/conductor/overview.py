@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from perago.adapters.conductor import queue
@@ -55,7 +55,7 @@ class ConductorOverview(ConductorClient):
         policy: time limits and retries.
     """
 
-    policy = CallPolicy(connect=5.0, answer=20.0, tries=2, largest=64 * 1024 * 1024)
+    policy: ClassVar[CallPolicy] = CallPolicy(connect=5.0, answer=20.0, tries=2, largest=64 * 1024 * 1024)
 
     def about(self) -> ServerAbout:
         """Return the version and the clock of the server."""
@@ -174,7 +174,7 @@ class ConductorWorkflows(ConductorClient):
     """Starts and reads workflows. Opens no connection before the first call. All calls raise a ServiceError if they do
     not succeed. `policy` has time limits, retries and the largest answer."""
 
-    policy = CallPolicy(answer=30.0, tries=3)
+    policy: ClassVar[CallPolicy] = CallPolicy(answer=30.0, tries=3)
 
     def start(self, definition: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
         """Start a workflow with a definition that is not registered; returns its id. Sent once.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, TooDeep, json_of, unreadable
 from perago.adapters.http import CallPolicy
@@ -144,7 +144,7 @@ class ConductorQueue(ConductorClient):
         traced: deliveries have their `trace`, for which the inputs of their workflows are read.
     """
 
-    policy = CallPolicy(answer=30.0, tries=3)
+    policy: ClassVar[CallPolicy] = CallPolicy(answer=30.0, tries=3)
 
     def __init__(self, settings: ConductorSettings, *, policy: CallPolicy | None = None, traced: bool = False) -> None:
         super().__init__(settings, policy=policy)

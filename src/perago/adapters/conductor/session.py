@@ -165,13 +165,14 @@ class ConductorClient:
         base_url = settings.server_url.rstrip("/")
         self._pool = HttpPool(SERVICE, base_url, headers={}, size=_CONNECTIONS, policy=policy)
         secret = settings.auth_secret.get_secret_value() if settings.auth_secret else None
-        self.transport = transport = RestTransport(self._pool, TokenSource(self._pool, settings.auth_key, secret))
+        tokens = TokenSource(self._pool, settings.auth_key, secret)
+        self.transport: RestTransport = RestTransport(self._pool, tokens)
         configuration = Configuration(server_api_url=base_url)
         configuration.authentication_settings = None  # else it fetches tokens by itself, see TokenSource
-        configuration.http_connection = transport  # else it opens an HTTP client of its own
+        configuration.http_connection = self.transport  # else it opens an HTTP client of its own
         configuration.host = ""  # the pool knows the base URL
         client = ApiClient(configuration)
-        client.rest_client = transport
+        client.rest_client = self.transport
         self.tasks: Any = TaskResourceApi(client)
         self.metadata: Any = MetadataResourceApi(client)
         self.workflows: Any = WorkflowResourceApi(client)

@@ -84,7 +84,7 @@ class BlockStore:
     def __init__(self, lakefs: LakeFSSession, size: int) -> None:
         """`size`: connections to keep for re-use."""
         self._lakefs = lakefs
-        self.encrypted = lakefs.base_url.startswith("https:")
+        self.encrypted: bool = lakefs.base_url.startswith("https:")
         """Whether the connection to lakeFS protects the signed addresses from changes. If so, the bytes must not travel
         unencrypted either."""
         self._policy = replace(lakefs.policy, connect=min(lakefs.policy.connect, CONNECT_SECONDS))
@@ -323,7 +323,7 @@ class Addresses:
         self._lock = threading.Lock()
         self._asking: dict[str, threading.Lock] = {}
         self._silent = False
-        self.problem = _NOT_GOOD
+        self.problem: str = _NOT_GOOD
         """Why an address is missing."""
 
     def of(self, key: str, *, other_than: str = "") -> str | None:

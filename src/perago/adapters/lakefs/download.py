@@ -321,7 +321,7 @@ class Arrival:
         self.entry = entry
         self.path = path
         edges = [entry.size * number // parts for number in range(parts + 1)]
-        self.ranges = [Range(self, start, end) for start, end in itertools.pairwise(edges)]
+        self.ranges: list[Range] = [Range(self, start, end) for start, end in itertools.pairwise(edges)]
         self.was_fetched = self.is_given_up = False
         self._left = parts
         self._lock = threading.Lock()
@@ -401,9 +401,10 @@ class Range:
     __slots__ = ("arrival", "at", "end", "start")
 
     def __init__(self, arrival: Arrival, start: int, end: int) -> None:
-        self.arrival = arrival
-        self.start = self.at = start
-        self.end = end
+        self.arrival: Arrival = arrival
+        self.start: int = start
+        self.at: int = start
+        self.end: int = end
 
     @property
     def is_whole(self) -> bool:

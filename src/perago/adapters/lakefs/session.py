@@ -94,9 +94,9 @@ class LakeFSSession:
     def __init__(self, settings: LakeFSSettings, policy: CallPolicy, connections: int) -> None:
         key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
         self.policy = policy
-        self.base_url = settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
+        self.base_url: str = settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
         headers = make_headers(basic_auth=f"{key}:{secret}")
-        self.pool = HttpPool(SERVICE, self.base_url, headers=headers, size=connections, policy=policy)
+        self.pool: HttpPool = HttpPool(SERVICE, self.base_url, headers=headers, size=connections, policy=policy)
 
     def get(self, call: Call, path: str, read: Callable[[Any], T], query: Mapping[str, str | int] | None = None) -> T:
         """Return what `read` makes of the JSON at a path. The call is repeated while lakeFS cannot be reached."""

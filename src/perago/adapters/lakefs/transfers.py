@@ -49,7 +49,7 @@ class Pace:
         self._large = large
         self._now = now
         self._lock = threading.Lock()
-        self.width = min(most, FIRST_LARGE if large else FIRST_SMALL)
+        self.width: int = min(most, FIRST_LARGE if large else FIRST_SMALL)
         """The number of streams that there should be now."""
         self._smaller: tuple[int, float] | None = None
         """While a larger number is tried: the one before, and its speed."""
@@ -147,8 +147,8 @@ class TransferPool(Generic[Job]):
         self._size = size
         self._transfer = transfer
         self._pace = Pace(transfer.threads, large=bool(ordered) and size(ordered[0]) >= LARGE)
-        self.wire = Wire()
-        self.stopped = threading.Event()
+        self.wire: Wire = Wire()
+        self.stopped: threading.Event = threading.Event()
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []

@@ -221,8 +221,8 @@ class _OpenFile:
 
     def __init__(self, upload: Upload) -> None:
         self.upload = upload
-        self.handle = open_unchanged(upload)
-        self.sent = xxhash.xxh3_128()
+        self.handle: int = open_unchanged(upload)
+        self.sent: xxhash.xxh3_128 = xxhash.xxh3_128()
 
     def __enter__(self) -> _OpenFile:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, ClassVar
 
 from perago.embedded.conductor import scripts
 from perago.embedded.conductor.context import (
@@ -40,7 +40,7 @@ class Switch(SystemTask):
     """Its row shows the type SWITCH also as its name. The case is chosen when it is scheduled."""
 
     kind = "SWITCH"
-    fields = frozenset(("decisionCases", "defaultCase", "evaluatorType", "expression"))
+    fields: ClassVar[frozenset[str]] = frozenset(("decisionCases", "defaultCase", "evaluatorType", "expression"))
     retriable = False
 
     def check(self, step: Step, where: str) -> None:
@@ -92,7 +92,7 @@ class Decision(Switch):
     """The older form of SWITCH. A script that fails ends the workflow."""
 
     kind = "DECISION"
-    fields = frozenset(("decisionCases", "defaultCase", "caseValueParam", "caseExpression"))
+    fields: ClassVar[frozenset[str]] = frozenset(("decisionCases", "defaultCase", "caseValueParam", "caseExpression"))
 
     def check(self, step: Step, where: str) -> None:  # noqa: ARG002 - the interface
         if step.get("caseExpression"):
@@ -129,7 +129,7 @@ class Fork(SystemTask):
     """Done as soon as it is scheduled, together with the first step of each branch. Its row shows the type FORK."""
 
     kind = "FORK_JOIN"
-    fields = frozenset(("forkTasks", "joinOn"))
+    fields: ClassVar[frozenset[str]] = frozenset(("forkTasks", "joinOn"))
     retriable = False
 
     def problems(self, step: Step) -> Iterator[str]:
@@ -153,7 +153,9 @@ class DynamicFork(SystemTask):
     """
 
     kind = "FORK_JOIN_DYNAMIC"
-    fields = frozenset(("dynamicForkTasksParam", "dynamicForkTasksInputParamName", "dynamicForkJoinTasksParam"))
+    fields: ClassVar[frozenset[str]] = frozenset(
+        ("dynamicForkTasksParam", "dynamicForkTasksInputParamName", "dynamicForkJoinTasksParam")
+    )
     retriable = False
 
     def problems(self, step: Step) -> Iterator[str]:
@@ -283,7 +285,7 @@ class Dynamic(SystemTask):
     """
 
     kind = "DYNAMIC"
-    fields = frozenset(("dynamicTaskNameParam",))
+    fields: ClassVar[frozenset[str]] = frozenset(("dynamicTaskNameParam",))
 
     def problems(self, step: Step) -> Iterator[str]:
         if not step.get("dynamicTaskNameParam"):
@@ -312,7 +314,7 @@ class Join(SystemTask):
     """
 
     kind = "JOIN"
-    fields = frozenset(("joinOn",))
+    fields: ClassVar[frozenset[str]] = frozenset(("joinOn",))
     background = True
     resumes = True
     joins = True
@@ -375,7 +377,7 @@ class Loop(SystemTask):
     kind = "DO_WHILE"
     begins = True
     templated = True
-    fields = frozenset(("loopOver", "loopCondition", "evaluatorType"))
+    fields: ClassVar[frozenset[str]] = frozenset(("loopOver", "loopCondition", "evaluatorType"))
     resumes = True
     iterates = True
     retriable = False

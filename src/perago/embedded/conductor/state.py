@@ -285,7 +285,7 @@ class MessageQueue:
         self.messages: Table[str, Message] = Table(journal, "queue")
         """By task id."""
         self._order = itertools.count()
-        self.pushes = 0
+        self.pushes: int = 0
         """The number of changes of the queues: a poll that waits looks again when this has changed."""
 
     def push(self, row: TaskRow, due: int, *, limited: bool = False) -> None:
@@ -389,14 +389,14 @@ class State:
     ) -> None:
         self.limits = limits
         self.http_handler = http_handler
-        self.random = random.Random(seed)  # noqa: S311 - ids and jitter, not secrets
-        self.journal = Journal()
+        self.random: random.Random = random.Random(seed)  # noqa: S311 - ids and jitter, not secrets
+        self.journal: Journal = Journal()
         self.task_definitions: Table[str, dict[str, Any]] = Table(self.journal, "task_definitions")
         self.workflow_definitions: Table[str, dict[int, dict[str, Any]]] = Table(self.journal, "workflow_definitions")
         """By name and version."""
         self.workflows: Table[str, WorkflowRow] = Table(self.journal, "workflows")
         self.tasks: Table[str, TaskRow] = Table(self.journal, "tasks")
-        self.queue = MessageQueue(self.journal)
+        self.queue: MessageQueue = MessageQueue(self.journal)
         self.logs: dict[str, Table[int, dict[str, Any]]] = {}
         """By task id and number."""
         self.last_polls: dict[tuple[str, str | None], LastPoll] = {}

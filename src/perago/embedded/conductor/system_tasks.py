@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from perago.embedded.conductor import scripts
 from perago.embedded.conductor.branching import Decision, Dynamic, DynamicFork, Fork, Join, Loop, Switch
@@ -58,7 +58,7 @@ class Inline(_Immediate):
     """Evaluates JavaScript, or with `value-param` takes the parameter that the expression names."""
 
     kind = "INLINE"
-    fields = frozenset(("evaluatorType", "expression"))
+    fields: ClassVar[frozenset[str]] = frozenset(("evaluatorType", "expression"))
     by_name = True
     templated = True
 
@@ -233,7 +233,7 @@ class SubWorkflow(SystemTask):
     """The child is started in the background, a moment after the step was scheduled."""
 
     kind = SUB_WORKFLOW
-    fields = frozenset(("subWorkflowParam",))
+    fields: ClassVar[frozenset[str]] = frozenset(("subWorkflowParam",))
     background = True
     ends_by_itself = False
 

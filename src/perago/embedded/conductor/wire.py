@@ -37,7 +37,7 @@ class InvalidRequest(Refused):
 
     def __init__(self, service: str, operation: str, detail: str, problems: Sequence[dict[str, str]] = ()) -> None:
         super().__init__(service, operation, detail)
-        self.problems = tuple(problems)
+        self.problems: tuple[dict[str, str], ...] = tuple(problems)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.service, self.operation, self.detail, self.problems))
@@ -139,7 +139,7 @@ Int = Annotated[int, BeforeValidator(_cut), Field(ge=-(2**31), lt=2**31)]
 class Fields(BaseModel):
     """An object of the API. Unknown fields are ignored; a null is zero for numbers and flags, else the default."""
 
-    model_config = ConfigDict(alias_generator=to_camel, coerce_numbers_to_str=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(alias_generator=to_camel, coerce_numbers_to_str=True)
 
     _ZEROS: ClassVar[Mapping[Any, Any]] = {int: 0, bool: False}
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -133,7 +133,7 @@ class Call(requests.Call):
         given: dict[str, Any] = {name: self.given.getlist(name) for name in self.given}
         given = {name: values[0] if len(values) == 1 else values for name, values in given.items()}
         try:
-            self.query = Query.model_validate(given)
+            self.query: Query = Query.model_validate(given)
         except ValidationError as error:
             raise Invalid(f"parameter {_problem(error)}") from None
 
@@ -248,7 +248,7 @@ Texts: TypeAlias = dict[str, str]
 class Body(BaseModel):
     """Nothing is converted; members that are not named are ignored, and flags that are null are false."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore", strict=True)
 
     def fields(self) -> dict[str, Any]:
         """By name, those of `commit_overrides` among them: the arguments of the model's call."""

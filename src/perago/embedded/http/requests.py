@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,12 +17,12 @@ class Call:
     """One request, read to its end. The servers add how they read parameters and bodies."""
 
     def __init__(self, request: Request, raw: bytes = b"") -> None:
-        self.method = request.method
+        self.method: str = request.method
         self.path: str = request.scope["path"]
         self.parts: Mapping[str, str] = request.path_params
         """The variables of the path."""
-        self.given = request.query_params
-        self.headers = request.headers
+        self.given: QueryParams = request.query_params
+        self.headers: Mapping[str, str] = request.headers
         self.raw = raw
 
 

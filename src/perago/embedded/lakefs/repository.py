@@ -358,7 +358,7 @@ class Repository:
         self.server = server
         self.info = info
         journal, name = server.journal, info.name
-        self.graph = CommitGraph(Table(journal, "commit", name))
+        self.graph: CommitGraph = CommitGraph(Table(journal, "commit", name))
         self.branches: Table[str, Branch] = Table(journal, "branch", name)
         self.tags: Table[str, str] = Table(journal, "tag", name)
         self.metadata: Table[str, str] = Table(journal, "metadata", name)

@@ -31,14 +31,14 @@ class LakeFSServer:
         self.clock = clock
         self.committer = committer
         self.hooks: Mapping[str, PreMergeHook] = {FENCE_PATH: HeadFence()} if hooks is None else hooks
-        self.started = int(clock.now())
-        self.blobs = BlobStore()
-        self.lock = threading.RLock()
-        self.journal = Journal()
+        self.started: int = int(clock.now())
+        self.blobs: BlobStore = BlobStore()
+        self.lock: threading.RLock = threading.RLock()
+        self.journal: Journal = Journal()
         self.repositories: Table[str, Repository] = Table(self.journal, "repository")
         self.namespaces: Table[str, bool] = Table(self.journal, "namespace")
         """Storage namespaces that have been used; that of a deleted repository stays used."""
-        self.addresses = itertools.count()
+        self.addresses: itertools.count[int] = itertools.count()
         """The running numbers in the addresses of objects."""
         self.linkable: set[str] = set()
         """Addresses that were given to clients."""

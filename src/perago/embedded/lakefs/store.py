@@ -65,8 +65,8 @@ class InMemoryLakeFS:
     def __init__(
         self, clock: Clock, faults: FaultScript | None = None, *, hooks: Mapping[str, PreMergeHook] | None = None
     ) -> None:
-        self.server = LakeFSServer(clock, hooks=hooks)
-        self.faults = faults or FaultScript()
+        self.server: LakeFSServer = LakeFSServer(clock, hooks=hooks)
+        self.faults: FaultScript = faults or FaultScript()
         self._clock = clock
 
     def __enter__(self) -> InMemoryLakeFS:

@@ -30,8 +30,8 @@ class Tree:
         self._entries = entries
         self._sum = checksum
         self._paths: list[str] | None = None
-        self.actions = actions
-        self.id = hashlib.sha256(checksum.to_bytes(32, "big")).hexdigest()
+        self.actions: frozenset[str] = actions
+        self.id: str = hashlib.sha256(checksum.to_bytes(32, "big")).hexdigest()
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -29,7 +29,7 @@ class LakeFSError(Exception):
     """The words unless others are given."""
 
     def __init__(self, message: str = "", status: int | None = None) -> None:
-        self.message = message or self.usual
+        self.message: str = message or self.usual
         super().__init__(self.message)
         self.status = self.status if status is None else status
 
