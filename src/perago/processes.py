@@ -68,6 +68,8 @@ class Process:
     parent: int
     group: int
     session: int
+    stopped: bool = False
+    """Whether a signal stopped it (state T), so that it runs only after CONT."""
 
     def command_line(self) -> str:
         """Return the command line with its arguments, which can be secret. Return the name only if the arguments can no
@@ -142,7 +144,9 @@ def _read(pid: str) -> Process | None:
         return None
     state, parent, group, session = after.split()[:4]
     name = _printable(before.partition(b"(")[2].decode(errors="replace"))
-    return None if state in b"ZX" else Process(int(pid), name, int(parent), int(group), int(session))
+    if state in b"ZX":
+        return None
+    return Process(int(pid), name, int(parent), int(group), int(session), stopped=state == b"T")
 
 
 def _printable(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 LISTED = 10
@@ -86,12 +86,43 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
 
 
-def utc(milliseconds: int) -> str:
-    """Return a time since the epoch in UTC, as `2026-11-27 09:30:00`; a number that is in no calendar stays one."""
+LOG_ZONE = timezone(timedelta(hours=8))
+"""The zone of the log files, and of every view without `--utc`, so that times of one incident can be compared."""
+_zone: tzinfo = LOG_ZONE
+
+
+def show_utc(wanted: bool) -> None:
+    """Let all views of this process show UTC, if that is wanted."""
+    global _zone
+    _zone = UTC if wanted else LOG_ZONE
+
+
+def zone() -> str:
+    """Return the name of the zone of all views: `UTC+08:00` or `UTC`."""
+    return str(_zone)
+
+
+def at(milliseconds: int, where: tzinfo | None = None) -> datetime:
+    """Return a time since the epoch in a zone; None: that of all views.
+
+    Raises:
+        ValueError, OverflowError, OSError: it is in no calendar.
+    """
+    return datetime.fromtimestamp(milliseconds / 1000, where or _zone)
+
+
+def clock(milliseconds: int) -> str:
+    """Return a time since the epoch as views show it, without their zone: `2026-11-27 17:30:00`. A number that is in
+    no calendar stays one."""
     try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return at(milliseconds).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):
         return f"{milliseconds} ms"
+
+
+def zoned(milliseconds: int) -> str:
+    """Return a time since the epoch with its zone: `2026-11-27 17:30:00 UTC+08:00`."""
+    return f"{clock(milliseconds)} {zone()}"
 
 
 def size(number: int) -> str:

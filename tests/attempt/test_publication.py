@@ -36,7 +36,7 @@ CONTRACT_KEYS = {
 def test_the_metadata_are_those_of_the_contract() -> None:
     state = State(PLAN, workspace=WORKSPACE, base=Base(REF), result={"n": 1})
     expected = {f"perago.{key}" for line in CONTRACT_KEYS for key in line.split(", ")}
-    assert set(metadata(state, phase="merge")) == expected | {"perago.shared", "perago.traceparent"}
+    assert set(metadata(state, phase="merge")) == expected | {"perago.shared", "perago.traceparent", "perago.worker"}
 
 
 def test_a_publication_tells_which_keys_it_shares_as_far_as_they_can_be_named() -> None:

@@ -216,4 +216,7 @@ def test_a_line_far_from_the_end_of_a_large_log_is_found(
     found = story.document(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs"))
     (delivery,) = found["worker_log"]
     assert [line["text"] for line in delivery["lines"]] == ["mine"]
-    assert "04:00:00 mine" in story.show(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
+    shown = story.show(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
+    assert "12:00:00 mine" in shown
+    assert f"log file  {directory / 'pid=1__started=x.jsonl'}" in shown
+    assert "04:00:00 mine" in story.show(project, story.task_id, "--utc", PERAGO_LOG_ROOT=str(tmp_path / "logs")).out

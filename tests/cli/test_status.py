@@ -11,8 +11,8 @@ from typing import Any
 
 from perago.embedded.services import EmbeddedServices
 from perago.worker.events import WorkerReady
-from perago.worker.host import presence
 from perago.worker.plan import ExportContext
+from perago.worker.presence import presence
 
 from ..adapters.scripted import Action, Hang, Request, ScriptedServer, reply_json
 from ..worker.bench import make_plan

@@ -100,6 +100,7 @@ def shows_an_attempt_of_servers() -> None:
             "files": [{"kind": HOSTILE, "path": HOSTILE, "size": None}],
         },
         "conductor_log": [HOSTILE],
+        "log_files": [HOSTILE],
         "worker_log": [
             {
                 "guardrails": [{"satisfied": False, "message": HOSTILE}],

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from perago.testing import InMemoryServices
+from perago.text import show_utc
 
 from .filled import Filled, fill
 from .hostile import Hostile, hostile_commit, hostile_workflow
 from .site import Site, page_of
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def utc() -> Iterator[None]:
-    """Pages show the machine's own time; the tests expect one zone on every machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
+    """Show UTC, as with `--utc`."""
+    show_utc(True)
+    yield
+    show_utc(False)
 
 
 @pytest.fixture(scope="session")

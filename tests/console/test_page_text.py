@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from perago.console.text import Moment, Shown, block, duration, line, moment, readable_json, tail, zone
-from perago.text import count, size, visible
+from perago.console.text import Moment, Shown, block, duration, line, moment, readable_json, tail
+from perago.text import count, show_utc, size, visible, zone
 
 
 @pytest.mark.parametrize(
@@ -76,17 +74,17 @@ def test_no_time_yet_is_none() -> None:
     assert moment(0) is None
 
 
-def test_times_are_those_of_the_machines_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "Asia/Kathmandu")
-    time.tzset()
+def test_times_have_the_zone_of_the_logs_unless_utc_is_wanted() -> None:
+    show_utc(False)
     try:
-        assert moment(1_767_225_600_123) == Moment(
-            "2026-01-01 05:45:00", "2026-01-01 05:45:00.123", "2026-01-01T05:45:00.123+05:45"
+        assert zone() == "UTC+08:00"
+        assert moment(1_000) == Moment(
+            "1970-01-01 08:00:01", "1970-01-01 08:00:01.000", "1970-01-01T08:00:01.000+08:00"
         )
-        assert zone() == "UTC+05:45"
     finally:
-        monkeypatch.undo()
-        time.tzset()
+        show_utc(True)
+    assert zone() == "UTC"
+    assert moment(1_000) == Moment("1970-01-01 00:00:01", "1970-01-01 00:00:01.000", "1970-01-01T00:00:01.000+00:00")
 
 
 def test_plurals() -> None:

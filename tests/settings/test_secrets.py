@@ -53,7 +53,7 @@ def test_valid_settings_hide_their_secrets(monkeypatch: pytest.MonkeyPatch) -> N
         pytest.param("PERAGO_LOG_RETENTION", SECRET, id="as a retention"),
         pytest.param("PERAGO_SHUTDOWN_GRACE", SECRET, id="as a duration"),
         pytest.param("PERAGO_PUBLISH_FENCE", SECRET, id="as a policy"),
-        pytest.param("PERAGO_WORKER_ID_PREFIX", SECRET, id="as a prefix"),
+        pytest.param("PERAGO_WORKER_ID_PREFIX", f"{SECRET}/", id="as a prefix"),
         pytest.param("PERAGO_LOG_ROOT", f"~{SECRET}", id="as a directory"),
     ],
 )

@@ -91,7 +91,7 @@ INVALID: dict[str, dict[str, tuple[str, ...]]] = {
     "PERAGO_CACHE_MAX_BYTES": {"not a number of bytes": ("-1", "a lot", "0.0", "off")},
     "PERAGO_MAX_RESULT_BYTES": {"not a number of bytes": ("-5", "many", "1.5"), "must be at least 1": ("0",)},
     "PERAGO_WORKER_ID_PREFIX": {
-        "must be up to 100 ASCII letters and digits": ("a-b", "a b", " a", "a.b", "wörker", "a" * 101, "a\n"),
+        "must be the name of a pod or up to 200": ("-a", ".a", "a b", " a", "a/b", "a@b", "wörker", "a" * 201, "a\n"),
     },
     "PERAGO_ALLOWED_WORKSPACES": {
         "must be patterns repository/branch, separated by commas. Write them like team-*/main,lab/*.": (
@@ -106,7 +106,7 @@ INVALID: dict[str, dict[str, tuple[str, ...]]] = {
         "`auto` has taken the place of `if-installed`": ("if-installed",),
     },
     "PERAGO_TRANSFER_THREADS": {"must be a whole number from 1 to 256": ("0", "257", "four")},
-    "PERAGO_WORKER_ID": {"must be up to 100 ASCII letters and digits": ("a/b",)},
+    "PERAGO_WORKER_ID": {"must be the name of a pod or up to 200": ("a/b",)},
     "PERAGO_LOG_ROOT": {
         "no such home directory": ("~nobody-of-that-name/logs",),
         "control characters": ("/logs\n",),

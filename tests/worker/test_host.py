@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from perago.cache.directory import SEAL_BYTES
 from perago.driver import Limits
 from perago.settings import Upkeep, take_from_environment
 from perago.worker import host
+from perago.worker import presence as presence_module
 from perago.worker.events import (
     BranchesSwept,
     BranchSweepFailed,
@@ -28,11 +31,13 @@ from perago.worker.events import (
     DirectoriesSwept,
     Ending,
     Listener,
+    Pulse,
     WorkerReady,
 )
-from perago.worker.host import DIRECTORY, Pool, presence, repository_of, sweep_branches, workers_here
+from perago.worker.host import Pool, repository_of, sweep_branches
 from perago.worker.logs import describe
-from perago.worker.plan import ExportContext
+from perago.worker.plan import ExportContext, is_worker_id, parted_id
+from perago.worker.presence import DIRECTORY, id_clashes, presence, worker_processes, workers_here
 from perago.workspace.directory import AttemptDirectory
 from tests.cache.shelves import put
 from tests.deliveries import make_delivery
@@ -122,7 +127,7 @@ READY = WorkerReady("my_tasks.features", "features.build", "mytasks0000", 2, 0.1
 HOLDS = """
 import sys
 from pathlib import Path
-from perago.worker.host import presence
+from perago.worker.presence import presence
 from perago.worker.plan import ExportContext
 from {module} import READY, make_plan
 
@@ -191,6 +196,56 @@ def test_what_is_no_workers_file_is_passed_over(tmp_path: Path) -> None:
         (root / DIRECTORY / "text.json").write_text("{}")
         (root / DIRECTORY / "link.json").symlink_to("/etc/hostname")
         assert len(workers_here(root)) == 1
+
+
+def test_a_worker_whose_root_was_removed_is_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence_module, "CHECK_INTERVAL", 0.01)
+    root = make_plan(tmp_path).workspace_root
+    with present(tmp_path) as worker:
+        worker(READY)
+        shutil.rmtree(root)
+        wait_for("the marker", lambda: workers_here(root))
+        worker(Pulse(2, 1, 1, 0, 0.0))
+        (found,) = wait_for("the busy slot", lambda: [one for one in worker_processes(workers_here(root)) if one.busy])
+        assert (found.worker_id, found.slots, found.busy, found.shared) == ("mytasks0000", 1, 1, True)
+    assert list(root.iterdir()) == []
+
+
+def test_a_marker_of_an_earlier_version_names_a_worker(tmp_path: Path) -> None:
+    root = make_plan(tmp_path).workspace_root
+    with present(tmp_path) as worker:
+        worker(READY)
+        (path,) = (root / DIRECTORY).iterdir()
+        fields = json.loads(path.read_text())
+        del fields["total"], fields["busy"]
+        path.write_text(json.dumps(fields))
+        (found,) = worker_processes(workers_here(root))
+        assert (found.slots, found.busy, found.tasks) == (2, None, ("features.build",))
+
+
+def test_two_workers_with_one_id_are_named(tmp_path: Path) -> None:
+    root = make_plan(tmp_path).workspace_root
+    with present(tmp_path) as one:
+        one(READY)
+        (mine,) = workers_here(root)
+        both = worker_processes([mine, replace(mine, pid=mine.pid + 1, host="node-7")])
+    (clash,) = id_clashes(both)
+    assert clash.startswith("2 workers of this workspace root use the worker id mytasks0000: process ")
+    assert f"process {mine.pid + 1} on node-7" in clash
+    assert id_clashes(both[:1]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("features0001", ("features0001", "", True)),
+        ("features-7d9f.a0001@node-7:4711", ("features-7d9f.a0001", "node-7", True)),
+        ("ip-10-0-0-1234", ("ip-10-0-0-1234", "", False)),
+        ("../../etc0001@x:1", ("../../etc0001@x:1", "", False)),
+    ],
+)
+def test_worker_ids_of_both_forms_are_told_from_those_of_other_sdks(text: str, expected: tuple[str, str, bool]) -> None:
+    assert (*parted_id(text), is_worker_id(text)) == expected
 
 
 def test_a_disk_that_refuses_does_not_disturb_the_worker(tmp_path: Path) -> None:

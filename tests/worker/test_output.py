@@ -15,6 +15,7 @@ import pytest
 
 from perago.ports import TaskStatus
 from perago.settings import Mask
+from perago.worker import logs
 from perago.worker.attempt_log import (
     LINES_AT_ONCE,
     MAX_LINE_BYTES,
@@ -119,6 +120,12 @@ def test_what_a_function_leaves_in_its_current_directory_is_a_warning(worker: Ru
     assert [line["message"] for line in log_lines(worker, "test0001") if line["level"] == "WARNING"] == [words]
 
 
+def log_files(directory: Path, worker_id: str) -> list[Path]:
+    """Return the log files of a worker id of `make_plan(directory)`."""
+    plan = make_plan(directory)
+    return sorted((plan.logs.root / plan.name / f"worker_id={worker_id}").glob("*"))
+
+
 def log_lines(worker: RunningWorker, worker_id: str) -> list[dict[str, Any]]:
     """Everything in the JSONL logs of one worker id."""
     directory = worker.plan.logs.root / worker.plan.name / f"worker_id={worker_id}"
@@ -218,14 +225,31 @@ def test_the_supervisor_logs_one_line_per_received_and_reported_attempt_without_
     assert '"fine"' not in everything
 
 
-def test_log_files_are_named_by_process_and_readable_by_their_owner_only(
-    worker: RunningWorker, queue: SmallQueue
-) -> None:
-    pid = outcome(queue, queue.put(what="pid")).output["result"]["text"]
+def test_a_slot_id_has_one_log_file_a_day_readable_by_its_owner_only(worker: RunningWorker, queue: SmallQueue) -> None:
+    pids = set()
+    for what in ("pid", "kills_itself", "pid"):
+        report = outcome(queue, queue.put(what=what))
+        pids.add(report.output["result"]["text"] if report.status is TaskStatus.COMPLETED else "")
     directory = worker.plan.logs.root / worker.plan.name / "worker_id=test0001"
+    lines = log_lines(worker, "test0001")
+    days = {line["time"][:10] for line in lines}
     files = list(directory.iterdir())
-    assert [file.name.partition("__started=")[0] for file in files] == [f"pid={pid}"]
-    assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
+    assert {file.name for file in files} == {f"date={day}.jsonl" for day in days}
+    assert {str(line["pid"]) for line in lines} == pids - {""}
+    assert len(pids) == 3
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_new_day_begins_a_new_log_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = JsonLog(make_plan(tmp_path), "test0001")
+    for time_of_line in ("2026-11-29T23:59:59.999+08:00", "2026-11-30T00:00:00.000+08:00"):
+        monkeypatch.setattr(logs, "timestamp", lambda text=time_of_line: text)
+        log.write("INFO", "one line")
+    log.close()
+    assert [path.name for path in log_files(tmp_path, "test0001")] == [
+        "date=2026-11-29.jsonl",
+        "date=2026-11-30.jsonl",
+    ]
 
 
 def test_the_log_of_a_process_and_the_logger_of_its_author_share_nothing(tmp_path: Path) -> None:
@@ -237,10 +261,11 @@ def test_the_log_of_a_process_and_the_logger_of_its_author_share_nothing(tmp_pat
     loguru.logger.remove(handler)
     log.write("INFO", "mine again")
     log.close()
-    lines = [json.loads(line) for line in log.path.read_text().splitlines()]
+    (path,) = log_files(tmp_path, "test0001")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["message"] for line in lines] == ["mine", "mine again"]
     assert not heard
-    assert not other.path.exists()
+    assert not log_files(tmp_path, "test0002")
 
 
 def test_logs_past_their_time_are_removed_at_the_start(tmp_path: Path, queue: SmallQueue) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def test_a_slot_publishes_what_the_function_wrote(site: Site, worker: RunningWor
     reported = wait_for("the line about it", lambda: worker.ended(Ending.REPORTED))[0]
     assert reported.published_commit == site.lakefs.get_commit("data", "main").id
     assert reported.usage == Usage(objects=1, downloaded=4, uploaded=4)
-    assert workflow["tasks"][0]["workerId"] == "test0001"
+    assert workflow["tasks"][0]["workerId"].startswith(f"test0001@{socket.gethostname()}:")
     assert not attempt_directories(worker.plan.workspace_root)
 
 

@@ -31,6 +31,7 @@ START_TIME = "perago.start_time"
 INPUT_REF = "perago.input_ref"
 ITERATION = "perago.iteration"
 RETRY_COUNT = "perago.retry_count"
+WORKER = "perago.worker"
 PREFIX = "perago.prefix"
 PARAMS = "perago.params_sha256"
 RESULT = "perago.result"
@@ -149,6 +150,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
         START_TIME: str(delivery.start_time),
         INPUT_REF: state.ref.ref,
         "perago.branch": state.ref.branch,
+        WORKER: state.plan.worker,
         PREFIX: state.plan.prefix or "/",
         EXPECTED_HEAD: state.expected_head,
         STAGING_BRANCH: state.staging_branch or "",

@@ -48,6 +48,8 @@ class Plan:
     perago_version: str
     staging_suffix: str
     """12 random hex digits that make the staging branch of this delivery unique."""
+    worker: str = ""
+    """The worker id with host and process; empty outside of workers."""
     prefix: str = ""
     read_only: bool = False
     max_changed_objects: int | None = None

@@ -11,6 +11,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from perago.text import show_utc
+
 _BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # the names that lakeFS allows
 _COMMIT = re.compile(r"[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{6,63}")
@@ -162,6 +164,9 @@ StepName = Annotated[
     typer.Option("--step", metavar="REF", help="With --workflow: the reference name of a step, for its last attempt."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines (perago help cli).")]
+Utc = Annotated[
+    bool, typer.Option("--utc", callback=show_utc, help="Show times in UTC instead of UTC+08:00, the zone of the logs.")
+]
 Since = Annotated[str | None, typer.Option("--since", metavar="AGE", help="Not older than AGE, such as 12h or 7d.")]
 Repository = Annotated[str, typer.Argument(metavar="REPO", help="A lakeFS repository.")]
 Branch = Annotated[str, typer.Argument(metavar="BRANCH", help="A branch of the repository.")]

@@ -25,9 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perago.console import forms, links, overview, repositories, workflow
 from perago.console.source import News, NoSuchPage, Source
-from perago.console.text import PageView, block, unquoted, zone
+from perago.console.text import PageView, block, unquoted
 from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable
-from perago.text import count, visible
+from perago.text import count, visible, zone
 
 
 class Away(Exception):

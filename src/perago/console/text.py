@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 from starlette.datastructures import URL
 from starlette.requests import Request
 
+from perago import text as texts
 from perago.console.source import Page
-from perago.text import duration as seconds_as_text
 
 LINE_LIMIT = 300
 """Characters of a name, a key, a reason in a table."""
@@ -135,22 +134,16 @@ def moment(milliseconds: int) -> Moment | None:
     if milliseconds == 0:
         return None
     try:
-        local = datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone()
+        local = texts.at(milliseconds)
     except (OverflowError, ValueError, OSError):
         return Moment(f"{milliseconds} ms", f"{milliseconds} ms", "")
     fine = local.replace(tzinfo=None).isoformat(" ", "milliseconds")
     return Moment(fine[:-4], fine, local.isoformat(timespec="milliseconds"))
 
 
-def zone() -> str:
-    """The zone that all times are shown in."""
-    offset = datetime.now(UTC).astimezone().strftime("%z")
-    return f"UTC{offset[:3]}:{offset[3:]}"
-
-
 def duration(milliseconds: float) -> str:
     """A length of time in milliseconds, as Conductor has it."""
-    return seconds_as_text(milliseconds / 1000)
+    return texts.duration(milliseconds / 1000)
 
 
 T = TypeVar("T")

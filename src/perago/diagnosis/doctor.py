@@ -33,8 +33,15 @@ from perago.settings.variables import settings_in_effect
 from perago.taskdef.compatibility import Impact, classify
 from perago.taskdef.definition import comparable
 from perago.text import age, count, listing, one_line, size
-from perago.worker.host import workers_here
 from perago.worker.plan import too_few_files
+from perago.worker.presence import (
+    CLASH_FIX,
+    CLASH_WHY,
+    STOPPED_WHY,
+    id_clashes,
+    worker_processes,
+    workers_here,
+)
 from perago.workspace.layout import RESERVE, disk_problem, free_space
 
 if TYPE_CHECKING:
@@ -219,9 +226,18 @@ def left_directories(root: Path, now: float) -> Iterator[Finding]:
         held = size(sum(found.size or 0 for found in dead))
         what = f"{count(len(dead), 'directory', 'directories')} of killed attempts: {held}"
         yield Finding("leftovers", Level.WARNING, what, "they fill the disk", "perago gc")
-    workers = workers_here(root)
-    names = [f"{worker.task_name} ({count(worker.slots, 'slot')}, pid {worker.pid})" for worker in workers]
-    yield Finding("workers", Level.OK, f"here: {listing(names)}" if names else "no worker runs here")
+
+
+def workers(root: Path) -> Iterator[Finding]:
+    """List the workers of a workspace root, their stopped processes, and worker ids that several of them use."""
+    found = worker_processes(workers_here(root))
+    yield Finding("workers", Level.OK, f"here: {listing(list(map(str, found)))}" if found else "no worker runs here")
+    for worker in found:
+        if worker.stopped:
+            what = f"worker {worker.worker_id}: {worker.stopped_words}"
+            yield Finding("workers", Level.PROBLEM, what, STOPPED_WHY, worker.stopped_fix)
+    for clash in id_clashes(found):
+        yield Finding("workers", Level.WARNING, clash, CLASH_WHY, CLASH_FIX)
 
 
 SMALL_SKEW = 30.0
@@ -573,6 +589,7 @@ class Doctor:
             Check("open files", why, open_files),
             Check("cache", "attempts fetch every object from lakeFS", partial(cache, settings)),
             Check("leftovers", why, partial(left_directories, root, self._now)),
+            Check("workers", why, partial(workers, root)),
         ]
 
     def _of_branches(self, settings: Settings, servers: Servers, *, has_conductor: bool) -> Iterator[Check]:

@@ -13,8 +13,8 @@ from perago.adapters.conductor import ConductorOverview, LastPoll, OpenAttempt
 from perago.adapters.http import NoAnswerError
 from perago.ports import ServiceError
 from perago.text import age, count
-from perago.worker.host import WorkerHere, workers_here
 from perago.worker.plan import is_worker_id
+from perago.worker.presence import WorkerHere, workers_here
 from perago.workspace.sweep import living_attempts
 
 RECENTLY = 86_400.0

@@ -247,6 +247,7 @@ class _AttemptRun:
             self._delivery,
             perago.__version__,
             secrets.token_hex(6),
+            worker=self._runtime.worker,
             prefix=spec.prefix if spec else "",
             read_only=spec.read_only if spec else False,
             max_changed_objects=budget.max_changed_objects if budget else None,

@@ -124,6 +124,8 @@ class AttemptRuntime:
     store_notes: Callable[[], tuple[str, ...]] = tuple
     """Notes for an operator about the store's transfers since the last call, such as a way that did not work."""
     worker_id: str = ""
+    worker: str = ""
+    """The worker id with host and process, for commits."""
     interruptible: Interruptible = nullcontext
     """Creates the blocks in which a loss that is noticed elsewhere ends the attempt immediately."""
     around_guardrails: Callable[[], AbstractContextManager[object]] = nullcontext

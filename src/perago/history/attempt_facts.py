@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from glob import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perago.adapters.http import CallPolicy
@@ -20,8 +22,9 @@ from perago.history.attempts import with_files
 from perago.ports import Commit, NotFound, ServiceError
 from perago.settings import ConfigurationError, load_settings
 from perago.taskdef.payload import commits_of
-from perago.text import listing, one_line, quoted
-from perago.worker.log_reader import WorkerLogs
+from perago.text import LOG_ZONE, at, listing, one_line, quoted
+from perago.worker.log_reader import AttemptTrace, WorkerLogs
+from perago.worker.plan import is_worker_id, parted_id
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows
@@ -101,6 +104,7 @@ class _Reader:
             "files": None,
             "conductor_log": None,
             "worker_log": [],
+            "log_files": [],
             "problems": [],
         }
 
@@ -173,6 +177,7 @@ class _Reader:
         since = (task["started"] or task["scheduled"]) / 1000
         self._tell(f"reading the logs below {self._log_root}")
         traces = WorkerLogs(self._log_root, only=task["task_id"], since=since)(task["task_id"])
+        self.found["log_files"] = _log_files(self._log_root, task, traces)
         self.found["worker_log"] = [
             {
                 "poll_count": poll_count,
@@ -204,6 +209,22 @@ class _Reader:
         except ConfigurationError as error:
             self.found["problems"] += [one_line(str(problem)) for problem in error.details]
             return None
+
+
+def _log_files(root: Path, task: Facts, traces: AttemptTrace) -> list[str]:
+    """Return the log files of the slots of an attempt and, if they are on another host, where they are.
+
+    A slot that died may have no line about the attempt. Then the supervisor's log or Conductor names it.
+    """
+    worker, host = parted_id(task["worker_id"] or "")
+    slots = {trace.slot for trace in traces.values()} | {worker if is_worker_id(task["worker_id"] or "") else ""}
+    days = {at(milliseconds, LOG_ZONE).date() for milliseconds in (task["started"], task["ended"] or task["updated"])}
+    names = [f"worker_id={slot}/date={day}.jsonl" for slot in sorted(slots - {""}) for day in sorted(days)]
+    found = {path for trace in traces.values() for path in trace.paths}
+    found |= {path for name in names for path in root.glob(f"*/{escape(name)}")}
+    if found or not (host and task["started"]):
+        return sorted(map(str, found))
+    return [f"on {host}, in a directory of its PERAGO_LOG_ROOT: {name}" for name in names]
 
 
 def _no_task(workflows: ConductorWorkflows, task_id: str, error: NotFound) -> Failure:

@@ -164,9 +164,12 @@ def parse_directory(text: str) -> Path:
 
 
 def parse_worker_id(text: str) -> str:
-    """ASCII letters and digits, taken as they are."""
-    if re.fullmatch(r"[A-Za-z0-9]{1,100}", text) is None:
-        raise ValueError("must be up to 100 ASCII letters and digits, such as features1")
+    """The name of a pod or a host, or any other name of that form, taken as it is."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", text) is None:
+        raise ValueError(
+            "must be the name of a pod or up to 200 other ASCII letters, digits, dots, dashes and underscores, such as "
+            "features-7d9f"
+        )
     return text
 
 
@@ -335,8 +338,8 @@ class Settings(BaseSettings):
     worker_id_prefix: WorkerId | None = _variable(
         "Workers", "PERAGO_WORKER_ID_PREFIX", None, words="from the module's name", example="features"
     )
-    """Begins the worker ids: `<prefix>0000` polls, `<prefix>0001` and so on run attempts. ASCII letters and digits,
-    taken exactly as written."""
+    """Begins the worker ids: `<prefix>0000` polls, `<prefix>0001` and so on run attempts. The name of a pod,
+    or letters, digits, dots, dashes and underscores."""
     worker_id: WorkerId | None = _variable("Workers", "PERAGO_WORKER_ID", None)
     """Written by the supervisor for the processes that run attempts. Read it, and do not set it."""
     # In seconds.

@@ -283,8 +283,8 @@ class Attempt:
         if self._lost is not None and self._publishing is not None:
             why = f"{why}. {self._publishing.words}"
         self._end(Ending.LOST, why, outcome)
-        worker_id = self._assignment.worker_id
-        await self._log_last(*outcome.log_chunks, f"[{worker_id} stopped this attempt: {why}]")
+        worker = self._assignment.worker
+        await self._log_last(*outcome.log_chunks, f"[{worker} stopped this attempt: {why}]")
 
     async def _hand_back(self, outcome: Finished, report: Report) -> None:
         """Let another host have the delivery instead of sending the report, which would cost the attempt a retry."""
@@ -295,8 +295,8 @@ class Attempt:
             hand_back, services.queue, self._delivery, self._redelivery_seconds, self._one_at_a_time
         )
         self._end(Ending.HANDED_BACK if error is None else Ending.UNREPORTED, error or why, outcome)
-        worker_id = self._assignment.worker_id
-        await self._log_last(f"[{worker_id} handed this attempt back before its function was called: {why}]")
+        worker = self._assignment.worker
+        await self._log_last(f"[{worker} handed this attempt back before its function was called: {why}]")
 
     async def _report(self, outcome: Finished, report: Report) -> None:
         """Report, or log that the worker ended before that was done."""
@@ -329,7 +329,7 @@ class Attempt:
         Runs on a thread. An attempt with a workspace may have published, so it asks first whether its delivery is
         current.
         """
-        queue, delivery, worker_id = self._services.queue, self._delivery, self._assignment.worker_id
+        queue, delivery, worker = self._services.queue, self._delivery, self._assignment.worker
         proven_at = -math.inf if "workspace" in delivery.input else self._proven_at
         try:
             sent = deliver_report(
@@ -337,7 +337,7 @@ class Attempt:
                 self._services.clock,
                 delivery,
                 report,
-                worker_id,
+                worker,
                 proven_at=proven_at,
                 alone=self._one_at_a_time,
             )

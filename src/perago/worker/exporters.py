@@ -30,10 +30,10 @@ from perago.settings.mask import Mask
 from perago.text import one_line
 from perago.worker import events
 from perago.worker.events import Event, Listener
-from perago.worker.host import presence
 from perago.worker.logs import LineWriter, journal, printing, terminal_missing
 from perago.worker.metrics import Metrics
 from perago.worker.plan import ExportContext, Notices
+from perago.worker.presence import presence
 
 MOST_CONNECTIONS = 32
 """The number of connections at the same time. A further one ends the oldest, so that a probe is answered even if other

@@ -1,14 +1,10 @@
-"""The host of a worker: its threads, the check of its disks, its upkeep, and the markers of its workers.
+"""The host of a worker: its threads, the check of its disks, and its upkeep.
 
 It has several pools, because none must starve another: a long poll lasts five seconds, a report can be repeated for a
 minute, a delivery question or a heartbeat is urgent, a fork server can hang, a sweep of a large disk takes long, and a
 disk may not answer.
 
 A worker that polls with a full disk takes attempts away from hosts that could run them.
-
-`<root>/.workers/<hex>.json` is a marker, locked while its worker lives (`perago.workspace.sweep`).
-
-Process ids are not enough, because they mean nothing across containers that share a root.
 """
 
 from __future__ import annotations
@@ -17,18 +13,12 @@ import asyncio
 import contextlib
 import functools
 import json
-import os
 import queue
-import secrets
-import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
-from dataclasses import fields as dataclass_fields
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from perago.cache import CacheUnusable, give_room, trim
@@ -45,18 +35,14 @@ from perago.worker.events import (
     CleanUpFailed,
     DirectoriesSwept,
     Event,
-    Listener,
     LogsTrimmed,
     PollingPaused,
     PollingResumed,
-    WorkerReady,
 )
 from perago.worker.logs import trim_logs
-from perago.worker.plan import ExportContext, WorkerPlan
+from perago.worker.plan import WorkerPlan
 from perago.workspace.directory import root_problem, sweep
 from perago.workspace.layout import RESERVE, disk_problem
-from perago.workspace.scan import Descent
-from perago.workspace.sweep import claim_marker, held_fields, place_marker, unlink_if_there
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -390,100 +376,3 @@ def roots_problem(plan: WorkerPlan) -> str | None:
         if problem is None:  # nobody could make it on a disk that was read-only at the start
             plan.logs.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     return None if problem is None else f"{problem.rstrip('.')}. Correct this, or set {variable} to another directory"
-
-
-DIRECTORY = ".workers"
-_TRIES = 3
-"""A worker that ends at the same time may remove the directory, once it is empty."""
-
-
-@contextlib.contextmanager
-def presence(context: ExportContext) -> Iterator[Listener]:
-    """Hold a marker for each task of a worker, from the moment that it is ready for the task until it is down.
-
-    A disk that refuses never disturbs the worker.
-    """
-    root = context.plan.workspace_root
-    held: dict[str, int] = {}
-    """Names of files, and their descriptors."""
-
-    def listener(event: Event) -> None:
-        if isinstance(event, WorkerReady):
-            _place_marker(root, event, held)
-
-    try:
-        yield listener
-    finally:
-        with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
-            for name in held:
-                unlink_if_there(name, descent.enter(DIRECTORY))
-            os.rmdir(DIRECTORY, dir_fd=descent.root)  # refused while another worker has a file there
-        for marker in held.values():
-            os.close(marker)
-
-
-def _place_marker(root: Path, ready: WorkerReady, held: dict[str, int]) -> None:
-    worker = WorkerHere(
-        ready.worker_id,
-        ready.module,
-        ready.task_name,
-        ready.slots,
-        os.getpid(),
-        socket.gethostname(),
-        int(time.time() * 1000),
-    )
-    for _ in range(_TRIES):
-        with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(DIRECTORY, 0o700, dir_fd=descent.root)
-            directory = descent.enter(DIRECTORY)
-            _sweep(directory)
-            name = f"{secrets.token_hex(8)}.json"
-            held[name] = place_marker(descent.root, directory, asdict(worker), name)
-            return
-
-
-def _names(directory: int) -> list[str]:
-    with os.scandir(directory) as entries:
-        return [entry.name for entry in entries]
-
-
-def _sweep(directory: int) -> None:
-    """Remove the files of workers that were killed."""
-    for name in _names(directory):
-        with contextlib.suppress(OSError):
-            marker = claim_marker(directory, name)
-            if marker is not None:
-                unlink_if_there(name, directory)
-                os.close(marker)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerHere:
-    """A living worker. `started` in milliseconds since the epoch."""
-
-    worker_id: str
-    module: str
-    task_name: str
-    slots: int
-    pid: int
-    host: str
-    started: int
-
-
-_KINDS: dict[str, Callable[[Any], Any]] = {"str": str, "int": int}
-_FIELDS = dataclass_fields(WorkerHere)
-
-
-def workers_here(root: Path) -> tuple[WorkerHere, ...]:
-    """The living workers of a workspace root, by the names of their tasks. A root that is missing has none."""
-    return tuple(sorted(_living(root), key=lambda worker: (worker.task_name, worker.started)))
-
-
-def _living(root: Path) -> Iterator[WorkerHere]:
-    with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
-        directory = descent.enter(DIRECTORY)
-        for name in _names(directory):
-            with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version
-                if (fields := held_fields(directory, name)) is not None:
-                    yield WorkerHere(**{each.name: _KINDS[str(each.type)](fields[each.name]) for each in _FIELDS})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 import sys
 import threading
 from collections import deque
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from perago.worker.logs import LOG_FILES
 
 FIRST_LOOK_BYTES = 4 * 1024 * 1024
 """The bytes at the end of a file that are read at first. Older lines are not shown."""
@@ -28,8 +31,7 @@ MAX_WITH_LINES = 300
 """Deliveries whose lines are remembered: the latest."""
 
 _MARK = b'"task_id"'
-_FILES = "*/worker_id=*/pid=*__started=*.jsonl"
-_EVENTS = frozenset({"LeaseDoubtful", "HandedBack", "WARNING"})
+_EVENTS = frozenset({"LeaseDoubtful", "HandedBack", "SlotDied", "SlotReplaced", "WARNING"})
 """Events of a supervisor that belong into an attempt's log, and the level of a slot's warnings."""
 _ENDINGS = frozenset({"lost", "unreported", "handed_back"})
 """Endings of an attempt that Conductor does not know."""
@@ -64,6 +66,10 @@ class DeliveryTrace:
     changed: int = 0
     """The number of all changed files."""
     remarks: tuple[str, ...] = ()
+    paths: set[Path] = field(default_factory=set)
+    """The files with its lines: those of its slot, and those of its supervisor."""
+    slot: str = ""
+    """The worker id of its slot, if the supervisor's log is here."""
 
     def add(self, line: TraceLine) -> None:
         """Append a line; the earliest goes if there are too many."""
@@ -96,7 +102,8 @@ class WorkerLogs:
         self._first_look = FIRST_LOOK_BYTES if only is None else sys.maxsize
         self._most_files = MAX_FILES if only is None else sys.maxsize
         self._since = since
-        self._offsets: dict[Path, int] = {}
+        self._offsets: dict[tuple[int, int], int] = {}
+        """By device and inode, because a rotated file gets another name."""
         self._found: dict[str, dict[DeliveryKey, DeliveryTrace]] = {}
         self._latest: deque[DeliveryTrace] = deque()
         self._lock = threading.Lock()
@@ -110,7 +117,7 @@ class WorkerLogs:
 
     def _files(self) -> list[Path]:
         found = []
-        for path in self._root.glob(_FILES):
+        for path in (path for pattern in LOG_FILES for path in self._root.glob(f"*/{pattern}")):
             try:
                 written = path.stat().st_mtime
             except OSError:
@@ -122,27 +129,31 @@ class WorkerLogs:
     def _read_on(self, path: Path) -> None:
         """Take the lines that were completed since the last look."""
         try:
-            size = path.stat().st_size
-            start = self._offsets.get(path, max(0, size - self._first_look))
-            if size == start:
-                return
             with path.open("rb") as file:
-                file.seek(start)
+                status = os.fstat(file.fileno())
+                size, identity = status.st_size, (status.st_dev, status.st_ino)
+                start = self._offsets.get(identity, max(0, size - self._first_look))
+                if size == start:
+                    return
+                start = file.seek(start if start < size else 0)  # a new file can have the inode of a removed one
                 for raw in file:
                     if not raw.endswith(b"\n"):
                         break
                     start += len(raw)
                     if self._mark in raw:
-                        self._take(raw)
-            self._offsets[path] = start
+                        self._take(raw, path)
+            self._offsets[identity] = start
         except OSError:
             return
 
-    def _take(self, raw: bytes) -> None:
+    def _take(self, raw: bytes, path: Path) -> None:
         try:
             entry: Any = json.loads(raw)
             key = (str(entry["task_id"]), int(entry["poll_count"]), int(entry["start_time"]))
-            _understand(entry, self._delivery(key))
+            trace = self._delivery(key)
+            trace.paths.add(path)
+            trace.slot = str(entry.get("slot", trace.slot))
+            _understand(entry, trace)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return  # a line of another kind
 

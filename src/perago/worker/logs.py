@@ -1,8 +1,8 @@
 """The log of a worker: its lines, its JSONL files, and its events as text.
 
 `LogLines` makes the lines (docs/workers.md explains their fields). `JsonLog` writes them to
-`<root>/<module>/worker_id=<id>/pid=<pid>__started=<time>.jsonl`. Two exporters use them:
-`journal` logs the supervisor's events, `printing` shows them to the person who started the worker.
+`<root>/<module>/worker_id=<id>/date=<day>.jsonl`. Two exporters use them: `journal` logs the supervisor's events,
+`printing` shows them to the person who started the worker.
 
 A log that cannot be written never disturbs an attempt.
 """
@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -28,7 +28,7 @@ from perago.authoring.context import metrics_json
 from perago.driver import AttemptRecord
 from perago.ports import Delivery
 from perago.settings.sources import LogFormat
-from perago.text import count, json_text, listing, one_line, visible
+from perago.text import LOG_ZONE, count, json_text, listing, one_line, visible
 from perago.worker import events
 from perago.worker.events import Event, Listener
 from perago.worker.plan import ExportContext, LogPlan, WorkerPlan
@@ -37,13 +37,9 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 
-ZONE = timezone(timedelta(hours=8))
-"""All log times are UTC+08:00."""
-
-
 def timestamp() -> str:
     """Return the current time, as in log lines."""
-    return datetime.now(UTC).astimezone(ZONE).isoformat(timespec="milliseconds")
+    return datetime.now(LOG_ZONE).isoformat(timespec="milliseconds")
 
 
 class LogLines:
@@ -73,43 +69,31 @@ def cleaned(value: Any, mask: Callable[[str], str] = str) -> Any:
     return value
 
 
+LOG_FILES = ("worker_id=*/date=*.jsonl", "worker_id=*/pid=*__started=*.jsonl")
+"""The log files below the directory of a module: `date=<day>.jsonl`, with a time in the name once it is rotated, and
+those of earlier versions."""
+
+
 class JsonLog:
-    """The log of one process. The file appears with its first line, readable by its owner only. `pass_on` also gets
-    each line."""
+    """The log of one process: a file for each worker id and day, which later processes of that id continue. It appears
+    with its first line, readable by its owner only. `pass_on` also gets each line."""
 
     def __init__(
         self, worker: WorkerPlan, worker_id: str, pass_on: Callable[[dict[str, Any]], object] | None = None
     ) -> None:
-        plan = worker.logs
+        self._plan, self._name = worker.logs, worker.name
+        self._directory = worker.logs.root / worker.name / f"worker_id={worker_id}"
         self._lines = LogLines(worker, worker_id)
         self._pass_on = pass_on
         self._logger = copy.deepcopy(load_loguru())  # as loguru makes independent loggers
-        started = datetime.now(UTC).astimezone(ZONE).strftime("%Y%m%dT%H%M%S.%f%z")
-        self.path: Path = (
-            plan.root / worker.name / f"worker_id={worker_id}" / f"pid={os.getpid()}__started={started}.jsonl"
-        )
-        if not plan.files:
-            return
-
-        def trim(_: object) -> None:
-            trim_logs(plan, worker.name)
-
-        self._logger.add(
-            str(self.path).replace("{", "{{").replace("}", "}}"),
-            format="{message}",
-            rotation=plan.max_bytes,
-            retention=trim,
-            delay=True,
-            watch=True,
-            catch=False,
-            opener=functools.partial(os.open, mode=0o600),
-            encoding="utf-8",
-        )
+        self._day = ""
+        self._opening = threading.RLock()  # a signal handler of the function may log, too
 
     def write(self, level: str, message: str, **fields: Any) -> None:
         """Append one line, without secrets. Without a disk to write to, do without the line."""
         line = self._lines(level, message, **fields)
         with contextlib.suppress(Exception):
+            self._open(line["time"][: len("2026-11-29")])
             self._logger.info(as_json(line))
         with contextlib.suppress(Exception):
             if self._pass_on is not None:
@@ -119,6 +103,29 @@ class JsonLog:
         """Close the file."""
         with contextlib.suppress(OSError):
             self._logger.remove()
+
+    def _trim(self, _: object) -> None:
+        trim_logs(self._plan, self._name)
+
+    def _open(self, day: str) -> None:
+        """Continue or begin the file of a day, unless it is open."""
+        with self._opening:
+            if day == self._day or not self._plan.files:
+                return
+            self._day = day
+            with contextlib.suppress(OSError):
+                self._logger.remove()
+            self._logger.add(
+                str(self._directory / f"date={day}.jsonl").replace("{", "{{").replace("}", "}}"),
+                format="{message}",
+                rotation=self._plan.max_bytes,
+                retention=self._trim,
+                delay=True,
+                watch=True,
+                catch=False,
+                opener=functools.partial(os.open, mode=0o600),
+                encoding="utf-8",
+            )
 
 
 def as_json(line: Mapping[str, Any]) -> str:
@@ -146,7 +153,7 @@ def trim_logs(plan: LogPlan, name: str) -> int:
 
 
 def _log_files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    for path in directory.glob("worker_id=*/pid=*__started=*.jsonl"):
+    for path in (path for pattern in LOG_FILES for path in directory.glob(pattern)):
         with contextlib.suppress(OSError):
             yield path, path.stat()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -101,7 +103,7 @@ class WorkerPlan:
 
     @property
     def supervisor_id(self) -> str:
-        """The worker id that polls."""
+        """The worker id that polls, without its host."""
         return worker_id(self.worker_prefix, 0)
 
     def limit_of(self, task: TaskPlan) -> int:
@@ -173,9 +175,29 @@ def worker_id(prefix: str, number: int) -> str:
     return f"{prefix}{number:04d}"
 
 
+def located(worker: str, pid: int | None = None) -> str:
+    """Return a worker id with its host and process, as Conductor and commits get it: `features0001@node-7:4711`.
+
+    Args:
+        worker: the worker id.
+        pid: the process on this host; None: this one.
+    """
+    return f"{worker}@{socket.gethostname()}:{os.getpid() if pid is None else pid}"
+
+
+_WORKER_ID = re.compile(r"[A-Za-z0-9]+[0-9]{4}|(?P<id>[A-Za-z0-9][A-Za-z0-9._-]*[0-9]{4})@(?P<host>[^@]+):[0-9]+")
+"""Workers before 0.1 name neither host nor process, and their ids have no dashes."""
+
+
 def is_worker_id(text: str) -> bool:
     """Whether `text` looks like an id of perago's. SDKs use the name of the host by default."""
-    return re.fullmatch(r"[A-Za-z0-9]+[0-9]{4}", text) is not None
+    return _WORKER_ID.fullmatch(text) is not None
+
+
+def parted_id(text: str) -> tuple[str, str]:
+    """Return the worker id and the host in a text of `located`. The host is empty if the text names none."""
+    found = _WORKER_ID.fullmatch(text)
+    return (found["id"], found["host"]) if found is not None and found["id"] else (text, "")
 
 
 @dataclass(frozen=True, slots=True)

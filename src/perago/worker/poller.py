@@ -28,6 +28,7 @@ from perago.retry import BackOff
 from perago.worker.attempts import Attempt, Services, hand_back
 from perago.worker.events import ALL_TASKS, ConductorBack, ConductorUnreachable, Event, HandedBack
 from perago.worker.host import LONG_POLLS
+from perago.worker.plan import located
 from perago.worker.slots import Slot, SlotPool
 
 LOOK = "look at the queues"
@@ -68,6 +69,7 @@ class Poller:
         """The attempts of deliveries that slots took, until Conductor has their reports."""
         self._services = services
         self._plan = services.plan
+        self._worker = located(self._plan.supervisor_id)
         self._slots = slots
         self._backlog = 2 * services.pools.reports.threads
         self._tasks = {task.name: task for task in self._plan.tasks}
@@ -217,9 +219,7 @@ class Poller:
         try:
             deliveries = await self._ask(
                 name,
-                lambda: self._services.queue.poll(
-                    name, self._plan.supervisor_id, count=len(slots), wait_seconds=wait_seconds
-                ),
+                lambda: self._services.queue.poll(name, self._worker, count=len(slots), wait_seconds=wait_seconds),
             )
         finally:
             for slot in slots:

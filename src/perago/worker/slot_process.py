@@ -83,7 +83,7 @@ from perago.worker.channel import (
 )
 from perago.worker.events import Logged, Usage
 from perago.worker.logs import JsonLog, workspace_fields
-from perago.worker.plan import WorkerPlan
+from perago.worker.plan import WorkerPlan, located
 from perago.worker.processes import end_descendants, end_strays
 
 REASON_BYTES = 1000
@@ -222,6 +222,7 @@ class _SlotMain:
                     call=call,
                     observer=attempt_log,
                     worker_id=self._worker_id,
+                    worker=located(self._worker_id),
                     interruptible=self._cancellation.interrupting,
                     store_notes=getattr(store, "take_notes", tuple),  # the one that speaks to lakeFS has some
                     proofs=self._proofs,

@@ -52,7 +52,7 @@ from perago.worker.events import (
     Watched,
 )
 from perago.worker.host import Pool
-from perago.worker.plan import TaskPlan, WorkerPlan
+from perago.worker.plan import TaskPlan, WorkerPlan, located
 from perago.worker.processes import SlotProcess, end_fork_server
 
 MOST_QUESTIONS = 100
@@ -96,6 +96,8 @@ class Assignment:
         self.delivery = delivery
         self.task: TaskPlan = slot.task
         self.worker_id: str = slot.worker_id
+        self.worker: str = slot.located
+        """The same with the host and the slot's process."""
         self.messages: asyncio.Queue[DeliveryQuestion | Publishing | LogSoFar | Finished | ProcessEnded]
         self.messages = asyncio.Queue()
         self.is_over: bool = False
@@ -204,6 +206,11 @@ class Slot:
         self._delay = delay or RestartDelay()
         self._is_shared = delay is not None
         self._ready_since: float | None = None
+
+    @property
+    def located(self) -> str:
+        """The worker id with the host and the process."""
+        return located(self.worker_id, self._process.pid if self._process else 0)
 
     @property
     def free(self) -> bool:

@@ -6,7 +6,7 @@
         cwd/, tmp/              its current directory and its temporary directory
     <root>/.perago-tmp-<hex>    a link to `tmp`: a socket there may have about 100 characters in its path
     <root>/.cache/              objects that were here before (`perago.cache`); no attempt's
-    <root>/.workers/            the workers of this root (`perago.worker.host`)
+    <root>/.workers/            the workers of this root (`perago.worker.presence`)
 
 Any number of processes create, remove and sweep side by side, without a lock of the root. It rests on three things:
 a marker is locked before it has its name, so an unlocked one has no living owner; a directory without a marker is

@@ -16,11 +16,11 @@ import typer
 from perago.cli import messages
 from perago.cli.loading import load_task_to_run, valid_settings
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, Module, Since, Timeout, checked_branch, place_of, seconds_of_age
+from perago.cli.parameters import IMPORT_LIMIT, Module, Since, Timeout, Utc, checked_branch, place_of, seconds_of_age
 from perago.cli.rendering import Renderer
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
-from perago.text import count, json_text, one_line, utc
+from perago.text import clock, count, json_text, one_line, zone
 
 if TYPE_CHECKING:
     from perago.history.backtest import State, Verdict
@@ -70,6 +70,7 @@ def command(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON (perago help cli).")] = False,
+    utc: Utc = False,  # noqa: ARG001 - its callback has the effect
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Run today's code on the inputs of the last completed attempts, and compare the outcomes.
@@ -179,7 +180,7 @@ def _lines(found: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Iterator[st
 
 
 def _about(verdict: Verdict) -> Iterator[str]:
-    words = [verdict.kind.value, verdict.task_id, utc(verdict.started)[:16] if verdict.started else ""]
+    words = [verdict.kind.value, verdict.task_id, f"{clock(verdict.started)[:16]} {zone()}" if verdict.started else ""]
     if verdict.then_seconds is not None and verdict.now_seconds is not None:
         slower = ", slower" if verdict.is_slower else ""
         words.append(f"{verdict.then_seconds:.1f} s then, {verdict.now_seconds:.1f} s now{slower}")

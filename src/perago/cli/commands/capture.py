@@ -16,7 +16,7 @@ from perago.cli.local_runs import Named
 from perago.cli.parameters import IMPORT_LIMIT, OptionalModule, StepName, TaskId, Timeout, Workflow
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
-from perago.text import count, listing, utc
+from perago.text import clock, count, listing
 
 if TYPE_CHECKING:
     from perago.history.attempts import Chosen
@@ -82,7 +82,7 @@ def command(
     with sigterm_unwinds(), Servers(settings, cached=True) as servers:
         found, past, _ = named.find(servers)
         safe = "".join(character for character in found.attempt.task_id if character.isalnum())
-        name = name or f"{utc(found.attempt.started)[:10]}-{safe[:8]}"
+        name = name or f"{clock(found.attempt.started)[:10]}-{safe[:8]}"
         target = output / found.attempt.task_name / name
         definition = json.loads(found.task.definition)
         wanted = Wanted(target, Scrubber(found.task.name, hooks), found.sees, chosen, limit, definition)

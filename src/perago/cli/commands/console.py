@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from perago.cli import messages
 from perago.cli.local_runs import held_port, require_embedded
 from perago.cli.messages import Colour, painted
-from perago.cli.parameters import Port
+from perago.cli.parameters import Port, Utc
 from perago.processes import heard, sigterm_unwinds
 
 EXAMPLES = """\b
@@ -23,7 +23,7 @@ Examples:
   perago console --port 0"""
 
 
-def command(port: Port = None) -> None:
+def command(port: Port = None, utc: Utc = False) -> None:  # noqa: ARG001 - the callback of `utc` has the effect
     """Show workflows, attempts, publications and files of the configured servers in a browser.
 
     If a server does not answer, the pages say so and show the data of the other one. Logs and steps of attempts are

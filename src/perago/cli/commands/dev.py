@@ -19,7 +19,7 @@ from perago.cli import messages
 from perago.cli.loading import able_to_run, report, valid_settings
 from perago.cli.local_runs import held_port, require_embedded
 from perago.cli.messages import Colour, CommandError, ExitCode, painted
-from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout
+from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout, Utc
 from perago.dev import BRANCH, REPOSITORY, head, seed, workflow_name
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
@@ -71,6 +71,7 @@ def command(
     curl: Annotated[
         bool, typer.Option("--curl", help="Print lines for curl, too, which start a workflow on the current commit.")
     ] = False,
+    utc: Utc = False,  # noqa: ARG001 - its callback has the effect
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Develop task modules on an embedded Conductor and lakeFS.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli.messages import Colour
-from perago.cli.parameters import Branch, Json, Repository, Since, seconds_of_age
+from perago.cli.parameters import Branch, Json, Repository, Since, Utc, seconds_of_age
 from perago.cli.rendering import Renderer, in_batches, print_json, publication_words
-from perago.text import one_line
+from perago.text import one_line, zoned
 
 if TYPE_CHECKING:
     from perago.ports import Commit
@@ -30,7 +30,7 @@ Examples:
   perago log my-data main --workflow ID --json"""
 
 _NOTES = ("phase", "task_name", "reference_name", "workflow_id", "task_id", "retry_count", "input_ref")
-_MORE_NOTES = ("params_sha256", "adopts", "supersedes", "traceparent", "version")
+_MORE_NOTES = ("worker", "params_sha256", "adopts", "supersedes", "traceparent", "version")
 
 
 def command(
@@ -43,6 +43,7 @@ def command(
     since: Since = None,
     last: Annotated[int, typer.Option("--last", "-n", metavar="N", min=1, help="At most N commits.")] = LAST,
     as_json: Json = False,
+    utc: Utc = False,  # noqa: ARG001 - its callback has the effect
 ) -> None:
     """Show the publications to a branch: task, attempt, and the publications that each adopted or undid."""
     oldest = None if since is None else time.time() - seconds_of_age(since, "--since")
@@ -57,11 +58,11 @@ def command(
         )
         wanted = {key: value for key, value in (("perago.task_name", task), ("perago.workflow_id", workflow)) if value}
         meant = (commit for commit in recent if wanted.items() <= commit.metadata.items())
-        for batch in in_batches(islice(map(_row, meant), last), f"reading the history of {branch}"):
-            rows += batch
+        for batch in in_batches(islice(meant, last), f"reading the history of {branch}"):
+            rows += map(_row, batch)
             if not as_json:
-                for row in batch:
-                    _print(row)
+                for commit in batch:
+                    _print(commit)
     if as_json:
         print_json(rows)
     elif not rows:
@@ -88,9 +89,9 @@ def _date(seconds: int) -> str:
         return f"{seconds} s"
 
 
-def _print(row: dict[str, Any]) -> None:
-    out = Renderer()
-    when = row["created"].replace("T", " ").removesuffix("+00:00")
+def _print(commit: Commit) -> None:
+    out, row = Renderer(), _row(commit)
+    when = zoned(commit.created * 1000)
     out.line(f"{out.paint(row['commit'][:12], Colour.YELLOW)}  {when}  {one_line(row['message'])}")
     if row["task_id"] is None:
         out.line(f"              by {one_line(row['committer'] or 'lakeFS')}, not by perago")

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.parameters import Json
+from perago.cli.parameters import Json, Utc
 from perago.cli.rendering import Renderer, print_json, publication_words, working
-from perago.text import age, duration, one_line, utc
+from perago.text import age, clock, duration, one_line, zoned
 
 Facts = dict[str, Any]
 
@@ -37,6 +37,7 @@ def command(
     second: Annotated[str | None, typer.Argument(metavar="COMMIT", help="With REPO: a commit, or a branch.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="List all changed files and lines of the log.")] = False,
     as_json: Json = False,
+    utc: Utc = False,  # noqa: ARG001 - its callback has the effect
 ) -> None:
     """Show everything about one attempt: how it ended and why, its publication, its files and its log.
 
@@ -102,18 +103,18 @@ def _about_task(
 
 def _times(task: Facts) -> str:
     if not task["started"]:
-        return f"scheduled {utc(task['scheduled'])}, not yet with a worker"
+        return f"scheduled {zoned(task['scheduled'])}, not yet with a worker"
     waited = age((task["started"] - task["scheduled"]) / 1000)
     if not task["ended"]:
         silent = age(time.time() - task["updated"] / 1000)
-        return f"started {utc(task['started'])} after waiting {waited}, last heartbeat {silent} ago"
+        return f"started {zoned(task['started'])} after waiting {waited}, last heartbeat {silent} ago"
     took = duration((task["ended"] - task["started"]) / 1000)
-    return f"started {utc(task['started'])} after waiting {waited}, took {took}"
+    return f"started {zoned(task['started'])} after waiting {waited}, took {took}"
 
 
 def _about_commit(found: Facts) -> Iterator[tuple[str, Sequence[str]]]:
     commit, noted = found["commit"], found["commit"]["publication"]
-    yield "commit", [one_line(commit["commit"]), one_line(f"of {commit['repository']}, {utc(commit['created'])}")]
+    yield "commit", [one_line(commit["commit"]), one_line(f"of {commit['repository']}, {zoned(commit['created'])}")]
     yield "", [one_line(commit["message"])]
     if noted is None or noted.get("task_id") is None:
         yield "", [one_line(f"by {commit['committer'] or 'lakeFS'}, not by perago")]
@@ -131,6 +132,8 @@ def _publication(noted: Facts, found: Facts) -> Iterator[str]:
     if found["task"] is None:
         yield one_line(f"by task {said('task_id')} of workflow {said('workflow_id')}")
         yield one_line(f"{said('task_name')} as {said('reference_name')}, retry {said('retry_count')}")
+    if noted.get("worker"):
+        yield one_line(f"by worker {noted['worker']}")
     if noted.get("input_ref"):
         yield one_line(f"read {noted['input_ref'][:12]}")
     if noted.get("expected_head") not in (None, noted.get("input_ref")):
@@ -164,7 +167,7 @@ def _print_log(found: Facts, log_lines: int | None, out: Renderer) -> None:
         slow = [one_line(f"{name} {seconds:.2f} s") for name, seconds in delivery["steps"].items() if seconds >= 1]
         out.entry("slow", [", ".join(slow)] if slow else [])
     lines = [
-        f"{utc(line['time'])[11:19]} {text}"
+        f"{clock(line['time'])[11:19]} {text}"
         for delivery in deliveries
         for line in delivery["lines"]
         for text in line["text"].splitlines()
@@ -175,4 +178,5 @@ def _print_log(found: Facts, log_lines: int | None, out: Renderer) -> None:
     shown = lines if log_lines is None else lines[-log_lines:]
     left_out = len(lines) - len(shown) + missing
     earlier = [f"({left_out:,} earlier lines omitted)"] if left_out else []
+    out.entry("log file", map(one_line, found["log_files"]))
     out.entry("log", chain(earlier, map(one_line, shown)) if shown else ["empty"])

@@ -167,6 +167,7 @@ def command(
         settings = settings.model_copy(update={"log_format": None, "log_files": True})
     plan = replace(_plan(limits, tasks, settings, open_lakefs), slots=slots, watch=watch)
     _check_open_files(plan)
+    _warn_of_id(plan)
     clock = SystemClock()
     reached = functools.partial(reach, wait=wait, clock=clock)
     try:
@@ -209,6 +210,16 @@ def _check_open_files(plan: WorkerPlan) -> None:
     if (problem := too_few_files(plan.open_files)) is not None:
         what = f"{count(plan.slots, 'slot')} may need {plan.open_files:,} open files, and {problem.what}"
         raise Failure(what, f"{problem.advice}; or take fewer slots (-j)")
+
+
+def _warn_of_id(plan: WorkerPlan) -> None:
+    """Warn of a running worker of this root with the same worker id."""
+    from perago.worker.presence import CLASH_FIX, CLASH_WHY, worker_processes, workers_here
+
+    for worker in worker_processes(workers_here(plan.workspace_root)):
+        if worker.worker_id == plan.supervisor_id:
+            place = f"process {worker.pid} on {worker.host}"
+            messages.warning(f"{place} uses the worker id {worker.worker_id}, too: {CLASH_WHY}\n  fix: {CLASH_FIX}")
 
 
 def _validated(
