@@ -22,7 +22,7 @@ help:
 	@echo "make this-python  run the tests that can differ between Python versions"
 	@echo "make other-plugins  test the plugin next to other plugins, on the oldest and the newest pytest"
 	@echo "make complete-types  check that every name of the packages has a type that editors and type checkers know"
-	@echo "make deploy-files  check the files in deploy/ with validators of Docker, Compose, Kubernetes and systemd"
+	@echo "make deploy-files  check the files in deploy/ with validators of Docker, Compose, Kubernetes, Prometheus and systemd"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
 	@echo "make audit        look up known vulnerabilities of the installed packages (needs the network)"

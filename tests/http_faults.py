@@ -9,21 +9,27 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perago.embedded.services import EmbeddedServices
 
+NOTHING = "(?!)"
+
 
 class RefusingServices(EmbeddedServices):
-    """Answers `status` to each request of this method in whose path, without its query, `path` (a regular expression)
-    is found."""
+    """Answers `status` to each request of this method (empty: any) in whose path, without its query, `path` (a regular
+    expression) is found."""
 
-    def __init__(self, method: str, path: str, status: int) -> None:
+    def __init__(self, method: str = "", path: str = NOTHING, status: int = 503) -> None:
         super().__init__()
-        self._refused = method, re.compile(path)
-        self._status = status
+        self._method, self._status = method, status
+        self.refused = path
 
     def _app(self) -> ASGIApp:
-        app, (method, path) = super()._app(), self._refused
+        app = super()._app()
 
         async def refuse_or_serve(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and scope["method"] == method and path.search(scope["path"]):
+            if (
+                scope["type"] == "http"
+                and self._method in ("", scope["method"])
+                and re.search(self.refused, scope["path"])
+            ):
                 refusal = JSONResponse({"message": f"injected fault: {self._status}"}, self._status)
                 await refusal(scope, receive, send)
             else:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -68,11 +69,39 @@ class Repeats:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
+        self.listener: Callable[[str, bool], object] = lambda _service, _waits: None
+        """Gets the service of each call that is about to be repeated, with True. Gets it with False when no call of
+        this process waits for it any longer."""
 
     def note(self, service: str) -> None:
         """A call to `service` is about to be repeated."""
         with self._lock:
             self._counts[service] += 1
+        self.listener(service, True)
+
+    @contextmanager
+    def waiting(self) -> Iterator[Callable[[str], None]]:
+        """Note repetitions of one call by the yielded function. The call waits from the first one to the end of the
+        block."""
+        services: set[str] = set()
+
+        def note(service: str) -> None:
+            if service not in services:
+                services.add(service)
+                with self._lock:
+                    self._waiting[service] += 1
+            self.note(service)
+
+        try:
+            yield note
+        finally:
+            for service in services:
+                with self._lock:
+                    self._waiting[service] -= 1
+                    is_over = not self._waiting[service]
+                if is_over:
+                    self.listener(service, False)
 
     def counts(self) -> Counter[str]:
         """Return the recorded counts."""
@@ -142,39 +171,40 @@ def retry(
     clock = clock or SystemClock()
     began: dict[float, tuple[float, float]] = {}
     calls, rested, repetition, done = 0, 0.0, 0, progress()
-    while True:
-        calls += 1
-        try:
-            answer = call()
-        except ServiceError as error:
-            if progress() > done:
-                began, repetition, done = {}, 0, progress()
-            patience, delay = retries.patience(error), retries.delay(repetition, error)
-            since, rested_before = began.setdefault(patience, (clock.now(), rested))
-            waited = max(
-                rested - rested_before, clock.now() - since
-            )  # the system's time may be set back in the meantime
-            longest = min(patience, until - since)
-            if not patience or calls >= retries.calls or waited + delay > longest:
-                raise
-            notice(error)
-            if not rested:
-                no_answer = f"{error.service} does not answer"
-                denied = f"{error.service} does not accept the credentials"
-                what = denied if isinstance(error, AccessDenied) else no_answer
-                tell(f"{what} ({error.operation}: {error.detail}); trying again for up to {_words(longest)}")
-            if stopped is None:
-                clock.sleep(delay)
-            elif stopped.wait(delay):
-                raise
-            service = error.service
-        else:
-            if rested:
-                tell(f"{service} answers again, after {_words(rested)} of waiting")
-            return answer
-        REPEATS.note(service)
-        rested += delay
-        repetition += 1
+    with REPEATS.waiting() as note_repeat:
+        while True:
+            calls += 1
+            try:
+                answer = call()
+            except ServiceError as error:
+                if progress() > done:
+                    began, repetition, done = {}, 0, progress()
+                patience, delay = retries.patience(error), retries.delay(repetition, error)
+                since, rested_before = began.setdefault(patience, (clock.now(), rested))
+                waited = max(
+                    rested - rested_before, clock.now() - since
+                )  # the system's time may be set back in the meantime
+                longest = min(patience, until - since)
+                if not patience or calls >= retries.calls or waited + delay > longest:
+                    raise
+                notice(error)
+                if not rested:
+                    no_answer = f"{error.service} does not answer"
+                    denied = f"{error.service} does not accept the credentials"
+                    what = denied if isinstance(error, AccessDenied) else no_answer
+                    tell(f"{what} ({error.operation}: {error.detail}); trying again for up to {_words(longest)}")
+                note_repeat(error.service)
+                if stopped is None:
+                    clock.sleep(delay)
+                elif stopped.wait(delay):
+                    raise
+                service = error.service
+            else:
+                if rested:
+                    tell(f"{service} answers again, after {_words(rested)} of waiting")
+                return answer
+            rested += delay
+            repetition += 1
 
 
 def unless_done(look: Callable[[], Answer | None], send: Callable[[], Answer]) -> Callable[[], Answer]:

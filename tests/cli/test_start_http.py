@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from perago.cli.services import HEALTH_LIMIT, lakefs_problem
 from perago.settings import LakeFSSettings
-from perago.worker.exporters import LakeFSCheck
+from perago.worker.health import LakeFSCheck
 
 from ..worker.bench import wait_for
 from .conftest import PLAIN, Project

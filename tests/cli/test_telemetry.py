@@ -250,7 +250,7 @@ def test_a_collector_in_trouble_is_reported_once_without_secrets(
         for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **variables}.items():
             monkeypatch.setenv(name, value)
         plan = replace(make_plan(tmp_path), mask=configured_mask())
-        with telemetry({"traces"}, plan, said.append) as (tracing,):
+        with telemetry(ExportContext(plan=plan, signals=frozenset({"traces"})), said.append) as (tracing,):
             delivery = make_delivery(trace=trace_of("w", ("t", 1, 1), None))
             tracing(AttemptReceived(delivery, "w"))
             tracing(AttemptEnded(delivery, "w", Ending.REPORTED, 0.1, status=TaskStatus.COMPLETED))

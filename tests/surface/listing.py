@@ -180,10 +180,9 @@ def metric_families() -> Iterator[str]:
     metrics = Metrics(["task"])
     for event in _sample_events():
         metrics(event)
-    for family, numbers in metrics.collect():
-        labels = family.labels if numbers else ()
+    for family, _ in metrics.collect():
         if family.name.startswith("perago"):
-            yield f"metric {family.name} {family.kind} {', '.join(sorted(labels))}".rstrip()
+            yield f"metric {family.name} {family.kind} {', '.join(sorted(family.labels))}".rstrip()
 
 
 def _sample_events() -> Iterator[Any]:

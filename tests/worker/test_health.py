@@ -18,7 +18,8 @@ from perago.settings import Mask
 from perago.worker import events, exporters
 from perago.worker import supervisor as supervision
 from perago.worker.events import Pulse, WorkerReady
-from perago.worker.exporters import BEAT_LIMIT, Health, Page, StatusServer
+from perago.worker.exporters import Page, StatusServer
+from perago.worker.health import BEAT_LIMIT, Health
 from perago.worker.supervisor import Supervisor
 
 from .bench import make_plan, wait_for
@@ -114,11 +115,15 @@ def test_the_pulse_of_a_real_worker_has_its_slots_and_the_heartbeat_on_its_way(
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
-        wait_for("both slots to be free", lambda: pulses and pulses[-1] == Pulse(2, 2, 0, 0, 0.0))
+        wait_for("both slots to be free", lambda: pulses and pulses[-1].free == 2)
         queue.fault = fault
         queue.put(what="waits", file=str(file))
         wait_for("the heartbeat", stuck.is_set)
-        wait_for("its end", lambda: pulses[-1] == Pulse(2, 1, 1, 0, 0.0))
+        wait_for("its end", lambda: pulses[-1].busy == 1 and not pulses[-1].beating)
+        last = pulses[-1]
+        assert (last.slots, last.free, last.busy, last.unreported, dict(last.waiting)) == (2, 1, 1, 0, {})
+        assert last.ages["worker.behaves"] > 0
+        assert set(last.free_bytes) == {"workspaces", "logs"}
     finally:
         file.with_suffix(".end").touch()
         supervisor.stop()

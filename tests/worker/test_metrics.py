@@ -35,6 +35,7 @@ ODD = "A0._-" + "z" * 123
 DELIVERY = make_delivery(task_id="t1", start_time=0, task_name=ODD, workflow_id="w1", waited_seconds=2.5)
 
 
+PULSE = Pulse(4, 1, 2, 3, 0.0, {ODD: 7.0}, {"the block store": 2}, {"logs": 5})
 AWAY = events.ConductorUnreachable("x", denied=False)
 REFUSED = events.ConductorUnreachable("x", denied=True, task_name=ODD)
 
@@ -77,28 +78,29 @@ def test_attempts_are_counted_by_task_and_outcome() -> None:
 
 
 def test_what_an_attempt_has_used_is_added_up() -> None:
-    usage = Usage(10, 7, 4000, 300, 2, {"lakeFS": 3, "the block store": 1})
+    usage = Usage(10, 7, 4000, 300, 2)
     found = told(AttemptReceived(DELIVERY, "w0001"), ended(usage=usage, steps=(("Fetch", 0.25),)), ended(usage=usage))
     assert found["perago_queue_wait_seconds_sum", ODD] == 2.5
-    assert found["perago_step_seconds_sum", "Fetch"] == 0.25
+    assert found["perago_step_seconds_sum", "Fetch", ODD] == 0.25
     assert found["perago_workspace_bytes_total", "download", ODD] == 8000
     assert found["perago_workspace_bytes_total", "upload", ODD] == 600
     assert found["perago_cache_objects_total", "hit", ODD] == 14
     assert found["perago_cache_objects_total", "miss", ODD] == 6
     assert found["perago_fence_refusals_total", ODD] == 4
-    assert found["perago_call_repeats_total", "lakeFS"] == 6
-    assert found["perago_call_repeats_total", "block store"] == 2
 
 
 def test_labels_are_bounded_whatever_a_slot_or_a_server_says() -> None:
     steps = tuple((f"step {number}", 1.0) for number in range(100))
     stranger = replace(DELIVERY, task_name='x"}\n')
     found = told(
-        ended(steps=steps, usage=Usage(repeats={f"service {number}": 1 for number in range(100)})),
+        ended(steps=steps),
+        *(events.CallRepeated("w0001", f"service {number}") for number in range(100)),
+        Pulse(1, 0, 1, 0, 0.0, {"x": 1.0}, {f"service {number}": 1 for number in range(100)}),
         AttemptEnded(stranger, "w", Ending.LOST, 1.0),
     )
-    assert found["perago_step_seconds_count", "other"] == 100
+    assert found["perago_step_seconds_count", "other", ODD] == 100
     assert found["perago_call_repeats_total", "other"] == 100
+    assert found["perago_attempts_waiting", "other"] == 100
     assert found["perago_attempts_total", "lost", "other"] == 1
     values = {value for key in found for value in key[1:]}
     assert not any(value.startswith(("step ", "service ", "x")) for value in values)
@@ -106,10 +108,9 @@ def test_labels_are_bounded_whatever_a_slot_or_a_server_says() -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -1.0])
 def test_numbers_that_are_none_are_not_counted(number: Any) -> None:
-    found = told(ended(usage=Usage(downloaded=number, repeats={"lakeFS": number}), steps=(("Fetch", number),)))
+    found = told(ended(usage=Usage(downloaded=number), steps=(("Fetch", number),)))
     assert found["perago_workspace_bytes_total", "download", ODD] == 0
-    assert found["perago_step_seconds_sum", "Fetch"] == 0
-    assert found["perago_call_repeats_total", "lakeFS"] == 0
+    assert found["perago_step_seconds_sum", "Fetch", ODD] == 0
 
 
 @pytest.mark.parametrize(
@@ -122,9 +123,17 @@ def test_numbers_that_are_none_are_not_counted(number: Any) -> None:
         ((Pulse(4, 1, 2, 3, 0.0),), ("perago_slots", "busy"), 2),
         ((Pulse(4, 1, 2, 3, 0.0),), ("perago_slots", "starting"), 1),
         ((Pulse(4, 1, 2, 3, 0.0),), ("perago_reports_pending",), 3),
-        ((AWAY,), ("perago_conductor_up",), 0),
-        ((AWAY, events.ConductorBack(1.0)), ("perago_conductor_up",), 1),
-        ((REFUSED,), ("perago_conductor_up",), 1),
+        ((), ("perago_conductor_up",), 0),
+        ((PULSE,), ("perago_conductor_up",), 1),
+        ((PULSE, AWAY), ("perago_conductor_up",), 0),
+        ((PULSE, AWAY, PULSE, events.ConductorBack(1.0)), ("perago_conductor_up",), 1),
+        ((PULSE, REFUSED), ("perago_conductor_up",), 1),
+        ((PULSE,), ("perago_oldest_attempt_seconds", ODD), 7),
+        ((PULSE, Pulse(4, 4, 0, 0, 0.0)), ("perago_oldest_attempt_seconds", ODD), 0),
+        ((PULSE,), ("perago_attempts_waiting", "block store"), 2),
+        ((PULSE, Pulse(4, 4, 0, 0, 0.0)), ("perago_attempts_waiting", "block store"), 0),
+        ((PULSE,), ("perago_free_bytes", "logs"), 5),
+        ((events.CallRepeated("w0001", "lakeFS"),), ("perago_call_repeats_total", "lakeFS"), 1),
         ((REFUSED,), ("perago_polls_refused", ODD), 1),
         ((REFUSED, events.ConductorBack(1.0, ODD)), ("perago_polls_refused", ODD), 0),
         ((events.Draining(0),), ("perago_draining",), 1),
@@ -206,7 +215,11 @@ def test_the_page_of_the_documentation_lists_all_metrics() -> None:
 
 def test_a_worker_shows_all_declared_metrics() -> None:
     usage = Usage(metrics=(ROWS, SIZES, SHARE))
-    found = told(ended(steps=(("Fetch", 1.0),), usage=usage), Pulse(1, 1, 0, 0, 0.0))
+    metrics = Metrics([ODD], lambda: True)
+    for event in (ended(steps=(("Fetch", 1.0),), usage=usage), PULSE):
+        metrics(event)
+    found = samples(metrics)
+    assert found["perago_lakefs_up",] == 1
     assert families(found) == {re.sub(r"_info$", "", family.name) for family in FAMILIES}
 
 

@@ -45,6 +45,7 @@ from perago.worker.channel import (
     FromSlot,
     LogSoFar,
     Publishing,
+    Repeating,
     SlotChannel,
     Waiting,
     encode,
@@ -209,6 +210,10 @@ class AttemptLog(Observer):
         with self._lock:
             self._tail.add(text)
         self._tell(Waiting(self._delivery.identity, text))
+
+    def repeating(self, service: str, *, waits: bool) -> None:
+        """Report that a call to `service` is about to be repeated, or that none waits for it any longer."""
+        self._tell(Repeating(self._delivery.identity, service.removeprefix("the "), waits))
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
         """The supervisor has to say it if this process cannot."""

@@ -61,6 +61,8 @@ LOG_LIMIT = 5.0
 """Seconds for the last entries of a lost attempt."""
 
 HAND_BACK, HAND_BACK_TRIES = BackOff(0.5, 2.0), 3
+LATE_REPORT = 5.0
+"""Seconds after which an attempt that is being reported waits for Conductor."""
 CLEAN_UP, CLEAN_UP_TRIES = BackOff(0.1, 0.5), 6
 LOOK, LOOKS = BackOff(0.5, 1.5, factor=3.0), 3
 """Reads of the branch on which a slot may have published before it died."""
@@ -116,6 +118,24 @@ class Attempt:
     def running(self) -> bool:
         """Whether it still occupies its slot."""
         return not self._assignment.is_over
+
+    @property
+    def seconds(self) -> float:
+        """Time since it got its slot."""
+        return time.monotonic() - self._assignment.begun
+
+    @property
+    def task_name(self) -> str:
+        """The task of its delivery."""
+        return self._delivery.task_name
+
+    @property
+    def waits_for(self) -> frozenset[str]:
+        """The services that do not answer: its slot, or the supervisor that has its report."""
+        if self.running:
+            return frozenset(self._assignment.waiting)
+        late = self.seconds - self._assignment.seconds > LATE_REPORT
+        return frozenset({"Conductor"} if late else ())
 
     @property
     def beating(self) -> float:

@@ -149,6 +149,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeating:
+    """The delivery's attempt is about to repeat a call to `service`, or no longer waits for it."""
+
+    identity: Identity
+    service: str
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Publishing:
     """The delivery's merge is about to be sent, or was answered. It has the words for a report if the process dies
     now."""
@@ -169,7 +178,9 @@ class LogSoFar:
     text: str
 
 
-FromSlot = LogSoFar | Ready | StartFailed | DeliveryQuestion | Calling | Finished | Waiting | Publishing | Watched
+FromSlot = (
+    LogSoFar | Ready | StartFailed | DeliveryQuestion | Calling | Finished | Waiting | Repeating | Publishing | Watched
+)
 _KINDS = {kind.__name__: kind for kind in typing.get_args(FromSlot)} | kinds_of(Watched)
 
 

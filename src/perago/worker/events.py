@@ -34,8 +34,6 @@ class Usage:
     """Bytes that were staged."""
     fence_refusals: int = 0
     """Merges that were refused because the head had moved."""
-    repeats: Mapping[str, int] = field(default_factory=dict)
-    """Calls of the slot that were repeated, by service."""
     metrics: tuple[Measured, ...] = ()
     """The metrics that the function has reported."""
 
@@ -411,6 +409,20 @@ class Pulse(Event):
     """Attempts that have left their slot and whose report is not through."""
     beating: float
     """Age of the oldest heartbeat without an answer, in seconds; 0 without one."""
+    ages: Mapping[str, float] = field(default_factory=dict)
+    """Age of the oldest running attempt of each task that has one, in seconds."""
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    """Attempts that repeat a call, by the service that does not answer."""
+    free_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Free bytes for workspaces and for logs, as far as they could be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRepeated(Event):
+    """An attempt repeats a call to `service`, which did not answer. Not logged."""
+
+    worker_id: str
+    service: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,7 +433,7 @@ class WaitingForLakeFS(Event):
     text: str
 
 
-UNLOGGED = (Watched, Pulse)
+UNLOGGED = (Watched, Pulse, CallRepeated)
 """Events that no log has."""
 
 Listener = Callable[[Event], None]

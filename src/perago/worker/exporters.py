@@ -1,9 +1,6 @@
 """Exporters report on a worker: pages for probes and scrapes, and OpenTelemetry.
 
 The status server has its own thread. Probes must be answered, or fail, before the event loop runs and when it is stuck.
-
-A worker that cannot reach a server is alive: it waits, and a restart would only cost running attempts. So liveness
-needs only two things: a running event loop, and heartbeats that end.
 """
 
 from __future__ import annotations
@@ -17,8 +14,7 @@ import os
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
@@ -26,10 +22,8 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 from perago.failure import Failure
-from perago.settings.mask import Mask
-from perago.text import one_line
-from perago.worker import events
 from perago.worker.events import Event, Listener
+from perago.worker.health import Health, LakeFSCheck, Verdict
 from perago.worker.logs import LineWriter, journal, printing, terminal_missing
 from perago.worker.metrics import Metrics
 from perago.worker.plan import ExportContext, Notices
@@ -200,108 +194,8 @@ def _as_response(page: Page) -> bytes:
     return "\r\n".join((*head, "", "")).encode() + page.body
 
 
-LOOP_LIMIT = 30.0
-"""Seconds without a turn of the event loop after which it counts as stuck. Nothing that it does takes one second."""
-BEAT_LIMIT = 300.0
-"""Seconds after which a heartbeat that has neither got through nor failed is stuck. Its calls have shorter limits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The problems; empty if there are no problems."""
-
-    state: str
-    """`starting`, `working`, `draining` or `stopped`."""
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
-    """Problems of single tasks, which do not count against the worker."""
-
-
-class Health:
-    """A `Listener` that remembers the state for the pages. It runs on the supervisor's thread, and other threads read
-    it."""
-
-    def __init__(self, mask: Mask) -> None:
-        self._mask = mask
-        self._state = "starting"
-        self._turned: float | None = None
-        self._pulse: events.Pulse | None = None
-        self._conductor: str | None = None
-        self._host: str | None = None
-        """Why the host takes no work."""
-        self._refused: dict[str, str] = {}
-        """Why Conductor refuses the polls for a task."""
-        self._failing: dict[str, str] = {}
-        """Why the last slot of a task could not start. Slots change hands, so the task counts, not the slot."""
-
-    def __call__(self, event: Event) -> None:
-        """Update the state from `event`. Values that other threads read are replaced, never changed."""
-        match event:
-            case events.Pulse():
-                self._turned, self._pulse = time.monotonic(), event
-            case events.WorkerReady() if self._state == "starting":
-                self._state = "working"
-            case events.SlotStartFailed(_, reason, task_name):
-                self._failing = {**self._failing, task_name: reason}
-            case events.SlotReady(_, _, task_name):
-                self._failing = {task: why for task, why in self._failing.items() if task != task_name}
-            case events.ConductorUnreachable(reason, denied, events.ALL_TASKS):
-                self._conductor = f"Conductor rejects the credentials: {reason}" if denied else reason
-            case events.ConductorBack(_, events.ALL_TASKS):
-                self._conductor = None
-            case events.ConductorUnreachable(reason, _, task_name):
-                self._refused = {**self._refused, task_name: reason}
-            case events.ConductorBack(_, task_name):
-                self._refused = {task: why for task, why in self._refused.items() if task != task_name}
-            case events.PollingPaused(reason):
-                self._host = reason
-            case events.PollingResumed():
-                self._host = None
-            case events.Draining():
-                self._state = "draining"
-            case events.Stopped():
-                self._state = "stopped"
-
-    def alive(self) -> Verdict:
-        """Whether the worker should be left alone rather than killed. Before its supervisor runs, and once it has
-        ended, it should."""
-        if self._turned is None or self._pulse is None or self._state == "stopped":
-            return Verdict(self._state, ())
-        problems = []
-        still = time.monotonic() - self._turned
-        if still > LOOP_LIMIT:
-            problems.append(f"the event loop has not turned for {still:.0f} s")
-        if self._pulse.beating > BEAT_LIMIT:
-            problems.append(f"a heartbeat has been on its way for {self._pulse.beating:.0f} s")
-        return Verdict(self._state, tuple(problems))
-
-    def ready(self, *more: str | None) -> Verdict:
-        """Whether it takes work now; `more` are problems that other checks found."""
-        problems = [*self.alive().problems]
-        if self._state != "working":
-            problems.append(_WORDS[self._state])
-        problems += [f"slots for {task} cannot start: {why}" for task, why in sorted(self._failing.items())]
-        problems += [problem for problem in (self._conductor, self._host, *more) if problem is not None]
-        warnings = [f"Conductor refuses polls for {task}: {why}" for task, why in sorted(self._refused.items())]
-        return Verdict(self._state, self._shown(problems), self._shown(warnings))
-
-    def _shown(self, texts: Iterable[str]) -> tuple[str, ...]:
-        return tuple(one_line(self._mask(text)) for text in texts)
-
-
-_WORDS = {
-    "starting": "the worker is starting and waits for a server or for its task module",
-    "draining": "the worker was asked to stop and takes no more work",
-    "stopped": "the worker has stopped",
-}
-
-
 # ------------------------------------------------------------------------ the exporter
 
-CHECK_INTERVAL = 15.0
-"""Seconds between two checks whether lakeFS answers."""
-LEAVE_LIMIT = 0.5
-"""Seconds that a check gets to end when the worker does. One that takes longer ends with the process."""
 _FIXES: dict[int | None, str] = {
     errno.EADDRINUSE: "choose another port, or find the process that uses this one: ss -ltnp",
     errno.EACCES: "choose a port above 1023",
@@ -321,33 +215,33 @@ def status_pages(context: ExportContext) -> Iterator[Listener | None]:
         yield None
         return
     health = Health(context.plan.mask)
-    metrics = Metrics(task.name for task in context.plan.tasks)
     has_prometheus = _has_prometheus()
     if context.notices is not None and not has_prometheus:
         context.notices.warning(_NO_METRICS)
-    with LakeFSCheck(context.lakefs_problem) as check:
-        pages: Pages = {
-            "/livez": lambda _: verdict_page(health.alive()),
-            "/readyz": lambda _: verdict_page(health.ready(check.problem)),
-            "/metrics": lambda accept: metrics_page(metrics, accept) if has_prometheus else NO_METRICS_PAGE,
-        }
-        try:
-            server = StatusServer(context.http.host, context.http.port, pages)
-        except OSError as error:
-            where = f"--http cannot listen on {context.http.host} port {context.http.port}"
-            raise Failure(f"{where}: {error.strerror or error}", _FIXES.get(error.errno, _OTHER_FIX)) from error
-        server.start()
+    check = context.lakefs or LakeFSCheck(None)
+    metrics = Metrics((task.name for task in context.plan.tasks), check.is_up)
+    pages: Pages = {
+        "/livez": lambda _: verdict_page(health.alive()),
+        "/readyz": lambda _: verdict_page(health.ready(check.problem)),
+        "/metrics": lambda accept: metrics_page(metrics, accept) if has_prometheus else NO_METRICS_PAGE,
+    }
+    try:
+        server = StatusServer(context.http.host, context.http.port, pages)
+    except OSError as error:
+        where = f"--http cannot listen on {context.http.host} port {context.http.port}"
+        raise Failure(f"{where}: {error.strerror or error}", _FIXES.get(error.errno, _OTHER_FIX)) from error
+    server.start()
 
-        def listener(event: Event) -> None:
-            health(event)
-            metrics(event)
+    def listener(event: Event) -> None:
+        health(event)
+        metrics(event)
 
-        try:
-            if context.notices is not None:
-                context.notices.note(f"serving /livez, /readyz and /metrics at {server.url}")
-            yield listener
-        finally:
-            server.close()
+    try:
+        if context.notices is not None:
+            context.notices.note(f"serving /livez, /readyz and /metrics at {server.url}")
+        yield listener
+    finally:
+        server.close()
 
 
 def _has_prometheus() -> bool:
@@ -393,32 +287,6 @@ def metrics_page(metrics: Metrics, accept: str) -> Page:
 
     encoder, content_type = choose_encoder(accept)
     return Page(200, content_type, encoder(SimpleNamespace(collect=collect)))
-
-
-class LakeFSCheck:
-    """Checks at an interval, on its own thread, whether lakeFS answers. It has no credentials: slots have them, and
-    their attempts report wrong ones."""
-
-    def __init__(self, find_problem: Callable[[], str | None] | None) -> None:
-        self.problem: str | None = None
-        self._find_problem = find_problem
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="perago-lakefs-check", daemon=True)
-
-    def __enter__(self) -> LakeFSCheck:
-        if self._find_problem is not None:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join(LEAVE_LIMIT)
-
-    def _run(self) -> None:
-        while self._find_problem is not None and not self._ended.is_set():
-            self.problem = self._find_problem()
-            self._ended.wait(CHECK_INTERVAL)
 
 
 SIGNALS = ("traces", "metrics")
@@ -487,9 +355,7 @@ def opentelemetry(context: ExportContext) -> Iterator[Listener | None]:
         listeners: list[Listener] = []
         try:
             warn = notices.warning_text
-            listeners = sent.enter_context(
-                telemetry(context.signals, context.plan, lambda text: writer.write(warn(text)))
-            )
+            listeners = sent.enter_context(telemetry(context, lambda text: writer.write(warn(text))))
             notices.note(f"sending {' and '.join(filter(context.signals.__contains__, SIGNALS))} by OpenTelemetry")
         except (ValueError, RuntimeError) as error:
             notices.warning(f"nothing is sent by OpenTelemetry: {error}")
@@ -522,5 +388,7 @@ def exporting(context: ExportContext) -> Iterator[tuple[Listener, ...]]:
         Failure: one that was asked for cannot be opened.
     """
     with ExitStack() as stack:
+        if context.lakefs is not None and (context.http is not None or context.signals):
+            stack.enter_context(context.lakefs)
         opened = [stack.enter_context(exporter(context)) for exporter in EXPORTERS]
         yield tuple(listener for listener in opened if listener is not None)

@@ -42,7 +42,7 @@ from perago.worker.events import (
 from perago.worker.logs import trim_logs
 from perago.worker.plan import WorkerPlan
 from perago.workspace.directory import root_problem, sweep
-from perago.workspace.layout import RESERVE, disk_problem
+from perago.workspace.layout import RESERVE, disk_problem, existing, free_space
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -297,7 +297,7 @@ class HostCheck:
         self._pool = pool
         self._emit = emit
         self._resumed = resumed
-        self._call: asyncio.Future[str | None] | None = None
+        self._call: asyncio.Future[tuple[str | None, dict[str, int]]] | None = None
         self._delay = RestartDelay()
         self._retry_at = 0.0
         self._since = time.monotonic()
@@ -306,6 +306,8 @@ class HostCheck:
         self._hurry = asyncio.Event()
         self.problem: str | None = "its disks have not been checked yet"
         """Why the host takes no work; None if it does."""
+        self.free_bytes: Mapping[str, int] = {}
+        """Free bytes of the root of workspaces and of that of logs, at the last check."""
 
     async def run(self) -> None:
         """Check the host until canceled: every `CHECK_INTERVAL`, and with a growing delay while it takes no work."""
@@ -351,13 +353,24 @@ class HostCheck:
     async def _check(self) -> str | None:
         """Return what is wrong with the roots. A call that a disk does not answer is not made twice."""
         if self._call is None:
-            self._call = asyncio.ensure_future(self._pool.run(roots_problem, self._plan))
+            self._call = asyncio.ensure_future(self._pool.run(_roots, self._plan))
         done, _ = await asyncio.wait([self._call], timeout=ANSWER_LIMIT)
         if not done:
             return f"the disks of the roots have not answered for {ANSWER_LIMIT:g} s"
         call, self._call = self._call, None
-        error = call.exception()
-        return call.result() if error is None else f"the roots cannot be checked: {type(error).__name__}: {error}"
+        if (error := call.exception()) is not None:
+            return f"the roots cannot be checked: {type(error).__name__}: {error}"
+        problem, self.free_bytes = call.result()
+        return problem
+
+
+def _roots(plan: WorkerPlan) -> tuple[str | None, dict[str, int]]:
+    problem, free = roots_problem(plan), dict[str, int]()
+    roots = {"workspaces": plan.workspace_root, **({"logs": plan.logs.root} if plan.logs.files else {})}
+    for name, root in roots.items():
+        with contextlib.suppress(OSError):
+            free[name] = free_space(existing(root)).size
+    return problem, free
 
 
 def roots_problem(plan: WorkerPlan) -> str | None:

@@ -11,7 +11,7 @@ import os
 import resource
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -72,7 +72,19 @@ FAMILIES = (
         "histogram",
         ("task",),
     ),
-    Family("perago_step_seconds", "Time that each step of an attempt takes.", "histogram", ("step",)),
+    Family("perago_step_seconds", "Time that each step of an attempt takes.", "histogram", ("task", "step")),
+    Family(
+        "perago_oldest_attempt_seconds",
+        "Age of the oldest running attempt; 0 if none runs.",
+        "gauge",
+        ("task",),
+    ),
+    Family(
+        "perago_attempts_waiting",
+        "Attempts that repeat a call to a server that does not answer.",
+        "gauge",
+        ("service",),
+    ),
     Family(
         "perago_queue_wait_seconds",
         "Time from scheduling until the hand-out, by Conductor's clock, including the delay of a retry.",
@@ -97,7 +109,12 @@ FAMILIES = (
         "counter",
         ("task",),
     ),
-    Family("perago_call_repeats", "Calls that were repeated because there was no answer.", "counter", ("service",)),
+    Family(
+        "perago_call_repeats",
+        "Calls that are repeated because there was no answer, while it happens.",
+        "counter",
+        ("service",),
+    ),
     Family("perago_slot_deaths", "Slot processes that ended unexpectedly.", "counter"),
     Family(
         "perago_leases_in_doubt", "Attempts whose heartbeats failed for longer than the response timeout.", "counter"
@@ -105,6 +122,17 @@ FAMILIES = (
     Family("perago_slots", "Slots that are free, busy or starting, updated once a second.", "gauge", ("state",)),
     Family("perago_reports_pending", "Results that Conductor has not accepted yet.", "gauge"),
     Family("perago_conductor_up", "1 while Conductor answers polls, 0 otherwise.", "gauge"),
+    Family(
+        "perago_lakefs_up",
+        "1 while lakeFS answers its health check, 0 otherwise. Needs a task with a workspace.",
+        "gauge",
+    ),
+    Family(
+        "perago_free_bytes",
+        "Free bytes on the disk of the workspace root (workspaces) and of the log root (logs).",
+        "gauge",
+        ("root",),
+    ),
     Family("perago_polls_refused", "1 while Conductor refuses the polls for this task only.", "gauge", ("task",)),
     Family("perago_polling_paused", "1 while the worker takes no work because of a full or read-only disk.", "gauge"),
     Family("perago_draining", "1 after the worker was asked to stop.", "gauge"),
@@ -120,16 +148,24 @@ _OF_FUNCTIONS = {"counter": "perago_task_counted", "gauge": "perago_task_gauge",
 
 
 class Metrics:
-    """A `Listener` that counts. `collect` may be called by any thread."""
+    """A `Listener` that counts. `collect` may be called by any thread.
 
-    def __init__(self, tasks: Iterable[str]) -> None:
+    Args:
+        tasks: the names that the label `task` has. Others are counted as `OTHER`.
+        lakefs_up: whether lakeFS answers; None: unknown, or it is not needed.
+    """
+
+    def __init__(self, tasks: Iterable[str], lakefs_up: Callable[[], bool | None] = lambda: None) -> None:
         self._lock = threading.Lock()
         self._tasks = frozenset(tasks)
+        self._lakefs_up = lakefs_up
         self._repeats = REPEATS.counts()
         """The repeats of this process that were counted already."""
         self._numbers: dict[str, dict[tuple[str, ...], Number]] = {family.name: {} for family in FAMILIES}
         self._set("perago_info", perago.__version__, to=1)
-        self._set("perago_conductor_up", to=1)
+        self._set("perago_conductor_up", to=0)
+        self._has_begun = False
+        """Whether polls can be made. Before that, the worker waits for its servers."""
         for name in ("perago_slot_deaths", "perago_leases_in_doubt"):
             self._add(name, by=0)
         for name in ("perago_reports_pending", "perago_polling_paused", "perago_draining"):
@@ -138,6 +174,7 @@ class Metrics:
             self._begin_at_zero(task)
         for service in SERVICES:
             self._add("perago_call_repeats", service, by=0)
+            self._set("perago_attempts_waiting", service, to=0)
 
     def _begin_at_zero(self, task: str) -> None:
         """A series that appears with its first count has no rate then."""
@@ -149,14 +186,18 @@ class Metrics:
             self._add("perago_cache_objects", task, result, by=0)
         self._add("perago_fence_refusals", task, by=0)
         self._set("perago_polls_refused", task, to=0)
+        self._set("perago_oldest_attempt_seconds", task, to=0)
         self._observe("perago_attempt_seconds", task)
         self._observe("perago_queue_wait_seconds", task)
 
     def collect(self) -> Iterator[tuple[Family, Numbers]]:
         """All families with their numbers of now. Those of the process come last."""
         repeats = REPEATS.counts()
-        self._repeated(repeats - self._repeats)
+        for service, times in (repeats - self._repeats).items():
+            self._add("perago_call_repeats", service_of(service), by=times)
         self._repeats = repeats
+        if (is_up := self._lakefs_up()) is not None:
+            self._set("perago_lakefs_up", to=is_up)
         with self._lock:
             numbers = {name: dict(found) for name, found in self._numbers.items()}
         for family in FAMILIES:
@@ -167,14 +208,18 @@ class Metrics:
         """Count `event`."""
         match event:
             case events.Pulse(slots, free, busy, unreported):
+                self._set_state(event)
                 self._set("perago_slots", "free", to=free)
                 self._set("perago_slots", "busy", to=busy)
                 self._set("perago_slots", "starting", to=max(0, slots - free - busy))
                 self._set("perago_reports_pending", to=unreported)
             case events.AttemptReceived(delivery):
-                self._observe("perago_queue_wait_seconds", self._task(delivery.task_name), delivery.waited_seconds)
+                task, seconds = self._task(delivery.task_name), delivery.waited_seconds
+                self._observe("perago_queue_wait_seconds", task, seconds=seconds)
             case events.AttemptEnded():
                 self._ended(event)
+            case events.CallRepeated(service=service):
+                self._add("perago_call_repeats", service_of(service))
             case events.SlotDied():
                 self._add("perago_slot_deaths")
             case events.LeaseDoubtful():
@@ -190,24 +235,32 @@ class Metrics:
             case events.Draining():
                 self._set("perago_draining", to=1)
 
+    def _set_state(self, pulse: events.Pulse) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._set("perago_conductor_up", to=1)
+        for task in self._tasks:
+            self._set("perago_oldest_attempt_seconds", task, to=pulse.ages.get(task, 0.0))
+        waiting = dict.fromkeys(SERVICES, 0)
+        for service, attempts in pulse.waiting.items():
+            waiting[service_of(service)] = waiting.get(service_of(service), 0) + attempts
+        for service, attempts in waiting.items():
+            self._set("perago_attempts_waiting", service, to=attempts)
+        for root, free in pulse.free_bytes.items():
+            self._set("perago_free_bytes", root, to=free)
+
     def _ended(self, event: events.AttemptEnded) -> None:
         task, usage = self._task(event.delivery.task_name), event.usage
         self._add("perago_attempts", task, outcome_of(event))
-        self._observe("perago_attempt_seconds", task, event.seconds)
+        self._observe("perago_attempt_seconds", task, seconds=event.seconds)
         for name, seconds in event.steps:
-            self._observe("perago_step_seconds", step_of(name), seconds)
+            self._observe("perago_step_seconds", task, step_of(name), seconds=seconds)
         self._add("perago_workspace_bytes", task, "download", by=usage.downloaded)
         self._add("perago_workspace_bytes", task, "upload", by=usage.uploaded)
         self._add("perago_cache_objects", task, "hit", by=usage.from_cache)
         self._add("perago_cache_objects", task, "miss", by=usage.objects - usage.from_cache)
         self._add("perago_fence_refusals", task, by=usage.fence_refusals)
-        self._repeated(usage.repeats)
         self._reported_by_function(task, usage.metrics)
-
-    def _repeated(self, counts: Mapping[str, int]) -> None:
-        for service, times in counts.items():
-            service = service.removeprefix("the ")
-            self._add("perago_call_repeats", service if service in SERVICES else OTHER, by=times)
 
     def _reported_by_function(self, task: str, measured: Iterable[Measured]) -> None:
         """Add the metrics that a function reported. A slot can send anything, so undeclared metrics are dropped."""
@@ -232,15 +285,15 @@ class Metrics:
             before = self._numbers[name].get(labels, Number())
             self._numbers[name][labels] = Number(before.value + countable(by))
 
-    def _observe(self, name: str, label: str, seconds: float | None = None) -> None:
+    def _observe(self, name: str, *labels: str, seconds: float | None = None) -> None:
         with self._lock:
-            before = self._numbers[name].get((label,)) or Number(0.0, SECONDS, (0,) * (len(SECONDS) + 1))
+            before = self._numbers[name].get(labels) or Number(0.0, SECONDS, (0,) * (len(SECONDS) + 1))
             if seconds is not None:
                 seconds = countable(seconds)
                 counts = list(before.counts)
                 counts[bisect_left(SECONDS, seconds)] += 1
                 before = Number(before.value + seconds, SECONDS, tuple(counts))
-            self._numbers[name][label,] = before
+            self._numbers[name][labels] = before
 
 
 def outcome_of(event: events.AttemptEnded) -> str:
@@ -252,6 +305,12 @@ def outcome_of(event: events.AttemptEnded) -> str:
 def step_of(name: str) -> str:
     """The name of a step that a slot has sent, or `OTHER`."""
     return name if name in STEPS else OTHER
+
+
+def service_of(name: str) -> str:
+    """The name of a service that an error has, or `OTHER`."""
+    name = name.removeprefix("the ")
+    return name if name in SERVICES else OTHER
 
 
 def countable(value: float) -> float:

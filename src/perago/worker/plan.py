@@ -16,6 +16,7 @@ from perago.driver import Limits
 from perago.ports import WorkspaceStore
 from perago.settings import ALL_UPKEEP, Upkeep
 from perago.settings.mask import Mask
+from perago.worker.health import LakeFSCheck
 
 if TYPE_CHECKING:
     from perago.settings import Settings
@@ -166,8 +167,8 @@ class ExportContext:
     """The address of the pages. None: no pages."""
     signals: frozenset[str] = frozenset()
     """The signals that OpenTelemetry sends: `traces`, `metrics` or both."""
-    lakefs_problem: Callable[[], str | None] | None = None
-    """Finds out why lakeFS does not answer; None: the tasks do not need lakeFS."""
+    lakefs: LakeFSCheck | None = None
+    """Checks whether lakeFS answers; None: the tasks do not need lakeFS."""
 
 
 def worker_id(prefix: str, number: int) -> str:

@@ -144,8 +144,6 @@ class _SlotMain:
         self._idle = threading.Event()
         self._idle.set()
         self._unfit: str | None = None
-        self._repeats = REPEATS.counts()
-        """Before the current attempt."""
         self._at_hand: AttemptLog | None = None
         self._telling = threading.Lock()
         """Held while a message about the current attempt is sent. None is sent once the attempt has finished."""
@@ -157,6 +155,7 @@ class _SlotMain:
             ChannelError: the supervisor has ended.
         """
         self._cancellation.install()
+        REPEATS.listener = self._tell_repeat
         threading.Thread(target=self._listen, name="perago-supervisor", daemon=True).start()
         try:
             with self._output.capture(lambda line: self._log.write("INFO", line, source="start")):
@@ -197,11 +196,15 @@ class _SlotMain:
 
     # --------------------------------------------------------------------- one attempt
 
+    def _tell_repeat(self, service: str, waits: bool) -> None:
+        with self._telling:
+            if self._at_hand is not None:
+                self._at_hand.repeating(service, waits=waits)
+
     def _attempt(self, task: Task, store: WorkspaceStore | None, delivery: Delivery) -> Finished:
         attempt_log = self._at_hand = AttemptLog(
             self._plan, self._worker_id, self._log, delivery, self._budget, self._channel, self._output.catch_up
         )
-        self._repeats = REPEATS.counts()
         self._unfit = None
 
         def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
@@ -265,7 +268,6 @@ class _SlotMain:
                 attempt_log.meter.total("download"),
                 attempt_log.meter.total("upload"),
                 record.fence_refusals,
-                REPEATS.counts() - self._repeats,
                 record.metrics,
             ),
             log_chunks=log_chunks,

@@ -35,12 +35,14 @@ from perago.worker.channel import (
     LogSoFar,
     Publishing,
     Ready,
+    Repeating,
     StartFailed,
     Stop,
     ToSlot,
     Waiting,
 )
 from perago.worker.events import (
+    CallRepeated,
     Event,
     Logged,
     SlotDied,
@@ -60,6 +62,9 @@ MOST_QUESTIONS = 100
 
 MOST_WAITS = 1000
 """Lines of an attempt about waits for lakeFS: two for each call, at most."""
+
+LONGEST_SERVICE, MOST_SERVICES = 100, 10
+"""Of the services that an attempt can wait for at the same time."""
 
 LONGEST_LOG = 66_000
 """Characters of a piece of an attempt's log: a tail and the words about omitted lines."""
@@ -101,6 +106,8 @@ class Assignment:
         self.messages: asyncio.Queue[DeliveryQuestion | Publishing | LogSoFar | Finished | ProcessEnded]
         self.messages = asyncio.Queue()
         self.is_over: bool = False
+        self.waiting: set[str] = set()
+        """The services that do not answer its calls."""
         self.begun: float = time.monotonic()
         self.seconds: float = 0.0
         """Time for which the slot had the delivery, once it has ended."""
@@ -156,6 +163,8 @@ class Assignment:
                 return self._log_asked >= 0 and len(text) <= LONGEST_LOG
             case Publishing():
                 return len(message.words) <= LONGEST_REASON
+            case Repeating(_, service):
+                return len(service) <= LONGEST_SERVICE and len(self.waiting | {service}) <= MOST_SERVICES
             case Waiting(_, text):
                 self._waits += 1
                 return self._waits <= MOST_WAITS and len(text) <= LONGEST_REASON
@@ -360,6 +369,12 @@ class Slot:
                 self._start_failed(reason)
             case Waiting(_, text):
                 self._emit(WaitingForLakeFS(self.worker_id, text))
+            case Repeating(_, service, waits) if self.assignment is not None:
+                if waits:
+                    self.assignment.waiting.add(service)
+                    self._emit(CallRepeated(self.worker_id, service))
+                else:
+                    self.assignment.waiting.discard(service)
             case Finished():
                 self._on_finished(message)
             case DeliveryQuestion() | Publishing() | LogSoFar() if self.assignment is not None:

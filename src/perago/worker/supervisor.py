@@ -32,6 +32,7 @@ import asyncio
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -172,8 +173,14 @@ class Supervisor:
     async def _tell_pulse(self) -> None:
         while True:
             free, busy = self._slots.places()
-            beating = max((attempt.beating for attempt in self._poller.attempts), default=0.0)
-            self._emit(Pulse(self._plan.slots, free, busy, self._poller.unreported, beating))
+            attempts = self._poller.attempts
+            beating = max((attempt.beating for attempt in attempts), default=0.0)
+            ages: dict[str, float] = {}
+            for attempt in filter(lambda attempt: attempt.running, attempts):
+                ages[attempt.task_name] = max(attempt.seconds, ages.get(attempt.task_name, 0.0))
+            waiting = Counter(service for attempt in attempts for service in attempt.waits_for)
+            state = (self._plan.slots, free, busy, self._poller.unreported, beating)
+            self._emit(Pulse(*state, ages, waiting, self._host.free_bytes))
             await asyncio.sleep(PULSE_INTERVAL)
 
     # ----------------------------------------------------------------------- stopping

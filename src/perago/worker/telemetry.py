@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,9 +56,10 @@ from perago.settings import Mask, whole_environment
 from perago.text import one_line
 from perago.worker import events
 from perago.worker.events import Event, Listener
+from perago.worker.health import LakeFSCheck
 from perago.worker.logs import cleaned, delivery_ids
 from perago.worker.metrics import Family, Metrics, Numbers, countable, outcome_of, step_of
-from perago.worker.plan import WorkerPlan
+from perago.worker.plan import ExportContext
 
 END_LIMIT = 3.0
 """Seconds that the end of a worker can take for unsent data."""
@@ -68,12 +69,11 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def telemetry(signals: Collection[str], plan: WorkerPlan, say: Say) -> Iterator[list[Listener]]:
+def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
     """Send the events inside the block, and unsent data at its end.
 
     Args:
-        signals: `traces`, `metrics` or both.
-        plan: the worker's.
+        context: names the signals, `traces`, `metrics` or both.
         say: takes a warning for the operator, and never waits. Several threads call it.
 
     Yields:
@@ -84,16 +84,18 @@ def telemetry(signals: Collection[str], plan: WorkerPlan, say: Say) -> Iterator[
     """
     listeners: list[Listener] = []
     ends: list[Callable[[], object]] = []
+    plan = context.plan
     words = _Words(plan.mask)
     words.begin()
     try:
         resource = _resource()
-        if "traces" in signals:
+        if "traces" in context.signals:
             processor = BatchSpanProcessor(_SpanExporter(_Watch("spans", words, say)))
             ends.append(processor.shutdown)
             listeners.append(Tracing(processor, resource, plan.mask))
-        if "metrics" in signals:
-            metrics = Metrics(task.name for task in plan.tasks)
+        if "metrics" in context.signals:
+            check = context.lakefs or LakeFSCheck(None)
+            metrics = Metrics((task.name for task in plan.tasks), check.is_up)
             listeners.append(metrics)
             ends.append(_MetricSender(metrics, resource, _Watch("metrics", words, say)).end)
         if said := words.take():

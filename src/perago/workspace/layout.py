@@ -91,12 +91,17 @@ def free_space(directory: Path) -> FreeSpace:
     )
 
 
+def existing(root: Path) -> Path:
+    """Return `root`, or the closest of its parents that exists."""
+    return next(path for path in (root, *root.absolute().parents) if path.exists())
+
+
 def disk_problem(root: Path, reserve: int) -> str | None:
     """Return why no attempt or log can be kept at `root`; None if its disk takes a file and has `reserve` bytes free.
 
     The file has no name, and nothing is left. A root that does not exist yet is not made: its parent is tried.
     """
-    place = next(path for path in (root, *root.absolute().parents) if path.exists())
+    place = existing(root)
     try:
         space = free_space(place)
         with tempfile.TemporaryFile(prefix=".perago-probe-", dir=place) as file:

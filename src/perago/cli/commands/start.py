@@ -151,6 +151,7 @@ def command(
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
     from perago.worker.exporters import exporting, wanted_signals
+    from perago.worker.health import LakeFSCheck
     from perago.worker.plan import ExportContext
     from perago.worker.processes import ForkServerDied, check_fork_server, discard_fork_server, warm_up
     from perago.worker.supervisor import Supervisor
@@ -180,7 +181,7 @@ def command(
                 notices=messages,
                 http=http,
                 signals=wanted_signals(messages),
-                lakefs_problem=functools.partial(lakefs_problem, lakefs) if lakefs else None,
+                lakefs=LakeFSCheck(functools.partial(lakefs_problem, lakefs)) if lakefs else None,
             )
             queue = ConductorQueue(settings.require_conductor(), traced="traces" in context.signals)
             stack.callback(queue.close)

@@ -1,0 +1,150 @@
+"""The health of a worker, for probes and metrics.
+
+A worker that cannot reach a server is alive: it waits, and a restart would only cost running attempts. So liveness
+needs only two things: a running event loop, and heartbeats that end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from perago.settings.mask import Mask
+from perago.text import one_line
+from perago.worker import events
+from perago.worker.events import Event
+
+LOOP_LIMIT = 30.0
+"""Seconds without a turn of the event loop after which it counts as stuck. Nothing that it does takes one second."""
+BEAT_LIMIT = 300.0
+"""Seconds after which a heartbeat that has neither got through nor failed is stuck. Its calls have shorter limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The problems; empty if there are no problems."""
+
+    state: str
+    """`starting`, `working`, `draining` or `stopped`."""
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    """Problems of single tasks, which do not count against the worker."""
+
+
+class Health:
+    """A `Listener` that remembers the state for the pages. It runs on the supervisor's thread, and other threads read
+    it."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+        self._state = "starting"
+        self._turned: float | None = None
+        self._pulse: events.Pulse | None = None
+        self._conductor: str | None = None
+        self._host: str | None = None
+        """Why the host takes no work."""
+        self._refused: dict[str, str] = {}
+        """Why Conductor refuses the polls for a task."""
+        self._failing: dict[str, str] = {}
+        """Why the last slot of a task could not start. Slots change hands, so the task counts, not the slot."""
+
+    def __call__(self, event: Event) -> None:
+        """Update the state from `event`. Values that other threads read are replaced, never changed."""
+        match event:
+            case events.Pulse():
+                self._turned, self._pulse = time.monotonic(), event
+            case events.WorkerReady() if self._state == "starting":
+                self._state = "working"
+            case events.SlotStartFailed(_, reason, task_name):
+                self._failing = {**self._failing, task_name: reason}
+            case events.SlotReady(_, _, task_name):
+                self._failing = {task: why for task, why in self._failing.items() if task != task_name}
+            case events.ConductorUnreachable(reason, denied, events.ALL_TASKS):
+                self._conductor = f"Conductor rejects the credentials: {reason}" if denied else reason
+            case events.ConductorBack(_, events.ALL_TASKS):
+                self._conductor = None
+            case events.ConductorUnreachable(reason, _, task_name):
+                self._refused = {**self._refused, task_name: reason}
+            case events.ConductorBack(_, task_name):
+                self._refused = {task: why for task, why in self._refused.items() if task != task_name}
+            case events.PollingPaused(reason):
+                self._host = reason
+            case events.PollingResumed():
+                self._host = None
+            case events.Draining():
+                self._state = "draining"
+            case events.Stopped():
+                self._state = "stopped"
+
+    def alive(self) -> Verdict:
+        """Whether the worker should be left alone rather than killed. Before its supervisor runs, and once it has
+        ended, it should."""
+        if self._turned is None or self._pulse is None or self._state == "stopped":
+            return Verdict(self._state, ())
+        problems = []
+        still = time.monotonic() - self._turned
+        if still > LOOP_LIMIT:
+            problems.append(f"the event loop has not turned for {still:.0f} s")
+        if self._pulse.beating > BEAT_LIMIT:
+            problems.append(f"a heartbeat has been on its way for {self._pulse.beating:.0f} s")
+        return Verdict(self._state, tuple(problems))
+
+    def ready(self, *more: str | None) -> Verdict:
+        """Whether it takes work now; `more` are problems that other checks found."""
+        problems = [*self.alive().problems]
+        if self._state != "working":
+            problems.append(_WORDS[self._state])
+        problems += [f"slots for {task} cannot start: {why}" for task, why in sorted(self._failing.items())]
+        problems += [problem for problem in (self._conductor, self._host, *more) if problem is not None]
+        warnings = [f"Conductor refuses polls for {task}: {why}" for task, why in sorted(self._refused.items())]
+        return Verdict(self._state, self._shown(problems), self._shown(warnings))
+
+    def _shown(self, texts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(one_line(self._mask(text)) for text in texts)
+
+
+_WORDS = {
+    "starting": "the worker is starting and waits for a server or for its task module",
+    "draining": "the worker was asked to stop and takes no more work",
+    "stopped": "the worker has stopped",
+}
+
+
+CHECK_INTERVAL = 15.0
+"""Seconds between two checks whether lakeFS answers."""
+LEAVE_LIMIT = 0.5
+"""Seconds that a check gets to end when the worker does. One that takes longer ends with the process."""
+
+
+class LakeFSCheck:
+    """Checks at an interval, on its own thread, whether lakeFS answers. It has no credentials: slots have them, and
+    their attempts report wrong ones."""
+
+    def __init__(self, find_problem: Callable[[], str | None] | None) -> None:
+        self.problem: str | None = None
+        self._has_answered = False
+        self._find_problem = find_problem
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="perago-lakefs-check", daemon=True)
+
+    def __enter__(self) -> LakeFSCheck:
+        if self._find_problem is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(LEAVE_LIMIT)
+
+    def is_up(self) -> bool | None:
+        """Whether lakeFS has answered the last check; None before the first one, and if lakeFS is not needed."""
+        return self.problem is None if self._has_answered else None
+
+    def _run(self) -> None:
+        while self._find_problem is not None and not self._ended.is_set():
+            self.problem = self._find_problem()
+            self._has_answered = True
+            self._ended.wait(CHECK_INTERVAL)

@@ -1,0 +1,135 @@
+"""The alerts of `deploy/kubernetes/prometheus-rule.yaml`, evaluated by Prometheus' own promtool on recorded scrapes.
+
+Time goes on after a recorded scrape: the age of a running attempt grows, and everything else stays.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from perago.worker.metrics import FAMILIES
+
+from ..generated import assert_table
+from .files import CONTAINER, MANIFESTS
+from .recorded import SCRAPES, Samples, samples_of
+from .test_validators import tool
+
+RULES: list[dict[str, Any]] = [
+    rule for group in MANIFESTS["PrometheusRule"]["spec"]["groups"] for rule in group["rules"]
+]
+JOB = MANIFESTS["Deployment"]["spec"]["template"]["metadata"]["labels"][MANIFESTS["PodMonitor"]["spec"]["jobLabel"]]
+FINE, BROKEN = 90, 75
+"""Minutes before the breakage, and since then."""
+
+EXPECTED: dict[str, set[str]] = {
+    "nothing": set(),
+    "endless_loop": {"PeragoAttemptTooLong"},
+    "conductor_outage": {"PeragoConductorDown"},
+    "lakefs_outage": {"PeragoLakeFSDown", "PeragoAttemptsWaiting", "PeragoAttemptTooLong"},
+    "lakefs_without_objects": {"PeragoAttemptsWaiting", "PeragoAttemptTooLong"},
+    "full_disk": {"PeragoDiskFull"},
+    "failing_function": set(),
+}
+"""Alerts that fire `BROKEN` minutes after each breakage. The recorded disk is small, so `PeragoDiskFilling` always
+fires."""
+SOON = {"lakefs_outage": {"PeragoLakeFSDown", "PeragoAttemptsWaiting"}, "failing_function": {"PeragoAttemptsFail"}}
+"""Those of the first ten minutes, where they differ."""
+
+
+def recorded(name: str) -> Samples:
+    return samples_of((SCRAPES / f"{name}.prom").read_text(encoding="utf-8"))
+
+
+def series(name: str, before: float, then: str) -> dict[str, str]:
+    """One series of the input: `before`, and `then` from the breakage on."""
+    return {"series": name, "values": f"{before!r}x{FINE - 1} {then}"}
+
+
+def input_of(breakage: str) -> list[dict[str, str]]:
+    """A healthy worker that becomes a broken one. A worker that is gone has no samples."""
+    fine = recorded("nothing")
+    broken = fine if breakage in ("killed", "frozen") else recorded(breakage)
+    target = f'job="{JOB}", instance="10.0.0.1:9464"'
+    up = {"killed": "stale", "frozen": f"0x{BROKEN}"}.get(breakage, f"1x{BROKEN}")
+    found = [series(f"up{{{target}}}", 1.0, up)]
+    for (name, labels), value in broken.items():
+        inner = ", ".join([target, *(f'{label}="{text}"' for label, text in labels)])
+        grows = 60 if name == "perago_oldest_attempt_seconds" and value else 0
+        then = "stale" if breakage in ("killed", "frozen") else f"{value!r}+{grows}x{BROKEN}"
+        found.append(series(f"{name}{{{inner}}}", fine.get((name, labels), 0.0), then))
+    return found
+
+
+def firing(breakage: str, minute: int, alerts: set[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run promtool: exactly these alerts fire so many minutes after the breakage."""
+    rules = directory / "rules.yaml"
+    rules.write_text(yaml.safe_dump(MANIFESTS["PrometheusRule"]["spec"]), encoding="utf-8")
+    expected = [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(alerts)]
+    others = 'alertname!="PeragoDiskFilling", alertstate="firing"'
+    query = {
+        "expr": f"count by (alertname) (count by (alertname, alertstate) (ALERTS{{{others}}}))",
+        "eval_time": f"{FINE + minute}m",
+        "exp_samples": expected,
+    }
+    test = {"interval": "1m", "input_series": input_of(breakage), "promql_expr_test": [query]}
+    document = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]}
+    file = directory / "test.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return subprocess.run([tool("promtool"), "test", "rules", str(file)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("breakage", EXPECTED)
+def test_a_breakage_fires_its_alerts_and_no_others(breakage: str, tmp_path: Path) -> None:
+    ran = firing(breakage, BROKEN - 5, EXPECTED[breakage], tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("breakage", [name for name in EXPECTED if name != "endless_loop"])
+def test_an_outage_fires_within_ten_minutes(breakage: str, tmp_path: Path) -> None:
+    early = SOON.get(breakage, EXPECTED[breakage]) - {"PeragoAttemptTooLong"}
+    ran = firing(breakage, 10, early, tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("breakage", "alerts"),
+    [
+        ("killed", {"PeragoNoWorker", "PeragoTaskWithoutWorker"}),
+        ("frozen", {"PeragoNoWorker", "PeragoWorkerDown", "PeragoTaskWithoutWorker"}),
+    ],
+)
+def test_a_worker_that_is_gone_fires(breakage: str, alerts: set[str], tmp_path: Path) -> None:
+    ran = firing(breakage, 12, alerts, tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_rules_select_the_job_of_the_monitor_and_metrics_and_labels_of_a_worker() -> None:
+    kinds = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+    labels = {f"{family.name}{end}": {*family.labels} for family in FAMILIES for end in kinds[family.kind]}
+    for rule in RULES:
+        selected = re.findall(r"\b(perago_\w+|up)\{([^}]*)\}", rule["expr"])
+        assert selected, rule
+        assert set(re.findall(r"\b(perago_\w+)", rule["expr"])) <= set(labels), rule["alert"]
+        for name, inner in selected:
+            given = dict(re.findall(r'(\w+)=~?"([^"]*)"', inner))
+            assert given.pop("job") == JOB, rule["alert"]
+            assert set(given) <= labels.get(name, set()), rule["alert"]
+        known = {"instance", "job"}.union(*(labels.get(name, set()) for name, _ in selected))
+        text = f"{rule['annotations']['summary']} {rule['annotations']['description']}"
+        assert set(re.findall(r"\$labels\.(\w+)", text)) <= known, rule["alert"]
+    assert CONTAINER["ports"][0]["name"] == MANIFESTS["PodMonitor"]["spec"]["podMetricsEndpoints"][0]["port"]
+
+
+def test_the_page_for_operators_lists_the_alerts() -> None:
+    rows = []
+    for rule in RULES:
+        words = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"`\1`", rule["annotations"]["summary"])
+        words = re.sub(r"\{\{ \$value[^}]*\}\}", "…", words)
+        rows.append((f"`{rule['alert']}`", words, rule["annotations"]["description"]))
+    assert_table("operations.md", "Alerts", ("Alert", "Meaning", "What to do"), rows)
