@@ -18,7 +18,7 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.http.loopback import embedded_app, serve
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.services import KeyPair
-from perago.settings import ConductorSettings, LakeFSSettings
+from perago.settings import ConductorSettings, LakeFSSettings, Settings
 from perago.testing import InMemoryServices
 from perago.worker.log_reader import no_traces
 
@@ -79,9 +79,9 @@ def source_of_models(
 ) -> Iterator[Source]:
     """Serve two models, and read them as `console_of` does."""
     with serve(embedded_app(conductor, lakefs, keys=KEYS)) as url:
-        servers = conductor_at(f"{url}/{KEYS.token}"), lakefs_at(url)
-        embedded = Embedded(conductor, lakefs, {} if samples is None else samples)
-        with source_of(*servers, traces, embedded=embedded, now=lambda: conductor.now() / 1000) as source:
+        settings = settings_of(conductor_at(f"{url}/{KEYS.token}"), lakefs_at(url))
+        embedded = Embedded(conductor, {} if samples is None else samples)
+        with source_of(settings, traces, embedded=embedded, now=lambda: conductor.now() / 1000) as source:
             yield source
 
 
@@ -98,6 +98,16 @@ def page_of(
         with site_of(page_app(source)) as site:
             yield site
             source.news.close()
+
+
+def settings_of(conductor: ConductorSettings | None = None, lakefs: LakeFSSettings | None = None) -> Settings:
+    """The configuration of a machine that knows these servers, if any."""
+    found: dict[str, Any] = {}
+    if conductor is not None:
+        found["conductor_server_url"] = conductor.server_url
+    if lakefs is not None:
+        found |= {f"lakefs_{name}": getattr(lakefs, name) for name in LakeFSSettings.__slots__}
+    return Settings.model_construct(**found)
 
 
 def conductor_at(url: str) -> ConductorSettings:
@@ -122,5 +132,6 @@ def page_of_servers(
     services: InMemoryServices, conductor: ConductorSettings | None, lakefs: LakeFSSettings | None
 ) -> Iterator[Site]:
     """The page of configured servers, by the clock of the models."""
-    with source_of(conductor, lakefs, no_traces, now=services.clock.now) as source, site_of(page_app(source)) as site:
+    settings = settings_of(conductor, lakefs)
+    with source_of(settings, no_traces, now=services.clock.now) as source, site_of(page_app(source)) as site:
         yield site

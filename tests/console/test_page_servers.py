@@ -24,7 +24,7 @@ from perago.worker.log_reader import no_traces
 
 from ..adapters.scripted import Reply, Request, ScriptedServer, reply_json
 from .filled import REPOSITORY, Filled, declared
-from .site import KEYS, NOWHERE, Site, conductor_at, lakefs_at, page_of_servers, servers_of, site_of
+from .site import KEYS, NOWHERE, Site, conductor_at, lakefs_at, page_of_servers, servers_of, settings_of, site_of
 from .tasks import summarise
 from .test_page_links import crawl
 
@@ -60,10 +60,13 @@ def test_the_page_of_servers_has_no_form_and_takes_no_post(read_only: Site, fill
     assert filled.services.conductor.workflow(filled.waiting)["status"] == "RUNNING"
 
 
-def test_servers_tell_no_history_and_only_the_new_size_of_a_changed_file(read_only: Site, filled: Filled) -> None:
+def test_servers_tell_no_history_but_both_sizes_of_a_changed_file(read_only: Site, filled: Filled) -> None:
     assert "History" not in [each.text for each in read_only.get(links.workflow(filled.published)).main.all("h2")]
     rows = read_only.get(links.commit(REPOSITORY, filled.commit)).main.one("table").rows()
-    assert rows[1:3] == [["raw/orders.csv", "changed", "", "14 bytes"], ["raw/scratch.csv", "removed", "3 bytes", ""]]
+    assert rows[1:3] == [
+        ["raw/orders.csv", "changed", "19 bytes", "14 bytes"],
+        ["raw/scratch.csv", "removed", "3 bytes", ""],
+    ]
 
 
 def test_the_foot_names_the_servers_without_what_is_secret(read_only: Site) -> None:
@@ -204,7 +207,7 @@ def test_names_that_lakefs_refuses_are_not_there(services: InMemoryServices) -> 
 
 @pytest.mark.parametrize(("service", "kind"), [("Conductor", Conductor), ("lakeFS", LakeFS)])
 def test_every_list_that_is_empty_without_a_server_is_asked_of_one(service: str, kind: type) -> None:
-    with source_of(None, None, no_traces) as source:
+    with source_of(settings_of(), no_traces) as source:
         missing: Any = source.without(Unavailable(service, "answer", "gone"))
         assert set((missing.lakefs if kind is LakeFS else missing.conductor)._empty) <= set(vars(kind))
 
@@ -356,7 +359,7 @@ def test_slow_downloads_do_not_keep_pages_waiting(
 
 def test_nothing_is_answered_without_the_token() -> None:
     with (
-        source_of(None, None, no_traces) as source,
+        source_of(settings_of(), no_traces) as source,
         site_of(Admission(page_app(source), "secret-token", apis=False)) as site,
     ):
         for path in ("/", "/health", "/api/v1/repositories", "/static/style.css", "/wrong-token/"):

@@ -36,17 +36,21 @@ def console_of(
 
     from perago.console.app import page_app
     from perago.console.source import Embedded, source_of
-    from perago.settings import ConductorSettings, LakeFSSettings
+    from perago.settings import Settings
     from perago.worker.log_reader import WorkerLogs, no_traces
 
     keys = services.keys
     stack = ExitStack()
     source = stack.enter_context(
         source_of(
-            ConductorSettings(services.conductor_url),
-            LakeFSSettings(services.lakefs_url, keys.access_key_id, SecretStr(keys.secret_access_key)),
+            Settings.model_construct(
+                conductor_server_url=services.conductor_url,
+                lakefs_endpoint_url=services.lakefs_url,
+                lakefs_access_key_id=keys.access_key_id,
+                lakefs_secret_access_key=SecretStr(keys.secret_access_key),
+            ),
             no_traces if worker_logs is None else WorkerLogs(worker_logs),
-            embedded=Embedded(services.conductor, services.lakefs.server, {} if samples is None else samples),
+            embedded=Embedded(services.conductor, {} if samples is None else samples),
             now=services.clock.now,
         )
     )
@@ -67,5 +71,5 @@ def console_of_servers(settings: Settings, token: str) -> Iterator[ASGIApp]:
     from perago.embedded.http.loopback import Admission
     from perago.worker.log_reader import WorkerLogs
 
-    with source_of(settings.conductor, settings.lakefs, WorkerLogs(settings.log_root)) as source:
+    with source_of(settings, WorkerLogs(settings.log_root)) as source:
         yield Admission(page_app(source, root=f"/{token}"), token, apis=False)

@@ -7,11 +7,12 @@ from typing import Any
 
 from starlette.requests import Request
 
+from perago.adapters.conductor import STATUSES, WorkflowQuery, WorkflowSummary
 from perago.console import links
 from perago.console.attempts import plain_reason
 from perago.console.graph import graph_of
 from perago.console.repositories import repository_row
-from perago.console.source import MOST_QUEUED, STATUSES, NoSuchPage, Source, WorkflowSummary
+from perago.console.source import MOST_QUEUED, NoSuchPage, Source
 from perago.console.text import (
     PageView,
     RowView,
@@ -35,10 +36,11 @@ def overview(source: Source, request: Request) -> PageView:
     """Newest workflows first; `?status=FAILED` filters, `?page=2` turns the page."""
     counts = source.conductor.workflow_counts()
     wanted = request.query_params.get("status") or None
+    query = WorkflowQuery(wanted)
     now = source.conductor.now()
     places = paged(range(sum(counts.values()) if wanted is None else counts.get(wanted, 0)), request, size=_PAGE_SIZE)
-    summaries = source.conductor.workflows(wanted, places.first, len(places.items)) if places.items else ()
-    startable = source.embedded.startable() if source.embedded else ()
+    summaries = source.conductor.workflows(query, places.first, len(places.items))[1] if places.items else ()
+    startable = source.conductor.newest_definitions() if source.embedded else ()
     types = task_type_rows(source)
     repositories, more = source.lakefs.repositories("", _LIST_SIZE)
     return PageView(
@@ -49,7 +51,7 @@ def overview(source: Source, request: Request) -> PageView:
         can_start=source.embedded is not None,
         starters=[
             (link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version))
-            for name, version in startable[:_LIST_SIZE]
+            for name, version in ((one["name"], one["version"]) for one in startable[:_LIST_SIZE])
         ],
         more_starters=max(0, len(startable) - _LIST_SIZE),
         task_types=types[:_LIST_SIZE],

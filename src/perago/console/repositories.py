@@ -63,7 +63,7 @@ def commit(source: Source, request: Request) -> PageView:
         committer=line(found.committer),
         time=moment(found.created * 1000),
         parents=tuple(commit_link(repository, parent) for parent in found.parents),
-        attempt=_attempt(source, found),  # what published it, where perago did
+        attempt=_attempt(found),  # what published it, where perago did
         metadata=tuple(_metadata_row(source, repository, found.metadata, key) for key in sorted(found.metadata)),
         summary=summary,
         changes=page,
@@ -77,7 +77,7 @@ def commit_link(repository: str, commit_id: str) -> Link:
     return link(commit_id[:SHORT_ID], links.commit(repository, commit_id))
 
 
-def commit_row(source: Source, repository: str, found: Commit) -> RowView:
+def commit_row(repository: str, found: Commit) -> RowView:
     """Return a commit as one row, with the first line of its message."""
     return RowView(
         commit=commit_link(repository, found.id),
@@ -85,7 +85,7 @@ def commit_row(source: Source, repository: str, found: Commit) -> RowView:
         committer=line(found.committer),
         time=moment(found.created * 1000),
         publisher=line(found.metadata.get("perago.task_name", "")),
-        attempt=_attempt(source, found),
+        attempt=_attempt(found),
     )
 
 
@@ -133,16 +133,12 @@ def publications(
     return found
 
 
-def _attempt(source: Source, found: Commit) -> Link | None:
+def _attempt(found: Commit) -> Link | None:
     """Return the attempt that published a commit, or None for a commit that perago did not publish."""
     workflow_id, task_id = found.metadata.get(_WORKFLOW), found.metadata.get(_TASK)
     if workflow_id is None or task_id is None:
         return None
-    return link(found.metadata.get("perago.reference_name", "step"), _attempt_url(source, workflow_id, task_id))
-
-
-def _attempt_url(source: Source, workflow_id: str, task_id: str | None = None) -> str | None:
-    return links.workflow(workflow_id, task_id) if source.knows(workflow_id) else None
+    return link(found.metadata.get("perago.reference_name", "step"), links.workflow(workflow_id, task_id))
 
 
 def _metadata_row(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> RowView:
@@ -161,9 +157,9 @@ def _metadata_row(source: Source, repository: str, metadata: Mapping[str, str], 
 def _address(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> str | None:
     value = metadata[key]
     if key == _WORKFLOW:
-        return _attempt_url(source, value)
+        return links.workflow(value)
     if key in _TASKS:
-        return _attempt_url(source, metadata.get(_WORKFLOW, ""), value)
+        return links.workflow(metadata[_WORKFLOW], value) if metadata.get(_WORKFLOW) else None
     if key == "perago.task_name":
         return links.task_type(value) if source.conductor.task_definition(value) else None
     if key in _COMMITS and exists(lambda: source.lakefs.commit(repository, value)):
@@ -278,7 +274,7 @@ def branch(source: Source, request: Request) -> PageView:
         name=line(name),
         staging=is_staging_branch(name),
         files=links.files(repository, found.commit_id),
-        commits=tuple(commit_row(source, repository, each) for each in commits[:_PAGE_SIZE]),
+        commits=tuple(commit_row(repository, each) for each in commits[:_PAGE_SIZE]),
         newest=address if start else None,
         older=links.with_query(address, **{"from": older}) if older else None,  # None: these are the first
         uncommitted=tuple(change_row(repository, None, change) for change in uncommitted),
@@ -287,7 +283,7 @@ def branch(source: Source, request: Request) -> PageView:
 
 
 def _row_of(source: Source, repository: str, ref: str) -> RowView:
-    return commit_row(source, repository, source.lakefs.commit(repository, ref))
+    return commit_row(repository, source.lakefs.commit(repository, ref))
 
 
 def repository_row(source: Source, found: Repository) -> RowView:

@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
@@ -24,25 +23,31 @@ from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 from urllib3.util import parse_url
 
-from perago.adapters.conductor import ConductorOverview, ConductorWorkflows, LastPoll
+from perago.adapters.conductor import (
+    STATUSES,
+    ConductorOverview,
+    ConductorWorkflows,
+    LastPoll,
+    WorkflowQuery,
+    WorkflowSummary,
+)
 from perago.adapters.http import AnswerTooLargeError, CallPolicy, NoAnswerError
 from perago.adapters.lakefs import LakeFSBrowser
+from perago.adapters.lakefs.session import PAGE
+from perago.configuration import Servers
 from perago.ports import Commit, NotFound, Overloaded, Refused, ServiceError, Unavailable, shortened
-from perago.settings import ConductorSettings, LakeFSSettings
 from perago.worker.log_reader import AttemptTrace
 
 if TYPE_CHECKING:
     from perago.embedded.conductor.model import ConductorModel
     from perago.embedded.conductor.state import HistoryEntry
-    from perago.embedded.lakefs.server import LakeFSServer
+    from perago.settings import Settings
 
 T = TypeVar("T")
 Json: TypeAlias = Mapping[str, Any]
 Page: TypeAlias = tuple[Sequence[T], str | None]
 """Some items of a list, and the entry after which the next ones begin; None at the end."""
 
-STATUSES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
-"""The statuses of a workflow."""
 MOST_QUEUED = 1000
 """Attempts of a queue that are listed. A server lists them in no order, and reads them all for each answer."""
 STAGING_PREFIX = "perago-"
@@ -166,20 +171,6 @@ def checked(shape: Any, answer: T) -> T:
 @cache
 def _adapter(shape: Any) -> TypeAdapter[Any]:
     return TypeAdapter(shape)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowSummary:
-    """One workflow in a list. Times are milliseconds since the epoch, 0 for not yet."""
-
-    workflow_id: str
-    name: str
-    version: int
-    status: str
-    start_time: int
-    end_time: int
-    reason: str
-    failed_references: tuple[str, ...]
 
 
 class Repository(BaseModel, strict=True):
@@ -328,27 +319,13 @@ class Conductor:
 
     def workflow_counts(self) -> Mapping[str, int]:
         """Count the workflows of each status."""
-        return {status: self._search(f"status='{status}'", 0, 0)[0] for status in STATUSES}
+        return {status: self.workflows(WorkflowQuery(status), 0, 0)[0] for status in STATUSES}
 
-    def workflows(self, status: str | None, start: int, limit: int) -> Sequence[WorkflowSummary]:
-        """Workflows, newest first: at most `limit` of one status, or of all, without the first `start`."""
-        if status is not None and status not in STATUSES:
-            return ()
-        rows = self._search("" if status is None else f"status='{status}'", start, limit)[1]
-        with _readable("Conductor"):
-            return [
-                WorkflowSummary(
-                    workflow_id=str(row["workflowId"]),
-                    name=str(row["workflowType"]),
-                    version=int(row.get("version", 0)),
-                    status=str(row["status"]),
-                    start_time=_milliseconds(row.get("startTime")),
-                    end_time=_milliseconds(row.get("endTime")),
-                    reason=str(row.get("reasonForIncompletion") or ""),
-                    failed_references=tuple(filter(None, str(row.get("failedReferenceTaskNames") or "").split(","))),
-                )
-                for row in rows
-            ]
+    def workflows(self, query: WorkflowQuery, start: int, limit: int) -> tuple[int, Sequence[WorkflowSummary]]:
+        """Return the number of workflows that a query has, and at most `limit` of them, newest first, without the first
+        `start`."""
+        key = ("search", query, start, limit)
+        return self.answers.for_a_moment(key, lambda: self._workflows.find_workflows(query, start=start, size=limit))
 
     def workflow(self, workflow_id: str) -> Json:
         """Return a workflow with its attempts."""
@@ -383,6 +360,10 @@ class Conductor:
         """Return one version of a workflow definition."""
         return self._checked(WorkflowDefinition, self._workflows.workflow_definition, name, version)
 
+    def newest_definitions(self) -> Sequence[Json]:
+        """Return the newest version of every workflow definition."""
+        return self._checked(list[WorkflowDefinition], self._overview.workflow_definitions)
+
     def queue_sizes(self) -> Mapping[str, int]:
         """Count the attempts that wait, by task type."""
         return self.answers.for_a_moment("queue sizes", self._overview.queue_sizes)
@@ -413,20 +394,8 @@ class Conductor:
 
         return self.answers.for_a_moment((ask.__name__, *given), read, seconds)
 
-    def _search(self, query: str, start: int, limit: int) -> tuple[int, Sequence[Json]]:
-        key = ("search", query, start, limit)
-        return self.answers.for_a_moment(key, lambda: self._workflows.search_workflows(query, start=start, size=limit))
-
-
-def _milliseconds(text: Any) -> int:
-    return round(datetime.fromisoformat(str(text)).timestamp() * 1000) if text else 0
-
 
 # ---------------------------------------------------------------------------------------- lakeFS
-
-
-SizeOf: TypeAlias = Callable[[str, str, str], int | None]
-"""Returns the size of a file, by its repository, commit and path. None: there is no file, or the size is unknown."""
 
 
 class LakeFS:
@@ -434,12 +403,11 @@ class LakeFS:
 
     Methods with `after` and `limit` return one page of a list: the items after that entry (empty: the first ones), and
     the entry after which the next page begins, None at the end. Commits and their changes never change, so they are
-    read once. `size_of` gives sizes without a call.
+    read once.
     """
 
-    def __init__(self, browser: LakeFSBrowser, size_of: SizeOf | None = None) -> None:
+    def __init__(self, browser: LakeFSBrowser) -> None:
         self._browser = browser
-        self._size_of = size_of
         self.answers: Answers = Answers()
 
     def repositories(self, after: str, limit: int) -> Page[Repository]:
@@ -492,7 +460,8 @@ class LakeFS:
     def changes(self, repository: str, commit: Commit, after: str, limit: int) -> Page[Change]:
         """Compare a commit with its first parent, by path; the first commit with nothing.
 
-        Of a changed file lakeFS tells only the new size.
+        lakeFS reports only the new size of a changed file. The size before is that of the first thousand objects that
+        the parent has from the first change on.
         """
 
         def ask() -> Page[Change]:
@@ -501,10 +470,12 @@ class LakeFS:
                     rows, following = self._browser.objects(repository, commit.id, "", after, limit)
                     return [Change(str(row["path"]), "added", None, int(row["size_bytes"])) for row in rows], following
                 rows, following = self._browser.changes(repository, commit.parents[0], commit.id, after, limit)
-                size_of = self._size_of or (lambda *_: None)
-                return [
-                    _change(row, size_of(repository, commit.parents[0], str(row["path"]))) for row in rows
-                ], following
+                changed = [str(row["path"]) for row in rows if row["type"] == "changed"]
+                before: dict[str, int] = {}
+                if changed:
+                    objects, _ = self._browser.objects(repository, commit.parents[0], "", changed[0][:-1], PAGE)
+                    before = {str(row["path"]): int(row["size_bytes"]) for row in objects}
+                return [_change(row, before.get(str(row["path"]))) for row in rows], following
 
         key = ("changes", repository, commit.id, after, limit)
         return self.answers.lasting(key, ask, lambda page: 1 + len(page[0]) // 5)
@@ -626,23 +597,13 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The models behind embedded servers: data that no HTTP call returns, and changes from the pages.
+    """The Conductor behind an embedded server: the history that no HTTP call returns, and changes from the pages.
 
     `samples` are the initial parameters of forms, by the name of the workflow.
     """
 
     conductor: ConductorModel
-    lakefs: LakeFSServer
     samples: Json
-
-    def size_of(self, repository: str, commit_id: str, path: str) -> int | None:
-        """Return the size of a file in a commit."""
-        entry = self.lakefs.repository(repository).resolve_commit(commit_id).tree.get(path)
-        return None if entry is None else entry.blob.size
-
-    def startable(self) -> Sequence[tuple[str, int]]:
-        """The names of the workflows that can be started, with their newest versions."""
-        return list({each["name"]: each["version"] for each in self.conductor.workflow_definitions()}.items())
 
 
 Traces: TypeAlias = Callable[[str], AttemptTrace]
@@ -677,10 +638,6 @@ class Source:
             return replace(self, lakefs=cast("LakeFS", _Nothing(error, _OF_LAKEFS)), missing=missing)
         return replace(self, conductor=cast("Conductor", _Nothing(error, _OF_CONDUCTOR)), missing=missing)
 
-    def knows(self, workflow_id: str) -> bool:
-        """Whether a link to this workflow leads somewhere, as far as that is known without asking a server."""
-        return self.embedded is None or workflow_id in self.embedded.conductor.workflow_ids()
-
     def history(self, workflow_id: str) -> Sequence[HistoryEntry]:
         """Return the events of the attempts of a workflow, oldest first. Real servers do not provide them."""
         return () if self.embedded is None else self.embedded.conductor.history(workflow_id)
@@ -689,11 +646,12 @@ class Source:
 _NO_PAGE: Any = ((), None)
 _OF_CONDUCTOR: Json = {
     "workflow_counts": {},
-    "workflows": (),
+    "workflows": (0, ()),
     "task_log": (),
     "task_definition": None,
     "task_definitions": (),
     "workflow_versions": (),
+    "newest_definitions": (),
     "queue_sizes": {},
     "queued": (),
     "last_polls": (),
@@ -723,46 +681,40 @@ class _Nothing:
 
 @contextmanager
 def source_of(
-    conductor: ConductorSettings | None,
-    lakefs: LakeFSSettings | None,
+    settings: Settings,
     traces: Traces,
     *,
     embedded: Embedded | None = None,
     now: Callable[[], float] = time.time,
 ) -> Iterator[Source]:
-    """Open the source of the pages. A server that is not configured tells nothing. The first page makes the first call.
+    """Open the source of the pages. A server that is not configured has no data. The first page makes the first call.
 
     Args:
-        conductor: Where Conductor is.
-        lakefs: Where lakeFS is.
-        traces: What workers wrote about an attempt.
-        embedded: The models behind the servers, if they are embedded ones.
-        now: The time that durations go by, in seconds since the epoch.
+        settings: where the servers are.
+        traces: the logs of workers about an attempt.
+        embedded: the model behind the server, if it is an embedded one.
+        now: the time that durations go by, in seconds since the epoch.
     """
     with ExitStack() as stack:
         news = News(EVERY if embedded is None else None)
         stack.callback(news.close)
-        place = "on this machine only" if embedded else f"{_places(conductor, lakefs)}, read only"
+        servers = stack.enter_context(Servers(settings, policy=_PATIENCE))
+        place = "on this machine only" if embedded else f"{_places(settings)}, read only"
         absent: Any = None
         source = Source(absent, absent, traces, news, place, embedded)
-        if conductor is None:
+        if settings.conductor is None:
             source = source.without(Unavailable("Conductor", "find it", "CONDUCTOR_SERVER_URL is not set"))
         else:
-            workflows = ConductorWorkflows(conductor, policy=_PATIENCE)
-            overview = ConductorOverview(conductor, policy=_PATIENCE)
-            stack.callback(workflows.close)
-            stack.callback(overview.close)
-            source = replace(source, conductor=Conductor(workflows, overview, now))
-        if lakefs is None:
+            source = replace(source, conductor=Conductor(servers.workflows, servers.overview, now))
+        if settings.lakefs is None:
             source = source.without(Unavailable("lakeFS", "find it", "LAKECTL_SERVER_ENDPOINT_URL is not set"))
         else:
-            browser = LakeFSBrowser(lakefs, policy=_PATIENCE)
-            stack.callback(browser.close)
-            source = replace(source, lakefs=LakeFS(browser, embedded.size_of if embedded else None))
+            source = replace(source, lakefs=LakeFS(servers.browser))
         yield source
 
 
-def _places(conductor: ConductorSettings | None, lakefs: LakeFSSettings | None) -> str:
+def _places(settings: Settings) -> str:
     """Host and port of each server. The rest of an address can contain a token."""
+    conductor, lakefs = settings.conductor, settings.lakefs
     addresses = [conductor and conductor.server_url, lakefs and lakefs.endpoint_url]
     return " and ".join(dict.fromkeys(filter(None, (parse_url(each).netloc for each in addresses if each))))

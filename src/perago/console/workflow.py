@@ -277,7 +277,7 @@ def workflow(source: Source, request: Request) -> PageView:
         ended=moment(found.get("endTime") or 0),
         elapsed=duration(end - found["startTime"]),
         correlation=line(found.get("correlationId") or ""),
-        parent=link(parent, links.workflow(parent) if source.knows(parent) else None) if parent else None,
+        parent=link(parent, links.workflow(parent)) if parent else None,
         input=readable_json(found.get("input", {})),
         output=readable_json(found.get("output", {})),
         timeline=timeline(groups.items, found["startTime"], end),

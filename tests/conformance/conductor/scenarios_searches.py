@@ -93,6 +93,31 @@ def workflows_are_found_while_they_run_and_afterwards(on: StartedWorkflow) -> No
     )
 
 
+@scenario_with(start_steps)
+def workflows_are_found_by_their_names_and_times(on: StartedWorkflow) -> None:
+    """By name, its beginning, correlation id and start; a term that none of them has finds nothing."""
+    found = on.read()
+    name, started = found["workflowName"], found["startTime"]
+    body = {"name": name, "version": 1, "correlationId": f"of {name}"}
+    with on.rest.unnoted():
+        on.rest.call("POST", "/workflow", json=body)
+    _indexed(on.rest, f"workflowType='{name}'", 2, _WORKFLOWS)
+    for text in (
+        f"workflowType='{name[:-2]}*'",
+        f"workflowType='*{name[2:]}'",
+        f"correlationId='of {name}'",
+        f"correlationId='of {name}' AND status='RUNNING'",
+        f"correlationId='{name}'",
+        f"workflowType='{name}' AND startTime>{started - 1}",
+        f"workflowType='{name}' AND startTime<{started}",
+        f"workflowType='{name}' AND startTime>{started - 1} AND startTime<{started + 600_000}",
+    ):
+        shown = text.replace(name, "NAME").replace(name[:-2], "NAM").replace(name[2:], "AME")
+        for number, word in ((started - 1, "BEFORE"), (started + 600_000, "LATER"), (started, "START")):
+            shown = shown.replace(str(number), word)
+        on.rest.note(shown, _search(on.rest, text, _WORKFLOWS)["totalHits"])
+
+
 @scenario
 def the_newest_workflows_come_first(rest: Rest) -> None:
     """By their start; a page has at most so many results, from the given one on; the total counts all."""

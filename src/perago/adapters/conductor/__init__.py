@@ -1,6 +1,25 @@
 """`TaskQueue` on conductor-python, what starts workflows, and what operators ask."""
 
-from perago.adapters.conductor.overview import ConductorOverview, ConductorWorkflows, LastPoll, OpenAttempt
+from perago.adapters.conductor.overview import (
+    OPEN,
+    STATUSES,
+    ConductorOverview,
+    ConductorWorkflows,
+    LastPoll,
+    OpenAttempt,
+    WorkflowQuery,
+    WorkflowSummary,
+)
 from perago.adapters.conductor.queue import ConductorQueue
 
-__all__ = ["ConductorOverview", "ConductorQueue", "ConductorWorkflows", "LastPoll", "OpenAttempt"]
+__all__ = [
+    "OPEN",
+    "STATUSES",
+    "ConductorOverview",
+    "ConductorQueue",
+    "ConductorWorkflows",
+    "LastPoll",
+    "OpenAttempt",
+    "WorkflowQuery",
+    "WorkflowSummary",
+]

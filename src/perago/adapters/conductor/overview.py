@@ -3,22 +3,82 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from perago.adapters.conductor import queue
 from perago.adapters.conductor.session import ConductorClient, json_of, unreadable
 from perago.adapters.http import CallPolicy, ServerAbout
-from perago.ports import NotFound
+from perago.ports import NotFound, Refused
 
 MOST_PENDING = 10_000
 """Attempts of one type that are read. Conductor has no order in them."""
 _PAGE = 1000
 _LATEST = 2**53
 """No time in milliseconds, and no length of time, is as large."""
+
+
+STATUSES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+"""The statuses of a workflow."""
+OPEN = ("RUNNING", "PAUSED")
+"""The statuses of a workflow that has not ended."""
+_SEARCHABLE = re.compile(r"""[^'"(),\\\x00-\x1f]{1,200}""")
+"""Texts that can be a value of a query. Conductor has no escapes: a quote ends the value, a comma is an error."""
+_OPERATOR = re.compile(r"\s(?:AND|OR)\s", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSummary:
+    """One workflow in a list. Times are milliseconds since the epoch, 0 for not yet."""
+
+    workflow_id: str
+    name: str
+    version: int
+    status: str
+    correlation_id: str
+    start_time: int
+    end_time: int
+    reason: str
+    failed_references: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowQuery:
+    """The workflows that a search is for. None of its fields is required.
+
+    `name` and `correlation_id` can contain `*` for any characters. Times are milliseconds since the epoch; `since` is
+    part of the period, `until` is not.
+    """
+
+    status: str | None = None
+    name: str | None = None
+    correlation_id: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def text(self) -> str:
+        """Return the query in Conductor's language; empty for all workflows.
+
+        Raises:
+            Refused: a value cannot be searched for.
+        """
+        given = {"status": self.status, "workflowType": self.name, "correlationId": self.correlation_id}
+        terms = [f"{field}='{value}'" for field, value in given.items() if value is not None and _checked(value)]
+        terms += [] if self.since is None else [f"startTime>{self.since - 1}"]
+        terms += [] if self.until is None else [f"startTime<{self.until}"]
+        return " AND ".join(terms)
+
+
+def _checked(value: str) -> bool:
+    if not _SEARCHABLE.fullmatch(value) or _OPERATOR.search(value):
+        detail = "its language has no quotes, commas, parentheses, backslashes, AND or OR in a value, or 201 characters"
+        raise Refused("Conductor", "search for this text", detail)
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +98,13 @@ class OpenAttempt:
 
     task_id: str
     workflow_id: str
+    task_name: str
+    reference_name: str
     status: str
     domain: str
     worker_id: str
     scheduled: int
+    started: int
     updated: int
     response_timeout: int
 
@@ -144,10 +207,13 @@ def _open_attempt(row: Mapping[str, Any]) -> OpenAttempt:
     return OpenAttempt(
         task_id=str(row.get("taskId") or ""),
         workflow_id=str(row.get("workflowInstanceId") or ""),
+        task_name=str(row.get("taskDefName") or ""),
+        reference_name=str(row.get("referenceTaskName") or ""),
         status=str(row.get("status") or ""),
         domain=str(row.get("domain") or ""),
         worker_id=str(row.get("workerId") or ""),
         scheduled=_whole(row.get("scheduledTime")),
+        started=_whole(row.get("startTime")),
         updated=_whole(row.get("updateTime")),
         response_timeout=_whole(row.get("responseTimeoutSeconds")),
     )
@@ -171,8 +237,10 @@ def _whole(value: Any) -> int:
 
 
 class ConductorWorkflows(ConductorClient):
-    """Starts and reads workflows. Opens no connection before the first call. All calls raise a ServiceError if they do
-    not succeed. `policy` has time limits, retries and the largest answer."""
+    """Starts, reads and ends workflows, and runs them again. Opens no connection before the first call.
+
+    All calls raise a ServiceError if they do not succeed. `policy` has time limits, retries and the largest answer.
+    """
 
     policy: ClassVar[CallPolicy] = CallPolicy(answer=30.0, tries=3)
 
@@ -202,15 +270,51 @@ class ConductorWorkflows(ConductorClient):
         """
         return self._search("search for tasks", "/tasks/search", query, start, size, "updateTime:DESC")[1]
 
-    def search_workflows(self, query: str, *, start: int, size: int) -> tuple[int, Sequence[Mapping[str, Any]]]:
-        """Return the number of workflows that Conductor's index has for a query, and summaries of some, newest first.
+    def terminate(self, workflow_id: str, reason: str) -> None:
+        """End a workflow that has not ended. One that was terminated already stays as it is.
+
+        Raises:
+            Refused: it has completed.
+        """
+        query = [("reason", reason)]
+        path = f"/workflow/{quote(workflow_id, safe='')}"
+        # Repeating it is harmless, so an answer that is lost is no doubt.
+        self.read(f"terminate workflow {workflow_id}", self.transport.DELETE, path, query_params=query, headers={})
+
+    def retry(self, workflow_id: str) -> None:
+        """Start new attempts for the failed steps of a workflow that has ended. Sent once."""
+        self._again(workflow_id, "retry", {})
+
+    def restart(self, workflow_id: str) -> None:
+        """Run every step of a workflow that has ended. Sent once."""
+        self._again(workflow_id, "restart", {})
+
+    def rerun(self, workflow_id: str, task_id: str) -> None:
+        """Run a workflow that has ended again from one of its attempts. Sent once."""
+        self._again(workflow_id, "rerun", {"reRunFromTaskId": task_id})
+
+    def _again(self, workflow_id: str, how: str, body: Mapping[str, Any]) -> None:
+        path, headers = f"/workflow/{quote(workflow_id, safe='')}/{how}", {"Content-Type": "application/json"}
+        operation = f"{how} workflow {workflow_id}"
+        self.once(operation, self.transport.POST, path, headers=headers, body=queue.to_json(operation, body))
+
+    def find_workflows(self, query: WorkflowQuery, *, start: int, size: int) -> tuple[int, Sequence[WorkflowSummary]]:
+        """Return the number of workflows that Conductor's index has for a query, and some of them, newest first.
 
         Args:
-            query: as Conductor takes it: `status='FAILED'`; empty for all.
+            query: the workflows that are wanted.
             start: how many of the first are left out.
             size: how many at most, 5,000 at most.
+
+        Raises:
+            Refused: a value cannot be searched for.
         """
-        return self._search("search for workflows", "/workflow/search", query, start, size, "startTime:DESC")
+        operation = "search for workflows"
+        total, rows = self._search(operation, "/workflow/search", query.text(), start, size, "startTime:DESC")
+        try:
+            return total, [_summary(row) for row in rows]
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise unreadable(operation, "the result of a search") from error
 
     def workflow_versions(self, name: str) -> Sequence[int]:
         """Return the versions of a workflow definition, the lowest first; empty if no definition has that name."""
@@ -254,3 +358,22 @@ class ConductorWorkflows(ConductorClient):
         if not isinstance(total, int) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise unreadable(operation, "the result of a search")
         return total, rows
+
+
+def _summary(row: Mapping[str, Any]) -> WorkflowSummary:
+    return WorkflowSummary(
+        workflow_id=str(row["workflowId"]),
+        name=str(row["workflowType"]),
+        version=int(row.get("version", 0)),
+        status=str(row["status"]),
+        correlation_id=str(row.get("correlationId") or ""),
+        start_time=_milliseconds(row.get("startTime")),
+        end_time=_milliseconds(row.get("endTime")),
+        reason=str(row.get("reasonForIncompletion") or ""),
+        failed_references=tuple(filter(None, str(row.get("failedReferenceTaskNames") or "").split(","))),
+    )
+
+
+def _milliseconds(text: Any) -> int:
+    """Return a time of a summary in milliseconds since the epoch; 0 if it has none."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000) if text else 0

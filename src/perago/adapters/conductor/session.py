@@ -301,6 +301,12 @@ class RestTransport:
         """Write; `body` is sent as it is."""
         return self._send("POST", url, query_params, headers, body.encode(), _request_timeout)
 
+    def DELETE(  # noqa: N802 - the SDK's spelling
+        self, url: str, *, query_params: Any = None, headers: dict[str, str], _request_timeout: float, **_unused: Any
+    ) -> Answer:
+        """Delete."""
+        return self._send("DELETE", url, query_params, headers, None, _request_timeout)
+
     def _send(
         self, method: str, url: str, query: Any, headers: dict[str, str], body: bytes | None, seconds: float
     ) -> Answer:

@@ -167,7 +167,7 @@ Row = TypeVar("Row", TaskRow, WorkflowRow)
 _TASKS = "search for tasks"
 _WORKFLOWS = "search for workflows"
 _EQUALS = re.compile(r"(\w+)\s*=\s*('[^']*'|[^\s'()]+)")
-_LATER = re.compile(r"updateTime\s*>\s*(\d+)")
+_ORDER = re.compile(r"(updateTime|startTime)\s*([<>])\s*(\d+)")
 _TASK_SUMMARY = in_camel_case("workflow_id", "correlation_id", "task_type", "task_id")
 _WORKFLOW_SUMMARY = in_camel_case("version", "workflow_id", "correlation_id", "priority")
 _OF_TASKS: Mapping[str, Callable[[TaskRow], str]] = {
@@ -182,6 +182,7 @@ _OF_WORKFLOWS: Mapping[str, Callable[[WorkflowRow], str]] = {
     "status": lambda row: row.status,
     "workflowType": lambda row: row.name,
     "workflowId": lambda row: row.workflow_id,
+    "correlationId": lambda row: row.correlation_id or "",
 }
 
 
@@ -235,14 +236,22 @@ def _matching(where: str, rows: Iterable[Row], query: str, fields: Mapping[str, 
 
 
 def _term(where: str, text: str, fields: Mapping[str, Callable[[Row], str]]) -> Callable[[Row], bool]:
-    later = _LATER.fullmatch(text)
-    if later is not None:
-        return lambda row: row.update_time > int(later[1])
+    order = _ORDER.fullmatch(text)
+    if order is not None:
+        sign, limit = (1 if order[2] == ">" else -1), int(order[3])
+        if order[1] == "updateTime":
+            return lambda row: (row.update_time - limit) * sign > 0
+        return lambda row: (_started(row) - limit) * sign > 0
     equals = _EQUALS.fullmatch(text)
     if equals is None or equals[1] not in fields:
         raise not_modelled(where, f"the term {text!r}")
     field, value = fields[equals[1]], equals[2].strip("'")
-    return lambda row: field(row) == value
+    pattern = re.compile(".*".join(map(re.escape, value.split("*"))))
+    return lambda row: pattern.fullmatch(field(row)) is not None
+
+
+def _started(row: TaskRow | WorkflowRow) -> int:
+    return row.create_time if isinstance(row, WorkflowRow) else row.start_time
 
 
 def _workflow_summary(row: WorkflowRow) -> dict[str, Any]:
