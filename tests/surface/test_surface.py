@@ -93,6 +93,7 @@ def test_json_documents(project: Project) -> None:
         read("backtest", "features", "--last", "2")
         read("log", "dev", "main")
         read("status", "features")
+        read("list")
         read("doctor", "features")
         read("diff", "features")
         read("check", "features")

@@ -46,9 +46,13 @@ GROUPS = {
     },
     "Look and repair": {
         "status": "Show waiting attempts, running attempts and workers.",
+        "list": "List the workflows of the configured Conductor.",
         "show": "Show everything about one attempt or one commit.",
         "log": "Show the publications to a branch.",
         "console": "Show the configured servers in a browser.",
+        "terminate": "End a workflow.",
+        "retry": "Run the failed steps of a workflow again.",
+        "rerun": "Run a workflow again, in full or from a step on.",
         "doctor": "Look for everything that keeps workers from working.",
         "gc": "Remove the leftovers of killed attempts, here and on lakeFS.",
         "cache": "Show, verify or clear the object cache of this machine.",

@@ -1,0 +1,195 @@
+"""Recoveries of a workflow that work, and those that leave it RUNNING for good, read from its JSON.
+
+Conductor accepts reruns that lose rows of a fork or a loop. docs/how-to/fork-and-join.md has the table of recoveries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Json = Mapping[str, Any]
+
+ENDED = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+"""The statuses of a workflow that has ended."""
+_UNSUCCESSFUL = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT", "CANCELED")
+_STUCK = {
+    "JOIN": "a JOIN",
+    "EXCLUSIVE_JOIN": "a JOIN",
+    "FORK": "a static fork",
+    "FORK_JOIN": "a static fork",
+    "SWITCH": "a SWITCH",
+    "DECISION": "a SWITCH",
+}
+"""The types of rows that stay SCHEDULED when they are run again, in words."""
+_ROUND = re.compile(r"__\d+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why Conductor should not be asked for a recovery, and the commands that work instead."""
+
+    problem: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The place of a step in the definition: its fork, the steps of its branch, and whether that is the last one."""
+
+    step: Json
+    fork: Json | None = None
+    depth: int = 0
+    is_last: bool = True
+    siblings: int = 1
+    loop: bool = False
+
+
+def retry_refusal(workflow: Json) -> Refusal | None:
+    """Return why a retry of the failed steps does not work, or None."""
+    workflow_id = workflow["workflowId"]
+    again = f"run every step again: perago rerun {workflow_id}"
+    if (refusal := _not_ended(workflow, "retried")) is not None:
+        return refusal
+    if workflow["status"] == "COMPLETED":
+        return Refusal("it has completed, so there is no failed step to retry", again)
+    rows = workflow["tasks"]
+    newest = {row["referenceTaskName"]: row for row in rows}
+    if workflow["status"] != "TIMED_OUT" and not any(row["status"] in _UNSUCCESSFUL for row in newest.values()):
+        return Refusal("none of its steps has failed", again)
+    for join in newest.values():
+        missing = _unreadable_join(join, newest)
+        if missing is not None:
+            problem = f"JOIN {join['referenceTaskName']} has failed, and its step {missing} has no attempt of that name"
+            return Refusal(f"{problem}, so Conductor cannot find the step to retry", again)
+    return None
+
+
+def _unreadable_join(join: Json, newest: Mapping[str, Json]) -> str | None:
+    """Return the step of a FAILED JOIN that Conductor looks for in vain before it finds the permissive step."""
+    if join["taskType"] != "JOIN" or join["status"] != "FAILED":
+        return None
+    for name in join.get("inputData", {}).get("joinOn") or ():
+        row = newest.get(name)
+        if row is None:
+            return str(name)
+        if (row.get("workflowTask") or {}).get("permissive") and row["status"] == "FAILED":
+            return None
+    return None
+
+
+def permissive_retries(workflow: Json) -> Sequence[str]:
+    """Return the steps whose next attempt Conductor gives no retries and no timeouts, because they are permissive."""
+    newest = {row["referenceTaskName"]: row for row in workflow["tasks"]}
+    joined = {name for row in newest.values() for name in (row.get("inputData") or {}).get("joinOn") or ()}
+    return [
+        name
+        for name, row in newest.items()
+        if name in joined and row["status"] in _UNSUCCESSFUL and (row.get("workflowTask") or {}).get("permissive")
+    ]
+
+
+def revived_by(workflow: Json, row: Json) -> Sequence[str]:
+    """Return the steps before an attempt whose retried attempts Conductor delivers again with a rerun from there."""
+    before = (other for other in workflow["tasks"] if other["seq"] < row["seq"] and other["status"] in _UNSUCCESSFUL)
+    names = dict.fromkeys(str(other["referenceTaskName"]) for other in before)
+    return [name for name in names if name != row["referenceTaskName"]]
+
+
+def attempt_of(workflow: Json, step: str) -> Json | None:
+    """Return the attempt of a workflow with this task id, or the last one of the step of this reference name."""
+    found = [row for row in workflow["tasks"] if step in (row["taskId"], row["referenceTaskName"])]
+    return found[-1] if found else None
+
+
+def rerun_refusal(workflow: Json, row: Json | None) -> Refusal | None:
+    """Return why a rerun from an attempt does not work, or None. Without an attempt it is about all steps."""
+    if (refusal := _not_ended(workflow, "run again")) is not None:
+        return refusal
+    if row is None:
+        return None
+    problem = _rerun_problem(workflow, row)
+    return None if problem is None else Refusal(problem, "; or ".join(_ways(workflow, row)))
+
+
+def _rerun_problem(workflow: Json, row: Json) -> str | None:
+    name, kind = row["referenceTaskName"], row["taskType"]
+    place = _places(workflow).get(_step_name(row))
+    stuck = "the workflow would stay RUNNING for good"
+    if place is None:
+        return f"{name} is in a branch of a dynamic fork, and a rerun removes the JOIN of the fork"
+    if place.loop:
+        return f"{name} is in a loop, which would not continue after a rerun of one of its steps: {stuck}"
+    is_dynamic = place.step.get("type") == "FORK_JOIN_DYNAMIC"
+    if kind in _STUCK and not (is_dynamic and place.fork is None):
+        return f"{name} is {_STUCK[kind]}, whose row would stay SCHEDULED: {stuck}"
+    if kind == "SUB_WORKFLOW":
+        return f"{name} is a sub-workflow, and Conductor would not run the steps after it again"
+    if place.fork is None:
+        return None
+    fork = f"fork {place.fork['taskReferenceName']}"
+    if place.depth > 1:
+        return f"{name} is in a fork inside {fork}, and the JOIN of {fork} would wait for rows that a rerun removes"
+    if not place.is_last:
+        return f"{name} is not in the last branch of {fork}, and a rerun removes the rows of later branches: {stuck}"
+    retried = sum(other["referenceTaskName"] == name for other in workflow["tasks"]) > 1
+    if place.siblings > 1 or retried or kind in ("DO_WHILE", "FORK"):
+        return f"{name} was scheduled after the JOIN of {fork}, which would not run again: {stuck}"
+    return None
+
+
+def _not_ended(workflow: Json, done: str) -> Refusal | None:
+    if workflow["status"] in ENDED:
+        return None
+    problem = f"it is {workflow['status']}, and only a workflow that has ended can be {done}"
+    return Refusal(problem, f"end it first: perago terminate {workflow['workflowId']}")
+
+
+def _ways(workflow: Json, row: Json) -> Iterator[str]:
+    """Yield the recoveries that work instead, the one that repeats the fewest steps first."""
+    workflow_id, places = workflow["workflowId"], _places(workflow)
+    if workflow["status"] != "COMPLETED" and retry_refusal(workflow) is None:
+        yield f"retry the failed steps: perago retry {workflow_id}"
+    earlier = [
+        other["referenceTaskName"]
+        for other in workflow["tasks"]
+        if other["seq"] < row["seq"] and _rerun_problem(workflow, other) is None and _is_outside(other, places)
+    ]
+    if earlier:
+        yield f"begin at {earlier[-1]}: perago rerun {workflow_id} --from {earlier[-1]}"
+    yield f"run every step again: perago rerun {workflow_id}"
+
+
+def _is_outside(row: Json, places: Mapping[str, _Place]) -> bool:
+    place = places.get(_step_name(row))
+    return place is not None and place.fork is None
+
+
+def _step_name(row: Json) -> str:
+    """Return the reference name in the definition: without the number of the round of a loop."""
+    declared = (row.get("workflowTask") or {}).get("taskReferenceName")
+    name = str(row["referenceTaskName"])
+    return str(declared) if declared and _ROUND.sub("", name) == declared else name
+
+
+def _places(workflow: Json) -> dict[str, _Place]:
+    steps = (workflow.get("workflowDefinition") or {}).get("tasks") or ()
+    return {place.step["taskReferenceName"]: place for place in _placed(steps, _Place({}))}
+
+
+def _placed(steps: Sequence[Json], around: _Place) -> Iterator[_Place]:
+    for step in steps:
+        place = _Place(step, around.fork, around.depth, around.is_last, around.siblings, around.loop)
+        yield place
+        branches = step.get("forkTasks") or ()
+        for number, branch in enumerate(branches):
+            inner = _Place(
+                step, place.fork or step, place.depth + 1, number == len(branches) - 1, len(branch), place.loop
+            )
+            yield from _placed(branch, inner)
+        for case in (*(step.get("decisionCases") or {}).values(), step.get("defaultCase") or ()):
+            # The steps of a case are scheduled after the JOIN of a fork that is around the switch.
+            yield from _placed(case, _Place(step, place.fork, place.depth, place.is_last, 2, place.loop))
+        yield from _placed(step.get("loopOver") or (), _Place(step, place.fork, place.depth, place.is_last, 2, True))
