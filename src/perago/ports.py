@@ -77,8 +77,8 @@ class AccessDenied(ServiceError):
 
 
 class Forbidden(AccessDenied):
-    """lakeFS says that these credentials do not have the permission, or that the branch is protected (403). Waiting
-    does not help."""
+    """lakeFS says that these credentials do not have the permission (401 with its text), or that the branch is
+    protected (403). Waiting does not help."""
 
 
 class NotFound(ServiceError):

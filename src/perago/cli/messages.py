@@ -111,8 +111,10 @@ def configuration_errors(problems: Sequence[Problem]) -> None:
 
 def service_words(problem: ServiceError) -> str:
     """Describe in one sentence what a service did not do."""
-    from perago.ports import AccessDenied
+    from perago.ports import AccessDenied, Forbidden
 
+    if isinstance(problem, Forbidden):
+        return f"{problem.service} does not permit these credentials to {problem.operation}: {problem.detail}"
     if isinstance(problem, AccessDenied):
         asked = "" if problem.operation == "answer" else f" when asked to {problem.operation}"
         return f"{problem.service} rejects the credentials{asked}: {problem.detail}"
@@ -238,7 +240,7 @@ def _drop_unwritable_output() -> None:
 
 def advice(problem: ServiceError) -> str:
     """Return what to do about a service that did not answer as expected; empty if there is no advice."""
-    from perago.ports import AccessDenied, Unavailable
+    from perago.ports import AccessDenied, Forbidden, Unavailable
     from perago.settings import ConfigurationError, load_settings
 
     try:
@@ -253,6 +255,8 @@ def advice(problem: ServiceError) -> str:
         where = f"LAKECTL_SERVER_ENDPOINT_URL={settings.lakefs.shown}"
     else:
         return ""
+    if isinstance(problem, Forbidden):
+        return f"ask an administrator of lakeFS for it ({where}); perago help deploy has policies"
     if isinstance(problem, AccessDenied):
         return f"check that {_CREDENTIALS[problem.service]} belong to {where}"
     if isinstance(problem, Unavailable):

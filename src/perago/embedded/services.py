@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
@@ -144,7 +144,7 @@ class EmbeddedServices:
             "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.keys.secret_access_key,
         }
 
-    def __enter__(self) -> EmbeddedServices:
+    def __enter__(self) -> Self:
         """Serve.
 
         Raises:

@@ -44,6 +44,8 @@ Page: TypeAlias = tuple[Sequence[T], str | None]
 _API = "/api/v1"
 _NOT_NOW = (408, 423, 429, 503)
 _HOOK_FAILED = "hook aborted"
+_NOT_PERMITTED = "insufficient permissions"
+"""The beginning of lakeFS's text of a 401 for valid credentials. It names the missing permission."""
 _NO_NAME = re.compile(
     r"argument (repository|branch|ref|left|right|source|destination): .*invalid value: validation error"
 )
@@ -242,9 +244,12 @@ def commit_of(row: Json) -> Commit:
 
 
 def message_of(answer: Answer) -> str | None:
-    """Return lakeFS's own error text; None if another program answered. The text of a merge conflict is empty."""
+    """Return lakeFS's own error text; None if another program answered. The text of a merge conflict is empty.
+
+    A deletion of several objects that is not permitted is answered with two documents. The first one has the text.
+    """
     try:
-        body = json.loads(answer.body)
+        body, _ = json.JSONDecoder().raw_decode(answer.body.decode().lstrip())
     except ValueError:
         return None
     if not isinstance(body, dict):
@@ -271,7 +276,7 @@ def refusal(call: Call, answer: Answer) -> ServiceError:
     for known, part, kind, text in call.refusals:
         if status == known and (part is None or (message is not None and part in message)):
             return kind(SERVICE, call.operation, text or detail)
-    if status == 403 and message is not None:
+    if message is not None and (status == 403 or (status == 401 and message.startswith(_NOT_PERMITTED))):
         return Forbidden(SERVICE, call.operation, detail)
     if status in (401, 403):
         return AccessDenied(SERVICE, call.operation, detail)
