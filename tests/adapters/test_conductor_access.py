@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 from pydantic import SecretStr
 
-from perago.adapters.conductor import ConductorQueue
+from perago.adapters.conductor import ConductorQueue, session
 from perago.ports import AccessDenied, ServiceError, Unavailable
 from perago.settings import ConductorSettings
 
@@ -74,6 +76,57 @@ def test_a_stale_token_is_renewed_and_the_call_sent_again(code: str) -> None:
     with with_credentials(token_server(code)) as (queue, server):
         assert queue.get_task_definition("t") == {"authorization": "token-1"}
     assert server.count("POST", "/token") == 2
+
+
+def test_an_old_token_is_used_while_no_newer_one_can_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_TOKEN_LIFETIME", 0.0)
+    issuing = [reply_json({"token": "old"})]
+
+    def script(request: Request) -> Action:
+        if request.path == "/api/token":
+            return issuing.pop() if issuing else Reply(503, b"")
+        return reply_json({"authorization": request.headers.get("x-authorization", "")})
+
+    with with_credentials(script) as (queue, server):
+        assert [queue.get_task_definition("t") for _ in range(3)] == [{"authorization": "old"}] * 3
+    assert server.count("POST", "/token") == 2, "the next one is requested after a delay"
+
+
+def test_a_401_of_a_gateway_renews_a_token_that_is_not_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    with with_credentials(token_server("a gateway's word")) as (queue, _), pytest.raises(AccessDenied):
+        queue.get_task_definition("t")
+    monkeypatch.setattr(session, "_FRESH_SECONDS", 0.0)
+    with with_credentials(token_server("a gateway's word")) as (queue, _):
+        assert queue.get_task_definition("t") == {"authorization": "token-1"}
+
+
+def test_threads_with_one_stale_token_fetch_one_new_token() -> None:
+    both, refused = threading.Barrier(2), set[str]()
+
+    def script(request: Request) -> Action:
+        if request.path == "/api/token":
+            return reply_json({"token": f"token-{server.count('POST', '/token')}"})
+        token = request.headers["x-authorization"]
+        if token == first and request.path not in refused:
+            refused.add(request.path)
+            both.wait(30)
+            return reply_json({"error": "EXPIRED_TOKEN"}, 401)
+        return reply_json({"authorization": token})
+
+    first = ""
+    with with_credentials(script) as (queue, server):
+        first = str((queue.get_task_definition("t") or {})["authorization"])
+        with ThreadPoolExecutor(2) as threads:
+            found = [*threads.map(queue.get_task_definition, ("a", "b"))]
+        assert found[0] == found[1]
+        assert server.count("POST", "/token") == 2
+
+
+def test_a_refusal_that_repeats_the_secret_does_not_show_it() -> None:
+    echo = reply_json({"message": "no key with secret secret"}, 500)
+    with with_credentials(token_server(token_answer=echo)) as (queue, _), pytest.raises(ServiceError) as caught:
+        queue.ping()
+    assert "no key with *** ***" in str(caught.value)
 
 
 def test_a_token_that_stays_stale_is_an_access_problem() -> None:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -141,6 +143,12 @@ def _is_pruned(value: Any) -> bool:
 _AUTHENTICATE = "fetch an access token"
 _TOKEN_LIFETIME = 45 * 60.0
 _STALE_CODES = ("EXPIRED_TOKEN", "INVALID_TOKEN")
+_FRESH_SECONDS = 10.0
+"""A 401 for a token of this age is not the token's fault. So a key without permissions fetches few tokens."""
+_TOKEN_SECONDS = 10.0
+"""The longest wait for a token, during which threads without one wait for each other."""
+_RENEWAL_DELAY = 30.0
+"""Seconds until a newer token is requested again while the old one is used."""
 _CONNECTIONS = 32  # kept for re-use; a supervisor's threads beat and report side by side
 
 
@@ -312,60 +320,99 @@ class RestTransport:
     ) -> Answer:
         target = f"{url}?{urlencode(query)}" if query else url
         for _ in range(2):  # a stale token is refused before the request is read, so sending it again is harmless
-            with_token = {**headers, **self._token.headers()}
+            token = self._token.current()
+            with_token = {**headers, "X-Authorization": token} if token else headers
             answer = self._pool.call(method, target, headers=with_token, body=body, answer_within=seconds)
-            if not self._token.is_refused(answer):
+            if not self._token.is_refused(answer, token):
                 break
+        return without(token, answer)
+
+
+def without(secret: str | None, answer: Answer) -> Answer:
+    """Return a refusal with the secret redacted that the server or a proxy repeats in it."""
+    if not secret or answer.status < 400:
         return answer
+    return replace(answer, body=answer.body.replace(secret.encode(), b"***"))
 
 
 class TokenSource:
     """Fetches a token when one is needed, keeps it for 45 minutes, and never shows a secret.
 
-    The SDK does this at construction and in silence: a server that is down at that moment leaves it without a token
-    for good.
+    While no newer token can be fetched, the old one is used until the server refuses it. The SDK fetches one at
+    construction and in silence: a server that is down at that moment leaves it without a token for good.
     """
 
     def __init__(self, pool: HttpPool, key: str | None, secret: str | None) -> None:
         self._pool = pool
         self._credentials = (key, secret) if key and secret else None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._token: str | None = None
-        self._fetched = -_TOKEN_LIFETIME
+        self._fetched = self._failed = -math.inf
+        self._failure: ServiceError | None = None
+        self._renew = -math.inf
+        """When a newer token is fetched, by the monotonic clock."""
 
-    def headers(self) -> dict[str, str]:
-        """Return the header for one request; empty if the server wants none.
+    def current(self) -> str | None:
+        """Return the token for one request; None if the server wants none.
 
         Raises:
             AccessDenied: the server does not accept the credentials.
             Unavailable: it could not be asked.
         """
         if self._credentials is None:
-            return {}
+            return None
+        asked = time.monotonic()
         with self._lock:
-            if time.monotonic() - self._fetched >= _TOKEN_LIFETIME:
-                self._token = self._fetch(*self._credentials)
-                self._fetched = time.monotonic()
-            return {"X-Authorization": self._token} if self._token else {}
+            if time.monotonic() < self._renew:
+                return self._token
+            if self._failure is not None and self._failed >= asked:  # of the thread that this one has waited for
+                raise self._failure
+            old = self._token
+            if old is None:
+                return self._renewed(*self._credentials)
+            self._renew = time.monotonic() + _RENEWAL_DELAY  # until then the other threads use the old one
+        try:
+            return self._renewed(*self._credentials)
+        except ServiceError:
+            return old
 
-    def is_refused(self, answer: Answer) -> bool:
-        """Whether the server wants a newer token; the next `headers` fetches one."""
-        if (
-            answer.status not in (401, 403)
-            or not self._credentials
-            or fields_of(answer).get("error") not in _STALE_CODES
-        ):
-            return False
+    def _renewed(self, key: str, secret: str) -> str | None:
+        try:
+            token = self._fetch(key, secret)
+        except ServiceError as failure:
+            self._failed, self._failure = time.monotonic(), failure
+            raise
         with self._lock:
-            self._fetched = time.monotonic() - _TOKEN_LIFETIME
+            self._token, self._fetched = token, time.monotonic()
+            self._renew = self._fetched + _TOKEN_LIFETIME
+        return token
+
+    def is_refused(self, answer: Answer, token: str | None) -> bool:
+        """Whether the server wants a newer token than the one that was sent; the next `current` fetches one, unless
+        another thread has already.
+
+        Only Conductor says that a token is stale. For a 401 of a proxy, a token that is not fresh counts as stale.
+        """
+        if answer.status not in (401, 403) or not self._credentials:
+            return False
+        says_so = fields_of(answer).get("error") in _STALE_CODES
+        with self._lock:
+            if token != self._token:
+                return says_so or answer.status == 401
+            is_fresh = time.monotonic() - self._fetched < _FRESH_SECONDS
+            if not says_so and (answer.status == 403 or is_fresh):
+                return False
+            self._token, self._renew = None, -math.inf
         return True
 
     def _fetch(self, key: str, secret: str) -> str | None:
         body = json.dumps({"keyId": key, "keySecret": secret}).encode()
         try:
-            answer = self._pool.call("POST", "/token", headers={"Content-Type": "application/json"}, body=body)
+            headers = {"Content-Type": "application/json"}
+            answer = self._pool.call("POST", "/token", headers=headers, body=body, answer_within=_TOKEN_SECONDS)
         except NoAnswerError as failure:
             raise unanswered(_AUTHENTICATE, failure, write=False) from failure
+        answer = without(secret, answer)
         if answer.status == 404:
             return None  # Conductor OSS is open: there is nothing to authenticate against
         if answer.status in (400, 401, 403):
