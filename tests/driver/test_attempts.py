@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from perago import task
 from perago.authoring.task import get_task
 from perago.driver import Limits
+from perago.embedded.lakefs import commits, objects
 from perago.ports import TaskStatus
 from perago.testing import InMemoryServices
 
@@ -54,6 +55,23 @@ def test_only_changed_files_are_sent(services: InMemoryServices) -> None:
     staging = services.lakefs.get_commit("workspace", merge.parents[1])
     assert staging.metadata["perago.phase"] == "staging"
     assert staging.meta_range_id == merge.meta_range_id
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"), [("application/octet-stream", "text/csv"), ("text/x-notes", "text/x-notes")]
+)
+def test_files_get_the_content_types_of_their_names(services: InMemoryServices, kept: str, expected: str) -> None:
+    """A rewritten object keeps its own, unless that says nothing."""
+    services.seed(TREE)
+    repository = services.lakefs.server.repository("workspace")
+    objects.put_object(repository, "main", "raw/a.csv", b"before", content_type=kept)
+    ref = commits.commit(repository, "main", "a file of another client").commit.id
+    task = get_task(tasks.edit)
+    assert task is not None
+    services.start(task, Params(do="edit"), ref=ref)
+    commit = services.attempt(tasks.edit).commit or ""
+    listed = {entry.key: entry.content_type for entry in services.lakefs.list_objects("workspace", commit, "")}
+    assert (listed["out/result.txt"], listed["raw/a.csv"]) == ("text/plain", expected)
 
 
 def test_no_staging_branch_is_left(services: InMemoryServices) -> None:

@@ -14,7 +14,8 @@ from perago.driver.runtime import Limits
 from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, check_tree, evaluate
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.text import count, listing, quoted
-from perago.workspace.changes import Baseline, Changes, combined, detect_changes
+from perago.workspace.changes import Baseline, ChangedFile, Changes, combined, detect_changes
+from perago.workspace.content_types import UNKNOWN, content_type_of
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.keys import View, is_reserved
 from perago.workspace.layout import (
@@ -227,7 +228,7 @@ class LocalWorkspace:
                 path=self.path / file.path,
                 size=file.size,
                 checksum=file.checksum,
-                content_type=file.content_type,
+                content_type=_type_of(file),
                 metadata=file.metadata,
                 root=self.path,
             )
@@ -246,6 +247,12 @@ class LocalWorkspace:
     def remove(self) -> str | None:
         """Remove the attempt directory. Return the reason if that failed."""
         return None if self._directory is None else self._directory.remove()
+
+
+def _type_of(file: ChangedFile) -> str:
+    """Return the content type to publish: that of the rewritten object, unless it has none."""
+    kept = file.content_type or UNKNOWN
+    return content_type_of(file.path) if kept == UNKNOWN else kept
 
 
 @contextmanager
