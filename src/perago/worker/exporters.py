@@ -28,6 +28,7 @@ from perago.worker.logs import LineWriter, journal, printing, terminal_missing
 from perago.worker.metrics import Metrics
 from perago.worker.plan import ExportContext, Notices
 from perago.worker.presence import presence
+from perago.worker.service_manager import service_manager
 
 MOST_CONNECTIONS = 32
 """The number of connections at the same time. A further one ends the oldest, so that a probe is answered even if other
@@ -376,7 +377,7 @@ It yields None if there is nothing to do for it, and imports heavy packages only
 the worker from starting.
 """
 
-EXPORTERS: tuple[Exporter, ...] = (journal, presence, printing, status_pages, opentelemetry)
+EXPORTERS: tuple[Exporter, ...] = (journal, presence, printing, status_pages, opentelemetry, service_manager)
 """The exporters of every worker. A new one is one function and a place in this list."""
 
 

@@ -28,6 +28,10 @@ StoreFactory = Callable[[], WorkspaceStore]
 OTHER_FILES = 100
 """Files of a supervisor: 40 connections to Conductor, 32 to clients of its pages, and its own."""
 
+SERVICE_MANAGER = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""Variables by which a service manager asks for reports of the worker. Functions cannot report in its name, because
+slots do not have these variables."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPlan:

@@ -83,7 +83,7 @@ from perago.worker.channel import (
 )
 from perago.worker.events import Logged, Usage
 from perago.worker.logs import JsonLog, workspace_fields
-from perago.worker.plan import WorkerPlan, located
+from perago.worker.plan import SERVICE_MANAGER, WorkerPlan, located
 from perago.worker.processes import end_descendants, end_strays
 
 REASON_BYTES = 1000
@@ -93,6 +93,8 @@ REASON_BYTES = 1000
 def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
     """Run a slot process. `plan` has one task, the slot's."""
     os.setsid()
+    for name in SERVICE_MANAGER:
+        os.environ.pop(name, None)
     for name in withheld(tuple(os.environ)):  # a fork server or a parent that has not withheld them itself
         del os.environ[name]
     os.environ["PERAGO_WORKER_ID"] = worker_id
