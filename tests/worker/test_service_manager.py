@@ -55,8 +55,9 @@ def reports(tmp_path: Path, sock: socket.socket, *seen: events.Event, **variable
             patch.setenv(name, value)
         with service_manager(ExportContext(plan=make_plan(tmp_path))) as listener:
             assert "NOTIFY_SOCKET" not in os.environ
-            for event in seen if listener else ():
-                listener(event)
+            if listener is not None:
+                for event in seen:
+                    listener(event)
     sock.setblocking(False)
     found: list[str] = []
     while True:
