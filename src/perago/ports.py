@@ -319,6 +319,10 @@ class DeliveryCheck(Protocol):
         """
 
 
+POLL_MARGIN = 30.0
+"""Seconds beyond its wait after which a client gives up a poll. A poll that is given up loses its deliveries."""
+
+
 class TaskQueue(DeliveryCheck, Protocol):
     """The calls of a worker to Conductor. Every method may raise any `ServiceError`; each has a time limit."""
 

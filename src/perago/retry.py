@@ -149,7 +149,7 @@ def retry(
     until: float = math.inf,
     progress: Callable[[], int] = lambda: 0,
     notice: Callable[[ServiceError], object] = lambda _: None,
-    tell: Callable[[str], object] = lambda _: None,
+    tell: Callable[[str, bool], object] = lambda *_: None,
 ) -> Answer:
     """Return the answer to `call`, which is repeated for as long as `retries` allow. The time for one kind of error
     counts from the first of them.
@@ -163,20 +163,22 @@ def retry(
         until: the time, by `clock`, after which nothing is repeated.
         progress: returns the progress of the call. If that has grown, the time counts from the next error.
         notice: gets each error before the delay.
-        tell: gets a line when the waiting begins, and another one after a success.
+        tell: gets a line and False when the waiting begins, and another one and True after a success.
 
     Raises:
         ServiceError: the last error, once nothing is repeated any more.
     """
     clock = clock or SystemClock()
     began: dict[float, tuple[float, float]] = {}
-    calls, rested, repetition, done = 0, 0.0, 0, progress()
+    calls, rested, repetition, done, start = 0, 0.0, 0, progress(), 0.0
     with REPEATS.waiting() as note_repeat:
         while True:
-            calls += 1
+            calls, begun = calls + 1, clock.now()
             try:
                 answer = call()
             except ServiceError as error:
+                if not rested:
+                    start = clock.now() if progress() > done else begun
                 if progress() > done:
                     began, repetition, done = {}, 0, progress()
                 patience, delay = retries.patience(error), retries.delay(repetition, error)
@@ -192,7 +194,7 @@ def retry(
                     no_answer = f"{error.service} does not answer"
                     denied = f"{error.service} does not accept the credentials"
                     what = denied if isinstance(error, AccessDenied) else no_answer
-                    tell(f"{what} ({error.operation}: {error.detail}); trying again for up to {_words(longest)}")
+                    tell(f"{what} ({error.operation}: {error.detail}); trying again for up to {_words(longest)}", False)
                 note_repeat(error.service)
                 if stopped is None:
                     clock.sleep(delay)
@@ -201,7 +203,7 @@ def retry(
                 service = error.service
             else:
                 if rested:
-                    tell(f"{service} answers again, after {_words(rested)} of waiting")
+                    tell(f"{service} answers again, after {_words(max(rested, clock.now() - start))}", True)
                 return answer
             rested += delay
             repetition += 1

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
+import socket
+import subprocess
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,8 +86,45 @@ def test_workers_of_this_root_are_here(project: Project, embedded: EmbeddedServi
         worker(WorkerReady("m", "busy", "m0000", 3, 0.1))
         (here,) = rows(project, embedded, **variables)["busy"]["workers"]
         assert (here["worker_id"], here["slots"]) == ("m0000", 3)
-        assert "0 of 3" in project.run("status", **embedded.environment(), **variables).out
+        shown = project.run("status", **embedded.environment(), **variables).out
+        assert "0 of 3" in shown
+        host, pid = socket.gethostname(), os.getpid()
+        assert shown.splitlines()[-1] == f"worker m0000 on {host} (process {pid}): 1 slot shared, 0 busy, 1 free; busy"
     assert rows(project, embedded, **variables) == {}
+
+
+def test_a_stopped_process_of_a_worker_is_named(project: Project, embedded: EmbeddedServices, tmp_path: Path) -> None:
+    plan = make_plan(tmp_path)
+    plan.workspace_root.mkdir(mode=0o700)
+    variables = {**embedded.environment(), "PERAGO_WORKSPACE_ROOT": str(plan.workspace_root)}
+    with presence(ExportContext(plan=plan)) as worker, subprocess.Popen(["/bin/sleep", "60"]) as child:
+        worker(WorkerReady("m", "busy", "m0000", 1, 0.1))
+        child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        shown = [project.run(name, **variables).out for name in ("status", "doctor")]
+        child.kill()
+    for text in shown:
+        assert f"stopped (state T): process {child.pid} (sleep)" in text
+        assert f"kill -CONT {child.pid}" in text
+
+
+def test_each_running_attempt_has_its_age_and_its_worker(project: Project, embedded: EmbeddedServices) -> None:
+    embedded.conductor.register_task_definitions([{"name": "busy"}])
+    task_id = started_attempt(embedded.conductor, "busy")
+    embedded.conductor.poll_tasks("busy", "p-10000@node-7:4711", wait_seconds=0)
+    shown = project.run("status", **embedded.environment()).out
+    assert re.search(rf"running for \d+ s: task {task_id}, p-10000@node-7:4711\n", shown)
+    (found,) = rows(project, embedded)["busy"]["attempts"]
+    assert (found["task_id"], found["worker_id"], found["silent"]) == (task_id, "p-10000@node-7:4711", 0)
+
+
+def test_a_conductor_that_hangs_is_reported_while_it_is_waited_for(project: Project) -> None:
+    with ScriptedServer(lambda _: Hang()) as server:
+        began = time.monotonic()
+        ran = project.run("status", CONDUCTOR_SERVER_URL=f"{server.url}/api")
+    assert time.monotonic() - began < 35
+    assert ran.code == 5
+    assert re.search(r"note: Conductor has not answered for \d s when asked to .*; this call ends after 15 s", ran.err)
 
 
 def test_a_server_without_the_list_of_pending_attempts_is_said(project: Project, services: Services) -> None:

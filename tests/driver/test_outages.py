@@ -73,10 +73,12 @@ class Listener(Observer):
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.ends: list[bool] = []
         self.published: list[tuple[str, str, str, str]] = []
 
-    def waiting(self, text: str) -> None:
+    def waiting(self, text: str, is_over: bool) -> None:
         self.lines.append(text)
+        self.ends.append(is_over)
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
         self.published.append((repository, branch, expected_head, words))
@@ -224,7 +226,7 @@ def test_the_wait_and_its_end_are_said_once(services: InMemoryServices) -> None:
     attempt(World(services), Outage(services.lakefs, services.clock, "upload", 300), listener=listener)
     assert listener.lines == [
         "lakeFS does not answer (upload: it is away); trying again for up to 45 min",
-        "lakeFS answers again, after 5 min of waiting",
+        "lakeFS answers again, after 5 min",
     ]
 
 
@@ -256,7 +258,13 @@ def test_patience_is_for_a_transfer_that_stands_still_not_for_one_that_takes_lon
         return "done"
 
     def go() -> str:
-        return retry(transfer, within(60), clock, progress=lambda: tries if gets_on else 0, tell=said.append)
+        return retry(
+            transfer,
+            within(60),
+            clock,
+            progress=lambda: tries if gets_on else 0,
+            tell=lambda text, _: said.append(text),
+        )
 
     if gets_on:
         assert go() == "done"

@@ -22,16 +22,19 @@ from perago.worker.events import (
     Event,
     FunctionProgress,
     FunctionSaid,
+    LakeFSBack,
     SlotDied,
+    WaitingForLakeFS,
     WorkerReady,
 )
 from perago.worker.host import LONG_POLLS
-from perago.worker.logs import PlainLines
+from perago.worker.logs import PlainLines, journalled
 from perago.worker.plan import worker_id
 from perago.worker.poller import (
     BACK_OFF,
     DELAYED_PAUSES,
     LONG_POLL_SECONDS,
+    LOOK,
     LOOK_INTERVAL,
     QUICK_PAUSES,
     Cadence,
@@ -187,6 +190,33 @@ def test_trouble_is_said_once_and_its_end_when_nothing_fails_any_more() -> None:
     assert said == [ConductorUnreachable(str(AWAY), denied=False)]
     failures.succeeded("a", 107.0)
     assert said[1:] == [ConductorBack(107.0)]
+
+
+def test_a_poll_that_hangs_is_an_outage_from_its_beginning_until_one_is_answered() -> None:
+    failures, said = failing("a")
+    failures.hangs("a", 100.0, 5.0)
+    failures.hangs(LOOK, 101.0, 0.0)
+    failures.failed("a", Unavailable("Conductor", "poll for a", "no answer within the time limit"), 135.0)
+    failures.succeeded("a", 140.0)
+    failures.succeeded(LOOK, 140.0)
+    reason = "no answer for 10 s to a poll for a; it ends after 35 s"
+    assert said == [ConductorUnreachable(reason, denied=False), ConductorBack(40.0)]
+
+
+@pytest.mark.parametrize(
+    ("event", "level"),
+    [
+        (AttemptEnded(DELIVERY, "p0001", Ending.REPORTED, 1.5, "x", TaskStatus.FAILED), "WARNING"),
+        (AttemptEnded(DELIVERY, "p0001", Ending.REPORTED, 1.5, "x", TaskStatus.FAILED_WITH_TERMINAL_ERROR), "ERROR"),
+        (SlotDied("p0001", 17, "killed", 4.0, DELIVERY), "WARNING"),
+        (WaitingForLakeFS("p0001", "lakeFS does not answer", DELIVERY), "WARNING"),
+        (LakeFSBack("p0001", "lakeFS answers again, after 9 s", DELIVERY), "INFO"),
+    ],
+)
+def test_a_line_about_an_attempt_has_its_level_and_ids(event: Event, level: str) -> None:
+    found, _, fields = journalled(event)
+    assert (found, fields["event"]) == (level, type(event).__name__)
+    assert fields["task_id"] == DELIVERY.task_id
 
 
 def test_rejected_credentials_are_said_once_beside_an_unreachable_server_however_often_they_alternate() -> None:

@@ -31,6 +31,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout, make_headers, parse_url
 
+from perago.hanging import HANGS
 from perago.ports import Overloaded, Refused, ServiceError, Unavailable
 from perago.retry import BackOff, Retries, within
 
@@ -410,6 +411,7 @@ class HttpPool:
         Raises:
             NoAnswerError: the transport failed, or the answer was truncated or too slow.
         """
+        HANGS.limit(lasting or answer_within or self._policy.answer)
         whole = lasting or self._policy.connect + (answer_within or self._policy.answer)
         limit = time.monotonic() + whole
         response = self.open(method, target, headers=headers, body=body, answer_within=answer_within, decode=True)

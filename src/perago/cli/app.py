@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from perago.cli import messages
 from perago.cli.messages import error_boundary
+from perago.hanging import HANGS
 
 GROUPS = {
     "First steps": {
@@ -108,6 +109,7 @@ class CommandTable(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Errors become messages and exit codes."""
+        HANGS.report_to(lambda line, _: messages.note(line))
         with error_boundary():
             return super().invoke(ctx)
 

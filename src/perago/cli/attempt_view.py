@@ -147,6 +147,8 @@ class AttemptView:
                 self._progress(done, total)
             case events.WaitingForLakeFS(_, text):
                 line(paint(one_line(text), Colour.YELLOW))
+            case events.LakeFSBack(_, text):
+                line(one_line(text))
             case events.AttemptRecorded(_, record):
                 task_id = record.delivery.task_id
                 self._records[task_id] = events.joined(self._records.get(task_id), record)

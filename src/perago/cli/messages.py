@@ -91,6 +91,11 @@ def warning_text(message: str) -> str:
     return _text("warning", Colour.YELLOW, message)
 
 
+def note_text(message: str) -> str:
+    """Return a note without its line end."""
+    return _text("note", Colour.CYAN, message)
+
+
 def note(message: str) -> None:
     """Report something that is good to know."""
     _write("note", Colour.CYAN, message)

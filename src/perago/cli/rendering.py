@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
+from perago.cli import messages
 from perago.cli.messages import Colour, painted
+from perago.hanging import HANGS
 from perago.text import one_line, size
 
 if TYPE_CHECKING:
@@ -179,7 +181,11 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
     """
     renderer = Renderer(sys.stderr)
     with renderer.status_line(text):
-        yield renderer.doing
+        before = HANGS.report_to(lambda line, _: renderer.line(messages.note_text(line)))
+        try:
+            yield renderer.doing
+        finally:
+            HANGS.report_to(before)
 
 
 def in_batches(items: Iterable[T], text: str) -> Iterator[list[T]]:

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from perago.adapters.conductor import ConductorOverview, LastPoll, OpenAttempt
-from perago.adapters.http import NoAnswerError
-from perago.ports import ServiceError
+from perago.adapters.http import CallPolicy, NoAnswerError
+from perago.ports import ServiceError, Unavailable
 from perago.text import age, count
 from perago.worker.plan import is_worker_id
-from perago.worker.presence import WorkerHere, workers_here
+from perago.worker.presence import WorkerHere, WorkerProcess, worker_processes, workers_here
 from perago.workspace.sweep import living_attempts
 
 RECENTLY = 86_400.0
@@ -29,9 +30,14 @@ _LATE = 2.5
 """Times that interval, a heartbeat was lost or its worker."""
 _REQUESTS = 8
 """The number of requests at the same time."""
+LIMIT = 20.0
+"""Seconds after which the unanswered calls of a reading are given up."""
+POLICY = CallPolicy(connect=5.0, answer=15.0, tries=1, largest=64 * 1024 * 1024)
+"""The time limits of calls whose caller waits no longer than `LIMIT`."""
 _READING = 10.0
 """Seconds for lists of attempts, because the server reads the complete list for each thousand of it. The first thousand
 of each list is always read, unless another list got no answer."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,18 @@ class Waiting:
     task_id: str
     workflow_id: str
     since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt that is with a worker. Times in milliseconds since the epoch; `silent` since when its worker has been
+    silent, 0 if it is not."""
+
+    task_id: str
+    workflow_id: str
+    worker_id: str
+    started: int
+    silent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +91,8 @@ class TaskTypeStatus:
     """Whether all attempts were read. If not, `oldest`, `running` and `silent` cover only a part of them."""
     silent: tuple[Silent, ...]
     """The running attempts whose worker seems to be dead, the longest first."""
+    attempts: tuple[Running, ...]
+    """The running attempts, the longest first: those of `running` that were read."""
     running_here: int
     """Attempts that are at work in this workspace root."""
     workers: tuple[WorkerHere, ...]
@@ -107,6 +127,8 @@ class QueueReport:
     """The rows by name, how many more there were, and what could not be found out."""
 
     rows: tuple[TaskTypeStatus, ...]
+    workers: tuple[WorkerProcess, ...]
+    """The workers of the workspace root."""
     left_out: int
     problems: tuple[ServiceError, ...]
 
@@ -132,13 +154,22 @@ def read_queues(
         ServiceError: Conductor did not report its queues and polls.
     """
     tell("reading the queues")
-    sizes, registered = overview.queue_sizes(), overview.task_names()
-    polls = {(poll.task_name, poll.domain): poll for poll in overview.last_polls()}
+    until = time.monotonic() + LIMIT
+    read: dict[str, Callable[[], Any]] = {
+        "sizes": overview.queue_sizes,
+        "names": overview.task_names,
+        "polls": overview.last_polls,
+    }
+    answers, errors = _answers(read, lambda key: read[key](), until)
+    for error in errors:
+        raise error
+    sizes, registered = answers["sizes"], answers["names"]
+    polls = {(poll.task_name, poll.domain): poll for poll in answers["polls"]}
     here = workers_here(root)
     keys = _keys(sizes, polls.values(), here, registered if names is None else frozenset(names), names or (), now)
     shown = keys[:MOST_ROWS]
     tell(f"reading the attempts of {count(len({name for name, _ in shown}), 'task type')}")
-    attempts, problems = _open_attempts(overview, {name for name, _ in shown})
+    attempts, problems = _open_attempts(overview, {name for name, _ in shown}, until)
     at_work = Counter(str(fields.get("task_name")) for fields in living_attempts(root))
 
     def row(name: str, domain: str) -> TaskTypeStatus:
@@ -153,12 +184,13 @@ def read_queues(
             running=sum(one.status == "IN_PROGRESS" for one in rows) if name in attempts else None,
             all_read=all_read,
             silent=_silent(rows, now),
+            attempts=_running(rows, now),
             running_here=0 if domain else at_work[name],
             workers=() if domain else tuple(worker for worker in here if worker.task_name == name),
             last_poll=polls.get((name, domain)),
         )
 
-    return QueueReport(tuple(row(*key) for key in shown), len(keys) - len(shown), problems)
+    return QueueReport(tuple(row(*key) for key in shown), worker_processes(here), len(keys) - len(shown), problems)
 
 
 def _keys(
@@ -178,39 +210,66 @@ def _keys(
 
 
 def _open_attempts(
-    overview: ConductorOverview, names: set[str]
+    overview: ConductorOverview, names: set[str], limit: float
 ) -> tuple[dict[str, tuple[Sequence[OpenAttempt], bool]], tuple[ServiceError, ...]]:
-    def ask(name: str) -> tuple[Sequence[OpenAttempt], bool] | ServiceError:
+    def ask(name: str) -> tuple[Sequence[OpenAttempt], bool]:
         if silent and time.monotonic() > until:  # each of the others would be waited for as long
-            return silent[0]
+            raise silent[0]
         try:
             return overview.open_attempts(name, until)
         except ServiceError as error:
             if isinstance(error.__cause__, NoAnswerError):
                 silent.append(error)
-            return error
-
-    def work() -> None:
-        for name in left:
-            found[name] = ask(name)
+            raise
 
     until = time.monotonic() + _READING
     silent: list[ServiceError] = []
-    found: dict[str, tuple[Sequence[OpenAttempt], bool] | ServiceError] = {}
-    left = iter(list(names))
-    # Daemons, unlike the threads of an executor: a command that is interrupted does not wait for a server that hangs.
+    return _answers(names, ask, limit)
+
+
+def _answers(
+    keys: Iterable[str], ask: Callable[[str], T], until: float
+) -> tuple[dict[str, T], tuple[ServiceError, ...]]:
+    """Ask for all keys, several at a time. Return the answers by key, and the errors.
+
+    The threads are daemons, unlike those of an executor: a command that is interrupted, or has waited until the moment
+    `until` of the monotonic clock, does not wait for a server that hangs.
+    """
+    found: dict[str, T] = {}
+    errors: list[ServiceError] = []
+    keys = list(keys)
+    left = iter(keys)
+
+    def work() -> None:
+        for key in left:
+            try:
+                found[key] = ask(key)
+            except ServiceError as error:
+                errors.append(error)
+
     threads = [threading.Thread(target=work, name="perago-status", daemon=True) for _ in range(_REQUESTS)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
-    problems = tuple(answer for answer in found.values() if isinstance(answer, ServiceError))
-    return {name: answer for name, answer in found.items() if not isinstance(answer, ServiceError)}, problems
+        thread.join(max(0.0, until - time.monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        errors.append(Unavailable("Conductor", "report its queues and attempts", f"no answer within {LIMIT:g} s"))
+    return dict(found), tuple(errors)
 
 
 def _oldest(rows: Sequence[OpenAttempt]) -> Waiting | None:
     waiting = [Waiting(one.task_id, one.workflow_id, one.scheduled) for one in rows if one.status == "SCHEDULED"]
     return min(waiting, key=lambda one: one.since, default=None)
+
+
+def _running(rows: Sequence[OpenAttempt], now: float) -> tuple[Running, ...]:
+    silent = {one.task_id: one.since for one in _silent(rows, now)}
+    found = [
+        Running(one.task_id, one.workflow_id, one.worker_id, one.started, silent.get(one.task_id, 0))
+        for one in rows
+        if one.status == "IN_PROGRESS"
+    ]
+    return tuple(sorted(found, key=lambda each: each.started))
 
 
 def _silent(rows: Sequence[OpenAttempt], now: float) -> tuple[Silent, ...]:

@@ -83,8 +83,8 @@ class Observer:
     def progress(self, done: int, total: int) -> None:
         """The function called `current().progress`."""
 
-    def waiting(self, text: str) -> None:
-        """lakeFS does not answer and is waited for, or answers again; `text` is a line about it."""
+    def waiting(self, text: str, is_over: bool) -> None:
+        """lakeFS does not answer and is waited for, or answers again (`is_over`); `text` is a line about it."""
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
         """A merge with this expected head is about to be sent, or was answered. `words` say what becomes of it if

@@ -148,9 +148,9 @@ class _Relay(Observer):
         """Pass it on."""
         self._listener(events.FunctionProgress(WORKER, done, total))
 
-    def waiting(self, text: str) -> None:
+    def waiting(self, text: str, is_over: bool) -> None:
         """Pass it on."""
-        self._listener(events.WaitingForLakeFS(WORKER, text))
+        self._listener((events.LakeFSBack if is_over else events.WaitingForLakeFS)(WORKER, text))
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
         """This process cannot die here without notice, so nothing is reported."""

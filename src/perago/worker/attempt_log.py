@@ -203,13 +203,13 @@ class AttemptLog(Observer):
             self._log.write("INFO", f"progress {done}/{total}", source="progress", **self._ids)
             self._pass_on(FunctionProgress(self._worker_id, done, total))
 
-    def waiting(self, text: str) -> None:
+    def waiting(self, text: str, is_over: bool) -> None:
         """Say it everywhere: in the log, in Conductor's task log, and where the worker runs."""
         text = cut(self._mask(text), SENTENCE_BYTES)
-        self._log.write("WARNING", text, source="lakefs", **self._ids)
+        self._log.write("INFO" if is_over else "WARNING", text, source="lakefs", **self._ids)
         with self._lock:
             self._tail.add(text)
-        self._tell(Waiting(self._delivery.identity, text))
+        self._tell(Waiting(self._delivery.identity, text, is_over))
 
     def repeating(self, service: str, *, waits: bool) -> None:
         """Report that a call to `service` is about to be repeated, or that none waits for it any longer."""

@@ -142,10 +142,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The delivery's attempt waits for lakeFS, or continues: `text` is a line about it."""
+    """The delivery's attempt waits for lakeFS, or continues (`is_over`): `text` is a line about it."""
 
     identity: Identity
     text: str
+    is_over: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,15 +123,19 @@ class SlotDied(Event):
     pid: int
     reason: str
     restart_seconds: float
+    delivery: Delivery | None = None
+    """Its attempt, if it had one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotReplaced(Event):
-    """A slot process was ended on purpose, for `reason`; a new one starts immediately."""
+    """A slot process was ended on purpose, for `reason`; a new one starts immediately. `delivery`: its attempt, if it
+    had one."""
 
     worker_id: str
     pid: int
     reason: str
+    delivery: Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,10 +431,20 @@ class CallRepeated(Event):
 
 @dataclass(frozen=True, slots=True)
 class WaitingForLakeFS(Event):
-    """An attempt waits for lakeFS, which does not answer, or continues, since it does again; `text` says which."""
+    """An attempt waits for lakeFS, which does not answer; `text` names the call."""
 
     worker_id: str
     text: str
+    delivery: Delivery | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFSBack(Event):
+    """An attempt continues, because lakeFS answers again; `text` says how long it did not."""
+
+    worker_id: str
+    text: str
+    delivery: Delivery | None = None
 
 
 UNLOGGED = (Watched, Pulse, CallRepeated)

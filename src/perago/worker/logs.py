@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from perago.authoring.context import metrics_json
 from perago.driver import AttemptRecord
-from perago.ports import Delivery
+from perago.ports import Delivery, TaskStatus
 from perago.settings.sources import LogFormat
 from perago.text import LOG_ZONE, count, json_text, listing, one_line, visible
 from perago.worker import events
@@ -266,8 +266,8 @@ def journalled(event: Event) -> tuple[str, str, dict[str, Any]]:
 
 def _level(event: Event) -> str:
     if isinstance(event, events.AttemptEnded):
-        failed = "ERROR" if event.ending is events.Ending.UNREPORTED else "WARNING"
-        return "INFO" if event.completed else failed
+        final = event.ending is events.Ending.UNREPORTED or event.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+        return "INFO" if event.completed else "ERROR" if final else "WARNING"
     denied = isinstance(event, events.ConductorUnreachable) and event.denied
     if denied or isinstance(event, ERRORS):
         return "ERROR"
@@ -338,8 +338,9 @@ def _words(event: Event) -> str:
             return f"{worker_id}: ready for {task_name} (process {pid})"
         case events.SlotStartFailed(worker_id, reason, task_name):
             return f"{worker_id}: cannot start for {task_name}: {reason}"
-        case events.SlotDied(worker_id, pid, reason, restart_seconds):
+        case events.SlotDied(worker_id, pid, reason, restart_seconds, delivery):
             which = f" (process {pid})" if pid else ""
+            which += f" during {_which(delivery)}" if delivery else ""
             return f"{worker_id}: {reason}{which}; restart in {restart_seconds:g} s"
         case events.SlotReplaced(worker_id, pid, reason):
             return f"{worker_id}: process {pid} replaced: {reason}"
@@ -361,7 +362,7 @@ def _words(event: Event) -> str:
                 f"warning: lakeFS does not run the hooks of {repository}, so no publish fence guards it. A late merge "
                 "may still appear there. Set actions.enabled: true in the server's configuration"
             )
-        case events.WaitingForLakeFS(worker_id, text):
+        case events.WaitingForLakeFS(worker_id, text) | events.LakeFSBack(worker_id, text):
             return f"{worker_id}: {text}"
         case events.ConductorUnreachable(reason, denied, task_name):
             what = "Conductor rejects the credentials" if denied else "Conductor is unreachable"

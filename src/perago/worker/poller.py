@@ -23,7 +23,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from perago.ports import AccessDenied, Delivery, NotFound, Refused, ServiceError
+from perago.hanging import HANGING_AFTER
+from perago.ports import POLL_MARGIN, AccessDenied, Delivery, NotFound, Refused, ServiceError
 from perago.retry import BackOff
 from perago.worker.attempts import Attempt, Services, hand_back
 from perago.worker.events import ALL_TASKS, ConductorBack, ConductorUnreachable, Event, HandedBack
@@ -220,6 +221,7 @@ class Poller:
             deliveries = await self._ask(
                 name,
                 lambda: self._services.queue.poll(name, self._worker, count=len(slots), wait_seconds=wait_seconds),
+                wait_seconds,
             )
         finally:
             for slot in slots:
@@ -245,13 +247,17 @@ class Poller:
             self._cadence.worked()
             self._wake.set()
 
-    async def _ask(self, kind: str, request: Callable[[], Any]) -> Any:
-        """The answer to a request for work; None: it failed."""
+    async def _ask(self, kind: str, request: Callable[[], Any], expected: float = 0.0) -> Any:
+        """The answer to a request for work, which takes `expected` seconds without work; None: it failed."""
+        begun, loop = time.monotonic(), asyncio.get_running_loop()
+        late = loop.call_later(expected + HANGING_AFTER, self._failures.hangs, kind, begun, expected)
         try:
             answer = await self._services.pools.polls.run(request)
         except Exception as error:  # noqa: BLE001 - no failed poll may end the worker
             self._failures.failed(kind, error, time.monotonic())
             return None
+        finally:
+            late.cancel()
         self._failures.succeeded(kind, time.monotonic())
         return answer
 
@@ -403,6 +409,14 @@ class PollFailures:
     def left(self, kind: str, now: float) -> float:
         """Seconds until such a request may be made."""
         return max(0.0, self._kinds[kind].until - now) if kind in self._kinds else 0.0
+
+    def hangs(self, kind: str, begun: float, expected: float) -> None:
+        """A request has got no answer for `HANGING_AFTER` seconds more than `expected`, and still waits."""
+        outage = self._outages.setdefault(ALL_TASKS, Outage(self._kinds.setdefault(kind, FailingRequest(begun)).since))
+        if False not in outage.reported:
+            outage.reported.add(False)
+            what = f"no answer for {expected + HANGING_AFTER:.0f} s to {kind if kind == LOOK else f'a poll for {kind}'}"
+            self._emit(ConductorUnreachable(f"{what}; it ends after {expected + POLL_MARGIN:.0f} s", denied=False))
 
     def failed(self, kind: str, error: Exception, now: float) -> None:
         """A request failed. Several that were in flight at the same time count once."""

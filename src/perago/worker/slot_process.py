@@ -49,6 +49,7 @@ from perago.driver import (
     run_attempt,
 )
 from perago.driver.fencing import FenceProofs
+from perago.hanging import HANGS
 from perago.ports import AttemptRow, Delivery, Report, TaskStatus, Unavailable, WorkflowRow, WorkspaceStore
 from perago.processes import ENDING, adopt_orphans, release_signals
 from perago.retry import REPEATS
@@ -169,6 +170,7 @@ class _SlotMain:
             self._channel.send(StartFailed(cut(self._plan.mask(f"{type(error).__name__}: {error}"), REASON_BYTES)))
             self._channel.flush()
             return
+        HANGS.report_to(self._hangs)
         self._channel.send(Ready())
         while isinstance(message := self._inbox.get(), Deliver):
             finished = self._attempt(task, store, message.delivery)
@@ -180,6 +182,11 @@ class _SlotMain:
         if store is not None:
             store.close()
         self._log.close()
+
+    def _hangs(self, text: str, is_over: bool) -> None:
+        with self._telling:
+            if self._at_hand is not None:
+                self._at_hand.waiting(text, is_over)
 
     def _load(self) -> Task:
         """The task. Its module may have been edited since the worker was started, and is polled by its former name."""
@@ -254,7 +261,11 @@ class _SlotMain:
         first, last = MOST_STEPS // 2, len(steps) - MOST_STEPS // 2
         status = record.report.status.value if record.report else "LOST"
         attempt_log.note(
-            "INFO", f"attempt over: {status.lower()}", status=status, steps=dict(steps), **workspace_fields(record)
+            "ERROR" if status == TaskStatus.FAILED_WITH_TERMINAL_ERROR else "INFO",
+            f"attempt over: {status.lower()}",
+            status=status,
+            steps={name: round(seconds, 4) for name, seconds in steps},
+            **workspace_fields(record),
         )
         return Finished(
             record.delivery.identity,

@@ -44,6 +44,7 @@ from perago.worker.channel import (
 from perago.worker.events import (
     CallRepeated,
     Event,
+    LakeFSBack,
     Logged,
     SlotDied,
     SlotEnded,
@@ -322,7 +323,7 @@ class Slot:
         how = await process.ended()
         self._process = None
         assignment, self.assignment = self.assignment, None
-        wait = self._died(process.pid, how)
+        wait = self._died(process.pid, how, assignment.delivery if assignment is not None else None)
         if assignment is not None:
             assignment.end(ProcessEnded(how, process.has_delivery))
         return wait
@@ -337,18 +338,18 @@ class Slot:
         self._emit(SlotStartFailed(self.worker_id, reason, self.task.name))
         self._changed(self)
 
-    def _died(self, pid: int, how: str) -> float:
+    def _died(self, pid: int, how: str, delivery: Delivery | None = None) -> float:
         reason, self._retiring = self._retiring, None
         if self.closing:
             if self._gives_way:
                 self._emit(SlotEnded(self.worker_id, pid, self._gives_way))
             return 0.0
         if reason is not None:
-            self._emit(SlotReplaced(self.worker_id, pid, reason))
+            self._emit(SlotReplaced(self.worker_id, pid, reason, delivery))
             return 0.0
         lived = 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
         delay = self._delay.after_crash(lived)
-        self._emit(SlotDied(self.worker_id, pid, how, delay))
+        self._emit(SlotDied(self.worker_id, pid, how, delay, delivery))
         return delay
 
     def _on_message(self, message: FromSlot) -> None:
@@ -367,8 +368,9 @@ class Slot:
                 self._changed(self)
             case StartFailed(reason):
                 self._start_failed(reason)
-            case Waiting(_, text):
-                self._emit(WaitingForLakeFS(self.worker_id, text))
+            case Waiting(_, text, is_over) if self.assignment is not None:
+                event = LakeFSBack if is_over else WaitingForLakeFS
+                self._emit(event(self.worker_id, text, self.assignment.delivery))
             case Repeating(_, service, waits) if self.assignment is not None:
                 if waits:
                     self.assignment.waiting.add(service)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, TooDeep, json_of, unreadable
 from perago.adapters.http import CallPolicy
 from perago.ports import (
+    POLL_MARGIN,
     UNTIL_ITS_RETRY_ENDS,
     AttemptRow,
     Delivery,
@@ -128,7 +129,6 @@ def _update(delivery: Delivery, status: str) -> dict[str, Any]:
 
 LONGEST_WAIT = 5.0
 """Seconds; Conductor refuses longer polls."""
-_POLL_MARGIN = 30.0
 _NAMES_AT_ONCE = 50
 """Names of queues in one request: its address stays within 8 KiB, more than which servers refuse."""
 _TRACE_LIMIT = 2.0
@@ -186,7 +186,8 @@ class ConductorQueue(ConductorClient):
             count=count,
             timeout=int(wait * 1000),
             workerid=worker_id,
-            answer_within=wait + _POLL_MARGIN,
+            answer_within=wait + POLL_MARGIN,
+            expected=wait,
         )
         polled = json_of(operation, answer, list, "a list of tasks", write=True)
         try:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, overloaded
+from perago.hanging import HANGS
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear
 from perago.retry import retry
 from perago.settings import ConductorSettings
@@ -223,6 +224,7 @@ class ConductorClient:
         *arguments: Any,
         write: bool = True,
         answer_within: float | None = None,
+        expected: float = 0.0,
         **options: Any,
     ) -> Answer:
         """Send a call exactly once.
@@ -233,6 +235,7 @@ class ConductorClient:
             arguments: for `call`, as are `options`.
             write: whether it changes something, so that a lost answer leaves doubt.
             answer_within: the longest silence, in seconds; None: the policy's.
+            expected: seconds for which the server is asked to wait.
 
         Raises:
             Unclear: it is a write and its answer was lost.
@@ -240,7 +243,8 @@ class ConductorClient:
         """
         seconds = answer_within or self._policy.answer
         try:
-            answer: Answer = call(*arguments, _preload_content=False, _request_timeout=seconds, **options)
+            with HANGS.call(SERVICE, operation, expected=expected):
+                answer: Answer = call(*arguments, _preload_content=False, _request_timeout=seconds, **options)
         except NoAnswerError as failure:
             raise unanswered(operation, failure, write=write) from failure
         if not 200 <= answer.status < 300:

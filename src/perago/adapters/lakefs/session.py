@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 from urllib3.util import make_headers
 
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, overloaded
+from perago.hanging import HANGS
 from perago.ports import (
     FENCE_MARKER,
     AccessDenied,
@@ -195,7 +196,8 @@ def once(call: Call, send: Callable[[], Answer], read: Callable[[Answer], T]) ->
         ServiceError: there is no answer, its status is not 2xx, or it is not lakeFS's.
     """
     try:
-        answer = send()
+        with HANGS.call(SERVICE, call.operation):
+            answer = send()
     except NoAnswerError as failure:
         raise unanswered(call, failure) from failure
     if not 200 <= answer.status < 300:

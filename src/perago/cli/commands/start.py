@@ -28,6 +28,7 @@ from perago.configuration import (
     read_configuration,
 )
 from perago.failure import Failure
+from perago.hanging import HANGS
 from perago.processes import end_if_told, hand_over
 from perago.settings.sources import LogFormat
 
@@ -198,6 +199,7 @@ def command(
             end_if_told()
             hand_over(supervisor.stop)
             unless_started.pop_all()
+            HANGS.report_to(None)  # the supervisor reports its own calls
             raise typer.Exit(supervisor.run())
     except ForkServerDied as error:
         fix = "start it again; if it fails every time, find out what ends processes here: dmesg, or the container's log"

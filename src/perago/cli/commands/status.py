@@ -12,7 +12,7 @@ from perago.cli import messages
 from perago.cli.messages import Colour
 from perago.cli.parameters import IMPORT_LIMIT, Json, OptionalModules, Timeout
 from perago.cli.rendering import Column, Renderer, legend, print_json, working
-from perago.text import age, count, one_line
+from perago.text import age, one_line
 
 if TYPE_CHECKING:
     from perago.diagnosis.queues import TaskTypeStatus
@@ -46,15 +46,18 @@ class Row:
         if row.oldest is not None:
             yield one_line(f"oldest: task {row.oldest.task_id}")
         red = partial(Renderer().paint, colour=Colour.RED)
-        for one in row.silent[:_SILENT_SHOWN]:
-            yield red(one_line(f"silent for {self.since(one.since)}: task {one.task_id}"))
+        first = sorted(row.attempts, key=lambda one: not one.silent)[:_RUNNING_SHOWN]
+        for one in first:
+            silent = f", silent for {self.since(one.silent)}" if one.silent else ""
+            text = one_line(f"running for {self.since(one.started)}{silent}: task {one.task_id}, {one.worker_id}")
+            yield red(text) if silent else text
+        if len(row.attempts) > len(first):
+            yield f"and {len(row.attempts) - len(first):,} more running attempts (--json lists them)"
         if row.is_unattended(self.now):
             who = f", last {row.last_poll.worker_id}" if row.last_poll and row.last_poll.worker_id else ""
             yield red(one_line(row.absence(self.now) + who))
         if not row.registered:
             yield "the server has no TaskDef of this name"
-        hosts = {f"{worker.worker_id} on {worker.host}, {count(worker.slots, 'slot')}" for worker in row.workers}
-        yield from (one_line(f"worker {text}") for text in sorted(hosts))
 
 
 COLUMNS: tuple[Column[Row], ...] = (
@@ -90,14 +93,14 @@ Examples:
   perago status my_tasks.features
   perago status my_tasks --json"""
 
-_SILENT_SHOWN = 3
+_RUNNING_SHOWN = 10
 
 
 def command(modules: OptionalModules = None, as_json: Json = False, timeout: Timeout = IMPORT_LIMIT) -> None:
     """Show the waiting attempts, the running attempts and the workers of each task type. Changes nothing.
 
     Without MODULE, perago shows every registered task type with a queue, a worker here, or a poll within the last day.
-    Workers here are those of PERAGO_WORKSPACE_ROOT.
+    Workers here are those of PERAGO_WORKSPACE_ROOT. It takes 20 s at most, also if Conductor does not answer.
     """
     names = None
     if modules:
@@ -109,9 +112,10 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
     settings = load_settings()
     now = time.time()
     from perago.configuration import Servers
-    from perago.diagnosis.queues import read_queues
+    from perago.diagnosis.queues import POLICY, read_queues
+    from perago.worker.presence import CLASH_FIX, CLASH_WHY, STOPPED_WHY, id_clashes
 
-    with Servers(settings) as servers, working("reading the queues") as tell:
+    with Servers(settings, policy=POLICY) as servers, working("reading the queues") as tell:
         report = read_queues(servers.overview, settings.workspace_root, names, now, tell)
     if as_json:
         print_json([{**asdict(row), "unattended": row.is_unattended(now)} for row in report.rows])
@@ -120,7 +124,14 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
         out.table(COLUMNS, [Row(row, now) for row in report.rows], lambda row: row.details)
         if not report.rows:
             out.line("no task type has a queue, a worker here, or a poll within the last day")
+        for worker in report.workers:
+            out.line(one_line(f"worker {worker}"))
+            if worker.stopped:
+                words = f"{worker.stopped_words}; {STOPPED_WHY}; continue with: {worker.stopped_fix}"
+                out.line(f"         {out.paint(one_line(words), Colour.RED)}")
     if report.left_out:
         messages.note(f"{report.left_out:,} more task types are in use; name a MODULE to see its task type")
+    for clash in id_clashes(report.workers):
+        messages.warning(f"{clash}: {CLASH_WHY}\n  fix: {CLASH_FIX}")
     for problem in report.problems[:1]:
         messages.warning(f"the running and the oldest attempts are unknown: {messages.service_words(problem)}")

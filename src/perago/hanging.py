@@ -1,0 +1,114 @@
+"""Report a call to a server that gets no answer, while it still waits."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+HANGING_AFTER = 5.0
+"""Seconds without an answer after which a call is reported."""
+
+Tell = Callable[[str, bool], object]
+"""Gets a line about a call that hangs, and whether it has ended by now with an answer."""
+
+
+@dataclass(slots=True)
+class _Call:
+    service: str
+    operation: str
+    began: float
+    due: float
+    limit: float = 0.0
+    is_reported: bool = False
+
+
+class HangWatch:
+    """Watches the calls of this process on a thread of its own, once `report_to` has named a listener.
+
+    A service that does not answer is reported once, until a call to it is answered.
+    """
+
+    def __init__(self) -> None:
+        self._tell: Tell | None = None
+        self._calls: dict[int, _Call] = {}
+        """By the thread that waits."""
+        self._silent: set[str] = set()
+        """Services that were reported."""
+        self._changed = threading.Condition()
+        self._sleeps = False
+        self._thread: threading.Thread | None = None
+
+    def report_to(self, tell: Tell | None) -> Tell | None:
+        """Report to `tell`, on the thread of this watch, from now on; None: watch no further calls. Return the listener
+        until now."""
+        before, self._tell = self._tell, tell
+        return before
+
+    @contextlib.contextmanager
+    def call(self, service: str, operation: str, *, expected: float = 0.0) -> Iterator[None]:
+        """Watch the call that this thread makes in the block. `expected`: seconds that the server may take anyway."""
+        if self._tell is None:
+            yield
+            return
+        now, me = time.monotonic(), threading.get_ident()
+        call = _Call(service, operation, now, now + expected + HANGING_AFTER)
+        with self._changed:
+            self._calls[me] = call
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="perago-hanging", daemon=True)
+                self._thread.start()
+            elif self._sleeps:
+                self._changed.notify()
+        try:
+            yield
+        except BaseException:
+            self._end(me)
+            raise
+        self._end(me)
+        self._silent.discard(service)
+        if call.is_reported and (tell := self._tell) is not None:
+            tell(f"{service} answers again, after {time.monotonic() - now:.0f} s", True)
+
+    def limit(self, seconds: float) -> None:
+        """Note the time limit of the call that this thread makes."""
+        if (call := self._calls.get(threading.get_ident())) is not None:
+            call.limit = seconds
+
+    def _end(self, thread: int) -> None:
+        with self._changed:
+            self._calls.pop(thread, None)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._calls:
+                    self._sleeps = True
+                    self._changed.wait_for(lambda: self._calls)
+                    self._sleeps = False
+                now = time.monotonic()
+                late = [call for call in self._calls.values() if call.due <= now]
+                new = [call for call in late if call.service not in self._silent]
+                for call in late:
+                    call.due = float("inf")
+                for call in new[:1]:
+                    call.is_reported = True
+                    self._silent.add(call.service)
+            for call in new[:1]:
+                if (tell := self._tell) is not None:
+                    tell(_words(call), False)
+            with self._changed:
+                following = min((call.due for call in self._calls.values()), default=0.0)
+                self._changed.wait(min(max(0.0, following - time.monotonic()), HANGING_AFTER))
+
+
+def _words(call: _Call) -> str:
+    ends = f"; this call ends after {call.limit:g} s" if call.limit else ""
+    waited = time.monotonic() - call.began
+    return f"{call.service} has not answered for {waited:.0f} s when asked to {call.operation}{ends}"
+
+
+HANGS = HangWatch()
+"""The watch of this process."""

@@ -1,0 +1,76 @@
+"""The watch of calls that get no answer."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+
+import pytest
+
+from perago import hanging
+from perago.hanging import HangWatch
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[tuple[str, bool]]:
+    monkeypatch.setattr(hanging, "HANGING_AFTER", 0.05)
+    return SimpleQueue()
+
+
+def test_a_call_that_hangs_is_reported_once_with_its_limit_and_again_when_it_is_answered(
+    told: SimpleQueue[tuple[str, bool]],
+) -> None:
+    watch = HangWatch()
+    watch.report_to(lambda text, is_over: told.put((text, is_over)))
+    for _ in range(2):
+        with watch.call("lakeFS", "merge"):
+            watch.limit(300)
+            text, is_over = told.get(timeout=60)
+            assert text == "lakeFS has not answered for 0 s when asked to merge; this call ends after 300 s"
+            assert not is_over
+        assert told.get(timeout=60) == ("lakeFS answers again, after 0 s", True)
+    assert told.empty()
+
+
+def test_a_call_that_fails_leaves_the_end_to_the_one_who_repeats_it(told: SimpleQueue[tuple[str, bool]]) -> None:
+    watch = HangWatch()
+    watch.report_to(lambda text, is_over: told.put((text, is_over)))
+
+    def fail() -> None:
+        with watch.call("lakeFS", "merge"):
+            told.get(timeout=60)
+            raise OSError("cut")
+
+    with pytest.raises(OSError, match="cut"):
+        fail()
+    assert told.empty()
+
+
+def test_calls_that_are_expected_to_wait_are_not_reported(
+    told: SimpleQueue[tuple[str, bool]],
+) -> None:
+    watch = HangWatch()
+    watch.report_to(lambda text, is_over: told.put((text, is_over)))
+    with watch.call("Conductor", "poll", expected=3600), watch_other(watch):
+        assert told.get(timeout=60)[0].startswith("lakeFS ")
+    assert told.get(timeout=60)[0].startswith("lakeFS answers again")
+    assert told.empty()
+
+
+class watch_other:
+    """Make a call to lakeFS on another thread, which hangs until the block ends."""
+
+    def __init__(self, watch: HangWatch) -> None:
+        self._watch, self._done = watch, threading.Event()
+        self._thread = threading.Thread(target=self._call)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _call(self) -> None:
+        with self._watch.call("lakeFS", "read"):
+            self._done.wait(60)
