@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 NOT_ON_WINDOWS = (
-    "perago needs Linux or macOS: its workers rely on processes, signals and files as POSIX has them. "
+    "perago needs Linux or macOS: its workers need POSIX processes, signals and files. "
     "On Windows, use it in WSL 2 or in a container."
 )
 """The message of the command and the pytest plugin on Windows, which perago does not support."""

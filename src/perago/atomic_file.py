@@ -1,4 +1,4 @@
-"""Replacing a file: at any time it has its complete old or its complete new content."""
+"""Replace a file atomically: at any time it has its complete old or its complete new content."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from glob import escape
 from pathlib import Path
 
 _ABANDONED_AFTER = 600.0
-"""Seconds after which a temporary file belongs to no process: a write takes milliseconds."""
+"""Seconds after which a temporary file is considered abandoned, because a write takes milliseconds."""
 
 
 def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Make `path` have this content and mode. Its directory must exist.
+    """Write this content and mode to `path`. Its directory must exist.
 
     Without `mode` a file keeps the mode that it has, and the umask decides about a new one. Temporary files of killed
     processes next to the file are removed.

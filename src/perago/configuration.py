@@ -31,7 +31,7 @@ class Configuration:
 
 
 def read_configuration(*, local: bool = False) -> Configuration:
-    """Read the environment and `.env` and dry-run the roots; it creates nothing and asks no server.
+    """Read the environment and `.env`, and check the roots. It creates nothing and asks no server.
 
     With `local`, variables that a command on embedded services does not need cannot be a problem.
     """
@@ -76,7 +76,7 @@ def logs_of(settings: Settings) -> LogPlan:
 
 
 def limits_of(settings: Settings) -> Limits:
-    """Return the limits of its attempts."""
+    """Return the limits of a worker's attempts."""
     from perago.driver import Limits
 
     return Limits(
@@ -187,5 +187,5 @@ def namesake() -> str:
     return (
         f"the perago {installed.version} that is installed here is another project of the same name; the code that "
         f"runs is in {Path(__file__).parent}\n"
-        "  fix: pip uninstall perago, and install this one again (README.md, Install)"
+        "  fix: pip uninstall perago, and install this one again (perago help install)"
     )

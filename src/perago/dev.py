@@ -1,11 +1,10 @@
 """A run of `perago dev`: servers, workers and workflows, which follow the source files.
 
-A changed module is checked first, in a process that is thrown away. If it is still valid, its worker process drains, so
-that a reload happens while its slots are idle; the TaskDef is registered again if it changed; and a new process starts.
-If it is not valid, the worker drains as well, and nothing runs until the next change. Until then tasks wait in their
-queue, because the code that they were meant for no longer exists.
+A changed module is first checked in a separate process. If it is valid, its worker process drains, the TaskDef is
+registered again if it changed, and a new process starts. If it is not valid, the worker drains as well, and tasks wait
+in their queue until the next change.
 
-One queue takes the events of all threads, so that lines are printed one after the other.
+One queue collects the events of all threads, so that lines are printed one after the other.
 """
 
 from __future__ import annotations
@@ -79,11 +78,11 @@ class Signalled:
 
 DevEvent: TypeAlias = ChildSaid | ChildEnded | Checked | Signalled
 Post: TypeAlias = Callable[[DevEvent], None]
-"""Takes an event from any thread, and from a signal handler."""
+"""Accepts an event from any thread and from signal handlers."""
 
 
 class WorkerChild:
-    """`perago start MODULE -j N` in its own process group, so that Ctrl-C reaches it only through us.
+    """`perago start MODULE -j N` in its own process group, so that Ctrl-C reaches it only through this process.
 
     Posts `ChildSaid` for each line of its output, and `ChildEnded` once, as the last event.
     """
@@ -95,8 +94,8 @@ class WorkerChild:
 
         Args:
             module: The import path of the task module.
-            slots: How many attempts run at a time.
-            environment: The whole environment of the process.
+            slots: The number of concurrent attempts.
+            environment: The complete environment of the process.
             import_limit: Seconds that importing the module may take.
             post: Takes its events, from other threads.
         """
@@ -123,7 +122,7 @@ class WorkerChild:
         threading.Thread(target=self._attend, name=f"perago-dev-{module}", daemon=True).start()
 
     def stop(self) -> None:
-        """First drain, then cancel, then kill."""
+        """Ask the process to end: first drain, then cancel, then kill."""
         self.asked_to_stop += 1
         if self.asked_to_stop <= 2:
             self._process.send_signal(signal.SIGTERM)
@@ -154,7 +153,7 @@ class Check:
         threading.Thread(target=self._run, name=f"perago-dev-check-{module}", daemon=True).start()
 
     def cancel(self) -> None:
-        """End it immediately. The result no longer matters."""
+        """End the check immediately, because its result no longer matters."""
         self._child.cancel()
 
     def _run(self) -> None:
@@ -173,28 +172,29 @@ _FRAME = re.compile(r'File "([^"<][^"]*)", line \d+')
 
 
 class SourceFiles:
-    """The files of one module, and how they looked when they were last taken into account."""
+    """The files of one module, and their state at the last check."""
 
     def __init__(self, files: Iterable[str]) -> None:
         self._files = tuple(sorted(set(files)))
         self._seen = self._look()
 
     def changed(self) -> bool:
-        """Whether they look different than when this was asked last; asking again says no."""
+        """Whether the files have changed since the last call."""
         now = self._look()
         changed = now != self._seen
         self._seen = now
         return changed
 
     def replace(self, files: Iterable[str]) -> None:
-        """Watch these instead. What both sets have is not read again, so a change in between is not missed."""
+        """Watch these files instead. The state of files in both sets is kept, so that a change in between is not
+        missed."""
         known = dict(zip(self._files, self._seen, strict=True))
         self._files = tuple(sorted(set(files)))
         self._seen = tuple(known[file] if file in known else _print_of(file) for file in self._files)
 
     def forget_bytecode(self) -> None:
-        """Remove the compiled form of each file. Python compares full seconds and size, so an edit of the same length
-        within one second would not be run."""
+        """Remove the bytecode of each file. Python compares only full seconds and sizes, so it would miss an edit of
+        the same length within one second."""
         for file in self._files:
             if file.endswith(".py"):
                 with contextlib.suppress(OSError, NotImplementedError):
@@ -227,13 +227,12 @@ REFERENCE = "task"
 
 
 def workflow_name(task: TaskSummary, command: str = "dev") -> str:
-    """A name of our own, so that a workflow that a user registers under the task's name is left alone."""
+    """Return a distinct name, so that a workflow that a user registers under the task's name is not replaced."""
     return f"{command}.{task.name}"
 
 
 def workflow_definition(task: TaskSummary, command: str = "dev") -> dict[str, Any]:
-    """Input and output are those of the task. `command` is the one that makes the
-    workflow."""
+    """Return a workflow with the input and output of the task. `command` is the command that makes it."""
     has_workspace = task.workspace is not None
     given = ("workspace", "params") if has_workspace else ("params",)
     made = ("workspace", "result") if has_workspace else ("result",)
@@ -255,7 +254,7 @@ def workflow_definition(task: TaskSummary, command: str = "dev") -> dict[str, An
 
 
 def params_of(task: TaskSummary) -> Any:
-    """Parameters to start with: those of the first example, or a skeleton."""
+    """Return parameters to start with: those of the first example, or a skeleton."""
     if task.example is not None:
         return task.example
     from perago.taskdef.schema import skeleton_of
@@ -264,7 +263,7 @@ def params_of(task: TaskSummary) -> Any:
 
 
 def payload_of(task: TaskSummary, ref: str) -> dict[str, Any]:
-    """An input that starts it on commit `ref`."""
+    """Return an input that starts the workflow on commit `ref`."""
     params = params_of(task)
     if task.workspace is None:
         return {"params": params}
@@ -273,13 +272,13 @@ def payload_of(task: TaskSummary, ref: str) -> dict[str, Any]:
 
 
 def curl_line(conductor_url: str, task: TaskSummary, ref: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A line for a POSIX shell that starts the workflow and prints its id.
+    """Return a line for a POSIX shell that starts the workflow and prints its id.
 
     Args:
         conductor_url: The address of Conductor's API.
         task: The task of the workflow.
         ref: The commit that the workflow works on.
-        environment: Where a proxy may be set, which the line passes by.
+        environment: The environment, whose proxy the line bypasses.
     """
     payload = json_text(payload_of(task, ref), separators=(",", ":"))
     words = ["curl", "-sS", "-w", r"\n"]
@@ -290,14 +289,14 @@ def curl_line(conductor_url: str, task: TaskSummary, ref: str, environment: Mapp
 
 
 def send_line(module: str, task: TaskSummary) -> str:
-    """A line that starts a workflow on the current head of the branch."""
+    """Return a line that starts a workflow on the current head of the branch."""
     place = [] if task.workspace is None else ["--workspace", f"{REPOSITORY}/{BRANCH}"]
     params = json_text(params_of(task), separators=(",", ":"))
     return shlex.join(["perago", "send", module, *place, "--params", params, "--follow"])
 
 
 def send_workflow_line(module: str, flow: WorkflowSummary) -> str:
-    """A line that starts a workflow which the module declares, with its defaults, on what the branch has then."""
+    """Return a line that starts a declared workflow with its defaults, on the head that the branch has then."""
     place = ["--workspace", f"{REPOSITORY}/{BRANCH}"] if "workspace" in flow.inputs else []
     definition = json.loads(flow.definition)
     defaults = definition["inputTemplate"]
@@ -309,7 +308,7 @@ def send_workflow_line(module: str, flow: WorkflowSummary) -> str:
 def seed(services: EmbeddedServices, directory: Path | None) -> None:
     """Create the repository and the branch if they are missing, and commit the new and changed files of `directory`.
 
-    Nothing is removed from the branch, so publications of tasks stay. Links are refused, never followed.
+    No file is removed from the branch, so publications of tasks stay. Links are refused, never followed.
 
     Raises:
         Failure: the directory cannot be a workspace.
@@ -340,14 +339,14 @@ def seed(services: EmbeddedServices, directory: Path | None) -> None:
 
 
 def head(services: EmbeddedServices) -> str:
-    """The commit that the branch points at now."""
+    """Return the current head of the branch."""
     return references.get_branch(services.lakefs.server.repository(REPOSITORY), BRANCH).commit_id
 
 
 _START_FAILURES = (3, 4, 5)
 """Exit codes of a worker whose module or configuration is not valid, or whose servers cannot be reached."""
 _ABANDONED = 10.0
-"""Seconds that worker processes get if we end because of a mistake of ours."""
+"""Seconds that worker processes get if this process ends because of its own defect."""
 
 
 class View(Protocol):
@@ -366,7 +365,7 @@ class View(Protocol):
         """Show the command that starts a workflow that the module declares."""
 
     def stopping(self, signals: int) -> None:
-        """Show that so many signals have come."""
+        """Show the reaction to the first, second or third signal."""
 
     def problem(self, probed: Probed) -> None:
         """Show why a module cannot be used."""
@@ -385,11 +384,11 @@ class Session:
         samples: dict[str, Any],
         view: View,
     ) -> None:
-        """A session that has not started anything yet.
+        """Create a session that has not started anything yet.
 
         Args:
-            services: The embedded services; they are up.
-            probed: What was found in each module; all have a task.
+            services: The running embedded services.
+            probed: The results of the checks of all modules; each has a task.
             slots: How many attempts of each module run at a time.
             environment: The whole environment of the workers.
             import_limit: Seconds that importing a module may take.
@@ -410,11 +409,11 @@ class Session:
         self._runners = {one.module: ModuleRunner(one, self) for one in probed}
 
     def post(self, event: DevEvent) -> None:
-        """Take an event from any thread, and from a signal handler."""
+        """Accept an event from any thread and from signal handlers."""
         self._events.put(event)
 
     def run(self, is_ready: Callable[[], None]) -> int:
-        """Start everything, call `is_ready` once all workers poll, and continue until a signal comes; returns the exit
+        """Start everything, and call `is_ready` once all workers poll. Continue until a signal arrives. Return the exit
         code."""
         for runner in self._runners.values():
             self.register(runner)
@@ -490,7 +489,7 @@ class Session:
                     self._stop()
 
     def _signalled(self, number: signal.Signals) -> None:
-        """First: drain. Second: cancel. From the third on: kill."""
+        """React to a signal: the first drains, the second cancels, later ones kill."""
         self._signals += 1
         if self._signals == 2:
             self._exit_code = 128 + number
@@ -529,13 +528,13 @@ class ModuleRunner:
     """One module: its worker, its files and its checks. All methods are called by the session's thread."""
 
     def __init__(self, probed: Probed, session: Session) -> None:
-        """Begin with a module that was found valid; its worker starts at the first `tick`."""
+        """Begin with a valid module. Its worker starts at the first `tick`."""
         self.module: str = probed.module
         self.task = probed.task
-        """None for a module that only declares workflows and needs no worker."""
+        """The task; None for a module that only declares workflows and needs no worker."""
         self.workflows: tuple[WorkflowSummary, ...] = probed.workflows
         self.was_ready: bool = False
-        """Whether one of its workers has ever polled."""
+        """Whether one of its worker processes has ever polled."""
         self._session = session
         self._files = SourceFiles(probed.files)
         self._delay = RestartDelay()
@@ -548,16 +547,16 @@ class ModuleRunner:
 
     @property
     def is_settled(self) -> bool:
-        """Whether its worker has polled, or it has none, or the reason was shown."""
+        """Whether the module is settled: its worker has polled, it needs no worker, or the reason was shown."""
         return self.task is None or self.was_ready or self._problem is not None
 
     @property
     def alive(self) -> bool:
-        """Whether a process of its runs."""
+        """Whether its worker process is running."""
         return self._child is not None or self._check is not None
 
     def tick(self) -> None:
-        """Check the files, and start what is due."""
+        """Check the files, and start a due check or restart."""
         if self._stopping or self._check is not None:
             return
         if self._files.changed():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Failure(Exception):
-    """A request that cannot be met. `message` says what happened, `fix` what to do, if there is something."""
+    """A request that cannot be met. `message` says what happened, and `fix` what to do, or it is empty."""
 
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)

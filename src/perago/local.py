@@ -1,6 +1,6 @@
 """Real workers on embedded services: `perago run`, `perago replay`, `perago backtest` and `perago demo`.
 
-The lakeFS and the Conductor are models in this process; supervisor and slot processes are those of production.
+lakeFS and Conductor are embedded in this process. Supervisor and slot processes are those of production.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ REPOSITORY = "local"
 BRANCH = "main"
 WORKFLOW = "local"
 LONGEST_POLL = 0.1
-"""Seconds: a person who runs one workflow should not wait for the end of a poll."""
+"""Seconds of a poll, which are few because a person who runs one workflow must not wait for its end."""
 MOST_DEATHS = 3
-"""A worker of a server restarts slots for ever; here a person waits for an answer."""
+"""Number of deaths of a slot before the run fails. A worker on a server restarts slots forever, but here a person
+waits."""
 _STOP_LIMIT = 60.0
 _LATE_EVENT = 30.0
 """Seconds in which the worker's event about the end of an attempt must follow its report to Conductor."""
 
 
 class LocalServices(EmbeddedServices):
-    """Both services for workers on this machine, from entering the context to leaving it.
+    """Both services for workers on this machine. They run while the context is open.
 
     Workers reach them without extras: the Conductor in this process, the lakeFS by a private socket. With `over_http`
     they use the adapters and HTTP, as in production, which needs the extra `embedded`.
@@ -80,7 +81,7 @@ class LocalServices(EmbeddedServices):
         return ConductorQueue(ConductorSettings(self.conductor_url, None, None))
 
     def seed(self, files: Mapping[str, str | bytes | Path | None], message: str) -> str:
-        """Commit files to the workspace branch; returns the commit id."""
+        """Commit files to the workspace branch, and return the commit id."""
         return self.lakefs.seed(REPOSITORY, BRANCH, files, message=message).id
 
 
@@ -106,21 +107,21 @@ def run_workflow(
 ) -> dict[str, Any]:
     """Run a workflow to its end.
 
-    A task that fails ends it, whatever retries its TaskDef would allow: a person who watches wants to see the failure.
+    A failed task ends the workflow without retries, because a person who watches wants to see the failure.
 
     Args:
         services: Where the workflow runs.
-        tasks: All that it needs, each once.
+        tasks: All tasks of the workflow, without duplicates.
         workflow: Its definition.
         payload: Its input.
         listener: Hears the events of all workers, one at a time.
-        look: Called every tenth of a second at the latest; what it raises ends the run.
+        look: Called at least every tenth of a second. An exception from it ends the run.
 
     Returns:
         The workflow as Conductor shows it.
 
     Raises:
-        RunFailed: a worker could not start or ended by itself; what it said went to the listener.
+        RunFailed: a worker could not start or ended early. The listener got its messages.
     """
     conductor = services.conductor
     conductor.register_task_definitions([{**task.definition, "retryCount": 0} for task in tasks])
@@ -154,7 +155,7 @@ def workflow_of(task: LocalTask) -> dict[str, Any]:
 
 
 class Workers:
-    """One supervisor per task, each on a thread. All of them stop at the end of the context.
+    """Run one supervisor for each task, each on a thread. All of them stop at the end of the context.
 
     Args:
         services: where the tasks are polled.
@@ -168,7 +169,7 @@ class Workers:
         self._ended = 0
         self._paused = ""
         self._deaths = [0] * len(tasks)
-        """The deaths of each worker's slots since one was ready last."""
+        """The number of deaths of each worker's slots since the last one was ready."""
         self._queues = [services.queue() for _ in tasks]
         self._exports = ExitStack()
         self._supervisors: list[Supervisor] = []
@@ -200,7 +201,7 @@ class Workers:
             queue.close()
 
     def wait(self) -> None:
-        """Wait until something happened, at most a moment.
+        """Wait for an event, for a short time at most.
 
         Raises:
             RunFailed: a worker is down, cannot take work here, or its process dies repeatedly before it is ready.
@@ -237,8 +238,8 @@ class Workers:
 class InTurn:
     """Passes events on to `listener`, one attempt at a time; events of other slots wait in the meantime.
 
-    Tasks of a fork run at the same time, and over HTTP the next step's worker has its attempt before the worker of the
-    step before has heard that its report arrived. The listener gets all events of one attempt before those of the next.
+    Tasks of a fork run at the same time. Over HTTP, the worker of the next step can start before the previous worker
+    knows that its report arrived. The listener gets all events of one attempt before those of the next.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -249,7 +250,7 @@ class InTurn:
         self._waiting: deque[tuple[int, Event]] = deque()
 
     def hear(self, worker: int, event: Event) -> None:
-        """Something happened in worker number `worker`. May be called by several threads."""
+        """Handle an event of worker number `worker`. Thread-safe."""
         with self._lock:
             self._waiting.append((worker, event))
             self._tell()
@@ -284,13 +285,13 @@ class InTurn:
 
 
 class PersistentWorker:
-    """Runs attempts of one task until its context is left. `run` may be called by several threads.
+    """Runs attempts of one task until its context ends. Several threads can call `run`.
 
-    A task that fails is not tried again, whatever retries its TaskDef would allow.
+    A failed task is not retried, even if its TaskDef allows retries.
 
     Args:
         services: where the attempts run.
-        task: what is run; its plan says how many slots there are.
+        task: the task; its plan has the number of slots.
         listener: hears the events of all attempts, from several threads.
     """
 
@@ -317,13 +318,13 @@ class PersistentWorker:
 
         Args:
             payload: the input of the task.
-            look: called every tenth of a second at the latest; what it raises ends the wait.
+            look: called at least every tenth of a second. An exception from it ends the wait.
 
         Returns:
             Conductor's row of the attempt, once the listener has heard all of it.
 
         Raises:
-            RunFailed: the worker ended by itself.
+            RunFailed: the worker ended early.
         """
         conductor = self._services.conductor
         workflow_id = conductor.start_workflow(workflow_of(self._task)["name"], payload)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 
 class Clock(Protocol):
-    """The source of time, so that a test can own it."""
+    """The source of time, which a test can replace."""
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -30,7 +30,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The system's clock."""
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -63,17 +63,17 @@ class Unavailable(ServiceError):
 
 
 class Overloaded(Unavailable):
-    """The service asked for time: `retry_after` seconds (the header `Retry-After`)."""
+    """The service asked the client to wait `retry_after` seconds (the header `Retry-After`)."""
 
     retry_after: float = 0.0
 
 
 class Unclear(ServiceError):
-    """A write was sent and no usable answer came back: it may have taken effect. Look before repeating."""
+    """A write was sent, but got no usable answer. It may have taken effect, so read before you repeat it."""
 
 
 class AccessDenied(ServiceError):
-    """Credentials missing, wrong, or without the permission (401, 403)."""
+    """The credentials are missing or wrong, or lack the permission (401, 403)."""
 
 
 class Forbidden(AccessDenied):
@@ -86,11 +86,11 @@ class NotFound(ServiceError):
 
 
 FENCE_MARKER = "perago-publish-fence"
-"""Part of every refusal of perago's own pre-merge hook. It alone distinguishes that 412 from another hook's."""
+"""A text in every refusal of perago's pre-merge hook, which distinguishes its 412 from that of another hook."""
 
 
 class MergeRefusal(StrEnum):
-    """Why lakeFS refused a merge (`docs/dev/servers/lakefs.md` 1.3)."""
+    """The reason why lakeFS refused a merge (`docs/dev/servers/lakefs.md` 1.3)."""
 
     HEAD_MOVED = "head moved"  # 412 carrying the marker text of perago's publish fence
     HOOK = "hook"  # 412 of another pre-merge hook
@@ -100,7 +100,7 @@ class MergeRefusal(StrEnum):
 
 
 class Refused(ServiceError):
-    """The service understood the call and said no for good (any other 4xx)."""
+    """The service understood the call and refused it for good (any other 4xx)."""
 
 
 class MergeRefused(Refused):
@@ -140,13 +140,13 @@ class Trace:
     trace_id: str
     span_id: str
     parent_id: str | None = None
-    """The span that the workflow was started in; None: it is not known, and the trace begins here."""
+    """The span in which the workflow was started; None: unknown, so the trace begins here."""
     sampled: bool = True
-    """Whether the parent span is sampled. Its children follow that, unless configured differently."""
+    """Whether the parent span is sampled. Child spans do the same, unless configured differently."""
 
     @property
     def traceparent(self) -> str:
-        """The header that hands the span on, to the publication and to the function."""
+        """The header that passes the span on to the publication and to the function."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
@@ -154,10 +154,10 @@ def trace_of(workflow_id: str, identity: tuple[str, int, int], traceparent: obje
     """Return the trace of one delivery.
 
     Args:
-        workflow_id: of the workflow. Without a usable `traceparent` it gives the trace its id, so that all attempts of
-            one workflow are in one trace, whichever worker they run on.
-        identity: of the delivery. It gives the span its id.
-        traceparent: what the workflow was started with. Anything malformed is passed over, as W3C wants it.
+        workflow_id: the id of the workflow. Without a usable `traceparent`, the id of the trace is derived from it, so
+            that all attempts of a workflow are in one trace.
+        identity: the identity of the delivery, from which the id of the span is derived.
+        traceparent: the header with which the workflow was started. A malformed one is ignored, as W3C requires.
     """
     span_id = _digest(":".join(map(str, identity)))[:16]
     found = _TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
@@ -179,8 +179,8 @@ class Delivery:
     """One hand-over of an attempt to a worker.
 
     `(task_id, poll_count, start_time)` is its identity: rerun and redelivery keep the task id
-    (`docs/dev/servers/conductor.md` 9). Times are milliseconds since the epoch, durations seconds. There are no
-    defaults, so that no adapter can forget a field.
+    (`docs/dev/servers/conductor.md` 9). Times are milliseconds since the epoch, durations seconds. Fields have no
+    defaults, so that no adapter can forget one.
     """
 
     task_id: str
@@ -198,9 +198,9 @@ class Delivery:
     input_is_too_deep: bool
     """The input is nested too deeply to be read, so `input` is empty."""
     retried: bool
-    """Whether a retry has taken its place. Conductor hands out such attempts again when a workflow is rerun from a
-    later step, waits for their end, and ignores it. If that rerun has removed the retry, the attempt counts again, and
-    this is false."""
+    """Whether a retry has replaced it. If a workflow is rerun from a later step, Conductor hands out such attempts
+    again, waits for their end, and ignores it. If that rerun has removed the retry, the attempt counts again, and this
+    is false."""
     retry_output: Mapping[str, Any] | None
     """The report of the retry, if Conductor has forgotten the retry. Conductor restarts a canceled attempt when a
     sub-workflow next to it continues, and then a failure of this attempt would count."""
@@ -238,7 +238,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """Conductor's present record of an attempt. `start_time` is 0 for one that was never polled, or is to run again."""
+    """Conductor's current record of an attempt. `start_time` is 0 for one that was never polled, or is to run again."""
 
     task_id: str
     start_time: int
@@ -246,32 +246,32 @@ class AttemptRow:
 
 
 ANY_WORKFLOW = "*"
-"""In `WorkflowRow.looped`: the name of a sub-workflow is chosen while the workflow runs."""
+"""The entry in `WorkflowRow.looped` for a sub-workflow whose name is chosen while the workflow runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRow:
-    """Conductor's present record of a workflow, as far as it distinguishes one run from another.
+    """Conductor's current record of a workflow: the fields that distinguish one run from another.
 
-    Rows have no defaults: each adapter says each field.
+    Fields have no defaults, so that no adapter can forget one.
     """
 
     workflow_id: str
     start_time: int
     """The start of its current run, in milliseconds. A restart sets it again."""
     parent_id: str | None
-    """The workflow that it is a sub-workflow of."""
+    """The id of its parent workflow."""
     name: str
     """The name of its definition; empty: unknown."""
     children: frozenset[str]
-    """The sub-workflows that its tasks name now. Those of a run before, and of attempts that were retried, are not
-    among them."""
+    """The sub-workflows that its tasks currently name. Those of an earlier run or of retried attempts are not
+    included."""
     replaced: frozenset[str]
     """The sub-workflows of attempts that were retried."""
     looped: frozenset[str]
     """Names of the sub-workflows that its loops can run. Conductor may forget tasks of a loop that are still good."""
     is_starting: bool
-    """A sub-workflow is about to start, or runs already without being named yet."""
+    """Whether a sub-workflow is starting: it can already run without being named."""
 
 
 def looped_names(steps: Iterable[Mapping[str, Any]]) -> frozenset[str]:
@@ -293,13 +293,13 @@ def looped_names(steps: Iterable[Mapping[str, Any]]) -> frozenset[str]:
 
 
 class DeliveryCheck(Protocol):
-    """Answers the question before every step that cannot be undone."""
+    """Answers the delivery check, which precedes every step that cannot be undone."""
 
     def is_current(self, delivery: Delivery) -> bool:
-        """Whether this is still the delivery that Conductor is waiting for. Reads the task; never guesses.
+        """Whether Conductor is still waiting for this delivery. It reads the task, and never guesses.
 
         Raises:
-            ServiceError: no answer; the caller must not take silence for a yes or a no.
+            ServiceError: no answer, which means neither yes nor no.
         """
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
@@ -311,8 +311,8 @@ class DeliveryCheck(Protocol):
         """
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
-        """Conductor's row of any workflow, for the recovery of `delivery`; None: Conductor itself says that it
-        does not exist.
+        """Return Conductor's row of any workflow, for the recovery of `delivery`; None: Conductor itself says
+        that it does not exist.
 
         Raises:
             ServiceError: no answer.
@@ -327,14 +327,15 @@ class TaskQueue(DeliveryCheck, Protocol):
     """The calls of a worker to Conductor. Every method may raise any `ServiceError`; each has a time limit."""
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
-        """Take up to `count` deliveries; returns early once `count` are there, at the latest after `wait_seconds`
-        (at most 5). An attempt that can only report what its retry reports goes back until the retry has ended."""
+        """Take up to `count` deliveries. Return once there are `count`, at the latest after `wait_seconds` (at most 5).
+        An attempt that must repeat the report of its retry goes back until the retry has ended."""
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
-        """Return the number of attempts in each queue, those included that are not due yet; 0 for an unknown queue."""
+        """Return the number of attempts in each queue, including those that are not due yet; 0 for an unknown queue."""
 
     def extend_lease(self, delivery: Delivery) -> None:
-        """Move the response timeout. Says nothing about whether the delivery is still mine: ask `is_current` first."""
+        """Extend the response timeout. This does not show whether the delivery is still current, so call `is_current`
+        first."""
 
     def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
         """Give an attempt back for redelivery to any poller, after `seconds`."""
@@ -352,7 +353,7 @@ class TaskQueue(DeliveryCheck, Protocol):
         """Create or replace TaskDefs."""
 
     def close(self) -> None:
-        """Give back connections and threads."""
+        """Close connections and end threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,13 +371,13 @@ class Commit:
 
 
 _LONGEST_BELOW = 1000
-"""Characters of a message or of a metadata value that are kept of a commit below the head."""
+"""Maximum length of a message or a metadata value that is kept of a commit below the head."""
 _WHOLE = frozenset({"perago.step_key", "perago.prefix", "perago.supersedes", "perago.shared"})
-"""Recovery compares these, or needs all ids and keys in them. Names of steps and prefixes may be long."""
+"""Metadata that are never shortened, because recovery compares them or needs all their ids and keys."""
 
 
 def shortened(commit: Commit) -> Commit:
-    """Return a commit as a history keeps it below its head: no long texts, and of metadata only perago's."""
+    """Return a commit as a history keeps it below its head: without long texts and foreign metadata."""
     kept = {
         key: value
         for key, value in commit.metadata.items()
@@ -392,12 +393,13 @@ class ObjectEntry:
     key: str
     size: int
     checksum: str
-    """The listed checksum: a hex MD5 if the server computed one, else an opaque text."""
+    """The listed checksum: a hex MD5 if the server computed one, otherwise an opaque text."""
     mtime: int
     content_type: str
     metadata: Mapping[str, str]
     physical_address: str
-    """The address of the bytes in the block store, as listed. Empty: unknown. lakeFS never writes it twice."""
+    """The address of the bytes in the block store, as listed. Empty: unknown. lakeFS never writes to an address
+    twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,8 +415,8 @@ class Upload:
     """A local file to stage under `key`.
 
     `checksum` is the hex MD5 that change detection computed. A file that vanished or changed since then raises
-    `perago.workspace.scan.FileChanging`; stored bytes that differ raise `CorruptTransfer`. `content_type` None lets
-    the store decide. No part of `path` below `root`, by default the file's directory, may be a symlink by then.
+    `perago.workspace.scan.FileChanging`; stored bytes that differ raise `CorruptTransfer`. With `content_type` None,
+    the store decides. No part of `path` below `root`, by default the file's directory, may be a symlink.
     """
 
     key: str
@@ -443,7 +445,7 @@ Staged = Callable[[Upload], object]
 
 
 def no_progress(objects: int, transferred: int) -> None:
-    """A `Progress` for callers who do not watch."""
+    """A `Progress` that does nothing."""
 
 
 class WorkspaceStore(Protocol):
@@ -466,14 +468,14 @@ class WorkspaceStore(Protocol):
     def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
         """Return the commit with this full id and its first-parent ancestors, newest first, at most `limit`.
 
-        Fewer only at the beginning of the history. As in `history`, long texts and keys of others may be missing.
+        There are fewer only where the history begins. As in `history`, long texts and foreign metadata can be missing.
 
         Raises:
             NotFound: no such repository or commit.
         """
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
-        """Whether objects are staged on `branch` (a merge into it would be refused)."""
+        """Whether objects are staged on `branch`, so that a merge into it would be refused."""
 
     def newest_staged(self, repository: str, branch: str) -> int | None:
         """Return the time at which the newest staged object of `branch` was uploaded, in seconds since the epoch. None:
@@ -500,10 +502,10 @@ class WorkspaceStore(Protocol):
         on_progress: Progress = no_progress,
     ) -> int:
         """Download objects of an immutable commit, as `list_objects` returned them, to their paths below `workspace`.
-        Return the number of objects that came from this machine instead.
+        Return the number of objects that came from the cache.
 
-        Files grow in a private directory next to `workspace`. They get their final name only when they are complete and
-        verified, with the object's modification time. If a download raises, the complete files stay.
+        Files are written in a private directory next to `workspace`, and moved when they are complete and verified.
+        They get the object's modification time. If a download fails, the complete files stay.
 
         Raises:
             CorruptTransfer: size or MD5 differ from the listing.
@@ -514,12 +516,13 @@ class WorkspaceStore(Protocol):
         """Create a hidden branch at commit `source`.
 
         Raises:
-            Refused: there is a branch of this name, perhaps by an earlier try.
+            Refused: there is a branch of this name, perhaps from an earlier call.
             Unclear: the answer was lost; the branch shows the outcome.
         """
 
     def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
-        """Stage files on `branch`. Repeating is harmless, and need only be done for those that were not `on_staged`."""
+        """Stage files on `branch`. A repetition is harmless, and only needed for files that were not passed to
+        `on_staged`."""
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """Stage the deletion of `keys`, however many. Repeating is harmless."""
@@ -567,10 +570,10 @@ class WorkspaceStore(Protocol):
         allow_empty: bool = False,
         within: float | None = None,
     ) -> str:
-        """Merge commit id `source` into `branch`, without strategy, squash or force; returns the merge commit's id.
+        """Merge commit id `source` into `branch`, without strategy, squash or force. Return the merge commit's id.
 
-        `allow_empty` lets a merge through that changes nothing, such as that of the head into its own branch.
-        `within` limits the wait for the answer, in seconds; None leaves it to the store.
+        `allow_empty` allows a merge that changes nothing, such as that of the head into its own branch. `within` limits
+        the wait for the answer, in seconds; None leaves it to the store.
 
         Raises:
             MergeRefused: with the reason.
@@ -581,7 +584,7 @@ class WorkspaceStore(Protocol):
         """Return all branches whose names begin with `prefix`, hidden ones included, in order."""
 
     def delete_branch(self, repository: str, branch: str) -> None:
-        """Delete a branch; one that is already gone is fine."""
+        """Delete a branch, unless it no longer exists."""
 
     def close(self) -> None:
-        """Give back connections and threads."""
+        """Close connections and end threads."""

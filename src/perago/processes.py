@@ -1,15 +1,15 @@
 """Processes and their signals: adopt orphans, end the processes that a function left, and end a command by a signal.
 
-Linux lets a process become the reaper of its descendants: even a daemon that forked twice and left session and process
-group becomes its child when its parent ends, and is found in /proc. Other systems have no /proc, so nothing is found.
+On Linux, a process can adopt its orphaned descendants, even daemons that forked twice and left session and process
+group, and find them in /proc. Other systems have no /proc, so no processes are found there.
 
-A signal unwinds the command, so that nothing it started stays behind. The handler raises wherever the program happens
-to be. In a destructor or in the callback of a weak reference, which every import has, Python drops the exception. While
-a class is made, Python wraps it in another error (until Python 3.12). Therefore each signal is noted as well. The note
-is read when the block of its handler is left, and by code that waits for long inside the block (`end_if_told`).
+A signal unwinds the command, so that nothing that it started stays behind. The handler raises an exception wherever the
+program is. Python drops the exception in a destructor and in the callback of a weak reference. During the creation of a
+class, Python wraps it in another error (until 3.12). Therefore each signal is also recorded. The record is read at the
+end of the handler's block, and by code that waits for a long time inside the block (`end_if_told`).
 
-`perago start` ends with status 0 (`ends_well`): before its supervisor runs, there is nothing that it could leave
-undone. From then on the supervisor gets the signals instead (`hand_over`).
+`perago start` ends with status 0 (`ends_well`), because before its supervisor runs there is nothing to finish. From
+then on the supervisor gets the signals instead (`hand_over`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Inside the block, signals that end a process wait; they arrive when it is left."""
+    """Hold signals that end a process until the end of the block."""
     if sys.platform == "win32":
         yield
         return
@@ -44,7 +44,7 @@ def signals_held() -> Iterator[None]:
 
 
 def release_signals() -> None:
-    """Let them arrive, in a process that was started while they were held."""
+    """Release these signals, in a process that was started while they were held."""
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
@@ -83,13 +83,13 @@ class Process:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants whose parent ends, where the system can do that."""
+    """Become the parent of orphaned descendants, if the system supports that."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 @contextlib.contextmanager
 def adopting_orphans() -> Iterator[None]:
-    """Adopt orphans for the length of a block."""
+    """Adopt orphans during the block."""
     before = ctypes.c_int(0)
     _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(before))
     adopt_orphans()
@@ -110,7 +110,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def running_processes() -> dict[int, Process]:
-    """Return every process of this system that is not a zombie, by its id; none where there is no /proc."""
+    """Return every process of this system that is not a zombie, by its id. Empty without /proc."""
     found = {}
     with contextlib.suppress(FileNotFoundError), os.scandir("/proc") as entries:
         for entry in entries:
@@ -120,7 +120,7 @@ def running_processes() -> dict[int, Process]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether such a process exists and is not a zombie. False on systems without /proc.
+    """Whether the process exists and is not a zombie. False on systems without /proc.
 
     Raises:
         OSError: it is unknown, because no descriptor is free.
@@ -154,7 +154,7 @@ def _printable(text: str) -> str:
 
 
 def descendants(pid: int, among: Mapping[int, Process], *, but: Collection[int] = ()) -> list[Process]:
-    """Children, their children and so on; without those in `but` and what descends from them alone."""
+    """Return all descendants, without those in `but` and their descendants."""
     found: list[Process] = []
     parents = {pid}
     while parents:
@@ -165,10 +165,10 @@ def descendants(pid: int, among: Mapping[int, Process], *, but: Collection[int] 
 
 
 def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
-    """Kill the processes that `find` finds until it finds none several times in a row. Return the remaining ones.
+    """Kill the processes that `find` returns, until it returns none several times in a row. Return the remaining ones.
 
-    Their process groups are killed with one signal, because a process that forks all the time would escape. A single
-    search occasionally misses such a process.
+    Process groups are killed with one signal, because a process that forks all the time would escape, and a single
+    search can miss it.
     """
     deadline = time.monotonic() + _KILL_LIMIT
     in_vain = 0
@@ -190,10 +190,10 @@ def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
 INTERRUPTED = "interrupted"
 """The reason for the end of an attempt that Ctrl-C canceled. The command reports the interruption itself."""
 _PATIENCE = 1.0
-"""Seconds for the unwinding before a further signal unwinds again. Until then it would only interrupt the clean-up."""
+"""Seconds during which a further signal is ignored, so that it does not interrupt the clean-up."""
 
 _noted: set[int] = set()
-"""The signals to end this process whose block has not been left yet."""
+"""The received signals whose block has not ended yet."""
 _unwound_at = -_PATIENCE
 _ends_well = False
 _told_instead: Callable[[signal.Signals], None] | None = None
@@ -201,7 +201,7 @@ _told_instead: Callable[[signal.Signals], None] | None = None
 
 @contextlib.contextmanager
 def sigint_noted() -> Iterator[None]:
-    """Note Ctrl-C inside the block; it raises KeyboardInterrupt as always. An ignored interrupt stays ignored."""
+    """Record Ctrl-C inside the block. It raises KeyboardInterrupt as usual. An ignored interrupt stays ignored."""
     usual = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _note)
     with _handled(signal.SIGINT) if usual and _is_main_thread() else contextlib.nullcontext():
         yield
@@ -216,7 +216,7 @@ def sigterm_unwinds() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ends_well(stopped: Callable[[], None]) -> Iterator[None]:
-    """Make a command that a signal ends exit with status 0, and call `stopped` then.
+    """If a signal ends the command, exit with status 0, and call `stopped` before.
 
     This is the outermost block of a process: later signals are ignored.
     """
@@ -237,7 +237,8 @@ def ends_well(stopped: Callable[[], None]) -> Iterator[None]:
 
 
 def hand_over(told: Callable[[signal.Signals], None]) -> None:
-    """From now on, call `told` for each signal, instead of unwinding, also for a signal that was dropped before."""
+    """From now on, call `told` for each signal instead of unwinding, also for a signal whose exception was dropped
+    before."""
     global _told_instead
     _told_instead = told
     _listen()
@@ -247,7 +248,7 @@ def hand_over(told: Callable[[signal.Signals], None]) -> None:
 
 @contextlib.contextmanager
 def heard(told: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Inside the block, call `told` for each signal that ends a process, for a server that runs until then."""
+    """Call `told` for each signal that ends a process, for a server that runs inside the block."""
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
         told(signal.Signals(number))
@@ -261,12 +262,12 @@ def heard(told: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 
 def end_if_told() -> None:
-    """Unwind if a signal has come, and the code that it interrupted has dropped the exception. Only the
-    main thread, which handles signals, is unwound.
+    """Raise the exception of a signal again if the interrupted code has dropped it. This only affects the main thread,
+    which handles signals.
 
     Raises:
-        KeyboardInterrupt: SIGINT has come.
-        SystemExit: another one has come; with its exit code. Of a command that ends well: any has come.
+        KeyboardInterrupt: SIGINT has arrived.
+        SystemExit: another signal has arrived; in a command that ends well, any signal.
     """
     global _unwound_at
     if not _noted or not _is_main_thread():

@@ -1,4 +1,4 @@
-"""Retry delays and retries: the one rule for everything that calls a service again."""
+"""Retry delays and retries, for everything that repeats calls to a service."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import TypeVar
 from perago.ports import AccessDenied, Clock, Overloaded, ServiceError, SystemClock, Unavailable, Unclear
 
 HEALTHY_SECONDS = 60.0
-"""A process that lived this long ends the row of crashes."""
+"""Seconds that a process must live to end a series of crashes."""
 
 _MOST_STEPS = 100
-"""Delays have reached any `longest` by then; larger exponents would overflow."""
+"""The largest exponent. Delays have reached any `longest` by then, and larger exponents would overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class BackOff:
     """Subtract up to half at random, so that many waiting clients do not call at the same time."""
 
     def pause(self, repetition: int) -> float:
-        """Seconds before repetition 0, 1, ..."""
+        """Return the seconds before repetition 0, 1, ..."""
         pause = min(self.longest, self.first * self.factor ** min(repetition, _MOST_STEPS))
         return pause * random.uniform(0.5, 1.0) if self.jitter else pause  # noqa: S311 - spreads load, guards nothing
 
@@ -45,8 +45,7 @@ class BackOff:
 
 
 RESTARTS = BackOff(1.0, 30.0)
-"""1, 2, 4, 8, 16, 30, 30 seconds: between starts of a process that crashes, and while
-servers are away."""
+"""Delays of 1, 2, 4, 8, 16, 30, 30 seconds, between starts of a crashing process and while servers do not answer."""
 
 
 class RestartDelay:
@@ -56,7 +55,7 @@ class RestartDelay:
         self._crashes = 0
 
     def after_crash(self, lived: float) -> float:
-        """Seconds to wait now that it died after `lived` seconds."""
+        """Return the seconds to wait after a death that followed `lived` seconds of life."""
         if lived >= HEALTHY_SECONDS:
             self._crashes = 0
         self._crashes += 1
@@ -64,7 +63,7 @@ class RestartDelay:
 
 
 class Repeats:
-    """Counts by service. For any thread."""
+    """Counts repeats by service. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -75,7 +74,7 @@ class Repeats:
         this process waits for it any longer."""
 
     def note(self, service: str) -> None:
-        """A call to `service` is about to be repeated."""
+        """Count a repeated call to `service`."""
         with self._lock:
             self._counts[service] += 1
         self.listener(service, True)
@@ -120,17 +119,16 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """A rule for repeating failed calls: which, for how long, after which delays, and how often."""
+    """A rule for repeating failed calls: for which errors, for how long, after which delays, and how often."""
 
     patience: Callable[[ServiceError], float]
-    """Returns for how many seconds, counted from the first such error, a call is repeated after this error. 0: not at
-    all."""
+    """Returns the seconds, counted from the first such error, for which a call is repeated. 0: not at all."""
     delays: BackOff = BackOff(0.5, 10.0)
     calls: float = math.inf
-    """The most calls, the first one included."""
+    """The maximum number of calls, including the first one."""
 
     def delay(self, repetition: int, error: ServiceError) -> float:
-        """Seconds to wait before repetition 0, 1, ...: longer if the service asked for that."""
+        """Return the seconds to wait before repetition 0, 1, ...; longer if the service asked for that."""
         asked = error.retry_after if isinstance(error, Overloaded) else 0.0
         return max(self.delays.pause(repetition), min(asked, self.delays.longest))
 
@@ -157,16 +155,15 @@ def retry(
     Args:
         call: a call that is harmless to repeat.
         retries: how long and how often to repeat it.
-        clock: measures the time, and waits;
-        None: the system's clock.
-        stopped: once this is set, nothing is repeated, and a delay ends. Only with the system's clock.
-        until: the time, by `clock`, after which nothing is repeated.
-        progress: returns the progress of the call. If that has grown, the time counts from the next error.
+        clock: measures the time, and waits; None: the system's clock.
+        stopped: an event that ends delays and repetitions. Only with the system's clock.
+        until: the time, by `clock`, after which no call is repeated.
+        progress: returns the progress of the call. After progress, the time counts from the next error.
         notice: gets each error before the delay.
         tell: gets a line and False when the waiting begins, and another one and True after a success.
 
     Raises:
-        ServiceError: the last error, once nothing is repeated any more.
+        ServiceError: the last error, once the call is no longer repeated.
     """
     clock = clock or SystemClock()
     began: dict[float, tuple[float, float]] = {}
@@ -210,8 +207,8 @@ def retry(
 
 
 def unless_done(look: Callable[[], Answer | None], send: Callable[[], Answer]) -> Callable[[], Answer]:
-    """Repeat `send`, as `retry` does, although it must not take effect twice: before each repetition, `look` returns
-    the answer of an earlier call that arrived, or None."""
+    """Repeat `send` as `retry` does, but never let it take effect twice. Before each repetition, `look` checks whether
+    an earlier call arrived, and returns its answer or None."""
     tried = False
 
     def call() -> Answer:

@@ -1,7 +1,7 @@
 """Names that belong to secrets: of fields, of parameters in addresses, and of variables of the environment.
 
-`perago capture` redacts by these names, task functions do not get the variables that are withheld, and logs, task logs
-and reasons are without the values of those.
+`perago capture` redacts values with these names. Task functions do not get the withheld variables, and logs, task logs
+and reasons do not contain their values.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _PAIRS = frozenset(
 _WORDS = frozenset({"auth", "authorization", "bearer", "cred", "creds", "csrf", "dsn", "jwt", "oauth", "otp"})
 _LAST_WORDS = frozenset({"pem", "pw", "sas"})
 _NAMES = frozenset({"pass", "pat"})
-"""Secrets as full names only: `pass_count` and `path_pat` are not."""
+"""Words that mean a secret only as full names: `pass_count` and `path_pat` are not."""
 _CERTAIN = ("passcode", "passphrase", "passwd", "password", "pwd")
 _ENDS = (
     *("cookie", "credential", *_CERTAIN, "secret", "sessid", "token"),
     *("".join(pair) for pair in sorted(_PAIRS)),
 )
-"""Endings of words that are written as one: `PGPASSWORD`, `authtoken`, `signingkey`."""
+"""Endings of compound words without a separator: `PGPASSWORD`, `authtoken`, `signingkey`."""
 _MEASURES = frozenset({"count", "counts", "length", "limit", "size", "total", "ttl"})
 """Last words of names that describe a secret: `token_count`."""
 _PLURALS = frozenset({"cookies", "credentials", "passphrases", "passwords", "secrets"})

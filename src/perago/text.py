@@ -12,16 +12,20 @@ LISTED = 10
 """The number of names that a message lists before it says "and n more"."""
 
 LONGEST_NAME = 160
-"""Longer names are cut in the middle, because both ends of a path matter more than its center."""
+"""Maximum length of a name. Longer ones are cut in the middle, because both ends of a path matter more."""
 
 LONGEST_LINE = 4_000
-"""Characters of a text from outside that are shown on one line."""
+"""Maximum length of a text from outside on one line."""
 
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 """Control, direction and zero-width characters, except tab and line feed."""
+
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?P<frames>(?:  .*\n)*)(?P<error>.*)")
+_FRAME = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
+_LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python3[^/]*/|^<")
 
 
 def visible(text: str) -> str:
@@ -30,20 +34,39 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str, limit: int = LONGEST_LINE) -> str:
-    """`text` from outside for a terminal: on one line, nothing hidden in it, cut where it is longer than `limit`."""
+    """Return `text` from outside as one line for a terminal, cut after `limit` characters, with nothing hidden.
+
+    A traceback becomes its error and the last line of the author's code. Other lines are joined by " / ".
+    """
     cut = f"… ({len(text):,} characters)" if len(text) > limit else ""
-    return visible(text[:limit]).replace("\n", "⏎") + cut
+    shown = visible(text[:limit])
+    if "\n" in shown:
+        lines = _TRACEBACK.sub(_innermost, shown).split("\n")
+        shown = " / ".join(filter(None, map(str.strip, lines)))
+    return shown + cut
+
+
+def lines_of(text: str, limit: int = LONGEST_LINE) -> list[str]:
+    """Return the lines of `text` from outside for a terminal, cut after `limit` characters, with nothing hidden."""
+    cut = [f"… ({len(text):,} characters)"] if len(text) > limit else []
+    return [*visible(text[:limit]).rstrip("\n").split("\n"), *cut]
+
+
+def _innermost(found: re.Match[str]) -> str:
+    frames = _FRAME.findall(found["frames"])
+    own = [frame for frame in frames if not _LIBRARY.search(frame[0])] or frames
+    return f"{found['error']} ({own[-1][0]}, line {own[-1][1]})" if own else found["error"]
 
 
 def json_text(value: Any, **layout: Any) -> str:
-    """Return `value` as JSON for a terminal, in a layout of `json.dumps`: what is not visible is written as an
-    escape."""
+    """Return `value` as JSON for a terminal, with the layout options of `json.dumps`. Invisible characters are
+    escaped."""
     text = json.dumps(value, ensure_ascii=False, **layout)
     return _INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def quoted(name: str) -> str:
-    """Return `name` as a literal that is safe in every log and JSON text, whatever bytes it came from."""
+    """Return `name` as a literal that is safe in every log and JSON text, even if it was made from invalid bytes."""
     if len(name) > LONGEST_NAME:
         half = LONGEST_NAME // 2
         name = f"{name[:half]}…{name[-half:]}"
@@ -51,14 +74,14 @@ def quoted(name: str) -> str:
 
 
 def listing(items: Sequence[str], limit: int = LISTED) -> str:
-    """`a, b and 12 more`; the items are written as they are."""
+    """Return a text such as `a, b and 12 more`, with unchanged items."""
     if len(items) <= limit:
         return ", ".join(items)
     return f"{', '.join(items[:limit])} and {len(items) - limit:,} more"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-    """`1 file`, `2 files`, `10,000 files`."""
+    """Return a number with its noun: `1 file`, `2 files`, `10,000 files`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 

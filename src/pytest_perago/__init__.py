@@ -1,7 +1,7 @@
 """The pytest plugin of perago: it generates tests of task modules (docs/testing/generated.md). PYTEST_DONT_REWRITE
 
-Every start of pytest loads this module. So it imports nothing of perago or pydantic, and nothing of the rest of the
-plugin, until `--perago-modules` or `perago_modules` names modules, or a test file calls `perago.testing.task_tests`.
+Every start of pytest loads this module. So it imports neither perago nor pydantic nor the rest of the plugin until
+`--perago-modules` or `perago_modules` names modules, or a test file calls `perago.testing.task_tests`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
 
 __all__: list[str] = []
-"""Nothing to import: pytest finds the fixtures, and their types are in `perago.testing`."""
+"""Empty, because pytest finds the fixtures, and their types are in `perago.testing`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,7 +83,7 @@ def pytest_pycollect_makeitem(
 
 
 def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
-    """An error of the harness is an ERROR, not a failed test."""
+    """Report an error of the harness as ERROR, not as a failed test."""
     if report.failed and options.HARNESS_ERROR in getattr(report, "user_properties", ()):
         return "error", "E", "ERROR"
     return None
@@ -131,7 +131,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:  # noqa: ARG001 - the name that pytest wants
-    """Forget the outcomes of the run before, if pytest-rerunfailures runs a test again."""
+    """Forget the outcomes of the previous run if pytest-rerunfailures runs a test again."""
     if outcomes := options.loaded("outcome"):
         outcomes.attempt_log().outcomes.clear()
 
@@ -204,13 +204,14 @@ def perago_run() -> Iterator[TaskRunner]:
 
 @pytest.fixture
 def perago_conductor(perago_run: TaskRunner) -> Conductor:
-    """The Conductor of `perago_run`: `.drain()`, `.advance(seconds)`, `.faults` and all that Conductor can do."""
+    """The Conductor of `perago_run`: `.drain()`, `.advance(seconds)`, `.faults` and all operations of Conductor."""
     return perago_run.conductor
 
 
 @pytest.fixture
 def perago_lakefs(perago_run: TaskRunner) -> InMemoryLakeFS:
-    """The lakeFS of `perago_run`: `.seed()`, `.tree()`, `.history()`, `.faults` and, as `.server`, all of lakeFS."""
+    """The lakeFS of `perago_run`: `.seed()`, `.tree()`, `.history()`, `.faults` and, as `.server`, all operations of
+    lakeFS."""
     return perago_run.lakefs
 
 

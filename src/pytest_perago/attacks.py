@@ -46,14 +46,14 @@ MOST_COMBINATIONS = 150
 _MOST_PARTS = 5
 """Mutations of one input."""
 MOST_ROWS = 50
-"""Rows of a table of a seed that are kept."""
+"""Number of rows to which the table of a seed is cut."""
 MOST_CALLS = 150
 """Calls of the function in one test, without those that confirm a finding."""
 _MOST_SEEDS = 3
 _MOST_HANGS = 2
 _CONFIRMATIONS = 3
 _SLOW, _VERY_SLOW = 0.2, 2.0
-"""Seconds of a call from which on fewer inputs are tried."""
+"""Duration of a call in seconds above which fewer inputs are tried."""
 _FEW, _VERY_FEW = 40, 10
 _LEAST_LIMIT = 5.0
 _TIMES_SLOWER = 20
@@ -71,12 +71,12 @@ class Seed:
     """The tree of its input; long tables are cut."""
     params: Mapping[str, Any]
     outside: frozenset[Path]
-    """Files outside of the attempt that the function writes anyway."""
+    """Files outside of the attempt that the function also writes for an unchanged input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """An input that a seed becomes by a mutation of its files or its params."""
+    """An input made from a seed by a mutation of its files or its params."""
 
     seed: Seed
     label: str
@@ -88,26 +88,26 @@ class Mutant:
     path: str = ""
     mutation: Mutation | None = None
     parts: tuple[Mutant, ...] = ()
-    """The inputs with one mutation each that it combines."""
+    """The combined inputs, each of which has one mutation."""
 
     @property
     def is_of_params(self) -> bool:
-        """Whether a param is changed, and no file."""
+        """Whether only params are changed, not files."""
         return self.change is None and not self.parts
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """Equal for equal inputs."""
+        """A key that is equal for equal inputs."""
         return tuple(sorted(self.files.items())), json.dumps(self.params, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One way in which a task fails. `key` is the same for the same failure in each run, and survives edits elsewhere
+    """One way in which a task fails. `key` identifies the failure across runs, and does not change with edits elsewhere
     in the file."""
 
     rank: int
-    """Worse ways to fail come first."""
+    """The rank of the failure; worse failures have a smaller rank."""
     summary: str
     key: str
     detail: str = field(default="", compare=False)
@@ -116,7 +116,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Found:
-    """A way to fail and the inputs that lead to it, the first of which is shown."""
+    """A failure and the inputs that cause it. Only the first input is shown in full."""
 
     failure: Failure
     mutants: list[Mutant]
@@ -128,13 +128,13 @@ class Found:
 
     @property
     def labels(self) -> list[str]:
-        """The labels of all inputs, each once."""
+        """The labels of all inputs, without duplicates."""
         return list(dict.fromkeys(mutant.label for mutant in self.mutants))
 
 
 @dataclass(slots=True)
 class Tally:
-    """The course of an attack, in numbers."""
+    """Counters of an attack."""
 
     made: int = 0
     refused: int = 0
@@ -210,8 +210,8 @@ class Attack:
                 )
 
     def _shortened(self, seed: Seed) -> Seed:
-        """Cut the tables of a seed to the first rows, if the task completes with them: a short table is tried faster,
-        and its difference can be read."""
+        """Cut the tables of a seed to the first rows, if the task completes with them, because short tables are faster
+        and easier to compare."""
         files = dict(seed.files)
         for path, content in seed.files.items():
             if PurePosixPath(path).suffix.lower() in (*CSV, *LINES):
@@ -242,7 +242,7 @@ class Attack:
         return [mutant for _, mutant in sorted(found.values(), key=lambda each: each[0])]
 
     def mutated(self, seed: Seed, mutation: Mutation) -> Mutant | None:
-        """Return the input that a mutation makes of a seed; None if the task would not see the change."""
+        """Return the seed with a mutation applied; None if the task would not see the change."""
         change = apply(seed.files, mutation)
         if change is None:
             return None
@@ -252,7 +252,7 @@ class Attack:
         return Mutant(seed, mutation.label, words, tree, seed.params, change, mutation.path, mutation)
 
     def combined(self, parts: Sequence[Mutant]) -> Mutant:
-        """Return the input with the mutations of several inputs of one seed, one after the other."""
+        """Combine several inputs of one seed: apply their mutations one after the other."""
         seed, files = parts[0].seed, dict(parts[0].seed.files)
         for part in parts:
             change = apply(files, part.mutation) if part.mutation is not None else None
@@ -262,7 +262,7 @@ class Attack:
         return Mutant(seed, labels, words, files, seed.params, parts=tuple(parts))
 
     def with_other_params(self) -> Iterator[Mutant]:
-        """Make the inputs with one param at an edge of its schema, as far as the model accepts them."""
+        """Make inputs with one param at a limit of its schema, if the model accepts it."""
         properties: Mapping[str, Any] = input_schema(self.task)["properties"]["params"].get("properties", {})
         for seed in self.seeds[:1]:
             for name, schema in properties.items():
@@ -291,7 +291,7 @@ class Attack:
         return [finding for finding in findings if not finding.satisfied]
 
     def run(self, mutants: Sequence[Mutant], is_accepted: IsAccepted) -> list[Found]:
-        """Try the inputs, within the budget. Returns the ways to fail that are always the same, the worst first."""
+        """Try the inputs, within the budget. Return the reproducible failures, the worst first."""
         seconds = self._session.settings.robust_seconds
         deadline = time.monotonic() + seconds
         most = self._most_calls()
@@ -314,7 +314,7 @@ class Attack:
                 break
             if time.monotonic() > deadline:
                 left = f"{self.tally.called} of {len(admissible)}"
-                self.tally.stopped = f"stopped after {left}: {seconds:g} s were over (perago_robust_seconds)"
+                self.tally.stopped = f"stopped after {left}: {seconds:g} s have passed (perago_robust_seconds)"
                 break
             self.tally.called += 1
             failure_of_call = self.call(mutant)
@@ -330,7 +330,7 @@ class Attack:
     def search(self, mutants: Sequence[Mutant], is_accepted: IsAccepted) -> list[Found]:
         """Try combinations of inputs, each of which is harmless alone.
 
-        Returns the ways to fail, with as few mutations as they need.
+        Return the failures, each with as few mutations as possible.
         """
         seed_of_run = self._session.settings.robust_seed
         source = random.Random(f"{self.task.name} {seed_of_run}")  # noqa: S311 - the same combinations in each run
@@ -346,7 +346,7 @@ class Attack:
                 continue
             if time.monotonic() > deadline:
                 self.tally.stopped = (
-                    f"stopped after {self.tally.called} of {most}: time was over (perago_robust_seconds)"
+                    f"stopped after {self.tally.called} of {most}: the time limit was reached (perago_robust_seconds)"
                 )
                 break
             draws = [source.sample(labels, min(len(labels), _MOST_PARTS)) for _ in range(_DRAWS)]
@@ -372,7 +372,7 @@ class Attack:
         return sorted(filter(self._is_steady, found.values()), key=lambda each: each.failure.rank)
 
     def _reduced(self, mutant: Mutant, key: str) -> Mutant:
-        """Leave out each mutation without which the task fails the same way."""
+        """Remove each mutation that the failure does not need."""
         for part in mutant.parts:
             fewer = [each for each in mutant.parts if each is not part]
             smaller = self.combined(fewer) if fewer else mutant
@@ -386,7 +386,7 @@ class Attack:
         return MOST_CALLS if seconds < _SLOW else _FEW if seconds < _VERY_SLOW else _VERY_FEW
 
     def _is_steady(self, found: Found) -> bool:
-        """Whether the failure comes each time. A hang is not waited for again."""
+        """Whether the failure is reproducible. A hang is not tried again."""
         if found.failure.rank in (_RULE, _HANG):
             return True
         mutant = found.mutants[0]
@@ -394,7 +394,9 @@ class Attack:
         if [failure.key for failure in again] == [found.failure.key] * _CONFIRMATIONS:
             found.failure = again[-1]  # a smaller input may have another message
             return True
-        self.tally.unsteady.append(f"not always the same and not reported: {found.failure.summary} with {mutant.label}")
+        self.tally.unsteady.append(
+            f"not reported, because it does not happen each time: {found.failure.summary} with {mutant.label}"
+        )
         return False
 
     def call(self, mutant: Mutant) -> Failure | None:
@@ -421,7 +423,7 @@ class Attack:
             stack = case.watch.stuck.stack if case.watch.stuck is not None else ()
             frames = [each for each in stack if each.filename in self._author]
             where, key = _place(frames[-1] if frames else None)
-            return Failure(_HANG, f"no end within {case.watch.seconds:g} s{where}", f"hang{key}")
+            return Failure(_HANG, f"did not end within {case.watch.seconds:g} s{where}", f"hang{key}")
         failure = self._failure(call, violated, mutant.seed)
         if failure is None or call.workspace is None:
             return failure
@@ -480,7 +482,7 @@ class Attack:
 
 
 _DRAWS = 20
-"""Combinations from which the one with most new pairs of labels is tried."""
+"""Number of random combinations, of which the one with the most new pairs of labels is tried."""
 _LONERS = (
     "optional-file-gone",
     "one-file-only",
@@ -490,7 +492,7 @@ _LONERS = (
     "wrong-magic",
     "empty-object",
 )
-"""Mutations that leave nothing for others to change."""
+"""Mutations after which no other mutation applies."""
 
 
 def _pairs(labels: Iterable[str]) -> set[tuple[str, str]]:

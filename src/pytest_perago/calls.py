@@ -1,10 +1,7 @@
-"""Call the function of a case under chosen conditions, in this process or in others, and keep what each call left.
+"""Call the function of a case under chosen conditions, in this process or in others, and keep the output of each call.
 
-Python hashes texts differently in each process, so sets have another order there. `main` is one of these processes: it
-reads from a file what to call, and writes the output to another.
-
-Python hashes texts differently in each process, so sets have another order there. `main` is one of these processes: it
-reads from a file what to call, and writes the output to another.
+Python hashes strings differently in each process, so the order of sets differs. `main` is the entry point of these
+processes. It reads the call from one file, and writes the output to another.
 """
 
 from __future__ import annotations
@@ -45,7 +42,7 @@ from pytest_perago.running import CaseAttempts
 LONGEST_JOIN = 2.0
 """Seconds that the threads of an interrupted function get to end."""
 SEEDS = (1, 2, 3, 4, 5)
-"""A set of two texts has the same order under all of them once in 16 times, one of three once in 1,296."""
+"""The chance that all seeds give the same order is 1 in 16 for a set of two strings, 1 in 1,296 for three."""
 NOT_COMPLETED = "the case does not complete: its `run` test says why"
 
 
@@ -70,7 +67,7 @@ class Given:
         return cls(_copied(params), plain, read_files(workspace), times)
 
     def write(self, root: Path) -> Path | None:
-        """Write the files to a new directory, with their times; returns the directory, None without a workspace."""
+        """Write the files with their times to a new directory, and return it. Return None without a workspace."""
         if self.files is None:
             return None
         root.mkdir()
@@ -92,7 +89,7 @@ class Call:
     workspace: Path | None
     seconds: float
     asked: int
-    """The number of times that it asked whether it was canceled, after it was."""
+    """The number of times that it asked whether it was canceled, counted after its cancellation."""
     processes: list[str]
     """Command lines of processes that it left running."""
     running: list[str]
@@ -104,9 +101,9 @@ class Call:
     in_temporary: tuple[str, ...]
     """Files that it left in its temporary directory."""
     outside_files: tuple[Path, ...]
-    """Files that it has written outside of its attempt, and that are there."""
+    """Files outside of its attempt that it has written and that still exist."""
     used: frozenset[str]
-    """The sources that it has used: `time`, `random`, `listing`."""
+    """The sources of nondeterminism that it has used: `time`, `random`, `listing`."""
 
 
 class FaultCase(CaseAttempts):
@@ -116,7 +113,7 @@ class FaultCase(CaseAttempts):
         task: the task of the function.
         case: the input.
         call: the way to call the function.
-        memory: the values of its module before any call; None: those of now.
+        memory: the values of its module before any call; None: the current values.
     """
 
     def __init__(
@@ -149,8 +146,8 @@ class FaultCase(CaseAttempts):
 
     @cached_property
     def first(self) -> Call:
-        """Return the call in a first, real attempt. If the author's code does not tolerate a fake clock, it runs on the
-        real clock.
+        """Return the call of the first attempt, which is a real one. If the author's code does not tolerate a fake
+        clock, it runs on the real clock.
 
         Raises:
             pytest.skip.Exception: the attempt does not complete.
@@ -169,7 +166,7 @@ class FaultCase(CaseAttempts):
         return call
 
     def _first_attempt(self) -> Call | None:
-        """One attempt; None if the function is not called."""
+        """Run one attempt. Return None if the function is not called."""
         calls: list[Call] = []
         errors: list[Exception] = []
 
@@ -214,12 +211,9 @@ class FaultCase(CaseAttempts):
         """Call the function once more, on its own tree.
 
         Args:
-            conditions: the conditions;
-            None: those of the first call.
-            given: the input;
-            None: that of the first call.
-            interruption: the interruption;
-            None: none.
+            conditions: the conditions; None: those of the first call.
+            given: the input; None: that of the first call.
+            interruption: the interruption; None: none.
             full_from: as for `Audit`.
             forget: whether its modules forget earlier calls.
             look: gets the workspace after the call, before it is removed.
@@ -262,8 +256,8 @@ class FaultCase(CaseAttempts):
         interruption: Interruption | None = None,
         full_from: int | None = None,
     ) -> Call:
-        """Call the function on this workspace, of an attempt for example; `raw` as for `Given`, other arguments as for
-        `call_again`."""
+        """Call the function on this workspace, for example of an attempt. `raw` is described at `Given`, other
+        arguments at `call_again`."""
         scratch = hooks_of(current).scratch or ()
         interruption = interruption or Interruption(self.author, counts=False)
         audit = Audit([workspace, *scratch], full_from=full_from, position=lambda: len(interruption.calls))
@@ -391,14 +385,14 @@ def _answer(file: Path) -> Output:
     try:
         found: Output | str = pickle.loads(file.read_bytes())  # noqa: S301 - written by a process of ours
     except (OSError, EOFError, pickle.UnpicklingError):
-        found = "it ended without an answer"
+        found = "the process ended without an answer"
     if isinstance(found, str):
-        pytest.skip(f"the case cannot be played in another process: {found}")
+        pytest.skip(f"the case cannot run in another process: {found}")
     return found
 
 
 def main() -> None:
-    """Call the function, and answer with its `Output`, or with the reason why that is not possible."""
+    """Call the function. Return its `Output`, or the reason why it cannot be called."""
     question, answer = map(Path, sys.argv[1:3])
     job = pickle.loads(question.read_bytes())  # noqa: S301 - written by the process that started this one
     sys.path[:] = job["path"]
@@ -419,7 +413,7 @@ def _output_of(job: dict[str, Any]) -> Output | str:
 
 
 def _copied(params: BaseModel) -> BaseModel:
-    """A deep copy, or a shallow one if the params hold something that cannot be copied, such as a lock."""
+    """Return a deep copy, or a shallow one if the params hold an object that cannot be copied, such as a lock."""
     try:
         return params.model_copy(deep=True)
     except Exception:  # noqa: BLE001 - a value may raise anything when it is copied

@@ -55,7 +55,7 @@ class CaseItem(pytest.Function):
         self.task = task
         self.case = case
         self.needed_module: str = ""
-        """The module without which the test is not made; empty: perhaps all."""
+        """The module that the test needs; empty: it can need all modules."""
         if task is not None and case.label != "taskdef-accepted":  # this one looks for the name in all modules
             self.needed_module = task.module
         elif case.kind == "import":
@@ -89,7 +89,7 @@ class CaseItem(pytest.Function):
             return type(found).parse(self.nodeid)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
-        """The place that helps the author: the task."""
+        """Return the place of the task, because that is where the author must look."""
         return self._place.file, self._place.line - 1, f"[perago] {self._owner} {self.name}"
 
     def runtest(self) -> None:
@@ -121,14 +121,13 @@ class CaseItem(pytest.Function):
         if HARNESS_ERROR in self.user_properties and hasattr(shown, "addsection"):
             shown.addsection(
                 "harness error",
-                f"perago's own test code failed; this says nothing about {self._owner}. Please report it.\n"
-                f"rerun: {rerun_command(self)}",
+                f"perago's own test code failed, not {self._owner}.  Please report it.\nrerun: {rerun_command(self)}",
             )
         return shown
 
 
 class TaskFileCollector(pytest.File):
-    """The file of a task module. `modules` are several only for modules that were not found."""
+    """The file of a task module. `modules` has more than one entry only for modules that were not found."""
 
     def __init__(self, *, modules: Sequence[FoundModule], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -151,7 +150,7 @@ class TaskTestsCollector(pytest.Collector):
         found = session_of(self.config).find(self._selection.modules)
         unknown = [kind for kind in self._selection.kinds or () if kind not in KINDS]
         if unknown:
-            raise self.CollectError(f"task_tests: no kind {unknown[0]!r}; there are {', '.join(KINDS)}")
+            raise self.CollectError(f"task_tests: no kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}")
         yield from nodes_of(self, found, self._selection.kinds)
 
 
@@ -191,7 +190,7 @@ class WorkflowCollector(pytest.Collector):
 def nodes_of(
     parent: pytest.Collector, modules: Sequence[FoundModule], kinds: Sequence[str] | None
 ) -> Iterator[pytest.Item | pytest.Collector]:
-    """A collector for each task, and a failing test for each module that has no valid one."""
+    """Yield a collector for each task, and a failing test for each module without a valid task."""
     session = session_of(parent.config)
     loaded = [session.load(found) for found in modules]
     names = Counter(module.task.name for module in loaded if module.task is not None)
@@ -221,7 +220,7 @@ def _import_item(parent: pytest.Collector, module: LoadedModule) -> CaseItem:
 
 
 def activate(config: pytest.Config) -> None:
-    """Find the modules, have their files collected, and register what collects them.
+    """Find the modules, add their files to the collection, and register the collector.
 
     Raises:
         pytest.UsageError: an option or an ini value is not valid.
@@ -287,15 +286,15 @@ class ActivePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
-        """Lead pytest to modules where it does not look, such as in `build/`, and to nothing else there."""
+        """Let pytest collect modules in directories that it skips, such as `build/`, but nothing else there."""
         if collection_path in self._opened:
             return False
         return True if collection_path.parent in self._opened else None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-        """Take a package that cannot be imported for a directory: pytest would import it before each test in it, and
-        show that as an error of the test."""
+        """Treat a package that cannot be imported as a directory. Otherwise pytest would import it before each test in
+        it, and report the error there."""
         name = self._packages.get(path)
         if name is None or session_of(parent.config).can_import(name):
             return None
@@ -303,7 +302,7 @@ class ActivePlugin:
         return directory
 
     def pytest_enter_pdb(self, config: pytest.Config) -> None:
-        """No time limit strikes while a debugger is open, or after it in the same test."""
+        """Suspend the time limit while a debugger is open, and for the rest of the test."""
         session_of(config).last_resort.debugger_opened()
 
     def pytest_report_header(self, config: pytest.Config) -> str:
@@ -313,7 +312,7 @@ class ActivePlugin:
 
 
 def _refuse_unknown(config: pytest.Config) -> None:
-    """Refuse a misspelled module of the command line, which has no file under which a test could fail.
+    """Refuse a misspelled module of the command line, because no test could fail for it.
 
     Raises:
         pytest.UsageError: there is no such module.
@@ -349,7 +348,7 @@ def _packages_of(found: FoundModule) -> dict[Path, str]:
 
 
 def _resolver(config: pytest.Config) -> Callable[[str], Path]:
-    """The path of an argument, which may be a node id."""
+    """Return the path of an argument, which can be a node id."""
     start = config.invocation_params.dir
     return lambda argument: (start / argument.partition("[")[0].partition("::")[0]).resolve()
 

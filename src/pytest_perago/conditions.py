@@ -1,8 +1,8 @@
 """Conditions under which author code runs (clock, random numbers, order of listings and threads), and interruptions.
 
 While the function runs, the names `time` and `datetime`, and names that the author's modules imported from them, refer
-to this clock. Other code does not see it, except the archives of the standard library, which write the time into their
-files.
+to a fake clock. Other code does not see it, except the archive modules of the standard library, because they write the
+time into their files.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from pytest_perago.confinement import is_deaf
 
 @contextmanager
 def patched(owner: Any, **members: Any) -> Iterator[None]:
-    """Replace members of the owner, such as a module or a class, during the block."""
+    """Replace attributes of the owner, such as a module or a class, during the block."""
     former = {name: vars(owner)[name] for name in members}
     for name, member in members.items():
         setattr(owner, name, member)
@@ -53,7 +53,7 @@ def patched(owner: Any, **members: Any) -> Iterator[None]:
 
 @contextmanager
 def rebound(modules: Iterable[ModuleType], stand_ins: Mapping[int, Any]) -> Iterator[None]:
-    """Replace objects in the globals of the modules by the stand-ins, which are given by the ids of the objects."""
+    """Replace objects in the globals of the modules. `stand_ins` maps the id of each object to its replacement."""
     names = [(vars(module), name, id(value)) for module in modules for name, value in list(vars(module).items())]
     former = [(owner, name, owner[name]) for owner, name, key in names if key in stand_ins]
     for owner, name, value in former:
@@ -75,8 +75,8 @@ _VIEWS = {"keys", "items"}
 class AuthorCode:
     """The modules of a task, as they are loaded now.
 
-    A module is the author's if it lies below the directory that the task module is imported from, not in an
-    environment, and the task module reaches it by what its globals refer to.
+    A module is the author's if it is below the directory that the task module is imported from, is not in an
+    environment, and can be reached from the globals of the task module.
     """
 
     def __init__(self, task: Task) -> None:
@@ -143,8 +143,8 @@ def _mentions_sets(code: CodeType) -> bool:
 
 @contextmanager
 def seeded(seed: int, note: Callable[[], object]) -> Iterator[None]:
-    """Code that asks for random numbers gets those of `seed`, and this is recorded. Direct calls in C are not
-    reached."""
+    """Give random numbers of `seed` to code that asks for them, and record the use. Direct calls in C are not
+    covered."""
     source = random.Random(seed)  # noqa: S311 - tests want what can be foretold
 
     def bytes_of(number: int) -> bytes:
@@ -184,7 +184,7 @@ _MODULES = (real_time.__name__, real_datetime.__name__)
 
 
 class _Meta(type):
-    """Makes a stand-in pass as the class wherever the author checks."""
+    """Makes a stand-in pass `isinstance` and `issubclass` checks of the author."""
 
     real: type
 
@@ -216,18 +216,18 @@ class Clock:
         self._note = note
 
     def now(self) -> float:
-        """The time, a tick later than at the last look."""
+        """Return the time, which is one tick later than at the last read."""
         self._note()
         self._now += self._tick
         return self._now
 
     def sleep(self, seconds: float) -> None:
-        """Sleep as long as asked; the clock advances by just that."""
+        """Advance the clock by the requested time, without sleeping."""
         real_time.sleep(seconds)
         self._now += seconds
 
     def passed(self) -> float:
-        """Seconds since an arbitrary moment, for measuring."""
+        """Return the seconds since an arbitrary moment, for measuring."""
         return self.now() - self._start
 
     def stand_ins(self) -> Mapping[int, Any]:
@@ -289,8 +289,8 @@ def _module(real: ModuleType, members: Mapping[str, Any]) -> ModuleType:
 def on_the_clock(
     modules: Mapping[str, ModuleType], start: float, tick: float, note: Callable[[], object]
 ) -> Iterator[None]:
-    """The code of these modules reads a clock that begins at `start`, seconds since the epoch, and advances by `tick`
-    seconds with each look, which is noted."""
+    """Give these modules a clock that begins at `start`, in seconds since the epoch. Each read advances it by `tick`
+    seconds, and is recorded."""
     archives = [sys.modules[name] for name in _ARCHIVES if name in sys.modules]
     with _replaced_for(modules, Clock(start, tick, note).stand_ins(), _MODULES, archives):
         yield
@@ -303,8 +303,8 @@ def _replaced_for(
     names: Iterable[str],
     others: Iterable[ModuleType] = (),
 ) -> Iterator[None]:
-    """Replace objects in the globals of these modules and of the others. Imports of `names` inside functions of these
-    modules get the replacements, too."""
+    """Replace objects in the globals of all modules. Imports of `names` inside functions of the author's modules also
+    get the replacements."""
     real_import = builtins.__import__
 
     def imports(name: str, given: Any = None, *rest: Any, **more: Any) -> Any:
@@ -320,13 +320,13 @@ MACHINE = ("the process id", "the host name", "HOME", "LANG", "USER")
 """The parts of a machine that a function can see."""
 
 _NO_PROCESS = 2**22
-"""It is added to process ids. Linux gives no process an id above it, so nothing can be killed by mistake."""
+"""Offset that is added to process ids. Linux process ids are smaller, so no process can be killed by mistake."""
 
 
 @contextmanager
 def another_machine(modules: Mapping[str, ModuleType], parts: Iterable[str], home: str) -> Iterator[None]:
-    """Show the code of these modules other values of the given parts of `MACHINE`. `home` is another path of the home
-    directory. Processes that the code starts see the environment only."""
+    """Show these modules different values for the given parts of `MACHINE`. `home` is the other home directory. Child
+    processes see only the changed environment."""
     functions: dict[ModuleType, dict[str, Any]] = {}
     environment: dict[str, str] = {}
     for part in parts:
@@ -364,11 +364,11 @@ _MOMENT_OF_ENDING = 0.02
 """Seconds that a thread gets to end after the function has returned."""
 _PAUSE = 0.002
 _GLOBBER: Any = getattr(glob, "_StringGlobber", None)
-"""Keeps `os.scandir` for itself, from Python 3.13 on."""
+"""A module that keeps its own reference to `os.scandir`, from Python 3.13 on."""
 
 
 class _Entries:
-    """The result of `os.scandir`, in an order."""
+    """The result of `os.scandir`, sorted."""
 
     def __init__(self, entries: list[os.DirEntry[Any]]) -> None:
         self._entries = iter(entries)
@@ -391,8 +391,8 @@ class _Entries:
 
 @contextmanager
 def listing_order(*, backwards: bool, note: Callable[[], object]) -> Iterator[None]:
-    """Every listing of a directory is sorted by name, or the other way round. A file system promises neither.
-    Each is noted."""
+    """Sort every directory listing by name, forwards or backwards, and record the use. A file system promises no
+    order."""
     listdir, scandir = os.listdir, os.scandir
 
     def names(*args: Any, **kwargs: Any) -> list[Any]:
@@ -412,12 +412,12 @@ def listing_order(*, backwards: bool, note: Callable[[], object]) -> Iterator[No
 
 
 class Threads:
-    """Runs the threads, and the calls in thread pools, that the author starts in its block one after the other.
+    """Runs the author's threads and thread-pool calls one after the other.
 
-    Each waits for the one before it. With `swapped` 1 they change places in pairs: the first of `expected` waits for
-    the second, the third for the fourth. With 2 the pairs begin with the second. If that is impossible, because they
-    need each other, it is given up after a moment. `as_completed` and `imap_unordered` return results in the order of
-    the inputs, or backwards.
+    Each waits for the previous one. With `swapped` 1, neighbors change places: the first of `expected` waits for the
+    second, the third for the fourth. With 2, the pairs begin at the second. If threads need each other, the order is
+    given up after a short time. `as_completed` and `imap_unordered` return results in the order of the inputs, or
+    backwards.
     """
 
     def __init__(self, author: AuthorCode, *, swapped: int = 0, expected: int = 0, ordered: bool = True) -> None:
@@ -425,7 +425,7 @@ class Threads:
         self._swapped = swapped
         self._expected = expected
         self.ordered: bool = ordered
-        """Whether the order could be kept so far."""
+        """Whether the order has been kept so far."""
         self._ended: list[threading.Event] = []
         self._unordered = 0
         self._threads: list[threading.Thread] = []
@@ -484,14 +484,14 @@ class Threads:
         self._stack.close()
 
     def running(self) -> list[str]:
-        """Return the names of the author's own threads that run now, and do not end in the next moment."""
+        """Return the names of the author's threads that are running and do not end within a short time."""
         alive = [thread for thread in self._own if thread.is_alive()]
         if alive:
             time.sleep(_MOMENT_OF_ENDING)
         return [thread.name for thread in alive if thread.is_alive()]
 
     def join(self, seconds: float) -> None:
-        """Wait until they have ended, at most so long."""
+        """Wait until the threads have ended, for at most `seconds`."""
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             if thread.is_alive() and thread is not threading.current_thread():
@@ -514,7 +514,7 @@ class Threads:
         return in_turn
 
     def _before(self, number: int) -> int:
-        """The number of the thread that it waits for; negative for no thread."""
+        """The number of the thread to wait for; negative for no thread."""
         first = self._swapped - 1
         if not self._swapped or number < first:
             return number - 1
@@ -537,9 +537,9 @@ class Threads:
 MOMENT = 1_767_607_230.0
 """2026-01-05 10:00:30 UTC."""
 MUCH_LATER = MOMENT + 397 * 86_400 + 11_111
-"""A moment with another year, month, day, hour, minute and second."""
+"""A moment with a different year, month, day, hour, minute and second."""
 MUCH_SLOWER = 7 * TICK
-"""A tick that changes durations, too."""
+"""A tick that also changes durations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -547,8 +547,9 @@ class Conditions:
     """`moment` is the start of the function, in seconds since the epoch. `tick` is the time that each read of the clock
     adds. `seed` determines the random numbers.
 
-    `backwards` is the order of listings, `swapped` that of `threads` threads, unless `ordered` is False. `pinned` False
-    leaves clock and random numbers unchanged. `machine` are the parts of `MACHINE` that are different, with `home`.
+    `backwards` is the order of listings, `swapped` that of `threads` threads, unless `ordered` is False. `pinned=False`
+    leaves clock and random numbers unchanged. `machine` names the parts of `MACHINE` that differ; `home` is the home
+    directory then.
     """
 
     moment: float = MOMENT
@@ -593,12 +594,11 @@ _installed: list[bool] = []
 
 
 class Audit:
-    """Watches its block.
+    """Audits the files that are opened in its block.
 
     Args:
         own: directories that belong to the attempt.
-        full_from: from the so many-th opening of a file to write there on, counted from 0, the disk is full. None:
-            never.
+        full_from: the number of the first write access, counted from 0, at which the disk is full. None: never.
         position: returns how many calls the author's code has made.
     """
 
@@ -612,9 +612,9 @@ class Audit:
         self.writes: int = 0
         """The number of times that a file of the attempt was opened to be written."""
         self.outside: list[Path] = []
-        """The files that were written elsewhere, in order."""
+        """The files that were written outside of `own`, in order."""
         self.first_outside: int = 0
-        """The number of calls of the author's code before the first."""
+        """The number of calls of the author's code before the first write outside."""
         self.starts_processes: bool = False
 
     def __enter__(self) -> Audit:
@@ -628,7 +628,7 @@ class Audit:
         _active.remove(self)
 
     def note(self, event: str, args: tuple[Any, ...]) -> None:
-        """Take one event.
+        """Handle one audit event.
 
         Raises:
             OSError: the disk is full.
@@ -672,13 +672,13 @@ Place = tuple[str, int]
 
 
 class Interruption:
-    """Counts the calls that the author's code makes in its block, in the thread that opens it.
+    """Counts the calls of the author's code in its block, in the current thread.
 
     Args:
         author: whose code it is.
         at: the number of the call, from 0, at which `act` is called; None: at none.
-        act: may raise there. A signal handler that the function has set is called instead.
-        counts: False does nothing at all, and costs nothing.
+        act: may raise an exception there. If the function has set a signal handler, that is called instead.
+        counts: False switches the counter off.
     """
 
     def __init__(
@@ -699,13 +699,14 @@ class Interruption:
         self.place: Place | None = None
         """The place at which it happened."""
         self.dropped: list[BaseException] = []
-        """Exceptions that Python only warns of; if the one that happened is among them, no code has met it."""
+        """Exceptions that Python dropped with a warning. If the raised exception is one of them, no code has seen
+        it."""
         self.handled: bool = False
-        """Whether a signal handler of the function's own took it."""
+        """Whether a signal handler of the function handled it."""
 
     @property
     def is_planned(self) -> bool:
-        """Whether anything is to happen."""
+        """Whether an interruption is planned."""
         return self._act is not None
 
     def __enter__(self) -> Interruption:
@@ -763,7 +764,7 @@ def silenced() -> Iterator[list[BaseException]]:
 
 
 def choose(places: list[Place], most: int) -> list[int]:
-    """The numbers of up to `most` calls, spread over the lines that make any, in order."""
+    """Return the numbers of up to `most` calls, in order, spread over the lines that make calls."""
     last = {place: number for number, place in enumerate(places)}
     numbers = sorted(last.values())
     if len(numbers) <= most:

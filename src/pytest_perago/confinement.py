@@ -1,14 +1,14 @@
 """Run authors' code in pytest's own process: with a time limit, and with no process left running.
 
-A worker runs a function in a process of its own, and loses no more than that process. Here the process is pytest's:
-a closed output would break every test that follows, and `os._exit` would end the session without a word.
+A worker runs a function in its own process, and can lose that process. Here the process is pytest's. A closed output
+would break all later tests, and `os._exit` would end the session silently.
 
 In the main thread of a POSIX system the limit is an alarm that raises inside the watched code, every second until the
-code gives up. What cannot be reached that way (a call into C that never comes back, code that swallows everything) is
-ended with its process `GRACE` seconds later, by faulthandler, which prints where each thread stands; under
-pytest-xdist that costs one test, not the session. In other threads, which have no alarm, faulthandler does it right at
-the limit. A process of its own could always be killed, but a debugger, coverage and a
-conftest's patches would not reach into it, and it would cost more than most tasks.
+code gives up. An alarm cannot end a C call that never returns, or code that swallows every exception. `GRACE` seconds
+later, faulthandler prints the stacks and ends the process. Under pytest-xdist this costs one test, not the session.
+Other threads have no alarm, so faulthandler ends the process right at the limit. A separate process could always be
+killed, but a debugger, coverage and patches of a conftest would not reach it, and starting it would take longer than
+most tasks.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ ProcessEnded.__module__ = "builtins"  # authors know `os._exit`, not this
 
 
 class OpenText(io.TextIOWrapper):
-    """Text output to bytes that have another owner: author's code can close neither, also not by dropping a wrapper."""
+    """A text stream over bytes of another owner. Author's code can close neither of them, not even by dropping a
+    wrapper."""
 
     def __init__(self, target: IO[bytes], *, encoding: str = "utf-8", errors: str = "backslashreplace") -> None:
         super().__init__(_OpenBytes(target), encoding=encoding, errors=errors, newline="", write_through=True)
@@ -138,7 +139,7 @@ class _OpenBytes(io.BufferedIOBase):
 
 @contextmanager
 def confined() -> Iterator[None]:
-    """While code of the author runs: an output that stays open, even if it is closed, and no end of the process."""
+    """Keep the output open and the process alive while the author's code runs."""
     outputs = sys.stdout, sys.stderr
     end = os._exit
     sys.stdout, sys.stderr = map(_kept_open, outputs)
@@ -154,7 +155,7 @@ def confined() -> Iterator[None]:
 
 
 def _kept_open(stream: Any) -> Any:
-    """The stream, such that `close` does not close it; as it is if it is not a text over bytes."""
+    """Return a stream that `close` does not close. A stream that is not text over bytes is returned unchanged."""
     buffer = getattr(stream, "buffer", None)
     if not isinstance(stream, io.TextIOWrapper) or buffer is None:
         return stream
@@ -177,7 +178,7 @@ def _refuser(end: Any) -> Any:
 
 
 _SETTLE = 0.1
-"""Seconds that a process gets which is about to end."""
+"""Seconds that an ending process gets."""
 
 
 @contextmanager
@@ -204,7 +205,7 @@ def leaving_no_process() -> Iterator[list[str]]:
 
 
 def _children(but: Collection[int] = ()) -> list[Process]:
-    """The descendants of this process, without the helpers of multiprocessing, which stay for good."""
+    """Return the descendants of this process, without the permanent helpers of multiprocessing."""
     from perago.processes import descendants, running_processes
 
     try:  # much cheaper than a look at all processes
@@ -243,11 +244,11 @@ class Stuck:
 
 
 class LastResort:
-    """Ends the process when nothing else ends its code. Not used where the user's `faulthandler_timeout` is."""
+    """Ends the process if nothing else ends its code. Not used if the user has set `faulthandler_timeout`."""
 
     def __init__(self, *, enabled: bool) -> None:
         self.debugging: bool = False
-        """Whether a debugger has opened since the last time limit began: from then on that does not count."""
+        """Whether a debugger has opened since the last time limit began, which ends that limit."""
         self._output: int | None = None
         if enabled:
             try:
@@ -256,18 +257,18 @@ class LastResort:
                 self._output = None
 
     def debugger_opened(self) -> None:
-        """A person may think for as long as they like."""
+        """Suspend the limit, because a person needs time to think."""
         self.debugging = True
         self.disarm()
 
     def arm(self, seconds: float) -> None:
-        """End the process in so many seconds, unless `disarm` is called first."""
+        """End the process in `seconds`, unless `disarm` is called before."""
         self.debugging = False
         if self._output is not None:
             faulthandler.dump_traceback_later(seconds, exit=True, file=self._output)
 
     def disarm(self) -> None:
-        """Call it off."""
+        """Cancel it."""
         if self._output is not None:
             faulthandler.cancel_dump_traceback_later()
 
@@ -334,8 +335,8 @@ class Watch:
 
     @contextmanager
     def task_function(self) -> Iterator[list[str]]:
-        """A call of a task function: `code_of_author` that leaves no process. The list then has the command lines of
-        the processes that it left running, which are ended."""
+        """Run a task function as `code_of_author`, and end the processes that it leaves running. The list then has
+        their command lines."""
         with leaving_no_process() as left, self.code_of_author():
             yield left
 
@@ -366,9 +367,9 @@ class Watch:
 
 
 def is_deaf(frame: FrameType | None) -> bool:
-    """Whether Python may drop an exception here. In destructors, and in callbacks of weak references and of the garbage
-    collector, it only warns of an exception, and imports have many of these. A generator that is destroyed cannot be
-    distinguished from one that ends, so there the next alarm raises."""
+    """Whether Python may drop an exception here. Python only warns of exceptions in destructors and in callbacks of
+    weak references and the garbage collector. Imports have many of them. A generator that is destroyed looks like one
+    that ends, so the next alarm raises there."""
     collecting = {getattr(callback, "__code__", None) for callback in gc.callbacks}
     while frame is not None:
         code = frame.f_code

@@ -1,12 +1,12 @@
 """Record what the tests of a run tried of each task and, with `--perago-cover`, which published files no guardrail
 requires.
 
-A point is one desired fact: each guardrail was satisfied in one test and violated in another, each guardrail that
-requires files notices the loss of one that an example publishes, and a guardrail notices if a published file is absent,
+Points are given for these facts: a guardrail was satisfied in one test and violated in another; a guardrail that
+requires files notices the loss of one that an example publishes; some guardrail notices if a published file is absent,
 empty or truncated.
 
-For this, an example is run once more. Each file that it has added or changed is damaged in the tree that the function
-left, and the post guardrails judge that tree.
+To find out, the plugin runs each example once more. Each file that it has added or changed is damaged in the tree that
+the function left, and the post guardrails judge that tree.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class GuardrailCover:
     phase: str
     rule: str
     requires: bool
-    """Whether it requires files after the function, so that the loss of one may be noticed."""
+    """Whether it requires files after the function, so that it can notice the loss of one."""
     satisfied_by: list[str]
     violated_by: list[str]
     notices: list[str] = field(default_factory=list)
@@ -61,11 +61,11 @@ class GuardrailCover:
 
     @property
     def problems(self) -> list[str]:
-        """The findings about it, in words; empty without any."""
+        """The problems of the guardrail, in words."""
         verdicts = ("satisfied", self.satisfied_by), ("violated", self.violated_by)
         found = [f"never {word}" for word, tests in verdicts if not tests]
         if self.requires and not self.notices:
-            found.append("notices the loss of no published file")
+            found.append("does not notice the loss of any published file")
         return found
 
     @property
@@ -77,7 +77,8 @@ class GuardrailCover:
 
 @dataclass(slots=True)
 class FileCover:
-    """One file that the attempt of an example publishes. None: the file is too small to be damaged that way."""
+    """One file that the attempt of an example publishes. None means that the file is too small to be damaged that
+    way."""
 
     example: str
     path: str
@@ -85,9 +86,10 @@ class FileCover:
     empty: bool | None
     truncated: bool | None
     noticed_by: list[str]
-    """Return the guardrails that notice any of it, sorted."""
+    """Return the guardrails that notice any damage, sorted."""
     raised: list[str] = field(default_factory=list)
-    """The guardrails that raise an exception for the damaged file, in words. That does not count as noticed."""
+    """Descriptions of the guardrails that raise an exception for the damaged file. An exception does not count as
+    noticed."""
 
     @property
     def is_unguarded(self) -> bool:
@@ -113,12 +115,12 @@ class TaskCover:
     """Id, params, tree, expectation and result, as texts."""
     guardrails: list[GuardrailCover]
     has_tests: bool
-    """Whether the run has generated tests of it."""
+    """Whether the run has generated tests of the task."""
     ran: bool
     """Whether an attempt called its function."""
     files: list[FileCover]
     unlooked: int
-    """Published files beyond those that were tried."""
+    """Number of published files that were not tried."""
 
     @property
     def points(self) -> tuple[int, int]:
@@ -155,11 +157,11 @@ class Coverage:
 
     @property
     def percent(self) -> float:
-        """Covered points of a hundred. 100 if there are no points."""
+        """The percentage of covered points. 100 if there are no points."""
         return percent(self.points)
 
     def as_json(self) -> dict[str, Any]:
-        """For `--perago-cover-json`."""
+        """The document for `--perago-cover-json`."""
         return {
             "version": 1,
             "percent": round(self.percent, 2),
@@ -170,7 +172,7 @@ class Coverage:
 
 
 def percent(points: tuple[int, int]) -> float:
-    """Covered points of a hundred."""
+    """The percentage of covered points."""
     covered, number = points
     return 100.0 * covered / number if number else 100.0
 
@@ -197,7 +199,7 @@ _MOST_LINES = 40
 
 
 def gather(session: pytest.Session) -> None:
-    """Put the tasks of the run into the stash, with what all its processes have tried. A worker of pytest-xdist sends
+    """Put the tasks of the run into the stash, with the results of all its processes. A worker of pytest-xdist sends
     its part to the controller."""
     config = session.config
     own = [_task_cover(config, task, has_tests=has_tests) for task, has_tests in _tasks(session)]
@@ -273,7 +275,7 @@ def _example(example: Example) -> list[str]:
 MOST_FILES = 100
 """Published files of one example that are damaged."""
 _MOST_ALIKE = 20
-"""Files that are taken away together."""
+"""Number of files that are removed together."""
 
 
 def covered_files(task: Task, case: RunCase, watch: Watch) -> tuple[list[FileCover], int]:
@@ -328,7 +330,7 @@ class _Judge:
         self._tree = tree
 
     def cover(self, example: str, path: str, published: Sequence[str]) -> FileCover:
-        """The losses of one file that are noticed."""
+        """Return the kinds of damage of one file that are noticed."""
         content = self._tree[path]
         self._raised: dict[str, None] = {}
         noticed = set(self._without([path]))
@@ -350,8 +352,8 @@ class _Judge:
         )
 
     def _in_company(self, path: str, published: Sequence[str]) -> set[str]:
-        """Return the rules that miss the file if as many similar files are missing as they allow. A rule that requires
-        one of several files never misses one alone. Similar files are first those in its directory, then files
+        """Return the rules that notice the loss of the file together with similar files. A rule that requires one of
+        several files never notices the loss of only one. Files in the same directory come first, then files
         anywhere."""
         file = PurePosixPath(path)
         others = [PurePosixPath(other) for other in published if other != path]
@@ -375,7 +377,8 @@ class _Judge:
         return self._restored([path], damage)
 
     def _restored(self, paths: Sequence[str], damage: str = "absent") -> set[str]:
-        """The rules that the tree violates now; then it is as it was. A rule that raises does not notice."""
+        """Return the rules that the damaged tree violates, and repair the tree. A rule that raises an exception does
+        not count."""
         tree = scan_tree(self._root)
         findings = evaluate(self._rules, tree.listing, phase=Phase.POST, disk=tree)
         write_tree(self._root, {path: self._tree[path] for path in paths})
@@ -386,7 +389,7 @@ class _Judge:
 
 
 _GENERATED = ("::guardrail[", "::fuzz[", "::faults[")
-"""Tests whose verdicts say less of an author's own than those of cases and written tests."""
+"""Kinds of tests that say less about a guardrail than cases and written tests."""
 _ABSENT = {"alone": "yes", "with others": "with others", "no": "NO"}
 
 
@@ -396,7 +399,7 @@ def _is_below(coverage: Coverage, fail_under: float | None) -> bool:
 
 
 def summarise(terminalreporter: Any, coverage: Coverage, fail_under: float | None) -> None:
-    """Print it, tasks with gaps first, and the verdict about the threshold, if there is one."""
+    """Print the coverage, tasks with gaps first, and whether it reaches the threshold, if there is one."""
     terminalreporter.section("perago cover")
     covered, points = coverage.points
     for task in sorted(coverage.tasks, key=lambda task: percent(task.points) == 100):
@@ -414,7 +417,7 @@ def summarise(terminalreporter: Any, coverage: Coverage, fail_under: float | Non
 
 
 def task_lines(task: TaskCover) -> Iterator[str]:
-    """A task: what is missing, with the way to close it; then a line for each guardrail, and one for each file."""
+    """Yield the lines of a task: its gaps with their fixes, its guardrails, its files."""
     yield f"{task.task} ({task.module})  " + (f"{percent(task.points):.0f} %" if task.points[1] else "nothing to cover")
     if task.files and not task.guardrails:
         yield "  ! no guardrails"
@@ -423,13 +426,15 @@ def task_lines(task: TaskCover) -> Iterator[str]:
     for file in sorted(task.files, key=_has_no_gap):
         yield from _file_lines(file)
     if task.unlooked:
-        yield f"    and {task.unlooked} more published files, which were not looked at"
+        yield f"    and {task.unlooked} more published files, which were not checked"
 
 
 _CLOSE = {
     "never satisfied": "add an Example that it accepts",
     "never violated": 'add an Example(expect="{phase}"), or a test with `perago_run`, that it rejects',
-    "notices the loss of no published file": "name files that the function writes; its input is there before it runs",
+    "does not notice the loss of any published file": (
+        "name files that the function writes; its input files exist before it runs"
+    ),
 }
 """The fix of each problem of a guardrail."""
 
@@ -457,7 +462,7 @@ def _file_lines(file: FileCover) -> Iterator[str]:
     words = {True: "yes", False: "no", None: "-"}
     mark = " " if _has_no_gap(file) else "!"
     noticed = f"absent {_ABSENT[file.absent]}, empty {words[file.empty]}, cut off {words[file.truncated]}"
-    unguarded = "; no guardrail misses it" if file.is_unguarded else ""
+    unguarded = "; no guardrail notices its loss" if file.is_unguarded else ""
     yield f"  {mark} file {file.path} ({file.example}): noticed if {noticed}{unguarded}"
     if file.empty is None:
         yield "      the function publishes it without any content"
@@ -465,7 +470,7 @@ def _file_lines(file: FileCover) -> Iterator[str]:
     for raised in file.raised:
         yield f"      {raised}"
     if file.raised:
-        yield "      fix: let the guardrail return a message for such a file, because an exception says less"
+        yield "      fix: let the guardrail return a message for such a file, because an exception explains less"
     elif file.absent == "no":
         yield f"      fix: add require_file({file.path!r}) to post"
     elif mark == "!" and file.empty is not None:

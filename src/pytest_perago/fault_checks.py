@@ -1,10 +1,7 @@
 """The checks of the kind `faults`. Each changes one thing, and compares with the first call.
 
-The tree and the result are compared with those of the first attempt. The ids that a function may read from `current()`
+The tree and the result are compared with those of the first attempt. The ids that a function can read from `current()`
 are treated as equal, because they name the attempt.
-
-The tree and the result are compared with those of the first attempt. The ids that a function may read from `current()`
-are taken for equal: they say which attempt it was.
 """
 
 from __future__ import annotations
@@ -48,9 +45,9 @@ _DEATH_LIMIT = 10.0
 """Seconds until a process that is to be killed in the middle of the function is killed anyway."""
 _MOST_CANCELLED = 8
 _OTHER_SEEDS = (2, 3, 4)
-"""Three of a kind are shuffled alike by all of them once in 216 times."""
+"""The chance that all seeds shuffle three items the same way is 1 in 216."""
 _SLOW = 1.0
-"""Seconds of a call above which it is canceled at two moments only."""
+"""Duration of a call in seconds above which it is canceled at only two moments."""
 _GRACE = 30.0
 """Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
 _TIME = re.compile(rb"\d\d:\d\d:\d\d|\b20\d\d-?[01]\d-?[0-3]\d|\b1[789]\d{8}(\.\d+|\d{3,9})?\b")
@@ -59,7 +56,7 @@ _FEW = 5
 
 
 def repeated(case: FaultCase) -> None:
-    """The same call in the same process leaves the same."""
+    """Check that the same call in the same process has the same output."""
     base, second = case.first.output, case.call_again(forget=False).output
     changes = case.memory.changes()
     _check_addresses(case)
@@ -69,20 +66,20 @@ def repeated(case: FaultCase) -> None:
     again = case.second.output
     if again == base and changes:
         raise case.failed(
-            f"the second call in the same process leaves something else: {base.named(second)}; the module keeps state "
+            f"the second call in the same process has another output: {base.named(second)}; the module keeps state "
             "between calls",
             ("state", "\n".join(changes)),
             *base.difference(second, "first call", "second call"),
         )
     raise case.failed(
-        f"the same call again leaves something else: {base.named(second)}; {_reason(case, base, second)}",
+        f"the same call has another output the second time: {base.named(second)}; {_reason(case, base, second)}",
         *base.difference(second, "first call", "second call"),
-        ("fix", "a retry has to leave the same; perago help faults lists what makes calls differ"),
+        ("fix", "a retry must have the same output; `perago help faults` lists what makes calls differ"),
     )
 
 
 def _check_on_another_machine(case: FaultCase) -> None:
-    """The output has no process id, host name or value of the environment, which are different for a retry."""
+    """Check that the output has no process id, host name or environment value, which differ in a retry."""
     base = case.first.output
     with tempfile.TemporaryDirectory(prefix="perago-home-") as directory:
         home = Path(directory, "another-home")
@@ -98,7 +95,7 @@ def _check_on_another_machine(case: FaultCase) -> None:
         if case.call_again().output != base:
             return
     raise case.failed(
-        f"the function depends on {' and '.join(reasons)}; on another machine it leaves something else: "
+        f"the function depends on {' and '.join(reasons)}; on another machine it has another output: "
         f"{base.named(found)}",
         *base.difference(found, "here", "elsewhere"),
         ("fix", "take it from the params, or leave it out: a retry may run in another process on another machine"),
@@ -106,7 +103,7 @@ def _check_on_another_machine(case: FaultCase) -> None:
 
 
 def _check_addresses(case: FaultCase) -> None:
-    """The output has no address of an object, unless its input has it. Python may give an object the same one again."""
+    """Check that the output has no memory address, unless the input has it. Python can reuse an address."""
     output, given = case.first.output, case.given
     known = b"".join([*(given.files or {}).values(), repr(given.params).encode()])
     texts = [("the result", repr(output.result).encode()), *sorted(output.files.items())]
@@ -114,7 +111,7 @@ def _check_addresses(case: FaultCase) -> None:
         found = next((each for each in _ADDRESS.findall(text) if each not in known), None)
         if found is not None:
             raise case.failed(
-                f"{name} has the address of an object in memory, which is another one in each process",
+                f"{name} contains the memory address of an object, which differs in each process",
                 ("actual", f"...{found.decode(errors='replace')}"),
                 ("fix", "write what identifies the object, such as its name, not its `repr`"),
             )
@@ -129,12 +126,12 @@ def _reason(case: FaultCase, base: Output, second: Output) -> str:
         more = f" and {len(outside) - _FEW} more" if len(outside) > _FEW else ""
         return f"it writes {', '.join(map(str, outside[:_FEW]))}{more}, which outlives the attempt"
     if case.first.workspace and any(os.fsencode(case.first.workspace.parent) in text for text in changed):
-        return "it writes the path of its workspace, which is another one for each attempt"
+        return "it writes the path of its workspace, which differs in each attempt"
     if case.first.threads.number:
-        return "its threads race, perhaps"
+        return "its threads may race"
     if any(_TIME.search(text) for text in changed):
-        return "it writes the time, by what it looks like"
-    return "neither clock nor random numbers nor the order of listings, which were the same, is the reason"
+        return "it seems to write the time"
+    return "the clock, random numbers and the order of listings are not the reason: they were the same"
 
 
 def _steady(case: FaultCase) -> Output:
@@ -145,7 +142,7 @@ def _steady(case: FaultCase) -> Output:
     """
     base = case.first.output
     if case.second.output != base:
-        pytest.skip("two calls under the same conditions differ: the test `repeated` says so")
+        pytest.skip("two calls under the same conditions differ, which the test `repeated` reports")
     return base
 
 
@@ -167,8 +164,8 @@ def _same_under(
             if other == base:
                 continue
             if case.call_again().output != base:
-                pytest.skip("calls under the same conditions differ: the test `repeated` says so")
-            words = f"it fails: {other.problem}" if other.problem else f"it leaves something else: {base.named(other)}"
+                pytest.skip("calls under the same conditions differ, which the test `repeated` reports")
+            words = f"it fails: {other.problem}" if other.problem else f"it has another output: {base.named(other)}"
             raise case.failed(
                 f"the function depends on {changed} {words}", *base.difference(other, "before", "after"), ("fix", fix)
             )
@@ -198,7 +195,7 @@ def _other_threads(case: FaultCase) -> Iterator[Conditions]:
 
 
 def set_order(case: FaultCase) -> None:
-    """The result does not depend on the order of sets, which is another one in each process."""
+    """Check that the output does not depend on the order of sets, which differs in each process."""
     _steady(case)
     if not case.author.uses_sets:
         return
@@ -206,10 +203,10 @@ def set_order(case: FaultCase) -> None:
     for other in others:
         if first != other:
             raise case.failed(
-                "the function depends on the order of a set or on `hash`, which are others in each process; it leaves "
-                f"something else: {first.named(other)}",
+                "the function depends on the order of a set or on `hash`, which differ in each process; it has "
+                f"another output: {first.named(other)}",
                 *first.difference(other, "one process", "another"),
-                ("fix", "sort the set before anything is made of it"),
+                ("fix", "sort the set before you use it"),
             )
 
 
@@ -217,24 +214,24 @@ def set_order(case: FaultCase) -> None:
 
 
 def left_behind(case: FaultCase) -> None:
-    """No file in the current or the temporary directory, no process, no running thread, no open file."""
+    """Check that the function leaves no files, processes, threads or open files."""
     base = case.first
     if base.running:
         raise case.failed(
             f"the function returned while its threads were running: {listing(base.running, 5)}",
-            ("why", "what a thread writes after that is not published, or only sometimes"),
+            ("why", "whether a file that a thread writes after that is published depends on chance"),
             ("fix", "join the threads before the function returns, or use a ThreadPoolExecutor with `with`"),
         )
     if base.open_files:
         raise case.failed(
             f"the function left files open for writing: {listing([quoted(path) for path in base.open_files], 5)}",
-            ("why", "perago publishes what is on the disk, and Python may hold the end of the file in memory"),
+            ("why", "perago publishes the bytes on the disk, but Python may still hold the end of the file in memory"),
             ("fix", "close them before the function returns: use `with`"),
         )
     if base.processes:
         raise case.failed(
             f"the function left processes running: {listing(list(base.processes), 5)}",
-            ("fix", "wait for them in the function, or end them: a worker kills them"),
+            ("fix", "wait for them in the function, or end them, because a worker kills them"),
         )
     roots = {os.path.realpath(place) for place in ("/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir())}  # noqa: S108
     outside = [str(path) for path in base.outside_files if any(map(path.is_relative_to, roots))]
@@ -245,7 +242,7 @@ def left_behind(case: FaultCase) -> None:
         (
             "the system's temporary directory",
             outside,
-            f"use `tempfile`, whose directory goes with the attempt, and {remove}",
+            f"use `tempfile`, whose directory is removed with the attempt, and {remove}",
         ),
     )
     for place, left, fix in places:
@@ -271,17 +268,18 @@ def cancelled(case: FaultCase) -> None:
         where = f"{os.path.relpath(interruption.place[0], Path(case.task.file).parent)}:{interruption.place[1]}"
         if call.seconds - base.seconds > _GRACE:
             raise case.failed(
-                f"cancelled at {where}, the function went on for {call.seconds - base.seconds:.0f} s; a worker kills "
+                f"canceled at {where}, the function continued for {call.seconds - base.seconds:.0f} s; a worker kills "
                 f"its process after {_GRACE:g} s"
             )
         # A handler of the function may have made it end early, and then its output is smaller.
         went_on = call.output == base.output or not interruption.handled
         if went_on and not call.output.problem and not call.asked:
             raise case.failed(
-                f"cancelled at {where}, the function took no notice, and went on to its end",
+                f"canceled at {where}, the function ignored it and ran to its end",
                 (
                     "why",
-                    "a worker raises an exception there that is no `Exception`; a bare `except:`, `except "
+                    "a worker raises an exception there that does not inherit from `Exception`; a bare `except:`, "
+                    "`except "
                     "BaseException` or a signal handler of the function swallowed it",
                 ),
                 ("fix", "catch `Exception`; let everything else propagate; clean up in `finally`"),
@@ -305,10 +303,9 @@ def full_disk(case: FaultCase) -> None:
             output = case.call_again(full_from=number, look=judge).output
         if not output.problem and output != base and not violated:
             raise case.failed(
-                "the disk was full, and the function completed all the same, with something else: "
-                + base.named(output),
+                "the disk was full, but the function completed, with another output: " + base.named(output),
                 *base.difference(output, "before", "full disk"),
-                ("fix", "let the OSError through, or add a post guardrail that misses the file"),
+                ("fix", "let the OSError propagate, or add a post guardrail that requires the file"),
             )
 
 
@@ -326,7 +323,7 @@ def own_output(case: FaultCase) -> None:
             grown.append(path)
     if grown and not output.problem:
         raise case.failed(
-            f"run again on what it has published, the function appends to its own output: {', '.join(grown[:_FEW])}",
+            f"run again on its own publication, the function appends to its earlier output: {', '.join(grown[:_FEW])}",
             *base.difference(output, "first run", "on its output"),
             ("fix", "overwrite the file: open it with mode 'w'"),
         )
@@ -336,8 +333,7 @@ def own_output(case: FaultCase) -> None:
 
 
 def retried(case: FaultCase) -> None:
-    """Check the demands of Conductor and operators after the death of a worker: the same attempt again, a retry, a
-    rerun, a restart. Each ends with the same publication.
+    """Check that a redelivery, a retry, a rerun and a restart all end with the same publication.
 
     Raises:
         CaseFailed: an attempt ended differently, or with another result or tree, than the first one.
@@ -363,13 +359,14 @@ class _Retries:
         self._case = case
         self._task = case.task
         self._death: tuple[int, Callable[[], None]] | None = None
-        """Return the call of the author's code at which the worker dies, and what makes the services notice."""
+        """The call of the author's code at which the worker dies, and the function that makes the services notice
+        it."""
         self._other_client: Callable[[], object] = lambda: None
         """The change by another client while the function runs."""
 
     def kill_and_retry(self, services: InMemoryServices, at: int) -> None:
-        """The worker dies in the middle of the function. The retry meets slow and failing servers, and cannot report
-        its publication. It is delivered again."""
+        """Let the worker die in the middle of the function. The retry meets slow and failing servers, loses its report,
+        and is delivered again."""
         if self._case.first.interruption.calls:
             self._death = (at, lambda: services.interruptions.plan("lose", None, 1))
             record = services.run_delivery(self._task, services.take(self._task))
@@ -387,7 +384,7 @@ class _Retries:
         self._check(services, again, "delivered again after its report was lost")
 
     def rerun_and_restart(self, services: InMemoryServices) -> None:
-        """An operator reruns and restarts the workflow; then another client commits while the function runs."""
+        """Rerun and restart the workflow; then let another client commit while the function runs."""
         conductor = services.conductor
         (workflow_id,) = conductor.workflow_ids()
         for word, ask in (("rerun", conductor.rerun_workflow), ("restarted", conductor.restart_workflow)):
@@ -403,7 +400,7 @@ class _Retries:
         self._other_client = lambda: services.lakefs.seed(REPOSITORY, BRANCH, {key: "1"}, message="from outside")
         services.run_delivery(self._task, services.take(self._task))
         if services.tree().get(key) != b"1":
-            raise RuntimeError(f"what another client committed meanwhile is gone: {sorted(services.tree())}")
+            raise RuntimeError(f"another client's commit was lost; the branch has {sorted(services.tree())}")
 
     def call(self, _: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
         """Call the function under the conditions of the first call."""
@@ -432,14 +429,14 @@ class _Retries:
         first = case.first_output
         if first is not None and output != first:
             raise case.failed(
-                f"{step}, the attempt leaves something else: {first.named(output)}",
+                f"{step}, the attempt has another output: {first.named(output)}",
                 *first.difference(output, "first attempt", "this attempt"),
                 outside,
             )
 
 
 def _disturb(services: InMemoryServices) -> None:
-    """The next calls are slow, fail, or lose their answer, each once."""
+    """Make the next calls slow, let them fail, or lose their answers, each once."""
     script = services.faults
 
     def following(operation: str) -> int:
@@ -454,7 +451,7 @@ def _disturb(services: InMemoryServices) -> None:
 
 
 def _die_in_a_child(call: Callable[[], object]) -> None:
-    """Call the function in a copy of this process, which is killed on the way: no `finally` runs there."""
+    """Call the function in a forked process that is killed on the way, so that no `finally` runs."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
@@ -477,24 +474,24 @@ CHECKED: Mapping[str, Callable[[FaultCase], None]] = {
     "repeated": repeated,
     "time": _same_under(
         _other_time,
-        "the time; at another moment",
-        "take the time from the params, so that a retry leaves the same",
+        "the time: at another time",
+        "take the time from the params, so that a retry has the same output",
     ),
     "random": _same_under(
         _other_numbers,
-        "random numbers; with others",
+        "random numbers: with other numbers",
         "seed the generator with a constant or from the params",
     ),
     "listing-order": _same_under(
         _other_listings,
-        "the order in which directories are listed; in another one",
-        "sort what listdir, glob, iterdir, walk and scandir return: no file system promises an order",
+        "the order of directory listings: in another order",
+        "sort what listdir, glob, iterdir, walk and scandir return, because no file system promises an order",
     ),
     "set-order": set_order,
     "thread-timing": _same_under(
         _other_threads,
-        "which of its threads is first; in another order",
-        "collect results in the order of the inputs (Executor.map), not in that of their arrival",
+        "the order of its threads: in another order",
+        "collect results in the order of the inputs (Executor.map), not in the order of their arrival",
     ),
     "retried": retried,
     "own-output": own_output,
@@ -502,4 +499,4 @@ CHECKED: Mapping[str, Callable[[FaultCase], None]] = {
     "full-disk": full_disk,
     "left-behind": left_behind,
 }
-"""By the names of `pytest_perago.kinds.faults.CHECKS`."""
+"""The checks by the names in `pytest_perago.kinds.faults.CHECKS`."""

@@ -1,7 +1,8 @@
-"""The catalog of the kind `robust`: named changes of the files of a tree, each of which is a bug in some task.
+"""The catalog of the kind `robust`: named changes of the files of a tree, each of which has revealed a bug in some
+task.
 
-A mutation is a label, a path and a site, and nothing else: `apply` makes the changed tree, the same one each time.
-Levels say how likely an input is in production: 1 is routine, 2 is possible, 3 is hostile.
+A mutation consists of a label, a path and a site. `apply` makes the changed tree, which is always the same. Levels say
+how likely an input is in production: 1 is routine, 2 is possible, 3 is hostile.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ Files: TypeAlias = "Mapping[str, bytes | None]"
 """The files that a change writes; None removes one."""
 
 MOST_SITES = 3
-"""Places in one file at which a mutation is tried."""
+"""Number of places in one file at which a mutation is tried."""
 _MOST_ALIKE = 3
-"""Files with one suffix that are changed."""
+"""Number of files with one suffix that are changed."""
 BOM = b"\xef\xbb\xbf"
 
 
@@ -35,7 +36,7 @@ class Mutation:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The files that a mutation writes, and their defect, in words that follow the name of the file."""
+    """The files that a mutation writes, and their defect. The words follow the name of the file."""
 
     words: str
     files: Files
@@ -69,8 +70,8 @@ formats have that defect."""
 
 
 def mutations_of(tree: Tree, level: int) -> list[Mutation]:
-    """Return all mutations of a tree up to a level, each label and file once before any second site, the routine ones
-    first."""
+    """Return all mutations of a tree up to a level, routine ones first. Each label and file comes once before a second
+    site."""
     found = []
     for path in _representative(tree):
         for entry in itertools.chain.from_iterable(CATALOGUE.values()):
@@ -93,7 +94,7 @@ def apply(tree: Tree, mutation: Mutation) -> Change | None:
 
 
 def _changes(entry: Entry, tree: Tree, path: str) -> Iterator[Change]:
-    """The changes that leave another tree."""
+    """Return the changes that really change the tree."""
     for change in entry.operator(tree, path):
         if any(tree.get(name) != content for name, content in change.files.items()):
             yield change
@@ -104,7 +105,7 @@ def _concerns(entry: Entry, path: str) -> bool:
 
 
 def _representative(tree: Tree) -> list[str]:
-    """The files to change: a few with each suffix of each directory, as the others are like them."""
+    """Return the files to change: a few of each suffix and directory, because the others are similar."""
     groups: dict[tuple[str, str], list[str]] = {}
     for path in sorted(tree):
         file = PurePosixPath(path)
@@ -131,7 +132,7 @@ _BINARY = (".parquet", ".zip", ".gz", ".png", ".jpg", ".jpeg", ".pdf", ".npy", "
 
 @entry("optional-file-gone", 1)
 def _gone(_: Tree, path: str) -> Iterator[Change]:
-    yield Change("is not there", {path: None})
+    yield Change("is missing", {path: None})
 
 
 @entry("second-file", 1)
@@ -219,7 +220,7 @@ def _blank_middle(content: bytes) -> bytes | None:
 
 
 def _encoded(content: bytes, encoding: str) -> bytes | None:
-    """The text in another encoding; with a letter that differs, if it has none."""
+    """Return the text in another encoding. A text without a letter that differs in it gets one."""
     try:
         text = content.decode()
         if text.isascii() and encoding == "latin-1":
@@ -258,6 +259,6 @@ for _arguments in (
     ),
     ("cut-last-byte", 2, _BINARY, "lacks its last byte", lambda content: content[:-1]),
     ("trailing-garbage", 2, _BINARY, "has bytes after its end", lambda content: content + b"\x00" * 16),
-    ("wrong-magic", 2, _BINARY, "has another format than its suffix says", lambda _: b"<html></html>\n"),
+    ("wrong-magic", 2, _BINARY, "has a different format than its suffix says", lambda _: b"<html></html>\n"),
 ):
     _on_bytes(*_arguments)

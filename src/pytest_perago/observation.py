@@ -1,10 +1,10 @@
 """Observe the effects of a call of a task function: output, files next to its workspace, values in its module.
 
-It reads only plain values, containers and caches of the module and of the parts of its package that it uses. People
-keep counters, registers and "already done" marks there. Other places are not observed, and never count as state.
+The module of the task and the used modules of its package are read: plain values, containers and caches. Authors keep
+counters, registers and "already done" marks there. Other places are not observed, and never count as state.
 
-It reads the directories around the workspace, the current directory with its contents, and the top of the home
-directory, shortly before and after the call. Files of Python, pytest and their tools are ignored.
+The directories around the workspace, the current directory with its contents, and the top of the home directory are
+read before and after the call. Files of Python, pytest and their tools are ignored.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ABSENT: Any = object()
 
 
 class Memory:
-    """The values as they are when it is made."""
+    """A copy of the values at the time of its creation."""
 
     def __init__(self, module: str) -> None:
         self._places = {
@@ -57,7 +57,7 @@ class Memory:
         }
 
     def changes(self) -> list[str]:
-        """The differences now, in words."""
+        """Describe the differences to the current values."""
         told = []
         for owner, name, where, _, saved in self._places.values():
             value = _current(owner, name)
@@ -66,7 +66,7 @@ class Memory:
         return told + [f"{where} is new: {_shown(value)}" for _, _, where, value in self._appeared()]
 
     def restore(self) -> None:
-        """Restore everything, containers in place, because other code can hold them."""
+        """Restore all values. Containers are restored in place, because other code can refer to them."""
         for owner, name, _, value, saved in self._places.values():
             if not _same(saved, _current(owner, name)):
                 with suppress(Exception):  # a class may refuse
@@ -77,7 +77,7 @@ class Memory:
                 delattr(owner, name)
 
     def _appeared(self) -> Iterator[tuple[Any, str, str, Any]]:
-        """Values with a name that their owner did not have."""
+        """Return the names and values that are new."""
         for place in _places(self._module):
             owner, name = place[:2]
             known = self._names.get(id(owner))
@@ -101,7 +101,7 @@ def _places(module: str) -> Iterator[tuple[Any, str, str, Any]]:
 
 
 def _enclosed(function: FunctionType, above: str) -> Iterator[tuple[Any, str, str, Any]]:
-    """The variables that a function has from the function around it."""
+    """Return the variables of a function that come from its enclosing function."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # it is empty
             if _is_plain(cell.cell_contents):
@@ -109,7 +109,7 @@ def _enclosed(function: FunctionType, above: str) -> Iterator[tuple[Any, str, st
 
 
 def _modules(name: str) -> Iterator[ModuleType]:
-    """The module, and those of its package whose things it uses."""
+    """Return the module, and the modules of its package that it uses."""
     module = sys.modules.get(name)
     if module is None:
         return
@@ -130,7 +130,8 @@ def _owners(module: ModuleType) -> Iterator[tuple[Any, str]]:
 
 
 def _own_type(value: Any) -> type | FunctionType:
-    """The type that names where the value was written; objects are not asked, because proxies answer for others."""
+    """Return the type that shows where the value was defined. Objects are not asked, because a proxy answers for
+    another object."""
     return value if isinstance(value, type | FunctionType) else type(value)
 
 
@@ -141,12 +142,12 @@ def _current(owner: Any, name: str) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is one of Python's own values or containers. Derived classes can do anything when they are read."""
+    """Whether the value has a built-in type. Reading an instance of a derived class could run any code."""
     return isinstance(value, _KEPT) and type(value).__module__ in _HOMES
 
 
 def _size(value: Any) -> int:
-    """The number of items; no more than a little above the limit is counted."""
+    """Return the number of items. Counting stops shortly above the limit."""
     pending, count = [value], 0
     while pending and count <= _MOST_ITEMS:
         item = pending.pop()
@@ -159,7 +160,7 @@ def _size(value: Any) -> int:
 
 
 def _copied(value: Any) -> Any:
-    """The value with its containers copied, and everything else as it is."""
+    """Return the value with copied containers and the same leaf objects."""
     if not _is_plain(value):
         return value
     if isinstance(value, itertools.count):
@@ -177,7 +178,7 @@ def _copied(value: Any) -> Any:
 
 
 def _copied_count(value: Any) -> Any:
-    """A counter shows its position only in its `repr`."""
+    """Return the position of a counter, which only its `repr` shows."""
     try:
         return itertools.count(*ast.literal_eval(f"[{repr(value)[6:-1]}]"))
     except (ValueError, SyntaxError):  # it counts in something else than numbers
@@ -224,14 +225,14 @@ def _shown(value: Any) -> str:
 
 _EXCERPT = 60
 _BEFORE = 20
-"""Bytes that are shown before the first difference."""
+"""Number of bytes that are shown before the first difference."""
 _MOST_EXCERPTS = 3
 _MOST_NAMES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The remainder of a call or an attempt: the result as JSON and files by paths or keys; or the reason why it
+    """The output of a call or an attempt: the result as JSON and files by paths or keys; or the reason why it
     failed."""
 
     result: Any
@@ -242,8 +243,7 @@ class Output:
         """Return the differences, as facts of a failure.
 
         Args:
-            other: the state after the second call. first,
-            second: the names of the two.
+            other: the state after the second call. first, second: the names of the two.
         """
         facts = []
         if self.problem != other.problem:
@@ -262,11 +262,11 @@ class Output:
         return facts
 
     def changed(self, other: Output) -> list[str]:
-        """The files that both have, with another content, sorted."""
+        """Return the files of both outputs whose contents differ, sorted."""
         return [key for key in sorted(self.files.keys() & other.files.keys()) if self.files[key] != other.files[key]]
 
     def without(self, *ids: str) -> Output:
-        """The same without ids that say which attempt it was."""
+        """Return the output without the ids of the attempt."""
 
         def replaced(content: bytes) -> bytes:
             for number, each in enumerate(ids):
@@ -277,7 +277,7 @@ class Output:
         return Output(result, {key: replaced(content) for key, content in self.files.items()}, self.problem)
 
     def named(self, other: Output) -> str:
-        """The differences in a few words: the files by their names, the result."""
+        """Describe the differences briefly: names of files, and the result."""
         names = sorted({*self.changed(other), *(self.files.keys() ^ other.files.keys())})
         words = [f"{len(names) - _MOST_NAMES} more files"] if len(names) > _MOST_NAMES else []
         words = [*names[:_MOST_NAMES], *words, *(["the result"] if self.result != other.result else [])]
@@ -285,7 +285,7 @@ class Output:
 
 
 def read_files(root: Path) -> dict[str, bytes]:
-    """Read the regular files below a directory; no link is followed."""
+    """Read the regular files below a directory, without following links."""
     found = {}
     for path in scan_tree(root).files:
         with os.fdopen(open_file(root, path), "rb") as file:
@@ -309,7 +309,7 @@ _MOST_DIRECTORIES = 100
 _MOST_ENTRIES = 500
 _MOST_DESCRIPTORS = 1024
 _AROUND = 5
-"""Directories above a workspace that belong to its attempt, or to the root of all attempts."""
+"""Number of directories above a workspace that belong to its attempt or to the root of all attempts."""
 
 _TOOLS = re.compile(
     r"__pycache__|.*\.pyc|\.pytest_cache|\.coverage.*|coverage\.xml|htmlcov|\.hypothesis|\.mypy_cache|\.ruff_cache|\.git"
@@ -322,7 +322,7 @@ Stamp: TypeAlias = tuple[int, int, int] | None
 
 
 class NearbyFiles:
-    """The files around a workspace, or around the current directory without one, as they are when this is made."""
+    """A record of the files around a workspace or, without a workspace, around the current directory."""
 
     def __init__(self, workspace: Path | None) -> None:
         self._here, self._home = _directory(Path.cwd), _directory(Path.home)
@@ -336,8 +336,8 @@ class NearbyFiles:
         self._look_below(str(self._here))
 
     def differences(self) -> dict[Path, bool]:
-        """Paths that have appeared (True) or changed (False) since. Files in a directory that has appeared are not
-        named."""
+        """Return the paths that have appeared (True) or changed (False) since. Files in a new directory are not
+        listed."""
         found: dict[Path, bool] = {}
         for directory, before in self._entries_of.items():
             for name, stamp in self._entries(directory).items():
@@ -367,7 +367,7 @@ class NearbyFiles:
         return f"~/{path.relative_to(self._home)}"
 
     def _look_below(self, top: str) -> None:
-        """Nearest directories first, so that a large project is seen as far as the limits go."""
+        """Yield the files, nearest directories first, because the limits can cut a large project."""
         passed_over = {tempfile.gettempdir(), str(self._home), *self._around} - {top}
         left, entries = [top], 0
         while left and len(self._entries_of) < _MOST_DIRECTORIES and entries < _MOST_ENTRIES:
@@ -396,14 +396,14 @@ class NearbyFiles:
 
 
 def _open_files() -> Iterator[int]:
-    """Inodes of files that this process has open already, such as its redirected output or a log."""
+    """Return the inodes of files that this process has open, such as its redirected output or a log."""
     for descriptor in range(_MOST_DESCRIPTORS):
         with suppress(OSError):
             yield os.fstat(descriptor).st_ino
 
 
 _SHORTEST_SECRET = 6
-"""Characters of a secret that is searched: shorter ones are parts of other words."""
+"""Minimum length of a secret that is searched, because shorter ones occur inside other words."""
 
 
 def secrets_of(value: Any, name: str = "params") -> Iterator[tuple[str, str]]:
@@ -425,7 +425,7 @@ def secrets_of(value: Any, name: str = "params") -> Iterator[tuple[str, str]]:
 
 
 class _Tee:
-    """A stream that passes everything on, and keeps the texts."""
+    """A stream that passes all texts on, and records them."""
 
     def __init__(self, stream: Any, texts: list[str]) -> None:
         self._stream = stream
@@ -441,7 +441,7 @@ class _Tee:
 
 @contextmanager
 def printed() -> Iterator[list[str]]:
-    """Yield the texts that Python code prints and logs in the block. They are printed all the same."""
+    """Yield the texts that Python code prints and logs in the block. The texts are printed, too."""
     texts: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: texts.append(f"{record.getMessage()}\n")  # type: ignore[method-assign]
@@ -455,7 +455,8 @@ def printed() -> Iterator[list[str]]:
 
 
 def open_for_writing(root: Path) -> list[str]:
-    """Return the files below a directory that this process has open to write them, sorted. Only Linux can answer."""
+    """Return the files below a directory that this process has open for writing, sorted. The list is empty except on
+    Linux."""
     top, found = f"{root.resolve()}{os.sep}", set()
     with suppress(OSError), os.scandir("/proc/self/fd") as descriptors:
         for entry in descriptors:

@@ -41,16 +41,17 @@ TREE_OWNER = "# perago: tree of "
 """The beginning of the snapshot of a tree; the test follows."""
 
 DESELECTED = pytest.StashKey[bool]()
-"""Set if tests were taken out of the run after they had been collected."""
+"""Set if tests were deselected after the collection."""
 
 OUTPUTS = pytest.StashKey[list[Mapping[str, Any] | None]]()
 """The data that each worker of pytest-xdist has sent to its controller; None for one that crashed."""
 
 TRIED = pytest.StashKey[dict[tuple[str, ...], set[str]]]()
-"""The trials of this process, and the node ids of their tests: see `AttemptLog.tried`."""
+"""The attempts of this process, with the node ids of their tests: see `AttemptLog.tried`."""
 
 COVERED_FILES: pytest.StashKey[dict[tuple[str, str], tuple[list[FileCover], int]]] = pytest.StashKey()
-"""By module and name of a task: its published files as far as this process has damaged them, and how many more."""
+"""The damaged published files of each task in this process, and the number of further files, by module and name of the
+task."""
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 """The session of the generated tests, once there are any."""
@@ -59,7 +60,7 @@ UNUSED = pytest.StashKey[tuple[str, ...]]()
 """Unused snapshots and case files, in the process that reports: a line each."""
 
 UNTRIED = pytest.StashKey[tuple[str, ...]]()
-"""The untried functions and guardrails, in the process that reports: a line each."""
+"""The functions and guardrails that no attempt tried, in the process that reports: a line each."""
 
 COVERAGE: pytest.StashKey[Coverage] = pytest.StashKey()
 """The tasks of the run and what was tried of them, in the process that reports."""
@@ -127,7 +128,7 @@ OPTIONS: Mapping[str, Option] = {
         ),
         Option(
             "perago_run",
-            "cases to run: `off`, `marked` (declared cases), `all` (also those of hook and registry)",
+            "cases to run: `off`, `marked` (declared cases), `all` (also cases of the hook and the registry)",
             default="marked",
             choices=("off", "marked", "all"),
         ),
@@ -146,7 +147,7 @@ OPTIONS: Mapping[str, Option] = {
             choices=("1", "2", "3"),
         ),
         Option(
-            "perago_robust_seed", "any text; another text makes `robust[search]` try other combinations", default="0"
+            "perago_robust_seed", "seed of `robust[search]`; a different text tries different combinations", default="0"
         ),
         Option(
             "perago_robust_dir",
@@ -204,11 +205,11 @@ OPTIONS: Mapping[str, Option] = {
         ),
     )
 }
-"""All options by name. A new one needs no more than its line here, and a field of `Settings` if it is read there."""
+"""All options by name. A new option needs one line here, and a field of `Settings` if it is read there."""
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Add all that the plugin understands."""
+    """Add all options of the plugin."""
     group = parser.getgroup("perago", "tests generated from perago task modules")
     for option in OPTIONS.values():
         text = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", option.help).replace("`", "")
@@ -221,7 +222,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def is_question(config: pytest.Config) -> bool:
-    """Whether pytest only prints information about itself. It collects nothing, and reads no arguments for `--help`."""
+    """Whether pytest only prints information about itself, such as for `--help`."""
     return any(config.getoption(name, None) for name in ("help", "version", "markers"))
 
 
@@ -280,7 +281,7 @@ class Settings:
     update: str
     """The snapshots that are written instead of compared: `new`, `all`, or empty for none."""
     unused: str
-    """The action of a complete run on snapshots of tasks that no longer exist: `fail`, `warn`, `ignore`."""
+    """The reaction of a full run to snapshots of tasks that no longer exist: `fail`, `warn`, `ignore`."""
 
     def snapshot_path(self, task: Task) -> Path:
         """Return the snapshot of a task."""
@@ -356,7 +357,8 @@ def _directory(config: pytest.Config, name: str, advice: str) -> Path:
 
 
 def _cases_dir(config: pytest.Config) -> Path:
-    """Return the directory of case files. One that is set and does not exist would silently mean no tests."""
+    """Return the directory of case files. A configured directory must exist, because a missing one would silently mean
+    no tests."""
     directory = _directory(config, "perago_cases_dir", "give a directory, or leave it out")
     is_default = config.getini("perago_cases_dir").strip() == OPTIONS["perago_cases_dir"].default
     if not is_default and not directory.is_dir():
@@ -369,7 +371,7 @@ def _snapshot_dir(config: pytest.Config, name: str) -> Path:
     directory = Path(os.path.normpath(_directory(config, name, advice)))
     if config.rootpath.is_relative_to(directory):
         spelled, text = OPTIONS[name].spelled, _value(config, name)
-        raise pytest.UsageError(f"{spelled}: {text!r} holds the whole project; {advice}")
+        raise pytest.UsageError(f"{spelled}: {text!r} contains the whole project; {advice}")
     return directory
 
 
@@ -433,7 +435,7 @@ def cover_options(config: pytest.Config) -> CoverOptions | None:
 
 
 def is_under_ci() -> bool:
-    """Whether the environment says that no person looks at the run."""
+    """Whether the environment says that nobody watches the run."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
@@ -445,7 +447,7 @@ def refuse_update_under_ci(config: pytest.Config) -> None:
     """
     if config.getoption("--perago-update") and is_under_ci():
         raise pytest.UsageError(
-            "--perago-update writes snapshots, but CI is set, so no person would see them: run it where you develop "
+            "--perago-update writes snapshots, but CI is set, so nobody would see them: run it where you develop "
             "and commit the snapshots (or unset CI)"
         )
 
@@ -463,13 +465,13 @@ def refuse_other_perago() -> None:
         raise pytest.UsageError(
             f"`import perago` finds another project of that name, in {place}; this plugin belongs to {expected}. "
             "Remove the other one from this environment (pip uninstall perago) or from the import path, and install "
-            "this one again (README.md, Install)."
+            "this one again (perago help install)."
         )
 
 
 def loaded(module: str) -> Any:
-    """Return a module of `perago.testing` that something has imported; None if nothing has, so that a session which
-    does not use perago pays nothing for it."""
+    """Return a module of `perago.testing` if it has been imported, otherwise None. So a session that does not use
+    perago pays nothing."""
     return sys.modules.get(f"perago.testing.{module}")
 
 
@@ -508,7 +510,7 @@ def chooses_kinds(config: pytest.Config) -> bool:
 
 
 def kinds_in_ini(config: pytest.Config) -> tuple[str, ...]:
-    """The kinds of `perago_kinds`, as written; all that need not be asked for if it is not set."""
+    """The kinds of `perago_kinds`, as written. If it is not set, all kinds that are not opt-in."""
     return _listed(config.getini("perago_kinds")) or tuple(name for name, kind in KINDS.items() if not kind.opt_in)
 
 
@@ -521,7 +523,9 @@ def configured_kinds(config: pytest.Config) -> tuple[str, ...]:
     wanted = _listed(config.getoption("--perago-kinds")) or kinds_in_ini(config)
     unknown = [kind for kind in wanted if kind not in KINDS]
     if unknown:
-        raise pytest.UsageError(f"--perago-kinds / perago_kinds: no kind {unknown[0]!r}; there are {', '.join(KINDS)}")
+        raise pytest.UsageError(
+            f"--perago-kinds / perago_kinds: no kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}"
+        )
     return tuple(kind for kind in KINDS if kind in wanted)
 
 
@@ -553,7 +557,7 @@ def rerun_command(item: pytest.Item, options: Iterable[str] = (), *, all_of_task
 
 
 def _context(config: pytest.Config, needed: str) -> Iterator[str]:
-    """The options. `needed` is the module of the test; empty if it can need all."""
+    """Yield the options. `needed` is the module of the test; empty if it can need all modules."""
     option = config.option
     if option.inifilename:
         yield from ("-c", str(option.inifilename))
@@ -577,7 +581,7 @@ def _context(config: pytest.Config, needed: str) -> Iterator[str]:
 
 
 def _quoted(word: str) -> str:
-    """Node ids are always quoted: their brackets mean something to shells that `shlex.quote` does not know."""
+    """Quote a node id. `shlex.quote` leaves brackets unquoted, which some shells interpret."""
     return "'" + word.replace("'", "'\"'\"'") + "'" if "::" in word else shlex.quote(word)
 
 
@@ -585,9 +589,9 @@ def _quoted(word: str) -> str:
 
 
 def pytest_perago_params(task: Task) -> Iterable[Mapping[str, Any] | Example] | None:
-    """Parameters for a task whose model is too particular for generated ones, such as one with its own validators.
+    """Return parameters for a task whose model does not accept generated ones, for example because of its validators.
 
-    Return a list: mappings are parameters as a workflow would send them; an `Example` also has a tree and an outcome,
-    and is run when `perago_run` is `all`. None or nothing: none for this task. Implementations add up. Mark one with
-    `@pytest.hookimpl(optionalhook=True)` if the suite is also run with `-p no:perago`.
+    In the returned list, mappings are parameters as a workflow sends them. An `Example` also has a tree and an outcome,
+    and is run if `perago_run` is `all`. None means no parameters for this task. The lists of all implementations are
+    joined. Mark one with `@pytest.hookimpl(optionalhook=True)` if the suite is also run with `-p no:perago`.
     """

@@ -33,7 +33,7 @@ _TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """A guardrail as code for the author, and the same guardrail to try it."""
+    """A guardrail as code for the author, and as an object to try it."""
 
     code: str
     rule: Guardrail
@@ -82,7 +82,7 @@ def remedy_for(attack: Attack, mutant: Mutant) -> Remedy | None:
 
 
 def _candidates(attack: Attack, mutant: Mutant) -> Iterator[Remedy]:
-    """Guardrails that may do, the weakest first."""
+    """Yield candidates, the weakest guardrail first."""
     if mutant.change is None:
         return
     seed = mutant.seed.files
@@ -98,7 +98,7 @@ def _candidates(attack: Attack, mutant: Mutant) -> Iterator[Remedy]:
 
 
 def _as_change(attack: Attack, rule: Guardrail) -> str:
-    """Say how the `pre` guardrails change. A rule of the same kind and pattern is there once."""
+    """Describe the change of the `pre` guardrails. A new rule replaces one of the same kind and pattern."""
     pattern = getattr(rule, "pattern", None)
     for each in attack.rules:
         if type(each) is type(rule) and pattern is not None and getattr(each, "pattern", None) == pattern:
@@ -108,7 +108,8 @@ def _as_change(attack: Attack, rule: Guardrail) -> str:
 
 
 def _pattern(attack: Attack, path: str) -> str:
-    """The pattern of a declared rule that means the file; else a glob if files like it are there, else its path."""
+    """Return the pattern of a declared rule that selects the file, or a glob if there are similar files, or its
+    path."""
     for rule in attack.rules:
         pattern = getattr(rule, "pattern", "")
         if pattern and compile_glob(pattern).fullmatch(path) and type(rule).__name__ != "ForbidGlob":
@@ -170,7 +171,7 @@ def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrai
 
 
 def _column_types(seed: Mapping[str, bytes], path: str) -> dict[str, type]:
-    """The columns of a table as the seed has them."""
+    """Return the columns of the table in the seed."""
     suffix = PurePosixPath(path).suffix.lower()
     if suffix in (".csv", ".tsv"):
         table = Csv.read(seed, path)
@@ -204,7 +205,7 @@ _ON_BYTES = {
     "nul": ("no_nul", 'b"\\x00" in data', "has a NUL byte"),
     "unicode": ("is_ascii", "not data.isascii()", "has letters beyond ASCII"),
 }
-"""By label: name, condition on the bytes of a file, and the words for a file that has the defect."""
+"""Checks of files by label: name, condition on the bytes, and description of the defect."""
 
 _ON_CELLS = {
     "nan": ("is_finite", "not math.isfinite(float({cell} or 0))", "a number that is not finite"),
@@ -217,7 +218,7 @@ _ON_CELLS = {
     "quoted-newline": ("has_no_newline", '"\\n" in {cell}', "a line end"),
     "doubled-quote": ("has_no_quote", "'\"' in {cell}", "a quote"),
     "slash-in-text": ("is_a_name", '"/" in {cell}', "a slash"),
-    "dots": ("is_a_name", '{cell} in (".", "..")', "a text that is no name"),
+    "dots": ("is_a_name", '{cell} in (".", "..")', "a text that is not a name"),
     "long-text": ("is_short", "len({cell}) > 200", "a text that is too long"),
     "empty-number": ("has_value", "not {cell}", "no value"),
     "empty-text": ("has_value", "not {cell}", "no value"),
@@ -225,7 +226,7 @@ _ON_CELLS = {
     "exponent": ("is_plain", '"e" in {cell}.lower()', "an exponent"),
     "leading-zero": ("is_plain", '{cell}[:1] == "0" and {cell} != "0"', "a leading zero"),
 }
-"""By label: name, condition on a cell, and the words for a value that has the defect."""
+"""Checks of cells by label: name, condition, and description of the value."""
 
 
 _ON_COLUMNS = ("extra-column", "reordered", "missing-column", "header-case", "header-space", "duplicate-header")
@@ -296,11 +297,11 @@ _EXPECTED: tuple[tuple[type, str, str], ...] = (
     (list, "not isinstance(value, list) or not value", "a list"),
     (dict, "not isinstance(value, dict) or not value", "an object"),
 )
-"""By the type of a value: the condition for another one, and what is expected."""
+"""Checks of JSON values by type: the condition that finds a different value, and the expected value."""
 
 
 def _document_functions(loop: str, column: str, document: Any) -> Iterator[Remedy]:
-    """Guardrails for a JSON file: it can be read; and it has the key, with such a value, at its top."""
+    """Yield guardrails for a JSON file: that it can be read, and that its top level has the key with such a value."""
     read = [
         loop,
         "    try:",
@@ -325,7 +326,7 @@ def _document_functions(loop: str, column: str, document: Any) -> Iterator[Remed
 
 
 def _compiled(name: str, body: list[str]) -> Iterator[Remedy]:
-    """A guardrail function of these lines, as code and as a rule."""
+    """Return a guardrail function of these lines, as code and as a rule."""
     text = "\n".join(
         [
             "@guardrail",

@@ -50,9 +50,9 @@ class TestResult:
     text: str = ""
     rerun: str = ""
     changes: tuple[str, ...] = ()
-    """The changes of a TaskDef from its snapshot, each with its class before a colon."""
+    """The differences between a TaskDef and its snapshot, each with its impact before a colon."""
     skipped: str = ""
-    """The reason."""
+    """The reason of a skipped test."""
 
 
 @dataclass(slots=True)
@@ -64,19 +64,19 @@ class Run:
     seconds: float = 0.0
     results: dict[str, TestResult] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=lambda: Coverage([]))
-    """The tasks, and what was tried of them."""
+    """The tasks, and their coverage by tests."""
     has_cover: bool = False
     """Whether `--perago-cover` was given."""
     unused: tuple[str, ...] = ()
     incomplete: str = ""
-    """The reason why something may be missing. Empty: nothing is missing."""
+    """The reason why the report can be incomplete. Empty: it is complete."""
 
 
 def check_target(config: pytest.Config) -> Path:
     """The file to write.
 
     Raises:
-        pytest.UsageError: it cannot be one.
+        pytest.UsageError: the path cannot be a file.
     """
     text = str(config.getoption("--perago-report"))
     path = Path(os.path.abspath(config.invocation_params.dir / text))  # noqa: PTH100 - no links are resolved
@@ -88,7 +88,7 @@ def check_target(config: pytest.Config) -> Path:
 
 
 class ReportPlugin:
-    """Receives the reports of a run. On a worker of pytest-xdist it only passes on what the controller cannot know."""
+    """Collects the reports of a run. On a worker of pytest-xdist it only adds the facts that the controller lacks."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._path = check_target(config)
@@ -152,7 +152,7 @@ class ReportPlugin:
         run.coverage = config.stash.get(COVERAGE, run.coverage)
         run.has_cover = config.pluginmanager.has_plugin("perago-cover")
         if None in config.stash.get(OUTPUTS, []):
-            run.incomplete = "A worker of pytest-xdist ended early: what it has tried is missing."
+            run.incomplete = "A worker of pytest-xdist ended early, so its results are missing."
         if session.shouldstop or session.shouldfail:
             run.incomplete = "The run was stopped before its end."
         try:
@@ -165,7 +165,7 @@ class ReportPlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say where it is."""
+        """Print the path of the page."""
         path = os.path.relpath(self._path)
         if self._problem:
             terminalreporter.line(f"perago report: {path} could not be written: {self._problem}", red=True)
@@ -200,7 +200,7 @@ def _told(error: BaseException, item: pytest.Item) -> dict[str, Any]:
 
 
 class Markup(str):
-    """Text that is already HTML. Only this module creates it, and joins pieces of it."""
+    """Text that is already HTML. Only this module creates such text."""
 
     __slots__ = ()
 
@@ -221,7 +221,7 @@ def tag(name: str, /, *children: Child, **attributes: str | None) -> Markup:
 
 
 def joined(children: Child) -> Markup:
-    """The pieces, one after the other."""
+    """Join pieces of HTML."""
     if children is None:
         return Markup()
     if isinstance(children, Markup):
@@ -309,7 +309,11 @@ def _guardrails(run: Run, tasks: Sequence[TaskCover]) -> Markup | None:
     if not rows:
         return None
     note = "A guardrail is tried if attempts of this run have satisfied and violated it."
-    hint = ["Run with ", tag("code", "--perago-cover"), " to see which published files no guardrail would miss."]
+    hint = [
+        "Run with ",
+        tag("code", "--perago-cover"),
+        " to find published files whose loss no guardrail would notice.",
+    ]
     return joined(
         [tag("p", note), table(["Task", "Phase", "Guardrail", "Satisfied", "Violated"], rows), tag("p", hint)]
     )
@@ -335,7 +339,7 @@ def _covered(coverage: Coverage) -> Markup:
             tag("code", file.path),
             file.example,
             *map(_noticed, (file.absent != "no", file.empty, file.truncated)),
-            tag("td", "✗ no guardrail misses it", class_="failed")
+            tag("td", "✗ no guardrail notices its loss", class_="failed")
             if file.is_unguarded
             else tag("td", [tag("code", rule, " ") for rule in file.noticed_by]),
         ]
@@ -349,7 +353,7 @@ def _covered(coverage: Coverage) -> Markup:
             table(["Task", "Phase", "Guardrail", "Satisfied by", "Violated by", "Problem"], rules) if rules else None,
             tag("h3", "Published files: what would be noticed if one was damaged") if files else None,
             table(["Task", "File", "Example", "Absent", "Empty", "Cut off", "Noticed by"], files) if files else None,
-            tag("p", f"and {unlooked:,} more files, which were not looked at") if unlooked else None,
+            tag("p", f"and {unlooked:,} more files, which were not checked") if unlooked else None,
         ]
     )
 
@@ -443,7 +447,7 @@ def _tasks(tasks: Sequence[TaskCover], results: Sequence[TestResult]) -> Markup 
     kinds = [kind for kind in (*KINDS, "import", "own") if any(key[1] == kind for key in cells)]
     names = sorted({*(task.task for task in tasks), *(name for name, _ in cells)}, key=lambda name: (not name, name))
     if not names:
-        return tag("p", "No test of this run has to do with a task.")
+        return tag("p", "No test of this run is about a task.")
     facts = {task.task: task for task in tasks}
     heads = ["Task", *("own tests" if kind == "own" else kind for kind in kinds)]
     rows = [[_task(name, facts), *(_cell(cells.get((name, kind), [])) for kind in kinds)] for name in names]

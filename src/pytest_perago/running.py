@@ -115,7 +115,7 @@ class Attempt:
         if self.record.left_files:
             raise self.failed(
                 Cause.MISTAKE,
-                ": the function wrote to its current directory, which nothing publishes",
+                ": the function wrote to its current directory, which is not published",
                 ("written", listing([quoted(path) for path in self.record.left_files])),
                 ("fix", what_to_do(self.of.task)),
             )
@@ -131,7 +131,7 @@ class Attempt:
             return Cause.RULE, f": a {self.ending} guardrail is violated"
         cause = Cause.CONTRACT if self._reason.startswith("Invalid input") else Cause.MISTAKE
         if self.ending == "completed":
-            return cause, " completed, but should not"
+            return cause, f" completed, but the case expects {self.of.case.expect!r}"
         if isinstance(self.ended, Raised):
             return cause, f": the function raised {self.ended.message.partition(chr(10))[0]}"
         return cause, f" ended as {self.ending!r}, not as {self.of.case.expect!r}"
@@ -140,7 +140,7 @@ class Attempt:
         expected = self.of.case.result
         if expected is not None and result != expected:
             facts = ("expected", repr(expected)), ("actual", repr(result))
-            raise self.failed(Cause.MISTAKE, " has another result than declared", *facts)
+            raise self.failed(Cause.MISTAKE, " has a different result than declared", *facts)
         problem = None
         try:
             check_recorded_result(self.of.task, result)
@@ -158,7 +158,7 @@ class Attempt:
         for word, declared, actual in (("published", case.published, written), ("removed", case.removed, removed)):
             if declared is not None and declared != actual:
                 facts = ("expected", _listed(declared)), ("actual", _listed(actual))
-                raise self.failed(Cause.MISTAKE, f" has other files {word} than declared", *facts)
+                raise self.failed(Cause.MISTAKE, f" has different {word} files than declared", *facts)
         expected = self.before
         if self.ending == "completed" and spec is not None and not spec.read_only:
             added = {spec.key_prefix + file.path for file in changes.added}
@@ -186,7 +186,7 @@ CONTROLS: dict[str, int | str] = {
     "totalTimeoutSeconds": 0,
     "responseTimeoutSeconds": _RESPONSE_SECONDS,
 }
-"""They replace the task's own: the retry after a lost report follows immediately."""
+"""Controls that replace those of the task, so that the retry after a lost report follows immediately."""
 
 
 class CaseAttempts:
@@ -297,7 +297,7 @@ class _Run(CaseAttempts):
         self._nearby: list[tuple[NearbyFiles, dict[Path, bool]]] = []
 
     def first_attempt_after_other_tests(self) -> None:
-        """The first attempt. If it fails because of what calls of other tests have left in the module, say so."""
+        """Run the first attempt. If it fails because of state that other tests have left in the module, report that."""
         former = self._session.memory(self.task.module)
         changes = former.changes()
         try:
@@ -320,7 +320,7 @@ class _Run(CaseAttempts):
             ) from None
 
     def first_attempt(self) -> None:
-        """A plain attempt in a fresh repository."""
+        """Run a plain attempt in a fresh repository."""
         with self.started(self._call) as services:
             before = frozenset(self.committed(services))
             outcome = services.attempt(self.task.function)
@@ -333,7 +333,8 @@ class _Run(CaseAttempts):
                 raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
 
     def second_attempt_with_a_lost_report(self) -> None:
-        """The same again in the same process; if it published, its report is lost and Conductor asks once more."""
+        """Run a second attempt in the same process. If it publishes, its report is lost, and Conductor delivers the
+        task again."""
         with self.started(self._call, CONTROLS) as services:
             before = frozenset(self.committed(services))
             record = services.run_delivery(self.task, services.take(self.task))
@@ -352,11 +353,11 @@ class _Run(CaseAttempts):
         if found:
             what, place = "files, and only a workspace is published", "to a store, or give the task a workspace"
             if self.task.workspace is not None:
-                what, place = "beside its workspace; only the workspace is published", "below `workspace`"
+                what, place = "outside of its workspace, and only the workspace is published", "below `workspace`"
             raise self.failed(
                 f"the function wrote {what}",
                 ("written", "\n".join(map(files.shown, found[:_MOST_NAMED]))),
-                ("fix", f"write {place}; what is only needed for a while belongs into a directory of `tempfile`"),
+                ("fix", f"write {place}; temporary files belong in a directory of `tempfile`"),
             )
 
     def check_that_calls_are_alike(self) -> None:
@@ -375,7 +376,7 @@ class _Run(CaseAttempts):
         if fresh == self._output_again() != later:
             nothing = Output(None, {})
             raise self.failed(
-                "the second run in the same process left something else than the first, "
+                "the second run in the same process had another output than the first, "
                 "so the module keeps state between calls",
                 ("state", "\n".join(changes)),
                 *(first or nothing).difference(second or nothing),
@@ -393,7 +394,8 @@ class _Run(CaseAttempts):
                     ("line", line.replace(secret, STRUCK_OUT)),
                     (
                         "fix",
-                        "print the param itself, which shows stars; get_secret_value() is only for its use",
+                        "print the param itself, which shows stars; call get_secret_value() only where the secret "
+                        "is used",
                     ),
                 )
 
@@ -404,7 +406,9 @@ class _Run(CaseAttempts):
             failure.args = (failure.summary,)
             changes = self._memory.changes()
             reason = (
-                ", so the module keeps state between calls" if changes else ": by chance, or by state outside of it"
+                ", so the module keeps state between calls"
+                if changes
+                else " by chance, or because of state outside of the module"
             )
             failure.summary = f"the second run in the same process ended differently{reason}; {failure.summary}"
             failure.facts += tuple(("state", change) for change in changes)
@@ -412,7 +416,7 @@ class _Run(CaseAttempts):
             raise
 
     def _check_published_once(self, services: InMemoryServices, ref: str, published: str) -> None:
-        """The next attempt adopts the publication or refuses it by name; in no case it publishes again."""
+        """Check that the next attempt adopts the publication or refuses it by name, and never publishes again."""
         tree = self.committed(services)
         services.clock.advance(_RESPONSE_SECONDS + 1)
         services.conductor.sweep()
@@ -429,10 +433,10 @@ class _Run(CaseAttempts):
             )
 
     def _compared(self, record: Record, now: AttemptResult) -> RunCase:
-        """Compare with the record, or record again. Returns the case as it is from then on.
+        """Compare the outcome with the record, or update the record. Return the case with the current record.
 
         Raises:
-            CaseFailed: something differs, and is not to be recorded.
+            CaseFailed: the outcome differs, and must not be recorded.
         """
         tree = {path: file for path, file in self.tree.items() if isinstance(file, bytes)}
         found = differences(record.expected(now), now, tree)
@@ -461,15 +465,15 @@ class _Run(CaseAttempts):
         facts = [("case", directory), ("differs", "\n".join(lines))]
         if by_itself:
             facts += [("by itself", "\n".join(by_itself))]
-            summary = f"case {self.case.label!r}: the function is not deterministic: two runs on one input differ, too"
-            facts += [("fix", "take times, random numbers and the order of sets and listings out of what it writes")]
+            summary = f"case {self.case.label!r}: the function is not deterministic: two runs on one input also differ"
+            facts += [("fix", "do not let times, random numbers or the order of sets and listings affect the output")]
         else:
-            summary = f"case {self.case.label!r}: another outcome than recorded"
+            summary = f"case {self.case.label!r}: the outcome differs from the record"
             facts += [("accept", self._session.rerun_command("--perago-update=all"))]
         raise CaseFailed(Cause.CONTRACT, summary, facts=facts)
 
     def _output_again(self) -> Output | None:
-        """The remainder of one more plain attempt."""
+        """Return the output of one more plain attempt."""
         with self.started(self._call) as services:
             return self.published(services, services.attempt(self.task.function).record)
 
@@ -488,7 +492,7 @@ class _Run(CaseAttempts):
             raise attempt.failed(
                 Cause.MISTAKE,
                 f": the function left processes running: {listing(list(self._processes), 5)}",
-                ("what now", "they were ended here, and a worker ends them, too; wait for them in the function"),
+                ("what now", "perago ended them, as a worker would; wait for them in the function"),
             )
         return attempt
 

@@ -46,7 +46,7 @@ class Case:
     """The text in the brackets of the test's name; empty for no brackets."""
     check: Callable[[Session], None] = field(repr=False)
     location: Location | None = None
-    """None: the place of the task."""
+    """The place of the test; None: that of the task."""
     declared: RunCase | Path | None = None
     """The example or case file that is run; None if none is."""
 
@@ -59,7 +59,8 @@ class Case:
         """Run the test.
 
         Raises:
-            CaseFailed: the task is at fault. pytest.skip.Exception: the test cannot decide.
+            CaseFailed: the task is at fault.
+            pytest.skip.Exception: the test cannot decide.
             Exception: the harness is broken.
         """
         self.check(session)
@@ -77,7 +78,7 @@ def printable(text: str) -> str:
 
 
 def distinct(cases: Iterable[Case]) -> Iterator[Case]:
-    """The cases with `#2`, `#3`... after a name that was there before."""
+    """Yield the cases, with `#2`, `#3`... after a repeated name."""
     counts: dict[str, int] = {}
     for case in cases:
         counts[case.name] = count = counts.get(case.name, 0) + 1
@@ -99,11 +100,12 @@ class LoadedModule:
 
     @property
     def is_passed_over(self) -> bool:
-        """Whether it simply declares no task, and needs none: it declares workflows, or no configuration names it."""
+        """Whether the module declares no task and needs none, because it declares workflows or no configuration names
+        it."""
         return isinstance(self.error, NoTask) and (not self.found.named or bool(self.workflows))
 
     def location(self) -> Location | None:
-        """The line that is to blame, as far as it is known."""
+        """The line that caused the error, if it is known."""
         if self.stuck is not None and self.stuck.stack:
             frame = self.stuck.stack[-1]
             return Location(Path(frame.filename), frame.lineno or 1)
@@ -161,8 +163,7 @@ def _text(captured: io.BytesIO) -> str:
 
 
 class Session:
-    """The shared data of the generated tests of one pytest session. The first that needs it makes it: see
-    `session_of`."""
+    """The shared data of the generated tests of one pytest session. `session_of` creates it on first use."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -195,7 +196,7 @@ class Session:
         return rerun_command(self.item, [option])
 
     def add_snapshot(self, words: str | None) -> None:
-        """Add the written files of the current test to the summary. None: nothing."""
+        """Add the snapshot that the current test wrote to the summary, unless it is None."""
         if words is not None:
             self.item.user_properties.append((SNAPSHOT, words))
 
@@ -232,7 +233,7 @@ class Session:
     # ------------------------------------------------------------------------------------------- tasks
 
     def cases(self, task: Task, kinds: Iterable[str] | None = None) -> Iterator[Case]:
-        """Make all cases of the task, by kind. A kind that cannot make its cases is one case that fails."""
+        """Make all cases of the task, by kind. A kind that cannot make its cases becomes one failing case."""
         wanted = self.settings.kinds if kinds is None else tuple(kind for kind in KINDS if kind in set(kinds))
         return distinct(itertools.chain.from_iterable(self._of_kind(kind, task) for kind in wanted))
 

@@ -1,7 +1,7 @@
 """Snapshots of TaskDefs (kind `taskdef`) and published trees, compared or written, and the fixture `perago_snapshot`.
 
-No two tests share a file and each is replaced at once, so parallel workers, shards and killed runs leave whole files.
-A difference of a TaskDef is told in three layers: each change with what it means, a diff, the way out.
+No two tests share a file, and files are replaced atomically. So parallel workers, shards and killed runs leave complete
+files. A failure about a TaskDef has three parts: each change with its effect, a diff, and the command that accepts it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SnapshotFile:
 
     @property
     def shown(self) -> str:
-        """The path, for people."""
+        """The path as messages show it."""
         return self.settings.shown(self.path)
 
     def check(self, expected: bytes, differing: Callable[[bytes], CaseFailed]) -> str | None:
@@ -96,7 +96,7 @@ class SnapshotFile:
         ]
 
     def failed(self, summary: str, facts: Iterable[tuple[str, str]] = (), details: Iterable[str] = ()) -> CaseFailed:
-        """A failure that names the snapshot."""
+        """Build a failure that names the snapshot."""
         return CaseFailed(Cause.CONTRACT, summary, facts=[("snapshot", self.shown), *facts], details=list(details))
 
     def _read(self) -> bytes | None:
@@ -114,7 +114,7 @@ class SnapshotFile:
             replace_file(self.path, content)
         except OSError as error:
             summary = f"the snapshot of the {self.subject} cannot be written: {error.strerror}"
-            fix = f"make the directory writable, or choose another one by {self.setting}"
+            fix = f"make the directory writable, or choose another one with {self.setting}"
             raise self.failed(summary, [("fix", fix)]) from None
 
     def _missing(self) -> CaseFailed:
@@ -127,7 +127,7 @@ class SnapshotFile:
         return self.failed(f"there is no snapshot of the {self.subject}", facts, [create])
 
     def _other_case(self) -> Path | None:
-        """A snapshot that a file system that ignores case would confuse with this one."""
+        """Return a snapshot whose name differs only in case."""
         path = self.path
         wanted = (path.parent.name.casefold(), path.name.casefold())
         for found in sorted(path.parent.parent.glob(f"*/*{path.suffix}")):
@@ -144,7 +144,7 @@ def _has_conflict(text: str) -> bool:
 
 
 def cases_taskdef(task: Task, _: Session) -> Iterable[Case]:
-    """One case; with `--perago-update` it writes the snapshot."""
+    """Yield one case. With `--perago-update`, it writes the snapshot."""
 
     def compare(session: Session) -> None:
         session.add_snapshot(check_snapshot(task, session.settings, session.rerun_command))
@@ -186,8 +186,8 @@ def differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
     diff = file.diff(found.decode(), expected.decode())
     new = json.loads(expected)
     if same_json(old, new):
-        summary = "the snapshot says the same as the TaskDef, but in other bytes"
-        facts = [("actual", "order, spacing or spelling is not that of `perago extract`")]
+        summary = "the snapshot is the same JSON as the TaskDef, but in different bytes"
+        facts = [("actual", "its order, spacing or spelling differs from that of `perago extract`")]
         if found.replace(b"\r\n", b"\n") == expected:
             facts = file.ending_in_crlf()
         return file.failed(summary, facts, [diff, accept])
@@ -346,7 +346,7 @@ def _text_of(published: object, exclude: Iterable[str]) -> str:
 def _differing(file: SnapshotFile, found: bytes, expected: str) -> CaseFailed:
     summary = "the tree differs from its snapshot"
     if found.replace(b"\r\n", b"\n") == expected.encode():
-        return file.failed("the snapshot says the same as the tree", file.ending_in_crlf(), [file.accept])
+        return file.failed("the snapshot has the same content as the tree", file.ending_in_crlf(), [file.accept])
     old = found.decode(errors="replace")
     if _has_conflict(old):
         summary = "the snapshot has conflict markers of a merge"
@@ -354,6 +354,6 @@ def _differing(file: SnapshotFile, found: bytes, expected: str) -> CaseFailed:
 
 
 def _told(failure: CaseFailed, what: str, name: str) -> CaseFailed:
-    """The failure as pytest shall show it: with the written test alone."""
+    """Return the failure without a traceback, so that pytest shows only the written test."""
     failure.subject = (what, name)
     return failure.with_traceback(None)

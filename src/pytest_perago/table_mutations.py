@@ -1,4 +1,5 @@
-"""Mutations of tables and documents: CSV, JSON, JSON Lines and Parquet. Importing this adds them to the catalog."""
+"""Mutations of tables and documents: CSV, JSON, JSON Lines and Parquet. The import of this module adds them to the
+catalog."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def kind_of(values: Iterable[str]) -> str:
-    """The kind of the texts of a column: `integer`, `number`, `date`, `text`; empty if it has no values."""
+    """Return the kind of the values of a column: `integer`, `number`, `date`, `text`; empty if it has no values."""
     given = [value for value in values if value]
     if not given:
         return ""
@@ -46,7 +47,7 @@ class Csv:
 
     @classmethod
     def read(cls, tree: Tree, path: str) -> Csv | None:
-        """Read one; None if the file is not CSV with columns."""
+        """Read a table. Return None if the file is not CSV with columns."""
         try:
             found = cls(path, tree[path])
         except (UnicodeDecodeError, csv.Error):
@@ -58,21 +59,22 @@ class Csv:
         return kind_of(row[column] for row in self.rows if column < len(row))
 
     def line(self, cells: Sequence[str]) -> str:
-        """A row as a line."""
+        """Return a row as a line."""
         target = io.StringIO()
         csv.writer(target, delimiter=self.delimiter, lineterminator=self.ends).writerow(cells)
         return target.getvalue()
 
     def made_of(self, words: str, lines: Iterable[str], column: str = "") -> Change:
-        """The change that leaves these lines."""
+        """Return the change that leaves these lines."""
         return Change(words, {self.path: "".join(lines).encode()}, column)
 
     def with_row(self, words: str, index: int, cells: Sequence[str], column: str = "") -> Change:
-        """The change of one row, counted from 0 without the header."""
+        """Return the change of one row. Rows are counted from 0, without the header."""
         return self.made_of(words, [*self.lines[: index + 1], self.line(cells), *self.lines[index + 2 :]], column)
 
     def mapped(self, words: str, edit: Callable[[list[str], int], Sequence[str]], column: str = "") -> Change:
-        """The change of all rows; `edit` gets the cells and the number of the line, 0 for the header."""
+        """Return the change of all rows. `edit` gets the cells and the number of the line, which is 0 for the
+        header."""
         rows = [self.header, *self.rows]
         return self.made_of(words, [self.line(edit(list(row), number)) for number, row in enumerate(rows)], column)
 
@@ -139,13 +141,13 @@ def _decimal_comma(table: Csv) -> Iterator[Change]:
 
 @_on_csv("extra-column", 1)
 def _extra_column(table: Csv) -> Iterator[Change]:
-    yield table.mapped("has one more column, 'note'", lambda row, line: [*row, "x" if line else "note"])
+    yield table.mapped("has an extra column, 'note'", lambda row, line: [*row, "x" if line else "note"])
 
 
 @_on_csv("reordered", 1)
 def _reordered(table: Csv) -> Iterator[Change]:
     if len(table.header) > 1:
-        yield table.mapped("has its columns in another order", lambda row, _: row[::-1])
+        yield table.mapped("has its columns in a different order", lambda row, _: row[::-1])
 
 
 @_on_csv("missing-column", 1)
@@ -168,12 +170,12 @@ def _headed(words: str, edit: Callable[[list[str]], list[str]]) -> Callable[[Csv
 
 _on_csv("header-case", 2)(_headed("has its header in upper case", lambda names: [name.swapcase() for name in names]))
 _on_csv("header-space", 2)(_headed("has blanks in its header", lambda names: [f" {name}" for name in names]))
-_on_csv("duplicate-header", 2)(_headed("has two columns of one name", lambda names: [*names[:-1], names[0]]))
+_on_csv("duplicate-header", 2)(_headed("has two columns with one name", lambda names: [*names[:-1], names[0]]))
 
 
 @_on_csv("duplicate-row", 1)
 def _duplicate_row(table: Csv) -> Iterator[Change]:
-    yield table.made_of("has a row twice", [*table.lines, table.lines[-1]])
+    yield table.made_of("has a duplicate row", [*table.lines, table.lines[-1]])
 
 
 @_on_csv("same-key", 1)
@@ -185,18 +187,18 @@ def _same_key(table: Csv) -> Iterator[Change]:
 
 @_on_csv("unsorted", 1)
 def _unsorted(table: Csv) -> Iterator[Change]:
-    yield table.made_of("has its rows in another order", [table.lines[0], *table.lines[:0:-1]])
+    yield table.made_of("has its rows in a different order", [table.lines[0], *table.lines[:0:-1]])
 
 
 @_on_csv("ragged-long", 2)
 def _ragged_long(table: Csv) -> Iterator[Change]:
-    yield table.with_row("has a row with one more cell", len(table.rows) - 1, [*table.rows[-1], "x"])
+    yield table.with_row("has a row with an extra cell", len(table.rows) - 1, [*table.rows[-1], "x"])
 
 
 @_on_csv("ragged-short", 2)
 def _ragged_short(table: Csv) -> Iterator[Change]:
     if len(table.rows[-1]) > 1:
-        yield table.with_row("has a row with one cell less", len(table.rows) - 1, table.rows[-1][:-1])
+        yield table.with_row("has a row with one cell fewer", len(table.rows) - 1, table.rows[-1][:-1])
 
 
 @_on_csv("all-empty-column", 1)
@@ -228,8 +230,8 @@ def _one_value(table: Csv) -> Iterator[Change]:
 class Value:
     """A value that takes the place of another one: in a cell of a CSV file, or in a JSON document.
 
-    `kinds` are the kinds of values that it replaces. `in_json` and `in_csv` make it of the value that was there; None:
-    that format has no such value.
+    `kinds` are the kinds of values that it replaces. `in_json` and `in_csv` make the new value from the old one; None:
+    the format has no such value.
     """
 
     label: str
@@ -319,7 +321,7 @@ Keys: TypeAlias = "tuple[str | int, ...]"
 
 
 def _nodes(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """The values of a document with their places, outer ones first."""
+    """Yield the values of a document with their places, outer values first."""
     yield keys, value
     inner = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
     for key, item in inner:
@@ -343,7 +345,7 @@ def _json_kind(value: Any) -> str:
 
 
 Documents: TypeAlias = "Iterator[tuple[Any, str, Callable[[Any], bytes]]]"
-"""Documents of a file, where they are, and what makes the file with another document in that place."""
+"""Yield the documents of a file, their places, and a function that replaces the document in the file."""
 
 
 def _documents(tree: Tree, path: str) -> Documents:
@@ -371,7 +373,7 @@ def _documents(tree: Tree, path: str) -> Documents:
 def _on_json(
     label: str, level: int, words: str, fits: Callable[[Any], bool], edits: Callable[[Any], Iterable[tuple[str, Any]]]
 ) -> None:
-    """Add a mutation of each value that `fits`; `edits` gives the key that it touches, and the value instead."""
+    """Add a mutation of each value that `fits`. `edits` yields the touched key and the new value."""
 
     def operator(tree: Tree, path: str) -> Iterator[Change]:
         for document, where, made in _documents(tree, path):
@@ -397,12 +399,12 @@ _on_json(
     lambda value: [(key, {each: item for each, item in value.items() if each != key}) for key in reversed(value)],
 )
 _on_json(
-    "extra-key", 1, "one more key, 'note', in {place}", _filled(dict), lambda value: [("", {**value, "note": "x"})]
+    "extra-key", 1, "an extra key, 'note', in {place}", _filled(dict), lambda value: [("", {**value, "note": "x"})]
 )
 _on_json(
     "key-order",
     1,
-    "its keys in another order in {place}",
+    "its keys in a different order in {place}",
     lambda value: isinstance(value, dict) and len(value) > 1,
     lambda value: [("", dict(reversed(value.items())))],
 )
@@ -447,8 +449,8 @@ def _on_lines(label: str, words: str, edit: Callable[[list[bytes]], list[bytes]]
 
 
 _on_lines("one-row", "has one line", lambda lines: lines[:1])
-_on_lines("duplicate-row", "has a line twice", lambda lines: [*lines, lines[-1]])
-_on_lines("unsorted", "has its lines in another order", lambda lines: lines[::-1])
+_on_lines("duplicate-row", "has a duplicate line", lambda lines: [*lines, lines[-1]])
+_on_lines("unsorted", "has its lines in a different order", lambda lines: lines[::-1])
 
 
 # ------------------------------------------------------------------------------------------------- Parquet
@@ -462,7 +464,7 @@ def _arrow() -> Any:
 
 
 Tables: TypeAlias = "Iterable[tuple[str, Any, str]]"
-"""Words, a table, and the column that differs."""
+"""The description, the new table, and the changed column."""
 
 
 def _on_parquet(label: str, level: int, find: Callable[[Any], Tables]) -> None:
@@ -487,7 +489,7 @@ def _on_parquet(label: str, level: int, find: Callable[[Any], Tables]) -> None:
 
 
 def _in_columns(words: str, fits: Callable[[Any], bool], made: Callable[[Any], Any]) -> Callable[[Any], Tables]:
-    """Change one column: `fits` gets its type; `made` gets its values, an array, and returns another one."""
+    """Change one column. `fits` gets its type; `made` gets its values as an array, and returns a new array."""
 
     def find(table: Any) -> Tables:
         for number, field in enumerate(table.schema):
@@ -534,7 +536,9 @@ for _label, _level, _find in (
     (
         "null-type",
         1,
-        _in_columns("has no value and the type null in column {name}", bool, lambda array: _arrow().nulls(len(array))),
+        _in_columns(
+            "has only nulls, of the type null, in column {name}", bool, lambda array: _arrow().nulls(len(array))
+        ),
     ),
     (
         "narrow",
@@ -555,13 +559,13 @@ for _label, _level, _find in (
     (
         "reordered",
         1,
-        lambda table: [("has its columns in another order", table.select(table.column_names[::-1]), "")],
+        lambda table: [("has its columns in a different order", table.select(table.column_names[::-1]), "")],
     ),
     (
         "extra-column",
         1,
         lambda table: [
-            ("has one more column, 'note'", table.append_column("note", _arrow().array(["x"] * table.num_rows)), "")
+            ("has an extra column, 'note'", table.append_column("note", _arrow().array(["x"] * table.num_rows)), "")
         ],
     ),
     ("missing-column", 1, _without_columns),
@@ -569,12 +573,12 @@ for _label, _level, _find in (
     (
         "unsorted",
         1,
-        lambda table: [("has its rows in another order", table.take(list(range(table.num_rows))[::-1]), "")],
+        lambda table: [("has its rows in a different order", table.take(list(range(table.num_rows))[::-1]), "")],
     ),
     (
         "duplicate-row",
         1,
-        lambda table: [("has a row twice", _arrow().concat_tables([table, table.slice(table.num_rows - 1)]), "")],
+        lambda table: [("has a duplicate row", _arrow().concat_tables([table, table.slice(table.num_rows - 1)]), "")],
     ),
     ("nan", 1, _in_columns("has nan in column {name}, row 1", _is_floating, _first_is(math.nan))),
     (

@@ -1,17 +1,16 @@
 """Find what a complete run leaves unused or untried: snapshots, case files, functions and guardrails.
 
-Snapshots and case files are unused whose tasks are gone, or were never there under that name.
+Snapshots and case files are unused if their task no longer exists or never had that name.
 
-A snapshot is unused if its module is gone, or was imported in this run and declares another task or none. Nothing is
-said about modules that this run did not look at. A directory of case files is unused if no task has its name; that is
-known only where the ini file or the test files say what all modules are, and all of them could be imported.
-The snapshot of a tree is unused if its test is gone.
+A snapshot is unused if its module was deleted, or was imported in this run and declares another task or none. Modules
+outside of this run are not judged. A directory of case files is unused if no task has its name. This is known only if
+the ini file or the test files name all modules, and all of them could be imported. The snapshot of a tree is unused if
+its test was deleted.
 
 The verdict is given only after a complete run: nothing selected, nothing stopped, no worker lost.
 
-Untried are functions that no attempt called, and guardrails that were never satisfied or violated: what a green run
-does not say. It is said about the tasks that have tests in the run, and only where no test was left out on purpose: a
-person who runs one test again knows that.
+Untried are functions that no attempt called, and guardrails that were never satisfied or never violated. They are
+reported for the tasks that have tests in the run, unless tests were left out on purpose.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def finish(session: pytest.Session) -> None:
 
 
 def unused_snapshots(shared: Session) -> Iterator[str]:
-    """A line for each unused snapshot: its path and why."""
+    """Yield a line for each unused snapshot: its path and the reason."""
     settings = shared.settings
     used = {identity for identity in _identities(shared, settings) if identity is not None}
     for path in sorted(settings.snapshot_dir.glob("*/*.json")):
@@ -92,7 +91,7 @@ def unused_snapshots(shared: Session) -> Iterator[str]:
 
 
 def unused_cases(shared: Session) -> Iterator[str]:
-    """A line for each directory of case files that no task reads: its path, and which was meant perhaps."""
+    """Yield a line for each directory of case files that no task reads: its path, and a likely task."""
     modules = shared.loaded.values()
     if any(module.task is None and not module.is_passed_over for module in modules):
         return  # the task may be theirs
@@ -195,7 +194,7 @@ _TESTED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 
 def _selects(session: pytest.Session) -> bool:
-    """Whether the run has just some of the tests, because the command line or a conftest wants that."""
+    """Whether the command line or a conftest selected only some of the tests."""
     config = session.config
     if session.exitstatus not in _TESTED or config.stash.get(DESELECTED, False):
         return True
@@ -240,15 +239,15 @@ def _written(terminalreporter: Any) -> Iterator[str]:
     reports = [report for group in ("passed", "failed", "error") for report in terminalreporter.stats.get(group, ())]
     written = {text for report in reports for name, text in getattr(report, "user_properties", ()) if name == SNAPSHOT}
     failed = any(terminalreporter.stats.get(group) for group in ("failed", "error"))
-    nothing = "nothing was written" if failed else "nothing to write: no snapshot differs that was looked at"
+    nothing = "nothing was written" if failed else "nothing to write: no compared snapshot differs"
     yield from sorted(written) or [nothing]
 
 
 def summarise_untried(terminalreporter: Any, untried: Sequence[str]) -> None:
-    """Say what no attempt has tried, up to `_SHOWN` lines; nothing if that is nothing."""
+    """Report what no attempt has tried, in up to `_SHOWN` lines."""
     if not untried:
         return
-    terminalreporter.section("perago: not tried by any attempt of this run")
+    terminalreporter.section("perago: not exercised by any attempt of this run")
     for line in untried[:_SHOWN]:
         terminalreporter.line(line)
     if len(untried) > _SHOWN:

@@ -1,4 +1,4 @@
-"""The generated tests of a workflow: its wiring has no mistake, and its definition equals its snapshot."""
+"""The generated tests of a workflow: check its wiring, and compare its definition with its snapshot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_DIFFERENCES = 50
 
 
 def workflow_cases(workflow: Workflow[Any, Any]) -> Iterator[Case]:
-    """The tests of one workflow."""
+    """Yield the tests of one workflow."""
     location = Location(Path(workflow.location.file), workflow.location.line)
 
     def wiring(_: Session) -> None:
@@ -54,12 +54,12 @@ def _build(workflow: Workflow[Any, Any]) -> None:
 
 
 def _differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
-    """The failure for a snapshot that differs from the definition."""
+    """Build the failure for a snapshot that differs from the definition."""
     from perago.workflows.registered import compare_workflows
 
     text, now = found.decode(errors="replace"), expected.decode()
     if text.replace("\r\n", "\n") == now:
-        return file.failed("the snapshot differs in its line ends", file.ending_in_crlf(), [file.accept])
+        return file.failed("the snapshot differs only in its line ends", file.ending_in_crlf(), [file.accept])
     try:
         old = json.loads(text)
     except ValueError as error:

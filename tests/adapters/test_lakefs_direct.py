@@ -260,7 +260,7 @@ def test_objects_that_have_become_shorter_in_the_store_are_no_outage(tmp_path: P
 
     with (
         signing(Signing(tree, break_off), Store({**tree, **cut})) as (store, _, _),
-        pytest.raises(CorruptTransfer, match=r"sends 100 bytes, which is not what the listing says"),
+        pytest.raises(CorruptTransfer, match=r"sends 100 bytes, which differs from the listing"),
     ):
         fetch(store, tmp_path / "w")
 

@@ -97,7 +97,7 @@ def test_many_violations_leave_room_for_the_word_that_it_is_the_combination(open
     state = replace(STATE, open_merge=open_merge)
     violations = ["post guardrail require_glob('features/**/*.csv', max_count=4): matched 5 files"] * 9
     reason = outcome.failed(state, outcome.violated_together(state, violations), terminal=False).reason or ""
-    assert "This is the combination with what others have published to branch main" in reason
+    assert "This concerns the combination with commits of others on branch main" in reason
     assert reason.endswith(open_merge or "Nothing was published.")
     assert len(reason) == outcome.REASON_LIMIT
 

@@ -116,7 +116,7 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
         lambda: WorkspaceSpec(on_moved_head="merge"),
         "on_moved_head: must be 'fail' or 'rebase', not 'merge'",
     ),
-    ("reads without a rebase", lambda: WorkspaceSpec(reads=["*.csv"]), "reads: is for on_moved_head='rebase'"),
+    ("reads without a rebase", lambda: WorkspaceSpec(reads=["*.csv"]), "reads is only for on_moved_head='rebase'"),
     (
         "reads as text",
         lambda: WorkspaceSpec(reads="*.csv", on_moved_head="rebase"),

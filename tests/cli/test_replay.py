@@ -133,7 +133,7 @@ def test_a_function_that_is_not_deterministic_is_named_as_such(site: Site) -> No
     ran = site.perago("replay", task_id, "--json")
     assert ran.code == 1
     assert json.loads(ran.out)["deterministic"] is False
-    assert "the function is not deterministic: two runs of today's code on this input differ, too" in ran.err
+    assert "the function is not deterministic: two runs of today's code on this input also differ" in ran.err
     assert "scaled.csv: 1 line before, 1 line now" in ran.err
 
 

@@ -189,7 +189,7 @@ def test_params_that_the_model_ignores_are_named(project: Project) -> None:
     project.task("plain", "plain", PLAIN.replace(', extra="forbid"', ""))
     ran = project.run("run", "plain", "-p", '{"rows": 1, "row": 2}')
     assert ran.code == 0
-    assert "note: Params ignores what the params set: /row (did you mean rows?)\n" in ran.err
+    assert "note: Params ignores these params: /row (did you mean rows?)\n" in ran.err
 
 
 EXAMPLES = """examples=[

@@ -158,7 +158,7 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
         workflow = site.run(traceparent=GIVEN)
         left_out = site.run(traceparent=f"{GIVEN[:-2]}00")
         assert worker.stop(signal.SIGTERM) == 0
-    assert "note: sending traces and metrics by OpenTelemetry" in worker.text
+    assert "note: sending traces and metrics with OpenTelemetry" in worker.text
     assert "warning" not in worker.text
     spans = site.spans()
     (attempt,) = named(spans, "traced")  # the other one is not sampled
@@ -218,7 +218,7 @@ def test_a_collector_that_hangs_is_reported_once_and_costs_no_attempt(site: Site
     with site.worker(OTEL_EXPORTER_OTLP_TIMEOUT="2", OTEL_METRICS_EXPORTER="none") as worker:
         for _ in range(3):
             assert site.run()["status"] == "COMPLETED"
-            worker.wait_for("warning: OpenTelemetry: the collector takes no spans")
+            worker.wait_for("warning: OpenTelemetry: the collector does not accept spans")
         assert worker.stop(signal.SIGTERM) == 0
     assert worker.text.count("takes no spans") == 1
     assert "Traceback" not in worker.text
@@ -282,7 +282,7 @@ def test_a_setting_that_opentelemetry_refuses_while_it_is_loaded_costs_nothing(p
     command = [sys.executable, "-c", f"{LOOK} print(wanted_signals(messages))"]
     ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout == "frozenset()\n"
-    assert "warning: nothing is sent by OpenTelemetry: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be" in ran.stderr
+    assert "warning: OpenTelemetry sends nothing: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be" in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_so_does_a_setting_that_it_refuses_later(
     with opentelemetry(context):
         pass
     printed = capfd.readouterr().err
-    assert "nothing is sent by OpenTelemetry: " in printed
+    assert "OpenTelemetry sends nothing: " in printed
     assert words in printed
 
 
@@ -317,7 +317,7 @@ def test_without_the_extra_the_worker_works_and_says_what_is_missing(project: Pr
         worker.wait_for("ready:")
         assert worker.stop(signal.SIGTERM) == 0
     missing = "opentelemetry cannot be found; pip install opentelemetry-exporter-otlp-proto-http"
-    assert f"warning: nothing is sent by OpenTelemetry: {missing}" in worker.text
+    assert f"warning: OpenTelemetry sends nothing: {missing}" in worker.text
 
 
 def test_nothing_is_loaded_where_nothing_is_asked_for(project: Project) -> None:
@@ -343,7 +343,7 @@ BOTH = {"traces", "metrics"}
         (
             {**ENDPOINT, "OTEL_TRACES_EXPORTER": "console"},
             {"metrics"},
-            "OTEL_TRACES_EXPORTER: perago cannot send by console",
+            "OTEL_TRACES_EXPORTER: perago supports otlp and none, not console",
         ),
         ({**ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, {"metrics"}, "no traces are sent: "),
         ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, BOTH, ""),

@@ -155,6 +155,16 @@ def test_what_is_long_is_cut_and_says_so(capsys: pytest.CaptureFixture[str]) -> 
     assert shown.endswith("\n  … (50,000,000 characters)\n")
 
 
+def test_a_traceback_on_one_line_is_its_error_and_the_last_line_of_the_author() -> None:
+    text = (
+        "cannot start: Traceback (most recent call last):\n"
+        '  File "/work/measure.py", line 12, in measure\n    frame = read(path)\n'
+        '  File "/venv/lib/python3.11/site-packages/pandas/io.py", line 7, in read\n    raise ValueError(path)\n'
+        "ValueError: no columns\n  in sheet 2\n"
+    )
+    assert one_line(text) == "cannot start: ValueError: no columns (/work/measure.py, line 12) / in sheet 2"
+
+
 @pytest.mark.parametrize("value", [HOSTILE, {HOSTILE: [HOSTILE, "ä\t🙂 \U000e0041"]}])
 def test_json_says_the_same_with_escapes(value: Any) -> None:
     text = json_text(value, indent=1)

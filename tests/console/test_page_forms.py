@@ -194,7 +194,7 @@ def test_a_workspace_has_the_head_filled_in_and_follows_it_when_it_is_left_empty
     for text, words in (
         ("[", "is not JSON"),
         ('["main"]', "/0: must be a full commit id"),
-        ("[]", "gives no commit"),
+        ("[]", "names no commit"),
         (json.dumps([first, "0" * 64]), "does not exist"),
     ):
         answer = forms.site.request("POST", address, {**given, "/workspace/ref": text})

@@ -96,7 +96,7 @@ def test_a_list_that_is_not_read_to_its_end_is_said(tmp_path: Path) -> None:
     with served([{"taskId": str(number), "status": "SCHEDULED"} for number in range(MOST_PENDING + 1)]) as overview:
         found = row(overview, tmp_path, 0)
     assert (found.running, found.all_read, found.is_unattended(time.time())) == (0, False, True)
-    assert found.absence(0).endswith("; none of those that were looked at is with one")
+    assert found.absence(0).endswith("; none of the checked attempts is with a worker")
 
 
 def test_a_long_list_that_takes_long_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

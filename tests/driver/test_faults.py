@@ -63,7 +63,7 @@ def test_a_staging_branch_that_cannot_be_removed_does_not_cost_the_result(servic
     outcome = services.run(tasks.edit, Params(), TWO_FILES)
 
     assert outcome.status is TaskStatus.COMPLETED
-    assert "is left behind" in outcome.record.notes[0]
+    assert "was not removed" in outcome.record.notes[0]
 
 
 def test_a_foreign_commit_between_the_look_and_the_merge_is_reported_loudly(services: InMemoryServices) -> None:

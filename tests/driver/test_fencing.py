@@ -147,7 +147,7 @@ def test_the_first_publication_brings_the_fence_along_and_is_guarded_itself(poli
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
         assert outcome.status is TaskStatus.COMPLETED
         assert outcome.record.fence is FenceState.ENFORCED
-        assert "brought the publish fence along" in outcome.record.remarks
+        assert "installed the publish fence" in outcome.record.remarks
         assert not any("_lakefs_actions" in path for path in outcome.changed_files)
         assert services.lakefs.tree(REPOSITORY, str(outcome.commit))[FENCE_PATH] == FENCE_TEXT.encode()
         merge = services.lakefs.get_commit(REPOSITORY, str(outcome.commit))

@@ -26,7 +26,7 @@ def test_a_guardrail_about_contents_sees_its_own_tree_and_the_record_says_what_i
 
     assert first.record.notes == ()
     (note,) = second.record.notes
-    assert note.startswith("Post guardrail no_secrets has looked into the files of this attempt, and not into what ")
+    assert note.startswith("Post guardrail no_secrets has checked the files of this attempt, but not the ")
     assert "'raw/a.csv'. With reads=[...] such a change is a conflict." in note
 
 

@@ -69,7 +69,7 @@ def test_an_attempt_that_is_begun_again_without_its_mark_ends_as_its_retry(
     first, retry = by_chain[True], by_chain[False]
     assert [step.name for step in first.steps] == ["ValidateInput"]
     assert first.report == retry.report
-    assert first.remarks == ("did nothing, its retry has done the work",)
+    assert first.remarks == ("did nothing, because its retry has done the work",)
     assert conductor.workflow(workflow)["status"] == "COMPLETED"
     (head, *_) = commits.first_parents(services.lakefs.server.repository(REPOSITORY), BRANCH)
     assert head.commit.id == retry.published_commit

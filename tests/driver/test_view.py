@@ -63,8 +63,8 @@ def test_what_is_outside_is_not_downloaded_not_judged_and_not_removed(services: 
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("other__x", "'other/x' (is there already, where the task does not see it)"),
-        ("raw__2024__old.bak", "'raw/2024/old.bak' (is there already, where the task does not see it)"),
+        ("other__x", "'other/x' (already exists, but the task does not see it)"),
+        ("raw__2024__old.bak", "'raw/2024/old.bak' (already exists, but the task does not see it)"),
         ("elsewhere", "'elsewhere' (is not part of what the task sees)"),
     ],
 )

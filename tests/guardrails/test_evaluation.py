@@ -91,15 +91,15 @@ def test_a_directory_without_files_does_not_satisfy_require_dir(tree: Path) -> N
 
 
 HINTS: list[tuple[Guardrail, tuple[str, ...], str]] = [
-    (require_file("raw/a.csv"), ("raw/A.csv",), "case matters, and 'raw/A.csv' differs in it"),
+    (require_file("raw/a.csv"), ("raw/A.csv",), "'raw/A.csv' differs only in case"),
     (require_file("raw/sales.csv"), ("raw/sale.csv", "b"), "did you mean 'raw/sale.csv'?"),
     (require_file("config.json"), ("etc/config.json",), "did you mean 'etc/config.json'?"),
     (require_file("raw"), ("raw/a.csv",), "'raw' is a directory"),
     (require_file("raw/a.csv"), ("raw",), "'raw' is a file"),
     (require_dir("raw"), ("raw",), "'raw' is a file"),
-    (require_dir("raw"), ("Raw/a.csv",), "case matters, and 'Raw' differs in it"),
+    (require_dir("raw"), ("Raw/a.csv",), "'Raw' differs only in case"),
     (require_dir("features"), ("feature/a.csv",), "did you mean 'feature'?"),
-    (require_glob("raw/*.csv"), ("raw/a.CSV",), "case matters, and 'raw/a.CSV' differs in it"),
+    (require_glob("raw/*.csv"), ("raw/a.CSV",), "'raw/a.CSV' differs only in case"),
     (require_glob("raw/*"), ("raw/x/a.csv",), "'raw/x' is a directory, and a glob counts files"),
     (require_glob("input/*.csv"), ("inputs/a.csv",), "did you mean 'inputs'?"),
     (require_glob("input/*.csv"), ("input",), "'input' is a file"),

@@ -180,5 +180,5 @@ def test_the_plugin_tries_a_rule_about_sizes_like_any_other() -> None:
 
 def test_fuzzing_finds_a_rule_about_sizes_that_never_complains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RequireBytes, "evaluate", lambda rule, tree: Passed(len(matching(rule.pattern, tree))))
-    with pytest.raises(CaseFailed, match="not judged as documented"):
+    with pytest.raises(CaseFailed, match="a different verdict than documented"):
         check_phase(task_of(work), FUZZ, "pre")

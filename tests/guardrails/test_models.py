@@ -52,7 +52,7 @@ def test_only_some_of_many_violations_are_named() -> None:
 
 
 def test_the_rest_of_the_rule_comes_first() -> None:
-    assert problems("id,name\n0,a\n", min_rows=2) == ["it has 1 row, and must have at least 2"]
+    assert problems("id,name\n0,a\n", min_rows=2) == ["it has 1 row, but needs at least 2"]
     assert problems('{"id": 1}\n{"id": "x"}\n', "jsonl") == [
         "it cannot be read as one table: a column changes its type"
     ]

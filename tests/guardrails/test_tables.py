@@ -59,22 +59,23 @@ CSV: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
     "other case": (
         {"columns": {"id": int}},
         "ID\n1\n",
-        ["column 'id' is missing; one differs from it in case or blanks"],
+        ["column 'id' is missing; one column differs only in case or blanks"],
     ),
     "other Unicode form": (
         {"columns": {"gr\u00f6\u00dfe": int}},
         "gro\u0308\u00dfe\n1\n",
         [
-            "column 'gr\u00f6\u00dfe' is missing; one looks the same but has another Unicode form (NFC and NFD), "
+            "column 'gr\u00f6\u00dfe' is missing; one column looks the same but has a different Unicode form (NFC "
+            "or NFD), "
             "so write both in one form"
         ],
     ),
-    "a column twice": ({"columns": {"id": int}}, "id,id\n1,2\n", ["column 'id' is there 2 times"]),
+    "a column twice": ({"columns": {"id": int}}, "id,id\n1,2\n", ["column 'id' occurs 2 times"]),
     "a column name with a line end": ({"columns": {"a\nb": int}}, "a\n1\n", ["column 'a\\nb' is missing"]),
     "wrong delimiter": (
         {"columns": PEOPLE},
         "id;name\n1;a\n",
-        ["its columns seem to be separated by ';', not by ','; if they may be, declare delimiter=';'"],
+        ["its columns seem to be separated by ';', not by ','; if that is intended, declare delimiter=';'"],
     ),
     "wrong type": (
         {"columns": PEOPLE},
@@ -97,8 +98,8 @@ CSV: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
         ["column 'd': the value in row 2 is not of type date"],
     ),
     "no value": ({"not_null": "id"}, 'id,b\n1,a\n"",a\n,a\n', ["column 'id' has no value in row 3"]),
-    "too few rows": ({"min_rows": 2}, "a\n1\n", ["it has 1 row, and must have at least 2"]),
-    "too many rows": ({"max_rows": 1}, "a\n1\n2\n3\n", ["it has 3 rows, and may have at most 1"]),
+    "too few rows": ({"min_rows": 2}, "a\n1\n", ["it has 1 row, but needs at least 2"]),
+    "too many rows": ({"max_rows": 1}, "a\n1\n2\n3\n", ["it has 3 rows, but at most 1 are allowed"]),
     "a row twice": ({"unique": "id"}, "id,b\n1,a\n,\n,\n2,a\n1,b\n", ["column 'id': row 5 repeats an earlier one"]),
     "a pair twice": (
         {"unique": ["a", "b"]},
@@ -116,7 +117,7 @@ CSV: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
         [
             "column 'name' is missing",
             "column 'id': the value in row 1 is not of type int",
-            "it has 1 row, and must have at least 3",
+            "it has 1 row, but needs at least 3",
         ],
     ),
 }
@@ -177,7 +178,7 @@ PARQUET: dict[str, tuple[dict[str, Any], bytes, list[str]]] = {
     "no value": ({"not_null": "name"}, GOOD, ["column 'name' has no value in row 2"]),
     "no value in a list": ({"not_null": "l"}, parquet(l=[[1], [None], None]), ["column 'l' has no value in row 3"]),
     "a row twice": ({"unique": "id"}, parquet(id=[1, 2, 1, 2]), ["column 'id': row 3 repeats an earlier one"]),
-    "too few rows": ({"min_rows": 4}, GOOD, ["it has 3 rows, and must have at least 4"]),
+    "too few rows": ({"min_rows": 4}, GOOD, ["it has 3 rows, but needs at least 4"]),
     "a broken footer": ({}, GOOD[:-6] + b"xxPAR1", ["it is not a Parquet file, or its footer is broken"]),
     "cut off": ({}, GOOD[: len(GOOD) // 2], ["it is not a Parquet file, or its footer is broken"]),
     "empty": ({}, b"", ["it is not a Parquet file, or its footer is broken"]),
@@ -279,14 +280,12 @@ def test_every_matching_file_is_looked_into_and_named(tree: Path) -> None:
 def test_a_message_names_some_of_many_files(tree: Path) -> None:
     write(tree, {f"{number:03}.csv": "" for number in range(200)})
     finding = judged(tree, require_table("*.csv"))
-    assert finding.message.endswith(
-        "'010.csv': it is empty, and must have a header; further files were not looked into"
-    )
+    assert finding.message.endswith("'010.csv': it is empty, and must have a header; further files were not read")
 
 
 def test_no_file_at_all_is_decided_on_the_listing() -> None:
     (finding,) = evaluate([require_table("raw/*.csv")], Listing({"raw/a.CSV": 1}), phase=Phase.PRE)
-    assert finding.message.endswith("matched 0 files; case matters, and 'raw/a.CSV' differs in it")
+    assert finding.message.endswith("matched 0 files; 'raw/a.CSV' differs only in case")
 
 
 def test_a_file_that_became_a_link_meanwhile_is_not_followed(tree: Path, tmp_path: Path) -> None:
@@ -335,8 +334,8 @@ def test_a_table_that_is_not_as_declared_is_final() -> None:
 # ----------------------------------------------------------------------------- declarations
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "raw/*": ({}, "the pattern does not tell the format of the tables"),
-    "raw/**": ({}, "the pattern does not tell the format of the tables"),
+    "raw/*": ({}, "the pattern does not show the format of the tables"),
+    "raw/**": ({}, "the pattern does not show the format of the tables"),
     "a.tsv": ({"format": "tsv"}, "format is 'tsv'"),
     "a.csv": ({"columns": ["id"]}, "columns is an object of type list, not a mapping"),
     "b.csv": ({"columns": {"id": "integer"}}, "column 'id' has the type 'integer'"),

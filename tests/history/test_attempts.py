@@ -64,7 +64,7 @@ def test_differences_are_told_by_row_and_column(run: TaskRunner) -> None:
     assert not differences_to(known, same, run.lakefs, TREE)
     assert differences_to(known, other, run.lakefs, TREE).summary == (
         "result /rows: 2 -> 3",
-        "old.txt: was removed before, stays now",
+        "old.txt: was removed before, is kept now",
         "out/a.csv: 1 of 2 rows differs, in column scaled",
     )
     failed = differences_to(known, AttemptResult("failed", "boom"), run.lakefs, TREE)
@@ -109,7 +109,7 @@ def test_a_file_that_only_one_of_both_wrote_is_compared_with_what_was_there(run:
     gone = differences_to(
         known, AttemptResult("completed", "", {"rows": 1}, {}, frozenset({"out/a.csv"})), run.lakefs, begun
     )
-    assert gone.summary == ("out/a.csv: is not there now",)
+    assert gone.summary == ("out/a.csv: no longer exists",)
 
 
 def test_what_a_branch_of_a_fork_found_as_it_wanted_it_is_its_own(run: TaskRunner) -> None:

@@ -186,7 +186,7 @@ def test_a_secret_in_the_name_of_a_file_is_refused(run: TaskRunner, tmp_path: Pa
     [
         ({"scrub_params": lambda *_: 1}, "scrub_params returned int"),
         ({"scrub_params": lambda *_: 1 / 0}, "scrub_params raised ZeroDivisionError"),
-        ({"scrub_result": lambda *_: object()}, "scrub_result returned what is not JSON"),
+        ({"scrub_result": lambda *_: object()}, "scrub_result returned a value that is not JSON"),
         ({"scrub_file": lambda *_: "text"}, "scrub_file returned str for 'old.txt'"),
     ],
 )

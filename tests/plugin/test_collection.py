@@ -197,7 +197,7 @@ def test_an_opt_out_is_skipped_and_listed_with_its_reason(project: pytest.Pytest
         ("perago_skip=first::run", "perago_skip: 'first::run' is not `<task>: <reason>`"),
         ("perago_run=sometimes", "perago_run: 'sometimes' is not one of off, marked, all"),
         ("perago_run_timeout=soon", "perago_run_timeout: 'soon' is not a number of seconds above 0"),
-        ("perago_kinds=contracts", "--perago-kinds / perago_kinds: no kind 'contracts'; there are contract, "),
+        ("perago_kinds=contracts", "--perago-kinds / perago_kinds: no kind 'contracts'; the kinds are contract, "),
     ],
 )
 def test_a_wrong_option_is_a_usage_error_that_names_it(project: pytest.Pytester, option: str, words: str) -> None:

@@ -74,8 +74,8 @@ BOTH: Mapping[type[BaseModel], str] = {
     m.Shares: "/value is the same object in every instance",
     m.ComputedAndClosed: "/area is a computed field; take extra='ignore' for this model",
     m.HoldsClosed: "/parts/0/area is a computed field",
-    m.PrivateAndRandom: "_token has another default each time, and is not written as JSON; make it a field",
-    m.HoldsPrivate: "_token has another default each time",
+    m.PrivateAndRandom: "_token has a different default each time, and is not written to JSON; make it a field",
+    m.HoldsPrivate: "_token has a different default each time",
     m.ModelsThatLookAlike: "ModelsThatLookAlike: /value leaves as Feet, arrives as Metres",
     m.ModelsThatLookAlikeInAList: "ModelsThatLookAlikeInAList: /values/0 leaves as Feet, arrives as Metres",
     m.ModelsThatLookAlikeBelow: "ModelsThatLookAlike: /value leaves as Feet, arrives as Metres",
@@ -105,7 +105,7 @@ def test_params_that_are_written_under_another_name_break_the_contract(model: ty
 def test_a_result_whose_form_its_own_schema_rejects_breaks_the_contract() -> None:
     cause, text = failure_of(lambda: check_result(task_with(m.Empty, m.LiesAboutItsForm), ()))
     assert cause is Cause.CONTRACT
-    assert "what is written breaks the output schema of the TaskDef" in text
+    assert "the written JSON breaks the output schema of the TaskDef" in text
     assert "/value: must be integer, but is string" in text
 
 
@@ -248,7 +248,9 @@ def timed(function):
     file.write_text(wrapper + file.read_text().replace("def work", "@timed\ndef work"))
     result = run(pytester, "--perago-modules", "work", "-k", "signature")
     result.assert_outcomes(failed=1, deselected=3)
-    result.stdout.fnmatch_lines(["broken contract: a decorator below @task does not take what the runtime gives*"])
+    result.stdout.fnmatch_lines(
+        ["broken contract: a decorator below @task does not accept the arguments of the runtime*"]
+    )
     assert functools.__name__ in wrapper
 
 

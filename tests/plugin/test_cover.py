@@ -75,7 +75,7 @@ def test_a_guardrail_that_can_never_fail_is_named(pytester: pytest.Pytester) -> 
 
 def test_a_guardrail_that_only_looks_at_the_input_is_named(pytester: pytest.Pytester) -> None:
     write(pytester, "require_file('in.txt'), require_glob('out/*.csv')")
-    assert problems(covered(pytester)) == {"require_file('in.txt')": ["notices the loss of no published file"]}
+    assert problems(covered(pytester)) == {"require_file('in.txt')": ["does not notice the loss of any published file"]}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_the_table_says_which_tests_saw_what(pytester: pytest.Pytester) -> None:
             "    pre require_file('in.txt')",
             "      satisfied by run[[]x] and * more",
             "      violated by guardrail[[]pre:require_file(in.txt):missing]",
-            "  ! file b.txt (x): noticed if absent NO, empty no, cut off no; no guardrail misses it",
+            "  ! file b.txt (x): noticed if absent NO, empty no, cut off no; no guardrail notices its loss",
             "      fix: add require_file('b.txt') to post",
             "  ! file out/a.csv (x): noticed if absent yes, empty no, cut off no",
             "      fix: add require_table('out/a.csv', min_rows=...) to post, or *",

@@ -52,7 +52,7 @@ def test_a_fault_that_never_happened_is_an_error_of_the_test(pytester: pytest.Py
     )
     result = run(pytester)
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*AssertionError: faults that no call met: merge #7, before it takes effect*"])
+    result.stdout.fnmatch_lines(["*AssertionError: faults that no call triggered: merge #7, before it takes effect*"])
 
 
 def test_a_failed_test_shows_what_its_attempts_did(pytester: pytest.Pytester) -> None:

@@ -113,7 +113,7 @@ def test_a_planted_defect_turns_the_fuzz_red_whatever_the_seed(
     assert task is not None
     plant(monkeypatch, defect)
     for seed in range(2):
-        with pytest.raises(CaseFailed, match="a pre guardrail is not judged as documented"):
+        with pytest.raises(CaseFailed, match="a pre guardrail gives a different verdict than documented"):
             check_phase(task, FuzzSettings(25, str(seed), takes_seed=False), "pre")
 
 
@@ -127,7 +127,7 @@ def test_a_failure_shows_rule_verdicts_and_the_smallest_tree(
     text = result.stdout.str()
     shown = text[text.index("broken contract") : text.index("rerun:")].splitlines()
     assert shown == [
-        "broken contract: a pre guardrail is not judged as documented",
+        "broken contract: a pre guardrail gives a different verdict than documented",
         "  task      features.build (work.py:8)",
         "  rule      require_glob('raw/**/*.csv', min_count=1, max_count=3)",
         "  expected  violated, matched 0 files",
@@ -266,5 +266,5 @@ def test_a_hypothesis_test_whose_params_cannot_be_made_is_skipped(pytester: pyte
     result = run(pytester, "test_params.py", "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(
-        ["SKIPPED*no params of picky can be made: *give some by the hook pytest_perago_params*"]
+        ["SKIPPED*no params of picky can be made: *give some with the hook pytest_perago_params*"]
     )

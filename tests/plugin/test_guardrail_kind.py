@@ -97,7 +97,7 @@ def test_an_example_that_a_guardrail_judges_otherwise_is_a_failure(pytester: pyt
     assert result.parseoutcomes() == {"passed": 3, "failed": 1}
     result.stdout.fnmatch_lines(
         [
-            "*rule violated: the pre guardrails judge the tree of 'bad' otherwise than it expects*",
+            "*rule violated: the pre guardrails do not judge the tree of 'bad' as it expects*",
             "*expected  a guardrail refuses it*",
         ]
     )
@@ -139,7 +139,7 @@ def test_rules_about_one_table_are_never_called_misjudged(
     task_module(pytester, TWO_TABLES.format(*options))
     result = run(pytester, *KIND, "-rs")
     assert result.parseoutcomes().get("failed", 0) == failed
-    assert "not judged as documented" not in result.stdout.str()
+    assert "a different verdict than documented" not in result.stdout.str()
     assert ("a table would have at least 2 rows and at most 1" in result.stdout.str()) is bool(failed)
 
 
@@ -208,7 +208,7 @@ def test_more_files_than_a_test_should_make_are_a_skip_with_a_reason(pytester: p
             "min_count is one too low",
             "pre:require_glob(*.csv):missing",
             [
-                "broken contract: a pre guardrail is not judged as documented",
+                "broken contract: a pre guardrail gives a different verdict than documented",
                 "  rule      require_glob('[*].csv', min_count=2)",
                 "  expected  FAILED_WITH_TERMINAL_ERROR before the function is called: the tree breaks the rule",
                 "  actual    COMPLETED",

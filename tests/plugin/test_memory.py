@@ -80,7 +80,7 @@ def test_state_that_changes_what_a_call_leaves_breaks_the_contract(pytester: pyt
             line
             for _, _, words in KEPT.values()
             for line in (
-                "broken contract: case 'x': the second run in the same process left something else than the first, "
+                "broken contract: case 'x': the second run in the same process had another output than the first, "
                 "so the module keeps state between calls",
                 f"  state       {words}",
                 "  first run   *",

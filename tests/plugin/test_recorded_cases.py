@@ -50,7 +50,7 @@ def test_differences_are_told_by_file_and_can_be_accepted(pytester: pytest.Pytes
     result = run(pytester, *OPTIONS, "-k", "run")
     result.stdout.fnmatch_lines(
         [
-            "broken contract: case 'monday': another outcome than recorded",
+            "broken contract: case 'monday': the outcome differs from the record",
             "  task     copy (tests/perago_cases/copy/monday/case.json:1)",
             "  case     tests/perago_cases/copy/monday",
             "  differs  result /size: 2 -> 1",
@@ -87,7 +87,7 @@ def test_a_function_that_is_not_deterministic_is_named_and_not_recorded(pytester
 
     result = run(pytester, *OPTIONS, "-k", "run", "--perago-update=all")
     result.stdout.fnmatch_lines(
-        ["*case 'monday': the function is not deterministic: two runs on one input differ, too", "  by itself  result*"]
+        ["*case 'monday': the function is not deterministic: two runs on one input also differ", "  by itself  result*"]
     )
     assert json.loads((directory / "case.json").read_text())["result"] == {"value": "x"}
 
@@ -110,7 +110,7 @@ def test_another_failure_than_the_recorded_one_is_red_and_can_be_accepted(pytest
     result.assert_outcomes(passed=2, failed=1, deselected=7)
     result.stdout.fnmatch_lines(
         [
-            "broken contract: case 'tuesday': another outcome than recorded",
+            "broken contract: case 'tuesday': the outcome differs from the record",
             "  differs  failed for another reason: KeyError: 'x' (before), ValueError: no column x in /tmp/*.csv (now)",
         ]
     )
@@ -154,7 +154,7 @@ def test_links_in_a_case_are_refused(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     directory = record(pytester.path)
     (directory / "input/link").symlink_to("/etc/passwd")
-    run(pytester, *OPTIONS, "-k", "run").stdout.fnmatch_lines(["*'link' is a link or no regular file*"])
+    run(pytester, *OPTIONS, "-k", "run").stdout.fnmatch_lines(["*'link' is a link or not a regular file*"])
 
 
 def test_nothing_is_recorded_through_a_link(pytester: pytest.Pytester) -> None:

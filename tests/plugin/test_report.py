@@ -110,7 +110,7 @@ def test_it_tells_of_tasks_failures_guardrails_and_examples(shop: pytest.Pyteste
     assert "raise ValueError('broken')" in failures
     rules = re.sub(r"\n+", " ", page.sections["guardrails"])
     assert "copy pre require_file('a.txt') ✓ yes ✗ never" in rules
-    assert "to see which published files no guardrail would miss" in rules
+    assert "to find published files whose loss no guardrail would notice" in rules
     examples = page.sections["examples"]
     for text in ("<b>.txt", "<i>1</i>", '{"size": 8}', "✓ passed"):
         assert text in examples
@@ -143,7 +143,7 @@ def test_it_has_the_coverage_of_guardrails_and_names_unguarded_files(shop: pytes
     text = re.sub(r"\n+", " ", page.sections["guardrails"])
     assert re.search(r"Coverage: \d+ of \d+ points", text)
     assert "shop/copied.py::copy::guardrail[post:forbid_glob(**/*.tmp):present]" in text
-    assert "copy <b>.txt x ✗ no ✗ no ✗ no ✗ no guardrail misses it" in text
+    assert "copy <b>.txt x ✗ no ✗ no ✗ no ✗ no guardrail notices its loss" in text
     assert not page.tags & {"script", "img", "b", "i"}
 
 
@@ -176,7 +176,7 @@ def test_taskdef_differences_have_their_class(pytester: pytest.Pytester) -> None
 def test_a_run_without_tasks_and_one_that_is_stopped_have_a_page(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(): pass")
     assert run(pytester, "--perago-report=report.html").ret == pytest.ExitCode.OK
-    assert "No test of this run has to do with a task." in read(pytester).sections["tasks"]
+    assert "No test of this run is about a task." in read(pytester).sections["tasks"]
     free_module(pytester, "shop.failing", "raise TaskFailed('no')", ["Example(id='bad', params={})"])
     run(pytester, "--perago-modules=shop", "--perago-report=report.html", "-x", "-k", "run or it")
     assert "Incomplete: The run was stopped before its end." in read(pytester).sections[""]

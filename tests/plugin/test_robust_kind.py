@@ -93,7 +93,7 @@ def test_the_budget_is_always_said_and_its_end_is_no_failure(pytester: pytest.Py
     )
     result = run(pytester, *ROBUST, "-k", "files", "-o", "perago_robust_seconds=0.000001")
     result.assert_outcomes(passed=1, deselected=2)
-    result.stdout.fnmatch_lines(["*stopped after 0 of *: 1e-06 s were over (perago_robust_seconds)"])
+    result.stdout.fnmatch_lines(["*stopped after 0 of *: 1e-06 s have passed (perago_robust_seconds)"])
 
 
 def test_two_runs_report_the_same(pytester: pytest.Pytester) -> None:
@@ -129,7 +129,7 @@ def test_findings_are_accepted_in_a_file_with_reasons(pytester: pytest.Pytester)
     )
     result = run(pytester, *only)
     result.assert_outcomes(failed=1, deselected=2)
-    assert "accepts what no longer happens: KeyError in x: y" in result.stdout.str()
+    assert "accepts a finding that no longer happens: KeyError in x: y" in result.stdout.str()
 
 
 def test_a_task_needs_a_case_that_completes_and_a_recorded_one_will_do(pytester: pytest.Pytester) -> None:

@@ -46,7 +46,7 @@ FAILING = {
     "another result": (
         "return Model(value=2)",
         "Example(id='x', params={}, result={'value': 1})",
-        ["mistake in the task: case 'x' has another result than declared", "*{'value': 1}", "*{'value': 2}"],
+        ["mistake in the task: case 'x' has a different result than declared", "*{'value': 1}", "*{'value': 2}"],
     ),
     "an invalid result": (
         "return 3",
@@ -61,7 +61,7 @@ FAILING = {
     "success where failure is declared": (
         "return Model()",
         "Example(id='x', params={}, expect='failed')",
-        ["mistake in the task: case 'x' completed, but should not"],
+        ["mistake in the task: case 'x' completed, but the case expects 'failed'"],
     ),
     "terminal where retryable is declared": (
         "raise TaskTerminalError('for good')",
@@ -350,7 +350,7 @@ def test_a_function_that_writes_to_its_current_directory_is_red(pytester: pytest
     result.assert_outcomes(failed=1, deselected=5)
     result.stdout.fnmatch_lines(
         [
-            "mistake in the task: case 'x': the function wrote to its current directory, which nothing publishes",
+            "mistake in the task: case 'x': the function wrote to its current directory, which is not published",
             "  written  'out/a.csv'",
             "  fix      Give the task a workspace, or name what may be lost: @task(scratch_files=[[]...[]]).",
         ]

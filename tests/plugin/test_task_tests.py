@@ -46,7 +46,7 @@ def test_kinds_can_be_chosen_in_the_file_and_a_wrong_one_is_named(project: pytes
     file.write_text('from perago.testing import task_tests\ntest_workers = task_tests("shop", kinds=["run"])')
     assert run(project).ret == pytest.ExitCode.NO_TESTS_COLLECTED
     file.write_text('from perago.testing import task_tests\ntest_workers = task_tests("shop", kinds=["running"])')
-    run(project).stdout.fnmatch_lines(["*task_tests: no kind 'running'; there are contract, *"])
+    run(project).stdout.fnmatch_lines(["*task_tests: no kind 'running'; the kinds are contract, *"])
 
 
 def test_fixtures_and_hooks_of_the_conftest_beside_it_apply(pytester: pytest.Pytester) -> None:

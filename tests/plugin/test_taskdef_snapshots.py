@@ -168,7 +168,7 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
         ),
         pytest.param(edit('"retryCount": 3', '"retryCount": 4'), "breaking: /retryCount: 4 -> 3", id="edited value"),
         pytest.param(edit('"retryCount"', '"\\ud800"'), "breaking: /\\ud800: removed 3", id="surrogate"),
-        pytest.param(edit("  ", "\t"), "says the same as the TaskDef, but in other bytes", id="indentation"),
+        pytest.param(edit("  ", "\t"), "is the same JSON as the TaskDef, but in different bytes", id="indentation"),
         pytest.param(lambda content: content.rstrip(), "says the same", id="no final newline"),
         pytest.param(
             lambda content: json.dumps(dict(reversed(json.loads(content).items())), indent=2).encode() + b"\n",
@@ -246,8 +246,8 @@ def test_the_directory_can_be_chosen_and_stands_in_the_command(
     ("arguments", "words"),
     [
         (["-o", "perago_snapshot_dir="], "is empty"),
-        (["-o", "perago_snapshot_dir=."], "holds the whole project"),
-        (["-o", "perago_snapshot_dir=.."], "holds the whole project"),
+        (["-o", "perago_snapshot_dir=."], "contains the whole project"),
+        (["-o", "perago_snapshot_dir=.."], "contains the whole project"),
         (["-o", "perago_snapshot_dir=C:\\tests"], "is a path of Windows"),
         (["--perago-snapshot-dir=\\\\server\\share\\x"], "is a path of Windows"),
         (["-o", "perago_unused=never"], "'never' is not one of fail, warn, ignore"),

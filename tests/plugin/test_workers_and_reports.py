@@ -68,7 +68,7 @@ def test_the_summary_names_what_no_attempt_tried(pytester: pytest.Pytester, work
 def test_nothing_is_missing_where_all_was_tried_or_single_tests_were_asked_for(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "shop.a", "first", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
     add_module(pytester, "shop.b", "second")
-    title = "not tried by any attempt"
+    title = "not exercised by any attempt"
     (pytester.path / "pytest.ini").write_text("[pytest]\nperago_modules = shop\nperago_kinds = guardrail run\n")
     assert title not in run(pytester, "-o", "perago_kinds=guardrail run").stdout.str()
     for selection in (["shop/b.py::second::run[two]"], ["-k", "first and consistent"], ["--perago-kinds=contract"]):

@@ -78,8 +78,8 @@ def test_a_file_is_parsed_as_python_dotenv_does() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda file: file.symlink_to("nowhere"), "is a symlink to nowhere, which is no file"),
-        (lambda file: file.symlink_to(".env"), "is a symlink to .env, which is no file"),
+        (lambda file: file.symlink_to("nowhere"), "is a symlink to nowhere, which is not a file"),
+        (lambda file: file.symlink_to(".env"), "is a symlink to .env, which is not a file"),
         (os.mkfifo, "is not a file"),
         (lambda file: file.write_bytes(b"PERAGO_LOG_ROOT=/tmp/\xff\n"), "not UTF-8"),
     ],

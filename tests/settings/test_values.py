@@ -103,7 +103,7 @@ INVALID: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "PERAGO_PUBLISH_FENCE": {
         "must be auto, required or off.": ("never",),
-        "`auto` has taken the place of `if-installed`": ("if-installed",),
+        "`auto` replaces `if-installed`": ("if-installed",),
     },
     "PERAGO_TRANSFER_THREADS": {"must be a whole number from 1 to 256": ("0", "257", "four")},
     "PERAGO_WORKER_ID": {"must be the name of a pod or up to 200": ("a/b",)},

@@ -126,13 +126,13 @@ def _always(world: World, attempt: Attempt) -> bool:
 _EXCUSES: dict[str, Needs] = {
     "injected": _always,
     # A rerun of a branch leaves the JOIN of a dynamic fork without the names of what it waits for.
-    "/workspace/ref: gives no commit": lambda world, attempt: any(node.kind == "dynamic" for node in world.plot.nodes),
+    "/workspace/ref: names no commit": lambda world, attempt: any(node.kind == "dynamic" for node in world.plot.nodes),
     "/workspace: must be an object": lambda world, attempt: attempt.delivery.input["workspace"] is None,
     "has the name of perago's publish fence": lambda world, attempt: _has_an_altered_fence(world),
     "has moved since the input ref": _others,
     "others have committed there as well": _others,
     "Conflict with others": _conflict,
-    "This is the combination with": lambda world, attempt: attempt.mode == "ruled",
+    "This concerns the combination with": lambda world, attempt: attempt.mode == "ruled",
     "post guardrail": lambda world, attempt: attempt.mode == "ruled",
     "are of an earlier run of this workflow and cannot be undone": _met_on_a_path,
     "In a loop it is unknown whether": lambda world, attempt: any(node.kind in LOOPS for node in world.plot.nodes),

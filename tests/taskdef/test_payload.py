@@ -89,23 +89,23 @@ def without(key: str) -> dict[str, Any]:
         ),
         pytest.param(
             {"workspace": WORKSPACE | {"ref_type": "branch"}, "params": {}},
-            ["/workspace/ref_type: must be 'commit', not 'branch'; nothing else is immutable"],
+            ["/workspace/ref_type: must be 'commit', not 'branch'; only commits are immutable"],
             id="branch as type",
         ),
         pytest.param(
             {"workspace": WORKSPACE | {"branch": " "}, "params": {}},
-            [f"/workspace/branch: must be a name of {BRANCH_RULE}, not ' '; lakeFS has no other names"],
+            [f"/workspace/branch: must be a name of {BRANCH_RULE}, not ' '; lakeFS allows no other names"],
             id="blank branch",
         ),
         pytest.param(
             {"workspace": WORKSPACE | {"repository": 3}, "params": {}},
-            [f"/workspace/repository: must be a name of {REPOSITORY_RULE}, not 3; lakeFS has no other names"],
+            [f"/workspace/repository: must be a name of {REPOSITORY_RULE}, not 3; lakeFS allows no other names"],
             id="number as repository",
         ),
         *[
             pytest.param(
                 {"workspace": WORKSPACE | {key: name}, "params": {}},
-                [f"/workspace/{key}: must be a name of {rule}, not {name!r}; lakeFS has no other names"],
+                [f"/workspace/{key}: must be a name of {rule}, not {name!r}; lakeFS allows no other names"],
                 id=f"{name!r} as {key}",
             )
             for key, rule in (("repository", REPOSITORY_RULE), ("branch", BRANCH_RULE))

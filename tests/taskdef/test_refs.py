@@ -80,9 +80,7 @@ def test_a_ref_may_give_several_commits(ref: Any, commits: tuple[str, ...]) -> N
     assert schema_problem(input_schema(TASK), payload(ref)) is None
 
 
-NOTHING = (
-    "gives no commit, because it is empty, or no complete workspace block (repository, branch, ref_type, ref) is in it"
-)
+NOTHING = "names no commit: it is empty, or has no complete workspace block (repository, branch, ref_type, ref)"
 BAD_REFS = {
     "an empty list": ([], "/workspace/ref", NOTHING),
     "nulls only": ([None, None], "/workspace/ref", NOTHING),

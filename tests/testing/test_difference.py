@@ -20,7 +20,7 @@ def test_a_text_by_its_lines() -> None:
         "1 line before, 1 line now",
         ("@@ -1,2 +1,2 @@", " one", "-two", "+2"),
     )
-    assert told("a.txt", b"one\n", b"one\r\n")[0] == "only the ends of lines differ"
+    assert told("a.txt", b"one\n", b"one\r\n")[0] == "only the line ends differ"
 
 
 def test_a_table_by_row_and_column() -> None:
@@ -29,7 +29,7 @@ def test_a_table_by_row_and_column() -> None:
         ("row 2, y: '4' → '5'",),
     )
     assert told("a.csv", b"x\n1\n", b"x\n1\n2\n") == ("1 row before, 2 now; 0 are gone, 1 new", ("+ ('2',)",))
-    assert told("a.csv", b"x\n1\n2\n", b"x\n2\n1\n")[0] == "the same rows in another order"
+    assert told("a.csv", b"x\n1\n2\n", b"x\n2\n1\n")[0] == "the same rows in a different order"
     assert told("a.csv", b"x\n1\n", b"y\n1\n")[0] == "without column x and with new column y"
 
 
@@ -71,8 +71,8 @@ def test_files_that_come_and_go(tmp_path: Path) -> None:
 
     found = tree_differences({"a": b"1", "b": file, "bad\nname": b"1"}, {"b": b"same", "c": b"12"})
     assert [str(one) for one in found] == [
-        "a: is not there now",
-        "bad\nname: is not there now",
+        "a: no longer exists",
+        "bad\nname: no longer exists",
         "c: is new, 2 bytes",
     ]
 

@@ -64,7 +64,7 @@ def test_a_thread_of_the_function_only_announces_it(run: TaskRunner, monkeypatch
 def test_a_function_that_lingers_is_told_what_a_worker_would_do(run: TaskRunner) -> None:
     run.cancel(at="progress", n=2)
     outcome = run(poll, {"suffix": "lingers"}, tree={})
-    assert outcome.notes == ("The function went on for 45 s after that. A worker ends its process after 30 s.",)
+    assert outcome.notes == ("The function continued for 45 s after that. A worker ends its process after 30 s.",)
 
 
 @pytest.mark.parametrize(("at", "n", "words"), [("log", 1, "cancel at log 1"), (500, 1, "cancel after 500 s")])
@@ -80,7 +80,7 @@ def test_an_interruption_of_an_attempt_that_never_ran_fails_the_test() -> None:
 
 
 def test_what_cannot_be_is_refused_where_it_is_written(run: TaskRunner) -> None:
-    with pytest.raises(RuntimeError, match="no function runs: say"):
+    with pytest.raises(RuntimeError, match="no function runs: name"):
         run.cancel()
     with pytest.raises(ValueError, match="at='logs'"):
         run.lose(at="logs")  # type: ignore[arg-type]

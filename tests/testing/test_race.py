@@ -150,7 +150,7 @@ def test_a_conflict_is_told_with_its_order(run: TaskRunner) -> None:
     assert lines[2].startswith("race.measure FAILED_WITH_TERMINAL_ERROR: Conflict with others on branch main")
     assert "'raw/a.csv' was changed on both sides" in lines[2]
     assert lines[-4:] == [
-        "These failed, too:",
+        "These also failed:",
         "  race.measure published first, then race.clean failed",
         "  race.clean published first, then race.measure failed (all were staged before the first merge)",
         "  race.measure published first, then race.clean failed (all were staged before the first merge)",
@@ -172,7 +172,7 @@ def test_a_rule_that_only_both_violate_is_found(run: TaskRunner) -> None:
     lines = failure(run, *branches, tree={"a.csv": "1", "b.csv": "2"})
     assert lines[1] == "race.measure (branch 1) published first, then race.measure (branch 2) failed:"
     assert lines[2].startswith("race.measure FAILED: post guardrail require_glob('*.csv'")
-    assert any("This is the combination with what others have published" in line for line in lines)
+    assert any("This concerns the combination with commits of others" in line for line in lines)
 
 
 def test_a_task_without_rebase_is_told_what_to_declare(run: TaskRunner) -> None:
@@ -182,20 +182,20 @@ def test_a_task_without_rebase_is_told_what_to_declare(run: TaskRunner) -> None:
         "race.clean published first, then race.plain failed:",
     ]
     assert lines[-3:] == [
-        "As it is declared, race.plain fails when others have published since its input. To have it publish on top of "
+        "race.plain is declared to fail if others have published since its input. To have it publish on top of "
         'them, declare WorkspaceSpec(on_moved_head="rebase").',
-        "These failed, too:",
+        "These also failed:",
         "  race.clean published first, then race.plain failed (all were staged before the first merge)",
     ]
 
 
 def test_a_branch_that_fails_by_itself_is_not_blamed_on_an_order(run: TaskRunner) -> None:
     lines = failure(run, (plain, {"drop": ["missing"]}), (clean, put(b="2")))
-    assert lines[1] == "race.plain failed, before any other had published:"
+    assert lines[1] == "race.plain failed before any other task had published:"
     assert lines[2].startswith("race.plain FAILED: FileNotFoundError")
-    assert not any("As it is declared" in line for line in lines)
+    assert not any("is declared to fail" in line for line in lines)
     assert any(line.endswith("in plain") for line in lines), "the traceback is missing"
-    assert "These failed, too:" not in lines
+    assert "These also failed:" not in lines
 
 
 def test_a_branch_that_fails_while_it_overtakes_another_is_the_one_that_is_shown(run: TaskRunner) -> None:
@@ -203,7 +203,7 @@ def test_a_branch_that_fails_while_it_overtakes_another_is_the_one_that_is_shown
     lines = failure(run, (count_calls, Number(fails=6)), (count_calls, Number(fails=6)))
     assert lines[:3] == [
         "race of race.calls (branch 1) and race.calls (branch 2): 1 of 4 runs failed",
-        "race.calls (branch 1) failed, before any other had published:",
+        "race.calls (branch 1) failed before any other task had published:",
         "race.calls FAILED_WITH_TERMINAL_ERROR: call 6",
     ]
 
@@ -216,11 +216,11 @@ def test_many_orders_that_fail_are_counted(run: TaskRunner) -> None:
 
 def test_files_that_differ_between_orders_are_named(run: TaskRunner) -> None:
     lines = failure(run, (clean, {"put": {"same": "1", "number": "{number}", "n{number}": ""}}), (clean, put(b="2")))
-    assert lines[0].endswith("what is published differs: 'number'")
+    assert lines[0].endswith("the published trees differ: 'number'")
     assert lines[1] == "  race.clean (branch 1) published first, then race.clean (branch 2):"
     assert lines[2].startswith("    'number' '")
     assert lines[3] == "  race.clean (branch 2) published first, then race.clean (branch 1):"
-    assert lines[-1].startswith("Each function got the same input in each run.")
+    assert lines[-1].startswith("Each function got the same input in each run")
 
 
 def test_results_that_differ_between_orders_are_shown(run: TaskRunner) -> None:

@@ -48,7 +48,7 @@ def test_an_outcome_is_short_where_it_is_printed_and_tells_all_as_text(run: Task
         f"runner.copy FAILED: {bad.reason}",
         f"  violated   {bad.reason}",
         "  satisfied  pre guardrail require_glob('raw/*.csv', min_count=1): matched 2 files",
-        "  notes      Params ignores what the params set: /sufix (did you mean suffix?)",
+        "  notes      Params ignores these params: /sufix (did you mean suffix?)",
         "  log        call 2",
     ]
 
@@ -136,7 +136,9 @@ def test_a_fault_that_never_happened_is_an_error_at_the_end() -> None:
     run = TaskRunner()
     run.faults.before("merge", nth=2, error=Unavailable)
     run(copy, tree=TREE)
-    with pytest.raises(AssertionError, match="faults that no call met: merge #2, before it takes effect: Unavailable"):
+    with pytest.raises(
+        AssertionError, match="faults that no call triggered: merge #2, before it takes effect: Unavailable"
+    ):
         run.__exit__(None, None, None)
 
 

@@ -96,7 +96,7 @@ REFUSED_ZIPS: dict[str, tuple[Callable[[Path], Path], str]] = {
         "no file can have this",
     ),
     "a symlink": (linked, "it is a link"),
-    "a name twice": (lambda path: zip_with(path, ("a", b"1"), ("a", b"2")), "it is there twice"),
+    "a name twice": (lambda path: zip_with(path, ("a", b"1"), ("a", b"2")), "it occurs twice"),
     "encrypted": (encrypted, "it is encrypted"),
     "empty": (lambda path: written(path, b""), "cannot be read as a zip"),
     "not a zip": (lambda path: written(path, b"no zip"), "cannot be read as a zip"),
@@ -116,7 +116,7 @@ def test_a_zip_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tree_files, "MAX_ZIP_BYTES", 10)
-    with pytest.raises(BadTree, match="holds 11 bytes, and at most 10 are unpacked"):
+    with pytest.raises(BadTree, match="holds 11 bytes, but at most 10 are unpacked"):
         tree_of(zip_with(tmp_path / "tree.zip", ("a", b"123456"), ("b", b"12345")))
 
 

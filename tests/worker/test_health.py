@@ -56,10 +56,10 @@ def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> No
         (events.ConductorUnreachable("401", denied=True), "Conductor rejects the credentials: 401", None),
         (
             events.SlotStartFailed("w1", "no\npassword", "a"),
-            "slots for a cannot start: no⏎***",
+            "slots for a cannot start: no / ***",
             events.SlotReady("w2", 7, "a"),
         ),
-        (events.PollingPaused("/data is\nfull"), "/data is⏎full", events.PollingResumed(3.0)),
+        (events.PollingPaused("/data is\nfull"), "/data is / full", events.PollingResumed(3.0)),
         (events.Draining(1), "the worker was asked to stop and takes no more work", None),
     ],
 )
@@ -86,13 +86,13 @@ def test_a_loop_that_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) 
     health = told(FINE, READY)
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 31)
-    assert health.alive().problems == ("the event loop has not turned for 31 s",)
+    assert health.alive().problems == ("the event loop has been blocked for 31 s",)
     assert health.ready().problems == health.alive().problems
 
 
 def test_a_heartbeat_that_never_ends_is_not_alive() -> None:
     stuck = Pulse(slots=1, free=0, busy=1, unreported=0, beating=BEAT_LIMIT + 1)
-    assert told(stuck, READY).alive().problems == ("a heartbeat has been on its way for 301 s",)
+    assert told(stuck, READY).alive().problems == ("a heartbeat has had no answer for 301 s",)
 
 
 @pytest.mark.usefixtures("frequent_beats")

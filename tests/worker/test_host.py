@@ -320,7 +320,7 @@ def test_trouble_is_said_once_and_again_when_it_comes_back(tmp_path: Path, queue
         place.touch()
         wait_for("the second word", lambda: len(worker.saw(CacheFailed)) == 2)
     words = describe(worker.saw(CacheFailed)[0])
-    assert words.startswith(f"warning: the cache is not used: {place} is a file or a symlink where")
+    assert words.startswith(f"warning: the cache is not used: {place} must be the cache's directory")
 
 
 def test_a_worker_without_a_cache_does_not_look(tmp_path: Path, queue: SmallQueue) -> None:

@@ -167,7 +167,7 @@ def test_params_that_the_model_ignores_are_a_warning_wherever_somebody_looks(
 ) -> None:
     task_id = queue.put(what="returns", sekonds=1)
     outcome(queue, task_id)
-    words = "Params ignores what the params set: /sekonds (did you mean seconds?)"
+    words = "Params ignores these params: /sekonds (did you mean seconds?)"
     assert wait_for("the task log", lambda: queue.logs.get(task_id)) == [f"WARNING {words}"]
     assert [line["message"] for line in log_lines(worker, "test0001") if line["level"] == "WARNING"] == [words]
     (reported,) = wait_for("the line of the terminal", lambda: worker.ended(Ending.REPORTED))

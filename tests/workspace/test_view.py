@@ -29,7 +29,7 @@ def test_what_is_written_beside_the_view_is_told_with_the_reason() -> None:
     hidden = {"features/a.csv", "out/part-0", "x"}
     written = ["raw/new.csv", "features/a.csv", "features/b.csv", "out", "x/y"]
     assert dict(view.trespasses(written, hidden)) == {
-        "features/a.csv": "is there already, where the task does not see it",
+        "features/a.csv": "already exists, but the task does not see it",
         "features/b.csv": "is not part of what the task sees",
         "out": "is a directory in the part that the task does not see",
         "x/y": "needs a directory at 'x', a file that the task does not see",

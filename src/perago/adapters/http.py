@@ -1,4 +1,5 @@
-"""HTTP for both adapters: one connection pool per service, limits on every wait, failures sorted by their effect.
+"""HTTP for both adapters: one connection pool per service, limits on every wait, and failures classified by their
+effect.
 
 The standard proxy and TLS variables are read once per client.
 """
@@ -44,7 +45,7 @@ _NEVER_SENT = (
 
 
 class UnsafeAddressError(OSError):
-    """An address that perago must not talk to, to which the name of a server leads. The message says why."""
+    """The name of a server resolves to an address that perago must not use. The message says why."""
 
 
 def _os_words(error: OSError) -> str | None:
@@ -73,8 +74,8 @@ _WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str | None] | Non
     (ssl.SSLError, lambda error: f"TLS failed: {clean(error.reason or 'no reason given')}"),
     (OSError, _os_words),
 )
-"""Causes in plain words; None: the cause says nothing alone. Never the exception's own text: it can quote a proxy's URL
-with its password."""
+"""Causes in plain words; None for a cause that explains nothing. The text of the exception is never used, because it
+can quote a proxy's URL with its password."""
 _NO_TUNNEL = "Tunnel connection failed"
 _LONGEST_TEXT = 400
 
@@ -89,7 +90,7 @@ class NoAnswerError(Exception):
 
 
 class AnswerTooLargeError(NoAnswerError):
-    """An answer that is larger than may be read."""
+    """An answer that is larger than the limit."""
 
 
 def no_answer(error: BaseException) -> NoAnswerError:
@@ -103,13 +104,13 @@ def no_answer(error: BaseException) -> NoAnswerError:
 
 
 def clean(text: str) -> str:
-    """Return a service's text for one line of a message: no control characters, single blanks, bounded length."""
+    """Return a service's text for one line of a message, without control characters and repeated blanks, and cut."""
     flat = re.sub(r"\s+", " ", re.sub(r"[\x00-\x1f\x7f]+", " ", text)).strip()
     return flat if len(flat) <= _LONGEST_TEXT else flat[: _LONGEST_TEXT - 1] + "…"
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Return the error and everything it wraps, outermost first."""
+    """Return the error and all errors that it wraps, outermost first."""
     found: list[BaseException] = []
     queue: list[BaseException] = [error]
     while queue and len(found) < 10:
@@ -130,7 +131,7 @@ _DELAYS = BackOff(0.2, 8.0, jitter=True)
 
 @dataclass(frozen=True, slots=True)
 class CallPolicy:
-    """Time limits of one client's calls, in seconds, and how often calls that are harmless are repeated."""
+    """Time limits of one client's calls, in seconds, and the retries of calls that are harmless to repeat."""
 
     connect: float = 10.0
     answer: float = 60.0
@@ -140,7 +141,7 @@ class CallPolicy:
     slowest: float = 8 * 1024
     """Bytes per second below which a transfer counts as stuck."""
     tries: int = 4
-    """The most calls."""
+    """The maximum number of calls."""
     delays: BackOff = _DELAYS
     largest: float = math.inf
     """The largest answer in bytes. Larger ones are abandoned."""
@@ -151,7 +152,7 @@ class CallPolicy:
 
 
 def overloaded(service: str, operation: str, detail: str, headers: Mapping[str, str]) -> Overloaded:
-    """Return the error for an answer with these headers that asks for time."""
+    """Return the error for an answer with these headers that asks the client to wait."""
     error = Overloaded(service, operation, detail)
     error.retry_after = retry_after(headers)
     return error
@@ -169,7 +170,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def _log_without_query(record: logging.LogRecord) -> bool:
-    """Leave out the queries of URLs: a signed address is as good as a password."""
+    """Remove the queries of URLs, because a signed address is as good as a password."""
     if isinstance(record.args, tuple):
         record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
     return True
@@ -204,7 +205,7 @@ class ServerAbout:
 
     @classmethod
     def of(cls, answer: Answer, version: Any, sent: float) -> ServerAbout:
-        """Return the facts in an answer that is here now, to a request that was `sent` at this second of the epoch."""
+        """Return the facts from an answer that has just arrived. The request was `sent` at this second of the epoch."""
         received, ahead = time.time(), None
         with contextlib.suppress(ValueError, OverflowError, TypeError):
             theirs = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() + HALF_A_SECOND
@@ -216,11 +217,11 @@ STOPPED = "the transfer was stopped"
 _thread = threading.local()
 
 Judge = Callable[[str], str | None]
-"""Returns why an IP address must not be talked to; None if it may be."""
+"""Returns the reason why perago must not use an IP address, or None."""
 
 
 class Wire:
-    """The connections that the threads of one transfer are using right now, each with the moment it must be done."""
+    """The connections that the threads of one transfer are using, each with its deadline."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -229,7 +230,7 @@ class Wire:
 
     @contextlib.contextmanager
     def exchange(self, seconds: float) -> Iterator[None]:
-        """Allow to cut the calling thread's requests within this block. They are cut after `seconds`."""
+        """Cut the calling thread's requests in this block after `seconds`, or when `cut` is called."""
         me = threading.get_ident()
         with self._lock:
             self._busy[me] = (None, time.monotonic() + seconds)
@@ -257,7 +258,8 @@ class Wire:
                 _shut(connection)
 
     def cut_overdue(self) -> None:
-        """End the waits that have outlived their limit: a server that trickles never trips a socket's timeout."""
+        """End the waits that have exceeded their limit, because a server that trickles bytes never triggers a socket
+        timeout."""
         now = time.monotonic()
         with self._lock:
             for connection, limit in self._busy.values():
@@ -281,7 +283,8 @@ class _Cuttable:
         self._judge = judge
 
     def _new_conn(self) -> socket.socket:
-        """Connect, and judge the address that the name led to at this moment. Through a proxy it is the proxy's."""
+        """Connect, and judge the address to which the name resolved. Through a proxy, this is the address of the
+        proxy."""
         sock: socket.socket = super()._new_conn()  # type: ignore[misc]
         judge = None if self.proxy else self._judge  # type: ignore[attr-defined]
         if judge is not None and (trouble := judge(sock.getpeername()[0])):
@@ -322,7 +325,7 @@ class HttpPool:
         service: `"lakeFS"` or `"Conductor"`, for messages.
         base_url: with scheme, without a trailing slash; requests name targets relative to it.
         size: connections to keep for re-use.
-        judge: refuses addresses to which the host's name leads, before a request goes there.
+        judge: refuses addresses to which the host's name resolves, before a request is sent there.
 
     Raises:
         Refused: the URL, the proxy or the certificate bundle cannot be used.
@@ -406,7 +409,7 @@ class HttpPool:
 
         Args:
             answer_within: the longest silence, in seconds.
-            lasting: time limit of the complete call, if its body is large.
+            lasting: the time limit of the complete call if its body is large.
 
         Raises:
             NoAnswerError: the transport failed, or the answer was truncated or too slow.
@@ -427,8 +430,8 @@ def read_whole(response: BaseHTTPResponse, limit: float, largest: float = math.i
     """Return the rest of an answer's body.
 
     Args:
-        limit: moment on the monotonic clock after which a trickling server is given up.
-        largest: how many bytes there may be.
+        limit: the deadline on the monotonic clock.
+        largest: the maximum number of bytes.
 
     Raises:
         NoAnswerError: cut off, not complete in time, or too large.

@@ -32,8 +32,8 @@ class Declaration:
     def is_cut_short(self) -> bool:
         """Whether the loss of the delivery ends the command at any point.
 
-        The data that it has sent to lakeFS can be thrown away, or is found again: the delivery is lost, and its staging
-        branch is deleted unless a merge was sent. Other commands are short, or end early on their own.
+        The data that the command has sent to lakeFS is thrown away with the staging branch, or found again if a merge
+        was sent. Other commands are short, or end early on their own.
         """
         return self.service == "lakeFS" and not self.is_clean_up
 
@@ -87,11 +87,12 @@ class ReadBranch(Command):
 
 @command(on.LineageRead, service="Conductor")
 class ReadLineage(Command):
-    """Follow the own chain to its beginning, and read the rows of `task_ids`, whose commits are in the range."""
+    """Follow this attempt's chain of retries to its beginning, and read the rows of `task_ids`, whose commits are in
+    the range."""
 
     task_ids: tuple[str, ...]
     chain: tuple[str, ...] = ()
-    """The own chain, if it is known already."""
+    """This attempt's chain of retries, if it is known already."""
 
 
 @command(on.WorkflowsRead, service="Conductor")
@@ -100,7 +101,8 @@ class ReadWorkflows(Command):
 
     workflow_ids: tuple[str, ...]
     repetition: int = 0
-    """1, 2, ...: wait first, longer each time, because a sub-workflow was still starting."""
+    """The number of this repetition. From 1 on, the driver waits first, longer each time, because a sub-workflow was
+    still starting."""
 
 
 @command(on.LeftoversFound, service="lakeFS")
@@ -128,7 +130,8 @@ class Fetch(Command):
 
 @command(on.GuardrailsChecked)
 class CheckGuardrails(Command):
-    """Evaluate the rules of a phase on one scan of the tree. `listing`: those of `pre`, on the listing of the input."""
+    """Evaluate the rules of a phase on one scan of the tree. `listing`: evaluate the rules of `pre` on the listing of
+    the input."""
 
     phase: Literal["listing", "pre", "post"]
 
@@ -306,8 +309,8 @@ class VerifyStaging(Command):
     shared: frozenset[str] = frozenset()
     head: str = ""
     held: frozenset[str] = frozenset()
-    """Keys that must be as they are in `head`: living publications rely on them, and stale changes were reverted
-    there."""
+    """Keys that must stay as they are in `head`, because living publications rely on them and stale changes were
+    reverted there."""
 
 
 @command(on.PublishFenceSeen, service="lakeFS")

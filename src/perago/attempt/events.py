@@ -15,7 +15,7 @@ class FenceState(StrEnum):
 
     ABSENT = "absent"
     ALTERED = "altered"
-    """A file has the name of the fence and another text. It can belong to another team."""
+    """A file has the name of the fence, but a different text. It can belong to another team."""
     INSTALLED = "installed"
     """The file exists, and the server was not challenged."""
     ENFORCED = "enforced"
@@ -37,9 +37,9 @@ class WorkspaceRef:
     repository: str
     branch: str
     ref: str
-    """Empty until the commit of a join that continues the others is known."""
+    """Empty for a join until the commit that continues the others is known."""
     ref_key: str = "ref_type"
-    """The spelling in the input, and so in the output."""
+    """The spelling in the input, which the output repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class BranchRead(Event):
 class LineageRead(Event):
     """The answer of Conductor about the attempts whose commits were found.
 
-    `chain` are the task ids of the own chain, this attempt's first. `rows` has every attempt that was asked for; None
-    means that the attempt no longer exists.
+    `chain` has the task ids of this attempt's chain of retries, this attempt first. `rows` has every requested attempt;
+    None means that the attempt no longer exists.
     """
 
     chain: tuple[str, ...]
@@ -100,8 +100,8 @@ class WorkflowsRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class LeftoversFound(Event):
-    """Staging branches of other deliveries of this step, all created before this answer. Not `complete`: the
-    credentials cannot list branches, so some may exist."""
+    """Staging branches of other deliveries of this step, all created before this answer. If not `complete`, the
+    credentials cannot list branches, so some may be missing."""
 
     branches: tuple[str, ...]
     complete: bool = True
@@ -154,8 +154,7 @@ class ChangesDetected(Event):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryConfirmed(Event):
-    """Conductor is still waiting for this delivery. `late`: it was when it was asked, but the answer took so long that
-    this may have changed."""
+    """Conductor is still waiting for this delivery. `late`: the answer took so long that this may have changed."""
 
     late: bool = False
 
@@ -174,7 +173,8 @@ class StagingBranchCreated(Event):
 
 @dataclass(frozen=True, slots=True)
 class Reverted(Event):
-    """Stale publications are undone on the staging branch; the tree of `commit`, its head, is that of the input ref."""
+    """Stale publications are undone on the staging branch. The tree of its head `commit` equals that of the input
+    ref."""
 
     commit: Commit
     held: frozenset[str] = frozenset()
@@ -205,8 +205,7 @@ class CommitsFound(Event):
 @dataclass(frozen=True, slots=True)
 class AdoptedRead(Event):
     """The publication to adopt, and its second parent, `source`. `changed_since` has those of its keys that others have
-    changed since, as far as that is known, each with the last commit that changed it; empty if that commit is
-    unknown."""
+    changed since, if this is known, each with the last commit that changed it; the commit is empty if it is unknown."""
 
     commit: Commit
     source: Commit
@@ -215,7 +214,7 @@ class AdoptedRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class TurnCame(Event):
-    """The wait has ended. Not `in_time`: the delivery has no time left to publish again."""
+    """The wait has ended. If not `in_time`, the delivery has no time left to publish again."""
 
     in_time: bool = True
 
@@ -259,8 +258,8 @@ class StagingVerified(Event):
 
 @dataclass(frozen=True, slots=True)
 class StagingDiffers(Event):
-    """The staging commit does not contain exactly the planned changes: `keys` are wrong, in order. `held`: it does, but
-    would take these keys from living publications."""
+    """The staging commit does not contain exactly the planned changes. `keys` are the wrong ones, sorted. `held`: the
+    changes are as planned, but would overwrite these keys of living publications."""
 
     keys: tuple[str, ...]
     held: bool = False
@@ -299,7 +298,7 @@ class MergeRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class MergeUnclear(Event):
-    """The answer to the merge did not arrive, so it may have taken place."""
+    """The answer to the merge did not arrive, so the merge may have taken place."""
 
     detail: str
 

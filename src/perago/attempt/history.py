@@ -1,18 +1,17 @@
 """Judge the history of a branch for an attempt: joins of branches, and the commits after the input ref.
 
-A task behind a fork is given what each sibling published. The one to go on from is the commit whose first-parent
-history has all others in it. There is at most one, whatever the order in which they are given, so a retry finds the
-same. A sibling that changed nothing gives its input ref again, which is in that history as well.
+A task behind a fork gets the commit of each sibling. It continues from the commit whose first-parent history contains
+all others. There is at most one, and their order does not matter, so a retry finds the same commit. A sibling that
+changed nothing returns its input ref, which is in that history, too.
 
-The history is read in short pages and no commit of it twice, apart from the ends of pages: each page begins at a commit
-that was not read before. The given commits are read first, in the order of their ids, which is by chance: a fork is
-often given in the order in which it published, oldest first, and each page would then bring one of them only. After
-them the shortest line of those found so far is read on. Two lines that meet below the heads of both have parted there
-for good, which ends the search.
+The history is read in short pages, and only the ends of pages are read twice. The given commits are read first, in the
+order of their ids, which is a random order. The order in which they are given is often that of publication, so that
+each page would bring only one of them. Then the shortest line is read further. Two lines that meet below both heads
+have diverged, which ends the search.
 
 An earlier attempt may have published and died before it could report; a rerun or restart may have made publications
-stale; others may have committed. The range, the first-parent commits after the input ref, is judged on arrival, and
-again whenever the head turns out to be another than the one that a publication was built on.
+stale; others may have committed. The range consists of the first-parent commits after the input ref. It is judged on
+arrival, and again whenever the head is not the one that the publication was built on.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from perago.ports import ANY_WORKFLOW, Commit
 from perago.text import listing
 
 PAGE = 10
-"""Commits that are read with one call: as many as one request to lakeFS brings."""
+"""Number of commits that are read with one call, which is a page of lakeFS."""
 MOST_PAGES = 100
-"""Pages beyond one for each given commit, after which the search is given up."""
+"""Number of pages, in addition to one for each given commit, after which the search is given up."""
 _NAMED = 6
 
 ReadPage = Callable[[str], Sequence[Commit]]
-"""A commit and its first-parent ancestors, newest first: at most `PAGE`, fewer only at the beginning of the history."""
+"""A commit and its first-parent ancestors, newest first: at most `PAGE`; fewer only where the history begins."""
 
 
 class NotOneLine(Exception):
@@ -74,7 +73,7 @@ class _Search:
         self._read = read
         self._lines: dict[str, _Line] = {}
         self._above: dict[str, str | None] = {}
-        """For each commit that was read, the one that continues it, or None for the head of a line."""
+        """The commits that were read, each with the commit that continues it, or None for the head of a line."""
         self._words: dict[str, str] = {}
 
     def run(self) -> str:
@@ -89,7 +88,8 @@ class _Search:
         return next(iter(self._lines))
 
     def _next_line(self) -> _Line | None:
-        """Return the line to read on; None when a single one has everything. A line that has an end comes last."""
+        """Return the line to read further, or None if a single line contains everything. Lines that have ended come
+        last."""
         new = next((commit for commit in self._by_chance if commit not in self._above), None)
         if new is not None:
             return self._lines.setdefault(new, _Line(new, new))
@@ -111,7 +111,8 @@ class _Search:
                 self._meet(each, each.following)
 
     def _meet(self, line: _Line, commit: str) -> None:
-        """`line` comes upon a commit of another one: at its head, it continues all of that."""
+        """Join `line` with the line of a commit that it has reached. If that commit is a head, `line` continues the
+        complete other line."""
         other = self._lines.pop(commit, None)
         if other is None:
             while (above := self._above[commit]) is not None:
@@ -126,12 +127,12 @@ class _Search:
 
 
 def unknown(error: str, commits: Sequence[str]) -> str:
-    """Return the reason of an attempt that was given a commit that does not exist."""
+    """Return the reason for a given commit that does not exist."""
     return refusals.UNKNOWN_COMMIT.text(None, error=error, count=str(len(commits)), given=given(commits))
 
 
 def given(commits: Sequence[str]) -> str:
-    """Return the commits in readable form, only some of them if there are many."""
+    """Describe the commits, or some of them if there are many."""
     return listing(list(map(short, commits)), _NAMED)
 
 
@@ -151,7 +152,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """An earlier attempt of the own chain has published `commit`, so adopt it. It is the head of the branch, or others
+    """Adopt `commit`, which an earlier attempt of this chain has published. It is the head of the branch, or others
     have committed on it since then and the task tolerates that."""
 
     commit: Commit
@@ -160,7 +161,8 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A publication could only go wrong. Final unless a retry may learn more: it would get the same ref."""
+    """Refuse, because no correct publication is possible. Final unless a retry may learn more, because it would get the
+    same ref."""
 
     reason: str
     terminal: bool = True
@@ -191,7 +193,7 @@ def _buried(state: State, own: Commit, newest: Commit) -> Refuse:
 
 class _Kind(Enum):
     OWN = auto()
-    """A publication of the own chain with the same input: it can be adopted."""
+    """A publication of this chain with the same input, which can be adopted."""
     STALE = auto()
     """A publication of an attempt that Conductor has run again, or forgotten."""
     LOOPED = auto()
@@ -249,7 +251,7 @@ def with_lineage(state: State, read: LineageRead) -> State:
 
 def ask_first(state: State) -> tuple[State, do.Command] | None:
     """Return the next question to Conductor that must be answered before the range in `state.read` can be judged, or
-    None. A question is not repeated if its answer changed nothing."""
+    None. A question whose answer changed nothing is not repeated."""
     if state.read is None:
         raise ValueError("no range is being judged")
     task_ids = lineage_ids(state, state.read)
@@ -265,8 +267,8 @@ def ask_first(state: State) -> tuple[State, do.Command] | None:
 
 
 def _starting(state: State, read: BranchRead) -> str | None:
-    """Return the workflow whose starting sub-workflow keeps a commit from being judged; None without one, or if
-    the range is refused in any case."""
+    """Return the workflow whose starting sub-workflow prevents a judgment. None if there is no such workflow, or if the
+    range is refused in any case."""
     if not any(row is not None and row.is_starting for row in state.workflows.values()):
         return None
     kinds = _kinds(state, read)
@@ -304,10 +306,10 @@ def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
 
 
 def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
-    """Return what this very delivery has merged, newest first: the merge took place although its answer did not arrive.
+    """Return the commits that this delivery has merged without getting the answer, newest first.
 
-    There can be more than one commit where the publish fence is not enforced: a merge that may be empty takes place
-    each time that it arrives. Only those count that lie directly on one another.
+    There can be more than one commit where the publish fence is not enforced: a merge that can be empty takes place
+    each time that it arrives. Only directly consecutive commits count.
     """
     if not state.merges_sent:
         return ()
@@ -348,8 +350,8 @@ def judge(state: State) -> Judgement:
 
 
 def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> Judgement:
-    """Own publications count anywhere in the range, and only stale ones are undone. Changes of others are accepted, and
-    are compared with the attempt's own changes once these are known."""
+    """Judge the range for a rebase. Own publications count anywhere in it, and only stale ones are undone. Changes of
+    others are accepted, and are compared with the attempt's own changes once these are known."""
     judged = list(zip(read.since, kinds, strict=True))
     own = next(iter(_in_effect(judged, _Kind.OWN)), None)
     if own is not None and not _is_whole(own):
@@ -361,9 +363,9 @@ def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> J
 
 
 def _in_effect(judged: list[tuple[Commit, _Kind]], *kinds: _Kind) -> list[Commit]:
-    """Return the commits of these kinds, newest first, that no later commit of another kind has undone. A restarted
-    fork is why: each of its branches would undo the run before, which is undone once; doing it again would undo what
-    the other branch has published since."""
+    """Return the commits of these kinds, newest first, that no later commit of another kind has undone. This matters
+    for a restarted fork. One of its branches undoes the previous run. If another branch did it again, it would undo the
+    new publications of the first."""
     found, undone = [], set[str]()
     for commit, kind in judged:
         if kind not in kinds:
@@ -377,9 +379,9 @@ def undoing(state: State, base: Base) -> tuple[list[do.StalePublication], list[C
     """Return the stale publications of `base` whose changes must be undone, and the living commits above the oldest of
     them, whose changes must stay. The newest commits come first.
 
-    If a stale publication has undone others, these stay undone, with two exceptions. A publication that has undone
-    something of the input ref is undone in full. And if a person reverted a publication right after it, which restored
-    what it had undone, neither of these two commits counts.
+    If a stale publication has undone others, these stay undone, with two exceptions. A publication that has undone a
+    part of the input ref is undone in full. If a person reverted a publication right after it, neither of these two
+    commits counts.
     """
     since = state.read.since if state.read else ()
     void = set[str]()
@@ -414,7 +416,7 @@ def undone_at_head(since: Sequence[Commit]) -> dict[str, str]:
 class _UndoneAtHead:
     """The publications whose changes are undone at the head, found by repeating what each commit has undone.
 
-    Example: B undid A. C was given A as its input ref, so C undid B in full, and that brought A back."""
+    Example: B undid A. C got A as its input ref, so C undid B in full, which restored A."""
 
     def __init__(self, since: Sequence[Commit], counted: Sequence[Commit]) -> None:
         """`since`: the commits of the range, newest first. `counted`: those that count."""
@@ -462,8 +464,8 @@ def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | No
 
 
 def _undone(state: State, read: BranchRead, kinds: list[_Kind], *also: _Kind) -> set[str]:
-    """Return what commits that count have undone, in a rebase: whose publications these were does not matter any
-    more. Those of the kinds in `also` count, too."""
+    """Return the publications that counted commits have undone, for a rebase. It no longer matters who published them.
+    Commits of the kinds in `also` count, too."""
     judged = zip(read.since, kinds, strict=True)
     counting = [commit for commit, kind in judged if kind in (_Kind.OWN, _Kind.FOREIGN, *also)]
     return set[str]().union(*map(publication.superseded, counting)) if state.plan.rebase else set()
@@ -512,8 +514,8 @@ def _kind(state: State, commit: Commit) -> _Kind:
 
 
 def _began_before(state: State, commit: Commit) -> bool:
-    """Whether the attempt behind `commit` belongs to a run before the present one of this attempt's own family of
-    workflows. Not known: no."""
+    """Whether the attempt behind `commit` belongs to an earlier run of this attempt's family of workflows. False if it
+    is unknown."""
     by = publication.origin(commit)
     return by is not None and _run_of(state, by) is _Kind.STALE
 
@@ -536,8 +538,7 @@ def _run_of(state: State, by: Origin) -> _Kind:
 
 def _line(state: State, workflow_id: str) -> list[str]:
     """Return a workflow and its parents up to the root, as far as they were read. A cycle ends where it closes. Each
-    workflow is read itself, although its parent may name it: only its own start time shows that it alone was
-    restarted."""
+    workflow is read, even if its parent names it, because only its start time shows that it alone was restarted."""
     line = [workflow_id]
     while (row := state.workflows.get(line[-1])) and row.parent_id and row.parent_id not in line:
         line.append(row.parent_id)
@@ -561,6 +562,6 @@ def _told(state: State, child: str, parent: str) -> _Kind:
 
 
 def _is_whole(commit: Commit) -> bool:
-    """Whether it was merged into the head that its attempt was built on. Without the publish fence another commit can
-    come between, and then its tree differs from that of the attempt."""
+    """Whether it was merged into the head that its attempt was built on. Without the publish fence, another commit can
+    come between. Then the tree of the merge differs from that of the attempt."""
     return commit.parents[:1] == (commit.metadata.get(publication.EXPECTED_HEAD),)

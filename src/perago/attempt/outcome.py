@@ -111,7 +111,7 @@ def lost(state: State) -> str:
 
 
 def unanswered_merge(state: State) -> str:
-    """Return the words for a merge whose answer did not arrive."""
+    """Describe a merge whose answer did not arrive."""
     return refusals.UNANSWERED_MERGE.text(state)
 
 
@@ -181,7 +181,7 @@ def clean(state: State) -> Next:
     """Remove the attempt's staging branch and, after a publication, those of earlier deliveries of its step.
 
     A staging branch whose merge can still arrive stays, because only this branch shows that merge to a rerun or a
-    restart. A publication has shut out all such merges."""
+    restart. After a publication, no such merge can succeed."""
     own = () if state.staging_branch is None or state.merge_unanswered else (state.staging_branch,)
     branches = own + (state.leftovers if state.step is Step.PUBLISHED else ())
     if branches:
@@ -200,8 +200,8 @@ def cleaned(state: State) -> Next:
 
 
 def check_again(state: State, event: on.DeliveryConfirmed | on.BranchRead) -> Next | None:
-    """Repeat the delivery check if an answer came late, because a process can be stopped anywhere, for any time. None:
-    continue."""
+    """Repeat the delivery check if an answer came late, because a process can be paused anywhere, for any time. Return
+    None to continue."""
     if not event.late or state.late_answers >= LATE_ANSWERS:
         return None
     return state.evolve(late_answers=state.late_answers + 1), do.CheckDelivery()
@@ -225,7 +225,7 @@ REPORT_TRIES = 150
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """The state of the report of a cleaned attempt."""
+    """The state of the report after the clean-up of an attempt."""
 
     report: Report
     step: Step = Step.CLEANED
@@ -241,7 +241,7 @@ class Reporting:
 
 
 def begin_report(report: Report) -> tuple[Reporting, do.Command | None]:
-    """Ask first whether Conductor still waits for the report."""
+    """Begin with the question whether Conductor still waits for the report."""
     return Reporting(report), do.CheckDelivery()
 
 

@@ -6,28 +6,29 @@
                                 ▲
                                 └─ failed, lost: reached from every step
 
-Short cuts: a task without a workspace goes from validation to its function and from its result to `cleaned`; an attempt
-that changed nothing goes from `post-checked` to `published` with its input ref as the published commit; one that adopts
-goes from `recovered` to `committed`. One way back: from `committed` to `planned`, where the branch has become another
-and the same changes can be published on it. docs/dev/protocol.md has the whole diagram, drawn from the table below. The
-report of a cleaned attempt is a small state machine of its own (`perago.attempt.outcome`).
+There are shortcuts. A task without a workspace goes from validation to its function, and from its result to `cleaned`.
+An attempt without changes goes from `post-checked` to `published`, with its input ref as the published commit. An
+adoption goes from `recovered` to `committed`. There is one way back, from `committed` to `planned`: the branch has
+moved, and the same changes can be published on the new head. docs/dev/protocol.md has the complete diagram, which is
+drawn from the table below. The report of a cleaned attempt is a small state machine of its own
+(`perago.attempt.outcome`).
 
 Three kinds of staging commit are published, all in the same way: one with the changes, one on top of reverts that undo
 stale publications, and an empty one for an adoption, or for no changes after a predecessor. The merge of an empty one
-is a fence commit, after which no stale delivery can merge any more. Each of them brings the publish fence along where
-the branch has none, so that this very merge is guarded.
+is a fence commit, after which no stale delivery can merge. Each of them installs the publish fence if the branch has
+none, so that its own merge is guarded.
 
-Where others have advanced the branch and the task says `on_moved_head="rebase"`, the changes go on the present head.
-lakeFS's three-way merge can lose files (`docs/dev/servers/lakefs.md` 1.7), so it is never trusted: the staging commit
-is compared with the head, and differs from it in exactly the planned keys.
+If others have advanced the branch and the task declares `on_moved_head="rebase"`, the changes are applied to the
+current head. lakeFS's three-way merge can lose files (`docs/dev/servers/lakefs.md` 1.7), so it is never trusted: the
+staging commit is compared with the head, and differs from it in exactly the planned keys.
 
-The merge is the one step that others see. It is sent on the head that the publication was built on, and where the
-branch has moved since, the new commits are judged as on arrival.
+The merge is the only step that others see. It is sent for the head that the publication was built on. If the branch has
+moved since, the new commits are judged as on arrival.
 
-docs/dev/protocol.md also argues, in nine invariants, why nothing is lost and nothing is published twice, and names the
-function that enforces each and the test that breaks without it. In short: only the merge is visible to others (1), on
-the head that was expected (2), repeatable (3), verified (4), by a current delivery (5, 6). The commits on the branch
-are judged first (7), late merges are shut out (8), and a staging branch outlives its merge (9).
+docs/dev/protocol.md also explains in nine invariants why nothing is lost or published twice. It names the function that
+enforces each invariant, and the test that fails without it. In short: only the merge is visible to others (1), on the
+head that was expected (2), repeatable (3), verified (4), by a current delivery (5, 6). The commits on the branch are
+judged first (7), late merges are shut out (8), and a staging branch outlives its merge (9).
 
 Each transition is one entry of `TRANSITIONS`, at the end: it gets the state and the event, and returns the next state
 and one command. An event that is not listed for a step is a defect of the driver.
@@ -72,9 +73,9 @@ from perago.ports import MergeRefusal, Report, TaskStatus
 from perago.settings.sources import PublishFence
 
 MERGE_TRIES = 3
-"""Merges without a usable answer. One is forgiven for each race that was lost."""
+"""Maximum number of merges without a usable answer, in addition to one for each lost race."""
 _CONFLICTS_TRACED = 3
-"""Keys of a conflict whose last commit is looked for."""
+"""Number of keys of a conflict whose last commit is looked up."""
 
 
 def begin(plan: Plan) -> Next:
@@ -121,9 +122,9 @@ def input_accepted(state: State, event: on.InputAccepted) -> Next:
 
 
 def input_located(state: State) -> Next:
-    """Look for earlier deliveries. They show on the branch, or by a staging branch: a rerun and a restart look like a
-    first delivery to Conductor's clients (`docs/dev/servers/conductor.md` 9). A staging branch is deleted after its
-    merge, so it is looked for first: a branch that no longer exists has merged before the workspace branch is read."""
+    """Look for earlier deliveries. They are visible on the branch, or by a staging branch. To Conductor's clients a
+    rerun and a restart look like a first delivery (`docs/dev/servers/conductor.md` 9). A staging branch is deleted
+    after its merge, so it is looked up first: if it no longer exists, its merge is on the workspace branch."""
     if state.plan.read_only:
         return _list(state)
     prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))
@@ -253,7 +254,7 @@ def adopted_read(state: State, event: on.AdoptedRead) -> Next:
 
 
 def recorded_result_accepted(state: State, event: on.ResultAccepted) -> Next:
-    """Make the result of the adopted publication this attempt's."""
+    """Use the result of the adopted publication as this attempt's result."""
     state = state.evolve(result=event.result)
     return state, do.CheckPublishFence(state.ref.repository, state.expected_head)
 
@@ -264,9 +265,8 @@ def fence_of_adopted_seen(state: State, event: on.PublishFenceSeen) -> Next:
 
 
 def see_fence(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: Callable[[State], Next]) -> Next:
-    """Decide by the fence of commit `commit_id`, which the publication is built on, whether the publication brings one
-    along. A file that only has the fence's name is not overwritten, and would leave the merge unguarded: refuse before
-    any work is done."""
+    """Decide from the fence of the base `commit_id` whether the publication installs one. A file that only has the name
+    of the fence is not overwritten. It would leave the merge unguarded, so refuse before any work is done."""
     if commit_id == state.ref.ref:
         state = state.evolve(fence_of_ref=event)
     insists = state.plan.publish_fence is not PublishFence.OFF
@@ -287,7 +287,7 @@ def needs_commit(state: State) -> bool:
 
 
 def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
-    """Begin with a staging branch on the base. It also shows later deliveries that a merge may be on its way."""
+    """Begin with a staging branch on the base. It also tells later deliveries that a merge may still arrive."""
     if (again := check_again(state, event)) is not None:
         return again
     branch = publication.staging_branch(state.plan, state.rebuilt)
@@ -316,7 +316,7 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
 
 
 def _base_ready(state: State) -> Next:
-    """Compare the changes with those of others, if others have made the head, and check for the fence again."""
+    """Compare the changes with those of others if others have moved the head, and check for the fence again."""
     if not state.plan.rebase or not state.is_moved or state.adopts is not None:
         return _stage(state)
     if state.changes.count or state.plan.has_reads:
@@ -369,7 +369,7 @@ def _stage(state: State) -> Next:
 
 
 def _stage_fence(state: State) -> Next:
-    """Add the fence where the branch has none."""
+    """Add the fence if the branch has none."""
     if state.brings_fence:
         return state, do.StageFence(state.ref.repository, _staging(state))
     return _commit(state)
@@ -396,7 +396,7 @@ def staging_vanished(state: State, _: on.NothingStaged) -> Next:
 
 
 def nothing_staged(state: State, event: on.NothingStaged) -> Next:
-    """Believe lakeFS only where the MD5 of the former bytes is unknown."""
+    """Trust lakeFS's answer only if the MD5 of the former bytes is unknown."""
     if state.must_differ or not state.has_changes:
         return staging_vanished(state, event)
     if not (needs_commit(state) or state.is_moved):
@@ -424,10 +424,10 @@ def staging_committed(state: State, event: on.StagingCommitted) -> Next:
 
 
 def staging_differs(state: State, event: on.StagingDiffers) -> Next:
-    """Upload the changes if they were merged over, because lakeFS's merge has lost some of them. If they were not,
-    another client used the branch."""
+    """Upload the changes if they were moved by a merge, because lakeFS's merge has lost some of them. Otherwise refuse,
+    because another client used the branch."""
     if event.held:
-        why = f"others have published the same at {named(event.keys)}, and this attempt would change it"
+        why = f"others have published the same bytes at {named(event.keys)}, and this attempt would change it"
         stale = state.base.stale if state.base else ()
         reason = outcome.cannot_undo(state.ref.repository, stale, why, merge_open=state.open_merge is not None)
         return fail(state, reason, terminal=refusals.CANNOT_UNDO.terminal)
@@ -437,8 +437,8 @@ def staging_differs(state: State, event: on.StagingDiffers) -> Next:
 
 
 def staging_verified(state: State, event: on.StagingVerified) -> Next:
-    """Make sure that the server obeys the fence of the staging commit, which has exactly the planned changes. Where the
-    fence is switched off, the merge is watched, not guarded."""
+    """Make sure that the server obeys the fence of the staging commit, which has exactly the planned changes. If the
+    fence is switched off, the merge is only verified afterwards."""
     if state.brings_fence:
         state = state.evolve(fence=on.FenceState.INSTALLED, fence_object=event.fence)
     if state.plan.publish_fence is PublishFence.OFF:
@@ -450,8 +450,8 @@ def staging_verified(state: State, event: on.StagingVerified) -> Next:
 
 
 def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
-    """Go on without a guard where the server runs no hooks, or gives no answer: the merge is watched, not guarded. A
-    deployment that requires the fence gets no merge."""
+    """Continue without a guard if the server runs no hooks or gives no answer: the merge is only verified afterwards.
+    In a deployment that requires the fence, refuse."""
     if event.enforced is not None:
         state = state.evolve(fence=on.FenceState.ENFORCED if event.enforced else on.FenceState.NOT_ENFORCED)
     if state.plan.publish_fence is PublishFence.REQUIRED and not event.enforced:
@@ -516,7 +516,7 @@ def turn_came(state: State, event: on.TurnCame) -> Next:
 
 
 def _build_again(state: State, judgement: Adopt | Build) -> Next:
-    """Put the publication on the head that the branch has now."""
+    """Build the publication on the current head of the branch."""
     state = state.evolve(lost_races=state.lost_races + 1)
     if state.lost_races > state.plan.rebuild_tries:
         return refuse(state, refusals.RESTLESS)
@@ -546,9 +546,9 @@ def _merge(state: State) -> Next:
 
 
 def _is_empty(state: State) -> bool:
-    """Whether the tree equals that of the head, as for a fence commit, or if undone changes are made again, such as a
-    removal. lakeFS refuses exactly these merges unless they allow an empty result. Other merges never allow it: without
-    a publish fence, a late copy of the request would be merged once more."""
+    """Whether the tree equals that of the head, for example in a fence commit, or if undone changes are made again.
+    lakeFS refuses exactly these merges unless they allow an empty result. Other merges never allow it, because without
+    a publish fence a late copy of the request would be merged once more."""
     if state.staging_commit is None or state.base is None:
         return False
     is_unchanged = _is_fence_commit(state) and not state.brings_fence
@@ -587,8 +587,8 @@ def merge_unclear(state: State, event: on.MergeUnclear) -> Next:
 
 
 def publication_read(state: State, event: on.PublicationRead) -> Next:
-    """Compare first parent and tree with the intended ones. The commits between may be this attempt's own: a merge that
-    was sent twice and took place twice."""
+    """Compare first parent and tree with the intended ones. The commits between them can belong to this attempt,
+    because a merge that was sent twice can take place twice."""
     wrong = outcome.wrong_publication(state, event.commit)
     if wrong is not None and state.merges_sent > 1 and state.doubles is None:
         return state, do.CheckDelivery()

@@ -1,8 +1,8 @@
 """The commits of a publication: their metadata, messages and staging branches, and the publish fence.
 
-Before lakeFS moves the branch, it runs the action files of the SOURCE commit on the new merge commit. It repeats this
+Before lakeFS moves the branch, it runs the action files of the source commit on the new merge commit. It repeats this
 for every internal retry (`docs/dev/servers/lakefs.md` 1.1, 1.5). The script compares the first parent of that commit,
-which is the current head, with the head that the publisher built on. So one copy in a branch fences everything that is
+which is the current head, with the head that the publisher built on. So one copy in a branch guards everything that is
 staged from it, and a commit with the fence cannot lose it.
 
 A merge that names no expected head passes, so people can still merge by hand.
@@ -41,18 +41,18 @@ SHARED = "perago.shared"
 TRACEPARENT = "perago.traceparent"
 
 _LONGEST_SHARED = 10_000
-"""Characters of `perago.shared`. Each commit of a range has this value, and a range can be long."""
+"""Maximum length of `perago.shared`, because each commit of a long range can have this value."""
 _TOO_MANY = "*"
 _STAGING_BRANCH = re.compile(r"perago-[0-9a-f]{16}-[0-9a-f]{12}")
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _IDENTIFIER = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~+=@-]{1,255}")
-"""Conductor's ids are parts of its URLs, and its tables can hold 255 characters of them."""
+"""The form of Conductor's ids. They are parts of URLs, and its tables store 255 characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The attempt that the metadata of a commit name."""
+    """The attempt that is named in the metadata of a commit."""
 
     workflow_id: str
     task_id: str
@@ -70,8 +70,8 @@ def origin(commit: Commit) -> Origin | None:
 
 
 def number(commit: Commit, key: str) -> int | None:
-    """Return a value of the metadata as a number, or None if it is missing or malformed. Everybody who can commit to
-    the branch can write metadata, so parsers of values never raise."""
+    """Return a value of the metadata as a number, or None if it is missing or malformed. Anyone who can commit to the
+    branch can write metadata, so parsers of values never raise an exception."""
     text = commit.metadata.get(key, "")
     return int(text) if _NUMBER.fullmatch(text) else None
 
@@ -131,7 +131,7 @@ def message(state: State) -> str:
 
 
 def metadata(state: State, *, phase: str) -> dict[str, str]:
-    """Return everything that shows where a publication comes from; `phase` is `staging`, `merge`, `fence` for a fence
+    """Return the metadata that show the origin of a publication; `phase` is `staging`, `merge`, `fence` for a fence
     commit, which changes nothing of the workspace, or `challenge` for the merge that tests the publish fence."""
     delivery = state.plan.delivery
     shared = json.dumps(sorted(state.shared), separators=(",", ":")) if state.shared else ""
@@ -248,8 +248,8 @@ def superseded(commit: Commit) -> set[str]:
 
 
 def shared(commits: Iterable[Commit]) -> frozenset[str] | None:
-    """Return the keys that these publications found with the wanted content already. These keys are theirs, too,
-    although no diff shows it. None: there are too many to name, or perago did not write a list."""
+    """Return the keys that already had the wanted content when these publications were made. They belong to these
+    publications, although no diff shows them. None: there are too many to list, or perago did not write a list."""
     found = set[str]()
     for commit in commits:
         try:
@@ -268,7 +268,7 @@ def is_of_my_workflow(commit: Commit, delivery: Delivery) -> bool:
 
 
 def is_in_a_loop(commit: Commit) -> bool:
-    """Whether `commit` was published in a round of a loop. A malformed value may come from a loop."""
+    """Whether `commit` was published in a round of a loop. A malformed value counts as a loop."""
     return bool(commit.metadata.get(ITERATION)) and number(commit, ITERATION) != 0
 
 
@@ -312,7 +312,7 @@ FENCE_CHECKSUM = hashlib.md5(FENCE_TEXT.encode(), usedforsecurity=False).hexdige
 """The MD5, as lakeFS lists it."""
 
 _EARLIER_CHECKSUMS = ("810e821c17b6a1cac14ea594f1dd6873",)
-"""Checksums of earlier versions of the fence. They do the same, because only comments have changed since."""
+"""Checksums of earlier versions of the fence. They have the same effect, because only comments have changed since."""
 
 IMPOSSIBLE_HEAD = "0" * 64
 """No commit has this id. A merge that expects it must be refused by the fence."""

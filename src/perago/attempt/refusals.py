@@ -44,7 +44,7 @@ class Refusal:
     terminal: bool = False
     """Whether a retry would fail again."""
     example: Mapping[str, str] = field(default_factory=dict)
-    """Values for the names that are only in this message, for tests."""
+    """Example values for the names that only this message has, for tests."""
     check: Check | None = None
     """When `condition` is checked: once the input is accepted, when the branch was read, or when the changes are known.
     None: a transition of the protocol raises the refusal."""
@@ -72,12 +72,12 @@ class _Facts(dict[str, str]):
 
 
 def short(commit_id: str) -> str:
-    """Return a commit id as people read it."""
+    """Return a shortened commit id for people."""
     return commit_id[:12]
 
 
 def shortened(path: str) -> str:
-    """Shorten a path, and keep its end, which says most."""
+    """Shorten a path, and keep its end, because the end is the most informative part."""
     return repr(path) if len(path) <= _PATH_LENGTH else f"'…{repr(path[1 - _PATH_LENGTH :])[1:]}"
 
 
@@ -96,7 +96,7 @@ def facts_of(commit: Commit) -> dict[str, str]:
 
 
 def named(paths: Sequence[str]) -> str:
-    """List some of `paths`, and say how many more there are."""
+    """List some of `paths` and the number of the others."""
     return listing(list(map(repr, paths)))
 
 
@@ -246,10 +246,11 @@ UNKNOWN_ATTEMPT = Refusal(
 )
 UNREAD_WORKFLOW = Refusal(
     "It is unknown whether commit {commit} on branch {branch} of {repository} is of an earlier run: workflow "
-    "{workflow} published it, and was not read up to its root within {limit} workflows. {nothing}Start the workflow "
+    "{workflow} published it, and its root was not found within {limit} workflows. {nothing}Start the workflow "
     "from the new head.",
     shown="It is unknown whether commit ... is of an earlier run: workflow",
-    meaning="the branch has publications of more workflows than are read, or the parents of that workflow form a cycle",
+    meaning="the branch has publications of more workflows than perago reads, or the parents of that workflow form "
+    "a cycle",
     advice="check that commit, and start the workflow from the new head",
     terminal=True,
     example={**_COMMIT, "limit": "1000"},
@@ -332,9 +333,9 @@ CONFLICT = Refusal(
     example={"listed": "'a' was changed on both sides"},
 )
 VIOLATED_TOGETHER = Refusal(
-    "{violations}. This is the combination with what others have published to branch {branch} since the input ref "
+    "{violations}. This concerns the combination with commits of others on branch {branch} since the input ref "
     "{ref} (head {head}). The files of the function alone satisfy the rules. Nothing was published.",
-    shown="... This is the combination with what others have published to branch",
+    shown="... This concerns the combination with commits of others on branch",
     meaning='with `on_moved_head="rebase"`: what this task left satisfies the post guardrails, and so does the branch, '
     "but not both together",
     advice="decide which change has to go; a retry succeeds once the branch allows it",
@@ -379,10 +380,10 @@ STAGING_VANISHED = Refusal(
     advice="find out who resets branches that begin with `perago-`; a retry stages the changes again",
 )
 ALTERED_FENCE = Refusal(
-    "The file {path} in commit {commit} of {repository} has the name of perago's publish fence and another text. "
+    "The file {path} in commit {commit} of {repository} has the name of perago's publish fence, but a different text. "
     "{published} Move the file if it is yours, or replace it with `perago fence install {repository} {branch}`; then "
     "start the workflow from the new head.",
-    shown="The file ... has the name of perago's publish fence and another text",
+    shown="The file ... has the name of perago's publish fence, but a different text",
     meaning="the fence was edited, or another team has a file of that name",
     advice="move that file, or run the `perago fence install` that the message names",
     terminal=True,

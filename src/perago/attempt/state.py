@@ -118,11 +118,11 @@ class State:
     rebuilt: int = 0
     """The number of times that the publication was rebuilt because the branch had changed."""
     lost_races: int = 0
-    """The number of these rebuilds that moves by others caused."""
+    """The number of these rebuilds that were caused by other clients."""
     staged_again: bool = False
-    """The staged changes have vanished once, and were staged again."""
+    """Whether the staged changes have vanished once, and were staged again."""
     has_turn: bool = False
-    """The attempt has waited before reading the branch this time."""
+    """Whether the attempt has waited before this read of the branch."""
     shared: frozenset[str] = frozenset()
     """Keys of the changes that others have changed in the same way."""
     carried: str | None = None
@@ -132,7 +132,7 @@ class State:
     reverted: Commit | None = None
     """Head of the staging branch after stale publications were undone on it."""
     held: frozenset[str] = frozenset()
-    """Keys of these that living publications rely on. The publication must have them as the head has."""
+    """Undone keys that living publications rely on. The publication must have them as the head has."""
     staging_commit: Commit | None = None
     """The commit to merge. It may be empty, but it is always a commit of this attempt."""
     fence: FenceState | None = None
@@ -142,20 +142,20 @@ class State:
     fence_of_ref: PublishFenceSeen | None = None
     """The fence of the input ref, or of a commit with the same fence. None: unknown."""
     brings_fence: bool = False
-    """The base of the publication has no publish fence, so it brings the fence along."""
+    """Whether the publication installs the publish fence, because its base has none."""
     merges_sent: int = 0
     merge_tries: int = 0
-    """The part of these that counts for `MERGE_TRIES`."""
+    """The number of these merges that counts for `MERGE_TRIES`."""
     open_merge: str | None = None
-    """The words about a merge that may have taken place, or may yet; None while none is in question."""
+    """The description of a merge that may have taken place or may still take place, or None."""
     merge_unanswered: bool = False
-    """A merge was sent and may still be on its way: it has no usable answer, and was not found on the branch."""
+    """Whether a merge was sent that may still arrive: it has no usable answer, and was not found on the branch."""
     late_answers: int = 0
-    """The number of answers that came too late to rely on, and were asked for again, before the step that is to be
-    taken now. One more than `LATE_ANSWERS` counts: a slow service must not stop everything."""
+    """The number of late answers in a row that were requested again. After `LATE_ANSWERS` of them an answer counts
+    anyway, because a slow service must not stop everything."""
     doubles: tuple[str, ...] | None = None
-    """This attempt's own commits below its newest one, if a merge that may be empty has taken place more than once.
-    None: the attempt has not looked for them."""
+    """This attempt's own commits below its newest one, if a merge that can be empty has taken place more than once.
+    None: not looked up yet."""
     publication: str | None = None
     """The merge commit, once verified."""
     report: Report | None = None
@@ -168,8 +168,8 @@ class State:
         return self.evolve(step=step, **changes)
 
     def evolve(self, **changes: Any) -> State:
-        """Return the state at the same step with more known. An attempt has thirty states, and `dataclasses.replace`
-        would go through every field each time."""
+        """Return the state at the same step with additional facts. `dataclasses.replace` would be slow, because an
+        attempt has thirty states with many fields."""
         if not changes.keys() <= vars(self).keys():
             raise TypeError(f"a state has no {', '.join(changes.keys() - vars(self).keys())}")
         state = object.__new__(State)
@@ -178,12 +178,12 @@ class State:
 
     @property
     def has_predecessor(self) -> bool:
-        """Whether an earlier delivery of this step may have been at work: a retry, a later poll, or a delivery whose
-        predecessor has left a staging branch.
+        """Whether an earlier delivery of this step may have run: a retry, a later poll, or a delivery whose predecessor
+        has left a staging branch.
 
-        The branch also shows a rerun and a restart. A merge that is still to be sent has a branch, which existed
-        before this delivery began, because the delivery check is between them. An adoption has no branch, but what it
-        adopts is on the workspace branch.
+        The branch also shows a rerun and a restart. A merge that has not been sent yet has a staging branch, which
+        existed before this delivery began, because the delivery check is between them. An adoption has no staging
+        branch, but the adopted publication is on the workspace branch.
         """
         delivery = self.plan.delivery
         is_later = delivery.retried_task_id is not None or delivery.poll_count > 1
@@ -191,7 +191,7 @@ class State:
 
     @property
     def has_changes(self) -> bool:
-        """Whether there is anything to stage that the branch does not have already."""
+        """Whether the changes contain anything that the branch does not have already."""
         return self.changes.count > len(self.shared)
 
     @property
@@ -212,14 +212,14 @@ class State:
 
     @property
     def expected_head(self) -> str:
-        """The head of the branch on which alone the publication may come."""
+        """The only head of the branch on which the publication may be merged."""
         if self.base is None:
             raise ValueError("the branch has not been judged yet")
         return self.base.head
 
     @property
     def head(self) -> Commit | None:
-        """The branch head, as it was read last. None if it is the input ref and no refusal needs its metadata."""
+        """The branch head that was read last. None if it is the input ref and no refusal needs its metadata."""
         if self.read is None:
             return None
         return self.read.since[0] if self.read.since else self.read.input_commit

@@ -22,7 +22,7 @@ MetricKind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
 METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 MOST_METRICS = 50
-"""The limit for one task: each metric is a time series, a histogram is several."""
+"""The maximum number of metrics of a task, because each metric is at least one time series."""
 MOST_BUCKETS = 30
 DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """The default of Prometheus clients, for seconds of short work."""
@@ -72,11 +72,12 @@ class Measured:
     bounds: tuple[float, ...] = ()
     """Upper bounds of the buckets of a histogram."""
     counts: tuple[int, ...] = ()
-    """The number of values in each bucket and no lower one; then those above all."""
+    """The number of values in each bucket, without those of lower buckets. The last number counts values above all
+    bounds."""
 
 
 class Measurements:
-    """Adds up what one attempt reports. For any thread."""
+    """Sums the reported values of one attempt. Thread-safe."""
 
     def __init__(self, task_name: str, declared: Iterable[Metric]) -> None:
         self._task_name = task_name
@@ -85,10 +86,10 @@ class Measurements:
         self._lock = threading.Lock()
 
     def __call__(self, kind: MetricKind, name: str, value: float) -> None:
-        """Take a value.
+        """Record a value.
 
         Raises:
-            ValueError: the task declares no such metric of this kind, or it cannot have this value.
+            ValueError: the task declares no such metric of this kind, or the metric cannot have this value.
         """
         metric = self._declared.get(name)
         if metric is None or metric.kind != kind:
@@ -142,9 +143,11 @@ def checked_metrics(declared: object) -> tuple[Metric, ...]:
         if not isinstance(metric, Metric):
             raise InvalidDeclaration(f"metrics[{index}] must be Metric(...), not {type(metric).__name__}", fix)
         if metric.name in {other.name for other in metrics[:index]}:
-            raise InvalidDeclaration(f"two metrics have the name {metric.name!r}", "give each a name of its own")
+            raise InvalidDeclaration(f"two metrics have the name {metric.name!r}", "give each its own name")
     if len(metrics) > MOST_METRICS:
-        raise InvalidDeclaration(f"{len(metrics)} metrics are more than {MOST_METRICS}", "declare those that you watch")
+        raise InvalidDeclaration(
+            f"{len(metrics)} metrics are more than {MOST_METRICS}", "declare only the metrics that you watch"
+        )
     return metrics
 
 
@@ -165,15 +168,15 @@ def metrics_json(measured: Iterable[Measured]) -> dict[str, dict[str, str | floa
 
 
 def _ignore_log(text: str) -> None:
-    """Outside an attempt no log takes the line."""
+    """Ignore the line outside of an attempt."""
 
 
 def _ignore_progress(done: int, total: int) -> None:
-    """Outside an attempt no listener takes it."""
+    """Ignore the progress outside of an attempt."""
 
 
 def _ignore_measure(kind: MetricKind, name: str, value: float) -> None:
-    """Outside an attempt no metric takes it."""
+    """Ignore the value outside of an attempt."""
 
 
 def _never() -> bool:
@@ -182,8 +185,8 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The calls of `Current` that the runtime answers. `scratch` are the function's current and temporary directories,
-    `environment` variables that are its own."""
+    """The calls of `Current` that the runtime answers. `scratch` has the function's current and temporary directories,
+    `environment` the variables that only the function has."""
 
     log: Callable[[str], None] = _ignore_log
     progress: Callable[[int, int], None] = _ignore_progress
@@ -215,7 +218,7 @@ class Current:
         self._hooks.progress(done, total)
 
     def count(self, name: str, value: float = 1) -> None:
-        """Let a counter grow by `value`.
+        """Increase a counter by `value`.
 
         Raises:
             ValueError: the task declares no counter `name` (`@task(metrics=...)`), or `value` is less than 0.
@@ -250,7 +253,7 @@ def hooks_of(attempt: Current) -> Hooks:
 
 
 def with_hooks(attempt: Current, **hooks: Any) -> Current:
-    """The attempt with these `Hooks` in place of the present ones."""
+    """Return the attempt with these `Hooks` instead of the current ones."""
     return replace(attempt, _hooks=replace(attempt._hooks, **hooks))
 
 

@@ -1,7 +1,7 @@
-"""Retries, timeouts and limits of a task, as Conductor's TaskDef knows them.
+"""Retries, timeouts and limits of a task, in the terms of Conductor's TaskDef.
 
-What Conductor would refuse when the TaskDef is registered (`docs/dev/servers/conductor.md` 5) is refused here, at
-import, and so are the negative numbers that it accepts without meaning.
+Values that Conductor would refuse in a TaskDef are refused here, at import (`docs/dev/servers/conductor.md` 5). So are
+the meaningless negative numbers that it accepts.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class RetryPolicy(Declaration):
     logic: Literal["FIXED", "LINEAR_BACKOFF", "EXPONENTIAL_BACKOFF"] = "FIXED"
     delay_seconds: Annotated[int, _Meaningless] = 60
     max_delay_seconds: Annotated[int, _Refused] = 0
-    """Upper bound of a delay that grows. 0: none."""
+    """Upper bound of a growing delay. 0: no bound."""
     jitter_ms: Annotated[int, _Refused] = 0
-    """Up to so many milliseconds are added at random."""
+    """Maximum of the random milliseconds that are added to a delay."""
     backoff_scale_factor: Annotated[int | None, at_least(1, "Conductor refuses less")] = None
     """Multiplies the delay of LINEAR_BACKOFF; Conductor's own default is 1."""
 
 
 class TimeoutPolicy(Declaration):
-    """When Conductor gives up on an attempt. All durations in seconds; 0 means no limit."""
+    """The timeouts after which Conductor gives up on an attempt. All durations are in seconds; 0 means no limit."""
 
     policy: Literal["RETRY", "TIME_OUT_WF", "ALERT_ONLY"] = "TIME_OUT_WF"
     """The reaction after `seconds` or `poll_seconds` have passed."""
@@ -68,11 +68,11 @@ class TimeoutPolicy(Declaration):
 
 
 class ExecutionLimits(Declaration):
-    """Limits of what Conductor hands out of this task type at the same time. None: no limit."""
+    """Limits of the attempts of this task type that Conductor hands out. None: no limit."""
 
     concurrent_exec_limit: Annotated[int | None, _Limit] = None
     rate_limit_per_frequency: Annotated[int | None, _Limit] = None
-    """Hand-overs per `rate_limit_frequency_in_seconds`; Conductor ignores it on SQL stores."""
+    """Attempts per `rate_limit_frequency_in_seconds`; Conductor ignores it on SQL stores."""
     rate_limit_frequency_in_seconds: Annotated[int | None, _Limit] = None
 
     @model_validator(mode="after")
@@ -85,7 +85,7 @@ class ExecutionLimits(Declaration):
 
 
 class PublishBudget(Declaration):
-    """The time that a publication takes, so that the response timeout never ends in the middle of one. Durations in
+    """The time that a publication takes, so that the response timeout never ends during a publication. Durations in
     seconds.
 
     The response timeout becomes the sum of the last four durations, rounded up to a full second.

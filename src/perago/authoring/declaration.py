@@ -1,9 +1,9 @@
-"""The checks of declarations: the errors, the place in the author's code, the fields, and the signature.
+"""Check declarations: errors, the place in the author's code, fields, and the signature.
 
 `TaskFailed` and `TaskTerminalError` are raised by task functions; `TaskDefinitionError` is raised at import,
 by perago, for a declaration that cannot work.
 
-Checked when `@task` is applied, so that a mistake is found at import and not in the first attempt.
+The checks run when `@task` is applied, so that a mistake is found at import and not in the first attempt.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 
 
 class TaskFailed(Exception):
-    """Raise it in a task function: the attempt failed and may be tried again. The message becomes the reason."""
+    """Raised by a task function: the attempt failed, and a retry may succeed. The message becomes the reason."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
 
 
 class TaskTerminalError(Exception):
-    """Raise it in a task function: the step failed for good, a retry would not help. The message becomes the reason."""
+    """Raised by a task function: the step failed for good, because a retry would not help. The message becomes the
+    reason."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -78,7 +79,7 @@ class TaskDefinitionError(Exception):
 
 
 def readable_path(file: str) -> str:
-    """The path as a person in the current directory would write it."""
+    """The path relative to the current directory."""
     try:
         return str(Path(file).relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -86,8 +87,8 @@ def readable_path(file: str) -> str:
 
 
 class InvalidDeclaration(Exception):
-    """A rule that a declaration breaks, and how to obey it. It goes from a check to the place that knows file and line,
-    where it becomes a `TaskDefinitionError`."""
+    """A rule that a declaration breaks, and how to obey it. Its catcher knows file and line, and makes a
+    `TaskDefinitionError` of it."""
 
     def __init__(self, rule: str, fix: str) -> None:
         super().__init__(rule)
@@ -110,22 +111,22 @@ class Location:
 
     @property
     def readable(self) -> str:
-        """`tasks/features.py:12`, as a person in the current directory would write it."""
+        """The place relative to the current directory: `tasks/features.py:12`."""
         return f"{readable_path(self.file)}:{self.line}"
 
     def error(self, message: str, fix: str | None = None) -> TaskDefinitionError:
-        """A `TaskDefinitionError` that points here."""
+        """Return a `TaskDefinitionError` for this place."""
         return TaskDefinitionError(message, file=self.file, line=self.line, fix=fix)
 
 
 def calling_line() -> Location:
-    """The line outside of perago that is being executed: where the author wrote the declaration."""
+    """Return the current line outside of perago, where the author wrote the declaration."""
     frame = _calling_frame()
     return Location(frame.f_code.co_filename, frame.f_lineno)
 
 
 def calling_locals() -> Mapping[str, Any]:
-    """The local names at `calling_line`, so that annotations can name models which a function defines."""
+    """Return the local names at `calling_line`, so that annotations can name models that are defined in a function."""
     return dict(_calling_frame().f_locals)
 
 
@@ -137,10 +138,10 @@ def _calling_frame() -> FrameType:
 
 
 def declares(written: str, *, named_only: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make wrong arguments of an authoring function a `TaskDefinitionError` at the author's line.
+    """Convert errors about wrong arguments of an authoring function to a `TaskDefinitionError` at the author's line.
 
-    `written` is how the author spells the call, for the message. `named_only` is for decorators, whose first
-    positional argument is the decorated function when the author forgets the brackets.
+    `written` is the author's spelling of the call, for the message. `named_only` is for decorators, whose first
+    positional argument is the decorated function if the author forgets the parentheses.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -172,7 +173,7 @@ LARGEST_INT = 2**31 - 1
 
 
 class Declaration(BaseModel):
-    """Something an author writes at import time.
+    """The base of all declarations that an author writes.
 
     Raises:
         TaskDefinitionError: a field is unknown, missing or invalid; it points at the line that made the declaration.
@@ -200,13 +201,13 @@ def at_least(
     most: int = LARGEST_INT,
     most_reason: str = "Conductor keeps it in a 32-bit integer",
 ) -> AfterValidator:
-    """Refuse numbers outside of bounds.
+    """Return a check that refuses numbers outside of bounds.
 
     Args:
         minimum: The smallest number that is accepted.
-        reason: Why no smaller one is.
+        reason: Why smaller numbers are refused.
         most: The largest number that is accepted.
-        most_reason: Why no larger one is.
+        most_reason: Why larger numbers are refused.
     """
 
     def check(number: float | None) -> float | None:
@@ -265,7 +266,7 @@ def require_function(candidate: object, decorator: str = "@task") -> FunctionTyp
     """Return the candidate, if it is a plain function that returns its result. `decorator` is the decorator above it.
 
     Raises:
-        InvalidDeclaration: it is something else.
+        InvalidDeclaration: it is not such a function.
     """
     if not isinstance(candidate, FunctionType):
         raise InvalidDeclaration(
@@ -295,10 +296,10 @@ def require_function(candidate: object, decorator: str = "@task") -> FunctionTyp
 def check_signature(
     function: FunctionType, *, has_workspace: bool, local_names: Mapping[str, Any]
 ) -> tuple[type[BaseModel], type[BaseModel]]:
-    """The models of parameters and result.
+    """Return the models of parameters and result.
 
     Raises:
-        InvalidDeclaration: the signature is not exactly the one that the rule asks for.
+        InvalidDeclaration: the signature differs from the required one.
     """
     expected = WITH_WORKSPACE if has_workspace else WITHOUT_WORKSPACE
     fix = f"write `def {function.__name__}{expected}`"
@@ -352,8 +353,8 @@ def check_kind(parameter: Parameter, fix: str) -> None:
 def check_default(parameter: Parameter) -> None:
     if parameter.default is not Parameter.empty:
         raise InvalidDeclaration(
-            f"parameter {parameter.name!r} has a default, but it is always given",
-            "remove the default; defaults of single values belong into the params model",
+            f"parameter {parameter.name!r} has a default, but perago always passes it",
+            "remove the default; defaults of single values belong in the params model",
         )
 
 
@@ -379,14 +380,14 @@ def _check_names(names: Sequence[str], has_workspace: bool, fix: str) -> None:
     if len(names) > len(expected):
         extra = [name for name in names if name not in expected]
         raise InvalidDeclaration(
-            f"the function has an extra parameter {extra[0]!r}", f"{fix}; further values belong into the params model"
+            f"the function has an extra parameter {extra[0]!r}", f"{fix}; further values belong in the params model"
         )
     wrong, right = next((a, b) for a, b in zip(names, expected, strict=True) if a != b)
     raise InvalidDeclaration(f"parameter {wrong!r} must be named {right!r}", fix)
 
 
 def resolve_annotations(function: Callable[..., Any], local_names: Mapping[str, Any]) -> dict[str, Any]:
-    """The annotations as objects, whether written plainly or as strings.
+    """Return the annotations as objects, even if they are written as strings.
 
     Raises:
         InvalidDeclaration: an annotation names something that does not exist at run time, or is not a type.
@@ -406,7 +407,7 @@ def resolve_annotations(function: Callable[..., Any], local_names: Mapping[str, 
 
 
 def check_workspace(annotation: object) -> None:
-    """`workspace` must be exactly `pathlib.Path`."""
+    """Check that `workspace` is exactly `pathlib.Path`."""
     if annotation is Path:
         return
     if _is_optional(annotation):
@@ -421,7 +422,7 @@ def check_workspace(annotation: object) -> None:
 
 
 def check_model(annotation: object, what: str) -> type[BaseModel]:
-    """The annotation, if it is a pydantic model that always is a JSON object.
+    """Return the annotation, if it is a pydantic model whose JSON is always an object.
 
     Raises:
         InvalidDeclaration: it is anything else; `what` names it, such as `parameter 'params'`.
@@ -449,7 +450,7 @@ def check_model(annotation: object, what: str) -> type[BaseModel]:
 def _refuse_special_model(model: type[BaseModel], what: str) -> None:
     if issubclass(model, RootModel):
         raise InvalidDeclaration(
-            f"{what} is the RootModel {model.__name__}, but it travels as a JSON object",
+            f"{what} is the RootModel {model.__name__}, but params and results are JSON objects",
             "wrap the value in a model with one field",
         )
     if model.__pydantic_generic_metadata__["parameters"]:
@@ -471,7 +472,7 @@ def _spelled(annotation: object) -> str:
 
 
 def _annotation_with(function: Callable[..., Any], name: str) -> str:
-    """Say which annotation mentions the name."""
+    """Name the annotation that mentions the name."""
     word = re.compile(rf"\b{re.escape(name)}\b")
     for parameter, annotation in function.__annotations__.items():
         if isinstance(annotation, str) and word.search(annotation):

@@ -61,7 +61,8 @@ def canonical_patterns(patterns: object) -> tuple[str, ...]:
 
 
 def withheld(environment: Iterable[str], allowed: Iterable[str] = ()) -> list[str]:
-    """The names in `environment` that a function must not see; `allowed` are the patterns that its task asks for."""
+    """Return the names in `environment` that a function must not see. `allowed` has the patterns that its task
+    requests."""
     patterns = tuple(allowed)
     return [
         name
@@ -77,19 +78,19 @@ def asked_for(environment: Mapping[str, str], allowed: Iterable[str]) -> dict[st
 
 
 TreeMapping: TypeAlias = Mapping[str, str | bytes | None]
-"""Path to content; None makes a directory."""
+"""A mapping of paths to contents; None makes a directory."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Example(Declaration):
-    """Parameters, a workspace tree and the outcome they should have.
+    """Parameters and a workspace tree, with the expected outcome.
 
-    `params` are checked against the task's model by the tests made from the example, not here.
+    `params` are not checked here, but by the generated tests, against the task's model.
     """
 
     id: str
-    """Names the case in test ids; letters, digits, `.`, `_` and `-`."""
+    """The name of the case in test ids: letters, digits, `.`, `_` and `-`."""
     params: Mapping[str, Any]
     """The params as JSON, as a workflow would send them. A model is converted to that."""
     tree: TreeMapping | str | os.PathLike[str] | None = None
@@ -161,7 +162,7 @@ class Example(Declaration):
 
 
 def _sent(params: BaseModel) -> object:
-    """A model as a workflow sends it.
+    """Return the JSON of a model as a workflow sends it.
 
     Raises:
         ValueError: its JSON means something else, such as that of a secret, which is masked.
@@ -237,7 +238,7 @@ class Task:
     file: str
     line: int
     environment: tuple[str, ...] = ()
-    """Patterns for the withheld variables that the function gets all the same."""
+    """Patterns for withheld variables that the function gets nevertheless."""
     scratch_files: tuple[str, ...] = ()
     """Patterns for the files that the function may leave in its current directory."""
     metrics: tuple[Metric, ...] = ()
@@ -261,7 +262,7 @@ def task(
 
     Args:
         name: the task type in Conductor: letters, digits, `.`, `_`, `-`, at most 128.
-        owner_email: whom to ask about it.
+        owner_email: the contact for questions about the task.
         workspace: the versioned tree it works on; without one it only maps params to a result.
         controls: retries, timeouts and limits; see `TaskControls` for the defaults.
         examples: cases from which the test toolkit makes tests.
@@ -323,9 +324,9 @@ def task(
 
 
 def get_task(function: object) -> Task | None:
-    """The task that `function` was declared as, or None.
+    """Return the task that `function` was declared as, or None.
 
-    A wrapper around a task function is not a task, even if it copied the function's attributes.
+    A wrapper around a task function is not a task, even if it has copied the function's attributes.
     """
     found = inspect.getattr_static(function, TASK_ATTRIBUTE, None)
     return found if isinstance(found, Task) and found.function is function else None
@@ -340,7 +341,7 @@ def _refuse_second_task(function: FunctionType) -> None:
 
 
 def check_texts(name: object, email: object, description: object, kind: str = "task") -> None:
-    """Check what people read of a task or a workflow.
+    """Check the name, the owner and the description of a task or a workflow.
 
     Raises:
         InvalidDeclaration: a text cannot be sent to Conductor.

@@ -26,7 +26,7 @@ _METADATA_DIRECTORY = "_lakefs_actions"
 
 
 def canonical_path(path: object) -> str:
-    """`./raw//a.csv` is `raw/a.csv`, and so is `PureWindowsPath("raw") / "a.csv"`.
+    """Return the canonical form of a path: `./raw//a.csv` and `PureWindowsPath("raw") / "a.csv"` become `raw/a.csv`.
 
     Raises:
         ValueError: the path is not a relative path inside the workspace; the message says which rule it breaks.
@@ -62,7 +62,7 @@ def canonical_pattern(pattern: object) -> str:
 
 
 def canonical_prefix(prefix: object) -> str:
-    """The part of the repository that a task sees as its root: `""` for `/`, otherwise like `audio/render`.
+    """Return the part of the repository that a task sees as its root: `""` for `/`, or for example `audio/render`.
 
     Raises:
         ValueError: as `canonical_path`, or for a prefix inside `_lakefs_actions`.
@@ -81,7 +81,7 @@ def canonical_prefix(prefix: object) -> str:
 
 
 def _posix_text(path: object) -> str:
-    """Return the path with forward slashes. This recognizes the Windows forms."""
+    """Return the path with forward slashes. Windows paths are recognized."""
     if isinstance(path, PureWindowsPath):
         _refuse_anchor(path, str(path))
         return path.as_posix()
@@ -251,7 +251,7 @@ class WorkspaceSpec(Declaration):
     @model_validator(mode="after")
     def _reads_need_a_rebase(self) -> Self:
         if self.reads and self.on_moved_head != "rebase":
-            raise ValueError("reads: is for on_moved_head='rebase'; a moved head fails the attempt anyway without it")
+            raise ValueError("reads is only for on_moved_head='rebase'; without it, every moved head fails the attempt")
         return self
 
     @field_validator("pre", "post", mode="plain")

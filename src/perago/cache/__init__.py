@@ -1,11 +1,11 @@
 """Objects that this machine has fetched or published before, on its disk (docs/workers.md).
 
-    <root>/.cache/<40 hex digits>.xxh3  one object each, below the workspace root, and its checksum
-    <root>/.cache/<40 hex digits>       the same without a checksum, of earlier versions; never read
-    <root>/.cache/ledger.json           how many bytes there are, and how often the cache helped
+    <root>/.cache/<40 hex digits>.xxh3  one object each, below the workspace root, and its checksum <root>/.cache/<40
+    hex digits>       the same without a checksum, of earlier versions; never read <root>/.cache/ledger.json
+    the size of the cache, and how often it helped
 
 Any number of processes use it at the same time. A file appears by a rename, complete. Nothing is ever linked into a
-workspace: it gets a copy, so that no task function can change what the next attempt is given."""
+workspace: it gets a copy, so that no task function can change the input of the next attempt."""
 
 from __future__ import annotations
 

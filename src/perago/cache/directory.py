@@ -1,7 +1,7 @@
 """The directory of the cache: where it is, the seals of its entries, and its ledger.
 
-The seal is made from the checksum of the verified bytes (XXH3-128) and the name of the entry, so that it also finds an
-entry that has the name of another one. It finds damage, not malice: anyone who can write an entry can write its seal.
+The seal is made from the checksum of the verified bytes (XXH3-128) and the name of the entry, so that it also detects
+an entry under the wrong name. It detects damage, not malice, because anyone who can write an entry can write its seal.
 
 The ledger is only an aid: the bytes are counted again once an hour, and a malformed ledger counts as an empty one.
 """
@@ -40,11 +40,11 @@ def open_directory(root: Path, *, make: bool) -> int:
 
     Args:
         root: the workspace root.
-        make: make the directory where it is missing.
+        make: create the directory if it is missing.
 
     Raises:
-        FileNotFoundError: the directory does not exist and was not to be made, or the root does not exist.
-        CacheUnusable: something else has its name, or other users may look into it.
+        FileNotFoundError: the directory does not exist and `make` is False, or the root does not exist.
+        CacheUnusable: something else has its name, or other users have access to it.
         OSError: the disk refused.
     """
     path = root / CACHE
@@ -54,7 +54,9 @@ def open_directory(root: Path, *, make: bool) -> int:
     try:
         directory = os.open(path, _OPEN)
     except NotADirectoryError as error:  # what a symlink is, too, when a directory is asked for
-        raise CacheUnusable(f"{path} is a file or a symlink where the cache's directory belongs. Delete it.") from error
+        raise CacheUnusable(
+            f"{path} must be the cache's directory, but it is a file or a symlink. Delete it."
+        ) from error
     try:
         _check_private(path, os.fstat(directory))
     except BaseException:
@@ -70,7 +72,7 @@ def on_disk(size: int) -> int:
 
 @contextlib.contextmanager
 def opened_directory(root: Path, *, make: bool = False) -> Iterator[int]:
-    """`open_directory`, closed afterwards."""
+    """Open the directory as `open_directory` does, and close it after the block."""
     directory = open_directory(root, make=make)
     try:
         yield directory
@@ -82,8 +84,8 @@ def _check_private(path: Path, status: os.stat_result) -> None:
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid != os.geteuid() or mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise CacheUnusable(
-            f"{path} is not this user's alone (owner {status.st_uid}, mode {mode:04o}). Delete it; perago makes it "
-            "itself, with mode 0700."
+            f"Other users can use {path} (owner {status.st_uid}, mode {mode:04o}). Delete it; perago creates it "
+            "again, with mode 0700."
         )
 
 
@@ -110,10 +112,10 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
 @dataclass(slots=True)
 class Ledger:
-    """All numbers are since the cache was last cleared."""
+    """The counts of the cache, since it was last cleared."""
 
     size: int = 0
-    """Bytes of the objects, as far as they are known without counting."""
+    """Bytes of the objects, as known from the last count and later changes."""
     hits: int = 0
     """Objects that an attempt got from the cache instead of from lakeFS."""
     hit_bytes: int = 0
@@ -124,7 +126,7 @@ class Ledger:
 
 @contextlib.contextmanager
 def locked_ledger(directory: int) -> Iterator[Ledger]:
-    """Lock the ledger for the length of the block, and write it at the end.
+    """Lock the ledger during the block, and write it at the end.
 
     Raises:
         TimeoutError: another process has held it for too long, perhaps because it was stopped.
@@ -157,7 +159,7 @@ def _lock(file: int) -> None:
 
 
 def read_ledger(directory: int) -> Ledger:
-    """Return the ledger as it is now; an empty one where it cannot be read."""
+    """Return the current ledger, or an empty one if it cannot be read."""
     try:
         file = os.open(LEDGER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError:

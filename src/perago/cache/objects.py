@@ -48,13 +48,13 @@ _without_clones: set[int] = set()
 
 
 def copy_bytes(source: int, destination: int, size: int, checksum: xxhash.xxh3_128 | None = None) -> int:
-    """Copy the first `size` bytes of an open file into an empty one, and return how many there were.
+    """Copy the first `size` bytes of an open file into an empty one. Return the number of copied bytes.
 
     Args:
         source: open for reading.
         destination: open for writing, and for reading if there is a `checksum`.
         size: in bytes.
-        checksum: is updated with the bytes of the copy. Those of a clone are read from the clone.
+        checksum: updated with the bytes of the copy. The bytes of a clone are read from the clone.
 
     Raises:
         OSError: the disk refused.
@@ -74,7 +74,7 @@ def copy_bytes(source: int, destination: int, size: int, checksum: xxhash.xxh3_1
 
 
 def hash_bytes(file: int, size: int, checksum: xxhash.xxh3_128) -> int:
-    """Update `checksum` with the first `size` bytes of an open file, and return how many there were.
+    """Update `checksum` with the first `size` bytes of an open file. Return the number of read bytes.
 
     Raises:
         OSError: the disk refused.
@@ -113,29 +113,27 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _USED_AGAIN = 600 * 1_000_000_000
-"""Nanoseconds after which another use of an entry is noted."""
+"""Nanoseconds between two recorded uses of an entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectCache:
-    """The cache of one workspace root for the objects of one server. It opens nothing on its own, and can be
-    pickled."""
+    """The cache of one workspace root for the objects of one server. It opens no file by itself, and can be pickled."""
 
     root: Path
     max_bytes: int
-    """The most bytes of all entries together; 0 switches the cache off."""
+    """The maximum size of all entries together, in bytes; 0 switches the cache off."""
     server: str = ""
-    """The address of the lakeFS server: equal names on two servers are two objects."""
+    """The address of the lakeFS server, because equal names on two servers are two objects."""
     access_key: str = ""
     """The access key that reads the objects. Another key starts with an empty cache. `LakeFSStore` sets it."""
 
     def open(self, needed: int = 0) -> Shelf | None:
-        """Return the cache for the length of one transfer; None where it is off or cannot be used (`trim` raises the
-        reason).
+        """Return the cache for one transfer; None if it is off or cannot be used (`trim` raises the reason).
 
         Args:
-            needed: bytes that the transfer itself takes on the same disk, in whole blocks (`on_disk`). The cache leaves
-                them free.
+            needed: bytes that the transfer itself needs on the same disk, in complete blocks (`on_disk`). The cache
+                leaves them free.
         """
         if not self.max_bytes:
             return None
@@ -162,11 +160,11 @@ class ObjectId:
 
 
 class Shelf:
-    """The open cache. A context manager; its methods may be called by several threads, and do not fail for anything
-    that is wrong with the cache."""
+    """The open cache, a context manager. Several threads can call its methods. Problems of the cache do not make them
+    fail."""
 
     def __init__(self, cache: ObjectCache, needed: int = 0) -> None:
-        """Open the directory; make it where it is missing. `needed` as in `ObjectCache.open`.
+        """Open the directory, and create it if it is missing. `needed` as in `ObjectCache.open`.
 
         Raises:
             CacheUnusable: it is not this user's own directory.
@@ -185,7 +183,7 @@ class Shelf:
         self.hits: int = 0
         self.misses: int = 0
         self.damaged: int = 0
-        """Numbers of objects that were in the cache, that were not, and that were there with other bytes."""
+        """Numbers of hits, of misses, and of entries with damaged bytes."""
         self._hit_bytes = self._added = 0
 
     def __enter__(self) -> Shelf:
@@ -209,7 +207,7 @@ class Shelf:
             os.close(self._directory)
 
     def holds(self, wanted: ObjectId) -> bool:
-        """Whether there is something under the name of the object; `copy_to` may still find that it is damaged."""
+        """Whether an entry for the object exists. `copy_to` may still find that it is damaged."""
         try:
             os.stat(self._name(wanted), dir_fd=self._directory, follow_symlinks=False)
         except OSError:
@@ -217,7 +215,8 @@ class Shelf:
         return True
 
     def copy_to(self, wanted: ObjectId, destination: int) -> bool:
-        """Fill the empty open file `destination` with an object; False if it is not here, and the file is empty still.
+        """Fill the empty open file `destination` with an object. Return False if there is no entry; the file is still
+        empty then.
 
         Raises:
             OSError: the disk is full.
@@ -231,17 +230,18 @@ class Shelf:
         return found
 
     def note_miss(self) -> None:
-        """Count an object that was not asked for because nothing is under its name (`holds`)."""
+        """Count an object that was not requested because it has no entry (`holds`)."""
         with self._lock:
             self.misses += 1
 
     def add(self, found: ObjectId, source: int, checksum: bytes) -> None:
-        """Take a copy of an object from the open file `source`, while there is room.
+        """Add a copy of an object from the open file `source`, if there is room.
 
         Args:
             found: the object.
             source: a file with its bytes, open for reading.
-            checksum: the XXH3-128 of the verified bytes. If the file has other bytes by now, the next use finds out.
+            checksum: the XXH3-128 of the verified bytes. If the file has changed in the meantime, the next use detects
+                that.
         """
         with self._lock:
             self._needed -= on_disk(found.size)

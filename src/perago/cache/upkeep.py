@@ -29,13 +29,13 @@ from perago.workspace.layout import free_space
 from perago.workspace.scan import EXHAUSTED
 
 _SHARE = 10
-"""The default limit is this fraction of the free space."""
+"""Divisor of the free space that gives the default limit."""
 _FILLED = 0.9
 """The part of the limit that eviction leaves, because the attempts of the next minute need some room, too."""
 _LOW_WATER = 1024**3
 """The free space of a disk in bytes below which the cache shrinks."""
 _ABANDONED = 3600.0
-"""Seconds after which an unfinished file belongs to no process."""
+"""Seconds after which an unfinished file is considered abandoned."""
 _RECOUNT = 3600.0
 """Seconds after which the bytes are counted again although no limit is near."""
 
@@ -50,7 +50,7 @@ class Usage:
     hits: int = 0
     """Objects that attempts got from the cache."""
     hit_bytes: int = 0
-    """Their bytes."""
+    """Bytes of these objects."""
     misses: int = 0
     """Objects that attempts fetched from the server."""
 
@@ -62,7 +62,7 @@ class Verified:
     sound: int = 0
     """Entries whose bytes have their checksum."""
     damaged: tuple[str, ...] = ()
-    """Names of the entries that do not, and were deleted."""
+    """Names of the entries whose bytes do not have their checksum, and which were deleted."""
     without_checksum: int = 0
     """Entries of earlier versions, which have no checksum. Only workers of these versions use them."""
 
@@ -179,7 +179,8 @@ def trim(root: Path, limit: int) -> int:
 
 
 def give_room(root: Path, size: int) -> bool:
-    """Delete entries of at least `size` bytes, or all, because an attempt needs the space; False without such entries.
+    """Delete entries of at least `size` bytes in all, or all entries, because an attempt needs the space. Return False
+    if no entry exists.
 
     Raises:
         CacheUnusable, OSError: as `trim`.

@@ -15,7 +15,7 @@ from perago.cli.messages import Colour
 from perago.cli.rendering import Renderer
 from perago.ports import TaskStatus
 from perago.processes import INTERRUPTED
-from perago.text import count, one_line, size
+from perago.text import count, lines_of, one_line, size
 from perago.worker import events
 from perago.workspace.changes import Changes
 
@@ -155,11 +155,11 @@ class AttemptView:
             case events.AttemptEnded(_, _, events.Ending.REPORTED):
                 self._reported(event)
             case events.AttemptEnded(_, _, events.Ending.LOST, _, reason) if reason != INTERRUPTED:
-                line(f"{paint('lost:', Colour.RED)} {one_line(reason or '')}")
+                line(f"{paint('lost:', Colour.RED)} {_indented(reason or '')}")
             case events.SlotStartFailed(_, reason, _):
-                line(f"{paint('the worker process cannot start:', Colour.RED)} {one_line(reason)}")
+                line(f"{paint('the worker process cannot start:', Colour.RED)} {_indented(reason)}")
             case events.SlotDied(_, pid, reason, _):
-                line(f"{paint(f'worker process {pid}:', Colour.RED)} {one_line(reason)}")
+                line(f"{paint(f'worker process {pid}:', Colour.RED)} {_indented(reason)}")
 
     def outcome(self, row: Mapping[str, Any]) -> Outcome:
         """Return Conductor's `row` of an attempt, together with its record."""
@@ -189,13 +189,13 @@ class AttemptView:
                 often = f" in {one.count:,} values" if one.kind == "histogram" else ""
                 line(f"{paint(one.kind, Colour.DIM)} {one_line(one.name)} {one.value:g}{often}")
             for note in record.notes:
-                line(f"{paint('note:', Colour.YELLOW)} {one_line(note)}")
+                line(f"{paint('note:', Colour.YELLOW)} {_indented(note)}")
         if event.completed:
             where = f", workspace at commit {event.published_commit[:12]}" if event.published_commit else ""
             line(f"{paint('completed', Colour.GREEN)} in {event.seconds:.2f} s{where}\n")
         else:
             final = "" if event.status is TaskStatus.FAILED else " for good (a retry could not succeed)"
-            line(f"{paint(f'failed{final}:', Colour.RED)} {one_line(event.reason or 'no reason given')}")
+            line(f"{paint(f'failed{final}:', Colour.RED)} {_indented(event.reason or 'no reason given')}")
 
     def _show_guardrails(self, findings: tuple[Finding, ...]) -> None:
         if self._brief:
@@ -207,7 +207,7 @@ class AttemptView:
         for finding in findings:
             word = "ok    " if finding.satisfied else "defect" if finding.is_defect else "broken"
             colour = Colour.GREEN if finding.satisfied else Colour.RED
-            self._out.line(f"  {self._out.paint(word, colour)} {one_line(finding.message)}")
+            self._out.line(f"  {self._out.paint(word, colour)} {_indented(finding.message)}")
 
     def _show_changes(self, record: AttemptRecord) -> None:
         if record.input_ref is None or record.report is None or record.report.reason is not None:
@@ -224,6 +224,10 @@ class AttemptView:
             self._out.line(f"  {self._out.file(kind, file.path, None if kind == 'removed' else file.size)}")
         if len(files) > _SHOWN_FILES:
             self._out.line(f"  and {len(files) - _SHOWN_FILES:,} more")
+
+
+def _indented(text: str) -> str:
+    return "\n    ".join(lines_of(text))
 
 
 def _finding_json(finding: Finding) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Past attempts, debuggers and pages of the commands that run them on this machine."""
+"""Helpers of commands that run attempts or serve pages on this machine: past attempts, debuggers and ports."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from perago.failure import Failure
 from perago.processes import sigint_noted
-from perago.text import one_line
+from perago.text import lines_of
 
 if TYPE_CHECKING:
     from perago.ports import ServiceError
@@ -151,9 +151,7 @@ def _text(kind: str, colour: Colour, message: str) -> str:
 
 def _indented(text: str) -> str:
     """Indent all lines but the first, so that no text from outside looks like a message."""
-    lines = text[:_LONGEST].split("\n")
-    cut = [f"… ({len(text):,} characters)"] if len(text) > _LONGEST else []
-    return "\n  ".join(one_line(line.removeprefix("  ")) for line in [*lines, *cut])
+    return "\n  ".join(line.removeprefix("  ") for line in lines_of(text, _LONGEST))
 
 
 def remember_debug(given: bool) -> None:
@@ -209,7 +207,7 @@ def _report(raised: Exception) -> ExitCode:
             error(raised.message, raised.fix)
         return raised.exit_code
     if isinstance(raised, Failure):
-        error(one_line(raised.message), raised.fix)
+        error(raised.message, raised.fix)
         return ExitCode.FAILURE
     if isinstance(raised, OSError) and raised.strerror:
         error(f"{raised.filename}: {raised.strerror}" if raised.filename else raised.strerror)

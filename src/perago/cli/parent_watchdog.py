@@ -17,7 +17,7 @@ PATIENCE = 10.0
 
 
 def main() -> None:
-    """Start the watchdog and be `perago`."""
+    """Start the watchdog, and run `perago`."""
     descriptor = int(sys.argv.pop(1))
     os.set_inheritable(descriptor, False)
     threading.Thread(target=_watch, args=(descriptor,), name="perago-parent-watchdog", daemon=True).start()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 from perago.cli import messages
 from perago.cli.messages import Colour, painted
 from perago.hanging import HANGS
-from perago.text import one_line, size
+from perago.text import one_line, size, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,7 +125,7 @@ class Renderer:
         Args:
             columns: the columns, from left to right.
             rows: the rows.
-            details: gives further lines below a row.
+            details: returns further lines below a row.
         """
         cells = [[column.cell(row) for column in columns] for row in rows]
         titles = [column.title for column in columns]
@@ -145,7 +145,8 @@ class Renderer:
         """Return the line of a changed file. Pass None as the size of a removed file."""
         sign, colour = _FILES.get(kind, ("?", Colour.RED))
         amount = "" if bytes_of_file is None else f"  {size(bytes_of_file)}"
-        return f"{self.paint(sign, colour)} {one_line(path)}{amount}"
+        name = visible(path).replace("\n", "⏎")
+        return f"{self.paint(sign, colour)} {name}{amount}"
 
     # ---------------------------------------------------------------------------- the current step
 

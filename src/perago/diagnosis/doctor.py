@@ -126,7 +126,8 @@ def run_checks(checks: Sequence[Check], explain: Explain, limit: float = LIMIT) 
 
 
 def _run(one: _Running, free: threading.Semaphore, explain: Explain, limit: float) -> None:
-    """Run a check when a place is free, or after `limit` seconds, because the checks in all places are late then."""
+    """Run a check when a place is free. After `limit` seconds run it anyway, because the checks in all places are late
+    then."""
     has_place = free.acquire(timeout=limit)
     try:
         _look(one, explain)
@@ -158,7 +159,7 @@ def _look(one: _Running, explain: Explain) -> None:
 
 
 def _awaited(one: _Running, limit: float) -> list[Finding]:
-    """Return the findings of a check once it has ended, or its time has. The time begins with its turn."""
+    """Return the findings of a check once it has ended or its time is up. The time begins with its turn."""
     while one.thread.is_alive():
         left = limit if one.started is None else one.started + limit - time.monotonic()
         if left <= 0:
@@ -417,7 +418,8 @@ def _tasks_without_a_step(inputs: Iterable[Any]) -> Iterator[str]:
 
 
 def _steps(value: Any) -> list[Mapping[str, Any]]:
-    """Return all steps in a part of a definition: those in branches, cases, loops and inputs of dynamic forks, too."""
+    """Return all steps in a part of a definition, including those in branches, cases, loops and inputs of dynamic
+    forks."""
     named = ("name", "taskReferenceName")
     return [one for one in _objects(value) if all(isinstance(one.get(key), str) for key in named)]
 
@@ -468,9 +470,7 @@ def branch(store: WorkspaceStore, limits: Limits, repository: str, name: str, *,
     if write:
         yield from _tried(store, area, repository, head.id)
     elif limits.publish_fence is not PublishFence.OFF:
-        yield Finding(
-            area, Level.OK, "whether the server runs the publish fence was not tried; perago doctor --write tries it"
-        )
+        yield Finding(area, Level.OK, "perago doctor --write also tests whether the server runs the publish fence")
 
 
 def _fence(area: str, state: FenceState, wanted: PublishFence, install: str) -> Iterator[Finding]:
@@ -528,7 +528,7 @@ _NO_LAKEFS = "no task with a workspace can read or publish"
 
 
 class Doctor:
-    """One examination.
+    """Run all checks once.
 
     Args:
         branches: repositories and branches; empty: those that `PERAGO_ALLOWED_WORKSPACES` names in full.

@@ -21,13 +21,13 @@ from perago.workspace.sweep import living_attempts
 RECENTLY = 86_400.0
 """Seconds for which a task type that was polled counts as one in use."""
 UNATTENDED_AFTER = 120.0
-"""Seconds without a poll after which attempts that wait, while none runs, have no worker: an idle one polls more
+"""Seconds without a poll after which waiting attempts have no worker, if none runs, because an idle worker polls more
 often."""
 MOST_ROWS = 100
 LONGEST_BEAT = 60.0
 """Seconds between two heartbeats of a perago worker, or a third of the response timeout if that is less."""
 _LATE = 2.5
-"""Times that interval, a heartbeat was lost or its worker."""
+"""Number of such intervals after which a heartbeat was lost or its worker has died."""
 _REQUESTS = 8
 """The number of requests at the same time."""
 LIMIT = 20.0
@@ -35,8 +35,8 @@ LIMIT = 20.0
 POLICY = CallPolicy(connect=5.0, answer=15.0, tries=1, largest=64 * 1024 * 1024)
 """The time limits of calls whose caller waits no longer than `LIMIT`."""
 _READING = 10.0
-"""Seconds for lists of attempts, because the server reads the complete list for each thousand of it. The first thousand
-of each list is always read, unless another list got no answer."""
+"""Seconds for reading lists of attempts, because the server reads the complete list for each page of 1,000. The first
+page of each list is always read, unless another list got no answer."""
 T = TypeVar("T")
 
 
@@ -63,9 +63,9 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """An attempt that is with a worker which has not been heard of for longer than heartbeats are apart; a worker of
-    another SDK beats rarely or never, and is silent once Conductor may hand the attempt out again. `since` and `freed`,
-    when Conductor does so, are milliseconds since the epoch."""
+    """An attempt whose worker has sent no heartbeat for longer than the heartbeat interval. A worker of another SDK
+    sends few heartbeats or none, so it counts as silent once Conductor may deliver the attempt again. `since` is the
+    last sign of life, `freed` the redelivery, both in milliseconds since the epoch."""
 
     task_id: str
     workflow_id: str
@@ -76,17 +76,17 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class TaskTypeStatus:
-    """One task type, in no domain (`domain` is empty) or in one, which no perago worker polls."""
+    """One task type, without a domain or in one. perago workers do not poll domains."""
 
     task_name: str
     domain: str
     registered: bool
     waiting: int
-    """Attempts in the queue, those of a delayed retry included."""
+    """Attempts in the queue, including delayed retries."""
     oldest: Waiting | None
-    """The part of these that Conductor reported. None if it reported nothing."""
+    """The oldest of these. None if Conductor did not report it."""
     running: int | None
-    """Attempts that are with a worker. None: Conductor did not say."""
+    """Attempts that are with a worker. None: unknown."""
     all_read: bool
     """Whether all attempts were read. If not, `oldest`, `running` and `silent` cover only a part of them."""
     silent: tuple[Silent, ...]
@@ -94,7 +94,7 @@ class TaskTypeStatus:
     attempts: tuple[Running, ...]
     """The running attempts, the longest first: those of `running` that were read."""
     running_here: int
-    """Attempts that are at work in this workspace root."""
+    """Running attempts in this workspace root."""
     workers: tuple[WorkerHere, ...]
     """The workers of this workspace root."""
     last_poll: LastPoll | None
@@ -105,26 +105,27 @@ class TaskTypeStatus:
         return sum(worker.slots for worker in self.workers)
 
     def silence(self, now: float) -> float | None:
-        """Seconds since the last poll, at `now` (seconds since the epoch); None: none is known."""
+        """Seconds since the last poll, at `now` (seconds since the epoch). None: no poll is known."""
         return None if self.last_poll is None else max(0.0, now - self.last_poll.time / 1000)
 
     def is_unattended(self, now: float) -> bool:
-        """Whether attempts wait that no worker takes. One with all slots busy does not poll, so none may be running."""
+        """Whether attempts wait that no worker takes. A worker with busy slots does not poll either, so no attempt may
+        be running."""
         silence = self.silence(now)
         return self.waiting > 0 and not self.running and (silence is None or silence > UNATTENDED_AFTER)
 
     def absence(self, now: float) -> str:
-        """Words that no worker takes the waiting attempts, and how certain that is."""
+        """Describe that no worker takes the waiting attempts, and how certain that is."""
         silence = self.silence(now)
         asked = "no worker has ever asked for it" if silence is None else f"no worker has asked for {age(silence)}"
         if self.running is None or self.all_read:
             return asked
-        return f"{asked}; none of those that were looked at is with one"
+        return f"{asked}; none of the checked attempts is with a worker"
 
 
 @dataclass(frozen=True, slots=True)
 class QueueReport:
-    """The rows by name, how many more there were, and what could not be found out."""
+    """The rows by name, the number of omitted rows, and the unanswered questions."""
 
     rows: tuple[TaskTypeStatus, ...]
     workers: tuple[WorkerProcess, ...]
@@ -282,7 +283,7 @@ def _silent(rows: Sequence[OpenAttempt], now: float) -> tuple[Silent, ...]:
 
 
 def _longest_silence(attempt: OpenAttempt) -> float:
-    """Seconds that a worker which is alive may say nothing for."""
+    """Return the longest silence of a living worker, in seconds."""
     if not is_worker_id(attempt.worker_id):
         return attempt.response_timeout
     return _LATE * min(attempt.response_timeout / 3, LONGEST_BEAT)

@@ -1,4 +1,4 @@
-"""Runs an attempt from its delivery to `cleaned`, when only the report is left."""
+"""Run an attempt from its delivery to `cleaned`. Then only the report remains."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ _OF_THE_INPUT = (Step.VALIDATED, Step.RECOVERED, Step.LISTED)
 def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> CommandFailed:
     """Return the event for a command that could not be carried out at `step`.
 
-    An unknown repository, branch or commit is final if the input names it; a branch that perago made can only have been
-    deleted. A listing or an id that no disk accepts is final. A disk that is full or too small is not.
+    An unknown repository, branch or commit is final if the input names it, because a branch that perago made can only
+    have been deleted. A listing or an id that no disk accepts is final. A disk that is full or too small is not.
     """
     if isinstance(error, WorkspaceRefused):
         return CommandFailed(str(error), terminal=not error.retryable)
@@ -61,14 +61,14 @@ def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> Co
 
 
 MOST_HAND_BACKS = 5
-"""Deliveries of an attempt whose input would not fit even into an empty root. Another host gets this many chances."""
+"""Number of deliveries of an attempt whose input would not fit even into an empty root, so that other hosts can try."""
 
 
 def is_of_this_host(error: Exception | SystemExit, root: Path, poll_count: int) -> bool:
     """Whether a command failed because of the disk of this host, so that another host could carry it out now.
 
-    An input that is larger than the disk is a failure of the attempt, and so is a connection that broke. Where other
-    programs leave too little space even for an empty `root`, it is a failure from delivery `MOST_HAND_BACKS` on.
+    An input that is larger than the disk is a failure of the attempt, and so is a broken connection. If other programs
+    leave too little space even for an empty `root`, the attempt fails from delivery `MOST_HAND_BACKS` on.
     """
     if isinstance(error, NoRoom):
         return error.is_passing or poll_count < MOST_HAND_BACKS
@@ -79,8 +79,8 @@ def is_of_this_host(error: Exception | SystemExit, root: Path, poll_count: int) 
 
 
 def judged(findings: Sequence[Finding]) -> CommandFailed | GuardrailsChecked:
-    """Return the event for the verdicts of one phase. If only guardrails fail, not the data, that is not final in any
-    phase: a later attempt may run with corrected guardrails."""
+    """Return the event for the verdicts of one phase. If only guardrails are defective, the failure is not final in any
+    phase, because a later attempt may run with corrected guardrails."""
     broken = tuple(finding.message for finding in findings if not finding.satisfied)
     if broken and all(finding.satisfied or finding.is_defect for finding in findings):
         return CommandFailed(violated(broken), terminal=False)
@@ -92,10 +92,11 @@ _DEEPEST_FRAMES = -15
 
 
 def unexpected(error: Exception | SystemExit, command: do.Command) -> CommandFailed:
-    """Return the event for a command that ended in an unforeseen way: a defect, no memory, an author's validator.
+    """Return the event for a command that ended unexpectedly, for example by a defect, a lack of memory, or a
+    validator.
 
-    A value that is nested too deeply stays so, and a retry may succeed after any other error. The text of the exception
-    is left out where it may quote params or the result.
+    The failure is final only for a value that is nested too deeply. The text of the exception is left out if it can
+    quote params or the result.
     """
     checked = _CHECKED.get(type(command))
     if checked and isinstance(error, RecursionError):
@@ -107,7 +108,7 @@ def unexpected(error: Exception | SystemExit, command: do.Command) -> CommandFai
 
 
 def where(error: BaseException) -> str:
-    """Return the frames that an exception came through, for the log; without its text, which may quote values."""
+    """Return the frames of an exception for the log, without its text, because that can quote values."""
     return f"{type(error).__name__}, raised at:\n{''.join(traceback.format_tb(error.__traceback__, _DEEPEST_FRAMES))}"
 
 
@@ -142,15 +143,15 @@ _BEFORE_THE_FUNCTION = (
     Step.PRE_CHECKED,
 )
 _FORBIDDEN = (
-    "Invalid input: /workspace: this worker may not work on branch {1} of repository {0}; "
-    "PERAGO_ALLOWED_WORKSPACES of the worker does not have it. Nothing was asked of lakeFS."
+    "Invalid input: /workspace: PERAGO_ALLOWED_WORKSPACES of this worker does not allow branch {1} of repository "
+    "{0}. perago did not ask lakeFS."
 )
 
 
 def run_attempt(task: Task, delivery: Delivery, runtime: AttemptRuntime) -> AttemptRecord:
     """Run one delivery without its report, which `deliver_report` sends.
 
-    Never raises for anything that the author, the data or the services did: the record has it.
+    It never raises an exception for a problem of the author's code, the data or the services. The record has them.
     """
     return _AttemptRun(task, delivery, runtime).run()
 
@@ -201,7 +202,7 @@ class _AttemptRun:
         }
 
     def run(self) -> AttemptRecord:
-        """Advance until the report is all that is left, or the delivery is lost."""
+        """Advance until only the report remains, or the delivery is lost."""
         state, command = begin(self._plan())
         reached = state.step
         try:
@@ -292,8 +293,8 @@ class _AttemptRun:
             return on.MergeUnclear("the delivery was lost in the meantime") if is_open else on.DeliveryLost()
 
     def _gone_wrong(self, command: do.Command, error: Exception | SystemExit, step: Step) -> on.Event:
-        """Return the event for a command that raised. Clean-up does not fail: it notes what it leaves behind. Only an
-        answer of lakeFS itself settles a merge."""
+        """Return the event for a command that raised an exception. A clean-up does not fail, but notes what it leaves
+        behind. Only an answer of lakeFS itself settles a merge."""
         is_before = step in _BEFORE_THE_FUNCTION and not self._is_called
         if is_before and is_of_this_host(error, self._runtime.workspace_root, self._delivery.poll_count):
             self._hand_back = True
@@ -304,13 +305,13 @@ class _AttemptRun:
             self._note(where(error))
         if isinstance(command, do.RemoveStagingBranches):
             names = ", ".join(command.branches)
-            self._note(f"Staging branches of {command.repository} are left behind: {names}. {event.reason}")
+            self._note(f"Staging branches of {command.repository} were not removed: {names}. {event.reason}")
             return on.StagingBranchesRemoved()
         if isinstance(command, do.FindLeftovers) and isinstance(error, Forbidden):
-            self._note(f"Staging branches of earlier deliveries could not be looked for. {event.reason}")
+            self._note(f"perago could not look for staging branches of earlier deliveries. {event.reason}")
             return on.LeftoversFound((), complete=False)
         if isinstance(command, do.RemoveDirectory):
-            self._note(f"The attempt directory is left behind. {event.reason}")
+            self._note(f"The attempt directory was not removed. {event.reason}")
             return on.DirectoryRemoved()
         if isinstance(command, do.Merge) and not isinstance(error, ServiceError):
             return on.MergeUnclear(event.reason)
@@ -359,7 +360,7 @@ class _AttemptRun:
             return on.CommandFailed(f"Invalid input: {error}", terminal=True)
         self._params, self._ignored = found.params, found.ignored
         if found.ignored:
-            self._note(f"{self._task.params_model.__name__} ignores what the params set: {', '.join(found.ignored)}")
+            self._note(f"{self._task.params_model.__name__} ignores these params: {', '.join(found.ignored)}")
         block = found.workspace
         if block is None:
             return on.InputAccepted(None, found.params_sha256)
@@ -402,7 +403,7 @@ class _AttemptRun:
         return on.FunctionReturned()
 
     def validate_result(self, _: do.ValidateResult) -> on.Event:
-        """Make the result JSON."""
+        """Convert the result to JSON."""
         try:
             return on.ResultAccepted(dump_result(self._task, self._returned, self._runtime.limits.max_result_bytes))
         except InvalidResult as error:
@@ -440,7 +441,7 @@ class _AttemptRun:
     # ------------------------------------------------------------------------------ parts
 
     def _current(self, scratch: tuple[Path, Path]) -> Current:
-        """Return the values that `current()` gives the function, and where it reports."""
+        """Return the attempt for `current()`, with the functions that take its reports."""
         delivery, observer = self._delivery, self._runtime.observer
         current = Current(
             workflow_id=delivery.workflow_id,

@@ -33,8 +33,8 @@ LATE = 2.0
 """Seconds after which the answer to a question is outdated. A process can be stopped at any point, for any time."""
 
 LONGEST_CHAIN = 1000
-"""The most attempts of one step that are followed back, because a workflow can be retried by hand any number of
-times."""
+"""The maximum number of attempts of one step that are followed back, because a workflow can be retried by hand any
+number of times."""
 
 _TIME_TO_REPORT = 30.0
 
@@ -44,7 +44,7 @@ _WHILE_STARTING = BackOff(0.5, 5.0)
 
 def time_to_fail(delivery: Delivery) -> float:
     """Return the seconds after which an attempt fails instead of waiting longer. A failure that is reported in time is
-    retried, but `timeoutSeconds` may end the workflow. A redelivery has spent a part of the time elsewhere."""
+    retried, but `timeoutSeconds` can end the workflow. For a redelivery, a part of the time has already passed."""
     limit = delivery.timeout_seconds
     return limit - delivery.spent_seconds - min(_TIME_TO_REPORT, limit / 10) if limit > 0 else math.inf
 
@@ -62,8 +62,8 @@ class DeliveryQuestions:
         until: float = math.inf,
         passing: tuple[type[ServiceError], ...] = PASSING,
     ) -> None:
-        """`patience`: for how many seconds a question is repeated after `passing` errors. `until`: when workflows are
-        no longer waited for, by `clock`."""
+        """`patience`: the seconds for which a question is repeated after `passing` errors. `until`: the time, by
+        `clock`, up to which workflows are waited for."""
         self._delivery_check = delivery_check
         self._delivery = delivery
         self._clock = clock
@@ -136,7 +136,7 @@ class DeliveryQuestions:
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 30.0
 _TRIES_PER_TIMEOUT = 100
-"""A delay is at most this part of the response timeout, or `_LONGEST_DELAY` if that is longer."""
+"""The largest part of the response timeout that a delay can be, unless `_LONGEST_DELAY` is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +144,9 @@ class Delivered:
     """The outcome: both None for a report that Conductor answered."""
 
     lost_reason: str | None = None
-    """Conductor no longer waited for the delivery, so nothing was sent."""
+    """Whether Conductor no longer waited for the delivery, so that nothing was sent."""
     error: str | None = None
-    """No report got through; Conductor's response timeout will notice."""
+    """The reason why no report arrived. Conductor's response timeout handles that."""
 
 
 FRESH = 1.0
@@ -165,17 +165,17 @@ def deliver_report(
     proven_at: float = -math.inf,
     alone: AbstractContextManager[object] | None = None,
 ) -> Delivered:
-    """Make the delivery check, then send the report; repeat both, a bounded number of times, while there is no answer.
+    """Make the delivery check, then send the report. Repeat both a limited number of times while there is no answer.
 
-    A result survives as long as it may matter. A silent Conductor gives the delivery up after its response timeout, but
-    only its sweeper notices that, and Conductor accepts a late result until then. So it is asked for that long and for
-    `Limits.answer_patience` more, counted again from every answer. A Conductor that still waits for the delivery, but
-    does not accept the report, gets it `REPORT_TRIES` times: for more than an hour, and longer than the response
-    timeout. After that, the next attempt adopts the publication.
+    The report is repeated as long as it can matter. After the response timeout Conductor's sweeper gives up on the
+    delivery, but Conductor accepts a late report until then. So perago asks for the response timeout plus
+    `Limits.answer_patience`, counted again from every answer. If Conductor still waits but does not accept the report,
+    it is sent `REPORT_TRIES` times: for more than an hour, and longer than the response timeout. After that, the next
+    attempt adopts the publication.
 
-    `proven_at`, by `clock`, is the time of the last poll or heartbeat that Conductor answered with this very delivery.
-    If that was less than `FRESH` seconds ago, there is no delivery check before the first report: as much time can pass
-    between a delivery check and its report.
+    `proven_at`, by `clock`, is the time of the last poll or heartbeat that Conductor answered with this delivery. If it
+    is less than `FRESH` seconds ago, the first report needs no delivery check, because as much time can pass between a
+    delivery check and its report.
 
     `alone` is entered for each report, and keeps other requests about the delivery away. The delivery check is repeated
     if entering takes longer than `FRESH`.

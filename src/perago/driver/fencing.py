@@ -1,5 +1,4 @@
-"""The publish fence on the server: installed on a branch, read, challenged, and removed (`docs/dev/servers/lakefs.md` 1
-and 7).
+"""Install, read, challenge and remove the publish fence on the server (`docs/dev/servers/lakefs.md` 1 and 7).
 
 Like a publication, a change goes through a hidden branch and a merge with an expected head. So it never commits objects
 that others have staged, and never overwrites a commit.
@@ -22,9 +21,9 @@ from perago.ports import Clock, MergeRefusal, MergeRefused, ServiceError, Upload
 ANY_FENCE = "*"
 """Every fence object of a repository. Only tests that send no challenge record a proof of it."""
 PROOF_SECONDS = 300.0
-"""Seconds for which the answer of a server that was tried counts. An operator may switch hooks off at any time."""
+"""Seconds for which a server's answer to the challenge counts. An operator can switch hooks off at any time."""
 _TRIED_KEY = "perago-doctor/tried"
-"""A key to commit if the branch has the fence already."""
+"""The key that is committed if the branch already has the fence."""
 _SCRATCH_BRANCH = re.compile(r"perago-fence-[0-9a-f]{12}")
 
 
@@ -42,20 +41,20 @@ class FenceStatus:
 
 
 class FenceProofs:
-    """The findings of one process about the servers that it has tried, by repository and fence object: the same
-    checksum proves nothing, because lakeFS lists the one that a client gave it. May be used by several threads."""
+    """The results of the challenges of one process, by repository and fence object. A checksum proves nothing, because
+    lakeFS lists the one that a client sent. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._found: dict[tuple[str, str], tuple[float, bool]] = {}
 
     def known(self, repository: str, fence: str) -> bool | None:
-        """Whether the server has obeyed this fence object lately; None: it is to be tried."""
+        """Whether the server has recently obeyed this fence object; None: a challenge is needed."""
         found = [self._found[key] for key in ((repository, fence), (repository, ANY_FENCE)) if key in self._found]
         return next((enforced for tried, enforced in found if self._is_recent(tried)), None)
 
     def note(self, repository: str, fence: str = ANY_FENCE, *, enforced: bool) -> None:
-        """Remember the answer of a server that was tried now, and forget old ones."""
+        """Record the answer of a server, and forget old answers."""
         kept = {key: found for key, found in self._found.items() if self._is_recent(found[0])}
         self._found = {**kept, (repository, fence): (self._clock.now(), enforced)}
 
@@ -64,7 +63,7 @@ class FenceProofs:
 
 
 def fence_status(store: WorkspaceStore, repository: str, branch: str) -> FenceStatus:
-    """Read the branch head, and test the fence on a scratch branch: a server may have all hooks switched off.
+    """Read the branch head, and test the fence on a scratch branch, because a server can have all hooks switched off.
 
     Raises:
         ServiceError: as the store does; `NotFound` for an unknown repository or branch.
@@ -86,13 +85,13 @@ def is_enforced(
     metadata: Mapping[str, str],
     within: float | None = None,
 ) -> bool:
-    """Send a challenge: a merge of commit `source`, which has the fence, into a `branch` of one's own, that expects an
-    impossible head. It leaves a failed run among lakeFS's action runs, and nothing else.
+    """Send a challenge: a merge of commit `source`, which has the fence, into the caller's own `branch`, with an
+    impossible expected head. It leaves only a failed run among lakeFS's action runs.
 
     `within` limits the wait for the answer, in seconds.
 
     Raises:
-        MergeRefused: for another reason than the fence's, such as another team's hook.
+        MergeRefused: lakeFS refused for a reason other than the fence, such as another team's hook.
         ServiceError: as the store does.
     """
     message = "Challenge: perago's publish fence must refuse this merge"
@@ -106,15 +105,15 @@ def is_enforced(
 
 
 def try_publishing(store: WorkspaceStore, repository: str, head: str) -> bool:
-    """Stage, commit and send the challenge of `is_enforced` on a hidden branch at commit `head`, as a publication does;
-    then remove the branch. Returns whether the server obeyed the fence.
+    """Stage, commit and send the challenge of `is_enforced` on a hidden branch at commit `head`, as a publication does.
+    Then remove the branch. Return whether the server obeyed the fence.
 
     Raises:
-        ServiceError: as the store does; without the right to one of them, for example.
+        ServiceError: as the store does, for example because a permission is missing.
     """
     with _hidden_branch(store, repository, head) as scratch, fence_upload() as upload:
         store.upload(repository, scratch, [upload, replace(upload, key=_TRIED_KEY)])
-        commit = store.commit(repository, scratch, "A try of perago doctor, on a branch that is removed", {})
+        commit = store.commit(repository, scratch, "A test by perago doctor, on a branch that is removed", {})
         return is_enforced(store, repository, commit.id, scratch, {EXPECTED_HEAD: IMPOSSIBLE_HEAD})
 
 
@@ -129,7 +128,7 @@ def fence_upload() -> Iterator[Upload]:
 
 
 def install_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceStatus:
-    """Commit the fence to the branch, unless it is there; returns the status of the branch afterwards.
+    """Commit the fence to the branch, unless it is there. Return the status of the branch afterwards.
 
     Raises:
         MergeRefused: another client committed in the meantime, or has uncommitted changes on the branch.
@@ -148,7 +147,7 @@ def install_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceS
 
 
 def remove_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceStatus:
-    """Delete the fence from the branch, also an altered one; returns the status of the branch afterwards.
+    """Delete the fence from the branch, even if it was altered. Return the status of the branch afterwards.
 
     Raises:
         MergeRefused, ServiceError: as `install_fence`.
@@ -165,7 +164,7 @@ def remove_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceSt
 
 
 def is_scratch_branch(name: str) -> bool:
-    """Whether `name` is that of a hidden branch which one of these calls makes for itself."""
+    """Whether `name` is the name of a hidden branch of one of these calls."""
     return _SCRATCH_BRANCH.fullmatch(name) is not None
 
 
@@ -194,7 +193,7 @@ def _change(
 
 @contextmanager
 def _hidden_branch(store: WorkspaceStore, repository: str, source: str) -> Iterator[str]:
-    """Provide a branch for the length of the block. `perago gc` finds a branch that cannot be removed here."""
+    """Provide a branch during the block. If it cannot be removed here, `perago gc` finds it."""
     name = f"perago-fence-{secrets.token_hex(6)}"
     store.create_branch(repository, name, source)
     try:

@@ -1,4 +1,4 @@
-"""Calls the author's function in its scratch directories, and restores the process afterwards.
+"""Call the author's function in its scratch directories, and restore the process afterwards.
 
 Only the workspace is published. A file that the function writes under a relative name would be lost in production and
 would litter the author's project in a test. So it goes to a directory of the attempt, and is reported.
@@ -30,7 +30,7 @@ from perago.workspace.keys import compile_glob
 from perago.workspace.scan import IrregularKind, WorkspaceError, scan_tree
 
 _MOST = 1000
-"""The most names of left files in a record."""
+"""The maximum number of names of left files in a record."""
 
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _one_at_a_time = threading.RLock()
@@ -38,7 +38,7 @@ _one_at_a_time = threading.RLock()
 
 @contextmanager
 def standing_in(scratch: tuple[Path, Path] | None, former: str | None) -> Iterator[None]:
-    """Make these two the current and the temporary directory of this process. None: there is no attempt.
+    """Use these two as the current and the temporary directory of this process. None: there is no attempt.
 
     Relative entries of `sys.path` still mean `former`, the previous current directory. The caller restores the current
     directory and the environment. A second attempt on another thread gets no scratch directories, because the current
@@ -75,7 +75,7 @@ def _absolute_imports(former: str | None) -> dict[str, str]:
 def left_files(current: Path, task: Task) -> tuple[str, ...]:
     """Return the files that the function has left in `current` and that its task does not allow, sorted; at most 1,000.
 
-    Empty directories, links and sockets hold nothing that could be lost. Temporary files are temporary.
+    Empty directories, links and sockets contain nothing that could be lost. Temporary files do not count.
     """
     try:
         found = scan_tree(current)
@@ -88,7 +88,7 @@ def left_files(current: Path, task: Task) -> tuple[str, ...]:
 
 
 def left_words(left: tuple[str, ...], task: Task) -> str | None:
-    """Return a sentence that names them; None without left files."""
+    """Return a sentence that names the left files, or None if no files were left."""
     if not left:
         return None
     names = ("at least " if len(left) == _MOST else "") + listing([quoted(path) for path in left])
@@ -130,7 +130,7 @@ def withheld_hint(error: BaseException, task: Task) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The function returned `value`, whatever that is."""
+    """The function returned `value`."""
 
     value: Any = field(repr=False)
 
@@ -155,13 +155,13 @@ def call_function(
     *,
     on_error: Callable[[BaseException], None] = lambda _: None,
 ) -> Returned | Raised:
-    """Call the task function and say how it ended; never raises for anything that the function did.
+    """Call the task function, and return how it ended. Never raises an exception because of the function.
 
     `on_error` gets the exception of the function before anything is restored, for a debugger.
 
-    It runs in the scratch directories of its attempt. Working directory, environment, umask and, in the main thread,
-    signal handlers are restored afterwards. `sys.exit` and KeyboardInterrupt inside the function are failures of the
-    function. Withheld variables that the task does not ask for are not in its environment.
+    The function runs in the scratch directories of its attempt. Working directory, environment, umask and, in the main
+    thread, signal handlers are restored afterwards. `sys.exit` and KeyboardInterrupt inside the function are failures
+    of the function. Withheld variables that the task does not ask for are not in its environment.
     """
     try:
         directory: str | None = os.getcwd()  # noqa: PTH109 - Path.cwd() is no gain here
@@ -192,7 +192,7 @@ def call_function(
 
 
 def _words(error: BaseException) -> str:
-    """Return the author's words; the type's name if they are empty."""
+    """Return the text of the exception, or the name of its type if the text is empty."""
     try:
         return str(error).strip() or type(error).__name__
     except Exception:  # noqa: BLE001 - a broken __str__ must not hide the failure

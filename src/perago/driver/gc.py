@@ -1,17 +1,17 @@
 """Find and remove the leftovers of attempts: their directories here, their hidden branches on lakeFS.
 
-One small private file keeps the ages of branches from one `perago gc` to the next. If it is lost, branches only stay
-longer: a branch that is not in the file counts as seen for the first time.
+A small private file keeps the ages of branches between two runs of `perago gc`. If it is lost, branches only stay
+longer, because a branch that is not in the file counts as new.
 
-Attempts tidy up after themselves and, when they publish, after earlier deliveries of their step; workers sweep their
-directories. The remaining leftovers come from workers that were killed, and from merges without an answer in workflows
-that did not continue.
+Attempts remove their own leftovers and, when they publish, those of earlier deliveries of their step; workers sweep
+their directories. The remaining leftovers come from workers that were killed, and from merges without an answer in
+workflows that did not continue.
 
 Deleting a branch can neither stop nor change a publication: a merge names the staging *commit*, which stays readable
 without its branch (`docs/dev/servers/lakefs.md` 1.3). A deletion could harm a delivery that is still staging, and a
-rerun, which would not know that a merge may still arrive (`perago.attempt.protocol` 9). So a branch goes only when
-Conductor says that its delivery has ended, or, where the branch does not name one, when nothing has happened on it for
-long; and never before `LONGEST_SILENCE`.
+rerun, which would not know that a merge may still arrive (`perago.attempt.protocol` 9). So a branch is removed only if
+Conductor says that its delivery has ended. A branch without a delivery is removed if nothing has happened on it for a
+long time. No branch is removed before `LONGEST_SILENCE`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ _LARGEST = 16 * 1024 * 1024
 
 
 class BranchAges:
-    """The times since when branches of one lakeFS server have their heads. Read when made, written by `save`."""
+    """The times at which branches of one lakeFS server got their heads. They are read at creation, and written by
+    `save`."""
 
     def __init__(self, file: Path, server: str) -> None:
-        """`server`: the address, since repositories of two servers may have one name."""
+        """`server`: the address, because repositories of two servers can have the same name."""
         self.file = file
         self._server = server
         self._branches = _read(file)
@@ -58,7 +59,7 @@ class BranchAges:
             del known[gone]
 
     def save(self) -> None:
-        """Write everything back as a unit, for this user alone; nothing if there is nothing new.
+        """Write everything back as a unit, readable by this user only, if anything is new.
 
         Raises:
             OSError: it cannot be written.
@@ -70,11 +71,11 @@ class BranchAges:
 
 
 _Branches = dict[str, dict[str, dict[str, tuple[str, float]]]]
-"""By server, repository and branch: the commit at its head, and since when."""
+"""The head of each branch, and the time since which it is the head, by server, repository and branch."""
 
 
 def _read(file: Path) -> _Branches:
-    """Return the contents of the file; empty if it cannot be read or makes no sense."""
+    """Return the contents of the file; empty if it cannot be read or is malformed."""
     try:
         with file.open(encoding="utf-8") as opened:
             found: Any = json.loads(opened.read(_LARGEST))
@@ -90,20 +91,19 @@ def _read(file: Path) -> _Branches:
 
 
 LONGEST_SILENCE = 3600.0
-"""Seconds for which a branch is kept after its last known change, whatever the age limit. A living delivery may spend
-this long between creating its branch and its commit without completing an upload, and no proxy holds the merge of a
-dead delivery longer."""
+"""Seconds for which a branch is kept after its last known change, whatever the age limit. A living delivery can need
+this long between the creation of its branch and its commit, and no proxy delays the merge of a dead delivery longer."""
 
 _PREFIX = "perago-"
 
 
 class Fate(StrEnum):
-    """The end of a leftover, or in a dry run the end that it would have."""
+    """The fate of a leftover, in a dry run the expected one."""
 
     REMOVED = "removed"
     KEPT = "kept"
     UNDECIDED = "undecided"
-    """It is kept, because Conductor did not say whether anybody still works on it."""
+    """It is kept, because it is unknown whether its delivery has ended."""
     FAILED = "failed"
     """It could not be removed."""
 
@@ -129,11 +129,11 @@ class Policy:
     dry_run: bool = False
 
     def keeps(self, since: float, longest: float = 0.0) -> bool:
-        """Whether something that happened at `since` is too young to go."""
+        """Whether something that happened at `since` is too young to be removed."""
         return self.now - since < max(self.older_than, longest)
 
     def ago(self, since: float) -> str:
-        """`3 d ago`."""
+        """Return the age as `3 d ago`."""
         return f"{age(self.now - since)} ago"
 
 
@@ -210,7 +210,8 @@ class BranchClearing:
         return None
 
     def _judge_undated(self, repository: str, branch: str, head: Commit) -> tuple[Fate, str]:
-        """Judge a branch that names no delivery: it has no commit of its own, or one that only undoes others."""
+        """Judge a branch that names no delivery, because it has no commit of its own, or one that only undoes
+        others."""
         staged = self._store.newest_staged(repository, branch)
         if staged is not None:
             fate = Fate.KEPT if self._policy.keeps(staged, LONGEST_SILENCE) else Fate.REMOVED

@@ -56,8 +56,7 @@ class LocalWorkspace:
         self.landed_objects: int = 0
         self.total_size: int = 0
         self.landed_size: int = 0
-        """Numbers and bytes of all files of the workspace, and of the files that an interrupted download has
-        brought."""
+        """Number and size of all files of the workspace, and of the files that an interrupted download has written."""
 
     @property
     def directory(self) -> AttemptDirectory:
@@ -75,7 +74,7 @@ class LocalWorkspace:
         """Make the attempt directory.
 
         Raises:
-            DirectoryRefused: a hostile id, an unusable root, or one in use.
+            DirectoryRefused: an id is hostile, the root is unusable, or the directory is in use.
         """
         self._directory = AttemptDirectory.create(self._root, self._delivery)
 
@@ -99,7 +98,7 @@ class LocalWorkspace:
         self.total_objects, self.total_size = len(sizes), sum(sizes)
 
     def blindness(self) -> str | None:
-        """Return a note for an author whose `include` and `exclude` leave nothing of an input that has files."""
+        """Return a note if `include` and `exclude` select no file of an input that has files."""
         files = sum(not path.endswith("/") for path in self._hidden)
         if self.total_objects or not files:
             return None
@@ -110,7 +109,7 @@ class LocalWorkspace:
 
         Raises:
             NoRoom: other attempts leave too little space.
-            LayoutRefused: too many bytes, or too many for this disk.
+            LayoutRefused: the workspace is larger than the limit or this disk.
             OSError: the disk refused.
         """
         try:
@@ -127,7 +126,7 @@ class LocalWorkspace:
         check_room(self._placements, prefix, self.path, max_bytes=limit, root=self._root)
 
     def _take_from_cache(self) -> bool:
-        """Delete cached objects to make room for the workspace; False without any."""
+        """Delete cached objects to make room for the workspace. Return False if the cache is empty."""
         try:
             return give_room(self._root, self.total_size + self.total_objects * _BLOCK + RESERVE)
         except (CacheUnusable, OSError):
@@ -154,7 +153,7 @@ class LocalWorkspace:
         self._baseline = Baseline.record(self._tree, self._placements, self._spec.key_prefix)
 
     def check_listing(self) -> tuple[Finding, ...]:
-        """Return the verdicts of the `pre` guardrails on the server's listing, as far as names and sizes tell."""
+        """Return the verdicts of the `pre` guardrails on the server's listing, which has only names and sizes."""
         return evaluate(self._spec.pre, listing_of(self._placements, self._spec.key_prefix), phase=Phase.PRE)
 
     def check(
@@ -199,9 +198,9 @@ class LocalWorkspace:
         return {prefix + path for path in (*self.tree.files, *self.tree.listing.directories)}
 
     def check_combined(self, others: Mapping[str, int | None], planned: Collection[str]) -> tuple[str, ...]:
-        """Return the post guardrails that are violated once the changes of others are in the tree, too, as far as its
-        listing tells. `others` has keys with sizes in bytes, None for removed ones; `planned` are the keys that the
-        task has changed itself."""
+        """Return the post guardrails that the tree violates together with the changes of others, judged by the listing.
+        `others` has keys with sizes in bytes, None for removed ones; `planned` are the keys that the task has changed
+        itself."""
         prefix = self._spec.key_prefix
         seen = {key: size for key, size in others.items() if self._view.sees(key.removeprefix(prefix))}
         sizes = combined(self.tree.listing.sizes, seen, planned, prefix)
@@ -216,8 +215,9 @@ class LocalWorkspace:
             read = [quoted(path) for path in paths if isinstance(rule, ContentGuardrail) and rule.reads(path)]
             if read:
                 yield (
-                    f"Post guardrail {rule.brief} has looked into the files of this attempt, and not into what others "
-                    f"have changed in the meantime: {listing(read, 3)}. With reads=[...] such a change is a conflict."
+                    f"Post guardrail {rule.brief} has checked the files of this attempt, but not the "
+                    f"changes by others in the meantime: {listing(read, 3)}. With reads=[...] such a change is a "
+                    f"conflict."
                 )
 
     def uploads(self) -> list[Upload]:
@@ -245,7 +245,7 @@ class LocalWorkspace:
         return uploads, [key for key in self.deletions() if key not in shared]
 
     def remove(self) -> str | None:
-        """Remove the attempt directory. Return the reason if that failed."""
+        """Remove the attempt directory. Return the reason if the removal failed."""
         return None if self._directory is None else self._directory.remove()
 
 
@@ -260,7 +260,7 @@ def attempt_directory(
     local: LocalWorkspace | None, root: Path, delivery: Delivery, note: Callable[[str | None], None]
 ) -> Iterator[AttemptDirectory]:
     """Provide the attempt directory while the function runs: that of the workspace, or one for a task without, which is
-    removed at the end. `note` gets what could not be removed, or None.
+    removed at the end. `note` gets a message about what could not be removed, or None.
 
     Raises:
         DirectoryRefused: as `LocalWorkspace.create`.

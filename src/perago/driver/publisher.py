@@ -1,5 +1,5 @@
-"""lakeFS for the commands of an attempt: `PatientStore` waits for a server that does not answer, and `Publisher` and
-`Rebase` carry out the commands. Each of their methods returns an event.
+"""Carry out the commands of an attempt that need lakeFS. `PatientStore` waits for a server that does not answer;
+`Publisher` and `Rebase` carry out the commands. Each of their methods returns an event.
 
 A rebase applies a task's changes to a head that others have advanced.
 """
@@ -54,12 +54,12 @@ Answer = TypeVar("Answer")
 
 
 class PatientStore:
-    """lakeFS, waited for while it does not answer: a finished function's result is not thrown away for an outage."""
+    """lakeFS with retries while it does not answer, so that an outage does not discard the result of a function."""
 
     def __init__(
         self, store: WorkspaceStore, clock: Clock, limits: Limits, observer: Observer, *, until: float
     ) -> None:
-        """`until`: when to wait no longer, by `clock`."""
+        """`until`: the end of all waits, by `clock`."""
         self.store = store
         self.clock = clock
         self.until = until
@@ -77,8 +77,8 @@ class PatientStore:
         return retry(call, retries, self.clock, until=self.until, progress=progress, tell=tell)
 
     def patience(self, error: ServiceError) -> float:
-        """Return the patience for an error. A prohibition by lakeFS itself is final, but a proxy may cause unknown
-        credentials."""
+        """Return the patience for an error. A refusal by lakeFS itself is final, but rejected credentials can be caused
+        by a proxy."""
         if isinstance(error, Forbidden):
             return 0.0
         if isinstance(error, AccessDenied):
@@ -99,7 +99,7 @@ class PatientStore:
 
 
 _TURNS = BackOff(0.1, 2.0, jitter=True)
-"""Delays after races that were lost to other hosts. The winner leaves the race, so the delays stay short."""
+"""Delays after lost races with other hosts. They stay short, because each winner leaves the race."""
 TURNS_FILE = ".turns"
 """In the workspace root."""
 TURN_SECONDS = 10.0
@@ -108,9 +108,9 @@ _COMMITS_SEARCHED = 50
 
 
 class HostTurn:
-    """A turn: of the attempts that share a workspace root and publish to one branch, one publishes at a time. This only
-    avoids lost races, because the publish fence guards the branch, so an attempt continues without a turn that does not
-    come soon.
+    """A turn to publish: of the attempts that share a workspace root and a branch, one publishes at a time. It only
+    avoids lost races, because the publish fence guards the branch. So an attempt that waits too long continues without
+    it.
 
     A byte of one file is locked for each branch. The lock ends with its process.
     """
@@ -139,7 +139,7 @@ class HostTurn:
                 return
 
     def end(self) -> None:
-        """Give the turn back, if there is one."""
+        """Release the turn, if there is one."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -149,8 +149,8 @@ class Rebase:
     """Carries out the commands of a rebase."""
 
     def __init__(self, lakefs: PatientStore, local: LocalWorkspace, *, root: Path, merge_within: float | None) -> None:
-        """`root`: the workspace root, which the attempts of this host share. `merge_within`: the task's own limit for
-        the answer to a merge, in seconds."""
+        """`root`: the workspace root, which the attempts of this host share. `merge_within`: the task's limit for the
+        answer to a merge, in seconds."""
         self._lakefs = lakefs
         self._store = lakefs.store
         self._local = local
@@ -191,8 +191,8 @@ class Rebase:
         return on.OthersCompared(conflicts, frozenset(shared), violations, fence_changed=FENCE_PATH in found)
 
     def find_commits(self, command: do.FindCommits) -> on.Event:
-        """Find the commit that changed each key last, among the newest. It is for a message, so a missing answer is not
-        a failure."""
+        """Find the newest commit that changed each key, among the last ones. It is for a message, so a missing answer
+        is not a failure."""
         return on.CommitsFound(self._last_changed(command.repository, command.commits, command.keys))
 
     def _last_changed(self, repository: str, commits: Sequence[tuple[str, str]], keys: Sequence[str]) -> dict[str, str]:
@@ -220,7 +220,7 @@ class Rebase:
         return on.AdoptedRead(adopted, source, changed)
 
     def await_turn(self, command: do.AwaitTurn) -> on.Event:
-        """Let others finish."""
+        """Wait, so that others can finish."""
         if not command.tries:
             self._turn.take(f"{command.repository}/{command.branch}", self._lakefs.clock)
             return on.TurnCame()
@@ -231,7 +231,8 @@ class Rebase:
         return on.TurnCame()
 
     def carry_changes(self, command: do.CarryChanges) -> on.Event:
-        """Merge the changes onto the staging branch, this delivery's alone: a head that moved is this merge."""
+        """Merge the changes onto the staging branch. Only this delivery uses the branch, so a moved head is this
+        merge."""
 
         def look() -> on.Event | None:
             head = self._store.get_commit(command.repository, command.branch)
@@ -255,14 +256,14 @@ class Rebase:
         return self._lakefs.retry(unless_done(look, carry))
 
     def not_undone(self, repository: str, changes: str, head: str) -> tuple[set[str], set[str]]:
-        """Return the keys that commit `changes` changed, and those of them that are not in `head` as they were before
-        it."""
+        """Return the keys that commit `changes` changed, and those among them whose content in `head` differs from the
+        content before it."""
         before = self._lakefs.get_commit(repository, changes).parents[0]
         touched = set(self._lakefs.diff(repository, before, changes))
         return touched, touched & set(self._lakefs.diff(repository, before, head))
 
     def _checksums(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, str | None]:
-        """Return the checksums of `keys` in `commit`, and others. None: there is no such object. The answers for an
+        """Return the checksums of at least `keys` in `commit`. None: there is no such object. The answers for an
         earlier commit also hold for this one, except at the keys where the two differ."""
         if self._compared is not None and self._compared != commit:
             before = self._compared
@@ -278,9 +279,9 @@ class Rebase:
 
 
 _CHALLENGE_SECONDS = 30.0
-"""Seconds from the first challenge without an answer to the last one that is sent."""
+"""Seconds for which a challenge without an answer is repeated."""
 _MERGE_BACK_OFF = BackOff(1.0, math.inf, factor=4.0)
-"""After merges that got no answer."""
+"""Delays after merges without an answer."""
 
 
 class Publisher:
@@ -300,8 +301,8 @@ class Publisher:
         root: Path,
         merge_within: float | None,
     ) -> None:
-        """`note` gets a message for operators, or None. `root`: the workspace root. `merge_within`: the task's own
-        limit for the answer to a merge, in seconds."""
+        """`note` gets a message for operators, or None. `root`: the workspace root. `merge_within`: the task's limit
+        for the answer to a merge, in seconds."""
         self._lakefs = lakefs
         self._store = lakefs.store
         self._local = local
@@ -312,13 +313,13 @@ class Publisher:
         self._range: tuple[Commit, ...] = ()
         """The commits after the input ref, as they were read last."""
         self.fence_refusals: int = 0
-        """Merges that were refused because the head had moved."""
+        """Number of merges that were refused because the head had moved."""
         self.from_cache: int = 0
-        """Objects of the workspace that were on this machine before."""
+        """Number of objects of the workspace that came from the cache."""
         self.rebase: Rebase = Rebase(lakefs, local, root=root, merge_within=merge_within)
 
     def resolve_join(self, command: do.ResolveJoin) -> on.Event:
-        """Find the commit that continues all the others, from as much of the first-parent history as that takes."""
+        """Find the commit that continues all the others. Read only as much of the first-parent history as needed."""
 
         def read(commit: str) -> tuple[Commit, ...]:
             return self._lakefs.retry(lambda: self._store.ancestry(command.repository, commit, limit=history.PAGE))
@@ -373,7 +374,7 @@ class Publisher:
         return on.ObjectsListed()
 
     def fetch(self, command: do.Fetch) -> on.Event:
-        """Download the workspace and remember it as it came. Files that have come stay when a download breaks."""
+        """Download the workspace, and record the tree. Complete files stay if a download fails."""
         where, local, arrived = command.workspace, self._local, 0
         local.make_room()
 
@@ -456,11 +457,11 @@ class Publisher:
 
     def _own_changes(self, repository: str, stale: do.StalePublication) -> str | None:
         """Return the commit whose difference to its first parent is what a publication has changed itself. It is empty
-        if the publication has changed nothing, or only undone others, and None if a person has made the commit.
+        if the publication has changed nothing or has only undone others. It is None if a person has made the commit.
 
-        Only a publication that is built from its staging commit is reverted. So is one that came on another head than
-        expected, if it changed only its own files there. Publications of earlier versions that changed nothing
-        themselves have no staging commit."""
+        Only a publication with the tree of its staging commit is reverted. If it was merged into another head than
+        expected, it must have changed only its own files there. Publications of earlier versions that changed nothing
+        have no staging commit."""
         known = next((commit for commit in self._range if commit.id == stale.id), None)
         found, merged = (
             known or self._lakefs.get_commit(repository, stale.id),
@@ -487,8 +488,8 @@ class Publisher:
     def _undone_among_others(
         self, command: do.RevertStale, head: str, brought: list[set[str]], wrong: set[str]
     ) -> on.Event:
-        """Verify that exactly the own changes of the stale publications `brought` are undone in `head`, and that no
-        living commit above them has changed the same keys. `wrong`: keys that differ from their state before these
+        """Verify that exactly the changes of the stale publications `brought` are undone in `head`, and that no living
+        commit above them has changed the same keys. `wrong` has keys that differ from their state before these
         publications."""
         where = command.repository
         changed = set(self._lakefs.diff(where, command.source, head))
@@ -518,7 +519,7 @@ class Publisher:
         touched: set[str],
         others: Iterable[tuple[tuple[str, str], set[str]]],
     ) -> set[str]:
-        """Return the keys at which people have brought back by hand what `stale` had undone. These keys are of an
+        """Return the keys at which people have manually restored what `stale` had undone. These keys belong to an
         earlier run, too."""
         undone = set(self._lakefs.diff(repository, stale.parents[0], stale.id)) - touched
         back = undone - set(self._lakefs.diff(repository, stale.parents[0], head))
@@ -529,7 +530,8 @@ class Publisher:
         return set().union(*by_hand)
 
     def _revert(self, command: do.RevertStale, stale: str, head: str) -> Commit:
-        """Undo one publication; returns the new head. If an earlier call got no answer, the head shows its effect."""
+        """Undo one publication, and return the new head. If an earlier call got no answer, the head shows whether it
+        took effect."""
         tried = False
 
         def revert() -> Commit:
@@ -578,7 +580,7 @@ class Publisher:
         return planned
 
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
-        """Look for the publish fence in a commit."""
+        """Check whether a commit has the publish fence."""
         found = self._lakefs.stat_objects(command.repository, command.commit_id, [FENCE_PATH])
         fence = found.get(FENCE_PATH)
         return on.PublishFenceSeen(fence_in(found), fence.physical_address if fence else "")
@@ -593,9 +595,9 @@ class Publisher:
         return on.FenceStaged()
 
     def try_publish_fence(self, command: do.TryPublishFence) -> on.Event:
-        """Send the challenge, unless it was sent a short time ago. Without an answer it is repeated for a while. That
-        is safe, because it can only be refused, or add a commit to the attempt's own staging branch. If no answer
-        comes, for instance because of another team's slow hook, it stays unknown whether the server obeys."""
+        """Send the challenge, unless it was sent a short time ago. Repeat it for a while if there is no answer. This is
+        safe, because it can only be refused, or add a commit to the attempt's own staging branch. If no answer arrives,
+        for example because of another team's slow hook, it is unknown whether the server obeys."""
         where, source, branch = command.repository, command.source, command.branch
         known = self._proofs.known(where, command.fence)
         if known or (known is False and self._lakefs.limits.publish_fence is not PublishFence.REQUIRED):
@@ -615,8 +617,8 @@ class Publisher:
         return on.PublishFenceTried(enforced)
 
     def stage_changes(self, command: do.StageChanges) -> on.Event:
-        """Deletions first: a file may take the place of a directory, and the other way round. An upload that broke goes
-        on with the files that are not staged yet."""
+        """Stage the changes, deletions first, because a file can replace a directory and vice versa. A failed upload
+        continues with the files that are not staged yet."""
         uploads, deletions = self._local.to_stage(command.shared)
         total, size, lock = sum(upload.size for upload in uploads), 0, threading.Lock()
         staged: set[str] = set()
@@ -639,14 +641,15 @@ class Publisher:
         return on.ChangesStaged()
 
     def commit_staging(self, command: do.CommitStaging) -> on.Event:
-        """Commit the staged changes. The branch is this delivery's alone, so a head that moved is this commit."""
+        """Commit the staged changes. Only this delivery uses the branch, so a moved head is this commit."""
 
         def look() -> on.Event | None:
             head = self._store.get_commit(command.repository, command.branch)
             return None if head.id == command.source else on.StagingCommitted(first(head))
 
         def first(made: Commit) -> Commit:
-            """Return the first copy of an empty commit that arrived twice: it is on the source."""
+            """Return the first copy of an empty commit that arrived twice, which is the one whose parent is the
+            source."""
             while command.allow_empty and command.metadata.items() <= made.metadata.items():
                 if made.parents == (command.source,):
                     break
@@ -710,7 +713,7 @@ class Publisher:
             except NotFound:
                 continue
             except ServiceError as error:
-                self._note(f"The staging branch {branch} of {command.repository} is left behind. {error}")
+                self._note(f"The staging branch {branch} of {command.repository} was not removed. {error}")
         return on.StagingBranchesRemoved()
 
 

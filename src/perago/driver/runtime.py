@@ -42,21 +42,20 @@ class Limits:
     """`PERAGO_PUBLISH_FENCE`: how strictly a publication insists on the publish fence."""
     answer_patience: float = 120.0
     """Seconds for which Conductor is asked again while it does not answer, and lakeFS while it rejects the credentials.
-    A worker reads its credentials once, so problems of a proxy pass, and wrong credentials do not."""
+    Wrong credentials stay wrong, because a worker reads them once; only the problems of a proxy pass."""
     outage_patience: float = 2700.0
-    """The seconds for which an attempt waits for lakeFS while it does not answer, or fails itself. Restarts, upgrades
-    and failovers have ended by then, and a staging branch does not stay idle for the hour after which `perago gc` may
-    remove it. A task's `timeoutSeconds` ends the wait earlier."""
+    """The seconds for which an attempt waits while lakeFS does not answer or fails. Restarts, upgrades and failovers
+    take less time. The limit is below the hour after which `perago gc` can remove an idle staging branch. A task's
+    `timeoutSeconds` ends the wait earlier."""
     rebase_tries: int = 100
-    """The number of times that changes are applied to another head while others advance the branch. Each lost race is
-    one that another publisher has won."""
+    """The number of times that changes are applied to another head while others advance the branch."""
     fail_on_left_files: bool = False
     """An attempt fails if its function leaves files in its current directory; else they are noted."""
     allowed_workspaces: tuple[str, ...] | None = None
     """`PERAGO_ALLOWED_WORKSPACES`: glob patterns `repository/branch` that an input may name; None: any."""
 
     def allows(self, repository: str, branch: str) -> bool:
-        """Whether an input may name this branch. Case counts, and no name holds a slash."""
+        """Whether an input may name this branch. Matching is case-sensitive, and no name contains a slash."""
         if self.allowed_workspaces is None:
             return True
         if "/" in repository or "/" in branch:
@@ -68,42 +67,40 @@ Direction = Literal["download", "upload"]
 
 
 class Observer:
-    """Watches an attempt. Its methods may be called by several threads, must be quick and must not raise. An observer
-    overrides those that it needs."""
+    """Watches an attempt. Several threads can call its methods, which must be quick and must not raise exceptions. An
+    observer overrides the methods that it needs."""
 
     def step(self, name: str) -> None:
-        """A command is about to be carried out."""
+        """Report that a command begins."""
 
     def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
         """Report the number of transferred objects and bytes."""
 
     def log(self, text: str) -> None:
-        """The function called `current().log`."""
+        """Report a line that the function logged with `current().log`."""
 
     def progress(self, done: int, total: int) -> None:
-        """The function called `current().progress`."""
+        """Report the progress from `current().progress`."""
 
     def waiting(self, text: str, is_over: bool) -> None:
         """lakeFS does not answer and is waited for, or answers again (`is_over`); `text` is a line about it."""
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
-        """A merge with this expected head is about to be sent, or was answered. `words` say what becomes of it if
-        nothing more is heard of the attempt. Empty: the attempt has nothing on the branch, and nothing can appear
-        there."""
+        """Report that a merge with this expected head is about to be sent, or was answered. `words` describe the
+        outcome in case the process dies. Empty: the attempt has nothing on the branch, and nothing can appear there."""
 
 
 SILENT = Observer()
-"""For those who do not watch."""
+"""An observer that ignores everything."""
 
 
 class Interrupted(BaseException):
-    """The delivery is lost, and all running work must end now. It is not an `Exception`, so that no handler mistakes it
-    for a failure of the interrupted call."""
+    """Raised when the delivery is lost, to end all running work. It is not an `Exception`, so that no handler mistakes
+    it for a failure of the interrupted call."""
 
 
 Interruptible = Callable[[], AbstractContextManager[object]]
-"""Makes a block that raises `Interrupted` at its beginning if the delivery is lost by then, and at any point within as
-soon as it is."""
+"""Makes a block that raises `Interrupted` as soon as the delivery is lost, at its beginning or at any point within."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,16 +119,17 @@ class AttemptRuntime:
     """The caller of the task function; a worker captures its output there."""
     observer: Observer = SILENT
     store_notes: Callable[[], tuple[str, ...]] = tuple
-    """Notes for an operator about the store's transfers since the last call, such as a way that did not work."""
+    """Returns notes for an operator about the store's transfers since the last call, such as a failed direct
+    transfer."""
     worker_id: str = ""
     worker: str = ""
     """The worker id with host and process, for commits."""
     interruptible: Interruptible = nullcontext
     """Creates the blocks in which a loss that is noticed elsewhere ends the attempt immediately."""
     around_guardrails: Callable[[], AbstractContextManager[object]] = nullcontext
-    """Entered while guardrails read files, because some of them are the author's code."""
+    """A context that is entered while guardrails read files, because some of them are the author's code."""
     proofs: FenceProofs | None = None
-    """Proofs that this process has of lakeFS servers. None: the attempt challenges its server itself."""
+    """The results of challenges that this process knows. None: the attempt challenges its server itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +149,7 @@ class AttemptRecord:
     """None: the delivery was lost, and nothing must be reported."""
     lost_reason: str | None
     reached: Step
-    """The last step of a success, or the one at which the attempt failed or was lost."""
+    """The last step of a successful attempt, or the step at which it failed or was lost."""
     steps: tuple[StepTime, ...]
     findings: tuple[Finding, ...]
     """Verdicts of the guardrails that were evaluated, `pre` before `post`."""
@@ -167,7 +165,7 @@ class AttemptRecord:
     rebased_onto: str | None = None
     """The branch head that was published on, if others had moved it and the task tolerates that (`on_moved_head`)."""
     lost_races: int = 0
-    """Times that others published first, so that the publication had to be built again."""
+    """Number of times that the publication was built again because others published first."""
     fence_refusals: int = 0
     """Merges that were refused because the head had moved."""
     superseded_commits: tuple[str, ...] = ()
@@ -175,16 +173,16 @@ class AttemptRecord:
     fence: FenceState | None = None
     """The publish fence of the publication, or of the intended one. None if the attempt did not read it."""
     brought_fence: bool = False
-    """The publication brought the publish fence along."""
+    """Whether the publication installed the publish fence."""
     left_files: tuple[str, ...] = ()
     """Files that the function left in its current directory and its task does not allow, sorted. They are removed."""
     objects: int = 0
     """Files in the workspace before the function."""
     from_cache: int = 0
-    """The part of the objects that came from the cache of this machine."""
+    """Number of objects that came from the cache of this machine."""
     hand_back: bool = False
-    """The disk of this host kept the attempt from its function. A worker sends no `report` then: it hands the delivery
-    back, so that another host can take it."""
+    """Whether the disk of this host prevented the call of the function. Then a worker sends no `report`, but hands the
+    delivery back, so that another host can take it."""
     notes: tuple[str, ...] = ()
     """Failures that did not change the outcome, such as a directory that could not be removed."""
     ignored_params: tuple[str, ...] = ()
@@ -210,7 +208,7 @@ class AttemptRecord:
         if self.published_commit is not None and self.published_commit == self.input_ref:
             return ("nothing changed",)
         if self.delivery.retry_output is not None:
-            return ("did nothing, its retry has done the work",)
+            return ("did nothing, because its retry has done the work",)
         found = []
         if self.published_commit is not None and self.adopted_commit is not None:
             found.append(f"adopted {short(self.adopted_commit)} of an earlier attempt{self._changed_since()}")
@@ -222,7 +220,7 @@ class AttemptRecord:
             number = len(self.superseded_commits)
             found.append(f"undid {number} stale publication{'' if number == 1 else 's'}")
         if self.brought_fence:
-            found.append("brought the publish fence along")
+            found.append("installed the publish fence")
         if self.published_commit is not None and self.fence in (FenceState.NOT_ENFORCED, FenceState.ABSENT):
             found.append(f"publish fence {self.fence}")
         return tuple(found)

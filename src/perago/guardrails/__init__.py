@@ -1,6 +1,7 @@
 """The kinds of guardrails, one module each; `docs/dev/adding-a-guardrail.md` shows how to add one.
 
-Each import of a function below registers a kind: `perago` has it for authors, the tests and the pytest plugin find it.
+Each import of a function below registers a kind, so that authors can import it from `perago`, and the tests and the
+pytest plugin find it.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from perago.workspace.scan import Tree
 
 
 class GuardrailDefect(Exception):
-    """A guardrail could not judge: it is wrong itself, or something that it needs is not there. The data is not to
-    blame."""
+    """A guardrail could not judge, because it is defective or something that it needs is missing. The data is not the
+    cause."""
 
     def __init__(self, message: str, *, detail: str | None = None, has_changed_the_tree: bool = False) -> None:
         """`message` follows the guardrail's name and says what happened, and where. `detail` is for the log."""
@@ -56,7 +56,7 @@ class ContentGuardrail(Guardrail):
 
 
 def missing_of(workspace: WorkspaceSpec | None) -> list[tuple[str, str]]:
-    """The same for all rules of a workspace, each once."""
+    """Return the missing libraries of all rules of a workspace, without duplicates."""
     rules = (*workspace.pre, *workspace.post) if workspace else ()
     found = (rule.missing() for rule in rules if isinstance(rule, ContentGuardrail))
     return list(dict.fromkeys(each for each in found if each))
@@ -87,16 +87,17 @@ class Finding:
 def evaluate(
     rules: Iterable[Guardrail], tree: Listing, *, phase: Phase, disk: Tree | None = None
 ) -> tuple[Finding, ...]:
-    """One finding for each rule that was judged, in the order of the rules.
+    """Return one finding for each judged rule, in the order of the rules.
 
-    First all rules judge the listing. If all hold, those about contents look into the files; else they have no finding,
-    as what they would open may not be there. A guardrail that changes the tree is the last that looks.
+    First all rules judge the listing. If all hold, rules about contents read the files. Otherwise these rules have no
+    finding, because their files may be missing. After a guardrail that changes the tree, no other one runs.
 
     Args:
         rules: the guardrails of the phase.
         tree: all files, wherever they are.
         phase: for the messages.
-        disk: the scan of the same files on a disk; None if they are not on one, so that nothing can look into them.
+        disk: the scan of the same files on a disk; None if they are not on a disk, so that their contents cannot be
+            read.
     """
     judged = [(rule, _finding(rule, rule.evaluate(tree), tree, phase)) for rule in rules]
     if disk is None or not all(finding.satisfied for _, finding in judged):
@@ -116,9 +117,9 @@ def evaluate(
 def check_tree(
     tree: Tree, key_prefix: str, view: View = EVERYTHING, hidden: Collection[str] = ()
 ) -> tuple[Finding, ...]:
-    """Violations of what holds after every task function, whatever its rules: all that could not be published, would
-    take the publish fence away, or lies outside of `view`. Empty without any.
-    `hidden` are the files of the input that `view` leaves out."""
+    """Return violations of the rules that hold after every task function. They forbid files that cannot be published,
+    that replace the publish fence, or that are outside of `view`. `hidden` are the files of the input that `view`
+    leaves out."""
     irregular = [f"{quoted(entry.path)} ({entry.kind})" for entry in tree.irregular]
     reserved = [quoted(path) for path in tree.files if is_reserved(key_prefix + path)]
     too_long = [quoted(path) for path in tree.files if is_too_long(key_prefix + path)]
@@ -134,7 +135,7 @@ def check_tree(
 
 
 def _look(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tuple[Finding, bool]:
-    """The finding, and whether the tree is still the one that was scanned."""
+    """Return the finding, and whether the tree is unchanged since the scan."""
     try:
         return _finding(rule, rule.look_into(disk), tree, phase), True
     except GuardrailDefect as defect:

@@ -38,6 +38,6 @@ def forbid_glob(pattern: Path) -> ForbidGlob:
     """No file may match `pattern`.
 
     Raises:
-        TaskDefinitionError: not a relative pattern inside the workspace.
+        TaskDefinitionError: the pattern is not relative, or not inside the workspace.
     """
     return ForbidGlob(declared_pattern("forbid_glob", pattern))

@@ -37,8 +37,8 @@ from perago.text import listing, one_line, quoted
 from perago.workspace.scan import Tree, WorkspaceError, scan_tree
 
 _MAY_WAIT = sys.version_info >= (3, 12)
-"""Whether an exception can wait for a thread that is in C. In Python 3.11, no other traced thread (coverage, a
-debugger) can enter a function during that time: it repeats the same step."""
+"""Whether an exception can wait for a thread that runs C code. In Python 3.11, no other traced thread (coverage, a
+debugger) can enter a function in the meantime."""
 _LOOKS = 20
 _BETWEEN = 0.01
 
@@ -46,7 +46,8 @@ _BETWEEN = 0.01
 class LimitedCall(threading.Thread):
     """A call in its own thread, so that an attempt continues after the time limit, even if the call is busy in C.
 
-    A thread cannot be killed. A late one is asked to end, and a worker process in which it stays is replaced.
+    A thread cannot be killed. A late thread is asked to end, and a worker process whose thread does not end is
+    replaced.
     """
 
     def __init__(self, call: Callable[[], object], name: str) -> None:
@@ -55,7 +56,7 @@ class LimitedCall(threading.Thread):
         self._context = contextvars.copy_context()
         self.answer: object = None
         self.error: BaseException | None = None
-        """The exception of the call, of any kind. It must not pass for an exception of perago's."""
+        """The exception of the call. It must not be mistaken for an exception of perago."""
 
     def run(self) -> None:
         """Make the call."""
@@ -65,7 +66,7 @@ class LimitedCall(threading.Thread):
             self.error = error
 
     def ends_within(self, seconds: float) -> bool:
-        """Start the call, and wait so long for its end."""
+        """Start the call, and wait up to `seconds` for its end."""
         self.start()
         is_late = True
         try:
@@ -79,14 +80,14 @@ class LimitedCall(threading.Thread):
 
 
 def place_of(error: BaseException, function: Callable[..., Any]) -> str | None:
-    """The line of the function's own file, as `file:line`, that the exception came through last."""
+    """Return the innermost line of the exception in the function's own file, as `file:line`."""
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     lines = [number for frame, number in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
     return f"{readable_path(file)}:{lines[-1]}" if file and lines else None
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback without the frames of this module in front."""
+    """Return the traceback without the leading frames of this module."""
     shown = error.__traceback__
     while shown is not None and Path(shown.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
         shown = shown.tb_next
@@ -94,7 +95,7 @@ def traceback_of(error: BaseException) -> str:
 
 
 def _is_in_python(ident: int) -> bool:
-    """Whether the thread is seen to take steps in Python, and so does not wait in C."""
+    """Whether the thread is executing Python code, and not waiting in C code."""
     seen = set()
     for _ in range(_LOOKS):
         frame = sys._current_frames().get(ident)
@@ -113,7 +114,7 @@ Judge: TypeAlias = Callable[[Path], "str | list[str] | None"]
 DEFAULT_SECONDS = 60.0
 _MOST_SECONDS = 86_400.0
 _LONGEST = 500
-"""Characters of one complaint that are kept: a reason in Conductor has no more."""
+"""Maximum length of one complaint, because a reason in Conductor cannot be longer."""
 
 _NAME = re.compile(r"\w[\w.-]{0,99}")
 _SIGNATURE = "(workspace: Path) -> str | None"
@@ -142,7 +143,7 @@ class FunctionGuardrail(ContentGuardrail):
         return self.name
 
     def evaluate(self, tree: Listing) -> Verdict:
-        """A listing says nothing about it."""
+        """Accept every listing, because the function needs the files."""
         return Verdict(len(tree.sizes))
 
     def reads(self, path: str) -> bool:  # noqa: ARG002 - it may open any file
@@ -176,7 +177,7 @@ class FunctionGuardrail(ContentGuardrail):
         """Return the complaints.
 
         Raises:
-            GuardrailDefect: it answered something else than text.
+            GuardrailDefect: the answer is not text.
         """
         if answer is None:
             return ()
@@ -202,8 +203,8 @@ def guardrail(
 ) -> FunctionGuardrail | Callable[[Judge], FunctionGuardrail]:
     """Make a guardrail of a function `(workspace: Path) -> str | list[str] | None` that only reads the workspace.
 
-    None says that the workspace is in order; a text, or each text of a list, says what is wrong. Anything else that
-    happens is a defect of the guardrail: the attempt fails, a retry is possible, and the reason names file and line.
+    None accepts the workspace. A text, or each text of a list, describes a problem. Any other outcome is a defect of
+    the guardrail: the attempt fails, a retry is possible, and the reason names file and line.
 
         @guardrail
         def has_header(workspace: Path) -> str | None:
@@ -211,12 +212,12 @@ def guardrail(
             return None if first == "x,y" else "raw/a.csv has another header than x,y"
 
     Args:
-        function: given by Python where the decorator has no brackets.
-        name: how messages, reports and tests name it; the name of the function by default.
-        seconds: how long one call may take.
+        function: passed by Python if the decorator has no parentheses.
+        name: the name in messages, reports and tests; by default the name of the function.
+        seconds: the time limit of one call.
 
     Raises:
-        TaskDefinitionError: another signature, or a name or a limit that cannot be.
+        TaskDefinitionError: the signature, the name or the limit is not valid.
     """
     declared_at = calling_line()
 
@@ -254,7 +255,7 @@ def _check_signature(function: FunctionType, local_names: Mapping[str, Any]) -> 
     """Check the signature: one parameter, the workspace, and a return type for problems.
 
     Raises:
-        InvalidDeclaration: it is another one.
+        InvalidDeclaration: the signature differs.
     """
     fix = f"write `def {function.__name__}{_SIGNATURE}`"
     parameters = list(inspect.signature(function).parameters.values())

@@ -1,5 +1,5 @@
-"""Helpers of all kinds: the files that a glob matches, how a complaint names them, and hints at the nearest thing that
-does exist. Hints are bounded in time, however large the tree."""
+"""Helpers of all kinds: match globs, name files in complaints, and suggest similar existing paths. The time for
+suggestions is limited, even for large trees."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _COMPARED = 500
 """The number of names that are compared letter by letter, those in the same directory first."""
 
 _LONGEST = 200
-"""Longer paths are not compared letter by letter."""
+"""Maximum length of paths that are compared letter by letter."""
 
 _WILD = frozenset("*?[")
 
 
 def matching(pattern: str, tree: Listing) -> list[str]:
-    """The files of the tree that match the pattern."""
+    """Return the files of the tree that match the pattern."""
     matches = compile_glob(pattern).fullmatch
     return [file for file in tree.sizes if matches(file)]
 
 
 def found(matched: Sequence[str]) -> str:
-    """`matched 2 files: 'a.tmp', 'b.tmp'`; long lists are cut."""
+    """Return a text such as `matched 2 files: 'a.tmp', 'b.tmp'`; long lists are cut."""
     number = f"matched {count(len(matched), 'file')}"
     return f"{number}: {listing([quoted(path) for path in sorted(matched)])}" if matched else number
 
@@ -37,7 +37,7 @@ def for_pattern(pattern: str, tree: Listing) -> str | None:
     ignoring_case = compile_glob(pattern, ignore_case=True).fullmatch
     twin = min((path for path in tree.sizes if ignoring_case(path)), default=None)
     if twin is not None:
-        return f"case matters, and {quoted(twin)} differs in it"
+        return f"{quoted(twin)} differs only in case"
     matches = compile_glob(pattern).fullmatch
     directory = min((path for path in tree.directories if matches(path)), default=None)
     if directory is not None:
@@ -46,7 +46,7 @@ def for_pattern(pattern: str, tree: Listing) -> str | None:
 
 
 def _fixed_part(pattern: str, tree: Listing) -> str | None:
-    """The directories before the first wildcard, if they are not there."""
+    """Describe the directory before the first wildcard, if it is missing."""
     fixed = []
     for segment in pattern.split("/")[:-1]:
         if _WILD.intersection(segment):
@@ -61,7 +61,8 @@ def _fixed_part(pattern: str, tree: Listing) -> str | None:
 
 
 def _same_name_elsewhere(pattern: str, tree: Listing) -> str | None:
-    """A file in another directory whose name matches the last segment, unless that matches every name."""
+    """Describe a file in another directory whose name matches the last segment, unless the segment matches every
+    name."""
     name = pattern.rpartition("/")[2]
     if not name.strip("*"):
         return None
@@ -71,7 +72,7 @@ def _same_name_elsewhere(pattern: str, tree: Listing) -> str | None:
 
 
 def file_in_the_way(path: str, tree: Listing) -> str | None:
-    """A file in place of a directory in `path`."""
+    """Describe a file that is in place of a directory of `path`."""
     above = path.rpartition("/")[0]
     while above:
         if above in tree.sizes:
@@ -81,11 +82,11 @@ def file_in_the_way(path: str, tree: Listing) -> str | None:
 
 
 def nearest(path: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that is most like the path, if one is like it at all."""
+    """Return the candidate that is most similar to the path, if one is similar enough."""
     candidates = sorted(candidates)
     twin = next((candidate for candidate in candidates if candidate.casefold() == path.casefold()), None)
     if twin is not None:
-        return f"case matters, and {quoted(twin)} differs in it"
+        return f"{quoted(twin)} differs only in case"
     above, _, name = path.rpartition("/")
     namesake = next((candidate for candidate in candidates if candidate.rpartition("/")[2] == name), None)
     if namesake is not None:

@@ -117,7 +117,7 @@ class TableRule:
 
     @property
     def schema_module(self) -> str:
-        """The module of pandera that the schema comes from; empty if it is nothing of pandera's."""
+        """The module of pandera that defines the schema; empty if the schema is not from pandera."""
         kinds = self.schema.__mro__ if isinstance(self.schema, type) else type(self.schema).__mro__
         return next((kind.__module__ for kind in kinds if kind.__module__.partition(".")[0] == "pandera"), "")
 
@@ -171,7 +171,7 @@ class RequireTable(ContentGuardrail):
         return f"require_table({self.pattern})"
 
     def evaluate(self, tree: Listing) -> Verdict:
-        """A listing shows whether such a file exists."""
+        """Judge by the listing whether such a file exists."""
         matched = len(matching(self.pattern, tree))
         return Verdict(matched, None if matched else "matched 0 files")
 
@@ -193,7 +193,7 @@ class RequireTable(ContentGuardrail):
         problems: list[str] = []
         for path in paths:
             if len(problems) > _MOST_PROBLEMS:
-                problems.append("further files were not looked into")
+                problems.append("further files were not read")
                 break
             with os.fdopen(open_file(tree.root, path), "rb") as file:
                 problems += [f"{quoted(path)}: {problem}" for problem in check_table(file, self.rule)]
@@ -213,25 +213,25 @@ def require_table(
     delimiter: str = ",",
     show_values: bool = False,
 ) -> RequireTable:
-    """At least one file must match `pattern`, and each that does must be such a table.
+    """At least one file must match `pattern`, and each matching file must be such a table.
 
     It reads CSV (`.csv`), Parquet (`.parquet`) and JSON Lines (`.jsonl`, `.ndjson`), in batches, with pyarrow.
 
     Args:
         pattern: a glob. Its last part ends in one of these endings, unless `format` is given.
-        columns: the columns that must be there and their types: int, float, str, bool, bytes, date, datetime, Decimal,
-            or object for any; others may be there as well. In CSV and JSON Lines each value must be spelled so.
-        min_rows: how many rows it has at least, without the header.
-        max_rows: how many rows it has at most.
-        unique: a column, or several together, in which no two rows are alike. Rows without a value there are left out.
-        not_null: the columns in which every row has a value.
-        schema: a model of pandera that the table must satisfy, too. It needs the whole table in memory.
-        format: `csv`, `parquet` or `jsonl`, where the pattern does not tell.
-        delimiter: of a CSV file.
-        show_values: whether messages may quote the value that is wrong. Reasons are stored by Conductor.
+        columns: the required columns and their types: int, float, str, bool, bytes, date, datetime, Decimal, or object
+            for any. Further columns are allowed. In CSV and JSON Lines each value must have the form of its type.
+        min_rows: the minimum number of rows, without the header.
+        max_rows: the maximum number of rows.
+        unique: a column, or several together, whose values must not repeat. Rows without a value there are ignored.
+        not_null: the columns in which every row must have a value.
+        schema: a model of pandera that the table must also satisfy. It needs the complete table in memory.
+        format: `csv`, `parquet` or `jsonl`, if the pattern does not show it.
+        delimiter: the delimiter of a CSV file.
+        show_values: whether messages may quote wrong values. Conductor stores them in reasons.
 
     Raises:
-        TaskDefinitionError: not a relative pattern inside the workspace, or what no table can be.
+        TaskDefinitionError: the pattern is not a relative path inside the workspace, or no table can satisfy the rule.
     """
     canonical = declared_pattern("require_table", pattern)
     rule = TableRule(
@@ -278,7 +278,7 @@ def _format(pattern: str, given: object) -> Format:
     if found is None:
         raise _wrong(
             pattern,
-            "the pattern does not tell the format of the tables",
+            "the pattern does not show the format of the tables",
             f"let it end in {', '.join(ENDINGS)}, or give format='csv'",
         )
     return found
@@ -325,6 +325,6 @@ def _delimiter(pattern: str, delimiter: object) -> str:
 
 
 def _written(kind: ColumnType) -> str:
-    """Return `int`, as a type if Python has it without an import, else as a text."""
+    """Return the source of a type: its bare name if it is a built-in, or a text."""
     simple = {each.__name__ for each in PYTHON_TYPES if each.__module__ == "builtins"}
     return str(kind) if str(kind) in simple else repr(str(kind))

@@ -1,9 +1,9 @@
 """Read the tables of `require_table` in batches and check them; needs pyarrow.
 
-Whether a key is repeated is found in bounded memory: many keys are split by their hash into files in the temporary
-directory of the system, which have about the size of the keys.
+Repeated keys are found in limited memory. Many keys are split by their hash into temporary files, which together are
+about as large as the keys.
 
-Arrow reads a block if it is as declared. Where it stumbles, Python reads the block again and finds the row.
+Arrow reads blocks that are as declared. If Arrow fails, Python reads the block again and finds the row.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Keys:
     """The keys of a table, in the order of its rows. Close it: it may have files."""
 
     def __init__(self, *, kept: int = KEPT) -> None:
-        """`kept`: how many bytes stay in memory."""
+        """`kept`: the number of bytes that stay in memory."""
         self._kept = kept
         self._tables: list[Any] = []
         self._size = 0
@@ -57,7 +57,7 @@ class Keys:
         self._files.close()
 
     def add(self, columns: list[Any]) -> None:
-        """The keys of the next rows, one array for each column."""
+        """Add the keys of the next rows, one array for each column."""
         numbers = pa.array(range(self._rows, self._rows + len(columns[0])), pa.int64())
         self._rows += len(numbers)
         # as text, because NaN is not equal to itself; plain arrays have the same type in each batch
@@ -69,7 +69,8 @@ class Keys:
             self._spill()
 
     def first_repetition(self) -> int | None:
-        """The first row, from 0, whose key an earlier row has; a key with a missing value is like no other."""
+        """Return the first row, from 0, whose key repeats that of an earlier row. A key with a missing value never
+        repeats."""
         if not self._parts:
             return _first_repetition(pa.concat_tables(self._tables)) if self._tables else None
         self._spill()
@@ -122,12 +123,12 @@ _WITH_A_DATE = (ColumnType.DATE, ColumnType.DATETIME)
 
 
 def _folded(name: str) -> str:
-    """Return a name without the differences that a reader overlooks."""
+    """Return a name without differences that a reader overlooks."""
     return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 class Unreadable(Exception):
-    """The file is not such a table, or only up to some row. Later rows are unknown."""
+    """The file is not such a table, or only up to a certain row. Later rows are unknown."""
 
 
 class Checks:
@@ -136,7 +137,7 @@ class Checks:
     def __init__(self, rule: TableRule) -> None:
         self.rule = rule
         self.rows: int = 0
-        """Rows that were seen, in batches before the present one."""
+        """Number of rows in the batches before the current one."""
         self._problems: dict[tuple[str, str], str] = {}
         self._keys = Keys()
 
@@ -146,34 +147,37 @@ class Checks:
 
     @property
     def problems(self) -> list[str]:
-        """Those that were found so far, in words."""
+        """The problems that were found so far, in words."""
         return list(self._problems.values())
 
     def find_columns(self, names: Sequence[str]) -> list[str]:
-        """The needed columns that are there once; for the others there is a problem."""
+        """Return the needed columns that occur once. Record a problem for each of the others."""
         times = Counter(names)
         for name in self.rule.needed:
             if not times[name]:
                 twin = next((other for other in names if _folded(other) == _folded(name)), None)
-                hint = "" if twin is None else "; one differs from it in case or blanks"
+                hint = "" if twin is None else "; one column differs only in case or blanks"
                 if twin is not None and unicodedata.normalize("NFC", twin) == unicodedata.normalize("NFC", name):
-                    hint = "; one looks the same but has another Unicode form (NFC and NFD), so write both in one form"
+                    hint = (
+                        "; one column looks the same but has a different Unicode form (NFC or NFD), so write "
+                        "both in one form"
+                    )
                 self._say("missing", name, f"column {quoted(name)} is missing{hint}")
             elif times[name] > 1:
-                self._say("missing", name, f"column {quoted(name)} is there {times[name]} times")
+                self._say("missing", name, f"column {quoted(name)} occurs {times[name]} times")
         return [name for name in self.rule.needed if times[name] == 1]
 
     def missing(self, name: str) -> None:
-        """No row has a value for the column."""
+        """Record that no row has a value for the column."""
         self._problems.pop(("null", name), None)
         self._say("missing", name, f"column {quoted(name)} is missing: no row has a value for it")
 
     def wrong_type(self, name: str, words: str) -> None:
-        """The complete column has another type."""
+        """Record that the complete column has another type."""
         self._say("type", name, f"column {quoted(name)} is {words}, not {self.rule.types[name]}")
 
     def wrong_value(self, name: str, index: int, value: object) -> None:
-        """A row of this batch, from 0, has a value of another type."""
+        """Record that a row of this batch, counted from 0, has a value of another type."""
         shown = f": {quoted(str(value))}" if self.rule.show_values else ""
         row = self.rows + index + 1
         self._say(
@@ -201,16 +205,16 @@ class Checks:
         self.rows += rows
 
     def null(self, name: str, index: int) -> None:
-        """A row of this batch, from 0, has no value."""
+        """Record that a row of this batch, counted from 0, has no value."""
         self._say("null", name, f"column {quoted(name)} has no value in row {self.rows + index + 1:,}")
 
     def end(self) -> list[str]:
-        """All problems, once the table is read."""
+        """Return all problems, once the table has been read."""
         rule = self.rule
         if rule.min_rows is not None and self.rows < rule.min_rows:
-            self._say("rows", "", f"it has {count(self.rows, 'row')}, and must have at least {rule.min_rows:,}")
+            self._say("rows", "", f"it has {count(self.rows, 'row')}, but needs at least {rule.min_rows:,}")
         if rule.max_rows is not None and self.rows > rule.max_rows:
-            self._say("rows", "", f"it has {count(self.rows, 'row')}, and may have at most {rule.max_rows:,}")
+            self._say("rows", "", f"it has {count(self.rows, 'row')}, but at most {rule.max_rows:,} are allowed")
         if (row := self._keys.first_repetition()) is not None:
             named = ", ".join(quoted(name) for name in rule.unique)
             words = f"column {named}" if len(rule.unique) == 1 else f"columns {named} together"
@@ -236,7 +240,7 @@ def wrong_text(kind: ColumnType, texts: pa.Array) -> int | None:
 
 
 def _first_no_date(texts: pa.Array) -> int | None:
-    """The first text such as 2024-02-30, by halving."""
+    """Find the first impossible date, such as 2024-02-30, by bisection."""
     if _are_dates(texts):
         return None
     low, high = 0, len(texts)  # the prefix of `low` texts is good, that of `high` is not
@@ -268,7 +272,7 @@ def read_csv(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
     """Read the table.
 
     Raises:
-        Unreadable: see there.
+        Unreadable: the file is not such a table.
         OSError: the disk refused.
     """
     names = _header(file, rule.delimiter)
@@ -285,7 +289,7 @@ def read_csv(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
     except pa.ArrowInvalid as error:
         is_long = "straddl" in str(error)  # Arrow's own words may quote a row
         words = f"a row after row {checks.rows:,} is longer than {size(BLOCK)}"
-        words = words if is_long else f"it is not CSV that can be read after row {checks.rows:,}"
+        words = words if is_long else f"it is not valid CSV after row {checks.rows:,}"
         raise Unreadable(source.problem or odd.words or words) from None
     finally:
         source.stop()
@@ -294,7 +298,7 @@ def read_csv(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
 
 
 def _header(file: BinaryIO, delimiter: str) -> list[str]:
-    """The names of the columns; leaves the file at its beginning."""
+    """Return the names of the columns. The file is at its beginning again afterwards."""
     text = file.read(_LONGEST_HEADER).decode("utf-8-sig", errors="replace")
     file.seek(0)
     try:
@@ -307,12 +311,12 @@ def _header(file: BinaryIO, delimiter: str) -> list[str]:
 
 
 def _delimiter_hint(names: Sequence[str], rule: TableRule) -> str | None:
-    """Words for a header that another delimiter would cut into the needed columns."""
+    """Describe a header that another delimiter would split into the needed columns."""
     for delimiter in _DELIMITERS:
         parts = names[0].split(delimiter) if len(names) == 1 else []
         if len(parts) > 1 and set(rule.needed) & set(parts) and names[0] not in rule.needed:
             return (
-                f"its columns seem to be separated by {delimiter!r}, not by {rule.delimiter!r}; if they may be, "
+                f"its columns seem to be separated by {delimiter!r}, not by {rule.delimiter!r}; if that is intended, "
                 f"declare delimiter={delimiter!r}"
             )
     return None
@@ -337,7 +341,7 @@ def _open(source: _Utf8, rule: TableRule, columns: Sequence[str], odd: _OddRow) 
 
 
 class _OddRow:
-    """Hears of the first row with too few or too many fields."""
+    """Records the first row with too few or too many fields."""
 
     def __init__(self) -> None:
         self.words: str | None = None
@@ -349,8 +353,8 @@ class _OddRow:
 
 
 class _Utf8(io.RawIOBase):
-    """The file, which ends early at the first bytes that are not UTF-8, and always with a line end: Arrow wants one
-    after the header."""
+    """The file, cut before the first bytes that are not UTF-8. It always ends with a line end, which Arrow needs after
+    the header."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -400,7 +404,7 @@ def read_jsonl(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
     """Read the table.
 
     Raises:
-        Unreadable: see there.
+        Unreadable: the file is not such a table.
         OSError: the disk refused.
     """
     schema = _arrow_schema(rule)
@@ -419,7 +423,7 @@ def read_jsonl(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
 
 
 def _arrow_schema(rule: TableRule) -> Any:
-    """The needed columns for Arrow, or None if only Python can judge them."""
+    """Return the needed columns for Arrow, or None if only Python can judge them."""
     kinds = [rule.types.get(name, ColumnType.ANY) for name in rule.needed]
     keys = [rule.types.get(name) for name in rule.unique]
     if not kinds or any(kind not in _ARROW for kind in kinds) or any(key not in _KEYS for key in keys):
@@ -543,7 +547,7 @@ def read_parquet(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
     """Read the footer, and the columns that need it.
 
     Raises:
-        Unreadable: see there.
+        Unreadable: the file is not such a table.
         OSError: the disk refused.
     """
     try:
@@ -573,12 +577,13 @@ def read_parquet(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
 
 
 def _unreadable(error: Exception, words: str) -> Exception:
-    """An OSError with a number comes from the disk. pyarrow raises others for the contents of a file."""
+    """Re-raise an OSError with a number, because it comes from the disk. pyarrow raises others for the contents of a
+    file."""
     return error if isinstance(error, OSError) and error.errno is not None else Unreadable(words)
 
 
 def _may_have_nulls(table: Any, name: str) -> bool:
-    """False if the footer says for all rows that none has a missing value."""
+    """Whether a column can have missing values. False if the footer says that it has none."""
     for group in range(table.metadata.num_row_groups):
         metadata = table.metadata.row_group(group)
         parts = [metadata.column(number) for number in range(metadata.num_columns)]
@@ -590,14 +595,14 @@ def _may_have_nulls(table: Any, name: str) -> bool:
 
 
 _MOST = 5
-"""Failures that are named."""
+"""Maximum number of failures that are listed."""
 
 
 def check_model(file: BinaryIO, rule: TableRule) -> list[str]:
     """Return the failures of a readable table under the model.
 
     Raises:
-        GuardrailDefect: the model raised something else than its own errors.
+        GuardrailDefect: the model raised an unexpected exception.
     """
     try:
         frame = _frame(file, rule)

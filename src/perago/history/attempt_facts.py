@@ -40,7 +40,7 @@ _LOG_LINES = 1000
 """The number of lines from the end of Conductor's log of an attempt."""
 _TASKS_NAMED = 5
 _LARGEST = 2**53
-"""No time and no count is as large."""
+"""An upper bound of all times and counts."""
 
 
 def attempt_facts(
@@ -151,7 +151,7 @@ class _Reader:
                 self._read_workflow(self.found["task"])
 
     def read_publication(self) -> None:
-        """Read what became of the commit, and what it changed."""
+        """Read the fate of the commit, and its changes."""
         commit, facts = self._commit, self.found["commit"]
         if commit is None:
             return
@@ -272,7 +272,7 @@ def task_facts(row: Mapping[str, Any]) -> Facts:
 
 
 def input_facts(row: Mapping[str, Any]) -> Facts | None:
-    """Return the workspace of the input, and the commits that it names; None for a task without one."""
+    """Return the workspace of the input with its commits; None for a task without a workspace."""
     block = _mapping(row.get("inputData")).get("workspace")
     if block is None:
         return None
@@ -328,9 +328,9 @@ def _number(row: Mapping[str, Any], key: str) -> int:
 
 
 MOST_COMMITS = 200
-"""The newest commits of a branch in which a publication, and the commit that undid it, are searched."""
+"""Number of newest commits of a branch that are searched for a publication and for the commit that undid it."""
 MOST_FILES = 10_000
-"""Changed files that are counted."""
+"""Maximum number of changed files that are counted."""
 _PAGE = 1000
 _KINDS = ("added", "changed", "removed")
 
@@ -373,7 +373,7 @@ def fence_of(store: LakeFSStore, repository: str, commit: Commit) -> str:
 def file_facts(browser: LakeFSBrowser, repository: str, commit: Commit, listed: int | None) -> Facts | None:
     """Count the files that a commit changed on its branch, by kind, and list the first `listed` of them (None: all).
 
-    The size of a removed file is the one that it had. Nothing for the first commit of a repository.
+    The size of a removed file is its former size. The first commit of a repository has no changes.
     """
     if not commit.parents:
         return None

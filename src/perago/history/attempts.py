@@ -1,4 +1,4 @@
-"""Past attempts as Conductor and lakeFS have them: found, and read with their input and their publication."""
+"""Find past attempts on Conductor and lakeFS, and read them with their input and their publication."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def find_step(records: Records, workflow_id: str, step: str) -> PastAttempt:
         names = list(dict.fromkeys(quoted(str(row.get("referenceTaskName"))) for row in rows))
         raise NotReplayable(
             f"workflow {workflow_id} has no task with the reference name {quoted(step)}",
-            f"it has {listing(names) or 'none yet'}; in a loop, each round has a name of its own, such as 'step__2'",
+            f"it has {listing(names) or 'none yet'}; in a loop, each round has its own name, such as 'step__2'",
         )
     return attempt_from(found[-1])
 
@@ -267,7 +267,7 @@ class Published:
     commit: str | None = None
     """The commit that has the files; None if nothing was published."""
     files: Mapping[str, Digest | None] = field(default_factory=dict)
-    """The added and changed files; None where lakeFS knows no MD5."""
+    """The added and changed files, with None for an unknown MD5."""
     removed: frozenset[str] = frozenset()
 
 
@@ -524,7 +524,7 @@ def searched(records: Records, choice: Choice) -> list[str]:
 
 
 def _found(records: Records, query: str, task_name: str) -> Iterator[str]:
-    """Yield each id once. Attempts that end in the meantime move the pages."""
+    """Yield each id once, because attempts that end in the meantime shift the pages."""
     seen: set[str] = set()
     start = 0
     while True:

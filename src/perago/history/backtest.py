@@ -1,4 +1,4 @@
-"""Run many past attempts again, several at a time, and judge each; the verdicts are kept in a file."""
+"""Run many past attempts again, several at a time, and judge each. A file keeps the verdicts."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Kind(StrEnum):
     SAME = "same"
     DIFFERENT = "different"
     FAILED = "failed"
-    """It completed then and fails today."""
+    """The attempt completed then, and fails today."""
     UNREADABLE = "unreadable"
-    """It cannot be run again: its objects or its row no longer exist, or are too large."""
+    """The attempt cannot be run again, because its objects or its row no longer exist, or are too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Verdict:
     summary: tuple[str, ...] = ()
     """A line for each difference, or the reason."""
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """The files that differ, each with the columns that do."""
+    """The files that differ, each with its differing columns."""
     deterministic: bool = True
 
     @property
@@ -68,12 +68,12 @@ class Verdict:
         return self.now_seconds > max(self.then_seconds * _MUCH_SLOWER, self.then_seconds + _NOTICED)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it, for programs."""
+        """Return the verdict as JSON."""
         return {**asdict(self), "slower": self.is_slower}
 
 
 def verdict_from(document: Mapping[str, Any]) -> Verdict:
-    """A verdict as `as_json` has written it.
+    """Return the verdict that `as_json` has written.
 
     Raises:
         LookupError, TypeError, ValueError: it is not a verdict.
@@ -124,7 +124,7 @@ class State:
         self._identity = {"version": _VERSION, "task": task, "code": code}
         self._verdicts: dict[str, Verdict] = {}
         self.is_outdated: bool = False
-        """Whether a file of other code or of another task existed, which is overwritten."""
+        """Whether the file was from different code or another task, and is overwritten."""
         if path is not None and path.exists():
             self._read(path)
 
@@ -134,7 +134,7 @@ class State:
         return None if found is None or found.kind is Kind.UNREADABLE else found
 
     def keep(self, verdict: Verdict) -> None:
-        """Add a verdict; the file has it from then on.
+        """Add a verdict, and write the file.
 
         Raises:
             OSError: the file cannot be written.
@@ -158,7 +158,7 @@ class State:
 
 
 def code_digest(files: Iterable[str], definition: str) -> str:
-    """Identifies the code of a task: its source files and its TaskDef.
+    """Return a digest of the code of a task: its source files and its TaskDef.
 
     Raises:
         OSError: a file cannot be read.

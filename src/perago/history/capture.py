@@ -47,7 +47,7 @@ class Captured:
     published: int
     """All published files."""
     struck_out: tuple[str, ...]
-    """JSON pointers of what looked like a secret."""
+    """JSON pointers of values that looked like secrets."""
     replaced: tuple[str, ...]
     """The values and files that the scrub hooks have replaced."""
 
@@ -66,7 +66,7 @@ class Wanted:
     max_bytes: int | None = None
     """The bytes of all input files together."""
     definition: Mapping[str, Any] | None = None
-    """The TaskDef of today: its schemas mark secrets, as those of the time do."""
+    """Today's TaskDef, whose schemas mark secrets in addition to the schemas of the time."""
 
 
 def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Captured:
@@ -111,7 +111,7 @@ class _Capture:
         self._directory = directory
         self._struck: dict[str, str] = {}
         self._known: dict[str, str] = {}
-        """All secrets of the attempt, with those that a hook has replaced."""
+        """All secrets of the attempt, including values that a hook has replaced."""
 
     def write(self) -> Captured:
         """Fetch, scrub, check and write."""
@@ -217,7 +217,7 @@ class _Capture:
         return {**kept, **large}
 
     def _check_for_secrets(self, known: Mapping[str, Mask]) -> None:
-        """Refuse a secret in any file that was written, or in the name of one.
+        """Refuse a secret in a written file or its name.
 
         Raises:
             NotReplayable: there is one.
@@ -258,7 +258,7 @@ class _Capture:
 
 
 def _as_kept(file: Path) -> Content | Digest:
-    """Return a fetched file as the case keeps it. A file that is too large becomes a digest."""
+    """Return a fetched file for the case. A file that is too large becomes a digest."""
     if file.stat().st_size <= LARGEST_KEPT:
         return file
     digest = digest_of(file)
@@ -290,7 +290,7 @@ class Scrubber:
     """The replaced values and files, in words."""
 
     def params(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The params as they are to be kept.
+        """Return the scrubbed params.
 
         Raises:
             NotReplayable: the hook raised, or returned no JSON object.
@@ -301,7 +301,7 @@ class Scrubber:
         return found
 
     def result(self, result: Any) -> Any:
-        """The result as it is to be kept.
+        """Return the scrubbed result.
 
         Raises:
             NotReplayable: the hook raised, or returned no JSON.
@@ -309,7 +309,7 @@ class Scrubber:
         return self._json("scrub_result", result, "the result")
 
     def file(self, path: str, file: Path) -> bool:
-        """Replace the content of a file that was fetched; False if it is to be left out.
+        """Replace the content of a fetched file. Return False if the hook leaves the file out.
 
         Raises:
             NotReplayable: the hook raised, or returned neither bytes nor None.
@@ -336,7 +336,7 @@ class Scrubber:
         try:
             found = json.loads(json.dumps(self._call(hook, json.loads(given)), allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise _broken(hook, f"returned what is not JSON ({type(error).__name__})") from error
+            raise _broken(hook, f"returned a value that is not JSON ({type(error).__name__})") from error
         if not same_json(found, json.loads(given)):
             self.replaced.append(what)
         return found
@@ -349,7 +349,7 @@ class Scrubber:
 
 
 def hooks_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    """The hooks that a module has.
+    """Return the hooks of a module.
 
     Raises:
         NotReplayable: it has none.

@@ -18,12 +18,11 @@ from perago.settings.mask import STRUCK_OUT, Mask, may_be_token, redact_text
 from perago.taskdef.schema import join_pointer
 
 SHORTEST = 8
-"""Characters of a secret that is looked for elsewhere: shorter ones are found in places that have nothing to do
-with it."""
+"""Minimum length of a secret that is searched elsewhere, because shorter texts occur in unrelated places."""
 _LONG_KEY = 20
-"""Characters from which a key in a map of secrets is one, even without a digit."""
+"""Minimum length from which a key in a map of secrets counts as a secret, even without a digit."""
 _LONGEST_NAME = 100
-"""Characters of a list item up to which it can be an option or a name that announces the next item."""
+"""Maximum length of a list item that can be an option or a name in front of a value."""
 _NAMED = ("properties", "patternProperties", "$defs")
 _Schema: TypeAlias = Mapping[str, Any]
 
@@ -33,8 +32,7 @@ def strike_out(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, 
 
     Args:
         value: params, or a result.
-        schema: its JSON Schema, if there is
-        one: `"format": "password"` marks a secret.
+        schema: its JSON Schema, if there is one; `"format": "password"` marks a secret.
         pointer: the place of the value.
     """
     found: dict[str, str] = {}
@@ -59,7 +57,7 @@ def strike_out_definition(definition: Mapping[str, Any], pointer: str) -> tuple[
 
 
 def known_secrets(secrets: Mapping[str, str]) -> dict[str, Mask]:
-    """Return the mask of each secret that is long enough to be looked for elsewhere, by the pointer of the secret."""
+    """Return the mask of each secret that is long enough to be searched elsewhere, by the pointer of the secret."""
     return {pointer: Mask([secret]) for pointer, secret in secrets.items() if len(secret) >= SHORTEST}
 
 
@@ -161,7 +159,8 @@ def _is_password(schemas: Sequence[_Schema]) -> bool:
 
 
 def _is_secret_field(name: str, item: Any) -> bool:
-    """Whether a field holds secrets. `tokens` can be words: they are secrets in a map, or if each looks like one."""
+    """Whether a field holds secrets. `tokens` can be plain words. They count as secrets in a map, or if each looks like
+    one."""
     if looks_secret(name):
         return True
     items = item if isinstance(item, list) else [item]
@@ -196,7 +195,8 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def _strike_schema(value: Any, pointer: str, found: dict[str, str], *, secret: bool, names: bool = False) -> Any:
-    """Return a JSON Schema without secrets in defaults, examples and texts. `names`: `value` has one for each field."""
+    """Return a JSON Schema without secrets in defaults, examples and texts. With `names`, `value` has a schema for each
+    field."""
     if isinstance(value, list):
         return [
             _strike_schema(item, join_pointer(pointer, index), found, secret=secret) for index, item in enumerate(value)
@@ -220,7 +220,7 @@ def _strike_schema(value: Any, pointer: str, found: dict[str, str], *, secret: b
 
 
 def _alternatives(schema: Any) -> list[_Schema]:
-    """The schema, and those that it is made of: a field that may be None has its type below `anyOf`."""
+    """Yield the schema and its parts, because a field that can be None has its type below `anyOf`."""
     if not isinstance(schema, Mapping):
         return []
     parts = [schema[key] for key in ("anyOf", "oneOf", "allOf") if isinstance(schema.get(key), list)]
@@ -242,7 +242,7 @@ def _of_property(schemas: Sequence[_Schema], key: str) -> list[_Schema]:
 
 
 def _of_item(schemas: Sequence[_Schema], index: int) -> list[_Schema]:
-    """Return the schemas of an item: a tuple has one for each place."""
+    """Return the schemas of an item. A tuple has one for each position."""
     found: list[_Schema] = []
     for schema in schemas:
         first = schema.get("prefixItems")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Replayable:
-    """A past attempt, and the task of today that is its successor."""
+    """A past attempt, and today's task of the same name."""
 
     attempt: PastAttempt
     module: str
@@ -45,7 +45,7 @@ class Replayable:
         """Return the attempt with its task.
 
         Raises:
-            NotReplayable: it is an attempt of another task, or only one of both has a workspace.
+            NotReplayable: it is an attempt of another task, or only one of them has a workspace.
         """
         if task.name != attempt.task_name:
             raise NotReplayable(f"{module} declares {task.name}, but the attempt is one of {attempt.task_name}.")
@@ -59,7 +59,7 @@ class Replayable:
         return None if self.task.workspace is None else servers.store
 
     def look_up(self, servers: Servers) -> Past:
-        """Return what lakeFS has of the attempt.
+        """Return the input and the publication of the attempt on lakeFS.
 
         Raises:
             NotReplayable: lakeFS no longer has it.
@@ -140,7 +140,7 @@ class Heard:
         return self.record.changes if self.record is not None else Changes()
 
     def __call__(self, event: events.Event) -> None:
-        """Keep and pass on."""
+        """Record the event, and pass it on."""
         if isinstance(event, events.AttemptRecorded):
             self.record = events.joined(self.record, event.record)
         elif isinstance(event, events.AttemptEnded):
@@ -164,13 +164,13 @@ def run_again(
         found: the task.
         given: its params and input files.
         settings: give roots, logs and limits.
-        directory: where the files go that it changes; it exists, and is empty.
+        directory: an existing, empty directory for the changed files.
         listener: hears the events of the attempt.
         debugging: how the function runs in this process; None: it runs in a worker process.
         output: a new directory for the published tree, if there is one.
 
     Raises:
-        Failure: the worker could not be started, or `output` not be written.
+        Failure: the worker could not be started, or `output` could not be written.
         OSError: the disk refused.
     """
     from perago.local import BRANCH, REPOSITORY
@@ -197,7 +197,7 @@ class SharedWorker:
         settings: give roots, logs and limits.
         module: the import path of the task module.
         task: its task.
-        jobs: how many attempts run at a time.
+        jobs: the number of concurrent attempts.
     """
 
     def __init__(self, settings: Settings, module: str, task: TaskSummary, jobs: int) -> None:
@@ -226,7 +226,7 @@ class SharedWorker:
         self._open.__exit__(kind, error, traceback)
 
     def run(self, found: Replayable, given: Input, directory: Path) -> Ran:
-        """Run one attempt; the files that it changes go to a directory that exists and is empty.
+        """Run one attempt. The changed files go to an existing, empty directory.
 
         Raises:
             RunFailed: the worker ended early.

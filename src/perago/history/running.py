@@ -1,7 +1,7 @@
 """Run one attempt on this machine, in a worker process or under a debugger.
 
 The attempt is real, on the services that tests use. Their time is virtual, so nothing times out while a person thinks.
-Only the worker process is missing.
+Under a debugger, only the worker process is missing.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def services_for(limits: Limits, root: Path, listener: events.Listener, debuggin
 
 
 class _Caller:
-    """Calls the function, and keeps its output away from the result on standard output."""
+    """Call the function, and keep its output away from the result on standard output."""
 
     def __init__(self, listener: events.Listener, debugging: Debugging) -> None:
         self._listener = listener
@@ -137,7 +137,7 @@ class _Relay(Observer):
         self._listener(events.StepStarted(WORKER, name))
 
     def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
-        """Pass on how far it is."""
+        """Pass on the progress."""
         self._listener(events.Transferred(WORKER, direction, objects, size, total_objects, total_size))
 
     def log(self, text: str) -> None:
@@ -153,18 +153,19 @@ class _Relay(Observer):
         self._listener((events.LakeFSBack if is_over else events.WaitingForLakeFS)(WORKER, text))
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
-        """This process cannot die here without notice, so nothing is reported."""
+        """Ignore it, because this process cannot die unnoticed."""
 
 
 _GRACE = 2.0
-"""Seconds between TERM and KILL when a person at a terminal has had enough."""
+"""Seconds between TERM and KILL after a person at the terminal canceled the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Debugging:
     """Options for a function that runs in this process.
 
-    `post_mortem` opens a debugger where it raises. `all_frames` shows the frames of perago in tracebacks, too.
+    `post_mortem` opens a debugger where the function raises an exception. `all_frames` shows the frames of perago in
+    tracebacks, too.
     """
 
     post_mortem: bool
@@ -179,8 +180,7 @@ def services_of(
     Args:
         settings: for limits and roots.
         listener: gets the output of a function in this process.
-        debugging: the way in which the function runs in this process;
-        None: it runs in a worker process.
+        debugging: the way in which the function runs in this process; None: it runs in a worker process.
     """
     if debugging is None:
         from perago.local import LocalServices
@@ -266,7 +266,7 @@ def plan_for(
 
 
 def _limits(settings: Settings) -> Limits:
-    """Return the limits on services that were made for this run, while the author watches."""
+    """Return the limits for services of this run, while the author watches."""
     return replace(limits_of(settings), allowed_workspaces=None, fail_on_left_files=True)
 
 
@@ -286,12 +286,12 @@ def breakpoint_in(files: Iterable[str]) -> str | None:
 
 
 def files_below(directory: Path, key_prefix: str) -> dict[str, str | bytes | Path | None]:
-    """Return every file below `directory` by its key. Links are not followed: a workspace has none.
+    """Return every file below `directory` by its key. Links are refused, because a workspace has none.
 
     The hooks in `_lakefs_actions/` are left out: they are never part of a workspace.
 
     Raises:
-        Failure: the directory is missing, or holds what no object store can.
+        Failure: the directory is missing, or contains entries that no object store can hold.
         WorkspaceGone: it cannot be opened.
     """
     from perago.workspace.keys import is_reserved

@@ -1,7 +1,7 @@
 """Import a task module in a child process, and return its TaskDef or its problem.
 
-The command line never imports an author's module. Whatever the module does at import (print, hang, exit, crash, fork),
-it does to a child process that is discarded.
+The command line never imports an author's module. If the module prints, hangs, exits, crashes or forks at import, this
+only affects a child process that is discarded.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ModuleProblem:
     fix: str = ""
     traceback: str = ""
     is_no_task: bool = False
-    """The module is in order and declares no task."""
+    """Whether the module is valid and declares no task."""
     others: tuple[ModuleProblem, ...] = ()
     """Further problems of the same module."""
 
@@ -134,26 +134,27 @@ def _problem(found: dict[str, Any]) -> ModuleProblem:
 
 
 FORKS = sys.platform == "linux"
-"""A forked child has pydantic already, which halves the time of `perago check`. Elsewhere forking is not dependable."""
+"""Whether children are forked. A forked child has pydantic already, which halves the time of `perago check`. On other
+systems forking is not reliable."""
 
 _FRESH = "from perago.probe.child import run_fresh; run_fresh()"
 _KEPT = 32 * 1024
 """Bytes of the output that are kept."""
 _LAST_OUTPUT = 1.0
-"""Seconds to wait for output that is on its way; a stray process may hold the pipe open for ever."""
+"""Seconds to wait for the last output, because a stray process can hold the pipe open forever."""
 
 
 _BACKSTOP = 30.0
-"""Seconds in addition to the limit until the child is killed. It ends on its own when the time has passed, unless the
-module has stopped it or replaced its timer."""
+"""Seconds after the limit until the child is killed. The child ends itself at the limit, unless the module has stopped
+it or replaced its timer."""
 _LOOK = 0.5
-"""Seconds between two looks whether a signal has come."""
+"""Seconds between two checks for a signal."""
 _KILLED = 10.0
-"""Seconds that a killed process gets to be gone."""
+"""Seconds that a killed process gets to disappear."""
 
 
 class _Fork:
-    """A forked child, with the part of `subprocess.Popen` that is needed here."""
+    """A forked child with the needed methods of `subprocess.Popen`."""
 
     def __init__(self, module: str, directory: str, seconds: float, examine: str, output: int) -> None:
         for stream in (sys.stdout, sys.stderr):  # what waits in their buffers must not come out twice
@@ -207,7 +208,7 @@ def _fresh_interpreter(
 
 
 class Output:
-    """The output of a child, of which only the end is kept, because a module may print without limit."""
+    """The end of the output of a child. The rest is discarded, because a module can print without limit."""
 
     def __init__(self, descriptor: int) -> None:
         self.size: int = 0
@@ -231,8 +232,8 @@ class Output:
 
 
 class ChildProcess:
-    """One module that is imported in a child process. Use it as a context manager: nothing of the child survives the
-    block."""
+    """One module that is imported in a child process. It is a context manager that ends the child with all its
+    processes."""
 
     def __init__(self, module: str, seconds: float, *, examine: str = "", beside_threads: bool = False) -> None:
         """Start the child.
@@ -274,7 +275,7 @@ class ChildProcess:
         self._directory.cleanup()
 
     def result(self) -> Probed:
-        """Wait for the child, which ends itself when time is up, and return its result."""
+        """Wait for the child, which ends itself at its time limit, and return its result."""
         output = self.listen()
         try:
             status = self._wait()
@@ -383,7 +384,7 @@ def probe_modules(
 
 
 AT_ONCE = min(4, os.cpu_count() or 1)
-"""Modules that are imported side by side."""
+"""Number of modules that are imported at the same time."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of modules that were imported, and of all modules."""
@@ -399,18 +400,18 @@ def probing(
     workflows: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Callable[[], Iterator[Probed]]]:
-    """Start with the first modules right away; the caller may do something else before it asks for the results.
+    """Start with the first modules immediately. The caller can do other work before it requests the results.
 
     Args:
         modules: Import paths.
         seconds: How long importing one module may take.
-        packages: Take a package for all modules below it that declare a task.
+        packages: Treat a package as all modules below it that declare a task.
         examine: As in `inspect_module`.
         workflows: Accept a module that declares workflows only.
         progress: Called after each group of modules.
 
     Returns:
-        A function that yields the result of each module, in their order, as soon as it is there.
+        A function that yields the result of each module, in their order, as soon as it is known.
     """
     found = _found(modules) if packages else dict.fromkeys(modules, True)
     names = tuple(found)
@@ -454,7 +455,7 @@ def _results(children: Sequence[ChildProcess]) -> Iterator[Probed]:
 
 
 def _found(names: Sequence[str]) -> dict[str, bool]:
-    """Return the modules that the names mean, in order, and whether each must declare a task."""
+    """Return the modules that the names select, in order, and whether each must declare a task."""
     found: dict[str, bool] = {}
     for name in names:
         for module in find_modules([name]):
@@ -470,7 +471,7 @@ def _empty(package: str, names: Sequence[str]) -> Probed:
 
 
 def _enter(stack: contextlib.ExitStack, module: str, seconds: float, examine: str) -> ChildProcess:
-    """Start a child that `stack` ends. Signals wait until both are done, or the child could keep running."""
+    """Start a child that `stack` ends. Signals wait until both are done. Otherwise the child could keep running."""
     with signals_held():
         return stack.enter_context(ChildProcess(module, seconds, examine=examine))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REPORT = "report.json"
 STACK = "stack.txt"
 TIME_IS_UP = "Timeout ("
-"""The beginning of the stack that faulthandler writes when time is up; that of a crash begins differently."""
+"""The beginning of the stack that faulthandler writes at the time limit. The stack of a crash begins differently."""
 
 
 def run_forked(module: str, directory: str, seconds: float, examine: str, output: int) -> None:
@@ -60,10 +60,10 @@ def run_fresh() -> None:
 
 
 def inspect_module(module: str, directory: str, seconds: float, examine: str) -> None:
-    """Write the report and end immediately, whatever threads and exit handlers the module has left.
+    """Write the report and end immediately, even if the module has left threads and exit handlers.
 
-    When time is up, the process writes its stack and ends itself, because it may have been stopped while its parent's
-    clock ran.
+    At the time limit, the process writes its stack and ends itself. It has its own timer, because it can be paused
+    while its parent's clock runs.
 
     Args:
         module: The import path of the task module.
@@ -143,7 +143,7 @@ def _report(module: str, examine: str) -> dict[str, Any]:
 
 
 def _declared(problem: TaskDefinitionError, error: TaskDefinitionError) -> dict[str, Any]:
-    """Return the report of one problem; `error` is the one that was raised, which may have several."""
+    """Return the report of one problem. `error` is the raised error, which can have several problems."""
     from perago.authoring.declaration import readable_path
     from perago.taskdef.loading import NoTask
 

@@ -1,4 +1,4 @@
-"""Configuration: variables in, one frozen `Settings` out, or all problems together."""
+"""The configuration: reads variables, and returns one frozen `Settings` or all problems together."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ __all__ = [
 
 
 def load_settings(*, local: bool = False) -> Settings:
-    """The configuration from the process environment and, below it, `.env` in the current directory.
+    """Return the configuration from the process environment and `.env` in the current directory. The environment wins.
 
-    Connects to nothing and creates nothing.
+    It connects to no server and creates no file.
 
     Args:
-        local: for a command on embedded services, which needs only some of the variables. Others that are not valid are
-            ignored: a warning names each one of perago's own, and none is about a server.
+        local: for a command on embedded services, which needs only some of the variables. Other invalid variables are
+            ignored. A warning names each invalid `PERAGO_` variable.
 
     Raises:
         ConfigurationError: with all problems, each naming its variable and where it was set.
@@ -68,7 +68,7 @@ def load_settings(*, local: bool = False) -> Settings:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Settings` when it is first needed, because of pydantic-settings."""
+    """Import `Settings` when it is first needed, because pydantic-settings is slow to import."""
     if name != "Settings":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from perago.settings.variables import Settings

@@ -13,9 +13,9 @@ from perago.secret_names import is_password, looks_secret_in_address
 STRUCK_OUT = "***"
 
 _SHORTEST = 4
-"""Characters of a secret, or of a part of one, that is redacted. Anything shorter would redact words."""
+"""Minimum length of a secret, or a part of one, that is redacted. A shorter limit would redact words."""
 _TOKEN = 16
-"""Characters from which a part of an address's path counts as a token, if there is a digit among them: names such as
+"""Minimum length from which a part of an address's path with a digit counts as a token. Names such as
 `conductor-service` are not redacted. The token of `perago dev` has 32, all hexadecimal."""
 _SHAPES = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)"
@@ -24,10 +24,11 @@ _SHAPES = re.compile(
     r"|(?<=hooks\.slack\.com/services/)[\w/]+|(?<![\w.-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
     re.DOTALL,
 )
-"""Secrets by their own form: private keys, access keys of AWS, tokens of GitHub, GitLab and Slack, JWTs."""
+"""Secrets that are recognized by their form: private keys, access keys of AWS, tokens of GitHub, GitLab and Slack,
+JWTs."""
 _USER = re.compile(r"(://)([^/\s]+)(?=@)")
 _SLASHED = re.compile(r"""(://[^/\s:@[]*:)(?!\d+(?:/|$))([^\s"'<>]{1,200})(?=@)""")
-"""A password with a slash, which ends the host of a valid address."""
+"""A password with a slash, which makes the address invalid."""
 _LOGIN = re.compile(r"""((?<!\S)(?:-u|--user|--proxy-user)[ \t=]+["']?(?!\d+:)[^\s:"']{1,100}:)([^\s"']+)""")
 _HEADER = re.compile(
     r"""(\b(?:authorization|cookie)["']?[ \t]*:[ \t]*["']?(?:[\w-]+[ \t]+)?)([^\r\n"']+)""", re.IGNORECASE
@@ -45,17 +46,17 @@ _PIECE = re.compile(r"""[^\s"'<>]+""")
 
 
 class Mask:
-    """Redacts secrets, as they are and as they are often written: with quotes or backslashes escaped, URL-quoted,
-    and in base64, also as part of something longer (`user:secret`). Safe for threads, picklable."""
+    """Redacts secrets in their usual spellings: plain, with escaped quotes or backslashes, URL-quoted, and in base64,
+    also as a part of a longer text (`user:secret`). Thread-safe and picklable."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
         self._forms = tuple(sorted(forms, key=len, reverse=True))
         self.longest: int = max((len(form.encode("utf-8", "surrogatepass")) for form in forms), default=0)
-        """UTF-8 bytes of the longest form: text that is cut must overlap by as many."""
+        """Length of the longest form in UTF-8 bytes. Pieces of a cut text must overlap by as much."""
 
     def __call__(self, text: str) -> str:
-        """`text` without the secrets."""
+        """Return `text` without the secrets."""
         for form in self._forms:
             if form in text:
                 text = text.replace(form, STRUCK_OUT)
@@ -84,7 +85,7 @@ def secrets_in(address: str) -> list[str]:
 
 
 def may_be_token(part: str, shortest: int = _TOKEN) -> bool:
-    """Whether a word may be a token, not a name."""
+    """Whether a word looks like a token, not a name."""
     return len(part) >= shortest and any(character.isdigit() for character in part)
 
 
@@ -134,7 +135,7 @@ def redact_text(text: str) -> tuple[str, list[str]]:
         return "".join((*parts, text[end:]))
 
     def unquoted(match: re.Match[str]) -> str:
-        """Redact an address that is the parameter of another one. It is shown unquoted."""
+        """Redact an address that is the parameter of another one, and show it unquoted."""
         if "%" not in match[0]:
             return match[0]
         before = len(found)
@@ -173,7 +174,7 @@ def _is_basic(text: str) -> bool:
 
 
 def shown_address(address: str) -> str:
-    """`address` for people: without secrets."""
+    """Return `address` for people, without secrets."""
     return Mask(secrets_in(address))(address)
 
 

@@ -1,15 +1,15 @@
 """Sources of the configuration: the environment, `.env`, and the default directories. Also the types of the values.
 
-`.env` is parsed by python-dotenv, so quotes, comments, `export` and `${NAME}` mean what they mean everywhere.
-What is added here is the line of every variable, because a message without a place makes people search.
+`.env` is parsed by python-dotenv, so quotes, comments, `export` and `${NAME}` work as usual. This module adds the line
+of every variable, so that messages can name the place.
 
 The roots of attempt directories and of logs belong to the user alone. `check_roots` changes nothing, `prepare_roots`
 creates what is missing. Both apply the same rules, so what `perago check` accepts, `perago start` can use.
 
-No other user may be able to put a directory of theirs in the place of a root, so every directory on the way counts,
-those of symlinks included. A group may hold anybody, and which groups hold one user only cannot be known for certain
-(directory services list no members), so a directory that its group may write to is refused like one that all may
-write to, as ssh does with the directory of its keys.
+No other user may be able to replace a root with their own directory. So every directory on the way is checked,
+including those of symlinks. The members of a group cannot be determined reliably, because directory services list none.
+So a directory that is writable for its group is refused like one that is writable for all, as ssh does with the
+directory of its keys.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Problem:
 class ConfigurationError(Exception):
     """The configuration cannot be used. `details` holds every problem found, `problems` the same as text.
 
-    `warnings` are those of `Settings`.
+    `warnings` are the warnings of `Settings`.
     """
 
     def __init__(self, details: Iterable[Problem], warnings: Iterable[str] = ()) -> None:
@@ -77,13 +77,13 @@ class ConfigurationError(Exception):
 
 
 class PublishFence(StrEnum):
-    """A policy: how strictly a publication insists on the server-side publish fence."""
+    """The strictness about the server-side publish fence."""
 
     AUTO = "auto"
-    """The first publication to a branch without the fence brings it along. A server that does not run hooks is warned
-    about."""
+    """The first publication to a branch without the fence installs it. A server that does not run hooks causes a
+    warning."""
     REQUIRED = "required"
-    """The same, and nothing is published through a server that does not run hooks."""
+    """As `auto`, but nothing is published if the server does not run hooks."""
     OFF = "off"
     """Nothing is installed, and no server is challenged. An existing fence still works."""
 
@@ -154,10 +154,10 @@ SECRET_VARIABLES = ("CONDUCTOR_AUTH_SECRET", "LAKECTL_CREDENTIALS_SECRET_ACCESS_
 ADDRESS_VARIABLES = ("CONDUCTOR_SERVER_URL", "LAKECTL_SERVER_ENDPOINT_URL")
 
 _LONG_HEADER = 8
-"""Characters from which a header of a collector is a secret, whatever its name: `x-honeycomb-team`."""
+"""Minimum length from which any header of a collector counts as a secret, for example `x-honeycomb-team`."""
 
 _taken: dict[str, str] = {}
-"""The variables that `take_from_environment` took."""
+"""The variables that `take_from_environment` has moved here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +194,9 @@ def read_sources() -> Sources:
 
 
 def take_from_environment(names: Iterable[str]) -> None:
-    """Move variables out of the environment of this process, so that no process that it starts inherits them. They
-    stay part of the configuration. Before the first thread: C libraries read the environment without a lock."""
+    """Move variables out of the environment of this process, so that child processes do not inherit them. They stay
+    part of the configuration. Call this before the first thread starts, because C libraries read the environment
+    without a lock."""
     _taken.update({name: os.environ.pop(name) for name in names})
 
 
@@ -236,7 +237,7 @@ def _read_dotenv(path: Path) -> DotEnv:
     if path.is_dir() or not os.path.lexists(path):  # a directory of that name is a virtual environment
         return DotEnv()
     if not path.is_file():  # passing over settings that a user relies on would be worse than stopping
-        what = f"is a symlink to {path.readlink()}, which is no file" if path.is_symlink() else "is not a file"
+        what = f"is a symlink to {path.readlink()}, which is not a file" if path.is_symlink() else "is not a file"
         return DotEnv(problems=(Problem(DOTENV, DOTENV, what, "Put a file there, or remove it."),))
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -374,8 +375,8 @@ def _problem(variable: str, path: Path, trouble: str) -> Problem:
 
 
 def own_directory_trouble(path: Path, *, now: bool = True) -> str | None:
-    """Return why `path` cannot be a directory that the user alone writes to; None if it can. It need not exist. Unless
-    it is needed `now`, its file system may be read-only.
+    """Return the reason why `path` cannot be a directory that only the user can write to, or None. It need not exist.
+    Unless it is needed `now`, its file system can be read-only.
 
     Raises:
         OSError: the path cannot be checked.
@@ -398,7 +399,7 @@ def _exists(path: Path) -> bool:
     """Whether an entry of that name exists.
 
     Raises:
-        OSError: it cannot exist, as for a name that is too long.
+        OSError: it cannot exist, for example because the name is too long.
     """
     try:
         path.lstat()
@@ -428,10 +429,10 @@ def _existing_trouble(path: Path, now: bool) -> str | None:
 
 
 def open_to_others(path: Path) -> str | None:
-    """Return how another user could replace `path`, which need not exist; None if no other user can.
+    """Return how another user could replace `path`, or None. The path need not exist.
 
-    In a directory with the sticky bit, as `/tmp` is, only the owner of an entry may replace it. So such a directory of
-    the system or of the user is safe for an entry that belongs to one of the two.
+    In a directory with the sticky bit, such as `/tmp`, only the owner of an entry can replace it. So such a directory
+    of root or of the user is safe for entries of these two.
 
     Raises:
         OSError: the path cannot be checked, or has too many symlinks.

@@ -53,7 +53,7 @@ def _amount(text: str, units: Mapping[str, float], problem: str) -> float:
     """Return the amount in `text`, a number with one of the `units`, in upper or lower case.
 
     Raises:
-        ValueError: it is not one; the error says `problem`.
+        ValueError: it is not such an amount. The message is `problem`.
     """
     match = _AMOUNT.fullmatch(text.strip())
     if match is None or match[2].lower() not in units:
@@ -178,7 +178,7 @@ def parse_publish_fence(text: str) -> PublishFence:
     try:
         return PublishFence(text)
     except ValueError:
-        renamed = "; `auto` has taken the place of `if-installed`" if text == "if-installed" else ""
+        renamed = "; `auto` replaces `if-installed`" if text == "if-installed" else ""
         raise ValueError(f"must be auto, required or off{renamed}") from None
 
 
@@ -250,13 +250,11 @@ def _variable(
     """Declare a variable. The text below the field is its description: at most 25 words of Markdown.
 
     Args:
-        section: of docs/configuration.md and `.env.example`.
-        name: of the variable.
+        section: the section of docs/configuration.md and `.env.example`.
+        name: the name of the variable.
         default: the value if the variable is not set.
-        words: the default as people read it;
-        empty: there is no default.
-        example: a valid value for `.env.example`, if that is not `words`;
-        empty: the variable is not in that file.
+        words: the default as people read it; empty: there is no default.
+        example: a valid value for `.env.example`, if that is not `words`; empty: the variable is not in that file.
         show: whether `repr` shows the value.
     """
     extra: Any = {"section": section, "default": words, "example": words if example is None else example}
@@ -396,7 +394,7 @@ class Settings(BaseSettings):
         *_: PydanticBaseSettingsSource,
         **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take the values from `load` alone, which has read the environment and `.env`."""
+        """Use only the values from `load`, which has read the environment and `.env`."""
         return (init_settings,)
 
     @property
@@ -413,7 +411,7 @@ class Settings(BaseSettings):
         return None if url is None or key is None or secret is None else LakeFSSettings(url, key, secret)
 
     def require_conductor(self) -> ConductorSettings:
-        """Return the settings of a command that cannot do without Conductor.
+        """Return the settings of Conductor for a command that needs it.
 
         Raises:
             ConfigurationError: they are not set.
@@ -423,7 +421,7 @@ class Settings(BaseSettings):
         return conductor
 
     def require_lakefs(self) -> LakeFSSettings:
-        """Return the settings of a command that cannot do without lakeFS.
+        """Return the settings of lakeFS for a command that needs it.
 
         Raises:
             ConfigurationError: they are not set.
@@ -521,7 +519,7 @@ def _value_problems(error: ValidationError, sources: Sources) -> Iterator[Proble
 
 
 def _group_problems(group: Iterable[str], sources: Sources) -> Iterator[Problem]:
-    """Yield a problem for each missing variable of a group of which another one is set."""
+    """Yield a problem for each variable that is missing although another one of its group is set."""
     present = [name for name in group if sources.origin(name)]
     if not present:
         return
@@ -573,8 +571,8 @@ def is_readable_by_others(address: str) -> bool:
 class Setting:
     """A variable, its value and its source.
 
-    `value` is as it was written, with secrets redacted, or the default in words; None: a credential that is set.
-    `source` is `environment`, `.env:4`, `default`, or empty for a variable that is not set.
+    `value` is the text of the variable, with secrets redacted, or the default in words; None for a credential that is
+    set. `source` is `environment`, `.env:4`, `default`, or empty for a variable that is not set.
     """
 
     name: str

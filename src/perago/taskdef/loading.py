@@ -193,7 +193,7 @@ def _only_task(module: ModuleType) -> Task:
             f"module {name} declares {len(tasks)} tasks, but a module can declare only one: {listed}",
             file=tasks[1].file,
             line=tasks[1].line,
-            fix="move each further task to a module of its own",
+            fix="move each further task to its own module",
         )
     task = tasks[0]
     if not any(get_task(value) is task for value in members):

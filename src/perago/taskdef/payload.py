@@ -223,7 +223,7 @@ def commits_of(ref: Any, repository: Any, problems: list[str], pointer: str = "/
             found_instead = type(claim.value).__name__ if claim.is_output else shown(claim.value)
             problems.append(
                 f"{claim.pointer}: must be a full commit id (64 hexadecimal digits, lower case), not {found_instead}; "
-                "`perago input` prints the one of a branch"
+                "`perago input` prints the head of a branch"
             )
         elif claim.repository not in (None, repository):
             problems.append(
@@ -234,8 +234,8 @@ def commits_of(ref: Any, repository: Any, problems: list[str], pointer: str = "/
             found[claim.value] = None
     if not found and len(problems) == known:
         problems.append(
-            f"{pointer}: gives no commit, because it is empty, or no complete workspace block (repository, branch, "
-            "ref_type, ref) is in it; give a commit id, a list of them, or the output of a JOIN"
+            f"{pointer}: names no commit: it is empty, or has no complete workspace block (repository, branch, "
+            "ref_type, ref); give a commit id, a list of them, or the output of a JOIN"
         )
     return tuple(found)
 
@@ -576,7 +576,7 @@ def name_problem(kind: str, name: object) -> str | None:
     pattern, rule = _NAMES[kind]
     if isinstance(name, str) and pattern.fullmatch(name):
         return None
-    return f"must be a name of {rule}, not {shown(name)}; lakeFS has no other names"
+    return f"must be a name of {rule}, not {shown(name)}; lakeFS allows no other names"
 
 
 def _workspace_problems(block: Mapping[str, Any], ref_key: RefKey) -> Iterator[str]:
@@ -589,4 +589,4 @@ def _workspace_problems(block: Mapping[str, Any], ref_key: RefKey) -> Iterator[s
         if key in block and (problem := name_problem(key, block[key])):
             yield f"/workspace/{key}: {problem}"
     if ref_key in block and block[ref_key] != "commit":
-        yield f"/workspace/{ref_key}: must be 'commit', not {shown(block[ref_key])}; nothing else is immutable"
+        yield f"/workspace/{ref_key}: must be 'commit', not {shown(block[ref_key])}; only commits are immutable"

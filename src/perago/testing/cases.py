@@ -340,7 +340,7 @@ def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
         raise InvalidCase(f"{file}: unknown key {unknown[0]!r}; a case has {', '.join(sorted(_RECORDED_KEYS))}")
     ending = document.get("expect", "completed")
     if ending not in ENDINGS:
-        raise InvalidCase(f"{file}: expect is {ending!r}, and must be one of {', '.join(ENDINGS)}")
+        raise InvalidCase(f"{file}: expect is {ending!r}, but must be one of {', '.join(ENDINGS)}")
     tree: Any = _recorded_tree(directory / INPUT)
     result = document.get("result", _MISSING)
     removed = document.get("removed", [])

@@ -85,7 +85,7 @@ class Conductor(InMemoryConductor):
         delivery = self._take(task_names, self.clock.now() + within)
         if delivery is None:
             standing = self._standing() or "no workflow was started"
-            raise LookupError(f"no attempt of {' or '.join(task_names)} comes within {within:g} s: {standing}")
+            raise LookupError(f"no attempt of {' or '.join(task_names)} came within {within:g} s: {standing}")
         return delivery
 
     def drain(self, *functions: TaskFunction, within: float = DAY) -> tuple[Outcome, ...]:
@@ -103,7 +103,7 @@ class Conductor(InMemoryConductor):
         outcomes: list[Outcome] = []
         while (delivery := self._take(names, self.clock.now() + within)) is not None:
             if len(outcomes) == _MOST_ATTEMPTS:
-                raise RuntimeError(f"drain: {_MOST_ATTEMPTS:,} attempts, and still {delivery.task_name} waits")
+                raise RuntimeError(f"drain: {_MOST_ATTEMPTS:,} attempts, and {delivery.task_name} still waits")
             outcomes.append(self._run(self._functions[delivery.task_name], delivery))
         return tuple(outcomes)
 
@@ -207,11 +207,11 @@ class Interruptions:
         if at is None:
             if self._running is None:
                 raise RuntimeError(
-                    f"no function runs: say at which moment of the next attempt to {kind}, as in at='log'"
+                    f"no function runs: name the moment of the next attempt at which to {kind}, as in at='log'"
                 )
             self._running.interrupt(kind)
         elif isinstance(at, str) and at not in ("log", "progress", "cancelled"):
-            raise ValueError(f"at={at!r}: it is 'log', 'progress', 'cancelled' or a number of seconds")
+            raise ValueError(f"at={at!r}: must be 'log', 'progress', 'cancelled' or a number of seconds")
         elif n < 1 or (not isinstance(at, str) and at < 0):
             raise ValueError("n counts from 1, and seconds from 0")
         else:
@@ -245,8 +245,7 @@ class RunningAttempt:
     Args:
         conductor: the Conductor of its workflow.
         delivery: the attempt.
-        planned: the planned interruption;
-        None: none.
+        planned: the planned interruption; None: none.
         virtual_sleep: whether `time.sleep` advances virtual time in the function.
     """
 
@@ -301,7 +300,7 @@ class RunningAttempt:
                 raise AssertionError(self._never_came(record))
             return record
         late = self._ended_at - self._interrupted_at
-        note = f"The function went on for {late:g} s after that. A worker ends its process after {_GRACE:g} s."
+        note = f"The function continued for {late:g} s after that. A worker ends its process after {_GRACE:g} s."
         notes = (*record.notes, note) if late > _GRACE else record.notes
         return dataclasses.replace(record, report=None, lost_reason=self._reason, notes=notes)
 
@@ -330,7 +329,7 @@ class RunningAttempt:
     def _happen(self, kind: Kind) -> str:
         delivery, conductor = self._delivery, self._conductor
         if kind == "cancel":
-            conductor.terminate_workflow(delivery.workflow_id, "cancelled by the test")
+            conductor.terminate_workflow(delivery.workflow_id, "canceled by the test")
         elif kind == "time out":
             limit = _time_limit(delivery)
             self._pass(max(0.0, delivery.start_time / 1000 + limit + _MARGIN - conductor.clock.now()))

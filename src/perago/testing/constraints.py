@@ -44,7 +44,7 @@ PLAIN = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_-é漢"
 _NAME, _DOT, _TWO_DOTS, _NOTHING = range(4)
 """The part of the current name that was read: an ordinary name, `.`, `..` or nothing. Only the first can be a name."""
 
-TOO_INTRICATE = "the patterns of the rules are too intricate together"
+TOO_INTRICATE = "the patterns of the rules are too complex together"
 
 _Node = tuple[int, tuple[State, ...]]
 

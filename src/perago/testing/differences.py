@@ -284,7 +284,7 @@ def _table_difference(path: str, old: bytes, new: bytes, sides: tuple[str, str])
         come = [name for name in columns if name not in old_columns]
         words = [f"without column {listing(gone)}"] if gone else []
         words += [f"with new column {listing(come)}"] if come else []
-        summary = " and ".join(words) or "the columns have another order"
+        summary = " and ".join(words) or "the columns have a different order"
         lines = [f"- {', '.join(old_columns)}", f"+ {', '.join(columns)}"]
         return FileDifference(path, summary, _short(lines), tuple(gone + come))
     then, now = Counter(map(repr, old_rows)), Counter(map(repr, rows))
@@ -294,9 +294,9 @@ def _table_difference(path: str, old: bytes, new: bytes, sides: tuple[str, str])
         hidden = max(len(removed) - _SHOWN_ROWS, 0) + max(len(added) - _SHOWN_ROWS, 0)
         lines += [f"… and {count(hidden, 'more row')}"] if hidden else []
         numbers = f"{count(len(old_rows), 'row')} {sides[0]}, {len(rows):,} {sides[1]}"
-        return FileDifference(path, f"{numbers}; {len(removed):,} are gone, {len(added):,} new", _short(lines))
+        return FileDifference(path, f"{numbers}; {len(removed):,} removed, {len(added):,} added", _short(lines))
     if then == now:
-        return FileDifference(path, "the same rows in another order")
+        return FileDifference(path, "the same rows in a different order")
     return _other_values(path, columns, old_rows, rows)
 
 
@@ -370,7 +370,7 @@ def tree_differences(
     """
     for path in sorted({*before, *after}):
         if path not in after:
-            yield FileDifference(path, "is not there now")
+            yield FileDifference(path, "no longer exists")
         elif path not in before:
             yield FileDifference(path, f"is new, {size(digest_of(after[path]).size)}")
         elif (found := file_difference(path, before[path], after[path])) is not None:
@@ -410,7 +410,7 @@ def _text_difference(path: str, old: bytes, new: bytes, sides: tuple[str, str]) 
         return None
     lines = list(islice(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=1), 2, None))
     if not lines:
-        return FileDifference(path, "only the ends of lines differ")
+        return FileDifference(path, "only the line ends differ")
     gone = sum(line.startswith("-") for line in lines)
     come = sum(line.startswith("+") for line in lines)
     return FileDifference(path, f"{count(gone, 'line')} {sides[0]}, {count(come, 'line')} {sides[1]}", _short(lines))
@@ -509,8 +509,8 @@ def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, 
     is_removed = after.removed - before.removed - before.files.keys()
     files = [
         *tree_differences(before.files, after.files),
-        *(FileDifference(path, "was removed before, stays now") for path in stays),
-        *(FileDifference(path, "stayed before, is removed now") for path in is_removed),
+        *(FileDifference(path, "was removed before, is kept now") for path in stays),
+        *(FileDifference(path, "was kept before, is removed now") for path in is_removed),
     ]
     return Differences(
         result=json_differences(before.result, after.result),

@@ -26,7 +26,7 @@ class Likeness(StrEnum):
     """In which way a path is close to a rule."""
 
     OTHER_CASE = "the same in other case"
-    TWIN_OF_DIRECTORY = "a directory whose name begins alike"
+    TWIN_OF_DIRECTORY = "a directory whose name begins the same way"
     GLUED = "a directory and a name without the slash between them"
     LONGER = "more behind the name"
     DOT = "a dot before the name"

@@ -125,7 +125,7 @@ class Outcome:
         yield "files", _first([f"{sign} {file.path}" for sign, files in signs for file in files])
         yield "left", _first(self.left_files)
         yield "notes", _first(self.notes)
-        earlier = [f"... {len(self.log) - _MOST_LINES:,} lines before"] if len(self.log) > _MOST_LINES else []
+        earlier = [f"... {len(self.log) - _MOST_LINES:,} earlier lines"] if len(self.log) > _MOST_LINES else []
         yield "log", "\n".join([*earlier, *self.log[-_MOST_LINES:]])
 
     @property

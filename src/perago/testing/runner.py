@@ -35,8 +35,8 @@ _MOST_LISTED = 5
 _LIMITS = ("concurrentExecLimit", "rateLimitPerFrequency", "rateLimitFrequencyInSeconds")
 """Limits that would prevent tasks of one type from running at the same time in a race."""
 _SAME_INPUT = (
-    "Each function got the same input in each run. What it makes of it depends on something else, such as the time, "
-    "chance, or what an earlier call left in this process. If that is meant, say compare=False."
+    "Each function got the same input in each run, so its output depends on something else, such as the time, "
+    "chance, or state that an earlier call left in this process. If this is intended, pass compare=False."
 )
 
 
@@ -176,7 +176,7 @@ class Racers:
             others = []  # it fails by itself
         lines = [f"{len(failed)} of {len(runs)} runs failed", f"{first}:", *self._details(failed[0])]
         if others:
-            lines += ["These failed, too:", *(f"  {story}" for story in others[:_MOST_LISTED])]
+            lines += ["These also failed:", *(f"  {story}" for story in others[:_MOST_LISTED])]
         if len(others) > _MOST_LISTED:
             lines.append(f"  and {len(others) - _MOST_LISTED} more")
         return "\n".join(lines)
@@ -187,7 +187,7 @@ class Racers:
         yield str(outcome)
         if self._specs[number].on_moved_head == "fail" and any(_published(earlier) for _, earlier in before):
             yield (
-                f"As it is declared, {self.tasks[number].name} fails when others have published since its input. "
+                f"{self.tasks[number].name} is declared to fail if others have published since its input. "
                 'To have it publish on top of them, declare WorkspaceSpec(on_moved_head="rebase").'
             )
 
@@ -195,7 +195,7 @@ class Racers:
         """Say who published first, and what followed."""
         numbers, failed = list(run.ended), run.failed
         if numbers[0] == failed:
-            return f"{self._names[failed]} failed, before any other had published"
+            return f"{self._names[failed]} failed before any other task had published"
         verb = "published" if _published(run.ended[numbers[0]]) else "ran"
         told = [f"{self._names[numbers[0]]} {verb} first"]
         told += [f"then {self._names[number]}{' failed' if number == failed else ''}" for number in numbers[1:]]
@@ -215,7 +215,7 @@ class Racers:
                 told = (line for each in both for line in self._contents(each, keys[:_MOST_LISTED]))
                 more = f" and {len(keys) - _MOST_LISTED} more" if len(keys) > _MOST_LISTED else ""
                 paths = ", ".join(repr(key.removeprefix(self.prefix)) for key in keys[:_MOST_LISTED])
-                return "\n".join([f"what is published differs: {paths}{more}", *told, _SAME_INPUT])
+                return "\n".join([f"the published trees differ: {paths}{more}", *told, _SAME_INPUT])
         return None
 
     def _contents(self, run: _Run, keys: Sequence[str]) -> Iterator[str]:
@@ -262,13 +262,13 @@ def _specs(tasks: Sequence[Task]) -> list[WorkspaceSpec]:
         orders = math.factorial(len(tasks))
         raise ValueError(
             f"a race of {len(tasks)} branches has {2 * orders} runs: {orders} orders, each in two ways. "
-            f"Race at most {_MOST_BRANCHES}: those whose files may meet"
+            f"Race at most {_MOST_BRANCHES}: choose those that can write the same files"
         )
     specs: list[WorkspaceSpec] = []
     for task in tasks:
         if task.workspace is None or task.workspace.read_only:
             why = "no workspace" if task.workspace is None else "a read-only workspace"
-            raise ValueError(f"{task.name} has {why}: it publishes nothing, and no order matters to it. Leave it out")
+            raise ValueError(f"{task.name} has {why}: it publishes nothing, so its order does not matter. Leave it out")
         specs.append(task.workspace)
     return specs
 
@@ -386,7 +386,7 @@ class TaskRunner:
         if task.workspace is None and (tree is not None or ref is not None):
             raise TypeError(f"{task.name} has no workspace, so it takes no {'tree' if ref is None else 'ref'}")
         if tree is not None and ref is not None:
-            raise TypeError("give a tree, which is committed first, or the ref of what is there, not both")
+            raise TypeError("give a tree, which is committed first, or the ref of an existing commit, not both")
         self._task, self._last = task, None
         if task.workspace is not None and ref is None:
             ref = self._ref_of(tree, _prefix(task))
@@ -591,7 +591,7 @@ class TaskRunner:
         self.services.close()
         unused = self.faults.unused()
         if unused and error is None:
-            raise AssertionError(f"faults that no call met: {'; '.join(map(str, unused))}")
+            raise AssertionError(f"faults that no call triggered: {'; '.join(map(str, unused))}")
         planned = self.services.interruptions.unused()
         if planned and error is None:
             raise AssertionError(f"no attempt ran after the test planned to {'; '.join(map(str, planned))}")

@@ -92,7 +92,7 @@ def sample_model(model: type[BaseModel]) -> Samples:
     required = set(schema.get("required", ()))
     missing = [name for name in required if not fields.get(name)]
     if missing:
-        return Samples((), f"nothing fits the constraints of {', '.join(sorted(missing))}")
+        return Samples((), f"no value fits the constraints of {', '.join(sorted(missing))}")
     plain = _accepted(model, {name: values for name, values in fields.items() if values}, required)
     if isinstance(plain, str):
         return Samples((), plain)

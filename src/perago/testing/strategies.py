@@ -150,7 +150,7 @@ def _valid(
 ) -> BaseModel:
     if not known:
         raise NoParams(
-            f"no params of {name} can be made: {problem}; give some by the hook pytest_perago_params, by "
+            f"no params of {name} can be made: {problem}; give some with the hook pytest_perago_params, by "
             f"perago.testing.provide_params({name!r}, ...) or by an Example of the task"
         )
     for _ in range(_TRIES):

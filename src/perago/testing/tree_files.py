@@ -188,7 +188,9 @@ def _read_directory(root: Path) -> Iterator[tuple[str, bytes | None]]:
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise BadTree(f"{root}: {name!r} is a link or no regular file; a workspace has none")
+            raise BadTree(
+                f"{root}: {name!r} is a link or not a regular file, and a workspace contains only regular files"
+            )
         if path.is_file():
             yield name, path.read_bytes()
         elif not any(path.iterdir()):
@@ -212,17 +214,17 @@ def _check_zip(path: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
         name, mode = entry.orig_filename, entry.external_attr >> 16
         problem = _name_problem(name.removesuffix("/")) or _foreign_problem(name)
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            problem = "it is a link or no regular file"
+            problem = "it is a link or not a regular file"
         if entry.flag_bits & 0x1:
             problem = "it is encrypted"
         if name in seen:
-            problem = "it is there twice"
+            problem = "it occurs twice"
         if problem is not None:
             raise BadTree(f"{path}: {name!r}: {problem}")
         seen.add(name)
         total += entry.file_size
     if total > MAX_ZIP_BYTES:
-        raise BadTree(f"{path} holds {total:,} bytes, and at most {MAX_ZIP_BYTES:,} are unpacked")
+        raise BadTree(f"{path} holds {total:,} bytes, but at most {MAX_ZIP_BYTES:,} are unpacked")
 
 
 def _name_problem(name: str) -> str | None:

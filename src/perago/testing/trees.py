@@ -390,7 +390,7 @@ def _filled(
             return dict(tree)
     if any(each.content is not None for each in (*constraints, broken) if each):
         raise Undecided(f"no content was found for {', '.join(contents)} that suits all rules")
-    raise RuntimeError(f"the tree {sorted(contents)} was made for {', '.join(map(str, expected))}, and does not fit")
+    raise RuntimeError(f"the tree {sorted(contents)} was made for {', '.join(map(str, expected))}, but does not fit")
 
 
 def _culprits(

@@ -296,7 +296,7 @@ def _builder(hint: Any) -> Callable[[Any], Any]:
 
 def _build_plain(kind: type, value: Any) -> Any:
     if type(value) is int and value.bit_length() > MOST_BITS:
-        raise ValueError("a larger number than anything has")
+        raise ValueError("a number that is too large")
     return float(value) if kind is float and type(value) is int else _of_type(kind, value)
 
 

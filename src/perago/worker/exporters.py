@@ -150,11 +150,11 @@ class StatusServer:
         method, _, target = request.partition(" ")
         make = self._pages.get(target.split()[0].partition("?")[0])
         if not self._is_asked_by_its_own_name(headers.get("host", "")):
-            return _plain(403, "This is a worker of perago. Ask it as 127.0.0.1.")
+            return _plain(403, "This is a perago worker. Call it as 127.0.0.1.")
         if method != "GET":
             return _plain(501, "A worker answers GET only.")
         if make is None:
-            return _plain(404, "There is no such page, only:", *self._pages)
+            return _plain(404, "There is no such page. The pages are:", *self._pages)
         return make(headers.get("accept", ""))
 
     def _is_asked_by_its_own_name(self, host: str) -> bool:
@@ -306,10 +306,10 @@ def wanted_signals(notices: Notices) -> frozenset[str]:
         except ModuleNotFoundError as error:
             if not (error.name or "").startswith("opentelemetry"):
                 raise
-            notices.warning(f"nothing is sent by OpenTelemetry: {error.name} cannot be found; pip install {_PACKAGE}")
+            notices.warning(f"OpenTelemetry sends nothing: {error.name} cannot be found; pip install {_PACKAGE}")
             return frozenset()
         except ValueError as error:  # some variables are read that early
-            notices.warning(f"nothing is sent by OpenTelemetry: {error}")
+            notices.warning(f"OpenTelemetry sends nothing: {error}")
             return frozenset()
     return signals
 
@@ -319,7 +319,7 @@ def _is_wanted(signal: str, notices: Notices) -> bool:
     name = f"OTEL_{signal.upper()}_EXPORTER"
     exporters = set(filter(None, os.environ.get(name, "").replace(" ", "").split(",")))
     if others := exporters - {"otlp", "none"}:
-        notices.warning(f"{name}: perago cannot send by {', '.join(sorted(others))}, only by otlp or none")
+        notices.warning(f"{name}: perago supports otlp and none, not {', '.join(sorted(others))}")
     if not (("otlp" in exporters) if exporters else _variable(signal, "ENDPOINT")):
         return False
     protocol = _variable(signal, "PROTOCOL") or _PROTOCOL
@@ -357,9 +357,9 @@ def opentelemetry(context: ExportContext) -> Iterator[Listener | None]:
         try:
             warn = notices.warning_text
             listeners = sent.enter_context(telemetry(context, lambda text: writer.write(warn(text))))
-            notices.note(f"sending {' and '.join(filter(context.signals.__contains__, SIGNALS))} by OpenTelemetry")
+            notices.note(f"sending {' and '.join(filter(context.signals.__contains__, SIGNALS))} with OpenTelemetry")
         except (ValueError, RuntimeError) as error:
-            notices.warning(f"nothing is sent by OpenTelemetry: {error}")
+            notices.warning(f"OpenTelemetry sends nothing: {error}")
 
         def listener(event: Event) -> None:
             for each in listeners:

@@ -86,9 +86,9 @@ class Health:
         problems = []
         still = time.monotonic() - self._turned
         if still > LOOP_LIMIT:
-            problems.append(f"the event loop has not turned for {still:.0f} s")
+            problems.append(f"the event loop has been blocked for {still:.0f} s")
         if self._pulse.beating > BEAT_LIMIT:
-            problems.append(f"a heartbeat has been on its way for {self._pulse.beating:.0f} s")
+            problems.append(f"a heartbeat has had no answer for {self._pulse.beating:.0f} s")
         return Verdict(self._state, tuple(problems))
 
     def ready(self, *more: str | None) -> Verdict:

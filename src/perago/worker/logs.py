@@ -392,7 +392,7 @@ def _words(event: Event) -> str:
         case events.Draining(running):
             return f"stopping: no further polls, {running} running; signal again to cancel"
         case events.Cancelling(signal, running):
-            return f"{signal} again: cancelling {running} running; a third signal kills"
+            return f"{signal} again: canceling {running} running; a third signal kills"
         case events.Stopped(exit_code):
             return f"stopped with exit code {exit_code}"
         case _:

@@ -188,7 +188,9 @@ class _Watch:
             succeeded, reason = False, self._words.mask(f"{type(error).__name__}: {error}")
         if not succeeded and not self._failing:
             reason = one_line(reason or self._words.take() or "no answer")
-            self._say(f"OpenTelemetry: the collector takes no {self._what}, and they are lost until it does: {reason}")
+            self._say(
+                f"OpenTelemetry: the collector does not accept {self._what}, which are lost until it does: {reason}"
+            )
         self._failing = not succeeded
         return succeeded
 

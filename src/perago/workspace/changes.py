@@ -137,7 +137,7 @@ def detect_changes(baseline: Baseline, tree: Tree) -> Changes:
     """
     if tree.unreadable:
         named = listing([f"{quoted(entry.path)} ({entry.reason})" for entry in tree.unreadable])
-        raise UnreadableFile(f"What changed in the workspace cannot be known, because parts are unreadable: {named}.")
+        raise UnreadableFile(f"The changes of the workspace are unknown, because parts are unreadable: {named}.")
     suspects = {}
     for path, status in tree.files.items():
         before = baseline.files.get(path)
@@ -174,7 +174,7 @@ def _check_complete(tree: Tree, placed: Mapping[str, ObjectEntry]) -> None:
     ]
     if wrong:
         raise WorkspaceError(
-            f"The download is incomplete: {listing(wrong)} missing or of another size than listed. Something else "
+            f"The download is incomplete: {listing(wrong)} missing or of another size than listed. Another process "
             "writes to the attempt directory, or the disk lost data."
         )
 
@@ -256,7 +256,7 @@ def _changing(path: str) -> FileChanging:
 
 def _unreadable(path: str, error: OSError) -> UnreadableFile:
     return UnreadableFile(
-        f"The file {quoted(path)} cannot be read ({error.strerror}), so whether it changed cannot be known. "
+        f"The file {quoted(path)} cannot be read ({error.strerror}), so it is unknown whether it changed. "
         "The task function must leave its files readable."
     )
 

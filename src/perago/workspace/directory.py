@@ -105,9 +105,8 @@ class AttemptDirectory:
             except FileExistsError:
                 _remove_stale(root, relative)
         raise DirectoryRefused(
-            f"The attempt directory {root / relative} was removed by something else each time it was made, "
-            f"for {_PATIENCE_SECONDS:g} seconds. "
-            "Give PERAGO_WORKSPACE_ROOT to perago alone.",
+            f"Another process removed the attempt directory {root / relative} each time perago created it, "
+            f"for {_PATIENCE_SECONDS:g} seconds. Let no other program use PERAGO_WORKSPACE_ROOT.",
             retryable=True,
         )
 
@@ -200,8 +199,8 @@ def _refuse_foreign_files(path: Path, directory: int) -> None:
     if foreign:
         unlink_if_there(MARKER, directory)
         raise DirectoryRefused(
-            f"The attempt directory {path} held {listing(foreign, 3)} before it was made, and no marker, so that is "
-            "not perago's. Move it away.",
+            f"The attempt directory {path} contained {listing(foreign, 3)} before perago created it, and no "
+            "marker, so it is not perago's. Move it away.",
             retryable=True,
         )
 
@@ -222,8 +221,8 @@ def _make_private(descent: Descent, relative: str) -> tuple[int, bool]:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
             raise DirectoryRefused(
-                f"{quoted(path)} below the workspace root is a symlink or a file where a directory belongs. "
-                "Delete it; perago makes its directories itself.",
+                f"{quoted(path)} below the workspace root must be a directory, but it is a symlink or a "
+                "file. Delete it; perago creates the directory.",
                 retryable=True,
             ) from error
     return above, is_new
@@ -264,7 +263,7 @@ def check_root(root: Path) -> list[str]:
     except FileNotFoundError:
         return problems + (_cannot_be_made(root) or _open(root))
     except OSError as error:
-        return [*problems, f"The workspace root {root} cannot be looked at ({error.strerror})."]
+        return [*problems, f"The workspace root {root} cannot be read ({error.strerror})."]
     if not stat.S_ISDIR(status.st_mode):
         return [*problems, f"The workspace root {root} is not a directory. Set PERAGO_WORKSPACE_ROOT to one."]
     identity = (status.st_dev, status.st_ino, status.st_uid, status.st_mode)
@@ -282,18 +281,20 @@ def root_problem(root: Path, reserve: int) -> str | None:
 
 def _cannot_be_made(root: Path) -> list[str]:
     if root.is_symlink():
-        return [f"The workspace root {root} is a symlink to nothing. Make its target, or delete it."]
+        return [
+            f"The workspace root {root} is a symlink to a path that does not exist. Create its target, or delete it."
+        ]
     above = next((parent for parent in root.absolute().parents if os.path.lexists(parent)), Path("/"))
     if not above.is_dir():
-        return [f"The workspace root {root} cannot be made: {above} is not a directory."]
+        return [f"The workspace root {root} cannot be created: {above} is not a directory."]
     if not _writable(above):
-        return [f"The workspace root {root} cannot be made: {above} is not writable for this user."]
+        return [f"The workspace root {root} cannot be created: {above} is not writable for this user."]
     return []
 
 
 def _unsafe(root: Path, status: os.stat_result) -> list[str]:
     problems = []
-    advice = "Set PERAGO_WORKSPACE_ROOT to a directory of this user's own; one inside that does not exist yet is made."
+    advice = "Set PERAGO_WORKSPACE_ROOT to a directory of this user. perago creates it if it does not exist."
     if status.st_uid != os.geteuid():
         problems.append(f"The workspace root {root} belongs to user {status.st_uid}, not to {os.geteuid()}. {advice}")
     else:

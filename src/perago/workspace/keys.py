@@ -272,7 +272,7 @@ def _note_directories(path: str, key: str, directories: dict[str, str]) -> None:
 
 def _files_that_are_directories(files: Mapping[str, str], directories: Mapping[str, str]) -> list[KeyProblem]:
     return [
-        KeyProblem(key, f"is a file and, for {directories[path]!r}, a directory at once")
+        KeyProblem(key, f"is a file, but also the directory of {directories[path]!r}")
         for path, key in files.items()
         if path in directories
     ]
@@ -328,7 +328,7 @@ class View:
         directories = {above for path in hidden for above in directories_above(path)}
         for path in written:
             if path in hidden:
-                yield path, "is there already, where the task does not see it"
+                yield path, "already exists, but the task does not see it"
             elif not self.sees(path):
                 yield path, "is not part of what the task sees"
             elif path in directories:

@@ -1,4 +1,4 @@
-"""The kinds of generated tests. A kind is imported on demand, so that nobody loads the libraries of other kinds.
+"""The kinds of generated tests. A kind is imported on demand, because each kind needs different libraries.
 
 The module of a kind has a function `cases_<kind>(task: Task, session: Session) -> Iterable[Case]`.
 """
@@ -24,12 +24,13 @@ KINDS: Mapping[str, Kind] = {
     "contract": Kind(
         "pytest_perago.kinds.contract", "params and results survive JSON, and Conductor accepts the TaskDef"
     ),
-    "guardrail": Kind("pytest_perago.kinds.guardrail", "each guardrail accepts and rejects what it should"),
+    "guardrail": Kind("pytest_perago.kinds.guardrail", "each guardrail accepts valid trees and rejects invalid ones"),
     "fuzz": Kind("pytest_perago.kinds.fuzz", "trees and paths near the guardrails are judged as documented"),
     "taskdef": Kind("pytest_perago.snapshots", "the TaskDef equals its snapshot"),
     "run": Kind("pytest_perago.kinds.run", "a declared case runs through the real protocol on services in memory"),
     "faults": Kind(
-        "pytest_perago.kinds.faults", "a declared case tolerates what production does, and leaves the same each time"
+        "pytest_perago.kinds.faults",
+        "a declared case tolerates the faults of production, and has the same output each time",
     ),
     "robust": Kind(
         "pytest_perago.kinds.robust",
@@ -37,4 +38,4 @@ KINDS: Mapping[str, Kind] = {
         opt_in=True,
     ),
 }
-"""The kinds by name. The order is that of the tests of a task."""
+"""The kinds by name, in the order of the tests of a task."""

@@ -1,5 +1,5 @@
-"""Kind `contract`: facts about a task without a call of its function. Sample values, and those of the author, show
-whether its models survive JSON."""
+"""Kind `contract`: checks of a task without calling its function. Sample values and the author's values show whether
+its models survive JSON."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from pytest_perago.session import Case, Session
 
 
 def cases_contract(task: Task, session: Session) -> Iterable[Case]:
-    """Signature, models, declared cases and TaskDef."""
+    """Yield the cases about signature, models, declared cases and TaskDef."""
     yield Case("contract", "signature", partial(_signature, task))
     yield Case("contract", "params", lambda session: check_params(task, session.provided(task)))
     yield Case("contract", "result", lambda session: check_result(task, session.provided(task)))
@@ -51,26 +51,25 @@ def cases_contract(task: Task, session: Session) -> Iterable[Case]:
 
 
 def _declared(task: Task, source: RunCase | Path, _: Session) -> None:
-    """The params and the tree of a case are still valid."""
+    """Check that the params and the tree of a case are still valid."""
     check_case(task, read_case(source)[0])
 
 
 def _signature(task: Task, _: Session) -> None:
-    """The import has checked the declared signature, but a wrapper below `@task` can declare it and accept something
-    else."""
+    """Check a real call, because a wrapper below `@task` can declare one signature and accept another."""
     names = ("workspace", "params") if task.workspace is not None else ("params",)
     try:
         inspect.signature(task.function, follow_wrapped=False).bind(**dict.fromkeys(names))
     except TypeError as error:
         raise CaseFailed(
             Cause.CONTRACT,
-            f"a decorator below @task does not take what the runtime gives: {error}",
+            f"a decorator below @task does not accept the arguments of the runtime: {error}",
             facts=[("expected", f"a call with the keyword arguments {' and '.join(names)}")],
         ) from None
 
 
 def _accepted(task: Task, session: Session) -> None:
-    """Conductor accepts the TaskDef, and it is the only one of that name."""
+    """Check that Conductor accepts the TaskDef, and that no other task has its name."""
     from perago.embedded.clock import VirtualClock
     from perago.embedded.conductor import InMemoryConductor
 
@@ -95,7 +94,7 @@ Provided = Iterable[Mapping[str, Any] | Example]
 
 
 def check_params(task: Task, provided: Provided) -> None:
-    """Sample params survive JSON, obey the input schema and share nothing from call to call.
+    """Check that sample params survive JSON, obey the input schema and share no state between calls.
 
     Raises:
         CaseFailed: they do not.
@@ -106,7 +105,8 @@ def check_params(task: Task, provided: Provided) -> None:
     samples = _samples(task, model, list(_params_of(task, provided)))
     if not samples.found:
         pytest.skip(
-            f"no params of {task.name} can be made: {samples.problem}; give some by the hook pytest_perago_params, by "
+            f"no params of {task.name} can be made: {samples.problem}; give some with the hook "
+            f"pytest_perago_params, by "
             f"perago.testing.provide_params({task.name!r}, ...) or by an Example of the task"
         )
     _check_unions(model, by_alias=True)
@@ -114,11 +114,13 @@ def check_params(task: Task, provided: Provided) -> None:
         _check_sample("params", model, sample, by_alias=True)
         problem = schema_problem(schema, sample.document)
         if problem is not None:
-            raise _broken("params", sample, "the model takes what the input schema of the TaskDef rejects", problem)
+            raise _broken(
+                "params", sample, "the model accepts values that the input schema of the TaskDef rejects", problem
+            )
 
 
 def check_result(task: Task, provided: Provided) -> None:
-    """Sample results survive JSON, and obey the output schema when they are written.
+    """Check that sample results survive JSON, and that their JSON obeys the output schema.
 
     Raises:
         CaseFailed: they do not.
@@ -142,7 +144,7 @@ def check_result(task: Task, provided: Provided) -> None:
             raise _broken("result", sample, "the runtime would refuse this result", str(error)) from None
         problem = schema_problem(schema, document)
         if problem is not None:
-            raise _broken("result", sample, "what is written breaks the output schema of the TaskDef", problem)
+            raise _broken("result", sample, "the written JSON breaks the output schema of the TaskDef", problem)
 
 
 def _params_of(task: Task, provided: Provided) -> Iterator[Any]:
@@ -154,7 +156,7 @@ def _params_of(task: Task, provided: Provided) -> Iterator[Any]:
 
 
 def _samples(task: Task, model: type[BaseModel], documents: list[Any]) -> Samples:
-    """Generated samples and those of the author."""
+    """Yield generated samples and the author's values."""
     own: list[Sample] = []
     try:
         generated = sample_model(model)
@@ -164,7 +166,7 @@ def _samples(task: Task, model: type[BaseModel], documents: list[Any]) -> Sample
         cause = error.__cause__
         raise CaseFailed(
             Cause.MISTAKE,
-            f"{error}: raise ValueError for what is not valid",
+            f"{error}: raise ValueError for invalid values",
             details=[f"{type(cause).__name__}: {cause}"],
         ) from None
     except ValidationError as error:
@@ -182,11 +184,13 @@ def _check_sample(what: str, model: type[BaseModel], sample: Sample, *, by_alias
         raise _broken(what, sample, f"{model.__name__} does not survive JSON", problem)
     problem = computed_problem(model, sample.value)
     if problem is not None:
-        raise _broken(what, sample, f"{model.__name__} cannot read what it writes, as it forbids extra fields", problem)
+        raise _broken(
+            what, sample, f"{model.__name__} cannot read its own JSON, because it forbids extra fields", problem
+        )
     again = validated(model, sample.document)
     private = random_private(sample.value, again)
     if private is not None:
-        advice = f"{private} has another default each time, and is not written as JSON; make it a field"
+        advice = f"{private} has a different default each time, and is not written to JSON; make it a field"
         raise _broken(what, sample, f"{model.__name__} does not survive JSON", advice)
     pointer = shared_state(sample.value, again)
     if pointer is not None:

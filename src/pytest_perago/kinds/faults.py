@@ -29,7 +29,7 @@ CHECKS = (
     "full-disk",
     "left-behind",
 )
-"""The last part of a label; functions of `pytest_perago.fault_checks`."""
+"""The last parts of labels, which name functions of `pytest_perago.fault_checks`."""
 
 _ON_FILES = ("listing-order", "own-output", "full-disk")
 """Labels that need a workspace."""
@@ -38,8 +38,8 @@ _MOST_CASES = 4
 
 
 def cases_faults(task: Task, session: Session) -> Iterable[Case]:
-    """The tests of each declared case that completes. None executes the task before it is run itself. The `run` test
-    of a case file that cannot be read says so."""
+    """Yield the tests of each declared case that completes. The task is not executed before a test runs. The `run` test
+    reports a case file that cannot be read."""
     for source in declared_cases(task, session):
         try:
             case, _ = read_case(source)

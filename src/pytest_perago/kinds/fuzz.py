@@ -51,7 +51,7 @@ _MOST_HOSTILE = 8
 
 
 def cases_fuzz(task: Task, _: Session) -> Iterable[Case]:
-    """For a task with a workspace: each phase that has rules, declarations of paths, and the prefix."""
+    """Yield tests for a task with a workspace: for each phase with rules, for declared paths, and for the prefix."""
     if task.workspace is None:
         return
     for phase, rules in phases_of(task):
@@ -97,7 +97,7 @@ def check_phase(task: Task, how: FuzzSettings, phase: str) -> None:
 
 
 def check_declarations(task: Task, how: FuzzSettings) -> None:
-    """Guardrails take every good spelling of a path for the same, and no hostile one.
+    """Check that guardrails accept every valid spelling of a path as the same path, and refuse hostile ones.
 
     Raises:
         CaseFailed: they do not.
@@ -117,7 +117,7 @@ def check_declarations(task: Task, how: FuzzSettings) -> None:
 
 
 def check_prefix(task: Task, how: FuzzSettings) -> None:
-    """Keys below the prefix, and no others, are files of the workspace, each its own.
+    """Check that exactly the keys below the prefix are files of the workspace, one file for each key.
 
     Raises:
         CaseFailed: they are not.
@@ -192,7 +192,9 @@ def _compare(phase: Phase, rules: Sequence[Guardrail], tree: Tree, root: Path, k
         listed = ", ".join(item.path for item in scan.irregular)
         facts += [("expected", f"symlinks that are refused: {', '.join(links)}"), ("actual", f"refused: {listed}")]
     if facts:
-        raise CaseFailed(Cause.CONTRACT, f"a {phase} guardrail is not judged as documented", facts=facts, tree=tree)
+        raise CaseFailed(
+            Cause.CONTRACT, f"a {phase} guardrail gives a different verdict than documented", facts=facts, tree=tree
+        )
 
 
 def _words(verdict: Verdict) -> str:
@@ -221,7 +223,7 @@ def _declaration(declare: Declare, written: Written, expected: str, actual: str)
 
 
 def _declared(declare: Declare, path: Written) -> str | None:
-    """The canonical form; None if the path is rejected."""
+    """Return the canonical form, or None if the path is rejected."""
     try:
         rule = declare(path, **_AS_WELL.get(declare.__name__, {}))
     except TaskDefinitionError:
@@ -230,7 +232,7 @@ def _declared(declare: Declare, path: Written) -> str | None:
 
 
 def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
-    """lakeFS lists the keys that begin with the key prefix. Every file holds its object's key, to say which it was."""
+    """List keys as lakeFS does: those that begin with the prefix. Each file contains the key of its object."""
     expected = {key: key for key in keys if is_in_prefix(spec.prefix, key)}
     entries = [
         ObjectEntry(key, len(key.encode()), "", 0, "application/octet-stream", {}, "")

@@ -2,8 +2,8 @@
 other.
 
 Trees are generated from the rules, and the rules judge them on a disk, as in an attempt. One test per task runs a full
-attempt, in which a stand-in replaces the task's function. No trees can be generated for an author's `@guardrail`: it
-judges those of the examples.
+attempt, in which a stand-in replaces the task's function. No trees can be generated for an author's `@guardrail`, so it
+judges the trees of the examples.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _skip(reason: str, _: Session) -> None:
 
 
 def phases_of(task: Task) -> Iterator[tuple[str, tuple[Guardrail, ...]]]:
-    """The phases that have rules, and the rules."""
+    """Yield the phases that have rules, with their rules."""
     if task.workspace is not None:
         for phase, rules in (("pre", task.workspace.pre), ("post", task.workspace.post)):
             if rules:
@@ -74,7 +74,7 @@ def phases_of(task: Task) -> Iterator[tuple[str, tuple[Guardrail, ...]]]:
 
 
 def _examples(task: Task, rules: Sequence[Guardrail], _: Session) -> None:
-    """The pre guardrails accept the tree of each example, unless it expects that they do not."""
+    """Check that the pre guardrails accept the tree of each example, unless the example expects a violation."""
     for example in task.examples:
         case = case_of_example(task, example)
         tree = read_tree(case.tree)
@@ -83,14 +83,14 @@ def _examples(task: Task, rules: Sequence[Guardrail], _: Session) -> None:
             expected = "a guardrail refuses it" if case.expect == "pre" else "all guardrails accept it"
             raise CaseFailed(
                 Cause.RULE,
-                f"the pre guardrails judge the tree of {case.label!r} otherwise than it expects",
+                f"the pre guardrails do not judge the tree of {case.label!r} as it expects",
                 facts=[("expected", expected), ("actual", _ending("pre", violated))],
                 tree=tree,
             )
 
 
 def _satisfied(task: Task, phase: str, rule: Guardrail, _: Session) -> None:
-    """The rule alone accepts the trees at its limits."""
+    """Check that the rule alone accepts the trees at its limits."""
     try:
         trees = satisfying_trees(rule, key_prefix=spec_of(task).key_prefix, view=View.of(spec_of(task)))
     except (Contradiction, Undecided) as error:
@@ -102,7 +102,7 @@ def _satisfied(task: Task, phase: str, rule: Guardrail, _: Session) -> None:
 
 
 def _violated(task: Task, phase: str, rules: Sequence[Guardrail], rule: Guardrail, violation: str, _: Session) -> None:
-    """The rules reject a tree in which this one is broken, and no other if that is possible."""
+    """Check that the rules reject a tree that breaks this rule, and if possible only this rule."""
     spec, others = spec_of(task), list(rules)
     while True:
         try:
@@ -142,7 +142,7 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail], _: Session) 
             facts=[("rule", str(rule)) for rule in contradiction.rules],
         ) from None
     except Undecided as undecided:
-        pytest.skip(f"cannot tell whether the {phase} rules go together: {undecided}")
+        pytest.skip(f"it is unknown whether the {phase} rules go together: {undecided}")
     if phase == "post" or not any(recipe_of(rule) for rule in spec.post):
         actual = _attempt(task, phase, rules, tree)
     else:
@@ -173,14 +173,14 @@ def _violations(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files
 
 
 def _ending(phase: str, violated: Sequence[Finding]) -> str:
-    """The end of an attempt with these violations, in words."""
+    """Describe the end of an attempt with these violations."""
     if not violated:
         return TaskStatus.COMPLETED
     return f"{_REJECTED[phase][0]}: {'; '.join(finding.message for finding in violated)}"
 
 
 class _Nothing(BaseModel):
-    """The params and the result of the stand-in, so that the author's models are not used."""
+    """Params and result of the stand-in, which replace the author's models."""
 
 
 def _attempt(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files) -> str:
@@ -210,7 +210,7 @@ def _attempt(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files) -
 def _misjudged(phase: str, rules: Sequence[Guardrail], tree: _Files, expected: str, actual: str) -> CaseFailed:
     return CaseFailed(
         Cause.CONTRACT,
-        f"a {phase} guardrail is not judged as documented",
+        f"a {phase} guardrail gives a different verdict than documented",
         facts=[*(("rule", str(rule)) for rule in rules), ("expected", expected), ("actual", actual)],
         tree=tree,
     )

@@ -1,4 +1,4 @@
-"""Kind `robust`: inputs that the `pre` guardrails of a task accept, and on which its function fails.
+"""Kind `robust`: find inputs that the `pre` guardrails of a task accept, but on which its function fails.
 
 Each input is a declared case with one named mutation of its files or params. A finding is an exception other than
 `TaskFailed` and `TaskTerminalError`, a hang, a violated `post` guardrail, an invalid result, or a file outside of the
@@ -42,7 +42,7 @@ _MISSING = "test whether it has a value"
 _COLUMNS = "find columns by their names, and say which one is missing"
 _CSV = "read the file with `csv`, not with `split` or line by line"
 _FINITE = "test the number with math.isfinite"
-_NAMES = "make no file names of such texts"
+_NAMES = "do not use such texts as file names"
 _ENCODING = "catch UnicodeDecodeError"
 _PICK = "name the files that you need exactly"
 _HANDLED = {
@@ -63,11 +63,11 @@ _HANDLED = {
     **dict.fromkeys(("latin1", "utf16"), _ENCODING),
     **dict.fromkeys(("foreign-file", "odd-name", "sub-directory", "directory-like-file"), _PICK),
 }
-"""By label: how to handle the input in the function. All others: see `_handled`."""
+"""Advice by label: how the function can handle the input. `_handled` has the default."""
 
 
 def cases_robust(task: Task, session: Session) -> Iterable[Case]:
-    """Tests for the files of the declared cases, for combinations of such changes, and for their params."""
+    """Yield tests that change the files of the declared cases, combine such changes, and change their params."""
     sources = _sources(task, session)
     if not sources:
         return
@@ -98,7 +98,7 @@ def _check(task: Task, what: str, session: Session) -> None:
         found = []
     notes = [f"{len(baseline.used)} accepted in {baseline.shown}"] if baseline.used else []
     if not attack.tally.stopped and not session.settings.update:
-        notes += [f"{baseline.shown} accepts what no longer happens: {key}" for key in baseline.unused]
+        notes += [f"{baseline.shown} accepts a finding that no longer happens: {key}" for key in baseline.unused]
     for label, reason in opt_outs.used.items():
         session.item.user_properties.append((OPT_OUT, f"{label}: {reason}"))
     session.item.user_properties.append((ROBUST, "; ".join([str(attack.tally), *notes])))
@@ -107,7 +107,7 @@ def _check(task: Task, what: str, session: Session) -> None:
 
 
 def _sources(task: Task, session: Session) -> list[RunCase | Path]:
-    """The declared cases, and then the recorded ones."""
+    """Return the declared cases, then the recorded ones."""
     declared = list(declared_cases(task, session))
     is_off = session.settings.run == "off"
     return [*declared, *(() if is_off else recorded_cases(session.settings.cases_dir, task.name))]
@@ -127,7 +127,7 @@ class _OptOuts:
     def __init__(self, task: Task, what: str, session: Session) -> None:
         self._task, self._what, self._opt_outs = task, what, session.opt_outs
         self.used: dict[str, str] = {}
-        """The reasons of those that hid a failure, by the label of the mutation."""
+        """The reasons of the opt-outs that hid a failure, by the label of the mutation."""
 
     def covers(self, mutant: Mutant) -> bool:
         """Whether the mutation of an input is opted out of."""
@@ -171,7 +171,10 @@ class Baseline:
                 raise CaseFailed(
                     Cause.MISTAKE,
                     f"{shown}: accepted finding {number} has no reason",
-                    facts=[("key", str(entry.get("key", ""))), ("fix", "say in `reason` why the task may fail so")],
+                    facts=[
+                        ("key", str(entry.get("key", ""))),
+                        ("fix", "write in `reason` why this failure is acceptable"),
+                    ],
                 )
         today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
         return cls(file, shown, [entry for entry in entries if str(entry.get("expires", "9999")) > today])
@@ -205,7 +208,7 @@ class Baseline:
 
 def _failed(attack: Attack, found: Sequence[Found], accept: str) -> CaseFailed:
     worst = found[0]
-    accepts = "all pre guardrails accept" if attack.rules else "nothing refuses, as the task has no pre guardrails"
+    accepts = "all pre guardrails accept" if attack.rules else "nothing refuses, because the task has no pre guardrails"
     summary = f"{worst.failure.summary}, for an input that {accepts}"
     if len(found) > 1:
         summary += f" (and {count(len(found) - 1, 'other finding')})"
@@ -221,7 +224,7 @@ def _shown(attack: Attack, found: Found) -> str:
     mutant, failure = found.mutants[0], found.failure
     labels = found.labels[:_MOST_LABELS]
     more = f", and {len(found.labels) - len(labels)} more" if len(found.labels) > len(labels) else ""
-    others = f" ({len(found.mutants)} inputs end here: {', '.join(labels)}{more})" if len(found.mutants) > 1 else ""
+    others = f" ({len(found.mutants)} inputs cause it: {', '.join(labels)}{more})" if len(found.mutants) > 1 else ""
     lines = [
         f"--- {failure.summary}",
         f"  input   case {mutant.seed.case.case.label!r} with {mutant.label}: {mutant.words}{others}",
@@ -232,7 +235,7 @@ def _shown(attack: Attack, found: Found) -> str:
     code = constraint_for(attack, mutant) if mutant.is_of_params else remedy.code if remedy else None
     handled = f"handle it: {_handled(mutant)}"
     if failure.key.startswith("guardrail "):
-        lines.append("  fix     catch the exception in the guardrail, and return a text that says what is wrong")
+        lines.append("  fix     catch the exception in the guardrail, and return a text that describes the problem")
     elif code is not None:
         first, *rest = code.splitlines()
         lines.append(f"  fix 1   refuse it (this refuses the input and accepts all examples): {first}")
@@ -247,7 +250,7 @@ def _shown(attack: Attack, found: Found) -> str:
 
 def _why(attack: Attack, failure: Failure) -> str:
     if failure.key.startswith("guardrail "):
-        return "a guardrail has to return a text for data that it refuses; an exception is retried"
+        return "a guardrail must return a text for data that it refuses; an exception is retried"
     if failure.key == "writes outside":
         return "only the workspace is published, and other attempts use the same machine"
     retries = attack.task.controls.retry.count
@@ -261,7 +264,8 @@ def _handled(mutant: Mutant) -> str:
 
 
 def _difference(mutant: Mutant) -> list[str]:
-    """The changed text of a file, as a short diff; nothing for other changes, which the words describe in full."""
+    """Return the changed text of a file as a short diff; nothing for other changes, because their description is
+    complete."""
     for path, content in mutant.files.items() if not mutant.is_of_params else ():
         before = mutant.seed.files.get(path)
         if before not in (None, content) and before is not None:
@@ -276,7 +280,7 @@ def _difference(mutant: Mutant) -> list[str]:
 
 
 def _example(mutant: Mutant) -> str | None:
-    """The input as an example to paste; None if it is too long, or no text."""
+    """Return the input as an example to paste; None if it is too long or not text."""
     tree: dict[str, str] = {}
     for path, content in mutant.files.items():
         try:

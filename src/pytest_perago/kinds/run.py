@@ -27,7 +27,8 @@ from pytest_perago.session import Case, Location, Session
 
 
 def cases_run(task: Task, session: Session) -> Iterable[Case]:
-    """A case for each declared example, case file and case directory; none executes the task before it is run."""
+    """Yield a test for each declared example, case file and case directory. The task is not executed before a test
+    runs."""
     for source in declared_cases(task, session):
         label = source.label if isinstance(source, RunCase) else source.stem
         yield Case("run", label, partial(_run, task, source), location_of(source), declared=source)
@@ -37,7 +38,7 @@ def cases_run(task: Task, session: Session) -> Iterable[Case]:
 
 
 def declared_cases(task: Task, session: Session) -> Iterator[RunCase | Path]:
-    """The cases that may be executed: declared and provided examples, and case files, which are not read yet."""
+    """Return the cases to execute: declared and provided examples, and case files, which are read later."""
     if session.settings.run == "off":
         return
     for example in task.examples:

@@ -17,10 +17,10 @@ from perago.adapters.http import CallPolicy, ServerAbout
 from perago.ports import NotFound, Refused
 
 MOST_PENDING = 10_000
-"""Attempts of one type that are read. Conductor has no order in them."""
+"""Number of attempts of one type that are read. Conductor returns them in no order."""
 _PAGE = 1000
 _LATEST = 2**53
-"""No time in milliseconds, and no length of time, is as large."""
+"""An upper bound of all times and durations in milliseconds."""
 
 
 STATUSES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
@@ -130,7 +130,8 @@ class ConductorOverview(ConductorClient):
         return ServerAbout.of(answer, answer.body[:100].decode(errors="replace").strip().strip('"'), sent)
 
     def queue_sizes(self) -> Mapping[str, int]:
-        """Return the number of waiting attempts, by queue: a task type, or `domain:type`. Delayed ones count."""
+        """Return the number of waiting attempts, by queue: a task type, or `domain:type`. Delayed attempts count,
+        too."""
         found = self.read_json("read the sizes of the queues", dict, "queues with sizes", self.tasks.all)
         return {str(name): size for name, size in found.items() if isinstance(size, int)}
 
@@ -174,8 +175,8 @@ class ConductorOverview(ConductorClient):
         return frozenset(one["name"] for one in self.task_definitions())
 
     def pending(self, task_name: str, start: int = 0) -> Sequence[Mapping[str, Any]]:
-        """Return the attempts of a type that have not ended, in all domains, as JSON: 1,000 at most, from the place
-        `start` on."""
+        """Return the attempts of a type that have not ended, in all domains, as JSON: 1,000 at most, beginning at
+        `start`."""
         operation = f"read the pending tasks of {task_name}"
         path, query = f"/admin/task/{quote(task_name, safe='')}", [("start", start), ("count", _PAGE)]
         found: list[Mapping[str, Any]] = self.get_json(operation, list, "a list of tasks", path, query)
@@ -186,8 +187,8 @@ class ConductorOverview(ConductorClient):
     def open_attempts(self, task_name: str, until: float = math.inf) -> tuple[Sequence[OpenAttempt], bool]:
         """Return the attempts of a type that have not ended, in all domains, and whether these are all.
 
-        At most `MOST_PENDING` are read, and no page after the moment `until` of the monotonic clock. Attempts that
-        begin or end during the call can be missing.
+        At most `MOST_PENDING` are read. No page is requested after `until`, on the monotonic clock. Attempts that begin
+        or end during the call can be missing.
         """
         found: dict[str, OpenAttempt] = {}
         for start in range(0, MOST_PENDING, _PAGE):
@@ -225,10 +226,10 @@ def _version(definition: Mapping[str, Any]) -> int:
 
 
 def _whole(value: Any) -> int:
-    """Return a time or a length of time of Conductor; 0 if it leaves it out.
+    """Return a time or a duration of Conductor; 0 if the field is missing.
 
     Raises:
-        TypeError, ValueError, OverflowError: it is something else.
+        TypeError, ValueError, OverflowError: the value is neither.
     """
     number = int(value or 0)
     if not 0 <= number < _LATEST:
@@ -264,8 +265,8 @@ class ConductorWorkflows(ConductorClient):
         (`docs/dev/servers/conductor.md` 9).
 
         Args:
-            query: as Conductor takes it: `taskType=features.build AND status=COMPLETED`.
-            start: how many of the first are left out.
+            query: in Conductor's syntax: `taskType=features.build AND status=COMPLETED`.
+            start: the number of results to skip.
             size: how many at most.
         """
         return self._search("search for tasks", "/tasks/search", query, start, size, "updateTime:DESC")[1]
@@ -303,7 +304,7 @@ class ConductorWorkflows(ConductorClient):
 
         Args:
             query: the workflows that are wanted.
-            start: how many of the first are left out.
+            start: the number of results to skip.
             size: how many at most, 5,000 at most.
 
         Raises:
@@ -331,7 +332,7 @@ class ConductorWorkflows(ConductorClient):
         return found
 
     def register_workflow(self, definition: Mapping[str, Any]) -> None:
-        """Create or replace one version of a workflow definition. It is repeated if the answer is lost."""
+        """Create or replace one version of a workflow definition. The call is repeated if the answer is lost."""
         operation = f"register workflow {definition['name']}"
         body = queue.to_json(operation, dict(definition))
         self.read(operation, self.metadata.create, body, overwrite=True)

@@ -64,7 +64,7 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
 
 
 def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
-    """Return the row of a workflow for recovery. `workflow` has its tasks.
+    """Return the row of a workflow for recovery. `workflow` must include its tasks.
 
     Raises:
         LookupError, TypeError, AttributeError, ValueError: this is not a workflow with tasks.
@@ -93,7 +93,7 @@ def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
 
 
 def known_by_its_retry(workflow: Mapping[str, Any], delivery: Delivery) -> Delivery | None:
-    """Return the delivery with the state of its retry in a workflow; None: the newest retry must end first.
+    """Return the delivery with the state of its retry in a workflow; None means that the newest retry must end first.
 
     Raises:
         LookupError, TypeError, AttributeError: this is not a workflow with attempts.
@@ -130,7 +130,7 @@ def _update(delivery: Delivery, status: str) -> dict[str, Any]:
 LONGEST_WAIT = 5.0
 """Seconds; Conductor refuses longer polls."""
 _NAMES_AT_ONCE = 50
-"""Names of queues in one request: its address stays within 8 KiB, more than which servers refuse."""
+"""Number of queue names in one request. It keeps the URL within 8 KiB, the limit of servers."""
 _TRACE_LIMIT = 2.0
 """Additional seconds of a poll for the traces of its deliveries."""
 
@@ -141,7 +141,7 @@ class ConductorQueue(ConductorClient):
     Args:
         settings: where the server is.
         policy: time limits and repetitions, for tests.
-        traced: deliveries have their `trace`, for which the inputs of their workflows are read.
+        traced: whether deliveries have their `trace`, which is read from the inputs of their workflows.
     """
 
     policy: ClassVar[CallPolicy] = CallPolicy(answer=30.0, tries=3)
@@ -154,7 +154,7 @@ class ConductorQueue(ConductorClient):
         """Check whether a Conductor answers and accepts the credentials, without changing anything.
 
         Raises:
-            Unavailable: no answer, or an answer of something that is not a Conductor, or of one at another path.
+            Unavailable: no answer, or the answer is not from a Conductor at this path.
             AccessDenied: the credentials are rejected.
         """
         operation = "answer"
@@ -165,12 +165,13 @@ class ConductorQueue(ConductorClient):
         json_of(operation, answer, dict, "Conductor's")
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
-        """Take up to `count` deliveries. Never given up in flight: an abandoned poll loses its tasks until their
-        response timeout (`docs/dev/servers/conductor.md` 2), so the client's limit lies well beyond the server's.
+        """Take up to `count` deliveries. The call is never abandoned, because an abandoned poll loses its tasks until
+        their response timeout (`docs/dev/servers/conductor.md` 2), so the client's limit is much longer than the
+        server's.
 
         Args:
             task_name: the task type.
-            worker_id: polls; Conductor notes it.
+            worker_id: the id of the polling worker, which Conductor records.
             count: how many at most.
             wait_seconds: how long Conductor waits for the first one, at most `LONGEST_WAIT`.
 
@@ -202,7 +203,7 @@ class ConductorQueue(ConductorClient):
         anyway.
 
         Raises:
-            ServiceError: not all of them are known.
+            ServiceError: not all depths are known.
         """
         operation = "read the depths of queues"
         depths: dict[str, int] = {}
@@ -217,7 +218,7 @@ class ConductorQueue(ConductorClient):
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether Conductor still waits for this delivery. A task that no longer exists is not current, because its
-        workflow was removed. A proxy's 404 does not prove that."""
+        workflow was removed. A 404 of a proxy proves nothing."""
         task = _unless_missing(delivery.task_id, self.task) or {}
         identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
         return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
@@ -249,7 +250,7 @@ class ConductorQueue(ConductorClient):
         self._update(f"hand back task {delivery.task_id}", update)
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
-        """Send the final status once, by update v1: v2 would hand out a further task."""
+        """Send the final status once, with update v1, because v2 would also poll a task."""
         update = {**_update(delivery, report.status.value), "workerId": worker_id, "outputData": dict(report.output)}
         if report.reason is not None:
             update["reasonForIncompletion"] = report.reason
@@ -273,16 +274,16 @@ class ConductorQueue(ConductorClient):
         return found
 
     def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
-        """Create or replace TaskDefs, all or none. An upsert, so it is repeated if the answer is lost."""
+        """Create or replace TaskDefs, all or none. It is an upsert, so it is repeated if the answer is lost."""
         names = ", ".join(str(definition.get("name")) for definition in definitions)
         operation = f"register {names}"
         body = to_json(operation, [dict(definition) for definition in definitions])
         self.read(operation, self.metadata.register_task_def, body)
 
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
-        """Return the delivery with the state of its retry in its workflow. Conductor's mark alone is wrong twice: it
-        stays on an attempt whose retry a rerun has removed. It is taken off an attempt that begins again along with a
-        sub-workflow, which also adds one to the retry count.
+        """Return the delivery with the state of its retry in its workflow. Conductor's own mark is wrong in two cases.
+        It stays on an attempt whose retry was removed by a rerun. It is removed from an attempt that begins again with
+        its sub-workflow, which also increases the retry count.
 
         None: the attempt went back into the queue, because its retry has not ended or is unknown.
         """

@@ -27,7 +27,7 @@ _NOT_NOW = (408, 429, 503)
 
 
 def fields_of(answer: Answer) -> dict[str, Any]:
-    """Return the fields of an answer that is a JSON object; of any other answer none."""
+    """Return the fields of an answer that is a JSON object; no fields for any other answer."""
     try:
         body = json.loads(answer.body)
     except (ValueError, RecursionError):
@@ -78,7 +78,7 @@ def _detail(status: int, body: dict[str, Any]) -> str:
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _LEVELS = (900, 600, 300)
-"""The deepest value that the decoder can read now, among values that are too deep. It depends on the caller."""
+"""The largest depth at which the decoder can read values now. It depends on the depth of the caller."""
 
 
 class TooDeep(str):
@@ -91,8 +91,9 @@ TOO_DEEP = TooDeep("(nested too deeply)")
 
 
 def loads(body: bytes) -> Any:
-    """Return the value of a JSON document, with `TOO_DEEP` for what is nested too deeply for Python's decoder (about
-    1,000 levels on Python 3.11). Conductor delivers such inputs, and one of them must not hide the others.
+    """Return the value of a JSON document, with `TOO_DEEP` in place of values that are nested too deeply for Python's
+    decoder (about 1,000 levels on Python 3.11). Conductor delivers such inputs, and one of them must not hide the
+    others.
 
     The `inputData` of a task in a list is replaced in full if it holds such a value.
 
@@ -116,7 +117,8 @@ def loads(body: bytes) -> Any:
 
 
 def _pruned(body: bytes, levels: int) -> Iterator[bytes]:
-    """Yield the document in pieces, with a constant that JSON does not have for each value below so many levels."""
+    """Yield the document in pieces. Each value below `depth` levels is replaced by a constant that JSON does not
+    have."""
     depth = start = 0
     for token in _TOKEN.finditer(body):
         if token[0] in b"[{":
@@ -187,7 +189,7 @@ class ConductorClient:
         self.workflows: Any = WorkflowResourceApi(client)
 
     def read(self, operation: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Answer:
-        """Send a call that is harmless to repeat, again and again while Conductor cannot be reached.
+        """Send a call that is harmless to repeat. Repeat it while Conductor cannot be reached.
 
         Raises:
             ServiceError: never `Unclear`.
@@ -232,14 +234,14 @@ class ConductorClient:
         Args:
             operation: what is done, for messages.
             call: a method of one of the SDK's resource classes.
-            arguments: for `call`, as are `options`.
+            arguments: the arguments of `call`, together with `options`.
             write: whether it changes something, so that a lost answer leaves doubt.
             answer_within: the longest silence, in seconds; None: the policy's.
             expected: seconds for which the server is asked to wait.
 
         Raises:
             Unclear: it is a write and its answer was lost.
-            ServiceError: any other, by status.
+            ServiceError: any other failure, by status.
         """
         seconds = answer_within or self._policy.answer
         try:
@@ -252,7 +254,7 @@ class ConductorClient:
         return answer
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._pool.close()
 
 
@@ -263,11 +265,11 @@ def json_of(operation: str, answer: Answer, expected: type, what: str, *, write:
         operation: what was done, for messages.
         answer: with status 2xx.
         expected: the type that the JSON must have.
-        what: the same in words, for messages.
+        what: the expected type in words, for messages.
         write: whether the call has changed something.
 
     Raises:
-        Unavailable: it is something else (`Unclear` after a write).
+        Unavailable: the JSON has another type (`Unclear` after a write).
     """
     try:
         value = loads(answer.body)
@@ -283,8 +285,8 @@ class RestTransport:
 
     The SDK's own one repeats requests, closes the shared client under other threads' long polls when one connection
     breaks (those polls then lose their tasks, `docs/dev/servers/conductor.md` 2), ignores the proxy variables, and
-    deserialises into models that drop fields. Here every call has a time limit, is sent once, and its answer stays as
-    it was on the wire. Answers of any status are returned, never raised.
+    deserialises into models that drop fields. Here every call has a time limit and is sent once, and its answer is not
+    changed. Answers of any status are returned, never raised.
 
     Raises:
         NoAnswerError: from every method, if the transport failed.
@@ -361,7 +363,7 @@ class TokenSource:
 
         Raises:
             AccessDenied: the server does not accept the credentials.
-            Unavailable: it could not be asked.
+            Unavailable: the server did not answer.
         """
         if self._credentials is None:
             return None

@@ -1,6 +1,6 @@
 """The block store behind lakeFS, and the signed addresses that the server gives out (`docs/dev/servers/lakefs.md` 8).
 
-Only a quicker way: whatever goes wrong here, the bytes go through lakeFS instead.
+The block store is only a faster path. After any failure here, the bytes go through lakeFS instead.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from perago.retry import BackOff
 
 STORE = "the block store"
 CONNECT_SECONDS = 5.0
-"""The longest wait for a connection: many stores can be reached by their lakeFS only, and then a firewall is silent."""
+"""The longest wait for a connection. Many stores can be reached only by their lakeFS, and a firewall drops other
+connections silently."""
 QUIET = BackOff(30.0, 900.0)
-"""Seconds for which the store is not used after failures, more each time."""
+"""Seconds for which the store is not used after failures; longer after each round."""
 UNPROVEN_SECONDS = 900.0
 """Seconds without uploads after the store did not prove the accepted bytes."""
 MOST_FAILURES = 3
@@ -39,7 +40,7 @@ SILENT_SECONDS = 60.0
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _ENDS_IN_IPV4 = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
-"""Holds an IPv4 address at one of four places (RFC 6052), which the network chooses."""
+"""A prefix of IPv6 addresses that contain an IPv4 address at one of four places (RFC 6052)."""
 _LOCAL_NAT64_BYTES = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
 """Addresses at which virtual machines of AWS, Google, Alibaba and Azure get credentials, in addition to link-local
@@ -61,9 +62,9 @@ class DirectFailed(Exception):
     unreachable: bool = False
     """The store cannot be reached."""
     unproven: bool = False
-    """The store has accepted bytes, and does not prove that they are the right ones."""
+    """The store accepted bytes, but does not prove that they are correct."""
     overload: Overloaded | None = None
-    """The store asks for time with this error."""
+    """The error with which the store asks the client to wait, or None."""
 
     def __str__(self) -> str:
         return self.message
@@ -79,7 +80,7 @@ class Offer:
 
 
 class BlockStore:
-    """Connections to the block store, which carry no credentials of lakeFS, and its present state."""
+    """Connections to the block store, without credentials of lakeFS, and the state of the store."""
 
     def __init__(self, lakefs: LakeFSSession, size: int) -> None:
         """`size`: connections to keep for re-use."""
@@ -171,7 +172,7 @@ class BlockStore:
                 )
 
     def take_notes(self) -> tuple[str, ...]:
-        """Return messages for the log, each once."""
+        """Return messages for the log, without repetitions."""
         with self._lock:
             notes, self._notes = tuple(self._notes), []
         return notes
@@ -195,8 +196,8 @@ class BlockStore:
             return Offer()
 
     def _reach(self, address: str) -> tuple[HttpPool, str]:
-        """Return the connections to the server of an address, and the target of the request. The address is as good as
-        a password, so it is not in a message."""
+        """Return the connections to the server of an address, and the target of the request. Messages never contain the
+        address, because it is as good as a password."""
         try:
             parts = urlsplit(address)
             origin = f"{parts.scheme}://{parts.netloc}"
@@ -216,11 +217,11 @@ class BlockStore:
         return pool, parts._replace(scheme="", netloc="", fragment="").geturl()
 
     def _judge(self, host: str) -> Judge:
-        """Return the check for the connections to a host, which the host has passed. Each connection repeats the check
-        because a name can lead elsewhere later. The store can be on this machine only if lakeFS is.
+        """Check a host, and return the check for each connection to it, because a name can resolve to another address
+        later. The store can be on this machine only if lakeFS is.
 
         Raises:
-            DirectFailed: the host leads to an address that must not be used, or cannot be resolved.
+            DirectFailed: the host resolves to an address that must not be used, or does not resolve.
         """
         judge = partial(unsafe_address, beside_lakefs=_leads_here(urlsplit(self._lakefs.base_url).hostname or ""))
         for address in _addresses_of(host):
@@ -230,10 +231,10 @@ class BlockStore:
 
 
 def unsafe_address(text: str, *, beside_lakefs: bool) -> str | None:
-    """Return why nothing may be sent to an IP address that lakeFS signed; None if it may.
+    """Return the reason why nothing may be sent to the IP address of a signed address, or None.
 
-    lakeFS, or an attacker on the connection to it, could make perago talk to services that trust this machine: its own,
-    and those that give a virtual machine its credentials.
+    lakeFS, or an attacker on the connection to it, could make perago call services that trust this machine, such as
+    local ones and the metadata service of a virtual machine.
 
     Args:
         text: the address.
@@ -243,7 +244,7 @@ def unsafe_address(text: str, *, beside_lakefs: bool) -> str | None:
     if any(address.is_link_local for address in meanings):
         return "its address is link-local, where no block store is"
     if not _METADATA.isdisjoint(meanings):
-        return "its address gives virtual machines their credentials"
+        return "its address is the metadata service of a cloud, which hands out credentials"
     if any(address.is_multicast for address in meanings):
         return "its address is for multicast, where no block store is"
     if any(map(_is_this_machine, meanings)) and not beside_lakefs:
@@ -289,7 +290,7 @@ def _addresses_of(host: str) -> set[str]:
 
 
 def check_status(status: int, headers: Mapping[str, str]) -> None:
-    """Refuse an answer that is not 200. S3 answers an expired address with 403, and a wrong clock, too.
+    """Refuse an answer that is not 200. S3 answers 403 for an expired address, and also for a wrong clock.
 
     Raises:
         DirectFailed: it is not.
@@ -302,16 +303,15 @@ def check_status(status: int, headers: Mapping[str, str]) -> None:
 
 
 FEW = 20
-"""Up to this number, objects are requested one by one, because a page of a large tree may contain none of the
-others."""
+"""Up to this number, objects are requested one by one, because a page of a large tree can contain few of them."""
 _NOT_GOOD = "lakeFS gives no address that is valid long enough; compare the clocks of both machines"
 _SPARE = 20.0
-"""Seconds before its end at which an address is not used any more."""
+"""Seconds before its expiry from which an address is no longer used."""
 
 
 class Addresses:
-    """The signed addresses of some objects of one commit. `of` may be called by several threads, and never raises:
-    without an address an object is downloaded through lakeFS, whose answer names the problem."""
+    """The signed addresses of some objects of one commit. Several threads can call `of`, which never raises an
+    exception. An object without an address is downloaded through lakeFS, whose answer names the problem."""
 
     def __init__(self, pool: HttpPool, repository: str, commit: str, wanted: Sequence[ObjectEntry]) -> None:
         self._pool = pool
@@ -324,14 +324,14 @@ class Addresses:
         self._asking: dict[str, threading.Lock] = {}
         self._silent = False
         self.problem: str = _NOT_GOOD
-        """Why an address is missing."""
+        """The reason why an address is missing."""
 
     def of(self, key: str, *, other_than: str = "") -> str | None:
         """Return the address of an object; None if the server gives none.
 
         Args:
             key: the object.
-            other_than: an address that did not work.
+            other_than: an address that failed.
         """
         if len(self._keys) <= FEW or key not in self._wanted:  # such as one whose copy in the cache is damaged
             return self._of_one(key, other_than)

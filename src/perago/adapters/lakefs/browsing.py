@@ -105,7 +105,7 @@ class LakeFSBrowser:
         return self._session.get(_of_object(repository, ref, key), path, dict, {"path": key})
 
     def read(self, repository: str, ref: str, key: str, size: int) -> Iterator[bytes]:
-        """Yield the first `size` bytes of an object, which has at least so many."""
+        """Yield the first `size` bytes of an object that is at least that large."""
         call, policy = _of_object(repository, ref, key), self._session.policy
         target = with_query(path_in(repository, "refs", ref, "objects"), {"path": key})
         ends = time.monotonic() + policy.connect + policy.answer + size / policy.slowest

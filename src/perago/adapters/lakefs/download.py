@@ -1,7 +1,7 @@
-"""Objects to disk, on parallel streams, as files that appear complete or not at all.
+"""Download objects to disk, on parallel streams, as files that appear complete or not at all.
 
-A checksum can only be taken from the first byte to the last. So it follows the bytes that have come without a gap: a
-chunk that comes in order is hashed in memory. One that came ahead is read back, which the page cache makes cheap.
+A checksum can only be computed from the first byte to the last. A chunk that arrives in order is hashed in memory. A
+chunk that arrives early is read back from the disk later, which the page cache makes cheap.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ CHUNK = 1024 * 1024
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _AT_ONCE = 8
-"""Chunks that are read back before a thread reads its connection again."""
+"""Number of chunks that are read back before a thread reads its connection again."""
 _ASKING = 600.0
-"""Seconds for requests to lakeFS for which threads wait together. Each request has its own shorter limit."""
+"""Seconds that threads together wait for requests to lakeFS. Each request has its own shorter limit."""
 _BREAKS = 3
 """The number of broken connections within one range, each after some bytes, before the rest is downloaded through
 lakeFS."""
@@ -70,10 +70,10 @@ class Download:
         self._addresses: Addresses | None = None
         self._finding_addresses = threading.Lock()
         self._objections: dict[str, CorruptTransfer] = {}
-        """The block store's own answers have shown these errors of objects that have not come since, by key."""
+        """Errors that the block store reported for objects that have not arrived since, by key."""
 
     def run(self, workspace: Path, placements: Sequence[Placement], on_progress: Progress) -> int:
-        """Bring the bytes of all that has a place; returns how many objects were on the shelf."""
+        """Download all objects that have a place on the disk. Return how many the cache had."""
         self._wanted = [(placement.entry, placement.path) for placement in placements if placement.path is not None]
         objects, size, lock = 0, 0, threading.Lock()
         with (
@@ -105,10 +105,10 @@ class Download:
                 yield entry, path
 
     def _bring(self, wanted: Range, writer: FileWriter, workers: TransferPool[_Job]) -> bool:
-        """Fill a range; returns whether its object is in its place now.
+        """Fill a range. Return whether its object is complete and in its place.
 
-        Ranges are only a quicker way: if anything about them is odd, they are given up, and the object is fetched as
-        one.
+        Ranges are only a faster way. If one of them fails in an unexpected way, the complete object is downloaded
+        instead.
         """
         arrival = wanted.arrival
         arrival.begin(writer)
@@ -165,8 +165,8 @@ class Download:
         Raises:
             CorruptTransfer: size, MD5 or position of the bytes are wrong. An object with a single range then begins
                 again.
-            Unavailable: no complete answer; the received bytes stay. NotFound, AccessDenied,
-            Refused: by status.
+            Unavailable: no complete answer; the received bytes stay.
+            NotFound, AccessDenied, Refused: by status.
         """
         target = self._target + quote(wanted.arrival.entry.key)
         try:
@@ -255,8 +255,8 @@ class Download:
 
 
 def _corrupt(call: Call, what: str) -> CorruptTransfer:
-    """The error of an object that is not the one of the listing."""
-    return CorruptTransfer(SERVICE, call.operation, f"{what}, which is not what the listing says")
+    """Return the error for an object that differs from its entry in the listing."""
+    return CorruptTransfer(SERVICE, call.operation, f"{what}, which differs from the listing")
 
 
 def _check_status(call: Call, response: BaseHTTPResponse, source: str, *, is_partial: bool) -> None:
@@ -274,7 +274,7 @@ def _check_status(call: Call, response: BaseHTTPResponse, source: str, *, is_par
 
 
 def _check_head(call: Call, wanted: Range, response: BaseHTTPResponse, source: str) -> None:
-    """Whether the announced bytes are the missing ones."""
+    """Check that the announced bytes are the missing ones."""
     arrival = wanted.arrival
     if response.status == _PARTIAL:
         place = response.headers.get("Content-Range", "no place of its bytes")
@@ -317,7 +317,7 @@ class Arrival:
     file: Unfinished
 
     def __init__(self, entry: ObjectEntry, path: Path, parts: int = 1) -> None:
-        """`parts`: into how many ranges of about one size it is cut."""
+        """`parts`: the number of ranges of about equal size."""
         self.entry = entry
         self.path = path
         edges = [entry.size * number // parts for number in range(parts + 1)]
@@ -334,17 +334,18 @@ class Arrival:
                 self.file = writer.begin()
 
     def was_last(self) -> bool:
-        """Note that a range has ended; whether all have now."""
+        """Record that a range has ended. Return whether all ranges have ended."""
         with self._lock:
             self._left -= 1
             return self._left == 0
 
     def is_version(self, source: str, etag: str | None) -> bool:
-        """Whether an answer has the ETag of the first answer of the same source, so that both are of one object."""
+        """Whether an answer has the ETag of the first answer of the same source, so that both are from the same
+        object."""
         return etag is None or self._etags.setdefault(source, etag) == etag
 
     def follow(self, offset: int, chunk: bytes) -> None:
-        """Hash the bytes that have come without a gap, among them `chunk`, unless another thread is hashing."""
+        """Hash the bytes that have arrived without a gap, including `chunk`, unless another thread is hashing."""
         if self._lock.acquire(blocking=False):
             try:
                 if offset == self._hashed:
@@ -359,7 +360,7 @@ class Arrival:
         with self._lock:
             self._catch_up(self.entry.size)
             if self._hashed != self.entry.size:
-                return f"only {self._hashed} of {self.entry.size} bytes are there"
+                return f"only {self._hashed} of {self.entry.size} bytes arrived"
             if not has_md5(self.entry) or self._digest.hexdigest() == self.entry.checksum:
                 return None
             return f"the MD5 of the downloaded bytes is {self._digest.hexdigest()}"
@@ -370,7 +371,7 @@ class Arrival:
         return self._fast.digest()
 
     def restart(self) -> None:
-        """Forget the bytes that have come."""
+        """Discard the received bytes."""
         for each in self.ranges:
             each.at = each.start
         self._digest: _Hash = new_md5()
@@ -396,7 +397,7 @@ class Arrival:
 
 
 class Range:
-    """The bytes from `start` to before `end` of an object, and `at`, how far they have come."""
+    """The bytes of an object from `start` up to `end`, which is excluded. `at` is the position of the next byte."""
 
     __slots__ = ("arrival", "at", "end", "start")
 
@@ -422,7 +423,7 @@ class Range:
         return f"bytes={self.at}-{self.end - 1}" if self.left < self.arrival.entry.size else None
 
     def add(self, chunk: bytes) -> None:
-        """Put the next bytes in their place.
+        """Write the next bytes to the file.
 
         Raises:
             OSError: the disk refused.
@@ -436,9 +437,9 @@ class Range:
 
 
 def has_md5(entry: ObjectEntry) -> bool:
-    """Whether its bytes can be verified. An object that was imported, or sent in parts by other tools, may be replaced
-    in the store behind lakeFS, whose ETag stays the same. So its bytes must come from one answer: no ranges, and
-    nothing is resumed."""
+    """Whether the bytes of the object can be verified. An imported object, or one that other tools sent in parts, can
+    be replaced in the store while lakeFS keeps its ETag. So its bytes must come from one answer, without ranges and
+    without resuming."""
     return _MD5.fullmatch(entry.checksum) is not None
 
 
@@ -456,14 +457,14 @@ def object_id(entry: ObjectEntry) -> ObjectId:
 
 
 class Unfinished(NamedTuple):
-    """A file that is not in its place yet."""
+    """A temporary file that has not been moved to its place yet."""
 
     path: str
     handle: int
 
 
 class FileWriter:
-    """Files grow in a private directory next to the workspace, where no key can name them, and are renamed when
+    """Writes files in a private directory next to the workspace, which no key can name, and renames them when they are
     complete.
 
     Raises:
@@ -471,7 +472,7 @@ class FileWriter:
     """
 
     def __init__(self, workspace: Path, directories: Iterable[Path]) -> None:
-        """`directories`: those of the files."""
+        """`directories`: the directories of the files."""
         self._workspace = workspace
         self._directories = directories
         self._numbers = itertools.count()
@@ -493,7 +494,7 @@ class FileWriter:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def begin(self) -> Unfinished:
-        """An empty file, for `finish` or `discard`."""
+        """Create an empty file, for `finish` or `discard`."""
         path = f"{self._directory}/{next(self._numbers)}"
         with self._naming:
             file = Unfinished(path, os.open(path, _FLAGS, _MODE))
@@ -501,14 +502,14 @@ class FileWriter:
         return file
 
     def finish(self, file: Unfinished, entry: ObjectEntry, path: Path) -> None:
-        """Put it in its place, with mode 0644 less umask and the object's modification time."""
+        """Move the file to its place, with mode 0644 minus the umask, and with the object's modification time."""
         os.utime(file.handle, (entry.mtime, entry.mtime))
         self._close(file)
         with self._naming:
             os.rename(file.path, path)  # noqa: PTH104 - a thousand files a second, and both are plain strings
 
     def discard(self, file: Unfinished) -> None:
-        """Remove it, if it is still there."""
+        """Remove the file, if it still exists."""
         self._close(file)
         with contextlib.suppress(OSError):
             os.unlink(file.path)  # noqa: PTH108

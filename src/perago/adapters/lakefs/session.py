@@ -50,12 +50,13 @@ _NOT_PERMITTED = "insufficient permissions"
 _NO_NAME = re.compile(
     r"argument (repository|branch|ref|left|right|source|destination): .*invalid value: validation error"
 )
-"""A name that nothing can have. The status is 400, or 500 where a commit is read (`docs/dev/servers/lakefs.md` 2)."""
+"""Answers about names that lakeFS does not allow. The status is 400, or 500 when a commit is read
+(`docs/dev/servers/lakefs.md` 2)."""
 
 
 Refusals: TypeAlias = tuple[tuple[int, str | None, Callable[[str, str, str], ServiceError], str], ...]
-"""Known refusals of a call: the status, a part of lakeFS's text (None: whoever answers), the error, and its detail
-(empty: lakeFS's text). The first that fits counts (`docs/dev/servers/lakefs.md` 1.3)."""
+"""Known refusals of a call: the status, a part of lakeFS's text (None: any text), the error, and its detail (empty:
+lakeFS's text). The first match counts (`docs/dev/servers/lakefs.md` 1.3)."""
 
 BRANCH_REFUSALS: Refusals = ((409, None, Refused, "a branch, tag or commit of this name exists already"),)
 COMMIT_REFUSALS: Refusals = ((400, "no changes", NothingToCommit, "nothing is staged"),)
@@ -102,7 +103,7 @@ class LakeFSSession:
         self.pool: HttpPool = HttpPool(SERVICE, self.base_url, headers=headers, size=connections, policy=policy)
 
     def get(self, call: Call, path: str, read: Callable[[Any], T], query: Mapping[str, str | int] | None = None) -> T:
-        """Return what `read` makes of the JSON at a path. The call is repeated while lakeFS cannot be reached."""
+        """Return the result of `read` for the JSON at a path. The call is repeated while lakeFS cannot be reached."""
         target = with_query(path, query or {})
         return retry(
             lambda: once(call, lambda: self.pool.call("GET", target), lambda answer: read(json.loads(answer.body))),
@@ -141,11 +142,11 @@ class LakeFSSession:
             after = following
 
     def sdk_client(self, sdk: Any) -> Any:
-        """Return the SDK's client on these connections. Its calls want `_preload_content=False`; `raw_data` of what
-        they return is the `Answer`.
+        """Return the SDK's client on these connections. Its calls need `_preload_content=False`; `raw_data` of their
+        results is the `Answer`.
 
         Raises:
-            Refused: the SDK no longer has what is replaced here. It would open connections of its own.
+            Refused: the SDK no longer has the attribute that is replaced here, so it would open its own connections.
         """
         configuration = sdk.Configuration(host=self.base_url)
         configuration.host = ""  # the pool knows the base URL
@@ -209,8 +210,8 @@ def once(call: Call, send: Callable[[], Answer], read: Callable[[Answer], T]) ->
 
 
 def path_in(repository: str, *parts: str) -> str:
-    """Return the path of something in a repository. A part such as `..`, which would lead out of the repository, is not
-    a valid name in lakeFS."""
+    """Return the path of a resource of a repository. A part such as `..`, which would leave the repository, is not a
+    valid name in lakeFS."""
     return "".join(f"/{quote(part, safe='', errors='replace')}" for part in ("repositories", repository, *parts))
 
 
@@ -221,7 +222,7 @@ def with_query(path: str, query: Mapping[str, str | int]) -> str:
 
 
 def just_before(key: str) -> str:
-    """Return a text that comes before `key` in the order of UTF-8, with hardly any key between the two."""
+    """Return a text that sorts right before `key` in UTF-8 order, so that hardly any key is between the two."""
     last = ord(key[-1]) - 1
     if 0xD800 <= last <= 0xDFFF:
         last = 0xD7FF

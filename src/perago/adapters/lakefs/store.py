@@ -61,8 +61,8 @@ T = TypeVar("T")
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _CONTROL_CONNECTIONS = 2
 _LOG_PAGE = 10
-"""A commit's metadata may be 2 MB and more (`docs/dev/servers/lakefs.md` 2), and a page of the log is in memory at
-once."""
+"""A commit's metadata may be 2 MB and more (`docs/dev/servers/lakefs.md` 2), and a complete page of the log is in
+memory."""
 _DELETE_BATCH = 1000
 _LONGEST_AFTER = 1000
 """The longest key, in bytes, at which a page can begin. lakeFS accepts 1,024."""
@@ -79,7 +79,7 @@ class LakeFSStore:
         settings: where the server is; the URL with or without `/api/v1`.
         threads: streams of one transfer.
         policy: time limits and repetitions, for tests.
-        cache: keeps objects on this machine; None: each is fetched each time.
+        cache: keeps objects on this machine; None: every object is fetched each time.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class LakeFSStore:
     ) -> None:
         self._cache = cache and replace(cache, access_key=settings.access_key_id)
         self._broken: tuple[Path | None, int] = (None, 0)
-        """The workspace of the last download that broke, and how many of its objects the cache had."""
+        """The workspace of the last download that failed, and the number of its objects that the cache had."""
         self._damaged = 0
-        """Entries of the cache that were damaged, since the last call of `take_notes`."""
+        """Number of damaged cache entries since the last call of `take_notes`."""
         self._threads = threads
         self._session = LakeFSSession(settings, policy or CallPolicy(), threads + _CONTROL_CONNECTIONS)
         self._block_store = BlockStore(self._session, threads)
@@ -112,13 +112,13 @@ class LakeFSStore:
     # ------------------------------------------------------------------ reads
 
     def ping(self) -> None:
-        """Find out whether a lakeFS answers and lets us in, without changing anything: the one call that needs valid
-        credentials and no permission asks who we are.
+        """Check whether a lakeFS answers and accepts the credentials, without changing anything. The call for the
+        current user needs valid credentials and no permission.
 
         Raises:
-            Unavailable: no answer, or an answer of something that is not a lakeFS.
+            Unavailable: no answer, or the answer is not from a lakeFS.
             AccessDenied: the credentials are not accepted.
-            Refused: the SDK is of a version with which no call that writes would work.
+            Refused: with this version of the SDK no writing call would work.
         """
         _ = self._client
         call = Call("answer", "", "the user of these credentials")
@@ -151,17 +151,18 @@ class LakeFSStore:
         return commit
 
     def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
-        """Return the first-parent commits from the head down to `until`, read from one head so that pages fit together.
+        """Return the first-parent commits from the head down to `until`. All pages are read from the same head, so that
+        they fit together.
 
-        Commits below the head lack the data that is only needed of the head, so that a long history with large metadata
-        fits into memory.
+        Commits below the head lack the metadata that is only needed at the head, so that a long history fits into
+        memory.
         """
         head = self._head(repository, branch)
         return () if head == until else tuple(self._log(repository, head, until, limit))
 
     def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
-        """Return the commit with exactly this id and its first-parent ancestors, newest first, kept as the commits of
-        `history` are."""
+        """Return the commit with exactly this id and its first-parent ancestors, newest first, shortened like the
+        commits of `history`."""
         found = tuple(map(shortened, self._log(repository, commit, "", limit)))
         if found and found[0].id != commit:  # the name of a branch or a tag
             raise NotFound(SERVICE, f"read the history of {repository}", f"commit {commit} does not exist")
@@ -212,8 +213,8 @@ class LakeFSStore:
     def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
         """Return the objects of a commit at `keys`.
 
-        A page of the listing begins at the first unsettled key, so each page settles at least one key, and no object is
-        listed twice. The last key, and a key at which no page can begin, is requested alone.
+        Each page of the listing begins at the first open key, so it settles at least one key, and no object is listed
+        twice. The last key, and a key at which no page can begin, is requested alone.
         """
         listing = _listing(repository, commit, f"commit {commit}")
         left, found = (
@@ -254,8 +255,8 @@ class LakeFSStore:
         placements: Sequence[Placement],
         on_progress: Progress = no_progress,
     ) -> int:
-        """Bring objects to disk, each verified before it appears; returns how many were on this machine before. Calls
-        for the same workspace that failed before count, too."""
+        """Download objects to disk, and verify each before it appears. Return how many came from the cache. Earlier
+        failed calls for the same workspace count, too."""
         broken, hits = self._broken
         earlier = hits if broken == workspace else 0
         needed = sum(on_disk(placement.entry.size) for placement in placements if placement.path is not None)
@@ -274,7 +275,7 @@ class LakeFSStore:
 
         Raises:
             FileChanging: a file has changed since the scan.
-            CorruptTransfer: lakeFS has stored other bytes than those of the scan.
+            CorruptTransfer: lakeFS has stored bytes that differ from those of the scan.
         """
         with self._shelf() as shelf:
             Uploads(self._transfer(repository, shelf), branch).run(uploads, on_staged)
@@ -377,19 +378,19 @@ class LakeFSStore:
     # ---------------------------------------------------------------- helpers
 
     def _shelf(self, needed: int = 0) -> AbstractContextManager[Shelf | None]:
-        """Open the cache for one transfer, which itself takes `needed` bytes of the disk."""
+        """Open the cache for one transfer, which needs `needed` bytes of the disk."""
         return (self._cache and self._cache.open(needed)) or nullcontext()
 
     def _transfer(self, repository: str, shelf: Shelf | None) -> Transfer:
         return Transfer(self._session, self._threads, repository, shelf, self._block_store)
 
     def _head(self, repository: str, branch: str) -> str:
-        """Return the commit id at the head of a branch, and of nothing else that has this name."""
+        """Return the commit id at the head of a branch. A tag or commit of that name does not count."""
         call = Call(f"read branch {branch} of {repository}", repository, f"branch {branch}")
         return self._session.get(call, path_in(repository, "branches", branch), lambda row: str(row["commit_id"]))
 
     def _stat(self, repository: str, commit: str, key: str) -> ObjectEntry | None:
-        """Return one object; None only if lakeFS says that the commit is there and the object is not."""
+        """Return one object; None only if lakeFS says that the commit exists and the object does not."""
         call = Call(f"look for {key} in {commit[:12]}… of {repository}", repository, f"{key} in commit {commit}")
         path = path_in(repository, "refs", commit, "objects", "stat")
         try:
@@ -442,7 +443,7 @@ class LakeFSStore:
         answer_within: float | None = None,
         repeated: bool = False,
     ) -> T:
-        """Send a call of the SDK: once, or `repeated` while lakeFS cannot be reached."""
+        """Send a call of the SDK once. With `repeated`, send it again while lakeFS cannot be reached."""
         api, _, name = method.partition(".")
         write = getattr(getattr(self._sdk, api)(self._client), f"{name}_with_http_info")
         policy = self._session.policy

@@ -1,4 +1,4 @@
-"""The threads of one transfer: how many there are, and that all have ended when it ends."""
+"""The threads of one transfer: choose their number, and end all of them with the transfer."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 LARGE = 8 * 1024 * 1024
-"""The size in bytes from which an object counts as large: few streams carry it as fast as many."""
+"""The size in bytes from which an object counts as large, so that few streams are as fast as many."""
 FIRST_LARGE, FIRST_SMALL = 4, 8
 """Streams that a transfer begins with (`docs/dev/servers/lakefs.md` 4)."""
 GAIN = 1.1
-"""The gain by which twice as many streams must be faster to be kept."""
+"""The minimum gain in speed for which a doubled number of streams is kept."""
 PATIENCE = 8
 """Windows after which a number of streams that was not faster is tried again."""
 CALM_SECONDS = 0.25
-"""For which an overload counts once: all streams meet it at about the same moment."""
+"""Seconds for which an overload counts once, because all streams meet it at about the same moment."""
 _WINDOW = 4
-"""Objects of each stream over which the speed is taken."""
+"""Number of objects of each stream over which the speed is measured."""
 _REQUEST = 64 * 1024
 """Bytes that take about as long to transfer as the fixed cost of a request."""
 
@@ -39,8 +39,8 @@ _REQUEST = 64 * 1024
 class Pace:
     """The number of streams of one transfer. Its methods may be called by several threads.
 
-    It tries twice as many for a window. If these gain less than `GAIN`, the number goes back, and it tries again later.
-    An overload halves the number.
+    It tries twice as many for a window. If the gain is less than `GAIN`, the number is halved again, and another try
+    follows later. An overload halves the number.
     """
 
     def __init__(self, most: int, *, large: bool, now: Callable[[], float] = time.monotonic) -> None:
@@ -50,9 +50,9 @@ class Pace:
         self._now = now
         self._lock = threading.Lock()
         self.width: int = min(most, FIRST_LARGE if large else FIRST_SMALL)
-        """The number of streams that there should be now."""
+        """The desired number of streams."""
         self._smaller: tuple[int, float] | None = None
-        """While a larger number is tried: the one before, and its speed."""
+        """The previous number of streams and its speed, while a larger number is tried."""
         self._hold = 0
         self._calm_at = self._open_at = 0.0
         self._begin_window()
@@ -73,7 +73,7 @@ class Pace:
                 self._begin_window()
 
     def overloaded(self, seconds: float) -> None:
-        """Note that the server asks for time: no request for `seconds`, perhaps 0."""
+        """Record that the server asks the client to wait: send no request for `seconds`, possibly 0."""
         with self._lock:
             now = self._now()
             self._open_at = max(self._open_at, now + seconds)
@@ -105,7 +105,7 @@ class Pace:
 
 
 def new_md5() -> _Hash:
-    """Return a hash that works even if MD5 is banned for security, because here it only guards against accidents."""
+    """Return an MD5 hash that works even if MD5 is banned for security. Here it only detects accidental changes."""
     return hashlib.md5(usedforsecurity=False)
 
 
@@ -134,10 +134,10 @@ class Transfer:
 
 
 class TransferPool(Generic[Job]):
-    """Does jobs on as many threads as its pace says. The first error ends the waits of all other threads; `run` raises
-    that error.
+    """Does jobs on the number of threads that its pace sets. The first error ends the waits of all other threads, and
+    `run` raises it.
 
-    A context manager: leaving it, in whatever way, leaves no thread behind.
+    It is a context manager whose exit always ends all threads.
     """
 
     def __init__(self, transfer: Transfer, jobs: Iterable[Job], size: Callable[[Job], int]) -> None:
@@ -175,7 +175,7 @@ class TransferPool(Generic[Job]):
             raise self._error
 
     def notice(self, error: Exception) -> None:
-        """Check the error of a request: if the server asks for time, fewer requests are sent from now on."""
+        """Check the error of a request. If the server asks the client to wait, send fewer requests from now on."""
         if isinstance(error, Overloaded):
             self._pace.overloaded(min(error.retry_after, self._transfer.session.policy.delays.longest))
 

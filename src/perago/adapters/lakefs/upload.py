@@ -1,7 +1,7 @@
-"""Files to a staging branch, on parallel streams: through lakeFS, or large ones directly to its block store.
+"""Upload files to a staging branch, on parallel streams: through lakeFS, or large ones directly to its block store.
 
-lakeFS trusts the link (`docs/dev/servers/lakefs.md` 8). So before a link, the MD5 of the sent bytes must equal both the
-store's ETag and the result of the change detection.
+lakeFS trusts the link call (`docs/dev/servers/lakefs.md` 8). So before a link, the MD5 of the sent bytes must
+equal both the store's ETag and the result of the change detection.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 DIRECT = 1024 * 1024
-"""The size in bytes from which a file goes directly to the store: the signed address and the link are two requests, an
-upload through lakeFS is one."""
+"""The size in bytes from which a file goes directly to the store: the signed address and the link call are two
+requests, and an upload through lakeFS is one."""
 PART = 64 * 1024 * 1024
 """Bytes of a part. A larger file is sent in parts. The address of each part is requested just before it is sent."""
 _MOST_PARTS = 10_000
 _PLACE = "physical_address"
 _CONTENT_TYPE = "application/octet-stream"
-"""The content type of a file without one. The addresses are signed for it, too."""
+"""The content type of a file without one. The signatures of addresses include it."""
 _CHUNK = 128 * 1024
 """Bytes that are sent in one step. Each chunk must be accepted within the connect limit, so this limits how slow a link
 can be."""
@@ -94,7 +94,7 @@ class Uploads:
             self._accept(call, file, stored)
 
     def _send_directly(self, call: Call, upload: Upload, workers: TransferPool[Upload]) -> bool:
-        """Send a large file to the block store itself; False if it has to go through lakeFS."""
+        """Send a large file directly to the block store. Return False if it must go through lakeFS."""
         transfer, store = self._transfer, self._transfer.block_store
         if not store.takes_uploads:
             return False
@@ -135,7 +135,7 @@ class DirectUpload:
     failures of the store, and `ServiceError` for lakeFS."""
 
     def __init__(self, transfer: Transfer, call: Call, branch_path: str, file: _OpenFile) -> None:
-        """`branch_path`: the path of the branch in lakeFS's interface. The file is at its beginning."""
+        """`branch_path`: the path of the branch in lakeFS's interface. The file must be at its beginning."""
         self._transfer = transfer
         self._call = call
         self._file = file
@@ -145,11 +145,11 @@ class DirectUpload:
         self._whole = new_md5()
 
     def run(self, *, parts: bool) -> _Stored:
-        """Send the file, as one or, if it is large and the server signs `parts`, in parts; returns lakeFS's answer to
-        the link.
+        """Send the file in one request, or in parts if it is large and the server signs `parts`. Return lakeFS's answer
+        to the link call.
 
         Raises:
-            FileChanging: the file is not what change detection saw any more.
+            FileChanging: the file has changed since change detection.
         """
         if parts and self._upload.size > PART:
             address = self._send_parts()
@@ -193,7 +193,8 @@ class DirectUpload:
         return sent
 
     def _put(self, address: str, length: int, digest: _Hash) -> str:
-        """Send the next `length` bytes of the file to an address; returns their MD5 (`digest`), the store's ETag."""
+        """Send the next `length` bytes of the file to an address. Return the ETag of the store, which must be their MD5
+        (`digest`)."""
         body = self._file.read(length, {digest, self._whole})
         headers = {"Content-Type": _CONTENT_TYPE, "Content-Length": str(length)}
         seconds = self._transfer.seconds(length)
@@ -208,7 +209,7 @@ class DirectUpload:
             raise changed_since_scan(self._upload, "changed its bytes")
 
     def _ask(self, method: str, target: str, read: Callable[[Any], T], content: dict[str, Any] | None = None) -> T:
-        """Send a request to lakeFS; returns what `read` makes of the JSON of its answer."""
+        """Send a request to lakeFS. Return the result of `read` for the JSON of its answer."""
         body = None if content is None else json.dumps(content).encode()
         headers = {"Content-Type": "application/json"} if body is not None else {}
         pool = self._transfer.session.pool
@@ -250,7 +251,7 @@ def _stored(found: Any) -> _Stored:
 
 
 def _ignore(_: object) -> None:
-    """Read nothing of an answer."""
+    """Ignore the content of an answer."""
 
 
 def _headers(call: Call, upload: Upload) -> Mapping[str, str | bytes]:

@@ -186,7 +186,7 @@ def _about(verdict: Verdict) -> Iterator[str]:
         words.append(f"{verdict.then_seconds:.1f} s then, {verdict.now_seconds:.1f} s now{slower}")
     yield "  ".join(filter(None, words))
     if not verdict.deterministic:
-        yield "  not deterministic: two runs of today's code on this input differ, too"
+        yield "  not deterministic: two runs of today's code on this input also differ"
     for line in verdict.summary[:_SHOWN_LINES]:
         yield f"  {one_line(line)}"
     if len(verdict.summary) > _SHOWN_LINES:

@@ -22,7 +22,7 @@ from perago.text import json_text
 SAMPLE = "perago.samples.penguins"
 MODULES = (f"{SAMPLE}.clean", f"{SAMPLE}.measure", f"{SAMPLE}.summary")
 SLOTS = {f"{SAMPLE}.measure": 3}
-"""Attempts of a task at the same time, if there are several: the fork has three branches."""
+"""Maximum number of concurrent attempts of a task, because the fork has three branches."""
 PLACES = {
     "penguins-raw.csv": "raw/penguins-raw.csv",
     "penguins.csv": "reference/penguins.csv",

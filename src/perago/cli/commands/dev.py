@@ -141,8 +141,9 @@ def _valid_modules(modules: Sequence[str], import_limit: float) -> tuple[Sequenc
 
 
 def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...] | None) -> Mapping[str, str]:
-    """Return the environment of the workers: ours with these services, without a proxy for them, and with the branch of
-    `dev` allowed. Workers write no bytecode, because it could be that of a file in the middle of an edit."""
+    """Return the environment of the workers: this process's own with these services, without a proxy for them, and with
+    the branch of `dev` allowed. Workers write no bytecode, because it could be that of a file in the middle of an
+    edit."""
     from perago.authoring.task import asked_for
     from perago.settings import whole_environment
 

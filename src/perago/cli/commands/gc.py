@@ -138,7 +138,7 @@ def _save(ages: BranchAges) -> None:
 
 
 def print_leftover(leftover: Leftover, policy: Policy) -> None:
-    """Print one leftover, its fate, and the reason."""
+    """Print one leftover, whether it was removed, and the reason."""
     from perago.driver.gc import Fate
     from perago.text import size
 

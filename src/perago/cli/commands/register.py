@@ -36,8 +36,8 @@ def command(
 ) -> None:
     """Put the TaskDefs and workflows of modules on the Conductor server. A package means all modules below it.
 
-    Shows first what is new and what changes, field by field. Leaves definitions alone that are on the server already.
-    If a module is not valid, or a version of a workflow is registered with other steps, perago sends nothing.
+    Shows first what is new and what changes, field by field. Definitions that are already on the server stay as they
+    are. If a module is not valid, or a version of a workflow is registered with other steps, perago sends nothing.
     """
     tasks, workflows = load_definitions(modules, timeout)
     from perago.configuration import Servers

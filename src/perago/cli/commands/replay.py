@@ -135,7 +135,7 @@ def _show(found: Replayable, ran: Ran, differing: Differences, unstable: Sequenc
     attempt = found.attempt
     if unstable:
         messages.warning(
-            "the function is not deterministic: two runs of today's code on this input differ, too\n  "
+            "the function is not deterministic: two runs of today's code on this input also differ\n  "
             + "\n  ".join(unstable)
         )
     if as_json:

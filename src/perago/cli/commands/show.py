@@ -12,7 +12,7 @@ import typer
 from perago.cli import messages
 from perago.cli.parameters import Json, Utc
 from perago.cli.rendering import Renderer, print_json, publication_words, working
-from perago.text import age, clock, duration, one_line, zoned
+from perago.text import age, clock, duration, lines_of, one_line, zoned
 
 Facts = dict[str, Any]
 
@@ -55,7 +55,7 @@ def command(
 
 
 def print_sheet(found: Facts, log_lines: int | None) -> None:
-    """Print the facts of an attempt with the last `log_lines` lines of its log, or all lines for None."""
+    """Print the facts of an attempt with the last `log_lines` lines of its log. None prints all lines."""
     out = Renderer()
     task = found["task"]
     if task is not None:
@@ -82,7 +82,7 @@ def _about_task(
     delivered = f", delivered {task['poll_count']} times" if task["poll_count"] > 1 else ""
     yield "status", [f"{out.status(task['status'])}, attempt {task['retry_count'] + 1}{allowed}{delivered}"]
     if task["reason"]:
-        yield "reason", [one_line(str(task["reason"]))]
+        yield "reason", lines_of(str(task["reason"]))
     yield "times", [_times(task)]
     if task["worker_id"]:
         yield "worker", [one_line(str(task["worker_id"]))]
@@ -92,7 +92,7 @@ def _about_task(
             [one_line(f"{workflow['workflow_id']}"), one_line(f"{workflow['name']}: {workflow['status']}")],
         )
         if workflow["reason"]:
-            yield "", [one_line(str(workflow["reason"]))]
+            yield "", lines_of(str(workflow["reason"]))
     if len(attempts) > 1:
         yield "attempts", [one_line(f"{one['task_id']} {one['status']}") for one in attempts]
     block = task["input"]
@@ -115,7 +115,7 @@ def _times(task: Facts) -> str:
 def _about_commit(found: Facts) -> Iterator[tuple[str, Sequence[str]]]:
     commit, noted = found["commit"], found["commit"]["publication"]
     yield "commit", [one_line(commit["commit"]), one_line(f"of {commit['repository']}, {zoned(commit['created'])}")]
-    yield "", [one_line(commit["message"])]
+    yield "", lines_of(commit["message"])
     if noted is None or noted.get("task_id") is None:
         yield "", [one_line(f"by {commit['committer'] or 'lakeFS'}, not by perago")]
     if noted is not None:
@@ -174,7 +174,7 @@ def _print_log(found: Facts, log_lines: int | None, out: Renderer) -> None:
     ]
     missing = sum(delivery["left_out"] for delivery in deliveries)
     if not lines:
-        lines, missing = found["conductor_log"] or [], 0
+        lines, missing = [line for text in found["conductor_log"] or [] for line in text.splitlines()], 0
     shown = lines if log_lines is None else lines[-log_lines:]
     left_out = len(lines) - len(shown) + missing
     earlier = [f"({left_out:,} earlier lines omitted)"] if left_out else []

@@ -79,7 +79,9 @@ def _names(texts: list[str]) -> list[str]:
         name, has_limit, limit = text.partition("=")
         checked_module(name)
         if has_limit and not (limit.isascii() and limit.isdecimal() and 1 <= int(limit) <= MOST_SLOTS):
-            raise typer.BadParameter(f"{text}: write the most attempts at a time after =, from 1 to {MOST_SLOTS}.")
+            raise typer.BadParameter(
+                f"{text}: write the maximum of concurrent attempts after =, from 1 to {MOST_SLOTS}."
+            )
         if first.setdefault(name, text) != text:
             raise typer.BadParameter(f"{first[name]} and {text} give {name} two limits; name it once.")
     return texts
@@ -346,7 +348,7 @@ def _warn_of_differences(registered: Mapping[str, Mapping[str, Any] | None], tas
         if found is None:
             missing[task.name] = module
         elif differences := compare_definitions(found, json.loads(task.definition)):
-            title = f"the server's TaskDef {task.name} differs from the module's, and stays as it is"
+            title = f"the server's TaskDef {task.name} differs from the module's, and perago does not change it"
             lines = [title, *(difference.text for difference in differences)]
             messages.warning("\n  ".join([*lines, f"replace it with: perago register {module}"]))
     if missing:

@@ -23,7 +23,7 @@ class Params(BaseModel):
 
 class Result(BaseModel):
     penguins: int
-    species: dict[str, int] = Field(description="How many penguins of each species live there.")
+    species: dict[str, int] = Field(description="Number of penguins of each species.")
     mean_body_mass_g: float
 
 

@@ -12,7 +12,7 @@ from perago import Example, RetryPolicy, TaskControls, WorkspaceSpec, require_fi
 
 
 class Params(BaseModel):
-    digits: int = Field(default=0, ge=0, le=3, description="Of the mean, behind the point.")
+    digits: int = Field(default=0, ge=0, le=3, description="Decimal places of the mean.")
 
 
 class Result(BaseModel):

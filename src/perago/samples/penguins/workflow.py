@@ -18,7 +18,7 @@ class Given(BaseModel):
     name="penguins",
     version=1,
     owner_email="data@example.com",
-    description="Clean the records of the penguins, measure each island by itself, and sum up.",
+    description="Clean the records of the penguins, measure each island separately, and sum up.",
 )
 def penguins(flow: Flow, given: Given) -> summary.Result:
     """Run the three tasks of this package."""
