@@ -192,6 +192,7 @@ def _branch(
         start_time=1000,
         task_name=TASK.name,
         workflow_id=repository,
+        workflow_name="",
         reference_name=f"branch{number}",
         iteration=0,
         retry_count=0,

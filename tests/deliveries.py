@@ -15,6 +15,7 @@ def make_delivery(**fields: Any) -> Delivery:
         "start_time": 1000,
         "task_name": "features.build",
         "workflow_id": "wf-1",
+        "workflow_name": "nightly",
         "reference_name": "build",
         "iteration": 0,
         "retry_count": 0,

@@ -139,10 +139,16 @@ class Trace:
 
     trace_id: str
     span_id: str
-    parent_id: str | None = None
-    """The span in which the workflow was started; None: unknown, so the trace begins here."""
+    workflow_span_id: str
+    """The span of its workflow, which is the parent of this span."""
+    caller_id: str | None = None
+    """The span in which the workflow was started; None: unknown, so the trace begins with the workflow."""
     sampled: bool = True
-    """Whether the parent span is sampled. Child spans do the same, unless configured differently."""
+    """Whether the span of the caller is sampled. Child spans do the same, unless configured differently."""
+    retry_of: str | None = None
+    """The span of the attempt before this one."""
+    parent_workflow: tuple[str, str] | None = None
+    """Trace and span of the workflow that this is a sub-workflow of."""
 
     @property
     def traceparent(self) -> str:
@@ -150,20 +156,73 @@ class Trace:
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
-def trace_of(workflow_id: str, identity: tuple[str, int, int], traceparent: object) -> Trace:
+def trace_of(
+    workflow_id: str,
+    identity: tuple[str, int, int],
+    traceparent: object,
+    *,
+    retry_of: tuple[str, int, int] | None = None,
+    parent: tuple[str, object] | None = None,
+) -> Trace:
     """Return the trace of one delivery.
 
     Args:
-        workflow_id: the id of the workflow. Without a usable `traceparent`, the id of the trace is derived from it, so
-            that all attempts of a workflow are in one trace.
+        workflow_id: the id of the workflow. Its span is derived from it. Without a usable `traceparent`, the id of the
+            trace is, too, so that all attempts of a workflow are in one trace.
         identity: the identity of the delivery, from which the id of the span is derived.
         traceparent: the header with which the workflow was started. A malformed one is ignored, as W3C requires.
+        retry_of: the identity of the last delivery of the attempt before.
+        parent: the id of the workflow that this is a sub-workflow of, and its own header.
     """
-    span_id = _digest(":".join(map(str, identity)))[:16]
-    found = _TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
-    if found is None:
-        return Trace(_digest(f"perago:{workflow_id}")[:32], span_id)
-    return Trace(found["trace"], span_id, found["parent"], sampled=bool(int(found["flags"], 16) & _SAMPLED))
+    found = _caller(traceparent)
+    return Trace(
+        trace_id=found["trace"] if found else _digest(f"perago:{workflow_id}")[:32],
+        span_id=_span_of(identity),
+        workflow_span_id=workflow_span_id(workflow_id),
+        caller_id=found["parent"] if found else None,
+        sampled=bool(int(found["flags"], 16) & _SAMPLED) if found else True,
+        retry_of=_span_of(retry_of) if retry_of else None,
+        parent_workflow=_workflow_span(*parent) if parent else None,
+    )
+
+
+def workflow_span_id(workflow_id: str) -> str:
+    """Return the id of the span of a workflow."""
+    return _digest(f"perago:workflow:{workflow_id}")[:16]
+
+
+def _workflow_span(workflow_id: str, traceparent: object) -> tuple[str, str]:
+    found = _caller(traceparent)
+    trace_id = found["trace"] if found else _digest(f"perago:{workflow_id}")[:32]
+    return trace_id, workflow_span_id(workflow_id)
+
+
+def _caller(traceparent: object) -> re.Match[str] | None:
+    return _TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
+
+
+def _span_of(identity: tuple[str, int, int]) -> str:
+    return _digest(":".join(map(str, identity)))[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowEnd:
+    """The end of a workflow. Times are milliseconds since the epoch, by Conductor's clock."""
+
+    name: str
+    status: str
+    """As Conductor spells it, `COMPLETED` for a success."""
+    reason: str
+    began: int
+    ended: int
+    last_id: str
+    """The attempt that was reported last, or the sub-workflow that ended last; empty: there is none."""
+    was_retried: bool
+    """Whether it had ended before, and was retried by hand."""
+    parent_id: str | None
+    """The workflow that it is a sub-workflow of."""
+    trace: Trace
+    """Its place, in which `span_id` has no meaning."""
 
 
 def _digest(text: str) -> str:
@@ -188,6 +247,8 @@ class Delivery:
     start_time: int
     task_name: str
     workflow_id: str
+    workflow_name: str
+    """The name of the definition of its workflow; empty: unknown."""
     reference_name: str
     iteration: int
     retry_count: int

@@ -27,6 +27,7 @@ POLLED = {
     "queueWaitTime": 1250,
     "responseTimeoutSeconds": 20,
     "workflowInstanceId": "workflow",
+    "workflowType": "nightly",
     "taskId": "task",
     "retriedTaskId": "earlier",
     "iteration": 2,

@@ -16,6 +16,7 @@ from perago.ports import (
     Unavailable,
     Unclear,
     trace_of,
+    workflow_span_id,
 )
 
 from .conductor_script import ACCEPTED, DELIVERY, POLLED, conductor, conductor_error
@@ -224,8 +225,23 @@ def test_deliveries_are_traced_from_what_their_workflow_was_started_with() -> No
         first, second = queue.poll("features.build", "w", count=2, wait_seconds=0)
     assert first == replace(DELIVERY, trace=trace_of("workflow", DELIVERY.identity, GIVEN))
     assert second.trace == trace_of("workflow", second.identity, GIVEN)
-    (read,) = server.requests[1:]
-    assert (read.path, read.query) == ("/api/workflow/workflow", {"includeTasks": "false"})
+    reads = [request for request in server.requests[1:] if "/workflow/" in request.path]
+    assert [(read.path, read.query) for read in reads] == [("/api/workflow/workflow", {"includeTasks": "false"})]
+
+
+def test_a_delivery_knows_the_spans_of_the_attempt_before_and_of_the_parent_workflow() -> None:
+    answers = {
+        "/api/workflow/workflow": {"parentWorkflowId": "above", "input": {}},
+        "/api/workflow/above": {"input": {"traceparent": GIVEN}},
+        "/api/tasks/earlier": {"taskId": "earlier", "pollCount": 2, "startTime": 9},
+    }
+    script = lambda request: reply_json(answers.get(request.path, [POLLED]))  # noqa: E731
+    with conductor(script, traced=True) as (queue, _):
+        (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)
+    assert delivery.trace is not None
+    before = trace_of("workflow", ("earlier", 2, 9), None)
+    assert (delivery.trace.trace_id, delivery.trace.retry_of) == (before.trace_id, before.span_id)
+    assert delivery.trace.parent_workflow == (GIVEN[3:35], workflow_span_id("above"))
 
 
 @pytest.mark.parametrize(
@@ -275,7 +291,7 @@ OWN = trace_of("w1", DELIVERY.identity, None)
 )
 def test_a_traceparent_says_where_a_delivery_belongs(text: str, sampled: bool) -> None:
     trace = trace_of("w1", DELIVERY.identity, text)
-    assert (trace.trace_id, trace.parent_id, trace.sampled) == (GIVEN[3:35], GIVEN[36:52], sampled)
+    assert (trace.trace_id, trace.caller_id, trace.sampled) == (GIVEN[3:35], GIVEN[36:52], sampled)
     assert trace.traceparent == f"00-{GIVEN[3:35]}-{OWN.span_id}-{'01' if sampled else '00'}"
 
 

@@ -18,7 +18,7 @@ import pytest
 from perago.cli import messages
 from perago.embedded.lakefs import references
 from perago.embedded.services import EmbeddedServices
-from perago.ports import TaskStatus, trace_of
+from perago.ports import TaskStatus, trace_of, workflow_span_id
 from perago.settings import configured_mask
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 from perago.worker.exporters import opentelemetry, wanted_signals
@@ -90,8 +90,8 @@ class Site:
             worker.wait_for("ready:")
             yield worker
 
-    def run(self, **given: Any) -> dict[str, Any]:
-        """A workflow of the task with `given` as its input, when it is over."""
+    def run(self, *, nested: bool = False, **given: Any) -> dict[str, Any]:
+        """A workflow of the task with `given` as its input, when it is over. `nested`: as a sub-workflow."""
         conductor = self.services.conductor
         workspace = {"repository": "data", "branch": "main", "ref_type": "commit"}
         head = references.get_branch(self.services.lakefs.server.repository("data"), "main").commit_id
@@ -104,8 +104,13 @@ class Site:
                 "params": {"fails": "${workflow.input.fails}"},
             },
         }
-        definition = {"name": "flow", "version": 1, "tasks": [step], "schemaVersion": 2}
-        workflow_id = conductor.start_workflow("flow", {"fails": False, **given}, definition=definition)
+        definition: dict[str, Any] = {"name": "flow", "version": 1, "tasks": [step], "schemaVersion": 2}
+        if nested:
+            sub = {"name": "flow", "version": 1, "workflowDefinition": definition}
+            outer = {"name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW", "subWorkflowParam": sub}
+            definition = {**definition, "name": "above", "tasks": [{**outer, "inputParameters": {"fails": False}}]}
+        name = definition["name"]
+        workflow_id = conductor.start_workflow(name, {"fails": False, **given}, definition=definition)
         return wait_for("the end of the workflow", lambda: _over(conductor.workflow(workflow_id)))
 
     def spans(self) -> list[Any]:
@@ -162,14 +167,21 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
     assert "warning" not in worker.text
     spans = site.spans()
     (attempt,) = named(spans, "traced")  # the other one is not sampled
-    assert (attempt.trace_id.hex(), attempt.parent_span_id.hex()) == (TRACE, PARENT)
+    (flow,) = named(spans, "flow")
+    assert (flow.trace_id.hex(), flow.parent_span_id.hex()) == (TRACE, PARENT)
+    assert flow.span_id.hex() == workflow_span_id(workflow["workflowId"])
+    assert (attempt.trace_id.hex(), attempt.parent_span_id) == (TRACE, flow.span_id)
+    assert flow.start_time_unix_nano < flow.end_time_unix_nano
     assert attempt.status.code == 0
     told, output = attributes(attempt), workflow["tasks"][0]["outputData"]
     assert told["perago.workflow_id"] == workflow["workflowId"]
     assert told["perago.outcome"] == "completed"
     assert told["perago.published_commit"] == output["workspace"]["ref"]
-    steps = [span for span in spans if span is not attempt]
-    assert {"ValidateInput", "Fetch", "RunFunction", "Merge", "Report"} <= {span.name for span in steps}
+    steps = [span for span in spans if span not in (attempt, flow)]
+    assert {"Fetch", "RunFunction", "StageChanges", "Merge", "Report"} <= {span.name for span in steps}
+    (fetch,), (stage,) = named(steps, "Fetch"), named(steps, "StageChanges")
+    assert attributes(fetch) == {"perago.files": 1, "perago.bytes": 1}
+    assert attributes(stage)["perago.files"] == 1
     assert {(span.trace_id, span.parent_span_id) for span in steps} == {(attempt.trace_id, attempt.span_id)}
     ids = {span.span_id for span in spans}
     assert len(ids) == len(spans)
@@ -197,8 +209,25 @@ def test_without_a_usable_traceparent_all_attempts_of_a_workflow_are_one_trace(s
         first, second = (span for span in spans if attributes(span)["perago.workflow_id"] == workflow["workflowId"])
         assert first.trace_id == second.trace_id
         assert first.span_id != second.span_id
-        assert first.parent_span_id == second.parent_span_id == b""
+        (flow,) = (span for span in site.spans() if span.span_id == first.parent_span_id == second.parent_span_id)
+        assert (flow.parent_span_id, flow.status.code, attributes(flow)["error.type"]) == (b"", 2, "failed")
+        links = {tuple(link.span_id for link in span.links) for span in (first, second)}
+        assert links in ({(), (first.span_id,)}, {(), (second.span_id,)})
+        assert attributes(first)["error.type"] == "TaskFailed"
     assert {(span.status.code, span.status.message) for span in spans} == {(2, "no luck with ***")}
+
+
+def test_a_sub_workflow_links_to_its_parent_and_both_have_a_span(site: Site) -> None:
+    with site.worker(OTEL_METRICS_EXPORTER="none") as worker:
+        above = site.run(nested=True)
+        assert worker.stop(signal.SIGTERM) == 0
+    assert above["status"] == "COMPLETED"
+    (parent,), (child,) = named(site.spans(), "above"), named(site.spans(), "flow")
+    (attempt,) = named(site.spans(), "traced")
+    assert parent.span_id.hex() == workflow_span_id(above["workflowId"])
+    assert (attempt.parent_span_id, attempt.trace_id) == (child.span_id, child.trace_id)
+    assert [(link.trace_id, link.span_id) for link in child.links] == [(parent.trace_id, parent.span_id)]
+    assert list(parent.links) == []
 
 
 def test_the_headers_of_the_collector_reach_it_and_nothing_else(site: Site) -> None:
@@ -250,7 +279,7 @@ def test_a_collector_in_trouble_is_reported_once_without_secrets(
         for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **variables}.items():
             monkeypatch.setenv(name, value)
         plan = replace(make_plan(tmp_path), mask=configured_mask())
-        with telemetry(ExportContext(plan=plan, signals=frozenset({"traces"})), said.append) as (tracing,):
+        with telemetry(ExportContext(plan=plan, signals=frozenset({"traces"})), said.append) as (tracing, _):
             delivery = make_delivery(trace=trace_of("w", ("t", 1, 1), None))
             tracing(AttemptReceived(delivery, "w"))
             tracing(AttemptEnded(delivery, "w", Ending.REPORTED, 0.1, status=TaskStatus.COMPLETED))

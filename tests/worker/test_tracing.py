@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from perago.ports import TaskStatus, trace_of
+from perago.ports import TaskStatus, WorkflowEnd, trace_of, workflow_span_id
 from perago.settings import Mask
 from perago.worker import events
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Usage
@@ -22,11 +22,11 @@ memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_expo
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
-    from perago.worker.telemetry import MOST_STEPS, Tracing, as_otel
+    from perago.worker.telemetry import MOST_STEPS, Tracing, WorkflowSpans, as_otel
 else:
     from opentelemetry.sdk.resources import Resource
 
-    from perago.worker.telemetry import MOST_STEPS, Tracing, as_otel
+    from perago.worker.telemetry import MOST_STEPS, Tracing, WorkflowSpans, as_otel
 
 IDENTITY = ("t1", 1, 7)
 TRACE = trace_of("w1", IDENTITY, None)
@@ -36,11 +36,13 @@ DELIVERY = make_delivery(
 SECOND = 1_000_000_000
 
 
-def spans(*told: Event) -> Sequence[Any]:
+def spans(*told: Event, takes: float = 0.0) -> Sequence[Any]:
+    """The spans of an attempt that takes so many seconds at least."""
     kept = memory.InMemorySpanExporter()
     tracing = Tracing(export.SimpleSpanProcessor(kept), Resource({}), Mask(["password"]))
     for event in told:
         tracing(event)
+        time.sleep(takes)
     return kept.get_finished_spans()  # type: ignore[no-any-return]
 
 
@@ -50,18 +52,21 @@ def ended(seconds: float = 3.0, **more: Any) -> AttemptEnded:
 
 def test_steps_follow_each_other_from_the_hand_over_to_the_report() -> None:
     before = time.time_ns()
-    found = spans(AttemptReceived(DELIVERY, "w0001"), ended(0.0, steps=(("Fetch", 0.0), ("RunFunction", 0.0))))
+    steps = (("Fetch", 0.002), ("ReadBranch", 0.0005), ("RunFunction", 0.003))
+    found = spans(AttemptReceived(DELIVERY, "w0001"), ended(0.0055, steps=steps), takes=0.006)
     fetch, function, report, attempt = found
     assert [span.name for span in found] == ["Fetch", "RunFunction", "Report", "build"]
-    assert before <= attempt.start_time == fetch.start_time <= fetch.end_time == function.start_time
+    assert before <= attempt.start_time == fetch.start_time <= fetch.end_time == function.start_time - 500_000
     assert function.end_time == report.start_time <= report.end_time == attempt.end_time <= time.time_ns()
     assert f"{attempt.context.trace_id:032x}" == TRACE.trace_id
     assert f"{attempt.context.span_id:016x}" == TRACE.span_id
+    assert f"{attempt.parent.span_id:016x}" == TRACE.workflow_span_id
     assert {span.parent.span_id for span in (fetch, function, report)} == {attempt.context.span_id}
 
 
 @pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0, 1e308])
-def test_what_a_slot_tells_cannot_make_spans_that_are_none(seconds: float) -> None:
+def test_what_a_slot_tells_cannot_make_spans_that_are_none(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perago.worker.telemetry.SHORTEST_STEP", 0.0)
     steps = (("made up\n", seconds), *[("Fetch", 0.0)] * 2 * MOST_STEPS)
     usage = Usage(downloaded=2**999, uploaded=-1)
     found = spans(AttemptReceived(DELIVERY, "w0001"), ended(0.001, steps=steps, usage=usage))
@@ -80,6 +85,65 @@ def test_a_lost_attempt_is_an_error_without_a_report_and_without_secrets() -> No
     assert attempt.status.description.startswith("the *** \\udc80xxx")
     assert len(attempt.status.description) == 1000
     assert attempt.attributes["perago.outcome"] == "lost"
+
+
+def test_the_step_that_failed_and_those_that_moved_files_say_so() -> None:
+    steps = (("Fetch", 0.002), ("CheckDelivery", 0.002), ("CheckDelivery", 0.0))
+    usage = Usage(objects=3, downloaded=50, failed_step="CheckDelivery", error_type="ValueError")
+    failed = ended(0.005, status=TaskStatus.FAILED, reason="no", steps=steps, usage=usage)
+    fetch, first, second, _, attempt = spans(AttemptReceived(DELIVERY, "w0001"), failed, takes=0.006)
+    assert dict(fetch.attributes) == {"perago.files": 3, "perago.bytes": 50}
+    assert (first.status.is_ok, second.status.status_code.name) == (True, "ERROR")
+    assert second.attributes["error.type"] == attempt.attributes["error.type"] == "ValueError"
+
+
+def test_a_retry_links_to_the_attempt_before_it() -> None:
+    again = replace(DELIVERY, trace=trace_of("w1", ("t2", 1, 9), None, retry_of=IDENTITY))
+    (*_, attempt) = spans(AttemptReceived(again, "w0001"), replace(ended(), delivery=again))
+    (link,) = attempt.links
+    assert (f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}") == (TRACE.trace_id, TRACE.span_id)
+
+
+END = WorkflowEnd("nightly", "FAILED", "the password was wrong", 5000, 9000, "t1", False, None, TRACE)
+
+
+def workflow_spans(*told: Event, end: WorkflowEnd | None = END) -> Sequence[Any]:
+    """The spans of workflows that one worker makes until its end."""
+    kept = memory.InMemorySpanExporter()
+    tracing = Tracing(export.SimpleSpanProcessor(kept), Resource({}), Mask(["password"]))
+    workflows = WorkflowSpans(tracing, lambda _: end)
+    for event in told:
+        workflows(event)
+    workflows.end()
+    return kept.get_finished_spans()  # type: ignore[no-any-return]
+
+
+def test_the_worker_of_the_last_report_makes_the_span_of_the_workflow() -> None:
+    parent = ("w0", f"00-{'4b' * 16}-{'0a' * 8}-01")
+    (span,) = workflow_spans(ended(), end=replace(END, trace=trace_of("w1", IDENTITY, None, parent=parent)))
+    assert f"{span.context.trace_id:032x}" == TRACE.trace_id
+    assert f"{span.context.span_id:016x}" == TRACE.workflow_span_id
+    assert span.parent is None
+    assert (span.name, span.start_time, span.end_time) == ("nightly", 5 * SECOND, 9 * SECOND)
+    assert (span.status.status_code.name, span.status.description) == ("ERROR", "the *** was wrong")
+    assert span.attributes["error.type"] == "failed"
+    (link,) = span.links
+    assert f"{link.context.trace_id:032x}" == "4b" * 16
+    assert f"{link.context.span_id:016x}" == workflow_span_id("w0")
+
+
+@pytest.mark.parametrize(
+    ("events", "end"),
+    [
+        ([ended()], replace(END, last_id="t2")),
+        ([ended()], replace(END, was_retried=True)),
+        ([ended()], None),
+        ([ended(), AttemptReceived(DELIVERY, "w0001")], END),
+        ([replace(ended(), ending=Ending.LOST)], END),
+    ],
+)
+def test_no_other_worker_makes_the_span_of_the_workflow(events: list[Event], end: WorkflowEnd | None) -> None:
+    assert workflow_spans(*events, end=end) == ()
 
 
 def test_an_attempt_without_a_trace_or_a_beginning_has_no_span() -> None:

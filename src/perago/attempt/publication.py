@@ -183,6 +183,7 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
         start_time=by.start_time,
         task_name=found.get("perago.task_name", ""),
         workflow_id=by.workflow_id,
+        workflow_name="",
         reference_name=found.get("perago.reference_name", ""),
         iteration=iteration,
         retry_count=retry_count,

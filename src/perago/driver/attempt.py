@@ -174,6 +174,7 @@ class _AttemptRun:
         self._notes: list[str] = []
         self._measurements = Measurements(task.name, task.metrics)
         self._ignored: tuple[str, ...] = ()
+        self._failed_step = self._error_type = ""
         clock, limits, until = runtime.clock, runtime.limits, runtime.clock.now() + time_to_fail(delivery)
         patience = limits.answer_patience
         owners: list[object] = [
@@ -215,7 +216,10 @@ class _AttemptRun:
                 event = self._carry_out(command, state)
                 if state.step not in (Step.FAILED, Step.LOST):
                     reached = state.step
+                carried_out = type(command).__name__
                 state, command = self._advance(state, event, is_merge=merge is not None)
+                if state.step in (Step.FAILED, Step.LOST):
+                    self._failed_step = self._failed_step or carried_out
                 if merge is not None:
                     self._announce(merge, state, state.open_merge)
         except Exception:
@@ -344,6 +348,8 @@ class _AttemptRun:
             notes=(*self._notes, *(self._local.unread if self._local else ())),
             ignored_params=self._ignored,
             metrics=self._measurements.all(),
+            failed_step=self._failed_step,
+            error_type=self._error_type,
         )
 
     # ------------------------------------------------------------------------ the commands
@@ -398,6 +404,7 @@ class _AttemptRun:
             return on.CommandFailed(f"{left} {what_to_do(self._task)}", terminal=False)
         self._note(left)
         if isinstance(called, Raised):
+            self._error_type = called.error_type
             return on.CommandFailed(called.message, terminal=called.kind == "terminal")
         self._returned = called.value
         return on.FunctionReturned()

@@ -142,6 +142,8 @@ class Raised:
     kind: Literal["failed", "terminal", "error"]
     message: str
     traceback: str = field(default="", repr=False)
+    error_type: str = ""
+    """The name of the class of the exception."""
 
 
 FunctionCaller = Callable[[Task, Path | None, BaseModel, Current], Returned | Raised]
@@ -179,16 +181,17 @@ def call_function(
                 on_error(error)
                 raise
     except TaskFailed as error:
-        return Raised("failed", _words(error), _traceback(error))
+        return Raised("failed", _words(error), _traceback(error), type(error).__name__)
     except TaskTerminalError as error:
-        return Raised("terminal", _words(error), _traceback(error))
+        return Raised("terminal", _words(error), _traceback(error), type(error).__name__)
     except SystemExit as error:
-        return Raised("error", f"SystemExit: the function called sys.exit({error.code!r})", _traceback(error))
+        message = f"SystemExit: the function called sys.exit({error.code!r})"
+        return Raised("error", message, _traceback(error), "SystemExit")
     except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
         words, name = _words(error), type(error).__name__
         message = name if words == name else f"{name}: {words}"
         hint = relative_hint(error, directory) or withheld_hint(error, task)
-        return Raised("error", message + hint, _traceback(error))
+        return Raised("error", message + hint, _traceback(error), name)
 
 
 def _words(error: BaseException) -> str:

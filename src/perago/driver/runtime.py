@@ -189,6 +189,10 @@ class AttemptRecord:
     """Keys of the params that the model ignored, as JSON pointers, each with a similar field name if there is one."""
     metrics: tuple[Measured, ...] = ()
     """Values that the function has reported by `current().count`, `.gauge` and `.observe`."""
+    failed_step: str = ""
+    """The command after which the attempt failed or was lost; empty for a success."""
+    error_type: str = ""
+    """The class of the exception that the function raised; empty if it raised none."""
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -83,6 +83,11 @@ class Finding:
     detail: str | None = None
     """The details of a defect for the log, such as a traceback."""
 
+    @property
+    def phase(self) -> Phase:
+        """The phase that its message begins with."""
+        return Phase(self.message.partition(" ")[0])
+
 
 def evaluate(
     rules: Iterable[Guardrail], tree: Listing, *, phase: Phase, disk: Tree | None = None

@@ -19,6 +19,18 @@ from perago.driver.runtime import Direction
 from perago.ports import Delivery, TaskStatus
 from perago.workspace.changes import Changes
 
+MOST_VERDICTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRule:
+    """The verdict of one guardrail."""
+
+    phase: str
+    rule: str
+    satisfied: bool
+    message: str
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -36,6 +48,18 @@ class Usage:
     """Merges that were refused because the head had moved."""
     metrics: tuple[Measured, ...] = ()
     """The metrics that the function has reported."""
+    changed: int = 0
+    """Files that were added, changed or removed."""
+    changed_bytes: int = 0
+    """The size of the files that were added or changed."""
+    input_ref: str | None = None
+    """The commit that the attempt began with."""
+    verdicts: tuple[JudgedRule, ...] = ()
+    """Those of the guardrails, at most `MOST_VERDICTS`."""
+    failed_step: str = ""
+    """The step after which the attempt failed or was lost; empty for a success."""
+    error_type: str = ""
+    """The class of the exception that the function raised; empty if it raised none."""
 
 
 NO_USAGE = Usage()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from perago.driver import Limits
-from perago.ports import WorkspaceStore
+from perago.ports import WorkflowEnd, WorkspaceStore
 from perago.settings import ALL_UPKEEP, Upkeep
 from perago.settings.mask import Mask
 from perago.worker.health import LakeFSCheck
@@ -171,6 +171,8 @@ class ExportContext:
     """The address of the pages. None: no pages."""
     signals: frozenset[str] = frozenset()
     """The signals that OpenTelemetry sends: `traces`, `metrics` or both."""
+    read_end: Callable[[str], WorkflowEnd | None] | None = None
+    """Reads the end of a workflow, by its id. Returns None if it has not ended, or is unknown."""
     lakefs: LakeFSCheck | None = None
     """Checks whether lakeFS answers; None: the tasks do not need lakeFS."""
 

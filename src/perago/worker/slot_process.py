@@ -49,6 +49,7 @@ from perago.driver import (
     run_attempt,
 )
 from perago.driver.fencing import FenceProofs
+from perago.guardrails.evaluation import Finding
 from perago.hanging import HANGS
 from perago.ports import AttemptRow, Delivery, Report, TaskStatus, Unavailable, WorkflowRow, WorkspaceStore
 from perago.processes import ENDING, adopt_orphans, release_signals
@@ -82,13 +83,15 @@ from perago.worker.channel import (
     Stop,
     ToSlot,
 )
-from perago.worker.events import Logged, Usage
+from perago.worker.events import MOST_VERDICTS, JudgedRule, Logged, Usage
 from perago.worker.logs import JsonLog, workspace_fields
 from perago.worker.plan import SERVICE_MANAGER, WorkerPlan, located
 from perago.worker.processes import end_descendants, end_strays
 
 REASON_BYTES = 1000
 """The largest size of a slot's message about itself."""
+VERDICT_BYTES = 500
+"""The largest size of the rule and of the message of a guardrail's verdict."""
 
 
 def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
@@ -257,7 +260,7 @@ class _SlotMain:
             attempt_log.note("WARNING", note)
         log_chunks = attempt_log.finish()[:MOST_CHUNKS]
         attempt_log.recorded(record)
-        steps = tuple((step.name, step.seconds) for step in record.steps)
+        steps, changes = tuple((step.name, step.seconds) for step in record.steps), record.changes
         first, last = MOST_STEPS // 2, len(steps) - MOST_STEPS // 2
         status = record.report.status.value if record.report else "LOST"
         attempt_log.note(
@@ -282,11 +285,21 @@ class _SlotMain:
                 attempt_log.meter.total("upload"),
                 record.fence_refusals,
                 record.metrics,
+                sum(map(len, (changes.added, changes.changed, changes.removed))),
+                sum(file.size for file in (*changes.added, *changes.changed)),
+                record.input_ref,
+                tuple(self._judged(finding) for finding in record.findings[:MOST_VERDICTS]),
+                record.failed_step,
+                cut(record.error_type, SENTENCE_BYTES),
             ),
             log_chunks=log_chunks,
             hand_back=record.hand_back,
             unfit=self._unfit,
         )
+
+    def _judged(self, finding: Finding) -> JudgedRule:
+        rule, message = (cut(self._plan.mask(text), VERDICT_BYTES) for text in (finding.rule or "", finding.message))
+        return JudgedRule(finding.phase, rule, finding.satisfied, message)
 
     def _call(
         self, attempt_log: AttemptLog, task: Task, workspace: Path | None, params: BaseModel, current: Current

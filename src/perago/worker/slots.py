@@ -42,6 +42,7 @@ from perago.worker.channel import (
     Waiting,
 )
 from perago.worker.events import (
+    MOST_VERDICTS,
     CallRepeated,
     Event,
     LakeFSBack,
@@ -154,10 +155,17 @@ class Assignment:
             case Finished(_, report):
                 if message.hand_back and self._is_called:
                     return False
-                lists = (message.steps, MOST_STEPS), (message.remarks, MOST_REMARKS), (message.log_chunks, MOST_CHUNKS)
+                lists = (
+                    *((message.steps, MOST_STEPS), (message.remarks, MOST_REMARKS), (message.log_chunks, MOST_CHUNKS)),
+                    (message.usage.verdicts, MOST_VERDICTS),
+                )
                 if any(len(items) > most for items, most in lists):
                     return False
                 texts = (report and report.reason, message.lost_reason, message.unfit, *message.remarks)
+                texts += tuple(
+                    text for each in message.usage.verdicts for text in (each.phase, each.rule, each.message)
+                )
+                texts += (message.usage.input_ref, message.usage.failed_step, message.usage.error_type)
                 return all(len(text or "") <= LONGEST_REASON for text in texts)
             case LogSoFar(_, text):
                 self._log_asked -= 1

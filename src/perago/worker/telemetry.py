@@ -11,15 +11,20 @@ The metrics have the names of `/metrics`, so a collector that feeds Prometheus s
 from __future__ import annotations
 
 import logging
+import math
 import os
+import platform
 import socket
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import (
@@ -38,8 +43,10 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
+    Link,
     NonRecordingSpan,
     Span,
     SpanContext,
@@ -51,7 +58,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.re import parse_env_headers
 
 import perago
-from perago.ports import Trace
+from perago.ports import Trace, WorkflowEnd
 from perago.settings import Mask, whole_environment
 from perago.text import one_line
 from perago.worker import events
@@ -91,8 +98,15 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
         resource = _resource()
         if "traces" in context.signals:
             processor = BatchSpanProcessor(_SpanExporter(_Watch("spans", words, say)))
-            ends.append(processor.shutdown)
-            listeners.append(Tracing(processor, resource, plan.mask))
+            tracing = Tracing(processor, resource, plan.mask)
+            workflows = WorkflowSpans(tracing, context.read_end or (lambda _: None))
+
+            def end_spans() -> None:
+                workflows.end()
+                processor.shutdown()  # type: ignore[no-untyped-call]
+
+            ends.append(end_spans)
+            listeners += [tracing, workflows]
         if "metrics" in context.signals:
             check = context.lakefs or LakeFSCheck(None)
             metrics = Metrics((task.name for task in plan.tasks), check.is_up)
@@ -108,6 +122,10 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
             say(f"OpenTelemetry: the collector did not take the last spans or metrics within {END_LIMIT:g} s")
 
 
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Names of the semantic conventions that differ from those of the machine."""
+
+
 def _resource() -> Resource:
     """Describe the sender. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` win over the values here."""
     own: dict[str, Any] = {
@@ -115,7 +133,12 @@ def _resource() -> Resource:
         "service.version": perago.__version__,
         "service.instance.id": str(uuid.uuid4()),
         "host.name": socket.gethostname(),
+        "host.arch": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "os.type": sys.platform,
+        "os.version": platform.release(),
         "process.pid": os.getpid(),
+        "process.runtime.name": sys.implementation.name,
+        "process.runtime.version": platform.python_version(),
     }
     return Resource.create(own).merge(OTELResourceDetector().detect())
 
@@ -236,17 +259,22 @@ class _MetricSender:
         self._watch(lambda: self._exporter.export(as_otel(self._metrics, self._resource, self._begin)))
 
 
+_MOVES = ("Fetch", "StageChanges")
+"""Steps that move files."""
 REPORT = "Report"
 """The span from the end of the slot's work until Conductor has accepted or refused the result."""
 MOST_STEPS = 1000
 """Spans of one attempt. A slot may say anything."""
 LONGEST_REASON = 1000
-_NANOSECONDS = 1_000_000_000
+SHORTEST_STEP = 0.001
+"""Seconds. A shorter step has no span, unless it failed."""
+_NANOSECONDS, _MILLISECOND = 1_000_000_000, 1_000_000
+"""Of a second; nanoseconds of a millisecond."""
 
 
 class Tracing:
     """A `Listener` that makes a span of each attempt at its end, with one for each step. `processor` takes
-    the spans."""
+    the spans. Any thread can call `workflow_span`."""
 
     def __init__(self, processor: SpanProcessor, resource: Resource, mask: Mask) -> None:
         self._mask = mask
@@ -254,6 +282,8 @@ class Tracing:
         self._provider = TracerProvider(resource=resource, id_generator=self._ids, shutdown_on_exit=False)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("perago", perago.__version__)
+        self._lock = threading.Lock()
+        """Held from the choice of an id until its span has it."""
         self._received: dict[tuple[str, int, int], int] = {}
         """The time at which each current delivery went to its slot, in nanoseconds since the epoch."""
 
@@ -267,22 +297,174 @@ class Tracing:
                 if begin is not None and delivery.trace is not None:
                     self._make_spans(event, delivery.trace, begin, max(begin, time.time_ns()))
 
+    def workflow_span(self, workflow_id: str, end: WorkflowEnd) -> None:
+        """Make the span of a workflow that has ended. It is the parent of the spans of its attempts."""
+        attributes, trace = {"perago.workflow_id": workflow_id, "perago.workflow_name": end.name}, end.trace
+        if end.status != "COMPLETED":
+            attributes["error.type"] = end.status.lower()
+        self._start(
+            end.name or "workflow",
+            (trace.trace_id, trace.workflow_span_id),
+            _caller_of(trace),
+            SpanKind.INTERNAL,
+            attributes,
+            end.began * _MILLISECOND,
+            trace.parent_workflow,
+            end.reason if "error.type" in attributes else None,
+        ).end(max(end.began, end.ended) * _MILLISECOND)
+
+    def _start(
+        self,
+        name: str,
+        ids: tuple[str, str],
+        parent: Context | None,
+        kind: SpanKind,
+        attributes: Mapping[str, Any],
+        begin: int,
+        link: tuple[str, str] | None,
+        problem: str | None,
+    ) -> Span:
+        """Start a span with these ids. `problem` is the reason of a failure; None: a success."""
+        links = [Link(_context(*link))] if link else None
+        with self._lock:
+            self._ids.next_trace, self._ids.next_span = (int(number, 16) for number in ids)
+            span = self._tracer.start_span(
+                name, parent, kind, cleaned(attributes, self._mask), links=links, start_time=begin
+            )
+        if problem is not None:
+            span.set_status(StatusCode.ERROR, cleaned(problem, self._mask)[:LONGEST_REASON])
+        return span
+
     def _make_spans(self, event: events.AttemptEnded, trace: Trace, begin: int, end: int) -> None:
-        self._ids.next_trace, self._ids.next_span = int(trace.trace_id, 16), int(trace.span_id, 16)
-        span = self._tracer.start_span(
-            event.delivery.task_name,
-            set_span_in_context(_above(trace)) if trace.parent_id else None,
+        name = event.delivery.task_name
+        span = self._start(
+            name,
+            (trace.trace_id, trace.span_id),
+            self._parent(trace, name),
             SpanKind.CONSUMER,
-            cleaned(_attributes(event), self._mask),
-            start_time=begin,
+            _attributes(event),
+            begin,
+            (trace.trace_id, trace.retry_of) if trace.retry_of else None,
+            None if event.completed else event.reason or "",
         )
-        if not event.completed:
-            span.set_status(StatusCode.ERROR, cleaned(event.reason or "", self._mask)[:LONGEST_REASON])
         if span.is_recording():
-            context = set_span_in_context(span)
-            for name, since, until in _steps(event, begin, end):
-                self._tracer.start_span(name, context, start_time=since).end(until)
+            context, steps = set_span_in_context(span), list(_steps(event, begin, end))
+            failed = event.usage.failed_step if not event.completed else ""
+            last_failed = max((number for number, one in enumerate(steps) if one[0] == failed), default=-1)
+            for number, (step, since, until) in enumerate(steps):
+                has_failed = number == last_failed
+                if until - since < SHORTEST_STEP * _NANOSECONDS and not has_failed and step != REPORT:
+                    continue
+                with self._lock:
+                    inner = self._tracer.start_span(
+                        step,
+                        context,
+                        attributes=cleaned(_of_step(step, event.usage, has_failed=has_failed), self._mask),
+                        start_time=since,
+                    )
+                if has_failed:
+                    inner.set_status(StatusCode.ERROR)
+                inner.end(until)
         span.end(end)
+
+    def _parent(self, trace: Trace, name: str) -> Context:
+        """Return the span of the workflow, which is sampled if the configured sampler samples the trace. Another
+        worker makes that span, or this one does later, and both decide by the id of the trace."""
+        trace_id, caller = int(trace.trace_id, 16), _caller_of(trace)
+        decision = self._provider.sampler.should_sample(caller, trace_id, name).decision
+        is_sampled = decision is Decision.RECORD_AND_SAMPLE
+        return _remote(trace.trace_id, trace.workflow_span_id, is_sampled=is_sampled)
+
+
+CHECKS = (1.0, 5.0, 20.0)
+"""Seconds after the report of an attempt at which its workflow is read, until that has ended."""
+MOST_WORKFLOWS = 1000
+"""The workflows whose end is waited for. A further one replaces the oldest."""
+
+
+class WorkflowSpans:
+    """A `Listener` that makes the span of a workflow that ends, on its own thread.
+
+    All workers compute the id of this span. Only the worker of the attempt that was reported last makes it, so that
+    there is one. That worker also makes the span of the parent workflow if the sub-workflow ended last there. A
+    workflow that continues here with a further attempt is not read for the attempt before.
+    """
+
+    def __init__(self, tracing: Tracing, read_end: Callable[[str], WorkflowEnd | None]) -> None:
+        self._tracing = tracing
+        self._read_end = read_end
+        self._changed = threading.Condition()
+        self._waiting: dict[str, _Waiting] = {}
+        """By the id of the workflow, the oldest first."""
+        self._has_ended = False
+        self._thread = threading.Thread(target=self._run, name="perago-workflow-spans", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        """Wait for the end of the workflow of a reported attempt."""
+        if not isinstance(event, events.AttemptReceived | events.AttemptEnded):
+            return
+        delivery = event.delivery
+        with self._changed:
+            self._waiting.pop(delivery.workflow_id, None)
+            is_reported = isinstance(event, events.AttemptEnded) and event.ending is events.Ending.REPORTED
+            if is_reported and delivery.trace is not None:
+                if len(self._waiting) >= MOST_WORKFLOWS:
+                    del self._waiting[next(iter(self._waiting))]
+                self._wait(delivery.workflow_id, delivery.task_id)
+                self._changed.notify()
+
+    def end(self) -> None:
+        """Read the workflows that are left once more, and return when that has ended."""
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _wait(self, workflow_id: str, last_id: str) -> None:
+        self._waiting[workflow_id] = _Waiting(last_id, time.monotonic() + CHECKS[0])
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                due = [name for name, one in self._waiting.items() if self._has_ended or one.due <= now]
+                if not due:
+                    if self._has_ended:
+                        return
+                    next_due = min((one.due for one in self._waiting.values()), default=math.inf)
+                    self._changed.wait(None if next_due == math.inf else next_due - now)
+                    continue
+                workflow_id = due[0]
+                waiting = self._waiting.pop(workflow_id)
+            self._check(workflow_id, waiting)
+
+    def _check(self, workflow_id: str, waiting: _Waiting) -> None:
+        try:
+            end = self._read_end(workflow_id)
+        except Exception:  # noqa: BLE001 - whatever it is, the next ones are to be read
+            end = None
+        if end is not None:
+            if end.last_id == waiting.last_id and not end.was_retried:
+                self._tracing.workflow_span(workflow_id, end)
+                if end.parent_id:
+                    with self._changed:
+                        self._wait(end.parent_id, workflow_id)
+            return
+        checks = waiting.checks + 1
+        with self._changed:
+            if checks < len(CHECKS) and not self._has_ended and workflow_id not in self._waiting:
+                due = waiting.due + CHECKS[checks] - CHECKS[checks - 1]
+                self._waiting[workflow_id] = replace(waiting, due=due, checks=checks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A workflow that may have ended with this attempt or sub-workflow."""
+
+    last_id: str
+    due: float
+    checks: int = 0
 
 
 class _Ids(IdGenerator):
@@ -302,25 +484,51 @@ class _Ids(IdGenerator):
         return found
 
 
-def _above(trace: Trace) -> Span:
-    flags = TraceFlags(TraceFlags.SAMPLED if trace.sampled else TraceFlags.DEFAULT)
-    context = SpanContext(int(trace.trace_id, 16), int(trace.parent_id or "", 16), is_remote=True, trace_flags=flags)
-    return NonRecordingSpan(context)
+def _context(trace_id: str, span_id: str, *, is_sampled: bool = True) -> SpanContext:
+    flags = TraceFlags(TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT)
+    return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=flags)
+
+
+def _remote(trace_id: str, span_id: str, *, is_sampled: bool) -> Context:
+    """Return a span of another process as a parent."""
+    return set_span_in_context(NonRecordingSpan(_context(trace_id, span_id, is_sampled=is_sampled)))
+
+
+def _caller_of(trace: Trace) -> Context | None:
+    if trace.caller_id is None:
+        return None
+    return _remote(trace.trace_id, trace.caller_id, is_sampled=trace.sampled)
 
 
 def _attributes(event: events.AttemptEnded) -> Mapping[str, Any]:
     """The ids that logs have, and the outcome of the attempt."""
+    usage, outcome = event.usage, outcome_of(event)
+    reported = event.ending is events.Ending.REPORTED
+    error_type = (usage.error_type or usage.failed_step or outcome) if reported else outcome
     found = {
         **delivery_ids(event.delivery),
         "worker_id": event.worker_id,
-        "outcome": outcome_of(event),
+        "workflow_name": event.delivery.workflow_name or None,
+        "outcome": outcome,
         "published_commit": event.published_commit,
         "remarks": event.remarks or None,
         "queue_wait_seconds": event.delivery.waited_seconds,
-        "downloaded_bytes": _whole(event.usage.downloaded),
-        "uploaded_bytes": _whole(event.usage.uploaded),
+        "downloaded_bytes": _whole(usage.downloaded),
+        "uploaded_bytes": _whole(usage.uploaded),
     }
-    return {f"perago.{name}": value for name, value in found.items() if value is not None}
+    own = {f"perago.{name}": value for name, value in found.items() if value is not None}
+    return own if event.completed else {**own, "error.type": error_type}
+
+
+def _of_step(step: str, usage: events.Usage, *, has_failed: bool) -> Mapping[str, Any]:
+    """The bytes and files that a step has moved, and its error."""
+    found = dict[str, Any]()
+    if step in _MOVES:
+        sizes = (usage.objects, usage.downloaded) if step == "Fetch" else (usage.changed, usage.uploaded)
+        found = {"perago.files": _whole(sizes[0]), "perago.bytes": _whole(sizes[1])}
+    if has_failed:
+        found["error.type"] = usage.error_type or step
+    return found
 
 
 def _whole(number: int) -> int:

@@ -20,6 +20,8 @@ from perago.ports import (
     Refused,
     Report,
     ServiceError,
+    Trace,
+    WorkflowEnd,
     WorkflowRow,
     looped_names,
     trace_of,
@@ -45,6 +47,7 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         start_time=int(task["startTime"]),
         task_name=str(task["taskDefName"]),
         workflow_id=str(task["workflowInstanceId"]),
+        workflow_name=str(task.get("workflowType") or ""),
         reference_name=str(task["referenceTaskName"]),
         iteration=int(task.get("iteration") or 0),
         retry_count=int(task.get("retryCount") or 0),
@@ -60,6 +63,40 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         spent_seconds=max(0, int(task.get("updateTime") or 0) - int(task["startTime"])) / 1000,
         waited_seconds=max(0, int(task.get("queueWaitTime") or 0)) / 1000,
         trace=None,
+    )
+
+
+_ENDED_WORKFLOWS = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+_REPORTED = ("COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "FAILED_WITH_TERMINAL_ERROR")
+
+
+def _traceparent(workflow: Mapping[str, Any]) -> object:
+    given = workflow.get("input")
+    return given.get("traceparent") if isinstance(given, dict) else None
+
+
+def _end_from(workflow: Mapping[str, Any], trace: Trace) -> WorkflowEnd | None:
+    """Return the end of a workflow with its tasks. Equal end times are ordered by ids, so that all workers find the
+    same last one."""
+    status = str(workflow["status"])
+    if status not in _ENDED_WORKFLOWS:
+        return None
+    ends = [
+        (int(task.get("endTime") or 0), str(task["taskId"] if kind == "SIMPLE" else task.get("subWorkflowId")))
+        for task in workflow["tasks"]
+        if task.get("status") in _REPORTED
+        and (kind := (task.get("workflowTask") or {}).get("type", "SIMPLE")) in ("SIMPLE", "SUB_WORKFLOW")
+    ]
+    return WorkflowEnd(
+        name=str(workflow.get("workflowName") or ""),
+        status=status,
+        reason=str(workflow.get("reasonForIncompletion") or ""),
+        began=int(workflow.get("startTime") or 0),
+        ended=int(workflow.get("endTime") or 0),
+        last_id=max(ends, default=(0, ""))[1],
+        was_retried=bool(workflow.get("lastRetriedTime")),
+        parent_id=workflow.get("parentWorkflowId") or None,
+        trace=trace,
     )
 
 
@@ -299,22 +336,56 @@ class ConductorQueue(ConductorClient):
         return known
 
     def _with_traces(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Return the deliveries with their places in the traces of their workflows. A workflow that is not read within
-        `_TRACE_LIMIT` of the poll gets a new trace."""
-        given: dict[str, object] = {}
-        read, until = self.workflows.get_execution_status, time.monotonic() + _TRACE_LIMIT
-        for workflow_id in dict.fromkeys(delivery.workflow_id for delivery in deliveries):
-            operation, left = f"read the input of workflow {workflow_id}", until - time.monotonic()
-            options: dict[str, Any] = {"include_tasks": "false", "write": False, "answer_within": left}
-            with suppress(ServiceError, AttributeError):
-                if left > 0:
-                    answer = self.once(operation, read, workflow_id, **options)
-                    workflow = json_of(operation, answer, dict, "a workflow")
-                    given[workflow_id] = workflow.get("input").get("traceparent")
-        return [
-            replace(each, trace=trace_of(each.workflow_id, each.identity, given.get(each.workflow_id)))
-            for each in deliveries
-        ]
+        """Return the deliveries with their places in the traces of their workflows. What is not read within
+        `_TRACE_LIMIT` of the poll is missing there."""
+        known: dict[str, Mapping[str, Any]] = {}
+        until = time.monotonic() + _TRACE_LIMIT
+
+        def traced(delivery: Delivery) -> Delivery:
+            workflow_id, before = delivery.workflow_id, delivery.retried_task_id
+            if workflow_id not in known:
+                known[workflow_id] = self._read_if_quick(until, "workflow", workflow_id)
+            task = self._read_if_quick(until, "task", before) if before else {}
+            polls, start = task.get("pollCount"), task.get("startTime")
+            retry_of = (before, polls, start) if before and type(polls) is int and type(start) is int else None
+            place = self._place(known[workflow_id], until)
+            return replace(delivery, trace=trace_of(workflow_id, delivery.identity, retry_of=retry_of, **place))
+
+        return [traced(each) for each in deliveries]
+
+    def _place(self, workflow: Mapping[str, Any], until: float) -> dict[str, Any]:
+        """Return the traceparent that a workflow was started with, and its parent with the parent's own."""
+        above = workflow.get("parentWorkflowId")
+        if not isinstance(above, str) or not above:
+            return {"traceparent": _traceparent(workflow)}
+        parent = above, _traceparent(self._read_if_quick(until, "workflow", above))
+        return {"traceparent": _traceparent(workflow), "parent": parent}
+
+    def _read_if_quick(self, until: float, kind: str, name: str) -> Mapping[str, Any]:
+        """Read a workflow, without its tasks, or a task; empty: it was not read in time."""
+        operation, left = f"read {kind} {name}", until - time.monotonic()
+        options: dict[str, Any] = {"write": False, "answer_within": left}
+        found: Mapping[str, Any] = {}
+        with suppress(ServiceError):
+            if left > 0 and kind == "task":
+                found = json_of(operation, self.once(operation, self.tasks.get_task, name, **options), dict, "a task")
+            elif left > 0:
+                read = self.workflows.get_execution_status
+                answer = self.once(operation, read, name, include_tasks="false", **options)
+                found = json_of(operation, answer, dict, "a workflow")
+        return found
+
+    def read_end(self, workflow_id: str) -> WorkflowEnd | None:
+        """Return the end of a workflow; None: it has not ended, or there is no answer in `_TRACE_LIMIT` seconds."""
+        until = time.monotonic() + _TRACE_LIMIT
+        found = self._read_if_quick(until, "workflow", workflow_id)
+        if found.get("status") not in _ENDED_WORKFLOWS:
+            return None
+        try:
+            trace = trace_of(workflow_id, ("", 0, 0), **self._place(found, until))
+            return _end_from(self.workflow(workflow_id), trace)
+        except (ServiceError, LookupError, TypeError, AttributeError, ValueError):
+            return None
 
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
         self.once(operation, self.tasks.update_task, to_json(operation, update))

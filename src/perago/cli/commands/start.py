@@ -178,16 +178,18 @@ def command(
         with ExitStack() as stack, ExitStack() as unless_started:
             unless_started.callback(discard_fork_server)
             warm_up(plan.preload)  # takes its time, concurrently with everything else that happens here
+            signals = wanted_signals(messages)
+            queue = ConductorQueue(settings.require_conductor(), traced="traces" in signals)
+            stack.callback(queue.close)
             context = ExportContext(
                 plan=plan,
                 settings=settings,
                 notices=messages,
                 http=http,
-                signals=wanted_signals(messages),
+                signals=signals,
+                read_end=queue.read_end,
                 lakefs=LakeFSCheck(functools.partial(lakefs_problem, lakefs)) if lakefs else None,
             )
-            queue = ConductorQueue(settings.require_conductor(), traced="traces" in context.signals)
-            stack.callback(queue.close)
             listeners = stack.enter_context(exporting(context))
             reached(queue.ping)
             registered = {

@@ -639,6 +639,7 @@ def _delivery(row: TaskRow, now: int) -> Delivery:
         start_time=row.start_time,
         task_name=row.task_name,
         workflow_id=row.workflow_id,
+        workflow_name=row.workflow_name,
         reference_name=row.reference_name,
         iteration=row.iteration,
         retry_count=row.retry_count,
