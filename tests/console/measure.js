@@ -31,7 +31,7 @@
     return [...found];
   };
   const name = (element) => `${element.tagName}.${element.className}: ${element.textContent.trim().slice(0, 40)}`;
-  const mayLeave = (element) => element.closest("pre, .hidden, .skip, .stack thead") !== null;
+  const mayLeave = (element) => element.closest("pre, .hidden, .skip, .stack thead, td.one, td.clip") !== null;
 
   for (const part of document.querySelectorAll("details")) part.open = true;
   const width = document.documentElement.clientWidth;

@@ -48,13 +48,12 @@ def read_only(filled: Filled, servers: Servers) -> Iterator[Site]:
         yield site
 
 
-def test_the_page_of_servers_has_no_form_and_takes_no_post(read_only: Site, filled: Filled) -> None:
+def test_the_page_of_servers_changes_nothing_and_takes_no_post(read_only: Site, filled: Filled) -> None:
     answers = crawl(read_only)
     assert len(answers) > 25
     for path, answer in answers.items():
         if "text/html" in answer.headers["content-type"]:
-            assert not answer.page.all("form"), path
-            assert not answer.page.all("button"), path
+            assert not answer.page.all("form", method="post"), path
     for address in ("/start", f"/workflows/{filled.waiting}/terminate"):
         assert read_only.request("POST", address, {"reason": "x"}).status in (404, 405)
     assert filled.services.conductor.workflow(filled.waiting)["status"] == "RUNNING"

@@ -1,11 +1,11 @@
 """Recoveries of workflows: what perago allows ends, and what the model leaves open is refused.
 
-The same was tried on a real Conductor 3.32.3, for each row of each shape (docs/how-to/fork-and-join.md).
+`tests/live/test_live_reruns.py` tries the same on a real Conductor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,79 +14,7 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.workflows.recovery import attempt_of, permissive_retries, rerun_refusal, retry_refusal, revived_by
 
-TASK = "t"
-ENDINGS = {"completed": 0, "retried": 1, "failed": 2}
-"""How many attempts of the last step of a shape fail; its task type has one retry."""
-
-
-def step(reference: str, **fields: Any) -> dict[str, Any]:
-    return {"name": TASK, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": {}, **fields}
-
-
-def last(reference: str) -> dict[str, Any]:
-    """The last step of a branch."""
-    return step(reference, permissive=True)
-
-
-def fork(name: str, *branches: list[dict[str, Any]], on: list[str]) -> list[dict[str, Any]]:
-    head = {"name": name, "taskReferenceName": name, "type": "FORK_JOIN", "forkTasks": list(branches)}
-    return [head, {"name": "join", "taskReferenceName": f"{name}.join", "type": "JOIN", "joinOn": on}]
-
-
-DYNAMIC: list[dict[str, Any]] = [
-    {
-        "name": "fork",
-        "taskReferenceName": "fork",
-        "type": "FORK_JOIN_DYNAMIC",
-        "inputParameters": {"tasks": [last("x"), last("y"), last("z")], "inputs": {"x": {}, "y": {}, "z": {}}},
-        "dynamicForkTasksParam": "tasks",
-        "dynamicForkTasksInputParamName": "inputs",
-    },
-    {"name": "join", "taskReferenceName": "fork.join", "type": "JOIN"},
-]
-LOOP = {
-    "name": "loop",
-    "taskReferenceName": "loop",
-    "type": "DO_WHILE",
-    "loopCondition": "$.loop['iteration'] < 2",
-    "loopOver": [step("l1"), step("l2")],
-}
-SWITCH = {
-    "name": "switch",
-    "taskReferenceName": "switch",
-    "type": "SWITCH",
-    "evaluatorType": "value-param",
-    "expression": "k",
-    "inputParameters": {"k": "a"},
-    "decisionCases": {"a": [step("c1"), step("c2")]},
-}
-CHILD = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "child"}}
-SHAPES: Mapping[str, tuple[list[dict[str, Any]], str]] = {
-    "line": ([step("a"), step("b"), step("c")], "b"),
-    "fork": ([step("a"), *fork("fork", [last("x")], [last("y")], on=["x", "y"]), step("b")], "y"),
-    "two steps": (
-        [
-            step("a"),
-            *fork("fork", [step("x"), last("x2")], [step("y"), last("y2")], on=["x2", "y2"]),
-            step("b"),
-        ],
-        "y2",
-    ),
-    "dynamic": ([step("a"), *DYNAMIC, step("b")], "y"),
-    "dynamic first": ([*DYNAMIC, step("b")], "y"),
-    "nested": (
-        [
-            step("a"),
-            *fork("outer", [last("w")], fork("inner", [last("x")], [last("y")], on=["x", "y"]), on=["w", "inner.join"]),
-            step("b"),
-        ],
-        "y",
-    ),
-    "loop": ([step("a"), LOOP, step("b")], "b"),
-    "switch": ([step("a"), SWITCH, step("b")], "c2"),
-    "child": ([step("a"), CHILD, step("b")], "b"),
-}
-"""The steps of a workflow, and the one whose attempts fail."""
+from .shapes import ENDINGS, SHAPES, TASK, step
 
 
 class Run:

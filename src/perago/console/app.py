@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from perago.console import forms, links, overview, repositories, workflow
+from perago.console import diff, forms, links, overview, repositories, running, search, workflow
 from perago.console.source import News, NoSuchPage, Source
 from perago.console.text import PageView, block, unquoted
 from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable
@@ -44,6 +44,9 @@ _COMMIT = f"{_REPOSITORY}/commits/{{commit}}"
 PAGES: tuple[tuple[str, str, View], ...] = (
     (links.OVERVIEW, "overview.html", overview.overview),
     ("/workflows/{workflow}", "workflow.html", workflow.workflow),
+    (links.SEARCH, "search.html", search.search),
+    (links.RUNNING, "running.html", running.running),
+    (links.WORKERS, "workers.html", running.workers),
     (links.TASK_TYPES, "task_types.html", overview.task_types),
     ("/task-types/definition", "task_type.html", overview.task_type),
     ("/workflow-types/definition", "workflow_type.html", overview.workflow_type),
@@ -53,6 +56,7 @@ PAGES: tuple[tuple[str, str, View], ...] = (
     (_COMMIT, "commit.html", repositories.commit),
     (f"{_COMMIT}/files", "directory.html", repositories.directory),
     (f"{_COMMIT}/file", "file.html", repositories.file),
+    (f"{_COMMIT}/diff", "diff.html", diff.diff),
 )
 """Address, template, and the function that makes the template's values."""
 

@@ -6,6 +6,7 @@ Everything is drawn in percent of the total time, so it fits every width. The sa
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from perago.console.repositories import (
     publications,
     summary_of,
 )
+from perago.console.running import worker_link
 from perago.console.source import Change, Json, Source
 from perago.console.text import (
     Link,
@@ -226,7 +228,9 @@ class _Builder:
         sub_id = task.get("subWorkflowId")
         return RowView(
             anchor=links.attempt_anchor(task_id),
-            task_id=line(task_id),
+            task_id=link(task_id, f"#{links.attempt_anchor(task_id)}"),
+            command=f"perago show {shlex.quote(line(task_id).text)}",
+            is_completed=task["status"] == "COMPLETED",
             label=label_of(task),
             status=status_view(task["status"]),
             reason=block(task.get("reasonForIncompletion") or ""),
@@ -247,7 +251,7 @@ class _Builder:
                 for each in entries[:_ENTRIES]
             ),
             more_log=max(0, len(entries) - _ENTRIES),
-            worker=line(task.get("workerId") or ""),
+            worker=worker_link(task["workerId"]) if task.get("workerId") else None,
             deliveries=task["pollCount"],
             scheduled=moment(task["scheduledTime"]),
             started=moment(task["startTime"]),
@@ -328,5 +332,5 @@ def _history_row(event: HistoryEntry, times: int) -> RowView:
         attempt=link(event.reference_name, f"#{links.attempt_anchor(event.task_id)}"),
         status=status_view(event.status),
         delivery=event.poll_count,
-        worker=line(event.worker_id or ""),
+        worker=worker_link(event.worker_id) if event.worker_id else None,
     )

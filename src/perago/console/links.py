@@ -10,6 +10,9 @@ from urllib.parse import quote, urlencode
 OVERVIEW = "/"
 TASK_TYPES = "/task-types"
 REPOSITORIES = "/repositories"
+RUNNING = "/running"
+WORKERS = "/workers"
+SEARCH = "/search"
 
 
 def with_query(address: str, /, **parameters: str | int | None) -> str:
@@ -27,6 +30,16 @@ def workflow(workflow_id: str, task_id: str | None = None) -> str:
 def attempt_anchor(task_id: str) -> str:
     """Return the id of an attempt within its workflow's page."""
     return f"attempt-{_part(task_id)}"
+
+
+def worker(worker_id: str) -> str:
+    """Return the address of one worker in the list of workers."""
+    return with_query(WORKERS, worker=worker_id)
+
+
+def search(text: str) -> str:
+    """Return the address of a search."""
+    return with_query(SEARCH, q=text)
 
 
 def task_type(name: str) -> str:
@@ -72,6 +85,11 @@ def files(repository_name: str, commit_id: str, prefix: str = "") -> str:
 def file(repository_name: str, commit_id: str, path: str) -> str:
     """Return the address of one file of a commit."""
     return with_query(f"{commit(repository_name, commit_id)}/file", path=path)
+
+
+def diff(repository_name: str, commit_id: str, path: str, base: str | None = None) -> str:
+    """Return the address of the changes of a file since another commit; by default since the first parent."""
+    return with_query(f"{commit(repository_name, commit_id)}/diff", path=path, base=base)
 
 
 def download(repository_name: str, commit_id: str, path: str) -> str:

@@ -12,10 +12,12 @@ from perago.console import links
 from perago.console.attempts import plain_reason
 from perago.console.graph import graph_of
 from perago.console.repositories import repository_row
+from perago.console.running import worker_link
 from perago.console.source import MOST_QUEUED, NoSuchPage, Source
 from perago.console.text import (
     PageView,
     RowView,
+    commands_for,
     duration,
     line,
     link,
@@ -47,7 +49,7 @@ def overview(source: Source, request: Request) -> PageView:
         "Workflows",
         live=True,
         filters=_filters(counts, wanted),
-        workflows=places.showing([_item(summary, now) for summary in summaries]),
+        workflows=places.showing([workflow_row(summary, now) for summary in summaries]),
         can_start=source.embedded is not None,
         starters=[
             (link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version))
@@ -72,11 +74,14 @@ def _filters(counts: Mapping[str, int], wanted: str | None) -> tuple[RowView, ..
     return tuple(found)
 
 
-def _item(summary: WorkflowSummary, now: int) -> RowView:
+def workflow_row(summary: WorkflowSummary, now: int) -> RowView:
+    """Return one workflow of a list."""
     return RowView(
         url=links.workflow(summary.workflow_id),
         name=line(f"{summary.name} v{summary.version}"),
         workflow_id=line(summary.workflow_id),
+        anchor=f"cli-{links.workflow(summary.workflow_id)}",
+        commands=commands_for(summary.workflow_id, summary.status),
         status=status_view(summary.status),
         started=moment(summary.start_time),
         elapsed=duration((summary.end_time or now) - summary.start_time),
@@ -143,8 +148,8 @@ def task_type(source: Source, request: Request) -> PageView:
         ),
         more=max(0, waiting - MOST_QUEUED),  # attempts that wait and are not listed
         polls=[
-            (moment(poll.time), line(poll.worker_id or "unnamed"), line(poll.domain))
-            for poll in source.conductor.last_polls(name)[:_POLLS_SHOWN]
+            (moment(poll.time), worker_link(poll.worker_id), line(poll.domain))
+            for poll in [each for each in source.conductor.last_polls() if each.task_name == name][:_POLLS_SHOWN]
         ],
     )
 

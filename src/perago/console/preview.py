@@ -77,6 +77,11 @@ def preview_of(source: Source, repository: str, commit_id: str, found: File) -> 
     return Preview(text=text, table=_csv(found, text))
 
 
+def read_text(source: Source, repository: str, commit_id: str, found: File) -> Shown | None:
+    """Return the beginning of a file as text; None if it is not text."""
+    return _text(_read(source, repository, commit_id, found, TEXT_BYTES), found.size_bytes)
+
+
 def image_of(source: Source, repository: str, commit_id: str, found: File) -> tuple[bytes, str]:
     """Return the bytes of an image and its type.
 

@@ -95,7 +95,8 @@ def change_row(repository: str, found: Commit | None, change: Change) -> RowView
     if found is not None:
         url = links.file(repository, found.parents[0] if change.after is None else found.id, change.path)
     before, after = ("" if number is None else size(number) for number in (change.before, change.after))
-    return RowView(file=link(change.path, url), kind=change.kind, before=before, after=after)
+    diff = links.diff(repository, found.id, change.path) if found is not None and change.kind == "changed" else None
+    return RowView(file=link(change.path, url), kind=change.kind, before=before, after=after, diff=diff)
 
 
 def changed(source: Source, repository: str, found: Commit, *, reserved: bool = True) -> tuple[Sequence[Change], str]:
@@ -335,7 +336,7 @@ def file(source: Source, request: Request) -> PageView:
     repository, commit_id, found = _file(source, request)
     return PageView(
         f"File {line(found.path).text}",
-        crumbs=_crumbs(repository, commit_id, found.path, with_root=True),
+        crumbs=file_crumbs(repository, commit_id, found.path),
         path=line(found.path),
         size=size(found.size_bytes) if found.size_bytes >= 1024 else "",  # else `bytes` says it as well
         bytes=count(found.size_bytes, "byte"),
@@ -345,6 +346,7 @@ def file(source: Source, request: Request) -> PageView:
         metadata=tuple((line(key), line(value)) for key, value in sorted((found.metadata or {}).items())),
         preview=preview_of(source, repository, commit_id, found),
         download=links.download(repository, commit_id, found.path),
+        diff=links.diff(repository, commit_id, found.path),
     )
 
 
@@ -386,6 +388,11 @@ def _file_row(repository: str, commit_id: str, prefix: str, item: File | str) ->
         return RowView(name=link(item[len(prefix) :], links.files(repository, commit_id, item)), size="", time=None)
     name = link(item.path[len(prefix) :] or item.path, links.file(repository, commit_id, item.path))
     return RowView(name=name, size=size(item.size_bytes), time=moment(item.mtime * 1000))
+
+
+def file_crumbs(repository: str, commit_id: str, path: str) -> tuple[Link, ...]:
+    """Return the links above a page about a file: repository, commit and directories."""
+    return _crumbs(repository, commit_id, path, with_root=True)
 
 
 def _crumbs(repository: str, commit_id: str, path: str, *, with_root: bool = False) -> tuple[Link, ...]:

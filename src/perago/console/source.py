@@ -28,6 +28,7 @@ from perago.adapters.conductor import (
     ConductorOverview,
     ConductorWorkflows,
     LastPoll,
+    OpenAttempt,
     WorkflowQuery,
     WorkflowSummary,
 )
@@ -50,6 +51,10 @@ Page: TypeAlias = tuple[Sequence[T], str | None]
 
 MOST_QUEUED = 1000
 """Attempts of a queue that are listed. A server lists them in no order, and reads them all for each answer."""
+MOST_TYPES = 100
+"""Task types whose running attempts are read for one page, those that were polled last."""
+READING = 8.0
+"""Seconds after which the running attempts of no further task type are read."""
 STAGING_PREFIX = "perago-"
 """The beginning of the names of perago's own hidden branches."""
 MOMENT = 2.0
@@ -379,10 +384,35 @@ class Conductor:
         waiting.sort(key=itemgetter("scheduledTime"))
         return waiting[start : start + limit]
 
-    def last_polls(self, name: str) -> Sequence[LastPoll]:
-        """Return the last poll for a task type in each domain."""
+    def attempt(self, task_id: str) -> Json:
+        """Return one attempt."""
+        return self._checked(Attempt, self._workflows.task, task_id)
+
+    def last_polls(self) -> Sequence[LastPoll]:
+        """Return the last poll for each task type and domain, the latest first."""
         polls = self.answers.for_a_moment("polls", self._overview.last_polls)
-        return [each for each in polls if each.task_name == name]
+        return sorted(polls, key=lambda poll: -poll.time)
+
+    def running(self) -> tuple[Sequence[OpenAttempt], bool]:
+        """Return the attempts that are with a worker, the oldest first, and whether these are all.
+
+        A worker has polled for each of them, so the task types without a poll are not read.
+        """
+        names = list(dict.fromkeys(poll.task_name for poll in self.last_polls()))
+
+        def ask() -> tuple[Sequence[OpenAttempt], bool]:
+            until, found, is_all = time.monotonic() + READING, list[OpenAttempt](), len(names) <= MOST_TYPES
+            for name in names[:MOST_TYPES]:
+                if time.monotonic() > until:
+                    is_all = False
+                    break
+                with contextlib.suppress(NotFound, Refused):  # Conductor has no address for a name with a slash
+                    attempts, all_read = self._overview.open_attempts(name, until)
+                    found += [each for each in attempts if each.status == "IN_PROGRESS"]
+                    is_all = is_all and all_read
+            return sorted(found, key=lambda each: each.started), is_all
+
+        return self.answers.for_a_moment("running", ask)
 
     def _checked(self, shape: Any, ask: Callable[..., T], *given: Hashable, seconds: float = MOMENT) -> T:
         """Return an answer that has this shape, and remember it for a while."""
@@ -655,6 +685,7 @@ _OF_CONDUCTOR: Json = {
     "queue_sizes": {},
     "queued": (),
     "last_polls": (),
+    "running": ((), False),
 }
 _OF_LAKEFS: Json = dict.fromkeys(("repositories", "branches", "tags", "changes", "uncommitted"), _NO_PAGE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from perago import text as texts
+from perago.adapters.conductor import OPEN
 from perago.console.source import Page
 
 LINE_LIMIT = 300
@@ -105,6 +107,13 @@ class _Shortening:
 def unquoted(text: str) -> str:
     """Return a JSON text without the quotes of a string."""
     return text[1:-1] if len(text) > 2 and text.startswith('"') else text
+
+
+def commands_for(workflow_id: str, status: str) -> tuple[str, ...]:
+    """Return the commands that fit a workflow of this status, for a shell."""
+    is_open, has_completed = status in OPEN, status == "COMPLETED"
+    names = ("terminate",) if is_open else ("rerun",) if has_completed else ("retry", "rerun")
+    return tuple(f"perago {name} {shlex.quote(line(workflow_id).text)}" for name in names)
 
 
 @dataclass(frozen=True, slots=True)

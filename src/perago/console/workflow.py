@@ -25,6 +25,7 @@ from perago.console.text import (
     RowView,
     StatusView,
     block,
+    commands_for,
     duration,
     line,
     link,
@@ -260,7 +261,7 @@ def workflow(source: Source, request: Request) -> PageView:
     end = found.get("endTime") or source.conductor.now()
     reason = found.get("reasonForIncompletion") or ""
     failed = [task for task in tasks if task["status"] in _FAILED and task["taskId"] in reason]
-    parent = found.get("parentWorkflowId")
+    parent, correlation = found.get("parentWorkflowId"), found.get("correlationId")
     is_open = found["status"] in _RUNNING
     type_, again = _type(source, found)
     return PageView(
@@ -276,7 +277,8 @@ def workflow(source: Source, request: Request) -> PageView:
         started=moment(found["startTime"]),
         ended=moment(found.get("endTime") or 0),
         elapsed=duration(end - found["startTime"]),
-        correlation=line(found.get("correlationId") or ""),
+        correlation=link(correlation, links.search(correlation)) if correlation else None,
+        commands=commands_for(workflow_id, found["status"]),
         parent=link(parent, links.workflow(parent)) if parent else None,
         input=readable_json(found.get("input", {})),
         output=readable_json(found.get("output", {})),

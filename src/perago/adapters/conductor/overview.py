@@ -58,6 +58,7 @@ class WorkflowQuery:
     status: str | None = None
     name: str | None = None
     correlation_id: str | None = None
+    workflow_id: str | None = None
     since: int | None = None
     until: int | None = None
 
@@ -67,7 +68,12 @@ class WorkflowQuery:
         Raises:
             Refused: a value cannot be searched for.
         """
-        given = {"status": self.status, "workflowType": self.name, "correlationId": self.correlation_id}
+        given = {
+            "status": self.status,
+            "workflowType": self.name,
+            "correlationId": self.correlation_id,
+            "workflowId": self.workflow_id,
+        }
         terms = [f"{field}='{value}'" for field, value in given.items() if value is not None and _checked(value)]
         terms += [] if self.since is None else [f"startTime>{self.since - 1}"]
         terms += [] if self.until is None else [f"startTime<{self.until}"]
@@ -369,7 +375,8 @@ def _summary(row: Mapping[str, Any]) -> WorkflowSummary:
         status=str(row["status"]),
         correlation_id=str(row.get("correlationId") or ""),
         start_time=_milliseconds(row.get("startTime")),
-        end_time=_milliseconds(row.get("endTime")),
+        # The index keeps the previous end of a workflow that runs again.
+        end_time=0 if row["status"] in OPEN else _milliseconds(row.get("endTime")),
         reason=str(row.get("reasonForIncompletion") or ""),
         failed_references=tuple(filter(None, str(row.get("failedReferenceTaskNames") or "").split(","))),
     )

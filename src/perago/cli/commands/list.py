@@ -87,7 +87,7 @@ def command(
         raise typer.BadParameter(f"{status!r} is not a status; the statuses are {known}.", param_hint="'--status'")
     now = time.time()
     after = None if since is None else round((now - seconds_of_age(since, "'--since'")) * 1000)
-    query = WorkflowQuery(None if status is None else status.upper(), name, correlation, after)
+    query = WorkflowQuery(None if status is None else status.upper(), name, correlation, since=after)
     try:
         query.text()
     except Refused as error:

@@ -1,0 +1,161 @@
+"""`/search`: workflows, attempts, task types, workers, branches and commits by what a person knows of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from perago.adapters.conductor import WorkflowQuery, WorkflowSummary
+from perago.console import links
+from perago.console.overview import workflow_row
+from perago.console.repositories import SHORT_ID
+from perago.console.running import worker_link
+from perago.console.source import NoSuchPage, Source
+from perago.console.text import Link, PageView, RowView, line, link
+from perago.ports import Forbidden, NotFound, Refused
+
+T = TypeVar("T")
+
+LONGEST = 200
+"""Characters of a search."""
+_REPOSITORIES = 20
+"""Repositories that are asked for a branch or a commit."""
+_ROWS = 20
+_ID = re.compile(r"[\w.-]{8,100}", re.ASCII)
+_BRANCH = re.compile(r"(?:(?P<repository>[a-z0-9][a-z0-9-]{2,62})/)?(?P<name>\w[-\w]{0,255})", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{6,64}")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[ T](\d\d)(?::(\d\d))?)?")
+
+Found = Sequence[WorkflowSummary] | Sequence[Link]
+Finder = Callable[[Source, str], Found]
+
+
+def search(source: Source, request: Request) -> PageView:
+    """Show everything that `?q=` can mean."""
+    text = request.query_params.get("q", "").strip()[:LONGEST]
+    groups = [group for title, find in FINDERS if text and (group := _group(source, title, find, text)) is not None]
+    return PageView("Search", query=text, groups=groups)
+
+
+def _group(source: Source, title: str, find: Finder, text: str) -> RowView | None:
+    try:
+        found = find(source, text)
+    except (NoSuchPage, NotFound, Refused):
+        return None
+    now = source.conductor.now()
+    workflows = [workflow_row(each, now) for each in found if isinstance(each, WorkflowSummary)]
+    shown = [each for each in found if isinstance(each, Link)]
+    return RowView(title=title, workflows=workflows, links=shown, is_cut=len(found) == _ROWS) if found else None
+
+
+def _workflows(source: Source, **terms: str | int) -> Sequence[WorkflowSummary]:
+    return source.conductor.workflows(WorkflowQuery(**terms), 0, _ROWS)[1]  # type: ignore[arg-type]
+
+
+def _by_id(source: Source, text: str) -> Found:
+    return _workflows(source, workflow_id=text) if _ID.fullmatch(text) else ()
+
+
+def _by_task(source: Source, text: str) -> Found:
+    if not _ID.fullmatch(text):
+        return ()
+    row = source.conductor.attempt(text)
+    words = f"{row['referenceTaskName']} ({row['taskDefName']}), {row['status'].lower()}"
+    return (link(words, links.workflow(row["workflowInstanceId"], text)),)
+
+
+def _by_correlation(source: Source, text: str) -> Found:
+    return _workflows(source, correlation_id=text)
+
+
+def _by_name(source: Source, text: str) -> Found:
+    return _workflows(source, name=f"*{text}*")
+
+
+def _by_time(source: Source, text: str) -> Found:
+    """Find workflows that started on a day, in an hour or in a minute, by the clock of the page."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return ()
+    day, hour, minute = match.groups()
+    period = timedelta(minutes=1) if minute else timedelta(hours=1) if hour else timedelta(days=1)
+    try:
+        begin = datetime.fromisoformat(f"{day} {hour or '00'}:{minute or '00'}").astimezone()
+        since, until = round(begin.timestamp() * 1000), round((begin + period).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):  # a number that is in no calendar
+        return ()
+    return _workflows(source, since=since, until=until)
+
+
+def _task_types(source: Source, text: str) -> Found:
+    names = sorted(str(each["name"]) for each in source.conductor.task_definitions())
+    return [link(name, links.task_type(name)) for name in names if text.lower() in name.lower()][:_ROWS]
+
+
+def _workers(source: Source, text: str) -> Found:
+    names = dict.fromkeys(poll.worker_id for poll in source.conductor.last_polls())
+    return [worker_link(name) for name in names if text.lower() in name.lower()][:_ROWS]
+
+
+def _names(source: Source) -> Iterator[str]:
+    return (each.id for each in source.lakefs.repositories("", _REPOSITORIES)[0])
+
+
+def _repositories(source: Source, text: str) -> Found:
+    return [link(name, links.repository(name)) for name in _names(source) if text.lower() in name]
+
+
+def _branches(source: Source, text: str) -> Found:
+    match = _BRANCH.fullmatch(text)
+    if match is None:
+        return ()
+    names = _names(source) if match["repository"] is None else iter([match["repository"]])
+
+    def found() -> Iterator[Link]:
+        for name in names:
+            if (branch := _of(partial(source.lakefs.branch, name, match["name"]))) is not None:
+                yield link(f"{name}/{branch.id}", links.branch(name, branch.id))
+
+    return list(islice(found(), _ROWS))
+
+
+def _commits(source: Source, text: str) -> Found:
+    if not _COMMIT.fullmatch(text):
+        return ()
+
+    def found() -> Iterator[Link]:
+        for name in _names(source):
+            if (commit := _of(partial(source.lakefs.commit, name, text))) is not None:
+                words = f"{commit.id[:SHORT_ID]} in {name}: {line(commit.message.partition(chr(10))[0], 100).text}"
+                yield link(words, links.commit(name, commit.id))
+
+    return list(islice(found(), _ROWS))
+
+
+def _of(look: Callable[[], T]) -> T | None:
+    """Return what is there; None for a name that does not exist, or that may not be read."""
+    try:
+        return look()
+    except (NoSuchPage, Forbidden):
+        return None
+
+
+FINDERS: tuple[tuple[str, Finder], ...] = (
+    ("Workflow id", _by_id),
+    ("Task id", _by_task),
+    ("Correlation id", _by_correlation),
+    ("Name of the workflow", _by_name),
+    ("Started at this time", _by_time),
+    ("Task type", _task_types),
+    ("Worker", _workers),
+    ("Repository", _repositories),
+    ("Branch", _branches),
+    ("Commit", _commits),
+)
+"""The meanings of a text, with the function that looks for each."""
