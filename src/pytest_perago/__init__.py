@@ -178,12 +178,23 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.section(title)
             for line in sorted(lines):
                 terminalreporter.line(line)
-    has_run = any("::run[" in getattr(report, "nodeid", "") for report in terminalreporter.stats.get("passed", ()))
-    if has_run and config.option.verbose >= 0 and not options.chooses_kinds(config):
-        terminalreporter.line(
-            "perago: to attack your task functions with inputs that their guardrails accept, run pytest with "
-            "--perago-kinds robust"
-        )
+    passed = [str(getattr(report, "nodeid", "")) for report in terminalreporter.stats.get("passed", ())]
+    if config.option.verbose >= 0 and not options.chooses_kinds(config):
+        for kind, words in _MENTIONED.items():
+            if any(f"::{kind}[" in nodeid for nodeid in passed):
+                terminalreporter.line(f"perago: {words}")
+
+
+_MENTIONED = {
+    "guardrail": (
+        "the tests of perago itself prove that built-in guardrails judge names, trees and tables as documented; to "
+        "repeat that search near your rules, run pytest with --perago-kinds fuzz"
+    ),
+    "run": (
+        "to attack your task functions with inputs that their guardrails accept, run pytest with --perago-kinds robust"
+    ),
+}
+"""By a kind that has passed: the kind that a normal run leaves out, and the reason."""
 
 
 # --------------------------------------------------------------------------------------- fixtures

@@ -29,15 +29,19 @@ from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.taskdef.schema import input_schema
 from perago.testing.cases import InvalidCase, RunCase, read_tree
+from perago.testing.constraints import recipe_of
 from perago.testing.samples import ValidatorRaised, edges, validated
 from perago.testing.tasks import CaseFailed
 from perago.testing.tree_files import as_bytes, build
+from perago.testing.trees import Contradiction, Undecided, smallest_tree
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago import table_mutations  # noqa: F401 - adds to the catalog
 from pytest_perago.calls import Call, FaultCase
-from pytest_perago.confinement import TimeLimitExceeded, Watch
+from pytest_perago.confinement import GRACE, TimeLimitExceeded, Watch
+from pytest_perago.crash_notes import CrashNotes
 from pytest_perago.mutations import CSV, LINES, Change, Mutation, apply, mutations_of
+from pytest_perago.neutral import changed_value, is_neutral
 from pytest_perago.session import Session
 
 IsAccepted: TypeAlias = "Callable[[Mutant, Failure], bool]"
@@ -58,6 +62,7 @@ _FEW, _VERY_FEW = 40, 10
 _LEAST_LIMIT = 5.0
 _TIMES_SLOWER = 20
 _LONGEST = 160
+_SHORT = 60
 _RULE_SECONDS = 5.0
 """The time limit of a guardrail function on one tree."""
 
@@ -159,16 +164,28 @@ class Tally:
 class Attack:
     """Attacks one task.
 
+    Args:
+        task: the task.
+        cases: the declared cases.
+        session: the settings.
+        notes: get each input before the function is called with it.
+
     Raises:
         pytest.skip.Exception: no declared case completes.
     """
 
-    def __init__(self, task: Task, cases: Iterable[RunCase], session: Session) -> None:
+    def __init__(self, task: Task, cases: Iterable[RunCase], session: Session, notes: CrashNotes) -> None:
         self.task = task
         self._session = session
+        self._notes = notes
+        self._results: dict[int, tuple[Any] | None] = {}
         self.tally: Tally = Tally()
         declared = list(cases)
-        self.seeds: list[Seed] = list(self._started(case for case in declared if case.expect == "completed"))
+        complete = [case for case in declared if case.expect == "completed"]
+        self.smallest: dict[str, bytes] = self._smallest_tree()
+        self.seeds: list[Seed] = list(self._started(complete))
+        if not self.seeds and self.smallest and declared:
+            self.seeds = list(self._started([RunCase("smallest tree", declared[0].params, self.smallest, "completed")]))
         if not self.seeds:
             pytest.skip(f"no declared case of {task.name} completes, so there is no input to change: add an Example")
         self.seeds.sort(key=lambda seed: sum(map(len, seed.files.values())))
@@ -209,6 +226,17 @@ class Attack:
                     )
                 )
 
+    def _smallest_tree(self) -> dict[str, bytes]:
+        """The smallest tree that the `pre` guardrails accept; empty if there is none with a file."""
+        spec = self.task.workspace
+        rules = [rule for rule in spec.pre if recipe_of(rule)] if spec is not None else []
+        if spec is not None and rules:
+            with suppress(Contradiction, Undecided, ValueError):
+                tree = smallest_tree(rules, key_prefix=spec.key_prefix, view=View.of(spec))
+                files = {path: as_bytes(each) for path, each in tree.items() if each is not None}
+                return {} if self.judge(files) else files
+        return {}
+
     def _shortened(self, seed: Seed) -> Seed:
         """Cut the tables of a seed to the first rows, if the task completes with them, because short tables are faster
         and easier to compare."""
@@ -239,6 +267,10 @@ class Attack:
                 mutant = self.mutated(seed, mutation)
                 if mutant is not None and mutant.files != seed.files:
                     found.setdefault(mutant.identity, (mutation.site, mutant))
+        if self.smallest and self.smallest != self.seeds[0].files:
+            seed, words = self.seeds[0], "the tree is the smallest one that the pre guardrails accept"
+            smallest = Mutant(seed, SMALLEST, words, self.smallest, seed.params, Change(words, self.smallest))
+            found.setdefault(smallest.identity, (0, smallest))
         return [mutant for _, mutant in sorted(found.values(), key=lambda each: each[0])]
 
     def mutated(self, seed: Seed, mutation: Mutation) -> Mutant | None:
@@ -401,11 +433,22 @@ class Attack:
 
     def call(self, mutant: Mutant) -> Failure | None:
         """Call the function once, in a fresh directory. Returns how it failed; None if it did not."""
+        seconds = self._limit(mutant.seed)
+        name = f"case {mutant.seed.case.case.label!r} with {mutant.label}: {mutant.words}"
+        ended_by = self._notes.crash_of(name, lambda: self._call(mutant, seconds), seconds + GRACE)
+        if ended_by:
+            return Failure(_CRASH, f"the function ends the process ({ended_by})", f"crash {ended_by}")
+        return self._call(mutant, seconds)
+
+    def _limit(self, seed: Seed) -> float:
+        seconds = max(_LEAST_LIMIT, _TIMES_SLOWER * seed.case.second.seconds)
+        return min(seconds, self._session.settings.run_timeout)
+
+    def _call(self, mutant: Mutant, seconds: float) -> Failure | None:
         case, params = mutant.seed.case, self._params(mutant.params)
         if params is None:
             return None
-        seconds = max(_LEAST_LIMIT, _TIMES_SLOWER * case.second.seconds)
-        case.watch = Watch(min(seconds, self._session.settings.run_timeout), self._session.last_resort)
+        case.watch = Watch(seconds, self._session.last_resort)
         violated: list[Finding] = []
         self._error: Failure | None = None
         self._author = case.author.files
@@ -424,7 +467,7 @@ class Attack:
             frames = [each for each in stack if each.filename in self._author]
             where, key = _place(frames[-1] if frames else None)
             return Failure(_HANG, f"did not end within {case.watch.seconds:g} s{where}", f"hang{key}")
-        failure = self._failure(call, violated, mutant.seed)
+        failure = self._failure(call, violated, mutant)
         if failure is None or call.workspace is None:
             return failure
         places = (str(call.workspace), "<workspace>"), (str(call.workspace.parent), "<attempt>")
@@ -441,8 +484,8 @@ class Attack:
             findings = (*irregular, *evaluate(spec.post, tree.listing, phase=Phase.POST, disk=tree))
             violated += [finding for finding in findings if not finding.satisfied]
 
-    def _failure(self, call: Call, violated: Sequence[Finding], seed: Seed) -> Failure | None:
-        outside = [path for path in call.audit.outside if path not in seed.outside]
+    def _failure(self, call: Call, violated: Sequence[Finding], mutant: Mutant) -> Failure | None:
+        outside = [path for path in call.audit.outside if path not in mutant.seed.outside]
         for path in call.outside_files:
             if path in outside and path.is_file() and not path.is_symlink():
                 path.unlink()
@@ -462,7 +505,33 @@ class Attack:
         if violated:
             rules = ", ".join(str(finding.rule) for finding in violated)
             return Failure(_WRONG, violated[0].message, f"post {rules}")
-        return None
+        return self._silent_change(call.output.result, mutant)
+
+    def _silent_change(self, result: Any, mutant: Mutant) -> Failure | None:
+        """Compare the result with that of the seed, if the mutation leaves the data as they are."""
+        if mutant.mutation is None or not is_neutral(mutant.label, mutant.path) or mutant.path not in mutant.files:
+            return None
+        expected = self._result_of(mutant.seed)
+        sizes = len(mutant.seed.files[mutant.path]), len(mutant.files[mutant.path])
+        changed = changed_value(expected[0], result, sizes) if expected is not None else None
+        if changed is None:
+            return None
+        pointer, before, after = (each if isinstance(each, str) else repr(each) for each in changed)
+        words = f"the result changes without an error: {pointer} was {before[:_SHORT]}, is {after[:_SHORT]}"
+        return Failure(_SILENT, words, f"{CHANGED_RESULT} {pointer}")
+
+    def _result_of(self, seed: Seed) -> tuple[Any] | None:
+        """The result for the input of a seed; None if two calls have different results."""
+        if id(seed) not in self._results:
+            outputs = []
+            for _ in range(2):
+                seed.case.watch = Watch(self._limit(seed), self._session.last_resort)
+                with suppress(TimeLimitExceeded), seed.case.watch:
+                    given = replace(seed.case.given, files=seed.files, raw=None)
+                    outputs.append(seed.case.call_again(given=given).output)
+            is_steady = len(outputs) == 2 and outputs[0].result == outputs[1].result and not outputs[0].problem
+            self._results[id(seed)] = (outputs[0].result,) if is_steady else None
+        return self._results[id(seed)]
 
     def _keep(self, error: BaseException) -> None:
         """Remember where the function raised, while its frames exist."""
@@ -483,7 +552,10 @@ class Attack:
 
 _DRAWS = 20
 """Number of random combinations, of which the one with the most new pairs of labels is tried."""
+SMALLEST = "smallest-tree"
+"""The label of the input that the guardrails alone describe."""
 _LONERS = (
+    SMALLEST,
     "optional-file-gone",
     "one-file-only",
     "empty-file",
@@ -499,7 +571,10 @@ def _pairs(labels: Iterable[str]) -> set[tuple[str, str]]:
     return set(itertools.combinations(sorted(labels), 2))
 
 
-_HANG, _OUTSIDE, _WRONG, _RULE, _RAISED, _LIBRARY = range(6)
+CHANGED_RESULT = "other result"
+"""The beginning of the key of a result that a neutral mutation changes."""
+
+_CRASH, _HANG, _OUTSIDE, _WRONG, _SILENT, _RULE, _RAISED, _LIBRARY = range(8)
 
 
 def _of_rule(defect: Finding) -> Failure:

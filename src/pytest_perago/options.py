@@ -549,7 +549,10 @@ def rerun_command(item: pytest.Item, options: Iterable[str] = (), *, all_of_task
     node = item.parent if all_of_task and item.parent is not None else item
     names = node.nodeid.partition("::")[2]
     kind = item.name.partition("[")[0]
-    is_asked_for = kind in KINDS and kind not in kinds_in_ini(config)
+    is_selective = KINDS[kind].for_own_guardrails if kind in KINDS else False
+    is_asked_for = kind in KINDS and (
+        kind not in kinds_in_ini(config) or (is_selective and not _listed(config.getini("perago_kinds")))
+    )
     # Without the option the test would not be made.
     kinds = ("--perago-kinds", kind) if is_asked_for or all_of_task else ()
     words = ["pytest", *_context(config, getattr(item, "needed_module", "")), *kinds, *options, f"{path}::{names}"]

@@ -83,7 +83,7 @@ def remedy_for(attack: Attack, mutant: Mutant) -> Remedy | None:
 
 def _candidates(attack: Attack, mutant: Mutant) -> Iterator[Remedy]:
     """Yield candidates, the weakest guardrail first."""
-    if mutant.change is None:
+    if mutant.change is None or not mutant.path:
         return
     seed = mutant.seed.files
     pattern = _pattern(attack, mutant.path)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from perago.authoring import Example, Task, TaskDefinitionError
+from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.taskdef import load_task
 from perago.taskdef.loading import FoundModule, NoTask, add_import_roots, find_modules
 from perago.testing.cases import RunCase
@@ -22,7 +23,16 @@ from perago.testing.tasks import CaseFailed, Cause, provided_params
 from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, author_traceback, formatted_stack
 from pytest_perago.kinds import KINDS
 from pytest_perago.observation import Memory
-from pytest_perago.options import SESSION, SNAPSHOT, OptOut, Settings, parse_opt_outs, read_settings, rerun_command
+from pytest_perago.options import (
+    SESSION,
+    SNAPSHOT,
+    OptOut,
+    Settings,
+    chooses_kinds,
+    parse_opt_outs,
+    read_settings,
+    rerun_command,
+)
 
 if TYPE_CHECKING:
     from perago.workflows import Workflow
@@ -191,6 +201,11 @@ class Session:
             self._memories[module] = Memory(module)
         return self._memories[module]
 
+    def cache_file(self, name: str) -> Path | None:
+        """Return a file in the cache directory of pytest; None if pytest has no cache."""
+        cache = getattr(self._config, "cache", None)
+        return None if cache is None else cache.mkdir("perago") / name
+
     def rerun_command(self, option: str) -> str:
         """Return the command that runs the current test again with one more option."""
         return rerun_command(self.item, [option])
@@ -235,6 +250,8 @@ class Session:
     def cases(self, task: Task, kinds: Iterable[str] | None = None) -> Iterator[Case]:
         """Make all cases of the task, by kind. A kind that cannot make its cases becomes one failing case."""
         wanted = self.settings.kinds if kinds is None else tuple(kind for kind in KINDS if kind in set(kinds))
+        if kinds is None and not chooses_kinds(self._config) and not _has_own_guardrails(task):
+            wanted = tuple(kind for kind in wanted if not KINDS[kind].for_own_guardrails)
         return distinct(itertools.chain.from_iterable(self._of_kind(kind, task) for kind in wanted))
 
     def provided(self, task: Task) -> Sequence[Mapping[str, Any] | Example]:
@@ -270,6 +287,13 @@ def session_of(config: pytest.Config) -> Session:
     if SESSION not in config.stash:
         config.stash[SESSION] = Session(config)
     return config.stash[SESSION]
+
+
+def _has_own_guardrails(task: Task) -> bool:
+    rules = (*task.workspace.pre, *task.workspace.post) if task.workspace is not None else ()
+    return any(
+        isinstance(rule, FunctionGuardrail) or type(rule).__module__.partition(".")[0] != "perago" for rule in rules
+    )
 
 
 def _raiser(error: Exception) -> Callable[[Session], None]:

@@ -13,7 +13,7 @@ import pytest
 from .projects import write_module
 
 _HEAD = """
-import csv, itertools, json, math, random, time, uuid
+import csv, hashlib, itertools, json, math, os, random, signal, time, uuid
 from pathlib import Path
 from pydantic import BaseModel, Field
 from perago import Example, TaskTerminalError, WorkspaceSpec, guardrail, require_file, require_glob, require_table, task
@@ -129,6 +129,12 @@ PLANTED: dict[str, Planted] = {
         "        if table.is_file() and not table.read_text(encoding='utf-8'):\n            return 'empty'\n"
         "    return None",
     ),
+    "rows lost silently": Planted(
+        "return Result(value=float(tables[0].read_bytes().count(b'.5\\n')))",
+        "crlf",
+        "def no_crlf(",
+        pre="require_glob('raw/*.csv')",
+    ),
     "window of zero": Planted("return Result(value=1 / params.window)", "window", "Field(", least=0),
 }
 
@@ -148,6 +154,11 @@ SOUND: dict[str, Planted] = {
         "        (workspace / 'out').mkdir(exist_ok=True)\n"
         "        (workspace / 'out' / 'copy').write_bytes(table.read_bytes())\n"
         "return Result()",
+        pre="",
+    ),
+    "describes bytes": Planted(
+        "data = b''.join(table.read_bytes() for table in tables if table.is_file())\n"
+        "return Result(value=f'{hashlib.md5(data).hexdigest()}' if params.window > 1 else len(data) / 1024)",
         pre="",
     ),
     "random and slow at first": Planted(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from pytest_perago.mutations import CATALOGUE, apply, mutations_of
 from pytest_perago.table_mutations import Csv
 
 from .projects import add_module, collected, run
-from .robust_tasks import PAIR, PLANTED, SOUND, write_tasks
+from .robust_tasks import PAIR, PLANTED, SOUND, Planted, write_tasks
 
 pytest_plugins = ["pytester"]
 
@@ -52,6 +54,51 @@ def test_each_mistake_is_found_by_its_mutation_with_a_verified_fix_and_sound_fun
         assert "fix     handle it" not in first, title
         assert "/dev/shm" not in text, title
     assert result.parseoutcomes()["failed"] == len(PLANTED)
+
+
+def test_a_result_that_changes_without_an_error_shows_both_values_and_can_be_opted_out_of(
+    pytester: pytest.Pytester,
+) -> None:
+    names = write_tasks(pytester, {"rows lost silently": PLANTED["rows lost silently"]})
+    text = blocks(run(pytester, *ROBUST, "-k", "files"))[names["rows lost silently"]]
+    assert "the result changes without an error: /value was 2.0, is 0.0" in text
+    assert 'accept  perago_skip = ["rows-lost-silently::robust[files:crlf]: ' in text
+    skip = "perago_skip=rows-lost-silently::robust[files:*]: the device writes such files"
+    run(pytester, *ROBUST, "-k", "files", "-o", skip).assert_outcomes(passed=1, deselected=2)
+
+
+def test_the_least_that_the_guardrails_allow_is_tried(pytester: pytest.Pytester) -> None:
+    body = "first, second = (rows_of(each)[0] for each in tables[:2])\nreturn Result(value=first['id'])"
+    rules = "require_table('raw/*.csv', columns={'id': int}, min_rows=1)"
+    write_tasks(pytester, {"two": Planted(body, pre=f"require_glob('raw/*.csv'), {rules}", tree="TWO")})
+    text = blocks(run(pytester, *ROBUST, "-k", "files"))["two"]
+    assert "smallest-tree" in text
+    file = pytester.path / "work" / "m00.py"
+    file.write_text(file.read_text().replace("tree=TWO)", "tree={}, expect='pre')"))
+    run(pytester, *ROBUST, "-k", "files").assert_outcomes(skipped=1, deselected=2)  # it does not complete there
+    file.write_text(file.read_text().replace("tables[:2])", "[tables[0]] * 2)"))
+    result = run(pytester, *ROBUST, "-k", "files")
+    assert "case 'smallest tree' with bom" in result.stdout.str()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="crashes are confirmed in a copy of the process")
+def test_an_input_that_ends_the_process_is_named_by_the_next_run(pytester: pytest.Pytester) -> None:
+    crash = "os.kill(os.getpid(), signal.SIGSEGV)"
+    body = f"if tables[0].read_bytes().startswith(b'\\xef'):\n    {crash}\nreturn Result()"
+    write_tasks(pytester, {"crash": Planted(body)})
+    quiet = ("-p", "no:conductor-agents-testing", "-p", "no:hypothesispytest", "-p", "no:anyio")
+    arguments = (*quiet, "-p", "no:faulthandler", *ROBUST, "-k", "files")
+    assert pytester.runpytest_subprocess(*arguments, timeout=120).ret == -signal.SIGSEGV
+    for _ in range(2):  # the note stays as long as the input crashes
+        result = pytester.runpytest_subprocess(*arguments, timeout=120)
+        result.assert_outcomes(failed=1, deselected=2)
+        result.stdout.fnmatch_lines(
+            ["--- the function ends the process (SIGSEGV)", "  input   case 'two' with bom: *", "*no_byte_order_mark*"]
+        )
+    file = pytester.path / "work" / "m00.py"
+    file.write_text(file.read_text().replace(crash, "pass"))
+    pytester.runpytest_subprocess(*arguments, timeout=120).assert_outcomes(passed=1, deselected=2)
+    assert list(pytester.path.glob(".pytest_cache/d/perago/*")) == []
 
 
 def test_an_undetected_defect_of_a_rule_is_a_finding(pytester: pytest.Pytester) -> None:

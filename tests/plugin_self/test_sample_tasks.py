@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from perago.testing import task_tests
 
-test_workers = task_tests("app.workers")
-test_samples = task_tests("perago.samples")
+_KINDS = ["contract", "guardrail", "fuzz", "taskdef", "run", "faults"]
+
+test_workers = task_tests("app.workers", kinds=_KINDS)
+test_samples = task_tests("perago.samples", kinds=_KINDS)

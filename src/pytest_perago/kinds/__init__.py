@@ -18,6 +18,8 @@ class Kind:
     """The promise that its tests prove, in a few words."""
     opt_in: bool = False
     """Whether tests of this kind are generated only if `perago_kinds` or `--perago-kinds` names it."""
+    for_own_guardrails: bool = False
+    """Whether, unless it is named, only tasks with a guardrail of their author's have tests of this kind."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -25,7 +27,11 @@ KINDS: Mapping[str, Kind] = {
         "pytest_perago.kinds.contract", "params and results survive JSON, and Conductor accepts the TaskDef"
     ),
     "guardrail": Kind("pytest_perago.kinds.guardrail", "each guardrail accepts valid trees and rejects invalid ones"),
-    "fuzz": Kind("pytest_perago.kinds.fuzz", "trees and paths near the guardrails are judged as documented"),
+    "fuzz": Kind(
+        "pytest_perago.kinds.fuzz",
+        "trees and paths near the guardrails are judged as documented",
+        for_own_guardrails=True,
+    ),
     "taskdef": Kind("pytest_perago.snapshots", "the TaskDef equals its snapshot"),
     "run": Kind("pytest_perago.kinds.run", "a declared case runs through the real protocol on services in memory"),
     "faults": Kind(

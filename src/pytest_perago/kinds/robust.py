@@ -53,6 +53,12 @@ _HANDLED = {
     "zero": "test for 0",
     "wide-int": "test the size of the number",
     "unsorted": "sort the rows first",
+    "no-final-newline": "take the last line as a row, whether or not a line end follows",
+    "smallest-tree": "narrow the guardrails to what the function needs, such as min_count, min_rows or min_bytes",
+    "key-order": "find values by their keys",
+    **dict.fromkeys(
+        ("narrow", "dictionary", "large-string", "row-groups"), "convert the columns, or read the complete table"
+    ),
     **dict.fromkeys(("header-only", "empty-file", "zero-rows", "empty-list", "one-row"), _EMPTY),
     **dict.fromkeys(("empty-number", "empty-text", "all-empty-column", "null", "nulls", "int-nulls"), _MISSING),
     **dict.fromkeys(("null-number", "null-type", "na-text", "blank-line-end", "blank-line-middle"), _MISSING),
@@ -81,10 +87,12 @@ def cases_robust(task: Task, session: Session) -> Iterable[Case]:
 
 def _check(task: Task, what: str, session: Session) -> None:
     from pytest_perago.attacks import Attack  # the services are loaded when something runs
+    from pytest_perago.crash_notes import CrashNotes
 
     if what == "search" and is_under_ci():
         pytest.skip("combinations are not tried where CI is set")
-    attack = Attack(task, list(_readable(task, session)), session)
+    notes_of_crashes = CrashNotes(session.cache_file(f"robust-{task.name}-{what}.json"))
+    attack = Attack(task, list(_readable(task, session)), session, notes_of_crashes)
     files, level = what != "params", session.settings.robust_level
     mutants = attack.with_other_files(level) if files else list(attack.with_other_params())
     opt_outs, baseline = _OptOuts(task, what, session), Baseline.read(task, what, session)
@@ -93,6 +101,7 @@ def _check(task: Task, what: str, session: Session) -> None:
         return failure.key in attack.accepted or opt_outs.covers(mutant) or baseline.covers(failure)
 
     found = (attack.search if what == "search" else attack.run)(mutants, is_accepted)
+    notes_of_crashes.close()
     if found and session.settings.update:
         session.add_snapshot(baseline.write(found))
         found = []
@@ -219,6 +228,7 @@ def _failed(attack: Attack, found: Sequence[Found], accept: str) -> CaseFailed:
 
 
 def _shown(attack: Attack, found: Found) -> str:
+    from pytest_perago.attacks import CHANGED_RESULT
     from pytest_perago.remedies import constraint_for, remedy_for
 
     mutant, failure = found.mutants[0], found.failure
@@ -242,15 +252,22 @@ def _shown(attack: Attack, found: Found) -> str:
         lines += [*(f"          {line}" for line in rest), f"  fix 2   {handled}"]
     else:
         lines.append(f"  fix     {handled}")
-    lines.append(f"  accept  {_example(mutant) or _opt_out(attack.task, mutant)}")
+    example = None if failure.key.startswith((CHANGED_RESULT, "crash")) else _example(mutant)
+    lines.append(f"  accept  {example or _opt_out(attack.task, found)}")
     if failure.detail:
         lines += [f"  {line}" for line in failure.detail.rstrip().splitlines()]
     return "\n".join(lines)
 
 
 def _why(attack: Attack, failure: Failure) -> str:
+    from pytest_perago.attacks import CHANGED_RESULT
+
     if failure.key.startswith("guardrail "):
         return "a guardrail must return a text for data that it refuses; an exception is retried"
+    if failure.key.startswith("crash"):
+        return "a worker loses its process, and Conductor delivers the same input again"
+    if failure.key.startswith(CHANGED_RESULT):
+        return "the file holds the same data, and nothing fails, so nobody notices the wrong result"
     if failure.key == "writes outside":
         return "only the workspace is published, and other attempts use the same machine"
     retries = attack.task.controls.retry.count
@@ -294,6 +311,8 @@ def _example(mutant: Mutant) -> str | None:
     return f'Example(id="{name}", params={dict(mutant.params)!r}{shown}, expect="failed")'
 
 
-def _opt_out(task: Task, mutant: Mutant) -> str:
+def _opt_out(task: Task, found: Found) -> str:
+    mutant = found.mutants[0]
     what = "params" if mutant.is_of_params else "search" if mutant.parts else "files"
-    return f'perago_skip = ["{task.name}::robust[{what}:{mutant.label}]: <why it may fail>"]'
+    lines = [f'"{task.name}::robust[{what}:{label}]: <why it may fail>"' for label in found.labels]
+    return f"perago_skip = [{', '.join(lines)}]"
