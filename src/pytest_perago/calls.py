@@ -34,7 +34,8 @@ from perago.testing.cases import RunCase
 from perago.testing.services import InMemoryServices, call_and_note
 from perago.testing.tree_files import fast_directory, write_tree
 from perago.workspace.scan import scan_tree
-from pytest_perago.conditions import Audit, AuthorCode, Conditions, Interruption, Threads, silenced, under
+from pytest_perago.audit import Audit
+from pytest_perago.conditions import AuthorCode, Conditions, Interruption, Threads, silenced, under
 from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
 from pytest_perago.observation import Memory, Output, open_for_writing, read_files
 from pytest_perago.running import CaseAttempts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -109,6 +110,9 @@ class CaseItem(pytest.Function):
         except Exception:
             self.user_properties.append(HARNESS_ERROR)
             raise
+        finally:
+            if (audit := sys.modules.get("pytest_perago.audit")) is not None:
+                audit.remove_created()
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """Show a failed case without any traceback of the plugin, and a harness error with its traceback."""

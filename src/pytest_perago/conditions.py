@@ -12,7 +12,6 @@ import concurrent.futures
 import concurrent.futures.thread
 import datetime as real_datetime
 import dis
-import errno
 import glob
 import itertools
 import os
@@ -580,91 +579,6 @@ def under(conditions: Conditions, author: AuthorCode, used: set[str]) -> Iterato
         if conditions.machine:  # the last, because it copies modules as they are now
             stack.enter_context(another_machine(author.modules, conditions.machine, conditions.home))
         yield found
-
-
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-_STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system", "os.exec")
-_NAMES = {"os.mkdir": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1, "sqlite3.connect": 0}
-_PASSED_OVER = ("/dev/", "/proc/", sys.prefix, sys.base_prefix)
-_IN_MEMORY = "/dev/shm/"  # noqa: S108 - files of attempts in tests lie there
-
-
-_active: list[Audit] = []
-_installed: list[bool] = []
-
-
-class Audit:
-    """Audits the files that are opened in its block.
-
-    Args:
-        own: directories that belong to the attempt.
-        full_from: the number of the first write access, counted from 0, at which the disk is full. None: never.
-        position: returns how many calls the author's code has made.
-    """
-
-    def __init__(
-        self, own: Iterable[Path | None], *, full_from: int | None = None, position: Callable[[], int] = lambda: 0
-    ) -> None:
-        self._position = position
-        self._own = tuple(os.path.join(os.path.realpath(path), "") for path in own if path is not None)  # noqa: PTH118
-        self._full_from = full_from
-        self._owner = os.getpid()
-        self.writes: int = 0
-        """The number of times that a file of the attempt was opened to be written."""
-        self.outside: list[Path] = []
-        """The files that were written outside of `own`, in order."""
-        self.first_outside: int = 0
-        """The number of calls of the author's code before the first write outside."""
-        self.starts_processes: bool = False
-
-    def __enter__(self) -> Audit:
-        if not _installed:  # a hook cannot be taken out again, so there is one, which does nothing most of the time
-            sys.addaudithook(_hook)
-            _installed.append(True)
-        _active.append(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _active.remove(self)
-
-    def note(self, event: str, args: tuple[Any, ...]) -> None:
-        """Handle one audit event.
-
-        Raises:
-            OSError: the disk is full.
-        """
-        if os.getpid() != self._owner:
-            return
-        if event in _STARTS:
-            self.starts_processes = True
-        elif event == "open":
-            path, mode, flags = args
-            writes = any(letter in mode for letter in "wax+") if isinstance(mode, str) else bool((flags or 0) & _WRITES)
-            if writes:
-                self._written(path, is_file=True)
-        elif event in _NAMES:
-            self._written(args[_NAMES[event]], is_file=False)
-
-    def _written(self, path: Any, *, is_file: bool) -> None:
-        if not isinstance(path, str | bytes | os.PathLike):
-            return
-        name = os.path.realpath(os.fsdecode(path))
-        if any(name.startswith(own) or name + os.sep == own for own in self._own):
-            if is_file:
-                self.writes += 1
-                if self._full_from is not None and self.writes > self._full_from:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
-        elif (name.startswith(_IN_MEMORY) or not name.startswith(_PASSED_OVER)) and "__pycache__" not in name:
-            found = Path(name)
-            if not self.outside:
-                self.first_outside = self._position()
-            if found not in self.outside:
-                self.outside.append(found)
-
-
-def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if _active and (event == "open" or event in _NAMES or event in _STARTS):
-        _active[-1].note(event, args)
 
 
 Place = tuple[str, int]

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from pydantic import BaseModel
 
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
-from perago.authoring.context import Current
+from perago.authoring.context import Current, hooks_of
 from perago.driver import AttemptRecord, FunctionCaller, Raised, Returned
 from perago.driver.function import what_to_do
 from perago.ports import TaskStatus
@@ -28,9 +30,13 @@ from perago.testing.samples import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from perago.testing.tasks import CaseFailed, Cause
 from perago.text import listing, quoted
+from pytest_perago.audit import Audit, may_outlive, moved_aside, noting_questions, remember_outliving
 from pytest_perago.confinement import TimeLimitExceeded, Watch, formatted_stack, without_plugin_frames
 from pytest_perago.observation import Memory, NearbyFiles, Output, printed, secrets_of
 from pytest_perago.session import Session
+
+if TYPE_CHECKING:
+    from pytest_perago.calls import FaultCase
 
 _EXPECTED = {
     "completed": "COMPLETED",
@@ -272,6 +278,7 @@ def run_case(task: Task, case: RunCase, session: Session, record: Record | None 
             run.second_attempt_with_a_lost_report()
             run.check_nearby_files()
             run.check_that_calls_are_alike()
+            run.check_that_nothing_outlives_the_attempt()
         except TimeLimitExceeded:
             raise run.too_long(run.watch) from None
         except CaseFailed as failure:
@@ -295,6 +302,7 @@ class _Run(CaseAttempts):
         self._memory = Memory(task.module)
         self._outputs: list[Output | None] = []
         self._nearby: list[tuple[NearbyFiles, dict[Path, bool]]] = []
+        self._audits: list[Audit] = []
 
     def first_attempt_after_other_tests(self) -> None:
         """Run the first attempt. If it fails because of state that other tests have left in the module, report that."""
@@ -383,6 +391,47 @@ class _Run(CaseAttempts):
                 cause=Cause.CONTRACT,
             )
 
+    def check_that_nothing_outlives_the_attempt(self) -> None:
+        """Compare calls with the files outside of the attempt and calls without them.
+
+        It decides the same on a machine where an earlier run has left these files, and on one where none has.
+        """
+        files = self._outside_files(everywhere=self._outputs[0] != self._outputs[-1])
+        if not files:
+            return
+        from pytest_perago.calls import FaultCase  # it needs the rest of this module
+
+        case = FaultCase(self.task, self.case, memory=self._memory)
+        case.watch = self.watch
+        try:
+            with moved_aside(files):
+                first = case.first.output  # it decides on the conditions
+        except pytest.skip.Exception:
+            return
+        found, absent = case.call_again().output, first
+        with moved_aside(files):
+            absent = case.call_again().output
+        if found == absent or absent != first or case.call_again().output != found:
+            return
+        if len(files) > 1:
+            files = [path for path in files if self._output_without(case, path) == absent] or files
+        remember_outliving(files)
+        shown = listing([quoted(str(path)) for path in files], 3)
+        raise self.failed(
+            f"something outlives the attempt: with {shown} the function leaves something else than without it",
+            *absent.difference(found, "without", "with"),
+            ("fix", "keep what a later attempt must know in the workspace: another worker does not have this file"),
+            cause=Cause.CONTRACT,
+        )
+
+    def _output_without(self, case: FaultCase, path: Path) -> Output:
+        with moved_aside([path]):
+            return case.call_again().output
+
+    def _outside_files(self, *, everywhere: bool) -> list[Path]:
+        project = [self._session.settings.root, Path(self.task.file).parent, *(Path(each) for each in sys.path if each)]
+        return may_outlive(self._audits, project, everywhere=everywhere)
+
     def _check_secrets(self, attempt: Attempt) -> None:
         """Refuse a function that prints or logs a secret of its params."""
         lines = ["".join(self._printed), *attempt.log]
@@ -405,9 +454,12 @@ class _Run(CaseAttempts):
         except CaseFailed as failure:
             failure.args = (failure.summary,)
             changes = self._memory.changes()
+            files = [quoted(str(path)) for path in self._outside_files(everywhere=True)]
             reason = (
                 ", so the module keeps state between calls"
                 if changes
+                else f", because something outlives the attempt: {listing(files, 3)}"
+                if files
                 else " by chance, or because of state outside of the module"
             )
             failure.summary = f"the second run in the same process ended differently{reason}; {failure.summary}"
@@ -502,13 +554,22 @@ class _Run(CaseAttempts):
         def keep_frames(error: BaseException) -> None:
             traceback = error.__traceback__
             if self._session.settings.debugging and traceback is not None:
-                self.frames = traceback.tb_next  # without the one that called the function
+                own = traceback.tb_next  # without the two that called the function
+                self.frames = own and own.tb_next
 
         self._ended = self.frames = None
         nearby = NearbyFiles(workspace)
         self._secrets = tuple(secrets_of(params))
         listening: AbstractContextManager[list[str]] = printed() if self._secrets else nullcontext([])
+        audit = Audit([workspace, *(hooks_of(current).scratch or ())])
+        self._audits.append(audit)
+
+        def function(**given: Any) -> Any:
+            with audit, noting_questions(audit):  # around nothing but the author's code
+                return task.function(**given)
+
         with listening as self._printed, self.watch.task_function() as self._processes:
-            self._ended = call_and_note(task, workspace, params, current, on_error=keep_frames)
+            watched = replace(task, function=function)
+            self._ended = call_and_note(watched, workspace, params, current, on_error=keep_frames)
         self._nearby.append((nearby, nearby.differences()))
         return self._ended

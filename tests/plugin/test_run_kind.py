@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from pathlib import Path
 
 import pytest
@@ -437,3 +438,45 @@ def test_an_example_with_a_directory_as_tree_is_read_beside_its_module(pytester:
     result.stdout.fnmatch_lines(["*shop/trees/x is not a directory"])
     write_module(pytester, "shop.trees.x.a", "").rename(pytester.path / "shop" / "trees" / "x" / "a.txt")
     run(pytester, "--perago-modules", "shop").assert_outcomes(passed=6)
+
+
+def test_a_marker_that_outlives_the_attempt_is_found_in_each_session_and_removed(
+    pytester: pytest.Pytester, request: pytest.FixtureRequest
+) -> None:
+    """Whether or not an earlier run has left it, and whether or not the clock differs between two calls."""
+    marker = Path("/var/tmp") / f"perago-{uuid.uuid4()}"
+    request.addfinalizer(lambda: marker.unlink(missing_ok=True))
+    body = f"""
+    import time
+    marker = Path({str(marker)!r})
+    if marker.exists():
+        return Model(value=["less", time.time()])
+    marker.write_text("")
+    return Model(value=["all", time.time()])
+    """
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    for kinds in ("run", "run,faults", "run"):
+        result = run(pytester, "--perago-modules", "work", "--perago-kinds", kinds, "-k", "run or left-behind")
+        result.stdout.fnmatch_lines([f"*something outlives the attempt: with '{marker}' the function leaves*"])
+        assert not marker.exists()
+    marker.write_text("of a worker")
+    result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*something outlives the attempt*", "  without  *'all'*", "  with *'less'*"])
+    assert marker.read_text() == "of a worker"
+
+
+def test_a_cache_outside_that_changes_no_output_is_fine(
+    pytester: pytest.Pytester, request: pytest.FixtureRequest
+) -> None:
+    cache = Path("/var/tmp") / f"perago-{uuid.uuid4()}"
+    request.addfinalizer(lambda: cache.unlink(missing_ok=True))
+    body = f"""
+    cache = Path({str(cache)!r})
+    if not cache.exists():
+        cache.write_text("1")
+    return Model(value=cache.read_text())
+    """
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    run(pytester, "--perago-modules", "work", "--perago-kinds", "run").assert_outcomes(passed=1)
+    assert not cache.exists()
