@@ -13,7 +13,7 @@ import random
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -38,6 +38,7 @@ from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago import table_mutations  # noqa: F401 - adds to the catalog
 from pytest_perago.calls import Call, FaultCase
+from pytest_perago.conditions import AuthorCode, Conditions, under
 from pytest_perago.confinement import GRACE, TimeLimitExceeded, Watch
 from pytest_perago.crash_notes import CrashNotes
 from pytest_perago.mutations import CSV, LINES, Change, Mutation, apply, mutations_of
@@ -178,6 +179,7 @@ class Attack:
         self.task = task
         self._session = session
         self._notes = notes
+        self._author_code = AuthorCode(task)
         self._results: dict[int, tuple[Any] | None] = {}
         self.tally: Tally = Tally()
         declared = list(cases)
@@ -317,7 +319,10 @@ class Attack:
         rules = self.rules if rules is None else rules
         if not rules:
             return []
-        with build(files) as root:
+        with build(files) as root, ExitStack() as stack:
+            if any(isinstance(rule, FunctionGuardrail) for rule in rules):
+                self._session.memory(self.task.module).restore()
+                stack.enter_context(under(Conditions(), self._author_code, set()))
             scan = scan_tree(root)
             findings = evaluate(rules, scan.listing, phase=Phase.PRE, disk=scan)
         return [finding for finding in findings if not finding.satisfied]

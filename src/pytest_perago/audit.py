@@ -200,11 +200,13 @@ def remember_outliving(paths: Iterable[Path]) -> None:
     _outliving.update(paths)
 
 
-def remove_created() -> None:
-    """Remove what calls have created in shared temporary directories, so that no verdict depends on earlier tests."""
+def remove_created(project: Path) -> None:
+    """Remove what calls have created in shared temporary directories, so that no verdict depends on earlier tests.
+    Files of the project stay, wherever it is."""
     for path in sorted(_created, reverse=True):
         # A directory may belong to a library that goes on using it, such as that of multiprocessing.
-        if path in _outliving or (is_shared(path) and path.is_file()):
+        is_temporary = is_shared(path) and path.is_file() and not path.is_relative_to(project)
+        if path in _outliving or is_temporary:
             _remove(path)
     _created.clear()
 

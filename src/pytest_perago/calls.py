@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from pydantic import BaseModel
@@ -28,17 +28,29 @@ from perago.authoring import Task
 from perago.authoring.context import Current, hooks_of, with_hooks
 from perago.driver import AttemptRecord, FunctionCaller, Limits, Raised, Returned, call_function
 from perago.driver.function import left_files
+from perago.guardrails.evaluation import Phase, evaluate
 from perago.taskdef import load_task
 from perago.taskdef.payload import InvalidResult, dump_result
 from perago.testing.cases import RunCase
 from perago.testing.services import InMemoryServices, call_and_note
-from perago.testing.tree_files import fast_directory, write_tree
+from perago.testing.tree_files import build, fast_directory, write_tree
 from perago.workspace.scan import scan_tree
 from pytest_perago.audit import Audit
-from pytest_perago.conditions import AuthorCode, Conditions, Interruption, Threads, silenced, under
+from pytest_perago.conditions import (
+    AuthorCode,
+    Conditions,
+    Interruption,
+    Threads,
+    own_guardrails,
+    silenced,
+    under,
+)
 from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
 from pytest_perago.observation import Memory, Output, open_for_writing, read_files
 from pytest_perago.running import CaseAttempts
+
+Verdicts: TypeAlias = Mapping[tuple[str, str], bool]
+"""Whether a rule accepts a tree, by phase and rule."""
 
 LONGEST_JOIN = 2.0
 """Seconds that the threads of an interrupted function get to end."""
@@ -130,6 +142,7 @@ class FaultCase(CaseAttempts):
         self.first_output: Output | None = None
         """The publication and the report of the first attempt; None if it did not complete."""
         self._does_not_complete = False
+        self._used_by_rules: set[str] = set()
         self._call_function = call
 
     def run(self, check: Callable[[FaultCase], None], watch: Watch) -> None:
@@ -337,10 +350,46 @@ class FaultCase(CaseAttempts):
                 if path not in before and path.is_file() and not path.is_symlink():
                     path.unlink()
 
+    # ------------------------------------------------------------------------------ own guardrails
+
+    def verdicts(
+        self,
+        conditions: Conditions | None = None,
+        *,
+        forget: bool = True,
+        output: Mapping[str, bytes] | None = None,
+    ) -> Verdicts:
+        """Return the verdicts of the guardrails of the author: those of `pre` about the input, those of `post` about
+        `output`, by default that of the first call. The files are as old as the clock of the conditions says."""
+        found: dict[tuple[str, str], bool] = {}
+        rules = own_guardrails(self.task)
+        conditions = conditions or self.conditions
+        if forget and rules:
+            self.memory.restore()
+        if output is None:
+            output = self.first.output.files if rules else {}
+        trees = {Phase.PRE: self.given.files or {}, Phase.POST: output}
+        for phase, rule in rules:
+            with build(trees[phase]) as root, self.watch.code_of_author():
+                for path in trees[phase] if conditions.pinned else ():
+                    os.utime(root / path, (conditions.moment, conditions.moment))
+                scan = scan_tree(root)
+                with under(conditions, self.author, self._used_by_rules):
+                    (finding,) = evaluate([rule], scan.listing, phase=phase, disk=scan)
+                found[phase, str(rule)] = finding.satisfied
+        return found
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The sources that the function or a guardrail of the author has used: `time`, `random`, `listing`."""
+        if not self._used_by_rules:
+            self.verdicts()
+        return self.first.used | self._used_by_rules
+
     # ------------------------------------------------------------------------------ other processes
 
-    def outputs_of_other_processes(self) -> list[Output]:
-        """Return the outcome of the call in a process for each seed.
+    def outputs_of_other_processes(self) -> list[tuple[Output, Verdicts]]:
+        """Return the outcome of the call and the verdicts of own guardrails in a process for each seed.
 
         Raises:
             pytest.skip.Exception: the task cannot be imported there, or does not end in time.
@@ -350,6 +399,7 @@ class FaultCase(CaseAttempts):
             "module": self.task.module,
             "params": self.given.params.model_dump(mode="json", by_alias=True, round_trip=True),
             "given": (self.given.current, self.given.files, self.given.times),
+            "output": self.first.output.files,
             "conditions": self.conditions,
             "seconds": self.watch.seconds,
         }
@@ -382,9 +432,9 @@ def _start(seed: int, question: Path, answer: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _answer(file: Path) -> Output:
+def _answer(file: Path) -> tuple[Output, Verdicts]:
     try:
-        found: Output | str = pickle.loads(file.read_bytes())  # noqa: S301 - written by a process of ours
+        found: tuple[Output, Verdicts] | str = pickle.loads(file.read_bytes())  # noqa: S301 - written by a process of ours
     except (OSError, EOFError, pickle.UnpicklingError):
         found = "the process ended without an answer"
     if isinstance(found, str):
@@ -400,7 +450,7 @@ def main() -> None:
     answer.write_bytes(pickle.dumps(_output_of(job)))
 
 
-def _output_of(job: dict[str, Any]) -> Output | str:
+def _output_of(job: dict[str, Any]) -> tuple[Output, Verdicts] | str:
     try:
         task = load_task(job["module"])
         params = task.params_model.model_validate(job["params"])
@@ -408,9 +458,10 @@ def _output_of(job: dict[str, Any]) -> Output | str:
         return f"{type(error).__name__}: {error}"
     case = FaultCase(task, RunCase("", {}, {}, "completed"), call_function)
     case.watch = Watch(job["seconds"], LastResort(enabled=False))
+    case.given = Given(params, *job["given"])
     with case.watch:
-        output = case.call_again(job["conditions"], given=Given(params, *job["given"])).output
-    return output.problem or output
+        output = case.call_again(job["conditions"]).output
+        return output.problem or (output, case.verdicts(job["conditions"], output=job["output"]))
 
 
 def _copied(params: BaseModel) -> BaseModel:

@@ -112,7 +112,7 @@ class CaseItem(pytest.Function):
             raise
         finally:
             if (audit := sys.modules.get("pytest_perago.audit")) is not None:
-                audit.remove_created()
+                audit.remove_created(self.config.rootpath)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """Show a failed case without any traceback of the plugin, and a harness error with its traceback."""

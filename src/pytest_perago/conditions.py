@@ -34,6 +34,8 @@ from typing import Any
 
 from perago.authoring import Task
 from perago.driver import Interrupted
+from perago.guardrails.evaluation import Phase
+from perago.guardrails.function_guardrail import FunctionGuardrail
 from pytest_perago.confinement import is_deaf
 
 
@@ -71,6 +73,13 @@ _SET_CODES = {dis.opmap[name] for name in ("BUILD_SET", "SET_ADD", "SET_UPDATE")
 _VIEWS = {"keys", "items"}
 
 
+def own_guardrails(task: Task) -> list[tuple[Phase, FunctionGuardrail]]:
+    """Return the guardrails that the author has written as functions, with their phases."""
+    spec = task.workspace
+    phases = ((Phase.PRE, spec.pre), (Phase.POST, spec.post)) if spec is not None else ()
+    return [(phase, rule) for phase, rules in phases for rule in rules if isinstance(rule, FunctionGuardrail)]
+
+
 class AuthorCode:
     """The modules of a task, as they are loaded now.
 
@@ -83,7 +92,10 @@ class AuthorCode:
         depth = task.module.count(".") + (file.name == "__init__.py")
         self._root = file.parents[depth]
         """The directory that holds the task's topmost package, or its module."""
-        self.modules: Mapping[str, ModuleType] = self._reached(task.module)
+        rules = own_guardrails(task)
+        self.modules: Mapping[str, ModuleType] = self._reached(
+            [task.module, *(rule.function.__module__ for _, rule in rules)]
+        )
         self.files: frozenset[str] = frozenset(str(module.__file__) for module in self.modules.values())
 
     @cached_property
@@ -91,9 +103,9 @@ class AuthorCode:
         """Whether the code mentions sets or `hash`, so that the seed of Python's hashes may matter."""
         return any(map(_mentions_sets, self._code()))
 
-    def _reached(self, name: str) -> Mapping[str, ModuleType]:
+    def _reached(self, names: Iterable[str]) -> Mapping[str, ModuleType]:
         found: dict[str, ModuleType] = {}
-        pending = [name]
+        pending = list(names)
         while pending:
             module = sys.modules.get(pending.pop())
             if module is None or module.__name__ in found or not self._is_own(module):
@@ -117,7 +129,10 @@ class AuthorCode:
         for module in self.modules.values():
             for value in list(vars(module).values()):
                 members = [value, *vars(value).values()] if isinstance(value, type) else [value]
-                functions = [getattr(each, "__func__", each) for each in members]
+                functions = [
+                    each.function if type(each) is FunctionGuardrail else getattr(each, "__func__", each)
+                    for each in members
+                ]
                 pending += [each.__code__ for each in functions if isinstance(each, FunctionType)]
         while pending:
             code = pending.pop()

@@ -31,7 +31,7 @@ from perago.testing.outcome import Outcome
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.text import listing, quoted
 from perago.workspace.scan import scan_tree
-from pytest_perago.calls import FaultCase
+from pytest_perago.calls import FaultCase, Verdicts
 from pytest_perago.conditions import MACHINE, MUCH_LATER, MUCH_SLOWER, Conditions, Interruption, choose, end
 from pytest_perago.confinement import leaving_no_process
 from pytest_perago.observation import Output
@@ -64,6 +64,7 @@ def repeated(case: FaultCase) -> None:
     changes = case.memory.changes()
     _check_addresses(case)
     if base == second:
+        _check_state_of_guardrails(case)
         _check_on_another_machine(case)
         return
     again = case.second.output
@@ -79,6 +80,26 @@ def repeated(case: FaultCase) -> None:
         *base.difference(second, "first call", "second call"),
         ("fix", "a retry must have the same output; `perago help faults` lists what makes calls differ"),
     )
+
+
+def _check_state_of_guardrails(case: FaultCase) -> None:
+    """A guardrail of the author judges the same files the same way again."""
+    base = case.verdicts()
+    for _ in range(2):
+        if (again := case.verdicts(forget=False)) != base:
+            changes = case.memory.changes()
+            raise case.failed(
+                f"{_other_verdict(base, again)} again, because "
+                + ("the module keeps state between calls" if changes else "something outlives the call"),
+                ("state", "\n".join(changes)),
+                ("fix", "let the guardrail judge the files alone: a worker runs many attempts in one process"),
+            )
+
+
+def _other_verdict(before: Verdicts, after: Verdicts) -> str:
+    phase, rule = next(key for key, verdict in before.items() if after.get(key) is not verdict)
+    first, then = ("accepts", "refuses") if before[phase, rule] else ("refuses", "accepts")
+    return f"the {phase} guardrail {rule} {first} files, and {then} the same files"
 
 
 def _check_on_another_machine(case: FaultCase) -> None:
@@ -161,9 +182,16 @@ def _same_under(
     """
 
     def check(case: FaultCase) -> None:
-        base = _steady(case)
+        base, verdicts = _steady(case), case.verdicts()
+        if conditions is _other_time:  # a guardrail that accepted in the attempt, but not on the clock of the tests
+            verdicts = dict.fromkeys(verdicts, True)
         for each in conditions(case):
-            other = case.call_again(each).output
+            other, judged = case.call_again(each).output, case.verdicts(each)
+            if judged != verdicts and judged == case.verdicts(each):
+                raise case.failed(
+                    f"{_other_verdict(verdicts, judged)}, because it depends on {changed.partition(';')[0]}",
+                    ("fix", "let the guardrail judge the files alone: a retry judges them again, elsewhere and later"),
+                )
             if other == base:
                 continue
             if case.call_again().output != base:
@@ -177,17 +205,17 @@ def _same_under(
 
 
 def _other_time(case: FaultCase) -> Iterator[Conditions]:
-    if "time" in case.first.used:
+    if "time" in case.used:
         yield replace(case.conditions, moment=MUCH_LATER, tick=MUCH_SLOWER)
 
 
 def _other_numbers(case: FaultCase) -> Iterator[Conditions]:
-    for seed in _OTHER_SEEDS if "random" in case.first.used else ():
+    for seed in _OTHER_SEEDS if "random" in case.used else ():
         yield replace(case.conditions, seed=seed)
 
 
 def _other_listings(case: FaultCase) -> Iterator[Conditions]:
-    if "listing" in case.first.used:
+    if "listing" in case.used:
         yield replace(case.conditions, backwards=True)
 
 
@@ -202,8 +230,13 @@ def set_order(case: FaultCase) -> None:
     _steady(case)
     if not case.author.uses_sets:
         return
-    first, *others = case.outputs_of_other_processes()
-    for other in others:
+    (first, verdicts), *others = case.outputs_of_other_processes()
+    for other, judged in others:
+        if verdicts != judged:
+            raise case.failed(
+                f"{_other_verdict(verdicts, judged)} in another process, because it depends on the order of a set",
+                ("fix", "sort the set, or compare sets as such"),
+            )
         if first != other:
             raise case.failed(
                 "the function depends on the order of a set or on `hash`, which differ in each process; it has "

@@ -29,6 +29,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
+from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.workspace.scan import open_file, scan_tree
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None))
@@ -132,6 +133,8 @@ def _owners(module: ModuleType) -> Iterator[tuple[Any, str]]:
 def _own_type(value: Any) -> type | FunctionType:
     """Return the type that shows where the value was defined. Objects are not asked, because a proxy answers for
     another object."""
+    if type(value) is FunctionGuardrail:
+        return type(value) if not isinstance(value.function, FunctionType) else value.function
     return value if isinstance(value, type | FunctionType) else type(value)
 
 

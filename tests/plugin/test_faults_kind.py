@@ -11,7 +11,7 @@ import pytest
 from pytest_perago.fault_checks import CHECKED
 from pytest_perago.kinds.faults import CHECKS
 
-from .projects import collected, copy_module, free_module, run
+from .projects import collected, copy_module, free_module, run, write_module
 from .weaknesses import CLEAN, PLANTED, write_weaknesses
 
 pytest_plugins = ["pytester"]
@@ -181,3 +181,52 @@ def test_a_death_leaves_no_file_of_the_function_behind(pytester: pytest.Pytester
     free_module(pytester, "work", body, ["Example(id='x', params={})"])
     run(pytester, *FAULTS, "-k", "retried").assert_outcomes(passed=1, deselected=7)
     assert not lock.exists()
+
+
+_REAL = "isinstance(os.listdir, type(len))"
+"""Whether the guardrail runs in an attempt, not in a check: there every listing has an order."""
+_GUARDRAILS = {  # the hash of a text is determined by the seed of the process
+    "time": "'old' if datetime.date.today().year > 2026 else None",
+    "random": f"None if {_REAL} or random.random() < 0.5 else 'unlucky'",
+    "listing-order": f"None if {_REAL} or os.listdir(workspace / 'raw')[0] == 'a.csv' else 'b is first'",
+    "set-order": f"None if {_REAL} or hash('a') % 2 else 'no'",
+    "repeated": "SEEN.append(1) or ('enough' if len(SEEN) > 2 else None)",
+}
+"""By the test that must find it: the answer of a guardrail."""
+_SOUND_GUARDRAIL = (
+    "None if all(each.stat().st_mtime < time.time() + 60 for each in workspace.rglob('*.csv')) else 'new'"
+)
+
+
+@pytest.mark.parametrize("phase", ["pre", "post"])
+def test_own_guardrails_are_judged_under_the_same_conditions(pytester: pytest.Pytester, phase: str) -> None:
+    """A guardrail in a module of its own that depends on clock, chance, order or earlier calls."""
+    answers = {**_GUARDRAILS, "sound": _SOUND_GUARDRAIL}
+    for label, answer in answers.items():
+        name = label.replace("-", "_")
+        head = "import datetime, os, random, time\nfrom pathlib import Path\nfrom perago import guardrail\nSEEN = []\n"
+        rule = f"@guardrail\ndef looks_good(workspace: Path) -> str | None:\n    return {answer}\n"
+        write_module(pytester, f"work.rules_{name}", head + rule)
+        task = f"""
+        from pathlib import Path
+        from pydantic import BaseModel
+        from perago import Example, WorkspaceSpec, task
+        from work.rules_{name} import looks_good
+
+        class Nothing(BaseModel):
+            pass
+
+        @task(
+            name="{label}",
+            owner_email="data@example.com",
+            workspace=WorkspaceSpec({phase}=[looks_good]),
+            examples=[Example(id="x", params={{}}, tree={{"raw/a.csv": "1", "raw/b.csv": "2"}})],
+        )
+        def work(workspace: Path, params: Nothing) -> Nothing:
+            return params
+        """
+        write_module(pytester, f"work.{name}", task)
+    result = run(pytester, *FAULTS, "-k", "not retried", "-rf")
+    found = failed_tests(result)
+    assert found == {(label, label) for label in _GUARDRAILS}
+    result.stdout.fnmatch_lines([f"*the {phase} guardrail looks_good accepts files, and refuses the same files*"])

@@ -252,3 +252,39 @@ def test_rules_of_both_phases_have_to_go_together_where_the_task_only_reads(pyte
     )
     task_module(pytester, "pre=[forbid_glob('out/*')], post=[require_file('out/a')]")
     run(pytester, *KIND, "-k", "consistent").assert_outcomes(passed=2, deselected=4)
+
+
+def test_a_guardrail_about_a_hidden_file_names_what_hides_it(pytester: pytest.Pytester) -> None:
+    write_module(
+        pytester,
+        "work",
+        """
+        from pathlib import Path
+        from pydantic import BaseModel
+        from perago import Example, WorkspaceSpec, guardrail, require_file, task
+
+        class Nothing(BaseModel):
+            pass
+
+        @guardrail
+        def has_config(workspace: Path) -> str | None:
+            return None if (workspace / "conf/c.json").is_file() else "conf/c.json is missing"
+
+        @task(
+            name="hidden",
+            owner_email="data@example.com",
+            workspace=WorkspaceSpec(exclude=["conf/**"], pre=[require_file("conf/c.json"), has_config]),
+            examples=[Example(id="x", params={}, tree={"conf/c.json": "{}"})],
+        )
+        def work(workspace: Path, params: Nothing) -> Nothing:
+            return params
+        """,
+    )
+    text = run(pytester, "--perago-modules", "work", "--perago-kinds", "guardrail,run").stdout.str()
+    hidden = "exclude=['conf/**']"
+    assert f"no tree satisfies the pre rules: the task does not see such files: {hidden}" in text
+    assert f"require_file('conf/c.json'): no such file; the task does not see 'conf/c.json': {hidden}" in text
+    file = pytester.path / "work.py"
+    file.write_text(file.read_text().replace('pre=[require_file("conf/c.json"), ', "pre=["))
+    text = run(pytester, "--perago-modules", "work", "--perago-kinds", "guardrail,run").stdout.str()
+    assert f"guardrail has_config: conf/c.json is missing; the task does not see 'conf/c.json': {hidden}" in text

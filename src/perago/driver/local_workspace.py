@@ -11,7 +11,7 @@ from perago.authoring import WorkspaceSpec
 from perago.authoring.workspace import Listing
 from perago.cache import CacheUnusable, give_room
 from perago.driver.runtime import Limits
-from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, check_tree, evaluate
+from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, check_tree, evaluate, naming_hidden
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.text import count, listing, quoted
 from perago.workspace.changes import Baseline, ChangedFile, Changes, combined, detect_changes
@@ -154,7 +154,8 @@ class LocalWorkspace:
 
     def check_listing(self) -> tuple[Finding, ...]:
         """Return the verdicts of the `pre` guardrails on the server's listing, which has only names and sizes."""
-        return evaluate(self._spec.pre, listing_of(self._placements, self._spec.key_prefix), phase=Phase.PRE)
+        findings = evaluate(self._spec.pre, listing_of(self._placements, self._spec.key_prefix), phase=Phase.PRE)
+        return naming_hidden(findings, self._spec.pre, self._hidden, self._view)
 
     def check(
         self, phase: Literal["pre", "post"], around: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -168,7 +169,8 @@ class LocalWorkspace:
         always = check_tree(tree, self._spec.key_prefix, self._view, self._hidden) if phase == "post" else ()
         disk = None if always else tree  # nothing looks into a tree with links in it
         with around() if any(isinstance(rule, ContentGuardrail) for rule in rules) else nullcontext():
-            return (*always, *evaluate(rules, tree.listing, phase=Phase(phase), disk=disk))
+            findings = evaluate(rules, tree.listing, phase=Phase(phase), disk=disk)
+        return (*always, *naming_hidden(findings, rules, self._hidden, self._view))
 
     def detect_changes(self) -> Changes:
         """Find the changes of the function in the tree, as of the last scan."""

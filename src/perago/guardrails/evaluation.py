@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar
 
 from perago.authoring import WorkspaceSpec
 from perago.authoring.workspace import Guardrail, Listing, Verdict
 from perago.text import count, listing, quoted
-from perago.workspace.keys import ACTIONS, EVERYTHING, MAX_KEY_BYTES, View, is_reserved, is_too_long
+from perago.workspace.keys import ACTIONS, EVERYTHING, MAX_KEY_BYTES, View, compile_glob, is_reserved, is_too_long
 from perago.workspace.scan import Tree
 
 
@@ -117,6 +117,32 @@ def evaluate(
             seen, is_as_scanned = _look(rule, disk, tree, phase)
             findings.append(seen)
     return tuple(findings)
+
+
+def naming_hidden(
+    findings: Iterable[Finding], rules: Iterable[Guardrail], hidden: Collection[str], view: View
+) -> tuple[Finding, ...]:
+    """Return the findings, with a note on each violation about a file that `view` hides from the task. `hidden` are
+    such files."""
+    by_text = {str(rule): rule for rule in rules}
+
+    def noted(finding: Finding) -> Finding:
+        rule = by_text.get(finding.rule or "")
+        files = [] if finding.satisfied or finding.is_defect else [path for path in hidden if not path.endswith("/")]
+        found = [path for path in files if _is_about(rule, path) or ("." in path and path in finding.message)]
+        if not found:
+            return finding
+        words = (
+            f"{finding.message}; the task does not see {listing([quoted(path) for path in sorted(found)], 3)}: {view}"
+        )
+        return replace(finding, message=words)
+
+    return tuple(map(noted, findings)) if hidden else tuple(findings)
+
+
+def _is_about(rule: Guardrail | None, path: str) -> bool:
+    pattern = getattr(rule, "pattern", None)
+    return path == getattr(rule, "path", None) or (pattern is not None and bool(compile_glob(pattern).fullmatch(path)))
 
 
 def check_tree(

@@ -240,20 +240,12 @@ def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | byt
     view = View.of(spec)
     hidden = sorted(path for path, content in tree.items() if content is not None and not view.sees(path))
     if hidden:
-        globs = [
-            f"{name}={list(patterns)!r}" for name, patterns in (("include", view.include), ("exclude", view.exclude))
-        ]
         raise CaseFailed(
             Cause.MISTAKE,
             f"the task does not see {count(len(hidden), 'file')} of {case.label!r}",
             facts=[
                 ("hidden", listing([quoted(path) for path in hidden])),
-                (
-                    "by",
-                    ", ".join(
-                        text for text, patterns in zip(globs, (view.include, view.exclude), strict=True) if patterns
-                    ),
-                ),
+                ("by", str(view)),
                 ("fix", "correct the globs of the workspace, or remove the files from the case"),
             ],
         )

@@ -309,6 +309,10 @@ class View:
         """Return the view of a task with this workspace."""
         return cls(spec.include, spec.exclude)
 
+    def __str__(self) -> str:
+        parts = (("include", self.include), ("exclude", self.exclude))
+        return ", ".join(f"{name}={list(patterns)!r}" for name, patterns in parts if patterns)
+
     def sees(self, path: str) -> bool:
         """Whether a file at this path is part of the workspace. A directory marker `x/` is if files in `x` can be."""
         if path.endswith("/"):

@@ -9,6 +9,7 @@ judges the trees of the examples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from pydantic import BaseModel
 from perago.authoring import Task, TaskControls, WorkspaceSpec
 from perago.authoring.context import Current
 from perago.authoring.workspace import Guardrail
-from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, evaluate
+from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, evaluate, naming_hidden
 from perago.ports import TaskStatus
 from perago.testing.cases import case_of_example, read_tree
 from perago.testing.constraints import recipe_of, violations_of
@@ -73,11 +74,12 @@ def phases_of(task: Task) -> Iterator[tuple[str, tuple[Guardrail, ...]]]:
                 yield phase, rules
 
 
-def _examples(task: Task, rules: Sequence[Guardrail], _: Session) -> None:
+def _examples(task: Task, rules: Sequence[Guardrail], session: Session) -> None:
     """Check that the pre guardrails accept the tree of each example, unless the example expects a violation."""
     for example in task.examples:
         case = case_of_example(task, example)
         tree = read_tree(case.tree)
+        session.memory(task.module).restore()  # the `faults` tests report a guardrail that keeps state
         violated = _violations(task, "pre", rules, tree)
         if bool(violated) is not (case.expect == "pre"):
             expected = "a guardrail refuses it" if case.expect == "pre" else "all guardrails accept it"
@@ -133,12 +135,17 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail], _: Session) 
     if spec.read_only and phase == "post":
         words = "both the pre and the post rules, and the task is read-only"
         rules = [*(rule for rule in spec.pre if recipe_of(rule)), *rules]
+    view = View.of(spec)
     try:
-        tree = smallest_tree(rules, key_prefix=spec.key_prefix, view=View.of(spec))
+        tree = smallest_tree(rules, key_prefix=spec.key_prefix, view=view)
     except Contradiction as contradiction:
+        reason = contradiction.reason
+        with suppress(Contradiction, Undecided):
+            if smallest_tree(contradiction.rules, key_prefix=spec.key_prefix) and view != EVERYTHING:
+                reason = f"the task does not see such files: {view}"
         raise CaseFailed(
             Cause.MISTAKE,
-            f"no tree satisfies {words}: {contradiction.reason}",
+            f"no tree satisfies {words}: {reason}",
             facts=[("rule", str(rule)) for rule in contradiction.rules],
         ) from None
     except Undecided as undecided:
@@ -168,6 +175,7 @@ def _violations(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files
     with build({path: content for path, content in tree.items() if view.sees(path)}) as root:
         scan = scan_tree(root)
         findings = evaluate(rules, scan.listing, phase=Phase(phase), disk=scan)
+    findings = naming_hidden(findings, rules, [path for path in tree if not view.sees(path)], view)
     attempt_log().add_findings(task, findings)
     return [finding for finding in findings if not finding.satisfied]
 
