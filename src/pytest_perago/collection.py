@@ -80,6 +80,13 @@ class CaseItem(pytest.Function):
                 self.user_properties.append((OPT_OUT, opt_out.reason))
                 break
 
+    @property
+    def module(self) -> Any:
+        """Return the task module, so that plugins that shuffle tests, such as pytest-randomly, keep its tests
+        together."""
+        name = self.task.module if self.task is not None else ""
+        return sys.modules.get(name, super().module)
+
     if hasattr(pytest.Item, "id"):
 
         @property

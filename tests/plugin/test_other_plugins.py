@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
 
-from .projects import ADD, COPY, free_module, write_module
+from .projects import ADD, COPY, add_module, free_module, write_module
 
 pytest_plugins = ["pytester"]
 
@@ -175,3 +176,21 @@ def test_coverage_of_child_processes_is_collected(shop: pytest.Pytester, config:
     assert result.parseoutcomes() == {"passed": 3}, result.stdout.str()
     never = IN_CHILDREN.lstrip().splitlines().index('    return "no child calls it"') + 1
     result.stdout.re_match_lines([rf"shop.children\.py .* {never}$"])
+
+
+def test_randomly_keeps_the_tests_of_a_module_together(pytester: pytest.Pytester) -> None:
+    names = [f"work.m{number}" for number in range(4)]
+    for number, name in enumerate(names):
+        add_module(pytester, name, f"task-{number}")
+    orders = set()
+    for seed in range(3):
+        result = run(
+            pytester,
+            *("--perago-modules=work", "--perago-kinds=contract,run", "--collect-only", "-q"),
+            *("-p", "no:conductor-agents-testing", f"--randomly-seed={seed}"),
+        )
+        found = [line for line in result.outlines if "::" in line]
+        modules = [line.partition("::")[0] for line in found]
+        assert [module for module, _ in itertools.groupby(modules)] == list(dict.fromkeys(modules))
+        orders.add(tuple(found))
+    assert len(orders) > 1
