@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from perago.testing import task_tests
 
-_KINDS = ["contract", "guardrail", "fuzz", "taskdef", "run", "faults"]
-
-test_workers = task_tests("app.workers", kinds=_KINDS)
-test_samples = task_tests("perago.samples", kinds=_KINDS)
+test_workers = task_tests("app.workers")
+test_samples = task_tests("perago.samples")
+test_fuzz = task_tests("app.workers", "perago.samples", kinds=["fuzz"])
