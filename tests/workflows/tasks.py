@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from perago import WorkspaceSpec, task
+from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
 
 OWNER = "data@example.com"
 
@@ -53,6 +53,16 @@ def touch(workspace: Path, params: Named) -> Found:
     found = read(workspace, params)
     (workspace / params.name).touch()  # the same content each time, so that two of them do not conflict
     return found
+
+
+@task(
+    name="flow.fail",
+    owner_email=OWNER,
+    workspace=WorkspaceSpec(on_moved_head="rebase"),
+    controls=TaskControls(retry=RetryPolicy(count=0)),
+)
+def fail(workspace: Path, params: Named) -> Found:
+    raise OSError(f"no {params.name}")
 
 
 class Rounds(BaseModel, extra="forbid"):

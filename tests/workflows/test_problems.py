@@ -140,6 +140,16 @@ def loop_in_a_loop(flow: Any, given: Any) -> None:
         flow.step("one", alone, Named, name="a")
 
 
+def options_that_are_wrong(flow: Any, given: Any) -> None:
+    with flow.options(retries=-1, start_delay_seconds=True):
+        flow.step("first", alone, Named, name="a")
+    with flow.options(optional=True):
+        tried = flow.step("tried", alone, Named, name="a")
+        flow.sub("whole", same, Named, name="a")
+    flow.step("uses", alone, Named, name="b", theWeights=[tried.result.weight])
+    flow.options(optional=True)
+
+
 def until_something_else(flow: Any, given: Any) -> None:
     before = flow.step("before", count, Rounds, rounds=1)
     with flow.loop("one", at_most=2) as loop:
@@ -353,6 +363,7 @@ MISTAKES: list[Wrong] = [
     two_steps_for_an_item,
     branch_that_ends_with_a_switch,
     loop_in_a_loop,
+    options_that_are_wrong,
     until_something_else,
     case_that_never_comes,
     raw_reference_that_is_missing,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from perago import task
 from perago.testing import TaskRunner
 from perago.testing.workflow_run import WorkflowRun
 from perago.workflows import Flow, Workflow, workflow
+from perago.workflows.definition import workflows_of
 
-from .tasks import OWNER, Found, Named, Round, Rounds, Split, Words, alone, count, read, split, write
+from .tasks import OWNER, Found, Named, Round, Rounds, Split, Words, alone, count, fail, read, split, write
 
 
 class Nothing(BaseModel):
@@ -367,6 +369,66 @@ def number(params: Words) -> Nothing:
 @task(name="flow.last", owner_email=OWNER)
 def last_number(params: Nothing) -> Round:
     return Round(rounds=ord(NUMBERS[-1]), is_done=True)
+
+
+def test_a_workflow_goes_on_without_an_optional_step_that_failed(run: Runner) -> None:
+    @workflow(name="optional", version=1, owner_email=OWNER)
+    def optional(flow: Flow, given: Nothing) -> Report:
+        flow.step("one", write, Named, name="one")
+        with flow.options(optional=True):
+            flow.step("broken", fail, Named, name="broken")
+        with flow.options(optional=True):
+            flow.step("works", write, Named, name="works")
+            flow.step("broken_last", fail, Named, name="broken")
+        with flow.options(optional=True):
+            flow.fork(
+                "sides",
+                ["left", "right"],
+                lambda side: flow.step("side", [fail, write][side == "left"], Named, name=side),
+            )
+            flow.map("words", ["a", "b"], lambda word: flow.step("word", fail, Named, name=word))
+        return flow.value(Report, weight=flow.step("last", write, Named, name="last").result.weight)
+
+    ran = run(optional)
+    assert sorted(ran.tree) == ["last", "left", "one", "start", "works"]
+    assert ran.tree["last"] == b"left\none\nstart\nworks\n"
+
+
+def test_a_step_has_the_retries_and_the_delay_of_its_options(perago_run: TaskRunner) -> None:
+    @workflow(name="retried", version=1, owner_email=OWNER)
+    def retried(flow: Flow, given: Nothing) -> None:
+        with flow.options(retries=2, start_delay_seconds=60):
+            flow.step("broken", fail, Named, name="broken")
+
+    ran = perago_run.workflow(retried, tree={})
+    assert (ran.status, len(ran.outcomes)) == ("FAILED", 3)
+    (first, *_) = ran.outcomes
+    assert first.task["startTime"] - first.task["scheduledTime"] >= 60_000
+
+
+def test_a_parameter_that_the_workflow_does_not_have_is_refused(perago_run: TaskRunner) -> None:
+    with pytest.raises(TypeError, match=r"^workflow inner has no parameter 'nmae'; it takes name, "):
+        perago_run.workflow(inner, {"nmae": "half"}, tree={})
+    with pytest.raises(TypeError, match=r"^workflow inner needs the parameter 'name'; it takes name, "):
+        perago_run.workflow(inner, orders=2)
+
+
+def test_two_workflows_of_one_function_name_are_both_found() -> None:
+    module = ModuleType("twins")
+    code = """
+from pydantic import BaseModel
+from perago.workflows import workflow
+
+class Given(BaseModel):
+    pass
+
+@workflow(name="first", version=1, owner_email="a@b.example")
+def twin(flow, given: Given) -> None: ...
+@workflow(name="second", version=1, owner_email="a@b.example")
+def twin(flow, given: Given) -> None: ...
+"""
+    exec(code, vars(module))
+    assert [one.name for one in workflows_of(module)] == ["first", "second"]
 
 
 def test_the_json_of_another_tool_runs_with_its_task_functions(perago_run: TaskRunner) -> None:

@@ -93,6 +93,7 @@ def test_a_value_does_not_fit(source: Any, target: Any) -> None:
 
 USES: dict[str, Callable[[Any], object]] = {
     "round": round,
+    "repr": lambda value: f"{value!r}",
     "path": Path,
     "bytes": bytes,
     "reversed": reversed,

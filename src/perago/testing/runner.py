@@ -502,12 +502,12 @@ class TaskRunner:
             AssertionError: Two orders ended differently.
             BadTree: See `perago.testing.tree_of`.
             LookupError: No attempt of a step in `lost` ran.
-            TypeError: A function is not a task function.
+            TypeError: A function is not a task function, or the workflow does not have a parameter or needs another.
             perago.workflows.WorkflowDefinitionError: The workflow has mistakes.
         """
         __tracebackhide__ = True
         runner = WorkflowRunner(workflow, functions)
-        given = sent_params(params or {})
+        given = runner.input_of(sent_params(params or {}))
         if orders != 1:
             if lost:
                 raise TypeError("give orders or lost, not both")

@@ -14,6 +14,7 @@ from perago.testing.outcome import Outcome
 from perago.testing.services import REPOSITORY, InMemoryServices, workspace_at
 from perago.testing.tasks import TaskFunction, task_of
 from perago.workflows import Workflow
+from perago.workflows.definition import complete_input
 
 _MOST_ATTEMPTS = 1_000
 _AT_A_TIME = 100
@@ -63,6 +64,7 @@ class WorkflowRunner:
         """
         self._definitions: list[Mapping[str, Any]] = []
         self._tasks: dict[str, Task] = {}
+        self._is_declared = isinstance(workflow, Workflow)
         if isinstance(workflow, Workflow):
             self._add(workflow)
         else:
@@ -75,6 +77,19 @@ class WorkflowRunner:
             self._add(part)
         self._definitions.append(workflow.definition())
         self._tasks.update({(task := task_of(function)).name: task for function in built.functions.values()})
+
+    def input_of(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the parameters as they are sent. Those of Conductor's JSON can be any.
+
+        Raises:
+            TypeError: The workflow does not have a parameter, or needs another.
+        """
+        if not self._is_declared:
+            return params
+        try:
+            return complete_input(self._definitions[-1], params)
+        except ValueError as error:
+            raise TypeError(str(error)) from None
 
     def run(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -228,12 +229,36 @@ def _names(name: tuple[str, int]) -> Iterator[None]:
         _building.reset(token)
 
 
+_declared: dict[str, list[tuple[object, Workflow[Any, Any]]]] = {}
+"""The workflows of each module with the spec that it was imported by. Two functions may share one name."""
+
+
 def workflows_of(module: ModuleType) -> tuple[Workflow[Any, Any], ...]:
     """The workflows that a module declares itself, in the order of their lines."""
-    found = {id(one): one for one in vars(module).values() if isinstance(one, Workflow)}
-    return tuple(
-        sorted((one for one in found.values() if one.module == module.__name__), key=lambda one: one.location.line)
-    )
+    spec = getattr(module, "__spec__", None)  # a reload has another one
+    known = [one for of, one in _declared.get(module.__name__, ()) if of is spec]
+    bound = [one for one in vars(module).values() if isinstance(one, Workflow) and one.module == module.__name__]
+    return tuple(sorted({id(one): one for one in (*known, *bound)}.values(), key=lambda one: one.location.line))
+
+
+def complete_input(definition: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with the defaults of those that are not given.
+
+    Conductor fills in no default if the input is empty.
+
+    Raises:
+        ValueError: the workflow does not have such a parameter, or one is missing.
+    """
+    known = [key for key in definition["inputParameters"] if key != "workspace"]
+    label, listed = f"workflow {definition['name']}", ", ".join(known) or "no parameters"
+    for name in params:
+        if name not in known:
+            raise ValueError(f"{label} has no parameter {name!r}; it takes {listed}")
+    found = {**definition["inputTemplate"], **params}
+    missing = [name for name in known if name not in found]
+    if missing:
+        raise ValueError(f"{label} needs the parameter {missing[0]!r}; it takes {listed}")
+    return found
 
 
 class _Declare:
@@ -283,9 +308,13 @@ def workflow(
         except InvalidDeclaration as invalid:
             raise declared_at.error(f"workflow {name!r}: {invalid.rule}", invalid.fix) from None
         location = Location(plain.__code__.co_filename, plain.__code__.co_firstlineno)
-        return Workflow(
-            name, version, owner_email, description, timeout_seconds, given, result, plain, plain.__module__, location
+        module = plain.__module__
+        made: Workflow[Any, Any] = Workflow(
+            name, version, owner_email, description, timeout_seconds, given, result, plain, module, location
         )
+        if "<locals>" not in plain.__qualname__:
+            _declared.setdefault(module, []).append((getattr(sys.modules.get(module), "__spec__", None), made))
+        return made
 
     return _Declare(make)
 

@@ -6,13 +6,14 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Union, cast
 
 from pydantic import BaseModel, RootModel
 
-from perago.authoring.declaration import InvalidDeclaration, calling_line
+from perago.authoring.declaration import LARGEST_INT, InvalidDeclaration, calling_line
 from perago.authoring.task import get_task
 from perago.workflows.values import (
     UNCHECKED,
@@ -133,6 +134,8 @@ class Flow:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
+        self._options: Json = {}
+        """Fields of the tasks that are being written."""
 
     # ---------------------------------------------------------------------------- steps
 
@@ -176,7 +179,12 @@ class Flow:
         """Run another workflow as one step. Its result is that of the workflow."""
         if not hasattr(workflow, "build"):
             shown = getattr(workflow, "__name__", workflow)
-            raise InvalidDeclaration(f"step {name!r}: {shown!r} is no workflow", "give a function with @workflow")
+            raise InvalidDeclaration(f"step {name!r}: {shown!r} is not a workflow", "give a function with @workflow")
+        if "optional" in self._options:
+            self._writer.report(
+                f"step {name!r} is a sub-workflow, which may publish files before it fails, so it cannot be optional",
+                "make the steps in the sub-workflow optional",
+            )
         self._check_model(name, f"workflow {workflow.name}", workflow.given, model)
         built = workflow.build()
         given = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
@@ -257,6 +265,40 @@ class Flow:
             document = document.get("root")
         return cast("T", Value(Recorded(document, f"{kind.__name__}(...)", kind, tuple(scopes))))
 
+    def options(
+        self, *, optional: bool = False, retries: int | None = None, start_delay_seconds: int = 0
+    ) -> contextlib.AbstractContextManager[None]:
+        """Write steps with options of their own.
+
+        Args:
+            optional: The workflow goes on without a step that has failed. The results of optional steps cannot be read.
+            retries: Used in place of the retries that the task declares.
+            start_delay_seconds: The time that a step waits before its first attempt.
+        """
+        options: Json = {"optional": True} if optional else {}
+        for key, label, number in (
+            ("retryCount", "retries", retries),
+            ("startDelay", "start_delay_seconds", start_delay_seconds or None),
+        ):
+            if number is None:
+                continue
+            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= LARGEST_INT:
+                self._writer.report(f"{label}={number!r} is not a whole number from 0", f"write {label}=3")
+            options[key] = number
+        return self._writer.to_open("flow.options()", self._with_options(options, optional=optional))
+
+    @contextlib.contextmanager
+    def _with_options(self, options: Json, *, optional: bool) -> Iterator[None]:
+        before, outer = self._options, self._writer.current
+        self._options = {**before, **options}
+        with self._writer.frame("optional", "an optional step") if optional else nullcontext(outer) as frame:
+            frame.is_closed = outer.is_closed
+            yield
+        self._options = before
+        if optional:
+            outer.tasks += frame.tasks
+            self._writer.leave([frame], [*outer.heads, *frame.heads])
+
     def unchecked(self, value: object, /) -> Any:
         """Pass a value on whose type cannot be judged. The task checks it when it runs."""
         scopes: list[Scope] = []
@@ -283,12 +325,10 @@ class Flow:
                 results.append(branch(item))
             frames.append(frame)
             if not frame.tasks:
-                self._writer.report(
-                    f"fork {name!r}: the branch of {item!r} has no step", "add one, or leave the item out"
-                )
+                self._writer.report(f"fork {name!r}: branch {suffix!r} has no step", "add one, or leave the item out")
             elif frame.tasks[-1]["type"] == "SWITCH":
                 self._writer.report(
-                    f"fork {name!r}: the branch of {item!r} ends with a switch, which a JOIN does not wait for",
+                    f"fork {name!r}: branch {suffix!r} ends with a switch, which a JOIN does not wait for",
                     "put the switch into a sub-workflow, or a step after it",
                 )
             else:
@@ -437,7 +477,7 @@ class Flow:
     def _add(self, name: str, task: Json, result: Any) -> Step[Any]:
         """Add a step whose result has the type `result`."""
         reference = self._writer.claim(name)
-        self._writer.append(name, reference, task)
+        self._writer.append(name, reference, {**task, **self._options})
         path = ("result",)
         content = expression(reference, path)
         return Step(

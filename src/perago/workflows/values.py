@@ -36,7 +36,7 @@ _ADDRESS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 class Scope:
     """A part of a workflow that may not run, may run several times, or runs next to others."""
 
-    kind: Literal["flow", "branch", "case", "loop", "item"]
+    kind: Literal["flow", "branch", "case", "loop", "item", "optional"]
     name: str
     parent: Scope | None = None
 
@@ -147,9 +147,6 @@ class Value:
     def __deepcopy__(self, _: object) -> Value:
         return self
 
-    def __repr__(self) -> str:
-        return f"<{recorded(self).shown}: {spelled(recorded(self).annotation)}>"
-
 
 def recorded(value: Value) -> Recorded:
     """The record of a value."""
@@ -160,10 +157,23 @@ def recorded(value: Value) -> Recorded:
 _MISUSE = {
     "flow.switch, or flow.loop with until()": ("__bool__",),
     "flow.map": ("__iter__", "__len__", "__contains__", "__getitem__", "__reversed__"),
+    "flow.switch, or give the value to a step and compare it in the task": tuple(
+        f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge")
+    ),
     "the value as a parameter of a step, and do this in the task": (
-        *("__str__", "__format__", "__int__", "__float__", "__index__", "__hash__", "__neg__", "__abs__", "__call__"),
+        *(
+            "__str__",
+            "__repr__",
+            "__format__",
+            "__int__",
+            "__float__",
+            "__index__",
+            "__hash__",
+            "__neg__",
+            "__abs__",
+            "__call__",
+        ),
         *("__pos__", "__invert__", "__round__", "__bytes__", "__fspath__"),
-        *(f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge")),
         *(
             f"__{side}{name}__"
             for side in ("", "r")

@@ -36,6 +36,16 @@ _FIRST_IN_LIST = {"workspace": expression("workflow", ("workspace",))}
 """The same head in a list: its ref may be a list, which must not be in a list."""
 
 
+_FILE = "write a file that later steps read"
+_OUTSIDE = {
+    "case": ("may not have run", f"use it in this case, or let each case {_FILE}"),
+    "item": ("is one of many", f"use it in the step of the item, or let that step {_FILE}"),
+    "optional": ("may have failed", f"use it next to that step, or let that step {_FILE}"),
+}
+"""Why a value is never read outside of such a part, and what to do."""
+_STILL_OPEN = {"branch": ("may not be done yet", "use it after the fork"), "loop": ("is not done yet", "use it there")}
+
+
 @dataclass(frozen=True, slots=True)
 class Publisher:
     """A step that may publish, and what it does if another one has published since its input ref."""
@@ -223,13 +233,9 @@ class Writer:
             if len(passed) == len(tuple(origin)):
                 self.report(f"{value.shown} belongs to another workflow", "give it as a parameter of this one")
             for scope in passed:
-                if scope in self.open or scope.kind in ("case", "item"):
-                    why = {
-                        "branch": "may not be done yet: use it after the fork",
-                        "case": "may not have run: let every case write a file, and read that",
-                        "item": "is one of many: let it write a file, and read that",
-                    }.get(scope.kind, "is not done yet")
-                    self.report(f"{value.shown} is a value of {scope.name}, which {why}", "use it there")
+                if scope in self.open or scope.kind in _OUTSIDE:
+                    why, fix = _OUTSIDE.get(scope.kind) or _STILL_OPEN[scope.kind]
+                    self.report(f"{value.shown} is a value of {scope.name}, which {why}", fix)
                     break
         scopes.extend(value.scopes)
         if value.read is not None:  # all parameters; the input of the workflow has the workspace, too

@@ -109,38 +109,38 @@ class Sent:
     workers: str
     """The modules of its tasks, as an argument of a command."""
     has_workspace: bool
-    inputs: tuple[str, ...] | None
-    """The keys of its parameters; None: they are those of a task, which checks them itself."""
+    is_task: bool
+    """Whether it runs one task, which checks its parameters itself."""
 
     def payload(self, params: dict[str, Any]) -> dict[str, Any]:
         """Return the input of the workflow, without its workspace.
 
         Raises:
-            typer.BadParameter: the workflow has no such parameter.
+            typer.BadParameter: the workflow has no such parameter, or one is missing.
         """
-        if self.inputs is None:
+        if self.is_task:
             return {"params": params}
-        for name in params:
-            if name not in self.inputs:
-                listed = ", ".join(self.inputs) or "no parameters"
-                raise typer.BadParameter(f"{self.label} has no parameter {name!r}; it takes {listed}.")
-        return {**self.definition["inputTemplate"], **params}  # Conductor fills in no default if the input is empty
+        from perago.workflows.definition import complete_input
+
+        try:
+            return complete_input(self.definition, params)
+        except ValueError as error:
+            raise typer.BadParameter(f"{error}.") from None
 
 
 def _sent(module: str, name: str | None, timeout: float) -> Sent:
     tasks, workflows = load_definitions([module], timeout)
     if tasks and name is None:
         task, definition = tasks[0], workflow_definition(tasks[0], "send")
-        return Sent(f"task {task.name}", definition, (task.name,), module, task.workspace is not None, None)
+        return Sent(f"task {task.name}", definition, (task.name,), module, task.workspace is not None, is_task=True)
     found = [flow for flow in workflows if name in (None, flow.name)]
     if len(found) != 1:
         listed = ", ".join(flow.name for flow in workflows) or "no workflow"
         raise typer.BadParameter(f"{module} declares {listed}; name one as --workflow NAME.")
     (flow,) = found
     definition = json.loads(flow.definition)
-    inputs = tuple(key for key in flow.inputs if key != "workspace")
     label, has_workspace = f"workflow {flow.name}", "workspace" in flow.inputs
-    return Sent(label, definition, task_names(definition), "MODULE...", has_workspace, inputs)
+    return Sent(label, definition, task_names(definition), "MODULE...", has_workspace, is_task=False)
 
 
 def _place(sent: Sent, workspace: str | None) -> tuple[str, str] | None:
