@@ -297,10 +297,12 @@ def send_line(module: str, task: TaskSummary) -> str:
 
 def send_workflow_line(module: str, flow: WorkflowSummary) -> str:
     """Return a line that starts a declared workflow with its defaults, on the head that the branch has then."""
+    from perago.taskdef.schema import skeleton_of
+
     place = ["--workspace", f"{REPOSITORY}/{BRANCH}"] if "workspace" in flow.inputs else []
     definition = json.loads(flow.definition)
-    defaults = definition["inputTemplate"]
-    params = {name: defaults.get(name) for name in flow.inputs if name != "workspace"}
+    needed = skeleton_of(definition["inputSchema"]["data"])
+    params = {name: value for name, value in {**needed, **definition["inputTemplate"]}.items() if name != "workspace"}
     given = ["--params", json_text(params, separators=(",", ":"))] if params else []
     return shlex.join(["perago", "send", module, *place, *given, "--workflow", flow.name, "--follow"])
 

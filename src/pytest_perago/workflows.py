@@ -55,7 +55,7 @@ def _build(workflow: Workflow[Any, Any]) -> None:
 
 def _differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
     """Build the failure for a snapshot that differs from the definition."""
-    from perago.workflows.registered import compare_workflows
+    from perago.workflows.registered import classify_workflows
 
     text, now = found.decode(errors="replace"), expected.decode()
     if text.replace("\r\n", "\n") == now:
@@ -65,7 +65,7 @@ def _differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
     except ValueError as error:
         return file.failed(f"the snapshot is not JSON: {error}", details=[file.diff(text, now), file.accept])
     new = json.loads(now)
-    changes = [printable(one.text) for one in compare_workflows(old, new)] if isinstance(old, dict) else []
+    changes = [printable(one.text) for one in classify_workflows(old, new)] if isinstance(old, dict) else []
     advice = ""
     if isinstance(old, dict) and old.get("version") == new["version"]:
         advice = "increase version= if this version is registered: running workflows keep the version that they have"

@@ -31,7 +31,7 @@ def test_changes_are_shown_before_they_are_made(project: Project, services: Serv
     assert second.out.splitlines() == [
         "unchanged  features.build",
         "changed    plain.work",
-        "  /retryCount: 7 -> 3",
+        "  breaking    /retryCount: 7 -> 3 (fewer retries)",
         f"registered 1 TaskDef on {address}",
     ]
     (sent,) = [request.json for request in services.writes[1:]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from perago.cli.commands.show import print_sheet
 from perago.driver.gc import Fate, Leftover, Policy
 from perago.history.attempt_facts import commit_facts, task_facts, workflow_facts
 from perago.ports import Commit, ServiceError, TaskStatus
+from perago.taskdef.compatibility import Change, Impact
 from perago.text import json_text, one_line
 from perago.worker import events
 from perago.worker.logs import PlainLines
@@ -123,7 +123,9 @@ SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
     "dev": prints(lambda: DevView(["features"], curl=False).line("features", HOSTILE)),
     "gc, a branch": prints(lambda: gc.print_leftover(Leftover(HOSTILE, HOSTILE, Fate.KEPT, HOSTILE), POLICY)),
     "gc, a directory": prints(lambda: gc.print_leftover(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),
-    "register": prints(lambda: register.print_comparison("name", False, [SimpleNamespace(text=HOSTILE)])),  # type: ignore[list-item]
+    "register": prints(
+        lambda: register.print_comparison("name", False, [Change("", 1, HOSTILE, Impact.BREAKING, HOSTILE)])
+    ),
     "show": prints(shows_an_attempt_of_servers),
     "an error": prints(lambda: messages.error(HOSTILE, HOSTILE)),
     "a warning": prints(lambda: messages.warning(HOSTILE)),

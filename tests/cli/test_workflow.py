@@ -120,13 +120,19 @@ def test_a_version_is_registered_once_and_replaced_only_on_request(
     project.module("flows", FLOW.format(version=1, rows=22))
     refused = project.run("register", "flows", **variables)
     assert refused.code == 1
-    assert "  /tasks/2/inputParameters/params/rows: 1 -> 22\n" in refused.out
+    change = "/tasks/2/inputParameters/params/rows: 1 -> 22 (running workflows keep the steps that they started with)"
+    assert f"  compatible  {change}\n" in refused.out
     assert "version 1 of workflow nightly is registered with another definition" in refused.err
     replaced = project.run("register", "--overwrite", "flows", **variables)
     assert replaced.out.splitlines()[-1].startswith("registered 1 workflow on ")
 
-    project.module("flows", FLOW.format(version=2, rows=3))
-    assert project.run("register", "--dry-run", "flows", **variables).out.startswith("new        nightly version 2\n")
+    project.module("flows", FLOW.format(version=2, rows=3).replace("rows: int = 3", "rows: int"))
+    new = project.run("register", "--dry-run", "flows", **variables).out.splitlines()
+    assert new[0] == "new        nightly version 2, compared with version 1"
+    assert '  breaking    /inputSchema/data/required: [] -> ["rows"] (rows must be there now)' in new
+    assert "  compatible  /inputTemplate/rows: removed 3 (inputSchema says what it means for others)" in new
+    compared = project.run("diff", "flows", **variables)
+    assert (compared.code, compared.out.splitlines()[1:]) == (1, new[1:-1])
     printed = project.run("workflow", "print", "flows").out
     assert json.loads(printed)["version"] == 2
 
@@ -146,6 +152,12 @@ def test_dev_registers_workflows_and_send_starts_and_follows_them(project: Proje
         for line in ("part_a (plain.work) attempt 1: COMPLETED", "last (plain.work) attempt 1: COMPLETED"):
             assert f"{line}\n" in sent.err
         assert "workflow COMPLETED\n" in sent.err
+
+        workflow = sent.err.splitlines()[0].removeprefix("started workflow ")
+        captured = project.run("capture", "--workflow", workflow, "--name", "monday", **dev.variables())
+        assert (captured.code, captured.out) == (0, "tests/perago_cases/nightly.workflow/monday\n"), captured.err
+        case = json.loads((project.directory / captured.out.strip() / "case.json").read_text())
+        assert (case["params"], case["expect"], case["result"]) == ({"rows": 3}, "completed", {"total": 3})
 
         wrong = project.run("send", "flows", "--params", '{"row": 3}', **dev.variables())
         assert wrong.code == 2

@@ -58,7 +58,7 @@ def test_the_wiring_is_checked_and_the_definition_compared_with_its_snapshot(pro
         [
             "*the workflow differs from its snapshot*",
             "*increase version= if this version is registered*",
-            "/tasks/0/inputParameters/params/rows: *lines* -> *rows*",
+            "compatible: /tasks/0/inputParameters/params/rows: *lines* -> *rows* (running workflows keep*",
             "*accept it: pytest *--perago-update=all*",
         ]
     )

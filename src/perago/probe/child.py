@@ -176,7 +176,8 @@ def _workflows(module: str) -> list[dict[str, Any]]:
         except WorkflowDefinitionError as error:
             problems += error.problems
     if problems:
-        raise WorkflowDefinitionError(workflows[0].name, tuple(problems), workflows[0].location)
+        different = {str(problem): problem for problem in problems}  # a workflow has those of its sub-workflows, too
+        raise WorkflowDefinitionError(workflows[0].name, tuple(different.values()), workflows[0].location)
     return list(found.values())
 
 

@@ -393,12 +393,12 @@ def _property(here: str, old: Any, new: Any, *, must_be_sent: bool) -> Iterator[
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         yield from schema_changes(here, old, new)
         return
-    affected, reason = AffectedParty.SENDERS, "effect unknown: the value that the task uses if none is sent has changed"
+    affected, reason = AffectedParty.SENDERS, "effect unknown: the value that is used if none is sent has changed"
     if must_be_sent:
         affected = AffectedParty.NEITHER
         reason = "the value must be sent, so the default has no effect"
     elif "default" in old and "default" in new:
-        reason = "if no value is sent, the task now uses a different one"
+        reason = "if no value is sent, a different one is used now"
     yield from _changed(here, old, new, ["default"], affected, reason)
     yield from schema_changes(here, _without(old, ["default"]), _without(new, ["default"]))
 

@@ -37,8 +37,8 @@ def _built(task: Task) -> str:
         **_controls(task.controls),
         "inputKeys": _keys(task, "params"),
         "outputKeys": _keys(task, "result"),
-        "inputSchema": _schema_definition(f"{task.name}.input", input_schema(task)),
-        "outputSchema": _schema_definition(f"{task.name}.output", output_schema(task)),
+        "inputSchema": schema_definition(f"{task.name}.input", input_schema(task)),
+        "outputSchema": schema_definition(f"{task.name}.output", output_schema(task)),
     }
     return json.dumps({key: value for key, value in definition.items() if value is not None}, allow_nan=False)
 
@@ -75,7 +75,8 @@ def _keys(task: Task, key: str) -> list[str]:
     return ["workspace", key] if task.workspace is not None else [key]
 
 
-def _schema_definition(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+def schema_definition(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON Schema as Conductor stores it."""
     return {"name": name, "version": 1, "type": "JSON", "data": schema}
 
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, PydanticUserError, Secret, SecretBytes, SecretSt
 from pydantic.json_schema import GenerateJsonSchema
 
 from perago.authoring import Task, TaskDefinitionError
+from perago.authoring.declaration import InvalidDeclaration
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -111,7 +112,9 @@ def input_schema(task: Task) -> dict[str, Any]:
     Raises:
         TaskDefinitionError: the parameters model has no JSON Schema, or a recursive one.
     """
-    return _envelope(task, "params", _model_schema(task, task.params_model, "params", "validation"), _GIVEN_REF)
+    with _refusing(task):
+        schema = model_schema(task.params_model, "params", "validation")
+    return _envelope(task, "params", schema, GIVEN_REF)
 
 
 def output_schema(task: Task) -> dict[str, Any]:
@@ -120,22 +123,32 @@ def output_schema(task: Task) -> dict[str, Any]:
     Raises:
         TaskDefinitionError: the result model has no JSON Schema, a recursive one, or a secret in it.
     """
-    schema = _model_schema(task, task.result_model, "result", "serialization")
-    secret = find_secret(task.result_model)
+    with _refusing(task):
+        schema = result_schema(task.result_model)
+    return _envelope(task, "result", schema, _COMMIT)
+
+
+def result_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON Schema of a result.
+
+    Raises:
+        InvalidDeclaration: the model has no JSON Schema, a recursive one, or a secret in it.
+    """
+    schema = model_schema(model, "result", "serialization")
+    secret = find_secret(model)
     if secret is not None:
-        raise _refused(
-            task,
-            f"result model {task.result_model.__name__} holds a secret in {secret}, "
+        raise InvalidDeclaration(
+            f"result model {model.__name__} holds a secret in {secret}, "
             "but results are stored readable in Conductor and in lakeFS",
             "remove the field; return the name under which the secret can be looked up",
         )
-    return _envelope(task, "result", schema, _COMMIT)
+    return schema
 
 
 _COMMIT = {"type": "string", "pattern": COMMIT_ID_PATTERN}
 _OUTPUT = {"type": "object", "minProperties": 1}
 """The output of a JOIN: the outputs of its tasks, by reference name (`perago.taskdef.payload`)."""
-_GIVEN_REF = {
+GIVEN_REF = {
     "anyOf": [
         _COMMIT,
         {"type": "array", "items": {"anyOf": [_COMMIT, _OUTPUT, {"type": "null"}]}, "minItems": 1},
@@ -145,11 +158,12 @@ _GIVEN_REF = {
 
 
 def _envelope(task: Task, key: str, schema: dict[str, Any], ref: dict[str, Any]) -> dict[str, Any]:
-    properties = {"workspace": _workspace_schema(ref), key: schema} if task.workspace is not None else {key: schema}
+    properties = {"workspace": workspace_schema(ref), key: schema} if task.workspace is not None else {key: schema}
     return _closed(properties)
 
 
-def _workspace_schema(ref: dict[str, Any]) -> dict[str, Any]:
+def workspace_schema(ref: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a workspace whose ref is described by `ref`."""
     commit = {"const": "commit"}
     text = {"type": "string", "minLength": 1}
     schema = _closed({"repository": text, "branch": text, "ref": ref})
@@ -167,33 +181,40 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _model_schema(
-    task: Task, model: type[BaseModel], key: str, mode: Literal["validation", "serialization"]
-) -> dict[str, Any]:
+def model_schema(model: type[BaseModel], key: str, mode: Literal["validation", "serialization"]) -> dict[str, Any]:
+    """Return the JSON Schema of a model, which `key` names in errors.
+
+    Raises:
+        InvalidDeclaration: the model has no JSON Schema, or a recursive one.
+    """
     label = f"{key} model {model.__name__}"
     try:
         schema = inline(model.model_json_schema(mode=mode, schema_generator=_QuietSchema))
         return dict(json.loads(json.dumps(schema, allow_nan=False, ensure_ascii=False).encode()))
     except RecursiveModel as error:
-        raise _refused(
-            task,
+        raise InvalidDeclaration(
             f"{label}: {error.name} contains itself, so its schema cannot be written without references",
             "replace the recursion by a list of flat items that name their parent",
         ) from None
     except PydanticUserError as error:
-        raise _refused(
-            task, f"{label} has no JSON Schema: {error.message}", "use types that have a JSON form, defined by now"
+        raise InvalidDeclaration(
+            f"{label} has no JSON Schema: {error.message}", "use types that have a JSON form, defined by now"
         ) from error
     except Exception as error:  # pydantic and the author's schema hooks fail in many ways
-        raise _refused(
-            task,
+        raise InvalidDeclaration(
             f"{label} has no JSON Schema: {type(error).__name__}: {error}",
             "use defaults and constraints that have a JSON form: finite numbers, text, lists, mappings",
         ) from error
 
 
-def _refused(task: Task, message: str, fix: str) -> TaskDefinitionError:
-    return TaskDefinitionError(f"task {task.name!r}: {message}", file=task.file, line=task.line, fix=fix)
+@contextlib.contextmanager
+def _refusing(task: Task) -> Iterator[None]:
+    try:
+        yield
+    except InvalidDeclaration as invalid:
+        raise TaskDefinitionError(
+            f"task {task.name!r}: {invalid.rule}", file=task.file, line=task.line, fix=invalid.fix
+        ) from invalid.__cause__
 
 
 _PREFIX = "#/$defs/"

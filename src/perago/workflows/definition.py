@@ -29,6 +29,8 @@ from perago.authoring.declaration import (
     resolve_annotations,
 )
 from perago.authoring.task import check_texts
+from perago.taskdef.definition import schema_definition
+from perago.taskdef.schema import GIVEN_REF, model_schema, result_schema, workspace_schema
 from perago.workflows.flow import Flow
 from perago.workflows.values import contains_value, sent_name
 from perago.workflows.writer import Writer
@@ -143,7 +145,7 @@ class Workflow(Generic[P, R]):
                 rule = f"no step uses the parameter {self.given.__name__}.{name}"
                 writer.problems.append(self.location.error(rule, "use it, or remove it"))
         writer.problems += writer.unopened
-        inputs = self._inputs(writer)
+        inputs, schemas = self._inputs(writer), self._schemas(writer)
         if writer.problems:
             different = {str(problem): problem for problem in writer.problems}  # each branch of a fork has the same
             raise WorkflowDefinitionError(self.name, tuple(different.values()), self.location)
@@ -160,6 +162,7 @@ class Workflow(Generic[P, R]):
             "inputTemplate": {key: template[0] for key, template in inputs.items() if template is not None},
             "tasks": writer.tasks(),
             "outputParameters": output,
+            **schemas,
         }
         text = json.dumps({key: value for key, value in definition.items() if value is not None}, allow_nan=False)
         functions, parts = dict(writer.functions), tuple(writer.parts.values())
@@ -199,6 +202,25 @@ class Workflow(Generic[P, R]):
                 writer.problems.append(problem)
             inputs[key] = (default,)
         return inputs
+
+    def _schemas(self, writer: Writer) -> dict[str, Any]:
+        """The JSON Schemas of the input and the output, which `perago register` compares with those on the server."""
+        place = {"workspace": workspace_schema(GIVEN_REF)} if writer.has_workspace else {}
+        output = {"workspace": workspace_schema({})} if writer.has_workspace else {}
+        try:
+            given = model_schema(self.given, "parameter", "validation")
+            if self.result is not None:
+                output["result"] = result_schema(self.result)
+        except InvalidDeclaration as invalid:
+            writer.problems.append(self.location.error(invalid.rule, invalid.fix))
+            return {}
+        given["properties"] = {**place, **given.get("properties", {})}
+        given["required"] = sorted([*place, *given.get("required", ())])
+        returned = {"type": "object", "properties": output, "required": sorted(output)}
+        return {
+            "inputSchema": schema_definition(f"{self.name}.input", given),
+            "outputSchema": schema_definition(f"{self.name}.output", returned),
+        }
 
     def _place_of(self, error: BaseException) -> Location:
         """The deepest line of the author's module that the error came through."""

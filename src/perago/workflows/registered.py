@@ -2,22 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from perago.taskdef import Difference
-from perago.taskdef.definition import json_differences
+from perago.taskdef.compatibility import Change, Impact, classify, judge_field
+from perago.taskdef.definition import SCHEMAS, json_differences
 
-_FREE = frozenset({"inputParameters", "inputTemplate", "outputParameters"})
+_FREE = frozenset({"inputParameters", "inputTemplate", "outputParameters", "data"})
 """The keys in these are the author's, so one that only the server has is a difference."""
+_OF_A_SCHEMA = {"inputParameters": "inputSchema", "inputTemplate": "inputSchema", "outputParameters": "outputSchema"}
+"""The schema that says what a field means for those who start a workflow or read its output."""
 
 
-def compare_workflows(registered: Mapping[str, Any], definition: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """Return what registering the definition would change, in the order of the JSON pointers.
+class Definitions(Protocol):
+    """The questions to Conductor. Each method can raise any `ServiceError`."""
+
+    def workflow_versions(self, name: str) -> Sequence[int]:
+        """Return the registered versions of a workflow, the oldest first."""
+        ...
+
+    def workflow_definition(self, name: str, version: int) -> Mapping[str, Any]:
+        """Return one version of a workflow."""
+        ...
+
+
+def compare_with_server(
+    definitions: Definitions, definition: Mapping[str, Any]
+) -> tuple[int | None, tuple[Change, ...]]:
+    """Return the changes to the same version on the server, or to its newest version, and the number of that version.
+
+    Raises:
+        ServiceError: Conductor did not answer.
+    """
+    name, version = definition["name"], definition["version"]
+    known = definitions.workflow_versions(name)
+    if not known:
+        return None, ()
+    base = version if version in known else known[-1]
+    return base, classify_workflows(definitions.workflow_definition(name, base), definition)
+
+
+def classify_workflows(registered: Mapping[str, Any], definition: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return the changes and their effect on those who start the workflow or read its output.
 
     Only what the definition says counts: the server adds fields, and their defaults, to a definition and to its tasks.
+    The version does not count, so that a new version can be compared with an older one.
     """
-    return json_differences(_said(registered, definition), definition)
+    old = {**_said(registered, definition), "version": definition.get("version")}
+    schemas = [{key: side[key] for key in SCHEMAS if key in side} for side in (old, definition)]
+    changes = list(classify(*schemas))
+    for difference in json_differences(old, definition):
+        field = difference.path.split("/")[1]
+        if field in SCHEMAS:
+            continue
+        schema = _OF_A_SCHEMA.get(field)
+        if field == "tasks":
+            impact, reason = Impact.COMPATIBLE, "running workflows keep the steps that they started with"
+        elif schema is not None and all(schema in side for side in schemas):
+            impact, reason = Impact.COMPATIBLE, f"{schema} says what it means for others"
+        else:
+            impact, reason = judge_field(field, old, definition)
+        changes.append(Change(difference.path, difference.old, difference.new, impact, reason))
+    return tuple(sorted(changes, key=lambda change: change.pointer))
 
 
 def _said(registered: Any, definition: Any, key: str = "") -> Any:
