@@ -110,7 +110,7 @@ class CaseItem(pytest.Function):
         except CaseFailed as failure:
             file, start = self._place.file, self.config.invocation_params.dir
             shown = os.path.relpath(file, start) if file.is_relative_to(start) else file
-            what = {"import": "module", "wiring": "workflow", "definition": "workflow"}.get(self.case.kind, "task")
+            what = "task" if self.task is not None else "module" if self.case.kind == "import" else "workflow"
             failure.subject = (what, f"{self._owner} ({shown}:{self._place.line})")
             failure.rerun = rerun_command(self, failure.rerun_options, all_of_task=failure.needs_others)
             raise
@@ -194,7 +194,7 @@ class WorkflowCollector(pytest.Collector):
 
         workflow = self._workflow
         place = Location(Path(workflow.location.file), workflow.location.line)
-        for case in workflow_cases(workflow):
+        for case in workflow_cases(workflow, session_of(self.config)):
             yield CaseItem.from_parent(self, name=case.name, case=case, owner=workflow.name, place=place)
 
 

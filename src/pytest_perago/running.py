@@ -24,8 +24,8 @@ from perago.driver.function import what_to_do
 from perago.ports import TaskStatus
 from perago.settings.mask import STRUCK_OUT
 from perago.taskdef.payload import InvalidResult, check_recorded_result
-from perago.testing.cases import InvalidCase, Record, RunCase, read_recorded_case, read_tree, write_outcome
-from perago.testing.differences import AttemptResult, differences
+from perago.testing.cases import InvalidCase, Record, RunCase, read_tree
+from perago.testing.differences import AttemptResult
 from perago.testing.samples import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from perago.testing.tasks import CaseFailed, Cause
@@ -33,6 +33,7 @@ from perago.text import listing, quoted
 from pytest_perago.audit import Audit, may_outlive, moved_aside, noting_questions, remember_outliving
 from pytest_perago.confinement import TimeLimitExceeded, Watch, formatted_stack, without_plugin_frames
 from pytest_perago.observation import Memory, NearbyFiles, Output, printed, secrets_of
+from pytest_perago.recorded import compare_with_record
 from pytest_perago.session import Session
 
 if TYPE_CHECKING:
@@ -179,7 +180,6 @@ def _listed(paths: Iterable[str]) -> str:
     return ", ".join(paths) or "none"
 
 
-_MOST_LINES = 80
 _XDIST = "PYTEST_XDIST_WORKER"
 _MOST_NAMED = 10
 _RESPONSE_SECONDS = 60
@@ -491,38 +491,14 @@ class _Run(CaseAttempts):
             CaseFailed: the outcome differs, and must not be recorded.
         """
         tree = {path: file for path, file in self.tree.items() if isinstance(file, bytes)}
-        found = differences(record.expected(now), now, tree)
-        if not found:
-            return self.case
-        settings = self._session.settings
-        directory = settings.shown(record.directory)
-        with self.started(self._call) as services:
-            again = self._attempt(services, services.attempt(self.task.function).record, frozenset())
-            self._outputs.pop()
-            by_itself = differences(now, again.result(), tree).summary
-        kinds = {reason.partition(":")[0] for reason in (record.reason, now.reason)}
-        if by_itself and record.ending == now.ending != "completed" and len(kinds) == 1:
-            return self.case  # the same exception, with another message in each run
-        if settings.update == "all" and not by_itself:
-            try:
-                write_outcome(record.directory, now)
-            except OSError as error:
-                summary = f"the case cannot be written: {error.strerror}"
-                raise CaseFailed(Cause.CONTRACT, summary, facts=[("case", directory)]) from None
-            self._session.add_snapshot(f"updated {directory}")
-            return read_recorded_case(record.directory)[0]
-        lines = list(found.lines())
-        if len(lines) > _MOST_LINES:
-            lines = [*lines[:_MOST_LINES], f"… and {len(lines) - _MOST_LINES:,} more lines"]
-        facts = [("case", directory), ("differs", "\n".join(lines))]
-        if by_itself:
-            facts += [("by itself", "\n".join(by_itself))]
-            summary = f"case {self.case.label!r}: the function is not deterministic: two runs on one input also differ"
-            facts += [("fix", "do not let times, random numbers or the order of sets and listings affect the output")]
-        else:
-            summary = f"case {self.case.label!r}: the outcome differs from the record"
-            facts += [("accept", self._session.rerun_command("--perago-update=all"))]
-        raise CaseFailed(Cause.CONTRACT, summary, facts=facts)
+
+        def again() -> AttemptResult:
+            with self.started(self._call) as services:
+                attempt = self._attempt(services, services.attempt(self.task.function).record, frozenset())
+                self._outputs.pop()
+                return attempt.result()
+
+        return compare_with_record(self._session, self.case, record, now, tree, again)
 
     def _output_again(self) -> Output | None:
         """Return the output of one more plain attempt."""

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from perago.taskdef.loading import find_modules
+from perago.testing.cases import WORKFLOW
 from pytest_perago.cover import TaskCover, gather
 from pytest_perago.options import (
     COVERAGE,
@@ -97,13 +98,16 @@ def unused_cases(shared: Session) -> Iterator[str]:
         return  # the task may be theirs
     settings = shared.settings
     names = sorted({module.task.name for module in modules if module.task is not None})
+    names += [flow.name + WORKFLOW for module in modules for flow in module.workflows]
     written = {file.parent for file in settings.cases_dir.glob("*/*.toml")}
     recorded = {file.parent.parent for file in settings.cases_dir.glob("*/*/case.json")}
     for directory in sorted(written | recorded):
         if directory.name not in names:
             near = difflib.get_close_matches(directory.name, names, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            yield f"{settings.shown(directory)}: no task is called {directory.name}{meant}"
+            meant = f"; did you mean {near[0].removesuffix(WORKFLOW)}?" if near else ""
+            name = directory.name.removesuffix(WORKFLOW)
+            what = "task" if name == directory.name else "workflow"
+            yield f"{settings.shown(directory)}: no {what} is called {name}{meant}"
 
 
 def unused_trees(session: pytest.Session, settings: Settings) -> Iterator[str]:

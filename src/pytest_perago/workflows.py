@@ -1,26 +1,34 @@
-"""The generated tests of a workflow: check its wiring, and compare its definition with its snapshot."""
+"""The generated tests of a workflow: check its wiring, compare its definition with its snapshot, and run its recorded
+runs again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perago.taskdef import canonical_json
+from perago.testing.cases import WORKFLOW, read_tree, recorded_cases
+from perago.testing.differences import AttemptResult
 from perago.testing.tasks import CaseFailed, Cause
 from perago.text import count
+from pytest_perago.confinement import TimeLimitExceeded, formatted_stack
+from pytest_perago.kinds.run import location_of, read_case
 from pytest_perago.options import Settings
+from pytest_perago.recorded import compare_with_record
 from pytest_perago.session import Case, Location, Session, printable
 from pytest_perago.snapshots import SnapshotFile
 
 if TYPE_CHECKING:
+    from perago.testing.workflow_run import WorkflowRun
     from perago.workflows import Workflow
 
 _MOST_DIFFERENCES = 50
 
 
-def workflow_cases(workflow: Workflow[Any, Any]) -> Iterator[Case]:
+def workflow_cases(workflow: Workflow[Any, Any], session: Session) -> Iterator[Case]:
     """Yield the tests of one workflow."""
     location = Location(Path(workflow.location.file), workflow.location.line)
 
@@ -36,6 +44,45 @@ def workflow_cases(workflow: Workflow[Any, Any]) -> Iterator[Case]:
 
     yield Case("wiring", "", wiring, location)
     yield Case("definition", "", definition, location)
+    if session.settings.run != "off":
+        for directory in recorded_cases(session.settings.cases_dir, workflow.name + WORKFLOW):
+            yield Case("run", directory.name, partial(_run, workflow, directory), location_of(directory))
+
+
+def _run(workflow: Workflow[Any, Any], directory: Path, session: Session) -> None:
+    """Run a recorded run again, and compare both."""
+    from perago.testing import TaskRunner
+    from perago.workflows.definition import complete_input
+
+    case, record = read_case(directory)
+    _build(workflow)
+    tree = {path: file for path, file in read_tree(case.tree).items() if isinstance(file, bytes)}
+    try:
+        params = complete_input(workflow.definition(), case.params)
+    except ValueError as error:
+        raise CaseFailed(Cause.CONTRACT, f"the params of {case.label!r} are not valid: {error}") from None
+
+    def result() -> AttemptResult:
+        watch = session.watch()
+        try:
+            with watch, watch.code_of_author(), TaskRunner() as run:
+                return _result(run.workflow(workflow, params, tree=tree), tree)
+        except TimeLimitExceeded:
+            summary = f"case {case.label!r} did not end within {watch.seconds:g} s (perago_run_timeout)"
+            details = [formatted_stack(watch.stuck.stack)] if watch.stuck else ()
+            raise CaseFailed(Cause.MISTAKE, summary, details=details) from None
+
+    if record is not None:
+        compare_with_record(session, case, record, result(), tree, result)
+
+
+def _result(ran: WorkflowRun, tree: Mapping[str, bytes]) -> AttemptResult:
+    """The outcome of a workflow, for a comparison with the recorded one."""
+    if ran.status != "COMPLETED":
+        reasons = [one.reason for one in ran.outcomes if one.reason]
+        return AttemptResult("failed", reasons[-1] if reasons else ran.reason or f"it is {ran.status}")
+    files = {path: content for path, content in ran.tree.items() if tree.get(path) != content}
+    return AttemptResult("completed", "", ran.result, files, frozenset(tree.keys() - ran.tree.keys()))
 
 
 def workflow_snapshot(workflow: Workflow[Any, Any], settings: Settings) -> Path:

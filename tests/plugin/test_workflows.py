@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
+
+import perago.workflows  # noqa: F401 - pytester forgets the modules that a run loads first
 
 from .projects import run
 
@@ -81,3 +87,53 @@ def test_a_snapshot_is_unused_if_its_workflow_is_gone(project: pytest.Pytester) 
     project.makepyfile(flows=FLOW.format(rows="given.rows").replace('"nightly"', '"other"'))
     result = run(project, "--perago-modules=flows", "--perago-update=new", "--perago-kinds=taskdef")
     result.stdout.fnmatch_lines(["unused: tests/__taskdefs__/flows/nightly.workflow.json: module flows declares other"])
+
+
+def record(root: Path, **fields: Any) -> Path:
+    """Write a recorded run of `nightly`; return its directory."""
+    directory = root / "tests/perago_cases/nightly.workflow/monday"
+    directory.mkdir(parents=True)
+    document = {"params": {"rows": 3}, "expect": "completed", "result": {"total": 3}, "published": {}, **fields}
+    (directory / "case.json").write_text(json.dumps(document))
+    return directory
+
+
+def test_a_recorded_run_runs_again_and_differences_are_reported(project: pytest.Pytester) -> None:
+    options = ("--perago-modules=flows", "-k", "run")
+    case = record(project.path) / "case.json"
+    run(project, *options).assert_outcomes(passed=1, deselected=2)
+
+    project.makepyfile(work=TASK.replace("total=params.rows", "total=params.rows + 1"))
+    differing = run(project, *options)
+    differing.assert_outcomes(failed=1, deselected=2)
+    differing.stdout.fnmatch_lines(
+        [
+            "broken contract: case 'monday': the outcome differs from the record",
+            "  workflow  nightly (tests/perago_cases/nightly.workflow/monday/case.json:1)",
+            "  differs   result /total: 3 -> 4",
+            "  accept    pytest --perago-modules flows --perago-update=all 'flows.py::nightly::run[[]monday]'",
+        ]
+    )
+    run(project, *options, "--perago-update=all").assert_outcomes(passed=1, deselected=2)
+    assert json.loads(case.read_text())["result"] == {"total": 4}
+
+    project.makepyfile(work=TASK.replace("return Result(total=params.rows)", "raise OSError('no disk')"))
+    run(project, *options).stdout.fnmatch_lines(["  differs   completed before, failed now: OSError: no disk*"])
+
+
+def test_a_recorded_run_of_parameters_that_no_longer_exist_is_reported(project: pytest.Pytester) -> None:
+    record(project.path, params={"lines": 3})
+    failed = run(project, "--perago-modules=flows", "-k", "run")
+    failed.stdout.fnmatch_lines(
+        ["*the params of 'monday' are not valid: workflow nightly has no parameter 'lines'; it takes rows"]
+    )
+
+
+def test_the_cases_of_a_workflow_that_is_gone_are_unused(project: pytest.Pytester) -> None:
+    record(project.path)
+    project.makepyfile(flows=FLOW.format(rows="given.rows").replace('"nightly"', '"nightli"'))
+    project.makeini("[pytest]\nperago_modules = work flows")
+    result = run(project, "--perago-update=new", "--perago-kinds=contract")
+    result.stdout.fnmatch_lines(
+        ["unused: tests/perago_cases/nightly.workflow: no workflow is called nightly; did you mean nightli?"]
+    )

@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -88,6 +88,13 @@ class PastAttempt:
     ended: int
     definition: Mapping[str, Any] | None
     """The TaskDef at that time; None if Conductor had none."""
+    is_workflow: bool = False
+    """Whether it is a run of a workflow, whose id is `task_id`, and whose name is `task_name`."""
+
+    @property
+    def label(self) -> str:
+        """The attempt in a sentence."""
+        return f"{'workflow' if self.is_workflow else 'task'} {self.task_id}"
 
     @property
     def seconds(self) -> float | None:
@@ -99,6 +106,8 @@ class PastAttempt:
         """Its ending in the words of `Example.expect`."""
         if self.status == "COMPLETED":
             return "completed"
+        if self.is_workflow:
+            return "failed"
         phase, other = ("pre", "terminal") if self.status == _FINAL else ("post", "failed")
         return phase if self.reason.startswith(f"{phase} guardrail") else other
 
@@ -177,14 +186,19 @@ def attempt_from(row: Mapping[str, Any]) -> PastAttempt:
         reason=str(row.get("reasonForIncompletion") or ""),
         params=params,
         result=output.get("result"),
-        workspace=_workspace(task_id, payload.get("workspace"), output.get("workspace")),
+        workspace=past_workspace(f"task {task_id}", payload.get("workspace"), output.get("workspace")),
         started=int(row.get("startTime") or 0),
         ended=int(row.get("endTime") or 0),
         definition=row.get("taskDefinition") or None,
     )
 
 
-def _workspace(task_id: str, block: Any, output: Any) -> PastWorkspace | None:
+def past_workspace(label: str, block: Any, output: Any) -> PastWorkspace | None:
+    """Read the workspace of an input, and the ref of an output. `label` names whose they are.
+
+    Raises:
+        NotReplayable: it is not a workspace.
+    """
     if block is None:
         return None
     problems: list[str] = []
@@ -194,7 +208,7 @@ def _workspace(task_id: str, block: Any, output: Any) -> PastWorkspace | None:
     else:
         refs = commits_of(block.get("ref"), block["repository"], problems)
     if problems:
-        raise NotReplayable(f"the input of task {task_id} is not valid: {'; '.join(problems)}")
+        raise NotReplayable(f"the input of {label} is not valid: {'; '.join(problems)}")
     ref = output.get("ref") if isinstance(output, Mapping) else None
     return PastWorkspace(block["repository"], block["branch"], refs, ref if isinstance(ref, str) else None)
 
@@ -282,7 +296,7 @@ def gone_is_told(attempt: PastAttempt) -> Iterator[None]:
         yield
     except (NotFound, Refused) as error:  # an object that was collected as garbage is refused: 410
         raise NotReplayable(
-            f"lakeFS no longer has what task {attempt.task_id} read or published: {error.operation}: {error.detail}",
+            f"lakeFS no longer has what {attempt.label} read or published: {error.operation}: {error.detail}",
             "choose a later attempt; garbage collection, or deleting a branch, removes old commits and objects",
         ) from error
 
@@ -326,16 +340,42 @@ def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str
     }
     # What another branch of a fork had published already with the same bytes is in no diff, but is its own as well.
     shared = {key for key in notes.shared([commit]) or () if key.startswith(prefix)}
-    there = {key for key, size in changed.items() if size is not None} | shared
-    listed = {entry.key: entry for entry in store.list_objects(repository, commit.id, prefix) if entry.key in there}
+    return _published(store, repository, commit.id, prefix, changed.keys() | shared)
+
+
+def published_since(
+    store: WorkspaceStore, workspace: PastWorkspace, input_ref: str, attempts: Sequence[PastAttempt]
+) -> Published:
+    """Return what several attempts together have changed since a commit, from the root of the repository.
+
+    Raises:
+        NotReplayable: an attempt used another branch, or their commits are not in one history.
+        ServiceError: lakeFS did not answer, or no longer has the commits.
+    """
+    own, commits, repository = set[str](), [input_ref], workspace.repository
+    for attempt in attempts:
+        place = attempt.workspace
+        if place is None or place.output_ref is None:
+            continue
+        if (place.repository, place.branch) != (repository, workspace.branch):
+            raise NotReplayable(f"step {quoted(attempt.reference_name)} published to another branch: {place.branch}")
+        published = published_by(store, place, input_commit(store, place), "")
+        own |= published.files.keys() | published.removed
+        commits.append(place.output_ref)
+    last = input_commit(store, replace(workspace, refs=tuple(commits)))
+    changed = store.diff(repository, input_ref, last) if last != input_ref else {}
+    return _published(store, repository, last, "", own & changed.keys()) if own else Published()
+
+
+def _published(store: WorkspaceStore, repository: str, commit: str, prefix: str, keys: Collection[str]) -> Published:
+    """Return these keys as files of a commit, or as removed."""
+    listed = {entry.key: entry for entry in store.list_objects(repository, commit, prefix) if entry.key in keys}
     files = {
         key[len(prefix) :]: Digest(entry.size, entry.checksum) if _MD5.fullmatch(entry.checksum) else None
         for key, entry in listed.items()
         if not key.endswith("/")
     }
-    gone = {key for key, size in changed.items() if size is None} | (shared - listed.keys())
-    removed = frozenset(key[len(prefix) :] for key in gone)
-    return Published(commit.id, files, removed)
+    return Published(commit, files, frozenset(key[len(prefix) :] for key in keys if key not in listed))
 
 
 def with_files(store: WorkspaceStore, repository: str, commit: Commit) -> Commit:

@@ -1,6 +1,6 @@
-"""Write a past attempt as a case directory, after the scrub hooks of the project.
+"""Write a past attempt, or a run of a workflow, as a case directory, after the scrub hooks of the project.
 
-A module of the project has one or more of these hooks. Each gets the name of the task first:
+A module of the project has one or more of these hooks. Each gets the name of the task or workflow first:
 
     def scrub_params(task: str, params: dict) -> dict: ...
     def scrub_result(task: str, result: object) -> object: ...
@@ -67,6 +67,8 @@ class Wanted:
     """The bytes of all input files together."""
     definition: Mapping[str, Any] | None = None
     """Today's TaskDef, whose schemas mark secrets in addition to the schemas of the time."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Secrets that are known from elsewhere, by their places."""
 
 
 def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Captured:
@@ -84,8 +86,8 @@ def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted) -> Capture
     """
     if past.attempt.status not in _ENDED:
         raise NotReplayable(
-            f"task {past.attempt.task_id} neither completed nor failed: it is {past.attempt.status}",
-            "capture another attempt, or run this one with perago replay",
+            f"{past.attempt.label} neither completed nor failed: it is {past.attempt.status}",
+            f"capture another {'run' if past.attempt.is_workflow else 'attempt, or run this one with perago replay'}",
         )
     if wanted.target.exists() or wanted.target.is_symlink():
         raise NotReplayable(
@@ -110,7 +112,7 @@ class _Capture:
         self._wanted = wanted
         self._directory = directory
         self._struck: dict[str, str] = {}
-        self._known: dict[str, str] = {}
+        self._known = dict(wanted.secrets)
         """All secrets of the attempt, including values that a hook has replaced."""
 
     def write(self) -> Captured:
@@ -237,11 +239,11 @@ class _Capture:
         attempt = self._past.attempt
         started = datetime.datetime.fromtimestamp(max(0, attempt.started) / 1000, datetime.UTC)
         about: dict[str, Any] = {
-            "task": attempt.task_name,
-            "task_id": attempt.task_id,
+            "task": None if attempt.is_workflow else attempt.task_name,
+            "task_id": None if attempt.is_workflow else attempt.task_id,
             "workflow": attempt.workflow_name,
             "workflow_id": attempt.workflow_id,
-            "step": attempt.reference_name,
+            "step": None if attempt.is_workflow else attempt.reference_name,
             "started": started.isoformat(timespec="seconds") if attempt.started > 0 else None,
             "seconds": attempt.seconds,
             "status": attempt.status,

@@ -272,6 +272,8 @@ def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | byt
 
 
 CASE, INPUT, PUBLISHED, TASKDEF = "case.json", "input", "published", "taskdef.json"
+WORKFLOW = ".workflow"
+"""After the name of a workflow in the name of the directory of its cases, because a task may have the same name."""
 ENDINGS = ("completed", "pre", "post", "failed", "terminal")
 LARGEST_KEPT = 64 * 1024
 """Bytes of a published file that is kept completely. Larger ones are kept as size and digest."""

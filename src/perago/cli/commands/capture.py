@@ -6,7 +6,7 @@ import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,7 @@ EXAMPLES = """\b
 Examples:
   perago capture 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21
   perago capture --workflow 6d1b9251-859b-4538-aefb-2cb95105520c --step build --name monday
+  perago capture --workflow 6d1b9251-859b-4538-aefb-2cb95105520c        all its steps
   perago capture 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21 --only 'raw/2026-11-*/**' --max-bytes 100MB
   perago capture 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21 --scrub my_tasks.scrubbing
 
@@ -63,12 +64,14 @@ def command(
     ] = None,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
-    """Write a past attempt as a test case: its params, input files, result and published files.
+    """Write a past attempt, or a past run of a workflow, as a test case: params, input files, result, published files.
 
-    perago looks up the attempt on the configured Conductor and its files on the configured lakeFS, and only reads both.
-    It redacts values that look like secrets. It writes nothing until it has fetched everything.
+    Without --step, --workflow means the run with all its steps. perago finds it on the configured Conductor and its
+    files on the configured lakeFS, and only reads both. It redacts values that look like secrets. It writes nothing
+    until it has fetched everything.
     """
-    named = Named(task_id, module, workflow, step, timeout).checked()
+    is_run = workflow is not None and step is None and task_id is None
+    named = None if is_run else Named(task_id, module, workflow, step, timeout).checked()
     limit = _size(max_bytes)
     chosen = _chosen(only or [])
     if name is not None and (not name.strip(".") or "/" in name or name.startswith(".") or not name.isprintable()):
@@ -76,18 +79,26 @@ def command(
     settings = valid_settings()
     from perago.configuration import Servers
     from perago.history.capture import Scrubber, Wanted, capture, load_hooks
+    from perago.history.workflow_runs import find_run
 
     scrub = scrub or _configured_hooks(Path("pyproject.toml"))
     hooks = load_hooks(scrub) if scrub is not None else {}
     with sigterm_unwinds(), Servers(settings, cached=True) as servers:
-        found, past, _ = named.find(servers)
-        safe = "".join(character for character in found.attempt.task_id if character.isalnum())
-        name = name or f"{clock(found.attempt.started)[:10]}-{safe[:8]}"
-        target = output / found.attempt.task_name / name
-        definition = json.loads(found.task.definition)
-        wanted = Wanted(target, Scrubber(found.task.name, hooks), found.sees, chosen, limit, definition)
+        if named is None:
+            run = find_run(servers.workflows, str(workflow))
+            store = None if run.run.workspace is None else servers.store
+            past, cases, task = run.look_up(store), run.cases, run.run.task_name
+            scope: dict[str, Any] = {"definition": run.schemas, "secrets": run.secrets()}
+        else:
+            found, past, _ = named.find(servers)
+            store, cases, task = found.store(servers), found.task.name, found.task.name
+            scope = {"definition": json.loads(found.task.definition), "sees": found.sees}
+        safe = "".join(character for character in past.attempt.task_id if character.isalnum())
+        name = name or f"{clock(past.attempt.started)[:10]}-{safe[:8]}"
+        target = output / cases / name
+        wanted = Wanted(target, Scrubber(task, hooks), chosen=chosen, max_bytes=limit, **scope)
         try:
-            captured = capture(found.store(servers), past, wanted)
+            captured = capture(store, past, wanted)
         except OSError as error:
             raise Failure(f"cannot write {target}: {error.strerror or error}; nothing was written") from error
     _show(captured)

@@ -1,0 +1,166 @@
+"""A run of a workflow becomes a case directory, which runs again as a test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
+from perago.history.attempts import NotReplayable
+from perago.history.capture import Captured, Scrubber, Wanted, capture
+from perago.history.workflow_runs import find_run
+from perago.testing import TaskRunner
+from perago.testing.cases import read_recorded_case
+from perago.testing.workflow_run import WorkflowRun
+from perago.workflows import Flow, Workflow, workflow
+
+from .models import EmbeddedRecords
+
+OWNER = "data@example.com"
+TREE = {"raw/a.txt": "1", "raw/b.txt": "2", "old.txt": "old"}
+
+
+class Part(BaseModel):
+    name: str
+    password: SecretStr = SecretStr("")
+    fails: bool = False
+
+
+class Sum(BaseModel):
+    total: int
+
+
+@task(
+    name="captured.part",
+    owner_email=OWNER,
+    workspace=WorkspaceSpec(on_moved_head="rebase"),
+    controls=TaskControls(retry=RetryPolicy(count=0)),
+)
+def part(workspace: Path, params: Part) -> Sum:
+    if params.fails:
+        raise OSError(f"no {params.name}")
+    found = int((workspace / f"raw/{params.name}.txt").read_text())
+    (workspace / f"{params.name}.tmp").write_text("x")
+    (workspace / f"{params.name}.out").write_text(str(found))
+    return Sum(total=found)
+
+
+class Names(BaseModel):
+    names: list[str]
+
+
+@task(name="captured.total", owner_email=OWNER, workspace=WorkspaceSpec())
+def total(workspace: Path, params: Names) -> Sum:
+    (workspace / "old.txt").unlink(missing_ok=True)
+    for file in workspace.glob("*.tmp"):
+        file.unlink()
+    return Sum(total=sum(int((workspace / f"{name}.out").read_text()) for name in params.names))
+
+
+class Given(BaseModel):
+    names: list[str]
+    login: SecretStr = SecretStr("")
+    fails: bool = False
+
+
+@workflow(name="captured.inner", version=1, owner_email=OWNER)
+def inner(flow: Flow, given: Part) -> Sum:
+    return flow.step("inside", part, Part, name=given.name, password=given.password, fails=given.fails).result
+
+
+@workflow(name="captured.flow", version=1, owner_email=OWNER)
+def summed(flow: Flow, given: Given) -> Sum:
+    with flow.options(retries=0):
+        flow.step("first", part, Part, name="a", fails=False)
+    flow.map(
+        "parts",
+        given.names,
+        lambda name: flow.sub("one", inner, Part, name=name, password=given.login, fails=given.fails),
+    )
+    return flow.step("total", total, Names, names=given.names).result
+
+
+@pytest.fixture
+def run() -> Iterator[TaskRunner]:
+    with TaskRunner() as runner:
+        yield runner
+
+
+def captured(run: TaskRunner, ran: WorkflowRun, target: Path) -> Captured:
+    found = find_run(EmbeddedRecords(run.conductor), ran.workflow_id)
+    wanted = Wanted(target, Scrubber(found.run.task_name), definition=found.schemas, secrets=found.secrets())
+    return capture(run.lakefs, found.look_up(run.lakefs), wanted)
+
+
+def test_a_run_is_captured_with_all_that_its_steps_published(run: TaskRunner, tmp_path: Path) -> None:
+    ran = run.workflow(summed, {"names": ["a", "b"]}, tree=TREE)
+    assert ran.status == "COMPLETED", ran.reason
+    found = captured(run, ran, tmp_path / "case")
+
+    document = json.loads((tmp_path / "case/case.json").read_text())
+    assert document["params"] == {"names": ["a", "b"], "login": "", "fails": False}
+    assert (document["expect"], document["result"]) == ("completed", {"total": 3})
+    assert (sorted(document["published"]), document["removed"]) == (["a.out", "b.out"], ["old.txt"])
+    assert {"task", "task_id", "step"}.isdisjoint(document["about"])
+    assert (document["about"]["workflow"], document["about"]["workflow_id"]) == ("captured.flow", ran.workflow_id)
+    assert (found.files, found.published) == (3, 2)
+
+
+def test_what_another_program_published_in_between_is_not_the_runs_own(run: TaskRunner, tmp_path: Path) -> None:
+    def visit() -> None:
+        run.lakefs.seed(run.repository, "main", {"visit.txt": "from elsewhere"})
+
+    run.faults.between("merge", visit, nth=2)
+    ran = run.workflow(summed, {"names": ["b"]}, tree=TREE)
+    assert "visit.txt" in ran.tree
+    captured(run, ran, tmp_path / "case")
+    assert sorted(json.loads((tmp_path / "case/case.json").read_text())["published"]) == ["a.out", "b.out"]
+
+
+def test_a_failed_run_is_captured_with_the_reason_of_its_step(run: TaskRunner, tmp_path: Path) -> None:
+    ran = run.workflow(summed, {"names": ["b"], "fails": True}, tree=TREE)
+    assert ran.status == "FAILED"
+    captured(run, ran, tmp_path / "case")
+    case, record = read_recorded_case(tmp_path / "case")
+    assert (case.params["names"], record.ending) == (["b"], "failed")
+    assert record.reason.startswith("OSError: no b")
+
+
+@pytest.mark.parametrize("key", ["login"])
+def test_a_secret_of_the_parameters_or_of_a_step_is_struck_out(run: TaskRunner, tmp_path: Path, key: str) -> None:
+    ran = run.workflow(summed, {"names": ["b"], key: "s3cr3t-of-production"}, tree=TREE)
+    found = captured(run, ran, tmp_path / "case")
+    assert found.struck_out == (f"/params/{key}",)
+    assert all(b"s3cr3t" not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert set(find_run(EmbeddedRecords(run.conductor), ran.workflow_id).secrets().values()) == {"s3cr3t-of-production"}
+
+
+def test_a_run_that_goes_on_or_does_not_exist_is_refused(run: TaskRunner, tmp_path: Path) -> None:
+    conductor = run.conductor
+    waits: dict[str, Any] = {
+        "name": "w",
+        "taskReferenceName": "w",
+        "type": "WAIT",
+        "inputParameters": {"duration": "1h"},
+    }
+    conductor.create_workflow_definition({"name": "../waits", "version": 1, "schemaVersion": 2, "tasks": [waits]})
+    found = find_run(EmbeddedRecords(conductor), conductor.start_workflow("../waits", {}))
+    with pytest.raises(NotReplayable, match=r"workflow \S+ neither completed nor failed: it is RUNNING"):
+        capture(None, found.look_up(None), Wanted(tmp_path / "case", Scrubber("waits")))
+    with pytest.raises(NotReplayable, match=r"the name '\.\./waits' cannot be that of a workflow"):
+        _ = found.cases
+    with pytest.raises(NotReplayable, match="Conductor has no workflow 'none'"):
+        find_run(EmbeddedRecords(conductor), "none")
+
+
+def test_the_captured_run_runs_again(run: TaskRunner, tmp_path: Path) -> None:
+    flow: Workflow[Any, Any] = summed
+    captured(run, run.workflow(flow, {"names": ["a", "b"]}, tree=TREE), tmp_path / "case")
+    case, record = read_recorded_case(tmp_path / "case")
+    ran = run.workflow(flow, case.params, tree=tmp_path / "case" / "input")
+    assert (ran.status, ran.result) == ("COMPLETED", record.result)
