@@ -63,7 +63,7 @@ def load_tasks(modules: Sequence[str], seconds: float, *, packages: bool = False
     Raises:
         CommandError: a module is not valid, and the problems of all modules were reported.
     """
-    return [one.task for one in _load(modules, seconds, packages=packages) if one.task is not None]
+    return [one.task for one in load_modules(modules, seconds, packages=packages) if one.task is not None]
 
 
 def load_definitions(modules: Sequence[str], seconds: float) -> tuple[list[TaskSummary], list[WorkflowSummary]]:
@@ -72,7 +72,7 @@ def load_definitions(modules: Sequence[str], seconds: float) -> tuple[list[TaskS
     Raises:
         CommandError: as for `load_tasks`.
     """
-    found = _load(modules, seconds, packages=True, workflows=True)
+    found = load_modules(modules, seconds, packages=True, workflows=True)
     return [one.task for one in found if one.task is not None], [flow for one in found for flow in one.workflows]
 
 
@@ -82,15 +82,20 @@ def load_task_to_run(module: str, seconds: float) -> tuple[TaskSummary, tuple[st
     Raises:
         CommandError: the module is not valid, or a package that the task needs is not installed.
     """
-    (probed,) = _load([module], seconds, to_run=True)
+    (probed,) = load_modules([module], seconds, to_run=True)
     if probed.task is None:
         raise CommandError(ExitCode.INVALID_MODULE)
     return probed.task, probed.files
 
 
-def _load(
+def load_modules(
     modules: Sequence[str], seconds: float, *, packages: bool = False, to_run: bool = False, workflows: bool = False
 ) -> Sequence[Probed]:
+    """Return what child processes found in the modules.
+
+    Raises:
+        CommandError: as for `load_tasks`.
+    """
     from perago.probe import probe_modules
 
     found = probe_modules(modules, seconds, packages=packages, workflows=workflows)

@@ -17,39 +17,43 @@ Examples:
   perago init my_project
   perago init                     in the current directory
 
-The project has one task with two examples, a test, and settings for pytest and
-mypy. perago does not overwrite any file."""
+The project has two tasks with examples, a workflow of both, tests, and settings
+for pytest and mypy. perago does not overwrite any file."""
 
-MODULE = "my_tasks.features"
+PACKAGE = "my_tasks"
 
 
 def command(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The directory to write to.")] = Path(),
 ) -> None:
-    """Write a small project: one task, its tests and settings."""
+    """Write a small project: two tasks, a workflow of both, tests and settings."""
     if existing := [name for name in FILES if (directory / name).exists()]:
         raise Failure(f"{directory} already has {', '.join(existing)}; nothing was written", "choose a new directory")
     for name, text in FILES.items():
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    _write_snapshot(directory)
+    _write_snapshots(directory)
     place = "" if directory.resolve() == Path.cwd() else f"cd {directory} && "
-    messages.note(f"wrote a task, its tests and settings to {directory}; now try: {place}pytest")
-    messages.note(f"and then: perago run {MODULE} --example minimal")
+    messages.note(f"wrote two tasks, a workflow, tests and settings to {directory}; now try: {place}pytest")
+    messages.note(f"and then: perago run {PACKAGE}.features --example minimal")
 
 
-def _write_snapshot(directory: Path) -> None:
-    """Write the TaskDef that `pytest` compares with. A child process imports the module."""
-    from perago.cli.loading import load_tasks
+def _write_snapshots(directory: Path) -> None:
+    """Write the definitions that `pytest` compares with. A child process imports the modules."""
+    from perago.cli.loading import load_modules
     from perago.cli.parameters import IMPORT_LIMIT
 
     os.chdir(directory)
     sys.path.insert(0, str(Path.cwd()))
-    (task,) = load_tasks([MODULE], IMPORT_LIMIT)
-    snapshot = Path("tests", "__taskdefs__", MODULE, f"{task.name}.json")
-    snapshot.parent.mkdir(parents=True, exist_ok=True)
-    snapshot.write_text(task.definition, encoding="utf-8")
+    for one in load_modules([PACKAGE], IMPORT_LIMIT, packages=True, workflows=True):
+        definitions = {f"{flow.name}.workflow.json": flow.definition for flow in one.workflows}
+        if one.task is not None:
+            definitions[f"{one.task.name}.json"] = one.task.definition
+        for name, text in definitions.items():
+            snapshot = Path("tests", "__taskdefs__", one.module, name)
+            snapshot.parent.mkdir(parents=True, exist_ok=True)
+            snapshot.write_text(text, encoding="utf-8")
 
 
 FILES = {
@@ -95,6 +99,74 @@ def build_features(workspace: Path, params: Params) -> Result:
         files += 1
     return Result(files=files)
 ''',
+    "my_tasks/report.py": '''\
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from perago import Example, WorkspaceSpec, require_glob, task
+
+
+class ReportParams(BaseModel, extra="forbid"):
+    title: str
+
+
+class Report(BaseModel):
+    rows: int
+
+
+@task(
+    name="features.report",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(post=[require_glob("report.txt")]),
+    examples=[
+        Example(id="minimal", params={"title": "Rows"}, tree={"features/a.csv": "X\\n1\\n"}, result={"rows": 1}),
+    ],
+)
+def write_report(workspace: Path, params: ReportParams) -> Report:
+    """Count the rows of all features."""
+    rows = sum(len(table.read_text().splitlines()) - 1 for table in workspace.glob("features/*.csv"))
+    (workspace / "report.txt").write_text(f"{params.title}: {rows}\\n")
+    return Report(rows=rows)
+''',
+    "my_tasks/nightly.py": """\
+from pydantic import BaseModel
+
+from my_tasks.features import Params, build_features
+from my_tasks.report import Report, ReportParams, write_report
+from perago.workflows import Flow, workflow
+
+
+class Given(BaseModel):
+    min_rows: int = 1
+    title: str = "Rows"
+
+
+@workflow(name="features.nightly", version=1, owner_email="data@example.com")
+def nightly(flow: Flow, given: Given) -> Report:
+    flow.step("build", build_features, Params, min_rows=given.min_rows)
+    return flow.step("report", write_report, ReportParams, title=given.title).result
+""",
+    "tests/test_nightly.py": """\
+from my_tasks.nightly import Given, nightly
+
+from perago.testing import TaskRunner
+
+TREE = {"raw/big.csv": "x\\n1\\n2\\n", "raw/small.csv": "x\\n1\\n"}
+
+
+def test_the_report_counts_the_rows_of_the_features(perago_run: TaskRunner) -> None:
+    ran = perago_run.workflow(nightly, Given(min_rows=2), tree=TREE)
+
+    assert (ran.status, ran.result) == ("COMPLETED", {"rows": 2})
+    assert ran.tree["report.txt"] == b"Rows: 2\\n"
+
+
+def test_a_worker_that_dies_in_the_first_step_changes_nothing(perago_run: TaskRunner) -> None:
+    ran = perago_run.workflow(nightly, tree=TREE, lost=["build"])
+
+    assert (ran.status, ran.result) == ("COMPLETED", {"rows": 3})
+""",
     "tests/test_features.py": """\
 from my_tasks.features import Params, build_features
 
