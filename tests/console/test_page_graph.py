@@ -13,6 +13,7 @@ from perago.workflows.picture import nodes_of, picture_of
 
 from .forked import Nothing, Part, operator, part
 from .site import Site
+from .test_page_forms import errors_of, values_of
 
 
 class Given(Part):
@@ -49,6 +50,20 @@ def test_the_page_has_the_steps_that_the_terminal_shows_and_links_them(services:
         "sub-workflow graph.inner 2": links.workflow_type("graph.inner", 2),
     }
     assert all(fresh.get(address).status == 200 for address in addresses.values())
+
+
+def test_the_form_has_the_types_of_the_parameters(services: InMemoryServices, fresh: Site) -> None:
+    services.seed({"a.txt": ""})
+    services.conductor.register(part)
+    services.conductor.create_workflow_definition(inner.definition())
+    address = links.start("graph.inner", 2)
+    values = {**values_of(fresh.get(address).main), "/name": "x"}
+    assert values["/files"] == "1"
+    wrong = fresh.request("POST", address, {**values, "/files": "1.5"})
+    assert (wrong.status, list(errors_of(wrong.main))) == (422, ["/files"])
+    started = fresh.request("POST", address, {**values, "/files": "2"}).headers["location"].rpartition("/")[2]
+    given = services.conductor.workflow(started)["input"]
+    assert (given["name"], given["files"]) == ("x", 2)
 
 
 def test_a_graph_without_an_end_is_cut(services: InMemoryServices, fresh: Site) -> None:

@@ -165,7 +165,11 @@ def _parts(source: Source, embedded: Embedded, definition: Json) -> tuple[Part, 
 
 
 def _schema(source: Source, definition: Json, name: str) -> Json:
-    """Return the schema of an input from the task that takes it in full."""
+    """Return the schema of an input: that of the definition, or of the task that takes it in full."""
+    own = ((definition.get("inputSchema") or {}).get("data") or {}).get("properties") or {}
+    if isinstance(own.get(name), Mapping):
+        declared: Json = own[name]
+        return declared
     for task in definition.get("tasks", []):
         for key, value in task.get("inputParameters", {}).items():
             if value == f"${{workflow.input.{name}}}":
