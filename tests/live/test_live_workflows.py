@@ -20,7 +20,7 @@ TASK = """
     from pathlib import Path
     from typing import Literal
     from pydantic import BaseModel
-    from perago import WorkspaceSpec, task
+    from perago import TaskTerminalError, WorkspaceSpec, task
 
     class Params(BaseModel, extra="forbid"):
         name: str
@@ -33,6 +33,8 @@ TASK = """
 
     @task(name="{token}.{name}", owner_email="live@example.com", workspace=WorkspaceSpec(on_moved_head="rebase"))
     def work(workspace: Path, params: Params) -> Result:
+        if params.name == "broken":
+            raise TaskTerminalError("as it is meant to")
         found = sorted(path.name for path in workspace.iterdir())
         number = sum(path.startswith(params.name) for path in found) + 1
         (workspace / f"{{params.name}}{{number}}").touch()
@@ -65,6 +67,9 @@ FLOWS = """
                 flow.step("small", work, Params, name="small")
             with switch.default():
                 flow.step("large", work, Params, name="large")
+        with flow.options(optional=True, retries=1, start_delay_seconds=1):
+            flow.step("works", work, Params, name="works")
+            flow.step("broken", work, Params, name="broken")
         flow.sub("sub", inner, Given)
         return flow.step("last", work, Params, name=given.name).result
 """
@@ -101,6 +106,7 @@ def test_every_structure_runs_and_loses_no_file(
 
     rounds = {"round1", "round2"}
     before = {"start", "first1", "North1", "South1", "u1", "v1", "u2", "v2", *rounds, "small1", "a1", "b1", "default1"}
+    before.add("works1")
     result = json.loads(sent.stdout)
     assert before <= set(result["files"])
     assert "large1" not in result["files"]
