@@ -31,6 +31,8 @@ def test_pytest_mypy_and_the_commands_work_in_the_new_project(project: Project) 
     assert (checked.code, checked.err) == (0, "")
     example = made.run("run", "my_tasks.features", "--example", "minimal")
     assert (example.code, example.out) == (0, '{\n  "files": 1\n}\n')
+    shown = made.run("workflow", "show", "my_tasks").out.splitlines()
+    assert shown == ["features.nightly, version 1", "  build  features.build", "  report  features.report"]
     assert made.run("check", "my_tasks", CONDUCTOR_SERVER_URL="").code == 0
 
 

@@ -27,6 +27,15 @@ def nightly(flow: Flow, given: Given) -> Result:
     return flow.step("last", work, Params, rows={rows}).result
 """
 
+NESTED = """
+from flows import Given, nightly
+from perago.workflows import Flow, workflow
+
+@workflow(name="nested", version=1, owner_email="data@example.com")
+def nested(flow: Flow, given: Given) -> None:
+    flow.sub("inner", nightly, Given, rows=given.rows)
+"""
+
 CASES = r"""
 from pydantic import BaseModel
 from perago.workflows import Flow, workflow
@@ -139,7 +148,8 @@ def test_a_version_is_registered_once_and_replaced_only_on_request(
 
 def test_dev_registers_workflows_and_send_starts_and_follows_them(project: Project) -> None:
     project.module("flows", FLOW.format(version=1, rows="given.rows"))
-    with developing(project, "work", "flows") as dev:
+    project.module("nested", NESTED)
+    with developing(project, "work", "flows", "nested") as dev:
         dev.wait_for(PAGE)
         shown = re.search(r"Start workflow nightly version 1, with the variables above:\n  (perago .*)\n", dev.text)
         assert shown is not None
@@ -158,6 +168,9 @@ def test_dev_registers_workflows_and_send_starts_and_follows_them(project: Proje
         assert (captured.code, captured.out) == (0, "tests/perago_cases/nightly.workflow/monday\n"), captured.err
         case = json.loads((project.directory / captured.out.strip() / "case.json").read_text())
         assert (case["params"], case["expect"], case["result"]) == ({"rows": 3}, "completed", {"total": 3})
+
+        nested = project.run("send", "nested", "--follow", **dev.variables())
+        assert "inner > last (plain.work) attempt 1: COMPLETED\n" in nested.err
 
         wrong = project.run("send", "flows", "--params", '{"row": 3}', **dev.variables())
         assert wrong.code == 2

@@ -189,14 +189,26 @@ def _look(workflows: ConductorWorkflows, workflow_id: str, view: FollowView, hea
 
     try:
         workflow = workflows.workflow(workflow_id)
-        for row in workflow.get("tasks", ()):
-            view.attempt(row, workflows.log(row["taskId"]))
+        _show(workflows, workflow, view)
     except Unavailable as error:
         if time.monotonic() - heard > _SILENCE:
             raise
         view.silent(messages.service_words(error))
         return None
     return workflow
+
+
+def _show(workflows: ConductorWorkflows, workflow: Mapping[str, Any], view: FollowView, above: str = "") -> None:
+    """Show the attempts of a workflow and of its sub-workflows, below the names of the steps `above` them."""
+    for row in workflow.get("tasks", ()):
+        part = row.get("subWorkflowId")
+        if not part:
+            view.attempt(row, workflows.log(row["taskId"]), above)
+        elif part not in view.ended_parts:
+            inner = workflows.workflow(part)
+            _show(workflows, inner, view, f"{above}{row['referenceTaskName']} > ")
+            if inner["status"] not in _GOING_ON:
+                view.ended_parts.add(part)
 
 
 class FollowView:
@@ -211,6 +223,8 @@ class FollowView:
         self._waiting: dict[str, float] = {}
         """Since when each attempt waits for a worker; infinite once perago has mentioned it."""
         self._silence = ""
+        self.ended_parts: set[str] = set()
+        """The ids of sub-workflows that have ended, and whose attempts were shown."""
 
     def started(self, workflow_id: str) -> None:
         """Show that the workflow exists."""
@@ -222,15 +236,15 @@ class FollowView:
             self._write(f"{words}; perago asks again")
         self._silence = words
 
-    def attempt(self, row: Mapping[str, Any], log: Sequence[str]) -> None:
-        """Show the current state of one attempt."""
+    def attempt(self, row: Mapping[str, Any], log: Sequence[str], above: str = "") -> None:
+        """Show the current state of one attempt, whose name comes after `above`."""
         self._silence = ""
         if row.get("workflowTask", {}).get("type", "SIMPLE") != "SIMPLE":  # Conductor does the step itself
             return
         task_id, status = row["taskId"], row["status"]
         reference = row["referenceTaskName"]
         step = row["taskDefName"] if reference == REFERENCE else f"{reference} ({row['taskDefName']})"
-        name = f"{step} attempt {int(row.get('retryCount') or 0) + 1}"
+        name = f"{above}{step} attempt {int(row.get('retryCount') or 0) + 1}"
         if status == "SCHEDULED":
             self._wait(task_id, name, float(row.get("startDelayInSeconds") or 0))
             return
@@ -249,7 +263,8 @@ class FollowView:
         """Show that the workflow has ended."""
         told = any(row.get("reasonForIncompletion") for row in workflow.get("tasks", ()))
         place = workflow.get("output", {}).get("workspace")
-        commit = f"workspace at commit {place['ref'][:12]}" if isinstance(place, dict) and place.get("ref") else None
+        ref = place.get("ref") if isinstance(place, dict) else None  # a list after a fork, a loop or a switch
+        commit = f"workspace at commit {ref[:12]}" if isinstance(ref, str) and ref else None
         self._write(
             "workflow ", workflow["status"], commit if told else workflow.get("reasonForIncompletion") or commit
         )
