@@ -216,7 +216,7 @@ class WorkflowEnd:
     began: int
     ended: int
     last_id: str
-    """The attempt that was reported last, or the sub-workflow that ended last; empty: there is none."""
+    """The attempt that was reported last, or the sub-workflow that ended last; empty if there was no such attempt."""
     was_retried: bool
     """Whether it had ended before, and was retried by hand."""
     parent_id: str | None

@@ -229,7 +229,7 @@ class Attack:
                 )
 
     def _smallest_tree(self) -> dict[str, bytes]:
-        """The smallest tree that the `pre` guardrails accept; empty if there is none with a file."""
+        """The smallest tree that the `pre` guardrails accept; empty if no such tree has a file."""
         spec = self.task.workspace
         rules = [rule for rule in spec.pre if recipe_of(rule)] if spec is not None else []
         if spec is not None and rules:

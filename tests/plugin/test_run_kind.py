@@ -364,7 +364,7 @@ BROKEN_CASES = {
     "unknown key": ("expects = 'pre'", "*: unknown key 'expects'; a case has expect, params, *"),
     "no such outcome": ("expect = 'fine'", "*expect: must be 'completed', *"),
     "no JSON": ("[params]\nday = 2024-01-01", "*params: must be JSON*"),
-    "other files": ("published = ['c.txt']\n[tree]\n'a.txt' = '1'", "*other files published than declared"),
+    "other files": ("published = ['c.txt']\n[tree]\n'a.txt' = '1'", "*different published files than declared"),
 }
 
 

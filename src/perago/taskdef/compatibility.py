@@ -1,15 +1,14 @@
-"""Whether a new TaskDef breaks those who start the task or use its result.
+"""Judge whether a new TaskDef breaks workflows that start the task or use its result.
 
 A change is breaking if a workflow that worked under the old definition may fail under the new one. Direction matters:
 parameters are written by workflows and read by the task, so their schema must not get narrower; results are read by
-workflows, so theirs must not get wider. What cannot be judged is breaking.
+workflows, so theirs must not get wider. A change that cannot be judged counts as breaking.
 
 Keywords that mean something together are judged together: `minimum` with `exclusiveMinimum`, `const` with `enum`.
-Values that make no sense are found first: a snapshot may have been edited by hand, and the schemas of authors' own
-types are what they make of them.
+Malformed values are found first, because snapshots can be edited by hand, and authors' types can write any schema.
 
-The subset is the one that pydantic writes, without references; any other keyword that
-differs affected both. A schema accepts what all its keywords accept, so it got narrower only if one of them did.
+This module knows the keywords that pydantic writes, without references. Any other keyword that differs counts as
+affecting both parties. A schema gets narrower only if one of its keywords does, because all of them must hold.
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ class Change:
 
 
 class AffectedParty(Flag):
-    """The parties that may fail because a schema changed.
+    """The parties that can fail because a schema changed.
 
     Senders write values by the old schema: they are affected if it got narrower. Readers understand values of the old
     schema: they are affected if it got wider.
@@ -138,7 +137,7 @@ class AffectedParty(Flag):
 
     @classmethod
     def of(cls, *, senders: bool, readers: bool) -> AffectedParty:
-        """Return the parties for which the answer is yes."""
+        """Return the affected parties."""
         return (cls.SENDERS if senders else cls.NEITHER) | (cls.READERS if readers else cls.NEITHER)
 
 
@@ -157,7 +156,7 @@ class SchemaChange:
 
 
 def affected_by(changes: Iterable[SchemaChange]) -> AffectedParty:
-    """Return whom several changes affect together."""
+    """Return the parties that several changes affect together."""
     return functools.reduce(operator.or_, (change.affected for change in changes), AffectedParty.NEITHER)
 
 
@@ -190,7 +189,7 @@ ANNOTATIONS = frozenset(
         "writeOnly",
     }
 )
-"""They accept or reject nothing. A `default` is judged together with the properties."""
+"""Keywords that accept or reject no value. A `default` is judged together with the properties."""
 
 _TYPES = {
     "null": {"null"},
@@ -290,7 +289,7 @@ def _is_within(part: list[Any] | None, whole: list[Any] | None) -> bool:
 
 
 def _bound(schema: Schema, keywords: tuple[str, str], sign: int) -> tuple[float, bool]:
-    """Return how much is cut off: the bound, upside down for an upper one, and whether it is cut off itself."""
+    """Return a sort key for a bound: its value, negated for an upper bound, and whether the bound is exclusive."""
     bounds = [(sign * schema[keyword], keyword == keywords[1]) for keyword in keywords if keyword in schema]
     return max([(-math.inf, False), *bounds])
 
@@ -301,7 +300,7 @@ def _is_multiple(step: float | None, of: float | None) -> bool:
 
 
 def is_well_formed(schema: Any) -> bool:
-    """Whether it is an object, and all keywords that we reason about have values of the right kind.
+    """Whether the schema is an object in which all known keywords have values of the right kind.
 
     Schemas inside are not checked.
     """
@@ -334,7 +333,7 @@ def _is_usable(keyword: str, value: Any) -> bool:
 
 
 def _object_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
-    """Yield the changes of which properties there are, which must be there, and what else may be."""
+    """Yield the changes of the properties, of the required ones, and of the rule for additional ones."""
     yield from _properties(pointer, old, new)
     required, required_now = set(old.get("required", ())), set(new.get("required", ()))
     come, gone = sorted(required_now - required), sorted(required - required_now)
@@ -472,7 +471,8 @@ _SAME_VALUES = "accepts the same values"
 
 
 def _accepted(keyword: str, schema: Schema) -> Any:
-    """Return what the keyword accepts, whether it is present or not. A tuple of a fixed length has no further items."""
+    """Return the schema for the keyword, or the schema that its absence means. A tuple of a fixed length has no further
+    items."""
     ends = keyword == "items" and schema.get("maxItems", math.inf) <= len(schema.get("prefixItems", []))
     return schema.get(keyword, False if ends else {})
 
@@ -592,7 +592,7 @@ def _shape(schema: Schema) -> Any:
 
 
 def _tags(schema: Schema) -> Iterator[tuple[str, list[Any]]]:
-    """The properties with listed values."""
+    """Return the properties with listed values."""
     for name, part in schema.get("properties", {}).items():
         values = values_of(part) if is_well_formed(part) else None
         if values is not None:
@@ -600,7 +600,7 @@ def _tags(schema: Schema) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _exclude_each_other(left: Schema, right: Schema, tag: str | None) -> bool:
-    """Whether no value fits both: the types differ, or the values of a property that is always there."""
+    """Whether no value fits both, because the types differ or the values of a required property differ."""
     if not types_of(left) & types_of(right):
         return True
     if types_of(left) != {"object"} or types_of(right) != {"object"}:
@@ -620,7 +620,8 @@ _LABELS = frozenset({"description", "ownerEmail", "ownerApp"})
 _RATE = ("rateLimitPerFrequency", "rateLimitFrequencyInSeconds")
 _DELAYS = frozenset({"retryDelaySeconds", "maxRetryDelaySeconds", "backoffScaleFactor"})
 _MILDER_POLICIES = frozenset({("TIME_OUT_WF", "RETRY"), ("TIME_OUT_WF", "ALERT_ONLY")})
-"""From RETRY to ALERT_ONLY is not milder: an attempt that hangs is then never tried again."""
+"""The policies, mildest first. A change from RETRY to ALERT_ONLY is not milder, because a hanging attempt is no longer
+retried."""
 
 
 _SHORTER = ("an outage may outlast shorter retry delays", "longer retry delays")
@@ -635,7 +636,7 @@ _AMOUNTS: Mapping[str, tuple[str, str]] = {
     "totalTimeoutSeconds": ("all attempts together have less time", "all attempts have more time"),
     "concurrentExecLimit": ("fewer attempts at the same time, so some wait", "more attempts at a time"),
 }
-"""Numbers of which less may break and more is safe, and the words for both."""
+"""Fields whose decrease can break workflows and whose increase is safe, with the words for both."""
 _ZERO_IS_LESS = frozenset({"retryCount", "retryDelaySeconds", "backoffScaleFactor"})
 """The numbers for which 0 does not mean "no limit"."""
 
@@ -698,7 +699,7 @@ def _amount(field: str, old: Any, new: Any, definition: Definition) -> Verdict:
 
 
 def _rate(old: Definition, new: Definition) -> Verdict:
-    """Judge the two fields of one rate. 0 per period is no limit."""
+    """Judge the two fields of one rate. 0 means no limit."""
     values = [_effective(field, definition) for definition in (old, new) for field in _RATE]
     if not all(_is_number(value) and 0 <= value < float("inf") for value in values) or 0 in values[1::2]:
         return _cannot_tell("the rate limit")

@@ -18,7 +18,7 @@ from perago.taskdef.schema import input_schema, join_pointer, output_schema, sam
 
 
 def build_task_definition(task: Task) -> dict[str, Any]:
-    """The TaskDef as JSON; the same module always gives the same. The caller owns the result.
+    """Return the TaskDef as JSON. The same module always gives the same JSON, and the caller can change it.
 
     Raises:
         TaskDefinitionError: a model of the task has no usable JSON Schema.
@@ -29,7 +29,8 @@ def build_task_definition(task: Task) -> dict[str, Any]:
 
 @functools.cache
 def _built(task: Task) -> str:
-    """The TaskDef as text, made once: pydantic takes long over a schema, and a declared task does not change."""
+    """Return the TaskDef as cached text, because pydantic needs long for a schema, and a declared task does not
+    change."""
     definition = {
         "name": task.name,
         "description": task.description,
@@ -44,9 +45,9 @@ def _built(task: Task) -> str:
 
 
 def canonical_json(definition: Mapping[str, Any]) -> str:
-    """The one text of a TaskDef: two-space indent, keys sorted, LF, final newline, non-ASCII as it is.
+    """Return the canonical text of a TaskDef: two-space indent, sorted keys, LF, final newline, unescaped non-ASCII.
 
-    Sorted, so that a definition read back from Conductor can be compared line by line.
+    Keys are sorted, so that a definition that is read from Conductor can be compared line by line.
     """
     return json.dumps(definition, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -84,7 +85,7 @@ def schema_definition(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 class Absent(Enum):
-    """The other side of something that was added or removed."""
+    """The missing side of an added or removed value."""
 
     ABSENT = "absent"
 
@@ -92,7 +93,7 @@ class Absent(Enum):
 ABSENT: Final = Absent.ABSENT
 
 SERVER_FIELDS = frozenset({"createTime", "updateTime", "createdBy", "updatedBy", "accessPolicy"})
-"""Written by the server, into the definition and into each of its schemas; a definition cannot set them."""
+"""Fields that the server writes into the definition and its schemas. A definition cannot set them."""
 
 SCHEMAS = ("inputSchema", "outputSchema")
 

@@ -1,6 +1,6 @@
-"""From the names of modules and packages to files, and from a module to its task.
+"""Find the files of modules and packages, and load the task of a module.
 
-Where a module cannot be imported, one line says why.
+If a module cannot be imported, the error is one line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FoundModule:
 
 
 def find_modules(names: Iterable[str]) -> tuple[FoundModule, ...]:
-    """The named modules and, for packages, all below them; sorted by name, each once."""
+    """Return the named modules and, for packages, all modules below them, sorted by name, without duplicates."""
     found: dict[str, FoundModule] = {}
     for name in names:
         for module in _below(name):
@@ -51,7 +51,7 @@ def find_modules(names: Iterable[str]) -> tuple[FoundModule, ...]:
 
 
 def add_import_roots(candidates: Sequence[Path], names: Iterable[str]) -> list[str]:
-    """Append the first directory that has the module to `sys.path`, for names that `sys.path` does not provide.
+    """Append the first directory that has the module to `sys.path`, unless `sys.path` already provides the module.
 
     Return the added directory, so that it can be removed again.
     """
@@ -73,7 +73,7 @@ def exists(name: str) -> bool:
 
 
 def children_of(directories: Iterable[Path]) -> list[str]:
-    """The modules in these directories, and their directories that hold modules: packages and namespaces."""
+    """Return the modules in these directories, and the subdirectories that contain modules: packages and namespaces."""
     found = set()
     for directory in directories:
         with contextlib.suppress(OSError):  # what cannot be read cannot be meant
@@ -153,14 +153,14 @@ def _walk(package: str, directories: Iterable[Path]) -> Iterator[FoundModule]:
 
 
 class NoTask(TaskDefinitionError):
-    """The module is in order and declares no task."""
+    """The module is valid, but declares no task."""
 
 
 def load_task(module: str) -> Task:
     """Import `module` and return the task it declares.
 
-    The module's code runs here, with everything it does: callers who cannot afford a hang or output import it in
-    another process. Whatever it raises, KeyboardInterrupt and SystemExit included, is reported as its mistake.
+    The module's code runs in this process. Callers who cannot tolerate a hang or output must import it in another
+    process. Every exception, including KeyboardInterrupt and SystemExit, is reported as a mistake of the module.
 
     Raises:
         TaskDefinitionError: it cannot be imported, declares no task or several, or the models of its task have no
@@ -214,7 +214,7 @@ def _modules_of(package: str) -> str:
 
 
 def _carried_task(value: object) -> Task | None:
-    """The task that an object carries, be it the function or a wrapper that copied its attributes."""
+    """Return the task of an object, which is the function or a wrapper that copied its attributes."""
     found = inspect.getattr_static(value, TASK_ATTRIBUTE, None)
     return found if isinstance(found, Task) else None
 
@@ -318,7 +318,7 @@ def _advice(error: BaseException) -> str:
 
 
 def _author_line(name: str, error: BaseException) -> tuple[str | None, int | None]:
-    """The deepest line of the author's code that the error came through."""
+    """Return the innermost line of the author's code in the traceback of the error."""
     if isinstance(error, SyntaxError) and error.filename and not _is_library(error.filename):
         return error.filename, error.lineno
     package = name.partition(".")[0]
@@ -332,7 +332,7 @@ def _author_line(name: str, error: BaseException) -> tuple[str | None, int | Non
 
 
 def _is_library(file: str) -> bool:
-    """Whether the file is Python's, an installed package's or perago's own, the pytest plugin included."""
+    """Whether the file belongs to Python, an installed package or perago, including the pytest plugin."""
     if file.startswith("<"):
         return True
     paths = sysconfig.get_paths()

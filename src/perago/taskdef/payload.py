@@ -1,7 +1,7 @@
 """The input that Conductor passes to a task and the result that the task returns: reading, validation, conversion to
 JSON.
 
-The lines come from pydantic's validation errors, and from the keys that a model silently ignores.
+The messages are made from pydantic's validation errors, and from the keys that a model silently ignores.
 
 A result must survive JSON: the declared model writes it and must be able to read it again, field by field. Computed
 fields and aliases can do that. A serializer whose output its own model refuses cannot.
@@ -49,7 +49,8 @@ MOST_PROBLEMS = 50
 """The number of listed lines. The others are counted."""
 
 TOO_DEEP = "is nested too deeply: about 200 levels can be read. Flatten it, or put it into a file"
-"""Said of an input or a result. pydantic's reader has that limit, and Python's has one of about 1,000 levels."""
+"""The end of messages about an input or a result. pydantic's reader has that limit; Python's limit is about 1,000
+levels."""
 
 _WORDED_BY_PYDANTIC = frozenset(typing.get_args(ErrorType)) - {"value_error", "assertion_error"}
 _QUOTING_THE_INPUT = frozenset({"uuid_parsing", "timezone_offset", "bytes_invalid_encoding"})
@@ -59,11 +60,10 @@ _LONGEST_REASON = 200
 def problem_lines(
     error: ValidationError, document: Any, root: str, model: type[BaseModel] | None = None
 ) -> tuple[str, ...]:
-    """One line per error, without repetition.
+    """Return one line for each error, without repetition.
 
-    `document` is the JSON value that was validated and `root` the pointer to it. `model` is known by its keys, one of
-    which an unknown key may mean. Text that the author's validators
-    wrote is kept, with everything blanked out that stands in the rejected value.
+    `document` is the validated JSON value, and `root` the pointer to it. The keys of `model` are suggested for unknown
+    keys. Texts of the author's validators are kept, but parts that occur in the rejected value are redacted.
     """
     lines: dict[str, None] = {}
     for details in error.errors(include_url=False):
@@ -82,7 +82,7 @@ def problem_lines(
 
 
 def location_of(details: ErrorDetails, document: Any) -> tuple[str | int, ...]:
-    """Return the keys that lead to an error in the document.
+    """Return the keys on the path to an error in the document.
 
     pydantic's location also names branches of unions and validators. Parts that are not in the document are left out,
     except the missing key.
@@ -137,7 +137,7 @@ def ignored_keys(document: Any, value: Any, pointer: str = "") -> Iterator[str]:
     """Return JSON pointers to the keys that had no effect when `value` was made of `document`, each with a similar
     field name if there is one.
 
-    A validator of the author that gets the document before its model can read any key. Below it, nothing is reported.
+    No key is reported below an author's validator that gets the document before its model, because it can read any key.
     """
     if isinstance(value, RootModel):
         if not _is_reshaped(type(value), "root"):
@@ -208,7 +208,7 @@ class _Claim(NamedTuple):
     repository: Any = None
     """The stated place, if there is one."""
     is_output: bool = False
-    """It comes from the output of a task, so it can be a part of a result, which is never quoted."""
+    """Whether it comes from the output of a task. Then it can be a part of a result, which is never quoted."""
 
 
 def commits_of(ref: Any, repository: Any, problems: list[str], pointer: str = "/workspace/ref") -> tuple[str, ...]:
@@ -241,7 +241,7 @@ def commits_of(ref: Any, repository: Any, problems: list[str], pointer: str = "/
 
 
 def shown(value: Any) -> str:
-    """A value as a problem may quote it; of a list or a map only the kind."""
+    """Return a value as a message can quote it. Only the kind of a list or a map is shown."""
     text = type(value).__name__ if isinstance(value, list | Mapping) else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
@@ -261,7 +261,7 @@ def _claims(ref: Any, pointer: str) -> Iterator[_Claim]:
 
 
 def _is_complete(block: Any) -> TypeGuard[Mapping[str, Any]]:
-    """Whether this is a workspace block as a task of perago puts it out."""
+    """Whether this is a workspace block in the output of a perago task."""
     if not isinstance(block, Mapping) or block.keys() not in _BLOCKS:
         return False
     named = all(isinstance(block[key], str) and block[key] for key in ("repository", "branch"))
@@ -292,7 +292,7 @@ class InvalidResult(Exception):
 
 
 def dump_result(task: Task, value: object, max_bytes: int) -> Any:
-    """The returned value as JSON, written by the declared model even if an instance of a subclass came.
+    """Return the returned value as JSON, written by the declared model even if the value is an instance of a subclass.
 
     Raises:
         InvalidResult: not an instance of the model, not valid, not JSON, or longer than `max_bytes` of UTF-8.
@@ -354,7 +354,7 @@ def _adapter(model: type[BaseModel]) -> TypeAdapter[BaseModel]:
 
 
 def _read_back(model: type[BaseModel], value: BaseModel) -> BaseModel:
-    """The value after a trip through JSON under its field names."""
+    """Return the value after a round trip through JSON under its field names."""
     try:
         text = _adapter(model).dump_json(value, by_alias=False, round_trip=True, warnings=False)
     except Exception as error:
@@ -376,7 +376,7 @@ def _holds_declared_types(model: type[BaseModel], value: BaseModel) -> bool:
 
 
 def _refuse_non_finite(model: type[BaseModel], value: BaseModel) -> None:
-    """NaN and infinities are looked for in the Python values: pydantic may write them as null."""
+    """Find NaN and infinities in the Python values, because pydantic can write them as null."""
     if model.model_config.get("ser_json_inf_nan") == "strings":  # the author has chosen a form that JSON can carry
         return
     values = _adapter(model).dump_python(value, by_alias=True, warnings=False)
@@ -398,7 +398,7 @@ def _result_leaves(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
 
 
 def _not_text(model: type[BaseModel], value: BaseModel, error: Exception) -> str | None:
-    """Say where the bytes or the text are that have no UTF-8 form; None: that is not the error."""
+    """Describe the place of bytes or text without a UTF-8 form; None: that is not the error."""
     if "utf-8" not in str(error):
         return None
     try:
@@ -428,7 +428,7 @@ def _mismatch(model: type[BaseModel], problems: tuple[str, ...]) -> str:
 
 
 def _unwritable(error: Exception) -> str:
-    """Why writing failed: the kinds of error and no more, the text of the author's own code may quote values."""
+    """Describe why writing failed: only the kinds of errors, because the text of the author's code can quote values."""
     text = str(error).partition("\n")[0]
     if text.endswith("Maximum serialization depth exceeded"):
         return f"the result {TOO_DEEP}"
@@ -464,7 +464,7 @@ RefKey: TypeAlias = Literal["ref_type", "refType"]
 
 
 class InvalidInput(Exception):
-    """The input can never succeed.
+    """The input is not valid, so a retry cannot succeed.
 
     `problems` has one line for each thing that is wrong: a JSON pointer and a reason, without values of params.
     """
@@ -484,7 +484,7 @@ class WorkspaceInput:
     repository: str
     branch: str
     refs: tuple[str, ...]
-    """One commit, or several of which one continues the others; each once."""
+    """One commit, or several of which one continues the others, without duplicates."""
     ref_key: RefKey
     """The spelling of `ref_type` in the input; the output uses the same spelling."""
 
@@ -507,7 +507,7 @@ def parse_input(task: Task, payload: Mapping[str, Any]) -> TaskInput:
     """Check an input from Conductor against the task.
 
     Raises:
-        InvalidInput: with all that is wrong.
+        InvalidInput: the input is not valid; it has all problems.
     """
     keys = ("workspace", "params") if task.workspace is not None else ("params",)
     problems = list(_key_problems(payload, keys, f"task {task.name!r} takes"))

@@ -64,7 +64,8 @@ def _is(kind: str, value: Any) -> bool:
 
 
 class Shape(NamedTuple):
-    """The values of a schema: one of `values`, what one of `options` accepts, or else of one of `kinds`."""
+    """The shape of the values of a schema: one of `values`, a value of one of `options`, or a value of one of
+    `kinds`."""
 
     schema: Schema
     """The schema merged with the first schema of `allOf`."""
@@ -75,7 +76,7 @@ class Shape(NamedTuple):
 
 
 def shape_of(schema: Schema) -> Shape:
-    """Return the shape of a schema of the subset that pydantic writes. Whoever makes values begins with it."""
+    """Return the shape of a schema of the subset that pydantic writes. Generators of values begin with it."""
     if "const" in schema:
         return Shape(schema, values=(schema["const"],))
     if "enum" in schema:
@@ -101,13 +102,13 @@ COMMIT_ID_PATTERN = "^[0-9a-f]{64}$"
 
 
 class _QuietSchema(GenerateJsonSchema):
-    """Leaves out a default that has no JSON form, without a warning: it is applied all the same."""
+    """Omits a default without a JSON form, without a warning. The default is applied nevertheless."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - pydantic's own spelling
 
 
 def input_schema(task: Task) -> dict[str, Any]:
-    """Return the schema of what Conductor must send.
+    """Return the schema of the input that Conductor must send.
 
     Raises:
         TaskDefinitionError: the parameters model has no JSON Schema, or a recursive one.
@@ -231,7 +232,7 @@ class RecursiveModel(Exception):
 
 
 def inline(schema: Schema) -> dict[str, Any]:
-    """The same schema without `$ref` and `$defs`.
+    """Return the schema without `$ref` and `$defs`.
 
     Raises:
         RecursiveModel: a definition contains itself.
@@ -282,7 +283,7 @@ def _any(value: Any, definitions: Mapping[str, Any], path: tuple[str, ...]) -> A
 
 
 def _ordered(value: Any, schema: Schema) -> Any:
-    """A default in which the items of sets have a stable order."""
+    """Return a default in which the items of sets have a stable order."""
     for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
         value = _ordered(value, option)
     if isinstance(value, Mapping):
@@ -303,13 +304,13 @@ _TYPED = ("__dataclass_fields__", "__total__", "_fields")
 
 
 def find_secret(model: type[BaseModel]) -> str | None:
-    """Say where the model can hold a `SecretStr`, `SecretBytes` or `Secret[...]`, like `Result.login.token`, or
-    None."""
+    """Return the place at which the model can contain a `SecretStr`, `SecretBytes` or `Secret[...]`, such as
+    `Result.login.token`, or None."""
     return next((path for path, kind in types_in(model, model.__name__) if issubclass(kind, _SECRETS)), None)
 
 
 def types_in(annotation: Any, path: str = "") -> Iterator[tuple[str, type]]:
-    """Yield the type and all that it is made of, each once, with the path of fields that leads there."""
+    """Yield the type and its component types, without duplicates, each with the path of fields that leads there."""
     pending: list[tuple[str, Any]] = [(path, annotation)]
     found: dict[int, Any] = {}
     while pending:
@@ -338,12 +339,13 @@ def _parts(annotation: Any) -> Iterator[tuple[str, Any]]:
 
 
 def schema_problem(schema: Schema, document: Any, pointer: str = "") -> str | None:
-    """The first thing that the schema rejects, as a JSON pointer and a reason; None if it accepts the document."""
+    """Return the first violation of the schema, as a JSON pointer and a reason; None if the schema accepts the
+    document."""
     return next(schema_problems(schema, document, pointer), None)
 
 
 def schema_problems(schema: Schema, value: Any, pointer: str = "") -> Iterator[str]:
-    """All that the schema rejects, each with its JSON pointer in front."""
+    """Yield all violations of the schema, each with its JSON pointer in front."""
     where = pointer or "/"
     if "const" in schema and not same_json(value, schema["const"]):
         yield f"{where}: must be {schema['const']!r}"

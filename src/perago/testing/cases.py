@@ -2,7 +2,7 @@ r"""Declared cases, from an `Example` or a case file, and recorded cases, from a
 
 Case files are for people who do not write Python (docs/testing/generated.md).
 
-`tests/perago_cases/<task>/<case>.toml`, and beside it the tree as a directory `<case>/`:
+`tests/perago_cases/<task>/<case>.toml`, with the tree in the directory `<case>/` next to it:
 
     expect = "completed"              # or pre, post, failed, terminal; this is the default
     published = ["features/a.csv"]    # the files that the attempt adds or changes; optional
@@ -24,8 +24,8 @@ Case files are for people who do not write Python (docs/testing/generated.md).
     published/      those of the published files that are small
     taskdef.json    the TaskDef of the time
 
-`perago capture` writes them. Keys of `case.json` that are taken out are not compared. So is the `reason` of a failure,
-in `about`.
+`perago capture` writes them. If you remove a key from `case.json`, it is not compared. This includes the `reason` of a
+failure, in `about`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class InvalidCase(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RunCase:
-    """Something to run, and how it should end. Paths are relative to the workspace."""
+    """An input, and the expected outcome. Paths are relative to the workspace."""
 
     label: str
     params: Mapping[str, Any]
@@ -76,7 +76,7 @@ class RunCase:
 
 
 def case_of_example(task: Task, example: Example) -> RunCase:
-    """A declared example as a case."""
+    """Return a declared example as a case."""
     tree = example.tree
     if tree is None or isinstance(tree, Mapping):
         source: TreeSource = tree or {}
@@ -86,12 +86,12 @@ def case_of_example(task: Task, example: Example) -> RunCase:
 
 
 def case_files(directory: Path, task: Task) -> tuple[Path, ...]:
-    """The case files of a task, sorted."""
+    """Return the case files of a task, sorted."""
     return tuple(sorted((directory / task.name).glob("*.toml")))
 
 
 def read_case_file(file: Path) -> RunCase:
-    """One case file.
+    """Read one case file.
 
     Raises:
         InvalidCase: it is not TOML or not in the format above; or a link leads to its file or into its directory.
@@ -179,7 +179,7 @@ def check_case(task: Task, case: RunCase) -> None:
     """Check a case without running the task.
 
     Raises:
-        CaseFailed: its params or result no longer validate, or its tree breaks the task's own rules.
+        CaseFailed: its params or result are no longer valid, or its tree breaks the task's own rules.
     """
     params_are_valid = _check_params(task, case)
     if case.result is not None:
@@ -276,9 +276,9 @@ WORKFLOW = ".workflow"
 """After the name of a workflow in the name of the directory of its cases, because a task may have the same name."""
 ENDINGS = ("completed", "pre", "post", "failed", "terminal")
 LARGEST_KEPT = 64 * 1024
-"""Bytes of a published file that is kept completely. Larger ones are kept as size and digest."""
+"""Maximum size of a published file that is kept completely. Larger files are kept as size and digest."""
 MOST_KEPT = 4 * 1024 * 1024
-"""Bytes of all published files together that are kept."""
+"""Maximum size of all kept published files together."""
 _RECORDED_KEYS = {"about", "expect", "params", "result", "published", "removed"}
 _MISSING = object()
 
@@ -297,7 +297,7 @@ class Record:
     removed: frozenset[str]
 
     def expected(self, now: AttemptResult) -> AttemptResult:
-        """Return the recorded result; parts that are not compared are as they are now."""
+        """Return the recorded result. Parts that are not compared are taken from the current result."""
         compares_files = self.files is not None
         return AttemptResult(
             self.ending,
@@ -353,7 +353,7 @@ def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
 
 
 def _reason(document: Mapping[str, Any]) -> str:
-    """The reason of a recorded failure, unless a secret in it was redacted."""
+    """Return the reason of a recorded failure, unless a secret in it was redacted."""
     about = document.get("about")
     reason = about.get("reason") if isinstance(about, dict) else None
     return reason if isinstance(reason, str) and STRUCK_OUT not in reason else ""
@@ -391,12 +391,12 @@ def outcome_fields(found: AttemptResult) -> dict[str, Any]:
 
 
 def case_text(document: Mapping[str, Any]) -> str:
-    """`case.json` as text."""
+    """Return `case.json` as text."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def keep_small_files(directory: Path, files: Mapping[str, Content | Digest]) -> None:
-    """Write the files that are small, and not too many."""
+    """Write the small files, up to a limit."""
     total = 0
     for path, content in sorted(files.items()):
         size = digest_of(content).size

@@ -36,9 +36,8 @@ _LIMITS = ("timeoutSeconds", "responseTimeoutSeconds", "pollTimeoutSeconds", "to
 class Conductor(InMemoryConductor):
     """The Conductor of a test, on a virtual clock.
 
-    Nothing times out and no retry falls due until time passes: `advance` lets it pass, `next_delivery` until an attempt
-    is handed out, `drain` until the queue is empty. `faults` is the script that its calls obey; `run` is how an
-    attempt is run.
+    Time only passes in calls: `advance` takes a duration, `next_delivery` waits until an attempt is handed out, `drain`
+    until the queue is empty. `faults` is the script of faults for its calls. `run` runs an attempt.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class Conductor(InMemoryConductor):
         self._functions.update({task.name: task.function for task in tasks})
 
     def advance(self, seconds: float) -> None:
-        """Let so many virtual seconds pass. What falls due on the way happens at its time, as on a server.
+        """Let `seconds` of virtual time pass. Timeouts and retries in between happen at their time, as on a server.
 
         Raises:
             ValueError: `seconds` is negative or not finite.
@@ -77,10 +76,10 @@ class Conductor(InMemoryConductor):
         self.sweep()
 
     def next_delivery(self, *task_names: str, within: float = DAY) -> Delivery:
-        """Take the next attempt of one of these task types, as a worker does. Time passes until there is one.
+        """Take the next attempt of one of these task types, as a worker does. Virtual time passes until there is one.
 
         Raises:
-            LookupError: no attempt is due within so many virtual seconds; the message has the states of the workflows.
+            LookupError: no attempt is due within `within` virtual seconds. The message has the states of the workflows.
         """
         delivery = self._take(task_names, self.clock.now() + within)
         if delivery is None:
@@ -89,10 +88,11 @@ class Conductor(InMemoryConductor):
         return delivery
 
     def drain(self, *functions: TaskFunction, within: float = DAY) -> tuple[Outcome, ...]:
-        """Run every attempt of these task functions, retries included, until no attempt is due within so many virtual
+        """Run every attempt of these task functions, including retries, until no attempt is due within `within` virtual
         seconds.
 
-        Without functions: of all that were registered or run before. Returns the outcomes, in order.
+        Without functions, run the attempts of all functions that were registered or run before. Return the outcomes, in
+        order.
 
         Raises:
             TypeError: one is not a task function.
@@ -117,7 +117,7 @@ class Conductor(InMemoryConductor):
                 return None
 
     def _step(self, end: float) -> bool:
-        """Go to the next moment at which something may happen, if it comes by `end`."""
+        """Advance to the next moment at which an event is due, if it is not after `end`."""
         with self._locked() as state:
             now = state.now()
             due = [moment for moment in _moments(state) if moment > now]
@@ -168,7 +168,7 @@ Kind = Literal["cancel", "time out", "lose"]
 Moment = Literal["log", "progress", "cancelled"]
 
 _MARGIN = 1.0
-"""Seconds beyond a time limit of Conductor, so that it has passed."""
+"""Seconds that are added to a time limit of Conductor, so that it has passed."""
 _GRACE = 30.0
 """Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
 _BEATS = 3
@@ -195,13 +195,14 @@ class Interruptions:
         self._planned: list[Interruption] = []
         self._running: RunningAttempt | None = None
         self._virtual_sleep = False
-        """Set from the first plan on, so that a retry of an interrupted attempt takes no time either."""
+        """Whether an interruption was planned. From then on sleeps are virtual, so that a retry takes no real time
+        either."""
 
     def plan(self, kind: Kind, at: Moment | float | None, n: int) -> None:
-        """Interrupt the next attempt at that moment. None: the running one, now.
+        """Interrupt the next attempt at that moment. None interrupts the running attempt now.
 
         Raises:
-            RuntimeError: now, but no function runs.
+            RuntimeError: `at` is None, but no function is running.
             ValueError: there is no such moment.
         """
         if at is None:
@@ -267,7 +268,7 @@ class RunningAttempt:
 
     @contextmanager
     def function(self, current: Current) -> Iterator[Current]:
-        """The function runs in this block, and sees the `Current` that it gets."""
+        """Run the function in this block, with the yielded `Current`."""
         sleep = time.sleep
         if self._virtual_sleep:
             time.sleep = self._sleep  # type: ignore[assignment]
@@ -290,7 +291,7 @@ class RunningAttempt:
         yield
 
     def record(self, record: AttemptRecord) -> AttemptRecord:
-        """Return the record of the ended attempt. A worker reports nothing of one that it has given up.
+        """Return the record of the ended attempt, without a report if the worker gave the attempt up.
 
         Raises:
             AssertionError: the planned interruption never came.
@@ -315,7 +316,7 @@ class RunningAttempt:
     # ----------------------------------------------------------------------- interrupting
 
     def interrupt(self, kind: Kind) -> None:
-        """Have it happen, and end the function if this is its thread.
+        """Trigger the interruption, and end the function if this is its thread.
 
         Raises:
             Interrupted: in the thread of the function, as in a worker.
@@ -357,7 +358,7 @@ class RunningAttempt:
             self.interrupt(planned.kind)
 
     def _sleep(self, seconds: float) -> None:
-        """`time.sleep` of the function. The worker sends heartbeats until the test interrupts."""
+        """Replace `time.sleep` in the function. The worker sends heartbeats until the interruption."""
         if seconds < 0:
             raise ValueError("sleep length must be non-negative")
         planned = self._planned
@@ -382,7 +383,7 @@ class RunningAttempt:
 
 
 def _time_limit(delivery: Delivery) -> float:
-    """The `timeoutSeconds` of the task.
+    """Return the `timeoutSeconds` of the task.
 
     Raises:
         ValueError: it has none.

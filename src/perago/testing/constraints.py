@@ -1,8 +1,8 @@
 """Constraints on generated trees: sets of paths, and what satisfies each kind of guardrail or breaks it.
 
-A set is a row of places. A path is in it if its characters lead from the first place to the end. Several places may be
-possible at the same time, so a state is a set of numbers. A glob is such a row, and so is the one path of a rule about
-a file.
+A set of paths is an automaton: a row of places. A path belongs to the set if its characters lead from the first place
+to the end. Several places can be possible at the same time, so a state is a set of numbers. A glob is such a row, and
+so is the single path of a rule about a file.
 
 A kind of guardrail registers its recipe here, and its meaning in `perago.testing.oracle`.
 """
@@ -36,13 +36,14 @@ State = frozenset[int]
 
 _MOST_STATES = 1_000
 _LISTED = 64
-"""A range of characters that no rule distinguishes is listed up to this size; of a larger one, its plainest are."""
+"""Maximum size of a range of characters that is listed completely, if no rule distinguishes them. Of a larger range,
+only the plainest characters are listed."""
 
 PLAIN = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_-é漢"
 """Characters of readable names, the plainest first."""
 
 _NAME, _DOT, _TWO_DOTS, _NOTHING = range(4)
-"""The part of the current name that was read: an ordinary name, `.`, `..` or nothing. Only the first can be a name."""
+"""The kind of the current name so far: an ordinary name, `.`, `..` or empty. Only an ordinary name is a valid one."""
 
 TOO_INTRICATE = "the patterns of the rules are too complex together"
 
@@ -50,11 +51,11 @@ _Node = tuple[int, tuple[State, ...]]
 
 
 class Undecided(Exception):
-    """Whether there is such a tree could not be found out within reason; the message says why."""
+    """The existence of such a tree could not be decided within the limits; the message says why."""
 
 
 class Kind(StrEnum):
-    """The characters that a place takes."""
+    """The characters that a place accepts."""
 
     EXACTLY = "this character"
     ONE_OF = "one character of a set, as fnmatch understands it"
@@ -83,7 +84,7 @@ class PathSet:
 
     places: tuple[Place, ...]
     _known: dict[tuple[State, str], State] = field(default_factory=dict, compare=False, repr=False)
-    """Answers of `after`: the same questions come again and again."""
+    """A cache of the answers of `after`, because the same questions are frequent."""
 
     @classmethod
     @lru_cache(maxsize=1024)
@@ -94,7 +95,7 @@ class PathSet:
     @classmethod
     @lru_cache(maxsize=1024)
     def matching(cls, pattern: str, below: str = "") -> PathSet:
-        """All that a glob matches below a directory, whose name is taken as it is."""
+        """Return the set of the paths that a glob matches below a directory, whose name is literal."""
         found = [*cls.only(f"{below}/").places] if below else []
         *directories, last = pattern.split("/")
         for name in directories:
@@ -133,7 +134,7 @@ class PathSet:
         return self.ends(state)
 
     def example(self, star: str, directories: Sequence[str] = ()) -> str:
-        """A path of the set, if there are such names: with these texts for each `*` and for each `**`."""
+        """Return a path of the set with these texts in place of each `*` and each `**`, if such names are allowed."""
         parts = []
         for place in self.places:
             match place.kind:
@@ -148,7 +149,7 @@ class PathSet:
         return "".join(parts)
 
     def _reaching(self, numbers: Iterable[int]) -> State:
-        """The places with those that can be reached without a character."""
+        """Return the places, and the places that can be reached from them without a character."""
         found: set[int] = set()
         pending = list(numbers)
         while pending:
@@ -212,10 +213,10 @@ class Paths:
         self._letters.sort(key=_plainness)
 
     def exist(self) -> bool:
-        """Whether there is such a path.
+        """Whether such a path exists.
 
         Raises:
-            Undecided: that cannot be found out.
+            Undecided: this cannot be decided.
         """
         return any(self._ends(node) for node, _ in self._explored())
 
@@ -319,7 +320,8 @@ def _plainness(character: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class FileSelection:
-    """Some files: `FileSelection("raw", "**")` selects all files below `raw`, whatever characters that name has.
+    """A selection of files: `FileSelection("raw", "**")` selects all files below `raw`. The name is literal, even if it
+    contains wildcards.
 
     `name` is literal, `pattern` is a glob below it. One of them can be empty.
     """
@@ -348,12 +350,12 @@ class CountConstraint:
     content: str | bytes | None = None
 
     def too_few(self) -> tuple[CountConstraint, ...]:
-        """Return ways to have too few: one file is missing, or as many as other rules want."""
+        """Return violations with too few files: one is missing, or more because of other rules."""
         most = self.least - 1
         return replace(self, least=most, most=most), replace(self, least=0, most=most)
 
     def too_many(self) -> tuple[CountConstraint, ...]:
-        """Return ways to have too many: one more file, or as many as other rules want."""
+        """Return violations with too many files: one more, or several because of other rules."""
         least = (self.most or 0) + 1
         return replace(self, least=least, most=least), replace(self, least=least, most=None)
 
@@ -367,9 +369,9 @@ class Recipe:
     """
 
     constraint: CountConstraint
-    """Trees that meet it satisfy the rule."""
+    """The constraint whose trees satisfy the rule."""
     violations: Mapping[str, Sequence[CountConstraint]] = field(default_factory=dict)
-    """Trees that meet one of these break the rule, by the name of the violation."""
+    """The constraints whose trees break the rule, by the name of the violation."""
 
 
 @singledispatch
@@ -405,7 +407,8 @@ def _(rule: ForbidGlob) -> Recipe:
 
 @recipe_of.register
 def _(rule: RequireTable) -> Recipe | None:
-    """A schema may want anything. Without pyarrow no table can be judged."""
+    """Return no recipe for a schema, because its demands are unknown, or without pyarrow, because no table can be
+    judged."""
     is_known = rule.rule.schema is None and (rule.rule.min_rows or 0) <= _MOST_ROWS and rule.missing() is None
     return _table_recipe(rule.pattern, rule.rule) if is_known else None
 
@@ -414,7 +417,7 @@ def constraint_of(rule: Guardrail) -> CountConstraint:
     """Return the constraint that satisfies the rule.
 
     Raises:
-        ValueError: nothing is known of the rule.
+        ValueError: the rule is unknown.
     """
     recipe = recipe_of(rule)
     if recipe is None:
@@ -438,7 +441,7 @@ _MOST_BYTES = 65_536
 
 
 def _sized(recipe: Recipe, least: int) -> Recipe | None:
-    """Return the recipe for files with at least so many bytes; None if they would be too large to generate."""
+    """Return the recipe for files with at least `least` bytes; None if they would be too large to generate."""
     if not least or recipe.constraint.most == 0:
         return recipe
     if least > _MOST_BYTES:
@@ -453,7 +456,7 @@ def _sized(recipe: Recipe, least: int) -> Recipe | None:
 
 _MOST_ROWS = 10_000
 _FILLER = "filled"
-"""A column that is not declared: a CSV row without any text would be no row."""
+"""The column that is added if none is declared, because a CSV row without any text is not a row."""
 _DAY = datetime.datetime(2024, 1, 1)  # noqa: DTZ001 - as a file has it
 _BROKEN: Mapping[Format, str | bytes] = {
     Format.CSV: "",
@@ -488,7 +491,8 @@ _KINDS = {
     ColumnType.DATE: "date",
     ColumnType.DATETIME: "date",
 }
-"""Types of two kinds have no value in common. Of one kind, each type before another has its values, too."""
+"""Groups of types. Types of different groups have no common value. In a group, each type also accepts the values of the
+later types."""
 _NARROWEST = (*_KINDS, ColumnType.BYTES, ColumnType.STR, ColumnType.ANY)
 
 
@@ -531,7 +535,7 @@ def table_for(rules: Sequence[RequireTable]) -> str | bytes | None:
 
 
 def contradictory_tables(rules: Iterable[Guardrail]) -> Iterator[tuple[Guardrail, Guardrail, str]]:
-    """Yield two rules about tables and why no table satisfies both, where every file of the second is one of the
+    """Yield pairs of contradicting table rules, with the reason. Every file of the second rule is also one of the
     first."""
     for one, other in itertools.permutations([rule for rule in rules if isinstance(rule, RequireTable)], 2):
         try:
@@ -576,7 +580,7 @@ def _refused(rule: TableRule, names: Sequence[str]) -> Iterator[tuple[str, Seque
 
 
 def _value(kind: ColumnType, row: int) -> Any:
-    """A value of the type; another one for each row where the type has so many."""
+    """Return a value of the type, a different one for each row if the type has enough values."""
     match kind:
         case ColumnType.FLOAT:
             return row + 0.5
@@ -596,7 +600,7 @@ def _value(kind: ColumnType, row: int) -> Any:
 
 
 def _wrong(kind: ColumnType, form: Format) -> Any:
-    """A value of another type; None if the type takes them all."""
+    """Return a value of another type; None if the type accepts all values."""
     if kind is ColumnType.ANY or (form is Format.CSV and kind in (ColumnType.STR, ColumnType.BYTES)):
         return None
     is_number = kind in (ColumnType.INT, ColumnType.FLOAT, ColumnType.DECIMAL)

@@ -2,12 +2,13 @@ r"""Published trees, the differences of tables, files, trees and attempts, and t
 
 Texts are compared line by line, tables row by row, everything else by size and digest.
 
-Values are compared as the file has them: in a CSV file `1` and `1.0` differ.
+Values are compared as they are written, so in a CSV file `1` and `1.0` differ.
 
     for difference in tree_differences({"a.csv": b"x\n1\n"}, {"a.csv": b"x\n2\n"}):
         print(difference)        # a.csv: 1 of 1 row differs, in column x
 
-`before` is what was recorded, `after` what there is today. A file is its bytes, or a path that is read when needed.
+`before` is the recorded tree, `after` the current one. A file is given as its bytes, or as a path that is read when
+needed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _LONGEST_SHOWN = 1024 * 1024
 
 
 class PublishedTree(dict[str, bytes]):
-    """Paths of a workspace, without its prefix, and what the files hold.
+    """The paths of a workspace, without its prefix, and the contents of the files.
 
     It equals a mapping with the same paths and contents; a `str` there stands for its UTF-8 bytes. When such a
     comparison fails, pytest shows by file what is different.
@@ -96,7 +97,7 @@ def explain(left: object, right: object) -> list[str] | None:
 
 
 def described(content: object) -> str:
-    """Return a short text as it is, and the size and digest of everything else."""
+    """Describe content: a short text as it is, everything else by size and digest."""
     data = _bytes(content)
     if not isinstance(data, bytes):
         return f"no content, but {type(content).__name__}"
@@ -149,17 +150,17 @@ class Snapshots(Protocol):
 
 
 MOST_SHOWN = 100
-"""Lines or rows of a file that are shown; of longer ones the first ten, and a digest of all."""
+"""Maximum number of lines or rows that are shown completely. Of longer files, the first ten and a digest are shown."""
 
 MOST_ROWS = 100_000
-"""Rows up to which a table is read. Larger ones are compared by their bytes."""
+"""Maximum number of rows of a table that is read. Larger tables are compared by their bytes."""
 
 _FIRST = 10
 _FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+")
 
 
 def rendered(tree: Mapping[str, str | bytes | None]) -> str:
-    """The tree as text, sorted by path. None is a directory."""
+    """Return the tree as text, sorted by path. None is a directory."""
     return "".join(f"{line}\n" for path in sorted(tree) for line in _file(path, tree[path]))
 
 
@@ -183,7 +184,7 @@ def _file(path: str, content: str | bytes | None) -> Iterator[str]:
 
 
 def _lines(title: str, lines: Sequence[str], noun: str, number: int) -> Iterator[str]:
-    """Title and lines, or the first of them and the digest of all."""
+    """Return a title and lines, or the first lines and the digest of all."""
     if len(lines) <= MOST_SHOWN + 1 and sum(map(len, lines)) <= MOST_SHOWN * 200:
         yield f"{title}, {count(number, noun)}"
         yield from (f"    {visible(line)}".rstrip() for line in lines)
@@ -233,7 +234,7 @@ def _json(value: Any) -> str:
 _SHOWN_ROWS = 10
 _LONGEST_VALUE = 60
 MOST_CELLS = 4_000_000
-"""Values of a Parquet file that is compared by rows."""
+"""Maximum number of values of a Parquet file that is compared by rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +245,9 @@ class FileDifference:
     summary: str
     """The difference in a few words."""
     lines: tuple[str, ...] = ()
-    """The difference itself, as far as it can be shown."""
+    """The lines of the difference, if it can be shown."""
     columns: tuple[str, ...] = ()
-    """The columns of a table that have other values."""
+    """The columns of a table whose values differ."""
 
     def __str__(self) -> str:
         return f"{visible(self.path)}: {self.summary}"
@@ -327,11 +328,11 @@ def _cut(text: str) -> str:
 Content: TypeAlias = bytes | Path
 
 MOST_LINES = 40
-"""Lines of a difference that are shown for one file."""
+"""Maximum number of lines of a difference that are shown for one file."""
 LONGEST_TEXT = 4 * 1024 * 1024
-"""Bytes of a text that is compared by lines."""
+"""Maximum size of a text that is compared by lines."""
 LARGEST_TABLE = 8 * 1024 * 1024
-"""Bytes of a table that is compared by rows. The comparison takes about 50 times as much memory."""
+"""Maximum size of a table that is compared by rows, which needs about 50 times as much memory."""
 _LONGEST_LINE = 200
 _SHOWN_DIGITS = 12
 
@@ -345,7 +346,7 @@ class Digest:
 
 
 def digest_of(content: Content | Digest) -> Digest:
-    """Size and MD5 of a file, read in pieces.
+    """Return the size and MD5 of a file, which is read in pieces.
 
     Raises:
         OSError: it cannot be read.
@@ -424,7 +425,7 @@ def _short(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def as_text(content: bytes) -> str | None:
-    """Return the content as text, or None if nobody would read it."""
+    """Return the content as text, or None if it is not readable text."""
     try:
         return None if b"\0" in content else content.decode()
     except UnicodeDecodeError:
@@ -447,7 +448,7 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """The differences of two attempts; false without any."""
+    """The differences of two attempts. The object is false if nothing differs."""
 
     ending: str = ""
     result: tuple[Difference, ...] = ()
@@ -458,7 +459,7 @@ class Differences:
 
     @property
     def summary(self) -> tuple[str, ...]:
-        """A line for each difference."""
+        """Yield a line for each difference."""
         results = tuple(f"result {difference.text.removeprefix(': ')}" for difference in self.result)
         return (*((self.ending,) if self.ending else ()), *results, *map(str, self.files))
 
@@ -470,7 +471,7 @@ class Differences:
             yield from (f"  {line}" for line in difference.lines)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all data, for programs."""
+        """Return the differences as JSON."""
         return {
             "ending": self.ending or None,
             "result": [difference.text for difference in self.result],

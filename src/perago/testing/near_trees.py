@@ -1,6 +1,6 @@
-"""Paths close to a guardrail: some that it means, some that only look like it; and trees that grow from them.
+"""Paths close to a guardrail: some that it selects, and some that only look similar; and trees of such paths.
 
-This module does not say which are which: the oracle judges that, and the runtime has to agree. No hypothesis needed.
+This module does not judge them. The oracle does, and the runtime must agree. It needs no hypothesis.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Planting: TypeAlias = "tuple[str, str | Symlink | None]"
 
 
 class Likeness(StrEnum):
-    """In which way a path is close to a rule."""
+    """The way in which a path is close to a rule."""
 
     OTHER_CASE = "the same in other case"
     TWIN_OF_DIRECTORY = "a directory whose name begins the same way"
@@ -45,20 +45,21 @@ class Likeness(StrEnum):
 
 
 def plain(rule: Guardrail, number: int) -> str:
-    """Paths that are ordinary for the rule, numbered; mostly different ones, and mostly ones that it counts."""
+    """Return numbered ordinary paths for the rule, most of them different and most of them counted by it."""
     return _paths(rule).example(f"f{number}")
 
 
 def instances(rule: Guardrail) -> tuple[str, ...]:
-    """Paths that the rule probably counts, including odd ones: no directory for `**` and several, names that begin with
-    a dot, stars that match nothing."""
+    """Return paths that the rule probably counts, including odd ones: with no or several directories for `**`, with
+    names that begin with a dot, with stars that match nothing."""
     paths = _paths(rule)
     found = [paths.example(star, between) for star in ("a", ".a", "", "a b") for between in _BETWEEN]
     return tuple(dict.fromkeys(path for path in found if is_path(path)))
 
 
 def amounts(rule: Guardrail) -> tuple[int, ...]:
-    """Numbers of files at the limits of the rule, and one file beyond them; none above 40, so that trees stay small."""
+    """Return numbers of files at the limits of the rule, and one file beyond them. None is above 40, so that trees stay
+    small."""
     least, most = constraint_of(rule).least, constraint_of(rule).most
     near = {least - 1, least, *(() if most is None else (most, most + 1))}
     return tuple(sorted(number for number in near if 0 <= number <= _MOST_COUNTED)) or (0, 1)
@@ -76,7 +77,7 @@ def lookalikes(rule: Guardrail, likeness: Likeness) -> tuple[Planting, ...]:
 
 
 def is_path(path: str) -> bool:
-    """Whether a file could have that path on any disk."""
+    """Whether a file can have that path on any disk."""
     names = path.split("/")
     return len(path.encode()) <= 512 and all(
         name not in ("", ".", "..") and len(name.encode()) <= 200 and "\0" not in name for name in names
@@ -149,7 +150,7 @@ def _like(paths: PathSet, likeness: Likeness) -> Iterator[Planting]:
 
 
 class TreePlan:
-    """A tree that grows, and stays one that can be built on the disk: what does not fit to it is passed over."""
+    """A tree that grows. Paths that cannot be on the disk together with it are skipped."""
 
     def __init__(self, folding: Folding) -> None:
         self.tree: dict[str, str | bytes | Symlink | None] = {}
@@ -158,7 +159,7 @@ class TreePlan:
         self._folded: dict[str, str] = {}
 
     def add(self, path: str, content: str | bytes | Symlink | None = "") -> bool:
-        """Plant something, unless something else is in its way; whether it is there now."""
+        """Add an entry unless another entry is in its way. Return whether the entry is in the tree now."""
         above = list(directories_above(path))
         blocked = path in self.tree or any(self.tree.get(directory, None) is not None for directory in above)
         if blocked or not is_path(path) or (content is not None and path in self._directories):
@@ -174,14 +175,14 @@ class TreePlan:
         return True
 
     def remove(self, path: str) -> None:
-        """Take a file away; its directories stay, empty if need be."""
+        """Remove a file. Its directories stay, even if they are empty."""
         del self.tree[path]
         above = path.rpartition("/")[0]
         if above:
             self.tree.setdefault(above, None)
 
     def bring_to(self, rule: Guardrail, number: int) -> None:
-        """Let the rule count so many files, as far as others leave room for them."""
+        """Change the tree until the rule counts `number` files, if other entries leave room."""
         counted = sorted(path for path in sizes_of(self.tree) if concerns(rule, path))
         for path in counted[number:]:
             self.remove(path)
@@ -192,7 +193,7 @@ class TreePlan:
                 missing -= 1
 
     def add_if(self, rules: Collection[Guardrail], path: str, content: str | Symlink | None = "") -> None:
-        """Plant something only if no rule changes its mind about the tree."""
+        """Add an entry only if no rule changes its verdict about the tree."""
         about = [rule for rule in rules if concerns(rule, path)] if content is not None else []
         before = [judge_tree(rule, self.tree).satisfied for rule in about]
         if self.add(path, content) and before != [judge_tree(rule, self.tree).satisfied for rule in about]:
@@ -200,8 +201,8 @@ class TreePlan:
 
 
 def corner_trees(rules: Sequence[Guardrail], folding: Folding) -> list[Tree]:
-    """The trees that no fuzzing should leave to chance: everything that only looks like the rules in one tree, all odd
-    files that they mean in another, and plain trees at, just below and just above the limits of each rule."""
+    """Return the corner cases: one tree with everything that only looks like the rules, one with all odd files that
+    they select, and plain trees at, just below and just above the limits of each rule."""
     crowd, meant = TreePlan(folding), TreePlan(folding)
     for likeness in Likeness:
         for rule in rules:

@@ -1,7 +1,7 @@
 """The meaning of guardrails, a second time: slow, plain, and written from the documented rules alone.
 
-The fuzz tests compare the verdicts of the runtime with these. So this module shares nothing with the code that decides
-in production: a mistake would have to be made twice, in two different ways, to stay unseen.
+The fuzz tests compare the verdicts of the runtime with these. So this module shares no code with production: a mistake
+would only stay unnoticed if it were made in both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from perago.testing.tree_files import Tree, as_bytes, sizes_of
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a rule holds, and how many files it is about."""
+    """A verdict: whether a rule holds, and the number of files that it counts."""
 
     satisfied: bool
     matched: int
@@ -45,7 +45,7 @@ def judge(rule: Guardrail, files: Mapping[str, int]) -> Verdict:
 
 
 def judge_tree(rule: Guardrail, tree: Tree) -> Verdict:
-    """The verdict on a tree with these files, contents included."""
+    """Return the verdict on a tree with these files and contents."""
     verdict = judge(rule, sizes_of(tree))
     contents = {path: content for path, content in tree.items() if isinstance(content, str | bytes)}
     are_sound = all(is_sound(rule, as_bytes(content)) for path, content in contents.items() if concerns(rule, path))
@@ -66,7 +66,7 @@ def holds(rule: Guardrail, counted: Mapping[str, int]) -> bool:
 
 @singledispatch
 def is_sound(rule: Guardrail, content: bytes) -> bool:  # noqa: ARG001 - for the rules that look into files
-    """Whether a file that the rule counts may hold that."""
+    """Whether a file that the rule counts may have this content."""
     return True
 
 
@@ -127,7 +127,7 @@ def is_in_prefix(prefix: str, key: str) -> bool:
 
 
 def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
-    """Match segment by segment. `**` matches zero directories, or it takes one and is tried again."""
+    """Match segment by segment. `**` matches zero directories, or takes one directory and matches again."""
     if not pattern:
         return not path
     if not path:
@@ -144,10 +144,10 @@ def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
 
 
 def is_table(rule: TableRule, content: bytes) -> bool:
-    """Whether the rule accepts the table. A `schema` plays no part.
+    """Whether the rule accepts the table. A `schema` is ignored.
 
-    Python's own means read it, slowly and as the documentation of `require_table` says. Only Parquet is read with
-    pyarrow, because nothing else reads it.
+    Python's standard library reads the table, slowly and as documented for `require_table`. Only Parquet is read with
+    pyarrow.
     """
     read = {Format.CSV: _read_csv, Format.JSONL: _read_jsonl, Format.PARQUET: _read_parquet}[rule.format]
     try:
@@ -285,7 +285,7 @@ def _is(kind: ColumnType, value: Any, form: Format) -> bool:
 
 
 def _is_spelled(kind: ColumnType, text: str) -> bool:
-    """Python's own constructors, without the liberties that they take."""
+    """Parse values with Python's constructors, but without their lenient forms."""
     if not text.isascii() or (any(char in text for char in "_ \t\n\r\v\f") and kind is not ColumnType.DATETIME):
         return False
     try:

@@ -27,8 +27,8 @@ class AttemptLog:
         self.outcomes: deque[Outcome] = deque(maxlen=10)
         """The last outcomes, which a failed test shows."""
         self.tried: set[tuple[str, ...]] = set()
-        """Module and task with `function`, if the author's was called, and with phase, rule and `satisfied` or
-        `violated` for each verdict of a guardrail."""
+        """Entries of module and task: with `function` if the author's function was called, and with phase, rule and
+        `satisfied` or `violated` for each verdict of a guardrail."""
 
     def add_call(self, task: Task) -> None:
         """Log a call of a task's function."""
@@ -46,13 +46,13 @@ _logs = [AttemptLog()]
 
 
 def attempt_log() -> AttemptLog:
-    """Return the log that attempts are added to now."""
+    """Return the current log of attempts."""
     return _logs[-1]
 
 
 @contextmanager
 def logging_attempts() -> Iterator[AttemptLog]:
-    """Open a log, which attempts are added to until the end of the block."""
+    """Open a log of the attempts in the block."""
     log = AttemptLog()
     _logs.append(log)
     try:
@@ -107,7 +107,8 @@ class Outcome:
         """Return this outcome, if the attempt completed.
 
         Raises:
-            AssertionError: it did not; with status, reason, guardrails, changed files, end of the log, traceback.
+            AssertionError: the attempt did not complete. The message has status, reason, guardrails, changed files, the
+                end of the log and the traceback.
         """
         __tracebackhide__ = True  # pytest shows the line of the test
         if self.status is not TaskStatus.COMPLETED:
@@ -130,7 +131,7 @@ class Outcome:
 
     @property
     def status(self) -> TaskStatus | None:
-        """The reported status; None for a lost delivery, or a report that did not get through."""
+        """The reported status; None for a lost delivery or a report that did not arrive."""
         return self._report.status if self._report else None
 
     @property
@@ -140,7 +141,7 @@ class Outcome:
 
     @property
     def output(self) -> Mapping[str, Any]:
-        """The output that Conductor holds."""
+        """The output that Conductor has."""
         found: Mapping[str, Any] = self.task.get("outputData", {})
         return found
 
@@ -189,7 +190,7 @@ class Outcome:
 
     @property
     def lost_reason(self) -> str | None:
-        """Why nothing was reported: the delivery was lost before, during or after the publication."""
+        """The reason why there is no report: the delivery was lost before, during or after the publication."""
         return self.delivered.lost_reason if self.delivered else self.record.lost_reason
 
     @property
@@ -219,6 +220,6 @@ class Outcome:
 
 
 def _first(lines: Sequence[str]) -> str:
-    """The first lines, one below the other, and how many more there are."""
+    """Join the first lines, and add the number of further lines."""
     more = [f"and {len(lines) - _MOST_LINES:,} more"] if len(lines) > _MOST_LINES else []
     return "\n".join([*lines[:_MOST_LINES], *more])

@@ -42,7 +42,7 @@ _SAME_INPUT = (
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """The result of `TaskRunner.race`: every run ended like this."""
+    """The result of `TaskRunner.race`, which is the same for every run."""
 
     tree: PublishedTree
     """The workspace as it was published."""
@@ -59,7 +59,7 @@ class _Run:
     """One fork, published in one order."""
 
     ended: Mapping[int, Outcome]
-    """By branch, in the order in which they ended; the first that failed is the last."""
+    """The results by branch, in the order in which they ended. A failed branch is the last one."""
     overtaken: bool
     tree: Mapping[str, bytes]
 
@@ -79,8 +79,8 @@ class Racers:
     def __init__(self, branches: Sequence[Branch]) -> None:
         """
         Raises:
-            TypeError: one is not a task function, or no pair of it and its params.
-            ValueError: there are too few or too many of them, or one publishes nothing.
+            TypeError: a branch is neither a task function nor a pair of it and its params.
+            ValueError: there are too few or too many branches, or one publishes nothing.
         """
         __tracebackhide__ = True
         pairs = list(itertools.starmap(_pair, enumerate(branches, 1)))
@@ -101,7 +101,7 @@ class Racers:
         ]
 
     def race(self, files: Mapping[str, str | bytes | None], *, compare: bool) -> Race:
-        """Play all orders, each in two ways, on a repository with these objects.
+        """Run all orders, each in two ways, on a repository with these objects.
 
         Raises:
             AssertionError: a branch failed, or (with `compare`) two runs ended differently.
@@ -182,7 +182,7 @@ class Racers:
         return "\n".join(lines)
 
     def _details(self, run: _Run) -> Iterator[str]:
-        """The outcome that failed, and what to do about it."""
+        """Return the lines about the failed outcome, with advice."""
         *before, (number, outcome) = run.ended.items()
         yield str(outcome)
         if self._specs[number].on_moved_head == "fail" and any(_published(earlier) for _, earlier in before):
@@ -202,7 +202,7 @@ class Racers:
         return ", ".join(told) + (" (all were staged before the first merge)" if run.overtaken else "")
 
     def _difference(self, runs: Sequence[_Run]) -> str | None:
-        """Describe the first run that did not end as the first one."""
+        """Describe the first run whose outcome differs from that of the first run."""
         first = runs[0]
         for run in runs[1:]:
             both = (first, run)
@@ -226,7 +226,7 @@ class Racers:
 
 
 def _overtake(faults: FaultScript, order: Sequence[int], run: Callable[[int], None]) -> None:
-    """Publish in this order; each branch has been staged when the one before it begins."""
+    """Publish in this order. Each branch is staged when the previous one begins to merge."""
     *earlier, last = order
     waiting = bool(earlier)
 
@@ -282,7 +282,8 @@ def _published(outcome: Outcome) -> bool:
 
 
 _OPERATOR_SECONDS = 1.0
-"""The seconds that an operator takes at least: a rerun attempt differs from itself by its start time alone."""
+"""The minimum seconds between operator actions, because a rerun attempt differs from its earlier run only in its start
+time."""
 
 
 class TaskRunner:
@@ -291,7 +292,7 @@ class TaskRunner:
         with TaskRunner() as run:
             outcome = run(build_features, Params(), tree={"raw/a.csv": "x\\n1\\n"})
 
-    Paths are relative to the task's workspace, its prefix not included. Faults that no call met are an error at the
+    Paths are relative to the task's workspace, without its prefix. Faults that no call triggered are an error at the
     end, so that no test passes because its fault never happened.
     """
 
@@ -309,12 +310,12 @@ class TaskRunner:
 
     @property
     def lakefs(self) -> InMemoryLakeFS:
-        """The lakeFS that the workspaces are in: `perago_lakefs`."""
+        """The lakeFS of the workspaces: `perago_lakefs`."""
         return self.services.lakefs
 
     @property
     def conductor(self) -> Conductor:
-        """The Conductor that the attempts come from: `perago_conductor`."""
+        """The Conductor of the attempts: `perago_conductor`."""
         return self.services.conductor
 
     @property
@@ -346,16 +347,16 @@ class TaskRunner:
             function: the task function.
             params: a model, or a mapping that is sent as it is, so that invalid input can be tried. It goes through
                 JSON as on the wire.
-            tree: the workspace, in a repository of its own. None continues where the last run left its branch.
+            tree: the workspace, in a new repository. None continues on the branch of the last run.
             ref: sent as `workspace.ref` instead, of the repository of the last run: a commit id, a list of them, or the
                 output of a JOIN.
             controls: replaces fields of the TaskDef: `{"retryCount": 0}`.
-            delivery: run this one instead of starting a workflow: an outdated one, for example.
-            report: False ends the worker after the publication, before it could report.
+            delivery: a delivery to run instead of starting a workflow, for example an outdated one.
+            report: False ends the worker after the publication, before the report.
 
         Raises:
-            TypeError: it is not a task function, or one without a workspace gets a tree or a ref; or both are given; or
-                a delivery comes with params, tree, ref or controls.
+            TypeError: the function is not a task function; a task without a workspace gets a tree or a ref; both are
+                given; or a delivery is given with params, tree, ref or controls.
             BadTree: see `perago.testing.tree_of`.
         """
         task = task_of(function)
@@ -374,13 +375,13 @@ class TaskRunner:
         ref: Any = None,
         controls: Mapping[str, Any] | None = None,
     ) -> Delivery:
-        """Start a workflow as a call does, take its first attempt, and leave it to the test when to run it.
+        """Start a workflow as a call does, and take its first attempt, which the test can run later.
 
         Args:
-            function, params, tree, controls: as of a call.
+            function, params, tree, controls: as in a call.
 
         Raises:
-            TypeError, BadTree: as of a call.
+            TypeError, BadTree: as in a call.
         """
         task = task_of(function)
         if task.workspace is None and (tree is not None or ref is not None):
@@ -394,8 +395,8 @@ class TaskRunner:
         return self.services.take(task)
 
     def again(self, *, report: bool = True) -> Outcome:
-        """Run the next attempt of the last task, once it is due: a retry after its delay or, if the last attempt was
-        not reported, the attempt after its response timeout.
+        """Run the next attempt of the last task once it is due: a retry after its delay or, without a report, the
+        redelivery after the response timeout.
 
         Raises:
             LookupError: nothing ran before, or there is no next attempt.
@@ -404,17 +405,18 @@ class TaskRunner:
         return self._attempt(task, self.conductor.next_delivery(task.name), report=report)
 
     def redeliver(self, *, report: bool = True) -> Outcome:
-        """Give the last attempt back, as a worker does that stops, and run its next delivery: the same task id. The
-        attempt must not have been reported.
+        """Give the last attempt back, as a stopping worker does, and run its next delivery, which has the same task id.
+        The attempt must not have been reported.
 
         Raises:
-            LookupError: nothing ran before, or Conductor does not wait for the last attempt any more.
+            LookupError: nothing ran before, or Conductor no longer waits for the last attempt.
         """
         self.conductor.hand_back(self.last.record.delivery)
         return self.again(report=report)
 
     def rerun(self, *, report: bool = True) -> Outcome:
-        """Have an operator rerun the finished workflow from its last attempt, and run that: the same task id, too.
+        """Rerun the finished workflow from its last attempt, as an operator does, and run this attempt, which has the
+        same task id.
 
         Raises:
             LookupError: nothing ran before.
@@ -426,7 +428,7 @@ class TaskRunner:
         return self.again(report=report)
 
     def restart(self, *, report: bool = True) -> Outcome:
-        """Have an operator restart the finished workflow, and run its first attempt.
+        """Restart the finished workflow, as an operator does, and run its first attempt.
 
         Raises:
             LookupError: nothing ran before.
@@ -437,7 +439,7 @@ class TaskRunner:
         return self.again(report=report)
 
     def report(self, outcome: Outcome) -> Outcome:
-        """Send, late, the report of an attempt that was run with `report=False`."""
+        """Send the late report of an attempt that was run with `report=False`."""
         return self.services.report(outcome.record, outcome.log, outcome.traceback, outcome.read)
 
     # ------------------------------------------------------------------------ in a fork
@@ -447,21 +449,21 @@ class TaskRunner:
 
             perago_run.race((clean, Params(year=2024)), (measure, Params(unit="mm")), tree={"raw/a.csv": "1"})
 
-        Each order is played twice, each time on new services: one branch after the other, so that the later one
-        arrives on a head that has moved; and with all branches staged before the first of them merges, so that the
-        later ones are overtaken and build again. Faults and interruptions of this runner play no part.
+        Each order is run twice, each time on new services. First the branches run one after the other, so that later
+        ones find a moved head. Then all branches are staged before the first of them merges, so that later ones must
+        build their publication again. Faults and interruptions of this runner do not apply.
 
         Args:
-            branches: 2 to 4 task functions, each alone or as a pair with its params. One task may stand in several.
-            tree: what all branches read. Paths are relative to the workspace; to the root of the repository if the
-                tasks have different prefixes. None takes a copy of what the last run left on its branch.
-            compare: False does not ask whether files and results are the same in each run. A function that writes the
-                time needs it.
+            branches: 2 to 4 task functions, each alone or as a pair with its params. A task can be in several branches.
+            tree: the input of all branches. Paths are relative to the workspace, or to the root of the repository if
+                the tasks have different prefixes. None takes a copy of the branch of the last run.
+            compare: False does not compare files and results of the runs, for example for a function that writes the
+                time.
 
         Raises:
-            AssertionError: a branch failed, or two runs ended with different files or results. The message says in
-                which order.
-            TypeError: one is not a task function, or no pair of it and its params.
+            AssertionError: a branch failed, or two runs ended with different files or results. The message names the
+                order.
+            TypeError: a branch is neither a task function nor a pair of it and its params.
             ValueError: there are too few or too many branches, or one publishes nothing.
             BadTree: see `perago.testing.tree_of`.
         """
@@ -492,11 +494,11 @@ class TaskRunner:
         Args:
             workflow: Declared with `@workflow`, or Conductor's JSON.
             params: The parameters of the workflow.
-            tree: The workspace, in a repository of its own, from its root. None continues where the last run left it.
+            tree: The workspace, in a new repository, from its root. None continues on the branch of the last run.
             functions: The task functions that Conductor's JSON names. Those of a declared workflow are known.
-            lost: Steps whose first worker dies after it has published and before it can report.
-            orders: Run it in so many orders of the steps that wait at the same time, each on new services, and fail if
-                two runs end with different results or files. Faults of this runner play no part in them.
+            lost: Steps whose first worker dies after its publication and before its report.
+            orders: The number of orders of concurrent steps to run, each on new services. The run fails if two orders
+                end with different results or files. Faults of this runner do not apply.
 
         Raises:
             AssertionError: Two orders ended differently.
@@ -520,16 +522,16 @@ class TaskRunner:
     # ----------------------------------------------------- in the middle of the function
 
     def cancel(self, at: Moment | float | None = None, *, n: int = 1) -> None:
-        """Have an operator terminate the workflow in the middle of the next attempt's function.
+        """Terminate the workflow during the next attempt's function, as an operator does.
 
-        The function ends there as in a worker: an exception that is no `Exception` is raised in it, so that its
-        `finally` blocks run, and `current().cancelled` is true from then on. Nothing is published or reported.
+        The function ends as in a worker. An exception that does not inherit from `Exception` is raised in it, so that
+        its `finally` blocks run, and `current().cancelled` is true from then on. Nothing is published or reported.
 
         Args:
-            at: the moment: the function's n-th `"log"` or `"progress"`, its n-th look at `"cancelled"`, or after so
-                many seconds of `time.sleep`, which lets virtual time pass in that attempt. None is now, for a stand-in
-                of the test's own that the function calls.
-            n: which call, counted from 1.
+            at: the moment: the function's n-th `"log"` or `"progress"`, its n-th read of `"cancelled"`, or a number of
+                seconds of `time.sleep`, which lets virtual time pass in that attempt. None means now, for a test double
+                that the function calls.
+            n: the number of the call, counted from 1.
 
         Raises:
             ValueError: there is no such moment.
@@ -538,13 +540,13 @@ class TaskRunner:
         self.services.interruptions.plan("cancel", at, n)
 
     def time_out(self, at: Moment | float | None = None, *, n: int = 1) -> None:
-        """Have the next attempt reach the `timeoutSeconds` of its task in the middle of its function. `again` runs the
-        retry, if the timeout policy allows one. Apart from that, as `cancel`."""
+        """Let the next attempt exceed the `timeoutSeconds` of its task during its function. `again` runs the retry, if
+        the timeout policy allows one. Arguments and effects are those of `cancel`."""
         self.services.interruptions.plan("time out", at, n)
 
     def lose(self, at: Moment | float | None = None, *, n: int = 1) -> None:
-        """Have Conductor give up the next attempt in the middle of its function, as if its worker had been cut off for
-        longer than `responseTimeoutSeconds`. `again` runs the retry. Otherwise as `cancel`."""
+        """Let Conductor give up the next attempt during its function, as if its worker had been disconnected for longer
+        than `responseTimeoutSeconds`. `again` runs the retry. Arguments and effects are those of `cancel`."""
         self.services.interruptions.plan("lose", at, n)
 
     # ------------------------------------------------------------------------ looking
@@ -561,20 +563,20 @@ class TaskRunner:
         return self._last
 
     def tree(self, ref: str = BRANCH) -> PublishedTree:
-        """The workspace of the last run as it is committed: at the head of its branch, or at a commit id.
+        """Return the committed workspace of the last run: at the head of its branch, or at a commit id.
 
         Raises:
-            LookupError: nothing ran before, or a task without a workspace.
+            LookupError: nothing ran before, or the task has no workspace.
         """
         prefix = _prefix(self._known_task())
         found = self.services.tree(ref, repository=self._repository)
         return PublishedTree({key.removeprefix(prefix): found[key] for key in found if key.startswith(prefix)})
 
     def commit(self, tree: TreeSource, message: str = "Another client's commit") -> str:
-        """Commit files to the branch of the last run, as another client would; returns the commit id.
+        """Commit files to the branch of the last run, as another client would. Return the commit id.
 
         Raises:
-            LookupError: nothing ran before, or a task without a workspace.
+            LookupError: nothing ran before, or the task has no workspace.
             BadTree: see `perago.testing.tree_of`.
         """
         files = _keys(tree, _prefix(self._known_task()))

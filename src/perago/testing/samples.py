@@ -1,7 +1,7 @@
 """Sample values of a model from its JSON Schema, and the losses of a value on its way through JSON.
 
-It is deterministic and does not use hypothesis. A schema says less than its model. If the model refuses a value because
-of constraints, validators or key types that are not in the schema, the value is replaced or dropped.
+The samples are deterministic, and made without hypothesis. A schema can say less than its model. If the model refuses a
+value because of constraints, validators or key types that are not in the schema, the value is replaced or dropped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MOST_REPAIRS = 300
 
 
 class ValidatorRaised(Exception):
-    """A validator of the author raised something else than pydantic understands as "not valid"."""
+    """A validator of the author raised an exception that pydantic does not treat as a validation error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Samples:
 
 
 def validated(model: type[BaseModel], document: Any) -> BaseModel:
-    """Validate a document as it comes in JSON.
+    """Validate a JSON document.
 
     Raises:
         ValidationError: it refuses the document.
@@ -75,7 +75,7 @@ def validated(model: type[BaseModel], document: Any) -> BaseModel:
 
 
 def sample_model(model: type[BaseModel]) -> Samples:
-    """Samples of a model, the plain one first.
+    """Return samples of a model, the plain one first.
 
     Raises:
         ValidatorRaised: a validator failed for a value of the right type.
@@ -100,7 +100,7 @@ def sample_model(model: type[BaseModel]) -> Samples:
 
 
 def _accepted(model: type[BaseModel], fields: Mapping[str, tuple[Any, ...]], required: set[str]) -> Sample | str:
-    """The first combination that the model accepts, found by changing the fields that it complains about."""
+    """Return the first combination that the model accepts. It is found by changing the rejected fields."""
     choice = dict.fromkeys(fields, 0)
     problem = ""
     for _ in range(_MOST_REPAIRS):
@@ -134,7 +134,7 @@ def _advance(
 def _around(
     model: type[BaseModel], plain: Sample, fields: Mapping[str, tuple[Any, ...]], required: set[str]
 ) -> Iterator[Sample]:
-    """The plain sample, the one without optional fields, and all that differ from the plain one in one field."""
+    """Yield the plain sample, one without optional fields, and samples that differ from the plain one in one field."""
     yield plain
     documents = [{name: value for name, value in plain.document.items() if name in required}]
     documents += [plain.document | {name: value} for name, values in fields.items() for value in values]
@@ -149,9 +149,9 @@ def _around(
 # ----------------------------------------------------- values near the edges of a schema, the plainest first
 
 _NEXT = 1e-6
-"""Added to a bound that is excluded."""
+"""The number that is added to an exclusive bound."""
 _MOST = 24
-"""Values of one schema, so that nested ones do not multiply without bound."""
+"""Maximum number of values of one schema, so that nested schemas do not multiply without limit."""
 
 _TEXTS = (
     "a",
@@ -172,7 +172,8 @@ _ANYTHING: tuple[Any, ...] = ({"key": [1, "a", None]}, "a", 1, 1.5, True, None, 
 
 
 def edges(schema: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Some values that the schema allows, each once; none if it is beyond this module."""
+    """Return some values that the schema allows, without duplicates; none if this module does not support the
+    schema."""
     distinct: dict[str, Any] = {}
     for value in itertools.islice(_values(schema), 4 * _MOST):
         if schema_problem(schema, value) is None:
@@ -299,9 +300,9 @@ _ROWS = (list, set, frozenset, tuple)
 def round_trip_problem(model: type[BaseModel], value: BaseModel, *, by_alias: bool) -> str | None:
     """Return the defect when `value` is written as JSON and read by its model again, or None.
 
-    Params are written by alias, as a caller does who builds the input with the model; results by field name, as the
-    runtime does to see whether a recorded result is still valid. A secret is masked when it is written, so a model
-    with one cannot be judged.
+    Params are written by alias, as by a caller who builds the input with the model. Results are written by field name,
+    as the runtime does to check a recorded result. Secrets are masked when they are written, so a model with a secret
+    cannot be judged.
     """
     if find_secret(model) is not None:
         return None
@@ -322,8 +323,8 @@ def round_trip_problem(model: type[BaseModel], value: BaseModel, *, by_alias: bo
 def computed_problem(model: type[BaseModel], value: BaseModel) -> str | None:
     """Return the reason why the model refuses its own computed fields (it forbids extra fields), or None.
 
-    The runtime removes computed fields before it reads a recorded result. But a caller who builds params with the
-    model, and a later step that takes the result as its params, do not.
+    The runtime removes computed fields before it reads a recorded result. But callers who build params with the model,
+    and later steps that take the result as their params, do not remove them.
     """
     if find_secret(model) is not None:
         return None
@@ -345,7 +346,7 @@ def computed_problem(model: type[BaseModel], value: BaseModel) -> str | None:
 
 
 def random_private(left: Any, right: Any) -> str | None:
-    """The private attribute that differs in two values of the same JSON; None without one."""
+    """Return the private attribute that differs in two values of the same JSON, or None."""
     if isinstance(left, BaseModel) and type(left) is type(right):
         mine, other = left.__pydantic_private__ or {}, right.__pydantic_private__ or {}
         for name in mine.keys() & other.keys():
@@ -357,7 +358,7 @@ def random_private(left: Any, right: Any) -> str | None:
 
 
 def _parts(value: Any) -> Mapping[Any, Any]:
-    """The parts of a value, by field, key or index; nothing for a plain value."""
+    """Yield the parts of a value, by field, key or index. A plain value has none."""
     if isinstance(value, BaseModel):
         return {**value.__dict__, **(value.model_extra or {})}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -377,8 +378,8 @@ def _has(document: Any, location: tuple[str | int, ...]) -> bool:
 
 
 def shared_state(left: BaseModel, right: BaseModel) -> str | None:
-    """The place at which two values hold the same mutable object, so that changing one changes the other; None:
-    nowhere."""
+    """Return the place at which two values share a mutable object, so that a change of one changes the other, or
+    None."""
     mine = {id(item) for _, item in _mutables(left, "")}
     return next((pointer for pointer, item in _mutables(right, "") if id(item) in mine), None)
 
@@ -466,7 +467,7 @@ def lookalike_problem(model: type[BaseModel], *, by_alias: bool) -> str | None:
 
 
 def _problem(parent: type[BaseModel], plain: BaseModel, name: str, member: Any, *, by_alias: bool) -> str | None:
-    """The member after a way through the field; None also where the field does not take it as it is."""
+    """Return the member after a round trip through the field; None also if the field does not accept it unchanged."""
     given = {each: getattr(plain, each) for each in parent.model_fields} | {name: member}
     try:
         value = parent.model_validate(given, by_alias=False, by_name=True)
@@ -478,7 +479,7 @@ def _problem(parent: type[BaseModel], plain: BaseModel, name: str, member: Any, 
 
 
 def _kind(value: Any) -> type:
-    """The class of a value, or of the one value in a container."""
+    """Return the class of a value, or of the only value in a container."""
     while isinstance(value, (*_ROWS, dict)) and value:
         value = next(iter(value.values() if isinstance(value, dict) else value))
     return type(value)

@@ -1,7 +1,7 @@
 """An in-memory lakeFS and an in-memory Conductor on one virtual clock, and the real attempt protocol between them.
 
-coverage.py has each child write a data file, and a relative name of it would mean the function's current directory,
-which is removed with the attempt: what was measured would be lost, and would look like files that the function left.
+coverage.py lets each child process write a data file. A relative name would put it into the function's current
+directory, which is removed with the attempt. The data would be lost, and would look like a file that the function left.
 """
 
 from __future__ import annotations
@@ -51,8 +51,7 @@ _OPTION, _VARIABLE = "run:data_file", "COVERAGE_FILE"
 
 @contextmanager
 def measured_children() -> Iterator[None]:
-    """During a call of a function: if coverage measures this process, its children write their data next to that of
-    this process."""
+    """Let children of this process write their coverage data next to that of this process, if coverage measures it."""
     coverage = sys.modules.get("coverage")
     measuring = coverage.Coverage.current() if coverage is not None else None
     if measuring is None:
@@ -105,8 +104,8 @@ Tree = Mapping[str, str | bytes | None] | Path
 class InMemoryServices:
     """Runs attempts in this process. Use it as a context manager, or call `close`.
 
-    `lakefs`, `conductor` and `clock` are the models themselves, `faults` is the script that both obey. `proofs` is what
-    the worker knows of its lakeFS. `call` calls the task function.
+    `lakefs`, `conductor` and `clock` are the in-memory services, and `faults` is their script of faults. `proofs` has
+    the challenge results of the worker. `call` calls the task function.
     """
 
     def __init__(
@@ -155,7 +154,7 @@ class InMemoryServices:
     def attempt(self, function: TaskFunction, delivery: Delivery | None = None, *, report: bool = True) -> Outcome:
         """Take the next delivery of the task (or the given one), run it and report it.
 
-        `report=False` ends the worker before it could report.
+        `report=False` ends the worker before its report.
 
         Raises:
             LookupError: no delivery is waiting.
@@ -176,7 +175,7 @@ class InMemoryServices:
         traceback: str = "",
         read: Callable[[str], PublishedTree] | None = None,
     ) -> Outcome:
-        """Report an attempt that was run, if there is something to report. `read` is that of its `Outcome`."""
+        """Report an attempt that was run, if there is something to report. `read` becomes that of its `Outcome`."""
         delivered = None
         if record.report is not None:
             delivered = deliver_report(self.conductor, self.clock, record.delivery, record.report, WORKER, self.limits)
@@ -185,7 +184,7 @@ class InMemoryServices:
     # ----------------------------------------------------------------------------- pieces
 
     def seed(self, tree: Tree, *, repository: str = REPOSITORY) -> str:
-        """Commit files to the workspace branch; returns the commit id, an input ref."""
+        """Commit files to the workspace branch. Return the commit id, which is an input ref."""
         return self.lakefs.seed(repository, BRANCH, tree).id
 
     def start(
@@ -271,7 +270,7 @@ class InMemoryServices:
         return record
 
     def tree(self, ref: str = BRANCH, *, repository: str = REPOSITORY) -> dict[str, bytes]:
-        """The workspace as it is committed at `ref`, without the hooks in `_lakefs_actions/`."""
+        """Return the committed workspace at `ref`, without the hooks in `_lakefs_actions/`."""
         found = self.lakefs.tree(repository, f"{ref}@" if ref == BRANCH else ref)
         return {key: content for key, content in found.items() if not key.startswith("_lakefs_actions/")}
 
@@ -294,7 +293,7 @@ def workspace_at(ref: Any, repository: str = REPOSITORY) -> dict[str, Any]:
 
 
 def sent_params(params: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
-    """Params as a workflow's input has them."""
+    """Return params in the form of a workflow's input."""
     if isinstance(params, BaseModel):
         return params.model_dump(mode="json", by_alias=True, round_trip=True)
     return dict(params)
@@ -322,7 +321,7 @@ def serve() -> Iterator[EmbeddedServices]:
     """A Conductor and a lakeFS in real time on a free port of 127.0.0.1, until the end of the `with` block.
 
     Clients use `conductor_url`, `lakefs_url` and `environment()`. `url` is a page for people. `conductor` and `lakefs`
-    are the models behind it.
+    are the in-memory services.
 
     Raises:
         ImportError: the extra `embedded` is not installed.

@@ -5,7 +5,7 @@
         with TaskRunner() as run:
             assert run(build_features, params, tree=tree).status == "COMPLETED"
 
-Everything is built near the rules, never filtered: no example is thrown away.
+Examples are constructed near the rules and never filtered, so none is thrown away.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _ODD_LINES = (b"", b"  ", b"[1]", b"1", b"{", b'{"a": NaN}', b'{"a": "\xff"}', b
 
 @st.composite
 def table_contents(draw: st.DrawFn, rule: TableRule) -> bytes:
-    """Generate files near what the rule accepts: a few of their columns, values and bytes are odd."""
+    """Generate files that are close to valid ones: a few of their columns, values and bytes are odd."""
     names = list(dict.fromkeys((*rule.needed, *draw(st.lists(st.sampled_from(("extra", "a,b")), max_size=2))))) or ["x"]
     change, name = draw(st.sampled_from(("", "", "", "drop", "double", "case", "blank", "order"))), names[0]
     changed = {
@@ -88,7 +88,7 @@ def table_contents(draw: st.DrawFn, rule: TableRule) -> bytes:
 
 @st.composite
 def _parquet(draw: st.DrawFn, rule: TableRule, names: Sequence[str]) -> bytes:
-    """A column has the declared type, or any, in one of its forms."""
+    """Generate a column with the declared type or another one, in one of its forms."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -128,7 +128,7 @@ def params(
     function: TaskFunction | Task, provided: Iterable[Mapping[str, Any] | Example] = ()
 ) -> st.SearchStrategy[BaseModel]:
     """Generate valid params of a task: from the schema of its model, and from examples, `provide_params` and
-    `provided`. If the model refuses a value, it is drawn again, a few times. Then a known valid value replaces it.
+    `provided`. A value that the model refuses is drawn again a few times, then replaced by a known valid value.
 
     Raises:
         TypeError: it is not a task function.
@@ -180,7 +180,7 @@ def _from_schema(model: type[BaseModel]) -> list[_Documents]:
 
 
 def documents(schema: Mapping[str, Any]) -> _Documents:
-    """JSON documents that a schema allows, as far as pydantic writes it."""
+    """Generate JSON documents for a schema of the subset that pydantic writes."""
     shape = shape_of(schema)
     if shape.values:
         return st.sampled_from(shape.values)
@@ -269,7 +269,7 @@ __all__ = [
 ]
 
 Rules: TypeAlias = "WorkspaceSpec | TaskFunction | Iterable[Guardrail]"
-"""Some rules, or those of one phase of a workspace or of a task function."""
+"""Some rules, or a workspace or a task function with the rules of one phase."""
 
 Phase: TypeAlias = Literal["pre", "post"]
 
@@ -278,7 +278,7 @@ Written: TypeAlias = "str | PurePosixPath | PureWindowsPath"
 
 
 def trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
-    """Trees on both sides of the rules, and on their edges."""
+    """Generate trees that satisfy the rules, that break them, and that are at their limits."""
     wanted = _rules(rules, phase)
     options = [near_trees(wanted, folding=folding)]
     with contextlib.suppress(Contradiction, Undecided):
@@ -293,7 +293,7 @@ def satisfying_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = A
 
     Raises:
         Contradiction: no such tree exists.
-        Undecided: the rules are too intricate.
+        Undecided: the rules are too complex.
     """
     wanted = _rules(rules, phase)
     view = _view(rules)
@@ -305,7 +305,7 @@ def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = AN
 
     Raises:
         Contradiction: no rule can be violated.
-        Undecided: the rules are too intricate.
+        Undecided: the rules are too complex.
     """
     wanted, view = _rules(rules, phase), _view(rules)
     seeds = []
@@ -320,14 +320,14 @@ def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = AN
 
 @st.composite
 def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> Tree:
-    """Trees near the rules: odd files that they mean, things that only look like it (see `Likeness`), and counts at,
-    below and above each limit.
+    """Generate trees near the rules: with odd files that the rules select, with paths that only look similar (see
+    `Likeness`), and with counts at, below and above each limit.
 
     Args:
         draw: given by hypothesis.
         rules: guardrails, or the workspace or the task that has them.
-        phase: whose rules, where there are two phases.
-        folding: which names the disk takes for the same.
+        phase: the phase of the rules, if there are two.
+        folding: the names that the disk treats as the same.
     """
     wanted = _rules(rules, phase)
     plan = TreePlan(folding)
@@ -356,7 +356,7 @@ def _grown(
     folding: Folding,
     view: View,
 ) -> Tree:
-    """One of the seeds, and around it, in `view`, what changes no verdict."""
+    """Draw one of the seeds, and add entries in `view` that change no verdict."""
     plan = TreePlan(folding)
     for path, seed in draw(st.sampled_from(seeds)).items():
         plan.add(path, seed)
@@ -410,7 +410,7 @@ _CONTROL = ("\0", "\n", "\t", "\x1b", "\x7f", "\u0085", "\ud800")
 
 @st.composite
 def guardrail_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> tuple[Written, str]:
-    """A path that can be declared, in some spelling, and its canonical form; sometimes one of `near`."""
+    """Draw a valid path in some spelling, with its canonical form; sometimes one of `near`."""
     names = draw(
         st.one_of(st.sampled_from(near or _DEFAULT).map(_split), st.lists(st.sampled_from(_NAMES), min_size=1))
     )

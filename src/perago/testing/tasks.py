@@ -29,7 +29,7 @@ def task_of(function: TaskFunction | Task) -> Task:
 
 
 def provide_params(task_name: str, *params: Mapping[str, Any] | Example) -> None:
-    """Provide parameters for a task, in a `conftest.py` for example; once more adds to them.
+    """Provide parameters for a task, for example in a `conftest.py`. Further calls add parameters.
 
     Mappings are parameters as a workflow would send them. An `Example` also has a tree and an outcome, and is run when
     `perago_run` is `all`.
@@ -46,7 +46,7 @@ def provided_params(task_name: str) -> tuple[Mapping[str, Any] | Example, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TaskTests:
-    """Collected by perago's pytest plugin in the test module that holds it; without the plugin it is nothing.
+    """A declaration that perago's pytest plugin collects from a test module. It has no effect without the plugin.
 
     `kinds` None: those that pytest's configuration asks for.
     """
@@ -69,7 +69,7 @@ _LONGEST_CONTENT = 400
 
 
 class Cause(StrEnum):
-    """Whose fault it is. A fourth cause, an error of the harness, is any other exception of a generated test."""
+    """The cause of a failure. Any other exception of a generated test is an error of the harness."""
 
     MISTAKE = "mistake in the task"
     RULE = "rule violated"
@@ -136,7 +136,7 @@ CaseFailed.__module__ = "builtins"  # pytest's short summary then shows the bare
 
 
 def tree_literal(tree: Mapping[str, object]) -> str:
-    """A tree as Python that can be pasted into a test; long contents and long trees are cut."""
+    """Return a tree as Python code for a test. Long contents and long trees are cut."""
     if not tree:
         return "{}"
     lines = [f"    {path!r}: {_content(content)}," for path, content in sorted(tree.items())[:_MOST_FILES]]

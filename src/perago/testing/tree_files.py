@@ -20,8 +20,8 @@ from perago.workspace.keys import MAX_KEY_BYTES, Folding, View, find_collisions,
 
 @dataclass(frozen=True, slots=True)
 class Symlink:
-    """A symlink with this target, relative to its own directory. A target that lies outside of the tree is made, too:
-    a directory with these files, or a file if `holding` is empty."""
+    """A symlink with this target, relative to its own directory. A target outside of the tree is created, too: a
+    directory with these files, or a file if `holding` is empty."""
 
     target: str
     holding: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ Tree: TypeAlias = Mapping[str, str | bytes | Symlink | None]
 
 @contextmanager
 def build(tree: Tree) -> Iterator[Path]:
-    """The tree on disk, in memory where the system allows it, until the end of the `with` block."""
+    """Create the tree on disk until the end of the `with` block, in memory if the system allows it."""
     with tempfile.TemporaryDirectory(prefix="perago-tree-", dir=fast_directory()) as scratch:
         root = Path(scratch, "workspace")
         root.mkdir()
@@ -71,8 +71,8 @@ def as_bytes(content: str | bytes) -> bytes:
 
 
 def fast_directory() -> str | None:
-    """The directory for the many small files of tests: one in memory if there is one, else None, the system's
-    default."""
+    """Return the directory for the many small files of tests: one in memory if it exists, otherwise None for the
+    system's default."""
     shared = Path("/dev/shm")  # noqa: S108 - the caller makes a private directory in it
     return str(shared) if shared.is_dir() else None
 
@@ -101,7 +101,7 @@ MAX_ZIP_BYTES = 256 * 1024 * 1024
 
 
 class BadTree(ValueError):
-    """No tree can be made of this; the message names the source, the entry and the reason."""
+    """No tree can be made of a source; the message names the source, the entry and the reason."""
 
 
 def tree_of(*sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
@@ -111,8 +111,8 @@ def tree_of(*sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
     So `tree_of(build_features, {"raw/a.csv": "x\\n"})` is the smallest tree that the task accepts, with some content.
 
     Raises:
-        BadTree: a path is absolute, has a `..` or is not a file name otherwise; a file would be a directory, too; a
-            directory has links in it; a zip is damaged, encrypted or larger than 256 MiB.
+        BadTree: a path is absolute, contains `..` or is not a valid file name; a file is also a directory; a directory
+            contains links; a zip is damaged, encrypted or larger than 256 MiB.
         TypeError: a source is not one of the four, or a function without `@task`.
         perago.testing.trees.Contradiction: no tree satisfies the guardrails of the task.
     """
@@ -137,7 +137,7 @@ def build_tree(*sources: TreeSource) -> Iterator[Path]:
 
 
 class TreeBuilder:
-    """Builds any number of trees, which are removed with it: use it as a context manager. `perago_tree` is one."""
+    """Builds trees, and removes them at the end of its `with` block. The fixture `perago_tree` is one."""
 
     def __init__(self) -> None:
         self._built = ExitStack()
@@ -147,7 +147,7 @@ class TreeBuilder:
         return self._built.enter_context(build_tree(*sources))
 
     def mapping(self, *sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
-        """The tree as a mapping: `tree_of`."""
+        """Return the tree as a mapping, as `tree_of` does."""
         return tree_of(*sources)
 
     def __enter__(self) -> TreeBuilder:
@@ -228,7 +228,7 @@ def _check_zip(path: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
 
 
 def _name_problem(name: str) -> str | None:
-    """Why no file below a directory can have this path, or no object this key."""
+    """Return the reason why no file can have this path, or no object this key."""
     if any(part in ("", ".", "..") for part in name.split("/")):
         return "the path must be relative, without empty parts, '.' and '..'"
     if "\0" in name or not is_utf8(name):
@@ -239,7 +239,7 @@ def _name_problem(name: str) -> str | None:
 
 
 def _foreign_problem(name: str) -> str | None:
-    """Names that other systems read in another way than it was checked."""
+    """Names that other systems interpret differently than the check does."""
     if "\\" in name or name[1:2] == ":":
         return "backslashes and drives mean other places on other systems"
     return None if name.isprintable() else "it has control characters"

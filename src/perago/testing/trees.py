@@ -3,9 +3,9 @@
     smallest_tree([require_dir("raw"), require_glob("raw/**/*.csv", min_count=2)])
     {"raw/a.csv": "", "raw/b.csv": ""}
 
-Trees are constructed. The sets of the constraints cut all paths into areas, the paths that are in exactly these sets.
-First each area gets a number of files, then the files get names. A `Contradiction` is an exact statement: every way was
-tried, and no tree at all satisfies its rules.
+Trees are constructed. The sets of the constraints divide all paths into areas: the paths of an area are in the same
+sets. First each area gets a number of files, then the files get names. A `Contradiction` is exact: all ways were tried,
+and no tree satisfies its rules.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def smallest_tree(
     """Return the smallest tree that satisfies all rules. All files are empty, unless a rule needs a content. An
     author's `@guardrail` can refuse it, because its demands are unknown.
 
-    `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace. `folding` is that of the disk:
-    names that it treats as the same contradict each other. All files are in `view`.
+    `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace. `folding` describes the names that
+    the disk treats as the same; they cannot be in one tree. All files are in `view`.
 
     Raises:
         Contradiction: no such tree exists.
-        Undecided: the rules are too intricate.
+        Undecided: the rules are too complex.
     """
     wanted = constraints_of(rules)
     where = (key_prefix, folding, view)
@@ -97,7 +97,7 @@ def satisfying_trees(
 
     Raises:
         Contradiction: no such tree exists.
-        Undecided: the rules are too intricate.
+        Undecided: the rules are too complex.
         ValueError: the rule is unknown.
     """
     bounds = constraint_of(rule)
@@ -121,20 +121,20 @@ def violating_tree(
     folding: Folding = ANY_DISK,
     view: View = EVERYTHING,
 ) -> dict[str, str | bytes | None]:
-    """A smallest tree that breaks `rule`, just so, and satisfies all the others of `rules`.
+    """Return a smallest tree that breaks `rule` in one way, and satisfies all the others of `rules`.
 
     Args:
         rule: the rule to break.
-        rules: what else must hold; `rule` itself may be among them.
+        rules: the rules that must hold; `rule` itself can be among them.
         violation: one of the rule's, by default its first: `missing` leaves out one file, `too-many` and `present` add
-            one, or several if the other rules want it so.
-        key_prefix: the prefix of the workspace with its slash; empty: all of the repository.
+            one, or several because of other rules.
+        key_prefix: the prefix of the workspace with its slash; empty for the complete repository.
         folding: which names the disk takes for the same.
-        view: what the task sees; all files are in it.
+        view: the files that the task sees; all files of the tree are in it.
 
     Raises:
-        Contradiction: what breaks this rule breaks one of the others, too; or it cannot be broken this way at all.
-        Undecided: the rules are too intricate to tell.
+        Contradiction: each tree that breaks this rule also breaks another one; or the rule cannot be broken this way.
+        Undecided: the rules are too complex.
         ValueError: the rule has no such violation.
     """
     possible = violations_of(rule)
@@ -174,7 +174,7 @@ def entangled_violation(
 
     Raises:
         Contradiction: it cannot be violated in this way at all.
-        Undecided: the rules are too intricate.
+        Undecided: the rules are too complex.
     """
     others = tuple(rules)
     while True:
@@ -188,7 +188,7 @@ def entangled_violation(
 
 
 def constraints_of(rules: Iterable[Guardrail]) -> dict[Guardrail, CountConstraint]:
-    """Return the constraint of each rule; without functions of authors, of which nothing is known."""
+    """Return the constraint of each rule, without the functions of authors, which are unknown."""
     return {rule: recipe.constraint for rule in rules if (recipe := recipe_of(rule))}
 
 
@@ -199,7 +199,7 @@ def _smallest(
     """The files of a smallest tree; None if no tree meets the constraints.
 
     Raises:
-        Undecided: see there.
+        Undecided: this cannot be decided within the limits.
     """
     if folding and find_collisions(map(_needed, constraints), folding):
         return None
@@ -232,7 +232,7 @@ def _needed(constraint: CountConstraint) -> str:
 
 
 def _forbidden_by(constraint: CountConstraint) -> Iterator[PathSet]:
-    """Yield the sets in which no file can be, because the constraint needs a directory there, or a file above."""
+    """Yield the sets that can contain no file, because the constraint needs a directory there or a file above."""
     if constraint.least and not constraint.files.pattern:
         yield PathSet.matching("**", below=constraint.files.name)
     yield from map(PathSet.only, directories_above(_needed(constraint)))
@@ -252,7 +252,7 @@ class _Area:
 
 
 def _areas(sets: Sequence[PathSet], nowhere: Sequence[PathSet], view: View) -> list[_Area]:
-    """Every area that holds a path in `view` and in none of `nowhere`, and that is in one of the sets at least."""
+    """Return every area with a path that is in `view`, in none of `nowhere`, and in at least one of the sets."""
     included = list(map(PathSet.matching, view.include))
     parts = [([paths], included[:number]) for number, paths in enumerate(included)] or [([], [])]  # without overlap
     areas = []
@@ -273,10 +273,10 @@ def _areas(sets: Sequence[PathSet], nowhere: Sequence[PathSet], view: View) -> l
 
 
 def _fewest(constraints: Sequence[CountConstraint], areas: Sequence[_Area]) -> tuple[int, ...] | None:
-    """The smallest numbers of files in the areas that meet all constraints; None without any.
+    """Return the smallest numbers of files in the areas that meet all constraints, or None.
 
-    In a smallest tree, every file is one that some constraint misses when the others are there. So it is enough to add
-    files for one constraint that misses any, and the one with the fewest areas leaves the fewest ways.
+    In a smallest tree, some constraint needs each file. So it is enough to add files for one constraint that lacks
+    files. The constraint with the fewest areas leaves the fewest ways.
 
     Raises:
         Undecided: too many ways.
@@ -326,7 +326,7 @@ def _promise(
 
 
 def _named(areas: Sequence[_Area], numbers: Sequence[int], folding: Folding) -> frozenset[str] | None:
-    """Files for the numbers; None if an area turned out to be too small, which it then knows.
+    """Return files for the numbers; None if an area is too small, which is then recorded.
 
     Raises:
         Undecided: enough paths exist, but not enough were found that can be next to each other.
@@ -366,7 +366,7 @@ def _filled(
     expected: Mapping[Guardrail, bool],
     broken: CountConstraint | None = None,
 ) -> dict[str, str | bytes | None]:
-    """The files with what they must hold. If a content breaks the rule, one file holds it.
+    """Return the files with their required contents. If a content breaks the rule, one file has it.
 
     Raises:
         Undecided: rules want different contents of one file.
@@ -396,7 +396,7 @@ def _filled(
 def _culprits(
     rules: Mapping[Guardrail, CountConstraint], impossible: Callable[[tuple[CountConstraint, ...]], bool]
 ) -> dict[Guardrail, CountConstraint]:
-    """Return a part of the rules that is impossible, and would be possible without any one of them."""
+    """Return a minimal subset of the rules that is impossible."""
     for size in (1, 2):  # the usual case, and small questions are quickly answered
         for few in itertools.combinations(rules.items(), size):
             with contextlib.suppress(Undecided):

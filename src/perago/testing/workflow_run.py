@@ -1,4 +1,4 @@
-"""Running a workflow in a test: all its steps, in the order of their queue or in every order."""
+"""Run a workflow in a test: all its steps, in the order of their queue or in every order."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _AT_A_TIME = 100
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRun:
-    """A workflow that has ended, or that waits for something that does not come."""
+    """A workflow that has ended, or that waits for an event that never happens."""
 
     status: str
-    """Conductor's: `COMPLETED`, `FAILED`, `TERMINATED`, or `RUNNING` if it waits for something that never comes."""
+    """Conductor's status: `COMPLETED`, `FAILED`, `TERMINATED`, or `RUNNING` if it waits for an event that never
+    happens."""
     reason: str | None
     result: Any
     """The JSON of `output.result`; None for a workflow without one."""
@@ -105,8 +106,8 @@ class WorkflowRunner:
             services: Where it runs. The repository exists.
             repository: The repository of its workspace.
             payload: The input of the workflow.
-            lost: Steps whose first worker ends after the publication, before it could report.
-            choose: The index of the delivery that runs next, of those that wait.
+            lost: Steps whose first worker ends after its publication and before its report.
+            choose: Returns the index of the waiting delivery that runs next.
         """
         conductor = services.conductor
         conductor.register(*(task.function for task in self._tasks.values()))
@@ -184,12 +185,12 @@ class WorkflowRunner:
 
 
 class _Order:
-    """The choices of one run. The next order differs from it in the last choice that has another answer left."""
+    """The choices of one run. The next order differs in the last choice that has an untried answer."""
 
     def __init__(self, choices: Sequence[int] = ()) -> None:
         self._given = choices
         self._made: list[tuple[int, int]] = []
-        """The index that was chosen, and of how many."""
+        """The chosen indices, each with the number of alternatives."""
 
     def choose(self, waiting: Sequence[Delivery]) -> int:
         """The index of the delivery that runs next."""

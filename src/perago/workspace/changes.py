@@ -1,9 +1,8 @@
 """The changes of a task function to its workspace, and their conflicts with the changes of others.
 
-Two sets of changes that begin at one commit are compatible unless they conflict: in a path, in a file where the other
-has a directory, or in names that a disk may treat as the same. A path with the same content on both sides is not a
-conflict. For two files of the same size, only the checksums decide. A diff does not show them, so such paths stay
-undecided here.
+Two sets of changes since one commit conflict if they change the same path, if one has a file where the other has a
+directory, or if a disk can treat two names as the same. A path with the same content on both sides is not a conflict.
+For two files of the same size, only the checksums decide. A diff does not have them, so such paths stay undecided here.
 """
 
 from __future__ import annotations
@@ -42,8 +41,7 @@ _REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 """Error numbers of opening a file that vanished or became something else."""
 _THREADS = 4
 _WORTH_THREADS = 8 * 1024 * 1024
-"""The size in bytes from which several threads are faster than one: hashing a large file releases the GIL, opening a
-small one does not."""
+"""The size in bytes from which several threads are faster than one, because hashing a large file releases the GIL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Baseline:
 
     @classmethod
     def record(cls, tree: Tree, placements: Iterable[Placement], key_prefix: str) -> Baseline:
-        """Remember `tree`, scanned after the download of `placements` and before the function runs.
+        """Record `tree`, which was scanned after the download of `placements` and before the function runs.
 
         On a disk with unreliable file times, objects with an opaque checksum are read once for their MD5.
 
@@ -96,8 +94,8 @@ class Baseline:
 class ChangedFile:
     """A file to publish or delete. `path` is relative to the workspace, `size` in bytes, `checksum` a hex MD5.
 
-    A rewritten object keeps its content type and user metadata. For a removed file
-    everything is as it was listed; the path of a removed directory marker ends in `/`.
+    A rewritten object keeps its content type and user metadata. A removed file has the values of the listing; the path
+    of a removed directory marker ends in `/`.
     """
 
     path: str
@@ -128,12 +126,12 @@ def detect_changes(baseline: Baseline, tree: Tree) -> Changes:
     unknown, the file counts as changed. The caller must refuse irregular entries first, because a file that was
     replaced by a symlink counts as removed here.
 
-    A directory marker `x/` is left alone, unless the function replaced that directory with a file. Then the marker is
-    removed, because a disk cannot hold a file and a directory of the same name.
+    A directory marker `x/` stays, unless the function replaced that directory with a file. Then the marker is removed,
+    because a disk cannot hold a file and a directory of the same name.
 
     Raises:
         UnreadableFile: a file or directory cannot be read.
-        FileChanging: something still writes to the workspace.
+        FileChanging: a process still writes to the workspace.
     """
     if tree.unreadable:
         named = listing([f"{quoted(entry.path)} ({entry.reason})" for entry in tree.unreadable])
@@ -180,15 +178,15 @@ def _check_complete(tree: Tree, placed: Mapping[str, ObjectEntry]) -> None:
 
 
 def hash_files(root: Path, files: Mapping[str, FileStat]) -> dict[str, str]:
-    """Return the hex MD5 of each of `files` below `root`, which must still be what the scan saw.
+    """Return the hex MD5 of each of `files` below `root`, which must not have changed since the scan.
 
-    lakeFS lists it for what was uploaded through its API. No security rests on it.
+    lakeFS lists it for objects that were uploaded through its API. It is not used for security.
 
     Raises:
         UnreadableFile: the system refused to open or read one.
-        FileChanging: one changed, vanished, or is no regular file any more.
+        FileChanging: a file changed, vanished, or is no longer a regular file.
         OSError: too many files are open.
-        WorkspaceGone: so did the workspace itself.
+        WorkspaceGone: the workspace itself vanished.
     """
     if not files:
         return {}
@@ -262,7 +260,7 @@ def _unreadable(path: str, error: OSError) -> UnreadableFile:
 
 
 _ANY_DISK = Folding(case=True, unicode_form=True)
-"""The next task may run on a disk that folds names, whatever this one does."""
+"""The folding for conflicts, because the next task can run on a disk that folds names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +272,7 @@ class Overlap:
     shared: frozenset[str]
     """Keys that both have removed."""
     undecided: frozenset[str]
-    """Keys that both have written, with as many bytes: a conflict unless the bytes are the same."""
+    """Keys that both have written with the same size. They conflict unless the bytes are the same."""
 
 
 def find_overlap(
@@ -289,14 +287,14 @@ def find_overlap(
     """Compare the task's changes with those of others since the same commit.
 
     Args:
-        put: what the task has written: keys with sizes in bytes.
-        removed: the keys that it has removed.
-        others: the keys at which others have changed the tree, with their sizes now; None: removed.
+        put: the written keys of the task, with sizes in bytes.
+        removed: the keys that the task has removed.
+        others: the keys that others have changed, with their current sizes; None: removed.
         reads: globs relative to `key_prefix`. A key of others that matches one is a conflict, even if both sides have
             done the same to it.
-        key_prefix: what the keys of the task begin with.
-        names: all files and directories that the task left, as keys. Two names that the task's own tree has both are
-            no conflict, however alike they are.
+        key_prefix: the prefix of the keys of the task.
+        names: all files and directories that the task left, as keys. Two similar names that are both in the task's own
+            tree are not a conflict.
     """
     conflicts: dict[str, str] = {}
     shared, undecided = set(), set()
@@ -354,7 +352,7 @@ def _meeting_directories(
 def combined(
     own: Mapping[str, int], others: Mapping[str, int | None], planned: Collection[str], key_prefix: str
 ) -> dict[str, int]:
-    """Return the files of the workspace once both changes are in it: paths with sizes in bytes.
+    """Return the files of the workspace with both changes: paths with sizes in bytes.
 
     `own` are the paths that the task left, `planned` the keys that it changes itself.
     """

@@ -1,4 +1,4 @@
-"""The content types of published files, by which lakeFS's pages and other clients choose how to show an object.
+"""The content types of published files, which decide how lakeFS's pages and other clients show an object.
 
 The table is our own, because that of `mimetypes` depends on the machine and on the version of Python.
 """

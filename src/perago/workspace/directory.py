@@ -4,13 +4,13 @@
         .perago-attempt.json    the marker, locked while the attempt lives
         workspace/              what the task function gets, if its task has a workspace
         cwd/, tmp/              its current directory and its temporary directory
-    <root>/.perago-tmp-<hex>    a link to `tmp`: a socket there may have about 100 characters in its path
-    <root>/.cache/              objects that were here before (`perago.cache`); no attempt's
-    <root>/.workers/            the workers of this root (`perago.worker.presence`)
+    <root>/.perago-tmp-<hex>    a link to `tmp`: a socket there may have about 100 characters in its path <root>/.cache/
+    cached objects (`perago.cache`), which belong to no attempt <root>/.workers/            the workers of this root
+    (`perago.worker.presence`)
 
-Any number of processes create, remove and sweep side by side, without a lock of the root. It rests on three things:
-a marker is locked before it has its name, so an unlocked one has no living owner; a directory without a marker is
-empty; and the system removes only empty directories, so a process that finds one removed starts again.
+Any number of processes create, remove and sweep concurrently, without a lock of the root. This is safe for three
+reasons. A marker is locked before it has its name, so an unlocked one has no living owner. A directory without a marker
+is empty. The system removes only empty directories, and a process whose directory was removed starts again.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ _CURRENT = "cwd"
 _TEMPORARY = "tmp"
 
 _PATIENCE_SECONDS = 10.0
-"""The seconds for which making a directory is tried again. One attempt at it takes well under a millisecond and is lost
-only to a sweep or a removal that takes an empty directory away at that very moment, so even sweeps that never stop
-cannot win them all."""
+"""The seconds for which the creation of a directory is repeated. It takes less than a millisecond, and only fails if a
+sweep or a removal deletes the empty directory in between. So it succeeds even during permanent sweeps."""
 
 _found_safe: dict[Path, tuple[int, int, int, int]] = {}
-"""Device, inode, owner and mode of the roots that `check_root` has found nothing wrong with."""
+"""Device, inode, owner and mode of the roots that `check_root` has accepted."""
 
 
 class DirectoryRefused(WorkspaceRefused):
-    """An attempt directory cannot be made: a hostile id (final), an unusable root, or one that is in use."""
+    """An attempt directory cannot be created: an id is hostile (final), the root is unusable, or the directory is in
+    use."""
 
 
 class AttemptDirectory:
@@ -80,14 +80,14 @@ class AttemptDirectory:
 
     @classmethod
     def create(cls, root: Path, delivery: Delivery, *, workspace: bool = True) -> AttemptDirectory:
-        """Make the directory of `delivery` and the empty ones in it, all 0700; makes `root` where it is missing.
-        Without `workspace`, no directory is made for one.
+        """Create the directory of `delivery` and the empty directories in it, all with mode 0700. `root` is created if
+        it is missing. With `workspace=False`, no workspace directory is created.
 
-        What a dead owner left of the same delivery is removed first: nothing in it is ever used again. A living
-        owner is left in peace.
+        The directory of a dead owner of the same delivery is removed first, because it is never used again. A living
+        owner is not disturbed.
 
         Raises:
-            DirectoryRefused: an id that is not a plain file name (final), an unusable root, a directory in use.
+            DirectoryRefused: an id is not a plain file name (final), the root is unusable, or the directory is in use.
             OSError: the disk refused.
         """
         root = root.absolute()
@@ -111,10 +111,10 @@ class AttemptDirectory:
         )
 
     def remove(self) -> str | None:
-        """Delete the directory with all that is in it, and those above it that are empty then; gives the lock back.
+        """Delete the directory with its contents, and parent directories that are then empty. Release the lock.
 
-        Returns what could not be deleted and why, or None; never raises for the disk (a failed removal is only
-        logged).
+        Return a message about files that could not be deleted, or None. Never raise an error of the disk, because a
+        failed removal is only logged.
         """
         if self._marker is None:
             return None
@@ -127,7 +127,7 @@ class AttemptDirectory:
             self.close()
 
     def close(self) -> None:
-        """Give the lock back and leave the directory where it is; the next sweep removes it. Repeating is harmless."""
+        """Release the lock, and leave the directory for the next sweep. Safe to repeat."""
         for descriptor in (self._marker, self.held):
             if descriptor is not None:
                 os.close(descriptor)
@@ -206,7 +206,7 @@ def _refuse_foreign_files(path: Path, directory: int) -> None:
 
 
 def _make_private(descent: Descent, relative: str) -> tuple[int, bool]:
-    """Return the open directory, and whether it was made here, so that nothing was in it before."""
+    """Return the open directory, and whether this call created it, so that it was empty."""
     above, path, is_new = descent.root, "", False
     for name in relative.split("/"):
         path = f"{path}/{name}" if path else name
@@ -248,12 +248,13 @@ def _remove_stale(root: Path, relative: str) -> None:
 
 
 def check_root(root: Path) -> list[str]:
-    """Return everything that keeps `root` from being used as workspace root; empty if nothing does.
+    """Return all reasons why `root` cannot be the workspace root.
 
-    A root that does not exist is fine where it can be made. The root itself may be a symlink; nothing below may.
+    A root that does not exist is accepted if it can be created. The root itself can be a symlink, but no entry below
+    it.
 
-    The way to a root that was found safe is not looked at again while the same directory is there: only the user and
-    the system could have changed it, and what others could put there since then is another directory.
+    The path to a safe root is not checked again while the root is the same directory, because only the user and the
+    system could have changed it.
     """
     problems = []
     if (encoding := sys.getfilesystemencoding()) != "utf-8":

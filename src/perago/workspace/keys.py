@@ -1,6 +1,6 @@
 """Keys, paths and patterns: decide which keys can be files, and which files a task sees. Never touch a file.
 
-A pattern is matched against the whole path of a file, relative to the workspace:
+A pattern is matched against the complete path of a file, relative to the workspace:
 
 - `*` matches any part of one name, `?` one character of it, `[abc]`, `[a-z]` and `[!abc]` one character of a set;
   inside one path segment these mean what Python's `fnmatch` means by them. None of them matches a `/`.
@@ -9,10 +9,9 @@ A pattern is matched against the whole path of a file, relative to the workspace
 - Matching is case-sensitive everywhere, and a leading dot is an ordinary character: what a task leaves behind in
   `.cache/` would be published, so `forbid_glob("**/*.tmp")` has to see it.
 
-A lakeFS key is any UTF-8 text of up to 1,024 bytes (`docs/dev/servers/lakefs.md` 2), so a listing may hold names that
-leave the workspace, that no disk accepts, or that meet on one. All of them are found before anything is
-written. Control characters and backslashes are ordinary characters of POSIX names and are kept:
-names are bytes.
+A lakeFS key is any UTF-8 text of up to 1,024 bytes (`docs/dev/servers/lakefs.md` 2), so a listing can contain names
+that leave the workspace, that no disk accepts, or that are the same on some disk. All of them are found before anything
+is written. Control characters and backslashes are ordinary characters of POSIX names, and are kept.
 
     View(include=("raw/2024/**",), exclude=("**/*.bak",))
 
@@ -71,8 +70,8 @@ def _segment(segment: str) -> str:
 def _with_gaps(chunks: list[str], gap: str) -> str:
     """Return `chunks` with any number of `gap` between neighbours.
 
-    The leftmost match of a middle chunk is always good enough, because another gap follows; atomic groups say so,
-    and matching never goes back on it, however many stars a pattern has.
+    The leftmost match of a middle chunk is always sufficient, because another gap follows. Atomic groups prevent
+    backtracking, even for patterns with many stars.
     """
     if len(chunks) == 1:
         return chunks[0]
@@ -81,7 +80,7 @@ def _with_gaps(chunks: list[str], gap: str) -> str:
 
 
 def _end_of_set(segment: str, start: int) -> int:
-    """Return where the set that begins at `start` ends, or -1: then the bracket is an ordinary character."""
+    """Return the end of the set that begins at `start`, or -1 if the bracket is an ordinary character."""
     if segment[start : start + 1] == "!":
         start += 1
     return segment.find("]", start + 1)
@@ -108,7 +107,7 @@ def _set(text: str) -> str:
 
 
 def _escaped_member(character: str) -> str:
-    """Characters that have, or may get, a special meaning inside a set."""
+    """Characters that have a special meaning inside a set, or may get one in later versions of Python."""
     return f"\\{character}" if character in r"\]^-[&~|" else character
 
 
@@ -120,13 +119,14 @@ MAX_KEY_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """The names that a disk treats as the same one. NFC and NFD are different keys, and so are `A` and `a`."""
+    """The names that a disk treats as the same. In lakeFS, NFC and NFD are different keys, and so are `A` and `a`."""
 
     case: bool = False
     unicode_form: bool = False
 
     def fold(self, path: str) -> str:
-        """Equal for two paths that the disk may treat as the same. In doubt, the paths are equal."""
+        """Return a text that is equal for paths that the disk can treat as the same. In doubt, paths are treated as the
+        same."""
         if self.unicode_form:
             path = unicodedata.normalize("NFD", path)
         if self.case:
@@ -148,7 +148,7 @@ class NameLimits:
 
 @dataclass(frozen=True, slots=True)
 class KeyProblem:
-    """A key, as it is in the repository, and why it cannot be laid out."""
+    """A key of the repository, and the reason why it cannot be a file."""
 
     key: str
     problem: str
@@ -181,9 +181,9 @@ def is_too_long(key: str) -> bool:
 
 
 def check_keys(entries: Sequence[ObjectEntry], key_prefix: str, limits: NameLimits) -> tuple[KeyProblem, ...]:
-    """Return everything that keeps a listing from becoming a directory tree; collisions with other keys come last.
+    """Return all problems that prevent a directory tree of a listing. Collisions with other keys come last.
 
-    Reserved keys are left out of a workspace and so are no problem here.
+    Reserved keys are left out of a workspace, so they are not problems.
     """
     problems: list[KeyProblem] = []
     names = _Names(limits.name_max)
@@ -204,8 +204,8 @@ def check_keys(entries: Sequence[ObjectEntry], key_prefix: str, limits: NameLimi
 
 
 def find_collisions(paths: Iterable[str], folding: Folding) -> tuple[KeyProblem, ...]:
-    """Return the paths of files that cannot be in one tree together: a file against a directory of that name, and
-    names that the disk would fold together."""
+    """Return the paths of files that cannot be in one tree: a file and a directory of the same name, and names that the
+    disk treats as the same."""
     files = {path: path for path in paths}
     directories: dict[str, str] = {}
     for path in files:
@@ -263,7 +263,7 @@ def _problem_of(entry: ObjectEntry, key_prefix: str, limits: NameLimits, names: 
 
 
 def _note_directories(path: str, key: str, directories: dict[str, str]) -> None:
-    """Add the directories that `path` needs; a known one implies that those above it are known."""
+    """Add the directories that `path` needs. If a directory is known, its parents are known, too."""
     for above in directories_above(path):
         if above in directories:
             break
@@ -298,8 +298,7 @@ def directories_above(key: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The globs of which a path must match one, and those that it must not match. Without `include` every path is
-    included."""
+    """The view of a task: a path must match one glob of `include`, if there are any, and none of `exclude`."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -314,14 +313,15 @@ class View:
         return ", ".join(f"{name}={list(patterns)!r}" for name, patterns in parts if patterns)
 
     def sees(self, path: str) -> bool:
-        """Whether a file at this path is part of the workspace. A directory marker `x/` is if files in `x` can be."""
+        """Whether a file at this path is part of the workspace. A directory marker `x/` is part of it if files in `x`
+        can be."""
         if path.endswith("/"):
             path += "-"
         included = not self.include or any(compile_glob(pattern).fullmatch(path) for pattern in self.include)
         return included and not any(compile_glob(pattern).fullmatch(path) for pattern in self.exclude)
 
     def trespasses(self, written: Iterable[str], hidden: Collection[str]) -> Iterator[tuple[str, str]]:
-        """Yield the files of a workspace that are not the task's to write, each with what is wrong with it.
+        """Yield the files that the task must not write, each with the reason.
 
         Args:
             written: all files of the workspace.

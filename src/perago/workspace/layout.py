@@ -34,8 +34,8 @@ class Disk:
     """The largest length of an absolute path, with the NUL at its end."""
     folding: Folding
     stat_tells_changes: bool
-    """False if a write through a memory map can leave size and times unchanged: on Linux' tmpfs the kernel does not
-    notice a write to a page that was read before. Unchanged times then prove nothing."""
+    """Whether unchanged times prove unchanged bytes. On Linux' tmpfs a write through a memory map can leave size and
+    times unchanged, because the kernel does not notice a write to a page that was read before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class FreeSpace:
     block: int
     inodes: int | None
     total: int = 2**63
-    """Bytes of the complete disk."""
+    """Size of the disk in bytes."""
 
 
 _known: dict[int, Disk] = {}
 
 FEW_INODES = 100
-"""A disk with fewer free inodes has no room for an attempt directory and its log."""
+"""Minimum number of free inodes for an attempt directory and its log."""
 _PROBE = b"perago" * 1024
 _STAT_BLOCK = 512
 """The unit of `st_blocks`, whatever the block size of the disk is."""
@@ -97,9 +97,10 @@ def existing(root: Path) -> Path:
 
 
 def disk_problem(root: Path, reserve: int) -> str | None:
-    """Return why no attempt or log can be kept at `root`; None if its disk takes a file and has `reserve` bytes free.
+    """Return the reason why no attempt or log can be kept at `root`; None if its disk accepts a file and has `reserve`
+    bytes free.
 
-    The file has no name, and nothing is left. A root that does not exist yet is not made: its parent is tried.
+    The test file has no name, so it leaves nothing behind. For a root that does not exist yet, its parent is tested.
     """
     place = existing(root)
     try:
@@ -132,7 +133,7 @@ def occupied(root: Path) -> FreeSpace:
 
 
 def _probe_mapped_writes(probe: Path) -> bool:
-    """Whether a write through a map that was read first shows in the times of the file."""
+    """Whether a write through a memory map that was read before changes the times of the file."""
     file = probe / "mapped"
     file.write_bytes(b"x" * mmap.PAGESIZE)
     os.utime(file, (0, 0))
@@ -147,20 +148,21 @@ def _probe_mapped_writes(probe: Path) -> bool:
 
 
 RESERVE = 64 * 1024 * 1024
-"""Bytes that a download leaves free: a full disk stops more than one attempt. A worker takes no work with less."""
+"""Bytes that a download leaves free, because a full disk stops all attempts. A worker with less free space takes no
+work."""
 _RELEASE_SECONDS = 1
-"""A disk frees the space of a deleted file a moment after its name has disappeared, for instance after another attempt
-has ended."""
+"""Seconds to wait for free space, because a disk frees the space of a deleted file a moment after its name has
+disappeared."""
 
 
 class LayoutRefused(WorkspaceRefused):
-    """A listing cannot be laid out on this disk: its names or its size (final), or a disk that is too small
-    (retryable, because another host may have a larger one)."""
+    """A listing cannot be written to this disk, because of its names or its size (final), or because the disk is too
+    small (retryable, because another host can have a larger one)."""
 
 
 class NoRoom(LayoutRefused):
-    """The disk is too full for a listing. `is_passing`: other attempts and the cache use the space, or a reserve is
-    missing that the worker waits for. Otherwise other programs use it, perhaps for good."""
+    """The disk is too full for a listing. `is_passing`: other attempts and the cache use the space, or only the reserve
+    is missing. Otherwise other programs use the space, perhaps for good."""
 
     def __init__(self, message: str, is_passing: bool) -> None:
         super().__init__(message, retryable=True)
@@ -212,16 +214,16 @@ def plan_layout(
     *,
     disk: Disk | None = None,
 ) -> list[Placement]:
-    """Return a placement for every entry; directory markers and `_lakefs_actions/` are placed nowhere.
+    """Return a placement for every entry. Directory markers and `_lakefs_actions/` get no path.
 
     Args:
         entries: The listing of the commit.
-        key_prefix: What the keys of the workspace begin with.
+        key_prefix: The prefix of the keys of the workspace.
         workspace: The directory that becomes the workspace; it exists.
-        disk: How the disk treats names; None: found out at `workspace`.
+        disk: The features of the disk; None: they are tested at `workspace`.
 
     Raises:
-        LayoutRefused: keys that cannot be files; all are named.
+        LayoutRefused: some keys cannot be files; the error names all of them.
     """
     disk = disk or probe_disk(workspace)
     used = len(os.fsencode(workspace.absolute())) + 2  # of a path: the workspace's own, a slash, and a NUL at its end
@@ -253,18 +255,18 @@ def check_room(
     max_bytes: int | None = None,
     root: Path | None = None,
 ) -> None:
-    """Check that the files may be as large as they are, and have room.
+    """Check the size of the files against the limit and the free space.
 
     Args:
-        placed: All that `plan_layout` gave.
-        key_prefix: What the keys of the workspace begin with.
+        placed: The placements from `plan_layout`.
+        key_prefix: The prefix of the keys of the workspace.
         workspace: The directory that becomes the workspace; it exists.
         max_bytes: `PERAGO_MAX_WORKSPACE_BYTES`; None for no limit.
-        root: The workspace root, whose other contents are not there for ever; None: `workspace` has the disk alone.
+        root: The workspace root, whose other contents will be deleted some day; None: `workspace` has the disk alone.
 
     Raises:
         NoRoom: the disk is too full.
-        LayoutRefused: too many bytes; or more than the whole disk has (retryable).
+        LayoutRefused: there are too many bytes, or more than the complete disk has (retryable).
     """
     root, sizes = root or workspace, [placement.entry.size for placement in placed if placement.path is not None]
     if max_bytes is not None and sum(sizes) > max_bytes:
@@ -295,7 +297,7 @@ def directories_to_create(placements: Iterable[Placement], key_prefix: str) -> t
 
 
 def create_directories(workspace: Path, directories: Iterable[str]) -> None:
-    """Make `directories`, parents first, below `workspace` without following a symlink; existing ones are fine.
+    """Create `directories`, parents first, below `workspace` without following a symlink. Existing ones are accepted.
 
     Raises:
         OSError: the disk refused, or something else has one of the names.

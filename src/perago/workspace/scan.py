@@ -1,4 +1,4 @@
-"""Reading the files below a root: never through a symbolic link, however deep, with few open files."""
+"""Read the files below a root, never through a symbolic link, at any depth, with few open files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from perago.text import quoted
 from perago.workspace.keys import is_utf8
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE)
-"""An `OSError` of this kind says nothing about the file that it was raised for: too many others are open. It is passed
-on as it is."""
+"""Error numbers of an `OSError` that is not about the file, but about too many open files. Such an error is passed on
+unchanged."""
 
 
 class WorkspaceError(Exception):
-    """Base of everything this package raises on purpose."""
+    """The base class of the errors of this package."""
 
 
 class WorkspaceGone(WorkspaceError):
@@ -32,7 +32,7 @@ class WorkspaceGone(WorkspaceError):
 
 
 class UnreadableFile(WorkspaceError):
-    """A file or directory of the workspace cannot be read, so its changes cannot be known."""
+    """A file or directory of the workspace cannot be read, so its changes are unknown."""
 
 
 class FileChanging(WorkspaceError):
@@ -40,7 +40,7 @@ class FileChanging(WorkspaceError):
 
 
 class WorkspaceRefused(WorkspaceError):
-    """An error that says whether a later attempt may fare better."""
+    """An error that says whether a later attempt can succeed."""
 
     def __init__(self, message: str, retryable: bool) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class WorkspaceRefused(WorkspaceError):
 
 
 KEPT_OPEN = 64
-"""Directories kept open at the same time. A depth-first walk returns to an older one once in this many levels."""
+"""Maximum number of open directories. A depth-first walk returns to an older one once in this many levels."""
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -60,15 +60,15 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 class Descent:
     """Opens directories one component at a time, relative to the one above.
 
-    So no path is ever too long for the system, and a directory that turns into a symlink in the meantime is an
-    `OSError` instead of a way out. Walk depth first: the chain of directories that led to the last one stays open. One
-    descent belongs to one thread."""
+    So no path is ever too long for the system, and a directory that becomes a symlink in the meantime causes an
+    `OSError` instead of leading outside. Walk depth first: the chain of directories that led to the last one stays
+    open. One descent belongs to one thread."""
 
     def __init__(self, root: Path, *, held: int | None = None, root_may_be_symlink: bool = False) -> None:
         """Open `root`, or the directory of the descriptor `held`.
 
         Raises:
-            OSError: it is missing, no directory, or a symlink that may not be one.
+            OSError: it is missing, is not a directory, or is a forbidden symlink.
         """
         flags = DIRECTORY & ~os.O_NOFOLLOW if root_may_be_symlink else DIRECTORY
         self.root: int = os.open(root if held is None else ".", flags, dir_fd=held)
@@ -78,7 +78,7 @@ class Descent:
         """Return a descriptor of the directory `path` (`""` is the root), valid until the next call.
 
         Raises:
-            OSError: a component is missing, is no directory, is a symlink, or may not be opened.
+            OSError: a component is missing, is not a directory, is a symlink, or cannot be opened.
         """
         chain = self._chain
         while chain and not _is_at_or_below(path, chain[-1][0]):
@@ -112,10 +112,10 @@ class Descent:
 def open_file(root: Path | int, path: str) -> int:
     """Return a descriptor for reading the file `path` below `root`, a directory or a descriptor of one.
 
-    No part of `path` may be a symlink, and what has become a FIFO is not waited for.
+    No part of `path` may be a symlink. A file that has become a FIFO does not block.
 
     Raises:
-        OSError: a part is missing, is a symlink, is no directory, or may not be opened.
+        OSError: a part is missing, is a symlink, is not a directory, or cannot be opened.
     """
     *above, name = path.split("/")
     directory = os.dup(root) if isinstance(root, int) else os.open(root, DIRECTORY)
@@ -236,7 +236,7 @@ def scan_tree(root: Path, held: int | None = None) -> Tree:
 
 
 class _Scan:
-    """The findings of one walk so far, and the directories that it still has to read."""
+    """The results of one walk so far, and the directories that are still to be read."""
 
     def __init__(self) -> None:
         self.pending = [""]
@@ -272,7 +272,7 @@ _KINDS = {
     stat.S_IFIFO: IrregularKind.FIFO,
     stat.S_IFSOCK: IrregularKind.SOCKET,
 }
-"""By the file type of a mode. All others are devices."""
+"""Kinds by the file type of a mode. All others are devices."""
 
 
 def open_workspace(root: Path, held: int | None = None) -> Descent:

@@ -1,10 +1,10 @@
 """Mark attempt directories with their owner, and remove those whose owner has ended.
 
-The lock is `flock` on the marker, not a process id: those mean nothing across containers. The system lets go of it
-when the last descriptor is closed, however the owner ends. The descriptor is closed on `exec`; a child that the task
-function forks and leaves behind keeps the lock, rightly, because it may still write to the workspace.
+The lock is `flock` on the marker. A process id would mean nothing across containers. The system releases the lock when
+the last descriptor is closed, even if the owner is killed. The descriptor is closed on `exec`. A child that the task
+function forks and leaves behind keeps the lock, because it can still write to the workspace.
 
-The directories hold what an author's code has written: read-only, deep, oddly named, or linked elsewhere.
+The directories contain files of an author's code, which can be read-only, deep, oddly named, or links to other places.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from perago.workspace.scan import Descent, split
 MARKER = ".perago-attempt.json"
 UNFINISHED = ".perago-new-"
 """The prefix of markers that are not in place yet. They are in the root, so an attempt directory without a marker is
-an empty one, which anybody may remove."""
+empty, and any process can remove it."""
 
 _LARGEST = 64 * 1024
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def place_marker(root: int, directory: int, fields: Mapping[str, Any], place: str = MARKER) -> int:
-    """Put a marker into `directory` that is held from the moment it can be seen; returns its descriptor.
+    """Put a marker into `directory` that is locked from the moment that it is visible. Return its descriptor.
 
     `root` and `directory` are descriptors of directories, `place` is the marker's name.
 
@@ -226,7 +226,7 @@ def _open_writable(descent: Descent, directory: str) -> int:
 
 
 def _delete_files(descriptor: int, directory: str, keep: str, problems: list[str]) -> list[str]:
-    """Delete files and empty directories; returns the names of the other directories."""
+    """Delete files and empty directories. Return the names of the other directories."""
     children = []
     with os.scandir(descriptor) as opened:
         entries = list(opened)
@@ -245,7 +245,7 @@ def _delete_files(descriptor: int, directory: str, keep: str, problems: list[str
 
 
 def _note(problems: list[str], path: str, error: OSError) -> None:
-    """Note a failure, unless it follows from an earlier one or the file no longer exists."""
+    """Record a failure, unless it follows from an earlier one or the file no longer exists."""
     if error.errno == errno.ENOENT or (error.errno == errno.ENOTEMPTY and problems):
         return
     problems.append(f"{quoted(path)}: {error.strerror}")
@@ -305,10 +305,10 @@ def remove_dead(root: Path, directory: Path) -> str | None:
 
 
 def sweep(root: Path) -> tuple[Path, ...]:
-    """Remove every attempt directory whose marker no process holds; returns those.
+    """Remove every attempt directory whose marker no process holds. Return the removed ones.
 
-    Whatever else lies in the root stays, and so does what cannot be removed. Any number of sweeps, and attempts that
-    begin or end, may go on at the same time. A missing root is an empty one.
+    Other files in the root stay, and so do directories that cannot be removed. Any number of sweeps and attempts can
+    run at the same time. A missing root counts as empty.
     """
     try:
         descent = Descent(root, root_may_be_symlink=True)
@@ -382,7 +382,8 @@ def _size(descent: Descent, directory: str) -> int:
 
 
 def _sweep_unfinished(root: int, name: str) -> None:
-    """Remove a marker whose maker died before it was in place. A maker that is about to lock it starts again."""
+    """Remove a marker whose creator died before it was in place. A living creator that is about to lock it starts
+    again."""
     try:
         marker = claim_marker(root, name)
     except OSError:

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-"""By the suffix of a file."""
+"""The delimiters by the suffix of a file."""
 _JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = ".parquet"
 
@@ -31,7 +31,7 @@ class TableFile:
 
 
 def suffix_of(path: str) -> str:
-    """Return the suffix that says which table is in a file; empty if its name does not say so."""
+    """Return the suffix of a table file, or an empty text if the name is not that of a table."""
     suffix = PurePosixPath(path).suffix.lower()
     return suffix if suffix in (*DELIMITERS, *_JSON_LINES, PARQUET) else ""
 
@@ -39,13 +39,15 @@ def suffix_of(path: str) -> str:
 def read_table(
     path: str, content: bytes, *, most_rows: float = math.inf, most_cells: float = math.inf
 ) -> TableFile | None:
-    """Return the table in a file, by the suffix of its path; None if it has no table, cannot be read, or has more rows.
+    """Return the table in a file, by the suffix of its path; None if it is not a table, cannot be read, or is too
+    large.
 
     Args:
         path: the name of the file.
         content: its bytes.
         most_rows: the limit, with the header.
-        most_cells: how many values a Parquet file may have: a small file may hold very many equal values.
+        most_cells: the maximum number of values of a Parquet file, because a small file can contain very many equal
+            values.
     """
     suffix = suffix_of(path)
     try:
@@ -61,7 +63,7 @@ def read_table(
 
 
 def delimited_rows(text: str, delimiter: str, *, strict: bool = False) -> Iterator[list[str]]:
-    """Yield the rows of a CSV text, the header included.
+    """Yield the rows of a CSV text, including the header.
 
     Raises:
         csv.Error: it is not CSV; with `strict`, also if a quote is in the wrong place.
