@@ -81,8 +81,8 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 - Pause, resume, terminate, retry, rerun, restart and skip; in bulk as far as conductor-python has it.
 - Operators: `SIMPLE`, `FORK_JOIN`, `FORK_JOIN_DYNAMIC`, `JOIN`, `SWITCH`, `DO_WHILE`, `SUB_WORKFLOW`, `START_WORKFLOW`,
   `DYNAMIC`, `SET_VARIABLE`, `TERMINATE`, `WAIT`, `HUMAN`, `NOOP`, `INLINE`, `JSON_JQ_TRANSFORM`, the older `LAMBDA`
-  and `DECISION`, and `HTTP` where the
-  test gives a function that answers. Scripts run in real engines, in a process of their own, for five seconds at most.
+  and `DECISION`, and `HTTP` where the test gives a function that answers. Scripts run in real engines, in a process of
+  their own, for five seconds at most.
 
 ### Other differences
 
@@ -98,6 +98,11 @@ Everything that perago and conductor-python's clients and worker use in ordinary
   `JSON.stringify($.map)` is `{}` there, `$.map + ''` is `{x=1}`, and `Object.keys` lists methods. Results that are no
   JSON numbers (`BigInt`) fail here.
 - `INLINE` knows JavaScript and `value-param`. `$ENV` is empty in jq. Answers of `HTTP` have no headers.
+- A worker's task that is named `SWITCH`, `JOIN`, `SUB_WORKFLOW`, `DYNAMIC`, `EVENT` or like another operator answers
+  501 at registration, or where a dynamic fork names it. A real server runs the operator without its fields, which
+  completes with nothing, fails, or never ends.
+- A step that a dynamic fork lists runs only the first step inside it, as on the real server. A listed loop of several
+  steps answers 501, because the real server never ends it.
 - JSON with text behind it is refused.
 - There is no archive: a workflow that was removed is forgotten, as on a server without an index.
 

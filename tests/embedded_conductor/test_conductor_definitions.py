@@ -26,6 +26,38 @@ def test_an_operator_is_refused_by_name_when_it_is_defined(operator: str) -> Non
         )
 
 
+FORK = {"name": "f", "taskReferenceName": "f", "type": "FORK_JOIN_DYNAMIC"}
+LISTED = {"dynamicForkTasksParam": "dt", "dynamicForkTasksInputParamName": "di"}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {**STEP, "name": "EVENT"},
+        {**STEP, "name": "SWITCH"},
+        {**FORK, "inputParameters": {"forkTaskName": "JOIN", "forkTaskInputs": [1]}},
+        {**FORK, "inputParameters": {"forkTaskType": "EVENT", "forkTaskInputs": [1]}},
+        {**FORK, **LISTED, "inputParameters": {"dt": [STEP, {**STEP, "type": "KAFKA_PUBLISH"}]}},
+    ],
+)
+def test_a_task_that_only_the_real_server_runs_is_refused_when_it_is_defined(step: dict[str, Any]) -> None:
+    with pytest.raises(NotImplementedError, match=r"(EVENT|SWITCH|JOIN|KAFKA_PUBLISH) is not modelled"):
+        OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [step]})
+
+
+def test_a_forked_loop_that_would_never_end_is_refused() -> None:
+    body = [{**STEP, "taskReferenceName": reference} for reference in "bc"]
+    loop = {"name": "l", "taskReferenceName": "l", "type": "DO_WHILE", "loopCondition": "false", "loopOver": body}
+    fork = {**FORK, **LISTED, "inputParameters": {"dt": "${workflow.input.l}", "di": {}}}
+    conductor = OneWorkflow().conductor
+    conductor.create_workflow_definition(
+        {"name": "other", "tasks": [fork, {"name": "j", "taskReferenceName": "j", "type": "JOIN"}]}
+    )
+    with pytest.raises(NotImplementedError, match=r"a loop of several steps \(l\) is not modelled"):
+        conductor.start_workflow("other", {"l": [loop]})
+    assert conductor.running_workflow_ids("other") == []
+
+
 @pytest.mark.parametrize(
     ("definition", "name"),
     [

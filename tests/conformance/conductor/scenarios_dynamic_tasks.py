@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario, scenario_for_each
-from .operators import join, operator, system_task
+from .operators import TWICE, fork, join, loop, operator, switch, system_task
 from .workflows import Json, StartedWorkflow, definition, register_workflow, start, step, task_type
 
 LISTED = {"dynamicForkTasksParam": "dt", "dynamicForkTasksInputParamName": "di"}
@@ -91,6 +92,9 @@ BY_NAME: dict[str, Json] = {
     "a_fork_of_an_unknown_workflow": {"forkTaskWorkflow": "perago_nobody", "forkTaskInputs": [1]},
     "a_fork_of_sub_workflows_without_parameters": {"forkTaskType": "SUB_WORKFLOW", "forkTaskInputs": [1]},
     "a_fork_of_switches": {"forkTaskType": "SWITCH", "forkTaskInputs": [1]},
+    "a_fork_of_decisions": {"forkTaskType": "DECISION", "forkTaskInputs": [1]},
+    "a_fork_of_dynamic_steps": {"forkTaskType": "DYNAMIC", "forkTaskInputs": [{}]},
+    "a_fork_of_dynamic_forks": {"forkTaskType": "FORK_JOIN_DYNAMIC", "forkTaskInputs": [{}]},
     "a_fork_without_inputs": {"forkTaskName": "NOOP", "forkTaskInputs": []},
     "a_fork_of_inputs_that_are_no_list": {"forkTaskName": "NOOP", "forkTaskInputs": {"a": 1}},
 }
@@ -102,6 +106,82 @@ def forks_of_one_type(rest: Rest, case: Json) -> None:
     on = start(rest, "none", operator("FORK_JOIN_DYNAMIC", "fork", inputParameters=case), join())
     on.settle("COMPLETED", "FAILED")
     on.note_all()
+
+
+WORK: Json = {"name": "TASK", "type": "SIMPLE"}
+
+
+def _in(*steps: Json, **given: Any) -> Json:
+    """A fork of these listed steps."""
+    return {"inputParameters": {"dt": list(steps), "di": given}, **LISTED}
+
+
+def _all_in_one(*tasks: Any) -> Json:
+    return {"inputParameters": {"dj": {"dynamicTasks": list(tasks)}}, "dynamicForkJoinTasksParam": "dj"}
+
+
+A, B = ({**WORK, "taskReferenceName": reference} for reference in "ab")
+LISTS: dict[str, Json] = {
+    "a_fork_of_a_switch_and_a_task": _in(switch({"1": [A]}, inputParameters={"case": "1"}), B),
+    "a_fork_of_a_switch_of_two_steps": _in(switch({"1": [A, B]}, inputParameters={"case": "1"})),
+    "a_fork_of_a_decision": _in(
+        operator("DECISION", "d", caseValueParam="x", inputParameters={"x": 1}, decisionCases={"1": [A]})
+    ),
+    "a_fork_of_a_loop": _in(loop(TWICE, A)),
+    "a_fork_of_a_loop_in_a_switch": _in(switch({"1": [loop(TWICE, A)]}, inputParameters={"case": "1"})),
+    "a_fork_of_a_fork": _in(fork([A]), join("a")),
+    "a_fork_of_a_dynamic_step": _in(operator("DYNAMIC", "d", dynamicTaskNameParam="n"), d={"n": "TASK"}),
+    "a_fork_of_a_step_without_a_reference": _in(WORK),
+    "a_fork_of_a_custom_type_in_the_list": _in({"name": "nobodys", "taskReferenceName": "a", "type": "nobodys"}),
+    "a_fork_of_a_step_with_a_bad_flag": _in(
+        {"name": "TASK", "optional": "maybe", "taskReferenceName": "a", "type": "SIMPLE"}
+    ),
+    "a_fork_of_a_step_with_a_list_as_input": _in(A, a=[1]),
+    "a_fork_of_a_step_with_a_text_as_input": _in(A, a="text"),
+    "a_fork_of_no_inputs": {"inputParameters": {"dt": [A]}, **LISTED},
+    "a_fork_of_a_null_input": {"inputParameters": {"forkTaskName": "TASK", "forkTaskInputs": [1, None]}},
+    "a_fork_of_a_named_workflow": _all_in_one({"taskName": "TASK", "workflowName": "nobody", "referenceName": "q"}),
+    "a_fork_of_a_sub_workflow_in_one_parameter": _all_in_one(
+        {"taskName": "s", "workflowName": "nobody", "referenceName": "q", "type": "SUB_WORKFLOW"}
+    ),
+    "a_fork_of_a_null_task": _all_in_one(None),
+    "a_fork_of_no_list_in_one_parameter": {
+        "inputParameters": {"dj": {"dynamicTasks": 5}},
+        "dynamicForkJoinTasksParam": "dj",
+    },
+}
+
+
+@scenario_for_each(LISTS)
+def forks_of_lists(rest: Rest, case: Json) -> None:
+    """A listed step may have inner steps, of which only the first one runs; a bad list fails the workflow."""
+    task = task_type(rest)
+    made = json.loads(json.dumps(operator("FORK_JOIN_DYNAMIC", "fork", **case)).replace("TASK", task))
+    name = register_workflow(rest, made, join())
+    started = rest.call("POST", "/workflow", json={"name": name, "input": {}})
+    if started.status == 200:
+        on = StartedWorkflow(rest, task, name, started.text)
+        while rows := [row for row in on.at_rest()["tasks"] if row["status"] == "SCHEDULED"]:
+            for _ in rows:
+                on.run(outputData={"n": 1})
+        _note_rows(on)
+        on.note_all(without=[row["referenceTaskName"] for row in on.rows()])
+
+
+NAMELESS: dict[str, Json] = {
+    "a_fork_of_a_step_without_a_name": _in({"taskReferenceName": "a", "type": "SIMPLE"}),
+    "a_fork_of_a_workflow_without_a_task": _all_in_one({"workflowName": "nobody", "referenceName": "q"}),
+}
+
+
+@scenario_for_each(NAMELESS)
+def forks_of_nameless_steps(rest: Rest, case: Json) -> None:
+    """A start that forks a step without a name is a server error, and leaves no workflow behind."""
+    name = register_workflow(rest, operator("FORK_JOIN_DYNAMIC", "fork", **case), join())
+    with rest.unnoted():
+        started = rest.call("POST", "/workflow", json={"name": name, "input": {}})
+    rest.note("the status", started.status)
+    rest.call("GET", "/workflow/running/{name}", name=name)
 
 
 @scenario

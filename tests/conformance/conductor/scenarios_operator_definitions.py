@@ -40,6 +40,20 @@ DEFINITIONS: dict[str, list[Json]] = {
     "references_that_nobody_checks": [
         step("any", "a", inputParameters={"q": "${a.output.x} ${CPEWF_TASK_ID} ${workflow} ${workflow.nope.z} $${zz}"})
     ],
+    "a_switch_by_a_script_that_is_none": [
+        operator("SWITCH", "s", evaluatorType="javascript", expression="$.x ==", decisionCases={"1": [A1]})
+    ],
+    "a_decision_by_a_script_that_is_none": [
+        operator("DECISION", "d", caseExpression="return 1", decisionCases={"1": [A1]})
+    ],
+    "a_fork_of_two_forms": [
+        operator("FORK_JOIN_DYNAMIC", "f", dynamicForkJoinTasksParam="a", dynamicForkTasksParam="b"),
+        join(),
+    ],
+    "a_dynamic_fork_with_names_to_join": [
+        operator("FORK_JOIN_DYNAMIC", "f", dynamicForkJoinTasksParam="a", joinOn=["nobody"]),
+        join(),
+    ],
     "blanks_in_a_reference": [step("any", "a", inputParameters={"q": "${ workflow.input.x }"})],
 }
 

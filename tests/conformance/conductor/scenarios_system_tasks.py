@@ -163,7 +163,8 @@ def bad_waits(rest: Rest, case: Json) -> None:
     on.update(on.take(), "COMPLETED")
     on.act("PUT", "/workflow/decide/{workflow}")
     on.note_all(without=("first", "wait"))
-    rest.note("the steps", [[row["status"], row.get("reasonForIncompletion")] for row in on.rows()])
+    fields = ("status", "reasonForIncompletion", "callbackAfterSeconds")
+    rest.note("the steps", [[row.get(field) for field in fields] for row in on.rows()])
 
 
 @scenario_for_each({f"{name}_at_the_start": case for name, case in BAD_WAITS.items()})
@@ -198,7 +199,8 @@ def sizes_of_variables(rest: Rest, case: int) -> None:
         shown = on.at_rest()
     rest.note("the status", shown["status"])
     rest.note("the names of the variables", sorted(shown["variables"]))
-    rest.note("the step", [shown["tasks"][0]["status"], shown["tasks"][0].get("reasonForIncompletion", "")[:30]])
+    reason = shown["tasks"][0].get("reasonForIncompletion", "").replace(on.id, "<id>")
+    rest.note("the step", [shown["tasks"][0]["status"], reason])
 
 
 @scenario
@@ -229,12 +231,15 @@ OLDER: dict[str, Json] = {
     "a_lambda_without_return": system_task("LAMBDA", "step", scriptExpression="$.a + 1", a=1),
     "a_lambda_that_fails": system_task("LAMBDA", "step", scriptExpression="return nothing.at;", a=1),
     "a_lambda_without_a_script": system_task("LAMBDA", "step", scriptExpression="", a=1),
+    "a_lambda_of_a_number": system_task("LAMBDA", "step", scriptExpression=5, a=1),
+    "a_query_that_is_missing": system_task("JSON_JQ_TRANSFORM", "step", queryExpression="${workflow.input.nothing}"),
+    "a_query_that_is_a_number": system_task("JSON_JQ_TRANSFORM", "step", queryExpression="${workflow.input.x}"),
 }
 
 
 @scenario_for_each(OLDER)
 def older_scripts(rest: Rest, case: Json) -> None:
-    """LAMBDA evaluates a script that returns its result."""
+    """LAMBDA evaluates a script that returns its result; scripts that are no text fail."""
     start(rest, "none", case, given={"x": 41}).note_all()
 
 

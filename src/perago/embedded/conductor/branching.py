@@ -16,8 +16,8 @@ from perago.embedded.conductor.context import (
     task_input,
 )
 from perago.embedded.conductor.decider import task_definition
-from perago.embedded.conductor.definitions import parse_dynamic_steps
-from perago.embedded.conductor.expressions import java_text
+from perago.embedded.conductor.definitions import UNMODELLED, parse_dynamic_steps, refuse_unmodelled_fields
+from perago.embedded.conductor.expressions import cast_error, java_text
 from perago.embedded.conductor.state import (
     State,
     Status,
@@ -30,7 +30,7 @@ from perago.embedded.conductor.state import (
     with_iteration,
     without_iteration,
 )
-from perago.embedded.conductor.wire import not_modelled, server_error
+from perago.embedded.conductor.wire import bad_request, copied, not_modelled, server_error
 from perago.ports import ServiceError
 
 _SCRIPTS = ("javascript", "graaljs")
@@ -54,6 +54,8 @@ class Switch(SystemTask):
             yield required(step, "evaluatorType")
         elif step.get("expression") is None:
             yield required(step, "expression")
+        elif step["evaluatorType"] in _SCRIPTS:
+            yield from _syntax_problems(step, step["expression"])
         if not step["decisionCases"]:
             yield f"decisionCases should have atleast one task for taskType: {self.kind} taskName: {step['name']}"
 
@@ -103,17 +105,27 @@ class Decision(Switch):
             yield f"decisionCases should have atleast one task for taskType: {self.kind} taskName: {step['name']}"
         if step.get("caseValueParam") is None and step.get("caseExpression") is None:
             yield required({**step, "type": self.kind}, "caseValueParam or caseExpression")
+        yield from _syntax_problems(step, step.get("caseExpression") or "")
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
         visible, expression = context.resolved(step), step.get("caseExpression")
         row = context.new_row(step, self.kind, self.kind, Status.IN_PROGRESS, context.state.now())
         try:
-            found = scripts.javascript(expression, visible) if expression else visible.get(step["caseValueParam"])
+            found = (
+                scripts.javascript(expression, visible) if expression else visible.get(step.get("caseValueParam") or "")
+            )
         except scripts.ScriptError:
             raise Termination(f"Error while evaluating script: {expression}", WorkflowStatus.FAILED) from None
         case = java_text(found)
         row.input, row.output = {"case": case}, {"caseOutput": [case]}
         return _with_case(context, row, step["decisionCases"].get(case) or step["defaultCase"], retry_count)
+
+
+def _syntax_problems(step: Step, script: str) -> Iterator[str]:
+    try:
+        scripts.javascript(f"if (false) {{ {script}\n}}", {}) if script else None
+    except scripts.ScriptError as error:
+        yield f"Expression is not well formatted: {error}, taskType: {step['type']} taskName {step['name']}"
 
 
 def _with_case(context: DecisionContext, row: TaskRow, chosen: list[Step], retry_count: int) -> list[TaskRow]:
@@ -145,6 +157,9 @@ class Fork(SystemTask):
         return [fork, *rows, *context.rows_for(join, retry_count)]
 
 
+_SEPARATE = ("dynamicForkTasksParam", "dynamicForkTasksInputParamName")
+
+
 class DynamicFork(SystemTask):
     """FORK_JOIN_DYNAMIC: each branch is one step. The input names the steps while the workflow runs.
 
@@ -153,16 +168,25 @@ class DynamicFork(SystemTask):
     """
 
     kind = "FORK_JOIN_DYNAMIC"
-    fields: ClassVar[frozenset[str]] = frozenset(
-        ("dynamicForkTasksParam", "dynamicForkTasksInputParamName", "dynamicForkJoinTasksParam")
-    )
+    fields: ClassVar[frozenset[str]] = frozenset((*_SEPARATE, "dynamicForkJoinTasksParam", "joinOn"))
     retriable = False
 
+    def check(self, step: Step, where: str) -> None:
+        """Refuse what an input names without an expression; the rest is refused while the workflow runs."""
+        given = step["inputParameters"]
+        listed = given.get(step.get("dynamicForkTasksParam") or "")
+        tasks = [task for task in listed if isinstance(task, Mapping)] if isinstance(listed, list) else []
+        for task in [*tasks, {"name": given.get("forkTaskName"), "type": given.get("forkTaskType")}]:
+            named = {field: task[field] for field in ("name", "type") if isinstance(task.get(field), str)}
+            if {*named.values()} & {*UNMODELLED, *SYSTEM_TASKS}:
+                refuse_unmodelled_fields([named], f"dynamic tasks of {where}")
+
     def problems(self, step: Step) -> Iterator[str]:
-        if not step.get("dynamicForkJoinTasksParam") and "forkTaskInputs" not in step["inputParameters"]:
-            for field in ("dynamicForkTasksParam", "dynamicForkTasksInputParamName"):
-                if not step.get(field):
-                    yield required(step, field)
+        in_one = step.get("dynamicForkJoinTasksParam")
+        if in_one and any(map(step.get, _SEPARATE)):
+            yield f"dynamicForkJoinTasksParam and {_SEPARATE[0]} exclude each other, taskName: {step['name']}"
+        if not in_one and "forkTaskInputs" not in step["inputParameters"]:
+            yield from (required(step, field) for field in _SEPARATE if not step.get(field))
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
         given = context.resolved(step)
@@ -171,23 +195,27 @@ class DynamicFork(SystemTask):
         join = _join_after(context, step, reason)
         shown = []
         for inner in steps:
+            if inner["type"] == Dynamic.kind:
+                inner["name"] = inner["inputParameters"].get(inner.get("dynamicTaskNameParam")) or inner["name"]
             definition = context.state.task_definitions.get(inner["name"])
-            shown.append({**inner, **({"taskDefinition": definition} if definition else {})})
-            inner.setdefault("taskDefinition", task_definition(context.state, inner))
+            shown.append(copied({**inner, **({"taskDefinition": definition} if definition else {})}))
         names = [inner["taskReferenceName"] for inner in steps]
         fork = _fork_row(context, step, {**given, "forkedTaskDefs": shown, "forkedTasks": names})
         if context.latest(step["taskReferenceName"]) is not None:
-            steps, names = [], []
-        rows = [row for inner in steps for row in context.rows_for(inner, retry_count)]
+            steps = []
+        for inner in every_step(steps):
+            inner.setdefault("taskDefinition", task_definition(context.state, inner))
+        branches = [context.rows_for(inner, retry_count) for inner in steps]
         joins = context.rows_for(join, retry_count)
         for row in joins:
-            row.input = {**row.input, "joinOn": names}
-        return [fork, *rows, *joins]
+            row.input = {**row.input, "joinOn": [rows[-1].reference_name for rows in branches if rows]}
+        return [fork, *(row for rows in branches for row in rows), *joins]
 
 
 def _forked(context: DecisionContext, step: Step, given: Mapping[str, Any]) -> list[Step]:
     """The steps of a dynamic fork in the three forms in which an input may have them."""
     inputs: Any = {}
+    where, state = step["taskReferenceName"], context.state
     if step.get("dynamicForkTasksParam"):
         parameter, inputs = step["dynamicForkTasksParam"], given.get(step.get("dynamicForkTasksInputParamName", ""))
         tasks = given.get(parameter)
@@ -195,37 +223,47 @@ def _forked(context: DecisionContext, step: Step, given: Mapping[str, Any]) -> l
         parameter = step["dynamicForkJoinTasksParam"]
         found = given.get(parameter)
         tasks = found.get("dynamicTasks") if isinstance(found, Mapping) else None
-        tasks = [_named(task) for task in tasks] if isinstance(tasks, list) else tasks
+        if not isinstance(tasks, list | None):
+            raise bad_request("fork dynamically", f"dynamicTasks of {where} is not a list")
+        tasks = None if tasks is None else [_named(task, where) for task in tasks]
     else:
-        parameter, tasks = "forkTaskInputs", _numbered(context.state, step, given)
+        parameter, tasks = "forkTaskInputs", _numbered(state, step, given)
+    reason = f"Input '{parameter}' is invalid. Cannot deserialize a list of Workflow Tasks from '{java_text(tasks)}'"
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
-        shown = java_text(tasks)
-        reason = f"Input '{parameter}' is invalid. Cannot deserialize a list of Workflow Tasks from '{shown}'"
+        raise Termination(reason, WorkflowStatus.FAILED)
+    for task in tasks:
+        if task.get("name") is None:
+            raise server_error("fork dynamically", f"a task of {where} has no name")
+        known = (None, "SIMPLE", *SYSTEM_TASKS, *UNMODELLED)
+        if task.get("type") not in known and task["name"] not in state.task_definitions:
+            reason = f"Invalid task specified. Cannot find task by name {task['name']} in the task definitions"
+            raise Termination(reason, WorkflowStatus.FAILED)
+    if step.get("dynamicForkTasksParam") and any(task.get("taskReferenceName") is None for task in tasks):
         raise Termination(reason, WorkflowStatus.FAILED)
     if not isinstance(inputs, Mapping):
-        reason = f"Input to the dynamically forked tasks is not a map -> expecting a map of K,V  but found {inputs}"
+        found = java_text(inputs)
+        reason = f"Input to the dynamically forked tasks is not a map -> expecting a map of K,V  but found {found}"
         raise Termination(reason, WorkflowStatus.FAILED)
     try:
-        steps = parse_dynamic_steps("fork dynamically", tasks, step["taskReferenceName"])
+        steps = parse_dynamic_steps("fork dynamically", tasks, where)
     except ServiceError as error:
-        raise Termination(error.detail, WorkflowStatus.FAILED) from error
+        raise Termination(reason, WorkflowStatus.FAILED) from error
     for inner in steps:
         own = inputs.get(inner["taskReferenceName"])
-        inner["inputParameters"] = {**inner["inputParameters"], **(own if isinstance(own, Mapping) else {})}
+        if not isinstance(own, Mapping | None):
+            problem = f"Tasks could not be dynamically forked due to invalid input: {cast_error(own, 'java.util.Map')}"
+            raise Termination(problem, WorkflowStatus.FAILED)
+        inner["inputParameters"] = {**inner["inputParameters"], **(own or {})}
     return steps
 
 
-def _named(task: Any) -> dict[str, Any]:
-    """One of `dynamicTasks`."""
-    kind = task.get("type") or ("SUB_WORKFLOW" if task.get("workflowName") else "SIMPLE")
-    named = {"name": task.get("taskName"), "taskReferenceName": task.get("referenceName"), "type": kind}
-    if task.get("workflowName"):
-        named["subWorkflowParam"] = {"name": task["workflowName"]}
-    return {**named, "inputParameters": task.get("input") or {}}
+def _named(task: Any, where: str) -> dict[str, Any]:
+    """One of `dynamicTasks`. The server reads `workflowName`, and does not use it."""
+    if not isinstance(task, Mapping):
+        raise server_error("fork dynamically", f"a task of {where} is null")
+    named = {"name": task.get("taskName"), "taskReferenceName": task.get("referenceName")}
+    return {**named, "type": task.get("type") or "SIMPLE", "inputParameters": task.get("input") or {}}
 
-
-_NOT_MODELLED = ("EXCLUSIVE_JOIN", "EVENT", "JDBC", "KAFKA_PUBLISH", "USER_DEFINED")
-"""Operators of the server that are refused by name."""
 
 _TEXTS = ("forkTaskName", "forkTaskType", "forkTaskWorkflow", "forkTaskWorkflowVersion")
 
@@ -242,14 +280,14 @@ def _numbered(state: State, step: Step, given: Mapping[str, Any]) -> list[dict[s
             "dynamic tasks to be scheduled"
         )
         raise Termination(reason, WorkflowStatus.FAILED)
+    if None in inputs:
+        raise server_error("fork dynamically", f"an input of {step['taskReferenceName']} is null")
+    if "" in (given.get("forkTaskName"), kind):
+        raise not_modelled(f"task {step['taskReferenceName']}", "an empty forkTaskName or forkTaskType")
     name = given.get("forkTaskName") or (kind if kind in SYSTEM_TASKS else step["taskReferenceName"])
     task: dict[str, Any] = {"name": name, "type": kind}
-    known = (None, "SIMPLE", *SYSTEM_TASKS, *_NOT_MODELLED)
     if workflow is not None and workflow not in state.workflow_definitions:
         reason = f"The Task {workflow} defined as a sub-workflow has no workflow definition available "
-        raise Termination(reason, WorkflowStatus.FAILED)
-    if kind not in known and name not in state.task_definitions:
-        reason = f"Invalid task specified. Cannot find task by name {name} in the task definitions"
         raise Termination(reason, WorkflowStatus.FAILED)
     if workflow is not None:
         version = str(given.get("forkTaskWorkflowVersion"))
@@ -259,7 +297,7 @@ def _numbered(state: State, step: Step, given: Mapping[str, Any]) -> list[dict[s
     for index, one in enumerate(inputs):
         own = one if isinstance(one, Mapping) else {"input": one}
         script = {field: own.get(field) for field in ("evaluatorType", "expression")} if kind == "INLINE" else {}
-        parameters = {**own, "__index": index}
+        parameters = {"__index": index, **own} | {"__index": index}
         tasks.append({**task, **script, "taskReferenceName": f"_{name}_{index}", "inputParameters": parameters})
     return tasks
 
@@ -293,11 +331,11 @@ class Dynamic(SystemTask):
 
     def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
         given = context.resolved(step)
-        name = given.get(step["dynamicTaskNameParam"])
+        name = given.get(step.get("dynamicTaskNameParam") or "")
         if not isinstance(name, str) or not name:
             raise Termination(
                 "Cannot map a dynamic task based on the parameter and input. "
-                f"Parameter= {step['dynamicTaskNameParam']}, input= {java_text(given)}",
+                f"Parameter= {java_text(step.get('dynamicTaskNameParam'))}, input= {java_text(given)}",
                 WorkflowStatus.FAILED,
             )
         named = {key: value for key, value in step.items() if key not in self.fields}

@@ -16,6 +16,7 @@ from perago.embedded.conductor.wire import (
     InvalidRequest,
     Long,
     malformed,
+    not_modelled,
     server_error,
     through_json,
     validation_failed,
@@ -26,6 +27,9 @@ _TASKS, _WORKFLOWS = "register task definitions", "register workflow definition"
 """The operations, as errors name them."""
 
 WORKER_KIND = "SIMPLE"
+
+UNMODELLED = ("EXCLUSIVE_JOIN", "EVENT", "JDBC", "KAFKA_PUBLISH", "USER_DEFINED")
+"""Operators of the server that are refused by name."""
 
 REGISTER = "registerWorkflowDef.arg0"
 """The place of a definition in the call that registers it, as its problems name it."""
@@ -305,6 +309,9 @@ def parse_dynamic_steps(operation: str, steps: list[Any], where: str) -> list[St
     parsed = [WorkflowTask.read(operation, step).stored() for step in steps]
     refuse_unmodelled_fields(steps, f"dynamic tasks of {where}")
     check_steps(parsed)
+    loop = next((step for step in every_step(parsed) if len(step["loopOver"]) > 1), None)
+    if loop is not None:  # the real server never gets to the second one
+        raise not_modelled(f"dynamic tasks of {where}", f"a loop of several steps ({loop['taskReferenceName']})")
     return parsed
 
 
@@ -320,10 +327,10 @@ def refuse_unmodelled_fields(steps: Any, where: str) -> None:
                 f"InMemoryConductor: {place}.type {kind} is not modelled, only {known} are; run this workflow on a "
                 "real Conductor"
             )
-        if kind == WORKER_KIND and step.get("name") in SYSTEM_TASKS and not SYSTEM_TASKS[step["name"]].by_name:
-            raise NotImplementedError(
-                f"InMemoryConductor: {place}: a worker's task named {step['name']} is not modelled"
-            )
+        named = step.get("name")
+        operator = SYSTEM_TASKS.get(named)
+        if kind == WORKER_KIND and (named in UNMODELLED if operator is None else not operator.by_name):
+            raise NotImplementedError(f"InMemoryConductor: {place}: a worker's task named {named} is not modelled")
         meant = frozenset() if task is None else task.fields
         others = {field for each in SYSTEM_TASKS.values() for field in each.fields} - meant
         _refuse(step, (*_UNSUPPORTED_STEP_FIELDS, *sorted(others)), f"{place}, a {kind} task")
@@ -342,7 +349,7 @@ def check_steps(steps: list[Step]) -> None:
     """Raises `NotImplementedError` for what only shows once the definition is known to be valid."""
     for step in every_step(steps):
         if not step.get("name") or not step.get("taskReferenceName"):
-            raise NotImplementedError("InMemoryConductor: a step without a name inside of a loop is not modelled")
+            raise NotImplementedError("InMemoryConductor: a step without a name or reference name is not modelled")
         refuse_unsupported(step["inputParameters"])
         task = SYSTEM_TASKS.get(step["type"])
         if task is not None:

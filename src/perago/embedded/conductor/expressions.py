@@ -251,6 +251,22 @@ def java_text(value: Any) -> str:
     return str(value)
 
 
+_CLASSES = {
+    bool: "lang.Boolean",
+    int: "lang.Integer",
+    float: "lang.Double",
+    str: "lang.String",
+    list: "util.LinkedList",
+}
+
+
+def cast_error(value: Any, wanted: str) -> str:
+    """The words of Java about a value that is not of the class `wanted`."""
+    own = f"java.{_CLASSES.get(type(value), 'util.LinkedHashMap')}"
+    words = f"{own} and {wanted} are in module java.base of loader 'bootstrap'"
+    return f"class {own} cannot be cast to class {wanted} ({words})"
+
+
 def _java_double(value: float) -> str:
     """Plain between 0.001 and ten million, otherwise scientific; always with a digit after the point."""
     if value == 0 or 1e-3 <= abs(value) < 1e7:

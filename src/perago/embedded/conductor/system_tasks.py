@@ -11,7 +11,7 @@ from perago.embedded.conductor import scripts
 from perago.embedded.conductor.branching import Decision, Dynamic, DynamicFork, Fork, Join, Loop, Switch
 from perago.embedded.conductor.context import SYSTEM_TASKS, DecisionContext, SystemTask, Termination, required
 from perago.embedded.conductor.decider import create_workflow
-from perago.embedded.conductor.expressions import resolve
+from perago.embedded.conductor.expressions import cast_error, resolve
 from perago.embedded.conductor.state import (
     OPERATORS,
     State,
@@ -101,7 +101,9 @@ class Lambda(_Immediate):
     def run(self, _context: DecisionContext, row: TaskRow) -> bool:
         script = row.input.get("scriptExpression")
         row.status = Status.COMPLETED
-        if not isinstance(script, str) or not script.strip():
+        if not isinstance(script, str | None):
+            return _fail(row, Status.FAILED, cast_error(script, "java.lang.String"))
+        if script is None or not script.strip():
             row.status = Status.FAILED
             row.reason = (
                 "Empty 'scriptExpression' in Lambda task's input parameters. A non-empty String value must be provided."
@@ -131,8 +133,15 @@ class JsonJqTransform(_Immediate):
             )
 
     def run(self, _context: DecisionContext, row: TaskRow) -> bool:
+        program = row.input.get("queryExpression")
+        if program is None:
+            row.status, row.reason = Status.FAILED, "Missing 'queryExpression' in input parameters"
+            return True
+        if not isinstance(program, str):
+            reason = f"Error scheduling tasks: [{row.task_id}], for workflow: {row.workflow_id}"
+            raise Termination(reason, WorkflowStatus.FAILED)
         try:
-            results = scripts.jq(str(row.input.get("queryExpression")), row.input)
+            results = scripts.jq(program, row.input)
         except scripts.ScriptError as error:
             return _fail(row, Status.FAILED, str(error))
         row.output = {"result": results[0] if results else None, "resultList": results}
@@ -161,7 +170,7 @@ class SetVariable(_Immediate):
             row.status = Status.FAILED_WITH_TERMINAL_ERROR
             row.reason = (
                 f"The variables payload size: {size} of workflow: {row.workflow_id} is greater than the permissible "
-                f"limit: {most} bytes"
+                f"limit: {most // 1024} kilobytes"
             )
             return True
         context.workflow.variables = variables
@@ -422,7 +431,7 @@ class Wait(SystemTask):
         elif until:
             date = _date(until)
             if date is None:
-                row.status = Status.FAILED_WITH_TERMINAL_ERROR
+                row.status, row.callback_after_seconds = Status.FAILED_WITH_TERMINAL_ERROR, 0
                 row.reason = f"Invalid/Unsupported Wait Until format.  Provided: {until}"
                 return [row]
             row.callback_after_seconds, row.wait_until = max(0, (date - now) // 1000), max(date, 1)
