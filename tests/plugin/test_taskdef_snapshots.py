@@ -169,7 +169,7 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
         pytest.param(edit('"retryCount": 3', '"retryCount": 4'), "breaking: /retryCount: 4 -> 3", id="edited value"),
         pytest.param(edit('"retryCount"', '"\\ud800"'), "breaking: /\\ud800: removed 3", id="surrogate"),
         pytest.param(edit("  ", "\t"), "is the same JSON as the TaskDef, but in different bytes", id="indentation"),
-        pytest.param(lambda content: content.rstrip(), "says the same", id="no final newline"),
+        pytest.param(lambda content: content.rstrip(), "is the same JSON", id="no final newline"),
         pytest.param(
             lambda content: json.dumps(dict(reversed(json.loads(content).items())), indent=2).encode() + b"\n",
             "order, spacing or spelling",

@@ -28,7 +28,7 @@ def test_draining_leaves_what_does_not_come_in_time(run: TaskRunner) -> None:
 def test_draining_ends_where_there_is_no_end(run: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.testing.conductor._MOST_ATTEMPTS", 3)
     run(count, Params(failures=100), controls={"retryCount": 10})
-    with pytest.raises(RuntimeError, match=r"drain: 3 attempts, and still runner\.count waits"):
+    with pytest.raises(RuntimeError, match=r"drain: 3 attempts, and runner\.count still waits"):
         run.conductor.drain()
 
 

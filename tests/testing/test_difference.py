@@ -28,7 +28,7 @@ def test_a_table_by_row_and_column() -> None:
         "1 of 2 rows differs, in column y",
         ("row 2, y: '4' → '5'",),
     )
-    assert told("a.csv", b"x\n1\n", b"x\n1\n2\n") == ("1 row before, 2 now; 0 are gone, 1 new", ("+ ('2',)",))
+    assert told("a.csv", b"x\n1\n", b"x\n1\n2\n") == ("1 row before, 2 now; 0 removed, 1 added", ("+ ('2',)",))
     assert told("a.csv", b"x\n1\n2\n", b"x\n2\n1\n")[0] == "the same rows in a different order"
     assert told("a.csv", b"x\n1\n", b"y\n1\n")[0] == "without column x and with new column y"
 

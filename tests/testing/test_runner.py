@@ -87,7 +87,7 @@ def test_without_a_tree_the_next_run_goes_on_from_the_head(run: TaskRunner) -> N
 
 def test_when_no_retry_comes_the_state_of_the_workflow_is_told(run: TaskRunner) -> None:
     run(count, Params(failures=1), controls={"retryCount": 0})
-    with pytest.raises(LookupError, match=r"no attempt of runner\.count comes within 86400 s: workflow .* is FAILED"):
+    with pytest.raises(LookupError, match=r"no attempt of runner\.count came within 86400 s: workflow .* is FAILED"):
         run.again()
 
 
@@ -186,5 +186,5 @@ def test_nothing_stays_on_disk() -> None:
 def test_a_failure_tells_the_end_of_a_long_log(run: TaskRunner) -> None:
     outcome = run(count, {"failures": 1})
     told = str(replace(outcome, log=tuple(f"line {number}" for number in range(1_000)))).splitlines()
-    assert told[1:3] == ["  log  ... 980 lines before", "       line 980"]
+    assert told[1:3] == ["  log  ... 980 earlier lines", "       line 980"]
     assert told[21] == "       line 999"

@@ -364,7 +364,7 @@ def test_what_makes_a_root_unusable_is_said_and_refused(tree: Path) -> None:
     for name, words in (
         ("file", "not a directory"),
         ("file/below", "Not a directory"),
-        ("dangling", "symlink to nothing"),
+        ("dangling", "symlink to a path that does not exist"),
         ("open", "written by everybody"),
     ):
         (problem,) = check_root(tree / name)
@@ -389,7 +389,7 @@ def test_a_root_that_this_user_may_not_write_is_unusable(ordinary_user: Path) ->
     (problem,) = check_root(ordinary_user / "read-only")
     assert "not writable" in problem
     (problem,) = check_root(ordinary_user / "read-only/new")
-    assert "cannot be made" in problem
+    assert "cannot be created" in problem
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")

@@ -11,8 +11,8 @@ the worker: bytes that are not UTF-8 are escaped, endless lines are cut, and the
 A line of `logging` or `current().log` does not go through the pipe. The thread that writes it first reads what the pipe
 holds. So all lines that Python writes come out in the order of the calls.
 
-Most functions print nothing. Then no marker is sent and no thread wakes up. On a busy machine, this saves more than all
-other work of a slot around a call.
+Most functions print nothing. Then no marker is sent and no thread wakes up, which on a busy machine saves more than any
+other optimization of a slot.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ SENTENCE_BYTES = 1500
 """The largest size of a message to the supervisor, which accepts more (`slots.LONGEST_REASON`)."""
 
 LINES_PER_SECOND = 1000
-"""The number of lines per second that a slot logs in the long run. A line of many KiB counts as many."""
+"""The number of lines per second that a slot logs in the long run. A line of many KiB counts as several lines."""
 LINES_AT_ONCE = 3000
 
 TRANSFER_INTERVAL = 0.05
@@ -84,8 +84,8 @@ PROGRESS_INTERVAL = 0.1
 class LineBudget:
     """A budget of lines that a slot may log: `LINES_PER_SECOND`, and `LINES_AT_ONCE` after a quiet time.
 
-    Once it is used up, a second's lines are saved up before the next one: a reader wants pieces, not single lines out
-    of a flood.
+    Once the budget is used up, no line is logged until there is budget for a second's lines, because pieces are more
+    useful than single lines out of a flood.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class LineBudget:
         self._then = time.monotonic()
 
     def allows(self, text: str) -> bool:
-        """Whether `text` may be logged; then it counts."""
+        """Whether `text` may be logged. If so, count it."""
         now = time.monotonic()
         self._left = min(LINES_AT_ONCE, self._left + (now - self._then) * LINES_PER_SECOND)
         self._then = now
@@ -135,12 +135,12 @@ class AttemptLog(Observer):
     threads.
 
     Args:
-        plan: the worker's. With `WorkerPlan.watch`, the supervisor also gets events.
-        worker_id: the slot's, which its events carry.
+        plan: the plan of the worker. With `WorkerPlan.watch`, the supervisor also gets events.
+        worker_id: the worker id of the slot, which its events have.
         log: the slot's file.
         delivery: the delivery whose ids are in the lines.
         budget: the number of lines that the slot may still log.
-        channel: the way to the supervisor, which has Conductor's task log.
+        channel: the connection to the supervisor, which writes Conductor's task log.
         catch_up: reads the output that was written before a line.
     """
 
@@ -167,10 +167,10 @@ class AttemptLog(Observer):
         self._tail = Tail()
         self._left_out = 0
         self._last: deque[tuple[str, str, str]] = deque(maxlen=TAIL_LINES)
-        """The last of the lines that were left out since a line was logged."""
+        """The last omitted lines since a line was logged."""
         self._next_progress = self._next_transfer = 0.0
         self._progress = ""
-        """The last progress that Conductor's task log has not got yet."""
+        """The last progress that Conductor's task log does not have yet."""
         self._extra: list[str] = []
         self.meter: TransferMeter = TransferMeter()
 
@@ -181,20 +181,20 @@ class AttemptLog(Observer):
         self._pass_on(StepStarted(self._worker_id, name))
 
     def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
-        """Add up the bytes, and pass on how far the transfer is, at an interval."""
+        """Sum the bytes, and pass on the progress of the transfer at an interval."""
         self.meter.transferred(direction, size)
         if objects == total_objects or time.monotonic() >= self._next_transfer:
             self._next_transfer = time.monotonic() + TRANSFER_INTERVAL
             self._pass_on(Transferred(self._worker_id, direction, objects, size, total_objects, total_size))
 
     def log(self, text: str) -> None:
-        """A line from `current().log`."""
+        """Log a line from `current().log`."""
         self._catch_up()
         self._line(self._mask(str(text)), "INFO", "log")
 
     def progress(self, done: int, total: int) -> None:
-        """Progress from `current().progress`. Conductor's task log gets the last one with each piece of the log: an
-        update of the task's output would give the task away (`docs/dev/servers/conductor.md` 2 and 3)."""
+        """Log progress from `current().progress`. Conductor's task log gets the last one with each piece of the log,
+        because an update of the task's output would give the task away (`docs/dev/servers/conductor.md` 2 and 3)."""
         self._progress = cut(f"progress {done} of {total}", PROGRESS_BYTES)
         now = time.monotonic()
         if done == total or now >= self._next_progress:
@@ -204,7 +204,7 @@ class AttemptLog(Observer):
             self._pass_on(FunctionProgress(self._worker_id, done, total))
 
     def waiting(self, text: str, is_over: bool) -> None:
-        """Say it everywhere: in the log, in Conductor's task log, and where the worker runs."""
+        """Report a wait in the log, in Conductor's task log, and at the terminal of the worker."""
         text = cut(self._mask(text), SENTENCE_BYTES)
         self._log.write("INFO" if is_over else "WARNING", text, source="lakefs", **self._ids)
         with self._lock:
@@ -216,7 +216,7 @@ class AttemptLog(Observer):
         self._tell(Repeating(self._delivery.identity, service.removeprefix("the "), waits))
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
-        """The supervisor has to say it if this process cannot."""
+        """Tell the supervisor the words that it must report if this process dies."""
         words = cut(words, SENTENCE_BYTES)
         self._tell(Publishing(self._delivery.identity, repository, branch, expected_head, words))
         with contextlib.suppress(ChannelError):
@@ -230,39 +230,39 @@ class AttemptLog(Observer):
             self._pass_on(AttemptRecorded(self._worker_id, part))
 
     def output(self, text: str) -> None:
-        """A line that the function or one of its processes printed, without secrets."""
+        """Log a line that the function or one of its processes printed, without secrets."""
         self._line(text, "INFO", "output")
 
     def record(self, record: logging.LogRecord) -> None:
-        """A record of the standard `logging`."""
+        """Log a record of the standard `logging`."""
         level = record.levelname if record.levelname in logging.getLevelNamesMapping() else "INFO"
         text = f"{record.levelname} {record.name}: {record.getMessage()}"
         self._catch_up()
         self._line(self._mask(text), level, "logging")
 
     def traceback(self, text: str) -> None:
-        """The traceback of an error, a separate entry in Conductor's task log."""
+        """Log the traceback of an error, which is a separate entry in Conductor's task log."""
         text = cut(self._mask(text), TRACEBACK_BYTES)
         self._log.write("ERROR", text, source="traceback", **self._ids)
         self._extra.append(text)
         self._pass_on(FunctionSaid(self._worker_id, text))
 
     def note(self, level: str, message: str, **fields: object) -> None:
-        """A line about the attempt itself, for the JSONL; a warning goes to Conductor's task log, too."""
+        """Log a line about the attempt itself. A warning also goes to Conductor's task log."""
         message = self._mask(message)
         self._log.write(level, message, **self._ids, **fields)
         if level == "WARNING":
             self._extra.append(f"WARNING {message}")
 
     def tell_tail(self) -> None:
-        """Send what Conductor's task log has not got yet to the supervisor."""
+        """Send the lines that Conductor's task log does not have yet to the supervisor."""
         with self._lock:
             if text := self._untold():
                 self._tell(LogSoFar(self._delivery.identity, text))
 
     def finish(self) -> tuple[str, ...]:
-        """End the log: write the last lines, if they were left out, and return what Conductor's task log gets:
-        the tail joined to one entry (an entry is one request and may be long), the traceback and the warnings."""
+        """End the log: write omitted last lines, and return the entries for Conductor's task log. These are the tail as
+        one entry (because each entry is a request), the traceback and the warnings."""
         with self._lock:
             last = list(self._last)
             self._say_what_is_missing(self._left_out - len(last))
@@ -272,7 +272,7 @@ class AttemptLog(Observer):
         return (*([tail] if tail else []), *self._extra)
 
     def _untold(self) -> str:
-        """Return the tail and the progress that Conductor's task log has not got yet; afterwards they are empty."""
+        """Return the tail and the progress that Conductor's task log does not have yet, and clear them."""
         texts, self._progress = (self._tail.take(), self._progress), ""
         return "\n".join(filter(None, texts))
 
@@ -308,7 +308,7 @@ class AttemptLog(Observer):
 
 
 def cut(text: str, limit: int) -> str:
-    """The beginning and the end of `text`, and how much is missing between them, in `limit` bytes of UTF-8."""
+    """Return the beginning and the end of `text`, with the size of the omitted part, in `limit` bytes of UTF-8."""
     if len(text) <= limit // 4:  # a character has four bytes at most
         return text
     encoded = text.encode("utf-8", "backslashreplace")
@@ -331,7 +331,8 @@ class _RecordHandler(logging.Handler):
 
 @contextlib.contextmanager
 def logging_to(attempt_log: AttemptLog) -> Iterator[None]:
-    """Send `logging` records to the attempt's log, unless the author set up handlers, whose output we see anyway."""
+    """Send `logging` records to the attempt's log, unless the author set up handlers, whose output is captured
+    anyway."""
     root = logging.getLogger()
     if root.handlers:
         yield
@@ -347,14 +348,15 @@ def logging_to(attempt_log: AttemptLog) -> Iterator[None]:
 # ---------------------------------------------------------------- records that are passed on
 
 BYTES_OF_A_PART = MOST_BYTES // 2
-"""The bytes of the items of a part of a record, as JSON."""
+"""Maximum size of the items in a part of a record, as JSON."""
 
 _CHANGES = ("added", "changed", "removed")
 
 
 def in_parts(record: AttemptRecord) -> Iterator[AttemptRecord]:
-    """`record` as records that fit into messages: each has a part of its lists and changed files. Left out are input,
-    output and metadata of files, which Conductor's row and lakeFS have, and the middle of texts that are very long."""
+    """Split `record` into records that fit into messages: each has a part of its lists and changed files. Input, output
+    and metadata of files are left out, because Conductor's row and lakeFS have them. Very long texts are cut in the
+    middle."""
     items: list[tuple[str, Any]] = [(name, _cut(item)) for name in IN_PARTS for item in getattr(record, name)]
     items += [("changed_since_adopted", pair) for pair in record.changed_since_adopted.items()]
     for kind in _CHANGES:
@@ -375,7 +377,7 @@ def in_parts(record: AttemptRecord) -> Iterator[AttemptRecord]:
 
 
 def _with(record: AttemptRecord, items: list[tuple[str, Any]]) -> AttemptRecord:
-    """The record with these items alone, each with the name of its list."""
+    """Return the record with only these items, each given with the name of its list."""
     lists: dict[str, list[Any]] = {name: [] for name in (*IN_PARTS, "changed_since_adopted", *_CHANGES)}
     for name, item in items:
         lists[name].append(item)
@@ -400,12 +402,12 @@ NO_MASK = Mask()
 
 MAX_LINE_BYTES = 16_384
 CHUNK_BYTES = 262_144
-"""Read in one call. The pipe holds as many, where the system allows it."""
+"""Bytes that are read in one call. The pipe has the same size, if the system allows it."""
 DRAIN_LIMIT = 5.0
 """Seconds to wait for the remaining output after the function has returned."""
 
 BUSY_SECONDS = 0.002
-"""Time for which output gathers while more and more comes: each waking of the thread costs as much as many lines."""
+"""Seconds for which output gathers while more arrives, because waking the thread costs as much as many lines."""
 
 
 class LineSplitter:
@@ -419,7 +421,8 @@ class LineSplitter:
         self._sink = sink
         self._mask = mask
         self._held = max(len(marker), mask.longest)
-        """A marker or a secret may have come in part, so that much of an endless line stays back."""
+        """The number of bytes of an endless line that are held back, because a marker or a secret can have arrived in
+        part."""
         self._rest = b""
 
     def feed(self, chunk: bytes) -> bool:
@@ -477,16 +480,16 @@ class OutputPipe:
         self._is_splitting = False
         self._draining = threading.Event()
         self._taken = False
-        """Whether bytes of the current call were taken from the pipe. Set before they are, cleared after the marker."""
+        """Whether bytes of the current call were read from the pipe. Set before the read, cleared after the marker."""
         self._drained = threading.Event()
         self.clogged: bool = False
-        """Output of a call was not read to its end in time. The process should not run another."""
+        """Whether the output of a call was not read to its end in time. Then the process must not run another call."""
         threading.Thread(target=self._read, name="perago-output", daemon=True).start()
 
     @contextlib.contextmanager
     def capture(self, sink: Callable[[str], None]) -> Iterator[None]:
-        """Inside the block, what reaches descriptors 1 and 2 goes to `sink`, on another thread, line by line; after it,
-        nowhere. A function finds no descriptor of the worker's own output in its process."""
+        """Inside the block, pass the output to descriptors 1 and 2 to `sink`, line by line, on another thread. After
+        the block it is discarded. A function finds no descriptor of the worker's own output in its process."""
         marker = b"<end of output " + secrets.token_hex(16).encode() + b">"
         flush_streams()
         streams = sys.stdout, sys.stderr
@@ -560,7 +563,7 @@ def _ignore(line: str) -> None:
 
 
 class _LineWriter(io.BufferedWriter):
-    """Writes each line when it is complete, also one that is written as bytes."""
+    """A text stream that writes each line when it is complete, also lines that are written as bytes."""
 
     def write(self, data: Any) -> int:
         written = super().write(data)
@@ -575,7 +578,7 @@ def _text_stream(descriptor: int) -> TextIO:
 
 
 def flush_streams() -> None:
-    """Bring out what Python and C libraries still hold in memory, while it is clear whose output it is."""
+    """Flush the output that Python and C libraries still have in memory, so that it belongs to the right attempt."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()

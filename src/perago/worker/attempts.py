@@ -2,7 +2,7 @@
 
 `Attempt.run` reads the messages of the slot, asks Conductor on its behalf, extends the lease, and reports. The slot is
 free as soon as it sends `Finished`. The report, and heartbeats until it arrives, continue here. Once an attempt is lost
-(no longer ours, timed out, canceled), only the end of its log is sent.
+(given to another worker, timed out, canceled), only the end of its log is sent.
 
 Conductor's lease extension never says that the task was lost, and a stale one extends a dead successor's lease
 (`docs/dev/servers/conductor.md` 9). So a heartbeat reads the task first, and extends only the lease of this delivery. A
@@ -52,11 +52,12 @@ DOUBT_MARGIN = 1.1
 """A delivery is in doubt when its last successful heartbeat is this many response timeouts ago."""
 
 REDELIVERY = BackOff(1.0, 60.0)
-"""1, 2, 4 ... 60 seconds before an attempt that a slot handed back comes again, here or elsewhere."""
+"""Delays of 1, 2, 4 ... 60 seconds before an attempt that a slot handed back is delivered again, here or elsewhere."""
 MOST_DELIVERIES = 100
-"""The last one fails instead of being handed back: after about 95 minutes, if a slot handed all others back."""
+"""The number of deliveries after which the attempt fails instead of being handed back: about 95 minutes, if all are
+handed back."""
 LOG_INTERVAL = 3.0
-"""Seconds at least between two entries of a running attempt in Conductor's task log."""
+"""Minimum seconds between two entries of a running attempt in Conductor's task log."""
 LOG_LIMIT = 5.0
 """Seconds for the last entries of a lost attempt."""
 
@@ -65,11 +66,11 @@ LATE_REPORT = 5.0
 """Seconds after which an attempt that is being reported waits for Conductor."""
 CLEAN_UP, CLEAN_UP_TRIES = BackOff(0.1, 0.5), 6
 LOOK, LOOKS = BackOff(0.5, 1.5, factor=3.0), 3
-"""Reads of the branch on which a slot may have published before it died."""
+"""Number of reads of the branch on which a slot may have published before it died."""
 LOOK_LIMIT = 10.0
 """Seconds for all these reads."""
 LOOK_BACK = 1000
-"""Commits that are read."""
+"""Number of commits that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Services:
     host: HostCheck
     emit: Callable[[Event], None]
     spawn: Callable[[Coroutine[Any, Any, None]], None]
-    """Runs a coroutine in the background, to its end."""
+    """Runs a coroutine in the background to its end."""
     repositories: dict[str, None] = field(default_factory=dict)
     """Repositories that attempts have read, and whose staging branches are swept."""
     not_fenced: set[str] = field(default_factory=set)
@@ -91,7 +92,7 @@ class Services:
 
 
 class Attempt:
-    """The delivery of an `Assignment`. Belongs to the event loop's thread."""
+    """The supervisor's side of one delivery. It belongs to the event loop's thread."""
 
     def __init__(self, assignment: Assignment, services: Services, polled_at: float) -> None:
         """`polled_at`: the time of the poll that brought the delivery, by the clock of `services`."""
@@ -103,16 +104,17 @@ class Attempt:
         self._lease: asyncio.Task[None] | None = None
         self._publishing: Publishing | None = None
         self._death: str | None = None
-        """The end of the slot's process in the middle of the attempt, in words."""
+        """The end of the slot's process during the attempt, in words."""
         self._redelivery_seconds = 0
         self._asking = asyncio.Lock()
-        """Held for each question of the slot, which thereby occupies one thread of those that heartbeats need."""
+        """Held during a question of the slot, so that the slot occupies only one of the threads that heartbeats
+        need."""
         self._next_log = time.monotonic() + LOG_INTERVAL
         self._logging: asyncio.Task[None] | None = None
         self._beat_began: float | None = None
         self._one_at_a_time = threading.Lock()
-        """Held by a heartbeat and by a report: an extension of the lease undoes a report that Conductor takes at the
-        same moment (docs/dev/servers/conductor.md 3)."""
+        """Held by a heartbeat and by a report, because an extension of the lease undoes a report that Conductor accepts
+        at the same moment (docs/dev/servers/conductor.md 3)."""
 
     @property
     def running(self) -> bool:
@@ -121,7 +123,7 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """Time since it got its slot."""
+        """Seconds since it got its slot."""
         return time.monotonic() - self._assignment.begun
 
     @property
@@ -131,7 +133,7 @@ class Attempt:
 
     @property
     def waits_for(self) -> frozenset[str]:
-        """The services that do not answer: its slot, or the supervisor that has its report."""
+        """The services that do not answer its slot, or the supervisor that sends its report."""
         if self.running:
             return frozenset(self._assignment.waiting)
         late = self.seconds - self._assignment.seconds > LATE_REPORT
@@ -139,13 +141,13 @@ class Attempt:
 
     @property
     def beating(self) -> float:
-        """Seconds that its heartbeat has been on its way; 0: none is."""
+        """Seconds since its unanswered heartbeat was sent; 0: there is no such heartbeat."""
         return 0.0 if self._beat_began is None else time.monotonic() - self._beat_began
 
     def lose(self, reason: str) -> None:
-        """The attempt must not continue: stop the slot's work, and send nothing from now on, not even a heartbeat.
+        """Lose the attempt: stop the slot's work, and send nothing from now on, not even a heartbeat.
 
-        Once the slot is done there is nothing to stop, and the report asks its own delivery question.
+        Once the slot has finished, there is nothing to stop, and the report makes its own delivery check.
         """
         if self._lease is not None:
             self._lease.cancel()
@@ -255,14 +257,14 @@ class Attempt:
         self.lose("Conductor is no longer waiting for this delivery")
 
     def _beat(self) -> bool:
-        """Extend the lease if the delivery is still ours, and return whether it is. Runs on a thread.
+        """Extend the lease if the delivery is still current, and return whether it is. Runs on a thread.
 
         If a report is being sent, the heartbeat fails and is sent later, because waiting would keep the thread from
         other heartbeats. An attempt that was given up in the meantime extends nothing.
 
         Raises:
-            ServiceError: there is no answer. That includes
-            `NotFound`: only `is_current` decides that a task no longer exists.
+            ServiceError: there is no answer. That includes `NotFound`: only `is_current` decides that a task no longer
+                exists.
         """
         if not self._one_at_a_time.acquire(blocking=False):
             raise Unavailable("Conductor", "extend the lease", "the report is on its way")
@@ -278,8 +280,8 @@ class Attempt:
     def _start_timer(self) -> asyncio.TimerHandle | None:
         """Enforce the task's own time limit, which all deliveries of the attempt share.
 
-        Conductor decides what follows. The time of earlier deliveries is measured by Conductor's clock, the rest by
-        ours. The clocks are never compared, because they can differ by more than the limit.
+        Conductor decides what follows. The time of earlier deliveries is measured by Conductor's clock, the rest by the
+        clock of this machine. The clocks are never compared, because they can differ by more than the limit.
         """
         limit = self._delivery.timeout_seconds
         if limit <= 0:
@@ -307,7 +309,7 @@ class Attempt:
         await self._log_last(*outcome.log_chunks, f"[{worker} stopped this attempt: {why}]")
 
     async def _hand_back(self, outcome: Finished, report: Report) -> None:
-        """Let another host have the delivery instead of sending the report, which would cost the attempt a retry."""
+        """Give the delivery to another host instead of sending a report, which would cost the attempt a retry."""
         services, why = self._services, report.reason
         if self._lease is not None:
             self._lease.cancel()
@@ -396,7 +398,7 @@ class Attempt:
     # ------------------------------------------------------------- Conductor's task log
 
     def _log(self, text: str) -> None:
-        """Send an entry after those before it. An error has no consequences."""
+        """Send an entry after the earlier ones. An error is ignored."""
 
         async def add(before: asyncio.Task[None] | None) -> None:
             if before is not None:
@@ -475,7 +477,7 @@ def find_publication(open_store: StoreFactory, delivery: Delivery, merge: Publis
     """Return the commit that `delivery`, whose slot has died, put on the branch; None: none so far, or lakeFS does not
     answer.
 
-    A merge may still be on its way when its sender dies, so the branch is read several times.
+    A merge can still arrive after its sender has died, so the branch is read several times.
     """
     try:
         with contextlib.closing(open_store()) as store:

@@ -88,7 +88,7 @@ ToSlot = Deliver | DeliveryAnswer | Cancel | Stop | AskLog
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The task module is imported; the slot takes deliveries."""
+    """The task module is imported, and the slot accepts deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Publishing:
     branch: str
     expected_head: str
     words: str
-    """Empty: nothing of the attempt is, or may appear, on the branch."""
+    """Empty: no publication of the attempt is on the branch or can still appear there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +209,13 @@ class BadMessage(Exception):
 
 
 def encode(message: object) -> bytes:
-    """Return a message, or a value that may be in one, as bytes."""
+    """Return a message, or a value of a message, as bytes."""
     text = json.dumps(message, default=_as_object, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "surrogatepass")
 
 
 def encode_within_limits(message: FromSlot) -> bytes:
-    """Return a message as bytes, with shorter texts if it would be larger than the supervisor takes."""
+    """Return a message as bytes, with shorter texts if it would be larger than the supervisor accepts."""
     data = encode(message)
     if isinstance(message, Finished):
         fits = len(data) <= REPORT_BYTES or len(encode(replace(message, report=None))) <= REPORT_BYTES
@@ -370,7 +370,7 @@ class SlotChannel:
         self._queue.put(encode_within_limits(message))
 
     def receive(self) -> ToSlot:
-        """The next message, waiting for it.
+        """Wait for the next message, and return it.
 
         Raises:
             ChannelError: there will be none.
@@ -421,7 +421,7 @@ def framed(message: ToSlot) -> bytes:
 
 
 def messages_in(buffer: bytearray, limit: int) -> Iterator[FromSlot]:
-    """Take the complete messages out of the bytes that came from a slot; none is larger than `limit`.
+    """Take the complete messages out of the received bytes of a slot. None is larger than `limit`.
 
     Raises:
         BadMessage: the bytes are not a message. It is raised as early as that is known.

@@ -39,7 +39,7 @@ class Usage:
     objects: int = 0
     """Files of the workspace before the function."""
     from_cache: int = 0
-    """The part of the objects that came from the cache."""
+    """Number of objects that came from the cache."""
     downloaded: int = 0
     """Bytes that were put into the workspace, from lakeFS or the cache."""
     uploaded: int = 0
@@ -66,7 +66,7 @@ NO_USAGE = Usage()
 
 
 class TransferMeter:
-    """Adds up the bytes of transfers. A transfer that begins again reports a smaller number than before."""
+    """Sums the bytes of transfers. A transfer that begins again reports a smaller number than before."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -108,8 +108,8 @@ def kinds_of(base: type[Event]) -> dict[str, type[Event]]:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady(Event):
-    """Polling for a task begins: its first slot is ready, or it shares slots that are made when there is work.
-    `seconds` since `Supervisor.run` was called."""
+    """Polling for a task begins, because its first slot is ready, or because it shares slots that are created when
+    there is work. `seconds` is the time since the call of `Supervisor.run`."""
 
     module: str
     task_name: str
@@ -185,9 +185,9 @@ class Ending(StrEnum):
     REPORTED = "reported"
     """Its result."""
     LOST = "lost"
-    """Nothing is reported: the delivery is no longer ours, or was canceled."""
+    """No report is sent, because the delivery is no longer current or was canceled."""
     UNREPORTED = "unreported"
-    """Nothing, because the report did not arrive. The response timeout ends the attempt."""
+    """The report did not arrive. The response timeout ends the attempt."""
     HANDED_BACK = "handed_back"
     """The attempt is delivered again, because the disk of this host prevented its function."""
 
@@ -221,7 +221,7 @@ class AttemptEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class FenceNotEnforced(Event):
-    """The lakeFS server does not run the hooks of `repository`, so publications there are not guarded. Said once for
+    """The lakeFS server does not run the hooks of `repository`, so publications there are not guarded. Emitted once for
     each repository."""
 
     repository: str
@@ -237,7 +237,7 @@ class HandedBack(Event):
 
 @dataclass(frozen=True, slots=True)
 class PollingPaused(Event):
-    """The worker takes no work, from now on until `PollingResumed`: this host cannot run attempts, for `reason`."""
+    """The worker takes no work until `PollingResumed`, because this host cannot run attempts, for `reason`."""
 
     reason: str
 
@@ -251,7 +251,8 @@ class PollingResumed(Event):
 
 @dataclass(frozen=True, slots=True)
 class LeaseDoubtful(Event):
-    """No heartbeat got through for as long as Conductor waits. The attempt continues: its fences decide."""
+    """No heartbeat has arrived for as long as Conductor waits. The attempt continues, because its delivery checks
+    decide."""
 
     delivery: Delivery
     worker_id: str
@@ -259,7 +260,7 @@ class LeaseDoubtful(Event):
 
 
 ALL_TASKS = ""
-"""In the place of the name of one task."""
+"""Used in place of the name of one task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +365,7 @@ class StepStarted(Watched):
 
 @dataclass(frozen=True, slots=True)
 class Transferred(Watched):
-    """Watched attempts only: so many objects and bytes of a download or an upload are done."""
+    """Watched attempts only: progress of a download or an upload in objects and bytes."""
 
     worker_id: str
     direction: Direction
@@ -405,7 +406,7 @@ IN_PARTS = ("steps", "findings", "notes", "left_files", "ignored_params", "metri
 
 
 def joined(first: AttemptRecord | None, record: AttemptRecord) -> AttemptRecord:
-    """`record` together with `first`, the part of the same record that has come so far."""
+    """Join `record` with `first`, the already received part of the same record."""
     if first is None or first.delivery != record.delivery:
         return record
     before, after = first.changes, record.changes
@@ -434,7 +435,7 @@ class Pulse(Event):
     free: int
     busy: int
     unreported: int
-    """Attempts that have left their slot and whose report is not through."""
+    """Attempts that have left their slot and whose report has not arrived."""
     beating: float
     """Age of the oldest heartbeat without an answer, in seconds; 0 without one."""
     ages: Mapping[str, float] = field(default_factory=dict)
@@ -472,7 +473,8 @@ class LakeFSBack(Event):
 
 
 UNLOGGED = (Watched, Pulse, CallRepeated)
-"""Events that no log has."""
+"""Events that are not logged."""
 
 Listener = Callable[[Event], None]
-"""Takes every event, on the supervisor's thread; `Stopped` is the last. It must be quick and must not raise."""
+"""Accepts every event, on the supervisor's thread. `Stopped` is the last one. It must be quick and must not raise
+exceptions."""

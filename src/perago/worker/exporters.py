@@ -1,6 +1,6 @@
 """Exporters report on a worker: pages for probes and scrapes, and OpenTelemetry.
 
-The status server has its own thread. Probes must be answered, or fail, before the event loop runs and when it is stuck.
+The status server has its own thread. Probes need an answer even before the event loop runs and when it is stuck.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ MOST_OF_ONE_ADDRESS = 16
 """The number of connections of one address. A further one ends the oldest of the same address, so that no client can
 end the connections of all others."""
 REQUEST_DEADLINE = 1.0
-"""Seconds from the begin of a connection until its request line is complete."""
+"""Seconds from the start of a connection until its request line must be complete."""
 DEADLINE = 5.0
-"""Seconds of a connection, from its begin to its end."""
+"""Maximum duration of a connection in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class StatusServer:
         self.address: str = str(self._socket.getsockname()[0])
         self._pages = pages
         self._connections: dict[asyncio.StreamWriter, _Connection] = {}
-        """The open ones, the oldest first."""
+        """The open connections, the oldest first."""
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="perago-status", daemon=True)
@@ -100,7 +100,7 @@ class StatusServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Give the address back, and end every connection and the thread."""
+        """Release the address, and end every connection and the thread."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
@@ -118,7 +118,7 @@ class StatusServer:
                 writer.transport.abort()
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request. A client that is slow, or has gone away, is not worth a word."""
+        """Answer one request. A client that is slow or has disconnected is ignored silently."""
         connection = _Connection(str((writer.get_extra_info("peername") or ("",))[0]))
         others = [one for one, its in self._connections.items() if its.address == connection.address]
         self._make_room(others, MOST_OF_ONE_ADDRESS)
@@ -140,7 +140,7 @@ class StatusServer:
             self._connections.pop(writer, None)
 
     def _make_room(self, among: list[asyncio.StreamWriter], most: int) -> None:
-        """End the oldest until one more fits, those that have asked nothing first."""
+        """End the oldest connections until one more fits, beginning with those without a request."""
         among.sort(key=lambda writer: self._connections[writer].has_asked)
         for writer in among[: max(0, len(among) + 1 - most)]:
             del self._connections[writer]
@@ -158,8 +158,8 @@ class StatusServer:
         return make(headers.get("accept", ""))
 
     def _is_asked_by_its_own_name(self, host: str) -> bool:
-        """A web page could map its own host name to this machine, and then read pages that are meant for this machine
-        only. On other addresses any name is accepted."""
+        """Check the requested host name, because a web page could map its own name to this machine and read local
+        pages. On other addresses any name is accepted."""
         with contextlib.suppress(ValueError):
             return urlsplit(f"//{host}").hostname in (None, *_LOOPBACK) or self.address not in _LOOPBACK
         return False
@@ -341,8 +341,7 @@ def _variable(signal: str, setting: str) -> str:
 def opentelemetry(context: ExportContext) -> Iterator[Listener | None]:
     """Send `context.signals` while a worker runs.
 
-    A variable that OpenTelemetry refuses is warned about, and costs the worker nothing else. Warnings about the
-    collector wait for no reader, as everything that a worker prints.
+    A variable that OpenTelemetry refuses causes only a warning. Warnings about the collector never wait for a reader.
     """
     notices = context.notices
     if not context.signals or notices is None:
@@ -373,20 +372,20 @@ def opentelemetry(context: ExportContext) -> Iterator[Listener | None]:
 Exporter = Callable[[ExportContext], AbstractContextManager[Listener | None]]
 """Opens with the plan and the settings of a worker, yields a listener of its events, and closes when it is down.
 
-It yields None if there is nothing to do for it, and imports heavy packages only if there is. A `Failure` keeps
-the worker from starting.
+It yields None if it has nothing to do, and imports heavy packages only if it has. A `Failure` prevents the start of the
+worker.
 """
 
 EXPORTERS: tuple[Exporter, ...] = (journal, presence, printing, status_pages, opentelemetry, service_manager)
-"""The exporters of every worker. A new one is one function and a place in this list."""
+"""The exporters of every worker. A new exporter is one function and an entry in this list."""
 
 
 @contextlib.contextmanager
 def exporting(context: ExportContext) -> Iterator[tuple[Listener, ...]]:
-    """Open `EXPORTERS` for one worker; gives the listeners for its `Supervisor`.
+    """Open `EXPORTERS` for one worker, and yield the listeners for its `Supervisor`.
 
     Raises:
-        Failure: one that was asked for cannot be opened.
+        Failure: a requested exporter cannot be opened.
     """
     with ExitStack() as stack:
         if context.lakefs is not None and (context.http is not None or context.signals):

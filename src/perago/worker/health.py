@@ -17,9 +17,10 @@ from perago.worker import events
 from perago.worker.events import Event
 
 LOOP_LIMIT = 30.0
-"""Seconds without a turn of the event loop after which it counts as stuck. Nothing that it does takes one second."""
+"""Seconds without an iteration of the event loop after which it counts as stuck. No iteration takes one second."""
 BEAT_LIMIT = 300.0
-"""Seconds after which a heartbeat that has neither got through nor failed is stuck. Its calls have shorter limits."""
+"""Seconds after which a heartbeat that has neither succeeded nor failed counts as stuck. Its calls have shorter
+limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,12 @@ class Health:
         self._pulse: events.Pulse | None = None
         self._conductor: str | None = None
         self._host: str | None = None
-        """Why the host takes no work."""
+        """The reason why the host takes no work."""
         self._refused: dict[str, str] = {}
-        """Why Conductor refuses the polls for a task."""
+        """The reasons why Conductor refuses polls, by task."""
         self._failing: dict[str, str] = {}
-        """Why the last slot of a task could not start. Slots change hands, so the task counts, not the slot."""
+        """The reasons why the last slot of a task could not start. They are kept by task, because slots are shared
+        between tasks."""
 
     def __call__(self, event: Event) -> None:
         """Update the state from `event`. Values that other threads read are replaced, never changed."""
@@ -79,8 +81,8 @@ class Health:
                 self._state = "stopped"
 
     def alive(self) -> Verdict:
-        """Whether the worker should be left alone rather than killed. Before its supervisor runs, and once it has
-        ended, it should."""
+        """Whether the worker must not be killed. This is also true before its supervisor runs and after it has
+        ended."""
         if self._turned is None or self._pulse is None or self._state == "stopped":
             return Verdict(self._state, ())
         problems = []
@@ -115,12 +117,12 @@ _WORDS = {
 CHECK_INTERVAL = 15.0
 """Seconds between two checks whether lakeFS answers."""
 LEAVE_LIMIT = 0.5
-"""Seconds that a check gets to end when the worker does. One that takes longer ends with the process."""
+"""Seconds that a check gets at the end of the worker. A check that takes longer ends with the process."""
 
 
 class LakeFSCheck:
-    """Checks at an interval, on its own thread, whether lakeFS answers. It has no credentials: slots have them, and
-    their attempts report wrong ones."""
+    """Checks at an interval, on its own thread, whether lakeFS answers. It uses no credentials. Only slots have them,
+    and their attempts report wrong ones."""
 
     def __init__(self, find_problem: Callable[[], str | None] | None) -> None:
         self.problem: str | None = None

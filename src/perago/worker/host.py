@@ -1,10 +1,10 @@
 """The host of a worker: its threads, the check of its disks, and its upkeep.
 
-It has several pools, because none must starve another: a long poll lasts five seconds, a report can be repeated for a
-minute, a delivery question or a heartbeat is urgent, a fork server can hang, a sweep of a large disk takes long, and a
-disk may not answer.
+There are several thread pools, so that no kind of work blocks another one. A long poll lasts five seconds, and a report
+can be repeated for a minute. A delivery check or a heartbeat is urgent. A fork server can hang, a sweep of a large disk
+is slow, and a disk can stop answering.
 
-A worker that polls with a full disk takes attempts away from hosts that could run them.
+The disks are checked because a worker that polls with a full disk takes attempts away from hosts that could run them.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LONG_POLLS = 4
-"""In flight at most: with five seconds each, 48 requests a minute."""
+"""Maximum number of concurrent long polls. With five seconds each, they are 48 requests a minute."""
 
 MAX_THREADS = 16
-"""Per pool, however many slots there are. Threads are made when first needed."""
+"""Maximum number of threads of a pool, for any number of slots. Threads start when they are first needed."""
 
 
 class Pool:
     """A limited number of threads whose results return to the event loop.
 
-    They are daemons, unlike those of `ThreadPoolExecutor`: a process does not wait for them at its end.
+    They are daemons, unlike those of `ThreadPoolExecutor`, so that a process does not wait for them at its end.
     """
 
     def __init__(self, name: str, threads: int) -> None:
@@ -65,7 +65,7 @@ class Pool:
         self._name = name
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._free = threading.Semaphore(0)
-        """Threads that wait for a call which is not in the queue yet."""
+        """Number of idle threads."""
         self._started = 0
         self._closed = False
 
@@ -84,7 +84,7 @@ class Pool:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Start no further call. Those that run end by their own time limits, or with the process."""
+        """Start no further call. Running calls end by their own time limits, or with the process."""
         self._closed = True
         with contextlib.suppress(queue.Empty):
             while (waiting := self._calls.get_nowait()) is not None:
@@ -137,17 +137,17 @@ MOST_REPOSITORIES = 1000
 """The repositories that a worker remembers; those that were used last."""
 
 BRANCH_SWEEP_LIMIT = 900.0
-"""Seconds after which a sweep of branches is given up until the next one."""
+"""Time limit of a sweep of branches in seconds."""
 
 CACHE_INTERVAL = 60.0
-"""Seconds between two checks of the size of the cache. A check mostly reads one small file."""
+"""Seconds between two checks of the size of the cache. A check usually reads one small file."""
 
 LOG_INTERVAL = 3600.0
 """Seconds between two checks for old logs."""
 
 
 def repository_of(delivery: Delivery, limits: Limits) -> str | None:
-    """The repository that a delivery is about, if it may be. Its input is not checked yet, so it may be anything."""
+    """Return the repository of a delivery, if its name can be one. The input has not been checked yet."""
     workspace = delivery.input.get("workspace")
     if not isinstance(workspace, Mapping):
         return None
@@ -158,7 +158,7 @@ def repository_of(delivery: Delivery, limits: Limits) -> str | None:
 
 
 def remember(repositories: dict[str, None], name: str) -> None:
-    """Note that lakeFS has answered for a repository, and that an attempt is about to publish there."""
+    """Record that lakeFS has answered for a repository, and that an attempt is about to publish there."""
     repositories.pop(name, None)
     repositories[name] = None
     if len(repositories) > MOST_REPOSITORIES:
@@ -177,7 +177,7 @@ async def run_maintenance(
         plan: says where directories and logs are, and which command sweeps branches.
         pool: the threads that wait for the disk.
         emit: takes the events of sweeping.
-        repositories: those that attempts of this worker have read. Attempts can add more during the sweep.
+        repositories: the repositories that attempts of this worker have read. Attempts can add more during the sweep.
     """
     wanted = {
         Upkeep.DIRECTORIES: functools.partial(_keep_swept, plan, pool, emit),
@@ -201,7 +201,7 @@ async def _keep_swept(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None
 
 
 async def _keep_branches_swept(plan: WorkerPlan, emit: Callable[[Event], None], repositories: Collection[str]) -> None:
-    """In a process of its own: the supervisor has no connection to lakeFS, and needs none."""
+    """Sweep branches in a separate process, because the supervisor has no connection to lakeFS."""
     while plan.branch_sweep:
         await asyncio.sleep(SWEEP_INTERVAL)
         names = tuple(sorted(repositories))
@@ -244,7 +244,7 @@ async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str
 
 
 async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
-    """Report a problem of the cache once, not each minute: attempts do without the cache."""
+    """Report a problem of the cache only once, because attempts can work without the cache."""
     said = ""
     while plan.cache_bytes is not None:
         try:
@@ -280,8 +280,8 @@ ANSWER_LIMIT = 30.0
 
 
 class HostCheck:
-    """Owns the decision whether this host can take work. The poller reads `problem`; listeners get
-    `PollingPaused` and `PollingResumed`. Belongs to the event loop's thread.
+    """Decides whether this host can take work. The poller reads `problem`; listeners get `PollingPaused` and
+    `PollingResumed`. Belongs to the event loop's thread.
 
     Args:
         plan: the worker's, which names the roots.
@@ -301,16 +301,16 @@ class HostCheck:
         self._delay = RestartDelay()
         self._retry_at = 0.0
         self._since = time.monotonic()
-        """The time since which the host takes work, or takes none."""
+        """The time of the last change between taking work and taking none."""
         self._is_paused = False
         self._hurry = asyncio.Event()
         self.problem: str | None = "its disks have not been checked yet"
-        """Why the host takes no work; None if it does."""
+        """The reason why the host takes no work, or None."""
         self.free_bytes: Mapping[str, int] = {}
         """Free bytes of the root of workspaces and of that of logs, at the last check."""
 
     async def run(self) -> None:
-        """Check the host until canceled: every `CHECK_INTERVAL`, and with a growing delay while it takes no work."""
+        """Check the host until canceled: every `CHECK_INTERVAL`, and after growing delays while it takes no work."""
         while True:
             found = await self._check()
             if found is not None:
@@ -329,7 +329,7 @@ class HostCheck:
             self._hurry.set()
 
     def _refuse(self, problem: str) -> None:
-        """Take no work until a later check finds the host able.
+        """Take no work until a later check succeeds.
 
         Problems that are found before the next check is due count as one.
         """
@@ -351,7 +351,7 @@ class HostCheck:
         self._resumed()
 
     async def _check(self) -> str | None:
-        """Return what is wrong with the roots. A call that a disk does not answer is not made twice."""
+        """Return the problem of the roots, or None. While a disk does not answer a call, no second call is made."""
         if self._call is None:
             self._call = asyncio.ensure_future(self._pool.run(_roots, self._plan))
         done, _ = await asyncio.wait([self._call], timeout=ANSWER_LIMIT)
@@ -376,8 +376,8 @@ def _roots(plan: WorkerPlan) -> tuple[str | None, dict[str, int]]:
 def roots_problem(plan: WorkerPlan) -> str | None:
     """Return why a root takes no files, has less than the reserve, or is not safe; None if both are usable.
 
-    The cache gives way first, because nothing else makes it smaller while the worker takes no work. A log
-    root that is missing is made, readable by the user alone.
+    The cache is trimmed first, because nothing else trims it while the worker takes no work. A missing log root is
+    created, readable by the user only.
     """
     root, variable = plan.workspace_root, "PERAGO_WORKSPACE_ROOT"
     problem = root_problem(root, RESERVE)

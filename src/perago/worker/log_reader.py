@@ -20,19 +20,19 @@ from typing import Any, TypeAlias
 from perago.worker.logs import LOG_FILES
 
 FIRST_LOOK_BYTES = 4 * 1024 * 1024
-"""The bytes at the end of a file that are read at first. Older lines are not shown."""
+"""Number of bytes at the end of a file that are read first. Older lines are not shown."""
 MAX_FILES = 100
-"""The files that were written last. Other files are not read."""
+"""Number of files that are read, the newest first."""
 MAX_LINES = 200
 """The number of lines of a delivery. Conductor's task log has as many."""
 MAX_LINE = 1000
 """The number of characters of a line. A traceback can have sixty times as many."""
 MAX_WITH_LINES = 300
-"""Deliveries whose lines are remembered: the latest."""
+"""Number of latest deliveries whose lines are kept."""
 
 _MARK = b'"task_id"'
 _EVENTS = frozenset({"LeaseDoubtful", "HandedBack", "SlotDied", "SlotReplaced", "WARNING"})
-"""Events of a supervisor that belong into an attempt's log, and the level of a slot's warnings."""
+"""Events of a supervisor that belong in an attempt's log, and the level of a slot's warnings."""
 _ENDINGS = frozenset({"lost", "unreported", "handed_back"})
 """Endings of an attempt that Conductor does not know."""
 
@@ -55,12 +55,12 @@ class DeliveryTrace:
 
     lines: deque[TraceLine] = field(default_factory=lambda: deque(maxlen=MAX_LINES))
     left_out: int = 0
-    """Earlier lines than `lines`."""
+    """Number of lines before `lines`."""
     progress: tuple[int, int] | None = None
     steps: tuple[tuple[str, float], ...] = ()
     """Names and seconds, in their order."""
     guardrails: tuple[tuple[bool, str], ...] = ()
-    """Whether each one was satisfied, and its words."""
+    """The verdicts of guardrails: whether each was satisfied, and its text."""
     files: tuple[tuple[str, str, int], ...] | None = None
     """Kind (added, changed, removed), path and bytes of the first changed files."""
     changed: int = 0
@@ -72,7 +72,7 @@ class DeliveryTrace:
     """The worker id of its slot, if the supervisor's log is here."""
 
     def add(self, line: TraceLine) -> None:
-        """Append a line; the earliest goes if there are too many."""
+        """Append a line. Remove the earliest one if there are too many."""
         self.left_out += len(self.lines) == MAX_LINES
         self.lines.append(line)
 
@@ -82,18 +82,18 @@ AttemptTrace: TypeAlias = Mapping[DeliveryKey, DeliveryTrace]
 
 
 def no_traces(task_id: str) -> AttemptTrace:  # noqa: ARG001 - as `WorkerLogs`
-    """Without logs nothing is known."""
+    """The deliveries of an attempt without logs."""
     return {}
 
 
 class WorkerLogs:
-    """Reads the logs below a directory. Each look reads only what was written since the one before.
+    """Reads the logs below a directory. Each call reads only the lines that were written since the previous one.
 
     Args:
         root: the directory.
-        only: the one attempt that is asked for. Then the files are read in full, and no other attempt is
-            remembered.
-        since: files that were last written earlier are passed over, in seconds since the epoch.
+        only: the task id of the only requested attempt. Then the files are read in full, and other attempts are
+            ignored.
+        since: skip files that were last written before this time, in seconds since the epoch.
     """
 
     def __init__(self, root: Path, *, only: str | None = None, since: float = 0.0) -> None:
@@ -103,13 +103,13 @@ class WorkerLogs:
         self._most_files = MAX_FILES if only is None else sys.maxsize
         self._since = since
         self._offsets: dict[tuple[int, int], int] = {}
-        """By device and inode, because a rotated file gets another name."""
+        """The files by device and inode, because a rotated file gets another name."""
         self._found: dict[str, dict[DeliveryKey, DeliveryTrace]] = {}
         self._latest: deque[DeliveryTrace] = deque()
         self._lock = threading.Lock()
 
     def __call__(self, task_id: str) -> AttemptTrace:
-        """Every known delivery of `task_id`. A log that cannot be read is as if it were not there."""
+        """Return every known delivery of `task_id`. Unreadable logs are ignored."""
         with self._lock:
             for path in self._files():
                 self._read_on(path)
@@ -127,7 +127,7 @@ class WorkerLogs:
         return [path for _, path in reversed(heapq.nlargest(min(self._most_files, len(found)), found))]
 
     def _read_on(self, path: Path) -> None:
-        """Take the lines that were completed since the last look."""
+        """Read the lines that were completed since the last call."""
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())

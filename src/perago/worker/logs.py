@@ -90,7 +90,7 @@ class JsonLog:
         self._opening = threading.RLock()  # a signal handler of the function may log, too
 
     def write(self, level: str, message: str, **fields: Any) -> None:
-        """Append one line, without secrets. Without a disk to write to, do without the line."""
+        """Append one line, without secrets. If the disk refuses, the line is dropped."""
         line = self._lines(level, message, **fields)
         with contextlib.suppress(Exception):
             self._open(line["time"][: len("2026-11-29")])
@@ -160,7 +160,7 @@ def _log_files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 @functools.cache
 def load_loguru() -> Logger:
-    """Return the logger of a second copy of loguru, which this process uses for nothing else. It has no handlers.
+    """Return the logger of a second copy of loguru, which this process uses only for its log. It has no handlers.
 
     loguru has one logger per process, and in a slot that one belongs to the author's code, which may reconfigure it.
     """
@@ -413,7 +413,7 @@ QUIET = (
     events.LogsTrimmed,
     *events.UNLOGGED,
 )
-"""Events that a terminal need not show: the log has them."""
+"""Events that a terminal does not show, because the log has them."""
 
 
 class PlainLines:
@@ -441,16 +441,16 @@ class PlainLines:
 
 
 def terminal_missing(number: int) -> str:
-    """Return the line that replaces so many lines."""
+    """Return the line that replaces omitted lines."""
     return f"{count(number, 'line')} left out: the terminal did not keep up"
 
 
 MOST_WAITING = 16 * 2**20
-"""Bytes that wait for the reader. Further lines are left out."""
+"""Maximum number of bytes that wait for the reader. Further lines are left out."""
 CLOSE_LIMIT = 2.0
 """Seconds that the reader gets for the waiting lines at the end."""
 GATHERING_SECONDS = 0.02
-"""Time for which lines gather while more and more come: each waking of the thread costs as much as many lines."""
+"""Seconds for which lines gather while more arrive, because waking the thread costs as much as many lines."""
 
 
 class LineWriter:
@@ -521,7 +521,7 @@ class LineWriter:
             self._closed.wait(GATHERING_SECONDS)
 
     def _write_out(self, data: bytes) -> None:
-        """Without a reader there are no lines, but the worker continues."""
+        """Write bytes to the reader. Without a reader they are dropped, and the worker continues."""
         while data:
             try:
                 select.select([], [self._descriptor], [])
@@ -533,20 +533,21 @@ class LineWriter:
 
 
 def stream_missing(number: int, form: LogFormat) -> str:
-    """Return the line that replaces so many lines."""
+    """Return the line that replaces omitted lines."""
     text = f"[{number:,} lines left out: standard error did not keep up]"
     return rendered({"time": timestamp(), "level": "WARNING", "source": "limit", "message": text}, form)
 
 
 def as_text(line: Mapping[str, Any]) -> str:
-    """A line for people: time, level, worker, attempt, and the message, each of whose lines gets them in front."""
+    """Return a line for people: time, level, worker, attempt, and the message. Each line of a long message gets the
+    same beginning."""
     attempt = f"{line.get('task_name')} {line['task_id']}: " if "task_id" in line and "event" not in line else ""
     front = f"{line.get('time')} {line.get('level')!s:<7} {line.get('worker_id', 'perago')} {attempt}"
     return "\n".join(front + visible(each) for each in str(line.get("message")).rstrip("\n").split("\n"))
 
 
 def rendered(line: Mapping[str, Any], form: LogFormat) -> str:
-    """A line as it is written, without its end.
+    """Return a line in the given form, without its line end.
 
     Raises:
         ValueError: JSON cannot hold it.
@@ -556,7 +557,7 @@ def rendered(line: Mapping[str, Any], form: LogFormat) -> str:
 
 
 def write_rendered(writer: LineWriter, form: LogFormat, line: Mapping[str, Any]) -> None:
-    """Write a line. One that JSON cannot hold, which only a forged one may be, is left out."""
+    """Write a line. A line that JSON cannot represent is left out; only a forged line can be one."""
     try:
         writer.write(rendered(line, form))
     except (ValueError, RecursionError):

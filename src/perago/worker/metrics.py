@@ -1,7 +1,7 @@
 """The metrics of a worker: declared and counted here, and shown by exporters.
 
-Labels are bounded: tasks are those that the worker was started with, steps those of the protocol, and services those
-that perago calls. Numbers from a slot are not believed further than that they are numbers.
+The number of labels is limited to the tasks of the worker, the steps of the protocol, and the services that perago
+calls. Values from a slot are only used if they are valid numbers.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Number:
 
 
 Numbers = Mapping[tuple[str, ...], Number]
-"""By the values of the labels."""
+"""The values of a family, by the values of its labels."""
 
 FAMILIES = (
     Family("perago_info", "1, with the version of perago that runs.", "gauge", ("version",)),
@@ -144,7 +144,7 @@ FAMILIES = (
 )
 """The table of docs/operations.md is written from it: `WRITE_DOCS=1 pytest tests/worker/test_metrics.py`."""
 _OF_FUNCTIONS = {"counter": "perago_task_counted", "gauge": "perago_task_gauge", "histogram": "perago_task_observed"}
-"""Families of what functions report, by its kind: two tasks may declare one name differently."""
+"""Families for the values that functions report, by kind, because two tasks can declare one name differently."""
 
 
 class Metrics:
@@ -160,7 +160,7 @@ class Metrics:
         self._tasks = frozenset(tasks)
         self._lakefs_up = lakefs_up
         self._repeats = REPEATS.counts()
-        """The repeats of this process that were counted already."""
+        """The repeats of this process that are already counted."""
         self._numbers: dict[str, dict[tuple[str, ...], Number]] = {family.name: {} for family in FAMILIES}
         self._set("perago_info", perago.__version__, to=1)
         self._set("perago_conductor_up", to=0)
@@ -177,7 +177,7 @@ class Metrics:
             self._set("perago_attempts_waiting", service, to=0)
 
     def _begin_at_zero(self, task: str) -> None:
-        """A series that appears with its first count has no rate then."""
+        """Create all series with 0, because a series that appears with its first count has no rate."""
         for outcome in OUTCOMES:
             self._add("perago_attempts", task, outcome, by=0)
         for direction in ("download", "upload"):
@@ -191,7 +191,7 @@ class Metrics:
         self._observe("perago_queue_wait_seconds", task)
 
     def collect(self) -> Iterator[tuple[Family, Numbers]]:
-        """All families with their numbers of now. Those of the process come last."""
+        """Return all families with their current values. Those of the process come last."""
         repeats = REPEATS.counts()
         for service, times in (repeats - self._repeats).items():
             self._add("perago_call_repeats", service_of(service), by=times)
@@ -303,18 +303,18 @@ def outcome_of(event: events.AttemptEnded) -> str:
 
 
 def step_of(name: str) -> str:
-    """The name of a step that a slot has sent, or `OTHER`."""
+    """Return the name of a step that a slot has sent, or `OTHER`."""
     return name if name in STEPS else OTHER
 
 
 def service_of(name: str) -> str:
-    """The name of a service that an error has, or `OTHER`."""
+    """Return the name of the service of an error, or `OTHER`."""
     name = name.removeprefix("the ")
     return name if name in SERVICES else OTHER
 
 
 def countable(value: float) -> float:
-    """`value`, if it is one that a counter may grow by."""
+    """Return `value` if a counter can grow by it."""
     return value if math.isfinite(value) and value > 0 else 0.0
 
 

@@ -26,7 +26,7 @@ StoreFactory = Callable[[], WorkspaceStore]
 `functools.partial` of one."""
 
 OTHER_FILES = 100
-"""Files of a supervisor: 40 connections to Conductor, 32 to clients of its pages, and its own."""
+"""Number of open files of a supervisor: 40 connections to Conductor, 32 to clients of its pages, and its own files."""
 
 SERVICE_MANAGER = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """Variables by which a service manager asks for reports of the worker. Functions cannot report in its name, because
@@ -72,7 +72,7 @@ class TaskPlan:
 class WorkerPlan:
     """One worker: a supervisor and its slots. Durations are seconds.
 
-    Everything in it is picklable, since slots get it by pickle wherever they are spawned.
+    Everything in it is picklable, because spawned slots get it by pickle.
     """
 
     name: str
@@ -91,20 +91,20 @@ class WorkerPlan:
     """Modules that the fork server loads once for all slots. Never the task module."""
     branch_sweep: tuple[str, ...] = ()
     """The command that removes dead staging branches in the repositories that are appended to it (`perago gc`), run
-    once an hour for those that attempts of this worker have read. Empty: this worker does not do it."""
+    once an hour for those that attempts of this worker have read. Empty: this worker does not sweep branches."""
     cache_bytes: int | None = None
     """Bytes of the cache on disk to which this worker trims it. None: it does not trim the cache."""
     maintenance: frozenset[Upkeep] = ALL_UPKEEP
     """The maintenance that this worker does in the background."""
     mask: Mask = field(default_factory=Mask)
-    """Strikes the configured secrets out of everything that a slot logs, prints or gives as a reason."""
+    """Redacts the configured secrets in the log, output and reasons of a slot."""
     watch: bool = False
     """Whether to emit events inside attempts (steps, transfers, output, the record). This is for one person at a
     terminal, not for production, because all events go through the pipe."""
     start_limit: float = 60.0
-    """A slot that has not imported the task module after this long is killed and replaced."""
+    """Seconds after which a slot that has not imported the task module is killed and replaced."""
     start_method: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
-    """The start method of slot processes: fork is not safe on macOS."""
+    """The start method of slot processes, because fork is not safe on macOS."""
 
     @property
     def supervisor_id(self) -> str:
@@ -122,16 +122,16 @@ class WorkerPlan:
 
     @property
     def open_files(self) -> int:
-        """Files that the supervisor may have open at a time: for each slot its pipe and two of multiprocessing."""
+        """Maximum number of open files of the supervisor: for each slot its pipe and two files of multiprocessing."""
         return OTHER_FILES + 3 * self.slots + len(self.tasks)
 
     @property
     def slot_ids(self) -> tuple[str, ...]:
-        """The worker ids that results carry, one for each slot that there can be."""
+        """The worker ids of results, one for each possible slot."""
         return tuple(worker_id(self.worker_prefix, number) for number in range(1, self.slots + 1))
 
     def for_slot(self, task: TaskPlan) -> WorkerPlan:
-        """Return the plan for the slot's process: without other tasks, whose variables may be secrets."""
+        """Return the plan for the slot's process, without other tasks, because their variables can be secrets."""
         return replace(self, name=task.module, tasks=(task,))
 
 
@@ -144,14 +144,14 @@ class HttpAddress:
 
 
 class Notices(Protocol):
-    """Messages for the one who starts a worker."""
+    """Messages for the person who starts a worker."""
 
     def note(self, message: str, /) -> None:
-        """Something worth knowing."""
+        """Report useful information."""
         ...
 
     def warning(self, message: str, /) -> None:
-        """Something looks wrong, and the worker continues."""
+        """Report a problem. The worker continues."""
         ...
 
     def warning_text(self, message: str, /) -> str:
@@ -165,7 +165,7 @@ class ExportContext:
 
     plan: WorkerPlan
     settings: Settings | None = None
-    """None: the worker runs inside another program, which prints its own output. Then nothing is printed or sent."""
+    """The settings; None: the worker runs inside another program, and prints and sends nothing."""
     notices: Notices | None = None
     http: HttpAddress | None = None
     """The address of the pages. None: no pages."""
@@ -197,7 +197,7 @@ _WORKER_ID = re.compile(r"[A-Za-z0-9]+[0-9]{4}|(?P<id>[A-Za-z0-9][A-Za-z0-9._-]*
 
 
 def is_worker_id(text: str) -> bool:
-    """Whether `text` looks like an id of perago's. SDKs use the name of the host by default."""
+    """Whether `text` looks like a worker id of perago. Other SDKs use the name of the host by default."""
     return _WORKER_ID.fullmatch(text) is not None
 
 

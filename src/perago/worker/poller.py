@@ -1,13 +1,13 @@
 """Polls Conductor while slots are free, gives each delivery to a slot, and hands back what no slot can take.
 
-Right after work it pays to ask again immediately and not to wait: a queue that is not empty keeps every slot full, and
-the next step of a workflow is usually there a few milliseconds later. So a few quick polls come first. Then there are
-two ways to wait, and both stay below sixty requests a minute:
+Right after work, more work is likely: the queue may not be empty, and the next step of a workflow usually follows
+within milliseconds. So a few quick polls come first. Then there are two ways to wait, and both stay below sixty
+requests a minute:
 
-* **Long polls**, where every task has a free slot: polls of count 1 (a batch poll would wait to fill its count,
-  `docs/dev/servers/conductor.md` 7.8). The server checks its queue every 100 ms, so several that are begun at different
-  moments notice a task sooner than one.
-* **Queue depths**, where there are more tasks than free slots: one request for the depths of all queues.
+* **Long polls**, if every task has a free slot: polls of count 1 (a batch poll would wait to fill its count,
+  `docs/dev/servers/conductor.md` 7.8). The server checks its queue every 100 ms, so several polls that begin at
+  different times notice a task sooner than one.
+* **Queue depths**, if there are more tasks than free slots: one request for the depths of all queues.
 
 A poll is only made for slots that are ready, and no two polls are made for the same slot.
 """
@@ -33,17 +33,17 @@ from perago.worker.plan import located
 from perago.worker.slots import Slot, SlotPool
 
 LOOK = "look at the queues"
-"""The kind of request that is about all tasks, among the names of tasks."""
+"""The kind of requests about all tasks. The other kinds are names of tasks."""
 
 LONG_POLL_SECONDS = 5.0
 SPREAD_SECONDS = 0.1 / LONG_POLLS
 """Seconds between the starts of two long polls."""
 
 QUICK_PAUSES = (0.005, 0.010, 0.020, 0.040)
-"""Seconds before each further quick poll after one that found nothing."""
+"""Seconds before each further quick poll after an empty one."""
 LOOK_INTERVAL = 1.25
-"""Seconds between two requests for all queue depths, in the long run: 48 requests a minute. The longest that a task
-waits to be noticed, too."""
+"""Average seconds between two requests for all queue depths, which are 48 requests a minute. It is also the longest
+time until a task is noticed."""
 LOOK_PAUSES = BackOff(QUICK_PAUSES[0], LOOK_INTERVAL)
 
 DELAYED_PAUSES = BackOff(LOOK_INTERVAL, LONG_POLL_SECONDS)
@@ -53,7 +53,7 @@ BACK_OFF = BackOff(1.0, 30.0, jitter=True)
 """The delays between failed requests of one kind."""
 
 ANSWERS = (AccessDenied, NotFound, Refused)
-"""Conductor's word that it does not want a request: of polls for one task, it may be about that task alone."""
+"""Errors with which Conductor refuses a request. A refused poll can be about one task only."""
 
 
 class Poller:
@@ -80,7 +80,7 @@ class Poller:
         self._failures = PollFailures(self._tasks, services.emit)
         self._most_long_polls = LONG_POLLS // len(self._tasks)
         self._long_polls: Counter[str] = Counter()
-        """In flight."""
+        """The polls in flight."""
         self._next_long_poll = 0.0
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -95,7 +95,7 @@ class Poller:
         await self._stopping.wait()
 
     def slots_changed(self) -> None:
-        """A slot has become free, or its place."""
+        """Wake up, because a slot or its place has become free."""
         if self._plan.is_shared:
             self._cadence.look_now()  # it was made, or makes place, for work that is known
         self._wake.set()
@@ -140,7 +140,7 @@ class Poller:
     # ---------------------------------------------------------------------- quick polls and queue depths
 
     async def _look(self, free: dict[str, list[Slot]]) -> None:
-        """Find out who has work, share the free places out, and poll for those who have a slot."""
+        """Read which tasks have work, distribute the free places, and poll for the tasks that have a slot."""
         if len(self._tasks) == 1:  # then a poll tells as much
             found = sum([await self._poll(name, slots, 0.0) for name, slots in free.items()])
         else:
@@ -148,7 +148,7 @@ class Poller:
         self._cadence.looked(time.monotonic(), found=found > 0)
 
     async def _look_at_all(self) -> int:
-        """Return how many attempts came."""
+        """Return the number of received attempts."""
         names = tuple(self._tasks)
         depths = await self._ask(LOOK, lambda: self._services.queue.queue_depths(names))
         if depths is None or not self._takes_work:
@@ -187,7 +187,8 @@ class Poller:
         )
 
     def _start_long_poll(self, free: dict[str, list[Slot]]) -> float:
-        """Make the next long poll; one at a time for a task whose polls fail. Returns the seconds until the next."""
+        """Make the next long poll. A task whose polls fail gets one at a time. Return the seconds until the next
+        poll."""
         now = time.monotonic()
         able = [
             name for name in free if self._long_polls[name] < (1 if name in self._failures else self._most_long_polls)
@@ -213,7 +214,7 @@ class Poller:
     # ---------------------------------------------------------------------- polling
 
     async def _poll(self, name: str, slots: Sequence[Slot], wait_seconds: float) -> int:
-        """Poll for these slots; returns how many attempts came."""
+        """Poll for these slots. Return the number of received attempts."""
         asked = self._services.clock.now()
         for slot in slots:
             slot.expecting = True
@@ -248,7 +249,8 @@ class Poller:
             self._wake.set()
 
     async def _ask(self, kind: str, request: Callable[[], Any], expected: float = 0.0) -> Any:
-        """The answer to a request for work, which takes `expected` seconds without work; None: it failed."""
+        """Return the answer to a request for work, which takes `expected` seconds if there is no work; None: it
+        failed."""
         begun, loop = time.monotonic(), asyncio.get_running_loop()
         late = loop.call_later(expected + HANGING_AFTER, self._failures.hangs, kind, begun, expected)
         try:
@@ -280,7 +282,7 @@ class Cadence:
         return self._empty <= len(QUICK_PAUSES)
 
     def worked(self) -> None:
-        """Something was delivered or finished."""
+        """Record that an attempt was delivered or has finished."""
         self._empty = 0
 
     def look_now(self) -> None:
@@ -293,13 +295,13 @@ class Cadence:
         self._empty = 0 if found else self._empty + 1
 
     def due(self) -> float:
-        """The time of the next look."""
+        """Return the time of the next request."""
         return self._looked_at + (LOOK_PAUSES.pause(self._empty - 1) if self._empty else 0.0)
 
 
 @dataclass(slots=True)
 class Delayed:
-    """A queue that holds attempts and delivers none."""
+    """A queue that contains attempts but delivers none."""
 
     depth: int
     polls: int
@@ -307,21 +309,21 @@ class Delayed:
 
 
 class DelayedQueues:
-    """Knows which queues deliver nothing at present although they are not empty, because their depth includes attempts
+    """Records which queues currently deliver nothing although they are not empty, because their depth includes attempts
     that are not due (`docs/dev/servers/conductor.md` 1)."""
 
     def __init__(self) -> None:
         self._queues: dict[str, Delayed] = {}
 
     def polled(self, name: str, now: float, *, depth: int, asked: int, got: int) -> None:
-        """A queue of `depth` was asked for some attempts, and gave as many as it could."""
+        """Record the result of a poll of a queue with this `depth`."""
         before = self._queues.pop(name, None)
         if got < min(asked, depth):
             polls = before.polls + 1 if before is not None and not got else 0
             self._queues[name] = Delayed(depth - got, polls, now + DELAYED_PAUSES.pause(polls))
 
     def due(self, depths: Mapping[str, int], now: float) -> dict[str, int]:
-        """The queues that it makes sense to poll, with their depths."""
+        """Return the queues that are worth a poll, with their depths."""
         for name in [name for name in self._queues if not depths.get(name)]:
             del self._queues[name]
         found = {name: depth for name, depth in depths.items() if depth > 0}
@@ -335,21 +337,21 @@ class DelayedQueues:
 
 @dataclass(slots=True)
 class Demand:
-    """The attempts of a task that wait and that run."""
+    """The waiting and running attempts of a task."""
 
     waiting: int
     """Attempts in its queue."""
     running: int
     """Attempts of the task that occupy slots."""
     limit: int
-    """Attempts that may run."""
+    """Number of attempts that may run."""
     served: float
-    """The time at which it last got a slot, or can have one again after a crash."""
+    """The time at which the task last got a slot, or can get one again after a crash."""
 
 
 def shares(demands: Mapping[str, Demand], places: int) -> dict[str, int]:
-    """Return the number of free `places` that each task gets. One after the other goes to the task that occupies the
-    fewest slots; among equals to the one that waits for longest."""
+    """Return the number of free `places` that each task gets. Each place goes to the task that occupies the fewest
+    slots; among equals, to the one that has waited longest."""
     given = dict.fromkeys(demands, 0)
 
     def wants(name: str) -> bool:
@@ -372,16 +374,16 @@ class FailingRequest:
     failures: int = 0
     until: float = 0.0
     is_refused: bool = False
-    """The last one was refused, and it was about one task."""
+    """Whether the last request was refused and was about one task."""
 
 
 @dataclass(slots=True)
 class Outage:
-    """A problem with the polls for one task, or for all, that was reported and lasts."""
+    """A reported problem with the polls for one task or for all tasks that still exists."""
 
     since: float
     reported: set[bool] = field(default_factory=set)
-    """Whether the credentials are rejected: each is reported once."""
+    """Whether the credentials are rejected."""
 
 
 class PollFailures:
@@ -400,7 +402,7 @@ class PollFailures:
         self._emit = emit
         self._kinds: dict[str, FailingRequest] = {}
         self._outages: dict[str, Outage] = {}
-        """By the name of a task, or `ALL_TASKS`."""
+        """The failing requests by the name of a task, or `ALL_TASKS`."""
 
     def __contains__(self, kind: str) -> bool:
         """Whether the last request of this kind failed."""
@@ -411,7 +413,7 @@ class PollFailures:
         return max(0.0, self._kinds[kind].until - now) if kind in self._kinds else 0.0
 
     def hangs(self, kind: str, begun: float, expected: float) -> None:
-        """A request has got no answer for `HANGING_AFTER` seconds more than `expected`, and still waits."""
+        """Record that a request has had no answer for `HANGING_AFTER` seconds more than `expected`, and still waits."""
         outage = self._outages.setdefault(ALL_TASKS, Outage(self._kinds.setdefault(kind, FailingRequest(begun)).since))
         if False not in outage.reported:
             outage.reported.add(False)
@@ -419,7 +421,7 @@ class PollFailures:
             self._emit(ConductorUnreachable(f"{what}; it ends after {expected + POLL_MARGIN:.0f} s", denied=False))
 
     def failed(self, kind: str, error: Exception, now: float) -> None:
-        """A request failed. Several that were in flight at the same time count once."""
+        """Record a failed request. Several requests that were in flight at the same time count once."""
         failing = self._kinds.setdefault(kind, FailingRequest(now))
         if now < failing.until:
             return
@@ -436,12 +438,13 @@ class PollFailures:
         self._report_ends(now)
 
     def succeeded(self, kind: str, now: float) -> None:
-        """A request was answered."""
+        """Record an answered request."""
         if self._kinds.pop(kind, None) is not None:
             self._report_ends(now)
 
     def idle(self, kind: str, now: float) -> None:
-        """Such a request is no longer needed, so it no longer counts as failing. A refused request still does."""
+        """Record that such a request is no longer needed, so it no longer counts as failing. A refused request still
+        counts."""
         if kind in self._kinds and not self._kinds[kind].is_refused:
             self.succeeded(kind, now)
 

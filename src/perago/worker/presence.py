@@ -28,7 +28,7 @@ from perago.workspace.sweep import claim_marker, held_fields, place_marker, unli
 
 DIRECTORY = ".workers"
 _TRIES = 3
-"""A worker that ends at the same time may remove the directory, once it is empty."""
+"""Number of tries to create a marker, because a worker that ends at the same time can remove the empty directory."""
 CHECK_INTERVAL = 5.0
 """Seconds between two checks whether the markers of a worker are still in its root."""
 CLOSE_LIMIT = 2.0
@@ -57,7 +57,7 @@ class WorkerHere:
 def presence(context: ExportContext) -> Iterator[Listener]:
     """Hold a marker for each task of a worker, from the moment that it is ready for the task until it is down.
 
-    A disk that refuses never disturbs the worker.
+    Errors of the disk never disturb the worker.
     """
     markers = _Markers(context.plan)
     try:
@@ -67,14 +67,14 @@ def presence(context: ExportContext) -> Iterator[Listener]:
 
 
 class _Markers:
-    """The markers of one worker. A thread of its own updates them, because the disk may not answer."""
+    """The markers of one worker. A separate thread updates them, because the disk can stop answering."""
 
     def __init__(self, plan: WorkerPlan) -> None:
         self._plan = plan
         self._workers: list[WorkerHere] = []
         self._busy = 0
         self._held: dict[str, int] = {}
-        """Names of files, and their descriptors; the first one has the number of busy slots."""
+        """The names of the marker files with their descriptors. The first file has the number of busy slots."""
         self._lock = threading.Lock()
         """Held while markers are placed or written."""
         self._changed = threading.Event()
@@ -82,7 +82,7 @@ class _Markers:
         self._thread = threading.Thread(target=self._run, name="perago-presence", daemon=True)
 
     def __call__(self, event: Event) -> None:
-        """Place the marker of a task that is ready, and note the number of busy slots."""
+        """Place the marker of a task that is ready, and record the number of busy slots."""
         if isinstance(event, WorkerReady):
             started, host = int(time.time() * 1000), socket.gethostname()
             about = event.worker_id, event.module, event.task_name, event.slots, os.getpid(), host, started

@@ -1,8 +1,8 @@
 """Start and end slot processes: the fork server, their status, and processes that functions leave running.
 
-A fork server that hangs starts nothing, and does not report ended processes. So everything that waits for it watches
-its progress (`Stall`) and kills it if it makes none. That ends the wait and its slots, which would run without a watch.
-The next start of a process starts a new one.
+A fork server that hangs starts nothing, and does not report ended processes. So every wait for it watches its progress
+(`Stall`), and kills it if it makes none. That ends the wait and also its slots, because their ends would not be
+reported. The next start of a process starts a new fork server.
 
 The slot is the reaper of its descendants (`perago.processes`), so it finds and ends them. If it is killed first, the
 fork server becomes their reaper, and the supervisor ends them there (`orphans`). If the supervisor has ended as well,
@@ -36,10 +36,10 @@ from perago.worker.host import Pool
 from perago.worker.plan import WorkerPlan
 
 JOIN_LIMIT = 5.0
-"""Seconds to wait for a process that was killed."""
+"""Seconds to wait for a killed process."""
 
 _PIECE = 16 * 1024
-"""Bytes that the process must take within `channel.IO_LIMIT`."""
+"""Number of bytes that the process must read within `channel.IO_LIMIT`."""
 
 _LAST_WORDS = 1.0
 """Seconds for the end of the pipe of a process that has ended."""
@@ -82,7 +82,7 @@ class SlotProcess:
         self._sending: asyncio.Task[None] | None = None
         self._listening = self._loop.create_task(self._listen())
         self.exit: asyncio.Task[None] = self._loop.create_task(self._wait_for_exit())
-        """Done when the process has ended, or is about to: it says nothing more, and takes nothing."""
+        """Done when the process has ended or is about to end: it sends and accepts no more messages."""
 
     @staticmethod
     async def start(
@@ -105,14 +105,14 @@ class SlotProcess:
         return SlotProcess(process, server, ours, limit, on_message, threads)
 
     async def ended(self) -> str:
-        """Wait for its end; returns how it ended. Once."""
+        """Wait for the end of the process, and return how it ended. Call it once."""
         await self.exit
         how = await self._threads.run(self._bury)
         self._pipe.close()
         return how
 
     def send(self, message: ToSlot) -> bool:
-        """Send `message` without waiting; False when the process cannot be reached, which then is its end.
+        """Send `message` without waiting. Return False if the process cannot be reached; it is ended then.
 
         Raises:
             RecursionError: the message is nested too deeply. Nothing was sent.
@@ -136,7 +136,7 @@ class SlotProcess:
         return not self.exit.done()
 
     async def _send_rest(self) -> None:
-        """Send the bytes that the process did not take immediately."""
+        """Send the bytes that the process did not accept immediately."""
         try:
             while self._unsent:
                 piece = bytes(self._unsent[:_PIECE])
@@ -150,11 +150,11 @@ class SlotProcess:
 
     @property
     def has_delivery(self) -> bool:
-        """Whether the process may have read the last delivery. A delivery that left this process in part it has not."""
+        """Whether the process may have read the last delivery. It has not, if the delivery was sent only in part."""
         return self._queued - len(self._unsent) >= self._delivered_at
 
     async def _listen(self) -> None:
-        """Pass on the messages of the process, up to the last one that may be believed; then end it."""
+        """Pass on the valid messages of the process until its end or the first invalid one. Then end the process."""
         buffer = bytearray()
         try:
             while chunk := await self._receive(is_unfinished=bool(buffer)):
@@ -177,7 +177,7 @@ class SlotProcess:
         """Return the next bytes; none when there will be no more.
 
         Raises:
-            TimeoutError: a message is unfinished, and does not continue.
+            TimeoutError: the rest of a message did not arrive in time.
         """
         while True:
             with contextlib.suppress(ConnectionResetError):  # comes once, before what was sent earlier
@@ -201,17 +201,17 @@ class SlotProcess:
             await asyncio.wait(left)
 
     def _end(self, what: str) -> None:
-        """End a process that does not keep to the protocol of the pipe."""
+        """End a process that violates the protocol of the pipe."""
         self._fault = self._fault or f"the slot's process was ended because it {what}"
         self.kill()
 
     def terminate(self, grace: float) -> None:
-        """TERM to the process group, and KILL after `grace` seconds."""
+        """Send TERM to the process group, and KILL after `grace` seconds."""
         self._signal(signal.SIGTERM)
         self._loop.call_later(grace, self.kill)
 
     def kill(self) -> None:
-        """KILL the process group, and descendants that have left it. Harmless if they have ended."""
+        """Send KILL to the process group and to descendants that have left it. Harmless if they have ended."""
         lives = not self.exit.done() and Path(f"/proc/{self.pid}").exists()
         left = []
         with contextlib.suppress(OSError):  # no descriptor is free to look with; the group goes all the same
@@ -264,7 +264,7 @@ class SlotProcess:
 
 
 def _start(plan: WorkerPlan, worker_id: str, connection: Connection) -> tuple[BaseProcess, int | None]:
-    """The process, and the fork server that it comes from."""
+    """The process, and the fork server that started it."""
     from perago.worker.slot_process import slot_main
 
     if plan.start_method == "forkserver":
@@ -301,7 +301,7 @@ def describe_exit(exit_code: int | None) -> str:
 
 
 GUARD = "perago.worker.preload"
-"""Loaded last by the fork server, to settle it."""
+"""The module that the fork server loads last, which prepares it."""
 
 LIMIT = 60
 """Seconds without progress after which the fork server hangs: it sleeps or is stopped, and uses no CPU time."""
@@ -325,7 +325,7 @@ _LOOKS, _PAUSE = 20, 0.005
 _servers: set[int] = set()
 """Process ids of the fork servers that `warm_up` has started or found."""
 _fates: dict[int, str] = {}
-"""Why fork servers were killed, by process id."""
+"""The reasons why fork servers were killed, by process id."""
 
 
 class ForkServerDied(OSError):
@@ -399,13 +399,14 @@ def check_fork_server() -> None:
 
 
 def start_process(process: BaseProcess) -> int | None:
-    """Start it, with the signals that end a process held. Waits for the fork server as long as that makes progress.
+    """Start the process while signals that end a process are held. Wait for the fork server as long as it makes
+    progress.
 
     Returns:
-        The process id of the present fork server, which it comes from unless it is spawned.
+        The process id of the current fork server, which started the process unless it is spawned.
 
     Raises:
-        ForkServerDied: it has not been started.
+        ForkServerDied: the process has not been started.
         OSError: the system has no process, thread or file left for it. The fork server continues.
     """
     server = None
@@ -456,7 +457,7 @@ def end_fork_server(why: str) -> None:
 
 
 def discard_fork_server() -> None:
-    """Kill the present fork server, which has no slots, and wait for its end. Without this it would import everything
+    """Kill the current fork server, which has no slots, and wait for its end. Without this it would import everything
     before it notices that its parent has ended."""
     end_fork_server("was not needed")
     deadline = time.monotonic() + _DISCARD_LIMIT
@@ -511,7 +512,7 @@ def _is_gone(server: int) -> bool:
 
 
 SETTLE_SECONDS = 0.1
-"""A thread or process that is about to end gets this long."""
+"""Seconds that an ending thread or process gets."""
 KILL_SECONDS = 2.0
 """Seconds that a killed process gets, which it needs on a busy machine."""
 
@@ -528,8 +529,8 @@ class Strays:
 def end_strays(threads_before: set[threading.Thread]) -> Strays:
     """Kill the processes that the function left, and name them.
 
-    They are killed now, before anything reads the workspace that they may still write to. Threads cannot be ended, so
-    the process must end with them.
+    They are killed before the workspace is read, because they could still write to it. Threads cannot be ended, so the
+    process must end with them.
     """
     found = []
     alive = False
@@ -552,8 +553,8 @@ def end_descendants() -> None:
 def orphans(reaper: int) -> list[Process]:
     """Return the processes that dead slots have left to their fork server, the process `reaper`.
 
-    Its other children are the processes that it has just forked, which share its session still, and those that
-    multiprocessing knows. No process of this one may be starting or ending at the same time.
+    Its other children are processes that it has just forked, which still share its session, and processes that
+    multiprocessing knows. No process may start or end at the same time.
     """
     among = running_processes()
     if reaper not in among:
@@ -586,7 +587,7 @@ def _new_threads(before: set[threading.Thread]) -> set[threading.Thread]:
 
 
 def _has_children() -> bool:
-    """Whether a child is alive; those that have ended are collected."""
+    """Whether a child is alive. Ended children are reaped."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -64,6 +64,6 @@ class _Reports:
             self._send(f"STATUS={shown}" + ("" if verdict.problems else "\nWATCHDOG=1"))
 
     def _send(self, state: str) -> None:
-        """Send a state. A service manager that does not read loses it, and the worker goes on."""
+        """Send a state. If the service manager does not read, the state is dropped, and the worker continues."""
         with contextlib.suppress(OSError):
             self._sock.sendto(state.encode(), self._address)

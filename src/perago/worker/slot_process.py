@@ -192,7 +192,8 @@ class _SlotMain:
                 self._at_hand.waiting(text, is_over)
 
     def _load(self) -> Task:
-        """The task. Its module may have been edited since the worker was started, and is polled by its former name."""
+        """Load the task. Its module may have been edited since the start of the worker, which polls with the former
+        name."""
         module, name = self._planned.module, self._planned.name
         task = load_task(module)
         if task.name != name:
@@ -332,7 +333,8 @@ class _SlotMain:
 
     @contextlib.contextmanager
     def _around_guardrails(self, attempt_log: AttemptLog) -> Iterator[None]:
-        """Run guardrails inside: their output belongs to the attempt, they end with it, and they leave no process."""
+        """Run guardrails in the block. Their output belongs to the attempt, they end with it, and they leave no
+        process."""
         threads = set(threading.enumerate())
         try:
             with self._output.capture(attempt_log.output), logging_to(attempt_log), self._cancellation.interrupting():
@@ -368,7 +370,7 @@ class _SlotMain:
                     self._cancellation.insist()
 
     def _supervisor_gone(self) -> None:
-        """Publish nothing from now on; give a running function the grace to end; then end everything."""
+        """Publish nothing from now on. Give a running function the grace period to end. Then end everything."""
         self._delivery_check.close()
         if not self._idle.is_set():
             self._cancellation.announce()
@@ -380,7 +382,7 @@ class _SlotMain:
 
 
 ANSWER_LIMIT = 120.0
-"""Seconds to wait for an answer. The supervisor's own calls have shorter limits."""
+"""Seconds to wait for an answer. The calls of the supervisor have shorter limits."""
 
 
 class PipeDeliveryCheck:
@@ -446,7 +448,7 @@ class PipeDeliveryCheck:
         return found
 
     def answered(self, answer: DeliveryAnswer) -> None:
-        """An answer has come in, on the listening thread."""
+        """Handle an answer, on the listening thread."""
         with self._lock:
             waiting = self._waiting.pop(answer.number, None)
         if waiting is not None:
@@ -464,7 +466,7 @@ class PipeDeliveryCheck:
 # ------------------------------------------------------------- cancellation
 
 SIGNAL_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-"""Seconds before each further signal to an attempt that the last one has not interrupted."""
+"""Seconds before each further signal to an attempt that the last signal has not interrupted."""
 
 
 class AttemptCancelled(Interrupted):
@@ -497,9 +499,9 @@ class Cancellation:
         self._signal()
 
     def insist(self) -> None:
-        """Signal again, a few times, if the announcement has interrupted nothing: a signal right before the main thread
-        waits in the kernel does not wake it. Outside of `interrupting` this is not needed, because the next block
-        raises automatically, and a handler of the function is not called more often."""
+        """Signal again, a few times, if the first signal has interrupted nothing, because a signal right before the
+        main thread waits in the kernel does not wake it. Outside of `interrupting` this is not needed, because the next
+        block raises automatically, and a handler of the function is not called more often."""
         for pause in SIGNAL_PAUSES:
             time.sleep(pause)
             is_ours = signal.getsignal(signal.SIGTERM) == self._on_signal
@@ -514,8 +516,9 @@ class Cancellation:
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Inside such blocks, and only there, a cancellation raises `AttemptCancelled`: once, and again at the
-        beginning of each later block. The process of a canceled attempt is replaced, so it cannot be reused."""
+        """In this block a cancellation raises `AttemptCancelled`: once, and again at the beginning of each later block.
+        Outside of such blocks it raises nothing. The process of a canceled attempt is replaced, so it cannot be
+        reused."""
         before, self._is_interruptible = self._is_interruptible, True
         try:
             if self._announced.is_set():

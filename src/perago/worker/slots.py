@@ -1,8 +1,8 @@
 """The slots of a worker: places for attempts, each with a process that is replaced when it ends.
 
 If all tasks together may run at most as many attempts as there are slots, each task has its own slots from the start.
-If they may run more, tasks share the slots. Then a slot starts when there is work for it, ends after a while without
-work, and gives way earlier if another task needs its place.
+If they may run more, tasks share the slots. Then a slot starts when there is work for it, and ends after a time without
+work, or earlier if another task needs its place.
 """
 
 from __future__ import annotations
@@ -60,16 +60,17 @@ from perago.worker.plan import TaskPlan, WorkerPlan, located
 from perago.worker.processes import SlotProcess, end_fork_server
 
 MOST_QUESTIONS = 100
-"""Delivery questions of one attempt that wait for their answers. It asks one after the other, and gives up waiting."""
+"""Maximum number of unanswered delivery questions of one attempt. An attempt asks one after the other, but can stop
+waiting."""
 
 MOST_WAITS = 1000
-"""Lines of an attempt about waits for lakeFS: two for each call, at most."""
+"""Maximum number of lines of an attempt about waits for lakeFS: at most two for each call."""
 
 LONGEST_SERVICE, MOST_SERVICES = 100, 10
-"""Of the services that an attempt can wait for at the same time."""
+"""Maximum number of services for which an attempt can wait at the same time."""
 
 LONGEST_LOG = 66_000
-"""Characters of a piece of an attempt's log: a tail and the words about omitted lines."""
+"""Maximum length of a piece of an attempt's log: a tail and the words about omitted lines."""
 LONGEST_REASON = 2000
 """The largest number of characters. Conductor accepts fewer (500), and slots write fewer."""
 
@@ -89,14 +90,14 @@ class ProcessEnded:
 
     how: str
     had_delivery: bool
-    """False: the process had not read the delivery, so nothing of the attempt has run."""
+    """Whether the process may have read the delivery. If not, nothing of the attempt has run."""
 
 
 class Assignment:
     """A delivery that a slot is working on.
 
     The slot puts the messages about it into `messages`; `Finished` or `ProcessEnded` is the last one. From then on the
-    assignment has ended, and nothing that is sent by it can reach the slot's next attempt.
+    assignment has ended, and its messages cannot reach the slot's next attempt.
     """
 
     def __init__(self, slot: Slot, delivery: Delivery) -> None:
@@ -104,7 +105,7 @@ class Assignment:
         self.task: TaskPlan = slot.task
         self.worker_id: str = slot.worker_id
         self.worker: str = slot.located
-        """The same with the host and the slot's process."""
+        """The worker id with the host and the slot's process."""
         self.messages: asyncio.Queue[DeliveryQuestion | Publishing | LogSoFar | Finished | ProcessEnded]
         self.messages = asyncio.Queue()
         self.is_over: bool = False
@@ -118,7 +119,7 @@ class Assignment:
         self._is_called = False
 
     def end(self, last: Finished | ProcessEnded) -> None:
-        """Put the last message. The slot is free, or has no process."""
+        """Put the last message. Then the slot is free, or has no process."""
         self.is_over = True
         self.seconds = time.monotonic() - self.begun
         self.messages.put_nowait(last)
@@ -130,7 +131,7 @@ class Assignment:
             self._slot.send(answer)
 
     def ask_log(self) -> None:
-        """Ask the process for the log lines of its attempt since it was asked before."""
+        """Ask the process for the new log lines of its attempt."""
         if not self.is_over:
             self._log_asked += 1
             self._slot.send(AskLog())
@@ -186,10 +187,10 @@ class Slot:
         plan: the worker's.
         task: what the slot runs.
         worker_id: the slot's, which its results carry.
-        threads: those that start and end processes.
+        threads: the threads that start and end processes.
         changed: is called when the slot is free, or cannot start.
         emit: takes the events of the slot.
-        delay: of a shared slot, the one of its task. Such a slot ends with its process, if that crashes.
+        delay: the delay of the task of a shared slot. Such a slot ends if its process crashes.
     """
 
     def __init__(
@@ -218,7 +219,7 @@ class Slot:
         """The delay of the next process, after the end of the last one."""
         self._ready = False
         self._retiring: str | None = None
-        """Why the process is about to be replaced."""
+        """The reason why the process is about to be replaced."""
         self._closing = asyncio.Event()
         self._gives_way = ""
         self._delay = delay or RestartDelay()
@@ -242,7 +243,7 @@ class Slot:
 
     @property
     def closing(self) -> bool:
-        """Whether it takes nothing more and ends."""
+        """Whether the slot is ending and takes no more deliveries."""
         return self._closing.is_set()
 
     async def keep(self) -> None:
@@ -256,7 +257,7 @@ class Slot:
                     await self._closing.wait()
 
     def take(self, delivery: Delivery) -> Assignment | None:
-        """Hand a delivery over; None when the process could not be reached, and nothing was started.
+        """Hand over a delivery. Return None if the process could not be reached, so that nothing was started.
 
         An input that is nested too deeply to be sent ends immediately, with its report, and leaves the slot free.
         """
@@ -273,7 +274,7 @@ class Slot:
         return assignment
 
     def send(self, message: ToSlot) -> bool:
-        """Send a message; False when the process cannot be reached."""
+        """Send a message. Return False if the process cannot be reached."""
         return self._process is not None and self._process.send(message)
 
     def cancel(self, reason: str) -> None:
@@ -289,18 +290,18 @@ class Slot:
             self._process.kill()
 
     def drain(self) -> None:
-        """Start no further process; the present one ends as soon as it has no attempt."""
+        """Start no further process. The current one ends as soon as it has no attempt."""
         self._closing.set()
         if self.assignment is None:
             self._end_process()
 
     def give_way(self, reason: str) -> None:
-        """End for good, without an attempt; `reason` is logged."""
+        """End the slot, which has no attempt. `reason` is logged."""
         self._gives_way = reason
         self.drain()
 
     def close(self) -> None:
-        """Start no further process and end the present one, also with an attempt in it."""
+        """Start no further process, and end the current one, even if it has an attempt."""
         self.drain()
         if self.assignment is not None:
             self.kill()
@@ -315,7 +316,7 @@ class Slot:
             process.kill()
 
     async def _live_once(self) -> float:
-        """Run one process to its end; returns the seconds until the next may start."""
+        """Run one process to its end. Return the seconds until the next one may start."""
         self._ready_since = None
         try:
             process = await SlotProcess.start(self._plan, self.worker_id, self._on_message, self._threads)
@@ -364,7 +365,7 @@ class Slot:
         """Handle a message of the process.
 
         Raises:
-            BadMessage: the process may not send that, or not now. None of its later messages can be trusted.
+            BadMessage: the process must not send this message, or not now. No later message can be trusted.
         """
         if not self._expects(message):
             raise BadMessage(f"an unexpected message ({type(message).__name__})")
@@ -417,11 +418,11 @@ class Slot:
 
 
 class SlotPool:
-    """The slots, and the tasks that they belong to. Belongs to the event loop's thread.
+    """All slots with their tasks. The object belongs to the event loop's thread.
 
     Args:
         plan: the worker's.
-        threads: those that start and end processes.
+        threads: the threads that start and end processes.
         changed: is called with each slot that is free, cannot start, or has ended.
         emit: takes the events of slots.
         ended: is called with the task of each slot that has ended, which may be a defect.
@@ -444,18 +445,18 @@ class SlotPool:
         self._free_ids = list(plan.slot_ids)
         self._delays = {task.name: RestartDelay() for task in plan.tasks}
         self.blocked: dict[str, float] = dict.fromkeys(self._delays, 0.0)
-        """Until when no slot is made for a task, since the last one crashed. Seconds of the monotonic clock."""
+        """The times until which no slot is created for a task after a crash, in seconds of the monotonic clock."""
         self._draining = False
 
     def start(self) -> None:
-        """Make the slots that each task has from the start."""
+        """Create the slots that each task has from the start."""
         if not self._plan.is_shared:
             for task in self._plan.tasks:
                 for _ in range(self._plan.limit_of(task)):
                     self._open(task)
 
     def free(self) -> dict[str, list[Slot]]:
-        """The slots that a poll may be made for, by the names of their tasks."""
+        """Return the slots for which a poll may be made, by the names of their tasks."""
         found: dict[str, list[Slot]] = {}
         for slot in self._slots:
             if slot.free and not slot.expecting:
@@ -475,7 +476,8 @@ class SlotPool:
         }
 
     def places(self) -> tuple[int, int]:
-        """Return how many attempts could be taken now, and how many run. A shared slot is made when it is needed."""
+        """Return the number of attempts that could be taken now, and of those that run. Shared slots are created on
+        demand."""
         busy = sum(slot.assignment is not None for slot in self._slots)
         return self._plan.slots - busy if self._plan.is_shared else sum(slot.free for slot in self._slots), busy
 
@@ -484,8 +486,8 @@ class SlotPool:
         return bool(self._slots) and all(slot.start_failure for slot in self._slots)
 
     def arrange(self, wanted: Mapping[str, int]) -> None:
-        """Make slots, so that each task has as many idle slots as it can use now. Surplus idle slots of other tasks
-        give way."""
+        """Create slots, so that each task has as many idle slots as it can use now. Surplus idle slots of other tasks
+        are ended."""
         if self._draining or not self._plan.is_shared:
             return
         idle: dict[str, list[Slot]] = {}
@@ -522,7 +524,7 @@ class SlotPool:
             slot.kill()
 
     async def close(self) -> None:
-        """End everything that is left, also with attempts in it."""
+        """End all remaining slots, even if they have attempts."""
         self._draining = True
         for slot in self._slots:
             slot.close()

@@ -1,7 +1,6 @@
 """The supervisor: owns Conductor, the slots and the attempts of one worker.
 
-The way of a delivery
----------------------
+Path of a delivery ------------------
 1. `Poller._poll` (`poller`) polls for a free slot and gives the delivery to it: `Slot.take` (`slots`) returns an
    `Assignment`. The poller starts an `Attempt` with it.
 2. `Attempt.run` (`attempts`) reads the messages of the assignment, answers the slot's questions, and extends the lease.
@@ -13,8 +12,8 @@ Why it is safe, thread by thread and process by process
 * **One thread owns all state.** Slots, attempts, cadence and flags are touched by the event loop's thread only; what
   happens between two `await`s is atomic. Every other thread (`pools`) calls Conductor with immutable arguments and
   hands its result back to the loop.
-* **The loop never waits.** Conductor is asked on pool threads; slots are read and written through sockets with
-  time limits (`channel`). Their processes start and end on a thread, too (`processes`).
+* **The loop never waits.** Conductor is called on pool threads. Slots are read and written through sockets with time
+limits (`channel`). Their processes start and end on a thread, too (`processes`).
 * **A delivery has one owner at a time.** It comes from a poll that was made for a free slot, and goes to a free slot or
   is handed back. Its `Assignment` ends once, when the slot is done or dead; from then on nothing that is sent for it
   can reach the slot. Only then, and only if the attempt was not lost before, is there a report.
@@ -49,16 +48,16 @@ from perago.worker.slots import Slot, SlotPool
 PULSE_INTERVAL = 1.0
 EXIT_INVALID_MODULE = 3
 GIVE_UP_AFTER = 5.0
-"""After a second signal: seconds beyond twice the grace for reports that are still on their way."""
+"""After a second signal: seconds, in addition to twice the grace, for reports in flight."""
 
 POLLS_LIMIT = 7.0
 """Seconds for polls and hand-backs of a worker that stops, once it has no attempt. A long poll takes five."""
 
 LAST_WORDS = 2.0
-"""Seconds for reports that were given up to be logged."""
+"""Seconds for logging abandoned reports."""
 
 WAKING_INTERVAL = 0.5
-"""Seconds after which a sleeper notices that it may wake up."""
+"""Seconds after which a sleeper notices that it must wake up."""
 
 
 class Supervisor:
@@ -80,7 +79,7 @@ class Supervisor:
         self._lock = threading.RLock()  # a listener may call `stop`, and so may a signal handler
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early: list[tuple[signal.Signals, str]] = []
-        """Signals before the event loop runs."""
+        """The signals that arrived before the event loop runs."""
         self._signals = 0
         self._started = time.monotonic()
         self._exit_code = 0
@@ -241,11 +240,11 @@ class Supervisor:
 
 
 class GivenUpError(Exception):
-    """The worker ends now, even if something has not been reported to Conductor."""
+    """Raised to end the worker now, even if a result has not been reported to Conductor."""
 
 
 class EndingClock:
-    """A clock whose sleepers can be woken for good: a report may be repeated for hours, and a worker must be able to
+    """A clock whose sleeps can be ended, because a report can be repeated for hours, and a worker must be able to
     end."""
 
     def __init__(self, clock: Clock) -> None:
@@ -253,7 +252,7 @@ class EndingClock:
         self._ended = threading.Event()
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return self._clock.now()
 
     def sleep(self, seconds: float) -> None:
@@ -270,5 +269,5 @@ class EndingClock:
         raise GivenUpError("the worker was stopped before Conductor answered")
 
     def end(self) -> None:
-        """Let every sleep end, now and later. For any thread."""
+        """End every sleep, now and later. Thread-safe."""
         self._ended.set()

@@ -1,7 +1,7 @@
 """Send the spans and the metrics of a worker to a collector of OpenTelemetry.
 
-The variables of OpenTelemetry (`OTEL_*`) say where and how, and its SDK reads them. Separate threads send from limited
-queues. Data that a collector does not accept is lost, and no attempt waits for it. No other process has these threads:
+OpenTelemetry's SDK reads the variables (`OTEL_*`) for addresses and options. Separate threads send from limited queues.
+Data that a collector does not accept is lost, and no attempt waits for it. No other process has these threads:
 the fork server begins as a new program, and slots are forked from it.
 
 The metrics have the names of `/metrics`, so a collector that feeds Prometheus shows the same. This needs the extra
@@ -174,17 +174,17 @@ class _Words(logging.Handler):
         self._propagated = self._logger.propagate
 
     def begin(self) -> None:
-        """Let nothing else have it."""
+        """Keep records from other handlers."""
         self._logger.propagate = False
         self._logger.addHandler(self)
 
     def end(self) -> None:
-        """Let it go where it went before."""
+        """Restore the previous handling."""
         self._logger.removeHandler(self)
         self._logger.propagate = self._propagated
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it, if it is the first."""
+        """Keep the record if it is the first."""
         self._first.text = getattr(self._first, "text", "") or record.getMessage()
 
     def take(self) -> str:
@@ -194,7 +194,7 @@ class _Words(logging.Handler):
 
 
 class _Watch:
-    """Says once that a collector takes nothing, until it does again."""
+    """Reports once that a collector accepts no data, until it does again."""
 
     def __init__(self, what: str, words: _Words, say: Say) -> None:
         self._what = what
@@ -501,7 +501,7 @@ def _caller_of(trace: Trace) -> Context | None:
 
 
 def _attributes(event: events.AttemptEnded) -> Mapping[str, Any]:
-    """The ids that logs have, and the outcome of the attempt."""
+    """Return the ids that logs have, and the outcome of the attempt."""
     usage, outcome = event.usage, outcome_of(event)
     reported = event.ending is events.Ending.REPORTED
     error_type = (usage.error_type or usage.failed_step or outcome) if reported else outcome
@@ -532,13 +532,13 @@ def _of_step(step: str, usage: events.Usage, *, has_failed: bool) -> Mapping[str
 
 
 def _whole(number: int) -> int:
-    """`number` as far as OTLP has integers."""
+    """Return `number` within the range of OTLP's integers."""
     return int(min(countable(number), 2**63 - 1))
 
 
 def _steps(event: events.AttemptEnded, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """Name, begin and end of each step. They follow each other, none ends after the attempt, and the lengths that
-    a slot reports are not believed further than that."""
+    """Return name, begin and end of each step. Steps follow each other, and none ends after the attempt, whatever
+    durations a slot reports."""
     since, slot_free = begin, min(end, begin + int(event.seconds * _NANOSECONDS))
     for name, seconds in event.steps[:MOST_STEPS]:
         until = min(slot_free, since + int(min(countable(seconds), event.seconds) * _NANOSECONDS))
@@ -549,11 +549,12 @@ def _steps(event: events.AttemptEnded, begin: int, end: int) -> Iterator[tuple[s
 
 
 _UNITS = {"seconds": "s", "bytes": "By"}
-"""By the last word of a name."""
+"""The units by the last word of a name."""
 
 
 def as_otel(metrics: Metrics, resource: Resource, begin: int) -> MetricsData:
-    """Return what `metrics` hold now. `begin`: since when they count, in nanoseconds since the epoch."""
+    """Return the current values of `metrics`. `begin`: the time since which they count, in nanoseconds since the
+    epoch."""
     scope, now = InstrumentationScope("perago", perago.__version__), time.time_ns()
     found = [
         Metric(family.name, family.words, _UNITS.get(family.name.rpartition("_")[2], ""), data)
