@@ -290,7 +290,7 @@ def curl_line(conductor_url: str, task: TaskSummary, ref: str, environment: Mapp
 
 def send_line(module: str, task: TaskSummary) -> str:
     """Return a line that starts a workflow on the current head of the branch."""
-    place = [] if task.workspace is None else ["--workspace", f"{REPOSITORY}/{BRANCH}"]
+    place = [] if task.workspace is None else ["--branch", f"{REPOSITORY}/{BRANCH}"]
     params = json_text(params_of(task), separators=(",", ":"))
     return shlex.join(["perago", "send", module, *place, "--params", params, "--follow"])
 
@@ -299,7 +299,7 @@ def send_workflow_line(module: str, flow: WorkflowSummary) -> str:
     """Return a line that starts a declared workflow with its defaults, on the head that the branch has then."""
     from perago.taskdef.schema import skeleton_of
 
-    place = ["--workspace", f"{REPOSITORY}/{BRANCH}"] if "workspace" in flow.inputs else []
+    place = ["--branch", f"{REPOSITORY}/{BRANCH}"] if "workspace" in flow.inputs else []
     definition = json.loads(flow.definition)
     needed = skeleton_of(definition["inputSchema"]["data"])
     params = {name: value for name, value in {**needed, **definition["inputTemplate"]}.items() if name != "workspace"}

@@ -30,7 +30,7 @@ def test_all_is_well(project: Project, embedded: EmbeddedServices) -> None:
     embedded.lakefs.server.create_repository("my-data")
     project.task("plain", "plain.work", PLAIN)
     project.run("register", "plain", **embedded.environment())
-    ran = doctor(project, embedded, "plain", "-w", "my-data/main", "--write", "--json")
+    ran = doctor(project, embedded, "plain", "-b", "my-data/main", "--write", "--json")
     assert (ran.code, findings(ran)) == (0, {})
     fine = findings(ran, "ok")
     assert {"installed", "configuration", "Conductor", "lakeFS", "my-data/main", "plain.work", "queues"} <= set(fine)
@@ -43,7 +43,7 @@ def test_wrong_credentials_are_one_problem_with_the_variables_to_look_at(
     project: Project, embedded: EmbeddedServices
 ) -> None:
     variables = {"LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "hushhush"}
-    ran = doctor(project, embedded, "-w", "my-data/main", "--json", **variables)
+    ran = doctor(project, embedded, "-b", "my-data/main", "--json", **variables)
     (problem,) = findings(ran).values()
     assert (ran.code, problem["area"]) == (5, "lakeFS")
     assert "rejects the credentials" in problem["what"]

@@ -67,7 +67,7 @@ def made(shared_project: Project) -> Iterator[Site]:
     with ready(shared_project, "features", "--workspace", "sample") as dev:
         variables, task_ids = dev.variables(), []
         for params in PARAMS:
-            options = ("--workspace", "dev/main", "--params", params, "--follow")
+            options = ("--branch", "dev/main", "--params", params, "--follow")
             sent = shared_project.run("send", "features", *options, **variables)
             workflow = dev.get(f"/workflow/{sent.err.splitlines()[0].removeprefix('started workflow ')}")
             task_ids.append(str(workflow["tasks"][-1]["taskId"]))
@@ -151,7 +151,7 @@ def test_the_last_attempts_are_run_again_several_at_a_time(site: Site) -> None:
     forged = json.loads(state.read_text())
     forged["verdicts"] = [{**one, "summary": ["known already"]} for one in forged["verdicts"]]
     state.write_text(json.dumps(forged))
-    known = json.loads(site.perago(*options, "--workspace", "dev/main").out)
+    known = json.loads(site.perago(*options, "--branch", "dev/main").out)
     assert {line for one in known["attempts"] for line in one["summary"]} == {"known already"}
     none = site.perago("backtest", "features", "--workflow", "nightly")
     assert (none.code, "no completed attempt of features.build was found" in none.err) == (1, True)

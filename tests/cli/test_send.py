@@ -54,7 +54,7 @@ def dev(shared_project: Project) -> Iterator[Dev]:
 
 
 def send(*arguments: str) -> list[str]:
-    return ["send", "features", "--workspace", "dev/main", *arguments]
+    return ["send", "features", "--branch", "dev/main", *arguments]
 
 
 def test_the_line_that_dev_prints_stays_valid_after_a_publication(dev: Dev) -> None:
@@ -103,8 +103,17 @@ def test_ctrl_c_leaves_the_workflow_running_and_says_so(dev: Dev, tmp_path: Path
     assert dev.finished(workflow_id)["status"] == "COMPLETED"
 
 
+@pytest.mark.parametrize("old", [["-w", "dev/main"], ["-wdev/main"], ["--workspace=dev/main"]])
+def test_a_deprecated_option_still_works_and_warns(dev: Dev, old: list[str]) -> None:
+    ran = dev.project.run("send", "features", *old, "--params", '{"rows": 2}', **dev.variables())
+    assert (ran.code, dev.finished(ran.out.strip())["status"]) == (0, "COMPLETED"), ran.err
+    new = {"-w": "-b", "--": "--branch"}[old[0][:2]]
+    assert "is deprecated" in ran.err
+    assert ran.err.rstrip().endswith(f"use {new}")
+
+
 def test_a_branch_that_is_not_there_starts_nothing(dev: Dev) -> None:
-    ran = dev.project.run("send", "features", "-w", "dev/other", "-p", '{"rows": 1}', **dev.variables())
+    ran = dev.project.run("send", "features", "-b", "dev/other", "-p", '{"rows": 1}', **dev.variables())
     assert (ran.code, ran.out) == (1, "")
     assert "has no branch other in dev" in ran.err
 

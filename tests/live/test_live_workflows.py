@@ -98,7 +98,7 @@ def test_every_structure_runs_and_loses_no_file(
     try:
         worker.ready()
         place = f"{repository.name}/{BRANCH}"
-        arguments = ("--workspace", place, "--workflow", f"live.{environment.token}.outer", "--follow")
+        arguments = ("--branch", place, "--workflow", f"live.{environment.token}.outer", "--follow")
         sent = perago(environment, "send", f"{package.name}.flows", *arguments, **paths)
     finally:
         worker.stop()

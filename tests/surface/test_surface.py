@@ -1,14 +1,16 @@
 """What users rely on stays as it is: names, signatures, options, exit codes, JSON documents, test ids, variables, logs,
-metrics and commit metadata. A change of `public_surface.txt` needs a line in CHANGELOG.md.
+metrics and commit metadata.
 
     WRITE_SURFACE=1 python -m pytest tests/surface
 
-writes the file again after an intended change.
+writes `public_surface.txt` again after an intended change, which needs a line in CHANGELOG.md. To enforce that, the
+first line of the file has two checksums: of the other lines, and of the changelog that came with them.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -20,6 +22,15 @@ from ..cli.dev_command import ready
 from .listing import everything, shape_of
 
 FILE = Path(__file__).with_name("public_surface.txt")
+CHANGELOG = Path(__file__).parents[2] / "CHANGELOG.md"
+
+
+def checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+HEADER, *LISTED = FILE.read_text(encoding="utf-8").splitlines()
+"""As they were before these tests wrote anything."""
 
 TASK = """
 from pathlib import Path
@@ -48,15 +59,28 @@ def work(workspace: Path, params: Params) -> Result:
 
 def compare(kinds: tuple[str, ...], found: set[str]) -> None:
     """Compare the lines of these kinds with the file, or write them there."""
-    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else []
+    lines = FILE.read_text(encoding="utf-8").splitlines()[1:]
     kept = [line for line in lines if line.split(" ", 1)[0] not in kinds]
     expected = sorted(line for line in lines if line.split(" ", 1)[0] in kinds)
-    if os.environ.get("WRITE_SURFACE"):
-        FILE.write_text("\n".join(sorted([*kept, *found])) + "\n", encoding="utf-8")
-        return
     difference = [line for line in difflib.ndiff(expected, sorted(found)) if line[0] in "+-"]
+    if os.environ.get("WRITE_SURFACE"):
+        changelog = checksum(CHANGELOG.read_text(encoding="utf-8"))
+        assert not (difference and HEADER.endswith(changelog)), (
+            "write a line in CHANGELOG.md for this change of the surface first"
+        )
+        lines = sorted([*kept, *found])
+        FILE.write_text("\n".join([header(lines, changelog), *lines]) + "\n", encoding="utf-8")
+        return
     told = "\n".join(difference)
     assert not difference, f"the public surface has changed; see the docstring of this file:\n{told}"
+
+
+def header(lines: list[str], changelog: str) -> str:
+    return f"# lines {checksum(''.join(lines))} changelog {changelog}"
+
+
+def test_the_file_is_as_it_was_written_with_a_changelog_line() -> None:
+    assert header(LISTED, HEADER[-16:]) == HEADER, "write it with WRITE_SURFACE=1"
 
 
 @pytest.mark.any_python
@@ -80,9 +104,7 @@ def test_json_documents(project: Project) -> None:
             found.update(f"json {arguments[0]} {line}" for line in shape_of(json.loads(ran.out)))
 
         def send(params: str) -> str:
-            ran = project.run(
-                "send", "features", "--workspace", "dev/main", "--params", params, "--follow", **variables
-            )
+            ran = project.run("send", "features", "--branch", "dev/main", "--params", params, "--follow", **variables)
             workflow = ran.err.splitlines()[0].removeprefix("started workflow ")
             return str(dev.get(f"/workflow/{workflow}")["tasks"][-1]["taskId"])
 

@@ -175,11 +175,11 @@ Pdb = Annotated[
 ]
 
 
-def place_of(workspace: str) -> tuple[str, str]:
+def place_of(text: str) -> tuple[str, str]:
     """Return the repository and the branch of REPO/BRANCH; raise a usage error for anything else."""
-    repository, _, branch = workspace.partition("/")
+    repository, _, branch = text.partition("/")
     if not (repository and branch):
-        raise typer.BadParameter(f"{workspace!r} is not REPO/BRANCH.", param_hint="'--workspace'")
+        raise typer.BadParameter(f"{text!r} is not REPO/BRANCH.", param_hint="'--branch'")
     return repository, branch
 
 

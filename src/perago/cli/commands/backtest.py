@@ -35,7 +35,7 @@ Examples:
   perago backtest my_tasks.features --last 20
   perago backtest my_tasks.features --since 7d -j 4 --resume backtest.json
   perago backtest my_tasks.features --workflow nightly --last 5 --json
-  perago backtest my_tasks.features --workspace my-data/main
+  perago backtest my_tasks.features --branch my-data/main
 
 The table goes to standard output, everything else to standard error. Status 0
 means that the outcome of every readable attempt is the same."""
@@ -51,11 +51,11 @@ def command(
     workflow: Annotated[
         str | None, typer.Option("--workflow", metavar="NAME", help="Only attempts of workflows with this name.")
     ] = None,
-    workspace: Annotated[
+    branch: Annotated[
         str | None,
         typer.Option(
-            "--workspace",
-            "-w",
+            "--branch",
+            "-b",
             metavar="REPO/BRANCH",
             help="Find the attempts by the publications of this branch instead of Conductor's search.",
         ),
@@ -80,13 +80,13 @@ def command(
     """
     if workflow is not None and (not workflow.strip() or not workflow.isprintable() or "'" in workflow):
         raise typer.BadParameter("must be the name of a workflow.", param_hint="'--workflow'")
-    place = None if workspace is None else place_of(workspace)
+    place = None if branch is None else place_of(branch)
     if place is not None:
         checked_branch(place[1])
     age = None if since is None else seconds_of_age(since, "--since")
     task, files = load_task_to_run(module, timeout)
     if place is not None and task.workspace is None:
-        raise typer.BadParameter(f"task {task.name} has no workspace; omit --workspace.")
+        raise typer.BadParameter(f"task {task.name} has no workspace; omit --branch.")
     settings = valid_settings()
     from perago.configuration import Servers
     from perago.history.attempts import Choice, NotReplayable, published_on, searched
@@ -104,7 +104,7 @@ def command(
         if not ids:
             raise NotReplayable(
                 f"no completed attempt of {task.name} was found",
-                "find attempts by their publications with --workspace REPO/BRANCH; Conductor's search needs its index",
+                "find attempts by their publications with --branch REPO/BRANCH; Conductor's search needs its index",
             )
         with _progress(len(ids)) as hear, _resumable(resume):
             verdicts = Backtest(servers, settings, module, task, state, jobs, hear).run(ids)

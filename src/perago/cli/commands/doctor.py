@@ -27,8 +27,8 @@ problem  attempts fail, or are not safe
 Examples:
   perago doctor                         configuration, machine and servers
   perago doctor my_tasks                and the TaskDefs and queues of tasks
-  perago doctor -w my-data/main         and the permissions on a branch
-  perago doctor -w my-data/main --write   tried with a hidden branch"""
+  perago doctor -b my-data/main         and the permissions on a branch
+  perago doctor -b my-data/main --write   tried with a hidden branch"""
 
 _COLOURS = {"ok": Colour.GREEN, "warning": Colour.YELLOW, "problem": Colour.RED}
 _WIDTH = len("warning") + 2
@@ -36,11 +36,11 @@ _WIDTH = len("warning") + 2
 
 def command(
     modules: OptionalModules = None,
-    workspaces: Annotated[
+    branches: Annotated[
         list[str] | None,
         typer.Option(
-            "--workspace",
-            "-w",
+            "--branch",
+            "-b",
             metavar="REPO/BRANCH",
             help="A branch to check. Can be repeated. Default: those that PERAGO_ALLOWED_WORKSPACES names in full.",
         ),
@@ -58,9 +58,9 @@ def command(
     """
     from perago.diagnosis.doctor import Doctor, Level
 
-    branches = [place_of(text) for text in workspaces or ()]
+    places = [place_of(text) for text in branches or ()]
     with working("checking this machine and the servers") as tell:
-        findings = Doctor(branches, write=write, explain=_explain, tell=tell).examine(modules or (), timeout)
+        findings = Doctor(places, write=write, explain=_explain, tell=tell).examine(modules or (), timeout)
     code = _exit_code(findings)
     if as_json:
         rows = [{key: str(value) for key, value in asdict(found).items() if key != "cause"} for found in findings]

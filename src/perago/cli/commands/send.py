@@ -38,10 +38,10 @@ _PATIENCE = 5.0
 
 EXAMPLES = """\b
 Examples:
-  perago send my_tasks.features --workspace my-data/main --params '{"min_rows": 1}'
-  perago send my_tasks.features --workspace my-data/main --params @params.json --follow
+  perago send my_tasks.features --branch my-data/main --params '{"min_rows": 1}'
+  perago send my_tasks.features --branch my-data/main --params @params.json --follow
   perago send my_tasks.summary --params '{"day": "2026-01-31"}' --follow | jq .total
-  perago send my_tasks.nightly --workspace my-data/main --workflow nightly
+  perago send my_tasks.nightly --branch my-data/main --workflow nightly
 
 Prints the id of the workflow, or the result with --follow. Status 0 means that the
 workflow started, or that it completed with --follow."""
@@ -52,9 +52,9 @@ def command(
     params: Annotated[
         str, typer.Option("--params", "-p", metavar="JSON|@FILE|-", help="The task's parameters, a JSON object.")
     ] = "{}",
-    workspace: Annotated[
+    branch: Annotated[
         str | None,
-        typer.Option("--workspace", "-w", metavar="REPO/BRANCH", help="The branch that the task works on."),
+        typer.Option("--branch", "-b", metavar="REPO/BRANCH", help="The branch that the task works on."),
     ] = None,
     name: Annotated[
         str | None,
@@ -77,7 +77,7 @@ def command(
     """
     sent = _sent(module, name, timeout)
     payload = sent.payload(read_object(params))
-    place = _place(sent, workspace)
+    place = _place(sent, branch)
     from perago.cli.services import branch_head
     from perago.configuration import Servers
     from perago.settings import load_settings
@@ -89,9 +89,9 @@ def command(
                 message = f"{settings.require_conductor().shown} has no TaskDef {task}; nothing was started"
                 raise Failure(message, f"create it with: perago register {sent.workers}")
         if place is not None:
-            repository, branch = place
-            ref = branch_head(repository, branch)
-            payload["workspace"] = {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ref}
+            repository, name = place
+            ref = branch_head(repository, name)
+            payload["workspace"] = {"repository": repository, "branch": name, "ref_type": "commit", "ref": ref}
         workflow_id = servers.workflows.start(sent.definition, payload)
         if follow:
             raise typer.Exit(_follow(servers.workflows, workflow_id, FollowView(sys.stderr, sent.workers)))
@@ -143,16 +143,16 @@ def _sent(module: str, name: str | None, timeout: float) -> Sent:
     return Sent(label, definition, task_names(definition), "MODULE...", has_workspace, is_task=False)
 
 
-def _place(sent: Sent, workspace: str | None) -> tuple[str, str] | None:
+def _place(sent: Sent, branch: str | None) -> tuple[str, str] | None:
     """Return repository and branch; None for a workflow without a workspace."""
     if not sent.has_workspace:
-        if workspace is not None:
-            raise typer.BadParameter(f"{sent.label} has no workspace; omit --workspace.")
+        if branch is not None:
+            raise typer.BadParameter(f"{sent.label} has no workspace; omit --branch.")
         return None
-    if workspace is None:
-        raise typer.BadParameter(f"{sent.label} works on a branch; name it as --workspace REPO/BRANCH.")
-    repository, branch = place_of(workspace)
-    return repository, checked_branch(branch)
+    if branch is None:
+        raise typer.BadParameter(f"{sent.label} works on a branch; name it as --branch REPO/BRANCH.")
+    repository, name = place_of(branch)
+    return repository, checked_branch(name)
 
 
 def _follow(workflows: ConductorWorkflows, workflow_id: str, view: FollowView) -> int:
