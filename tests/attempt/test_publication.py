@@ -27,7 +27,7 @@ from perago.ports import Commit
 from .builders import DELIVERY, PLAN, REF, WORKSPACE, publication_of
 
 CONTRACT_KEYS = {
-    "version, phase, step_key, workflow_id, task_name, reference_name, iteration, task_id, retry_count",
+    "format, version, phase, step_key, workflow_id, task_name, reference_name, iteration, task_id, retry_count",
     "retried_task_id, poll_count, start_time, input_ref, branch, prefix, expected_head, staging_branch",
     "params_sha256, result, adopts, supersedes",
 }

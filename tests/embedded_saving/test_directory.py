@@ -168,7 +168,10 @@ def damaged(database: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("other format", "has format 2, but this version of perago reads format 3; use the version that wrote it"),
+        (
+            "other format",
+            "has format 2, but this version of perago reads format 3; install perago 0.1.0, or use another",
+        ),
         ("no database", r"state.sqlite cannot be understood \(DatabaseError\)"),
         ("broken value", r"state.sqlite cannot be understood \(JSONDecodeError\)"),
         ("unknown row", r"state.sqlite cannot be understood \(ValidationError\)"),

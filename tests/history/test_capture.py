@@ -16,7 +16,7 @@ from perago.history.capture import Captured, Scrubber, Wanted, capture
 from perago.ports import NotFound
 from perago.taskdef import build_task_definition
 from perago.testing import Outcome, TaskRunner
-from perago.testing.cases import read_recorded_case
+from perago.testing.cases import InvalidCase, read_recorded_case
 from perago.testing.differences import Digest
 
 from .models import TREE, EmbeddedRecords, declared, past, same_for_all, scale
@@ -217,6 +217,17 @@ def test_the_hooks_of_the_repository_are_no_input(run: TaskRunner, tmp_path: Pat
 
     assert (found.files, found.left_out) == (2, 0)
     assert any(key.startswith("_lakefs_actions/") for key in keys)
+
+
+def test_a_case_of_a_newer_format_names_the_version_to_install(run: TaskRunner, tmp_path: Path) -> None:
+    captured(run, run(scale, tree=TREE), tmp_path / "case")
+    file = tmp_path / "case" / "case.json"
+    document = json.loads(file.read_text())
+    assert document["perago.format"] == 1
+    newer = {"perago.format": 2, "perago.version": "9.9.9", "shape": "unknown"}
+    file.write_text(json.dumps({**document, **newer}))
+    with pytest.raises(InvalidCase, match=r"has format 2, .* install 9\.9\.9"):
+        read_recorded_case(tmp_path / "case")
 
 
 def test_a_case_that_exists_is_not_overwritten(run: TaskRunner, tmp_path: Path) -> None:

@@ -330,11 +330,15 @@ def judge(state: State) -> Judgement:
     if not read.reaches_ref:
         head = short(read.since[0].id)
         return _refuse(state, refusals.NOT_ON_BRANCH, count=str(len(read.since)), newest=head)
+    kinds = _kinds(state, read)
+    if newer := _newer_format(state, read, kinds):
+        found = newer.metadata[publication.FORMAT_KEY]
+        given = {"format": short(found), "known": str(publication.FORMAT)}
+        return _refuse(state, refusals.NEWER_FORMAT, **facts_of(newer), **given)
     mine = (commit for commit in read.since if publication.is_of_my_step(commit, state.plan.delivery))
     if copy := next((commit for commit in mine if not publication.is_merge(commit)), None):
         why = f"it is not a merge, and its parent is {short(copy.parents[0]) if copy.parents else 'missing'}"
         return _refuse(state, refusals.COPIED, **facts_of(copy), why=why, older="")
-    kinds = _kinds(state, read)
     if state.plan.rebase:
         return _judge_among_others(state, read, kinds)
     newest = read.since[0]
@@ -347,6 +351,15 @@ def judge(state: State) -> Judgement:
         more = f" and {len(read.since) - 1} more" if len(read.since) > 1 else ""
         return _refuse(state, refusals.MOVED_HEAD, **facts_of(newest), more=more)
     return _doubtful(state, read, kinds) or _build(read, list(read.since))
+
+
+def _newer_format(state: State, read: BranchRead, kinds: list[_Kind]) -> Commit | None:
+    """Return a commit that this attempt must interpret and cannot. Commits of other workflows do not stop it."""
+    for commit, kind in zip(read.since, kinds, strict=True):
+        is_mine = publication.is_of_my_workflow(commit, state.plan.delivery)
+        if (is_mine or kind is not _Kind.FOREIGN) and publication.has_newer_format(commit):
+            return commit
+    return None
 
 
 def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> Judgement:

@@ -39,6 +39,9 @@ ADOPTS = "perago.adopts"
 SUPERSEDES = "perago.supersedes"
 SHARED = "perago.shared"
 TRACEPARENT = "perago.traceparent"
+FORMAT_KEY = "perago.format"
+FORMAT = 1
+"""The format of these metadata. Additions keep it. Commits of versions that wrote no format have format 1."""
 
 _LONGEST_SHARED = 10_000
 """Maximum length of `perago.shared`, because each commit of a long range can have this value."""
@@ -74,6 +77,11 @@ def number(commit: Commit, key: str) -> int | None:
     branch can write metadata, so parsers of values never raise an exception."""
     text = commit.metadata.get(key, "")
     return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def has_newer_format(commit: Commit) -> bool:
+    """Whether a later version of perago wrote metadata that this version cannot interpret."""
+    return FORMAT_KEY in commit.metadata and (number(commit, FORMAT_KEY) or FORMAT + 1) > FORMAT
 
 
 def adopted(commit: Commit) -> str | None:
@@ -136,6 +144,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
     delivery = state.plan.delivery
     shared = json.dumps(sorted(state.shared), separators=(",", ":")) if state.shared else ""
     return {
+        FORMAT_KEY: str(FORMAT),
         "perago.version": state.plan.perago_version,
         PHASE: phase,
         STEP_KEY: step_key(delivery),

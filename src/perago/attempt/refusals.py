@@ -90,7 +90,12 @@ def described(commit: Commit) -> str:
 def facts_of(commit: Commit) -> dict[str, str]:
     """Return the facts about a commit that messages name: its id, its committer, and the attempt that published it as
     far as the metadata say."""
-    keys = {"publisher": publication.TASK_ID, "workflow": publication.WORKFLOW_ID, "step": "perago.reference_name"}
+    keys = {
+        "publisher": publication.TASK_ID,
+        "workflow": publication.WORKFLOW_ID,
+        "step": "perago.reference_name",
+        "version": "perago.version",
+    }
     known = {name: commit.metadata.get(key, "unknown") for name, key in keys.items()}
     return {"commit": short(commit.id), "described": described(commit), **known}
 
@@ -224,6 +229,14 @@ COPIED = Refusal(
     advice="check both commits that the message names, and start the workflow from the new head",
     terminal=True,
     example={**_COMMIT, "why": "it is not a merge, and its parent is missing", "older": ""},
+)
+NEWER_FORMAT = Refusal(
+    "Commit {commit} on branch {branch} of {repository} has format {format}: perago {version} wrote it, and this "
+    "worker reads formats up to {known}. {nothing}Install perago {version} or later here; a retry then succeeds.",
+    shown="Commit ... has format ...: perago ... wrote it",
+    meaning="a later version of perago has published for this workflow in a format that this version cannot interpret",
+    advice="install the version that the message names; a retry then succeeds, as does a retry on such a worker",
+    example={**_COMMIT, "format": "2", "known": "1"},
 )
 STALE_IN_A_LOOP = Refusal(
     "Branch {branch} of {repository} holds commit {commit} of step {step} of {whose}, which Conductor no longer "

@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
+from perago import __version__
 from perago.embedded.conductor.core import ModelCore
 from perago.embedded.conductor.state import HistoryEntry, Message, State, Status, TaskRow, WorkflowRow
 from perago.embedded.journal import Journal, Key
@@ -215,9 +216,12 @@ class StateDirectory:
         with self.understood():
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, FORMAT):
+                writer = "the version that wrote it"
+                if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'writer'").fetchone():
+                    (writer,) = self._connection.execute("SELECT 'perago ' || version FROM writer").fetchone()
                 raise StateError(
-                    f"{self._database} has format {version}, but this version of perago reads format {FORMAT}; use the "
-                    "version that wrote it, or another directory"
+                    f"{self._database} has format {version}, but this version of perago reads format {FORMAT}; install "
+                    f"{writer}, or use another directory"
                 )
             if version == 0:
                 return {}
@@ -245,8 +249,11 @@ class StateDirectory:
             self._connection.executescript(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
                 f"CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
+                "CREATE TABLE IF NOT EXISTS writer (version TEXT NOT NULL);"
                 f"PRAGMA user_version = {FORMAT}"
             )
+            self._connection.execute("DELETE FROM writer")
+            self._connection.execute("INSERT INTO writer VALUES (?)", (__version__,))
             self.write([(_KEYS, keys)], [])
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"{self.path} cannot be written to: {error}") from error

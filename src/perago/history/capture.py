@@ -25,7 +25,17 @@ from perago.history.redaction import known_secrets, replace_known, schema_of, st
 from perago.ports import WorkspaceStore
 from perago.settings import Mask
 from perago.taskdef.schema import same_json
-from perago.testing.cases import CASE, INPUT, LARGEST_KEPT, MOST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
+from perago.testing.cases import (
+    CASE,
+    INPUT,
+    LARGEST_KEPT,
+    MOST_KEPT,
+    PUBLISHED,
+    TASKDEF,
+    WRITTEN_BY,
+    case_text,
+    outcome_fields,
+)
 from perago.testing.differences import AttemptResult, Content, Digest, digest_of
 from perago.text import quoted
 from perago.workspace.keys import is_reserved
@@ -130,7 +140,7 @@ class _Capture:
         written = AttemptResult(
             attempt.ending, attempt.reason, replace_known(result, known), files, self._past.published.removed
         )
-        document = {"about": about, "params": params, **outcome_fields(written)}
+        document = {**WRITTEN_BY, "about": about, "params": params, **outcome_fields(written)}
         document |= {key: replace_known(document[key], known) for key in ("about", "params")}
         (self._directory / CASE).write_text(case_text(document), encoding="utf-8")
         if definition:

@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perago import __version__
 from perago.atomic_file import replace_file
 from perago.authoring import Example, Task, TaskDefinitionError, WorkspaceSpec
 from perago.authoring.workspace import Listing
@@ -271,6 +272,8 @@ def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | byt
         )
 
 
+FORMAT = 1
+"""The format of `case.json`. Cases without one have format 1."""
 CASE, INPUT, PUBLISHED, TASKDEF = "case.json", "input", "published", "taskdef.json"
 WORKFLOW = ".workflow"
 """After the name of a workflow in the name of the directory of its cases, because a task may have the same name."""
@@ -279,7 +282,8 @@ LARGEST_KEPT = 64 * 1024
 """Maximum size of a published file that is kept completely. Larger files are kept as size and digest."""
 MOST_KEPT = 4 * 1024 * 1024
 """Maximum size of all kept published files together."""
-_RECORDED_KEYS = {"about", "expect", "params", "result", "published", "removed"}
+WRITTEN_BY = {"perago.format": FORMAT, "perago.version": __version__}
+_RECORDED_KEYS = {*WRITTEN_BY, "about", "expect", "params", "result", "published", "removed"}
 _MISSING = object()
 
 
@@ -329,6 +333,10 @@ def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
         raise InvalidCase(f"{file} is not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("params"), dict):
         raise InvalidCase(f"{file}: must be an object with params, which are an object")
+    if (found := document.get("perago.format", FORMAT)) != FORMAT:
+        writer = document.get("perago.version", "a later version")
+        fix = f"perago {__version__} reads format {FORMAT}; install {writer}, or capture the attempt again"
+        raise InvalidCase(f"{file} has format {found}, written by perago {writer}: {fix}")
     unknown = sorted(set(document) - _RECORDED_KEYS)
     if unknown:
         raise InvalidCase(f"{file}: unknown key {unknown[0]!r}; a case has {', '.join(sorted(_RECORDED_KEYS))}")
@@ -373,7 +381,7 @@ def write_outcome(directory: Path, now: AttemptResult) -> None:
     if isinstance(about := document.get("about"), dict):
         about.pop("reason", None)
         about |= {"reason": now.reason} if now.reason else {}
-    document |= outcome_fields(now)
+    document |= {**WRITTEN_BY, **outcome_fields(now)}
     shutil.rmtree(directory / PUBLISHED, ignore_errors=True)
     keep_small_files(directory / PUBLISHED, now.files)
     replace_file(file, case_text(document).encode())
