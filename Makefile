@@ -109,7 +109,7 @@ screenshots: $(VENV)/.installed-dev
 
 wheel: $(VENV)/bin/python
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
-	@echo "pip install '$(CURDIR)/dist/perago-$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' src/perago/__init__.py)-py3-none-any.whl[test,fuzz,embedded,tables]'"
+	@echo "pip install '$(CURDIR)/dist/$$(sed -n 's/^DISTRIBUTION = "\(.*\)"$$/\1/p' src/perago/__init__.py)-$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' src/perago/__init__.py)-py3-none-any.whl[test,fuzz,embedded,tables]'"
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from perago.guardrails import *
 
 __version__ = "0.1.0"
+DISTRIBUTION = "perago"
+"""The name of the package to install. The package index has another project of this name, see `namesake`."""
 
 __all__ = [
     "Current",

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from perago import DISTRIBUTION
+
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorOverview, ConductorQueue, ConductorWorkflows
     from perago.adapters.http import CallPolicy
@@ -179,13 +181,13 @@ class Servers:
 def namesake() -> str:
     """Return a warning if the `perago` that is installed is the one of the package index, which is another project."""
     try:
-        installed = distribution("perago")
+        installed = distribution(DISTRIBUTION)
     except PackageNotFoundError:
         return ""
     if any(point.group == "pytest11" for point in installed.entry_points):
         return ""
     return (
-        f"the perago {installed.version} that is installed here is another project of the same name; the code that "
-        f"runs is in {Path(__file__).parent}\n"
-        "  fix: pip uninstall perago, and install this one again (perago help install)"
+        f"the {DISTRIBUTION} {installed.version} that is installed here is another project of the same name; the code "
+        f"that runs is in {Path(__file__).parent}\n"
+        f"  fix: pip uninstall {DISTRIBUTION}, and install this one again (perago help install)"
     )
