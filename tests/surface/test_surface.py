@@ -29,8 +29,8 @@ def checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-HEADER, *LISTED = FILE.read_text(encoding="utf-8").splitlines()
-"""As they were before these tests wrote anything."""
+HEADER = FILE.read_text(encoding="utf-8").splitlines()[0]
+"""As it was before these tests wrote anything."""
 
 TASK = """
 from pathlib import Path
@@ -79,10 +79,6 @@ def header(lines: list[str], changelog: str) -> str:
     return f"# lines {checksum(''.join(lines))} changelog {changelog}"
 
 
-def test_the_file_is_as_it_was_written_with_a_changelog_line() -> None:
-    assert header(LISTED, HEADER[-16:]) == HEADER, "write it with WRITE_SURFACE=1"
-
-
 @pytest.mark.any_python
 def test_names_options_tests_variables_logs_metrics_and_metadata() -> None:
     kinds = ("python", "cli", "exit", "plugin", "env", "log", "metric", "commit")
@@ -127,3 +123,8 @@ def test_json_documents(project: Project) -> None:
         project.module("broken", "raise RuntimeError('no')")
         read("check", "broken")
     compare(("json",), found)
+
+
+def test_the_file_is_as_it_was_written_with_a_changelog_line() -> None:
+    first, *lines = FILE.read_text(encoding="utf-8").splitlines()
+    assert header(lines, first[-16:]) == first, "write it with WRITE_SURFACE=1"
