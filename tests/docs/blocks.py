@@ -7,7 +7,7 @@
 - `console with=services`: run with perago's embedded Conductor and lakeFS, which has a repository `my-data`.
 - `console needs=network`: not run, for one of the reasons in `NEEDS`.
 - `toml`, `ini`, `json`: parsed.
-- `text`, `mermaid`: for people only.
+- `yaml`, `text`, `mermaid`: for people only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NEEDS = {
     "foreground": "it runs until somebody ends it",
     "minutes": "it takes minutes",
 }
-LANGUAGES = ("python", "console", "toml", "ini", "json", "text", "mermaid")
+LANGUAGES = ("python", "console", "toml", "ini", "json", "yaml", "text", "mermaid")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<info>[^`]*)$")
 
 
