@@ -33,6 +33,11 @@ NOT_RUN = [
     ("docs/dev/conformance.md", "$ export PERAGO_CONFORMANCE_CONDUCTOR=http://127.0.0.1:8080/api", "servers"),
     ("docs/dev/live.md", "$ export CONDUCTOR_SERVER_URL=http://127.0.0.1:8080/api", "servers"),
     ("docs/dev/live.md", "$ make live-ci", "servers"),
+    (
+        "docs/how-to/deploy.md",
+        "$ lakectl auth policies create --id PeragoWorker --statement-document deploy/lakefs/worker.json",
+        "servers",
+    ),
     ("docs/how-to/install.md", "$ make wheel", "network"),
     ("docs/operations.md", "$ perago doctor my_tasks.features", "servers"),
     ("docs/operations.md", "$ perago start my_tasks.features -j 4 --http 9090", "servers"),
