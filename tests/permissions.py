@@ -1,7 +1,7 @@
 """The permissions that lakeFS asks for, and a lakeFS that enforces policies as its role-based access control does.
 
 The embedded lakeFS knows one user who may do everything. `Enforced` stands before it. Its table, its matching of names
-and its answers are those of lakeFS 1.84 (`docs/dev/servers/lakefs.md` 2, Auth).
+and its answers are those of lakeFS 1.84 (`docs/dev/servers/lakefs.md`, "Auth").
 """
 
 from __future__ import annotations

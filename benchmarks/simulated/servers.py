@@ -47,9 +47,9 @@ KINDS: dict[str, dict[str, float]] = {
     },
 }
 """Seconds that a request takes by default, one millisecond of network included. Those of Conductor are its medians
-(`docs/dev/servers/conductor.md` 6), those of lakeFS follow from the time of a merge and the ratios of
-`docs/dev/servers/lakefs.md` 1.9. A merge onto a staging branch is named for what it does: `carry` brings changes there,
-`challenge` tries the fence."""
+(`docs/dev/servers/conductor.md`, "conductor-python"), those of lakeFS follow from the time of a merge and the ratios of
+`docs/dev/servers/lakefs.md`, "Cost". A merge onto a staging branch is named for what it does: `carry` brings changes
+there, `challenge` tries the fence."""
 COSTS = {kind: seconds for kinds in KINDS.values() for kind, seconds in kinds.items()}
 """What they take now."""
 OTHER = 0.006
@@ -58,7 +58,8 @@ REFUSED = 0.7
 """Seconds more for a merge that another one overtakes: lakeFS tries it again before it runs the fence
 (docs/dev/benchmarks.md, fence_race)."""
 LOOK = 0.1
-"""Seconds between two looks of Conductor at its queue during a long poll (`docs/dev/servers/conductor.md` 9)."""
+"""Seconds between two looks of Conductor at its queue during a long poll (`docs/dev/servers/conductor.md`, "Measured
+later")."""
 _MOMENT = 1e-4
 _STREAMS = 16
 """Transfers at a time."""

@@ -90,7 +90,7 @@ FENCE_MARKER = "perago-publish-fence"
 
 
 class MergeRefusal(StrEnum):
-    """The reason why lakeFS refused a merge (`docs/dev/servers/lakefs.md` 1.3)."""
+    """The reason why lakeFS refused a merge (`docs/dev/servers/lakefs.md`, "Statuses with the hook in place")."""
 
     HEAD_MOVED = "head moved"  # 412 carrying the marker text of perago's publish fence
     HOOK = "hook"  # 412 of another pre-merge hook
@@ -238,8 +238,8 @@ class Delivery:
     """One hand-over of an attempt to a worker.
 
     `(task_id, poll_count, start_time)` is its identity: rerun and redelivery keep the task id
-    (`docs/dev/servers/conductor.md` 9). Times are milliseconds since the epoch, durations seconds. Fields have no
-    defaults, so that no adapter can forget one.
+    (`docs/dev/servers/conductor.md`, "Measured later"). Times are milliseconds since the epoch, durations seconds.
+    Fields have no defaults, so that no adapter can forget one.
     """
 
     task_id: str
@@ -402,7 +402,8 @@ class TaskQueue(DeliveryCheck, Protocol):
         """Give an attempt back for redelivery to any poller, after `seconds`."""
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
-        """Send the final status. Success does not mean that it was accepted (`docs/dev/servers/conductor.md` 7.2)."""
+        """Send the final status. Success does not mean that it was accepted (`docs/dev/servers/conductor.md`, "Fifteen
+        behaviors", point 2)."""
 
     def add_log(self, task_id: str, text: str) -> None:
         """Append one entry to the task's log."""

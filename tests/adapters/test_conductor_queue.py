@@ -218,7 +218,8 @@ def test_a_refused_definition_says_what_is_wrong_with_it() -> None:
 
 
 def test_a_retried_step_names_no_sub_workflow_and_one_that_starts_may_have_one() -> None:
-    """As a real Conductor shows a workflow right after it was retried (`docs/dev/servers/conductor.md` 9)."""
+    """As a real Conductor shows a workflow right after it was retried (`docs/dev/servers/conductor.md`, "Measured
+    later")."""
     step = {"taskType": "SUB_WORKFLOW", "referenceTaskName": "sub"}
     before = {**step, "status": "FAILED", "retried": True, "subWorkflowId": "old"}
     workflow = {"workflowId": "w", "startTime": 5, "workflowDefinition": {"tasks": []}}

@@ -90,7 +90,7 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 - Timeouts are punctual here. A real server notices them when its sweeper runs, for second attempts about 77 seconds
   late.
 - A JOIN sees a failed attempt together with its retry here. A real server can execute the JOIN in between, and then the
-  workflow fails (`docs/dev/servers/conductor.md` 10).
+  workflow fails (`docs/dev/servers/conductor.md`, "Forks").
 - A JOIN that a retry or a rerun revives continues immediately here, and after up to 30 seconds on a real server.
 - The whole output of a loop as an input of a step inside of it has the present iteration, as on the real server; there
   it also shows what the server schedules or does later in the same moment, with empty outputs.

@@ -10,7 +10,8 @@ from .blocks import ROOT
 
 OUTSIDE = re.compile(r"(?<![\w/])reference/\w+\.md|(?<![\w/])shared/\w+\.md|\b[Cc]ontract \d")
 DOCUMENT = re.compile(r"\bdocs/[\w/-]+\.md")
-SECTION = re.compile(r"\b(docs/dev/(?:servers/)?\w+\.md)`? (\d+(?:\.\d+)?)")
+SECTION = re.compile(r"\b(docs/dev/(?:servers/)?\w+\.md)`?, \"([^\"]+)\"(?: and \"([^\"]+)\")?(?:, point (\d+))?")
+NUMBER = re.compile(r"\bdocs/dev/(?:servers/)?\w+\.md`?,? \d")
 
 
 def citing() -> Iterator[tuple[str, str]]:
@@ -35,15 +36,17 @@ def test_cited_documents_are_there() -> None:
 def test_cited_sections_are_there() -> None:
     cited = [(path, *found) for path, text in citing() for found in SECTION.findall(text)]
     assert cited
-    for path, document, number in cited:
-        assert has_section(document, number), f"{path} cites {document} {number}"
+    for path, document, name, other, point in cited:
+        assert has_section(document, name, "" if other else point), f"{path} cites {name} of {document}"
+        assert not other or has_section(document, other, point), f"{path} cites {other} of {document}"
 
 
-def has_section(document: str, number: str) -> bool:
-    """Whether there is such a heading; or, in a section that is a list, such a point."""
+def test_sections_are_cited_by_name_because_numbers_change() -> None:
+    assert [(path, found) for path, text in citing() for found in NUMBER.findall(text)] == []
+
+
+def has_section(document: str, name: str, point: str) -> bool:
+    """Whether a heading or a paragraph begins with the name, and has the point."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    if re.search(rf"^#+ {re.escape(number)}\.? ", text, re.MULTILINE):
-        return True
-    chapter, _, point = number.partition(".")
-    body = re.split(r"^## ", text, flags=re.MULTILINE)
-    return any(re.match(rf"{chapter}\. ", part) and re.search(rf"^{point}\. ", part, re.MULTILINE) for part in body)
+    found = re.search(rf"^(?:#+ (?:[\d.]+ )?)?{re.escape(name)}(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return found is not None and (not point or re.search(rf"^{point}\. ", found[1], re.MULTILINE) is not None)

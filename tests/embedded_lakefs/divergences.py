@@ -1,5 +1,5 @@
-"""The merges in which lakeFS 1.84 loses data (`docs/dev/servers/lakefs.md` 1.7): what base, target and source hold, the
-path concerned, and the right result (None: a conflict)."""
+"""The merges in which lakeFS 1.84 loses data (`docs/dev/servers/lakefs.md`, "lakeFS's three-way merge"): what base,
+target and source hold, the path concerned, and the right result (None: a conflict)."""
 
 from __future__ import annotations
 

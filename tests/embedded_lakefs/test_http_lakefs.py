@@ -1,5 +1,5 @@
-"""lakeFS's REST API on the model: statuses and bodies as measured (`docs/dev/servers/lakefs.md` 2), seen by plain
-HTTP."""
+"""lakeFS's REST API on the model: statuses and bodies as measured (`docs/dev/servers/lakefs.md`, "REST facts"), seen by
+plain HTTP."""
 
 from __future__ import annotations
 

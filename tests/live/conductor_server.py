@@ -5,7 +5,7 @@
 
 `run` sets CONDUCTOR_SERVER_URL for the command and ends with its exit status. The server is kept in
 `PERAGO_LIVE_CACHE` (default: `.live/` in the working directory) and started with the options of
-`docs/dev/servers/conductor.md` 8. It needs Maven once and a JDK of 21 or later.
+`docs/dev/servers/conductor.md`, "Boot of a test server". It needs Maven once and a JDK of 21 or later.
 """
 
 from __future__ import annotations

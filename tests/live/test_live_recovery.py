@@ -236,8 +236,8 @@ def test_in_a_sub_workflow_a_dead_slot_s_publication_is_adopted_too(line: Line, 
 
 
 def test_a_second_run_of_a_sub_workflow_undoes_what_the_first_has_published(line: Line, seeded: Seeded) -> None:
-    """The new one is another workflow (`docs/dev/servers/conductor.md` 9), which the parent names in place of the
-    first."""
+    """The new one is another workflow (`docs/dev/servers/conductor.md`, "Measured later"), which the parent names in
+    place of the first."""
     repository, ref = seeded
     conductor = line.deployment.conductor
     payload = _nested(line.deployment, seeded, ending="give up")

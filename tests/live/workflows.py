@@ -67,8 +67,8 @@ class Conductor:
         return [task["status"] for task in self.tasks(workflow_id)]
 
     def decide(self, workflow_id: str) -> None:
-        """Let the server look after time-outs now; by itself it may take a minute (`docs/dev/servers/conductor.md`
-        2)."""
+        """Let the server look after time-outs now; by itself it may take a minute (`docs/dev/servers/conductor.md`,
+        "Attempt state machine")."""
         self.call("PUT", f"/workflow/decide/{workflow_id}")
 
     def time_out(self, workflow_id: str) -> None:
@@ -126,7 +126,8 @@ class Conductor:
         self.call("POST", f"/workflow/{workflow_id}/retry")
 
     def settle(self, workflow_id: str, task_id: str, status: str, **fields: Any) -> None:
-        """Speak for an attempt, as its worker would: nobody asks who sends it (`docs/dev/servers/conductor.md` 2)."""
+        """Speak for an attempt, as its worker would: nobody asks who sends it (`docs/dev/servers/conductor.md`,
+        "Attempt state machine")."""
         self.call("POST", "/tasks", {"workflowInstanceId": workflow_id, "taskId": task_id, "status": status, **fields})
 
     def redeliver(self, workflow_id: str, task_id: str) -> None:

@@ -10,7 +10,7 @@ from perago.embedded.lakefs.values import Conflict, Entry, NoChanges, Strategy
 def lossy_merge(
     base: Tree, source: Tree, target: Tree, *, strategy: Strategy = Strategy.NONE, allow_empty: bool = False
 ) -> Tree:
-    """`merge_trees` with the losses of `docs/dev/servers/lakefs.md` 1.7."""
+    """`merge_trees` with the losses of `docs/dev/servers/lakefs.md`, "lakeFS's three-way merge"."""
     if source.id == base.id and not allow_empty:
         raise NoChanges("no changes")
     if target.id == base.id:

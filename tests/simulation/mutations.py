@@ -140,7 +140,7 @@ def name_no_expected_head(patch: pytest.MonkeyPatch) -> None:
 
 def lose_a_file_in_merges(patch: pytest.MonkeyPatch) -> None:
     """Not a mutation of ours: a server that does what lakeFS's three-way merge can do
-    (`docs/dev/servers/lakefs.md` 1.7)."""
+    (`docs/dev/servers/lakefs.md`, "lakeFS's three-way merge")."""
 
     def lossy(base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
         return source.with_changes({"readme": None})

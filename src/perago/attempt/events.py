@@ -323,7 +323,7 @@ class DirectoryRemoved(Event):
 @dataclass(frozen=True, slots=True)
 class ReportSent(Event):
     """Conductor answered the report. The answer does not say whether Conductor accepted it
-    (`docs/dev/servers/conductor.md` 7.2)."""
+    (`docs/dev/servers/conductor.md`, "Fifteen behaviors", point 2)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ is a fence commit, after which no stale delivery can merge. Each of them install
 none, so that its own merge is guarded.
 
 If others have advanced the branch and the task declares `on_moved_head="rebase"`, the changes are applied to the
-current head. lakeFS's three-way merge can lose files (`docs/dev/servers/lakefs.md` 1.7), so it is never trusted: the
-staging commit is compared with the head, and differs from it in exactly the planned keys.
+current head. lakeFS's three-way merge can lose files (`docs/dev/servers/lakefs.md`, "lakeFS's three-way merge"), so it
+is never trusted: the staging commit is compared with the head, and differs from it in exactly the planned keys.
 
 The merge is the only step that others see. It is sent for the head that the publication was built on. If the branch has
 moved since, the new commits are judged as on arrival.
@@ -123,8 +123,9 @@ def input_accepted(state: State, event: on.InputAccepted) -> Next:
 
 def input_located(state: State) -> Next:
     """Look for earlier deliveries. They are visible on the branch, or by a staging branch. To Conductor's clients a
-    rerun and a restart look like a first delivery (`docs/dev/servers/conductor.md` 9). A staging branch is deleted
-    after its merge, so it is looked up first: if it no longer exists, its merge is on the workspace branch."""
+    rerun and a restart look like a first delivery (`docs/dev/servers/conductor.md`, "Measured later"). A staging branch
+    is deleted after its merge, so it is looked up first: if it no longer exists, its merge is on the workspace
+    branch."""
     if state.plan.read_only:
         return _list(state)
     prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))

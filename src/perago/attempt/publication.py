@@ -1,9 +1,9 @@
 """The commits of a publication: their metadata, messages and staging branches, and the publish fence.
 
 Before lakeFS moves the branch, it runs the action files of the source commit on the new merge commit. It repeats this
-for every internal retry (`docs/dev/servers/lakefs.md` 1.1, 1.5). The script compares the first parent of that commit,
-which is the current head, with the head that the publisher built on. So one copy in a branch guards everything that is
-staged from it, and a commit with the fence cannot lose it.
+for every internal retry (`docs/dev/servers/lakefs.md`, "Verdict" and "Where the action file must live"). The script
+compares the first parent of that commit, which is the current head, with the head that the publisher built on. So one
+copy in a branch guards everything that is staged from it, and a commit with the fence cannot lose it.
 
 A merge that names no expected head passes, so people can still merge by hand.
 """

@@ -1,7 +1,7 @@
 """Retries, timeouts and limits of a task, in the terms of Conductor's TaskDef.
 
-Values that Conductor would refuse in a TaskDef are refused here, at import (`docs/dev/servers/conductor.md` 5). So are
-the meaningless negative numbers that it accepts.
+Values that Conductor would refuse in a TaskDef are refused here, at import (`docs/dev/servers/conductor.md`,
+"TaskDef"). So are the meaningless negative numbers that it accepts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Install, read, challenge and remove the publish fence on the server (`docs/dev/servers/lakefs.md` 1 and 7).
+"""Install, read, challenge and remove the publish fence on the server (`docs/dev/servers/lakefs.md`, "Publish fence"
+and "Measured later").
 
 Like a publication, a change goes through a hidden branch and a merge with an expected head. So it never commits objects
 that others have staged, and never overwrites a commit.

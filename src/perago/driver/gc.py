@@ -8,10 +8,10 @@ their directories. The remaining leftovers come from workers that were killed, a
 workflows that did not continue.
 
 Deleting a branch can neither stop nor change a publication: a merge names the staging *commit*, which stays readable
-without its branch (`docs/dev/servers/lakefs.md` 1.3). A deletion could harm a delivery that is still staging, and a
-rerun, which would not know that a merge may still arrive (`perago.attempt.protocol` 9). So a branch is removed only if
-Conductor says that its delivery has ended. A branch without a delivery is removed if nothing has happened on it for a
-long time. No branch is removed before `LONGEST_SILENCE`.
+without its branch (`docs/dev/servers/lakefs.md`, "Statuses with the hook in place"). A deletion could harm a delivery
+that is still staging, and a rerun, which would not know that a merge may still arrive (`perago.attempt.protocol` 9). So
+a branch is removed only if Conductor says that its delivery has ended. A branch without a delivery is removed if
+nothing has happened on it for a long time. No branch is removed before `LONGEST_SILENCE`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The TaskDef: the definition of a task in Conductor, and the changes when it replaces the registered one.
 
-Conductor adds defaults and its own fields (`docs/dev/servers/conductor.md` 5). Neither counts as a difference.
+Conductor adds defaults and its own fields (`docs/dev/servers/conductor.md`, "TaskDef"). Neither counts as a difference.
 """
 
 from __future__ import annotations

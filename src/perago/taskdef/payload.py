@@ -458,7 +458,7 @@ _NAMES = {
         "letters, digits, underscores and dashes that does not begin with a dash",
     ),
 }
-"""Names that lakeFS accepts (`docs/dev/servers/lakefs.md` 2)."""
+"""Names that lakeFS accepts (`docs/dev/servers/lakefs.md`, "REST facts")."""
 
 RefKey: TypeAlias = Literal["ref_type", "refType"]
 

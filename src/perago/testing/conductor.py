@@ -140,7 +140,7 @@ class Conductor(InMemoryConductor):
 
 def _moments(state: State) -> Iterator[float]:
     """Yield the times, in milliseconds since the epoch, at which an open item may time out, including past ones
-    (`docs/dev/servers/conductor.md` 2)."""
+    (`docs/dev/servers/conductor.md`, "Attempt state machine")."""
     for workflow in state.workflows.values():
         if workflow.status.terminal:
             continue

@@ -5,10 +5,10 @@ free as soon as it sends `Finished`. The report, and heartbeats until it arrives
 (given to another worker, timed out, canceled), only the end of its log is sent.
 
 Conductor's lease extension never says that the task was lost, and a stale one extends a dead successor's lease
-(`docs/dev/servers/conductor.md` 9). So a heartbeat reads the task first, and extends only the lease of this delivery. A
-missing answer is not a "no": heartbeats continue, more often, and so does the attempt. After the time at which
-Conductor must have given up the delivery, the delivery is *in doubt*. That is reported once and changes nothing else,
-because the attempt makes a delivery check before every step that cannot be undone.
+(`docs/dev/servers/conductor.md`, "Measured later"). So a heartbeat reads the task first, and extends only the lease of
+this delivery. A missing answer is not a "no": heartbeats continue, more often, and so does the attempt. After the time
+at which Conductor must have given up the delivery, the delivery is *in doubt*. That is reported once and changes
+nothing else, because the attempt makes a delivery check before every step that cannot be undone.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Attempt:
         self._beat_began: float | None = None
         self._one_at_a_time = threading.Lock()
         """Held by a heartbeat and by a report, because an extension of the lease undoes a report that Conductor accepts
-        at the same moment (docs/dev/servers/conductor.md 3)."""
+        at the same moment (docs/dev/servers/conductor.md, "Lease extension")."""
 
     @property
     def running(self) -> bool:

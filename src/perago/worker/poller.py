@@ -5,8 +5,8 @@ within milliseconds. So a few quick polls come first. Then there are two ways to
 requests a minute:
 
 * **Long polls**, if every task has a free slot: polls of count 1 (a batch poll would wait to fill its count,
-  `docs/dev/servers/conductor.md` 7.8). The server checks its queue every 100 ms, so several polls that begin at
-  different times notice a task sooner than one.
+  `docs/dev/servers/conductor.md`, "Fifteen behaviors", point 8). The server checks its queue every 100 ms, so several
+  polls that begin at different times notice a task sooner than one.
 * **Queue depths**, if there are more tasks than free slots: one request for the depths of all queues.
 
 A poll is only made for slots that are ready, and no two polls are made for the same slot.
@@ -310,7 +310,7 @@ class Delayed:
 
 class DelayedQueues:
     """Records which queues currently deliver nothing although they are not empty, because their depth includes attempts
-    that are not due (`docs/dev/servers/conductor.md` 1)."""
+    that are not due (`docs/dev/servers/conductor.md`, "REST surface")."""
 
     def __init__(self) -> None:
         self._queues: dict[str, Delayed] = {}

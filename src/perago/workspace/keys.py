@@ -9,9 +9,9 @@ A pattern is matched against the complete path of a file, relative to the worksp
 - Matching is case-sensitive everywhere, and a leading dot is an ordinary character: what a task leaves behind in
   `.cache/` would be published, so `forbid_glob("**/*.tmp")` has to see it.
 
-A lakeFS key is any UTF-8 text of up to 1,024 bytes (`docs/dev/servers/lakefs.md` 2), so a listing can contain names
-that leave the workspace, that no disk accepts, or that are the same on some disk. All of them are found before anything
-is written. Control characters and backslashes are ordinary characters of POSIX names, and are kept.
+A lakeFS key is any UTF-8 text of up to 1,024 bytes (`docs/dev/servers/lakefs.md`, "REST facts"), so a listing can
+contain names that leave the workspace, that no disk accepts, or that are the same on some disk. All of them are found
+before anything is written. Control characters and backslashes are ordinary characters of POSIX names, and are kept.
 
     View(include=("raw/2024/**",), exclude=("**/*.bak",))
 

@@ -1,4 +1,5 @@
-"""Three-way merges in which lakeFS loses a change, and their harmless neighbours (`docs/dev/servers/lakefs.md` 1.7).
+"""Three-way merges in which lakeFS loses a change, and their harmless neighbours (`docs/dev/servers/lakefs.md`,
+"lakeFS's three-way merge").
 
 The server compares a new path with the *next* entry of the base by content alone.
 """

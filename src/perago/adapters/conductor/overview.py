@@ -268,7 +268,7 @@ class ConductorWorkflows(ConductorClient):
 
     def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
         """Return summaries of the attempts that Conductor's index has for a query, the latest first
-        (`docs/dev/servers/conductor.md` 9).
+        (`docs/dev/servers/conductor.md`, "Measured later").
 
         Args:
             query: in Conductor's syntax: `taskType=features.build AND status=COMPLETED`.

@@ -30,7 +30,8 @@ from perago.settings import ConductorSettings
 
 _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS", "SKIPPED")
 _UNKNOWN_LOOP: Mapping[str, Any] = {"type": "DO_WHILE", "loopOver": [{"type": "DYNAMIC"}]}
-_DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`docs/dev/servers/conductor.md` 1)
+# of a task type without a definition (`docs/dev/servers/conductor.md`, "REST surface")
+_DEFAULT_RESPONSE_TIMEOUT = 3600
 
 
 def delivery_from(task: Mapping[str, Any]) -> Delivery:
@@ -160,7 +161,7 @@ def to_json(operation: str, payload: object) -> str:
 
 def _update(delivery: Delivery, status: str) -> dict[str, Any]:
     # A workflow id that does not belong to the task completes it and leaves its workflow undecided
-    # (`docs/dev/servers/conductor.md` 2), so both always come from one delivery.
+    # (`docs/dev/servers/conductor.md`, "Attempt state machine"), so both always come from one delivery.
     return {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, "status": status}
 
 
@@ -203,8 +204,8 @@ class ConductorQueue(ConductorClient):
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         """Take up to `count` deliveries. The call is never abandoned, because an abandoned poll loses its tasks until
-        their response timeout (`docs/dev/servers/conductor.md` 2), so the client's limit is much longer than the
-        server's.
+        their response timeout (`docs/dev/servers/conductor.md`, "Attempt state machine"), so the client's limit is much
+        longer than the server's.
 
         Args:
             task_name: the task type.

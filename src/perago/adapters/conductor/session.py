@@ -1,5 +1,5 @@
 """The official SDK's API classes on perago's own connections and access tokens, and the meaning of Conductor's answers
-(`docs/dev/servers/conductor.md` 1: neither the status class nor `retryable` is enough)."""
+(`docs/dev/servers/conductor.md`, "REST surface": neither the status class nor `retryable` is enough)."""
 
 from __future__ import annotations
 
@@ -284,9 +284,9 @@ class RestTransport:
     """The `rest_client` of the SDK's `ApiClient`: its REST calls on perago's own connections.
 
     The SDK's own one repeats requests, closes the shared client under other threads' long polls when one connection
-    breaks (those polls then lose their tasks, `docs/dev/servers/conductor.md` 2), ignores the proxy variables, and
-    deserialises into models that drop fields. Here every call has a time limit and is sent once, and its answer is not
-    changed. Answers of any status are returned, never raised.
+    breaks (those polls then lose their tasks, `docs/dev/servers/conductor.md`, "Attempt state machine"), ignores the
+    proxy variables, and deserialises into models that drop fields. Here every call has a time limit and is sent once,
+    and its answer is not changed. Answers of any status are returned, never raised.
 
     Raises:
         NoAnswerError: from every method, if the transport failed.

@@ -1,4 +1,5 @@
-"""The block store behind lakeFS, and the signed addresses that the server gives out (`docs/dev/servers/lakefs.md` 8).
+"""The block store behind lakeFS, and the signed addresses that the server gives out (`docs/dev/servers/lakefs.md`,
+"Presigned transfers").
 
 The block store is only a faster path. After any failure here, the bytes go through lakeFS instead.
 """

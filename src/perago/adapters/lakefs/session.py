@@ -1,5 +1,5 @@
 """Calls of lakeFS's API with the configured credentials, and the errors that its answers mean
-(`docs/dev/servers/lakefs.md` 1.3 and 2)."""
+(`docs/dev/servers/lakefs.md`, "Statuses with the hook in place" and "REST facts")."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ _NO_NAME = re.compile(
     r"argument (repository|branch|ref|left|right|source|destination): .*invalid value: validation error"
 )
 """Answers about names that lakeFS does not allow. The status is 400, or 500 when a commit is read
-(`docs/dev/servers/lakefs.md` 2)."""
+(`docs/dev/servers/lakefs.md`, "REST facts")."""
 
 
 Refusals: TypeAlias = tuple[tuple[int, str | None, Callable[[str, str, str], ServiceError], str], ...]
 """Known refusals of a call: the status, a part of lakeFS's text (None: any text), the error, and its detail (empty:
-lakeFS's text). The first match counts (`docs/dev/servers/lakefs.md` 1.3)."""
+lakeFS's text). The first match counts (`docs/dev/servers/lakefs.md`, "Statuses with the hook in place")."""
 
 BRANCH_REFUSALS: Refusals = ((409, None, Refused, "a branch, tag or commit of this name exists already"),)
 COMMIT_REFUSALS: Refusals = ((400, "no changes", NothingToCommit, "nothing is staged"),)

@@ -61,8 +61,8 @@ T = TypeVar("T")
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _CONTROL_CONNECTIONS = 2
 _LOG_PAGE = 10
-"""A commit's metadata may be 2 MB and more (`docs/dev/servers/lakefs.md` 2), and a complete page of the log is in
-memory."""
+"""A commit's metadata may be 2 MB and more (`docs/dev/servers/lakefs.md`, "REST facts"), and a complete page of the log
+is in memory."""
 _DELETE_BATCH = 1000
 _LONGEST_AFTER = 1000
 """The longest key, in bytes, at which a page can begin. lakeFS accepts 1,024."""
@@ -140,8 +140,8 @@ class LakeFSStore:
     def get_commit(self, repository: str, ref: str) -> Commit:
         """Return the commit of a full commit id, or the head of a branch of exactly this name.
 
-        lakeFS also resolves an abbreviated id, a tag or an expression (`docs/dev/servers/lakefs.md` 2). These do not
-        count.
+        lakeFS also resolves an abbreviated id, a tag or an expression (`docs/dev/servers/lakefs.md`, "REST facts").
+        These do not count.
         """
         commit_id = ref if _COMMIT_ID.fullmatch(ref) else self._head(repository, ref)
         call = Call(f"read commit {commit_id[:12]}… of {repository}", repository, f"commit {commit_id}")
@@ -176,8 +176,8 @@ class LakeFSStore:
     def newest_staged(self, repository: str, branch: str) -> int | None:
         """Return the upload time of the newest staged object of `branch`, or None.
 
-        Only the bare name of a branch shows staged objects (`docs/dev/servers/lakefs.md` 3), and only a listing shows
-        their times.
+        Only the bare name of a branch shows staged objects (`docs/dev/servers/lakefs.md`, "Semantics"), and only a
+        listing shows their times.
         """
         call = Call(f"list what is staged on {branch} of {repository}", repository, f"branch {branch}")
         changes = self._items(call, "branches", branch, "diff")
@@ -308,8 +308,8 @@ class LakeFSStore:
             return
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
-        """Stage the deletion of `keys`. An unknown branch answers 200 without errors (`docs/dev/servers/lakefs.md` 2),
-        and the commit fails."""
+        """Stage the deletion of `keys`. An unknown branch answers 200 without errors (`docs/dev/servers/lakefs.md`,
+        "REST facts"), and the commit fails."""
         for start in range(0, len(keys), _DELETE_BATCH):
             batch = list(keys[start : start + _DELETE_BATCH])
             call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
@@ -354,7 +354,7 @@ class LakeFSStore:
         within: float | None = None,
     ) -> str:
         """Merge commit id `source` into `branch`, with one request, without strategy, squash or force
-        (`docs/dev/servers/lakefs.md` 1.10); returns the merge commit's id."""
+        (`docs/dev/servers/lakefs.md`, "What follows for perago"); returns the merge commit's id."""
 
         def read(answer: Answer) -> str:
             if not (merged := json.loads(answer.body)["reference"]):
@@ -404,7 +404,8 @@ class LakeFSStore:
         Those below the head are `shortened`.
 
         Raises:
-            Refused: lakeFS does not name `head` either (`docs/dev/servers/lakefs.md` 2). An error must not look like
+            Refused: lakeFS does not name `head` either (`docs/dev/servers/lakefs.md`, "REST facts"). An error must not
+            look like
                 an unmoved branch.
         """
         missing = f"commit {head} or {until}" if until else f"commit {head}"

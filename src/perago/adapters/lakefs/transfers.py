@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LARGE = 8 * 1024 * 1024
 """The size in bytes from which an object counts as large, so that few streams are as fast as many."""
 FIRST_LARGE, FIRST_SMALL = 4, 8
-"""Streams that a transfer begins with (`docs/dev/servers/lakefs.md` 4)."""
+"""Streams that a transfer begins with (`docs/dev/servers/lakefs.md`, "Performance")."""
 GAIN = 1.1
 """The minimum gain in speed for which a doubled number of streams is kept."""
 PATIENCE = 8

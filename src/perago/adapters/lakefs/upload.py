@@ -1,7 +1,7 @@
 """Upload files to a staging branch, on parallel streams: through lakeFS, or large ones directly to its block store.
 
-lakeFS trusts the link call (`docs/dev/servers/lakefs.md` 8). So before a link, the MD5 of the sent bytes must
-equal both the store's ETag and the result of the change detection.
+lakeFS trusts the link call (`docs/dev/servers/lakefs.md`, "Presigned transfers"). So before a link, the MD5 of the sent
+bytes must equal both the store's ETag and the result of the change detection.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def check_workflow_timeout(workflow: WorkflowRow, now: int) -> None:
 
 def check_task_timeouts(row: TaskRow, now: int) -> None:
     """Change `row` to TIMED_OUT, or raise `Termination`, when one of its times is up
-    (`docs/dev/servers/conductor.md` 2)."""
+    (`docs/dev/servers/conductor.md`, "Attempt state machine")."""
     for check in (_total_timeout, _task_timeout, _poll_timeout):
         reason = None if row.status.terminal else check(row, now)
         if reason is not None:

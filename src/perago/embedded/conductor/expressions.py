@@ -1,7 +1,7 @@
 """`${...}` expressions in the input parameters of a workflow task.
 
 A string that is one expression becomes the value itself; inside a longer string the value is spelled as Java would
-spell it. What is missing is null (`docs/dev/servers/conductor.md` 2 "Payload fidelity"). Names, quoted names, indices
+spell it. What is missing is null (`docs/dev/servers/conductor.md`, "Payload fidelity"). Names, quoted names, indices
 and `*` are looked up here, as are `length()` and `keys()` at the end; filters, slices, unions of indices and `..` by
 the package `python-jsonpath`, which agrees with the server on them. The rest is refused by name.
 """

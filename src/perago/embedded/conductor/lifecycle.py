@@ -40,7 +40,7 @@ def terminate(state: State, workflow: WorkflowRow, reason: str | None) -> None:
 
 def pause(state: State, workflow: WorkflowRow) -> None:
     """Stop scheduling. Queued attempts are still handed out, and results are still accepted
-    (`docs/dev/servers/conductor.md` 2)."""
+    (`docs/dev/servers/conductor.md`, "Attempt state machine")."""
     if workflow.status.terminal:
         raise conflict("pause workflow", f"Workflow {workflow} has ended, status cannot be updated.")
     if workflow.status is not WorkflowStatus.PAUSED:

@@ -57,7 +57,8 @@ class ConductorModel(ModelCore):
 
     Timeouts fire only when a workflow is decided: by `decide`, by `sweep`, by an update of one of its attempts, or,
     with `sweep_seconds`, by the first call after each such period. Until then an overdue attempt is in progress and its
-    late result is accepted (`docs/dev/servers/conductor.md` 2). `seed` makes ids and jitter repeatable.
+    late result is accepted (`docs/dev/servers/conductor.md`, "Attempt state machine"). `seed` makes ids and jitter
+    repeatable.
     """
 
     # ---------------------------------------------------------------------- definitions
@@ -90,7 +91,8 @@ class ConductorModel(ModelCore):
             return copied(list(state.task_definitions.values()))
 
     def delete_task_definition(self, name: str) -> None:
-        """Forget a definition; an unknown one is a 500 (`docs/dev/servers/conductor.md` 7.11)."""
+        """Forget a definition; an unknown one is a 500 (`docs/dev/servers/conductor.md`, "Fifteen behaviors", point
+        11)."""
         with self._operation("delete_task_definition") as state:
             if state.task_definitions.pop(name, None) is None:
                 raise server_error("delete task definition", "No such task definition")
@@ -132,7 +134,8 @@ class ConductorModel(ModelCore):
             return copied([versions[version] for versions in known for version in sorted(versions)])
 
     def delete_workflow_definition(self, name: str, version: int) -> None:
-        """Forget one version; an unknown one is a 500 (`docs/dev/servers/conductor.md` 7.11)."""
+        """Forget one version; an unknown one is a 500 (`docs/dev/servers/conductor.md`, "Fifteen behaviors", point
+        11)."""
         with self._operation("delete_workflow_definition") as state:
             versions = state.workflow_definitions.get(name, {})
             if version in versions:
@@ -185,7 +188,7 @@ class ConductorModel(ModelCore):
         """`POST /tasks/update-v2`: the same, and then a poll for the same task type on behalf of the same worker.
 
         It hands out a further attempt even when the result itself was ignored, none while the attempt is not finished
-        (`docs/dev/servers/conductor.md` 7.6).
+        (`docs/dev/servers/conductor.md`, "Fifteen behaviors", point 6).
         """
         with self._around("update_task_v2"):
             with self._locked() as state:
@@ -602,7 +605,7 @@ class InMemoryConductor(ConductorModel):
             updates.update_task(state, _result(delivery, extendLease=True))
 
     def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
-        """Give the attempt back for redelivery after `seconds` (`docs/dev/servers/conductor.md` 9)."""
+        """Give the attempt back for redelivery after `seconds` (`docs/dev/servers/conductor.md`, "Measured later")."""
         with self._operation("hand_back") as state:
             updates.update_task(state, _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=seconds))
 

@@ -68,7 +68,8 @@ def _search(steps: Sequence[Step], reference: str, behind: Step | None) -> tuple
 
 
 def with_iteration(reference: str, iteration: int) -> str:
-    """The reference name of a step in one iteration of its loop: `ref__1` (`docs/dev/servers/conductor.md` 2)."""
+    """The reference name of a step in one iteration of its loop: `ref__1` (`docs/dev/servers/conductor.md`, "Attempt
+    state machine")."""
     return f"{reference}{_ITERATION}{iteration}"
 
 
@@ -131,7 +132,8 @@ class TaskRow:
     """Like the type, but for the server's own tasks, which have a name beside their type."""
     reference_name: str
     definition: dict[str, Any]
-    """The task definition as it was when the workflow started (`docs/dev/servers/conductor.md` 2)."""
+    """The task definition as it was when the workflow started (`docs/dev/servers/conductor.md`, "Attempt state
+    machine")."""
     workflow_task: dict[str, Any]
     priority: int
     correlation_id: str | None
@@ -314,7 +316,7 @@ class MessageQueue:
         """Remove up to `count` due messages and return their task ids.
 
         They are chosen by priority (highest first), due time and creation, but a batch comes in order of creation
-        (`docs/dev/servers/conductor.md` 2 "Queue semantics").
+        (`docs/dev/servers/conductor.md`, "Queue semantics").
         """
         chosen = self.waiting(queue_name, now)[: max(0, count)]
         for message in chosen:
@@ -495,7 +497,7 @@ class State:
     def store(self, row: TaskRow, what: HistoryEvent) -> None:
         """Make `row` visible to every call from now on, with the times that an update sets.
 
-        `update_time` of a finished attempt does not change (`docs/dev/servers/conductor.md` 2).
+        `update_time` of a finished attempt does not change (`docs/dev/servers/conductor.md`, "Attempt state machine").
         """
         now = self.now()
         if not row.status.terminal or row.update_time == 0:
@@ -565,7 +567,7 @@ class State:
 
 
 ACTIVE_MS = 10_000
-"""The time after a poll in which a domain counts as served (`docs/dev/servers/conductor.md` 2 "Queue semantics")."""
+"""The time after a poll in which a domain counts as served (`docs/dev/servers/conductor.md`, "Queue semantics")."""
 
 NO_DOMAIN = "NO_DOMAIN"
 

@@ -79,7 +79,7 @@ def update_task(state: State, result: Mapping[str, Any]) -> str:
     """Apply a task result as `POST /tasks` does; returns the task id that was sent.
 
     A result for an attempt or a workflow that has ended is ignored, with success all the same. An IN_PROGRESS result
-    gives the attempt back to the queue (`docs/dev/servers/conductor.md` 2).
+    gives the attempt back to the queue (`docs/dev/servers/conductor.md`, "Attempt state machine").
 
     Raises:
         Malformed, ServerError: malformed, or no status for a live attempt (500).
@@ -171,8 +171,8 @@ def _apply(state: State, row: TaskRow, status: str, result: TaskResult) -> None:
 
 
 def _extend_lease(state: State, task_id: str) -> None:
-    """Moves `updateTime` and nothing else; says nothing about who holds the attempt (`docs/dev/servers/conductor.md`
-    3)."""
+    """Moves `updateTime` and nothing else; says nothing about who holds the attempt (`docs/dev/servers/conductor.md`,
+    "Lease extension")."""
     row = _find(state, task_id).copy()
     if row.status.terminal:
         state.record(HistoryEvent.IGNORED, row)

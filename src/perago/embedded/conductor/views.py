@@ -1,7 +1,8 @@
-"""Rows in the spelling of the server: 34 keys of a polled task, no top-level nulls (`docs/dev/servers/conductor.md` 1).
+"""Rows in the spelling of the server: 34 keys of a polled task, no top-level nulls (`docs/dev/servers/conductor.md`,
+"REST surface").
 
 Searches give summaries of workflows, and of attempts that have ended, as Conductor's index does
-(`docs/dev/servers/conductor.md` 9). The model knows the terms that perago writes, `field='text'` and
+(`docs/dev/servers/conductor.md`, "Measured later"). The model knows the terms that perago writes, `field='text'` and
 `updateTime>milliseconds` joined by AND, and one order of each kind. A real server ignores terms with unknown fields;
 here they are refused.
 """

@@ -1,7 +1,8 @@
 """Requests and answers on the wire: the server's errors, payloads after a trip through JSON, and typed fields.
 
 Each class carries the HTTP status that the real server sends with the same words, so that the model can be served
-over REST. Many permanent errors are 500 there (`docs/dev/servers/conductor.md` 1 and 7.11).
+over REST. Many permanent errors are 500 there (`docs/dev/servers/conductor.md`, "REST surface" and "Fifteen behaviors",
+point 11).
 
 Clients' fields are read by pydantic: lenient as the server is (`"2"` is a number), with a 500 where it cannot help.
 """
@@ -188,7 +189,7 @@ class Fields(BaseModel):
 
 
 def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Top-level nulls are left out of every answer (`docs/dev/servers/conductor.md` 1)."""
+    """Top-level nulls are left out of every answer (`docs/dev/servers/conductor.md`, "REST surface")."""
     return {name: value for name, value in fields.items() if value is not None}
 
 

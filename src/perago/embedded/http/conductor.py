@@ -149,7 +149,7 @@ Table: TypeAlias = list[tuple[str, str, Handler] | tuple[str, str, Handler, int]
 
 
 def _number(digits: str) -> float | str:
-    """A number beyond all is stored as a text (`docs/dev/servers/conductor.md` 2 "Payload fidelity")."""
+    """A number beyond all is stored as a text (`docs/dev/servers/conductor.md`, "Payload fidelity")."""
     number = float(digits)
     return number if math.isfinite(number) else str(number).replace("inf", "Infinity")
 

@@ -390,7 +390,8 @@ def _commit_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Commits and everything that makes or compares them; `root` is one repository's path."""
 
     def get(call: Call) -> Response:
-        """Return one commit. An invalid ref answers 500 here, 400 elsewhere (`docs/dev/servers/lakefs.md` 2)."""
+        """Return one commit. An invalid ref answers 500 here, 400 elsewhere (`docs/dev/servers/lakefs.md`, "REST
+        facts")."""
         try:
             return JsonAnswer(api.commit_json(commits.get_commit(call.repo, call.ref)))
         except Invalid as error:

@@ -313,7 +313,8 @@ def _bytes(entry: Entry, start: int, length: int, status: int, headers: dict[str
 def _span(header: str, size: int) -> tuple[int, int] | dict[str, str]:
     """Start and length of the one range that a header asks for, else the headers of the refusal.
 
-    lakeFS names the size only where the range is one, but beyond the object (`docs/dev/servers/lakefs.md` 2).
+    lakeFS names the size only where the range is one, but beyond the object (`docs/dev/servers/lakefs.md`, "REST
+    facts").
     """
     found = _SINGLE_RANGE.fullmatch(header.replace(" ", ""))
     first, last = found.groups() if found else ("", "")
@@ -337,8 +338,8 @@ _SECONDS = 900
 class SignedStore:
     """A block store that takes and gives objects by signed addresses, as S3 does behind lakeFS.
 
-    It is part of the application of the API, which signs the addresses (`docs/dev/servers/lakefs.md` 8). Parts of large
-    uploads are not modeled, and the server's configuration says so.
+    It is part of the application of the API, which signs the addresses (`docs/dev/servers/lakefs.md`, "Presigned
+    transfers"). Parts of large uploads are not modeled, and the server's configuration says so.
     """
 
     def __init__(self, server: LakeFSServer, now: Callable[[], float] = time.time) -> None:

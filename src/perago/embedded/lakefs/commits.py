@@ -281,7 +281,8 @@ def merge(
     """Merge a ref into a branch: always a new merge commit, never a fast-forward. `force` allows an empty one.
 
     The order of checks is the server's: unknown target, dirty target, unknown source, no changes, conflict, hook
-    (`docs/dev/servers/lakefs.md` 1.3). A merge that the hook refuses leaves its commit behind, on no branch.
+    (`docs/dev/servers/lakefs.md`, "Statuses with the hook in place"). A merge that the hook refuses leaves its commit
+    behind, on no branch.
 
     Raises:
         Missing: no such ref or branch.

@@ -1,8 +1,8 @@
 """Pre-merge hooks of the model: perago's publish fence, and the protocol for other hooks.
 
-lakeFS runs the action files that lie in the SOURCE commit (`docs/dev/servers/lakefs.md` 1.5). The model cannot run Lua;
-it knows a hook by the path of its action file. Any other action file counts as passed at each of its events, with a
-warning and a run that says `skipped`.
+lakeFS runs the action files that lie in the SOURCE commit (`docs/dev/servers/lakefs.md`, "Where the action file must
+live"). The model cannot run Lua; it knows a hook by the path of its action file. Any other action file counts as passed
+at each of its events, with a warning and a run that says `skipped`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def run_hooks(repo: Repository, source: Tree, event: MergeEvent) -> None:
     """Run the hooks whose action files are in the source tree, and record their runs.
 
     Raises:
-        HookAborted: one of them refused; the text is wrapped as lakeFS wraps it (`docs/dev/servers/lakefs.md` 1.3).
+        HookAborted: one of them refused; the text is wrapped as lakeFS wraps it (`docs/dev/servers/lakefs.md`,
+        "Statuses with the hook in place").
         Missing: a folder among the actions.
 
     Warns:
@@ -152,6 +153,7 @@ def check_actions(tree: Tree, context: str) -> None:
 
 
 def _actions(tree: Tree) -> list[str]:
-    """Return the action files of a tree, and the folders next to them (`docs/dev/servers/lakefs.md` 1.5)."""
+    """Return the action files of a tree, and the folders next to them (`docs/dev/servers/lakefs.md`, "Where the action
+    file must live")."""
     parts = (path.removeprefix(ACTIONS_PREFIX).partition("/") for path in tree.actions)
     return sorted({ACTIONS_PREFIX + name + slash for name, slash, _ in parts})

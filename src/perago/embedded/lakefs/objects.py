@@ -1,5 +1,5 @@
-"""Objects of a repository: stage, read, list, copy and delete. Paths are opaque text (`docs/dev/servers/lakefs.md`
-2)."""
+"""Objects of a repository: stage, read, list, copy and delete. Paths are opaque text (`docs/dev/servers/lakefs.md`,
+"REST facts")."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def delete_objects(
     """Stage up to 1,000 deletions, all or none. The answer names the paths that could not be deleted.
 
     Missing objects are fine. A missing branch or repository (None) and an empty path are answered like success, and
-    nothing is deleted then (`docs/dev/servers/lakefs.md` 2, Delete).
+    nothing is deleted then (`docs/dev/servers/lakefs.md`, "Delete").
 
     Raises:
         Invalid: more than 1,000 paths.

@@ -97,7 +97,8 @@ def reset_object(repo: Repository, name: str, path: str, *, force: bool = False)
 
 
 def hard_reset_branch(repo: Repository, name: str, ref: str, *, force: bool = False) -> None:
-    """Let a branch point at another commit. What is staged stays staged (`docs/dev/servers/lakefs.md` 2)."""
+    """Let a branch point at another commit. What is staged stays staged (`docs/dev/servers/lakefs.md`, "REST
+    facts")."""
     check_branch_name(name)
     check_ref(ref)
     repo.check_writable(force)

@@ -381,7 +381,7 @@ class Repository:
 
     def move(self, branch: Branch, commit_id: str, *, keep_staged: bool = False) -> None:
         """Move the head of a branch. Its staged changes are in the commit, or were not changes
-        (`docs/dev/servers/lakefs.md` 3), unless they must be kept."""
+        (`docs/dev/servers/lakefs.md`, "Semantics"), unless they must be kept."""
         branch.commit_id = commit_id
         branch.view = None
         if not keep_staged:

@@ -1,8 +1,8 @@
 """The modeled server: its repositories, and the clock, the block store and the lock that they share.
 
 Functions on a repository are in `references`, `objects` and `commits`. They answer as lakeFS 1.84 does
-(`docs/dev/servers/lakefs.md` 2 and 3), or raise a `LakeFSError` that carries the real status and words. What lakeFS has
-and they do not (imports, garbage collection, other hooks than pre-merge, ...) is not modeled.
+(`docs/dev/servers/lakefs.md`, "REST facts" and "Semantics"), or raise a `LakeFSError` that carries the real status and
+words. What lakeFS has and they do not (imports, garbage collection, other hooks than pre-merge, ...) is not modeled.
 """
 
 from __future__ import annotations

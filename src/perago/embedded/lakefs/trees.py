@@ -132,9 +132,10 @@ def divergent_paths(
 ) -> tuple[str, ...]:
     """The paths for which the real server would answer something else than `merged` (or than a conflict), in order.
 
-    This follows the record-level merge of lakeFS 1.84 (`docs/dev/servers/lakefs.md` 1.7). It compares a path with the
-    *next* entry of the base, and in two places only by content: a new file that happens to have the content of the next
-    base entry is taken for an unchanged one. Whole ranges that the server copies without looking are not modeled.
+    This follows the record-level merge of lakeFS 1.84 (`docs/dev/servers/lakefs.md`, "lakeFS's three-way merge"). It
+    compares a path with the *next* entry of the base, and in two places only by content: a new file that happens to
+    have the content of the next base entry is taken for an unchanged one. Whole ranges that the server copies without
+    looking are not modeled.
     """
     try:
         real = _server_merge(base, source, target, strategy)
@@ -193,9 +194,9 @@ def merge_trees(
 ) -> Tree:
     """The tree of a merge of `source` into `target`.
 
-    When the target is still the base, the result is exactly the source tree (`docs/dev/servers/lakefs.md` 1.7). Where
-    both have the same content at a path, the source's address and time stay; only if the source is the base, and
-    nothing was put in front of it or behind it, lakeFS takes the target as it is.
+    When the target is still the base, the result is exactly the source tree (`docs/dev/servers/lakefs.md`, "lakeFS's
+    three-way merge"). Where both have the same content at a path, the source's address and time stay; only if the
+    source is the base, and nothing was put in front of it or behind it, lakeFS takes the target as it is.
 
     Raises:
         NoChanges: source and base are the same tree, unless `allow_empty`.

@@ -22,7 +22,8 @@ from perago.ports import Commit, ObjectEntry
 
 
 class LakeFSError(Exception):
-    """A refusal. `status` is the HTTP status, `message` the text of the JSON body (`docs/dev/servers/lakefs.md` 2)."""
+    """A refusal. `status` is the HTTP status, `message` the text of the JSON body (`docs/dev/servers/lakefs.md`, "REST
+    facts")."""
 
     status: int = 500
     usual = ""
@@ -128,8 +129,8 @@ class ServerDivergence(UserWarning):
     """The real server would lose or overwrite a file in this three-way merge; the model does not.
 
     lakeFS looks the base entry up by "next key", so a new file with the content of the next base key is mistaken for
-    an unchanged one (`docs/dev/servers/lakefs.md` 1.7). A run that depends on such a merge behaves differently in
-    production.
+    an unchanged one (`docs/dev/servers/lakefs.md`, "lakeFS's three-way merge"). A run that depends on such a merge
+    behaves differently in production.
     """
 
 
@@ -300,7 +301,7 @@ class Entry:
     address: str
     identity: Identity = field(init=False)
     """The identity of an object: size, MD5, user metadata, content type; neither path, time nor
-    address (`docs/dev/servers/lakefs.md` 3)."""
+    address (`docs/dev/servers/lakefs.md`, "Semantics")."""
 
     def __post_init__(self) -> None:
         identity = (self.blob.size, self.blob.checksum, frozenset(self.metadata.items()), self.content_type)
@@ -420,7 +421,7 @@ class MergeBase:
 
 @dataclass(frozen=True, slots=True)
 class MergeEvent:
-    """The view of a pre-merge hook (`docs/dev/servers/lakefs.md` 1.2)."""
+    """The view of a pre-merge hook (`docs/dev/servers/lakefs.md`, "What Lua sees")."""
 
     branch: str
     source: str
@@ -491,7 +492,7 @@ def fold(paths: Iterable[str], prefix: str, delimiter: str, after: str) -> Itera
     """Yield paths, with everything after the next delimiter folded into one common prefix: (path, is a common prefix).
 
     The entry `after` is excluded. So an `after` inside a common prefix returns that prefix again, even if nothing else
-    is inside (`docs/dev/servers/lakefs.md` 2, List).
+    is inside (`docs/dev/servers/lakefs.md`, "List").
     """
     last = None
     for path in paths:
