@@ -21,7 +21,7 @@ def test_a_file_keeps_its_mode_unless_another_one_is_asked_for(tmp_path: Path) -
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_what_a_killed_process_left_beside_it_goes_after_a_while_and_nothing_else(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_removed_after_a_while(tmp_path: Path) -> None:
     old, young, other = (tmp_path / name for name in (".[x].json.0.tmp", ".[x].json.1.tmp", ".x.json.0.tmp"))
     for left in (old, young, other):
         left.touch()

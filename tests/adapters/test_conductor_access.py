@@ -29,7 +29,7 @@ PINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
 
 
 @pytest.mark.parametrize(("answer", "error", "text"), PINGS.values(), ids=PINGS.keys())
-def test_a_ping_tells_the_troubles_apart(answer: Action, error: type[ServiceError], text: str) -> None:
+def test_a_ping_distinguishes_the_failures(answer: Action, error: type[ServiceError], text: str) -> None:
     with conductor(answer) as (queue, server), pytest.raises(error, match="answer") as caught:
         queue.ping()
     assert text in str(caught.value)

@@ -219,7 +219,7 @@ def _traced(input_: object, polled: object = (POLLED,)) -> Callable[[Request], A
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def test_deliveries_are_traced_from_what_their_workflow_was_started_with() -> None:
+def test_deliveries_continue_the_trace_of_their_workflow() -> None:
     polled = [POLLED, {**POLLED, "taskId": "two"}]
     with conductor(_traced({"traceparent": GIVEN}, polled), traced=True) as (queue, server):
         first, second = queue.poll("features.build", "w", count=2, wait_seconds=0)
@@ -249,7 +249,7 @@ def test_a_delivery_knows_the_spans_of_the_attempt_before_and_of_the_parent_work
     [{}, None, [], {"traceparent": 7}, Drop(), Hang(), conductor_error(404, "gone"), Reply(200, b"{")],
     ids=str,
 )
-def test_work_comes_whatever_is_known_of_its_trace(input_: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_is_delivered_with_any_trace_header(input_: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.adapters.conductor.queue._TRACE_LIMIT", 0.2)
     with conductor(_traced(input_), traced=True) as (queue, _):
         (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)

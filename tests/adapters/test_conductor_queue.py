@@ -46,7 +46,7 @@ def test_a_delivery_is_current_while_nothing_about_it_changed(change: dict[str, 
     assert server.requests[0].path == "/api/tasks/task"
 
 
-def test_a_task_that_is_gone_is_not_current() -> None:
+def test_a_task_that_no_longer_exists_is_not_current() -> None:
     with conductor(conductor_error(404, "Task not found for taskId: task")) as (queue, _):
         assert queue.is_current(DELIVERY) is False
 
@@ -135,7 +135,7 @@ def test_a_lost_lease_extension_is_repeated() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
-def test_a_hand_back_asks_for_redelivery_at_once_or_later(seconds: int) -> None:
+def test_a_hand_back_requests_redelivery_immediately_or_later(seconds: int) -> None:
     with conductor(ACCEPTED) as (queue, server):
         queue.hand_back(DELIVERY, seconds)
     sent = server.requests[0].json
@@ -165,7 +165,7 @@ ANSWERS: dict[str, tuple[Action, type[ServiceError]]] = {
 
 @pytest.mark.parametrize("write", ONCE.values(), ids=ONCE.keys())
 @pytest.mark.parametrize(("answer", "error"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_a_write_is_sent_once_and_its_answer_tells(
+def test_a_write_is_sent_once_and_its_answer_decides(
     write: Callable[[ConductorQueue], None], answer: Action, error: type[ServiceError]
 ) -> None:
     with conductor(answer, policy_for(answer)) as (queue, server), pytest.raises(error):
@@ -210,7 +210,7 @@ def test_definitions_are_registered_as_a_list_and_again_if_the_answer_is_lost() 
     assert server.requests[0].path == "/api/metadata/taskdefs"
 
 
-def test_a_refused_definition_says_what_is_wrong_with_it() -> None:
+def test_a_refused_definition_names_the_problem() -> None:
     problems = [{"path": "p", "message": "retryCount: -1 must be >= 0"}]
     answer = conductor_error(400, "Validation failed, check below errors for detail.", validationErrors=problems)
     with conductor(answer) as (queue, _), pytest.raises(Refused, match="retryCount: -1 must be >= 0"):
@@ -256,7 +256,7 @@ SIMPLE = {"type": "SIMPLE", "name": "step"}
         ({"type": "FORK_JOIN_DYNAMIC"}, {ANY_WORKFLOW}),
     ],
 )
-def test_a_workflow_tells_which_sub_workflows_its_loops_can_run(inner: dict[str, Any], expected: set[str]) -> None:
+def test_a_workflow_names_which_sub_workflows_its_loops_can_run(inner: dict[str, Any], expected: set[str]) -> None:
     loop = {"type": "DO_WHILE", "loopOver": [inner]}
     other = {"type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "outside"}}
     workflow = {"workflowId": "w", "startTime": 5, "workflowDefinition": {"tasks": [loop, other]}, "tasks": []}

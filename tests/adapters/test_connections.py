@@ -109,7 +109,7 @@ def test_no_proxy_exempts_a_server(call: Callable[[str], None], exempt: str, mon
 
 
 @each_client
-def test_a_proxy_that_is_down_is_no_answer_and_its_password_stays_out_of_the_message(
+def test_a_proxy_that_is_down_is_not_an_answer_and_its_password_stays_out_of_the_message(
     call: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://user:{PROXY_SECRET}@127.0.0.1:1")
@@ -250,7 +250,7 @@ def test_a_stopped_transfer_sends_nothing_more_on_a_kept_connection() -> None:
     assert [request.path for request in server.requests] == ["/first"]
 
 
-def test_a_closed_client_says_so() -> None:
+def test_a_closed_client_reports_that_it_is_closed() -> None:
     store = store_at("http://127.0.0.1:1")
     store.close()
     with pytest.raises(Unavailable, match="has been closed"):
@@ -306,7 +306,7 @@ def test_retry_after_is_read_in_both_spellings(value: str, expected: float) -> N
     assert retry_after({"Retry-After": value}) == expected
 
 
-def test_only_what_is_unavailable_is_repeated() -> None:
+def test_only_unavailable_calls_are_repeated() -> None:
     calls: list[int] = []
 
     def unclear() -> None:

@@ -51,7 +51,7 @@ def test_a_second_download_reads_no_object(cache: ObjectCache, tmp_path: Path) -
     assert one.st_ino != other.st_ino
 
 
-def test_only_what_is_worth_ranges_or_an_address_is_looked_for_beforehand(
+def test_only_large_or_direct_objects_are_looked_up_beforehand(
     cache: ObjectCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """100,000 looks are half a second, and taking the object from the cache finds out as well."""
@@ -94,15 +94,13 @@ def test_a_download_that_broke_counts_with_the_next_one_for_its_workspace(cache:
     [{"physical_address": "s3://bucket/data/another"}, {"physical_address": ""}],
     ids=["another address", "no address"],
 )
-def test_what_is_listed_differently_is_read_again(
-    cache: ObjectCache, tmp_path: Path, listed: dict[str, object]
-) -> None:
+def test_differently_listed_keys_are_read_again(cache: ObjectCache, tmp_path: Path, listed: dict[str, object]) -> None:
     fetch(cache, Tree(OBJECTS, listed=ADDRESSES), tmp_path / "first")
 
     assert fetch(cache, Tree(OBJECTS, listed={**ADDRESSES, "d1/f1": listed}), tmp_path / "second")[1] == ["d1/f1"]
 
 
-def test_an_object_that_was_changed_behind_lakefs_is_what_the_listing_says(cache: ObjectCache, tmp_path: Path) -> None:
+def test_an_object_that_was_replaced_behind_lakefs_matches_the_listing(cache: ObjectCache, tmp_path: Path) -> None:
     """The store has other bytes by now: who has the old ones goes on, and an import that takes notice is read."""
     fetch(cache, Tree(OBJECTS, listed=ADDRESSES), tmp_path / "first")
     changed = {**OBJECTS, "d1/f1": b"changed behind it"}
@@ -144,7 +142,7 @@ def test_another_access_key_starts_with_an_empty_cache(cache: ObjectCache, tmp_p
         assert len(reads(server.requests)) == 20
 
 
-def test_what_does_not_verify_is_not_kept(cache: ObjectCache, tmp_path: Path) -> None:
+def test_unverified_objects_are_not_cached(cache: ObjectCache, tmp_path: Path) -> None:
     def wrong(request: Request) -> Action | None:
         return Reply(200, b"x" * 101) if request.query.get("path") == "d1/f1" else None
 
@@ -153,7 +151,7 @@ def test_what_does_not_verify_is_not_kept(cache: ObjectCache, tmp_path: Path) ->
     assert entries(cache) == []
 
 
-def test_what_was_uploaded_is_not_fetched(cache: ObjectCache, tmp_path: Path) -> None:
+def test_uploaded_objects_are_not_fetched(cache: ObjectCache, tmp_path: Path) -> None:
     content = os.urandom(300_000)
     upload = to_upload(tmp_path / "new", content)
 
@@ -170,7 +168,7 @@ def test_what_was_uploaded_is_not_fetched(cache: ObjectCache, tmp_path: Path) ->
     assert files_in(tmp_path / "w") == {"new": content}
 
 
-def test_what_was_written_to_after_the_upload_is_fetched(cache: ObjectCache, tmp_path: Path) -> None:
+def test_objects_that_were_written_after_the_upload_are_fetched(cache: ObjectCache, tmp_path: Path) -> None:
     """The server has answered for the bytes that it was sent, and the copy for the cache was taken a moment later."""
     content = os.urandom(300_000)
     upload: Upload = to_upload(tmp_path / "new", content)
@@ -197,7 +195,7 @@ def test_a_cache_that_cannot_be_used_is_done_without(cache: ObjectCache, tmp_pat
     assert files_in(tmp_path / "first") == OBJECTS
 
 
-def test_small_files_need_whole_blocks_of_the_disk_that_the_cache_leaves_to_them(
+def test_small_files_need_complete_blocks_that_the_cache_leaves_free(
     cache: ObjectCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk has room for all of them and for four more."""

@@ -131,7 +131,7 @@ TROUBLES: dict[str, Action] = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
-def test_whatever_the_store_does_the_objects_come(tmp_path: Path, trouble: Action) -> None:
+def test_the_objects_arrive_despite_any_fault_of_the_store(tmp_path: Path, trouble: Action) -> None:
     policy = QUICK if isinstance(trouble, Hang) else CALM
     with signing(Signing(SOME), Store(SOME, lambda _: trouble), policy) as (store, asked, _):
         assert fetch(store, tmp_path / "w") == SOME
@@ -146,7 +146,7 @@ def test_whatever_the_store_does_the_objects_come(tmp_path: Path, trouble: Actio
     "address",
     ["http://127.0.0.1:1", "ftp://127.0.0.1", "http://user:secret@127.0.0.1", "http://[", "http://127.0.0.1:x"],
 )
-def test_an_address_that_leads_nowhere_is_said_once_and_left_alone(tmp_path: Path, address: str) -> None:
+def test_an_unreachable_address_is_reported_once_and_not_tried_again(tmp_path: Path, address: str) -> None:
     with signing(Signing(SOME, store=address), Store(SOME)) as (store, asked, _):
         assert fetch(store, tmp_path / "w") == SOME
         before = len(asked)
@@ -172,7 +172,7 @@ def _later(seconds: float) -> Callable[[], float]:
     return lambda: real() + seconds
 
 
-def test_an_address_whose_time_is_over_is_asked_for_again(tmp_path: Path) -> None:
+def test_an_expired_address_is_requested_again(tmp_path: Path) -> None:
     """The store refuses the first one that it is shown for each object, as S3 does 900 seconds later."""
     refused: set[str] = set()
 
@@ -217,7 +217,7 @@ def test_a_server_that_says_nothing_about_addresses_costs_one_wait(tmp_path: Pat
     assert silent == "config" or "lakeFS, asked for addresses: no answer within the time limit" in notes[0]
 
 
-def test_why_there_is_no_address_is_said(tmp_path: Path) -> None:
+def test_the_reason_for_a_missing_address_is_reported(tmp_path: Path) -> None:
     def refuse(request: Request) -> Action | None:
         return Reply(429) if request.query.get("presign") == "true" else None
 
@@ -384,7 +384,7 @@ def test_a_name_that_leads_to_this_machine_is_refused_whenever_it_does(
         assert asked == []
 
 
-def test_behind_a_proxy_a_name_is_judged_by_what_it_leads_to_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_a_proxy_a_name_is_judged_by_its_local_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy may be on this machine, and makes the connections itself."""
     with block_store_of(AWAY) as (store, port, asked):
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
@@ -446,7 +446,7 @@ UPLOAD_TROUBLES: dict[str, Action] = {
 
 @pytest.mark.parametrize("parts", [False, True])
 @pytest.mark.parametrize("trouble", UPLOAD_TROUBLES.values(), ids=UPLOAD_TROUBLES)
-def test_what_the_store_does_not_take_goes_through_lakefs(
+def test_files_that_the_store_refuses_go_through_lakefs(
     tmp_path: Path, trouble: Action, parts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(direct_upload, "PART", LARGE if parts else 100 * LARGE)
@@ -474,7 +474,9 @@ def test_a_store_whose_etags_prove_nothing_is_read_from_all_the_same(tmp_path: P
 
 
 @pytest.mark.parametrize("what", ["backing", "pmpu", "parts", "id/1"])
-def test_what_lakefs_does_not_sign_goes_through_it(tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_that_lakefs_does_not_sign_go_through_lakefs(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(direct_upload, "PART", LARGE)
     content = os.urandom(2 * LARGE)
 
@@ -495,7 +497,7 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(tmp_path: Path) -> None
     assert tree.linked == {}
 
 
-def test_what_was_uploaded_directly_is_in_the_cache(tmp_path: Path) -> None:
+def test_directly_uploaded_objects_are_in_the_cache(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir(mode=0o700)
     content = os.urandom(LARGE)

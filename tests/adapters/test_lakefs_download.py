@@ -155,7 +155,7 @@ def test_a_lasting_fault_fails_the_download_and_leaves_no_partial_file(
     assert files_in(tmp_path) == {}
 
 
-def test_a_checksum_that_is_no_md5_is_not_compared(tmp_path: Path) -> None:
+def test_a_checksum_that_is_not_an_md5_is_not_compared(tmp_path: Path) -> None:
     tree = Tree({"a": b"12345"}, listed={"a": {"checksum": md5(b"") + "-3"}})
     with lakefs(tree) as (store, _):
         download(store, "repo", COMMIT, tmp_path / "w")

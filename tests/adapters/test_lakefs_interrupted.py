@@ -70,7 +70,7 @@ CALLS: dict[str, Callable[[LakeFSStore, Path], object]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_is_interrupted_ends_at_once_and_the_store_can_still_tidy_up(tmp_path: Path, call: str) -> None:
+def test_an_interrupted_call_ends_immediately_and_the_store_can_still_clean_up(tmp_path: Path, call: str) -> None:
     loss = Loss()
     on_their_way = threading.Semaphore(STREAMS - 1 if call == "upload" else 0)
 

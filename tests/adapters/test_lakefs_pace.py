@@ -66,7 +66,7 @@ def test_a_server_that_becomes_faster_gets_more_streams_later() -> None:
     assert server.serve(pace, 2000)[-1] == 32
 
 
-def test_large_objects_begin_with_few_streams_and_the_small_ones_behind_them_are_judged_anew() -> None:
+def test_large_objects_begin_with_few_streams_and_following_small_ones_are_judged_separately() -> None:
     server = Server(4)
     pace = server.pace(16, large=True)
     assert pace.width == FIRST_LARGE
@@ -94,7 +94,7 @@ def test_an_overload_halves_the_streams_once_for_all_that_meet_it() -> None:
     assert server.serve(pace, 2000)[-1] == 16
 
 
-def test_nothing_begins_before_the_server_wants_it_and_what_it_says_meanwhile_is_the_same_overload() -> None:
+def test_no_request_starts_before_the_server_is_ready_and_overloads_in_between_count_once() -> None:
     server = Server(1000)
     pace = server.pace(16)
     assert pace.pause == 0
@@ -129,7 +129,7 @@ def test_a_pause_that_the_server_asks_for_holds_back_every_stream(tmp_path: Path
     assert len(begun) == 61
 
 
-def test_a_block_store_without_time_is_no_broken_one(tmp_path: Path) -> None:
+def test_a_block_store_without_a_date_is_not_broken(tmp_path: Path) -> None:
     """What it does not give comes through lakeFS, and it is asked for the next one."""
     objects = {str(number): bytes([number]) * 100 for number in range(60)}
     slow = Store(objects, lambda request: Reply(503) if int(request.path.rpartition("/")[2]) % 4 == 0 else None)

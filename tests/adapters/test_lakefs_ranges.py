@@ -73,7 +73,7 @@ def test_a_large_object_comes_as_ranges_at_the_same_time(tmp_path: Path) -> None
     assert ranges == [f"bytes={start}-{end - 1}" for start, end in pairwise([*STARTS, len(CONTENT)])]
 
 
-def test_a_small_object_comes_whole(tmp_path: Path) -> None:
+def test_a_small_object_arrives_complete(tmp_path: Path) -> None:
     with lakefs(Tree({"small": CONTENT[: 2 * RANGE]})) as (store, server):
         download(store, "repo", COMMIT, tmp_path / "w")
         assert asked_for(server.requests) == [""]
@@ -124,7 +124,7 @@ def test_a_broken_connection_is_resumed_where_it_broke(tmp_path: Path, size: int
     assert f"bytes={RANGE // 2}-{RANGE - 1}" in asked or len(begins) > 1
 
 
-def test_what_broke_at_the_block_store_is_resumed_there(tmp_path: Path) -> None:
+def test_a_failed_transfer_from_the_block_store_is_resumed_there(tmp_path: Path) -> None:
     objects = {"large": CONTENT}
 
     def slow(request: Request) -> None:
@@ -152,7 +152,7 @@ def test_the_rest_of_a_range_that_the_block_store_does_not_give_comes_through_la
     assert begin != 0
 
 
-def test_what_the_block_store_made_of_an_object_that_came_since_explains_no_outage(tmp_path: Path) -> None:
+def test_an_old_error_of_the_block_store_explains_no_outage(tmp_path: Path) -> None:
     """The store gives no ranges. lakeFS gives them, and then nothing more."""
     objects, has_come = {"large": CONTENT, "small": b"small"}, threading.Event()
 
@@ -186,7 +186,7 @@ ODD: dict[str, Callable[[Request], Reply]] = {
 
 
 @pytest.mark.parametrize("answer", ODD.values(), ids=ODD)
-def test_where_a_range_is_not_what_was_asked_for_the_object_comes_whole(
+def test_if_a_range_is_wrong_the_complete_object_is_downloaded(
     tmp_path: Path, answer: Callable[[Request], Reply]
 ) -> None:
     tree = Tree({"large": CONTENT}, lambda request: answer(request) if begin_of(request) == STARTS[3] else None)
@@ -196,7 +196,7 @@ def test_where_a_range_is_not_what_was_asked_for_the_object_comes_whole(
     assert files_in(tmp_path) == {"w/large": CONTENT}
 
 
-def test_a_server_without_ranges_gives_the_object_whole(tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_complete_object(tmp_path: Path) -> None:
     tree = Tree({"large": CONTENT}, lambda request: Reply(200, CONTENT) if request.path == OBJECT else None)
     with lakefs(tree) as (store, server):
         download(store, "repo", COMMIT, tmp_path / "w")
@@ -245,7 +245,7 @@ def test_a_range_that_cannot_be_had_fails_the_download(
     assert files_in(tmp_path) == {}
 
 
-def test_what_came_as_ranges_is_in_the_cache(tmp_path: Path) -> None:
+def test_objects_that_arrived_as_ranges_are_in_the_cache(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir(mode=0o700)
     cache = ObjectCache(tmp_path / "root", 10**9)
     tree = Tree({"large": CONTENT}, listed={"large": {"physical_address": "s3://bucket/large"}})
@@ -273,7 +273,7 @@ class Limits(Wire):
             yield
 
 
-def test_a_rest_that_comes_as_the_whole_object_may_take_the_time_of_the_whole(tmp_path: Path) -> None:
+def test_a_remainder_that_arrives_as_the_complete_object_gets_the_time_of_the_object(tmp_path: Path) -> None:
     """A server without ranges sends everything when a broken object is asked for again."""
     policy, limits = CallPolicy(connect=1, answer=1, slowest=len(CONTENT) / 60), Limits()
     with (

@@ -76,12 +76,12 @@ def history_script(chain: list[str], page: int) -> Script:
 CHAIN = [f"{number:064x}" for number in range(9, 0, -1)]
 
 
-def test_what_lakefs_makes_of_a_name_is_no_commit() -> None:
+def test_other_names_that_lakefs_resolves_are_not_commits() -> None:
     with lakefs(history_script(CHAIN, 10)) as (store, _), pytest.raises(NotFound, match=f"commit {'e' * 64} does not"):
         store.ancestry("repo", "e" * 64, limit=1)
 
 
-def test_a_long_history_of_large_commits_is_read_in_small_pages_and_not_kept_whole() -> None:
+def test_a_long_history_of_large_commits_is_read_in_small_pages_and_shortened() -> None:
     amounts: list[int] = []
     by = {"perago.result": "x" * 5000, "theirs": "y", **(kept := {"perago.task_id": "t", "perago.shared": "x" * 5000})}
 
@@ -136,7 +136,7 @@ PINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
 
 
 @pytest.mark.parametrize(("answer", "error", "text"), PINGS.values(), ids=PINGS.keys())
-def test_a_ping_tells_the_troubles_apart(answer: Action, error: type[ServiceError], text: str) -> None:
+def test_a_ping_distinguishes_the_failures(answer: Action, error: type[ServiceError], text: str) -> None:
     with lakefs(lambda _: answer) as (store, _), pytest.raises(error) as caught:
         store.ping()
     assert text in str(caught.value)
@@ -232,13 +232,13 @@ def test_a_merge_goes_by_commit_id_without_any_flag() -> None:
     assert not any(request.json.get(flag) for flag in ("strategy", "force", "allow_empty", "squash_merge"))
 
 
-def test_a_revert_that_undoes_nothing_says_so() -> None:
+def test_a_revert_that_undoes_nothing_reports_it() -> None:
     with lakefs(lambda _: failure(400, "update branch: no changes")) as (store, _), pytest.raises(NothingToCommit):
         store.revert("repo", "staging", COMMIT)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(409, RevertConflict), (400, Refused)])
-def test_a_revert_tells_later_changes_from_staged_objects(status: int, kind: type[ServiceError]) -> None:
+def test_a_revert_distinguishes_later_changes_from_staged_objects(status: int, kind: type[ServiceError]) -> None:
     with lakefs(lambda _: failure(status, "update branch: ...")) as (store, _), pytest.raises(Refused) as refused:
         store.revert("repo", "staging", COMMIT)
     assert type(refused.value) is kind
@@ -317,7 +317,7 @@ def test_a_merge_waits_for_its_answer_as_long_as_the_caller_allows() -> None:
     assert server.count("POST") == 1
 
 
-def test_a_conflict_of_a_proxy_is_none_of_lakefs() -> None:
+def test_a_409_of_a_proxy_is_not_a_conflict_of_lakefs() -> None:
     with lakefs(lambda _: Reply(409, b"<html>")) as (store, _), pytest.raises(Refused) as caught:
         store.merge("repo", COMMIT, "main", "text", {})
     assert not isinstance(caught.value, MergeRefused)
@@ -351,7 +351,7 @@ def test_a_branch_that_exists_is_refused() -> None:
         store.create_branch("repo", "x", COMMIT)
 
 
-def test_deleting_a_branch_is_repeated_and_fine_if_it_is_gone() -> None:
+def test_deleting_a_branch_is_repeated_and_accepts_a_missing_one() -> None:
     with lakefs(routes(DELETE_x=[Drop(), failure(404, "branch not found")])) as (store, server):
         store.delete_branch("repo", "x")
     assert server.count("DELETE") == 2
@@ -385,7 +385,7 @@ def test_a_text_that_quotes_such_an_answer_does_not_mean_that_nothing_is_there()
     ],
     ids=["history", "ancestry"],
 )
-def test_a_log_that_does_not_even_tell_its_head_is_no_empty_range(read: Callable[[LakeFSStore], object]) -> None:
+def test_a_history_without_its_head_is_not_an_empty_range(read: Callable[[LakeFSStore], object]) -> None:
     """lakeFS leaves out a commit whose date was set to a time before the year 1, and what is below it. Others' commits
     would go unseen."""
     empty = {"results": [], "pagination": {"has_more": False, "next_offset": "", "results": 0, "max_per_page": 1000}}

@@ -99,7 +99,7 @@ CHANGES: dict[str, tuple[Callable[[Upload], None], str]] = {
 
 
 @pytest.mark.parametrize(("change", "text"), CHANGES.values(), ids=CHANGES.keys())
-def test_a_file_that_is_not_what_change_detection_saw_is_refused(
+def test_a_file_that_changed_after_change_detection_is_refused(
     tmp_path: Path, change: Callable[[Upload], None], text: str
 ) -> None:
     upload = to_upload(tmp_path / "file", b"before")
@@ -160,7 +160,7 @@ PASSING = {
 }
 
 
-def test_what_is_staged_when_an_upload_breaks_is_known(tmp_path: Path) -> None:
+def test_the_staged_files_of_a_failed_upload_are_known(tmp_path: Path) -> None:
     uploads = [to_upload(tmp_path / f"k{number}", b"1" * (10 - number)) for number in range(4)]
     staged: list[str] = []
 
@@ -230,7 +230,7 @@ UNSENDABLE: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize(("change", "text"), UNSENDABLE.values(), ids=UNSENDABLE.keys())
-def test_what_cannot_be_sent_faithfully_is_refused(tmp_path: Path, change: dict[str, str], text: str) -> None:
+def test_values_that_cannot_be_sent_faithfully_are_refused(tmp_path: Path, change: dict[str, str], text: str) -> None:
     upload = replace(to_upload(tmp_path / "a", b"x"), **change)  # type: ignore[arg-type]
     with lakefs(Tree({})) as (store, server), pytest.raises(Refused, match=text):
         store.upload("repo", "staging", [upload])

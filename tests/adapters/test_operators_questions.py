@@ -28,7 +28,7 @@ def lakefs(server: ScriptedServer) -> LakeFSStore:
     return LakeFSStore(settings, policy=CALM)
 
 
-def test_a_server_tells_its_version_and_its_clock() -> None:
+def test_a_server_reports_its_version_and_its_clock() -> None:
     def ahead() -> str:
         return formatdate(time.time() + 300, usegmt=True)
 
@@ -43,7 +43,7 @@ def test_a_server_tells_its_version_and_its_clock() -> None:
     assert about.ahead == pytest.approx(300, abs=3)
 
 
-def test_a_server_that_tells_nothing_has_no_version_and_no_clock() -> None:
+def test_a_server_that_reports_nothing_has_no_version_and_no_clock() -> None:
     with ScriptedServer(lambda _: conductor_error(404, "No static resource api/version.")) as server:
         assert overview(server).about().version is None
     with ScriptedServer(lambda _: reply_json({"something": "else"})) as server:
@@ -51,18 +51,18 @@ def test_a_server_that_tells_nothing_has_no_version_and_no_clock() -> None:
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Fri, 99 Nov 2026 12:00:00 GMT"])
-def test_a_date_that_makes_no_sense_is_none(date: str) -> None:
+def test_a_malformed_date_is_ignored(date: str) -> None:
     assert ServerAbout.of(Answer(200, {"Date": date} if date else {}, b""), None, 0.0).ahead is None
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, AccessDenied), (500, Unavailable)])
-def test_a_lakefs_that_does_not_tell_its_version_is_an_error(status: int, error: type[ServiceError]) -> None:
+def test_a_lakefs_that_does_not_report_its_version_is_an_error(status: int, error: type[ServiceError]) -> None:
     with ScriptedServer(lambda _: reply_json({"message": "no"}, status)) as server, pytest.raises(error):
         lakefs(server).about()
 
 
 @pytest.mark.parametrize("answer", [reply_json([{}]), reply_json(["text"]), reply_json({}), Reply(200, b"<html>")])
-def test_an_answer_of_another_kind_is_none_of_conductors(answer: Action) -> None:
+def test_an_answer_of_another_kind_is_not_from_conductor(answer: Action) -> None:
     with ScriptedServer(lambda _: answer) as server, pytest.raises(Unavailable):
         overview(server).last_polls()
 

@@ -70,7 +70,7 @@ def test_staging_follows_the_fence(visits: list[Visit]) -> None:
             assert visit.answers[0] == on.DeliveryConfirmed()
 
 
-def test_a_merge_is_guarded_by_the_fence_unless_the_server_or_the_deployment_has_none(visits: list[Visit]) -> None:
+def test_a_merge_is_guarded_by_the_fence_if_server_and_deployment_have_one(visits: list[Visit]) -> None:
     for visit in visits:
         if not isinstance(visit.command, do.Merge):
             continue
@@ -103,7 +103,7 @@ def test_success_names_a_verified_publication_or_the_input_where_nothing_certain
         assert visit.state.open_merge is None
 
 
-def test_a_failure_says_what_is_not_known_about_its_merge(visits: list[Visit]) -> None:
+def test_a_failure_mentions_an_unknown_merge(visits: list[Visit]) -> None:
     failed = [visit for visit in visits if visit.state.report and _status(visit) is not TaskStatus.COMPLETED]
     assert any(visit.state.open_merge for visit in failed)
     for visit in failed:
@@ -115,7 +115,7 @@ def test_a_failure_says_what_is_not_known_about_its_merge(visits: list[Visit]) -
             assert report.reason.endswith(visit.state.open_merge)
 
 
-def test_what_was_made_is_removed_before_the_report(visits: list[Visit]) -> None:
+def test_created_files_are_removed_before_the_report(visits: list[Visit]) -> None:
     for visit in visits:
         if visit.state.step is Step.CLEANED and visit.state.has_directory:
             assert visit.answers[0] == on.DirectoryRemoved()
@@ -139,7 +139,7 @@ def test_a_report_is_always_sent_right_after_the_fence_and_a_bounded_number_of_t
     assert ends == {Step.REPORTED, Step.LOST, Step.CLEANED}
 
 
-def test_the_table_lists_exactly_what_can_happen(edges: set[Edge]) -> None:
+def test_the_table_lists_exactly_the_possible_events(edges: set[Edge]) -> None:
     always = {"CommandFailed", "DeliveryLost"}
     found = {edge[:2] for edge in edges if edge[0] is not Step.CLEANED and edge[1] not in always}
     assert found == {(step, event.__name__) for step, event in TRANSITIONS}

@@ -68,7 +68,7 @@ def test_500_commits_in_one_line_cost_less_than_one_request_each() -> None:
     assert len(history.reads) < 300
 
 
-def test_branches_that_parted_are_told_by_two_requests_however_many_there_are() -> None:
+def test_diverged_branches_are_found_with_two_requests() -> None:
     parents = line_of(40) | {f"b{number}": "c5" for number in range(500)}
     history = History(parents)
     with pytest.raises(NotOneLine, match="b1 is not in the first-parent history of"):
@@ -76,7 +76,7 @@ def test_branches_that_parted_are_told_by_two_requests_however_many_there_are() 
     assert len(history.reads) == 2
 
 
-def test_the_reason_names_the_commits_their_tasks_and_branches_and_what_to_do_within_the_limit() -> None:
+def test_the_reason_names_commits_tasks_branches_and_the_fix_within_the_limit() -> None:
     one, other = "1" * 64, "2" * 64
     words = {
         one: {"perago.reference_name": "left", "perago.branch": "a"},
@@ -94,7 +94,7 @@ def test_the_reason_names_the_commits_their_tasks_and_branches_and_what_to_do_wi
     assert len(str(caught.value)) < REASON_LIMIT
 
 
-def test_histories_without_a_common_beginning_are_told_apart() -> None:
+def test_histories_without_a_common_beginning_are_distinguished() -> None:
     with pytest.raises(NotOneLine, match="not one line of history"):
         newest_of(["a0", "b4"], History(line_of(15, "a") | line_of(9, "b")).read)
 
@@ -115,7 +115,7 @@ def test_many_commits_are_counted_and_some_named() -> None:
     assert len(reason) < REASON_LIMIT
 
 
-def test_random_histories_agree_with_a_look_at_the_whole_of_them() -> None:
+def test_random_histories_agree_with_a_complete_evaluation() -> None:
     found, refused = 0, 0
     for seed in range(400):
         chance = random.Random(seed)

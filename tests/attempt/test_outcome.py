@@ -45,7 +45,7 @@ def test_a_reason_is_cut_in_the_units_that_the_server_counts_and_never_inside_a_
     assert text.startswith(found[:-1])
 
 
-def test_what_must_be_said_is_said_however_long_the_reason_is() -> None:
+def test_required_words_are_in_the_message_for_any_length_of_the_reason() -> None:
     found = fitted("x" * 600, " The end.")
     assert len(found) == 500
     assert found.endswith("x… The end.")
@@ -76,7 +76,7 @@ def test_a_publication_that_cannot_be_read_back_is_named_in_the_failure() -> Non
     assert state.report == Report(TaskStatus.FAILED, reason=f"lakeFS: no answer {TOOK_PLACE}")
 
 
-def test_a_delivery_lost_after_a_merge_without_an_answer_says_so_too() -> None:
+def test_a_delivery_lost_after_a_merge_without_an_answer_mentions_the_merge() -> None:
     state, _ = run(*TO_MERGE, on.MergeUnclear("time-out"), on.DeliveryLost())
 
     assert state.step is Step.LOST
@@ -88,7 +88,7 @@ def test_a_failure_before_any_merge_says_nothing_of_one() -> None:
     assert "Nothing of this attempt was published." in reason_of(state)
 
 
-def test_a_publication_that_is_not_what_was_built_is_not_called_unverified_as_well() -> None:
+def test_a_wrong_publication_is_not_also_called_unverified() -> None:
     mine = on.PublicationRead(replace(publication_of(DELIVERY), parents=(OTHER, STAGED)))
     looked = on.DeliveryConfirmed(), on.BranchRead((mine.commit, commit(OTHER, REF)), reaches_ref=True)
     state, _ = run(*TO_MERGE, *UNCLEAR, UNMOVED, on.Merged(MERGED), mine, *looked, mine)

@@ -39,7 +39,7 @@ def test_the_metadata_are_those_of_the_contract() -> None:
     assert set(metadata(state, phase="merge")) == expected | {"perago.shared", "perago.traceparent", "perago.worker"}
 
 
-def test_a_publication_tells_which_keys_it_shares_as_far_as_they_can_be_named() -> None:
+def test_a_publication_lists_its_shared_keys() -> None:
     def made(*keys: str) -> Commit:
         state = State(PLAN, workspace=WORKSPACE, base=Base(REF), shared=frozenset(keys))
         return replace(publication_of(DELIVERY), metadata=metadata(state, phase="merge"))

@@ -66,7 +66,7 @@ def test_a_merge_that_may_be_empty_and_took_place_twice_is_ones_own(answered: bo
     assert state.publication == OTHER
 
 
-def test_a_merge_that_took_place_twice_over_somebody_elses_commit_is_still_told() -> None:
+def test_a_duplicate_merge_over_a_foreign_commit_is_still_reported() -> None:
     again = on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED
     first = replace(FIRST_COPY, parents=("9" * 64, STAGED))
     foreign = commit("9" * 64, REF)
@@ -82,7 +82,7 @@ def test_a_merge_that_took_place_twice_over_somebody_elses_commit_is_still_told(
     ("reason", "words"),
     [(MergeRefusal.HOOK, "their text"), (MergeRefusal.DIRTY, "uncommitted changes")],
 )
-def test_what_an_operator_must_settle_is_retryable(reason: MergeRefusal, words: str) -> None:
+def test_problems_for_an_operator_are_retryable(reason: MergeRefusal, words: str) -> None:
     state, commands = run(*TO_MERGE, on.MergeRefused(reason, "their text"))
 
     assert kinds(commands)[-1] == "RemoveStagingBranches"
@@ -94,14 +94,14 @@ def test_what_an_operator_must_settle_is_retryable(reason: MergeRefusal, words: 
 # ------------------------------------------------------------------- the publish fence
 
 
-def test_an_earlier_copy_of_the_merge_that_took_place_unseen_is_told() -> None:
+def test_an_unseen_earlier_copy_of_the_merge_is_reported() -> None:
     """A proxy sent the request twice, and the answer to the second copy is the one that came."""
     refused = on.MergeRefused(MergeRefusal.NO_CHANGES, "no changes")
     state, _ = run(*TO_MERGE, refused, on.DeliveryLost())
     assert "may still appear on branch main" in str(state.problem)
 
 
-def test_no_changes_with_a_predecessor_bring_the_fence_along_where_there_is_none() -> None:
+def test_no_changes_with_a_predecessor_install_a_missing_fence() -> None:
     before = (TO_LISTING[0], on.LeftoversFound(("perago-old",)), UNMOVED, UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
     events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
     made = on.FenceStaged(), STAGING_COMMIT, on.StagingVerified(), ENFORCED, on.DeliveryConfirmed(), UNMOVED

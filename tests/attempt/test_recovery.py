@@ -47,7 +47,7 @@ def test_only_attempts_of_this_workflow_are_asked_about() -> None:
     assert lineage_ids(STATE, on.BranchRead((PREDECESSOR,), reaches_ref=False)) == (), "it is refused whatever they say"
 
 
-def test_a_commit_that_names_no_attempt_is_asked_about_by_nobody() -> None:
+def test_a_commit_without_an_attempt_causes_no_request() -> None:
     nameless = replace(PREDECESSOR, metadata={**PREDECESSOR.metadata, "perago.task_id": ""})
     assert lineage_ids(STATE, read(nameless)) == ()
 
@@ -116,7 +116,7 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
     assert state.report.output["result"] == {"n": 1}
 
 
-def test_a_question_whose_answer_lacks_what_was_asked_for_is_not_repeated() -> None:
+def test_a_question_is_not_repeated_if_the_answer_lacks_the_requested_row() -> None:
     state, commands = run(*TO_ADOPTION[:3], on.LineageRead(CHAIN, {}))
     assert kinds(commands)[-2:] == ["ReadLineage", "NoneType"]
     assert state.report is not None
@@ -150,9 +150,7 @@ TO_NO_CHANGES = (
         pytest.param(PLAN, on.LeftoversFound((), complete=False), id="staging branches that are not listed"),
     ],
 )
-def test_no_changes_where_somebody_may_have_been_before_make_a_fence_commit(
-    plan: Plan, left: on.LeftoversFound
-) -> None:
+def test_no_changes_after_a_possible_predecessor_make_a_fence_commit(plan: Plan, left: on.LeftoversFound) -> None:
     """A rerun and a restart look like a first delivery, and what went before them may be about to merge."""
     state, command = begin(plan)
     to_staging = (TO_NO_CHANGES[0], left, *TO_NO_CHANGES[2:], on.ChangesDetected(), on.DeliveryConfirmed())
@@ -222,7 +220,7 @@ TO_PUBLISHED: tuple[on.Event, ...] = (
     ],
     ids=["published", "failed", "lost", "lost with a merge on its way"],
 )
-def test_what_earlier_deliveries_left_is_removed_by_who_has_published(
+def test_leftovers_of_earlier_deliveries_are_removed_by_the_publisher(
     ending: tuple[on.Event, ...], removed: list[str]
 ) -> None:
     """Until then their merges may arrive, and the branches tell a rerun or a restart of that."""
@@ -258,7 +256,7 @@ def test_a_merge_whose_second_parent_is_not_its_staging_commit_is_refused_and_ne
     assert state.adopts is None, "no record says that it was taken over"
 
 
-def test_a_fence_commit_of_an_earlier_version_is_adopted_with_what_it_adopts() -> None:
+def test_a_fence_commit_of_an_earlier_version_is_adopted_with_its_publication() -> None:
     below = publication_of(FIRST)
     by = {**publication_of(SECOND).metadata, "perago.phase": "fence", "perago.adopts": MERGED}
     fence = commit(NEWER, MERGED, MERGED, by={**by, "perago.expected_head": MERGED})
@@ -267,7 +265,7 @@ def test_a_fence_commit_of_an_earlier_version_is_adopted_with_what_it_adopts() -
     assert isinstance(commands[-1], do.ValidateRecordedResult)
 
 
-def test_workflows_are_read_within_a_bound_and_what_is_not_read_is_refused() -> None:
+def test_workflows_are_read_up_to_a_limit_and_a_longer_chain_is_refused() -> None:
     count = history.WORKFLOWS_READ
     others = [publication_of(replace(DELIVERY, workflow_id=f"wf-of-others-{number}")) for number in range(count)]
     state = REBASE.evolve(read=read(*others))
@@ -291,7 +289,7 @@ def test_a_workflow_is_asked_for_although_its_parent_names_it() -> None:
     assert asked == tuple(f"wf-{number}" for number in range(2, 200)), "only its own start time tells of its restart"
 
 
-def test_the_workflows_of_what_a_living_attempt_has_undone_are_not_asked_for() -> None:
+def test_the_workflows_of_undone_publications_are_not_requested() -> None:
     before = publication_of(replace(DELIVERY, workflow_id="wf-old"))
     living = publication_of(replace(DELIVERY, workflow_id="wf-beside"), NEWER, MERGED)
     living = replace(living, metadata={**living.metadata, "perago.supersedes": MERGED})

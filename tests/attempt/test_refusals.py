@@ -76,7 +76,7 @@ def test_other_messages_are_on_the_page_as_they_are_in_the_code() -> None:
 
 
 @pytest.mark.parametrize("open_merge", [None, "A merge was sent. " * 5])
-def test_a_long_conflict_still_says_which_commits_meet_and_what_to_do(open_merge: str | None) -> None:
+def test_a_long_conflict_still_names_the_commits_and_the_fix(open_merge: str | None) -> None:
     by = replace(commit(OTHER, REF, message="features.build: 1 added " * 9), committer="someone@example.com")
     paths = [f"{'deep/' * 40}{name}.csv" for name in "abcd"]
     state = replace(

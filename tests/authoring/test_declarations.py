@@ -194,7 +194,7 @@ def test_the_line_is_the_one_of_the_declaration() -> None:
     assert caught.value.line == first_line
 
 
-def test_all_problems_of_one_declaration_are_told_together() -> None:
+def test_all_problems_of_one_declaration_are_reported_together() -> None:
     with pytest.raises(TaskDefinitionError) as caught:
         RetryPolicy(count=11, delay_seconds=-1)
     assert "count: must be at most 10" in caught.value.message
@@ -223,7 +223,7 @@ def test_an_example_tree_has_canonical_paths() -> None:
     assert example.tree == {"raw/a.csv": "x", "raw": None, "b": b"\x00"}
 
 
-def test_an_example_takes_models_and_keeps_what_goes_over_the_wire() -> None:
+def test_an_example_accepts_models_and_keeps_their_json() -> None:
     example = Example(id="a", params=Limits(most=date(2026, 1, 2)), result=Limits(most=date(2026, 1, 3)))
     assert example.params == {"MOST": "2026-01-02", "least": None}
     assert example.result == {"MOST": "2026-01-03", "least": None}
@@ -243,7 +243,7 @@ def test_declarations_survive_pickling() -> None:
     assert pickle.loads(pickle.dumps((spec, controls))) == (spec, controls)
 
 
-def test_a_definition_error_survives_pickling_and_shows_where_what_and_how(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_definition_error_survives_pickling_and_shows_place_problem_and_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     error = TaskDefinitionError("it is wrong", file="/project/app.py", line=3, fix="write it right")
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == "/project/app.py:3: it is wrong\n  fix: write it right"

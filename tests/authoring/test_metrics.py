@@ -72,7 +72,7 @@ def test_metrics_that_do_not_fit_together_are_refused_at_import(metrics: Any, wo
     assert words in str(refused.value)
 
 
-def test_what_a_function_reports_is_added_up() -> None:
+def test_metrics_of_a_function_are_summed() -> None:
     measurements = Measurements("t", (SIZES, ROWS, SHARE))
     with running(with_hooks(Current(), measure=measurements)):
         current().count("rows")
@@ -101,7 +101,7 @@ def test_what_a_function_reports_is_added_up() -> None:
         ("counter", "rows", 10**400, "current().count('rows'): an integer of 1,329 bits is too large for a float"),
     ],
 )
-def test_what_is_not_declared_is_refused_and_the_declaration_is_named(
+def test_an_undeclared_metric_is_refused_with_the_missing_declaration(
     kind: Any, name: str, value: Any, words: str
 ) -> None:
     measurements = Measurements("t", (ROWS, SHARE))
@@ -111,7 +111,7 @@ def test_what_is_not_declared_is_refused_and_the_declaration_is_named(
     assert measurements.all() == ()
 
 
-def test_a_sum_that_is_no_number_any_more_is_refused() -> None:
+def test_a_sum_that_overflows_is_refused() -> None:
     measurements = Measurements("t", (ROWS,))
     measurements("counter", "rows", 1.5e308)
     with pytest.raises(ValueError, match="the sum is too large"):

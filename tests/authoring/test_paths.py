@@ -77,7 +77,7 @@ def test_a_path_that_is_not_inside_the_workspace_is_refused_with_its_reason(
 
 @pytest.mark.parametrize("pattern", ["raw/a**", "**.csv", "***", "a/**b/c"])
 @pytest.mark.parametrize("rule", [require_glob, forbid_glob], ids=["require", "forbid"])
-def test_two_stars_must_be_a_whole_component(rule: Callable[[str], Guardrail], pattern: str) -> None:
+def test_two_stars_must_be_a_complete_component(rule: Callable[[str], Guardrail], pattern: str) -> None:
     with pytest.raises(TaskDefinitionError, match="whole path component"):
         rule(pattern)
 

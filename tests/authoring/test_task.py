@@ -78,7 +78,7 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
 
 
 @pytest.mark.parametrize(("declare", "message"), [pytest.param(*case[1:], id=case[0]) for case in REFUSED])
-def test_a_wrong_declaration_is_refused_before_the_function_is_looked_at(
+def test_a_wrong_declaration_is_refused_before_the_function_is_checked(
     declare: Callable[[], object], message: str
 ) -> None:
     with pytest.raises(TaskDefinitionError) as caught:
@@ -104,7 +104,7 @@ def test_a_name_that_fits_into_paths_is_taken(name: str) -> None:
     assert task_with(name=name, owner_email="first.last+tag@mail.example.com").name == name
 
 
-def test_a_task_knows_what_was_declared() -> None:
+def test_a_task_knows_its_declaration() -> None:
     spec = WorkspaceSpec(prefix="/audio")
     examples = [Example(id="a", params={}), Example(id="b", params={}, tree={"x": "y"}, expect="post")]
 

@@ -77,7 +77,7 @@ def test_a_hit_needs_everything_to_be_the_same(
 
 
 @pytest.mark.parametrize("checksum", ["0" * 31, "d41d8cd98f00b204e9800998ecf8427e-3", ""])
-def test_what_cannot_be_checked_is_not_kept(cache: ObjectCache, checksum: str) -> None:
+def test_unverifiable_objects_are_not_cached(cache: ObjectCache, checksum: str) -> None:
     source = cache.root / "source"
     source.write_bytes(CONTENT)
 
@@ -238,13 +238,13 @@ def test_an_entry_that_cannot_be_read_is_a_miss(cache: ObjectCache, monkeypatch:
     assert entries(cache) == []
 
 
-def test_what_changed_after_it_was_verified_is_not_delivered(cache: ObjectCache) -> None:
+def test_bytes_that_changed_after_their_verification_are_not_delivered(cache: ObjectCache) -> None:
     put(cache, CONTENT, held=CONTENT.upper())
 
     assert get(cache, CONTENT) is None
 
 
-def test_a_full_disk_is_no_trouble_of_the_attempt(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_not_a_failure_of_the_attempt(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -290,7 +290,7 @@ def test_nothing_is_added_beyond_the_limit(tmp_path: Path) -> None:
     assert usage(tmp_path).size == 2 * 8192
 
 
-def test_two_at_once_leave_one_whole_entry(cache: ObjectCache) -> None:
+def test_two_concurrent_writers_leave_one_complete_entry(cache: ObjectCache) -> None:
     content = os.urandom(500_000)
     source = cache.root / "source"
     source.write_bytes(content)
@@ -334,7 +334,7 @@ def test_it_is_off_where_it_may_hold_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_copies_are_whole(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_complete(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "clones":
         share_blocks(monkeypatch, clone)
     content = os.urandom(3_000_001)

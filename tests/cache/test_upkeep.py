@@ -58,7 +58,7 @@ def held(cache: ObjectCache, contents: list[bytes]) -> list[int]:
     ]
 
 
-def test_what_was_unused_for_longest_goes(cache: ObjectCache) -> None:
+def test_the_least_recently_used_entries_are_removed(cache: ObjectCache) -> None:
     contents = fill(cache, 10)
     get(cache, contents[0], "s3://bucket/0")
 
@@ -73,7 +73,7 @@ def test_nothing_goes_below_the_limit(cache: ObjectCache) -> None:
     assert held(cache, contents) == list(range(10))
 
 
-def test_entries_are_not_looked_at_each_minute(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_are_not_checked_each_minute(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(cache, 3)
     trim(cache.root, PLENTY)
     monkeypatch.setattr(upkeep, "_entries", None)
@@ -132,7 +132,7 @@ def test_it_gives_an_attempt_the_space_that_it_needs(cache: ObjectCache) -> None
     assert not give_room(cache.root, 1)
 
 
-def test_what_was_left_unfinished_goes_later(cache: ObjectCache) -> None:
+def test_unfinished_files_are_removed_later(cache: ObjectCache) -> None:
     fill(cache, 1)
     for name, age in (("old", 4000), ("new", 10)):
         left = cache.root / ".cache" / f".new-{name}"
@@ -151,7 +151,7 @@ def test_clearing_leaves_nothing(cache: ObjectCache) -> None:
     assert held(cache, contents) == []
 
 
-def test_verifying_deletes_what_is_damaged_and_nothing_else(cache: ObjectCache) -> None:
+def test_verifying_deletes_only_damaged_entries(cache: ObjectCache) -> None:
     contents = fill(cache, 5)
     of_an_earlier_version = cache.root / ".cache" / ("0" * 40)
     of_an_earlier_version.write_bytes(b"without a checksum")
@@ -173,7 +173,7 @@ def test_a_root_without_a_cache_has_an_empty_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_limit_is_a_tenth_of_what_is_free_without_the_cache(
+def test_the_default_limit_is_a_tenth_of_the_space_that_is_free_without_the_cache(
     cache: ObjectCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(cache, 10)
@@ -182,7 +182,7 @@ def test_the_limit_is_a_tenth_of_what_is_free_without_the_cache(
     assert default_limit(cache.root) == 10 * BLOCK
 
 
-def test_upkeep_says_what_is_in_the_way(tmp_path: Path) -> None:
+def test_upkeep_reports_obstacles(tmp_path: Path) -> None:
     (tmp_path / ".cache").touch()
 
     with pytest.raises(CacheUnusable, match="is a file or a symlink"):

@@ -32,7 +32,7 @@ def root(project: Project) -> Path:
     return root
 
 
-def test_it_shows_what_it_holds_and_how_often_it_has_helped(project: Project, root: Path) -> None:
+def test_the_cache_command_shows_contents_and_hits(project: Project, root: Path) -> None:
     shown = project.run("cache")
 
     assert shown.out.splitlines() == [
@@ -74,7 +74,7 @@ def test_it_verifies(project: Project, root: Path) -> None:
     ]
 
 
-def test_it_names_and_deletes_what_is_damaged(project: Project, root: Path) -> None:
+def test_damaged_entries_are_named_and_deleted(project: Project, root: Path) -> None:
     entry = only_entry(ObjectCache(root, 10**9))
     flip_a_bit(entry)
 
@@ -86,7 +86,7 @@ def test_it_names_and_deletes_what_is_damaged(project: Project, root: Path) -> N
     assert project.run("cache", "--verify").code == 0
 
 
-def test_what_it_has_verified_is_in_the_json(project: Project, root: Path) -> None:
+def test_the_verified_facts_are_in_the_json(project: Project, root: Path) -> None:
     entry = only_entry(ObjectCache(root, 10**9))
     flip_a_bit(entry)
 
@@ -97,7 +97,7 @@ def test_what_it_has_verified_is_in_the_json(project: Project, root: Path) -> No
     assert found["entries"] == 0
 
 
-def test_it_does_not_verify_what_it_clears(project: Project, root: Path) -> None:
+def test_clearing_the_cache_does_not_verify_it(project: Project, root: Path) -> None:
     shown = project.run("cache", "--verify", "--clear")
     assert shown.code == 2
     assert only_entry(ObjectCache(root, 10**9)).exists()
@@ -111,7 +111,7 @@ def test_a_root_that_no_worker_has_made_has_an_empty_one(project: Project) -> No
     assert not (project.directory / "not").exists()
 
 
-def test_a_directory_that_is_none_is_named(project: Project) -> None:
+def test_a_path_that_is_not_a_directory_is_named(project: Project) -> None:
     root = project.directory / "root"
     root.mkdir(mode=0o700)
     (root / ".cache").touch()

@@ -80,7 +80,7 @@ def test_a_module_that_hangs_is_stopped_and_its_line_named(project: Project) -> 
     assert "or raise --timeout" in ran.err
 
 
-def test_what_a_module_prints_is_a_note_and_not_output(project: Project) -> None:
+def test_output_of_a_module_is_a_note(project: Project) -> None:
     project.module("loud", "import sys, warnings\nprint('hällo')\nsys.stderr.write('oops')\n" + TAIL)
     ran = project.run("check", "loud")
     assert ran.code == 0
@@ -219,7 +219,7 @@ def test_a_declared_example_that_does_not_fit_is_an_error(project: Project) -> N
     assert project.run("extract", "features").code == 0
 
 
-def test_a_library_that_a_guardrail_needs_is_told_before_anything_runs(project: Project) -> None:
+def test_a_library_that_a_guardrail_needs_is_reported_before_anything_runs(project: Project) -> None:
     hidden = "import sys\nsys.modules['pyarrow'] = None\nfrom perago import require_table\n"
     project.task(
         "features", "features.build", hidden + GOOD.replace('require_dir("raw")', 'require_table("raw/*.csv")')
@@ -250,7 +250,7 @@ def test_the_servers_that_are_configured_are_named(project: Project) -> None:
     assert ran.out.splitlines()[-1] == "ok  configuration: Conductor at http://127.0.0.1:1/api, no lakeFS"
 
 
-def test_a_missing_module_is_told_from_a_broken_one(project: Project) -> None:
+def test_a_missing_module_is_distinguished_from_a_broken_one(project: Project) -> None:
     project.task("tasks.features", "features.build")
     ran = project.run("check", "tasks.featurs")
     assert ran.code == 3
@@ -267,7 +267,7 @@ def test_a_missing_module_is_told_from_a_broken_one(project: Project) -> None:
         ("task.features", "did you mean tasks.features?"),
     ],
 )
-def test_only_what_the_author_has_is_meant_perhaps(project: Project, name: str, fix: str) -> None:
+def test_only_names_that_the_author_has_are_suggested(project: Project, name: str, fix: str) -> None:
     project.task("tasks.features", "features.build")
     ran = project.run("check", name)
     assert ran.code == 3
@@ -338,7 +338,7 @@ SECRET = "hunter2-hunter2"
     ],
 )
 @pytest.mark.parametrize("options", [[], ["--debug"], ["--json"]], ids=["plain", "debug", "json"])
-def test_what_a_module_says_about_a_secret_is_masked(project: Project, text: str, options: list[str]) -> None:
+def test_a_secret_in_the_output_of_a_module_is_masked(project: Project, text: str, options: list[str]) -> None:
     project.module("leaky", text)
     (project.directory / ".env").write_text("PERAGO_LOG_RETENTION=bad\n")
     ran = project.run("check", "leaky", *options, CONDUCTOR_AUTH_KEY="k", CONDUCTOR_AUTH_SECRET=SECRET)
@@ -384,7 +384,7 @@ def test_a_fresh_interpreter_reports_the_same(project: Project, monkeypatch: pyt
     assert (bad.problem.where, bad.output, bad.printed) == ("bad.py:2", "hello\n", 6)
 
 
-def test_a_module_that_hangs_says_where_however_far_the_clock_has_gone_meanwhile(
+def test_a_module_that_hangs_is_reported_with_the_line_however_long_it_was_paused(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All processes may stand still for a while, and time is up for both the child and us when they go on."""

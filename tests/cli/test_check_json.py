@@ -48,7 +48,7 @@ def test_json_has_a_documented_shape(project: Project) -> None:
     ("text", "code"),
     [("import os\nos._exit(3)\n", "import-exit"), ("import os\nos.abort()\n", "import-crash"), ("", "invalid-module")],
 )
-def test_json_tells_kinds_of_problems_apart(project: Project, text: str, code: str) -> None:
+def test_json_distinguishes_kinds_of_problems(project: Project, text: str, code: str) -> None:
     project.module("bad", text)
     assert document(project, "bad")[1]["modules"][0]["errors"][0]["code"] == code
 

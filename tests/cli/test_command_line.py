@@ -54,7 +54,7 @@ def test_children_of_the_tests_import_the_same_perago() -> None:
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])
-def test_the_version_is_told(project: Project, option: str) -> None:
+def test_the_version_is_reported(project: Project, option: str) -> None:
     ran = project.run(option)
     assert (ran.out, ran.err) == (f"perago {perago.__version__}\n", "")
 
@@ -65,7 +65,7 @@ def test_help_has_its_short_form(project: Project, arguments: list[str]) -> None
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["check", "features"]], ids=["version", "check"])
-def test_the_other_project_of_the_same_name_is_recognised(project: Project, arguments: list[str]) -> None:
+def test_the_other_project_of_the_same_name_is_recognized(project: Project, arguments: list[str]) -> None:
     project.task("features", "features.build")
     installed = project.directory / "perago-0.6.1.dist-info"
     installed.mkdir()
@@ -76,7 +76,7 @@ def test_the_other_project_of_the_same_name_is_recognised(project: Project, argu
     assert "fix: pip uninstall perago, and install this one again" in ran.err
 
 
-def test_a_module_written_for_the_other_project_is_told_apart(project: Project) -> None:
+def test_a_module_written_for_the_other_project_is_distinguished(project: Project) -> None:
     project.module("features", "from perago import load_module_task")
     ran = project.run("check", "features")
     assert ran.code == 3
@@ -112,7 +112,7 @@ def test_the_installed_script_is_the_same_command(project: Project) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_usage_error_exits_with_2_and_says_what_to_write(
+def test_a_usage_error_exits_with_2_and_shows_the_right_spelling(
     project: Project, arguments: list[str], message: str
 ) -> None:
     ran = project.run(*arguments)
@@ -178,7 +178,7 @@ def test_the_names_of_modules_are_completed(project: Project, words: str, found:
     assert ran.out.split() == found
 
 
-def test_a_reader_that_goes_away_is_no_reason_for_noise(project: Project) -> None:
+def test_a_disconnected_reader_causes_no_noise(project: Project) -> None:
     project.task("features", "features.build")
     reading, writing = os.pipe()
     os.close(reading)
@@ -189,7 +189,7 @@ def test_a_reader_that_goes_away_is_no_reason_for_noise(project: Project) -> Non
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"], ids=["standard input", "output", "error"])
-def test_a_closed_stream_changes_nothing_but_what_is_seen(project: Project, closed: str) -> None:
+def test_a_closed_stream_only_affects_the_display(project: Project, closed: str) -> None:
     project.task("features", "features.build")
     done = subprocess.run(
         ["sh", "-c", f'"{sys.executable}" -m perago check features nope {closed}'],
@@ -274,7 +274,7 @@ sys.exit(pytest.main(["--perago-modules", "features"], plugins=[Windows()]))
     ],
     ids=["start", "check", "help", "pytest"],
 )
-def test_windows_is_told_so_wherever_perago_starts(project: Project, script: str) -> None:
+def test_windows_is_refused_at_every_entry_point(project: Project, script: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=project.directory,

@@ -37,7 +37,7 @@ def test_the_lines_are_for_reading(project: Project) -> None:
     assert fence == ["PERAGO_PUBLISH_FENCE", "required", "environment"]
 
 
-def test_what_is_wrong_is_said_instead(project: Project) -> None:
+def test_errors_are_reported_instead(project: Project) -> None:
     ran = project.run("config", PERAGO_LOG_RETENTION="soon")
     assert (ran.code, ran.out) == (4, "")
     assert "PERAGO_LOG_RETENTION (environment): not a number of days" in ran.err

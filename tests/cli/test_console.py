@@ -68,7 +68,7 @@ def test_the_configured_servers_are_shown_and_a_signal_ends_it_well(
         assert (process.returncode, said) == (0, b"")
 
 
-def test_it_starts_without_servers_and_says_what_is_missing(project: Project) -> None:
+def test_it_starts_without_servers_and_names_the_missing_settings(project: Project) -> None:
     with console(project, CONDUCTOR_SERVER_URL="http://127.0.0.1:9/api") as (process, page):
         text = get(page).data.decode()
         assert "Conductor: " in text

@@ -65,7 +65,7 @@ def test_the_printed_lines_start_workflows_that_complete(project: Project) -> No
     assert registered.out.startswith("unchanged  features.build\n")
 
 
-def test_what_a_function_says_is_seen_while_it_runs_and_its_traceback_too(project: Project, tmp_path: Path) -> None:
+def test_output_of_a_function_is_shown_while_it_runs_with_its_traceback(project: Project, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     project.module("plain", TALKING.format(gate=str(gate)))
     with ready(project, "plain") as dev:
@@ -79,7 +79,7 @@ def test_what_a_function_says_is_seen_while_it_runs_and_its_traceback_too(projec
         assert re.search(attempt + r'  File ".*plain.py", line \d+, in work$', dev.text)
 
 
-def test_what_is_configured_for_other_servers_limits_workspaces_and_nothing_else(project: Project) -> None:
+def test_settings_for_other_servers_only_limit_workspaces(project: Project) -> None:
     (project.directory / ".env").write_text(
         "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api\nCONDUCTOR_AUTH_KEY=k\nCONDUCTOR_AUTH_SECRET=top-secret\n"
         "LAKECTL_CREDENTIALS_ACCESS_KEY_ID=k\nPERAGO_LOG_RETENTION=30\nPERAGO_LOG_FORMAT=json\n"
@@ -149,7 +149,7 @@ def test_the_friendly_port_may_be_taken(project: Project) -> None:
         assert dev.stop() == 0
 
 
-def test_without_the_extra_it_says_what_to_install(project: Project) -> None:
+def test_without_the_extra_the_command_to_install_it_is_shown(project: Project) -> None:
     code = "import sys; sys.modules['uvicorn'] = None; sys.argv = {}; import perago.cli; perago.cli.main()"
     for arguments in (["dev", "plain"], ["demo"]):
         done = subprocess.run(

@@ -111,7 +111,7 @@ def test_a_skeleton_is_valid_params_for_formats_and_bounds(kind: Any) -> None:
     model.model_validate(skeleton_of(model.model_json_schema()))
 
 
-def test_the_line_survives_a_shell_whatever_is_in_the_parameters() -> None:
+def test_the_line_survives_a_shell_for_any_parameters() -> None:
     nasty = {"text": 'it\'s "$HOME" `id` \\ größe\n', "empty": ""}
     line = curl_line(
         "http://127.0.0.1:1/api", replace(TASK, declared=[{"id": "x", "params": nasty, "tree": {}}]), "abc", {}

@@ -8,7 +8,7 @@ from .conftest import PLAIN, Project
 from .services import Services
 
 
-def test_each_change_is_told_with_what_it_means(project: Project, services: Services) -> None:
+def test_each_change_is_reported_with_what_it_means(project: Project, services: Services) -> None:
     project.task("plain", "plain.work", PLAIN)
     missing = project.run("diff", "plain", **services.variables)
     assert (missing.code, missing.out) == (1, "not registered  plain.work\n")

@@ -95,7 +95,7 @@ def test_a_fork_whose_join_does_not_wait_for_retries(project: Project, embedded:
     assert "forks" in findings(doctor(project, embedded, "plain", "--json"), "ok")
 
 
-def test_a_broken_module_and_a_wrong_configuration_are_told_together(
+def test_a_broken_module_and_a_wrong_configuration_are_reported_together(
     project: Project, embedded: EmbeddedServices
 ) -> None:
     project.module("broken", "import nothing_of_this_name")
@@ -114,7 +114,7 @@ def test_a_root_that_cannot_be_used(project: Project, embedded: EmbeddedServices
     assert "is not a directory" in findings(ran)["configuration"]["what"]
 
 
-def test_without_servers_it_says_what_was_not_looked_at(project: Project) -> None:
+def test_without_servers_the_unchecked_parts_are_named(project: Project) -> None:
     ran = project.run("doctor", "--json")
     assert ran.code == 0
     project.task("plain", "plain.work", PLAIN)

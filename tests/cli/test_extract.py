@@ -27,7 +27,7 @@ def test_the_definition_comes_out_the_same_every_time_and_to_the_byte(project: P
     assert (definition["name"], definition["description"]) == ("features.build", "Größe zählen.")
 
 
-def test_a_file_gets_what_standard_output_would(project: Project) -> None:
+def test_a_file_gets_the_same_as_standard_output(project: Project) -> None:
     printed = project.run("extract", "features").out
     ran = project.run("extract", "features", "--output", "new.json", PYTHONIOENCODING="ascii")
     assert (ran.code, ran.out) == (0, "")
@@ -48,7 +48,7 @@ def test_several_modules_are_a_list(project: Project) -> None:
         assert [one["name"] for one in json.loads(project.run("extract", *modules).out)] == ["first", "second"]
 
 
-def test_what_the_module_prints_is_not_mixed_in(project: Project) -> None:
+def test_output_of_the_module_is_not_mixed_in(project: Project) -> None:
     project.module("loud", "print('hello')\nfrom features import *\n")
     text = (project.directory / "features.py").read_text()
     project.module("loud", "import os\nos.write(1, b'raw hello')\n" + text)
@@ -66,7 +66,7 @@ def test_an_invalid_module_leaves_the_file_alone(project: Project) -> None:
     assert (project.directory / "old.json").read_text() == "old"
 
 
-def test_a_file_is_replaced_whole_and_keeps_its_mode_and_its_link(project: Project) -> None:
+def test_a_file_is_replaced_completely_and_keeps_its_mode_and_its_link(project: Project) -> None:
     file, link = project.directory / "old.json", project.directory / "link.json"
     file.write_text("old")
     file.chmod(0o640)

@@ -11,7 +11,7 @@ from perago.embedded.services import EmbeddedServices
 from .conftest import Project
 
 
-def test_a_branch_is_fenced_looked_at_and_freed(project: Project, shared_embedded: EmbeddedServices) -> None:
+def test_a_branch_is_fenced_checked_and_unfenced(project: Project, shared_embedded: EmbeddedServices) -> None:
     shared_embedded.lakefs.seed("my-data", "main", {"a": "1"})
     variables = shared_embedded.environment()
 
@@ -30,7 +30,7 @@ def test_a_branch_is_fenced_looked_at_and_freed(project: Project, shared_embedde
     assert (removed.code, FENCE_PATH in shared_embedded.lakefs.tree("my-data", "main")) == (0, False)
 
 
-def test_an_unknown_branch_and_staged_work_are_said(project: Project, shared_embedded: EmbeddedServices) -> None:
+def test_an_unknown_branch_and_staged_work_are_reported(project: Project, shared_embedded: EmbeddedServices) -> None:
     shared_embedded.lakefs.seed("busy", "main", {"a": "1"})
     objects.put_object(shared_embedded.lakefs.server.repository("busy"), "main", "theirs", b"1")
     missing = project.run("fence", "install", "busy", "nope", **shared_embedded.environment())

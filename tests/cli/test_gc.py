@@ -136,13 +136,13 @@ def test_the_age_limit_decides(project: Project, shared_embedded: EmbeddedServic
     assert not directory.exists()
 
 
-def test_without_repositories_nobody_is_spoken_to(project: Project) -> None:
+def test_without_repositories_no_server_is_called(project: Project) -> None:
     ran = project.run("gc")
     assert (ran.code, ran.out) == (0, "removed 0 attempt directories (0 bytes) and 0 branches; 0 left\n")
     assert "perago gc my-data" in ran.err
 
 
-def test_a_conductor_that_gives_no_answer_keeps_its_branches_and_is_said(
+def test_without_an_answer_of_conductor_branches_stay_and_this_is_reported(
     project: Project, shared_embedded: EmbeddedServices
 ) -> None:
     shared_embedded.lakefs.seed("silent", "main", {"a": "1"})
@@ -159,7 +159,7 @@ def test_a_conductor_that_gives_no_answer_keeps_its_branches_and_is_said(
     assert "no Conductor is configured" in ran.out
 
 
-def test_what_stands_in_the_way_is_said(project: Project, shared_embedded: EmbeddedServices) -> None:
+def test_obstacles_are_reported(project: Project, shared_embedded: EmbeddedServices) -> None:
     unknown = project.run("gc", "nowhere", **shared_embedded.environment())
     assert (unknown.code, "has no such repository" in unknown.err) == (1, True)
     shared_embedded.lakefs.seed("kept", "main", {"a": "1"})

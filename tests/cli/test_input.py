@@ -40,7 +40,7 @@ def test_parameters_come_from_text_a_file_or_standard_input(project: Project, se
     ("repository", "branch", "detail"),
     [("my-data", "other", "branch other does not exist"), ("nowhere", "main", "repository nowhere does not exist")],
 )
-def test_what_does_not_exist_is_a_failure_that_says_which(
+def test_a_missing_item_is_a_failure_that_names_it(
     project: Project, services: Services, repository: str, branch: str, detail: str
 ) -> None:
     ran = project.run("input", repository, branch, **services.variables)

@@ -102,7 +102,7 @@ def test_a_function_in_a_worker_has_no_keys(project: Project) -> None:
     assert output["result"] == {"at_import": [], "seen": NOTHING}
 
 
-def test_check_shows_what_a_task_asks_for(project: Project) -> None:
+def test_check_shows_the_requirements_of_a_task(project: Project) -> None:
     write(project, ', environment=["LAKECTL_*"]')
     ran = project.run("check", "plain")
     assert ran.out.splitlines()[0] == "ok  plain: task plain.looks, no workspace, environment LAKECTL_*"

@@ -37,7 +37,7 @@ def commits(shared_embedded: EmbeddedServices) -> list[str]:
     return [last, person, first]
 
 
-def test_publications_are_told_with_their_attempts(
+def test_publications_are_reported_with_their_attempts(
     project: Project, shared_embedded: EmbeddedServices, commits: list[str]
 ) -> None:
     last, person, first = (commit[:12] for commit in commits)
@@ -79,7 +79,7 @@ def test_a_date_that_is_in_no_calendar_stays_a_number(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_publications_of_earlier_versions_are_told(
+def test_publications_of_earlier_versions_are_reported(
     project: Project, shared_embedded: EmbeddedServices, form: str
 ) -> None:
     server, metadata = shared_embedded.lakefs.server, recorded(form)["supersedes"]

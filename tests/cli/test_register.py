@@ -59,7 +59,7 @@ def test_an_invalid_module_keeps_the_others_from_being_sent(project: Project, se
     assert services.server.requests == []
 
 
-def test_an_address_without_api_is_recognised(project: Project, services: Services) -> None:
+def test_an_address_without_api_is_recognized(project: Project, services: Services) -> None:
     address = services.variables["CONDUCTOR_SERVER_URL"].removesuffix("/api")
     ran = project.run("register", "features", **{**services.variables, "CONDUCTOR_SERVER_URL": address})
     assert ran.code == 1

@@ -157,7 +157,7 @@ def test_the_last_attempts_are_run_again_several_at_a_time(site: Site) -> None:
     assert (none.code, "no completed attempt of features.build was found" in none.err) == (1, True)
 
 
-def test_a_changed_model_is_told_before_the_attempt_fails_by_it(site: Site) -> None:
+def test_a_changed_model_is_reported_before_the_attempt_fails(site: Site) -> None:
     task_id = site.task_ids[1]
     site.edit("    factor: int = 2", "    factor: int = 2\n    unit: str")
 

@@ -115,7 +115,7 @@ def test_an_attempt_is_shown_and_its_result_and_tree_come_out(project: Project, 
         ("exit", "failed: the slot's process ended with exit status 3 while it ran the attempt"),
     ],
 )
-def test_a_failure_is_told_and_nothing_is_written(project: Project, do: str, words: str) -> None:
+def test_a_failure_is_reported_and_nothing_is_written(project: Project, do: str, words: str) -> None:
     write(project)
     ran = project.run("run", "features", "-p", json.dumps({"do": do}), "-w", "sample", "-o", "out")
 
@@ -139,7 +139,7 @@ def test_the_traceback_of_the_authors_code_is_shown_without_ours(project: Projec
     assert "perago/driver" not in err
 
 
-def test_json_has_the_whole_outcome(project: Project) -> None:
+def test_json_has_the_complete_outcome(project: Project) -> None:
     write(project)
     ran = project.run("run", "features", "-w", "sample", "--json")
     outcome = json.loads(ran.out)
@@ -164,7 +164,7 @@ def judged(workspace: Path) -> str | None:
 @task("""
 
 
-def test_a_defect_of_a_guardrail_is_told_apart_from_a_violation(project: Project) -> None:
+def test_a_defect_of_a_guardrail_is_distinguished_from_a_violation(project: Project) -> None:
     module = MODULE.replace("\n@task(", OWN, 1).replace('[require_glob("raw/*.csv")]', "[judged]")
     project.module("features", module.replace("{prefix}", "/"))
     (project.directory / "sample/raw").mkdir(parents=True)

@@ -95,7 +95,7 @@ def terminal(project: Project, *arguments: str) -> Iterator[Terminal]:
         opened.close()
 
 
-def test_pdb_opens_where_the_function_raised_and_the_failure_is_told_afterwards(project: Project) -> None:
+def test_pdb_opens_where_the_function_raised_and_the_failure_is_reported_afterwards(project: Project) -> None:
     write(project)
     with terminal(project, "run", "features", "-w", "sample", "-p", '{"column": "y"}', "--pdb") as shown:
         shown.wait_for(r"\(Pdb\) ")

@@ -69,7 +69,7 @@ def test_the_line_that_dev_prints_stays_valid_after_a_publication(dev: Dev) -> N
     assert re.fullmatch(r"workflow COMPLETED: workspace at commit \w{12}", lines[-1])
 
 
-def test_a_failure_is_told_with_its_reason_and_exit_code_1(dev: Dev) -> None:
+def test_a_failure_is_reported_with_its_reason_and_exit_code_1(dev: Dev) -> None:
     ran = dev.project.run(*send("--params", '{"rows": -1}', "--follow"), **dev.variables())
     assert (ran.code, ran.out) == (1, "")
     assert "features.build attempt 1: FAILED_WITH_TERMINAL_ERROR: rows cannot be below zero" in ran.err.splitlines()
@@ -82,7 +82,7 @@ def test_without_follow_the_id_is_all_that_is_printed(dev: Dev) -> None:
     assert dev.finished(ran.out.strip())["output"]["result"] == {"rows": 2}
 
 
-def test_ctrl_c_leaves_the_workflow_running_and_says_so(dev: Dev, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_workflow_running_and_prints_this(dev: Dev, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     params = json.dumps({"rows": 3, "gate": str(gate)})
     project = replace(dev.project, environment={**dev.project.environment, **dev.variables()})

@@ -105,7 +105,7 @@ def test_an_attempt_has_its_workflow_its_commit_and_its_files(
     assert "+ features/a.csv  2 bytes" in text
 
 
-def test_what_was_published_and_not_reported_is_found(project: Project, shared_embedded: EmbeddedServices) -> None:
+def test_an_unreported_publication_is_found(project: Project, shared_embedded: EmbeddedServices) -> None:
     story = Story(shared_embedded, "unreported")
     commit = story.published({"a": b"1"})
     undoing = story.merged({"a": b"2"}, {"perago.supersedes": commit})
@@ -128,7 +128,7 @@ def test_a_publication_that_was_brought_back_counts_as_published(
     assert story.document(project, "brought-back", second)["undone"]["commit"] == third
 
 
-def test_an_adoption_has_the_files_of_what_it_adopts(project: Project, shared_embedded: EmbeddedServices) -> None:
+def test_an_adoption_has_the_files_of_its_publication(project: Project, shared_embedded: EmbeddedServices) -> None:
     story = Story(shared_embedded, "adopted")
     first = story.published({"a": b"1"})
     adoption = story.published({"unimportant": b""}, phase="fence", adopts=first)
@@ -178,14 +178,14 @@ def test_the_id_of_a_workflow_leads_to_its_tasks(project: Project, shared_embedd
     assert "not yet with a worker" in waiting.out
 
 
-def test_what_is_not_there_is_said(project: Project, shared_embedded: EmbeddedServices) -> None:
+def test_missing_items_are_reported(project: Project, shared_embedded: EmbeddedServices) -> None:
     story = Story(shared_embedded, "missing")
     assert "Conductor has no task 'nope'" in story.show(project, "nope").err
     ran = story.show(project, "missing", "0123456789ab")
     assert (ran.code, "lakeFS has no commit or branch '0123456789ab'" in ran.err) == (1, True)
 
 
-def test_lakefs_that_is_away_leaves_what_conductor_tells(project: Project, shared_embedded: EmbeddedServices) -> None:
+def test_without_lakefs_the_facts_of_conductor_are_shown(project: Project, shared_embedded: EmbeddedServices) -> None:
     story = Story(shared_embedded, "away")
     variables = {**shared_embedded.environment(), "LAKECTL_SERVER_ENDPOINT_URL": "http://127.0.0.1:9"}
     ran = project.run("show", story.task_id, **variables)

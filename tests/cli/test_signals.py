@@ -157,7 +157,7 @@ def test_a_signal_that_was_dropped_is_handed_over_with_the_next(tmp_path: Path, 
     assert ended.stdout.splitlines() == ["dropped", f"told {number.name}", f"told {number.name}"]
 
 
-def test_a_second_signal_does_not_interrupt_what_the_first_one_tidies_up(tmp_path: Path) -> None:
+def test_a_second_signal_does_not_interrupt_the_clean_up_of_the_first(tmp_path: Path) -> None:
     ended = run(tmp_path, IMPATIENT, signal.SIGTERM, "")
     assert (ended.returncode, ended.stdout) == (0, "tidied up\n")
 

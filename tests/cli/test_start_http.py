@@ -45,7 +45,7 @@ def read(url: str) -> tuple[int, dict[str, object]]:
             return error.code, json.loads(error.read())
 
 
-def test_probes_tell_how_a_worker_is_from_its_start_to_its_end(project: Project, services: Services) -> None:
+def test_probes_show_the_state_of_a_worker_from_start_to_end(project: Project, services: Services) -> None:
     services.conductor_status = 503
     with started(project, "features", "--http", "0", "--wait", **services.variables) as worker:
         worker.wait_for("/readyz")

@@ -36,7 +36,7 @@ def package(project: Project) -> list[str]:
     return good
 
 
-def test_broken_modules_are_said_and_the_others_started(
+def test_broken_modules_are_reported_and_the_others_started(
     project: Project, services: Services, package: list[str]
 ) -> None:
     with started(project, "app", "-j", "3", **services.variables) as worker:
@@ -66,7 +66,7 @@ def test_nothing_is_started_where_all_modules_are_broken(
     assert services.server.requests == []
 
 
-def test_an_idle_worker_looks_at_all_queues_with_one_request(
+def test_an_idle_worker_reads_all_queues_with_one_request(
     project: Project, services: Services, package: list[str]
 ) -> None:
     with started(project, "app", "-j", "8", **services.variables) as worker:

@@ -31,7 +31,7 @@ def rows(project: Project, services: EmbeddedServices, *arguments: str, **variab
     return {row["task_name"]: row for row in json.loads(ran.out)}
 
 
-def test_what_waits_and_what_runs_is_told(project: Project, embedded: EmbeddedServices) -> None:
+def test_waiting_and_running_attempts_are_reported(project: Project, embedded: EmbeddedServices) -> None:
     embedded.conductor.register_task_definitions([{"name": name} for name in ("busy", "idle", "unused")])
     oldest, second = started_attempt(embedded.conductor, "busy"), started_attempt(embedded.conductor, "busy")
     embedded.conductor.poll_tasks("idle", "elsewhere0000", wait_seconds=0)
@@ -127,7 +127,7 @@ def test_a_conductor_that_hangs_is_reported_while_it_is_waited_for(project: Proj
     assert re.search(r"note: Conductor has not answered for \d s when asked to .*; this call ends after 15 s", ran.err)
 
 
-def test_a_server_without_the_list_of_pending_attempts_is_said(project: Project, services: Services) -> None:
+def test_a_server_without_the_list_of_pending_attempts_is_reported(project: Project, services: Services) -> None:
     project.task("plain", "plain.work", PLAIN)
     ran = project.run("status", "plain", **services.variables)
     assert ran.code == 0

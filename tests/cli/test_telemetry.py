@@ -338,7 +338,7 @@ def test_so_does_a_setting_that_it_refuses_later(
     assert words in printed
 
 
-def test_without_the_extra_the_worker_works_and_says_what_is_missing(project: Project, services: Services) -> None:
+def test_without_the_extra_the_worker_works_and_names_the_missing_package(project: Project, services: Services) -> None:
     project.task("plain", "plain.work")
     project.module("opentelemetry", "raise ModuleNotFoundError('not here', name='opentelemetry')")
     variables = {**services.variables, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
@@ -378,7 +378,7 @@ BOTH = {"traces", "metrics"}
         ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, BOTH, ""),
     ],
 )
-def test_the_usual_variables_say_what_is_sent(
+def test_the_usual_variables_select_the_signals(
     variables: dict[str, str],
     signals: set[str],
     words: str,

@@ -149,7 +149,7 @@ def test_it_is_printable_and_forges_no_line(
     assert [line for line in text.split("\n") if line.startswith("error: forged")] == []
 
 
-def test_what_is_long_is_cut_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_text_is_cut_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
     assert one_line("x" * 50_000_000) == "x" * 4000 + "… (50,000,000 characters)"
     messages.error("x\n" * 25_000_000)
     shown = capsys.readouterr().err

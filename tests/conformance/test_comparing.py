@@ -52,12 +52,12 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("case", ALIKE)
-def test_what_no_client_acts_on_is_left_out(case: str) -> None:
+def test_facts_that_no_client_uses_are_left_out(case: str) -> None:
     recorded, seen = ALIKE[case]
     assert difference(recorded, seen) is None
 
 
 @pytest.mark.parametrize("case", DIFFERENT)
-def test_what_a_client_acts_on_counts(case: str) -> None:
+def test_facts_that_clients_use_are_compared(case: str) -> None:
     recorded, seen = DIFFERENT[case]
     assert difference(recorded, seen) is not None

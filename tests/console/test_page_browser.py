@@ -142,7 +142,7 @@ def test_a_form_that_is_being_filled_in_is_left_alone_until_it_is_left(
     browser.wait_for(f"{STATUS} === 'completed'")
 
 
-def test_what_a_running_attempt_says_is_shown_at_once(
+def test_output_of_a_running_attempt_is_shown_immediately(
     browser: Browser, services: InMemoryServices, tmp_path: Path
 ) -> None:
     workflow = start(services, {})
@@ -159,7 +159,7 @@ def test_what_a_running_attempt_says_is_shown_at_once(
     log.close()
 
 
-def test_a_reader_is_told_when_the_services_have_gone(browser: Browser, services: InMemoryServices) -> None:
+def test_a_reader_learns_that_the_services_have_ended(browser: Browser, services: InMemoryServices) -> None:
     with page_of(services.conductor, services.lakefs.server) as site:
         browser.open(site.url)
         browser.wait_for(FOLLOWING)

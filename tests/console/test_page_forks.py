@@ -98,7 +98,7 @@ def test_a_commit_of_the_line_lists_its_first_files_and_counts_the_rest(page: El
     assert files == [*(f"added parts/north/{number}.txt" for number in range(5)), "and 2 more files"]
 
 
-def test_every_link_to_an_attempt_leads_to_it_on_whatever_page_of_steps(
+def test_every_link_to_an_attempt_leads_to_it_on_any_page_of_steps(
     services: InMemoryServices, fresh: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("perago.console.workflow._STEPS_PER_PAGE", 3)
@@ -112,7 +112,7 @@ def test_every_link_to_an_attempt_leads_to_it_on_whatever_page_of_steps(
         assert fresh.get(address + query).page.one("article", id=anchor)
 
 
-def test_what_is_not_scheduled_is_to_come_and_nothing_published_is_no_line(
+def test_an_unscheduled_step_is_shown_as_upcoming_and_an_empty_history_has_no_line(
     services: InMemoryServices, fresh: Site
 ) -> None:
     workflow, _ = begin(services, forking("early", [step("now"), step("later")]))
@@ -126,9 +126,7 @@ def test_what_is_not_scheduled_is_to_come_and_nothing_published_is_no_line(
     assert main.all("ol", class_="commits") == []
 
 
-def test_a_publication_of_a_sub_workflow_stands_under_the_step_that_ran_it(
-    services: InMemoryServices, fresh: Site
-) -> None:
+def test_a_publication_of_a_sub_workflow_is_listed_under_its_step(services: InMemoryServices, fresh: Site) -> None:
     define(services.conductor, "inside", step("deep"))
     runs = operator(
         "SUB_WORKFLOW",

@@ -147,9 +147,7 @@ def test_a_form_as_it_comes_starts_a_workflow_that_its_task_accepts(forms: Forms
         ("tags", "[" * 100_000, "is not JSON"),
     ],
 )
-def test_what_is_wrong_is_said_at_its_field_and_nothing_is_lost(
-    forms: Forms, field: str, text: str, words: str
-) -> None:
+def test_an_error_is_shown_at_its_field_and_no_input_is_lost(forms: Forms, field: str, text: str, words: str) -> None:
     answer = forms.send(**{field: text, "strict": "true"})
     assert answer.status == 422
     [(key, error)] = errors_of(answer.main).items()
@@ -229,7 +227,7 @@ def test_a_workflow_is_ended_with_a_reason(forms: Forms) -> None:
     assert forms.site.request("POST", "/workflows/none/terminate", {}).status == 404
 
 
-def test_samples_are_looked_at_when_a_form_is_made(services: InMemoryServices) -> None:
+def test_samples_are_read_when_a_form_is_made(services: InMemoryServices) -> None:
     samples: dict[str, Any] = {}
     with page_of(services.conductor, services.lakefs.server, samples=samples) as site:
         forms = Forms(site, services)

@@ -39,7 +39,7 @@ def test_no_page_grows_with_its_payloads(pages: dict[str, str]) -> None:
         assert len(text) < 300_000, path
 
 
-def test_what_is_cut_says_so_and_hides_no_neighbour(hostile: Hostile) -> None:
+def test_a_cut_text_has_a_note_and_hides_no_neighbor(hostile: Hostile) -> None:
     page = hostile.site.get(links.workflow(hostile.workflow)).main
     assert "long members are shortened" in page.text
     assert "… (1,000,000 characters)" in page.text

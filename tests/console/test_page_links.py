@@ -143,7 +143,7 @@ def test_every_answer_carries_the_security_headers(site: Site, method: str, path
     ],
     ids=lambda value: str(value) or "-",
 )
-def test_what_is_not_there_is_a_page_that_says_so(site: Site, path: str, words: str) -> None:
+def test_a_missing_page_is_reported_on_a_page(site: Site, path: str, words: str) -> None:
     answer = site.request("GET", path)
     assert answer.status == 404
     assert answer.main.one("h1").text == "Not found"
@@ -152,5 +152,5 @@ def test_what_is_not_there_is_a_page_that_says_so(site: Site, path: str, words: 
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "2.5", "x", "99999999999999999999", "²", "7"])
-def test_a_page_number_that_is_none_shows_the_nearest_page(site: Site, number: str) -> None:
+def test_an_invalid_page_number_shows_the_nearest_page(site: Site, number: str) -> None:
     assert site.get(f"/?page={number}").main.all("table")[0].rows()

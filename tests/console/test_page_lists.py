@@ -88,7 +88,7 @@ def test_branches_are_paged_and_staging_branches_apart(services: InMemoryService
 
 
 @pytest.mark.parametrize("path", ["/", "/task-types", "/repositories"])
-def test_empty_models_say_what_to_do(services: InMemoryServices, fresh: Site, path: str) -> None:
+def test_empty_models_are_reported_with_the_fix(services: InMemoryServices, fresh: Site, path: str) -> None:
     page = fresh.get(path).main
     assert page.all("p", class_="empty")
     assert not page.all("table")

@@ -55,7 +55,7 @@ def next_data(stream: http.client.HTTPResponse) -> bytes:
     return next((line for line in iter(stream.readline, b"") if line.startswith(b"data:")), b"")
 
 
-def test_a_change_is_told_to_every_window(services: EmbeddedServices, opened: Open) -> None:
+def test_a_change_is_reported_to_every_window(services: EmbeddedServices, opened: Open) -> None:
     streams = [opened(services) for _ in range(2)]
     assert [stream.headers.get_content_type() for stream in streams] == ["text/event-stream"] * 2
     services.conductor.register_task_definitions([{"name": "t", "ownerEmail": "a@example.com"}])
@@ -64,7 +64,7 @@ def test_a_change_is_told_to_every_window(services: EmbeddedServices, opened: Op
     assert [next_data(stream) for stream in streams] == [b"data: changed\n"] * 2
 
 
-def test_windows_on_servers_that_tell_nothing_look_again_by_themselves() -> None:
+def test_on_servers_without_events_windows_refresh_themselves() -> None:
     """Only while somebody waits: without a stream nothing is asked and nothing runs."""
     with (
         InMemoryServices() as services,

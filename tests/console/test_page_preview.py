@@ -71,12 +71,12 @@ def test_an_image_is_shown_with_the_type_of_its_bytes_and_nothing_in_it_can_run(
     ],
     ids=str,
 )
-def test_an_image_is_told_by_its_first_bytes(head: bytes, kind: str | None) -> None:
+def test_an_image_is_recognized_by_its_first_bytes(head: bytes, kind: str | None) -> None:
     assert image_type(head) == kind
 
 
 @pytest.mark.parametrize("content", [SVG, b"<html><script>", b"\0\1\2", b""], ids=["svg", "html", "bytes", "empty"])
-def test_what_is_no_raster_image_is_no_image(services: InMemoryServices, content: bytes) -> None:
+def test_a_file_that_is_not_a_raster_image_is_not_shown_as_an_image(services: InMemoryServices, content: bytes) -> None:
     page, image = looked_at(services, "plot.png", content)
     assert not page.all("img")
     assert image.status == 404
@@ -116,7 +116,7 @@ def test_the_first_rows_of_csv_are_a_table_and_the_text_is_there_too(
     assert page.one("details").one("summary").text == "Text"
 
 
-def test_a_long_and_wide_table_is_cut_and_says_so(services: InMemoryServices) -> None:
+def test_a_long_and_wide_table_is_cut_with_a_note(services: InMemoryServices) -> None:
     wide = ",".join(map(str, range(COLUMNS + 5)))
     page, _ = looked_at(services, "a.csv", "\n".join([wide] * (ROWS + 10)).encode())
     assert len(page.one("table").rows()) == ROWS
@@ -133,7 +133,7 @@ def test_the_row_where_a_large_csv_is_cut_is_left_out(services: InMemoryServices
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"one\n", b'"' + b"x" * 200_000], ids=len)
-def test_csv_that_is_no_table_is_text(services: InMemoryServices, content: bytes) -> None:
+def test_csv_that_is_not_a_table_is_text(services: InMemoryServices, content: bytes) -> None:
     page, _ = looked_at(services, "a.csv", content)
     assert not page.all("table")
 
@@ -163,7 +163,7 @@ def test_a_small_file_that_fills_the_memory_is_only_downloaded(services: InMemor
     assert "cannot be read here" in page.text
 
 
-def test_without_pyarrow_parquet_names_what_is_missing(
+def test_without_pyarrow_parquet_names_the_missing_package(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("perago.console.preview.find_spec", lambda name: None)

@@ -163,7 +163,7 @@ def test_each_workflow_has_the_commands_that_fit_its_status(site: Site, filled: 
         assert [code.text for code in shown.all("code")] == expected
 
 
-def test_a_command_is_one_word_of_a_shell_whatever_the_id() -> None:
+def test_a_command_is_one_shell_word_for_any_id() -> None:
     from perago.console.text import commands_for
 
     (line,) = commands_for("x; rm -rf $HOME\n`id`", "RUNNING")

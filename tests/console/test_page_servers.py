@@ -59,7 +59,7 @@ def test_the_page_of_servers_changes_nothing_and_takes_no_post(read_only: Site, 
     assert filled.services.conductor.workflow(filled.waiting)["status"] == "RUNNING"
 
 
-def test_servers_tell_no_history_but_both_sizes_of_a_changed_file(read_only: Site, filled: Filled) -> None:
+def test_servers_show_only_both_sizes_of_a_changed_file(read_only: Site, filled: Filled) -> None:
     assert "History" not in [each.text for each in read_only.get(links.workflow(filled.published)).main.all("h2")]
     rows = read_only.get(links.commit(REPOSITORY, filled.commit)).main.one("table").rows()
     assert rows[1:3] == [
@@ -68,7 +68,7 @@ def test_servers_tell_no_history_but_both_sizes_of_a_changed_file(read_only: Sit
     ]
 
 
-def test_the_foot_names_the_servers_without_what_is_secret(read_only: Site) -> None:
+def test_the_footer_names_the_servers_without_secrets(read_only: Site) -> None:
     answer = read_only.get("/")
     assert "127.0.0.1" in answer.page.one("footer").text
     for secret in (KEYS.token, KEYS.access_key_id, KEYS.secret_access_key):
@@ -76,7 +76,7 @@ def test_the_foot_names_the_servers_without_what_is_secret(read_only: Site) -> N
 
 
 @pytest.mark.parametrize(("status", "found"), [("FAILED", 1), ("' OR 'a'='a", 0), ("NONE", 0)])
-def test_a_status_of_the_address_is_no_part_of_a_query(read_only: Site, status: str, found: int) -> None:
+def test_a_status_of_the_address_is_not_part_of_a_query(read_only: Site, status: str, found: int) -> None:
     page = read_only.get(links.with_query("/", status=status)).main
     assert sum("v1" in row[0] for table in page.all("table")[:1] for row in table.rows()) == found
 
@@ -84,7 +84,7 @@ def test_a_status_of_the_address_is_no_part_of_a_query(read_only: Site, status: 
 # ------------------------------------------------------------------ a server that does not answer
 
 
-def test_without_lakefs_the_other_half_is_whole(filled: Filled, servers: Servers) -> None:
+def test_without_lakefs_the_other_half_is_complete(filled: Filled, servers: Servers) -> None:
     with page_of_servers(filled.services, servers[0], lakefs_at(NOWHERE)) as site:
         first = site.get("/").main
         workflow = site.get(links.workflow(filled.published)).main
@@ -108,7 +108,7 @@ def test_without_lakefs_a_join_is_shown(services: InMemoryServices) -> None:
         assert "lakeFS: " in site.get(links.workflow(workflow)).main.one("div", class_="problem").text
 
 
-def test_without_conductor_the_other_half_is_whole(filled: Filled, servers: Servers) -> None:
+def test_without_conductor_the_other_half_is_complete(filled: Filled, servers: Servers) -> None:
     with page_of_servers(filled.services, conductor_at(NOWHERE), servers[1]) as site:
         first = site.get("/").main
         commit = site.get(links.commit(REPOSITORY, filled.commit)).main
@@ -122,7 +122,7 @@ def test_without_conductor_the_other_half_is_whole(filled: Filled, servers: Serv
     assert [task_type.status, workflow.status] == [503, 503]
 
 
-def test_without_both_the_first_page_says_so(services: InMemoryServices) -> None:
+def test_without_both_servers_the_first_page_reports_this(services: InMemoryServices) -> None:
     with page_of_servers(services, conductor_at(NOWHERE), lakefs_at(NOWHERE)) as site:
         assert len(site.get("/").main.all("div", class_="problem")) == 2
 
@@ -288,7 +288,7 @@ WORKFLOW: dict[str, object] = {
         {**WORKFLOW, "tasks": [{**ATTEMPT, "workflowTask": {"taskReferenceName": "r", "forkTasks": [[{}]]}}]},
     ],
 )
-def test_a_workflow_that_is_none_is_a_conductor_without_an_answer(
+def test_a_non_workflow_answer_counts_as_no_answer_of_conductor(
     services: InMemoryServices, answer: dict[str, object]
 ) -> None:
     def answers(request: Request) -> Reply:
@@ -321,7 +321,7 @@ def test_the_log_of_an_attempt_that_ended_long_ago_is_asked_for_seldom() -> None
     assert sum(moment >= 600 for moment in asked) == 2
 
 
-def test_what_is_answers_for_long_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_is_answers_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.console.source.ROOM", 10)
     answers = Answers()
     for number in range(20):

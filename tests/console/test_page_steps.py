@@ -126,5 +126,5 @@ def test_lines_of_another_kind_are_passed_over(tmp_path: Path, log_file: Path, l
     assert logs("b")["b", 1, 5].steps
 
 
-def test_a_missing_log_directory_is_no_steps(tmp_path: Path) -> None:
+def test_a_missing_log_directory_gives_no_steps(tmp_path: Path) -> None:
     assert WorkerLogs(tmp_path / "none")("a") == {}

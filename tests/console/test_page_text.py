@@ -24,7 +24,7 @@ def test_hidden_characters_are_spelled_out(text: str, expected: str) -> None:
     assert visible(text) == expected
 
 
-def test_text_at_the_limit_is_whole_and_beyond_it_is_cut_with_a_note() -> None:
+def test_text_at_the_limit_is_complete_and_beyond_it_is_cut_with_a_note() -> None:
     assert block("abcd", 4) == Shown("abcd")
     assert block("abcde", 4) == Shown("abcd", "cut: the first 4 of 5 characters are shown")
     assert tail("abcde", 4) == Shown("bcde", "cut: the last 4 of 5 characters are shown")
@@ -34,13 +34,13 @@ def test_a_line_stays_one() -> None:
     assert line("a\r\nb\nc").text == "a⏎b⏎c"
 
 
-def test_json_is_whole_where_it_is_short() -> None:
+def test_json_is_complete_where_it_is_short() -> None:
     assert readable_json({"a": ["ä", None, 1.5, True]}) == Shown(
         '{\n  "a": [\n    "ä",\n    null,\n    1.5,\n    true\n  ]\n}'
     )
 
 
-def test_json_of_many_members_is_cut_as_a_whole() -> None:
+def test_json_of_many_members_is_cut_as_a_unit() -> None:
     shown = readable_json({str(number): "x" * 1000 for number in range(100)})
     assert shown.note.startswith("cut: the first 20,000 of ")
 
@@ -70,7 +70,7 @@ def test_durations(milliseconds: float, expected: str) -> None:
     assert duration(milliseconds) == expected
 
 
-def test_no_time_yet_is_none() -> None:
+def test_an_unset_time_is_none() -> None:
     assert moment(0) is None
 
 

@@ -26,7 +26,7 @@ def attempts_of(site: Site, workflow_id: str) -> list[Element]:
 # ------------------------------------------------------------------ overview
 
 
-def test_workflows_are_listed_newest_first_with_status_and_what_failed(site: Site, filled: Filled) -> None:
+def test_workflows_are_listed_newest_first_with_status_and_failed_steps(site: Site, filled: Filled) -> None:
     rows = site.get("/").main.all("table")[0].rows()
     ids = [row[1] for row in rows]
     assert ids == list(filled.services.conductor.workflow_ids())[::-1]
@@ -47,11 +47,11 @@ def test_the_filter_counts_and_selects_by_status(site: Site, filled: Filled) -> 
     assert [row[1] for row in rows] == [filled.refused]
 
 
-def test_a_status_that_no_workflow_has_shows_none(site: Site) -> None:
+def test_an_unknown_status_shows_no_workflow(site: Site) -> None:
     assert "No workflow has this status." in site.get("/?status=PAUSED").main.text
 
 
-def test_queues_and_repositories_stand_on_the_overview(site: Site, filled: Filled) -> None:
+def test_queues_and_repositories_are_on_the_overview(site: Site, filled: Filled) -> None:
     tables = site.get("/").main.all("table")
     assert tables[1].rows() == [["message.send", "0"], ["table.summarise", "1"]]
     assert tables[2].rows()[0][0] == f"{REPOSITORY} main"
@@ -99,7 +99,7 @@ def test_a_publication_shows_even_where_its_report_never_arrived(filled: Filled)
     assert [commit.id for _, commit in found[last]] == [filled.commit]
 
 
-def test_an_ignored_update_stands_out_in_the_history(site: Site, filled: Filled) -> None:
+def test_an_ignored_update_is_visible_in_the_history(site: Site, filled: Filled) -> None:
     page = site.get(links.workflow(filled.terminated)).main
     history = page.all("table")[-1]
     assert [row[1] for row in history.rows()] == ["scheduled", "handed out", "changed by Conductor", "update ignored"]
@@ -118,7 +118,7 @@ def test_lease_extensions_in_a_row_are_one_line(services: InMemoryServices, fres
     assert [row[1] for row in history.rows()] == ["scheduled", "handed out", "lease extended (3 times)"]
 
 
-def test_a_running_workflow_says_so_far_and_is_followed(services: InMemoryServices, fresh: Site) -> None:
+def test_a_running_workflow_is_shown_as_running_and_followed(services: InMemoryServices, fresh: Site) -> None:
     workflow = start(services, {})
     services.take(declared(send))
     services.clock.advance(125)
@@ -174,7 +174,7 @@ def test_iterations_of_a_loop_are_steps_of_their_own(services: InMemoryServices,
     ]
 
 
-def test_a_payload_that_conductor_moved_away_says_so() -> None:
+def test_an_input_in_external_storage_is_reported() -> None:
     clock = VirtualClock()
     conductor = InMemoryConductor(clock, limits=PayloadLimits(external=1000))
     conductor.register_task_definitions([build_task_definition(declared(send))])
@@ -268,13 +268,13 @@ def test_text_is_shown_up_to_64_kib_with_a_note(site: Site, filled: Filled) -> N
     assert page.facts()["Size"] == "80,000 bytes 78.1 KiB"
 
 
-def test_what_is_not_text_can_only_be_downloaded(site: Site, filled: Filled) -> None:
+def test_binary_files_can_only_be_downloaded(site: Site, filled: Filled) -> None:
     page = site.get(links.file(REPOSITORY, filled.root, "raw/logo.bin")).main
     assert not page.all("pre")
     assert "Not text." in page.text
 
 
-def test_an_empty_file_says_so(site: Site, filled: Filled) -> None:
+def test_an_empty_file_is_reported(site: Site, filled: Filled) -> None:
     assert "The file is empty." in site.get(links.file(REPOSITORY, filled.root, "notes/empty.txt")).main.text
 
 

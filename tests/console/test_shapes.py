@@ -29,7 +29,7 @@ def restored(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("operation", SHAPES)
-def test_what_a_real_conductor_answered_has_the_shape(operation: str) -> None:
+def test_recorded_answers_of_a_real_conductor_have_the_shape(operation: str) -> None:
     exchanges = [
         exchange
         for path in (ROOT / "conductor").glob("*.jsonl")

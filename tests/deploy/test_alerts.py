@@ -104,7 +104,7 @@ def test_an_outage_fires_within_ten_minutes(breakage: str, tmp_path: Path) -> No
         ("frozen", {"PeragoNoWorker", "PeragoWorkerDown", "PeragoTaskWithoutWorker"}),
     ],
 )
-def test_a_worker_that_is_gone_fires(breakage: str, alerts: set[str], tmp_path: Path) -> None:
+def test_a_missing_worker_fires_the_alert(breakage: str, alerts: set[str], tmp_path: Path) -> None:
     ran = firing(breakage, 12, alerts, tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 

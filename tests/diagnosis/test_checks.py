@@ -67,7 +67,7 @@ def test_a_server_that_goes_away_in_the_middle_is_a_finding() -> None:
     assert second == Finding("area", Level.PROBLEM, "connection refused", "nothing works", "look at it", Cause.SERVER)
 
 
-def test_a_check_that_does_not_end_is_a_finding_beside_what_it_found() -> None:
+def test_a_check_that_does_not_end_is_an_additional_finding() -> None:
     ends = threading.Event()
 
     def hangs() -> Iterator[Finding]:
@@ -150,7 +150,7 @@ def test_a_branch_in_order_has_no_problem_and_nothing_is_left_of_the_try(store: 
     assert "installed" in branch(store, write=True)[1].what
 
 
-def test_what_stands_in_the_way_of_merges_is_a_problem(store: InMemoryLakeFS) -> None:
+def test_obstacles_to_merges_are_a_problem(store: InMemoryLakeFS) -> None:
     objects.put_object(store.server.repository("my-data"), "main", "staged", b"x")
     assert texts(branch(store), Level.PROBLEM) == ["it has uncommitted changes"]
     (missing,) = branch(store, "nope")
@@ -168,7 +168,7 @@ def test_an_altered_fence_is_a_warning(store: InMemoryLakeFS) -> None:
     assert "differs from the text" in warning
 
 
-def test_a_server_without_hooks_is_found_out_by_a_try() -> None:
+def test_a_server_without_hooks_is_found_by_a_challenge() -> None:
     with InMemoryLakeFS(VirtualClock(), hooks={FENCE_PATH: Deaf()}) as store:
         store.server.create_repository("my-data")
         assert texts(branch(store), Level.PROBLEM) == []
@@ -191,7 +191,7 @@ def test_branches_that_are_left_over_are_counted(store: InMemoryLakeFS, tmp_path
 # -------------------------------------------------------------------------- the machine
 
 
-def test_a_disk_with_little_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_with_little_room_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [found.level for found in checks.disk("X", tmp_path)] == [Level.OK]
     assert list(tmp_path.iterdir()) == []
     missing = tmp_path / "not/yet"

@@ -90,7 +90,7 @@ def test_a_join_that_does_not_wait_for_retries_is_a_warning(tasks: list[dict[str
         [step("a", inputParameters={"name": {"deep": []}, "taskReferenceName": 1, "joinOn": "a"})],
     ],
 )
-def test_a_join_that_waits_or_that_cannot_be_judged_is_no_warning(tasks: list[dict[str, Any]]) -> None:
+def test_a_safe_or_unknown_join_is_not_a_warning(tasks: list[dict[str, Any]]) -> None:
     assert checked(*tasks).level is Level.OK
 
 

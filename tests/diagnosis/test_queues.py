@@ -92,7 +92,7 @@ def test_an_attempt_that_runs_is_found_behind_thousands_that_wait(tmp_path: Path
     assert not found.is_unattended(time.time())
 
 
-def test_a_list_that_is_not_read_to_its_end_is_said(tmp_path: Path) -> None:
+def test_a_partly_read_list_is_reported(tmp_path: Path) -> None:
     with served([{"taskId": str(number), "status": "SCHEDULED"} for number in range(MOST_PENDING + 1)]) as overview:
         found = row(overview, tmp_path, 0)
     assert (found.running, found.all_read, found.is_unattended(time.time())) == (0, False, True)
@@ -106,7 +106,7 @@ def test_a_long_list_that_takes_long_is_not_read_to_its_end(tmp_path: Path, monk
     assert (found.running, found.all_read) == (1000, False)
 
 
-def test_a_server_that_tells_no_list_is_not_asked_for_each_of_a_hundred(
+def test_a_server_without_an_address_list_is_not_asked_for_each_of_a_hundred(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of them would be waited for."""

@@ -51,7 +51,7 @@ NOT_RUN = [
 
 
 @pytest.mark.parametrize("page", pages())
-def test_the_blocks_of_a_page_do_what_it_says(page: str, tmp_path: Path) -> None:
+def test_the_code_blocks_of_a_page_behave_as_shown(page: str, tmp_path: Path) -> None:
     with Scratch(tmp_path) as scratch:
         if page not in OWN_PROJECT:
             for block in blocks_of(TUTORIAL):
@@ -109,12 +109,12 @@ def test_no_line_installs_the_other_project_of_this_name() -> None:
         assert wrong.search(line), line
 
 
-def test_what_is_not_run_is_known() -> None:
+def test_the_commands_that_are_not_run_are_listed() -> None:
     found = [(block.place.partition(":")[0], first_line(block), block.needs) for block in all_blocks() if block.needs]
     assert found == NOT_RUN
 
 
-def test_what_is_not_run_is_at_least_a_command_of_perago() -> None:
+def test_commands_that_are_not_run_are_at_least_commands_of_perago() -> None:
     for block in all_blocks():
         if block.needs and block.language == "console":
             for command in commands_of(block):
@@ -162,7 +162,7 @@ class TestTheRunnerItself:
             ([], ["a"], False),
         ],
     )
-    def test_what_is_printed_is_compared_with_what_is_shown(
+    def test_printed_output_is_compared_with_the_shown_output(
         self, shown: list[str], printed: list[str], same: bool
     ) -> None:
         assert matches(shown, printed) is same

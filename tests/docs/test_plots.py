@@ -10,7 +10,7 @@ from .blocks import ROOT
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_what_the_script_makes_of_the_records(name: str) -> None:
+def test_a_picture_is_the_output_of_the_script_for_the_records(name: str) -> None:
     kept = (IMAGES / name).read_text(encoding="utf-8")
     assert kept == picture(PICTURES[name]), "run: python -m benchmarks.plots"
 

@@ -60,7 +60,7 @@ def test_all_hooks_are_listed_and_no_others() -> None:
 @pytest.mark.parametrize(
     ("module", "name"), [(module, name) for module in (perago, perago.testing) for name in module.__all__]
 )
-def test_every_public_name_is_there_and_says_what_it_is(module: ModuleType, name: str) -> None:
+def test_every_public_name_exists_and_is_documented(module: ModuleType, name: str) -> None:
     value = getattr(module, name)
     assert isinstance(value, str) or inspect.getdoc(value)
 

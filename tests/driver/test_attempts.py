@@ -28,7 +28,7 @@ class Seen(BaseModel):
     lines: list[str]
 
 
-def test_what_the_function_changed_is_published_as_one_merge_on_the_input_ref(services: InMemoryServices) -> None:
+def test_the_changes_of_the_function_are_published_as_one_merge_on_the_input_ref(services: InMemoryServices) -> None:
     ref = services.seed(TREE)
     task = get_task(tasks.edit)
     assert task is not None
@@ -165,7 +165,7 @@ def test_emptying_a_workspace_keeps_the_hooks_of_the_repository(services: InMemo
         ("make the workspace again", FAILED, "was replaced by another directory"),
     ],
 )
-def test_what_a_function_may_do_wrong_ends_in_a_clear_failure(
+def test_misbehavior_of_a_function_ends_in_a_clear_failure(
     services: InMemoryServices, do: str, status: TaskStatus, reason: str
 ) -> None:
     outcome = services.run(tasks.edit, Params(do=do), TREE)

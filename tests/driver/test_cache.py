@@ -120,7 +120,7 @@ def test_damaged_objects_are_downloaded_again_and_the_attempt_goes_on(machine: M
     assert machine.attempt(ref, "three")[0].from_cache == 30
 
 
-def test_what_an_attempt_has_published_is_there_for_the_next(machine: Machine) -> None:
+def test_a_publication_of_an_attempt_is_visible_to_the_next(machine: Machine) -> None:
     first, _ = machine.attempt(machine.services.seed(TREE), "one")
     assert first.published_commit is not None
 
@@ -143,7 +143,7 @@ def test_the_cache_gives_way_to_a_workspace(machine: Machine, monkeypatch: pytes
     assert (second.from_cache, seen) == (0, TREE)
 
 
-def test_what_the_store_has_to_say_is_a_note_of_the_attempt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_of_the_store_are_notes_of_the_attempt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = [("a way that does not work",), ()]
     monkeypatch.setattr(machine.store, "take_notes", lambda: notes.pop(0))
     ref = machine.services.seed(TREE)

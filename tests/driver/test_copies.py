@@ -53,7 +53,7 @@ def published(world: World, by: Commit) -> dict[str, str]:
 
 @pytest.mark.parametrize("make", [World, SharedWorld])
 @pytest.mark.parametrize("copy", [commit_by_hand, merge_by_hand, merge_nothing_by_hand])
-def test_a_copy_of_what_was_staged_is_refused_and_nothing_is_published(
+def test_a_copy_of_a_staging_commit_is_refused_and_nothing_is_published(
     services: InMemoryServices, make: type[World], copy: Callable[[World, Commit], None]
 ) -> None:
     world = make(services)

@@ -62,7 +62,7 @@ def test_names_of_branches_still_follow_from_the_recorded_steps(form: str) -> No
         assert not branch or (is_staging_branch(branch) and branch.startswith(staging_prefix(found["perago.step_key"])))
 
 
-def test_what_is_published_today_has_every_key_that_was_ever_recorded(services: InMemoryServices, form: str) -> None:
+def test_todays_publications_have_every_recorded_key(services: InMemoryServices, form: str) -> None:
     world = World(services)
     publish_and_die(world)
     world.settle()
@@ -107,7 +107,7 @@ def test_publications_of_an_earlier_version_are_undone(
     world.assert_sound()
 
 
-def test_what_an_earlier_version_has_undone_stays_undone(services: InMemoryServices, form: str) -> None:
+def test_publications_that_an_earlier_version_undid_stay_undone(services: InMemoryServices, form: str) -> None:
     world = World(services)
     earlier(world, form, publish, World.order_rerun, publish_and_die)
     world.run(world.take())

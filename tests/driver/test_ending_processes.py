@@ -33,7 +33,7 @@ def test_a_process_that_a_look_misses_is_ended(sleeper: subprocess.Popen[bytes])
     assert sleeper.wait(30) == -9
 
 
-def test_only_what_has_not_ended_is_running(sleeper: subprocess.Popen[bytes]) -> None:
+def test_only_attempts_that_have_not_ended_are_running(sleeper: subprocess.Popen[bytes]) -> None:
     assert is_running(sleeper.pid)
     sleeper.kill()
     sleeper.wait(30)

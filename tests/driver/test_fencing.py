@@ -74,7 +74,7 @@ def test_the_fence_is_removed_and_nothing_else(store: InMemoryLakeFS) -> None:
     assert remove_fence(store, "repo", "main").head == status.head, "there is nothing left to remove"
 
 
-def test_staged_work_of_others_stands_in_the_way_and_is_not_committed_along(store: InMemoryLakeFS) -> None:
+def test_staged_work_of_others_prevents_the_commit_and_is_not_committed(store: InMemoryLakeFS) -> None:
     objects.put_object(store.server.repository("repo"), "main", "theirs", b"1")
     with pytest.raises(MergeRefused, match="uncommitted"):
         install_fence(store, "repo", "main")
@@ -82,7 +82,7 @@ def test_staged_work_of_others_stands_in_the_way_and_is_not_committed_along(stor
 
 
 @pytest.mark.parametrize("change", [install_fence, remove_fence])
-def test_a_commit_that_comes_meanwhile_is_not_overwritten(store: InMemoryLakeFS, change: object) -> None:
+def test_a_concurrent_commit_is_not_overwritten(store: InMemoryLakeFS, change: object) -> None:
     if change is remove_fence:
         install_fence(store, "repo", "main")
     nth = store.faults.calls("commit") + 1
@@ -101,12 +101,12 @@ def test_a_server_that_runs_no_hooks_is_found_out(store: InMemoryLakeFS) -> None
         assert list(idle.list_branches("repo", "")) == ["main"]
 
 
-def test_a_branch_that_is_not_there_is_said_to_be_missing(store: InMemoryLakeFS) -> None:
+def test_a_missing_branch_is_reported(store: InMemoryLakeFS) -> None:
     with pytest.raises(NotFound):
         fence_status(store, "repo", "nope")
 
 
-def test_what_cannot_be_removed_afterwards_does_not_hide_what_was_done(store: InMemoryLakeFS) -> None:
+def test_a_failed_clean_up_does_not_hide_the_outcome(store: InMemoryLakeFS) -> None:
     store.faults.before("delete_branch", nth=1, error=Unavailable)
     assert install_fence(store, "repo", "main").holds
 
@@ -154,7 +154,7 @@ def test_the_first_publication_brings_the_fence_along_and_is_guarded_itself(poli
         assert "and the publish fence" in merge.message
 
 
-def test_the_next_publication_finds_the_fence_and_brings_none() -> None:
+def test_the_next_publication_finds_the_fence_and_installs_none() -> None:
     with world() as services:
         first = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
         again = services.run(tasks.edit, tasks.Params(do="write"), {"raw/c.csv": "3"})
@@ -246,7 +246,7 @@ def test_a_challenge_that_never_gets_an_answer_does_not_cost_the_result() -> Non
         assert outcome.record.fence is FenceState.INSTALLED
 
 
-def test_a_server_whose_hooks_are_switched_on_at_last_is_tried_at_once_where_the_fence_is_required() -> None:
+def test_switched_on_hooks_are_tried_immediately_where_the_fence_is_required() -> None:
     with world(PublishFence.REQUIRED, deaf=True) as services:
         refused = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
         assert refused.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
@@ -255,7 +255,7 @@ def test_a_server_whose_hooks_are_switched_on_at_last_is_tried_at_once_where_the
         assert (outcome.status, outcome.record.fence) == (TaskStatus.COMPLETED, FenceState.ENFORCED)
 
 
-def test_credentials_that_may_not_write_the_fence_are_told_what_they_need() -> None:
+def test_credentials_without_permission_for_the_fence_are_reported_with_the_needed_permission() -> None:
     with world() as services:
         services.faults.before("upload", nth=2, error=Forbidden)
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)

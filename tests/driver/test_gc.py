@@ -50,7 +50,7 @@ COMMITTED = {
 
 
 @pytest.mark.parametrize(("operation", "moment"), COMMITTED.values(), ids=COMMITTED.keys())
-def test_a_committed_branch_stays_while_its_delivery_is_current_and_goes_when_it_is_over(
+def test_a_committed_branch_stays_until_its_delivery_has_ended(
     world: World, caretaker: Caretaker, operation: str, moment: Moment
 ) -> None:
     die(world, operation, moment)
@@ -63,7 +63,7 @@ def test_a_committed_branch_stays_while_its_delivery_is_current_and_goes_when_it
     assert caretaker.branches == ["main"]
 
 
-def test_a_young_commit_stays_whatever_became_of_its_delivery(world: World, caretaker: Caretaker) -> None:
+def test_a_young_commit_stays_even_if_its_delivery_has_ended(world: World, caretaker: Caretaker) -> None:
     die(world, "commit", Moment.AFTER)
     world.terminate()
     world.services.clock.advance(DAY - 60)
@@ -73,7 +73,7 @@ def test_a_young_commit_stays_whatever_became_of_its_delivery(world: World, care
 
 
 @pytest.mark.parametrize("error", [Unavailable, AccessDenied, NotFound], ids=lambda error: error.__name__)
-def test_no_answer_of_conductor_is_no_no(world: World, caretaker: Caretaker, error: type[Unavailable]) -> None:
+def test_no_answer_of_conductor_is_not_a_no(world: World, caretaker: Caretaker, error: type[Unavailable]) -> None:
     """A proxy's 404 is none of Conductor's, and raises, too."""
     die(world, "commit", Moment.AFTER)
     world.terminate()
@@ -112,7 +112,7 @@ def test_without_a_conductor_nothing_that_names_a_delivery_goes(world: World, ca
     assert "no Conductor is configured" in found.reason
 
 
-def test_a_branch_that_goes_while_its_merge_is_under_way_neither_stops_nor_changes_it(
+def test_deleting_a_branch_during_its_merge_neither_stops_nor_changes_the_merge(
     world: World, caretaker: Caretaker
 ) -> None:
     def clear() -> None:
@@ -181,7 +181,7 @@ def test_a_branch_that_holds_a_revert_names_no_delivery(world: World, caretaker:
     assert caretaker.fate() is Fate.REMOVED
 
 
-def test_a_branch_that_begins_at_somebody_elses_staging_commit_is_not_taken_for_it(
+def test_a_branch_that_begins_at_a_foreign_staging_commit_is_not_mistaken_for_it(
     world: World, caretaker: Caretaker
 ) -> None:
     """A publication at which a staging branch begins names another delivery, which is over."""
@@ -191,7 +191,7 @@ def test_a_branch_that_begins_at_somebody_elses_staging_commit_is_not_taken_for_
     assert caretaker.fate() is Fate.KEPT
 
 
-def test_a_branch_that_has_moved_between_two_looks_is_seen_anew(world: World, caretaker: Caretaker) -> None:
+def test_a_branch_that_moved_between_two_checks_is_read_again(world: World, caretaker: Caretaker) -> None:
     branch = "perago-fence-0123456789ab"
     world.services.lakefs.create_branch(REPOSITORY, branch, "main")
     assert caretaker.fate() is Fate.KEPT
@@ -229,7 +229,7 @@ def test_other_branches_are_left_alone(world: World, caretaker: Caretaker) -> No
     assert sorted(caretaker.branches) == sorted(["main", *others])
 
 
-def test_what_cannot_be_removed_is_said_and_the_rest_removed(world: World, caretaker: Caretaker) -> None:
+def test_what_cannot_be_removed_is_reported_and_the_rest_removed(world: World, caretaker: Caretaker) -> None:
     for name in ("perago-fence-000000000000", "perago-fence-000000000001"):
         world.services.lakefs.create_branch(REPOSITORY, name, "main")
     caretaker.clear()
@@ -253,7 +253,7 @@ def test_a_silent_lakefs_ends_it(world: World, caretaker: Caretaker, operation: 
 # ------------------------------------------------------------------------- first seen
 
 
-def test_what_was_seen_is_kept_for_this_user_alone_and_by_server(
+def test_recorded_ages_are_private_and_separate_for_each_server(
     world: World, caretaker: Caretaker, tmp_path: Path
 ) -> None:
     world.services.lakefs.create_branch(REPOSITORY, "perago-fence-000000000000", "main")
@@ -317,7 +317,7 @@ def test_dead_directories_go_when_they_are_old_enough_and_held_ones_are_not_ment
     assert list(root.iterdir()) == []
 
 
-def test_a_directory_that_cannot_be_removed_is_said(
+def test_a_directory_that_cannot_be_removed_is_reported(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delivery = world.take()
@@ -342,5 +342,5 @@ AGES = {0: "0 s ago", 59: "59 s ago", 60: "1 min ago", 7199: "1 h ago", 3 * DAY:
 
 
 @pytest.mark.parametrize(("passed", "words"), AGES.items(), ids=AGES.values())
-def test_an_age_is_said_in_one_unit(passed: float, words: str) -> None:
+def test_an_age_is_shown_in_one_unit(passed: float, words: str) -> None:
     assert Policy(0, 1000.0).ago(1000.0 - passed) == words

@@ -126,7 +126,7 @@ def test_however_a_function_ends_there_is_an_outcome_and_nothing_is_left(
     assert "out" not in services.tree()
 
 
-def test_the_largest_result_travels_whole_in_both_commits(services: InMemoryServices) -> None:
+def test_the_largest_result_is_complete_in_both_commits(services: InMemoryServices) -> None:
     outcome = services.run(end, {"value": "one mebibyte"}, TREE)
 
     assert outcome.status is COMPLETED
@@ -170,7 +170,7 @@ def test_a_file_and_a_directory_may_change_places_below_a_prefix(services: InMem
     }
 
 
-def test_what_a_model_cannot_do_is_no_failure_of_the_attempt(services: InMemoryServices) -> None:
+def test_an_unsupported_feature_of_the_model_is_not_a_failure_of_the_attempt(services: InMemoryServices) -> None:
     services.faults.before("commit", error=NotModelled("committing so"))
     with pytest.raises(NotModelled, match="committing so"):
         services.run(tasks.edit, tasks.Params(do="edit"), TREE)
@@ -179,7 +179,7 @@ def test_what_a_model_cannot_do_is_no_failure_of_the_attempt(services: InMemoryS
 # ---------------------------------------------------------------------------------- services
 
 
-def test_a_commit_that_somebody_elses_hook_refuses_is_retryable_with_its_text(services: InMemoryServices) -> None:
+def test_a_refusal_by_a_foreign_commit_hook_is_retryable_with_its_text(services: InMemoryServices) -> None:
     refusal = Refused("lakeFS", "commit to perago-x of workspace", "status 412: pre-commit hook aborted: no CSV today")
     services.faults.before("commit", error=refusal)
     outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE)
@@ -202,7 +202,7 @@ def test_a_commit_that_somebody_elses_hook_refuses_is_retryable_with_its_text(se
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_the_system_refuses_is_retryable_and_called_by_its_name(
+def test_a_refusal_of_the_system_is_retryable_and_named(
     services: InMemoryServices, error: Exception, words: str
 ) -> None:
     services.faults.before("download", error=error)

@@ -80,7 +80,7 @@ def assert_gathers(services: InMemoryServices, steps: list[dict[str, Any]], *nam
     assert {key.removeprefix("parts/") for key in services.tree() if key.startswith("parts/")} == set(names)
 
 
-def test_siblings_that_publish_nothing_do_not_stand_in_the_way(services: InMemoryServices) -> None:
+def test_siblings_without_a_publication_do_not_interfere(services: InMemoryServices) -> None:
     optional = {**step(part, "broken"), "optional": True}
     branches = step(part, "a"), step(look, "look"), step(plain, "plain"), step(part, "idle"), step(part, "b"), optional
     assert_gathers(services, [*fork(*branches), step(gather, "gather", block(JOINED))], "a", "b")

@@ -122,7 +122,7 @@ def test_commits_of_two_branches_are_refused_before_anything_is_downloaded(servi
     assert services.lakefs.get_commit(REPOSITORY, "main").id == ours
 
 
-def test_a_merge_of_the_branches_is_continued_alone_and_not_beside_them(services: InMemoryServices) -> None:
+def test_a_merge_of_the_branches_is_continued_alone(services: InMemoryServices) -> None:
     _, ours, other = two_branches(services)
     merged = services.lakefs.merge(REPOSITORY, other, "main", "merge by hand", {})
     assert run(services, [ours, merged]).record.input_ref == merged
@@ -141,13 +141,13 @@ def test_an_unknown_commit_is_named(services: InMemoryServices, place: int) -> N
     assert services.faults.calls("download") == 0
 
 
-def test_what_is_forbidden_can_be_retried(services: InMemoryServices) -> None:
+def test_forbidden_calls_can_be_retried(services: InMemoryServices) -> None:
     commits = commits_in_line(services, 3)
     services.faults.before("ancestry", error=Forbidden)
     assert run(services, commits).status is TaskStatus.FAILED
 
 
-def test_results_in_the_output_of_a_join_are_never_told(services: InMemoryServices) -> None:
+def test_results_in_the_output_of_a_join_are_never_quoted(services: InMemoryServices) -> None:
     ref = commits_in_line(services, 1)[0]
     outcome = run(
         services,

@@ -195,7 +195,7 @@ def test_credentials_that_stay_refused_are_waited_for_two_minutes(services: InMe
 
 
 @pytest.mark.parametrize("operation", ["history", "download", "create_branch", "upload", "commit", "merge"])
-def test_what_lakefs_itself_forbids_is_not_waited_for(services: InMemoryServices, operation: str) -> None:
+def test_a_refusal_by_lakefs_itself_is_not_waited_for(services: InMemoryServices, operation: str) -> None:
     start = services.clock.now()
     record = attempt(World(services), Outage(services.lakefs, services.clock, operation, 600, error=Forbidden))
 
@@ -213,7 +213,7 @@ def test_who_may_not_list_branches_acts_as_if_staging_branches_were_left(service
     assert any("could not look for staging branches of earlier deliveries" in note for note in record.notes)
 
 
-def test_an_outage_on_arrival_is_no_reason_to_publish_where_nothing_changed(services: InMemoryServices) -> None:
+def test_an_outage_on_arrival_is_not_a_reason_to_publish_without_changes(services: InMemoryServices) -> None:
     world = World(services, quiet="always")
     record = attempt(world, Outage(services.lakefs, services.clock, "list_branches", 600))
 
@@ -221,7 +221,7 @@ def test_an_outage_on_arrival_is_no_reason_to_publish_where_nothing_changed(serv
     assert (world.publications(), record.notes) == ((), ())
 
 
-def test_the_wait_and_its_end_are_said_once(services: InMemoryServices) -> None:
+def test_the_wait_and_its_end_are_reported_once(services: InMemoryServices) -> None:
     listener = Listener()
     attempt(World(services), Outage(services.lakefs, services.clock, "upload", 300), listener=listener)
     assert listener.lines == [
@@ -230,7 +230,7 @@ def test_the_wait_and_its_end_are_said_once(services: InMemoryServices) -> None:
     ]
 
 
-def test_what_may_be_on_the_branch_is_said_before_and_after_every_merge(services: InMemoryServices) -> None:
+def test_possible_publications_are_reported_before_and_after_every_merge(services: InMemoryServices) -> None:
     world, listener = World(services), Listener()
     services.faults.before("merge", error=Unavailable)
     record = attempt(world, services.lakefs, listener=listener)
@@ -246,7 +246,7 @@ def test_what_may_be_on_the_branch_is_said_before_and_after_every_merge(services
 
 
 @pytest.mark.parametrize("gets_on", [True, False])
-def test_patience_is_for_a_transfer_that_stands_still_not_for_one_that_takes_long(gets_on: bool) -> None:
+def test_patience_is_for_a_transfer_without_progress_not_for_a_long_one(gets_on: bool) -> None:
     clock, tries, said = VirtualClock(), 0, list[str]()
 
     def transfer() -> str:
@@ -307,7 +307,7 @@ class Noted:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"], ids=["download", "upload"])
-def test_two_seconds_without_a_way_to_lakefs_cost_neither_the_result_nor_what_was_transferred(
+def test_a_two_second_lakefs_outage_costs_neither_the_result_nor_transferred_bytes(
     services: InMemoryServices, method: str
 ) -> None:
     found = cast("Task", get_task(rewrite))

@@ -18,7 +18,7 @@ from perago.testing import InMemoryServices
 from .forking import BOTH, FAILED, TERMINAL, A, B, Fork, checked, ruled
 
 
-def test_a_guardrail_about_contents_sees_its_own_tree_and_the_record_says_what_it_has_not_seen(
+def test_a_content_guardrail_sees_its_own_tree_and_the_record_names_the_rest(
     services: InMemoryServices,
 ) -> None:
     fork = Fork(services, A, {"put": {"out/b": "B"}}, function=checked)
@@ -46,7 +46,7 @@ def test_a_race_that_is_lost_is_run_again_without_function_download_or_upload(se
     assert (steps.count("RunFunction"), steps.count("StageChanges"), steps.count("CarryChanges")) == (1, 1, 1)
 
 
-def test_a_lost_race_asks_only_of_what_is_new(services: InMemoryServices) -> None:
+def test_a_lost_race_only_reads_new_commits(services: InMemoryServices) -> None:
     same = {f"same/{number}": "S" for number in range(5)}
     fork = Fork(services, *({"put": {f"own/{number}": "x", **same}} for number in range(5)))
     (a, *others), faults = fork.deliveries, services.faults
@@ -64,7 +64,7 @@ def test_a_lost_race_asks_only_of_what_is_new(services: InMemoryServices) -> Non
     assert faults.calls("stat_objects") <= (a_fence + own_keys) * len(fork.deliveries) + looks
 
 
-def test_the_history_is_read_once_and_then_only_what_is_new(
+def test_the_history_is_read_once_and_then_only_new_commits(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fork = Fork(services, A)
@@ -87,7 +87,7 @@ def test_the_history_is_read_once_and_then_only_what_is_new(
     assert len(fork.commits()) == 1 + 3 + 1
 
 
-def test_a_branch_that_is_moved_back_meanwhile_is_read_anew(services: InMemoryServices) -> None:
+def test_a_branch_that_is_moved_back_in_the_meantime_is_read_again(services: InMemoryServices) -> None:
     fork, server = Fork(services, A), services.lakefs.server
     services.seed({"theirs": "x"})
     services.faults.between(
@@ -127,7 +127,7 @@ def test_changes_that_meet_are_a_conflict_that_names_path_commit_and_committer(
     assert fork.tree() == before
 
 
-def test_a_change_of_what_the_task_reads_is_a_conflict_before_anything_is_downloaded(
+def test_a_change_of_a_file_that_the_task_reads_is_a_conflict_before_any_download(
     services: InMemoryServices,
 ) -> None:
     fork = Fork(services, {"put": {"c.csv": "C"}}, {"put": {"d.csv": "2"}}, function=ruled)
@@ -139,14 +139,14 @@ def test_a_change_of_what_the_task_reads_is_a_conflict_before_anything_is_downlo
     assert services.faults.calls("download") == downloads
 
 
-def test_a_change_outside_of_the_prefix_is_none_of_the_guardrails_business(services: InMemoryServices) -> None:
+def test_a_change_outside_of_the_prefix_does_not_affect_the_guardrails(services: InMemoryServices) -> None:
     fork = Fork(services, {"put": {"d.csv": "1"}}, function=ruled)
     services.seed({"elsewhere/e.csv": "1", "elsewhere/f.x": "1"})
     fork.run(fork.deliveries[0]).assert_completed()
     assert fork.tree()["raw/d.csv"] == "1"
 
 
-def test_a_head_that_moves_at_every_try_ends_in_a_failure_that_counts_the_tries(services: InMemoryServices) -> None:
+def test_a_head_that_always_moves_ends_in_a_failure_with_the_number_of_tries(services: InMemoryServices) -> None:
     services.limits = type(services.limits)(rebase_tries=4)
     fork = Fork(services, A)
     moves = iter(range(100))

@@ -93,7 +93,7 @@ def race(services: InMemoryServices, fork: Fork) -> None:
     assert not fork.linear()
 
 
-def test_a_publication_that_came_on_another_head_and_lost_a_file_of_others_there_is_not_undone(
+def test_a_publication_on_another_head_that_lost_a_foreign_file_is_not_undone(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """lakeFS's merge of three trees can lose files."""
@@ -116,7 +116,7 @@ def test_a_publication_that_came_on_another_head_and_lost_a_file_of_others_there
     assert fork.commits()[-1] == head, "nothing is published"
 
 
-def test_a_long_result_is_taken_over_below_the_commits_of_others(services: InMemoryServices) -> None:
+def test_a_long_result_is_adopted_below_the_commits_of_others(services: InMemoryServices) -> None:
     """A history has commits below its head without long texts."""
     fork = Fork(services, {"put": {"a": "A"}}, function=wordy)
     (delivery,) = fork.deliveries
@@ -130,7 +130,7 @@ def test_a_long_result_is_taken_over_below_the_commits_of_others(services: InMem
     assert outcome.record.changed_since_adopted == {}
 
 
-def test_what_others_have_made_of_an_adopted_publication_is_remarked(services: InMemoryServices) -> None:
+def test_later_changes_to_an_adopted_publication_are_noted(services: InMemoryServices) -> None:
     fork = Fork(services, A)
     (delivery,) = fork.deliveries
     fork.run(delivery, report=False)
@@ -148,7 +148,7 @@ def test_what_others_have_made_of_an_adopted_publication_is_remarked(services: I
     assert fork.tree()["raw/a.csv"] == "1"
 
 
-def test_what_is_read_is_compared_once_more_where_a_commit_without_changes_is_published(
+def test_read_files_are_compared_again_before_an_empty_commit(
     services: InMemoryServices,
 ) -> None:
     """The result is of the input ref, and what is reported would be the head: together they would be wrong."""

@@ -151,7 +151,7 @@ def test_a_report_that_is_never_taken_ends_some_time_after_the_response_timeout(
 
 
 @pytest.mark.parametrize("error", [NotFound, AccessDenied, Unavailable, Unclear], ids=lambda error: error.__name__)
-def test_whatever_is_not_conductors_own_word_is_no_answer(
+def test_an_answer_that_is_not_from_conductor_is_not_an_answer(
     services: InMemoryServices, error: type[ServiceError]
 ) -> None:
     """Such as the 404 of a proxy whose backend is gone, or the 401 of one whose password database is."""
@@ -190,7 +190,7 @@ def _end(services: InMemoryServices, case: Case) -> None:
 
 
 @pytest.mark.parametrize(("age", "questions"), [(0.9, 0), (1.0, 1), (-600.0, 1)])
-def test_what_conductor_has_just_said_is_not_asked_again(
+def test_facts_that_conductor_has_just_reported_are_not_requested_again(
     services: InMemoryServices, age: float, questions: int
 ) -> None:
     case = finished(services, operations=())

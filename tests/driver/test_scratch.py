@@ -67,7 +67,7 @@ def places() -> list[str]:
     return [os.getcwd(), tempfile.gettempdir(), *(os.environ[name] for name in ("TMPDIR", "TEMP", "TMP"))]  # noqa: PTH109
 
 
-def test_both_directories_are_beside_the_workspace_and_removed_with_it(services: InMemoryServices) -> None:
+def test_both_directories_are_next_to_the_workspace_and_removed_with_it(services: InMemoryServices) -> None:
     outcome = attempt(services, places)
 
     here, *temporary, workspace = (Path(line) for line in outcome.result["lines"])
@@ -100,7 +100,7 @@ def leave_files() -> list[str]:
     ("has_workspace", "words"),
     [(True, "only the workspace is published"), (False, "a task without a workspace publishes no files")],
 )
-def test_what_is_left_is_named_and_removed(
+def test_leftovers_are_named_and_removed(
     services: InMemoryServices, project: Path, has_workspace: bool, words: str
 ) -> None:
     outcome = attempt(services, leave_files, has_workspace=has_workspace)
@@ -112,7 +112,7 @@ def test_what_is_left_is_named_and_removed(
     assert list(project.iterdir()) == []
 
 
-def test_what_a_failing_function_leaves_is_named_too(services: InMemoryServices) -> None:
+def test_leftovers_of_a_failing_function_are_also_named(services: InMemoryServices) -> None:
     def fail() -> list[str]:
         leave_files()
         raise TaskFailed("not today")
@@ -124,7 +124,7 @@ def test_what_a_failing_function_leaves_is_named_too(services: InMemoryServices)
 @pytest.mark.parametrize(
     ("scratch_files", "left"), [(("out/**",), ("a.csv",)), (("*.csv", "out/*"), ()), (("**",), ())]
 )
-def test_a_task_says_what_may_be_left(
+def test_a_task_declares_the_files_that_may_be_left(
     services: InMemoryServices, scratch_files: tuple[str, ...], left: tuple[str, ...]
 ) -> None:
     assert attempt(services, leave_files, scratch_files=scratch_files).left_files == left

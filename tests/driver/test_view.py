@@ -47,7 +47,7 @@ def run(services: InMemoryServices, tree: dict[str, str | bytes | None], **writt
     return services.run(rewrite, Params(write={path.replace("__", "/"): text for path, text in written.items()}), tree)
 
 
-def test_what_is_outside_is_not_downloaded_not_judged_and_not_removed(services: InMemoryServices) -> None:
+def test_files_outside_of_the_view_are_not_downloaded_judged_or_removed(services: InMemoryServices) -> None:
     outcome = run(services, TREE, out__new="n")
     assert outcome.status is TaskStatus.COMPLETED, outcome.reason
     assert outcome.result == {"seen": ["raw/2024/a.csv"]}
@@ -79,7 +79,7 @@ def test_writing_outside_publishes_nothing_and_names_the_file(
     assert services.tree()["other/x"] == b"d"
 
 
-def test_a_view_that_leaves_nothing_says_so(services: InMemoryServices) -> None:
+def test_a_view_that_selects_no_file_is_reported(services: InMemoryServices) -> None:
     outcome = run(services, {"other/x": "d", "other/y": "e"})
     assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR, "the pre guardrail judges what the task sees"
     assert "include and exclude leave none of the 2 files of the workspace ref" in outcome.notes

@@ -92,7 +92,7 @@ def test_the_failure_of_one_branch_is_the_loss_of_the_others() -> None:
     assert model.conductor.history()[-1].what is HistoryEvent.IGNORED
 
 
-def test_what_follows_a_join_can_be_polled_as_soon_as_the_last_branch_has_ended() -> None:
+def test_a_step_behind_a_join_can_be_polled_when_the_last_branch_has_ended() -> None:
     model = TwoTaskTypes()
     model.run(fork([step("a", "a1")], [step("b", "b1")]), join("a1", "b1"), step("b", "end"))
     model.finish("a")
@@ -112,7 +112,7 @@ def test_the_end_of_a_parent_is_the_loss_of_an_attempt_deep_inside() -> None:
     assert model.conductor.workflow(delivery.workflow_id)["status"] == "TERMINATED"
 
 
-def test_a_sub_workflow_is_started_late_where_its_step_says_so() -> None:
+def test_a_sub_workflow_starts_late_if_its_step_says_so() -> None:
     model = TwoTaskTypes()
     model.conductor.create_workflow_definition({"name": "inner", "tasks": [step("a", "a1")]})
     workflow_id = model.run(sub_workflow("inner", "s", startDelay=5))
@@ -123,7 +123,7 @@ def test_a_sub_workflow_is_started_late_where_its_step_says_so() -> None:
     assert model.take("a").reference_name == "a1"
 
 
-def test_a_wait_holds_back_what_follows_until_its_time_has_come() -> None:
+def test_a_wait_delays_the_following_steps_until_its_time() -> None:
     model = TwoTaskTypes()
     model.run(operator("WAIT", "w", inputParameters={"duration": "1 hour 2 minutes 3 s"}), step("a", "end"))
     model.clock.advance(3600 + 2 * 60 + 2.5)
@@ -184,6 +184,6 @@ def _nested(inner: Mapping[str, Any]) -> dict[str, Any]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_no_model_has_is_named_when_it_is_defined(steps: list[dict[str, Any]], name: str) -> None:
+def test_features_that_no_model_has_are_named_at_registration(steps: list[dict[str, Any]], name: str) -> None:
     with pytest.raises(NotImplementedError, match=name):
         TwoTaskTypes().run(*steps)

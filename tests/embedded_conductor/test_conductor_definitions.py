@@ -70,7 +70,7 @@ def test_a_forked_loop_that_would_never_end_is_refused() -> None:
         ({"outputParameters": {"q": "${a.output.l.max()}"}}, "JSONPath from"),
     ],
 )
-def test_what_is_not_modelled_is_named(definition: dict[str, Any], name: str) -> None:
+def test_unsupported_features_are_named(definition: dict[str, Any], name: str) -> None:
     with pytest.raises(NotImplementedError, match=name):
         OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [STEP], **definition})
 

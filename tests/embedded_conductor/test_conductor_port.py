@@ -22,7 +22,7 @@ def test_the_input_of_a_delivery_is_not_shared_with_the_model() -> None:
     assert run.tasks[0]["inputData"] == {"list": [1]}
 
 
-def test_a_poll_waits_on_the_clock_for_the_whole_count() -> None:
+def test_a_batch_poll_waits_on_the_clock_for_its_full_count() -> None:
     run = OneWorkflow()
     start = run.clock.now()
     deliveries = run.conductor.poll("t", "w0001", count=5, wait_seconds=2)
@@ -60,7 +60,7 @@ def test_a_result_passes_through_json() -> None:
     assert run.tasks[0]["outputData"] == {"tuple": [1, 2.0], "text": "a?b", "big": 2**70}
 
 
-def test_a_result_that_json_cannot_carry_is_refused_whole() -> None:
+def test_a_result_that_json_cannot_carry_is_refused_completely() -> None:
     run = OneWorkflow()
     delivery = run.poll()
     with pytest.raises(Refused, match="outputData"):

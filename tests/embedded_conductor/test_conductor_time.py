@@ -32,7 +32,7 @@ def test_the_task_timeout_begins_a_start_delay_after_the_first_poll() -> None:
     assert run.statuses == ["TIMED_OUT", "SCHEDULED"]
 
 
-def test_a_hand_back_of_a_delayed_retry_is_due_at_once() -> None:
+def test_a_hand_back_of_a_delayed_retry_is_due_immediately() -> None:
     run = OneWorkflow(retryDelaySeconds=60)
     run.report(run.poll(), FAILED)
     run.clock.advance(60)

@@ -53,7 +53,7 @@ def test_a_refusal_lists_the_wrong_fields(http: Http, method: str, path: str, bo
         ("POST", "/tasks/update-v2", b"{}", "workflowInstanceId cannot be null or empty"),
     ],
 )
-def test_what_cannot_be_read_is_a_500_that_says_why(
+def test_unreadable_data_is_a_500_with_the_reason(
     http: Http, method: str, path: str, raw: bytes | None, words: str
 ) -> None:
     answer = http(method, path, raw=raw)
@@ -111,7 +111,7 @@ def test_an_input_that_is_nested_too_deeply_is_refused_and_starts_nothing(http: 
     assert (workflow["input"], workflow["tasks"][0]["outputData"]) == ({"deep": deep}, {"deep": deep})
 
 
-def test_what_is_not_modelled_is_named(http: Http) -> None:
+def test_unsupported_features_are_named(http: Http) -> None:
     step = {"name": "t", "taskReferenceName": "a", "type": "KAFKA_PUBLISH"}
     answer = http("POST", "/metadata/workflow", {"name": "x", "tasks": [step]})
     assert (answer.status, "KAFKA_PUBLISH" in answer.json["message"]) == (501, True)

@@ -77,7 +77,7 @@ def finished(conductor: InMemoryConductor, workflow_id: str) -> dict[str, object
     raise AssertionError(f"workflow {workflow_id} did not end: {conductor.workflow(workflow_id)}")
 
 
-def test_workers_in_processes_run_a_workflow_and_report_what_they_raise(
+def test_workers_in_processes_run_a_workflow_and_report_their_exceptions(
     clients: OrkesClients, live_conductor: InMemoryConductor, chain: str, run: Callable[..., None]
 ) -> None:
     run(Adder("add"), Failing("t"))

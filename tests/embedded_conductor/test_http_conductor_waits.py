@@ -59,7 +59,7 @@ def seconds_until_done(poll: Future[Answer]) -> float:
     return time.monotonic() - started
 
 
-def test_a_waiting_poll_gets_a_new_attempt_at_once(
+def test_a_waiting_poll_gets_a_new_attempt_immediately(
     threads: ThreadPoolExecutor, live_http: Http, live_conductor: InMemoryConductor, calls: FaultScript
 ) -> None:
     poll = waiting_poll(threads, live_http, calls)
@@ -80,7 +80,7 @@ def test_a_waiting_poll_gets_a_delayed_attempt_when_it_is_due(
     assert len(poll.result().json) == 1
 
 
-def test_a_waiting_poll_gets_what_a_sweep_brings(
+def test_a_waiting_poll_gets_attempts_from_a_sweep(
     threads: ThreadPoolExecutor, served: Served, calls: FaultScript
 ) -> None:
     conductor = prepared(InMemoryConductor(SystemClock(), calls, sweep_seconds=0.2))
@@ -98,7 +98,9 @@ def test_a_waiting_poll_gets_what_a_sweep_brings(
     assert second["retriedTaskId"] == first["taskId"]
 
 
-def test_a_batch_waits_for_its_whole_count_or_its_time(live_http: Http, live_conductor: InMemoryConductor) -> None:
+def test_a_batch_poll_waits_for_its_full_count_or_its_timeout(
+    live_http: Http, live_conductor: InMemoryConductor
+) -> None:
     live_conductor.start_workflow("w")
     started = time.monotonic()
     assert len(live_http("GET", "/tasks/poll/batch/t?count=2&timeout=400").json) == 1
@@ -157,6 +159,6 @@ def test_an_execution_waits_for_a_step(
     assert [task["referenceTaskName"] for task in seen["tasks"]] == ["r0", "r1"]
 
 
-def test_an_execution_that_takes_longer_says_so(http: Http) -> None:
+def test_a_slow_execution_is_reported(http: Http) -> None:
     seen = http("POST", "/workflow/execute/w/0?waitForSeconds=1", {}).json
     assert (seen["signalTimeout"], seen["status"]) == (True, "RUNNING")

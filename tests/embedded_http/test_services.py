@@ -72,7 +72,7 @@ def test_without_the_token_neither_page_nor_conductor_answers(
 
 
 @pytest.mark.parametrize("path", ["/api/v1/healthcheck", "/health", "/_health"])
-def test_lakefs_has_its_own_keys_and_health_is_no_secret(services: EmbeddedServices, path: str) -> None:
+def test_lakefs_has_its_own_keys_and_health_is_not_a_secret(services: EmbeddedServices, path: str) -> None:
     assert ask(services, path, token=False)[0] in (200, 204)
     assert ask(services, "/api/v1/repositories", token=False)[0] == 401
 
@@ -97,7 +97,7 @@ def test_a_form_of_the_page_leads_to_an_address_with_the_token(services: Embedde
     assert (status, headers["Location"]) == (307, f"/{services.keys.token}/task-types?a=b")
 
 
-def test_the_token_tells_nothing_of_the_secret_and_stays_with_it(services: EmbeddedServices) -> None:
+def test_the_token_reveals_nothing_of_the_secret_and_stays_the_same(services: EmbeddedServices) -> None:
     keys = services.keys
     assert keys.token not in keys.secret_access_key
     assert KeyPair(keys.access_key_id, keys.secret_access_key).token == keys.token != KeyPair.random().token
@@ -159,9 +159,7 @@ def test_web_pages_from_elsewhere_start_nothing(
 @pytest.mark.parametrize(
     ("site", "refused"), [("cross-site", True), ("same-site", True), ("same-origin", False), ("none", False)]
 )
-def test_what_a_browser_says_of_another_page_is_refused_below_api(
-    services: EmbeddedServices, site: str, refused: bool
-) -> None:
+def test_a_cross_site_request_is_refused_below_api(services: EmbeddedServices, site: str, refused: bool) -> None:
     for path in ("/api/metadata/taskdefs", "/api/v1/config/version", "/api/v1/healthcheck"):
         assert (ask(services, path, Sec_Fetch_Site=site)[0] == 403) is refused
     assert ask(services, "/", Sec_Fetch_Site=site)[0] == 200
@@ -213,13 +211,13 @@ def test_of_two_that_want_one_port_at_the_same_moment_only_one_gets_it() -> None
             bound(port)
 
 
-def test_keys_are_made_up_anew_and_not_shown() -> None:
+def test_keys_are_generated_for_each_run_and_not_shown() -> None:
     one, other = EmbeddedServices(), EmbeddedServices()
     assert one.keys != other.keys
     assert one.keys.secret_access_key not in repr(one.keys)
 
 
-def test_timeouts_fire_though_nobody_calls() -> None:
+def test_timeouts_fire_without_any_call() -> None:
     with EmbeddedServices(sweep_seconds=0.05) as services:
         model = services.conductor
         model.register_task_definitions(

@@ -25,7 +25,7 @@ def sdk(client: Any) -> Any:
     return client.sdk_client
 
 
-def test_the_wrapper_carries_a_whole_publication(repository: Any) -> None:
+def test_the_wrapper_supports_a_complete_publication(repository: Any) -> None:
     main = repository.branch("main")
     main.object("in/a.csv").upload(b"x,y\n", content_type="text/csv", metadata={"owner": "me"})
     head = main.commit("input", metadata={"k": "v"})
@@ -104,7 +104,7 @@ def test_reverts_and_cherry_picks_of_the_wrapper(repository: Any) -> None:
     assert main.cherry_pick(first.id).metadata["cherry-pick-origin"] == first.id
 
 
-def test_the_low_level_sdk_reads_what_it_expects(url: str, repository: Any) -> None:
+def test_the_low_level_sdk_reads_the_expected_values(url: str, repository: Any) -> None:
     with lakefs_sdk.ApiClient(lakefs_sdk.Configuration(host=f"{url}/api/v1", username="key", password="secret")) as api:
         assert lakefs_sdk.ConfigApi(api).get_config().version_config.version == "1.84.0"
         assert lakefs_sdk.HealthCheckApi(api).health_check() is None
@@ -173,7 +173,7 @@ def test_listings_are_paged_folded_and_narrowed(repository: Any) -> None:
     assert [found.path for found in main.objects(max_amount=2)] == ["a", "a-"]
 
 
-def test_a_thousand_objects_are_deleted_at_once_and_no_more(repository: Any) -> None:
+def test_at_most_a_thousand_objects_are_deleted_with_one_call(repository: Any) -> None:
     main = repository.branch("main")
     main.object("kept").upload(b"1")
     main.object("d/1").upload(b"1")

@@ -25,7 +25,7 @@ def test_wrong_keys_are_401(shared: tuple[LakeFSServer, Http], credentials: str)
 
 
 @pytest.mark.parametrize("header", ["Bearer x", "Basic ???", "Basic", ""])
-def test_what_is_not_basic_authentication_is_401(shared: tuple[LakeFSServer, Http], header: str) -> None:
+def test_authentication_other_than_basic_is_401(shared: tuple[LakeFSServer, Http], header: str) -> None:
     answer = shared[1]("GET", "/api/v1/repositories", headers={"authorization": header})
     assert answer.status == 401
 
@@ -55,7 +55,7 @@ def test_a_call_that_is_not_served_is_501_and_named(http: Http, method: str, pat
 
 
 @pytest.mark.parametrize("path", ["repositories", "repositories/repo/branches", "auth/users"])
-def test_a_head_of_anything_but_an_object_is_no_call(http: Http, path: str) -> None:
+def test_a_head_request_for_anything_but_an_object_is_not_a_call(http: Http, path: str) -> None:
     """As on the real server, whether the GET is served or not."""
     assert http("HEAD", f"/api/v1/{path}").status == 404
 
@@ -112,7 +112,7 @@ def test_the_configuration_names_version_and_store_without_presigned_transfers(h
 
 
 @pytest.mark.parametrize("body", [b"not json", b"{", b'{"message" 1}', b'{"message": "m",}', b"[" * 20_000], ids=repr)
-def test_a_body_that_is_no_json_is_refused(http: Http, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused(http: Http, body: bytes) -> None:
     answer = http("POST", "branches/main/commits", body, {"content-type": "application/json"})
     assert answer.status == 400
     assert answer.json["message"].startswith("request body")

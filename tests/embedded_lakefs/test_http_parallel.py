@@ -48,7 +48,7 @@ def test_one_of_many_exclusive_uploads_wins(http: Http) -> None:
     assert statuses == [201] + [412] * (WORKERS - 1)
 
 
-def test_large_uploads_at_once_come_back_whole(http: Http) -> None:
+def test_concurrent_large_uploads_are_complete(http: Http) -> None:
     contents = [os.urandom(SPOOL_THRESHOLD + 1000 * number) for number in range(4)]
 
     def there_and_back(number: int) -> bytes:
@@ -75,7 +75,7 @@ def test_a_call_that_waits_for_the_model_holds_up_no_call_that_does_not(
         assert waiting.result(PATIENCE).status == 200
 
 
-def test_a_client_that_stops_sending_holds_up_nobody(http: Http) -> None:
+def test_a_client_that_stops_sending_blocks_no_other_client(http: Http) -> None:
     stopped, go_on = threading.Event(), threading.Event()
 
     def halting() -> Iterator[bytes]:

@@ -96,7 +96,7 @@ def test_each_refused_merge_has_its_reason(store: InMemoryLakeFS, clock: Virtual
 # --------------------------------------------------------------------- transfer
 
 
-def test_a_downloaded_file_has_bytes_time_and_mode_and_nothing_is_left_beside_it(
+def test_a_downloaded_file_has_bytes_time_and_mode_and_no_temporary_file_is_left(
     store: InMemoryLakeFS, tmp_path: Path
 ) -> None:
     large = os.urandom(SPOOL_THRESHOLD + 10)
@@ -117,7 +117,7 @@ def test_a_downloaded_file_has_bytes_time_and_mode_and_nothing_is_left_beside_it
     assert sorted(path.name for path in root.iterdir()) == ["a", "large"]
 
 
-def test_temporary_files_lie_beside_the_workspace_so_that_no_key_can_collide(
+def test_temporary_files_lie_next_to_the_workspace_so_that_no_key_can_collide(
     store: InMemoryLakeFS, tmp_path: Path
 ) -> None:
     root = tmp_path / "attempt" / "workspace"
@@ -272,7 +272,7 @@ def test_an_export_stays_below_its_target(store: InMemoryLakeFS, tmp_path: Path,
         store.export("repo", "main", tmp_path / "target")
 
 
-def test_close_removes_what_was_spooled(clock: VirtualClock) -> None:
+def test_close_removes_spooled_files(clock: VirtualClock) -> None:
     with InMemoryLakeFS(clock) as store:
         store.seed("repo", "main", {"a": os.urandom(SPOOL_THRESHOLD + 1)})
         path = objects.stat_object(store.server.repository("repo"), "main", "a").blob.path

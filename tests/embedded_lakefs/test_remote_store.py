@@ -111,7 +111,7 @@ def test_an_error_that_cannot_be_pickled_travels_as_its_words(faults: FaultScrip
         pytest.param(lambda s: s.create_branch("repo", "b", "main"), ports.Unavailable, id="create_branch"),
     ],
 )
-def test_after_the_server_is_gone_a_call_is_unavailable_or_unclear(
+def test_after_the_end_of_the_server_a_call_is_unavailable_or_unclear(
     store: InMemoryLakeFS, call: Callable[[WorkspaceStore], object], error: type[Exception]
 ) -> None:
     with StoreServer(store) as server:
@@ -136,7 +136,7 @@ def test_closing_is_bounded_repeatable_and_leaves_no_socket(store: InMemoryLakeF
     assert serving.isdisjoint(threading.enumerate())
 
 
-def test_a_client_that_does_not_know_the_key_gets_nothing_and_disturbs_nobody(
+def test_a_client_without_the_key_gets_no_data_and_disturbs_no_other_client(
     served: StoreServer, remote: WorkspaceStore
 ) -> None:
     with pytest.raises((multiprocessing.AuthenticationError, EOFError, OSError)):
@@ -158,7 +158,7 @@ def test_a_client_that_connects_and_says_nothing_holds_up_neither_others_nor_the
         assert time.monotonic() - started < 30
 
 
-def test_a_server_that_nobody_used_closes_at_once(store: InMemoryLakeFS, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unused_server_closes_immediately(store: InMemoryLakeFS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served_remotely, "CLOSE_SECONDS", 60.0)
     started = time.monotonic()
     for _ in range(50):
@@ -166,7 +166,7 @@ def test_a_server_that_nobody_used_closes_at_once(store: InMemoryLakeFS, monkeyp
     assert time.monotonic() - started < 30
 
 
-def test_many_clients_are_served_at_once(clock: VirtualClock) -> None:
+def test_many_clients_are_served_concurrently(clock: VirtualClock) -> None:
     inside = threading.Barrier(3)
     script = FaultScript()
     for nth in (1, 2, 3):

@@ -26,7 +26,7 @@ def test_serving_binds_loopback_only_and_stops_within_bounds(server: LakeFSServe
         socket.create_connection((address.hostname, address.port), timeout=5)
 
 
-def test_a_taken_port_is_an_error_at_once(server: LakeFSServer) -> None:
+def test_a_taken_port_is_an_immediate_error(server: LakeFSServer) -> None:
     app = lakefs_app(server, access_key_id="k", secret_access_key="s")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

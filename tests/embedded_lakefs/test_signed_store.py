@@ -80,7 +80,7 @@ def test_objects_go_to_the_store_and_come_from_it(served: Served, tmp_path: Path
     store.close()
 
 
-def test_addresses_that_are_over_by_our_clock_are_not_used(served: Served, tmp_path: Path) -> None:
+def test_addresses_that_have_expired_by_our_clock_are_not_used(served: Served, tmp_path: Path) -> None:
     ref = served.lakefs.seed("repo", "main", SMALL).id
     served.later = -1000
     store = served.store()

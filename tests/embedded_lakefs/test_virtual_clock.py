@@ -10,12 +10,12 @@ from perago.driver import SystemClock
 from perago.embedded.clock import VirtualClock
 
 
-def test_time_stands_still_until_somebody_moves_it() -> None:
+def test_time_stands_still_until_a_test_advances_it() -> None:
     clock = VirtualClock(start=100)
     assert clock.now() == clock.now() == 100
 
 
-def test_a_sleep_of_the_only_thread_passes_at_once() -> None:
+def test_a_sleep_of_the_only_thread_ends_immediately() -> None:
     clock = VirtualClock(start=100)
     clock.sleep(3600)
     assert clock.now() == 3700
@@ -28,7 +28,7 @@ def test_a_negative_sleep_does_not_turn_time_back() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("inf"), float("nan")])
-def test_advance_refuses_what_is_not_a_step_forward(seconds: float) -> None:
+def test_advance_refuses_a_step_backward(seconds: float) -> None:
     with pytest.raises(ValueError, match="forward"):
         VirtualClock().advance(seconds)
 
@@ -123,7 +123,7 @@ def test_with_several_participants_time_moves_to_the_earliest_wake_up_once_all_s
     ]
 
 
-def test_a_participant_that_is_awake_holds_time_back_until_it_is_told() -> None:
+def test_an_awake_participant_holds_time_back_until_it_sleeps() -> None:
     clock = VirtualClock(start=0)
     woke = threading.Event()
 
@@ -148,7 +148,7 @@ def test_leave_without_join_is_refused() -> None:
         VirtualClock().leave()
 
 
-def test_the_system_clock_takes_a_negative_sleep_for_none() -> None:
+def test_the_system_clock_ignores_a_negative_sleep() -> None:
     clock = SystemClock()
     before = clock.now()
     clock.sleep(-1)

@@ -206,7 +206,7 @@ with StateDirectory(Path({str(tmp_path / "state")!r})) as directory:
         assert directory.read() == {("keys",): {}, ("b",): 2}
 
 
-def test_what_is_gone_from_the_services_is_gone_from_the_state(state: Path) -> None:
+def test_items_deleted_from_the_services_are_deleted_from_the_state(state: Path) -> None:
     conductor = InMemoryConductor(SystemClock())
     with opened(state, conductor):
         conductor.delete_task_definition("a.task")

@@ -139,7 +139,7 @@ def test_a_registered_rule_is_public_and_documented(name: str) -> None:
     assert any(f"`{name}(" in page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
 
 
-def test_a_tree_holds_what_its_rules_ask_for() -> None:
+def test_a_tree_contains_the_files_that_its_rules_require() -> None:
     rules = [require_bytes("raw/*"), require_bytes("**/*.csv"), require_glob("raw/*", min_count=2)]
     assert smallest_tree(rules) == {"raw/a": "x", "raw/b": "x"}
     assert violating_tree(rules[0], rules) == {"raw/a": "", "raw/b": "x"}
@@ -167,7 +167,7 @@ def work(workspace: Path, params: Model) -> Model:
 FUZZ = FuzzSettings(examples=20, forced_seed="0", takes_seed=False)
 
 
-def test_the_plugin_tries_a_rule_about_sizes_like_any_other() -> None:
+def test_the_plugin_tests_a_size_rule_like_any_other() -> None:
     cases = {case.label: case for case in cases_guardrail(task_of(work), cast("Any", None))}
     assert {label for label in cases if "bytes" in label} == {
         "pre:require_bytes(raw/*.csv):satisfied",

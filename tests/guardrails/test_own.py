@@ -152,7 +152,7 @@ def _released() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_released")
 @pytest.mark.parametrize("rule", DEFECTS, ids=str)
-def test_a_defect_is_named_with_its_line_and_is_no_violation(rule: FunctionGuardrail, tree: Path) -> None:
+def test_a_defect_is_named_with_its_line_and_is_not_a_violation(rule: FunctionGuardrail, tree: Path) -> None:
     here = rule.location.readable.rpartition(":")[0]
     (finding,) = judged(tree, rule)
     assert (finding.satisfied, finding.is_defect) == (False, True)
@@ -276,14 +276,14 @@ def test_a_wrong_option_is_an_error(options: dict[str, object], words: str) -> N
         guardrail(**options)(fine)  # type: ignore[call-overload]
 
 
-def test_what_is_no_function_is_refused() -> None:
+def test_a_non_function_is_refused() -> None:
     with pytest.raises(TaskDefinitionError, match="@guardrail decorates a plain function, not a lambda"):
         guardrail(lambda workspace: None)
     with pytest.raises(TaskDefinitionError, match="not an object of type int"):
         guardrail(3)  # type: ignore[call-overload]
 
 
-def test_two_guardrails_of_one_name_cannot_be_told_apart() -> None:
+def test_two_guardrails_of_one_name_cannot_be_distinguished() -> None:
     other = guardrail(name="has_header")(fine)
     with pytest.raises(TaskDefinitionError, match="item 1 has the name of another guardrail, has_header"):
         WorkspaceSpec(pre=[has_header, other])
@@ -330,7 +330,7 @@ def test_nothing_is_published_after_a_post_violation_or_a_defect() -> None:
             assert run.tree() == {"raw/a.csv": b"x,z\n"}
 
 
-def test_an_own_guardrail_sees_what_the_function_wrote() -> None:
+def test_a_custom_guardrail_sees_the_files_of_the_function() -> None:
     with TaskRunner() as run:
         outcome = run(make(post=[all_short]), tree=TREE)
     assert outcome.reason == "post guardrail every-file.is-short: out.csv is long"

@@ -191,7 +191,7 @@ def test_a_parquet_table(options: dict[str, Any], content: bytes, wanted: list[s
     assert problems(of("parquet", **options), content) == wanted
 
 
-def test_a_footer_is_enough_where_it_tells_all() -> None:
+def test_a_complete_footer_is_sufficient() -> None:
     """The data are broken, and no rule needs them."""
     broken = GOOD[:4] + b"\xff" * 60 + GOOD[64:]
     assert problems(of("parquet", columns=PEOPLE, min_rows=3, not_null="id"), broken) == []
@@ -288,7 +288,7 @@ def test_no_file_at_all_is_decided_on_the_listing() -> None:
     assert finding.message.endswith("matched 0 files; 'raw/a.CSV' differs only in case")
 
 
-def test_a_file_that_became_a_link_meanwhile_is_not_followed(tree: Path, tmp_path: Path) -> None:
+def test_a_file_that_became_a_link_in_the_meantime_is_not_followed(tree: Path, tmp_path: Path) -> None:
     write(tree, {"a.csv": "id\n1\n"})
     scan = scan_tree(tree)
     (tmp_path / "outside.csv").write_text("id\n1\n")
@@ -352,7 +352,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("pattern", REFUSED)
-def test_what_no_table_can_be_is_an_error_at_the_line_of_the_author(pattern: str) -> None:
+def test_an_impossible_table_rule_is_an_error_at_the_line_of_the_author(pattern: str) -> None:
     options, words = REFUSED[pattern]
     with pytest.raises(TaskDefinitionError) as caught:
         require_table(pattern, **options)

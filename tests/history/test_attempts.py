@@ -38,7 +38,7 @@ def test_a_publication_that_was_adopted_is_the_one_with_the_files(run: TaskRunne
     assert found.published.removed == {"old.txt"}
 
 
-def test_what_a_rerun_has_replaced_is_compared_with_the_input(run: TaskRunner) -> None:
+def test_a_publication_that_a_rerun_replaced_is_compared_with_the_input(run: TaskRunner) -> None:
     run(scale, tree=TREE).assert_completed()
     outcome = run.rerun()
 
@@ -55,7 +55,7 @@ def test_an_attempt_that_changed_nothing_has_published_nothing(run: TaskRunner) 
     assert (found.published.files, found.published.removed) == ({}, frozenset())
 
 
-def test_differences_are_told_by_row_and_column(run: TaskRunner) -> None:
+def test_differences_are_reported_by_row_and_column(run: TaskRunner) -> None:
     outcome = run(scale, tree=TREE)
     known = look_up(run.lakefs, past(run, outcome), PREFIX)
     same = AttemptResult("completed", "", {"rows": 2}, {"out/a.csv": b"x,scaled\n1,2\n2,4\n"}, frozenset({"old.txt"}))
@@ -98,7 +98,7 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
     assert found(Choice("other")) == []
 
 
-def test_a_file_that_only_one_of_both_wrote_is_compared_with_what_was_there(run: TaskRunner) -> None:
+def test_a_file_that_only_one_side_wrote_is_compared_with_the_input(run: TaskRunner) -> None:
     tree = {"raw/a.csv": "x\n1\n", "out/a.csv": "x,scaled\n1,3\n"}
     known = look_up(run.lakefs, past(run, run(scale, {"scale": 2}, tree=tree)), PREFIX)
     begun = {path: text.encode() for path, text in tree.items()}
@@ -112,7 +112,7 @@ def test_a_file_that_only_one_of_both_wrote_is_compared_with_what_was_there(run:
     assert gone.summary == ("out/a.csv: no longer exists",)
 
 
-def test_what_a_branch_of_a_fork_found_as_it_wanted_it_is_its_own(run: TaskRunner) -> None:
+def test_keys_that_a_branch_of_a_fork_found_as_wanted_are_its_own(run: TaskRunner) -> None:
     first = run.deliver(same_for_all, tree={"raw/a.csv": "x\n1\n"})
     ref = first.input["workspace"]["ref"]
     run(same_for_all, ref=ref).assert_completed()

@@ -57,7 +57,7 @@ def test_all_that_a_person_needs_is_in_the_directory(run: TaskRunner, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["case"]
 
 
-def test_what_looks_like_a_secret_is_struck_out_wherever_it_stands(run: TaskRunner, tmp_path: Path) -> None:
+def test_probable_secrets_are_redacted_everywhere(run: TaskRunner, tmp_path: Path) -> None:
     outcome = run(scale, {"api_key": "s3cr3t-of-production"}, tree=TREE)
     found = captured(run, outcome, tmp_path / "case")
 
@@ -244,7 +244,7 @@ def test_a_failed_attempt_is_captured_as_it_ended(run: TaskRunner, tmp_path: Pat
     assert [read_recorded_case(tmp_path / name)[1].ending for name in ("failed", "pre")] == ["failed", "pre"]
 
 
-def test_objects_that_are_gone_are_told(run: TaskRunner, tmp_path: Path) -> None:
+def test_objects_that_no_longer_exist_are_reported(run: TaskRunner, tmp_path: Path) -> None:
     outcome = run(scale, tree=TREE)
     known = looked_up(run, outcome)
     run.lakefs.server.delete_repository(run.repository)

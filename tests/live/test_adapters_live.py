@@ -43,7 +43,7 @@ class TestOnARealLakeFS(LakeFSScenariosOverHttp):
     @pytest.mark.parametrize(
         ("text", "reason"), [(f"{FENCE_MARKER}: moved", MergeRefusal.HEAD_MOVED), ("policy", MergeRefusal.HOOK)]
     )
-    def test_a_hook_s_refusal_is_told_from_the_fence_s(
+    def test_the_refusal_of_another_hook_is_distinguished_from_that_of_the_fence(
         self, store: WorkspaceStore, repository: str, tmp_path: Path, text: str, reason: MergeRefusal
     ) -> None:
         action = textwrap.dedent(f"""\

@@ -190,7 +190,7 @@ def test_lakefs_answers_nothing_for_a_while(line: Line, seeded: Seeded, gate: Ga
     line.published_once(workflow_id, seeded)
 
 
-def test_a_download_that_breaks_off_in_the_middle_is_made_whole(line: Line, seeded: Seeded) -> None:
+def test_an_interrupted_download_is_completed(line: Line, seeded: Seeded) -> None:
     repository, _ = seeded
     content = "0123456789" * 100_000
     ref = repository.commit({"raw/large.txt": content.encode()})

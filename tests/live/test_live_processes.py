@@ -56,7 +56,7 @@ def test_four_slots_run_four_tasks_at_the_same_time(deploy: Deploy, gate: Gate) 
 # -------------------------------------------------------------------------------- death
 
 
-def test_a_slot_killed_in_the_middle_fails_at_once_and_the_retry_completes(
+def test_a_slot_killed_in_the_middle_fails_immediately_and_the_retry_completes(
     workspace: Deployment, worker: Worker, seeded: Seeded, tmp_path: Path
 ) -> None:
     repository, ref = seeded
@@ -105,7 +105,7 @@ def test_a_slot_killed_before_its_merge_leaves_the_work_to_the_retry(
     assert [commit["id"] for commit in repository.since(ref)] == [output["workspace"]["ref"]]
 
 
-def test_what_a_slot_published_that_was_killed_after_its_merge_is_adopted_and_not_published_again(
+def test_a_publication_of_a_slot_that_was_killed_after_its_merge_is_adopted_once(
     deploy: Deploy, seeded: Seeded, gate: Gate, lakefs_proxy: Proxy
 ) -> None:
     repository, ref = seeded
@@ -157,7 +157,9 @@ def test_a_killed_supervisor_takes_everything_with_it(deploy: Deploy, seeded: Se
 # ----------------------------------------------------------------------------- stopping
 
 
-def test_the_first_signal_finishes_what_runs_and_leaves_the_rest(deploy: Deploy, seeded: Seeded, gate: Gate) -> None:
+def test_the_first_signal_finishes_running_attempts_and_leaves_the_rest(
+    deploy: Deploy, seeded: Seeded, gate: Gate
+) -> None:
     repository, ref = seeded
     workspace = deploy("workspace")
     worker = workspace.worker(1)
@@ -176,7 +178,7 @@ def test_the_first_signal_finishes_what_runs_and_leaves_the_rest(deploy: Deploy,
     assert worker.lines[-1] == "stopped with exit code 0"
 
 
-def test_an_idle_worker_ends_well_and_hands_back_what_its_last_poll_brings(deploy: Deploy) -> None:
+def test_an_idle_worker_ends_and_hands_back_the_deliveries_of_its_last_poll(deploy: Deploy) -> None:
     free = deploy("free")
     worker = free.worker(1)
     worker.signal(signal.SIGINT)

@@ -121,7 +121,7 @@ def test_a_task_that_changes_nothing_gives_back_its_input_ref(
     assert repository.branches() == {"main"}
 
 
-def test_what_perago_input_prints_starts_a_workflow(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
+def test_the_output_of_perago_input_starts_a_workflow(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
     repository, ref = seeded
     printed = perago(
         workspace.environment, "input", repository.name, "main", "--params", '{"write": {"from": "the command"}}'

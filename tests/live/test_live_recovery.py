@@ -27,7 +27,7 @@ def line(lakefs: LakeFSServer, deploy: Deploy, lakefs_proxy: Proxy) -> Line:
 # ----------------------------------------------------------------------------- adoption
 
 
-def test_the_retry_adopts_what_a_dead_slot_published(line: Line, seeded: Seeded) -> None:
+def test_the_retry_adopts_the_publication_of_a_dead_slot(line: Line, seeded: Seeded) -> None:
     repository, ref = seeded
     line.kill_after_merge()
     workflow_id = line.deployment.start(input_of(repository, ref, {"write": {"out.txt": "o"}}))
@@ -122,7 +122,7 @@ def test_in_a_loop_each_round_builds_on_the_round_before_and_a_dead_one_is_adopt
 # -------------------------------------------------------------------------- superseding
 
 
-def test_a_rerun_with_other_params_replaces_what_the_run_before_published(line: Line, seeded: Seeded) -> None:
+def test_a_rerun_with_other_params_replaces_the_earlier_publication(line: Line, seeded: Seeded) -> None:
     repository, ref = seeded
     conductor = line.deployment.conductor
     workflow_id = line.deployment.start(input_of(repository, ref, {"write": {"before.txt": "b"}}))
@@ -235,7 +235,7 @@ def test_in_a_sub_workflow_a_dead_slot_s_publication_is_adopted_too(line: Line, 
     assert files(repository) == {*ORIGINAL, "one.txt", "two.txt"}
 
 
-def test_a_second_run_of_a_sub_workflow_undoes_what_the_first_has_published(line: Line, seeded: Seeded) -> None:
+def test_a_second_run_of_a_sub_workflow_undoes_the_first_publication(line: Line, seeded: Seeded) -> None:
     """The new one is another workflow (`docs/dev/servers/conductor.md`, "Measured later"), which the parent names in
     place of the first."""
     repository, ref = seeded

@@ -83,7 +83,9 @@ def test_a_server_that_does_not_let_us_in_ends_the_start(
     wait_for("the end of every process", lambda: not environment.processes())
 
 
-def test_a_url_that_is_no_conductor_s_is_said_to_be_that(environment: Environment, lakefs: LakeFSServer) -> None:
+def test_the_url_of_another_server_is_reported_as_not_a_conductor(
+    environment: Environment, lakefs: LakeFSServer
+) -> None:
     done = perago(environment, "start", f"{TASKS}.free", CONDUCTOR_SERVER_URL=f"{lakefs.url}/api")
     assert done.returncode == UNREACHABLE, done.stderr
     assert "Conductor" in done.stderr

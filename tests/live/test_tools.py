@@ -120,7 +120,7 @@ def test_a_trap_can_do_something_before_the_request_goes_on(proxy: Proxy, client
 
 
 @pytest.mark.parametrize("cut", Cut)
-def test_waiting_for_a_trap_ends_when_what_it_was_laid_for_has_happened(proxy: Proxy, cut: Cut) -> None:
+def test_waiting_for_a_trap_ends_when_its_event_has_happened(proxy: Proxy, cut: Cut) -> None:
     go = threading.Event()
     trap = proxy.trap("GET", cut, first=lambda: go.wait(LIMIT))
     with pytest.raises(AssertionError, match="'GET' has not sprung"):
@@ -135,7 +135,7 @@ def test_waiting_for_a_trap_ends_when_what_it_was_laid_for_has_happened(proxy: P
     caller.join(LIMIT)
 
 
-def test_waiting_for_a_trap_tells_what_went_wrong_in_it(proxy: Proxy, client: urllib3.PoolManager) -> None:
+def test_waiting_for_a_trap_reports_its_errors(proxy: Proxy, client: urllib3.PoolManager) -> None:
     def fail() -> None:
         raise LookupError("no such workflow")
 
@@ -182,12 +182,12 @@ def test_a_jdk_that_is_too_old_is_named(bare: Path, monkeypatch: pytest.MonkeyPa
         find_java()
 
 
-def test_a_missing_maven_is_said_before_anything_is_done(bare: Path) -> None:
+def test_a_missing_maven_is_reported_before_anything_is_done(bare: Path) -> None:
     with pytest.raises(MissingToolError, match="there is no mvn on PATH"):
         find_maven()
 
 
-def test_the_command_line_says_what_is_missing(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_reports_missing_settings(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--", sys.executable]) == 1
     assert "error: Conductor needs a JDK of 21 or later" in capsys.readouterr().err
 

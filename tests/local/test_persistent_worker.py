@@ -56,9 +56,7 @@ def plan_on(services: LocalServices, directory: Path, root: Path) -> WorkerPlan:
     )
 
 
-def test_attempts_run_side_by_side_and_are_heard_before_they_are_over(
-    tmp_path: Path, definition: dict[str, Any]
-) -> None:
+def test_attempts_run_concurrently_and_are_heard_before_they_end(tmp_path: Path, definition: dict[str, Any]) -> None:
     heard: list[Event] = []
     with LocalServices() as services:
         plan = plan_on(services, tmp_path, tmp_path / "workspaces")

@@ -33,7 +33,7 @@ def lost(worker: int) -> Event:
 
 
 @pytest.mark.parametrize("end", [reported, lost])
-def test_the_next_attempt_waits_until_the_one_before_is_told(end: Any) -> None:
+def test_the_next_attempt_waits_until_the_previous_one_is_reported(end: Any) -> None:
     told: list[Event] = []
     turns = InTurn(told.append)
     for worker, event in (
@@ -58,7 +58,7 @@ def test_three_workers_keep_the_order_in_which_their_attempts_began() -> None:
     assert told[3:] == [reported(2), received(3), reported(3)]
 
 
-def test_attempts_of_one_worker_that_run_at_the_same_time_are_told_in_turn() -> None:
+def test_attempts_of_one_worker_that_run_at_the_same_time_are_reported_in_turn() -> None:
     told: list[Event] = []
     turns = InTurn(told.append)
     draining = Draining(1)

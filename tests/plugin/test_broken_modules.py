@@ -41,7 +41,7 @@ def test_a_broken_module_is_one_failing_test(pytester: pytest.Pytester) -> None:
         assert f"{frame}/" not in output.replace("importlib/metadata", "")
 
 
-def test_what_a_module_printed_is_shown_with_its_failure(pytester: pytest.Pytester) -> None:
+def test_output_of_a_module_is_shown_with_its_failure(pytester: pytest.Pytester) -> None:
     write_module(
         pytester, "bad", "import sys\nprint('to out')\nprint('to err', file=sys.stderr)\nraise ValueError('x')"
     )
@@ -110,7 +110,7 @@ def test_ctrl_c_during_an_import_ends_the_session(pytester: pytest.Pytester) -> 
 
 
 @pytest.mark.parametrize("uses", ["modules", "fixture"])
-def test_another_project_named_perago_is_recognised(pytester: pytest.Pytester, uses: str) -> None:
+def test_another_project_named_perago_is_recognized(pytester: pytest.Pytester, uses: str) -> None:
     write_module(pytester, "perago.task", "def task(): pass")
     pytester.makepyfile(test_it="def test_it(perago_run): pass" if uses == "fixture" else "")
     pytester.makeini(f"[pytest]\n{'perago_modules = shop' if uses == 'modules' else ''}\npythonpath = .\n")

@@ -96,15 +96,13 @@ def test_an_opt_in_kind_is_made_only_where_it_is_named(
         assert found.count("other.py::third::run[two]") == number
 
 
-def test_a_file_beside_modules_of_the_command_line_adds_to_them(project: pytest.Pytester) -> None:
+def test_a_file_next_to_modules_of_the_command_line_adds_to_them(project: pytest.Pytester) -> None:
     found = collected(project, "--perago-modules", "other", "test_plain.py")
     assert found == ["test_plain.py::test_plain", *ids("other.py", "third")]
 
 
 @pytest.mark.parametrize("given", ["test_plain.py", "shop/workers/test_near-by.py"])
-def test_beside_given_files_the_directories_of_modules_show_the_modules_alone(
-    project: pytest.Pytester, given: str
-) -> None:
+def test_next_to_given_files_the_directories_of_modules_show_only_modules(project: pytest.Pytester, given: str) -> None:
     for name in ("shop/workers/test_near-by.py", "shop/test_above.py", "shop/workers/deep/test_below-it.py"):
         file = project.path / name
         file.parent.mkdir(exist_ok=True)
@@ -116,7 +114,7 @@ def test_beside_given_files_the_directories_of_modules_show_the_modules_alone(
     assert collected(project, "--perago-modules", "shop.workers", given) == [f"{given}::{name}", *tests]
 
 
-def test_each_module_beside_given_files_is_looked_at_once(project: pytest.Pytester) -> None:
+def test_each_module_next_to_given_files_is_collected_once(project: pytest.Pytester) -> None:
     project.makeconftest("def pytest_collect_file(file_path): print('saw', file_path.name)")
     result = run(project, "--collect-only", "-s", "--perago-modules", "shop.workers", "test_plain.py")
     assert [result.outlines.count(f"saw {name}.py") for name in ("a", "b", "helpers")] == [1, 1, 1]
@@ -153,7 +151,7 @@ def test_a_namespace_package_is_walked_and_its_modules_are_imported_once(pyteste
 
 
 @pytest.mark.parametrize("directory", ["build", ".hidden"])
-def test_modules_where_pytest_does_not_look_are_collected_once_beside_all_else(
+def test_modules_that_pytest_skips_are_collected_once_with_everything_else(
     project: pytest.Pytester, directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_module(project, "lib.a", "fourth")

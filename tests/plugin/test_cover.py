@@ -73,7 +73,7 @@ def test_a_guardrail_that_can_never_fail_is_named(pytester: pytest.Pytester) -> 
     }
 
 
-def test_a_guardrail_that_only_looks_at_the_input_is_named(pytester: pytest.Pytester) -> None:
+def test_a_guardrail_that_only_reads_the_input_is_named(pytester: pytest.Pytester) -> None:
     write(pytester, "require_file('in.txt'), require_glob('out/*.csv')")
     assert problems(covered(pytester)) == {"require_file('in.txt')": ["does not notice the loss of any published file"]}
 
@@ -126,7 +126,7 @@ def test_an_empty_and_a_cut_off_file_need_a_guardrail_that_looks_into_it(
     assert found["percent"] == percent
 
 
-def test_the_table_says_which_tests_saw_what(pytester: pytest.Pytester) -> None:
+def test_the_table_names_the_tests_with_their_verdicts(pytester: pytest.Pytester) -> None:
     write(pytester, "require_glob('out/*'), never_red", "out/a.csv", "b.txt")
     result = run(pytester, *COVER)
     result.stdout.fnmatch_lines(
@@ -227,7 +227,7 @@ def test_a_run_below_the_threshold_fails(pytester: pytest.Pytester, threshold: s
         ("--perago-cover-json=there/cover.json", "'there/cover.json' is not a file in a directory that exists"),
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(pytester: pytest.Pytester, argument: str, words: str) -> None:
+def test_meaningless_arguments_are_a_usage_error(pytester: pytest.Pytester, argument: str, words: str) -> None:
     write(pytester, "")
     result = run(pytester, *COVER, argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR

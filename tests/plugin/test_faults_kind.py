@@ -58,7 +58,7 @@ def test_every_label_has_its_check() -> None:
     assert tuple(CHECKED) == CHECKS
 
 
-def test_a_task_without_a_workspace_has_the_tests_that_need_none(pytester: pytest.Pytester) -> None:
+def test_a_task_without_a_workspace_has_the_tests_that_need_no_workspace(pytester: pytest.Pytester) -> None:
     free_module(pytester, "work", "return Model(value=1)", ["Example(id='x', params={})"])
     found = collected(pytester, *FAULTS)
     assert [line.partition("faults")[2] for line in found] == [

@@ -55,7 +55,7 @@ def test_a_fault_that_never_happened_is_an_error_of_the_test(pytester: pytest.Py
     result.stdout.fnmatch_lines(["*AssertionError: faults that no call triggered: merge #7, before it takes effect*"])
 
 
-def test_a_failed_test_shows_what_its_attempts_did(pytester: pytest.Pytester) -> None:
+def test_a_failed_test_shows_its_attempts(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     pytester.makepyfile(
         """
@@ -104,7 +104,7 @@ FORK = """
 """
 
 
-def test_a_race_that_fails_is_told_at_the_line_of_the_test(pytester: pytest.Pytester) -> None:
+def test_a_race_that_fails_is_reported_at_the_line_of_the_test(pytester: pytest.Pytester) -> None:
     write_module(pytester, "work", FORK)
     pytester.makepyfile(
         """
@@ -128,7 +128,7 @@ def test_a_race_that_fails_is_told_at_the_line_of_the_test(pytester: pytest.Pyte
     assert "- perago: write " not in result.stdout.str()  # the message has the outcome that counts
 
 
-def test_all_fixtures_are_listed_with_what_they_do(pytester: pytest.Pytester) -> None:
+def test_all_fixtures_are_listed_with_a_description(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--fixtures")
     for name in (*NAMES, "perago_snapshot"):
         place = result.outlines.index(next(line for line in result.outlines if line.startswith(name)))
@@ -139,7 +139,7 @@ def test_they_are_not_there_when_the_plugin_is_switched_off(pytester: pytest.Pyt
     assert not [line for line in run(pytester, "--fixtures", "-p", "no:perago").outlines if line.startswith("perago_")]
 
 
-def test_without_the_extra_the_server_says_what_to_install(pytester: pytest.Pytester) -> None:
+def test_without_the_extra_the_server_shows_the_command_to_install_it(pytester: pytest.Pytester) -> None:
     write_module(
         pytester,
         "conftest",
@@ -154,7 +154,7 @@ def test_without_the_extra_the_server_says_what_to_install(pytester: pytest.Pyte
     result.stdout.fnmatch_lines(["*pip install jinja2 starlette uvicorn*"])
 
 
-def test_a_failed_comparison_of_trees_is_told_by_file(pytester: pytest.Pytester) -> None:
+def test_a_failed_comparison_of_trees_is_reported_by_file(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     pytester.makepyfile(
         """

@@ -104,7 +104,7 @@ def no_database() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_database")
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_a_planted_defect_turns_the_fuzz_red_whatever_the_seed(
+def test_a_planted_defect_fails_the_fuzz_test_for_every_seed(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, defect: str
 ) -> None:
     write_module(pytester, "work", BUILD)
@@ -139,7 +139,7 @@ def test_a_failure_shows_rule_verdicts_and_the_smallest_tree(
     assert not re.search(r"fuzz\.py|hypothesis/|Failing test case|Falsifying", text)
 
 
-def test_what_hypothesis_found_is_found_again_by_its_seed(pytester: pytest.Pytester) -> None:
+def test_an_example_of_hypothesis_is_found_again_by_its_seed(pytester: pytest.Pytester) -> None:
     """The option exists only where hypothesis's own plugin is."""
     write_module(pytester, "work", BUILD)
     pytester.makeconftest(HOOKS_ANYWHERE)
@@ -207,7 +207,7 @@ def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner
 
 
 @pytest.mark.parametrize("text", ["0", "many", "-1"])
-def test_a_number_of_examples_that_is_none_is_a_usage_error(pytester: pytest.Pytester, text: str) -> None:
+def test_an_invalid_number_of_examples_is_a_usage_error(pytester: pytest.Pytester, text: str) -> None:
     write_module(pytester, "work", BUILD)
     result = run(pytester, *FUZZ, "-o", f"perago_fuzz_examples={text}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

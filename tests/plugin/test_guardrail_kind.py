@@ -91,7 +91,7 @@ def test_a_guardrail_of_the_author_judges_the_examples(pytester: pytest.Pytester
     assert run(pytester, *KIND).parseoutcomes() == {"passed": 4}
 
 
-def test_an_example_that_a_guardrail_judges_otherwise_is_a_failure(pytester: pytest.Pytester) -> None:
+def test_an_example_that_a_guardrail_judges_differently_is_a_failure(pytester: pytest.Pytester) -> None:
     own_rule(pytester, "pre=[require_file('a.csv'), tells]", EXAMPLES.format(bad="good"))
     result = run(pytester, *KIND)
     assert result.parseoutcomes() == {"passed": 3, "failed": 1}
@@ -187,7 +187,7 @@ def test_contradicting_rules_are_named_and_each_is_still_tested(pytester: pytest
     assert not [line for line in result.outlines if line.startswith("  rule") and "README" in line]
 
 
-def test_a_rule_that_nothing_can_satisfy_is_a_contradiction_by_itself(pytester: pytest.Pytester) -> None:
+def test_a_rule_that_no_tree_satisfies_is_a_contradiction(pytester: pytest.Pytester) -> None:
     task_module(pytester, "pre=[require_glob('[ab].csv', min_count=3)]")
     result = run(pytester, *KIND, "-rs")
     result.assert_outcomes(passed=1, failed=1, skipped=1)

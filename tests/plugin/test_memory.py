@@ -71,7 +71,7 @@ KEPT = {
 }
 
 
-def test_state_that_changes_what_a_call_leaves_breaks_the_contract(pytester: pytest.Pytester) -> None:
+def test_state_that_changes_the_output_breaks_the_contract(pytester: pytest.Pytester) -> None:
     free_modules(pytester, ((head, body, EXAMPLE) for head, body, _ in KEPT.values()))
     result = run(pytester, "--perago-modules", "work", "-k", "run")
     result.assert_outcomes(failed=len(KEPT), deselected=5 * len(KEPT))
@@ -119,7 +119,7 @@ HARMLESS = {
 }
 
 
-def test_what_calls_do_not_depend_on_is_left_alone(pytester: pytest.Pytester) -> None:
+def test_sources_that_do_not_affect_calls_are_left_alone(pytester: pytest.Pytester) -> None:
     free_modules(pytester, ((head, body, EXAMPLE) for head, body in HARMLESS.values()))
     result = run(pytester, "--perago-modules", "work", "-k", "run")
     result.assert_outcomes(passed=len(HARMLESS), deselected=5 * len(HARMLESS))
@@ -162,7 +162,7 @@ LATER: Any = object()
 LARGE = list(range(20_000))
 
 
-def test_what_was_no_plain_value_or_too_large_is_never_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_that_are_not_plain_or_too_large_are_never_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = Memory(__name__)
     monkeypatch.setitem(globals(), "LATER", [1])
     monkeypatch.setitem(globals(), "LARGE", [1])
@@ -177,7 +177,7 @@ HELD: dict[str, Any] = {"rows": [1, [2]], "seen": {1}}
 COUNTER = itertools.count()
 
 
-def test_what_is_restored_is_the_same_object_with_the_old_content() -> None:
+def test_a_restored_object_has_the_old_content() -> None:
     held, memory = HELD, Memory(__name__)
     HELD["rows"][1].append(3)
     HELD["seen"] = None

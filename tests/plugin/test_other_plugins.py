@@ -127,7 +127,7 @@ def test_all_kinds_pass_in_any_order(shop: pytest.Pytester, workers: list[str]) 
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "xdist"])
-def test_a_failed_case_is_run_again_and_tells_how_to_do_that(shop: pytest.Pytester, workers: list[str]) -> None:
+def test_a_failed_case_is_run_again_and_prints_the_command(shop: pytest.Pytester, workers: list[str]) -> None:
     body = "from pathlib import Path\nmark = Path(__file__ + params.value)\nif mark.exists():\n    return Model()\n"
     free_module(
         shop,

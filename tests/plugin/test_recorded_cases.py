@@ -42,7 +42,7 @@ def test_a_case_that_comes_out_as_recorded_passes(pytester: pytest.Pytester) -> 
     result.assert_outcomes(passed=6)
 
 
-def test_differences_are_told_by_file_and_can_be_accepted(pytester: pytest.Pytester) -> None:
+def test_differences_are_reported_by_file_and_can_be_accepted(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     directory = record(pytester.path, result={"size": 2})
     (directory / "published/out/b.txt").write_text("one\n")
@@ -69,7 +69,7 @@ def test_differences_are_told_by_file_and_can_be_accepted(pytester: pytest.Pytes
     run(pytester, *OPTIONS, "-k", "run").assert_outcomes(passed=1)
 
 
-def test_what_is_taken_out_of_the_case_is_not_compared(pytester: pytest.Pytester) -> None:
+def test_removed_keys_of_the_case_are_not_compared(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     directory = record(pytester.path, result={"size": 2}, published={"x": {"size": 1, "md5": "0"}})
     document = json.loads((directory / "case.json").read_text())
@@ -138,7 +138,7 @@ WRONG = [
 ]
 
 
-def test_a_case_that_is_wrong_fails_by_itself(pytester: pytest.Pytester) -> None:
+def test_a_wrong_case_fails_alone(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     directory = record(pytester.path)
     for number, (text, _) in enumerate(WRONG):
@@ -170,7 +170,7 @@ def test_nothing_is_recorded_through_a_link(pytester: pytest.Pytester) -> None:
     assert [(path.name, path.read_text()) for path in elsewhere.iterdir()] == [("b.txt", "precious")]
 
 
-def test_cases_of_a_task_that_is_gone_are_unused(pytester: pytest.Pytester) -> None:
+def test_cases_of_a_task_that_no_longer_exists_are_unused(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copied")
     record(pytester.path)
     pytester.makeini("[pytest]\nperago_modules = work\nperago_kinds = contract")

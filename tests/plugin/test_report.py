@@ -88,7 +88,7 @@ def shop(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "xdist"])
-def test_it_tells_of_tasks_failures_guardrails_and_examples(shop: pytest.Pytester, workers: list[str]) -> None:
+def test_the_report_shows_tasks_failures_guardrails_and_examples(shop: pytest.Pytester, workers: list[str]) -> None:
     result = (run_process if workers else run)(shop, "--perago-report=out/report.html", *workers)
     result.stdout.fnmatch_lines(["*- perago report: out/report.html -*"])
     page = read(shop, "out/report.html")
@@ -182,7 +182,7 @@ def test_a_run_without_tasks_and_one_that_is_stopped_have_a_page(pytester: pytes
     assert "Incomplete: The run was stopped before its end." in read(pytester).sections[""]
 
 
-def test_what_cannot_be_written_is_said(pytester: pytest.Pytester) -> None:
+def test_what_cannot_be_written_is_reported(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(): pass")
     (pytester.path / "file").touch()
     result = run(pytester, "--perago-report=.")
@@ -193,7 +193,7 @@ def test_what_cannot_be_written_is_said(pytester: pytest.Pytester) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_markup_escapes_what_is_not_markup() -> None:
+def test_only_markup_stays_unescaped() -> None:
     assert tag("a", "<&\x1b>", None, [tag("b", "x"), "'"], href='"><', class_=None) == (
         '<a href="&quot;&gt;&lt;">&lt;&amp;⟨U+001B⟩&gt;<b>x</b>&#x27;</a>'
     )

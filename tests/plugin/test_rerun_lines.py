@@ -111,7 +111,7 @@ def test_a_broken_module_outside_of_the_root_is_found_again(pytester: pytest.Pyt
 
 
 @pytest.mark.parametrize(("option", "label"), [("--lf", "y::[z] größe"), ("--stepwise", "x")])
-def test_pytest_finds_what_failed_last_by_itself(pytester: pytest.Pytester, option: str, label: str) -> None:
+def test_pytest_finds_the_last_failures_with_last_failed(pytester: pytest.Pytester, option: str, label: str) -> None:
     free_module(pytester, "work", "if params.value: raise TaskFailed('no')\nreturn Model()")
     cases = pytester.mkdir("tests") / "perago_cases" / "free"
     cases.mkdir(parents=True)

@@ -131,7 +131,7 @@ def test_a_failure_that_needs_two_mutations_is_found_by_the_search(
     run(pytester, *ROBUST, "-k", "search").assert_outcomes(skipped=1, deselected=2)
 
 
-def test_the_budget_is_always_said_and_its_end_is_no_failure(pytester: pytest.Pytester) -> None:
+def test_the_budget_is_always_reported_and_its_end_is_not_a_failure(pytester: pytest.Pytester) -> None:
     names = write_tasks(pytester, {"reads with care": SOUND["reads with care"]})
     result = run(pytester, *ROBUST, "-k", "files")
     line = next(line for line in result.outlines if "inputs made" in line)

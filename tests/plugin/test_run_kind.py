@@ -86,7 +86,7 @@ FAILING = {
 }
 
 
-def test_a_red_case_says_what_happened(pytester: pytest.Pytester) -> None:
+def test_a_failing_case_explains_the_problem(pytester: pytest.Pytester) -> None:
     free_modules(pytester, (("SEEN = []\n", body, example) for body, example, _ in FAILING.values()))
     result = run(pytester, "--perago-modules", "work", "-k", "run")
     result.assert_outcomes(failed=len(FAILING), deselected=5 * len(FAILING))
@@ -108,7 +108,7 @@ BESIDE = {
 
 
 @pytest.mark.parametrize("worker", [None, "gw0"])
-def test_a_function_that_writes_beside_its_workspace_is_red(
+def test_a_function_that_writes_next_to_its_workspace_fails(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, worker: str | None
 ) -> None:
     """In each session, also where it only writes again what is there."""
@@ -156,9 +156,7 @@ QUIET_WRITES = {
 }
 
 
-def test_what_tools_write_is_passed_over(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_files_of_tools_are_ignored(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     free_modules(pytester, (("", f"{body}; return Model()", EXAMPLE) for body in QUIET_WRITES.values()))
     (pytester.path / "here").mkdir()
     (pytester.path / "here" / "a.csv").touch()
@@ -175,7 +173,7 @@ def test_what_tools_write_is_passed_over(
     result.assert_outcomes(passed=len(QUIET_WRITES), deselected=5 * len(QUIET_WRITES))
 
 
-def test_what_may_be_of_another_process_is_passed_over(
+def test_files_that_can_belong_to_another_process_are_ignored(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """pytest-xdist runs tests of the same project side by side."""
@@ -280,7 +278,7 @@ def test_ctrl_c_in_a_function_ends_the_session(pytester: pytest.Pytester) -> Non
     ("mode", "expected"),
     [("off", []), ("marked", ["run[x]"]), ("all", ["run[x]", "run[hooked]", "run[provided]"])],
 )
-def test_perago_run_governs_what_is_executed(pytester: pytest.Pytester, mode: str, expected: list[str]) -> None:
+def test_perago_run_selects_the_executed_cases(pytester: pytest.Pytester, mode: str, expected: list[str]) -> None:
     free_module(pytester, "work", "return Model()", [EXAMPLE])
     pytester.makeconftest(
         """
@@ -305,7 +303,7 @@ def write_case(directory: Path, name: str, text: str) -> None:
     file.write_text(text)
 
 
-def test_case_files_are_cases_with_a_tree_beside_or_inside(pytester: pytest.Pytester) -> None:
+def test_case_files_have_their_tree_next_to_or_inside_the_file(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     write_case(pytester.path, "beside", 'published = ["out/b.txt"]\nremoved = []\n[result]\nsize = 2\n')
     tree = pytester.path / "tests" / "perago_cases" / "copy" / "beside"
@@ -368,7 +366,7 @@ BROKEN_CASES = {
 }
 
 
-def test_a_case_file_that_is_wrong_fails_by_itself(pytester: pytest.Pytester) -> None:
+def test_a_wrong_case_file_fails_alone(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy", examples=[GOOD])
     for number, (text, _) in enumerate(BROKEN_CASES.values()):
         write_case(pytester.path, f"wrong{number}", text)
@@ -431,7 +429,7 @@ def test_a_task_that_publishes_does_so_once_though_its_report_is_lost(
     result.stdout.fnmatch_lines(["*after a lost report *"])
 
 
-def test_an_example_with_a_directory_as_tree_is_read_beside_its_module(pytester: pytest.Pytester) -> None:
+def test_an_example_with_a_directory_as_tree_is_read_relative_to_its_module(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "shop.work", "copy", examples=["Example(id='x', params={}, tree='trees/x')"])
     result = run(pytester, "--perago-modules", "shop")
     result.assert_outcomes(passed=4, failed=2)

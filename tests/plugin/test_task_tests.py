@@ -28,7 +28,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def test_the_tests_stand_below_the_name_in_the_test_file(project: pytest.Pytester) -> None:
+def test_the_tests_are_below_the_name_in_the_test_file(project: pytest.Pytester) -> None:
     expected = [
         f"checks/test_workers.py::test_workers::{task}::{name}" for task in ("first", "second") for name in NAMES
     ]
@@ -49,7 +49,7 @@ def test_kinds_can_be_chosen_in_the_file_and_a_wrong_one_is_named(project: pytes
     run(project).stdout.fnmatch_lines(["*task_tests: no kind 'running'; the kinds are contract, *"])
 
 
-def test_fixtures_and_hooks_of_the_conftest_beside_it_apply(pytester: pytest.Pytester) -> None:
+def test_fixtures_and_hooks_of_the_conftest_next_to_it_apply(pytester: pytest.Pytester) -> None:
     free_module(pytester, "shop.work", "import os; return Model(value=os.environ.get('FLAG', ''))", [])
     file = pytester.path / "shop" / "work.py"
     file.write_text(
@@ -79,7 +79,7 @@ def test_a_broken_module_is_one_failing_test_there_too(project: pytest.Pytester)
     result.stdout.fnmatch_lines(["rerun: pytest 'checks/test_workers.py::test_workers::import[[]shop.workers.c]'"])
 
 
-def test_tasks_of_one_name_are_told_apart_by_their_module(pytester: pytest.Pytester) -> None:
+def test_tasks_of_one_name_are_distinguished_by_their_module(pytester: pytest.Pytester) -> None:
     add_module(pytester, "shop.a", "same")
     add_module(pytester, "shop.b", "same")
     write_module(pytester, "checks.test_app", 'from perago.testing import task_tests\ntest_app = task_tests("shop")')

@@ -98,7 +98,7 @@ def test_an_update_writes_new_ones_or_all(
     assert words in result.outlines
 
 
-def test_a_difference_is_told_in_three_layers_and_its_command_accepts_it(project: pytest.Pytester) -> None:
+def test_a_difference_shows_changes_a_diff_and_a_command_that_accepts_it(project: pytest.Pytester) -> None:
     run(project, *KIND, "--perago-update")
     change(snapshot(project), retryCount=9, description="before")
     result = run(project, *KIND)
@@ -183,7 +183,7 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
         pytest.param(edit('"data": {', '"data": 7, "x": {'), "/inputSchema/data", id="no schema"),
     ],
 )
-def test_a_damaged_or_edited_one_is_a_failure_that_says_what_is_wrong(
+def test_a_damaged_or_edited_snapshot_fails_with_the_reason(
     tmp_path: Path, pytestconfig: pytest.Config, damage: Callable[[bytes], bytes], words: str
 ) -> None:
     assert BUILD is not None
@@ -233,7 +233,7 @@ def test_a_name_in_another_case_is_pointed_at(project: pytest.Pytester) -> None:
     ],
     ids=["windows ini", "untidy ini", "command line first", "windows command line"],
 )
-def test_the_directory_can_be_chosen_and_stands_in_the_command(
+def test_the_directory_can_be_chosen_and_is_in_the_command(
     project: pytest.Pytester, arguments: list[str], place: str
 ) -> None:
     result = run(project, *KIND, *arguments)

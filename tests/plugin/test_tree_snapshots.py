@@ -90,7 +90,7 @@ def test_they_are_written_then_equal_and_differ_by_line(project: pytest.Pytester
     assert file(project, "test_one.tree").read_text() == ONE
 
 
-def test_numbers_and_quotes_may_be_spelt_otherwise(project: pytest.Pytester) -> None:
+def test_numbers_and_quotes_may_be_spelled_differently(project: pytest.Pytester) -> None:
     run(project, "--perago-update=new").assert_outcomes(passed=1)
     test = project.path / "test_writes.py"
     test.write_text(test.read_text().replace(r"x,y\n1,0.5", r"\"x\",y\r\n1,0.50000000000000001"))
@@ -107,7 +107,7 @@ def test_line_ends_of_git_and_conflicts_are_named(project: pytest.Pytester) -> N
     run(project).stdout.fnmatch_lines(["E*the snapshot has conflict markers of a merge"])
 
 
-def test_those_of_tests_that_are_gone_are_named(project: pytest.Pytester) -> None:
+def test_snapshots_of_deleted_tests_are_named(project: pytest.Pytester) -> None:
     run(project, "--perago-update=new").assert_outcomes(passed=1)
     other = project.makepyfile(test_other="def test_it(): pass")
     test = project.path / "test_writes.py"
@@ -143,7 +143,7 @@ def test_odd_test_names_become_files_of_their_own(project: pytest.Pytester) -> N
     assert all(len(name) < 150 for name in names)
 
 
-def test_what_cannot_be_asked_for_is_refused(project: pytest.Pytester) -> None:
+def test_invalid_requests_are_refused(project: pytest.Pytester) -> None:
     project.makepyfile(
         test_writes="""
         import pytest

@@ -57,14 +57,14 @@ def test_a_complete_run_finds_it_fails_and_prints_how_to_remove_it(project: pyte
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_what_it_does_to_the_run_can_be_chosen(
+def test_the_effect_on_the_run_can_be_chosen(
     project: pytest.Pytester, arguments: list[str], code: pytest.ExitCode, told: int
 ) -> None:
     result = run(project, *KIND, *arguments)
     assert (result.ret, len(unused(result))) == (code, told)
 
 
-def test_a_snapshot_is_judged_by_what_became_of_its_module(project: pytest.Pytester) -> None:
+def test_a_snapshot_is_judged_by_the_current_state_of_its_module(project: pytest.Pytester) -> None:
     write_module(project, "shop.empty", "X = 1")
     write_module(project, "shop.broken", "raise ValueError")
     add_module(project, "elsewhere", "third")

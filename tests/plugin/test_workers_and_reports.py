@@ -18,7 +18,7 @@ def broken(monkeypatch):
 """
 
 
-def test_failures_errors_and_opt_outs_of_workers_are_told_as_without_them(pytester: pytest.Pytester) -> None:
+def test_failures_errors_and_opt_outs_of_workers_are_reported_as_without_them(pytester: pytest.Pytester) -> None:
     free_module(pytester, "shop.a", "print('hello'); raise TaskFailed('no')", ["Example(id='x', params={})"])
     copy_module(pytester, "shop.b", "copy", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
     add_module(pytester, "shop.c", "third")
@@ -49,7 +49,7 @@ def test_failures_errors_and_opt_outs_of_workers_are_told_as_without_them(pytest
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "xdist"])
-def test_the_summary_names_what_no_attempt_tried(pytester: pytest.Pytester, workers: list[str]) -> None:
+def test_the_summary_names_untried_functions_and_guardrails(pytester: pytest.Pytester, workers: list[str]) -> None:
     copy_module(pytester, "shop.a", "first")
     copy_module(pytester, "shop.b", "second", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
     arguments = ("--perago-modules=shop", "-o", "perago_kinds=contract run", *workers)
@@ -75,7 +75,7 @@ def test_nothing_is_missing_where_all_was_tried_or_single_tests_were_asked_for(p
         assert title not in run(pytester, *selection).stdout.str()
 
 
-def test_the_short_summary_says_what_is_wrong(pytester: pytest.Pytester) -> None:
+def test_the_short_summary_names_the_problem(pytester: pytest.Pytester) -> None:
     free_module(pytester, "work", "raise ValueError('bad column')", ["Example(id='x', params={})"])
     result = run(pytester, "--perago-modules=work", "--perago-kinds=run", "-vv")
     result.stdout.fnmatch_lines(

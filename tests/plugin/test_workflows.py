@@ -82,7 +82,7 @@ def test_each_mistake_in_the_wiring_is_listed_with_its_line(project: pytest.Pyte
     )
 
 
-def test_a_snapshot_is_unused_if_its_workflow_is_gone(project: pytest.Pytester) -> None:
+def test_a_snapshot_is_unused_if_its_workflow_no_longer_exists(project: pytest.Pytester) -> None:
     run(project, "--perago-modules=flows", "--perago-update=new").assert_outcomes(passed=2)
     project.makepyfile(flows=FLOW.format(rows="given.rows").replace('"nightly"', '"other"'))
     result = run(project, "--perago-modules=flows", "--perago-update=new", "--perago-kinds=taskdef")
@@ -129,7 +129,7 @@ def test_a_recorded_run_of_parameters_that_no_longer_exist_is_reported(project: 
     )
 
 
-def test_the_cases_of_a_workflow_that_is_gone_are_unused(project: pytest.Pytester) -> None:
+def test_the_cases_of_a_workflow_that_no_longer_exists_are_unused(project: pytest.Pytester) -> None:
     record(project.path)
     project.makepyfile(flows=FLOW.format(rows="given.rows").replace('"nightly"', '"nightli"'))
     project.makeini("[pytest]\nperago_modules = work flows")

@@ -68,7 +68,7 @@ def test_the_example_file_has_all_variables_with_valid_values() -> None:
 
 
 @pytest.mark.parametrize("variable", DECLARED)
-def test_a_description_is_short_and_its_default_is_what_the_words_say(
+def test_a_description_is_short_and_its_default_matches_the_words(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = re.sub(r"\(\S+\)", "", str(DECLARED[variable].description)).split()

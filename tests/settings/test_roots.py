@@ -53,7 +53,7 @@ def test_a_root_of_ones_own_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, tm
     assert mode(tmp_path / "mine") == 0o755
 
 
-def test_a_file_is_no_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_is_not_a_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     problem = only_problem(configured(monkeypatch, tmp_path / "file"))
     assert problem == (
@@ -81,7 +81,7 @@ def test_a_root_with_a_name_that_no_disk_takes_is_found_out_by_the_dry_run(
     [("file", "is not a directory (a symlink to"), ("nowhere", "which does not exist"), ("link", "cannot be used")],
     ids=["to a file", "to nothing", "to itself"],
 )
-def test_a_symlink_is_judged_by_what_it_points_at(
+def test_a_symlink_is_judged_by_its_target(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: str, message: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -91,7 +91,9 @@ def test_a_symlink_is_judged_by_what_it_points_at(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 @pytest.mark.parametrize("name", ["theirs", "link"])
-def test_somebody_elses_directory_is_no_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+def test_the_directory_of_another_user_is_not_a_root(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "theirs")
     os.chown(tmp_path / "theirs", 65534, 65534)

@@ -90,7 +90,7 @@ def test_a_token_in_the_path_of_an_address_is_a_secret(monkeypatch: pytest.Monke
     assert mask_secrets(f"GET /gate/{token}/api/tasks") == "GET /gate/***/api/tasks"
 
 
-def test_a_long_name_in_the_path_of_an_address_is_none() -> None:
+def test_a_long_name_in_the_path_of_an_address_is_not_a_token() -> None:
     assert secrets_in("http://proxy:8080/conductor-service/api") == [""]
 
 

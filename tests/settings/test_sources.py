@@ -32,7 +32,7 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert (settings.transfer_threads, settings.log_retention) == (8, 7)
 
 
-def test_what_is_taken_from_the_environment_stays_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_taken_from_the_environment_stay_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.settings.sources._taken", {})
     monkeypatch.setenv("CONDUCTOR_SERVER_URL", "http://localhost:8080/api")
     monkeypatch.setenv("CONDUCTOR_AUTH_SECRET", "no-key-for-it")

@@ -182,7 +182,7 @@ def test_an_age_is_a_number_with_a_unit(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1", "d", "1w", "-1d", "1d2h", "36501d", "٣d"])
-def test_anything_else_is_no_age(text: str) -> None:
+def test_anything_else_is_not_an_age(text: str) -> None:
     with pytest.raises(ValueError, match="such as 12h or 1d"):
         parse_age(text)
 

@@ -18,6 +18,6 @@ def test_every_guard_is_missed_within_a_thousand_worlds() -> None:
 
 
 @pytest.mark.parametrize("name", FOUND, ids=lambda name: name.replace(" ", "-"))
-def test_this_world_breaks_a_promise_without_the_guard_and_none_with_it(name: str) -> None:
+def test_this_world_breaks_a_promise_only_without_the_guard(name: str) -> None:
     assert play(draw(FOUND[name])).broken == ()
     assert is_missed(FOUND[name], name)

@@ -32,7 +32,7 @@ def test_a_mixture_is_done_once_by_all_hosts() -> None:
     assert max(map(max, seen.waits.values())) < 30
 
 
-def test_steps_that_race_for_one_branch_are_all_published_and_none_starves(raced: Seen) -> None:
+def test_racing_steps_on_one_branch_are_all_published(raced: Seen) -> None:
     assert not list(problems(raced))
     assert len(raced.publications["data0", "main"]) == 40
     lost = [record.lost_races for _, record in raced.records]
@@ -46,7 +46,7 @@ def test_an_idle_host_asks_less_than_once_a_second(raced: Seen) -> None:
 
 
 @pytest.mark.parametrize("broken", ["lost", "twice", "undone"])
-def test_what_must_not_be_is_seen(raced: Seen, broken: str) -> None:
+def test_forbidden_states_are_detected(raced: Seen, broken: str) -> None:
     ids = raced.publications["data0", "main"]
     published = {"lost": ids[1:], "twice": [*ids, ids[0]]}.get(broken, ids)
     failed = ["a workflow RUNNING"] if broken == "undone" else []

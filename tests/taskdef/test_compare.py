@@ -31,11 +31,11 @@ STORED: dict[str, Any] = OURS | {
 }
 
 
-def test_what_the_server_adds_is_no_difference() -> None:
+def test_fields_that_the_server_adds_are_not_a_difference() -> None:
     assert compare_definitions(STORED, OURS) == ()
 
 
-def test_a_default_that_the_server_left_out_is_no_difference() -> None:
+def test_a_default_that_the_server_left_out_is_not_a_difference() -> None:
     sparse = {key: value for key, value in STORED.items() if key not in ("retryCount", "timeoutSeconds", "retryLogic")}
     assert compare_definitions(sparse, OURS) == ()
 
@@ -83,7 +83,7 @@ def test_a_default_that_the_server_left_out_is_no_difference() -> None:
         ),
     ],
 )
-def test_a_change_is_told_by_pointer(stored: dict[str, Any], difference: Difference, text: str) -> None:
+def test_a_change_is_reported_by_pointer(stored: dict[str, Any], difference: Difference, text: str) -> None:
     assert compare_definitions(STORED | stored, OURS) == (difference,)
     assert difference.text == text or not text
 
@@ -97,7 +97,7 @@ def test_schemas_are_compared_in_depth_with_escaped_pointers() -> None:
     )
 
 
-def test_lists_that_grew_are_shown_whole() -> None:
+def test_lists_that_grew_are_shown_in_full() -> None:
     old = {"inputKeys": ["params"]}
     new = {"inputKeys": ["workspace", "params"]}
     assert compare_definitions(old, new) == (Difference("/inputKeys", ["params"], ["workspace", "params"]),)

@@ -102,7 +102,7 @@ def test_a_rate_limit_is_judged_as_a_rate(old: tuple[Any, Any], new: tuple[Any, 
     assert {change.impact for change in found} == impacts
 
 
-def test_a_longer_wait_between_tries_may_use_up_the_time_of_all_together() -> None:
+def test_a_longer_retry_delay_can_use_up_the_total_timeout() -> None:
     old = {"retryDelaySeconds": 10, "totalTimeoutSeconds": 100}
     (change,) = classify(old, old | {"retryDelaySeconds": 90})
     assert change.impact is B

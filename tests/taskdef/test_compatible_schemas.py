@@ -250,7 +250,7 @@ def test_a_schema_may_come_and_go(field: str, old: Any, new: Any, impact: Impact
     assert (change.pointer, change.impact) == (f"/{field}", impact)
 
 
-def test_a_task_that_gets_a_workspace_breaks_what_runs() -> None:
+def test_a_task_that_gets_a_workspace_breaks_running_workflows() -> None:
     plain, with_workspace = (build_task_definition(make_task(workspace=workspace)) for workspace in (False, True))
     breaking = {change.pointer for change in classify(plain, with_workspace) if change.impact is Impact.BREAKING}
     assert breaking >= {"/inputKeys", "/inputSchema/data/required"}

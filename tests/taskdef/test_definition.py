@@ -216,7 +216,7 @@ def test_every_reference_is_inlined(model: type[BaseModel]) -> None:
             assert not [found for found in walk(schema) if "$ref" in found or "$defs" in found or "mapping" in found]
 
 
-def test_what_stands_beside_a_reference_is_kept() -> None:
+def test_text_next_to_a_reference_is_kept() -> None:
     line = input_schema(make_task(Line))["properties"]["params"]["properties"]
     assert line["start"]["properties"].keys() == {"x", "y"}
     assert line["end"]["description"] == "Where it ends."

@@ -99,7 +99,7 @@ def test_anything_but_a_dotted_path_is_refused_with_the_right_spelling(spelling:
         ("json.decode", "'decode' was not found in the package json", "did you mean json.decoder?"),
     ],
 )
-def test_a_module_that_does_not_exist_is_told_with_the_nearest_one(module: str, message: str, fix: str) -> None:
+def test_a_module_that_does_not_exist_is_reported_with_the_nearest_one(module: str, message: str, fix: str) -> None:
     error = error_of(module)
     assert error.message.startswith(f"there is no module {module}: ")
     assert message in error.message
@@ -158,7 +158,9 @@ def test_for_a_package_the_modules_with_tasks_are_named() -> None:
         ("broken.hidden_by_a_decorator", 22, "a decorator is above @task"),
     ],
 )
-def test_a_broken_module_is_told_in_one_line_at_the_authors_line(module: str, line: int | None, message: str) -> None:
+def test_a_broken_module_is_reported_in_one_line_at_the_authors_line(
+    module: str, line: int | None, message: str
+) -> None:
     error = error_of(module)
     assert message in error.message
     assert "\n" not in error.message
@@ -193,7 +195,9 @@ def test_a_broken_module_is_told_in_one_line_at_the_authors_line(module: str, li
         ),
     ],
 )
-def test_a_module_that_fails_at_import_is_told_with_its_line(project: Path, text: str, line: int, message: str) -> None:
+def test_a_module_that_fails_at_import_is_reported_with_its_line(
+    project: Path, text: str, line: int, message: str
+) -> None:
     file = write(project, "sick", text)
     error = error_of("sick")
     assert message in error.message
@@ -222,7 +226,7 @@ def test_a_task_may_be_known_by_two_names(project: Path) -> None:
     assert load_task("twice").name == "sample"
 
 
-def test_a_task_imported_beside_the_own_one_does_not_count(project: Path) -> None:
+def test_an_imported_task_next_to_the_declared_one_does_not_count(project: Path) -> None:
     write(project, "base", TASK)
     write(project, "own", TASK.replace('"sample"', '"own"') + "from base import work as other\n")
     assert load_task("own").name == "own"
@@ -234,7 +238,7 @@ def test_a_task_inside_a_function_does_not_count(project: Path) -> None:
     assert "declares no task" in error_of("inner").message
 
 
-def test_a_wrapper_without_wraps_above_the_decorator_is_told(project: Path) -> None:
+def test_a_wrapper_without_wraps_above_the_decorator_is_reported(project: Path) -> None:
     above = "def timed(function):\n    return lambda params: function(params)\n"
     write(project, "hidden", HEAD + above + TASK.removeprefix(HEAD).replace("@task", "@timed\n@task"))
     error = error_of("hidden")
@@ -242,13 +246,13 @@ def test_a_wrapper_without_wraps_above_the_decorator_is_told(project: Path) -> N
     assert "put @task above all other decorators" in (error.fix or "")
 
 
-def test_a_wrapper_that_keeps_the_task_beside_it_is_fine(project: Path) -> None:
+def test_a_wrapper_that_keeps_the_task_next_to_it_is_fine(project: Path) -> None:
     write(project, "beside", TASK + "import functools\ncached = functools.lru_cache(work)\n")
     task = load_task("beside")
     assert get_task(task.function) is task
 
 
-def test_members_that_resist_being_looked_at_do_not_matter(project: Path) -> None:
+def test_members_that_cannot_be_read_are_ignored(project: Path) -> None:
     resisting = (
         "class Proxy:\n    def __getattribute__(self, name):\n        raise RuntimeError(name)\nproxy = Proxy()\n"
     )
@@ -265,7 +269,7 @@ def test_models_may_be_defined_after_the_task(project: Path) -> None:
     assert load_task("later").params_model.model_validate({"items": [{"name": "a"}]})
 
 
-def test_names_mean_what_they_mean_where_the_function_is_written(project: Path) -> None:
+def test_names_have_the_meaning_of_the_place_where_the_function_is_written(project: Path) -> None:
     plain = "from __future__ import annotations\n" + HEAD + "def work(params: Value) -> Value:\n    return params\n"
     write(project, "plain", plain)
     other = HEAD.replace("value: int", "other: int") + "import plain\n"
@@ -275,7 +279,7 @@ def test_names_mean_what_they_mean_where_the_function_is_written(project: Path) 
     assert set(load_task("plain").params_model.model_fields) == {"value"}
 
 
-def test_a_model_with_an_undefined_name_is_told(project: Path) -> None:
+def test_a_model_with_an_undefined_name_is_reported(project: Path) -> None:
     text = "from __future__ import annotations\n" + HEAD
     text += "class Params(BaseModel):\n    items: list[Item]\n"
     write(project, "never", text + TASK.removeprefix(HEAD).replace("params: Value", "params: Params"))

@@ -113,7 +113,7 @@ def without(key: str) -> dict[str, Any]:
         ],
     ],
 )
-def test_a_wrong_envelope_is_told_key_by_key(payload: dict[str, Any], problems: list[str]) -> None:
+def test_a_wrong_envelope_is_reported_key_by_key(payload: dict[str, Any], problems: list[str]) -> None:
     assert list(problems_of(payload, workspace=True)) == problems
 
 
@@ -127,7 +127,7 @@ def test_a_ref_must_be_a_full_commit_id(ref: object) -> None:
     assert len(problem) < 300
 
 
-def test_a_task_without_a_workspace_takes_none() -> None:
+def test_a_task_without_a_workspace_accepts_no_workspace() -> None:
     assert problems_of({"workspace": WORKSPACE, "params": {}}) == (
         "/workspace: is unknown; task 'sample' takes params",
     )
@@ -250,7 +250,7 @@ def test_a_wrong_param_is_one_line_with_its_pointer_and_without_its_value(params
     assert CANARY not in problem
 
 
-def test_all_wrong_params_are_told_once() -> None:
+def test_all_wrong_params_are_reported_once() -> None:
     problems = problems_of({"params": {"n": "x", "either": "x", "text": 3}}, Params)
     assert [problem.partition(":")[0] for problem in problems] == [
         "/params/n",
@@ -261,7 +261,7 @@ def test_all_wrong_params_are_told_once() -> None:
     assert len(set(problems)) == len(problems)
 
 
-def test_unknown_params_are_refused_where_the_model_says_so() -> None:
+def test_unknown_params_are_refused_if_the_model_forbids_them() -> None:
     assert problems_of({"params": {"m": 1}}, Closed) == ("/params/m: Extra inputs are not permitted",)
     (meant,) = problems_of({"params": {"nn": 1}}, Closed)
     assert meant == "/params/nn: Extra inputs are not permitted; did you mean 'n'?"
@@ -282,12 +282,12 @@ def test_a_flood_of_problems_is_cut_and_counted() -> None:
         pytest.param({"n": {1, 2}}, id="a set"),
     ],
 )
-def test_what_json_cannot_carry_is_no_input(params: Any) -> None:
+def test_values_that_json_cannot_carry_are_not_an_input(params: Any) -> None:
     (problem,) = problems_of({"params": params}, Params)
     assert problem.startswith("/params: is not JSON")
 
 
-def test_half_a_surrogate_pair_is_no_input() -> None:
+def test_half_a_surrogate_pair_is_not_an_input() -> None:
     (problem,) = problems_of({"params": {"text": "\ud800"}}, Params)
     assert problem.startswith("/params: Invalid JSON")
 

@@ -109,7 +109,7 @@ BAD_REFS = {
 
 
 @pytest.mark.parametrize(("ref", "pointer", "words"), BAD_REFS.values(), ids=BAD_REFS.keys())
-def test_what_is_wrong_with_several_commits_is_told_by_its_place(ref: Any, pointer: str, words: str) -> None:
+def test_errors_about_several_commits_name_the_place(ref: Any, pointer: str, words: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_input(TASK, payload(ref))
     (problem,) = caught.value.problems
@@ -117,12 +117,12 @@ def test_what_is_wrong_with_several_commits_is_told_by_its_place(ref: Any, point
     assert "secret" not in problem
 
 
-def test_what_a_task_puts_out_is_one_commit() -> None:
+def test_the_output_of_a_task_is_one_commit() -> None:
     schema = output_schema(TASK)["properties"]["workspace"]
     assert schema_problem(schema, output(A)["workspace"]) is None
     assert schema_problem(schema, output([A])["workspace"]) is not None
 
 
 @pytest.mark.parametrize("ref", ["main", A[:12], A.upper(), [], ["main"], [[A]], {}, None, 3], ids=repr)
-def test_the_schema_refuses_what_can_never_be_a_commit(ref: Any) -> None:
+def test_the_schema_refuses_values_that_cannot_be_a_commit(ref: Any) -> None:
     assert schema_problem(input_schema(TASK), payload(ref)) is not None

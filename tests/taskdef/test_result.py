@@ -264,7 +264,7 @@ class CrashingSerializer(BaseModel):
         pytest.param(CrashingSerializer(), "Error calling function `_write`", id="serializer that raises"),
     ],
 )
-def test_a_model_that_cannot_read_what_it_writes_is_refused(value: BaseModel, message: str) -> None:
+def test_a_model_that_cannot_read_its_own_json_is_refused(value: BaseModel, message: str) -> None:
     assert message in refusal(value, type(value))
 
 

@@ -19,13 +19,13 @@ def start_workflow(run: TaskRunner, *names: str) -> str:
     return run.conductor.start_workflow("several", {}, definition=definition)
 
 
-def test_draining_leaves_what_does_not_come_in_time(run: TaskRunner) -> None:
+def test_draining_leaves_attempts_that_are_not_due_in_time(run: TaskRunner) -> None:
     run(count, Params(failures=1), controls={"retryDelaySeconds": 100})
     assert run.conductor.drain(within=99) == ()
     assert len(run.conductor.drain(within=100)) == 1
 
 
-def test_draining_ends_where_there_is_no_end(run: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draining_ends_even_if_retries_never_end(run: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.testing.conductor._MOST_ATTEMPTS", 3)
     run(count, Params(failures=100), controls={"retryCount": 10})
     with pytest.raises(RuntimeError, match=r"drain: 3 attempts, and runner\.count still waits"):
@@ -77,7 +77,7 @@ def test_time_does_not_run_backwards(run: TaskRunner) -> None:
         run.conductor.advance(-1)
 
 
-def test_what_was_never_run_needs_to_be_named(run: TaskRunner) -> None:
+def test_blocks_that_are_never_run_must_be_listed(run: TaskRunner) -> None:
     assert run.conductor.drain() == ()
     with pytest.raises(LookupError, match="no workflow was started"):
         run.conductor.next_delivery("runner.copy", within=1)

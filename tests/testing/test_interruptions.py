@@ -39,7 +39,7 @@ def test_a_lost_attempt_publishes_nothing_and_its_retry_does(run: TaskRunner) ->
     assert run.again().assert_completed().record.adopted_commit is None
 
 
-def test_a_stand_in_of_the_test_interrupts_at_once(run: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_test_double_interrupts_immediately(run: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks_for_runner, "lookup", run.cancel)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     assert run(poll, tree={}).lost_reason is not None
@@ -61,7 +61,7 @@ def test_a_thread_of_the_function_only_announces_it(run: TaskRunner, monkeypatch
     assert (outcome.lost_reason, outcome.commit) == ("Conductor is no longer waiting for this delivery", None)
 
 
-def test_a_function_that_lingers_is_told_what_a_worker_would_do(run: TaskRunner) -> None:
+def test_a_function_that_continues_too_long_is_reported_with_the_reaction_of_a_worker(run: TaskRunner) -> None:
     run.cancel(at="progress", n=2)
     outcome = run(poll, {"suffix": "lingers"}, tree={})
     assert outcome.notes == ("The function continued for 45 s after that. A worker ends its process after 30 s.",)
@@ -79,7 +79,7 @@ def test_an_interruption_of_an_attempt_that_never_ran_fails_the_test() -> None:
         it.lose(at="log", n=2)
 
 
-def test_what_cannot_be_is_refused_where_it_is_written(run: TaskRunner) -> None:
+def test_impossible_declarations_are_refused_where_they_are_written(run: TaskRunner) -> None:
     with pytest.raises(RuntimeError, match="no function runs: name"):
         run.cancel()
     with pytest.raises(ValueError, match="at='logs'"):

@@ -34,7 +34,7 @@ MATCHES = [
 
 
 @pytest.mark.parametrize(("pattern", "path", "expected"), MATCHES, ids=[f"{p}-{x!r}" for p, x, _ in MATCHES])
-def test_a_pattern_means_what_the_documentation_says(pattern: str, path: str, expected: bool) -> None:
+def test_a_pattern_matches_as_the_documentation_says(pattern: str, path: str, expected: bool) -> None:
     assert glob_matches(pattern, path) is expected
 
 
@@ -51,7 +51,7 @@ def test_a_pattern_means_what_the_documentation_says(pattern: str, path: str, ex
         ("data/x", "DATA/X/a", False),
     ],
 )
-def test_a_key_is_in_a_prefix_by_whole_names(prefix: str, key: str, expected: bool) -> None:
+def test_a_key_belongs_to_a_prefix_by_complete_names(prefix: str, key: str, expected: bool) -> None:
     assert is_in_prefix(prefix, key) is expected
 
 
@@ -59,7 +59,7 @@ STANDARD = {"__future__", "collections.abc", "dataclasses", "functools", "typing
 DECLARED = {"Guardrail", "ColumnType", "Format", "TableRule"}
 
 
-def test_it_shares_no_code_with_what_decides_in_production() -> None:
+def test_the_oracle_shares_no_code_with_production() -> None:
     tree = ast.parse(Path(oracle.__file__).read_text(encoding="utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     shared = {alias.name for node in imports if str(node.module).startswith("perago.") for alias in node.names}

@@ -52,7 +52,7 @@ def explained(left: object, right: object) -> list[str]:
     return found
 
 
-def test_a_difference_is_told_by_file_and_by_row_or_line() -> None:
+def test_a_difference_is_reported_by_file_and_by_row_or_line() -> None:
     left = {"same": "x", "new.txt": "n", "lines.txt": "1\n2\n3\n", "t.csv": "x\n1\n", "odd": "1"}
     right = {"same": b"x", "old\x1b.txt": "o", "lines.txt": "1\n2\n", "t.csv": "x\n2\n", "odd": None}
     tree = PublishedTree({path: content.encode() for path, content in left.items()})

@@ -98,7 +98,7 @@ def failure(run: TaskRunner, *branches: Branch, **options: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("count", "orders"), [(2, 2), (3, 6)])
-def test_every_order_ends_alike_where_no_path_meets(run: TaskRunner, count: int, orders: int) -> None:
+def test_every_order_ends_the_same_way_if_no_paths_overlap(run: TaskRunner, count: int, orders: int) -> None:
     branches = [(clean, put(**{f"out{number}": str(number)})) for number in range(count)]
     found = run.race(*branches, tree=TREE)
 
@@ -141,7 +141,7 @@ def test_each_order_is_played_one_after_the_other_and_overtaken(
     ]
 
 
-def test_a_conflict_is_told_with_its_order(run: TaskRunner) -> None:
+def test_a_conflict_is_reported_with_its_order(run: TaskRunner) -> None:
     lines = failure(run, (clean, {"put": {"raw/a.csv": "A"}}), (measure, {"put": {"a.csv": "B"}}))
     assert lines[:2] == [
         "race of race.clean and race.measure: 4 of 4 runs failed",
@@ -157,7 +157,7 @@ def test_a_conflict_is_told_with_its_order(run: TaskRunner) -> None:
     ]
 
 
-def test_what_fails_in_one_order_only_is_found(run: TaskRunner) -> None:
+def test_a_failure_in_only_one_order_is_found(run: TaskRunner) -> None:
     """`measure` reads what `clean` writes: it is too late only if it comes second."""
     lines = failure(run, (measure, {"put": {"c.csv": "3"}}), (clean, {"put": {"raw/b.csv": "B"}}))
     assert lines[:2] == [
@@ -175,7 +175,7 @@ def test_a_rule_that_only_both_violate_is_found(run: TaskRunner) -> None:
     assert any("This concerns the combination with commits of others" in line for line in lines)
 
 
-def test_a_task_without_rebase_is_told_what_to_declare(run: TaskRunner) -> None:
+def test_a_task_without_rebase_gets_the_advice_to_declare_it(run: TaskRunner) -> None:
     lines = failure(run, (plain, put(a="1")), (clean, put(b="2")))
     assert lines[:2] == [
         "race of race.plain and race.clean: 2 of 4 runs failed",
@@ -189,7 +189,7 @@ def test_a_task_without_rebase_is_told_what_to_declare(run: TaskRunner) -> None:
     ]
 
 
-def test_a_branch_that_fails_by_itself_is_not_blamed_on_an_order(run: TaskRunner) -> None:
+def test_a_branch_that_fails_alone_is_not_blamed_on_an_order(run: TaskRunner) -> None:
     lines = failure(run, (plain, {"drop": ["missing"]}), (clean, put(b="2")))
     assert lines[1] == "race.plain failed before any other task had published:"
     assert lines[2].startswith("race.plain FAILED: FileNotFoundError")
@@ -239,7 +239,7 @@ def test_results_that_differ_between_orders_are_shown(run: TaskRunner) -> None:
         ([clean, look], "race.look has a read-only workspace: it publishes nothing"),
     ],
 )
-def test_what_is_no_race_is_refused(run: TaskRunner, branches: list[Branch], words: str) -> None:
+def test_an_invalid_race_is_refused(run: TaskRunner, branches: list[Branch], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         run.race(*branches, tree=TREE)
     assert CALLS == []
@@ -264,7 +264,7 @@ def test_paths_are_relative_to_the_prefix_that_all_share(run: TaskRunner) -> Non
     assert sorted(run.race(*branches, tree={"a.csv": "1"}).tree) == ["a.csv", "c.csv", "out/d"]
 
 
-def test_without_a_tree_it_starts_from_what_the_last_run_left(run: TaskRunner) -> None:
+def test_without_a_tree_it_continues_from_the_last_run(run: TaskRunner) -> None:
     assert run.race(clean, clean).tree == {}
     run(measure, {"put": {"c.csv": "3"}}, tree={"a.csv": "1"})
     assert run.race((clean, put(x="1")), clean).tree == {"raw/a.csv": b"1", "raw/c.csv": b"3", "x": b"1"}

@@ -14,7 +14,7 @@ from .tasks_for_runner import Params, copy, count
 TREE = {"raw/a.csv": "1\n"}
 
 
-def test_an_outcome_has_what_the_function_has_reported(run: TaskRunner) -> None:
+def test_an_outcome_has_the_reported_metrics(run: TaskRunner) -> None:
     outcome = run(count, Params())
     assert outcome.metrics["calls"].value == 1
     refused = run(count, Params(suffix="wrong"))
@@ -23,7 +23,7 @@ def test_an_outcome_has_what_the_function_has_reported(run: TaskRunner) -> None:
     assert refused.metrics == {}
 
 
-def test_an_outcome_says_what_happened(run: TaskRunner) -> None:
+def test_an_outcome_describes_the_attempt(run: TaskRunner) -> None:
     outcome = run(copy, Params(), tree={**TREE, "raw/b.csv": "2\n"})
     assert outcome.status is TaskStatus.COMPLETED
     assert outcome.result == {"calls": 1}
@@ -34,7 +34,7 @@ def test_an_outcome_says_what_happened(run: TaskRunner) -> None:
     assert run.tree() == {"copy.csv": b"1\n", "raw/a.csv": b"1\n"}
 
 
-def test_an_outcome_is_short_where_it_is_printed_and_tells_all_as_text(run: TaskRunner) -> None:
+def test_an_outcome_is_short_when_printed_and_complete_as_text(run: TaskRunner) -> None:
     good = run(copy, tree=TREE)
     assert repr(good) == "<Outcome runner.copy COMPLETED>"
     assert good.assert_completed() is good
@@ -85,7 +85,7 @@ def test_without_a_tree_the_next_run_goes_on_from_the_head(run: TaskRunner) -> N
     assert sorted(run.tree(str(first.commit))) == ["copy.csv", "raw/a.csv"]
 
 
-def test_when_no_retry_comes_the_state_of_the_workflow_is_told(run: TaskRunner) -> None:
+def test_without_a_retry_the_state_of_the_workflow_is_reported(run: TaskRunner) -> None:
     run(count, Params(failures=1), controls={"retryCount": 0})
     with pytest.raises(LookupError, match=r"no attempt of runner\.count came within 86400 s: workflow .* is FAILED"):
         run.again()
@@ -97,7 +97,7 @@ def test_a_report_that_comes_late_but_in_time_counts(run: TaskRunner) -> None:
     assert run.report(outcome).status is TaskStatus.COMPLETED
 
 
-def test_a_ref_names_what_is_continued_instead_of_the_head(run: TaskRunner) -> None:
+def test_a_ref_names_the_commit_to_continue_instead_of_the_head(run: TaskRunner) -> None:
     first = run(copy, tree=TREE)
     theirs = run.commit({"raw/c.csv": ""})
     joined = {"left": first.output, "right": {"workspace": {**first.output["workspace"], "ref": theirs}, "result": {}}}
@@ -155,7 +155,7 @@ def test_nothing_comes_before_the_first_run(run: TaskRunner, name: str) -> None:
         getattr(run, name)()
 
 
-def test_what_is_no_task_function_is_refused(run: TaskRunner) -> None:
+def test_a_non_task_function_is_refused(run: TaskRunner) -> None:
     with pytest.raises(TypeError, match="'len' is not a task function"):
         run(len)
 
@@ -183,7 +183,7 @@ def test_nothing_stays_on_disk() -> None:
     assert not place.exists()
 
 
-def test_a_failure_tells_the_end_of_a_long_log(run: TaskRunner) -> None:
+def test_a_failure_shows_the_end_of_a_long_log(run: TaskRunner) -> None:
     outcome = run(count, {"failures": 1})
     told = str(replace(outcome, log=tuple(f"line {number}" for number in range(1_000)))).splitlines()
     assert told[1:3] == ["  log  ... 980 earlier lines", "       line 980"]

@@ -65,7 +65,7 @@ def test_a_satisfying_tree_satisfies_every_rule(tree: Tree) -> None:
 
 @FEW
 @given(violating_trees(SPEC))
-def test_a_violating_tree_breaks_one_rule_and_what_hangs_on_it(tree: Tree) -> None:
+def test_a_violating_tree_breaks_one_rule_and_only_its_consequences(tree: Tree) -> None:
     broken = violated(tree)
     assert len(broken) == 1 or broken == [SPEC.pre[0], SPEC.pre[2]]  # no directory, no tables in it
 
@@ -82,7 +82,7 @@ def test_every_tree_can_be_built_and_read_back(tree: Tree) -> None:
     assert len(links) == sum(isinstance(content, Symlink) for content in tree.values())
 
 
-def test_near_trees_of_a_few_examples_stand_on_both_sides_and_on_the_edges_of_each_rule() -> None:
+def test_near_trees_of_a_few_examples_are_on_both_sides_and_at_the_limits_of_each_rule() -> None:
     seen: set[tuple[Guardrail, bool]] = set()
     counts: set[int] = set()
     kinds: set[str] = set()
@@ -117,7 +117,7 @@ def test_every_likeness_gives_something(likeness: Likeness) -> None:
 @pytest.mark.parametrize(
     "likeness", [Likeness.OTHER_CASE, Likeness.TWIN_OF_DIRECTORY, Likeness.GLUED, Likeness.ELSEWHERE]
 )
-def test_what_only_looks_like_the_rule_is_not_what_it_means(likeness: Likeness) -> None:
+def test_paths_that_only_look_like_the_rule_do_not_match(likeness: Likeness) -> None:
     rule = require_glob("raw/**/*.csv")
     assert not any(concerns(rule, path) for path, _ in lookalikes(rule, likeness))
 
@@ -196,7 +196,7 @@ def test_params_that_cannot_be_made_skip_the_test_and_name_the_hook() -> None:
 
 @FEW
 @given(params(PICKY, provided=[{"value": 123_456}]))
-def test_provided_params_stand_in_for_what_cannot_be_made(value: Picky) -> None:
+def test_provided_params_replace_params_that_cannot_be_generated(value: Picky) -> None:
     assert value.value == 123_456
 
 

@@ -51,7 +51,7 @@ def test_later_sources_win() -> None:
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "../x", "a/../x", "a//b", "", ".", "./a", "a/", "nul\0", "\udc80", "a" * 1025]
 )
-def test_a_path_that_leaves_the_tree_or_is_no_name_is_refused(path: str) -> None:
+def test_a_path_that_leaves_the_tree_or_is_not_a_name_is_refused(path: str) -> None:
     with pytest.raises(BadTree):
         tree_of({path: "x"})
 
@@ -60,7 +60,7 @@ def test_a_path_that_leaves_the_tree_or_is_no_name_is_refused(path: str) -> None
     "name",
     ["/etc/passwd", "../x", "a/../../x", "a//b", "..\\x", "C:/x", "C:x", "a/./b", "bell\a", "new\nline", "//server/x"],
 )
-def test_a_hostile_name_condemns_the_whole_zip(tmp_path: Path, name: str) -> None:
+def test_a_hostile_name_invalidates_the_complete_zip(tmp_path: Path, name: str) -> None:
     path = zip_with(tmp_path / "tree.zip", ("fine.txt", b""), (name, b"x"))
     with pytest.raises(BadTree, match=r"tree\.zip"):
         tree_of(path)
@@ -136,7 +136,7 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
         tree_of(tmp_path / "missing")
 
 
-def test_something_else_is_no_source() -> None:
+def test_something_else_is_not_a_source() -> None:
     with pytest.raises(TypeError, match="not int"):
         tree_of(3)  # type: ignore[arg-type]
 

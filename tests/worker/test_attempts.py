@@ -133,7 +133,7 @@ def test_yes_and_no_are_conductors_words() -> None:
         (RuntimeError("a defect"), Unavailable),
     ],
 )
-def test_an_error_is_no_answer_and_travels_as_an_error(raised: Exception, kind: type[ServiceError]) -> None:
+def test_an_error_is_not_an_answer_and_is_passed_on_as_an_error(raised: Exception, kind: type[ServiceError]) -> None:
     queue = SmallQueue()
     queue.fault = lambda operation: cast("ServiceError", raised) if operation == "is_current" else None
 
@@ -155,7 +155,7 @@ def test_a_lost_attempt_is_answered_no_even_while_conductor_says_yes() -> None:
     assert (scene.ended().ending, scene.ended().reason) == (Ending.LOST, "it ran too long")
 
 
-def test_nothing_of_an_attempt_that_is_over_reaches_the_next_one_of_its_slot() -> None:
+def test_nothing_of_an_ended_attempt_reaches_the_next_one_of_its_slot() -> None:
     queue, asked, release = SmallQueue(), threading.Event(), threading.Event()
 
     def slow(operation: str) -> ServiceError | None:
@@ -209,7 +209,7 @@ def test_a_slot_without_a_supervisor_holds_nothing_for_current() -> None:
     theirs.close()
 
 
-def test_no_answer_in_time_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer_in_time_is_not_a_yes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.worker.slot_process.ANSWER_LIMIT", 0.05)
     ours, theirs = Pipe()
     with ours, theirs, pytest.raises(Unavailable, match="no answer within"):
@@ -231,7 +231,7 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
-def test_a_heartbeat_extends_only_what_is_still_ours() -> None:
+def test_a_heartbeat_extends_only_a_current_delivery() -> None:
     async def story(scene: Scene) -> None:
         await until(lambda: scene.queue.beats)
         scene.queue.supersede("task-1")
@@ -263,7 +263,7 @@ def test_an_attempt_that_is_given_up_during_a_heartbeat_extends_nothing() -> Non
 
 
 @pytest.mark.parametrize("kind", [Unavailable, NotFound])
-def test_no_answer_is_no_loss_and_doubt_is_reported_once_per_silence(kind: type[ServiceError]) -> None:
+def test_no_answer_is_not_a_loss_and_doubt_is_reported_once_for_each_silence(kind: type[ServiceError]) -> None:
     """That a task is gone is a plain "no" of `is_current`; only Conductor's own word leads to it."""
     queue, silent = SmallQueue(), [False]
     queue.fault = lambda operation: kind("Conductor", "read", "down") if silent[0] else None
@@ -290,7 +290,7 @@ def test_no_answer_is_no_loss_and_doubt_is_reported_once_per_silence(kind: type[
 
 
 @pytest.mark.parametrize("ahead", [-3600, 0, 3600])
-def test_deliveries_share_the_time_limit_whatever_the_clock_of_this_machine_says(ahead: int) -> None:
+def test_deliveries_share_the_time_limit_for_any_local_clock(ahead: int) -> None:
     """What earlier deliveries have spent counts, as Conductor has measured it."""
 
     async def story(scene: Scene) -> None:
@@ -311,7 +311,7 @@ def test_deliveries_share_the_time_limit_whatever_the_clock_of_this_machine_says
 # ------------------------------------------------------------------------------ hand-backs
 
 
-def test_what_somebody_else_has_by_now_is_not_handed_back() -> None:
+def test_an_attempt_that_another_worker_has_is_not_handed_back() -> None:
     """The poll's answer may have come late; Conductor would take the task away from whoever has it."""
     queue = SmallQueue()
     queue.put(what="return")

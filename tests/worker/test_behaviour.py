@@ -59,7 +59,7 @@ def lasting_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallQue
 
 
 @pytest.mark.parametrize("what", OUTCOMES)
-def test_every_behaviour_has_its_outcome_and_the_worker_goes_on(what: str, lasting_queue: SmallQueue) -> None:
+def test_every_behavior_has_its_outcome_and_the_worker_continues(what: str, lasting_queue: SmallQueue) -> None:
     status, reason = OUTCOMES[what]
     report = outcome(lasting_queue, lasting_queue.put(what=what))
     assert report.status is status
@@ -80,9 +80,7 @@ def test_a_process_that_was_left_behind_is_ended_and_the_slot_replaced(
 
 
 @linux
-def test_hundreds_of_processes_are_ended_before_the_workspace_is_looked_at(
-    worker: RunningWorker, queue: SmallQueue
-) -> None:
+def test_hundreds_of_processes_are_ended_before_the_workspace_is_read(worker: RunningWorker, queue: SmallQueue) -> None:
     pids = result(outcome(queue, queue.put(what="leaves_hundreds"))).split()
     assert len(pids) == 150
     assert all(gone(int(pid))() for pid in pids)
@@ -91,7 +89,7 @@ def test_hundreds_of_processes_are_ended_before_the_workspace_is_looked_at(
 
 
 @linux
-def test_what_forks_all_the_time_is_ended_at_one_stroke(lasting_queue: SmallQueue) -> None:
+def test_a_fork_bomb_is_ended_with_one_signal(lasting_queue: SmallQueue) -> None:
     task_id = lasting_queue.put(what="leaves_one_that_forks_all_the_time")
     session = int(result(outcome(lasting_queue, task_id)))
     assert session not in {process.session for process in running_processes().values()}
@@ -101,9 +99,7 @@ def test_what_forks_all_the_time_is_ended_at_one_stroke(lasting_queue: SmallQueu
 @pytest.mark.parametrize(
     "then", ["returns", "raises", "exits_hard", "exits_with_status_0", "kills_itself", "segfaults"]
 )
-def test_a_daemon_is_gone_when_the_attempt_is_reported_however_it_ended(
-    lasting_queue: SmallQueue, tmp_path: Path, then: str
-) -> None:
+def test_a_daemon_has_ended_when_the_attempt_is_reported(lasting_queue: SmallQueue, tmp_path: Path, then: str) -> None:
     outcome(lasting_queue, lasting_queue.put(what="leaves_a_daemon_and", then=then, file=str(tmp_path / "file")))
     assert gone(int((tmp_path / "file.daemon").read_text()))()
 

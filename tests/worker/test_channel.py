@@ -141,7 +141,7 @@ def test_a_message_arrives_as_it_was_sent(message: FromSlot) -> None:
         ),
     ],
 )
-def test_anything_else_is_no_message(data: bytes) -> None:
+def test_anything_else_is_not_a_message(data: bytes) -> None:
     with pytest.raises(BadMessage, match="bytes that are not a message"):
         decode(data)
 
@@ -166,7 +166,7 @@ def pipe() -> Iterator[tuple[socket.socket, SlotChannel]]:
         yield ours, SlotChannel(connection)
 
 
-def test_messages_come_in_order_whatever_the_cuts() -> None:
+def test_messages_arrive_in_order_for_any_chunks() -> None:
     data = b"".join(map(sent, MESSAGES))
     buffer, found = bytearray(), list[FromSlot]()
     for start in range(0, len(data), 7):
@@ -188,7 +188,7 @@ def test_messages_come_in_order_whatever_the_cuts() -> None:
         b"\0\0\0\1x",
     ],
 )
-def test_bytes_that_are_no_message_are_refused_at_once_after_what_came_before(data: bytes) -> None:
+def test_bytes_that_are_not_a_message_are_refused_after_the_earlier_messages(data: bytes) -> None:
     messages = messages_in(bytearray(sent(Ready()) + data), MOST)
     assert next(messages) == Ready()
     with pytest.raises(BadMessage):
@@ -272,7 +272,7 @@ def test_a_signal_in_the_middle_of_a_send_tears_no_message() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_a_slot_whose_supervisor_is_gone_is_told_so() -> None:
+def test_a_slot_learns_that_its_supervisor_has_ended() -> None:
     with pipe() as (ours, slot):
         ours.close()
         slot.send(Ready())

@@ -129,9 +129,7 @@ def test_one_that_starts_nothing_more_is_replaced_though_it_lives_as_long_as_its
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 
-def test_a_death_that_it_does_not_tell_of_is_reported(
-    two_slots: RunningWorker, queue: SmallQueue, tmp_path: Path
-) -> None:
+def test_an_unreported_death_is_reported(two_slots: RunningWorker, queue: SmallQueue, tmp_path: Path) -> None:
     file = tmp_path / "running"
     task_id = queue.put(what="sleeps", file=str(file), seconds=600)
     slot = running_pid(file)

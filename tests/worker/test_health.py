@@ -63,7 +63,7 @@ def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> No
         (events.Draining(1), "the worker was asked to stop and takes no more work", None),
     ],
 )
-def test_what_keeps_it_from_work_is_said_as_long_as_it_does(
+def test_obstacles_are_reported_as_long_as_they_last(
     event: events.Event, problem: str, over: events.Event | None
 ) -> None:
     health = told(FINE, READY, event)
@@ -82,7 +82,7 @@ def test_polls_that_are_refused_for_one_task_are_a_warning_until_they_are_accept
     assert health.ready().warnings == ()
 
 
-def test_a_loop_that_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     health = told(FINE, READY)
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 31)

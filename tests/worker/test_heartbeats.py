@@ -104,7 +104,7 @@ def soon(monkeypatch: pytest.MonkeyPatch, frequent_beats: None) -> None:
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_heartbeat_brings_what_was_said_so_far_and_the_report_the_rest(
+def test_a_heartbeat_sends_the_log_so_far_and_the_report_the_rest(
     worker: RunningWorker, queue: SmallQueue, tmp_path: Path
 ) -> None:
     task_id = queue.put(what="says_and_waits", file=str(tmp_path / "file"))

@@ -189,7 +189,7 @@ def test_a_killed_worker_is_not_there_and_the_next_one_removes_its_file(tmp_path
         assert len(list((root / DIRECTORY).iterdir())) == 1
 
 
-def test_what_is_no_workers_file_is_passed_over(tmp_path: Path) -> None:
+def test_foreign_files_are_skipped(tmp_path: Path) -> None:
     root = make_plan(tmp_path).workspace_root
     with present(tmp_path) as worker:
         worker(READY)
@@ -244,7 +244,9 @@ def test_two_workers_with_one_id_are_named(tmp_path: Path) -> None:
         ("../../etc0001@x:1", ("../../etc0001@x:1", "", False)),
     ],
 )
-def test_worker_ids_of_both_forms_are_told_from_those_of_other_sdks(text: str, expected: tuple[str, str, bool]) -> None:
+def test_worker_ids_of_both_forms_are_distinguished_from_those_of_other_sdks(
+    text: str, expected: tuple[str, str, bool]
+) -> None:
     assert (*parted_id(text), is_worker_id(text)) == expected
 
 
@@ -264,7 +266,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "CACHE_INTERVAL", 0.02)
 
 
-def test_what_is_too_much_goes_while_it_works(tmp_path: Path, queue: SmallQueue) -> None:
+def test_surplus_log_files_are_removed_while_the_worker_runs(tmp_path: Path, queue: SmallQueue) -> None:
     plan = make_plan(tmp_path, cache_bytes=5 * BLOCK)
     plan.workspace_root.mkdir(mode=0o700)
     cache = ObjectCache(plan.workspace_root, 100 * BLOCK)
@@ -282,7 +284,7 @@ def test_what_is_too_much_goes_while_it_works(tmp_path: Path, queue: SmallQueue)
     assert describe(CacheTrimmed(6)) == "deleted from the cache to keep to its limit: 6 objects"
 
 
-def test_what_a_worker_is_not_to_look_after_stays(tmp_path: Path, queue: SmallQueue) -> None:
+def test_parts_outside_of_the_maintenance_of_a_worker_stay(tmp_path: Path, queue: SmallQueue) -> None:
     plan = make_plan(tmp_path, cache_bytes=5 * BLOCK, maintenance=frozenset({Upkeep.DIRECTORIES}))
     plan.workspace_root.mkdir(mode=0o700)
     cache = ObjectCache(plan.workspace_root, 100 * BLOCK)
@@ -298,7 +300,7 @@ def test_what_a_worker_is_not_to_look_after_stays(tmp_path: Path, queue: SmallQu
     assert usage(plan.workspace_root).entries == 10
 
 
-def test_trouble_is_said_once_and_again_when_it_comes_back(tmp_path: Path, queue: SmallQueue) -> None:
+def test_a_problem_is_reported_once_and_again_when_it_returns(tmp_path: Path, queue: SmallQueue) -> None:
     plan = make_plan(tmp_path, cache_bytes=5 * BLOCK)
     plan.workspace_root.mkdir(mode=0o700)
     place = plan.workspace_root / ".cache"
@@ -432,7 +434,7 @@ def test_a_sweep_ends_with_its_worker(tmp_path: Path, site: Site) -> None:
         {"workspace": {"repository": "A"}},
     ],
 )
-def test_an_input_that_names_no_repository_is_no_reason_to_look(value: dict[str, Any]) -> None:
+def test_an_input_without_a_repository_causes_no_request(value: dict[str, Any]) -> None:
     assert (
         repository_of(
             make_delivery(input=value),

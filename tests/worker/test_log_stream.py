@@ -88,7 +88,7 @@ def of(lines: list[dict[str, Any]], source: str) -> list[str]:
     return [line["message"] for line in lines if line.get("source") == source]
 
 
-def test_whatever_a_function_says_is_a_line_of_valid_json(lines: list[dict[str, Any]]) -> None:
+def test_any_output_of_a_function_is_a_line_of_valid_json(lines: list[dict[str, Any]]) -> None:
     assert of(lines, "start") == ["import \\xff"]
     first, second, *rest = of(lines, "output")
     assert first == "".join(map(chr, range(10)))
@@ -152,7 +152,7 @@ def test_a_forged_line_may_lack_any_field() -> None:
     assert reader.rest().decode().splitlines()[1].endswith("None t: without the name of its task")
 
 
-def test_a_reader_that_stands_still_costs_lines_and_is_told_how_many() -> None:
+def test_a_slow_reader_loses_lines_and_learns_how_many() -> None:
     reader = Reader()
     with line_writer(reader) as writer:
         line = "x" * 100_000

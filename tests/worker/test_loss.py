@@ -129,7 +129,7 @@ HELD = {
 
 
 @pytest.mark.parametrize(("operation", "nth", "moment"), HELD.values(), ids=HELD.keys())
-def test_a_delivery_that_is_lost_while_lakefs_is_at_work_stops_at_once(
+def test_a_delivery_that_is_lost_during_a_lakefs_call_stops_immediately(
     scene: Scene, faults: FaultScript, operation: str, nth: int, moment: Moment
 ) -> None:
     hold = Hold()
@@ -174,9 +174,7 @@ def test_a_function_that_ignores_term_is_killed_with_its_children_after_the_grac
     assert not scene.worker.ended(Ending.REPORTED)
 
 
-def test_the_worker_goes_on_after_a_loss_and_what_was_published_is_taken_over(
-    scene: Scene, faults: FaultScript
-) -> None:
+def test_the_worker_continues_after_a_loss_and_the_publication_is_adopted(scene: Scene, faults: FaultScript) -> None:
     """Lost with the merge done: a later attempt of the step finds the publication, and does not run the function."""
     hold = Hold()
     faults.between("merge", hold, nth=MERGE, moment=Moment.AFTER)
@@ -220,7 +218,7 @@ DEATHS = {
 
 
 @pytest.mark.parametrize(("operation", "nth", "moment", "words"), DEATHS.values(), ids=DEATHS.keys())
-def test_the_report_of_a_slot_that_is_killed_names_what_may_be_published(
+def test_the_report_of_a_killed_slot_names_a_possible_publication(
     scene: Scene, faults: FaultScript, operation: str, nth: int, moment: Moment, words: str
 ) -> None:
     hold = Hold()
@@ -258,7 +256,9 @@ def test_a_death_is_reported_although_lakefs_says_nothing(
 # ----------------------------------------------------------------- an attempt that waits for lakeFS
 
 
-def test_an_attempt_that_waits_for_lakefs_says_so_and_can_be_ended_at_once(scene: Scene, faults: FaultScript) -> None:
+def test_an_attempt_that_waits_for_lakefs_reports_it_and_can_be_ended_immediately(
+    scene: Scene, faults: FaultScript
+) -> None:
     for nth in range(1, 10):
         faults.before("upload", nth=nth, error=Unavailable)
     pid = scene.pid()
@@ -273,7 +273,7 @@ def test_an_attempt_that_waits_for_lakefs_says_so_and_can_be_ended_at_once(scene
     assert faults.calls("upload") < 9
 
 
-def test_a_wait_is_told_to_conductor_too(scene: Scene, faults: FaultScript) -> None:
+def test_a_wait_is_reported_to_conductor_too(scene: Scene, faults: FaultScript) -> None:
     faults.before("upload", error=Unavailable)
     scene.start()
     wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))

@@ -189,9 +189,7 @@ def test_a_module_that_was_edited_costs_no_other_task_anything_and_is_tried_agai
     assert failed.task_name == "many.a"
 
 
-def test_a_module_that_is_slow_to_import_holds_no_attempt_meanwhile(
-    tmp_path: Path, queue: SmallQueue, write: Write
-) -> None:
+def test_a_module_that_is_slow_to_import_delays_no_attempt(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
     gate = tmp_path / "gate"
     slow = f"while not Path({str(gate)!r}).exists(): time.sleep(0.01)"
     with running(shared(tmp_path, write("a", slow), write("b"), slots=2), queue) as worker:
@@ -241,7 +239,7 @@ def test_polls_that_are_refused_for_one_task_hold_back_no_other(
 # --------------------------------------------------------------------------- stopping
 
 
-def test_a_drain_finishes_what_runs_and_ends_slots_that_are_starting(
+def test_a_drain_finishes_running_attempts_and_ends_starting_slots(
     tmp_path: Path, queue: SmallQueue, write: Write
 ) -> None:
     started = tmp_path / "started"

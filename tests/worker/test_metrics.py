@@ -77,7 +77,7 @@ def test_attempts_are_counted_by_task_and_outcome() -> None:
     assert found["perago_attempt_seconds_sum", ODD] == 21
 
 
-def test_what_an_attempt_has_used_is_added_up() -> None:
+def test_transfers_of_an_attempt_are_summed() -> None:
     usage = Usage(10, 7, 4000, 300, 2)
     found = told(AttemptReceived(DELIVERY, "w0001"), ended(usage=usage, steps=(("Fetch", 0.25),)), ended(usage=usage))
     assert found["perago_queue_wait_seconds_sum", ODD] == 2.5
@@ -89,7 +89,7 @@ def test_what_an_attempt_has_used_is_added_up() -> None:
     assert found["perago_fence_refusals_total", ODD] == 4
 
 
-def test_labels_are_bounded_whatever_a_slot_or_a_server_says() -> None:
+def test_the_number_of_labels_is_limited_for_any_slot_or_server() -> None:
     steps = tuple((f"step {number}", 1.0) for number in range(100))
     stranger = replace(DELIVERY, task_name='x"}\n')
     found = told(
@@ -107,7 +107,7 @@ def test_labels_are_bounded_whatever_a_slot_or_a_server_says() -> None:
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -1.0])
-def test_numbers_that_are_none_are_not_counted(number: Any) -> None:
+def test_invalid_numbers_are_not_counted(number: Any) -> None:
     found = told(ended(usage=Usage(downloaded=number), steps=(("Fetch", number),)))
     assert found["perago_workspace_bytes_total", "download", ODD] == 0
     assert found["perago_step_seconds_sum", "Fetch", ODD] == 0
@@ -157,7 +157,7 @@ def test_calls_that_the_process_repeats_are_counted() -> None:
     assert samples(metrics)["perago_call_repeats_total", "lakeFS"] == 1
 
 
-def test_a_transfer_that_begins_anew_is_added_to_the_one_before() -> None:
+def test_a_restarted_transfer_is_added_to_the_previous_one() -> None:
     meter = TransferMeter()
     for size in (10, 25, 25, 5, 8):
         meter.transferred("upload", size)
@@ -169,7 +169,7 @@ SIZES = Measured("sizes", "histogram", 6.0, 2, (1.0, 10.0), (1, 1, 0))
 SHARE = Measured("share", "gauge", 0.5, 1)
 
 
-def test_what_functions_report_is_added_up_by_task_and_name() -> None:
+def test_metrics_of_functions_are_summed_by_task_and_name() -> None:
     usage = Usage(metrics=(ROWS, SIZES, SHARE))
     found = told(ended(usage=usage), ended(usage=usage), ended(usage=Usage(metrics=(replace(SHARE, value=0.75),))))
     assert found["perago_task_counted_total", "rows", ODD] == 6
@@ -189,7 +189,7 @@ def test_what_functions_report_is_added_up_by_task_and_name() -> None:
         Measured("rows", "histogram", 1.0, 1, (math.nan,), (1, 1)),
     ],
 )
-def test_what_no_declaration_allows_is_left_out(forged: Measured) -> None:
+def test_undeclared_fields_are_left_out(forged: Measured) -> None:
     assert not [key for key in told(ended(usage=Usage(metrics=(forged,)))) if key[0].startswith("perago_task_")]
 
 

@@ -82,7 +82,7 @@ def test_a_secret_is_struck_out_wherever_chunks_and_lines_are_cut() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "short", "é" * 100, "x" * 400, "x" * 401, "é" * 5000, "\udc80" * 300])
-def test_a_text_is_cut_in_its_middle_and_says_so(text: str) -> None:
+def test_a_text_is_cut_in_its_middle_with_a_note(text: str) -> None:
     found = cut(text, 400)
     whole = len(text.encode("utf-8", "backslashreplace")) <= 400
     assert (found == text) is whole
@@ -109,7 +109,7 @@ def test_the_tail_keeps_the_last_lines_and_bytes() -> None:
 # ------------------------------------------------------------------------ in a worker
 
 
-def test_what_a_function_leaves_in_its_current_directory_is_a_warning(worker: RunningWorker, queue: SmallQueue) -> None:
+def test_files_in_the_current_directory_of_a_function_are_a_warning(worker: RunningWorker, queue: SmallQueue) -> None:
     report = outcome(queue, queue.put(what="writes_beside"))
 
     assert report.status is TaskStatus.COMPLETED
@@ -162,9 +162,7 @@ def test_all_lines_that_python_writes_come_in_the_order_of_the_calls(worker: Run
     assert [line.removeprefix("INFO behaves: ") for line in written] == expected
 
 
-def test_params_that_the_model_ignores_are_a_warning_wherever_somebody_looks(
-    worker: RunningWorker, queue: SmallQueue
-) -> None:
+def test_ignored_params_are_a_warning_everywhere(worker: RunningWorker, queue: SmallQueue) -> None:
     task_id = queue.put(what="returns", sekonds=1)
     outcome(queue, task_id)
     words = "Params ignores these params: /sekonds (did you mean seconds?)"
@@ -286,7 +284,7 @@ def test_logs_past_their_time_are_removed_at_the_start(tmp_path: Path, queue: Sm
     assert foreign.exists()
 
 
-def test_a_place_for_logs_that_cannot_be_looked_at_costs_no_attempt(tmp_path: Path, queue: SmallQueue) -> None:
+def test_an_unreadable_log_root_costs_no_attempt(tmp_path: Path, queue: SmallQueue) -> None:
     with running(make_plan(tmp_path, name="x" * 300), queue) as worker:  # too long for a name on disk
         assert outcome(queue, queue.put(what="returns")).status is TaskStatus.COMPLETED
         worker.supervisor.stop()
@@ -329,7 +327,7 @@ def test_a_slot_that_fills_its_log_removes_the_oldest_files_itself(tmp_path: Pat
 # ------------------------------------------------------------------------- too much of it
 
 
-def test_a_flood_of_lines_is_cut_and_says_so(worker: RunningWorker, queue: SmallQueue) -> None:
+def test_a_flood_of_lines_is_cut_and_reports_it(worker: RunningWorker, queue: SmallQueue) -> None:
     task_id = queue.put(what="prints_100_000_lines")
     seconds, kilobytes = map(float, result(outcome(queue, task_id)).split())
     assert seconds < 3  # on a quiet machine less than one

@@ -19,7 +19,7 @@ from .bench import LIMIT, RunningWorker, hold_reports, make_plan, outcome, resul
 from .small_queue import SmallQueue
 
 
-def test_a_report_that_never_gets_through_is_said_and_costs_no_slot(worker: RunningWorker, queue: SmallQueue) -> None:
+def test_a_report_that_never_arrives_is_logged_and_costs_no_slot(worker: RunningWorker, queue: SmallQueue) -> None:
     queue.fault = lambda operation: RuntimeError("a defect") if operation == "report" else None  # type: ignore[assignment, return-value]
     queue.put(what="returns")
     failed = wait_for("the failed report", lambda: worker.ended(Ending.UNREPORTED))[0]
@@ -47,7 +47,7 @@ def test_a_drain_waits_for_a_report_until_conductor_is_back(worker: RunningWorke
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["fails", "hangs"])
-def test_a_second_stop_gives_up_a_report_that_gets_no_answer_and_says_so(
+def test_a_second_stop_gives_up_an_unanswered_report_and_logs_this(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch, *, hangs: bool
 ) -> None:
     """No thread continues to call."""
@@ -80,7 +80,7 @@ def test_a_second_stop_gives_up_a_report_that_gets_no_answer_and_says_so(
 
 
 @pytest.mark.parametrize(("workspace", "asked"), [(None, False), ({}, True)])
-def test_only_what_may_have_published_is_asked_for_again_right_after_its_poll(
+def test_only_a_delivery_that_may_have_published_is_checked_right_after_its_poll(
     worker: RunningWorker, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch, workspace: Any, asked: bool
 ) -> None:
     monkeypatch.setattr(delivery, "FRESH", LIMIT)
@@ -91,7 +91,7 @@ def test_only_what_may_have_published_is_asked_for_again_right_after_its_poll(
     assert ("is_current" in questions) is asked
 
 
-def test_a_delivery_that_is_lost_before_its_report_gets_none(
+def test_a_delivery_that_is_lost_before_its_report_gets_no_report(
     worker: RunningWorker, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "FRESH", 0.0)

@@ -94,7 +94,7 @@ def test_a_slot_that_is_free_is_worth_one_look_and_no_quick_ones() -> None:
     assert cadence.due() == pytest.approx(60 + LOOK_INTERVAL)
 
 
-def test_a_worker_is_alert_until_the_quick_looks_are_over() -> None:
+def test_a_worker_is_alert_until_the_quick_polls_have_ended() -> None:
     cadence = Cadence()
     assert not cadence.alert
     cadence.worked()
@@ -123,7 +123,7 @@ def test_a_queue_that_delivers_nothing_is_left_alone_for_a_while_and_ever_longer
     assert pauses[-1] == pytest.approx(LONG_POLL_SECONDS, abs=0.02)
 
 
-def test_what_joins_a_delayed_queue_is_polled_for_at_once() -> None:
+def test_attempts_that_join_a_delayed_queue_are_polled_immediately() -> None:
     delayed = DelayedQueues()
     delayed.polled("a", 0.0, depth=3, asked=3, got=1)
     assert delayed.due({"a": 2}, 0.1) == {}
@@ -137,7 +137,7 @@ def test_a_queue_that_gives_all_that_it_was_asked_for_is_not_delayed(depth: int,
     assert delayed.due({"a": 1}, 0.0) == {"a": 1}
 
 
-def test_an_emptied_queue_begins_anew() -> None:
+def test_an_emptied_queue_starts_over() -> None:
     delayed = DelayedQueues()
     delayed.polled("a", 0.0, depth=1, asked=1, got=0)
     delayed.due({"a": 0}, 0.1)
@@ -180,7 +180,7 @@ def failing(*tasks: str) -> tuple[PollFailures, list[Event]]:
     return PollFailures(tasks, said.append), said
 
 
-def test_trouble_is_said_once_and_its_end_when_nothing_fails_any_more() -> None:
+def test_a_problem_is_reported_once_and_its_end_when_no_request_fails() -> None:
     failures, said = failing("a", "b", "c")
     failures.failed("a", AWAY, 0.0)
     failures.failed("b", AWAY, 0.1)
@@ -219,7 +219,7 @@ def test_a_line_about_an_attempt_has_its_level_and_ids(event: Event, level: str)
     assert fields["task_id"] == DELIVERY.task_id
 
 
-def test_rejected_credentials_are_said_once_beside_an_unreachable_server_however_often_they_alternate() -> None:
+def test_rejected_credentials_and_an_unreachable_server_are_each_reported_once() -> None:
     failures, said = failing("a")
     for time, error in enumerate((AWAY, DENIED, AWAY, DENIED)):
         failures.failed("a", error, 100.0 * time)
@@ -228,7 +228,7 @@ def test_rejected_credentials_are_said_once_beside_an_unreachable_server_however
     assert said[2:] == [ConductorBack(500.0)]
 
 
-def test_polls_that_are_refused_for_one_task_are_said_of_that_one() -> None:
+def test_polls_that_are_refused_for_one_task_are_a_problem_of_that_task() -> None:
     failures, said = failing("a", "b")
     failures.failed("a", DENIED, 0.0)
     failures.idle("a", 1.0)  # no work for it, which another worker may have taken
@@ -241,7 +241,7 @@ def test_polls_that_are_refused_for_one_task_are_said_of_that_one() -> None:
     assert said[3:] == [ConductorBack(120.0, "a")]
 
 
-def test_polls_that_are_refused_for_every_task_are_said_of_conductor() -> None:
+def test_polls_that_are_refused_for_every_task_are_a_problem_of_conductor() -> None:
     failures, said = failing("a", "b")
     failures.failed("a", DENIED, 0.0)
     failures.failed("b", DENIED, 1.0)
@@ -270,7 +270,7 @@ def test_failed_polls_back_off_with_jitter_up_to_a_bound() -> None:
     assert len({delay / 30 for delay in delays[5:]}) == 7
 
 
-def test_tries_pause_before_each_but_the_first_and_longer_each_time() -> None:
+def test_repetitions_have_growing_delays_except_the_first_call() -> None:
     told: list[float] = []
     tried = [told.copy() for _ in BackOff(0.5, 1.5).tries(4, sleep=told.append)]
     assert tried == [[], [0.5], [0.5, 1.0], [0.5, 1.0, 1.5]]
@@ -339,7 +339,7 @@ def test_a_terminal_gets_one_line_per_attempt_with_ids_and_without_values() -> N
     ]
 
 
-def test_what_a_watched_function_says_names_its_attempt_line_by_line() -> None:
+def test_output_of_a_watched_function_names_its_attempt_in_each_line() -> None:
     printed: list[str] = []
     lines = PlainLines(printed.append)
     lines(AttemptReceived(replace(DELIVERY, task_id="0123456789", retry_count=0), "p0001"))

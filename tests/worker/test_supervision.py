@@ -56,7 +56,7 @@ LONG = 3600.0
 # --------------------------------------------------------------------------- stopping
 
 
-def test_a_first_stop_finishes_what_runs_and_takes_nothing_more(
+def test_a_first_stop_finishes_running_attempts_and_takes_no_more(
     worker: RunningWorker, queue: SmallQueue, tmp_path: Path
 ) -> None:
     file = tmp_path / "running"
@@ -71,7 +71,7 @@ def test_a_first_stop_finishes_what_runs_and_takes_nothing_more(
     assert queue.waiting() == [later]
 
 
-def test_a_worker_that_stops_waits_for_the_hand_back_of_what_its_last_poll_brought(
+def test_a_stopping_worker_waits_for_the_hand_back_of_its_last_poll(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow_to_take_back(operation: str) -> None:
@@ -91,7 +91,7 @@ def test_a_worker_that_stops_waits_for_the_hand_back_of_what_its_last_poll_broug
     assert not queue.reports
 
 
-def test_an_idle_slot_ends_at_once_while_a_busy_one_finishes(tmp_path: Path, queue: SmallQueue) -> None:
+def test_an_idle_slot_ends_immediately_while_a_busy_one_finishes(tmp_path: Path, queue: SmallQueue) -> None:
     file = tmp_path / "running"
     with running(make_plan(tmp_path, slots=2), queue) as worker:
         wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
@@ -105,7 +105,7 @@ def test_an_idle_slot_ends_at_once_while_a_busy_one_finishes(tmp_path: Path, que
         assert result(outcome(queue, task_id)) == "waited"
 
 
-def test_a_second_stop_cancels_what_runs_and_reports_nothing(
+def test_a_second_stop_cancels_running_attempts_and_reports_nothing(
     worker: RunningWorker, queue: SmallQueue, tmp_path: Path
 ) -> None:
     file = tmp_path / "running"
@@ -150,7 +150,7 @@ def hang_polls(queue: SmallQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     end.set()
 
 
-def test_a_worker_stops_and_finishes_what_runs_although_conductor_hangs(
+def test_a_worker_stops_and_finishes_running_attempts_although_conductor_hangs(
     tmp_path: Path, queue: SmallQueue, hang_polls: Callable[[], None]
 ) -> None:
     file = tmp_path / "running"
@@ -211,7 +211,7 @@ def test_a_module_that_hangs_while_it_is_imported_is_given_up(tmp_path: Path, qu
     assert worker.saw(SlotStartFailed)[0].reason == "the task module was not imported within 0.5 s"
 
 
-def test_what_a_neighbour_leaves_later_is_swept_too(
+def test_later_leftovers_of_a_neighbor_are_also_swept(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "SWEEP_INTERVAL", 0.05)
@@ -280,7 +280,7 @@ def test_listeners_hear_everything_in_order_and_a_new_exporter_needs_to_be_regis
     assert isinstance(heard[-1][1], Stopped)
 
 
-def test_a_worker_that_is_told_to_stop_before_it_runs_takes_nothing(tmp_path: Path, queue: SmallQueue) -> None:
+def test_a_worker_that_is_stopped_before_it_runs_takes_nothing(tmp_path: Path, queue: SmallQueue) -> None:
     supervised = Supervisor(make_plan(tmp_path), queue, lambda event: None)
     task_id = queue.put(what="returns")
     supervised.stop()

@@ -65,7 +65,7 @@ def test_steps_follow_each_other_from_the_hand_over_to_the_report() -> None:
 
 
 @pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0, 1e308])
-def test_what_a_slot_tells_cannot_make_spans_that_are_none(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_reports_of_a_slot_cannot_make_invalid_spans(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.worker.telemetry.SHORTEST_STEP", 0.0)
     steps = (("made up\n", seconds), *[("Fetch", 0.0)] * 2 * MOST_STEPS)
     usage = Usage(downloaded=2**999, uploaded=-1)

@@ -23,7 +23,7 @@ def worker(site: Site, tmp_path: Path, frequent_beats: None) -> Iterator[Running
         yield worker
 
 
-def test_a_slot_publishes_what_the_function_wrote(site: Site, worker: RunningWorker) -> None:
+def test_a_slot_publishes_the_files_of_the_function(site: Site, worker: RunningWorker) -> None:
     workflow = site.finish_one(site.start_on_head("writes"))
     assert workflow["status"] == "COMPLETED"
     assert site.tree()["out/a.csv"] == b"x\n1\n"
@@ -112,7 +112,7 @@ def test_a_guardrail_that_hangs_fails_its_attempt_and_its_slot_is_replaced(
     assert finish(guarded_site, guarded_site.start_on_head(branch="main"))["status"] == "COMPLETED"
 
 
-def test_what_a_guardrail_prints_is_in_the_log_of_the_task(guarded_site: Site, guarded_worker: RunningWorker) -> None:
+def test_output_of_a_guardrail_is_in_the_log_of_the_task(guarded_site: Site, guarded_worker: RunningWorker) -> None:
     task_id = finish(guarded_site, guarded_site.start_on_head(branch="main"))["taskId"]
     logs = wait_for("the task log", lambda: guarded_site.conductor.task_logs(task_id))
     assert [entry["log"] for entry in logs] == ["looking at the workspace"]

@@ -58,7 +58,7 @@ def test_steps_continue_each_other(run: Runner) -> None:
     assert ran.result == {"weight": 2 + 1 + 0.5 + 2}
 
 
-def test_what_follows_a_fork_has_the_files_of_all_branches(run: Runner) -> None:
+def test_a_step_behind_a_fork_has_the_files_of_all_branches(run: Runner) -> None:
     @workflow(name="fork", version=1, owner_email=OWNER)
     def fork(flow: Flow, given: Nothing) -> Report:
         def branch(name: str) -> Found:

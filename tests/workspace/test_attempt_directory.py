@@ -62,7 +62,7 @@ def test_the_marker_names_the_delivery(root: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 60_000])
-def test_a_marker_that_makes_no_sense_is_no_marker(tmp_path: Path, content: bytes) -> None:
+def test_a_malformed_marker_is_not_a_marker(tmp_path: Path, content: bytes) -> None:
     marker = tmp_path / MARKER
     marker.write_bytes(content)
     with marker.open("rb") as file:
@@ -112,7 +112,7 @@ def test_a_living_owner_of_the_same_delivery_is_left_in_peace(root: Path) -> Non
     first.close()
 
 
-def test_what_a_dead_owner_of_the_same_delivery_left_is_never_used(root: Path) -> None:
+def test_the_directory_of_a_dead_owner_of_the_same_delivery_is_never_used(root: Path) -> None:
     dead = AttemptDirectory.create(root, delivery())
     write(dead.workspace, {"old": "1"})
     dead.close()
@@ -160,7 +160,7 @@ def test_removal_copes_with_everything_that_a_function_may_leave(root: Path, tre
     assert (tree / "outside/precious").exists()
 
 
-def test_an_ordinary_user_can_remove_what_was_made_read_only(ordinary_user: Path) -> None:
+def test_an_ordinary_user_can_remove_read_only_directories(ordinary_user: Path) -> None:
     made = AttemptDirectory.create(ordinary_user / "root", delivery())
     write(made.workspace, {"a/b/c": "1", "d/e": "1"})
     for path, permissions in (("a/b/c", 0), ("a/b", 0o500), ("a", 0), ("d", 0o400), (".", 0o100), ("..", 0o500)):
@@ -170,7 +170,7 @@ def test_an_ordinary_user_can_remove_what_was_made_read_only(ordinary_user: Path
 
 
 @pytest.mark.parametrize("victim", ["workspace", "marker", "all"])
-def test_removal_is_content_with_what_is_already_gone(root: Path, victim: str) -> None:
+def test_removal_accepts_missing_entries(root: Path, victim: str) -> None:
     made = AttemptDirectory.create(root, delivery())
     path = {"workspace": made.workspace, "marker": made.path / MARKER, "all": root}[victim]
     subprocess.run(["rm", "-rf", "--", path], check=True, timeout=60)
@@ -260,7 +260,7 @@ def test_the_dead_are_listed_with_their_size_and_time_and_nothing_is_changed(roo
     alive.close()
 
 
-def test_a_listed_directory_is_removed_unless_somebody_holds_it_by_then(root: Path) -> None:
+def test_a_listed_directory_is_removed_unless_a_process_holds_it(root: Path) -> None:
     dead = AttemptDirectory.create(root, delivery())
     assert "by now" in str(remove_dead(root, dead.path))
     dead.close()
@@ -281,7 +281,7 @@ sys.stdin.read()
 """
 
 
-def test_the_kernel_tells_when_an_owner_was_killed(root: Path) -> None:
+def test_the_kernel_shows_that_an_owner_was_killed(root: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", OWNER, str(root), json.dumps(asdict(delivery()))],
         stdin=subprocess.PIPE,
@@ -332,7 +332,7 @@ def test_makers_removers_and_sweepers_do_not_get_in_each_others_way(root: Path) 
     assert list(root.iterdir()) == []
 
 
-def test_two_sweeps_at_once_share_the_work(root: Path) -> None:
+def test_two_concurrent_sweeps_share_the_work(root: Path) -> None:
     paths = set()
     for number in range(30):
         dead = AttemptDirectory.create(root, delivery(task_id=f"task-{number}"))
@@ -356,7 +356,7 @@ def test_a_usable_root_has_no_problems(root: Path, tree: Path) -> None:
     assert not root.exists()
 
 
-def test_what_makes_a_root_unusable_is_said_and_refused(tree: Path) -> None:
+def test_the_problem_of_an_unusable_root_is_reported_and_refused(tree: Path) -> None:
     write(tree, {"file": "1"})
     (tree / "dangling").symlink_to("nowhere")
     (tree / "open").mkdir()
@@ -374,7 +374,7 @@ def test_what_makes_a_root_unusable_is_said_and_refused(tree: Path) -> None:
         assert error.value.retryable
 
 
-def test_a_root_that_was_safe_is_judged_anew_when_it_may_be_another(tree: Path) -> None:
+def test_a_safe_root_is_checked_again_when_it_can_have_changed(tree: Path) -> None:
     root = tree / "way/root"
     AttemptDirectory.create(root, delivery(), workspace=False).remove()
     (tree / "way").chmod(0o777)
@@ -393,7 +393,7 @@ def test_a_root_that_this_user_may_not_write_is_unusable(ordinary_user: Path) ->
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
-def test_a_root_of_somebody_else_is_unusable(tree: Path) -> None:
+def test_a_root_of_another_user_is_unusable(tree: Path) -> None:
     os.chown(tree, 65534, 65534)
     (problem,) = check_root(tree)
     assert "belongs to user 65534" in problem

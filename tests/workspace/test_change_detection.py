@@ -43,7 +43,7 @@ def test_an_untouched_tree_has_no_changes_and_no_file_is_read(tree: Path, baseli
     assert not detect_changes(baseline, scanned)
 
 
-def test_added_changed_and_removed_files_are_told_apart(tree: Path, baseline: Baseline) -> None:
+def test_added_changed_and_removed_files_are_distinguished(tree: Path, baseline: Baseline) -> None:
     write(tree, {"out/new.csv": "new", "a.csv": "longer than before"})
     (tree / "raw/b.csv").unlink()
     changes = detect_changes(baseline, scan_tree(tree))
@@ -54,9 +54,7 @@ def test_added_changed_and_removed_files_are_told_apart(tree: Path, baseline: Ba
     assert (changes.removed[0].size, changes.removed[0].checksum) == (3, md5("bbb"))
 
 
-def test_a_rewritten_object_keeps_content_type_and_metadata_and_a_new_one_has_none(
-    tree: Path, baseline: Baseline
-) -> None:
+def test_a_rewritten_object_keeps_its_metadata_and_a_new_one_has_none(tree: Path, baseline: Baseline) -> None:
     write(tree, {"new.csv": "1", "a.csv": "2"})
     changes = detect_changes(baseline, scan_tree(tree))
     assert (changes.changed[0].content_type, changes.changed[0].metadata) == ("text/csv", {"origin": "test"})
@@ -81,7 +79,7 @@ def copy_over(file: Path) -> None:
 
 
 @pytest.mark.parametrize("disturb", [touch, change_mode, rewrite_same_bytes, copy_over])
-def test_a_file_with_the_same_bytes_is_unchanged_whatever_happened_to_it(
+def test_a_file_with_the_same_bytes_is_unchanged(
     tree: Path, baseline: Baseline, disturb: Callable[[Path], None]
 ) -> None:
     disturb(tree / "a.csv")
@@ -153,7 +151,7 @@ def test_without_a_listed_md5_a_touched_file_counts_as_changed_and_an_untouched_
     assert paths(detect_changes(baseline, scan_tree(tree))) == ([], ["a"], [])
 
 
-def test_a_prefix_is_no_part_of_the_paths(tree: Path) -> None:
+def test_a_prefix_is_not_part_of_the_paths(tree: Path) -> None:
     placements = download(tree, FILES, "audio/render/")
     baseline = Baseline.record(scan_tree(tree), placements, "audio/render/")
     assert list(baseline.files) == list(FILES)
@@ -181,7 +179,7 @@ def test_a_marker_is_left_alone_unless_a_file_takes_the_place_of_its_directory(t
 
 
 @pytest.mark.parametrize("damage", ["missing", "short"])
-def test_an_incomplete_download_is_no_baseline(tree: Path, damage: str) -> None:
+def test_an_incomplete_download_is_not_a_baseline(tree: Path, damage: str) -> None:
     placements = download(tree, FILES)
     (tree / "a.csv").unlink() if damage == "missing" else (tree / "a.csv").write_text("a")
     with pytest.raises(WorkspaceError, match=r"'a\.csv' missing or of another size"):

@@ -39,7 +39,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("pattern", "path", "expected"), CASES, ids=[f"{p}-{x!r}" for p, x, _ in CASES])
-def test_a_pattern_means_what_its_documentation_says(pattern: str, path: str, expected: bool) -> None:
+def test_a_pattern_matches_as_its_documentation_says(pattern: str, path: str, expected: bool) -> None:
     assert bool(compile_glob(pattern).fullmatch(path)) is expected
 
 

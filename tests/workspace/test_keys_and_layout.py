@@ -84,7 +84,7 @@ def test_a_key_outside_the_prefix_is_refused() -> None:
     assert "outside the prefix" in problems("other/x", prefix="audio/")["other/x"]
 
 
-def test_a_file_and_a_directory_at_once_are_refused() -> None:
+def test_a_name_that_is_a_file_and_a_directory_is_refused() -> None:
     assert set(problems("a", "a/1", "b/c", "b/c/d/e")) == {"a", "b/c"}
     assert set(problems(entry("x", "content"), "x/")) == {"x"}
 

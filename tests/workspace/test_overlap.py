@@ -72,7 +72,7 @@ def test_both_changes_fit_into_one_tree_exactly_if_nothing_is_in_the_way(data: s
 
 @pytest.mark.parametrize("is_conflict", [True, False])
 @pytest.mark.parametrize("reads", [["*.json"], ["sub/**"], []])
-def test_what_the_task_reads_is_relative_to_its_prefix(reads: list[str], is_conflict: bool) -> None:
+def test_the_read_globs_are_relative_to_the_prefix(reads: list[str], is_conflict: bool) -> None:
     others: dict[str, int | None] = {"p/config.json": 1, "config.json": None, "p/sub/x": None}
     if not is_conflict:
         others = {"config.json": 1, "sub/x": None, "p/other": 1}
@@ -81,7 +81,7 @@ def test_what_the_task_reads_is_relative_to_its_prefix(reads: list[str], is_conf
     assert set(found) == ({expected[reads[0]]} if reads and is_conflict else set())
 
 
-def test_what_the_task_reads_is_a_conflict_even_where_both_have_done_the_same() -> None:
+def test_a_read_file_is_a_conflict_even_if_both_made_the_same_change() -> None:
     others: dict[str, int | None] = {"removed": None, "written": 1}
     found = find_overlap({"written": 1}, {"removed"}, others, reads=["*"]).conflicts
     assert found == {
@@ -96,6 +96,6 @@ def test_names_that_the_input_has_in_two_spellings_are_no_conflict() -> None:
     assert set(find_overlap({"Data/a": 1}, (), {"data/b": 2}, names={"Data", "Data/a"}).conflicts) == {"data/b"}
 
 
-def test_only_the_workspace_s_part_of_what_others_do_is_seen_in_it() -> None:
+def test_only_the_workspace_part_of_foreign_changes_is_visible() -> None:
     others: dict[str, int | None] = {"p/new": 1, "p/gone": None, "p/mine": 9, "other": 1, "p/marker/": 0}
     assert combined({"mine": 2, "gone": 1}, others, {"p/mine"}, "p/") == {"mine": 2, "new": 1}

@@ -26,7 +26,7 @@ def test_an_empty_workspace_is_an_empty_tree(tree: Path) -> None:
     assert (dict(scanned.files), scanned.directories, scanned.irregular, scanned.unreadable) == ({}, (), (), ())
 
 
-def test_files_and_directories_are_found_with_what_the_disk_says_about_them(tree: Path) -> None:
+def test_files_and_directories_are_found_with_their_stat(tree: Path) -> None:
     write(tree, {"b/c.csv": "abc", "a.csv": "", ".hidden/x": "1"})
     (tree / "empty").mkdir()
     scanned = scan_tree(tree)
@@ -175,7 +175,7 @@ def replace_by_symlink(root: Path) -> None:
     ("vandalise", "words"),
     [(remove, "was deleted"), (replace_by_file, "not a directory"), (replace_by_symlink, "replaced by a symlink")],
 )
-def test_a_workspace_that_is_no_directory_any_more_says_so(tree: Path, vandalise: object, words: str) -> None:
+def test_a_workspace_that_is_no_longer_a_directory_is_reported(tree: Path, vandalise: object, words: str) -> None:
     assert callable(vandalise)
     vandalise(tree)
     with pytest.raises(WorkspaceGone, match=words) as error:

@@ -24,7 +24,7 @@ def test_a_path_is_seen_if_it_is_included_and_not_excluded(view: View, path: str
     assert view.sees(path) is is_part
 
 
-def test_what_is_written_beside_the_view_is_told_with_the_reason() -> None:
+def test_files_written_outside_of_the_view_are_reported_with_the_reason() -> None:
     view = View(include=("raw/**", "out", "x/**"))
     hidden = {"features/a.csv", "out/part-0", "x"}
     written = ["raw/new.csv", "features/a.csv", "features/b.csv", "out", "x/y"]

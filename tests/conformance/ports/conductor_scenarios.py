@@ -136,7 +136,7 @@ class ConductorScenarios:
         assert (finished["tasks"][0]["outputData"], finished["tasks"][0]["workerId"]) == ({"result": value}, "live0001")
         assert service.log_of(delivery.task_id) == ['one\ntwo "quoted" üñ']
 
-    def test_the_depth_of_a_queue_is_what_waits_in_it(
+    def test_the_depth_of_a_queue_counts_its_waiting_attempts(
         self, queue: TaskQueue, service: ConductorService, task_name: str, workflow: str
     ) -> None:
         names = (task_name, f"{task_name}.unknown")
@@ -148,7 +148,7 @@ class ConductorScenarios:
         service.terminate(workflow)
         assert queue.queue_depths(names)[task_name] == 0
 
-    def test_a_handed_back_task_is_redelivered_and_the_first_delivery_is_over(
+    def test_a_handed_back_task_is_redelivered_and_the_first_delivery_has_ended(
         self, queue: TaskQueue, task_name: str, workflow: str
     ) -> None:
         first = poll(queue, task_name)
@@ -238,7 +238,7 @@ class ConductorScenarios:
             queue.report(delivery, OVER if delivery.retried else DONE, "live0000")
         assert service.workflow(second.workflow_id)["status"] == "COMPLETED"
 
-    def test_a_workflow_tells_its_run_and_the_sub_workflows_that_it_has_now(
+    def test_a_workflow_reports_its_run_and_the_sub_workflows_that_it_has_now(
         self, service: ConductorService, task_name: str
     ) -> None:
         queue, parent = service.queue, _beside_a_child(service, task_name)
@@ -327,7 +327,7 @@ class ConductorScenarios:
         with pytest.raises(NotFound):
             queue.report(delivery, DONE, "live0001")
 
-    def test_a_poll_takes_no_more_than_it_was_told(self, service: ConductorService, task_name: str) -> None:
+    def test_a_poll_takes_no_more_than_the_requested_count(self, service: ConductorService, task_name: str) -> None:
         queue = service.queue
         started = {service.start(task_name, {"p": number}) for number in range(3)}
         two = queue.poll(task_name, "live0000", count=2, wait_seconds=5)
@@ -337,7 +337,7 @@ class ConductorScenarios:
         for delivery in (*two, *rest):
             queue.report(delivery, DONE, "live0000")
 
-    def test_an_empty_poll_waits_no_longer_than_it_was_told(self, queue: TaskQueue, task_name: str) -> None:
+    def test_an_empty_poll_waits_no_longer_than_requested(self, queue: TaskQueue, task_name: str) -> None:
         """Nor shorter. A busy machine may be late, so the shortest of two counts."""
         waited = []
         for _ in range(2):
@@ -346,7 +346,7 @@ class ConductorScenarios:
             waited.append(time.monotonic() - started)
         assert 0.4 < min(waited) < 5
 
-    def test_what_the_wire_cannot_carry(self, queue: TaskQueue, task_name: str, workflow: str) -> None:
+    def test_values_that_json_cannot_carry_are_reported(self, queue: TaskQueue, task_name: str, workflow: str) -> None:
         """A result that is no JSON is refused before it is sent, and logs of half a character are accepted."""
         delivery = poll(queue, task_name)
         with pytest.raises(Refused):

@@ -132,7 +132,7 @@ class LakeFSScenarios:
         assert (entry.content_type, entry.metadata) == ("text/plain", {"owner": "me"})
         assert (tmp_path / "to" / "a b+c&ü%41.txt").stat().st_mtime == entry.mtime
 
-    def test_only_staged_objects_tell_when_a_branch_was_last_written_to(
+    def test_only_staged_objects_show_the_last_write_to_a_branch(
         self, store: WorkspaceStore, repository: str, tmp_path: Path
     ) -> None:
         store.upload(repository, "main", [write(tmp_path, key, b"1") for key in ("a/1", "a/2", "b/3", "same")])
@@ -240,7 +240,7 @@ class LakeFSScenarios:
         store.merge(repository, staged, "main", "publish", {})
         assert refusal_of(store, repository, other) is MergeRefusal.CONFLICT
 
-    def test_what_is_missing_is_not_found(self, store: WorkspaceStore, repository: str, tmp_path: Path) -> None:
+    def test_missing_items_are_not_found(self, store: WorkspaceStore, repository: str, tmp_path: Path) -> None:
         for attempts in missing(store, repository, tmp_path).values():
             for attempt in attempts:
                 with pytest.raises(NotFound):
@@ -263,7 +263,7 @@ class LakeFSScenariosOverHttp(LakeFSScenarios):
         with over_http(settings) as service:
             yield service
 
-    def test_what_is_missing_is_named(self, store: WorkspaceStore, repository: str, tmp_path: Path) -> None:
+    def test_missing_items_are_named(self, store: WorkspaceStore, repository: str, tmp_path: Path) -> None:
         for text, attempts in missing(store, repository, tmp_path).items():
             for attempt in attempts:
                 with pytest.raises(NotFound, match=text):
