@@ -45,6 +45,15 @@ def test_a_task_that_only_the_real_server_runs_is_refused_when_it_is_defined(ste
         OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [step]})
 
 
+@pytest.mark.parametrize("name", ["SWITCH", "SUB_WORKFLOW", "EVENT"])
+def test_a_dynamic_step_is_not_an_operator_with_steps_of_its_own(name: str) -> None:
+    step = {**STEP, "type": "DYNAMIC", "dynamicTaskNameParam": "n", "inputParameters": {"n": "${workflow.input.n}"}}
+    conductor = OneWorkflow().conductor
+    conductor.create_workflow_definition({"name": "other", "tasks": [step]})
+    with pytest.raises(NotImplementedError, match=f"a worker's task named {name} is not modelled"):
+        conductor.start_workflow("other", {"n": name})
+
+
 def test_a_forked_loop_that_would_never_end_is_refused() -> None:
     body = [{**STEP, "taskReferenceName": reference} for reference in "bc"]
     loop = {"name": "l", "taskReferenceName": "l", "type": "DO_WHILE", "loopCondition": "false", "loopOver": body}

@@ -66,6 +66,16 @@ def a_type_that_the_input_names(rest: Rest) -> None:
     on.note_all()
 
 
+@scenario_for_each({f"a_{name.lower()}_that_the_input_names": name for name in ("NOOP", "WAIT", "JSON_JQ_TRANSFORM")})
+def operators_that_the_input_names(rest: Rest, case: str) -> None:
+    """A dynamic step runs an operator as a worker's task of that name: WAIT has no duration."""
+    inputs = {"tn": case, "queryExpression": ".tn", "duration": "1 s"}
+    on = start(rest, "none", operator("DYNAMIC", "d", dynamicTaskNameParam="tn", inputParameters=inputs))
+    on.await_row("d", "COMPLETED", "IN_PROGRESS")
+    rest.sleep(1.5)
+    on.note_all()
+
+
 @scenario
 def a_workflow_that_a_step_starts(rest: Rest) -> None:
     """START_WORKFLOW starts another workflow, waits for nothing, and puts out its id."""

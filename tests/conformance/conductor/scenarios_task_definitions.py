@@ -283,6 +283,8 @@ COERCED: dict[str, dict[str, Any]] = {
     "a_number_as_a_text": {"description": 1.5},
     "an_object_as_a_text": {"description": {}},
     "an_enum_by_its_number": {"retryLogic": 1},
+    "an_enum_by_a_text_of_its_number": {"retryLogic": "1"},
+    "an_enum_by_a_flag": {"retryLogic": True},
     "an_empty_text_as_an_enum": {"retryLogic": ""},
     "an_enum_in_small_letters": {"retryLogic": "fixed"},
     "one_text_as_a_list": {"inputKeys": "a"},

@@ -338,10 +338,9 @@ class Dynamic(SystemTask):
                 f"Parameter= {java_text(step.get('dynamicTaskNameParam'))}, input= {java_text(given)}",
                 WorkflowStatus.FAILED,
             )
+        refuse_unmodelled_fields([{"name": name}], f"what {step['taskReferenceName']} names")
         named = {key: value for key, value in step.items() if key not in self.fields}
-        return context.rows_for(
-            {**named, "name": name, "type": name if name in SYSTEM_TASKS else "SIMPLE"}, retry_count
-        )
+        return context.rows_for({**named, "name": name, "type": "SIMPLE"}, retry_count)
 
 
 class Join(SystemTask):

@@ -165,8 +165,8 @@ class Fields(BaseModel):
             return value != 0
         if isinstance(value, bool) and kind in (str, str | None):
             return str(value).lower()
-        if isinstance(value, int) and get_origin(kind) is Literal and value in range(len(get_args(kind))):
-            return get_args(kind)[value]
+        if get_origin(kind) is Literal and str(value) in map(str, range(len(get_args(kind)))):
+            return get_args(kind)[int(value)]
         return value
 
     @classmethod
