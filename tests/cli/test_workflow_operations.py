@@ -118,6 +118,18 @@ def test_failed_steps_are_retried(project: Project, embedded: EmbeddedServices, 
     assert f"no failed step to retry\n  fix: run every step again: perago rerun {workflow_id}" in refused.err
 
 
+def test_a_workflow_that_ends_again_immediately_is_reported(project: Project, embedded: EmbeddedServices) -> None:
+    """Conductor can also cancel the new attempts, because it was still ending the workflow."""
+    inputs = {"evaluatorType": "graaljs", "expression": "(function () { throw new Error('boo'); })();"}
+    steps = [{"name": "i", "taskReferenceName": "i", "type": "INLINE", "inputParameters": inputs}]
+    definition = {"name": "inline", "version": 1, "schemaVersion": 2, "tasks": steps}
+    workflow_id = embedded.conductor.start_workflow("inline", {}, definition=definition)
+    assert embedded.conductor.workflow(workflow_id)["status"] == "FAILED"
+    done = ran(project, embedded, "retry", workflow_id)
+    assert done.code == 0
+    assert "warning: it has ended again already: FAILED" in done.err
+
+
 def test_a_workflow_is_run_again_in_full_or_from_a_step(
     project: Project, embedded: EmbeddedServices, workflow_id: str
 ) -> None:

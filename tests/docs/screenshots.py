@@ -86,6 +86,7 @@ def perago_dev(scratch: Path, environment: Mapping[str, str]) -> Iterator[list[s
         "-m",
         "perago",
         "dev",
+        "--curl",
         *MODULES,
         "--workspace",
         str(files),
@@ -132,7 +133,7 @@ def picture_console(browser: Browser, printed: str) -> None:
     browser.open(f"{page}/workflows/{completed}", width=1100)
     picture(browser, "workflow.png", height=1400)
     browser.open(f"{page}/workflows/{failed}", width=1100)
-    picture(browser, "failure.png", height=800)
+    picture(browser, "failure.png", height=1200)
 
 
 class Conductor:

@@ -145,4 +145,8 @@ def _refused(workflow: Json, done: str, refusal: Refusal) -> Failure:
 
 def _after(workflows: ConductorWorkflows, workflow: Json, done: str, warnings: tuple[str, ...] = ()) -> Operation:
     status = str(workflows.workflow(workflow["workflowId"])["status"])
+    if status in ENDED and workflow["status"] in ENDED:
+        # Conductor accepts a retry while it still ends the workflow, and then cancels the new attempts.
+        again = f"it has ended again already: {status}; if that is unexpected, run the command again"
+        warnings = (*warnings, again)
     return Operation(str(workflow["workflowId"]), str(workflow["workflowName"]), status, done, warnings)
