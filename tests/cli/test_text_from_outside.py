@@ -96,6 +96,7 @@ def shows_an_attempt_of_servers() -> None:
         "fence": "absent",
         "files": {
             "counts": {HOSTILE: 1},
+            "fence": HOSTILE,
             "all_counted": True,
             "files": [{"kind": HOSTILE, "path": HOSTILE, "size": None}],
         },

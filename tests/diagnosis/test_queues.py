@@ -15,6 +15,8 @@ from perago.diagnosis.doctor import Declared, Finding, Level, queues
 from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, read_queues
 from perago.embedded.services import EmbeddedServices
 from perago.settings import ConductorSettings
+from perago.workspace.directory import AttemptDirectory
+from tests.deliveries import make_delivery
 
 from ..adapters.scripted import Action, Drop, Request, ScriptedServer, reply_json
 from ..cli.conftest import started_attempt
@@ -70,8 +72,22 @@ def test_a_worker_that_missed_two_heartbeats_is_silent(
     (silent,) = row(overview, tmp_path, 180).silent
     assert (silent.task_id, silent.worker_id, silent.freed - silent.since) == (task_id, "dead0000", 300_000)
     (found,) = findings(overview, tmp_path, 180)
-    assert (found.level, found.advice.startswith(f"perago show {task_id}")) == (Level.WARNING, True)
+    assert (found.level, found.advice.startswith(f"perago show {task_id}")) == (Level.PROBLEM, True)
     assert "delivers the attempt again in" in found.why
+
+
+def test_an_attempt_whose_process_ended_here_is_silent_before_a_heartbeat_is_late(
+    embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
+) -> None:
+    task_id = started_attempt(embedded.conductor, "work")
+    (task,) = embedded.conductor.poll_tasks("work", "dead0000@node-7:4711", wait_seconds=0)
+    delivery = make_delivery(task_id=task_id, task_name="work", start_time=task["startTime"])
+    directory = AttemptDirectory.create(tmp_path / "root", delivery)
+    assert row(overview, tmp_path / "root", 0).silent == ()
+    directory.close()  # as the system does when the process ends
+    assert [one.task_id for one in row(overview, tmp_path / "root", 0).silent] == [task_id]
+    (found,) = findings(overview, tmp_path / "root", 0)
+    assert (found.level, "dead0000@node-7:4711" in found.what) == (Level.PROBLEM, True)
 
 
 def test_a_worker_of_another_sdk_is_silent_once_its_attempt_may_be_handed_out_again(

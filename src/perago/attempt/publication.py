@@ -130,7 +130,7 @@ def message(state: State) -> str:
     if state.adopts is not None:
         counts = f"adopts {state.adopts[:12]}"
     elif state.has_changes:
-        counts = f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed"
+        counts = f"{len(changes.added):,} added, {len(changes.changed):,} changed, {len(changes.removed):,} removed"
     else:
         counts = "no changes"
     if state.brings_fence:

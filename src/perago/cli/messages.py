@@ -241,6 +241,15 @@ def _drop_unwritable_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _origins(*variables: str) -> str:
+    """Return where these variables were set, in parentheses, such as ` (.env:4)`; empty if none of them is set."""
+    from perago.settings.sources import read_sources
+
+    sources = read_sources()
+    places = ", ".join(dict.fromkeys(filter(None, map(sources.origin, variables))))
+    return f" ({places})" if places else ""
+
+
 def advice(problem: ServiceError) -> str:
     """Return what to do about a service that did not answer as expected; empty if there is no advice."""
     from perago.ports import AccessDenied, Forbidden, Unavailable
@@ -253,15 +262,18 @@ def advice(problem: ServiceError) -> str:
     if problem.service == "Conductor" and settings.conductor is not None:
         where = f"CONDUCTOR_SERVER_URL={settings.conductor.shown}"
         if not where.endswith("/api") and "404" in problem.detail:
-            return f"add /api to the address, because Conductor's API is usually below it: {where}/api"
+            set_in = _origins("CONDUCTOR_SERVER_URL")
+            return f"add /api to the address, because Conductor's API is usually below it: {where}/api{set_in}"
     elif problem.service == "lakeFS" and settings.lakefs is not None:
         where = f"LAKECTL_SERVER_ENDPOINT_URL={settings.lakefs.shown}"
     else:
         return ""
+    where += _origins(where.partition("=")[0])
     if isinstance(problem, Forbidden):
         return f"ask an administrator of lakeFS for it ({where}); perago help deploy has policies"
     if isinstance(problem, AccessDenied):
-        return f"check that {_CREDENTIALS[problem.service]} belong to {where}"
+        credentials = _CREDENTIALS[problem.service]
+        return f"check that {credentials}{_origins(*credentials.split(' and '))} belong to {where}"
     if isinstance(problem, Unavailable):
         return f"check that the server runs and that the address is right: {where}"
     return ""

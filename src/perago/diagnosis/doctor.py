@@ -56,6 +56,8 @@ class Level(StrEnum):
     """The severity of a finding."""
 
     OK = "ok"
+    UNTRIED = "untried"
+    """Cannot be checked without a change."""
     WARNING = "warning"
     """Attempts work, but something should be repaired."""
     PROBLEM = "problem"
@@ -336,7 +338,7 @@ def _silent(row: TaskTypeStatus, now: float) -> Finding:
     freed = f"in {age(left)}" if left > 0 else "when it checks this workflow next"
     why = f"the worker was killed or does not reach Conductor; Conductor delivers the attempt again {freed}"
     return Finding(
-        "queues", Level.WARNING, one_line(what), why, f"perago show {one_line(first.task_id)}; start a worker"
+        "queues", Level.PROBLEM, one_line(what), why, f"perago show {one_line(first.task_id)}; start a worker"
     )
 
 
@@ -470,7 +472,8 @@ def branch(store: WorkspaceStore, limits: Limits, repository: str, name: str, *,
     if write:
         yield from _tried(store, area, repository, head.id)
     elif limits.publish_fence is not PublishFence.OFF:
-        yield Finding(area, Level.OK, "perago doctor --write also tests whether the server runs the publish fence")
+        what = "not tried: staging, committing and merging with these credentials, and whether the server runs hooks"
+        yield Finding(area, Level.UNTRIED, what, "a publication can still fail", f"perago doctor -w {area} --write")
 
 
 def _fence(area: str, state: FenceState, wanted: PublishFence, install: str) -> Iterator[Finding]:
@@ -657,6 +660,11 @@ def _configured(configuration: Configuration) -> Iterator[Finding]:
         origins = dict.fromkeys(one.source for one in settings if one.source not in ("", "default"))
         given = [f"{origin}: {listing([one.name for one in settings if one.source == origin])}" for origin in origins]
         yield Finding("configuration", Level.OK, "; ".join(given) or "every setting has its default")
+    if configuration.settings is not None and configuration.settings.allowed_workspaces is None:
+        what = "PERAGO_ALLOWED_WORKSPACES is not set"
+        why = "workers here publish to every repository and branch that a workflow names and the credentials reach"
+        fix = "set it to patterns, such as PERAGO_ALLOWED_WORKSPACES=my-data/main,team-*/*"
+        yield Finding("configuration", Level.WARNING, what, why, fix)
 
 
 def _of_problem(problem: Problem) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from perago.ports import ServiceError, Unavailable
 from perago.text import age, count
 from perago.worker.plan import is_worker_id
 from perago.worker.presence import WorkerHere, WorkerProcess, worker_processes, workers_here
-from perago.workspace.sweep import living_attempts
+from perago.workspace.sweep import dead_attempts, living_attempts
 
 RECENTLY = 86_400.0
 """Seconds for which a task type that was polled counts as one in use."""
@@ -171,6 +171,7 @@ def read_queues(
     shown = keys[:MOST_ROWS]
     tell(f"reading the attempts of {count(len({name for name, _ in shown}), 'task type')}")
     attempts, problems = _open_attempts(overview, {name for name, _ in shown}, until)
+    dead = {(str(fields.get("task_id")), fields.get("start_time")) for fields in dead_attempts(root)}
     at_work = Counter(str(fields.get("task_name")) for fields in living_attempts(root))
 
     def row(name: str, domain: str) -> TaskTypeStatus:
@@ -184,8 +185,8 @@ def read_queues(
             oldest=_oldest(rows),
             running=sum(one.status == "IN_PROGRESS" for one in rows) if name in attempts else None,
             all_read=all_read,
-            silent=_silent(rows, now),
-            attempts=_running(rows, now),
+            silent=_silent(rows, now, dead),
+            attempts=_running(rows, now, dead),
             running_here=0 if domain else at_work[name],
             workers=() if domain else tuple(worker for worker in here if worker.task_name == name),
             last_poll=polls.get((name, domain)),
@@ -263,8 +264,8 @@ def _oldest(rows: Sequence[OpenAttempt]) -> Waiting | None:
     return min(waiting, key=lambda one: one.since, default=None)
 
 
-def _running(rows: Sequence[OpenAttempt], now: float) -> tuple[Running, ...]:
-    silent = {one.task_id: one.since for one in _silent(rows, now)}
+def _running(rows: Sequence[OpenAttempt], now: float, dead: Set[tuple[str, Any]]) -> tuple[Running, ...]:
+    silent = {one.task_id: one.since for one in _silent(rows, now, dead)}
     found = [
         Running(one.task_id, one.workflow_id, one.worker_id, one.started, silent.get(one.task_id, 0))
         for one in rows
@@ -273,11 +274,15 @@ def _running(rows: Sequence[OpenAttempt], now: float) -> tuple[Running, ...]:
     return tuple(sorted(found, key=lambda each: each.started))
 
 
-def _silent(rows: Sequence[OpenAttempt], now: float) -> tuple[Silent, ...]:
+def _silent(rows: Sequence[OpenAttempt], now: float, dead: Set[tuple[str, Any]]) -> tuple[Silent, ...]:
+    """Return the attempts whose heartbeats are late. `dead` has the task id and the start of those whose process ended
+    on this host: nobody need wait for these to be late."""
     found = [
         Silent(one.task_id, one.workflow_id, one.worker_id, one.updated, one.updated + one.response_timeout * 1000)
         for one in rows
-        if one.status == "IN_PROGRESS" and one.response_timeout and now - one.updated / 1000 > _longest_silence(one)
+        if one.status == "IN_PROGRESS"
+        and one.response_timeout
+        and ((one.task_id, one.started) in dead or now - one.updated / 1000 > _longest_silence(one))
     ]
     return tuple(sorted(found, key=lambda each: each.since))
 

@@ -373,20 +373,25 @@ def fence_of(store: LakeFSStore, repository: str, commit: Commit) -> str:
 def file_facts(browser: LakeFSBrowser, repository: str, commit: Commit, listed: int | None) -> Facts | None:
     """Count the files that a commit changed on its branch, by kind, and list the first `listed` of them (None: all).
 
-    The size of a removed file is its former size. The first commit of a repository has no changes.
+    As in commit messages, the publish fence does not count: `fence` has what happened to it, or null. The size of a
+    removed file is its former size. The first commit of a repository has no changes.
     """
     if not commit.parents:
         return None
     counts: dict[str, int] = dict.fromkeys(_KINDS, 0)
     files: list[Facts] = []
+    fence: str | None = None
     for row in _changes(browser, repository, commit):
         if listed is not None and sum(counts.values()) >= MOST_FILES:
-            return {"counts": counts, "all_counted": False, "files": files}
+            return {"counts": counts, "all_counted": False, "fence": fence, "files": files}
         kind = str(row.get("type"))
+        if row.get("path") == FENCE_PATH:
+            fence = kind
+            continue
         counts[kind] = counts.get(kind, 0) + 1
         if listed is None or len(files) < listed:
             files.append({"kind": kind, "path": str(row.get("path")), "size": row.get("size_bytes")})
-    return {"counts": counts, "all_counted": True, "files": files}
+    return {"counts": counts, "all_counted": True, "fence": fence, "files": files}
 
 
 def _changes(browser: LakeFSBrowser, repository: str, commit: Commit) -> Iterator[Mapping[str, Any]]:

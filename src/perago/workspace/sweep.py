@@ -287,6 +287,15 @@ def living_attempts(root: Path) -> Iterator[Mapping[str, Any]]:
                     yield fields
 
 
+def dead_attempts(root: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the markers of attempts below a root whose process has ended. This changes nothing."""
+    with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
+        for path in sorted(_attempts(descent)):
+            with _claimed(descent, path) as marker:
+                if marker is not None and (fields := read_fields(marker)) is not None:
+                    yield fields
+
+
 def remove_dead(root: Path, directory: Path) -> str | None:
     """Remove an attempt directory of `root` if no process holds its marker. Return the reason if that failed.
 

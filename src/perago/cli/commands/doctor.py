@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 ok       as it should be
+untried  cannot be checked without --write
 warning  attempts work, but something should be repaired
 problem  attempts fail, or are not safe
 
@@ -30,7 +31,7 @@ Examples:
   perago doctor -b my-data/main         and the permissions on a branch
   perago doctor -b my-data/main --write   tried with a hidden branch"""
 
-_COLOURS = {"ok": Colour.GREEN, "warning": Colour.YELLOW, "problem": Colour.RED}
+_COLOURS = {"ok": Colour.GREEN, "untried": Colour.YELLOW, "warning": Colour.YELLOW, "problem": Colour.RED}
 _WIDTH = len("warning") + 2
 
 
@@ -74,7 +75,8 @@ def command(
             out.entry(label, map(one_line, lines), width=_WIDTH)
         levels = Counter(found.level for found in findings)
         problems, warnings = count(levels[Level.PROBLEM], "problem"), count(levels[Level.WARNING], "warning")
-        out.line(f"{problems}, {warnings}, {levels[Level.OK]:,} ok")
+        untried = f"{levels[Level.UNTRIED]:,} untried, " if levels[Level.UNTRIED] else ""
+        out.line(f"{problems}, {warnings}, {untried}{levels[Level.OK]:,} ok")
     if code is not ExitCode.OK:
         raise typer.Exit(code)
 

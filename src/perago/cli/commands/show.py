@@ -149,6 +149,7 @@ def _publication(noted: Facts, found: Facts) -> Iterator[str]:
 
 def _files(files: Facts, out: Renderer) -> Iterator[str]:
     counts = ", ".join(f"{number:,} {one_line(kind)}" for kind, number in files["counts"].items())
+    counts += f" and the publish fence {one_line(files['fence'])}" if files["fence"] else ""
     yield counts if files["all_counted"] else f"at least {counts}"
     for file in files["files"]:
         yield out.file(file["kind"], file["path"], file["size"])
