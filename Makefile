@@ -11,7 +11,7 @@ LIVE_XDIST ?= 2
 COMPILE = $(BIN)/python -m compileall -q -j 0 src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test exhaustive this-python other-plugins complete-types deploy-files docs screenshots wheel format audit live live-ci conformance conformance-live differential conductor lakefs clean
+.PHONY: help demo test exhaustive soak this-python other-plugins complete-types deploy-files docs screenshots wheel format audit live live-ci conformance conformance-live differential conductor lakefs clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; with its own servers"
@@ -19,6 +19,7 @@ help:
 	@echo "make docs         build the site of docs/ in build/site; fails on a broken link"
 	@echo "make screenshots  make the pictures in docs/images (those of the console need Chromium)"
 	@echo "make exhaustive   run the worlds of the simulation that make test leaves out"
+	@echo "make soak         run a day's load, 20,000 attempts, on embedded servers; prints whether the worker stays flat"
 	@echo "make this-python  run the tests that can differ between Python versions"
 	@echo "make other-plugins  test the plugin next to other plugins, on the oldest and the newest pytest"
 	@echo "make complete-types  check that every name of the packages has a type that editors and type checkers know"
@@ -57,6 +58,9 @@ this-python: $(VENV)/.installed-dev
 
 exhaustive: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/simulation -m "exhaustive and not live" -q -n $(XDIST)
+
+soak: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks.soak
 
 # Other plugins would change make test, so each pytest has its own environment.
 other-plugins: .venv-pytest-oldest/.installed .venv-pytest-newest/.installed
