@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from perago.authoring import Task
 from perago.authoring.context import Current, hooks_of
 from perago.driver import AttemptRecord, FunctionCaller, Raised, Returned
 from perago.driver.function import what_to_do
+from perago.guardrails.require_glob import RequireGlob
 from perago.ports import TaskStatus
 from perago.settings.mask import STRUCK_OUT
 from perago.taskdef.payload import InvalidResult, check_recorded_result
@@ -286,6 +287,38 @@ def run_case(task: Task, case: RunCase, session: Session, record: Record | None 
             raise (failure.with_traceback(run.frames) if run.frames else failure) from None
 
 
+def run_fewest(task: Task, case: RunCase, rule: RequireGlob, matched: Sequence[str], session: Session) -> None:
+    """Run a case with the fewest files that a rule accepts.
+
+    Raises:
+        CaseFailed: the function fails, other than by `TaskFailed` and `TaskTerminalError`.
+    """
+    failure = _failure_without(task, case, matched[rule.min_count :], session)
+    if failure is None:
+        return
+    numbers = range(rule.min_count + 1, len(matched))
+    enough = next((n for n in numbers if _failure_without(task, case, matched[n:], session) is None), len(matched))
+    words = failure.summary.partition(": ")[2]
+    failure.summary = f"no case has as few files as {rule} allows; with so few, {words or 'it fails'}"
+    failure.facts = (
+        *failure.facts,
+        (
+            "fix",
+            f"write min_count={enough}, with which it completes; or let the function end the task with "
+            "TaskTerminalError",
+        ),
+    )
+    failure.args = (failure.summary,)
+    raise failure
+
+
+def _failure_without(task: Task, case: RunCase, paths: Sequence[str], session: Session) -> CaseFailed | None:
+    tree = {path: content for path, content in dict(read_tree(case.tree)).items() if path not in paths}
+    label = f"{case.label} without {listing(list(paths), 3)}"
+    run = _Run(task, replace(case, label=label, tree=tree, result=None, published=None), session, None)
+    return run.failure_of_the_function()
+
+
 class _Run(CaseAttempts):
     def __init__(self, task: Task, case: RunCase, session: Session, record: Record | None) -> None:
         super().__init__(task, case)
@@ -339,6 +372,18 @@ class _Run(CaseAttempts):
             self._check_secrets(attempt)
             if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
                 raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
+
+    def failure_of_the_function(self) -> CaseFailed | None:
+        """Run one attempt. Return its failure, unless a `pre` guardrail or the function itself refuses the input."""
+        with self.watch:
+            try:
+                self.first_attempt()
+            except TimeLimitExceeded:
+                return self.too_long(self.watch)
+            except CaseFailed as failure:
+                is_declined = self._ended is None or (isinstance(self._ended, Raised) and self._ended.kind != "error")
+                return None if is_declined else failure
+        return None
 
     def second_attempt_with_a_lost_report(self) -> None:
         """Run a second attempt in the same process. If it publishes, its report is lost, and Conductor delivers the

@@ -478,3 +478,47 @@ def test_a_cache_outside_that_changes_no_output_is_fine(
     free_module(pytester, "work", body, ["Example(id='x', params={})"])
     run(pytester, "--perago-modules", "work", "--perago-kinds", "run").assert_outcomes(passed=1)
     assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("least", "extra", "body", "outcomes"),
+    [
+        (1, "", "first, second = files[:2]", {"passed": 1, "failed": 1}),
+        (1, "", "first, second, third = files[:3]", {"passed": 1, "failed": 1}),
+        (2, "", "first, second = files[:2]", {"passed": 2}),
+        (4, "", "first, second = files[:2]", {"passed": 1}),
+        (1, ", require_file('raw/3.csv'), require_file('raw/2.csv')", "first, second = files[:2]", {"passed": 2}),
+        (1, "", "if len(files) < 2:\n        raise TaskTerminalError('too few')", {"passed": 2}),
+    ],
+)
+def test_a_limit_that_no_example_touches_is_tried(
+    pytester: pytest.Pytester, least: int, extra: str, body: str, outcomes: dict[str, int]
+) -> None:
+    write_module(
+        pytester,
+        "work",
+        f"""
+from pathlib import Path
+from pydantic import BaseModel
+from perago import Example, TaskTerminalError, WorkspaceSpec, require_file, require_glob, task
+
+class Nothing(BaseModel):
+    pass
+
+@task(
+    name="few",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(pre=[require_glob("raw/*.csv", min_count={least}){extra}]),
+    examples=[Example(id="x", params={{}}, tree={{f"raw/{{n}}.csv": "1" for n in range(4)}})],
+)
+def work(workspace: Path, params: Nothing) -> Nothing:
+    files = sorted(workspace.glob("raw/*.csv"))
+    {body}
+    return params
+""",
+    )
+    result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    result.assert_outcomes(**outcomes)
+    if "failed" in outcomes:
+        needed = 3 if "third" in body else 2
+        result.stdout.fnmatch_lines(["*no case has as few files as * allows; with so few, *", f"*min_count={needed},*"])

@@ -6,11 +6,12 @@ attempt is lost, and the next attempt must not publish again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from perago.authoring import Example, Task
+from perago.guardrails.require_glob import RequireGlob
 from perago.testing.cases import (
     CASE,
     InvalidCase,
@@ -23,6 +24,7 @@ from perago.testing.cases import (
     recorded_cases,
 )
 from perago.testing.tasks import CaseFailed, Cause
+from perago.workspace.keys import compile_glob
 from pytest_perago.session import Case, Location, Session
 
 
@@ -32,9 +34,29 @@ def cases_run(task: Task, session: Session) -> Iterable[Case]:
     for source in declared_cases(task, session):
         label = source.label if isinstance(source, RunCase) else source.stem
         yield Case("run", label, partial(_run, task, source), location_of(source), declared=source)
+    yield from _fewest_files(task, session)
     if session.settings.run != "off":
         for directory in recorded_cases(session.settings.cases_dir, task.name):
             yield Case("run", directory.name, partial(_run, task, directory), location_of(directory))
+
+
+def _fewest_files(task: Task, session: Session) -> Iterator[Case]:
+    """A case for each `require_glob` of `pre` whose `min_count` no declared case touches: an example without the files
+    that the rule does not need."""
+    cases = [case for case in declared_cases(task, session) if isinstance(case, RunCase) and case.expect == "completed"]
+    rules = task.workspace.pre if task.workspace is not None else ()
+    for rule in (rule for rule in rules if isinstance(rule, RequireGlob) and rule.min_count):
+        glob = compile_glob(rule.pattern)
+        found = [(case, sorted(filter(glob.fullmatch, case.tree))) for case in cases if isinstance(case.tree, Mapping)]
+        if found and all(len(matched) > rule.min_count for _, matched in found):
+            case, matched = min(found, key=lambda each: len(each[1]))
+            yield Case("run", f"{rule.label}:fewest", partial(_run_fewest, task, case, rule, matched))
+
+
+def _run_fewest(task: Task, case: RunCase, rule: RequireGlob, matched: Sequence[str], session: Session) -> None:
+    from pytest_perago.running import run_fewest  # the services are loaded when something runs
+
+    run_fewest(task, case, rule, matched, session)
 
 
 def declared_cases(task: Task, session: Session) -> Iterator[RunCase | Path]:
