@@ -53,6 +53,8 @@ _GRACE = 30.0
 _TIME = re.compile(rb"\d\d:\d\d:\d\d|\b20\d\d-?[01]\d-?[0-3]\d|\b1[789]\d{8}(\.\d+|\d{3,9})?\b")
 _ADDRESS = re.compile(rb"[\w.<> ]{0,40} at 0x[0-9a-f]{6,16}>?")
 _FEW = 5
+_MOST_VERDICTS = 8
+"""Times that a guardrail judges the same files again."""
 
 
 def repeated(case: FaultCase) -> None:
@@ -85,7 +87,7 @@ def repeated(case: FaultCase) -> None:
 def _check_state_of_guardrails(case: FaultCase) -> None:
     """A guardrail of the author judges the same files the same way again."""
     base = case.verdicts()
-    for _ in range(2):
+    for _ in range(_MOST_VERDICTS):
         if (again := case.verdicts(forget=False)) != base:
             changes = case.memory.changes()
             raise case.failed(
@@ -189,7 +191,7 @@ def _same_under(
             other, judged = case.call_again(each).output, case.verdicts(each)
             if judged != verdicts and judged == case.verdicts(each):
                 raise case.failed(
-                    f"{_other_verdict(verdicts, judged)}, because it depends on {changed.partition(';')[0]}",
+                    f"{_other_verdict(verdicts, judged)}, because it depends on {changed.partition(':')[0]}",
                     ("fix", "let the guardrail judge the files alone: a retry judges them again, elsewhere and later"),
                 )
             if other == base:

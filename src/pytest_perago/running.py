@@ -375,14 +375,17 @@ class _Run(CaseAttempts):
 
     def failure_of_the_function(self) -> CaseFailed | None:
         """Run one attempt. Return its failure, unless a `pre` guardrail or the function itself refuses the input."""
-        with self.watch:
+        with self.watch, self.started(self._call) as services:
             try:
-                self.first_attempt()
+                record = services.attempt(self.task.function).record
+                attempt = self._attempt(services, record, frozenset())
+                is_declined = self._ended is None or (isinstance(self._ended, Raised) and self._ended.kind != "error")
+                if attempt.ending != "completed" and not is_declined:
+                    attempt.check()
             except TimeLimitExceeded:
                 return self.too_long(self.watch)
             except CaseFailed as failure:
-                is_declined = self._ended is None or (isinstance(self._ended, Raised) and self._ended.kind != "error")
-                return None if is_declined else failure
+                return failure
         return None
 
     def second_attempt_with_a_lost_report(self) -> None:

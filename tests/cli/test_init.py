@@ -59,3 +59,29 @@ def test_nothing_is_overwritten(project: Project) -> None:
     assert ran.code == 1
     assert "already has pyproject.toml; nothing was written" in ran.err
     assert [path.name for path in project.directory.iterdir()] == ["pyproject.toml"]
+
+
+def test_add_writes_a_task_its_test_and_the_settings_into_a_project(project: Project) -> None:
+    here = replace(project, directory=project.directory / "shop")
+    (here.directory / "src/shop").mkdir(parents=True)
+    (here.directory / "src/shop/__init__.py").touch()
+    settings = here.directory / "pyproject.toml"
+    settings.write_text('[project]\nname = "shop"\n\n[tool.pytest.ini_options]\naddopts = "-q"\n\n[tool.mypy]\n')
+    ran = here.run("add", "shop.sales")
+    assert (ran.code, ran.out) == (0, "")
+    assert settings.read_text() == (
+        '[project]\nname = "shop"\n\n[tool.pytest.ini_options]\nperago_modules = ["shop.sales"]\npythonpath = ["src"]\n'
+        'addopts = "-q"\n\n[tool.mypy]\n'
+    )
+    kinds = "--perago-kinds=contract,taskdef,run"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:conductor-agents-testing", kinds],
+        cwd=here.directory, env=here.environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    again = here.run("add", "shop.sales")
+    assert again.code == 1
+    assert "already there: src/shop/sales.py, tests/test_sales.py; nothing was written" in again.err
+    other = here.run("add", "shop.costs")
+    assert "add shop.costs to perago_modules in pyproject.toml" in other.err
+    assert here.run("add", "no-module").code == 1

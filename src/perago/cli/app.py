@@ -24,6 +24,7 @@ GROUPS = {
     "First steps": {
         "demo": "Run the bundled sample workflow on real data.",
         "init": "Write a small project: one task, its tests and settings.",
+        "add": "Write a task and its test into a project that exists.",
         "check": "Check task modules and the local configuration.",
         "run": "Run one attempt of a task here, without any server.",
         "help": "Print a page of the documentation.",

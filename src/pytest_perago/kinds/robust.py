@@ -218,7 +218,8 @@ class Baseline:
 def _failed(attack: Attack, found: Sequence[Found], accept: str) -> CaseFailed:
     worst = found[0]
     accepts = "all pre guardrails accept" if attack.rules else "nothing refuses, because the task has no pre guardrails"
-    summary = f"{worst.failure.summary}, for an input that {accepts}"
+    is_of_rule = worst.failure.key.startswith("guardrail ")
+    summary = worst.failure.summary if is_of_rule else f"{worst.failure.summary}, for an input that {accepts}"
     if len(found) > 1:
         summary += f" (and {count(len(found) - 1, 'other finding')})"
     details = [_shown(attack, each) for each in found[:_MOST_SHOWN]]

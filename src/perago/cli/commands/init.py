@@ -28,25 +28,29 @@ def command(
 ) -> None:
     """Write a small project: two tasks, a workflow of both, tests and settings."""
     if existing := [name for name in FILES if (directory / name).exists()]:
-        raise Failure(f"{directory} already has {', '.join(existing)}; nothing was written", "choose a new directory")
+        raise Failure(
+            f"{directory} already has {', '.join(existing)}; nothing was written",
+            "choose a new directory, or add a task to this project: perago add MODULE",
+        )
     for name, text in FILES.items():
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    _write_snapshots(directory)
+    os.chdir(directory)
+    write_snapshots(PACKAGE, Path.cwd())
     place = "" if directory.resolve() == Path.cwd() else f"cd {directory} && "
     messages.note(f"wrote two tasks, a workflow, tests and settings to {directory}; now try: {place}pytest")
     messages.note(f"and then: perago run {PACKAGE}.features --example minimal")
 
 
-def _write_snapshots(directory: Path) -> None:
-    """Write the definitions that `pytest` compares with. A child process imports the modules."""
+def write_snapshots(modules: str, root: Path) -> None:
+    """Write the definitions that `pytest` compares with, below the current directory. A child process imports the
+    module or the modules of the package from `root`."""
     from perago.cli.loading import load_modules
     from perago.cli.parameters import IMPORT_LIMIT
 
-    os.chdir(directory)
-    sys.path.insert(0, str(Path.cwd()))
-    for one in load_modules([PACKAGE], IMPORT_LIMIT, packages=True, workflows=True):
+    sys.path.insert(0, str(root))
+    for one in load_modules([modules], IMPORT_LIMIT, packages=True, workflows=True):
         definitions = {f"{flow.name}.workflow.json": flow.definition for flow in one.workflows}
         if one.task is not None:
             definitions[f"{one.task.name}.json"] = one.task.definition
