@@ -11,7 +11,7 @@ LIVE_XDIST ?= 2
 COMPILE = $(BIN)/python -m compileall -q -j 0 src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test exhaustive soak this-python other-plugins complete-types deploy-files docs screenshots wheel format audit live live-ci conformance conformance-live differential conductor lakefs clean
+.PHONY: help demo test exhaustive soak this-python other-plugins complete-types deploy-files wheels docs screenshots wheel format audit live live-ci conformance conformance-live differential conductor lakefs clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; with its own servers"
@@ -24,6 +24,7 @@ help:
 	@echo "make other-plugins  test the plugin next to other plugins, on the oldest and the newest pytest"
 	@echo "make complete-types  check that every name of the packages has a type that editors and type checkers know"
 	@echo "make deploy-files  check the files in deploy/ with validators of Docker, Compose, Kubernetes, Prometheus and systemd"
+	@echo "make wheels       check that all packages have binary wheels for each Python and platform (needs the network)"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
 	@echo "make audit        look up known vulnerabilities of the installed packages (needs the network)"
@@ -91,6 +92,9 @@ complete-types: .venv-types/.installed
 	@.venv-types/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	@.venv-types/bin/python -m pip install --quiet --disable-pip-version-check '.[embedded,fuzz,tables,test]' --group complete-types
 	@touch $@
+
+wheels: $(VENV)/.installed-dev
+	@$(BIN)/python .ci/wheels.py
 
 .venv-deploy/.installed: pyproject.toml
 	@$(PYTHON) -m venv .venv-deploy
