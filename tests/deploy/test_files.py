@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -13,10 +15,13 @@ import typer
 from perago.cli.commands import start
 from perago.settings import load_settings
 from perago.settings.variables import VARIABLES, parse_seconds
+from perago.worker.exporters import Page, StatusServer
+from perago.worker.health import LOOP_LIMIT
 
 from .files import ALL, COMPOSE, CONTAINER, DOCKERFILE, MANIFESTS, POD, ROOT, UNIT, commands
 
 GRACE = 30.0
+EXTRAS = re.findall(r"EXTRAS=(\S+)", DOCKERFILE)
 WORKER: dict[str, Any] = COMPOSE["services"]["worker"]
 
 
@@ -79,14 +84,83 @@ def test_probes_and_scrapes_ask_the_port_that_the_worker_listens_on() -> None:
 def test_the_manifests_mean_one_deployment() -> None:
     deployment = MANIFESTS["Deployment"]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
-    assert deployment["spec"]["selector"]["matchLabels"] == labels
-    assert MANIFESTS["PodMonitor"]["spec"]["selector"]["matchLabels"] == labels
+    selected = deployment["spec"]["selector"]["matchLabels"]
+    assert selected.items() <= labels.items()
+    assert MANIFESTS["PodMonitor"]["spec"]["selector"]["matchLabels"] == selected
+    assert MANIFESTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == selected
+    assert not selected.items() <= MANIFESTS["Job"]["spec"]["template"]["metadata"]["labels"].items()
     assert MANIFESTS["ScaledObject"]["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     assert "replicas" not in deployment["spec"]
     named = {found["name"] for source in CONTAINER["envFrom"] for found in source.values()}
     assert named == {MANIFESTS["ConfigMap"]["metadata"]["name"], "perago-servers"}
     resources = MANIFESTS["Kustomization"]["resources"]
     assert all((ROOT / "kubernetes" / name).is_file() for name in resources)
+
+
+def test_taskdefs_are_registered_before_workers_start() -> None:
+    """The same modules, and the configuration that the Job needs comes with it."""
+    services = COMPOSE["services"]
+    assert services["worker"]["depends_on"]["register"] == {"condition": "service_completed_successfully"}
+    assert services["register"]["command"] == ["register", services["worker"]["command"][1]]
+    assert services["register"]["image"] == services["worker"]["image"]
+    (job,) = MANIFESTS["Job"]["spec"]["template"]["spec"]["containers"]
+    assert (job["args"], job["image"]) == (["register", CONTAINER["args"][1]], CONTAINER["image"])
+    assert job["envFrom"] == CONTAINER["envFrom"]
+    early = {"app.kubernetes.io/component": "register"}
+    for kind, manifest in MANIFESTS.items():
+        is_early = early.items() <= manifest.get("metadata", {}).get("labels", {}).items()
+        assert is_early == (kind in ("Job", "ConfigMap")), kind
+    assert all(services[name]["read_only"] for name in ("register", "worker"))
+    assert job["securityContext"] == CONTAINER["securityContext"]
+
+
+def test_the_scaler_has_one_trigger_for_each_task() -> None:
+    triggers = [trigger["metadata"] for trigger in MANIFESTS["ScaledObject"]["spec"]["triggers"]]
+    tasks = [trigger["url"].rpartition("taskType=")[2] for trigger in triggers]
+    assert len(set(tasks)) == len(tasks) > 1
+    assert [trigger["valueLocation"] for trigger in triggers] == [task.replace(".", "\\.") for task in tasks]
+
+
+def test_systemd_watches_a_worker_that_reports() -> None:
+    """The start waits for the report. The watchdog is slower than `/livez`, which names the problem."""
+    service = UNIT["Service"]
+    assert (service["Type"], service["NotifyAccess"], service["TimeoutStartSec"]) == ("notify", "main", "infinity")
+    assert int(service["WatchdogSec"]) > LOOP_LIMIT
+
+
+@pytest.mark.parametrize("name", ["build", *sorted({name for extras in EXTRAS for name in extras.split(",")})])
+def test_the_packages_of_the_image_have_hashes_and_no_addresses(name: str) -> None:
+    """All packages that perago and the extra ask for. `.ci/wheels.py` writes the file."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    (first, *lines) = re.sub(r" \\\n +", " ", text).splitlines()
+    assert first.startswith("# Written by .ci/wheels.py")
+    assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[\w.]+( --hash=sha256:[0-9a-f]{64})+", line)] == []
+    found = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
+    project = found["project"]
+    asked = found["build-system"]["requires"]
+    if name != "build":
+        asked = [*project["dependencies"], *project["optional-dependencies"][name]]
+    names = {(re.match(r"[\w-]+", each) or [""])[0] for each in asked}
+    assert names <= {line.partition("==")[0] for line in lines}
+
+
+def test_the_image_reports_the_health_of_its_worker() -> None:
+    """The check reads the command of process 1, here of a program with the arguments of a worker."""
+    assert re.search(r'HEALTHCHECK .*CMD \["python", "/opt/perago/healthcheck.py"\]', DOCKERFILE)
+    statuses = [200, 503]
+    server = StatusServer("127.0.0.1", 0, {"/livez": lambda _: Page(statuses.pop(0), "application/json", b"{}")})
+    server.start()
+    try:
+        for words, code in ((["--http"], 0), (["--http"], 1), (["--wait"], 0)):
+            place = f"0.0.0.0:{server.url.rpartition(':')[2]}"
+            wait = [sys.executable, "-c", "import time; time.sleep(60)", "start", "my_tasks", *words, place]
+            with subprocess.Popen(wait) as worker:
+                check = [sys.executable, str(ROOT / "healthcheck.py"), str(worker.pid)]
+                done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
+                worker.kill()
+            assert (done.returncode, "503" in done.stderr) == (code, bool(code)), done.stderr
+    finally:
+        server.close()
 
 
 def test_roots_are_in_a_directory_of_the_user_of_the_image() -> None:
@@ -104,13 +178,13 @@ def test_roots_are_in_a_directory_of_the_user_of_the_image() -> None:
 
 def test_the_build_of_the_image_gets_all_that_a_wheel_is_made_of() -> None:
     admitted = set(re.findall(r"^!(\S+)$", (ROOT / "Dockerfile.dockerignore").read_text(), re.MULTILINE))
-    assert admitted == {"pyproject.toml", "README.md", "LICENSE", "src"}
+    wheel = {"pyproject.toml", "README.md", "LICENSE", "src", "docs"}
+    assert admitted == wheel | set(re.findall(r"^COPY (deploy/\S+)", DOCKERFILE, re.MULTILINE))
 
 
 def test_the_image_has_extras_that_exist() -> None:
-    named = re.findall(r"EXTRAS=(\S+)", DOCKERFILE)
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-    assert {name for extras in named for name in extras.split(",")} <= set(project["optional-dependencies"])
+    assert {name for extras in EXTRAS for name in extras.split(",")} <= set(project["optional-dependencies"])
 
 
 def test_every_image_is_named_by_its_full_version() -> None:
@@ -125,7 +199,9 @@ def test_every_image_is_named_by_its_full_version() -> None:
 
 def test_the_policy_is_that_of_the_worker_and_keeps_it_from_link_local_addresses() -> None:
     policy = MANIFESTS["NetworkPolicy"]["spec"]
-    assert policy["podSelector"]["matchLabels"] == MANIFESTS["Deployment"]["spec"]["selector"]["matchLabels"]
+    for kind in ("Deployment", "Job"):
+        labels = MANIFESTS[kind]["spec"]["template"]["metadata"]["labels"]
+        assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     (entry,) = policy["ingress"]
     assert [port["port"] for port in entry["ports"]] == [port["name"] for port in CONTAINER["ports"]]
@@ -139,7 +215,7 @@ def test_workers_of_kubernetes_talk_to_their_servers_by_https() -> None:
     settings = MANIFESTS["ConfigMap"]["data"]
     addresses = [value for name, value in settings.items() if name.endswith("_URL")]
     addresses += [trigger["metadata"]["url"] for trigger in MANIFESTS["ScaledObject"]["spec"]["triggers"]]
-    assert len(addresses) == 3
+    assert len(addresses) == 4
     assert [address for address in addresses if not address.startswith("https://")] == []
 
 

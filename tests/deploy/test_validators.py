@@ -44,7 +44,8 @@ def test_compose() -> None:
 
 def test_manifests_of_kubernetes() -> None:
     """Those of the Prometheus operator and of KEDA have no schema in it."""
-    files = [str(ROOT / "kubernetes" / name) for name in ("worker.yaml", "network-policy.yaml")]
+    names = ("worker.yaml", "register.yaml", "network-policy.yaml", "disruption-budget.yaml")
+    files = [str(ROOT / "kubernetes" / name) for name in names]
     output_of(tool("kubernetes-validate"), "--strict", *files)
 
 
