@@ -19,6 +19,7 @@ from urllib.parse import urljoin
 
 import pytest
 from pydantic import SecretStr
+from urllib3 import Retry
 
 from perago.adapters.lakefs import LakeFSStore
 from perago.driver.gc import BranchAges, BranchClearing
@@ -33,7 +34,7 @@ from perago.testing import InMemoryServices
 from ..cli.conftest import Project, make_project
 from ..cli.start_command import started
 from ..console.filled import fill
-from ..console.site import Site, page_of_servers
+from ..console.site import PageAnswer, Site, page_of_servers
 from ..driver.world import REPOSITORY, World
 from ..forked import Forks
 from ..generated import WRITES
@@ -127,7 +128,8 @@ def crawl(site: Site) -> str:
         if path in read or not path.startswith("/"):
             continue
         read.add(path)
-        answer = site.request("GET", path)
+        retries = Retry(3, redirect=False)  # the server closes connections that were idle
+        answer = PageAnswer.of(site.pool.request("GET", site.url + path, redirect=False, timeout=60, retries=retries))
         if "text/html" in answer.headers.get("content-type", ""):
             texts.append(answer.text)
             links = re.findall(r'(?:href|src|hx-get|action)="([^"#]+)', answer.text)
