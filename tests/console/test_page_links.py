@@ -107,7 +107,7 @@ def test_every_answer_carries_the_security_headers(site: Site, method: str, path
     answer = site.request(method, path)
     assert answer.status == status
     if status == 405:
-        assert f"Nothing here answers {method}." in answer.main.text
+        assert f"This page does not accept {method}." in answer.main.text
     policy = answer.headers["content-security-policy"].split("; ")
     for directive in (
         "default-src 'none'",

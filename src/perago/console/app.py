@@ -1,4 +1,4 @@
-"""The console's addresses, the page for each of them, and the stream that makes pages read again."""
+"""The console's addresses, their pages, and the stream that makes open pages reload."""
 
 from __future__ import annotations
 
@@ -61,15 +61,16 @@ PAGES: tuple[tuple[str, str, View], ...] = (
 """Address, template, and the function that makes the template's values."""
 
 PAGES_AT_ONCE = 16
-"""Pages that are made at the same time, in their own threads, because embedded servers need Starlette's threads."""
+"""Maximum number of pages that are made at the same time. They have their own threads, because embedded servers need
+Starlette's threads."""
 DOWNLOADS_AT_ONCE = 8
-"""Chunks of downloads that are read at the same time."""
+"""Maximum number of chunks of downloads that are read at the same time."""
 MAX_STREAMS = 32
-"""Windows that hear of news at the same time."""
+"""Maximum number of windows with a stream at the same time."""
 STREAM_SECONDS = 600.0
 """The longest life of a stream; a window that is still open begins another one."""
 _PAUSE = 0.25
-"""Seconds between two messages of a stream: a burst of changes is one."""
+"""Seconds between two messages of a stream, so that a burst of changes is one message."""
 
 _LOCAL = re.compile(r"""( (?:href|src|action)=")/""")
 """An address of a page. Quotes in text from elsewhere are escaped, so that no such text looks like one."""
@@ -93,7 +94,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""Headers of every answer: nothing foreign is loaded, framed, sniffed or sent as a referrer."""
+"""Headers of every answer. They forbid foreign content, frames, sniffing and referrers."""
 
 
 def page_app(source: Source, *, root: str = "") -> ASGIApp:
@@ -177,7 +178,7 @@ class Renderer:
 
 
 def _page(source: Source, renderer: Renderer, template: str, view: View, request: Request, body: bytes) -> Response:  # noqa: ARG001 - as `Answer`
-    """Make a page. A service that does not answer takes only its own part from it."""
+    """Make a page. If a service does not answer, only its part is missing."""
     while True:
         try:
             return HTMLResponse(renderer.render(template, view(source, request), source.missing))
@@ -217,7 +218,8 @@ async def _news(news: News, request: Request) -> Response:  # noqa: ARG001 - the
 
 
 async def _messages(news: News, event: asyncio.Event) -> AsyncIterator[str]:
-    """A message whenever something has changed, or may have. Ends with the server, the window, and its time."""
+    """Send a message whenever something may have changed. The stream ends with the server, the window, or its time
+    limit."""
     try:
         async with asyncio.timeout(STREAM_SECONDS):
             yield "retry: 1000\n\n"
@@ -270,7 +272,7 @@ def _problem(renderer: Renderer, request: Request, error: Exception) -> Response
             headers = error.headers
             title, text = {
                 404: ("Not found", f"There is no page {request.url.path}."),
-                405: ("Not allowed", f"Nothing here answers {request.method}."),
+                405: ("Not allowed", f"This page does not accept {request.method}."),
                 413: ("Too large", f"A form has at most {forms.MAX_BODY:,} bytes."),
             }.get(status, ("Refused", error.detail))
         case NoSuchPage() | NotFound():

@@ -1,6 +1,7 @@
-"""The attempts of a workflow: grouped by step, with all that is known of each, and drawn on one line of time.
+"""The attempts of a workflow: grouped by step, with all known facts, and drawn on one timeline.
 
-Everything is drawn in percent of the total time, so it fits every width. The same is always there in words as well.
+Everything is drawn in percent of the total time, so it fits every width. The same information is always shown as text,
+too.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 _THINNEST = 0.5
 """The smallest length of a drawn bar, in percent."""
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
-"""Parts the words of a step: `CheckGuardrails` reads `Check guardrails`."""
+"""Splits the name of a step: `CheckGuardrails` becomes `Check guardrails`."""
 _ENTRIES = 50
 _FILES = 40
 """Changed files that are shown with an attempt, as in `perago run`; its commit shows all."""
@@ -273,7 +274,7 @@ class _Builder:
         )
 
     def _files(self, published: Sequence[tuple[str, Commit]], trace: DeliveryTrace) -> RowView | None:
-        """Return the changed files as the branch has them, or else as the worker logged them."""
+        """Return the changed files from the branch, or from the log of the worker."""
         if published:
             repository, found = published[-1]
             changes, summary = changed(self._source, repository, found, reserved=False)

@@ -26,7 +26,7 @@ from perago.taskdef.payload import commits_of
 from perago.taskdef.schema import join_pointer, schema_problems, shape_of, skeleton_of
 
 MAX_BODY = 1024 * 1024
-"""Bytes of a form."""
+"""Maximum size of a form in bytes."""
 _MAX_FIELDS = 200
 _ROWS = 12
 _REPOSITORIES = 100
@@ -256,7 +256,7 @@ def _hint(schema: Json, kind: str) -> str:
 
 
 def _read(part: Part, given: Mapping[str, str], payload: dict[str, Any]) -> Part:
-    """The part as it was filled in, with errors; its values go into `payload`."""
+    """Return the submitted part with its errors. Its values go into `payload`."""
     fields = []
     values: dict[str, Any] = {}
     whole = f"/{part.name}"
@@ -321,7 +321,7 @@ def _with_head(source: Source, part: Part, payload: dict[str, Any]) -> Part:
 
 
 def _ref(source: Source, repository: str, text: str) -> Any:
-    """Return a commit as the field names it, or the commits of a list or of a JOIN's output, as JSON.
+    """Return the commit in the field, or the commits of a list or of a JOIN's output, as JSON.
 
     Raises:
         NoSuchPage: one of them does not exist.

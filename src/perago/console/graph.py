@@ -13,7 +13,7 @@ _MOST_STEPS = 200
 
 
 def graph_of(source: Source, definition: Json) -> RowView:
-    """Return the steps of a definition with the parts inside of each, as far as `_MOST_STEPS` go."""
+    """Return up to `_MOST_STEPS` steps of a definition, each with its inner parts."""
     known = {str(task["name"]) for task in source.conductor.task_definitions()}
     left = iter(range(_MOST_STEPS))
 

@@ -1,4 +1,4 @@
-"""The first rows of a Parquet file on standard input, as JSON: in a process of its own, with little memory and time.
+"""The first rows of a Parquet file on standard input, as JSON: in a separate process with limited memory and time.
 
 python -m perago.console.parquet_head
 """

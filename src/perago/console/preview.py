@@ -1,4 +1,4 @@
-"""The content of a file, as far as it is safe to show: text, the first rows of a table, an image.
+"""The content of a file that is safe to show: text, the first rows of a table, or an image.
 
 The first bytes decide the type of a file, and the name for CSV. Declared types are ignored.
 """
@@ -63,7 +63,7 @@ class Preview:
 
 
 def preview_of(source: Source, repository: str, commit_id: str, found: File) -> Preview:
-    """Return as much of a file as can be shown."""
+    """Return the part of a file that can be shown."""
     head = _read(source, repository, commit_id, found, TEXT_BYTES)
     if image_type(head):
         if found.size_bytes > IMAGE_BYTES:
@@ -96,7 +96,7 @@ def image_of(source: Source, repository: str, commit_id: str, found: File) -> tu
 
 
 def image_type(head: bytes) -> str | None:
-    """The type of an image that is safe to show, by its first bytes."""
+    """Return the type of an image that is safe to show, by its first bytes."""
     return next((kind for magic, at, kind in _IMAGES if head[at : at + len(magic)] == magic), None)
 
 
@@ -146,7 +146,7 @@ def _parquet(source: Source, repository: str, commit_id: str, found: File) -> Pr
 
 
 def _in_a_process(data: bytes) -> Any:
-    """Run `parquet_head` on a file, which may be made to crash its reader or to fill the memory."""
+    """Run `parquet_head` on a file. A separate process limits files that crash their reader or fill the memory."""
     command = [sys.executable, "-I", "-m", "perago.console.parquet_head"]
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=_SECONDS, check=True, env={})

@@ -1,4 +1,4 @@
-"""`/search`: workflows, attempts, task types, workers, branches and commits by what a person knows of them."""
+"""`/search`: find workflows, attempts, task types, workers, branches and commits by ids, names or times."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from perago.ports import Forbidden, NotFound, Refused
 T = TypeVar("T")
 
 LONGEST = 200
-"""Characters of a search."""
+"""Maximum length of a search text."""
 _REPOSITORIES = 20
-"""Repositories that are asked for a branch or a commit."""
+"""Maximum number of repositories that are searched for a branch or a commit."""
 _ROWS = 20
 _ID = re.compile(r"[\w.-]{8,100}", re.ASCII)
 _BRANCH = re.compile(r"(?:(?P<repository>[a-z0-9][a-z0-9-]{2,62})/)?(?P<name>\w[-\w]{0,255})", re.ASCII)
@@ -139,7 +139,7 @@ def _commits(source: Source, text: str) -> Found:
 
 
 def _of(look: Callable[[], T]) -> T | None:
-    """Return what is there; None for a name that does not exist, or that may not be read."""
+    """Return the found item; None if it does not exist or may not be read."""
     try:
         return look()
     except (NoSuchPage, Forbidden):

@@ -58,17 +58,17 @@ READING = 8.0
 STAGING_PREFIX = "perago-"
 """The beginning of the names of perago's own hidden branches."""
 MOMENT = 2.0
-"""Seconds that an answer which may change is remembered."""
+"""Seconds for which a changeable answer is cached."""
 PAUSE = 5.0
-"""Seconds without a call to a server that did not answer: a page asks many questions."""
+"""Seconds without a call to a server that did not answer, because a page makes many calls."""
 ROOM = 50_000
-"""The weight of the remembered answers that never change."""
+"""The maximum weight of the cached answers that never change."""
 EVERY = 4.0
 """Seconds after which a visible window reads its page again."""
 _COMMITS = 25
 """The size of a page of the history. A commit's metadata can have 1 MiB, and a page is in memory in full."""
 _LONGEST = 60.0
-"""Seconds that the log of an attempt which ended long ago is remembered."""
+"""Seconds for which the log of an attempt that ended long ago is cached."""
 _EXPRESSION = re.compile(r"[~^@$]")
 """Finds refs that are expressions of commits. lakeFS answers 500 to one that it cannot read."""
 _PATIENCE = CallPolicy(connect=3.0, answer=10.0, tries=2, largest=64 * 1024 * 1024)
@@ -82,7 +82,7 @@ class NoSuchPage(Exception):
 # ------------------------------------------------------------------------- the shapes of answers
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-"""A number, or a time in milliseconds. Larger ones cannot be reckoned with."""
+"""A number, or a time in milliseconds. Larger numbers are refused."""
 
 
 class _Open(BaseModel, extra="allow", strict=True, alias_generator=to_camel):
@@ -234,7 +234,7 @@ class Answers:
         self._away: tuple[float, Unavailable] | None = None
 
     def for_a_moment(self, key: Hashable, ask: Callable[[], T], seconds: float = MOMENT) -> T:
-        """Return an answer that may change, and is remembered for so many `seconds`."""
+        """Return a changeable answer, which is cached for `seconds`."""
         with self._lock:
             now, answers = self._clock(), self._moment
             known = answers.get(key)
@@ -249,7 +249,7 @@ class Answers:
         return value
 
     def forget(self) -> None:
-        """Forget every answer that may have changed, and those that are still on their way."""
+        """Forget every changeable answer, including those in flight."""
         with self._lock:
             self._moment = {}
 
@@ -283,7 +283,7 @@ class Answers:
         """Return the server's answer.
 
         Raises:
-            Unavailable: the server does not answer, or did not answer a moment ago.
+            Unavailable: the server does not answer, or did not answer a short time ago.
         """
         with self._lock:
             if self._away is not None and self._clock() < self._away[0]:
@@ -587,9 +587,9 @@ def _change(row: Json, before: int | None = None) -> Change:
 
 
 class News:
-    """Rings for those who wait for anything to change. Nothing runs while nothing rings.
+    """Notifies clients that wait for a change. Nothing runs in between.
 
-    Servers that do not say when something changes are read again `every` so many seconds, by those who wait.
+    Waiting clients read servers that do not report changes again every `every` seconds.
     """
 
     def __init__(self, every: float | None = None) -> None:
@@ -599,7 +599,7 @@ class News:
         self.closed: bool = False
 
     def ring(self) -> None:
-        """Something changed. For any thread."""
+        """Report a change. Thread-safe."""
         with self._lock:
             for event, loop in self._waiting.items():
                 with contextlib.suppress(RuntimeError):  # the server has ended
@@ -611,7 +611,7 @@ class News:
         self.ring()
 
     def join(self, limit: int) -> asyncio.Event | None:
-        """Return an event that every ring sets, to be given to `leave`, or None if `limit` clients wait already."""
+        """Return an event that every change sets, for `leave`. Return None if `limit` clients already wait."""
         with self._lock:
             if self.closed or len(self._waiting) >= limit:
                 return None
@@ -651,7 +651,7 @@ class Source:
     place: str
     """The place of the servers, for the foot of each page."""
     embedded: Embedded | None = None
-    """None: the pages change nothing."""
+    """The embedded services that the pages can change; None: the pages are read-only."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """The reasons of services without data, by name."""
 
@@ -698,7 +698,7 @@ class _Nothing:
         self._empty = empty
 
     def now(self) -> int:
-        """By this machine's clock."""
+        """Return the time of this machine's clock."""
         return round(time.time() * 1000)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Texts, links and lists of the pages: hostile text is made visible and cut, and long lists are turned page by page."""
+"""Texts, links and lists of the pages: hostile text is made visible and cut, and long lists are split into pages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from perago.adapters.conductor import OPEN
 from perago.console.source import Page
 
 LINE_LIMIT = 300
-"""Characters of a name, a key, a reason in a table."""
+"""Maximum length of a name, a key or a reason in a table."""
 BLOCK_LIMIT = 20_000
-"""Characters of a payload, a log entry, a message."""
+"""Maximum length of a payload, a log entry or a message."""
 
 _STRING_LIMIT = 2_000
 _ITEM_LIMIT = 200
@@ -43,14 +43,14 @@ _TONES = {
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Text of which possibly only a part is shown; then `note` says so."""
+    """Text that may be cut. `note` says so."""
 
     text: str
     note: str = ""
 
 
 def block(text: str, limit: int = BLOCK_LIMIT) -> Shown:
-    """`text` with its lines, cut to `limit` characters."""
+    """Return `text` with its lines, cut to `limit` characters."""
     if len(text) <= limit:
         return Shown(text)
     return Shown(text[:limit], f"cut: the first {limit:,} of {len(text):,} characters are shown")
@@ -64,7 +64,7 @@ def tail(text: str, limit: int = BLOCK_LIMIT) -> Shown:
 
 
 def line(text: str, limit: int = LINE_LIMIT) -> Shown:
-    """`text` on one line, cut to `limit` characters."""
+    """Return `text` on one line, cut to `limit` characters."""
     found = block(text, limit)
     return Shown(found.text.replace("\r\n", "\n").replace("\n", "⏎"), found.note)
 

@@ -22,8 +22,8 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(order=True, slots=True)
 class Timer:
-    """A callback or a sleeper that waits for its time, in seconds since the epoch. Callbacks run before sleepers of the
-    same instant wake, each in order of arrival."""
+    """A callback or a sleeper that waits for its time, in seconds since the epoch. At the same time, callbacks run
+    before sleepers wake, each in order of arrival."""
 
     time: float
     wakes: bool
@@ -37,14 +37,14 @@ class Timer:
 
 
 class VirtualClock:
-    """A `perago.ports.Clock` whose time is data.
+    """A `perago.ports.Clock` with virtual time.
 
-    `sleep` moves time to the earliest wake-up as soon as everyone sleeps. "Everyone" is the number of
-    participants, at least one: with no or one participant a sleep passes at once; with n, time moves when n threads
-    sleep. A thread takes part between `join` and `leave`; call `join` before the thread starts, so that time does not
-    run away in the meantime, or wrap its work in `participant()`.
+    `sleep` moves time to the earliest wake-up as soon as everyone sleeps. "Everyone" is the number of participants, at
+    least one: with no or one participant a sleep ends immediately; with n, time moves when n threads sleep. A thread
+    participates between `join` and `leave`. Call `join` before the thread starts, so that time does not move in the
+    meantime, or wrap its work in `participant()`.
 
-    `advance` moves time whether others sleep or not, and does not wait for those it wakes.
+    `advance` moves time even if other threads are awake, and does not wait for the threads that it wakes.
 
     Callbacks (`call_at`) run in order of their time in whichever thread moves the clock, without any lock held. They
     may schedule further callbacks but not move time themselves.
@@ -112,12 +112,12 @@ class VirtualClock:
                     self._wake(event)
 
     def join(self) -> None:
-        """Count one more participant: time will wait until that thread sleeps, too."""
+        """Add a participant, so that time waits until that thread sleeps, too."""
         with self._condition:
             self._participants += 1
 
     def leave(self) -> None:
-        """Count one participant less.
+        """Remove a participant.
 
         Raises:
             RuntimeError: nothing waits.
@@ -130,7 +130,7 @@ class VirtualClock:
 
     @contextmanager
     def participant(self) -> Iterator[None]:
-        """Take part for the duration of a `with` block."""
+        """Participate during the `with` block."""
         self.join()
         try:
             yield

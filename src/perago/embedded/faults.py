@@ -1,7 +1,7 @@
 """Faults as data: which call of a model fails, and how.
 
 A script is written before the run, and the models read it around each operation. `FaultScript.unused()` returns faults
-that no call met, so that a test cannot pass because its fault never happened.
+that no call triggered, so that a test cannot pass because its fault never happened.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Fault:
         return f"{self.operation} #{self.nth}, {self.moment}: {what}"
 
     def happen(self, service: str, clock: Clock) -> None:
-        """Wait, call back, raise: whatever this fault is."""
+        """Execute the fault: wait, call back, or raise the error."""
         if self.seconds:
             clock.sleep(self.seconds)
         if self.callback is not None:
@@ -107,7 +107,7 @@ class FaultScript:
         self._after(faults, service, clock)
 
     def unused(self) -> tuple[Fault, ...]:
-        """The faults that no call has met, in the order in which they were written."""
+        """The faults that no call has triggered, in the order in which they were written."""
         with self._lock:
             return tuple(fault for index, fault in enumerate(self._faults) if index not in self._met)
 

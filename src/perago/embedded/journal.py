@@ -1,6 +1,7 @@
-"""Tables of the models that note which of their rows have changed, so that persistence writes increments.
+"""Tables of the models that record their changed rows, so that persistence can write increments.
 
-A model without persistence notes nothing. Nothing here locks: the lock of the model covers its tables and its journal.
+A model without persistence records nothing. Nothing here locks: the lock of the model covers its tables and its
+journal.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Keep the state of the embedded services in a directory, and restore it: `perago dev --state`.
 
-`kept_in` does all of it. The directory holds `state.sqlite`, with one row per record, and the bytes of objects.
-The models note which rows have changed. Ten times a second the changed rows are written in one transaction: a process
-that is killed loses the last moment at most, and never the file.
+`kept_in` does all of it. The directory holds `state.sqlite`, with one row per record, and the bytes of objects. The
+models note which rows have changed. Ten times a second the changed rows are written in one transaction: a killed
+process loses at most the last tenth of a second, and never the file.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ Source: TypeAlias = "ConductorSource | LakeFSSource"
 def kept_in(
     path: Path, conductor: ModelCore, lakefs: LakeFSServer, keys: KeyPair, on_problem: Callable[[str], None]
 ) -> Iterator[KeyPair]:
-    """Fill both fresh models with what `path` holds and keep what becomes of them.
+    """Fill both fresh models with the state in `path`, and persist their changes.
 
     Args:
-        path: the directory; it is made where it is missing.
+        path: the directory, which is created if it is missing.
         conductor: a fresh model.
         lakefs: a fresh model.
         keys: the key pair of a new state.
-        on_problem: told, in another thread, when the state cannot be written, once until it can again.
+        on_problem: called once, from another thread, when the state cannot be written.
 
     Returns:
         The key pair to use: `keys` only if the state is new.
@@ -121,7 +121,7 @@ class Persistence:
         self._pending: dict[Key, tuple[Source, object]] = {}
         """The changes that are not written yet."""
         self._complete_until = time.monotonic()
-        """All changes before this moment are written."""
+        """The time before which all changes have been written."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perago-persistence", daemon=True)
 
@@ -325,7 +325,8 @@ class StateDirectory:
             raise StateError(f"{self.path} {trouble}; correct that, or name another directory")
 
     def _check_contents(self) -> None:
-        """Refuse what does not hold a state, and links: perago empties `blobs`, and writes to the other files."""
+        """Refuse a directory without a state, and links, because perago empties `blobs` and writes to the other
+        files."""
         found = {path.name for path in self.path.iterdir()}
         if found - _OURS and _DATABASE not in found:
             raise StateError(
@@ -341,7 +342,7 @@ class StateDirectory:
                 self._check_file(path)
 
     def _check_file(self, path: Path) -> None:
-        """Refuse what leads out of the directory: perago writes to each of these files, or deletes it."""
+        """Refuse links out of the directory, because perago writes to each of these files, or deletes it."""
         try:
             status = path.lstat()
         except FileNotFoundError:

@@ -139,7 +139,7 @@ class _RemoteStore:
         return functools.partial(self._call, operation)
 
     def close(self) -> None:
-        """Give the connection back. The served store stays open: it is not ours."""
+        """Close the connection. The served store stays open, because it belongs to the server."""
         with self._lock:
             self._disconnect()
 
@@ -200,7 +200,7 @@ class _Callback:
 
 
 def _portable(value: object, callbacks: list[Callable[..., object]]) -> object:
-    """An argument as it travels."""
+    """Return an argument in the form in which it is sent."""
     if callable(value) and value is not no_progress:
         callbacks.append(value)
         return _Callback(len(callbacks) - 1)
@@ -210,7 +210,7 @@ def _portable(value: object, callbacks: list[Callable[..., object]]) -> object:
 
 
 def _local(connection: Connection[Any, Any], sending: threading.Lock, value: object) -> object:
-    """An argument as the store gets it."""
+    """Return an argument in the form that the store gets."""
     if not isinstance(value, _Callback):
         return value
 
@@ -236,7 +236,7 @@ def _shut(connection: Connection[Any, Any]) -> None:
 
 
 def _portable_error(error: Exception) -> Exception:
-    """The error itself, or its words where it cannot be pickled."""
+    """Return the error, or an error with its text if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     except Exception:  # noqa: BLE001 - pickling runs foreign code

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 SWEEP_SECONDS = 0.5
-"""Seconds between two looks of the services for timeouts."""
+"""Seconds between two checks for timeouts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class KeyPair:
 
 
 def _ignore(text: str) -> None:
-    """Say nothing."""
+    """Ignore a problem."""
 
 
 class _Conductor(InMemoryConductor):
@@ -79,10 +79,10 @@ class _Conductor(InMemoryConductor):
 class EmbeddedServices:
     """An in-memory Conductor and lakeFS in real time, served on 127.0.0.1 from entering the context to leaving it.
 
-    `conductor` and `lakefs` are the models, for looks behind the HTTP; they may be used at any time. With `state`, a
-    directory, everything is kept there and found again; `on_problem` is told, in another thread, when that fails. A
-    poll waits for `longest_poll` seconds at most, whatever it asks for. `page` makes the application for the root, for
-    example `perago.console.console_of`, when it is first asked for.
+    `conductor` and `lakefs` are the models, which can be used at any time. With the directory `state`, everything is
+    persisted there. `on_problem` is called from another thread if that fails. A poll waits for at most `longest_poll`
+    seconds. `page` makes the application for the root, for example `perago.console.console_of`, when it is first asked
+    for.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class EmbeddedServices:
         return self.url.removesuffix(f"/{self.keys.token}")
 
     def environment(self) -> Mapping[str, str]:
-        """The variables that lead any perago command, lakectl and the lakeFS SDK here."""
+        """The variables that connect perago commands, lakectl and the lakeFS SDK to these services."""
         return {
             "CONDUCTOR_SERVER_URL": self.conductor_url,
             "LAKECTL_SERVER_ENDPOINT_URL": self.lakefs_url,
@@ -177,7 +177,7 @@ class EmbeddedServices:
         return embedded_app(self.conductor, self.lakefs.server, keys=self.keys, changed=self.changed, page=page)
 
     def _start(self, stack: ExitStack) -> None:
-        """Start everything but the server: take the state up, and look for timeouts."""
+        """Start everything but the server: restore the state, and check for timeouts."""
         stack.callback(self.lakefs.close)
         if self._state is not None:
             from perago.embedded.persistence import kept_in
@@ -189,7 +189,7 @@ class EmbeddedServices:
 
 @contextmanager
 def _swept(conductor: InMemoryConductor, seconds: float, on_problem: Callable[[str], None]) -> Iterator[None]:
-    """Look for timeouts all the time, as Conductor's sweeper does, also while no client calls."""
+    """Check for timeouts continuously, as Conductor's sweeper does, even without calls of clients."""
     stopped = threading.Event()
 
     def run() -> None:

@@ -91,7 +91,7 @@ class Workflow(Generic[P, R]):
     location: Location
 
     def definition(self) -> dict[str, Any]:
-        """Return Conductor's JSON; the same module always gives the same. The caller owns it.
+        """Return Conductor's JSON. The same module always gives the same JSON, and the caller can change it.
 
         Raises:
             WorkflowDefinitionError: the workflow has mistakes; all are listed.
@@ -223,7 +223,7 @@ class Workflow(Generic[P, R]):
         }
 
     def _place_of(self, error: BaseException) -> Location:
-        """The deepest line of the author's module that the error came through."""
+        """Return the innermost line of the author's module in the traceback of the error."""
         found = self.location
         for frame, line in traceback.walk_tb(error.__traceback__):
             if frame.f_code.co_filename == self.location.file:
@@ -256,7 +256,7 @@ _declared: dict[str, list[tuple[object, Workflow[Any, Any]]]] = {}
 
 
 def workflows_of(module: ModuleType) -> tuple[Workflow[Any, Any], ...]:
-    """The workflows that a module declares itself, in the order of their lines."""
+    """Return the workflows that a module itself declares, in the order of their lines."""
     spec = getattr(module, "__spec__", None)  # a reload has another one
     known = [one for of, one in _declared.get(module.__name__, ()) if of is spec]
     bound = [one for one in vars(module).values() if isinstance(one, Workflow) and one.module == module.__name__]
@@ -308,7 +308,7 @@ def workflow(
     Args:
         name: The name of the workflow in Conductor: letters, digits, `.`, `_`, `-`, at most 128.
         version: The version, from 1. Increase it with each change of a registered definition.
-        owner_email: Whom to ask about it.
+        owner_email: The contact for questions about the workflow.
         description: A text for people.
         timeout_seconds: Seconds after which Conductor ends the workflow; 0: never.
 

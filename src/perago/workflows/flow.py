@@ -54,13 +54,13 @@ _DYNAMIC_TASKS = (
     " inputs: ([$all[] | {key: .name, value: (.item as $item | reduce $in.places[] as $place"
     " ($in.inputs; put($place.at; reduce $place.from[] as $key ($item; .[$key]))))}] | from_entries)}"
 )
-"""The jq program of each `map`. It contains nothing of the author's: items, input and places are data.
+"""The jq program of each `map`. It contains no text of the author, because items, input and places are data.
 
 The server's implementation of jq has neither `setpath` nor `getpath`."""
 
 
 class Step(Generic[R]):
-    """A step of a workflow. `result` stands for what its task returns when the workflow runs."""
+    """A step of a workflow. `result` represents the future result of its task."""
 
     def __init__(self, name: str, result: Recorded) -> None:
         self.name = name
@@ -68,7 +68,7 @@ class Step(Generic[R]):
 
     @property
     def result(self) -> R:
-        """The result of the step, as a value that later steps can be given."""
+        """The result of the step, as a value for later steps."""
         return cast("R", Value(self._result))
 
 
@@ -100,7 +100,7 @@ class Switch:
         self._value = value
         self._frames: dict[str | None, Frame] = {}
         self._body = writer.current
-        """The part in the switch, but in none of its cases."""
+        """The part of the switch outside of its cases."""
 
     def case(self, value: object) -> contextlib.AbstractContextManager[None]:
         """Write the steps that run if the value is this one."""
@@ -221,7 +221,7 @@ class Flow:
     def raw(self, task: Mapping[str, Any], /) -> Step[Any]:
         """Add a task as Conductor's JSON, such as WAIT, HTTP or EVENT. Only its references are checked.
 
-        The `result` of the step stands for its whole output.
+        The `result` of the step represents its complete output.
         """
         if not isinstance(task, Mapping):
             raise InvalidDeclaration(f"raw() takes a task as a dictionary, not {task!r}", "give Conductor's JSON")
@@ -246,7 +246,7 @@ class Flow:
         )
 
     def _filled(self, node: Any) -> Any:
-        """The same with the expressions of the values in it."""
+        """Return the JSON with the expressions of the values in it."""
         match node:
             case Value():
                 return self._writer.use(recorded(node), [])
@@ -257,7 +257,7 @@ class Flow:
         return node
 
     def value(self, model: Callable[K, T], /, *arguments: K.args, **fields: K.kwargs) -> T:
-        """Put a model together of values: a nested parameter, or the result of the workflow."""
+        """Compose a model of values: a nested parameter, or the result of the workflow."""
         kind = cast("type[BaseModel]", model)
         scopes: list[Scope] = []
         document: Any = self._writer.document("value", kind, arguments, fields, scopes)
@@ -271,7 +271,7 @@ class Flow:
         """Write steps with options of their own.
 
         Args:
-            optional: The workflow goes on without a step that has failed. The results of optional steps cannot be read.
+            optional: The workflow continues without a failed step. The results of optional steps cannot be read.
             retries: Used in place of the retries that the task declares.
             start_delay_seconds: The time that a step waits before its first attempt.
         """
@@ -328,7 +328,7 @@ class Flow:
                 self._writer.report(f"fork {name!r}: branch {suffix!r} has no step", "add one, or leave the item out")
             elif frame.tasks[-1]["type"] == "SWITCH":
                 self._writer.report(
-                    f"fork {name!r}: branch {suffix!r} ends with a switch, which a JOIN does not wait for",
+                    f"fork {name!r}: branch {suffix!r} ends with a switch, which a JOIN cannot wait for",
                     "put the switch into a sub-workflow, or a step after it",
                 )
             else:
@@ -430,7 +430,7 @@ class Flow:
         self._writer.leave(frames, [*self._writer.current.heads, *ends])
 
     def loop(self, name: str, /, *, at_most: int) -> contextlib.AbstractContextManager[Loop]:
-        """Write steps that run again until `until()` holds, and at most so many rounds."""
+        """Write steps that are repeated until `until()` holds, for at most `at_most` rounds."""
         return self._writer.to_open(f"loop {name!r}", self._loop(name, at_most))
 
     @contextlib.contextmanager

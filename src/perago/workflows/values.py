@@ -1,4 +1,4 @@
-"""Values that exist only while a workflow runs, and whether they fit where an author puts them.
+"""Values that exist only while a workflow runs, and check whether their types fit their places.
 
 The parameters of a workflow and the result of a step are shown to the author, and to mypy, as instances of their
 models. At build time each is a `Value`: it records which field is read, and refuses to be used as if it existed.
@@ -126,9 +126,9 @@ def expression(reference: str, path: Sequence[str]) -> str:
 
 
 class Value:
-    """Stands for a model, a field or an item that exists only while the workflow runs.
+    """Represents a model, a field or an item that exists only while the workflow runs.
 
-    It has no public attributes of its own: each name is a field of what it stands for.
+    It has no public attributes, because each name is a field of the represented value.
     """
 
     __slots__ = ("__recorded",)
@@ -202,7 +202,7 @@ for _instead, _methods in _MISUSE.items():
 
 
 def contains_value(given: object) -> bool:
-    """Whether a value that does not exist yet is in what an author gives."""
+    """Whether the argument contains a value that does not exist yet."""
     match given:
         case Value():
             return True
@@ -228,7 +228,7 @@ def _reported_name(name: str, field: FieldInfo | ComputedFieldInfo) -> str:
 
 
 def spelled(annotation: object) -> str:
-    """A type as an author writes it."""
+    """Return a type in the author's spelling."""
     if annotation is UNCHECKED:
         return "unchecked"
     return annotation.__name__ if isinstance(annotation, type) else inspect.formatannotation(annotation)
@@ -241,7 +241,7 @@ def _nearest(name: str, known: Collection[str]) -> str:
 
 
 class Documents:
-    """Writes what authors give to a model as JSON in which expressions stand for values.
+    """Writes arguments of a model as JSON with expressions in place of values.
 
     `use` is called with each value, and returns its JSON; `report` with the rule and the fix of each problem.
     """
@@ -286,13 +286,13 @@ class Documents:
         return document
 
     def convert(self, given: Any, annotation: Any, label: str) -> Any:
-        """The JSON of what is given for a type. `label` names the place, such as `Params.rows`."""
+        """Return the JSON of an argument for a type. `label` names the place, such as `Params.rows`."""
         if isinstance(given, Value):
             found = recorded(given)
             if not fits(found.annotation, annotation):
                 self._report(
                     f"{label} takes {spelled(_plain(annotation))}, but {found.shown} is {spelled(found.annotation)}",
-                    "give a value of that type; flow.unchecked(value) passes on what cannot be judged",
+                    "give a value of that type; flow.unchecked(value) skips the check",
                 )
             elif self._is_sent and found.is_written and found.annotation == _plain(annotation):
                 for model, name in _renamed_fields(found.annotation):
@@ -374,10 +374,10 @@ def _called_name(name: str, field: FieldInfo) -> str:
 
 
 def fits(source: Any, target: Any) -> bool:
-    """Whether each value of `source` is one of `target`, as far as the types say.
+    """Whether each value of `source` is a value of `target`, by their types.
 
-    The annotations are compared first. If they do not decide, the JSON Schemas are: that of the written source must
-    not be wider than that of the read target. What cannot be judged does not fit.
+    The annotations are compared first. If they do not decide, the schema of the written source must not be wider than
+    that of the read target. Types that cannot be judged do not fit.
     """
     if source is UNCHECKED or target is UNCHECKED:
         return True
@@ -444,7 +444,7 @@ def _schemas_fit(source: Any, target: Any) -> bool:
 
 
 def element_of(annotation: Any, kind: str) -> Any:
-    """The type of what is in a list or a mapping; None if the type is not one."""
+    """Return the type of the items of a list or a mapping; None for other types."""
     annotation = _plain(annotation)
     if _is_union(annotation):
         found = [element_of(member, kind) for member in typing.get_args(annotation)]

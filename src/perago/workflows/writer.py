@@ -1,4 +1,4 @@
-"""Writes the tasks of a workflow: names, scopes, and the refs of the workspace, which are threaded by rule.
+"""Writes the tasks of a workflow: names, scopes, and the workspace refs, which follow fixed rules.
 
 A writer keeps *heads*: expressions for the commits that the next step continues. perago chooses the one that has all
 the others in its history when the step runs.
@@ -42,7 +42,7 @@ _OUTSIDE = {
     "item": ("is one of many", f"use it in the step of the item, or let that step {_FILE}"),
     "optional": ("may have failed", f"use it next to that step, or let that step {_FILE}"),
 }
-"""Why a value is never read outside of such a part, and what to do."""
+"""The reasons why a value cannot be read outside of such a part, with the fixes."""
 _STILL_OPEN = {"branch": ("may not be done yet", "use it after the fork"), "loop": ("is not done yet", "use it there")}
 
 
@@ -90,7 +90,7 @@ class Writer:
         self.functions: dict[str, Callable[..., Any]] = {}
         self.parts: dict[tuple[str, int], Workflow[Any, Any]] = {}
         self._known: dict[str, object] = {}
-        """The workflows and functions of all parts, by what must not be two of them."""
+        """The workflows and functions of all parts, by their unique key."""
         self.runs: dict[str, str] = {}
         """The references that a `map` writes when the workflow runs begin with these, and its name."""
         self.end: Location | None = None
@@ -120,7 +120,7 @@ class Writer:
     def to_open(
         self, label: str, structure: contextlib.AbstractContextManager[T]
     ) -> contextlib.AbstractContextManager[T]:
-        """The same structure, with a problem until it is in a `with`."""
+        """Return the structure, with a problem until it is used in a `with`."""
         problem = calling_line().error(f"{label} is not in a `with`, so it has no steps", "write `with` before it")
         self.unopened.append(problem)
 
@@ -178,7 +178,7 @@ class Writer:
         return reference
 
     def check_runs(self) -> None:
-        """Refuse a step that has the name which a `map` gives to the step of an item."""
+        """Refuse a step with a name that a `map` gives to the step of an item."""
         for reference, location in self.references.items():
             base, _, number = reference.rpartition("_")
             if number.isdecimal() and base in self.runs and reference not in self.runs:

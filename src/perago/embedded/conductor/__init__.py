@@ -1,8 +1,8 @@
-"""A Conductor in memory that behaves like the real one, including its unpleasant sides.
+"""A Conductor in memory that behaves like the real one, including its defects.
 
 It models definitions, `${...}` expressions, polling, updates, retries, timeouts, leases, domains, pause, retry, restart
 and rerun (`docs/dev/servers/conductor.md`), for SIMPLE tasks within forks, loops, switches, sub-workflows and the other
-operators that `systemtasks` lists. It refuses everything else by name, if possible when it is defined.
+operators that `systemtasks` lists. Other features are refused by name, if possible at registration.
 """
 
 from __future__ import annotations

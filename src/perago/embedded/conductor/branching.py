@@ -172,7 +172,8 @@ class DynamicFork(SystemTask):
     retriable = False
 
     def check(self, step: Step, where: str) -> None:
-        """Refuse what an input names without an expression; the rest is refused while the workflow runs."""
+        """Refuse invalid steps that an input names without an expression. Others are refused while the workflow
+        runs."""
         given = step["inputParameters"]
         listed = given.get(step.get("dynamicForkTasksParam") or "")
         tasks = [task for task in listed if isinstance(task, Mapping)] if isinstance(listed, list) else []
@@ -318,8 +319,8 @@ def _join_after(context: DecisionContext, step: Step, complaint: str) -> Step:
 class Dynamic(SystemTask):
     """DYNAMIC: a step of the task type that its input names. Its row is that of the named type.
 
-    Its definition is not: without a definition of its own name it has no retries and no response timeout, as on the
-    server.
+    As on the server, its task definition is not that of the named type: without a definition of its own name it has no
+    retries and no response timeout.
     """
 
     kind = "DYNAMIC"
@@ -390,8 +391,8 @@ def _fails(other: TaskRow, all_ended: bool) -> bool:
 
 
 def _is_stuck(present: Sequence[TaskRow], all_ended: bool) -> bool:
-    """A step that was skipped by hand has no output, not even an empty one. The server fails at it each time, so such a
-    JOIN never ends, unless an earlier step has failed."""
+    """A manually skipped step has no output, not even an empty one. The server fails at it each time, so such a JOIN
+    never ends, unless an earlier step has failed."""
     until_failure = takewhile(lambda other: not _fails(other, all_ended), present)
     return any(other.status is Status.SKIPPED for other in until_failure)
 
@@ -501,7 +502,7 @@ def _next_iteration(context: DecisionContext, loop: TaskRow, iteration: int) -> 
 
 
 def _is_complete(context: DecisionContext, loop: TaskRow, body: Mapping[str, TaskRow]) -> bool:
-    """Every step of the body is there and done, and so is whatever comes after one that is done."""
+    """Whether every step of the body and every step after a completed one exists and is done."""
     steps = [step["taskReferenceName"] for step in loop.workflow_task["loopOver"]]
     if any(with_iteration(name, loop.iteration) not in body for name in steps):
         return False

@@ -35,7 +35,7 @@ class Termination(Exception):
 
 
 def check_workflow_timeout(workflow: WorkflowRow, now: int) -> None:
-    """Raises `Termination` when the workflow's own time is up and its policy says so."""
+    """Raise `Termination` if the workflow has timed out and its policy requires it."""
     seconds, policy = workflow.definition["timeoutSeconds"], workflow.definition["timeoutPolicy"]
     elapsed = now - (workflow.last_retried_time or workflow.create_time)
     if seconds <= 0 or elapsed < seconds * 1000 or policy == "ALERT_ONLY":
@@ -48,7 +48,7 @@ def check_workflow_timeout(workflow: WorkflowRow, now: int) -> None:
 
 
 def check_task_timeouts(row: TaskRow, now: int) -> None:
-    """Change `row` to TIMED_OUT, or raise `Termination`, when one of its times is up
+    """Change `row` to TIMED_OUT, or raise `Termination`, if one of its timeouts has passed
     (`docs/dev/servers/conductor.md`, "Attempt state machine")."""
     for check in (_total_timeout, _task_timeout, _poll_timeout):
         reason = None if row.status.terminal else check(row, now)
@@ -103,7 +103,7 @@ def _poll_timeout(row: TaskRow, now: int) -> str | None:
 
 
 def check_response_timeout(row: TaskRow, now: int) -> None:
-    """Change `row` to TIMED_OUT when it is in progress and has not been heard of for too long."""
+    """Change `row` to TIMED_OUT if it is in progress and its response timeout has passed."""
     seconds = row.definition["responseTimeoutSeconds"]
     if row.status is not Status.IN_PROGRESS or seconds == 0:
         return
@@ -217,7 +217,7 @@ def first_attempt(
 def new_row(
     state: State, workflow: WorkflowRow, workflow_task: dict[str, Any], task_type: str, task_name: str
 ) -> TaskRow:
-    """A row of a step, with an id and nothing in it."""
+    """Return an empty row of a step, with an id."""
     return TaskRow(
         task_id=state.new_id(),
         workflow_id=workflow.workflow_id,
@@ -275,30 +275,31 @@ def _successor(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequenc
 
 
 class SystemTask:
-    """A task type that the server works on itself. Rows are working copies; the caller stores them."""
+    """A task type that the server itself runs. Rows are working copies, which the caller stores."""
 
     kind: ClassVar[str]
     """Its `type` in a workflow definition."""
     fields: ClassVar[frozenset[str]] = frozenset()
-    """The fields of a workflow task that mean something to it, beyond those of every task."""
+    """The additional fields of a workflow task that it supports."""
     background: ClassVar[bool] = False
-    """The server's workers take it up after the decision that scheduled it, not within."""
+    """Whether the server's workers start it after the decision that scheduled it, not within."""
     ends_by_itself: ClassVar[bool] = True
-    """False: after its start, something else ends it, and the server does not check it again."""
+    """Whether the server checks it again after its start. If not, another event ends it."""
     resumes: ClassVar[bool] = False
-    """A retry or a rerun uses the row again; no new one is made."""
+    """Whether a retry or a rerun reuses the row."""
     iterates: ClassVar[bool] = False
-    """The iteration of its row is its own, not that of a loop around it."""
+    """Whether the iteration of its row is its own, not that of an enclosing loop."""
     joins: ClassVar[bool] = False
-    """It waits for other steps, and checks them again when a failed one is run again."""
+    """Whether it waits for other steps, and checks them again when a failed one is run again."""
     ends_workflow: ClassVar[bool] = False
-    """Once it is COMPLETED, the workflow gets that status, or another one from its row."""
+    """Whether its completion ends the workflow, with that status or another one from its row."""
     retriable: ClassVar[bool] = True
-    """Conductor retries it like a worker's task if it has a task definition that says so."""
+    """Whether Conductor retries it like a worker's task, if its task definition allows retries."""
     begins: ClassVar[bool] = False
-    """Its row is in progress as soon as it is scheduled; else the row waits, first for the `startDelay` of its step."""
+    """Whether its row is in progress as soon as it is scheduled. If not, the row waits, first for the `startDelay` of
+    its step."""
     templated: ClassVar[bool] = False
-    """The `inputTemplate` of its task definition counts."""
+    """Whether the `inputTemplate` of its task definition applies."""
     by_name: ClassVar[bool] = False
     """Whether the server works on it even for a worker whose name equals its type."""
     knows_its_id: ClassVar[bool] = True
@@ -322,10 +323,10 @@ class SystemTask:
         return [row]
 
     def start(self, context: DecisionContext, row: TaskRow) -> None:
-        """Begin."""
+        """Begin the work."""
 
     def execute(self, context: DecisionContext, row: TaskRow) -> bool:  # noqa: ARG002 - the interface
-        """Go on; whether that has changed the row, so that the workflow needs another decision."""
+        """Continue the work. Return whether the row has changed, so that the workflow needs another decision."""
         return False
 
     def leads_on(self, row: TaskRow) -> bool:  # noqa: ARG002 - the interface
@@ -362,7 +363,7 @@ class DecisionContext:
 
     @classmethod
     def of(cls, state: State, workflow: WorkflowRow) -> DecisionContext:
-        """A fresh look."""
+        """Create the working copy from the current state."""
         return cls(state, workflow, [row.copy() for row in workflow.tasks])
 
     def latest(self, reference: str) -> TaskRow | None:
@@ -405,7 +406,7 @@ class DecisionContext:
                 row.domain = domain_of(self.state, self.workflow, row)
 
     def add(self, rows: Sequence[TaskRow]) -> list[TaskRow]:
-        """Add those whose attempt is not there yet, and return them."""
+        """Add the rows whose attempt does not exist yet, and return them."""
         known = {row.step_key for row in self.tasks}
         fresh = [row for row in rows if row.step_key not in known]
         self.tasks += fresh

@@ -1,8 +1,8 @@
 """The steps of every call of the model: faults, the lock, the sweep, waiting for the queue, and the server's own work.
 
 The model does this work before the call returns, and its workers first: a JOIN that waits for a sub-workflow ends
-before the end of that sub-workflow leads to a decision. A real server takes 50 to 300 ms for it, and up to 30 s for a
-JOIN that has waited for long.
+before the end of that sub-workflow causes a decision. A real server needs 50 to 300 ms for it, and up to 30 s for a
+JOIN that has waited for a long time.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ LOCK_SECONDS = 30.0
 
 
 class ModelCore:
-    """The state of one server and the way to it; the calls themselves are in the classes that inherit from this."""
+    """The state of one server and the access to it. The calls are in derived classes."""
 
     def __init__(
         self,
@@ -131,13 +131,13 @@ class ModelCore:
     ) -> None:
         """
         Args:
-            clock: What the server goes by.
-            faults: What goes wrong with which call.
+            clock: The clock of the server.
+            faults: The script of faults of calls.
             limits: Sizes of payloads.
-            sweep_seconds: How often a call looks for timeouts first; None for never by itself.
+            sweep_seconds: The seconds after which a call first checks for timeouts; None: only on request.
             seed: Makes ids and jitter repeatable.
-            http: Answers HTTP tasks: gets the request (`uri`, `method`, `headers`, `body`), gives status and body. It
-                is called under the model's lock.
+            http: Answers HTTP tasks: gets the request (`uri`, `method`, `headers`, `body`), and returns status and
+                body. It is called under the model's lock.
         """
         self._clock = clock
         self._faults = faults or FaultScript()
@@ -186,7 +186,7 @@ class ModelCore:
             self._lock.release()
 
     def _look_until(self, end: float, look: Callable[[State], T | None]) -> T:
-        """Call `look` under the lock until it returns more than None, for the last time at `end` or later.
+        """Call `look` under the lock until it does not return None, for the last time at `end` or later.
 
         On the system's clock it is called again as soon as anything changes or is due. Any other clock sleeps between
         two calls, without the lock.
@@ -203,7 +203,7 @@ class ModelCore:
             self._clock.sleep(min(LOOK_SECONDS, left))
 
     def _is_over(self, end: float) -> bool:
-        """Whether a wait until `end` has nothing to wait for any more."""
+        """Whether a wait until `end` has ended."""
         return self._waits_are_over or self._clock.now() >= end
 
     def _seconds_to_next_event(self, state: State) -> float:
@@ -217,7 +217,7 @@ class ModelCore:
 
 
 def sweep(state: State) -> None:
-    """Decide every workflow, timeouts included. One that cannot be decided holds up no other."""
+    """Decide every workflow, including timeouts. A workflow that cannot be decided does not block others."""
     for workflow in list(state.workflows.values()):
         with guarded(state, workflow.workflow_id):
             decide(state, workflow)

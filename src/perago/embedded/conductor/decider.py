@@ -74,10 +74,10 @@ def create_workflow(
     parent: TaskRow | None = None,
     workflow_id: str | None = None,
 ) -> WorkflowRow:
-    """A running workflow in which nothing is scheduled yet.
+    """Return a running workflow without scheduled steps.
 
-    Its task definitions are those of this moment until it ends, and beyond. `definition` is a parsed one that need not
-    be registered; `parent` is the attempt that it is the work of. `workflow_id` is an id that is free again, if any.
+    It keeps the current task definitions. `definition` is parsed, and need not be registered. `parent` is the attempt
+    of the parent workflow. `workflow_id` is a reused id, if there is one.
     """
     if definition is None:
         shown = "null" if version is None else version
@@ -106,7 +106,7 @@ def create_workflow(
 
 
 def snapshot_definitions(state: State, definition: dict[str, Any]) -> None:
-    """Give every step its task definition, and a sub-workflow its version, as they are now."""
+    """Give every step its current task definition, and a sub-workflow its current version."""
     for step in every_step(definition["tasks"]):
         if step.get("taskDefinition") is None:
             step["taskDefinition"] = task_definition(state, step)
@@ -120,7 +120,8 @@ def snapshot_definitions(state: State, definition: dict[str, Any]) -> None:
 
 
 def task_definition(state: State, step: Step) -> dict[str, Any]:
-    """The registered one, else the default, which for the server's own tasks neither retries nor times out."""
+    """Return the registered definition, or the default. The default of the server's own tasks has no retries and no
+    timeouts."""
     known = state.task_definitions.get(step["name"])
     if known is not None:
         return copied(known)
@@ -173,7 +174,7 @@ def fail_workflow(
     tasks: Sequence[TaskRow],
     cause: TaskRow | None,
 ) -> None:
-    """End `workflow` because of what happened in it, and start the workflow that it names for such an end."""
+    """End `workflow` because of an event in it, and start its failure workflow, if it has one."""
     if cause is not None:
         state.store(cause, HistoryEvent.CHANGED)
     before = workflow.status
@@ -215,7 +216,7 @@ def _start_failure_workflow(state: State, workflow: WorkflowRow, before: Workflo
 
 
 def complete_workflow(state: State, workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
-    """End `workflow` well."""
+    """Complete `workflow`."""
     workflow.output = _output(workflow, tasks)
     workflow.status = WorkflowStatus.COMPLETED
     _note_failures(workflow, tasks)
@@ -224,9 +225,9 @@ def complete_workflow(state: State, workflow: WorkflowRow, tasks: Sequence[TaskR
 
 
 def end_by_task(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> None:
-    """End `workflow` as its TERMINATE task says, which wins over whatever is still open.
+    """End `workflow` as its TERMINATE task says, even if steps are still open.
 
-    The input of a rerun may say nothing or anything; a workflow of which no failure is said ends well.
+    The input of a rerun can be anything. Without a failure in it, the workflow completes.
     """
     status = java_text(row.input.get("terminationStatus"))
     reason = row.input.get("terminationReason") or f"Workflow is {status} by TERMINATE task: {row.task_id}"
@@ -254,7 +255,7 @@ def cancel_open_tasks(state: State, workflow: WorkflowRow, tasks: Sequence[TaskR
 
 
 def _tell_parent(state: State, workflow: WorkflowRow) -> None:
-    """Update the step of the parent that this workflow is the work of, and have the parent decided."""
+    """Update the parent's step that runs this workflow, and let the parent be decided."""
     row = state.tasks.get(workflow.parent_task_id or "")
     parent = state.workflows.get(workflow.parent_id or "")
     if row is None or parent is None:
@@ -302,7 +303,7 @@ class _Decision:
     wanted: dict[str, TaskRow] = field(default_factory=dict)
     """The rows to schedule or to continue, by reference name."""
     executed: set[str] = field(default_factory=set)
-    """Reference names that are done with."""
+    """Reference names that are finished."""
     complete: bool = False
 
     @property
@@ -311,7 +312,7 @@ class _Decision:
 
 
 def decide(state: State, workflow: WorkflowRow) -> None:
-    """Bring `workflow` as far as it can go now; in a finished one nothing may be open."""
+    """Advance `workflow` as far as possible. In a finished workflow no step may be open."""
     context = DecisionContext.of(state, workflow)
     if workflow.status.terminal:
         if workflow.status is not WorkflowStatus.COMPLETED:
@@ -446,7 +447,7 @@ def _evaluate_task(context: DecisionContext, row: TaskRow, decision: _Decision) 
 
 
 def _may_retry(state: State, row: TaskRow, task: SystemTask | None) -> bool:
-    """True: retry. False: continue without it, because the step is optional or permissive.
+    """Return True to retry. Return False to continue without the step, because it is optional or permissive.
 
     Raises:
         Termination: neither.

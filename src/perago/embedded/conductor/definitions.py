@@ -1,4 +1,5 @@
-"""Definitions of tasks and workflows: what the server stores and refuses, and what this model refuses by name."""
+"""Definitions of tasks and workflows: the fields that the server stores and refuses, and the features that this model
+refuses by name."""
 
 from __future__ import annotations
 
@@ -346,7 +347,7 @@ def _refuse(source: Mapping[str, Any], fields: tuple[str, ...], where: str) -> N
 
 
 def check_steps(steps: list[Step]) -> None:
-    """Raises `NotImplementedError` for what only shows once the definition is known to be valid."""
+    """Raise `NotImplementedError` for features that can only be checked in a valid definition."""
     for step in every_step(steps):
         if not step.get("name") or not step.get("taskReferenceName"):
             raise NotImplementedError("InMemoryConductor: a step without a name or reference name is not modelled")

@@ -31,7 +31,7 @@ from perago.embedded.conductor.wire import (
 
 
 def terminate(state: State, workflow: WorkflowRow, reason: str | None) -> None:
-    """End a workflow by hand; open attempts become CANCELED. One that is TERMINATED already is left alone."""
+    """End a workflow manually. Open attempts become CANCELED. A TERMINATED workflow does not change."""
     if workflow.status is WorkflowStatus.COMPLETED:
         raise conflict("terminate workflow", "Cannot terminate a COMPLETED workflow.")
     if workflow.status is not WorkflowStatus.TERMINATED:
@@ -49,7 +49,7 @@ def pause(state: State, workflow: WorkflowRow) -> None:
 
 
 def resume(state: State, workflow: WorkflowRow) -> None:
-    """Continue, and process what happened during the pause."""
+    """Continue, and process the events of the pause."""
     if workflow.status is not WorkflowStatus.PAUSED:
         detail = (
             f"The workflow {workflow.workflow_id} is not PAUSED so cannot resume. Current status is {workflow.status}"
@@ -84,7 +84,7 @@ def remove(state: State, workflow: WorkflowRow, *, archive: bool) -> None:
 
 
 def skip(state: State, workflow: WorkflowRow, reference_name: str) -> None:
-    """Put a finished row in the place of a step, in front of all others.
+    """Insert a finished row for a step, in front of all others.
 
     Raises:
         ServerError: the workflow does not run, has no such step, or has begun it already (500).
@@ -145,10 +145,10 @@ def retry(state: State, workflow: WorkflowRow, *, resume_sub_workflows: bool = F
 
 
 def _where_it_failed(state: State, workflow: WorkflowRow, failed: TaskRow) -> WorkflowRow:
-    """The workflow deep down whose failure was the first cause.
+    """Return the nested workflow whose failure was the first cause.
 
     Raises:
-        NoSuchEntity: a step on the way does not know its child any more, or the child was removed (404).
+        NoSuchEntity: a step on the way no longer knows its child, or the child was removed (404).
     """
     row: TaskRow | None = failed
     if failed.kind == "DO_WHILE":
@@ -183,7 +183,7 @@ def retry_steps(state: State, workflow: WorkflowRow) -> None:
 
 
 def _failed_steps(context: DecisionContext) -> tuple[list[TaskRow], list[TaskRow]]:
-    """Rows that are resumed as they are, and those to retry: the last of their step that was not done."""
+    """Return the rows that are resumed, and the rows to retry: the last unfinished ones of their steps."""
     resumed: list[TaskRow] = []
     failed: dict[str, TaskRow] = {}
     for row in context.tasks:
@@ -330,7 +330,7 @@ def _fork_again(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
 
 
 def _rerun_sub_workflow(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
-    """Nothing is removed: later steps keep their rows. A completed child is not repeated."""
+    """Resume a workflow without removing rows: later steps keep theirs. A completed child is not repeated."""
     _reset(state, row)
     row.attached_workflow_id, row.reason = None, None
     task = system_task(row)
@@ -393,7 +393,7 @@ def _remove_all_tasks(state: State, workflow: WorkflowRow) -> None:
 
 
 def revive_parents(state: State, workflow: WorkflowRow, what: str) -> None:
-    """Let the step of each parent run again, together with the canceled steps next to it.
+    """Let the step of each parent run again, with the canceled steps next to it.
 
     `what` was done to `workflow`, and the logs of the steps say so. Other failed sub-workflows of a parent are retried.
 

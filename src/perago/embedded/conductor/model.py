@@ -71,7 +71,7 @@ class ConductorModel(ModelCore):
                 state.task_definitions[definition["name"]] = definition
 
     def update_task_definition(self, definition: Mapping[str, Any]) -> None:
-        """Replace one that exists, which keeps its `createTime`; another one is a 404."""
+        """Replace an existing definition, which keeps its `createTime`. An unknown one is a 404."""
         with self._operation("update_task_definition") as state:
             changed = parse_changed_task_definition(definition, state.now())
             existing = state.task_definitions.get(changed["name"])
@@ -187,7 +187,7 @@ class ConductorModel(ModelCore):
     def update_task_v2(self, result: Mapping[str, Any]) -> dict[str, Any] | None:
         """`POST /tasks/update-v2`: the same, and then a poll for the same task type on behalf of the same worker.
 
-        It hands out a further attempt even when the result itself was ignored, none while the attempt is not finished
+        It hands out a further attempt even if the result was ignored, but none while the attempt is not finished
         (`docs/dev/servers/conductor.md`, "Fifteen behaviors", point 6).
         """
         with self._around("update_task_v2"):
@@ -209,7 +209,7 @@ class ConductorModel(ModelCore):
         output: Mapping[str, Any],
         worker_id: str | None = None,
     ) -> str | None:
-        """Update the open attempt of a step; its id, or None without one, however unknown the names are."""
+        """Update the open attempt of a step, and return its id. Return None without one, even for unknown names."""
         with self._operation("update_task_by_reference") as state:
             row = updates.open_attempt(state, workflow_id, reference_name)
             return None if row is None else updates.update_row(state, row, status, output, worker_id or row.worker_id)
@@ -238,7 +238,7 @@ class ConductorModel(ModelCore):
             return state.queue.sizes()
 
     def requeue_pending(self, task_name: str) -> int:
-        """Put open attempts of a type that have lost their message back into the queue; how many there are."""
+        """Put open attempts of a type that have lost their message back into the queue. Return their number."""
         with self._operation("requeue_pending") as state:
             return updates.requeue(state, task_name)
 
@@ -292,7 +292,7 @@ class ConductorModel(ModelCore):
             raise
 
     def _put_back(self, task_ids: Sequence[str]) -> None:
-        """No worker got them: a wait that was broken off must not swallow attempts."""
+        """Put attempts back that no worker got, because an interrupted wait must not lose attempts."""
         with self._locked() as state:
             for task_id in task_ids:
                 row = state.tasks.get(task_id)
@@ -371,7 +371,7 @@ class ConductorModel(ModelCore):
             return search_workflows(state.workflows.values(), query, start=start, size=size, sort=sort)
 
     def now(self) -> int:
-        """The time that the model goes by, in milliseconds since the epoch."""
+        """The time of the model, in milliseconds since the epoch."""
         return round(self._clock.now() * 1000)
 
     def decide(self, workflow_id: str) -> None:
@@ -523,8 +523,8 @@ def check_priority(priority: int) -> None:
 class InMemoryConductor(ConductorModel):
     """A `perago.ports.TaskQueue` in memory, and everything else of `ConductorModel`.
 
-    Faults are scripted by the names of the methods (`"poll"`, `"report"`, `"is_current"`, ...). A long poll lets go
-    of the lock while it waits; on a `VirtualClock` it moves time.
+    Faults are scripted by the names of the methods (`"poll"`, `"report"`, `"is_current"`, ...). A long poll releases
+    the lock while it waits. On a `VirtualClock` it moves time.
     """
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
@@ -600,7 +600,7 @@ class InMemoryConductor(ConductorModel):
             )
 
     def extend_lease(self, delivery: Delivery) -> None:
-        """Move the response timeout of the delivery that holds the attempt now."""
+        """Extend the response timeout of the delivery that currently has the attempt."""
         with self._operation("extend_lease") as state:
             updates.update_task(state, _result(delivery, extendLease=True))
 
@@ -610,7 +610,7 @@ class InMemoryConductor(ConductorModel):
             updates.update_task(state, _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=seconds))
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
-        """Send the final status by update v1; an outdated one is ignored without a word."""
+        """Send the final status with update v1. An outdated one is ignored silently."""
         with self._operation("report") as state:
             result = _result(
                 delivery,

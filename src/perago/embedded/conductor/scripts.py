@@ -1,9 +1,9 @@
-"""Scripts of workflows, JavaScript and jq, run in a process of their own that is killed when they take too long.
+"""Scripts of workflows, JavaScript and jq, run in a separate process that is killed if they take too long.
 
 QuickJS (the package `quickjs-ng`) and not V8 (`mini-racer`): its wheels are a tenth as large and cover CPython 3.10 and
-later on Linux and macOS, and a script that is out of memory is an error there, where V8 aborts the whole process. A
-loop inside of a built-in function (`new Array(1e9).sort()`) stops neither engine in time, so scripts run in a child
-that can be killed. `dukpy` has no limits, `quickjs` is no longer maintained. jq runs there, too: it has no limits.
+later on Linux and macOS, and a script without memory causes an error there, but V8 aborts the complete process. A loop
+inside of a built-in function (`new Array(1e9).sort()`) stops neither engine in time, so scripts run in a child that can
+be killed. `dukpy` has no limits, `quickjs` is no longer maintained. jq runs there, too: it has no limits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SECONDS = 4.0
 MEMORY_BYTES = 64 * 1024 * 1024
 
 _GRACE_SECONDS = 1.0
-"""After `SECONDS` the engine stops by itself if it can; after these it is killed."""
+"""Seconds after which the engine is killed. After `SECONDS` it stops itself if it can."""
 
 _START_SECONDS = 20.0
 

@@ -47,7 +47,7 @@ def holds(step: Mapping[str, Any], reference: str) -> bool:
 
 
 def following(steps: Sequence[Step], reference: str) -> Step | None:
-    """Return the step after this one, or after the step that this one is the end of.
+    """Return the step after this one, or after the structure that ends with this one.
 
     Nothing comes after the end of a loop's body: the loop itself decides that. Nothing comes after TERMINATE.
     """
@@ -174,7 +174,7 @@ class TaskRow:
     its end, even if it is run again."""
 
     def copy(self) -> TaskRow:
-        """A row that can change without this one noticing."""
+        """Return an independent copy of the row."""
         return copy(self)
 
     @property
@@ -203,7 +203,7 @@ class TaskRow:
 
     @property
     def step_key(self) -> tuple[str, int]:
-        """No two attempts of a workflow share it."""
+        """The key of an attempt, which is unique in its workflow."""
         return self.reference_name, self.retry_count
 
     @property
@@ -277,7 +277,7 @@ class Message:
     due: int
     order: int
     limited: bool = False
-    """Whether it met a full `concurrentExecLimit` and waits for a free slot."""
+    """Whether it was blocked by a full `concurrentExecLimit` and waits for a free slot."""
 
 
 class MessageQueue:
@@ -309,7 +309,7 @@ class MessageQueue:
                 self.pushes += 1
 
     def remove(self, task_id: str) -> None:
-        """Forget the message; one that is not there is fine."""
+        """Forget the message, if it exists."""
         self.messages.pop(task_id, None)
 
     def take(self, queue_name: str, count: int, now: int) -> list[str]:
@@ -368,14 +368,15 @@ class HistoryEntry:
     task_id: str
     reference_name: str
     status: str
-    """After it happened."""
+    """The status after the event."""
     poll_count: int
     worker_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class LastPoll:
-    """The last worker that asked for a task type, and when (ms). A poll counts when it is answered, however empty."""
+    """The last worker that asked for a task type, and when (ms). A poll counts when it is answered, even without
+    tasks."""
 
     task_name: str
     worker_id: str | None
@@ -514,7 +515,7 @@ class State:
         self.record(what, row)
 
     def _keep(self, workflow: WorkflowRow, row: TaskRow) -> None:
-        """Store a copy: later changes of `row` concern its holder only."""
+        """Store a copy, so that later changes of `row` have no effect here."""
         kept = self.tasks[row.task_id] = row.copy()
         others = [other for other in workflow.tasks if other.task_id != row.task_id]
         workflow.tasks[:] = sorted([*others, kept], key=attrgetter("seq"))
@@ -584,7 +585,7 @@ def domain_of(state: State, workflow: WorkflowRow, row: TaskRow) -> str | None:
 
 
 def _active(state: State, task_type: str, domains: list[str]) -> str | None:
-    """The first domain that was polled of late, else the last one."""
+    """Return the first domain that was recently polled, or the last one."""
     for domain in (domain.strip() for domain in domains if domain.upper() != NO_DOMAIN):
         poll = state.last_polls.get((task_type, domain))
         if poll is not None and state.now() - poll.time < ACTIVE_MS:

@@ -78,7 +78,7 @@ def read_result(result: Mapping[str, Any]) -> TaskResult:
 def update_task(state: State, result: Mapping[str, Any]) -> str:
     """Apply a task result as `POST /tasks` does; returns the task id that was sent.
 
-    A result for an attempt or a workflow that has ended is ignored, with success all the same. An IN_PROGRESS result
+    A result for an attempt or a workflow that has ended is ignored, but answered with success. An IN_PROGRESS result
     gives the attempt back to the queue (`docs/dev/servers/conductor.md`, "Attempt state machine").
 
     Raises:
@@ -171,8 +171,8 @@ def _apply(state: State, row: TaskRow, status: str, result: TaskResult) -> None:
 
 
 def _extend_lease(state: State, task_id: str) -> None:
-    """Moves `updateTime` and nothing else; says nothing about who holds the attempt (`docs/dev/servers/conductor.md`,
-    "Lease extension")."""
+    """Change only `updateTime`. This does not show who has the attempt (`docs/dev/servers/conductor.md`, "Lease
+    extension")."""
     row = _find(state, task_id).copy()
     if row.status.terminal:
         state.record(HistoryEvent.IGNORED, row)
@@ -195,7 +195,7 @@ POSTPONE_SECONDS = 60
 def hand_out(state: State, task_ids: Sequence[str], worker_id: str | None) -> list[TaskRow]:
     """Mark popped attempts as in progress.
 
-    Left out are those that ended since they were popped, and those that would exceed their limit: no answer says so.
+    Attempts that ended since they were popped, and those that would exceed their limit, are left out silently.
     """
     handed_out = []
     for task_id in task_ids:

@@ -1,10 +1,10 @@
-"""Requests and answers on the wire: the server's errors, payloads after a trip through JSON, and typed fields.
+"""Requests and answers on the wire: the server's errors, payloads as JSON, and typed fields.
 
 Each class carries the HTTP status that the real server sends with the same words, so that the model can be served
 over REST. Many permanent errors are 500 there (`docs/dev/servers/conductor.md`, "REST surface" and "Fifteen behaviors",
 point 11).
 
-Clients' fields are read by pydantic: lenient as the server is (`"2"` is a number), with a 500 where it cannot help.
+pydantic reads the fields of clients, as leniently as the server (`"2"` is a number), with a 500 for anything else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VALIDATION_FAILED = "Validation failed, check below errors for detail."
 
 
 class NoSuchEntity(NotFound):
-    """404: the task, workflow or definition does not exist, or cannot be acted on in the way that was asked."""
+    """404: the task, workflow or definition does not exist, or does not allow the requested action."""
 
     status: ClassVar[int] = 404
 
@@ -57,7 +57,7 @@ class ServerError(Unavailable):
 
 
 class Malformed(Refused):
-    """500: a request that the server's JSON reader cannot take. Repeating it is pointless, so it is a refusal."""
+    """500: a request that the server's JSON reader cannot read. A repetition is pointless, so it is a refusal."""
 
     status: ClassVar[int] = 500
 
@@ -103,7 +103,7 @@ T = TypeVar("T")
 MAX_DEPTH = 1000
 """Nesting that the server's JSON reader accepts."""
 MOST_LEVELS = 250
-"""Nesting that is accepted here, so that all that is done with a payload can be done on Python's stack."""
+"""Maximum nesting here, because payloads are processed on Python's stack."""
 
 MAX_REASON = 500
 """Characters of `reasonForIncompletion` that are taken from a result, and that answers show."""
@@ -245,7 +245,7 @@ def _plain(value: Any) -> Any:
 
 
 def _check_numbers_and_depth(operation: str, payload: Any, what: str) -> None:
-    """Walk without recursion, so that depth is a refusal and not a crash."""
+    """Walk without recursion, so that a deep value is refused and does not crash."""
     stack: list[tuple[Any, int]] = [(payload, 1)]
     deepest = 1
     while stack:

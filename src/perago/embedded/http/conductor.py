@@ -1,7 +1,7 @@
 """Conductor's REST API on the model: enough for the official SDK, curl and perago's own adapter.
 
-Statuses and the fields that clients read are those of the real server; messages are our own. A call that Conductor has
-and this does not is answered with 501 and named; one that Conductor does not have either is a 404, as there.
+Statuses and the fields that clients read are those of the real server; messages differ. A call that this server does
+not support is answered with 501 and its name. A call that Conductor does not have either is a 404.
 """
 
 from __future__ import annotations
@@ -157,8 +157,7 @@ def _number(digits: str) -> float | str:
 def conductor_app(model: ConductorModel) -> ASGIApp:
     """Return an ASGI application that serves `model` below `/api`, and its health at `/health`.
 
-    Calls run in their own threads. Those that can wait for seconds have other threads, so that they do not delay other
-    calls.
+    Calls run in threads. Calls that can wait for seconds have separate threads, so that they do not delay others.
     """
     waiting = ThreadPoolExecutor(POLLS_AT_ONCE, thread_name_prefix="perago-conductor-poll")
     quick = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="perago-conductor")
@@ -330,7 +329,7 @@ def _task_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
     def update_step_and_see(
         call: Call, workflow_id: str, reference: str, status: str, output: dict[str, Any], workerid: str | None = None
     ) -> Any:
-        """The same; answers with the workflow, and with 404 if there was no open attempt."""
+        """Do the same, but answer with the workflow, or with 404 if there was no open attempt."""
         if update_step(call, workflow_id, reference, status, output, workerid) is None:
             raise not_found(call.operation, f"Found no running task {reference} to update")
         return model.workflow(workflow_id)
@@ -409,7 +408,7 @@ def _poll(poll: LastPoll) -> dict[str, Any]:
 
 
 class StartRequest(Fields):
-    """The request that starts a workflow; an idempotency key is taken and passed over, as by the real server."""
+    """The request that starts a workflow. An idempotency key is ignored, as by the real server."""
 
     name: str | None = None
     payload: dict[str, Any] | None = Field(None, alias="input")
@@ -447,7 +446,7 @@ def _start_request(call: Call, body: dict[str, Any], named: Mapping[str, Any] | 
 
 
 def _each(ids: list[Any], act: Callable[[str], None]) -> dict[str, Any]:
-    """Do one thing to each workflow of a list; a refused one is listed and does not stop the others."""
+    """Apply an operation to each workflow of a list. A refused workflow is listed and does not stop the others."""
     if not 0 < len(ids) <= MAX_WORKFLOWS:
         message = f"between 1 and {MAX_WORKFLOWS} workflow ids are needed, not {len(ids)}"
         raise validation_failed("bulk operation", [{"path": "arg0", "message": message}])
@@ -510,7 +509,7 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         return without_nulls(fields)
 
     def status(workflow_id: str, include_output: bool = False, include_variables: bool = False) -> Any:
-        """The workflow in few words."""
+        """The workflow in brief."""
         wanted = {"output": include_output, "variables": include_variables}
         fields = ["workflowId", "correlationId", "status", *(field for field in wanted if wanted[field])]
         workflow = model.workflow(workflow_id, include_tasks=False)

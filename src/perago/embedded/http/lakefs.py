@@ -1,6 +1,7 @@
 """lakeFS's REST API on the model: enough for the official SDK, the wrapper, `lakectl` and curl.
 
-A call that lakeFS has and this does not is answered with 501 and named; one that lakeFS does not have either, with 404.
+A call that this server does not support is answered with 501 and its name; a call that lakeFS does not have either,
+with 404.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Serving on loopback: a server in a thread, the check of who may speak to it, and both embedded services on one port.
+"""Serve on loopback: a server in a thread, the check of its clients, and both embedded services on one port.
 
-A server on loopback is within reach of every user of the machine and of every page that the user's browser shows. So
-there are four rules:
+Every user of the machine, and every page in the user's browser, can reach a server on loopback. So there are four
+rules:
 
 - The Host header names this machine. A page whose host name was made to point at 127.0.0.1 (DNS rebinding) names its
   own host.
@@ -11,7 +11,7 @@ there are four rules:
 - Page and Conductor want the token as the first part of the path, so that every client needs its address only. There is
   no cookie, because a browser would send it to each port of this machine. lakeFS wants its own keys instead.
 
-There are no CORS headers, so whatever else a page tries, it cannot read the answer.
+There are no CORS headers, so a foreign page can never read an answer.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def bound(port: int = 0) -> socket.socket:
 def serve(app: Any, *, port: int = 0, held: socket.socket | None = None) -> Iterator[str]:
     """Serve `app` on 127.0.0.1 while the `with` block runs; gives the base URL. Port 0 takes any free one.
 
-    A port that is `held` already is used and given up at the end.
+    A `held` socket is used, and closed at the end.
 
     Raises:
         OSError: the port is taken.
@@ -149,7 +149,7 @@ class Admission:
 
 
 def _foreign(headers: Mapping[str, str], scope: Scope) -> str | None:
-    """The reason why a request does not come from this machine and from our own page."""
+    """Return the reason why a request is not from this machine and the console's own page, or None."""
     host = headers.get("host", "")
     if not _is_local(f"//{host}"):
         return "the Host header does not name this machine; use 127.0.0.1 or localhost"

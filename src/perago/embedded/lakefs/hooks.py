@@ -1,8 +1,8 @@
 """Pre-merge hooks of the model: perago's publish fence, and the protocol for other hooks.
 
-lakeFS runs the action files that lie in the SOURCE commit (`docs/dev/servers/lakefs.md`, "Where the action file must
-live"). The model cannot run Lua; it knows a hook by the path of its action file. Any other action file counts as passed
-at each of its events, with a warning and a run that says `skipped`.
+lakeFS runs the action files of the source commit (`docs/dev/servers/lakefs.md`, "Where the action file must live"). The
+model cannot run Lua; it knows a hook by the path of its action file. Any other action file counts as passed at each of
+its events, with a warning and a run that says `skipped`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PreMergeHook(Protocol):
 class HeadFence:
     """perago's publish fence: a merge that names an expected head passes only on that head.
 
-    A merge that names none passes: people may merge by hand.
+    A merge that names none passes, so that people can merge by hand.
     """
 
     name: str = "perago publish fence"
@@ -64,7 +64,7 @@ def run_hooks(repo: Repository, source: Tree, event: MergeEvent) -> None:
 
     Raises:
         HookAborted: one of them refused; the text is wrapped as lakeFS wraps it (`docs/dev/servers/lakefs.md`,
-        "Statuses with the hook in place").
+            "Statuses with the hook in place").
         Missing: a folder among the actions.
 
     Warns:

@@ -82,7 +82,7 @@ class Tree:
 
 EMPTY_TREE = Tree({}, 0, frozenset())
 EMPTY_TREE.id = ""
-"""The tree of a new repository. A tree that was emptied later is another one to lakeFS."""
+"""The tree of a new repository. For lakeFS, a tree that was emptied later is a different one."""
 
 
 def two_dot_diff(left: Tree, right: Tree) -> list[Difference]:
@@ -130,7 +130,7 @@ class _ServerConflictError(Exception):
 def divergent_paths(
     base: Tree, source: Tree, target: Tree, strategy: Strategy, merged: Tree, conflicts: AbstractSet[str]
 ) -> tuple[str, ...]:
-    """The paths for which the real server would answer something else than `merged` (or than a conflict), in order.
+    """The paths for which the real server's result differs from `merged` (or from a conflict), in order.
 
     This follows the record-level merge of lakeFS 1.84 (`docs/dev/servers/lakefs.md`, "lakeFS's three-way merge"). It
     compares a path with the *next* entry of the base, and in two places only by content: a new file that happens to

@@ -52,7 +52,7 @@ class Invalid(LakeFSError):
 
 
 class ImpossibleName(Invalid):
-    """Nothing can have this name."""
+    """The name is not allowed, so nothing can have it."""
 
 
 class Forbidden(LakeFSError):
@@ -106,7 +106,7 @@ class HookAborted(LakeFSError):
 
 
 class NotModelled(LakeFSError, NotImplementedError):
-    """lakeFS can do this, the model cannot. It says so instead of pretending."""
+    """The model does not support this feature of lakeFS."""
 
     status = 501
 
@@ -421,7 +421,7 @@ class MergeBase:
 
 @dataclass(frozen=True, slots=True)
 class MergeEvent:
-    """The view of a pre-merge hook (`docs/dev/servers/lakefs.md`, "What Lua sees")."""
+    """The data that a pre-merge hook sees (`docs/dev/servers/lakefs.md`, "What Lua sees")."""
 
     branch: str
     source: str
