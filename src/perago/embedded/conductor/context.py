@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from perago.embedded.conductor.expressions import resolve
 from perago.embedded.conductor.state import (
+    OPERATORS,
     HistoryEvent,
     State,
     Status,
@@ -274,6 +275,10 @@ def _successor(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequenc
     return fresh
 
 
+SYSTEM_TASKS: dict[str, SystemTask] = {}
+"""By the `type` in a workflow definition. A class with a `kind` registers itself."""
+
+
 class SystemTask:
     """A task type that the server itself runs. Rows are working copies, which the caller stores."""
 
@@ -304,6 +309,11 @@ class SystemTask:
     """Whether the server works on it even for a worker whose name equals its type."""
     knows_its_id: ClassVar[bool] = True
     """Its input can name the id of its row."""
+
+    def __init_subclass__(cls) -> None:
+        if "kind" in vars(cls):
+            SYSTEM_TASKS[cls.kind] = cls()
+            OPERATORS.update((cls.kind,) if cls.by_name else ())
 
     def check(self, step: Step, where: str) -> None:
         """Raise `NotImplementedError` for unsupported fields of this task type."""
@@ -336,10 +346,6 @@ class SystemTask:
     def ends_with(self, state: State, row: TaskRow) -> str | None:  # noqa: ARG002 - the interface
         """The id of the workflow that is terminated when this row is canceled."""
         return None
-
-
-SYSTEM_TASKS: dict[str, SystemTask] = {}
-"""By the `type` in a workflow definition; the module `system_tasks` fills it."""
 
 
 def system_task(row: TaskRow) -> SystemTask | None:

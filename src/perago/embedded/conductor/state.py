@@ -23,7 +23,7 @@ Step = dict[str, Any]
 """One workflow task as `workflowdefs` has parsed it: every field that can hold steps is there."""
 
 OPERATORS: set[str] = set()
-"""The types of steps that the server works on itself; `system_tasks` fills it."""
+"""The types of steps that the server works on itself; classes of `SystemTask` register themselves."""
 
 _ITERATION = "__"
 

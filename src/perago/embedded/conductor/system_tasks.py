@@ -1,4 +1,4 @@
-"""The other task types that the server works on itself. Importing this module registers all of them."""
+"""The other task types that the server works on itself."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from perago.embedded.conductor import scripts
-from perago.embedded.conductor.branching import Decision, Dynamic, DynamicFork, Fork, Join, Loop, Switch
-from perago.embedded.conductor.context import SYSTEM_TASKS, DecisionContext, SystemTask, Termination, required
+from perago.embedded.conductor.context import DecisionContext, SystemTask, Termination, required
 from perago.embedded.conductor.decider import create_workflow
 from perago.embedded.conductor.expressions import cast_error, resolve
 from perago.embedded.conductor.state import (
-    OPERATORS,
     State,
     Status,
     Step,
@@ -534,28 +532,3 @@ class Http(SystemTask):
             return
         row.output = {"response": {"statusCode": status, "body": body, "headers": {}, "reasonPhrase": ""}}
         row.status = Status.IN_PROGRESS if row.workflow_task["asyncComplete"] else Status.COMPLETED
-
-
-_ALL: tuple[SystemTask, ...] = (
-    Fork(),
-    DynamicFork(),
-    Join(),
-    Loop(),
-    Switch(),
-    Decision(),
-    Dynamic(),
-    SubWorkflow(),
-    StartWorkflow(),
-    SetVariable(),
-    Inline(),
-    Lambda(),
-    JsonJqTransform(),
-    Noop(),
-    Terminate(),
-    Wait(),
-    Human(),
-    Http(),
-)
-
-SYSTEM_TASKS.update((task.kind, task) for task in _ALL)
-OPERATORS.update(kind for kind, task in SYSTEM_TASKS.items() if task.by_name)
