@@ -35,7 +35,7 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.mark.parametrize(("body", "code", "out", "err"), BODIES.values(), ids=BODIES)
-def test_a_process_has_a_life_of_its_own(
+def test_a_process_keeps_its_own_identity(
     forks: Forks, tmp_path: Path, body: str, code: int, out: str, err: str
 ) -> None:
     (tmp_path / "script.py").write_text(textwrap.dedent(body))

@@ -12,7 +12,7 @@ HANGING_AFTER = 5.0
 """Seconds without an answer after which a call is reported."""
 
 Tell = Callable[[str, bool], object]
-"""Gets a line about a call that hangs, and whether it has ended by now with an answer."""
+"""Called with a line about a hanging call, and whether the call has been answered in the meantime."""
 
 
 @dataclass(slots=True)

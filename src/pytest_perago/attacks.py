@@ -577,7 +577,7 @@ def _pairs(labels: Iterable[str]) -> set[tuple[str, str]]:
 
 
 CHANGED_RESULT = "other result"
-"""The beginning of the key of a result that a neutral mutation changes."""
+"""The beginning of the key of a finding about a result that changes although the mutation is neutral."""
 
 _CRASH, _HANG, _OUTSIDE, _WRONG, _SILENT, _RULE, _RAISED, _LIBRARY = range(8)
 

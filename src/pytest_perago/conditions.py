@@ -597,7 +597,7 @@ def under(conditions: Conditions, author: AuthorCode, used: set[str]) -> Iterato
 
 
 Place = tuple[str, int]
-"""File and line."""
+"""The file and the line of the call."""
 
 
 class Interruption:

@@ -42,7 +42,7 @@ _PAUSE = 1.0
 _SLOW_SECONDS = 5.0
 _POLL_SECONDS = 0.002
 _DEATH_LIMIT = 10.0
-"""Seconds until a process that is to be killed in the middle of the function is killed anyway."""
+"""Seconds after which a forked process is killed even if it has not reached the planned point of its death."""
 _MOST_CANCELLED = 8
 _OTHER_SEEDS = (2, 3, 4)
 """The chance that all seeds shuffle three items the same way is 1 in 216."""

@@ -65,8 +65,8 @@ class Entry:
 
 
 CATALOGUE: dict[str, list[Entry]] = {}
-"""By label; `pytest_perago.table_mutations` adds those of tables and documents. A label has several entries if several
-formats have that defect."""
+"""The entries by label. `pytest_perago.table_mutations` adds those of tables and documents. A label has several entries
+if several formats have that defect."""
 
 
 def mutations_of(tree: Tree, level: int) -> list[Mutation]:

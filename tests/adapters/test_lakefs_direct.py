@@ -460,7 +460,7 @@ def test_files_that_the_store_refuses_go_through_lakefs(
     assert tree.aborted == parts
 
 
-def test_a_store_whose_etags_prove_nothing_is_read_from_all_the_same(tmp_path: Path) -> None:
+def test_a_store_with_unproven_etags_is_still_used_for_downloads(tmp_path: Path) -> None:
     """As a bucket with KMS encryption: what it gives is verified by the listing, what it takes by nothing."""
     store = Store(SOME, lambda request: Reply(200, headers={"ETag": '"0123"'}) if request.method == "PUT" else None)
     with signing(Signing(SOME), store) as (ours, asked, stored):

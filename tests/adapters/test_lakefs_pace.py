@@ -76,7 +76,7 @@ def test_large_objects_begin_with_few_streams_and_following_small_ones_are_judge
     assert server.serve(pace, 200)[-1] == 16
 
 
-def test_an_overload_halves_the_streams_once_for_all_that_meet_it() -> None:
+def test_one_overload_halves_the_streams_only_once() -> None:
     server = Server(1000)
     pace = server.pace(16)
     server.serve(pace, 100)

@@ -58,7 +58,7 @@ def begin_of(request: Request) -> int | None:
     return int(header.removeprefix("bytes=").partition("-")[0]) if header else None
 
 
-def test_a_large_object_comes_as_ranges_at_the_same_time(tmp_path: Path) -> None:
+def test_a_large_object_is_downloaded_as_parallel_ranges(tmp_path: Path) -> None:
     together = threading.Barrier(4)
 
     def wait_for_each_other(request: Request) -> Action | None:

@@ -367,7 +367,7 @@ def test_a_repository_that_no_name_can_be_of_does_not_exist_and_is_asked_for_onc
         assert len(server.requests) == 1
 
 
-def test_a_text_that_quotes_such_an_answer_does_not_mean_that_nothing_is_there() -> None:
+def test_a_quoted_not_found_answer_is_not_a_not_found_answer() -> None:
     """A hook may refuse a name in such words. To read the text takes time by its length, not by the square of it."""
     text = "argument branch: " * 100_000 + "branch id: invalid value: validation error"
     with (

@@ -45,7 +45,7 @@ def cache(tmp_path: Path) -> ObjectCache:
     return ObjectCache(tmp_path, PLENTY, "http://lakefs")
 
 
-def test_an_object_comes_back(cache: ObjectCache) -> None:
+def test_an_uploaded_object_is_downloaded_unchanged(cache: ObjectCache) -> None:
     assert get(cache, CONTENT) is None
     put(cache, CONTENT)
 
@@ -321,7 +321,7 @@ def _link_directory(root: Path) -> None:
     [_link_directory, lambda root: (root / ".cache").touch(), lambda root: (root / ".cache").mkdir(0o755)],
     ids=["a symlink", "a file", "readable by others"],
 )
-def test_a_directory_that_is_not_its_own_is_not_used(cache: ObjectCache, make: Callable[[Path], object]) -> None:
+def test_a_directory_of_another_owner_is_not_used(cache: ObjectCache, make: Callable[[Path], object]) -> None:
     os.umask(os.umask(0o022) & 0o022)
     make(cache.root)
 

@@ -92,7 +92,7 @@ def test_a_wrong_ledger_is_put_right_within_an_hour(cache: ObjectCache) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"size": -1}', '{"size": "many"}', "null"])
-def test_a_ledger_that_makes_no_sense_is_an_empty_one(cache: ObjectCache, text: str) -> None:
+def test_a_malformed_ledger_counts_as_empty(cache: ObjectCache, text: str) -> None:
     contents = fill(cache, 3)
     (cache.root / ".cache" / LEDGER).write_text(text)
 
@@ -101,7 +101,7 @@ def test_a_ledger_that_makes_no_sense_is_an_empty_one(cache: ObjectCache, text: 
     assert usage(cache.root).hits == 3
 
 
-def test_a_process_that_was_stopped_with_the_ledger_holds_up_no_other(
+def test_a_stopped_process_with_the_ledger_blocks_no_other_process(
     cache: ObjectCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = fill(cache, 3)

@@ -123,7 +123,7 @@ def test_a_module_that_forks_is_judged_once_and_leaves_nothing_behind(project: P
     assert_gone(pid)
 
 
-def test_a_fork_that_goes_on_importing_does_not_report_as_well(project: Project) -> None:
+def test_a_fork_during_the_import_does_not_report_twice(project: Project) -> None:
     project.module("forks", "import os\nif os.fork() == 0:\n    raise ValueError('in the child')\nos.wait()\n" + TAIL)
     ran = project.run("check", "forks")
     assert (ran.code, ran.err) == (0, "")

@@ -295,7 +295,7 @@ def commits(dev: Dev) -> str:
     return dev.text.partition("branch main at ")[2][:12]
 
 
-def test_a_killed_session_goes_on_where_it_was(project: Project, tmp_path: Path) -> None:
+def test_a_killed_session_continues_from_its_last_state(project: Project, tmp_path: Path) -> None:
     arguments = ("features", "plain", "-w", "sample", "--state", str(tmp_path / "state"))
     with ready(project, *arguments) as dev:
         first = dev.finished(dev.curl("dev.features.build"))

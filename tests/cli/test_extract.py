@@ -89,6 +89,6 @@ def test_a_file_that_cannot_be_written_is_a_failure(project: Project, target: st
     assert (ran.code, ran.out, ran.err) == (1, "", f"error: cannot write {target}: {reason}\n")
 
 
-def test_a_device_is_written_to_as_it_is(project: Project) -> None:
+def test_a_device_is_written_to_without_replacing_it(project: Project) -> None:
     assert project.run("extract", "features", "--output", "/dev/null").code == 0
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)

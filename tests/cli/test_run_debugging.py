@@ -109,7 +109,7 @@ def test_pdb_opens_where_the_function_raised_and_the_failure_is_reported_afterwa
     assert "failed: KeyError: 'y'" in shown.text
 
 
-def test_a_breakpoint_stops_in_the_function_and_the_attempt_goes_on_from_there(project: Project) -> None:
+def test_a_breakpoint_stops_in_the_function_and_the_attempt_continues_from_there(project: Project) -> None:
     write(project, "breakpoint()")
     with terminal(project, "run", "features", "-w", "sample", "-o", "out") as shown:
         shown.wait_for(r"\(Pdb\) ")

@@ -112,7 +112,7 @@ def test_a_deprecated_option_still_works_and_warns(dev: Dev, old: list[str]) -> 
     assert ran.err.rstrip().endswith(f"use {new}")
 
 
-def test_a_branch_that_is_not_there_starts_nothing(dev: Dev) -> None:
+def test_a_missing_branch_starts_no_workflow(dev: Dev) -> None:
     ran = dev.project.run("send", "features", "-b", "dev/other", "-p", '{"rows": 1}', **dev.variables())
     assert (ran.code, ran.out) == (1, "")
     assert "has no branch other in dev" in ran.err

@@ -36,7 +36,7 @@ def test_a_worker_gets_ready_and_drains_on_a_signal(project: Project, services: 
     assert [request for request in services.server.requests if request.path.endswith("/user")]
 
 
-def test_a_task_without_workspace_and_definition_needs_conductor_alone(project: Project, services: Services) -> None:
+def test_a_task_without_workspace_and_definition_needs_only_conductor(project: Project, services: Services) -> None:
     variables = {"CONDUCTOR_SERVER_URL": services.variables["CONDUCTOR_SERVER_URL"]}
     with started(project, "plain", **variables) as worker:
         worker.wait_for("ready")
@@ -45,7 +45,7 @@ def test_a_task_without_workspace_and_definition_needs_conductor_alone(project: 
     assert services.writes == []
 
 
-def test_a_different_definition_is_a_warning_and_left_alone(project: Project, services: Services) -> None:
+def test_a_different_definition_causes_a_warning_and_is_not_changed(project: Project, services: Services) -> None:
     project.run("register", "features", **services.variables)
     services.definitions["features.build"]["retryCount"] = 9
     with started(project, "features", **services.variables) as worker:

@@ -118,7 +118,7 @@ def test_each_running_attempt_has_its_age_and_its_worker(project: Project, embed
     assert (found["task_id"], found["worker_id"], found["silent"]) == (task_id, "p-10000@node-7:4711", 0)
 
 
-def test_a_conductor_that_hangs_is_reported_while_it_is_waited_for(project: Project) -> None:
+def test_a_hanging_conductor_is_reported_during_the_wait(project: Project) -> None:
     with ScriptedServer(lambda _: Hang()) as server:
         began = time.monotonic()
         ran = project.run("status", CONDUCTOR_SERVER_URL=f"{server.url}/api")

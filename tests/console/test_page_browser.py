@@ -127,9 +127,7 @@ def test_without_javascript_a_page_stays_as_it_was_loaded(
     assert shown(browser).one("h1").all("span")[-1].text == "running"
 
 
-def test_a_form_that_is_being_filled_in_is_left_alone_until_it_is_left(
-    browser: Browser, services: InMemoryServices, fresh: Site
-) -> None:
+def test_a_form_with_input_is_not_reloaded(browser: Browser, services: InMemoryServices, fresh: Site) -> None:
     workflow, end = running_workflow(services)
     browser.open(fresh.url + links.workflow(workflow))
     browser.wait_for(FOLLOWING)

@@ -143,7 +143,7 @@ def test_a_publication_of_a_sub_workflow_is_listed_under_its_step(services: InMe
     assert nested.all("a", class_="id")[0].text in main.one("ol", class_="commits").text
 
 
-def test_behind_a_switch_come_the_steps_of_the_case_that_it_took(services: InMemoryServices, fresh: Site) -> None:
+def test_a_switch_is_followed_by_the_steps_of_its_chosen_case(services: InMemoryServices, fresh: Site) -> None:
     switch = operator(
         "SWITCH",
         "which",

@@ -123,7 +123,7 @@ def test_a_form_begins_with_the_sample_and_the_defaults(forms: Forms) -> None:
     }
 
 
-def test_a_form_as_it_comes_starts_a_workflow_that_its_task_accepts(forms: Forms) -> None:
+def test_an_unchanged_form_starts_a_workflow_that_its_task_accepts(forms: Forms) -> None:
     given = forms.started(forms.send())["params"]
     assert Params.model_validate(given).name == "first example"
     assert "ratio" not in given, "an optional field that is left empty is left out"

@@ -86,7 +86,7 @@ def test_a_graph_without_an_end_is_cut(services: InMemoryServices, fresh: Site) 
         [{"type": "SUB_WORKFLOW", "subWorkflowParam": None}, {"type": None}, {"type": "DO_WHILE", "loopOver": 3}],
     ],
 )
-def test_a_definition_that_is_not_one_is_shown_as_far_as_it_goes(tasks: Any) -> None:
+def test_a_malformed_definition_is_shown_as_far_as_possible(tasks: Any) -> None:
     assert isinstance(nodes_of(tasks), tuple)
 
 

@@ -132,7 +132,7 @@ def test_a_server_that_is_not_configured_is_named(filled: Filled, servers: Serve
         assert "LAKECTL_SERVER_ENDPOINT_URL is not set" in site.get("/").main.one("div", class_="problem").text
 
 
-def test_a_server_that_denies_access_takes_its_half_only(filled: Filled, servers: Servers) -> None:
+def test_a_server_that_denies_access_only_hides_its_half(filled: Filled, servers: Servers) -> None:
     wrong = lakefs_at(servers[1].endpoint_url, "wrong-but-secret")
     with page_of_servers(filled.services, servers[0], wrong) as site:
         answer = site.get("/")
@@ -235,7 +235,7 @@ def test_an_answer_that_was_asked_for_before_a_change_is_forgotten_too() -> None
     assert answers.for_a_moment("x", lambda: "new") == "new"
 
 
-def test_a_server_that_did_not_answer_is_left_alone_for_a_while() -> None:
+def test_a_server_that_did_not_answer_is_not_called_for_a_while() -> None:
     time_is = [0.0]
     answers, asked = Answers(lambda: time_is[0]), itertools.count()
 

@@ -30,7 +30,7 @@ def test_each_picture_is_on_the_page_of_the_benchmarks() -> None:
         ("1,026", 1026.0, ""),
     ],
 )
-def test_a_cell_of_a_table_is_read_as_it_was_meant(cell: str, value: float, unit: str) -> None:
+def test_a_cell_of_a_table_is_read_with_its_intended_type(cell: str, value: float, unit: str) -> None:
     found = number(cell)
     assert found[0] == pytest.approx(value)
     assert found[1] == unit

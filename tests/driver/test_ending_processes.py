@@ -20,7 +20,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_a_process_that_a_look_misses_is_ended(sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_process_that_one_search_misses_is_ended(sleeper: subprocess.Popen[bytes]) -> None:
     """One that forks all the time is another one whenever the look comes to it."""
     looks = 0
 

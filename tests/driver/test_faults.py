@@ -25,7 +25,7 @@ from .world import BRANCH, REPOSITORY, World
 
 @pytest.mark.parametrize("error", [Forbidden, Refused, CorruptTransfer], ids=lambda error: error.__name__)
 @pytest.mark.parametrize("operation", ["download", "create_branch", "upload", "delete_objects"])
-def test_a_call_that_fails_for_good_is_a_retryable_failure_that_leaves_nothing(
+def test_a_call_that_fails_for_good_is_a_retryable_failure_without_leftovers(
     services: InMemoryServices, operation: str, error: type[ServiceError]
 ) -> None:
     ref = services.seed(TWO_FILES)
@@ -66,7 +66,7 @@ def test_a_staging_branch_that_cannot_be_removed_does_not_cost_the_result(servic
     assert "was not removed" in outcome.record.notes[0]
 
 
-def test_a_foreign_commit_between_the_look_and_the_merge_is_reported_loudly(services: InMemoryServices) -> None:
+def test_a_foreign_commit_between_the_last_read_and_the_merge_is_reported(services: InMemoryServices) -> None:
     """Where no publish fence guards the merge, only the verification afterwards can notice."""
     services.limits = Limits(publish_fence=PublishFence.OFF)
     ref = services.seed(TWO_FILES)

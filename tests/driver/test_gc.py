@@ -149,7 +149,7 @@ NOTHING_STAGED = {
 
 
 @pytest.mark.parametrize(("operation", "moment"), NOTHING_STAGED.values(), ids=NOTHING_STAGED.keys())
-def test_a_branch_without_any_date_goes_only_when_an_earlier_look_has_seen_it_like_that(
+def test_a_branch_without_a_date_is_removed_only_if_an_earlier_run_saw_the_same_state(
     world: World, caretaker: Caretaker, operation: str, moment: Moment
 ) -> None:
     die(world, operation, moment)
@@ -271,9 +271,7 @@ def test_recorded_ages_are_private_and_separate_for_each_server(
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"here": 1}', '{"here": {"workspace": {"perago-fence-000000000000": ["x"]}}}']
 )
-def test_a_file_that_makes_no_sense_costs_time_and_nothing_else(
-    world: World, caretaker: Caretaker, tmp_path: Path, content: str
-) -> None:
+def test_a_malformed_file_only_costs_time(world: World, caretaker: Caretaker, tmp_path: Path, content: str) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "gc.json").write_text(content)
     world.services.lakefs.create_branch(REPOSITORY, "perago-fence-000000000000", "main")

@@ -124,7 +124,7 @@ def test_ten_minutes_without_lakefs_cost_ten_minutes(
 
 @pytest.mark.parametrize(("operation", "nth"), [("upload", 2), ("merge", 1)], ids=["fence", "challenge"])
 @pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
-def test_a_publish_fence_that_comes_along_survives_an_outage(
+def test_a_publish_fence_of_a_publication_survives_an_outage(
     services: InMemoryServices, operation: str, nth: int, carried_out: bool
 ) -> None:
     world = World(services, fence=None)

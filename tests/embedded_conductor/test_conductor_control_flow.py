@@ -133,7 +133,7 @@ def test_a_wait_delays_the_following_steps_until_its_time() -> None:
     assert model.clock.now() - began == pytest.approx(0.5, abs=0.11)
 
 
-def test_a_time_out_inside_of_a_loop_makes_another_attempt_of_the_iteration() -> None:
+def test_a_timeout_in_a_loop_makes_another_attempt_of_the_iteration() -> None:
     model = TwoTaskTypes()
     model.conductor.register_task_definitions([{"name": "a", "responseTimeoutSeconds": 10, "retryDelaySeconds": 0}])
     workflow_id = model.run(loop(TWICE, step("a", "r")))

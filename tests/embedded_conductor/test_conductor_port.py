@@ -101,7 +101,7 @@ class _BrokenOff(VirtualClock):
         raise KeyboardInterrupt
 
 
-def test_a_poll_that_is_broken_off_while_it_waits_puts_its_tasks_back() -> None:
+def test_an_interrupted_poll_puts_its_tasks_back() -> None:
     conductor = InMemoryConductor(_BrokenOff())
     conductor.create_workflow_definition({"name": "w", "tasks": [{"name": "t", "taskReferenceName": "a"}]})
     conductor.start_workflow("w")
@@ -121,7 +121,7 @@ def test_a_callback_between_sending_and_effect_may_use_the_model() -> None:
     assert conductor.workflow(workflow_id)["status"] == "TERMINATED"
 
 
-def test_a_long_poll_lets_others_in_while_it_waits() -> None:
+def test_a_waiting_long_poll_does_not_block_other_calls() -> None:
     conductor = InMemoryConductor(SystemClock())
     conductor.create_workflow_definition({"name": "w", "tasks": [{"name": "t", "taskReferenceName": "a"}]})
     with ThreadPoolExecutor(1) as pool:

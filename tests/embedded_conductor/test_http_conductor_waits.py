@@ -107,7 +107,7 @@ def test_a_batch_poll_waits_for_its_full_count_or_its_timeout(
     assert time.monotonic() - started > 0.35
 
 
-def test_all_the_long_polls_there_may_be_hold_up_no_other_call(
+def test_the_maximum_of_long_polls_delays_no_other_call(
     threads: ThreadPoolExecutor, live_http: Http, live_conductor: InMemoryConductor, calls: FaultScript
 ) -> None:
     polls = [threads.submit(live_http, "GET", LONG_POLL) for _ in range(POLLS_AT_ONCE)]

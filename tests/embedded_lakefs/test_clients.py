@@ -243,7 +243,7 @@ def test_changes_are_reset_by_object_by_prefix_and_all(repository: Any) -> None:
 
 
 @pytest.mark.parametrize("zone", [None, UTC], ids=str)
-def test_a_point_in_time_as_the_client_writes_it_is_refused_as_by_the_real_server(
+def test_the_time_format_of_the_client_is_refused_as_by_the_real_server(
     repository: Any, sdk: Any, zone: tzinfo | None
 ) -> None:
     with pytest.raises(ApiException, match="since"):

@@ -61,9 +61,7 @@ def test_concurrent_large_uploads_are_complete(http: Http) -> None:
         assert list(pool.map(there_and_back, range(4))) == contents
 
 
-def test_a_call_that_waits_for_the_model_holds_up_no_call_that_does_not(
-    shared: tuple[LakeFSServer, Http], http: Http
-) -> None:
+def test_a_call_that_waits_for_the_model_delays_no_other_call(shared: tuple[LakeFSServer, Http], http: Http) -> None:
     server, _ = shared
     with ThreadPoolExecutor(1) as pool:
         with server.lock:  # as a merge of a large tree holds it

@@ -93,7 +93,7 @@ def test_errors_of_the_disk_of_the_workspace_and_of_the_model_travel_too(
         remote.commit("repo", "main", "m", {})
 
 
-def test_an_error_that_cannot_be_pickled_travels_as_its_words(faults: FaultScript, remote: WorkspaceStore) -> None:
+def test_an_error_that_cannot_be_pickled_is_sent_as_text(faults: FaultScript, remote: WorkspaceStore) -> None:
     class LocalError(Exception):
         pass
 
@@ -144,7 +144,7 @@ def test_a_client_without_the_key_gets_no_data_and_disturbs_no_other_client(
     assert remote.get_commit("repo", "main").message == "Repository created"
 
 
-def test_a_client_that_connects_and_says_nothing_holds_up_neither_others_nor_the_close(
+def test_a_silent_client_delays_neither_other_clients_nor_the_close(
     store: InMemoryLakeFS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served_remotely, "CLOSE_SECONDS", 60.0)

@@ -80,7 +80,7 @@ def test_two_cannot_share_it(state: Path) -> None:
         pass
 
 
-def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_foreign_directory_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with (
         pytest.raises(StateError, match=r"is not empty and holds no state of perago dev \(notes.txt"),
@@ -90,7 +90,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert files_of(tmp_path) == {"notes.txt": b"mine"}
 
 
-def test_a_file_in_its_place_is_an_error(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StateError, match="file is not a directory"), opened(tmp_path / "file"):
         pass
@@ -298,9 +298,7 @@ def test_bytes_that_cannot_be_kept_leave_no_half_file(tmp_path: Path) -> None:
         assert list((tmp_path / "state" / "blobs").iterdir()) == []
 
 
-def test_a_file_that_appears_in_the_place_of_new_bytes_is_left_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_appears_at_the_target_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (precious := tmp_path / "precious").write_bytes(b"keep")
     (large := tmp_path / "large").write_bytes(b"content")
     link = os.link

@@ -112,7 +112,7 @@ def judged(tree: Path, *rules: FunctionGuardrail) -> tuple[Finding, ...]:
     return evaluate([require_file("raw/a.csv"), *rules], scan.listing, phase=Phase.PRE, disk=scan)[1:]
 
 
-def test_a_guardrail_is_the_function_it_was_made_of(tree: Path) -> None:
+def test_a_guardrail_is_callable_like_its_function(tree: Path) -> None:
     write(tree, {"raw/a.csv": "x,z\n"})
     assert has_header(tree) == "raw/a.csv has another header than x,y"
     assert (str(has_header), str(all_short)) == ("has_header", "every-file.is-short")
@@ -192,7 +192,7 @@ except GuardrailDefect:
 """
 
 
-def test_a_late_guardrail_that_waits_in_c_holds_up_no_traced_thread(tree: Path) -> None:
+def test_a_late_guardrail_in_c_code_blocks_no_traced_thread(tree: Path) -> None:
     """A process under coverage or a debugger stood still in Python 3.11."""
     child = subprocess.run([sys.executable, "-c", TRACED], cwd=tree, timeout=60, check=False)
     assert child.returncode == 7

@@ -140,7 +140,7 @@ def test_a_secret_of_the_parameters_or_of_a_step_is_struck_out(run: TaskRunner, 
     assert set(find_run(EmbeddedRecords(run.conductor), ran.workflow_id).secrets().values()) == {"s3cr3t-of-production"}
 
 
-def test_a_run_that_goes_on_or_does_not_exist_is_refused(run: TaskRunner, tmp_path: Path) -> None:
+def test_a_running_or_unknown_run_is_refused(run: TaskRunner, tmp_path: Path) -> None:
     conductor = run.conductor
     waits: dict[str, Any] = {
         "name": "w",

@@ -35,7 +35,7 @@ def test_a_foreign_commit_during_the_function_stays_and_ends_the_attempt(
 
 
 @pytest.mark.parametrize("path", ["raw/a.txt", "foreign.txt"], ids=["on the same file", "on another file"])
-def test_a_foreign_commit_between_the_last_look_and_the_merge_is_never_lost_in_silence(
+def test_a_foreign_commit_between_the_last_read_and_the_merge_is_never_lost_silently(
     deploy: Deploy, seeded: Seeded, lakefs_proxy: Proxy, path: str
 ) -> None:
     repository, ref = seeded

@@ -216,7 +216,7 @@ def test_the_second_signal_cancels_and_nothing_is_sent(
 # ------------------------------------------------------------------------------- leases
 
 
-def test_a_function_longer_than_its_response_time_out_completes_in_one_attempt(deploy: Deploy, seeded: Seeded) -> None:
+def test_a_function_longer_than_its_response_timeout_completes_in_one_attempt(deploy: Deploy, seeded: Seeded) -> None:
     repository, ref = seeded
     workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="8")
     workspace.worker()

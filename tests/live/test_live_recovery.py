@@ -140,7 +140,7 @@ def test_a_rerun_with_other_params_replaces_the_earlier_publication(line: Line, 
 
 
 @pytest.mark.parametrize("again", ["rerun", "restart"])
-def test_a_chain_that_begins_again_replaces_all_of_its_publications(line: Line, seeded: Seeded, again: str) -> None:
+def test_a_restarted_chain_replaces_all_of_its_publications(line: Line, seeded: Seeded, again: str) -> None:
     repository, ref = seeded
     conductor = line.deployment.conductor
     workflow_id = line.deployment.start(_chained(line.deployment, seeded), f"{line.deployment.task}.chain")
@@ -174,9 +174,7 @@ def _chained(deployment: Deployment, seeded: Seeded) -> dict[str, object]:
 # --------------------------------------------------------------------------- no changes
 
 
-def test_a_retry_without_changes_shuts_the_door_on_the_merge_that_is_still_on_its_way(
-    line: Line, seeded: Seeded, gate: Gate
-) -> None:
+def test_a_retry_without_changes_shuts_out_a_late_merge(line: Line, seeded: Seeded, gate: Gate) -> None:
     repository, ref = seeded
     conductor = line.deployment.conductor
 
@@ -195,9 +193,7 @@ def test_a_retry_without_changes_shuts_the_door_on_the_merge_that_is_still_on_it
     assert repository.branches() == {"main"}
 
 
-def test_a_rerun_without_changes_shuts_it_too_although_it_looks_like_a_first_delivery(
-    line: Line, seeded: Seeded, gate: Gate
-) -> None:
+def test_a_rerun_without_changes_also_makes_a_fence_commit(line: Line, seeded: Seeded, gate: Gate) -> None:
     repository, ref = seeded
     conductor = line.deployment.conductor
 

@@ -42,7 +42,9 @@ def test_two_thousand_files_and_only_the_changed_ones_travel(deploy: Deploy, rep
     assert bulk.environment.attempt_directories() == []
 
 
-def test_a_file_of_a_gibibyte_goes_both_ways_in_flat_memory(deploy: Deploy, repository: Repository) -> None:
+def test_a_file_of_a_gibibyte_is_uploaded_and_downloaded_in_constant_memory(
+    deploy: Deploy, repository: Repository
+) -> None:
     pieces = int(os.environ.get("PERAGO_LIVE_BIG_MIB", "1024"))
     bulk = deploy("bulk")
     bulk.worker()

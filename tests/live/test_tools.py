@@ -114,7 +114,7 @@ def test_a_trap_can_take_the_server_away(proxy: Proxy, client: urllib3.PoolManag
     assert _get(client, proxy.url) == 2
 
 
-def test_a_trap_can_do_something_before_the_request_goes_on(proxy: Proxy, client: urllib3.PoolManager) -> None:
+def test_a_trap_can_act_before_the_request_continues(proxy: Proxy, client: urllib3.PoolManager) -> None:
     proxy.trap("GET", Cut.NOWHERE, first=lambda: _get(urllib3.PoolManager(), proxy.url))
     assert _get(client, proxy.url) == 2
 

@@ -221,7 +221,7 @@ def test_a_broken_example_is_shown_with_its_rule_and_tree(pytester: pytest.Pytes
     )
 
 
-def test_an_example_whose_files_the_task_does_not_see_is_red(pytester: pytest.Pytester) -> None:
+def test_an_example_with_files_outside_of_the_view_fails(pytester: pytest.Pytester) -> None:
     example = "Example(id='x', params={}, tree={'a.txt': '1', 'logs/b.txt': '1'})"
     file = copy_module(pytester, "work", "copy", examples=[example])
     file.write_text(file.read_text().replace('prefix="/"', "exclude=['logs/**']"))

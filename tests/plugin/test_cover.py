@@ -186,7 +186,7 @@ def test_a_guardrail_that_raises_on_a_damaged_file_notices_nothing(pytester: pyt
     )
 
 
-def test_a_written_test_counts_and_is_named(pytester: pytest.Pytester) -> None:
+def test_a_written_test_counts_and_is_listed(pytester: pytest.Pytester) -> None:
     write(pytester, "require_file('out/a.csv')")
     pytester.makepyfile(
         test_own="""

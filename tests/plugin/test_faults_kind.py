@@ -79,7 +79,7 @@ def test_only_cases_that_complete_have_fault_tests_and_only_where_perago_run_all
     assert collected(pytester, *FAULTS, "-o", "perago_run=off") == []
 
 
-def test_a_case_that_does_not_complete_leaves_the_word_to_its_run_test(pytester: pytest.Pytester) -> None:
+def test_a_case_that_does_not_complete_is_reported_by_its_run_test(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy", examples=["Example(id='x', params={'target': 'b.tmp'}, tree={'a.txt': '1'})"])
     run(pytester, *FAULTS).assert_outcomes(skipped=len(CHECKS))
 

@@ -34,7 +34,7 @@ def record(root: Path, **fields: Any) -> Path:
     return directory
 
 
-def test_a_case_that_comes_out_as_recorded_passes(pytester: pytest.Pytester) -> None:
+def test_a_case_with_the_recorded_outcome_passes(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     record(pytester.path)
     result = run(pytester, *OPTIONS, "-v")

@@ -133,7 +133,7 @@ def set_worker(monkeypatch: pytest.MonkeyPatch, worker: str | None) -> None:
 
 
 @pytest.mark.parametrize("worker", [None, "gw0"])
-def test_a_function_that_writes_around_its_workspace_is_red(
+def test_a_function_that_writes_around_its_workspace_fails_its_test(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, worker: str | None
 ) -> None:
     file = copy_module(pytester, "work", "copy", examples=[GOOD])
@@ -340,7 +340,7 @@ def test_a_directory_of_cases_may_be_written_as_on_windows(pytester: pytest.Pyte
     assert collected(pytester, *arguments) == ["work.py::copy::run[one]"]
 
 
-def test_a_function_that_writes_to_its_current_directory_is_red(pytester: pytest.Pytester) -> None:
+def test_a_function_that_writes_to_its_current_directory_fails_its_test(pytester: pytest.Pytester) -> None:
     body = "Path('out').mkdir(); Path('out/a.csv').write_text('1'); return Model()"
     free_module(pytester, "work", body, [EXAMPLE])
     before = sorted(path for path in pytester.path.rglob("*") if "__pycache__" not in path.parts)

@@ -72,7 +72,7 @@ def test_fixtures_and_hooks_of_the_conftest_next_to_it_apply(pytester: pytest.Py
     elsewhere.assert_outcomes(passed=5, failed=1)
 
 
-def test_a_broken_module_is_one_failing_test_there_too(project: pytest.Pytester) -> None:
+def test_a_broken_module_is_one_failing_test(project: pytest.Pytester) -> None:
     write_module(project, "shop.workers.c", "raise ValueError('broken')")
     result = run(project)
     result.assert_outcomes(passed=9, failed=1)

@@ -35,7 +35,7 @@ def unused(result: pytest.RunResult) -> list[str]:
     return [line.removeprefix("unused: ") for line in result.outlines if line.startswith("unused: ")]
 
 
-def test_a_complete_run_finds_it_fails_and_prints_how_to_remove_it(project: pytest.Pytester) -> None:
+def test_a_full_run_reports_unused_files_and_the_command_that_removes_them(project: pytest.Pytester) -> None:
     result = run(project, *KIND)
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -104,7 +104,7 @@ PARTS = (
 )
 
 
-def test_a_part_of_the_tests_gives_no_verdict(project: pytest.Pytester) -> None:
+def test_a_partial_run_gives_no_verdict(project: pytest.Pytester) -> None:
     for arguments in PARTS:
         kinds = () if "--perago-kinds=contract" in arguments else ("--perago-kinds=taskdef",)
         result = project.runpytest_inprocess(
@@ -124,7 +124,7 @@ def test_a_conftest_that_deselects_prevents_the_verdict(project: pytest.Pytester
     assert unused(run(project, *KIND)) == []
 
 
-def test_a_conftest_that_leaves_modules_out_makes_nothing_unused(project: pytest.Pytester) -> None:
+def test_a_conftest_that_skips_modules_makes_no_snapshot_unused(project: pytest.Pytester) -> None:
     (project.path / GONE).unlink()
     project.makeconftest('collect_ignore_glob = ["shop/b*"]')
     result = run(project, *KIND)

@@ -84,7 +84,7 @@ def test_the_short_summary_names_the_problem(pytester: pytest.Pytester) -> None:
     assert "CaseFailed" not in result.stdout.str()
 
 
-def test_a_function_that_nothing_ends_costs_its_test_and_not_the_session(
+def test_a_function_that_cannot_be_ended_costs_its_test_and_not_the_session(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makeconftest("import pytest_perago.confinement\npytest_perago.confinement.GRACE = 0.5\n")

@@ -46,7 +46,7 @@ def test_created_roots_belong_to_the_user_alone(monkeypatch: pytest.MonkeyPatch,
     assert [mode(path) for path in created] == [0o700] * 4
 
 
-def test_a_root_of_ones_own_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_private_root_is_not_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to(tmp_path / "mine")
     prepare_roots(configured(monkeypatch, tmp_path / "link"))
@@ -172,7 +172,7 @@ def test_a_root_on_a_read_only_disk_is_left_to_the_checks_of_the_worker(
         assert (disk / name).is_dir()
 
 
-def test_a_home_that_its_group_can_write_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_group_writable_home_is_reported_with_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home").chmod(0o775)
     settings = load_settings()
@@ -201,7 +201,7 @@ def test_no_directory_and_no_link_of_another_user_is_on_the_way(
     assert f"{tmp_path / place} belongs to another user (owner " in problem
 
 
-def test_a_root_that_another_user_opens_between_look_and_creation_is_refused(
+def test_a_root_that_another_user_opens_between_check_and_creation_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = Path.mkdir

@@ -52,7 +52,7 @@ def test_time_outs_happen_at_their_time_however_far_time_is_moved(run: TaskRunne
         pytest.param({"totalTimeoutSeconds": 11, "timeoutPolicy": "RETRY"}, 11, "TIMED_OUT", id="all attempts"),
     ],
 )
-def test_a_time_out_comes_neither_early_nor_late(
+def test_a_timeout_is_neither_early_nor_late(
     run: TaskRunner, controls: dict[str, object], seconds: int, status: str
 ) -> None:
     outcome = run(count, report=False, controls=controls)

@@ -114,7 +114,7 @@ def test_a_ref_comes_without_a_tree_and_to_a_task_with_a_workspace(run: TaskRunn
         run(count, ref="0" * 64)
 
 
-def test_a_delivery_comes_alone(run: TaskRunner) -> None:
+def test_a_delivery_is_the_only_result_of_its_poll(run: TaskRunner) -> None:
     delivery = run.deliver(count)
     with pytest.raises(TypeError, match="a delivery has its params"):
         run(count, Params(), delivery=delivery)

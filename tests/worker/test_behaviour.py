@@ -106,7 +106,7 @@ def test_a_daemon_has_ended_when_the_attempt_is_reported(lasting_queue: SmallQue
 
 @linux
 @pytest.mark.parametrize("end", ["lost", "timed out", "killed from outside", "fork server killed"])
-def test_a_daemon_goes_with_an_attempt_that_is_ended(queue: SmallQueue, tmp_path: Path, end: str) -> None:
+def test_a_daemon_ends_with_its_attempt(queue: SmallQueue, tmp_path: Path, end: str) -> None:
     timeout = 1.0 if end == "timed out" else 0
     with running(make_plan(tmp_path, shutdown_grace=0.3), queue) as worker:
         file = tmp_path / "file"

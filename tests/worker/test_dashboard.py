@@ -54,7 +54,7 @@ def test_its_legends_and_groups_name_labels_of_their_metrics() -> None:
             assert named <= labels, target["expr"]
 
 
-def test_its_panels_lie_side_by_side_and_are_explained() -> None:
+def test_the_panels_of_the_dashboard_do_not_overlap_and_are_explained() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         place: dict[str, Any] = panel["gridPos"]

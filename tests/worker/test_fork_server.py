@@ -66,9 +66,7 @@ def turns(worker: RunningWorker, more: int = 2) -> None:
     wait_for("the loop to turn", lambda: len(worker.saw(Pulse)) >= before + more)
 
 
-def test_a_start_that_it_does_not_answer_neither_holds_up_the_loop_nor_lasts(
-    two_slots: RunningWorker, queue: SmallQueue
-) -> None:
+def test_an_unanswered_start_neither_blocks_the_loop_nor_hangs(two_slots: RunningWorker, queue: SmallQueue) -> None:
     slot = two_slots.saw(SlotReady)[0].pid
     server = psutil.Process(slot).ppid()
     os.kill(slot, signal.SIGKILL)
@@ -106,7 +104,7 @@ def room_for_files(number: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_start_that_finds_no_room_for_its_files_costs_no_other_slot(two_slots: RunningWorker) -> None:
+def test_a_start_without_free_descriptors_costs_no_other_slot(two_slots: RunningWorker) -> None:
     slot, other = (ready.pid for ready in two_slots.saw(SlotReady))
     server = psutil.Process(other).ppid()
     with room_for_files(2):  # and for those of the slot

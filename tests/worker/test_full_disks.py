@@ -172,7 +172,7 @@ def test_a_disk_that_breaks_at_work_costs_no_attempt_a_retry(site: Site, monkeyp
     assert any("handed this attempt back before its function was called" in str(entries) for entries in logs)
 
 
-def test_a_full_disk_is_left_alone_until_it_has_room_again(site: Site) -> None:
+def test_a_full_disk_is_not_used_until_it_has_space_again(site: Site) -> None:
     with mounted(site.directory / "disk", 3 * RESERVE // MEBIBYTE) as disk:
         plan = site.plan("small", disk / "root")
         with running(plan, site.conductor) as worker:
@@ -212,7 +212,7 @@ def test_an_input_waits_for_the_room_that_another_attempt_has(site: Site) -> Non
         assert not worker.saw(PollingPaused)
 
 
-def test_an_attempt_that_is_handed_back_comes_again_later_each_time_and_fails_in_the_end(
+def test_a_handed_back_attempt_is_delivered_after_growing_delays_and_finally_fails(
     single: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[int] = []

@@ -116,7 +116,7 @@ def test_a_heartbeat_sends_the_log_so_far_and_the_report_the_rest(
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_heartbeat_brings_how_far_the_function_is_and_leaves_the_output_alone(
+def test_a_heartbeat_sends_the_progress_and_does_not_change_the_output(
     worker: RunningWorker, queue: SmallQueue, tmp_path: Path
 ) -> None:
     task_id = queue.put(what="counts_and_waits", file=str(tmp_path / "file"))

@@ -325,7 +325,7 @@ def test_a_problem_is_reported_once_and_again_when_it_returns(tmp_path: Path, qu
     assert words.startswith(f"warning: the cache is not used: {place} must be the cache's directory")
 
 
-def test_a_worker_without_a_cache_does_not_look(tmp_path: Path, queue: SmallQueue) -> None:
+def test_a_worker_without_a_cache_does_not_check_it(tmp_path: Path, queue: SmallQueue) -> None:
     plan = make_plan(tmp_path)
     plan.workspace_root.mkdir(mode=0o700)
     cache = ObjectCache(plan.workspace_root, 100 * BLOCK)

@@ -73,7 +73,7 @@ def test_a_worker_that_has_nothing_to_do_makes_fewer_than_sixty_requests_a_minut
     assert LONG_POLLS * 60 / LONG_POLL_SECONDS < 60
 
 
-def test_after_work_looks_come_quickly_and_then_ever_more_slowly() -> None:
+def test_polls_are_quick_after_work_and_then_slow_down() -> None:
     cadence = Cadence()
     cadence.worked()
     assert cadence.alert
@@ -84,7 +84,7 @@ def test_after_work_looks_come_quickly_and_then_ever_more_slowly() -> None:
     assert max(pauses) == pytest.approx(LOOK_INTERVAL)
 
 
-def test_a_slot_that_is_free_is_worth_one_look_and_no_quick_ones() -> None:
+def test_a_free_slot_causes_one_poll_and_no_quick_polls() -> None:
     cadence = Cadence()
     looks_until(cadence, 60)
     cadence.look_now()
@@ -110,7 +110,7 @@ def test_a_worker_is_alert_until_the_quick_polls_have_ended() -> None:
 # ---------------------------------------------------------------------- delayed attempts
 
 
-def test_a_queue_that_delivers_nothing_is_left_alone_for_a_while_and_ever_longer() -> None:
+def test_a_queue_that_delivers_nothing_is_polled_after_growing_delays() -> None:
     delayed, now, pauses = DelayedQueues(), 0.0, []
     for _ in range(4):
         assert delayed.due({"a": 2, "b": 1, "c": 0}, now) == {"a": 2, "b": 1}

@@ -55,7 +55,7 @@ def test_a_slot_that_dies_while_no_descriptor_is_free_is_replaced(worker: Runnin
     assert outcome(queue, queue.put(what="returns")).status is TaskStatus.COMPLETED
 
 
-def test_a_slot_that_does_not_take_its_delivery_costs_itself_and_not_the_worker(
+def test_a_slot_that_does_not_read_its_delivery_is_replaced(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("perago.worker.channel.IO_LIMIT", 1)
@@ -100,9 +100,7 @@ def test_garbage_on_every_descriptor_costs_the_slot_and_its_attempt_alone(
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_a_message_that_nothing_called_for_ends_its_slot(
-    worker: RunningWorker, queue: SmallQueue, message: FromSlot
-) -> None:
+def test_an_unexpected_message_ends_its_slot(worker: RunningWorker, queue: SmallQueue, message: FromSlot) -> None:
     report = outcome(queue, queue.put(what="sends", file=encode(message).decode()))
     assert report.status is TaskStatus.FAILED
     assert f"an unexpected message ({type(message).__name__})" in str(report.reason)

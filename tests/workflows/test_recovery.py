@@ -156,7 +156,7 @@ def test_an_allowed_retry_ends_with_all_steps(shape: str) -> None:
     assert run.workflow["status"] == "COMPLETED"
 
 
-def test_a_retry_of_what_has_not_failed_is_refused() -> None:
+def test_a_retry_of_a_workflow_that_has_not_failed_is_refused() -> None:
     run = Run("line", "completed")
     refusal = retry_refusal(run.workflow)
     assert refusal is not None

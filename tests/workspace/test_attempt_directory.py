@@ -214,7 +214,7 @@ def test_the_marker_goes_last_so_a_half_done_removal_can_be_finished(ordinary_us
     assert sweep(ordinary_user / "root") == (made.path,)
 
 
-def test_a_sweep_removes_the_dead_and_spares_the_living_and_all_else(root: Path) -> None:
+def test_a_sweep_only_removes_directories_of_dead_owners(root: Path) -> None:
     dead = AttemptDirectory.create(root, delivery(workflow_id="dead"))
     write(dead.workspace, {"a/b": "1"})
     dead.close()

@@ -132,7 +132,7 @@ def memory_disk() -> Iterator[Path]:
 
 @pytest.mark.parametrize("rewrite", REWRITES)
 @pytest.mark.parametrize("checksum", [md5("aaa"), "opaque-1"])
-def test_a_disk_whose_times_prove_nothing_hides_no_change(
+def test_on_a_disk_with_unreliable_times_every_change_is_found(
     memory_disk: Path, rewrite: Callable[[Path], None], checksum: str
 ) -> None:
     (placement,) = download(memory_disk, {"a.csv": "aaa"})

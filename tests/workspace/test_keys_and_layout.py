@@ -89,7 +89,7 @@ def test_a_name_that_is_a_file_and_a_directory_is_refused() -> None:
     assert set(problems(entry("x", "content"), "x/")) == {"x"}
 
 
-def test_a_marker_is_a_directory_and_with_content_it_is_nothing() -> None:
+def test_an_empty_marker_is_a_directory_and_one_with_content_is_refused() -> None:
     assert problems("x/", "x/y", "z/deep/") == {}
     assert "has content" in problems(entry("x/", "content"))["x/"]
 

@@ -68,7 +68,7 @@ class Field:
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """Bounds that a browser checks, too."""
+        """The bounds of the value, which the browser also checks."""
         names = {"minimum": "min", "maximum": "max"} if self.kind == "number" else {}
         found = {names[key]: self.schema[key] for key in names if key in self.schema}
         if self.kind == "number":

@@ -125,7 +125,7 @@ class StatusView:
 
 
 def status_view(status: str) -> StatusView:
-    """`FAILED_WITH_TERMINAL_ERROR` reads `failed with terminal error`."""
+    """Return the status in words: `FAILED_WITH_TERMINAL_ERROR` becomes `failed with terminal error`."""
     return StatusView(status.replace("_", " ").lower(), _TONES.get(status, "wait"))
 
 

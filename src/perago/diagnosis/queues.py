@@ -275,8 +275,8 @@ def _running(rows: Sequence[OpenAttempt], now: float, dead: Set[tuple[str, Any]]
 
 
 def _silent(rows: Sequence[OpenAttempt], now: float, dead: Set[tuple[str, Any]]) -> tuple[Silent, ...]:
-    """Return the attempts whose heartbeats are late. `dead` has the task id and the start of those whose process ended
-    on this host: nobody need wait for these to be late."""
+    """Return the attempts whose heartbeats are late. `dead` has the task id and the start of attempts whose process
+    ended on this host. They count as late immediately."""
     found = [
         Silent(one.task_id, one.workflow_id, one.worker_id, one.updated, one.updated + one.response_timeout * 1000)
         for one in rows

@@ -50,7 +50,7 @@ class LogLines:
         self._fields = {"module": worker.name, "worker_id": worker_id, "pid": os.getpid()}
 
     def __call__(self, level: str, message: str, **fields: Any) -> dict[str, Any]:
-        """A line that is written now."""
+        """Return a line with the current time."""
         line = {"time": timestamp(), "level": level, **self._fields, **fields, "message": message}
         return {name: cleaned(value, self._mask) for name, value in line.items()}
 

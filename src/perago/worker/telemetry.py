@@ -288,7 +288,7 @@ class Tracing:
         """The time at which each current delivery went to its slot, in nanoseconds since the epoch."""
 
     def __call__(self, event: Event) -> None:
-        """Take note of a delivery, or make its spans."""
+        """Record the start of a delivery, or make its spans at the end."""
         match event:
             case events.AttemptReceived(delivery):
                 self._received[delivery.identity] = time.time_ns()

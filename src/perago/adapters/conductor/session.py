@@ -149,7 +149,7 @@ _STALE_CODES = ("EXPIRED_TOKEN", "INVALID_TOKEN")
 _FRESH_SECONDS = 10.0
 """A 401 for a token of this age is not the token's fault. So a key without permissions fetches few tokens."""
 _TOKEN_SECONDS = 10.0
-"""The longest wait for a token, during which threads without one wait for each other."""
+"""Maximum seconds that a thread waits for the token that another thread fetches."""
 _RENEWAL_DELAY = 30.0
 """Seconds until a newer token is requested again while the old one is used."""
 _CONNECTIONS = 32  # kept for re-use; a supervisor's threads beat and report side by side
@@ -356,7 +356,7 @@ class TokenSource:
         self._fetched = self._failed = -math.inf
         self._failure: ServiceError | None = None
         self._renew = -math.inf
-        """When a newer token is fetched, by the monotonic clock."""
+        """The time at which a newer token is fetched, on the monotonic clock."""
 
     def current(self) -> str | None:
         """Return the token for one request; None if the server wants none.

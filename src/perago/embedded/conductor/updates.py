@@ -220,9 +220,9 @@ def _start(state: State, row: TaskRow, worker_id: str | None) -> TaskRow:
 
 
 def _exceeds_limit(state: State, row: TaskRow) -> bool:
-    """Whether as many run already, or as many came earlier and are still open, parked ones included.
+    """Whether the limit is reached: by running attempts, or by earlier open attempts, including parked ones.
 
-    One that was run again after its end is not listed any more, so it is never among the first, and no poll gets it.
+    An attempt that was run again after its end is no longer listed, so no poll gets it.
     """
     limit = row.definition.get("concurrentExecLimit") or 0
     if limit <= 0:

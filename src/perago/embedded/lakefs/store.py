@@ -120,7 +120,7 @@ class InMemoryLakeFS:
     def list_objects(
         self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
     ) -> Sequence[ObjectEntry]:
-        """Every object below `prefix`. There is one page."""
+        """Return every object below `prefix`, as one page."""
         with self._operation(
             "list_objects", f"list {prefix or '/'!r} of {repository!r} at {commit}", repository
         ) as repo:
