@@ -95,6 +95,8 @@ def test_commands_that_need_a_task_say_so(project: Project) -> None:
     ran = project.run("extract", "flows")
     assert ran.code == 3
     assert "module flows declares no task" in ran.err
+    assert "fix: name a module with a task; its workflows are for perago workflow, dev" in ran.err
+    assert "or a run by --workflow ID." in project.run("capture").err
 
 
 def test_the_steps_are_shown_as_a_tree(project: Project) -> None:
@@ -131,7 +133,7 @@ def test_a_version_is_registered_once_and_replaced_only_on_request(
     assert refused.code == 1
     change = "/tasks/2/inputParameters/params/rows: 1 -> 22 (running workflows keep the steps that they started with)"
     assert f"  compatible  {change}\n" in refused.out
-    assert "version 1 of workflow nightly is registered with another definition" in refused.err
+    assert "error: flows.py:8: version 1 of workflow nightly is registered with another definition" in refused.err
     replaced = project.run("register", "--overwrite", "flows", **variables)
     assert replaced.out.splitlines()[-1].startswith("registered 1 workflow on ")
 

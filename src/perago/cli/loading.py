@@ -98,11 +98,19 @@ def load_modules(
     """
     from perago.probe import probe_modules
 
-    found = probe_modules(modules, seconds, packages=packages, workflows=workflows)
+    found = [_advised(one) for one in probe_modules(modules, seconds, packages=packages, workflows=workflows)]
     probed = able_to_run(found) if to_run else found
     if not report(probed):
         raise CommandError(ExitCode.INVALID_MODULE)
     return probed
+
+
+def _advised(one: Probed) -> Probed:
+    """Return the module. One that declares only workflows, where a task is needed, says where they are used."""
+    if not one.workflows or one.problem is None or not one.problem.is_no_task:
+        return one
+    fix = "name a module with a task; its workflows are for perago workflow, dev, register, diff and send"
+    return replace(one, problem=replace(one.problem, fix=fix))
 
 
 def able_to_run(modules: Iterable[Probed]) -> list[Probed]:

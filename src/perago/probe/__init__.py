@@ -100,6 +100,8 @@ class WorkflowSummary:
 
     name: str
     version: int
+    where: str
+    """The file and line of its function."""
     definition: str
 
     @property

@@ -158,6 +158,7 @@ def _workflows(module: str) -> list[dict[str, Any]]:
     imported = sys.modules.get(module)
     if imported is None or "perago.workflows" not in sys.modules:
         return []
+    from perago.authoring.declaration import readable_path
     from perago.taskdef import canonical_json
     from perago.workflows.definition import WorkflowDefinitionError, workflows_of
 
@@ -170,7 +171,8 @@ def _workflows(module: str) -> list[dict[str, Any]]:
             fix = "give one of the two another name, or write the other version into another module"
             problems.append(one.location.error(rule, fix))
             continue
-        found[one.name] = {"name": one.name, "version": one.version}
+        where = f"{readable_path(one.location.file)}:{one.location.line}"
+        found[one.name] = {"name": one.name, "version": one.version, "where": where}
         try:
             found[one.name]["definition"] = canonical_json(one.definition())
         except WorkflowDefinitionError as error:

@@ -70,6 +70,8 @@ def command(
     files on the configured lakeFS, and only reads both. It redacts values that look like secrets. It writes nothing
     until it has fetched everything.
     """
+    if task_id is None and workflow is None:
+        raise typer.BadParameter("name an attempt by TASK_ID or --workflow ID --step REF, or a run by --workflow ID.")
     is_run = workflow is not None and step is None and task_id is None
     named = None if is_run else Named(task_id, module, workflow, step, timeout).checked()
     limit = _size(max_bytes)

@@ -67,7 +67,9 @@ def command(
             print_comparison(f"{flow.name} version {flow.version}{since}", is_new, changes)
             if changes and not is_new and not overwrite:
                 message = f"version {flow.version} of workflow {flow.name} is registered with another definition"
-                raise Failure(f"{message}; nothing was sent", "increase version=, or replace it with --overwrite")
+                raise Failure(
+                    f"{flow.where}: {message}; nothing was sent", "increase version=, or replace it with --overwrite"
+                )
             missing += [definition] if is_new or changes else []
         if outdated and not dry_run:
             servers.queue.register_task_definitions(outdated)
