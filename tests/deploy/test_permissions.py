@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from urllib3 import Retry
 
 from perago.adapters.lakefs import LakeFSStore
+from perago.cli.app import COMMANDS
 from perago.driver.gc import BranchAges, BranchClearing
 from perago.driver.gc import Policy as Clearing
 from perago.embedded.http.lakefs import lakefs_app
@@ -183,7 +184,7 @@ def work(workspace: Path, params: Params) -> Result:
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
-    forks = Forks("lakefs_sdk", "perago.cli.app")
+    forks = Forks("lakefs_sdk", *(f"perago.cli.commands.{name}" for name in COMMANDS))
     yield forks
     forks.close()
 
@@ -217,7 +218,7 @@ def published(project: Project, services: PolicyServices) -> str:
     """Return the id of an attempt that a real worker completed with the policy of a worker."""
     services.policy = Policy(statements("worker"))
     with started(project, "features", **services.environment()) as worker:
-        sent = project.run("send", "features", "-w", "my-data/main", "--follow", **services.environment())
+        sent = project.run("send", "features", "-b", "my-data/main", "--follow", **services.environment())
         assert sent.code == 0, sent.err + worker.text
         worker.stop()
     services.policy = Policy(EVERYTHING)
@@ -228,7 +229,7 @@ def published(project: Project, services: PolicyServices) -> str:
 def commands(task_id: str) -> list[list[str]]:
     branch = ["my-data", "main"]
     return [
-        ["doctor", "features", "-w", "my-data/main", "--write"],
+        ["doctor", "features", "-b", "my-data/main", "--write"],
         ["show", task_id],
         ["log", *branch],
         ["fence", "status", *branch],
@@ -237,7 +238,7 @@ def commands(task_id: str) -> list[list[str]]:
         ["replay", task_id, "features"],
         ["capture", task_id, "features", "--name", secrets.token_hex(4)],
         ["backtest", "features", "--last", "1"],
-        ["backtest", "features", "-w", "my-data/main"],
-        ["send", "features", "-w", "my-data/main", "--params", "{}"],
+        ["backtest", "features", "-b", "my-data/main"],
+        ["send", "features", "-b", "my-data/main", "--params", "{}"],
         ["gc", "my-data", "--older-than", "0s"],
     ]
