@@ -32,7 +32,7 @@ DIFFERENCES: dict[tuple[str, str], str] = {
 """`(server, group.name)` to the reason. Such a scenario must differ, or it is taken off this list."""
 
 _ALL = "its answer holds what other scenarios made; what one of them made is noted, not the call"
-_NO_LAKEFS = "no lakeFS was at hand when the route was added; its answer follows lakeFS's description of the API"
+_NO_LAKEFS = "there was no lakeFS to record from; the answer follows lakeFS's description of the API"
 
 UNRECORDED: dict[tuple[str, str], str] = {
     ("conductor", "GET /health"): "it is outside of `/api`; `/api/health` is recorded",
