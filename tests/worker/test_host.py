@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -37,7 +38,7 @@ from perago.worker.events import (
 from perago.worker.host import Pool, repository_of, sweep_branches
 from perago.worker.logs import describe
 from perago.worker.plan import ExportContext, is_worker_id, parted_id
-from perago.worker.presence import DIRECTORY, id_clashes, presence, worker_processes, workers_here
+from perago.worker.presence import DIRECTORY, dead_workers, id_clashes, presence, worker_processes, workers_here
 from perago.workspace.directory import AttemptDirectory
 from tests.cache.shelves import put
 from tests.deliveries import make_delivery
@@ -182,10 +183,12 @@ def test_a_killed_worker_is_not_there_and_the_next_one_removes_its_file(tmp_path
         killed.send_signal(signal.SIGKILL)
         killed.wait()
     assert workers_here(root) == ()
+    assert dead_workers(root) == {f"mytasks0000@{socket.gethostname()}:{killed.pid}"}
     assert len(list((root / DIRECTORY).iterdir())) == 1
     with present(tmp_path) as listener:
         listener(READY)
         assert [worker.pid for worker in workers_here(root)] == [os.getpid()]
+        assert dead_workers(root) == set()
         assert len(list((root / DIRECTORY).iterdir())) == 1
 
 

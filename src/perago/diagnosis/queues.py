@@ -15,7 +15,7 @@ from perago.adapters.http import CallPolicy, NoAnswerError
 from perago.ports import ServiceError, Unavailable
 from perago.text import age, count
 from perago.worker.plan import is_worker_id
-from perago.worker.presence import WorkerHere, WorkerProcess, worker_processes, workers_here
+from perago.worker.presence import WorkerHere, WorkerProcess, dead_workers, worker_processes, workers_here
 from perago.workspace.sweep import dead_attempts, living_attempts
 
 RECENTLY = 86_400.0
@@ -171,7 +171,7 @@ def read_queues(
     shown = keys[:MOST_ROWS]
     tell(f"reading the attempts of {count(len({name for name, _ in shown}), 'task type')}")
     attempts, problems = _open_attempts(overview, {name for name, _ in shown}, until)
-    dead = {(str(fields.get("task_id")), fields.get("start_time")) for fields in dead_attempts(root)}
+    dead = dead_workers(root) | {f"{one.get('task_id')} {one.get('start_time')}" for one in dead_attempts(root)}
     at_work = Counter(str(fields.get("task_name")) for fields in living_attempts(root))
 
     def row(name: str, domain: str) -> TaskTypeStatus:
@@ -264,7 +264,7 @@ def _oldest(rows: Sequence[OpenAttempt]) -> Waiting | None:
     return min(waiting, key=lambda one: one.since, default=None)
 
 
-def _running(rows: Sequence[OpenAttempt], now: float, dead: Set[tuple[str, Any]]) -> tuple[Running, ...]:
+def _running(rows: Sequence[OpenAttempt], now: float, dead: Set[str]) -> tuple[Running, ...]:
     silent = {one.task_id: one.since for one in _silent(rows, now, dead)}
     found = [
         Running(one.task_id, one.workflow_id, one.worker_id, one.started, silent.get(one.task_id, 0))
@@ -274,15 +274,15 @@ def _running(rows: Sequence[OpenAttempt], now: float, dead: Set[tuple[str, Any]]
     return tuple(sorted(found, key=lambda each: each.started))
 
 
-def _silent(rows: Sequence[OpenAttempt], now: float, dead: Set[tuple[str, Any]]) -> tuple[Silent, ...]:
-    """Return the attempts whose heartbeats are late. `dead` has the task id and the start of attempts whose process
-    ended on this host. They count as late immediately."""
+def _silent(rows: Sequence[OpenAttempt], now: float, dead: Set[str]) -> tuple[Silent, ...]:
+    """Return the attempts whose heartbeats are late. `dead` has workers of this host that were killed, and the task ids
+    and starts of attempts whose slot was: their heartbeats need not be late."""
     found = [
         Silent(one.task_id, one.workflow_id, one.worker_id, one.updated, one.updated + one.response_timeout * 1000)
         for one in rows
         if one.status == "IN_PROGRESS"
         and one.response_timeout
-        and ((one.task_id, one.started) in dead or now - one.updated / 1000 > _longest_silence(one))
+        and ({one.worker_id, f"{one.task_id} {one.started}"} & dead or now - one.updated / 1000 > _longest_silence(one))
     ]
     return tuple(sorted(found, key=lambda each: each.since))
 

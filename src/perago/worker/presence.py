@@ -24,7 +24,7 @@ from perago.worker.events import Event, Listener, Pulse, WorkerReady
 from perago.worker.plan import ExportContext, WorkerPlan
 from perago.workspace.directory import check_root
 from perago.workspace.scan import Descent
-from perago.workspace.sweep import claim_marker, held_fields, place_marker, unlink_if_there, write_fields
+from perago.workspace.sweep import claim_marker, held_fields, place_marker, read_fields, unlink_if_there, write_fields
 
 DIRECTORY = ".workers"
 _TRIES = 3
@@ -192,6 +192,21 @@ def _living(root: Path) -> Iterator[WorkerHere]:
                     yield WorkerHere(**{each.name: _KINDS[str(each.type)](fields[each.name]) for each in given})
 
 
+def dead_workers(root: Path) -> set[str]:
+    """Return the killed workers of a workspace root, as Conductor names them. The next worker that starts removes their
+    markers."""
+    found = set()
+    with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
+        directory = descent.enter(DIRECTORY)
+        for name in _names(directory):
+            with contextlib.suppress(OSError, KeyError):
+                if (marker := claim_marker(directory, name)) is not None:
+                    fields = read_fields(marker) or {}
+                    os.close(marker)
+                    found.add(f"{fields['worker_id']}@{fields['host']}:{fields['pid']}")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerProcess:
     """A living worker with all its tasks. `slots`: the attempts that it runs at a time. `busy`: None if unknown."""
@@ -263,6 +278,6 @@ def id_clashes(workers: Iterable[WorkerProcess]) -> list[str]:
     ]
 
 
-STOPPED_WHY = "they do nothing, and Conductor delivers their attempts again after the response timeout"
+STOPPED_WHY = "they do nothing, and their attempts do not end, until they continue"
 CLASH_WHY = "their log lines go to the same files, and their ids differ only by host and process"
 CLASH_FIX = "set PERAGO_WORKER_ID_PREFIX to another value for each of them, such as the name of the pod"
