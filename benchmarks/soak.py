@@ -52,8 +52,10 @@ class Sample:
 
     done: int
     """Attempts that have completed."""
+    resident: float
+    """MiB of the process tree, shared pages counted in each process (RSS)."""
     memory: float
-    """MiB of the process tree."""
+    """The same with shared pages counted once (PSS). It grows while slots write to pages that they shared at first."""
     descriptors: int
     processes: int
     files: int
@@ -219,32 +221,41 @@ def _samples(soak: Soak, worker: int, scratch: Path, lanes: list[threading.Threa
 
 
 def _sample(soak: Soak, worker: int, scratch: Path) -> Sample:
-    descriptors = 0
+    descriptors, resident = 0, 0.0
     for process in tree_of(worker):
         with contextlib.suppress(psutil.Error):
             descriptors += process.num_fds()
+            resident += process.memory_info().rss / 2**20
     logs = sum(len(names) for _, _, names in os.walk(scratch / "logs"))
     files = logs
     for path, below, names in os.walk(scratch / "workspaces"):
         below[:] = [name for name in below if name != ".cache"]
         files += len(names) + (path.count("/") > 0)
     return Sample(
-        soak.done, tree_memory(worker), descriptors, len(tree_of(worker)), files, logs, soak.staging_branches()
+        soak.done,
+        resident,
+        tree_memory(worker),
+        descriptors,
+        len(tree_of(worker)),
+        files,
+        logs,
+        soak.staging_branches(),
     )
 
 
 def _rows(samples: list[Sample]) -> list[Row]:
     fifth = max(1, len(samples) // 5)
 
-    def row(what: str, value: Callable[[Sample], float], text: str, slack: float) -> Row:
+    def row(what: str, value: Callable[[Sample], float], text: str = "", slack: float = 0.0) -> Row:
         first, last = (statistics.median(map(value, part)) for part in (samples[:fifth], samples[-fifth:]))
         figures = [f"{figure:.0f}" for figure in (first, last, max(map(value, samples)))]
-        return Row(what, figures, at_most(first + slack, last, text))
+        return Row(what, figures, at_most(first + slack, last, text) if text else None)
 
     at_end = samples[-1].branches
-    memory = statistics.median(one.memory for one in samples[:fifth])
+    resident = statistics.median(one.resident for one in samples[:fifth])
     return [
-        row("memory, MiB", lambda one: one.memory, "flat within 5 %", 0.05 * memory),
+        row("resident memory, MiB", lambda one: one.resident, "flat within 5 %", 0.05 * resident),
+        row("memory, shared pages once, MiB", lambda one: one.memory),
         row("descriptors", lambda one: one.descriptors, "flat within one slot", 20),
         row("processes", lambda one: one.processes, "flat within one slot", 1),
         row("files and directories", lambda one: one.files, "flat within running attempts", 8 * SLOTS),
