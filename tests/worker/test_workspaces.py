@@ -11,7 +11,7 @@ import pytest
 
 from perago.attempt.events import FenceState
 from perago.embedded.lakefs.hooks import HeadFence
-from perago.worker.events import Ending, FenceNotEnforced, SlotDied, SlotReplaced, Usage
+from perago.worker.events import Ending, FenceNotEnforced, SlotDied, SlotReplaced
 
 from .bench import RunningWorker, attempt_directories, make_plan, planned, running, wait_for
 from .site import WRITES, Site, opened
@@ -29,7 +29,8 @@ def test_a_slot_publishes_the_files_of_the_function(site: Site, worker: RunningW
     assert site.tree()["out/a.csv"] == b"x\n1\n"
     reported = wait_for("the line about it", lambda: worker.ended(Ending.REPORTED))[0]
     assert reported.published_commit == site.lakefs.get_commit("data", "main").id
-    assert reported.usage == Usage(objects=1, downloaded=4, uploaded=4)
+    usage = reported.usage
+    assert (usage.objects, usage.downloaded, usage.uploaded, usage.changed) == (1, 4, 4, 1)
     assert workflow["tasks"][0]["workerId"].startswith(f"test0001@{socket.gethostname()}:")
     assert not attempt_directories(worker.plan.workspace_root)
 
