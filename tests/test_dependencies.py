@@ -29,6 +29,7 @@ EXTRAS = {
     },
     "fuzz": {"hypothesis"},
     "metrics": {"prometheus-client"},
+    "openlineage": {"openlineage-python"},
     "otel": {
         "opentelemetry-api",
         "opentelemetry-exporter-otlp-proto-http",

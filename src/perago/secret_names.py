@@ -10,7 +10,7 @@ import itertools
 import re
 from fnmatch import fnmatchcase
 
-WITHHELD = ("CONDUCTOR_*", "LAKECTL_*", "OTEL_EXPORTER_OTLP_*HEADERS")
+WITHHELD = ("CONDUCTOR_*", "LAKECTL_*", "OTEL_EXPORTER_OTLP_*HEADERS", "OPENLINEAGE_API_KEY", "OPENLINEAGE__*")
 """Patterns for the variables that a task function does not get. perago itself needs them, and they hold credentials."""
 
 _KEYS = (

@@ -267,7 +267,8 @@ def task(
         controls: retries, timeouts and limits; see `TaskControls` for the defaults.
         examples: cases from which the test toolkit makes tests.
         environment: patterns such as `LAKECTL_*` for variables that perago withholds from functions (`CONDUCTOR_*`,
-            `LAKECTL_*` and `OTEL_EXPORTER_OTLP_*HEADERS`) and that this one needs.
+            `LAKECTL_*`, `OTEL_EXPORTER_OTLP_*HEADERS`, `OPENLINEAGE_API_KEY` and `OPENLINEAGE__*`) and that this one
+            needs.
         scratch_files: glob patterns such as `spark-warehouse/**` for files that the function may leave in its current
             directory, which is removed with the attempt.
         metrics: the numbers that the function may report by `current().count`, `.gauge` and `.observe`.

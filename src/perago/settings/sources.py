@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import json
 import os
 import re
 import shlex
@@ -224,6 +225,15 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
                 if looks_secret(key) or len(text) >= _LONG_HEADER:
                     yield text
                     yield from text.split()[1:]  # without `Bearer`
+    elif name.startswith("OPENLINEAGE_"):
+        yield from secrets_in(value)
+        if looks_secret(name):
+            yield value
+        with contextlib.suppress(ValueError):  # a value may be JSON
+            found = json.loads(value)
+            yield from (
+                (str(text) for key, text in found.items() if looks_secret(key)) if isinstance(found, dict) else ()
+            )
     elif fnmatchcase(name, "OTEL_EXPORTER_OTLP_*ENDPOINT"):
         yield from (value.rpartition("@")[0].partition("//")[2], value.partition("?")[2], *secrets_in(value))
 

@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -24,10 +23,12 @@ from urllib.parse import urlsplit
 from perago.failure import Failure
 from perago.worker.events import Event, Listener
 from perago.worker.health import Health, LakeFSCheck, Verdict
-from perago.worker.logs import LineWriter, journal, printing, terminal_missing
+from perago.worker.lineage import openlineage
+from perago.worker.logs import journal, printing
 from perago.worker.metrics import Metrics
 from perago.worker.plan import ExportContext, Notices
 from perago.worker.presence import presence
+from perago.worker.sending import warnings_to
 from perago.worker.service_manager import service_manager
 
 MOST_CONNECTIONS = 32
@@ -350,12 +351,10 @@ def opentelemetry(context: ExportContext) -> Iterator[Listener | None]:
     from perago.worker.telemetry import telemetry
 
     with ExitStack() as sent:
-        writer = LineWriter(sys.stderr, terminal_missing)
-        sent.callback(writer.close)
+        say = sent.enter_context(warnings_to(notices))
         listeners: list[Listener] = []
         try:
-            warn = notices.warning_text
-            listeners = sent.enter_context(telemetry(context, lambda text: writer.write(warn(text))))
+            listeners = sent.enter_context(telemetry(context, say))
             notices.note(f"sending {' and '.join(filter(context.signals.__contains__, SIGNALS))} with OpenTelemetry")
         except (ValueError, RuntimeError) as error:
             notices.warning(f"OpenTelemetry sends nothing: {error}")
@@ -376,7 +375,15 @@ It yields None if it has nothing to do, and imports heavy packages only if it ha
 worker.
 """
 
-EXPORTERS: tuple[Exporter, ...] = (journal, presence, printing, status_pages, opentelemetry, service_manager)
+EXPORTERS: tuple[Exporter, ...] = (
+    journal,
+    presence,
+    printing,
+    status_pages,
+    opentelemetry,
+    openlineage,
+    service_manager,
+)
 """The exporters of every worker. A new exporter is one function and an entry in this list."""
 
 

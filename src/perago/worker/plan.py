@@ -66,6 +66,8 @@ class TaskPlan:
     """Variables that the task asks for and that slots would not have otherwise (`perago.authoring.task`)."""
     store_factory: StoreFactory | None = None
     """Needed by a task with a workspace; a task without one never calls it."""
+    prefix: str | None = None
+    """The prefix of its workspace; None: unknown, or it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ The metrics have the names of `/metrics`, so a collector that feeds Prometheus s
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import platform
@@ -67,12 +66,9 @@ from perago.worker.health import LakeFSCheck
 from perago.worker.logs import cleaned, delivery_ids
 from perago.worker.metrics import Family, Metrics, Numbers, countable, outcome_of, step_of
 from perago.worker.plan import ExportContext
+from perago.worker.sending import END_LIMIT, Say, Watch, Words, done_within
 
-END_LIMIT = 3.0
-"""Seconds that the end of a worker can take for unsent data."""
 METRIC_INTERVAL = 60.0
-
-Say = Callable[[str], None]
 
 
 @contextmanager
@@ -92,12 +88,12 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
     listeners: list[Listener] = []
     ends: list[Callable[[], object]] = []
     plan = context.plan
-    words = _Words(plan.mask)
+    words = Words(plan.mask, "opentelemetry")
     words.begin()
     try:
         resource = _resource()
         if "traces" in context.signals:
-            processor = BatchSpanProcessor(_SpanExporter(_Watch("spans", words, say)))
+            processor = BatchSpanProcessor(_SpanExporter(Watch("OpenTelemetry: the collector", "spans", words, say)))
             tracing = Tracing(processor, resource, plan.mask)
             workflows = WorkflowSpans(tracing, context.read_end or (lambda _: None))
 
@@ -111,12 +107,14 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
             check = context.lakefs or LakeFSCheck(None)
             metrics = Metrics((task.name for task in plan.tasks), check.is_up)
             listeners.append(metrics)
-            ends.append(_MetricSender(metrics, resource, _Watch("metrics", words, say)).end)
+            ends.append(
+                _MetricSender(metrics, resource, Watch("OpenTelemetry: the collector", "metrics", words, say)).end
+            )
         if said := words.take():
             say(f"OpenTelemetry: {one_line(said)}")
         yield listeners
     finally:
-        if _done_within(END_LIMIT, ends):
+        if done_within(END_LIMIT, ends):
             words.end()
         else:  # what still sends still logs
             say(f"OpenTelemetry: the collector did not take the last spans or metrics within {END_LIMIT:g} s")
@@ -151,87 +149,20 @@ def _headers(signal: str) -> Mapping[str, str]:
     return parse_env_headers(own or general or "", liberal=True)
 
 
-def _done_within(seconds: float, works: Sequence[Callable[[], object]]) -> bool:
-    """Do all concurrently, and wait no longer for them. A thread that still works ends with the process."""
-    threads = [threading.Thread(target=work, name="perago-telemetry-end", daemon=True) for work in works]
-    until = time.monotonic() + seconds
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
-    return not any(thread.is_alive() for thread in threads)
-
-
-class _Words(logging.Handler):
-    """Collects the messages of OpenTelemetry from `begin` to `end`, so that they are not printed, and keeps the first
-    message of each thread."""
-
-    def __init__(self, mask: Mask) -> None:
-        super().__init__(logging.WARNING)
-        self.mask = mask
-        self._first = threading.local()
-        self._logger = logging.getLogger("opentelemetry")
-        self._propagated = self._logger.propagate
-
-    def begin(self) -> None:
-        """Keep records from other handlers."""
-        self._logger.propagate = False
-        self._logger.addHandler(self)
-
-    def end(self) -> None:
-        """Restore the previous handling."""
-        self._logger.removeHandler(self)
-        self._logger.propagate = self._propagated
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record if it is the first."""
-        self._first.text = getattr(self._first, "text", "") or record.getMessage()
-
-    def take(self) -> str:
-        """Return the first message of this thread since the last call; empty: there was none."""
-        text, self._first.text = getattr(self._first, "text", ""), ""
-        return self.mask(text)
-
-
-class _Watch:
-    """Reports once that a collector accepts no data, until it does again."""
-
-    def __init__(self, what: str, words: _Words, say: Say) -> None:
-        self._what = what
-        self._words = words
-        self._say = say
-        self._failing = False
-
-    def __call__(self, export: Callable[[], Any]) -> bool:
-        """Whether `export`, which gives one of the results of OpenTelemetry, was a success."""
-        self._words.take()
-        try:
-            succeeded, reason = bool(export().name == "SUCCESS"), ""
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next ones are to be sent
-            succeeded, reason = False, self._words.mask(f"{type(error).__name__}: {error}")
-        if not succeeded and not self._failing:
-            reason = one_line(reason or self._words.take() or "no answer")
-            self._say(
-                f"OpenTelemetry: the collector does not accept {self._what}, which are lost until it does: {reason}"
-            )
-        self._failing = not succeeded
-        return succeeded
-
-
 class _SpanExporter(OTLPSpanExporter):
-    def __init__(self, watch: _Watch) -> None:
+    def __init__(self, watch: Watch) -> None:
         super().__init__(headers=_headers("TRACES"))
         self._watch = watch
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        sent = self._watch(lambda: super(_SpanExporter, self).export(spans))
+        sent = self._watch(lambda: super(_SpanExporter, self).export(spans), len(spans))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
 
 class _MetricSender:
     """Sends all metrics at an interval, on its own thread, and once more at the end."""
 
-    def __init__(self, metrics: Metrics, resource: Resource, watch: _Watch) -> None:
+    def __init__(self, metrics: Metrics, resource: Resource, watch: Watch) -> None:
         self._metrics = metrics
         self._resource = resource
         self._watch = watch

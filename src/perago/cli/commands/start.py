@@ -324,6 +324,7 @@ def _plan(
                 limit=limit_of(module, limits),
                 environment=environment_of(task),
                 store_factory=open_lakefs if task.workspace is not None else None,
+                prefix=task.workspace,
             )
             for module, task in tasks.items()
         ),

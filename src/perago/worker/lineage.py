@@ -1,0 +1,326 @@
+"""Send the lineage of attempts to a receiver of OpenLineage, such as Marquez.
+
+The client `openlineage-python` sends, and its own variables and configuration file say where. A thread of its own loads
+the client and sends from a limited queue, so that neither the start of a worker nor an attempt waits. Events that the
+receiver does not accept are lost. This needs the extra `openlineage`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import queue
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import perago
+from perago.ports import Delivery
+from perago.settings.mask import Mask
+from perago.settings.sources import whole_environment
+from perago.text import one_line
+from perago.worker import events
+from perago.worker.events import Event, Listener
+from perago.worker.host import repository_of
+from perago.worker.logs import cleaned
+from perago.worker.plan import ExportContext, WorkerPlan
+from perago.worker.sending import END_LIMIT, Say, Watch, Words, done_within, warnings_to
+
+if TYPE_CHECKING:
+    from openlineage.client import OpenLineageClient
+    from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent, RunState
+
+NAMESPACE = "perago"
+"""The namespace of jobs, unless `OPENLINEAGE_NAMESPACE` names another one."""
+MOST_EVENTS = 1000
+"""Events that wait to be sent. Further ones are lost."""
+SENDS_NOTHING = "OpenLineage sends nothing"
+_PACKAGE = "openlineage-python"
+_PLACES = ("openlineage.yml", "~/.openlineage/openlineage.yml")
+"""The places in which the client looks for its configuration file."""
+_RUNS = uuid.UUID("5d0e2e0e-6b7c-5d55-9a3a-0f8f1d3c7b11")
+"""The namespace of the ids of runs that are derived from other ids."""
+
+
+def is_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether the variables or a configuration file of OpenLineage name a receiver."""
+    if environment.get("OPENLINEAGE_DISABLED", "").strip().lower() == "true":
+        return False
+    names = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG")
+    return (
+        any(environment.get(name) for name in names)
+        or any(name.startswith("OPENLINEAGE__TRANSPORT") for name in environment)
+        or any(Path(place).expanduser().is_file() for place in _PLACES)
+    )
+
+
+@contextlib.contextmanager
+def openlineage(context: ExportContext) -> Iterator[Listener | None]:
+    """Send a run for each attempt while a worker runs. A wrong setting is warned about, and costs nothing else."""
+    notices = context.notices
+    if notices is None or not is_wanted(whole_environment()):
+        yield None
+        return
+    if not _is_installed():
+        notices.warning(f"{SENDS_NOTHING}: openlineage cannot be found; pip install {_PACKAGE}")
+        yield None
+        return
+    notices.note("sending lineage with OpenLineage")
+    with warnings_to(notices) as say:
+        sender = LineageSender(context.plan, say)
+        try:
+            yield sender
+        finally:
+            sender.end()
+
+
+def _is_installed() -> bool:
+    try:
+        return find_spec("openlineage.client") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+class LineageSender:
+    """A `Listener` that sends a start and an end of each attempt, on its own thread, from its creation to `end`."""
+
+    def __init__(self, plan: WorkerPlan, say: Say) -> None:
+        self._plan = plan
+        self._say = say
+        self._words = Words(plan.mask, "openlineage", "urllib3")
+        self._words.begin()
+        self._watch = Watch("OpenLineage: the receiver", "events", self._words, say)
+        self._queue: queue.Queue[tuple[Event, datetime.datetime] | None] = queue.Queue(MOST_EVENTS)
+        self._is_open = True
+        self._thread = threading.Thread(target=self._run, name="perago-lineage", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        """Take the start or the end of an attempt to be sent."""
+        if not self._is_open or not isinstance(event, events.AttemptReceived | events.AttemptEnded):
+            return
+        try:
+            self._queue.put_nowait((event, datetime.datetime.now(datetime.UTC)))
+        except queue.Full:
+            self._watch.lose(1, f"it is too slow, and {MOST_EVENTS:,} events wait")
+
+    def end(self) -> None:
+        """Send what is left, for a limited time."""
+        self._is_open = False
+
+        def finish() -> None:
+            self._queue.put(None)  # waits for a place
+            self._thread.join()
+
+        if done_within(END_LIMIT, [finish]):
+            self._words.end()
+        else:  # what still sends still logs
+            left = f"{self._queue.qsize():,} further ones were not sent"
+            self._say(f"OpenLineage: the receiver did not accept the last events within {END_LIMIT:g} s; {left}")
+
+    def _run(self) -> None:
+        try:
+            with _with_withheld():
+                client = _client()
+        except Exception as error:  # noqa: BLE001 - whatever the client makes of its settings
+            self._is_open = False
+            reason = one_line(self._words.mask(f"{type(error).__name__}: {error}"))
+            self._say(f"{SENDS_NOTHING}: {reason}; correct OPENLINEAGE_URL or the configuration file of OpenLineage")
+            client = None
+        runs = RunEvents(self._plan) if client is not None else None
+        while (item := self._queue.get()) is not None:
+            if client is not None and runs is not None:
+                self._send(client, runs, *item)
+
+    def _send(self, client: OpenLineageClient, runs: RunEvents, event: Event, moment: datetime.datetime) -> None:
+        def export() -> None:
+            client.emit(runs.of(event, moment))
+
+        self._watch(export)
+
+
+@contextlib.contextmanager
+def _with_withheld() -> Iterator[None]:
+    """Show the variables of OpenLineage that functions do not get, which the client reads from `os.environ`. It also
+    adds others, which must not stay."""
+    before = dict(os.environ)
+    wanted = {name: value for name, value in whole_environment().items() if name.startswith("OPENLINEAGE_")}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith("OPENLINEAGE_") and name not in before]:
+            del os.environ[name]
+
+
+def _client() -> OpenLineageClient:
+    """Return a client for the configured receiver.
+
+    Raises:
+        ValueError: no receiver is configured. The client itself would print the events, and raises anything for wrong
+            settings.
+    """
+    from openlineage.client import OpenLineageClient
+
+    file = os.environ.get("OPENLINEAGE_CONFIG")
+    if file and not Path(file).is_file():
+        raise ValueError(f"OPENLINEAGE_CONFIG is {file}, which is not a file")
+    client = OpenLineageClient()
+    if client.transport.kind == "console":
+        raise ValueError("no transport is configured, or the one that prints")
+    return client
+
+
+class RunEvents:
+    """Makes the events of runs. Needs the client.
+
+    A run is one delivery of an attempt. Its job is a step of a workflow, and its parent the run of the workflow. Its
+    input and output are the workspace on its branch: the dataset `BRANCH/PREFIX` of `lakefs://REPOSITORY`.
+    """
+
+    def __init__(self, plan: WorkerPlan) -> None:
+        from openlineage.client.event_v2 import set_producer
+
+        self._plan = plan
+        self._mask: Mask = plan.mask
+        self._namespace = os.environ.get("OPENLINEAGE_NAMESPACE") or NAMESPACE
+        self._prefixes = {task.name: task.prefix for task in plan.tasks}
+        self._producer = f"urn:perago:{perago.__version__}"
+        set_producer(self._producer)
+
+    def of(self, event: Event, moment: datetime.datetime) -> RunEvent:
+        """Return the event for the start or the end of an attempt."""
+        from openlineage.client.event_v2 import RunState
+
+        if isinstance(event, events.AttemptReceived):
+            return self._event(RunState.START, event.delivery, event.worker_id, moment)
+        if not isinstance(event, events.AttemptEnded):
+            raise TypeError(f"{type(event).__name__} is not about a run")
+        if event.completed:
+            state = RunState.COMPLETE
+        elif event.ending is events.Ending.REPORTED:
+            state = RunState.FAIL
+        else:
+            state = RunState.ABORT
+        return self._event(state, event.delivery, event.worker_id, moment, event)
+
+    def _event(
+        self,
+        state: RunState,
+        delivery: Delivery,
+        worker_id: str,
+        moment: datetime.datetime,
+        end: events.AttemptEnded | None = None,
+    ) -> RunEvent:
+        from openlineage.client.event_v2 import Job, Run, RunEvent
+        from openlineage.client.facet_v2 import error_message_run, job_type_job, parent_run, processing_engine_run
+        from openlineage.client.facet_v2 import tags_run as tags
+
+        workflow = self._clean(delivery.workflow_name) or "workflow"
+        facets: dict[str, Any] = {
+            "parent": parent_run.ParentRunFacet(
+                run=parent_run.Run(runId=str(_uuid_of(delivery.workflow_id))),
+                job=parent_run.Job(namespace=self._namespace, name=workflow),
+            ),
+            "processing_engine": processing_engine_run.ProcessingEngineRunFacet(
+                version=perago.__version__, name="perago"
+            ),
+            "tags": tags.TagsRunFacet(
+                tags=[
+                    tags.TagsRunFacetFields(key=key, value=self._clean(str(value)), source="PERAGO")
+                    for key, value in _ids(delivery, worker_id).items()
+                ]
+            ),
+        }
+        if end is not None and not end.completed:
+            message = self._clean(end.reason or end.ending.value)
+            facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(message, programmingLanguage="python")
+        reference = self._clean(delivery.reference_name.removesuffix(f"__{delivery.iteration}"))
+        kind = job_type_job.JobTypeJobFacet(processingType="BATCH", integration="PERAGO", jobType="TASK")
+        inputs, outputs = self._datasets(delivery, end)
+        return RunEvent(
+            eventType=state,
+            eventTime=moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            run=Run(runId=str(uuid.uuid5(_RUNS, ":".join(map(str, delivery.identity)))), facets=facets),
+            job=Job(namespace=self._namespace, name=f"{workflow}.{reference}", facets={"jobType": kind}),
+            inputs=inputs,
+            outputs=outputs,
+            producer=self._producer,
+        )
+
+    def _datasets(
+        self, delivery: Delivery, end: events.AttemptEnded | None
+    ) -> tuple[list[InputDataset], list[OutputDataset]]:
+        """Return the input and, of a run that has ended, the output. The version of both is a commit."""
+        from openlineage.client.event_v2 import InputDataset, OutputDataset
+        from openlineage.client.facet_v2 import dataset_version_dataset, output_statistics_output_dataset
+
+        repository, block = repository_of(delivery, self._plan.limits), delivery.input.get("workspace")
+        if repository is None or not isinstance(block, Mapping):
+            return [], []
+        branch, prefix = block.get("branch"), (self._prefixes.get(delivery.task_name) or "").strip("/")
+        namespace = f"lakefs://{repository}"
+        name = "/".join(filter(None, [self._clean(branch if isinstance(branch, str) else ""), prefix]))
+
+        def version(commit: str | None) -> dict[str, Any]:
+            found = (
+                {"version": dataset_version_dataset.DatasetVersionDatasetFacet(self._clean(commit))} if commit else {}
+            )
+            return dict(found)
+
+        given = block.get("ref") if block.get("ref_type") == "commit" else None
+        commit = end.usage.input_ref if end is not None else given if isinstance(given, str) else None
+        inputs = [InputDataset(namespace, name, facets=version(commit), inputFacets=self._assertions(end, "pre"))]
+        facets, commit = self._assertions(end, "post"), end.published_commit if end is not None else None
+        if end is not None and commit is not None:
+            facets["outputStatistics"] = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+                size=end.usage.changed_bytes, fileCount=end.usage.changed
+            )
+        if not facets:
+            return inputs, []
+        return inputs, [OutputDataset(namespace, name, facets=version(commit), outputFacets=facets)]
+
+    def _assertions(self, end: events.AttemptEnded | None, phase: str) -> dict[str, Any]:
+        """Return the verdicts of the guardrails of a phase, if there are any."""
+        from openlineage.client.facet_v2 import data_quality_assertions_dataset as quality
+
+        verdicts = [each for each in end.usage.verdicts if each.phase == phase] if end is not None else []
+        if not verdicts:
+            return {}
+        assertions = [
+            quality.Assertion(
+                assertion=self._clean(each.rule or "perago"),
+                success=each.satisfied,
+                severity="error",
+                name=f"{phase} guardrail",
+                description=self._clean(each.message),
+            )
+            for each in verdicts
+        ]
+        return {"dataQualityAssertions": quality.DataQualityAssertionsDatasetFacet(assertions)}
+
+    def _clean(self, text: str) -> str:
+        """Return text from outside without secrets, as JSON takes it."""
+        return str(cleaned(text, self._mask))
+
+
+def _ids(delivery: Delivery, worker_id: str) -> dict[str, object]:
+    return {
+        "workflow_id": delivery.workflow_id,
+        "task_id": delivery.task_id,
+        "task_name": delivery.task_name,
+        "retry_count": delivery.retry_count,
+        "worker_id": worker_id,
+    }
+
+
+def _uuid_of(workflow_id: str) -> uuid.UUID:
+    """Return the id of a workflow, which Conductor usually makes as a UUID, as one."""
+    try:
+        return uuid.UUID(workflow_id)
+    except ValueError:
+        return uuid.uuid5(_RUNS, workflow_id)

@@ -1,0 +1,304 @@
+"""What `perago start` sends to a receiver of OpenLineage, on embedded services in real processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import typing
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from perago.embedded.lakefs import references
+from perago.embedded.services import EmbeddedServices
+from perago.worker import lineage
+from perago.worker.events import AttemptReceived
+from perago.worker.plan import ExportContext
+from tests.deliveries import make_delivery
+
+from ..adapters.scripted import Action, Hang, Reply, ScriptedServer
+from ..worker.bench import make_plan, wait_for
+from .conftest import Project
+from .start_command import Started, started
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
+attr = pytest.importorskip("attr")
+pytest.importorskip("openlineage.client")  # the extra `openlineage`
+if TYPE_CHECKING:
+    from openlineage.client import event_v2, facet_v2
+else:
+    from openlineage.client import event_v2, facet_v2
+
+TASK = """
+import os
+from pathlib import Path
+from pydantic import BaseModel
+from perago import RetryPolicy, TaskControls, TaskFailed, WorkspaceSpec, require_file, require_glob, task
+
+class Params(BaseModel):
+    what: str = ""
+
+class Result(BaseModel):
+    seen: list[str]
+
+@task(
+    name="build",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(prefix="/audio", pre=[require_file("a")], post=[require_glob("out/*")]),
+    controls=TaskControls(retry=RetryPolicy(count=0)),
+    environment=["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
+)
+def work(workspace: Path, params: Params) -> Result:
+    if params.what == "fail":
+        raise TaskFailed("no luck with " + os.environ["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"])
+    (workspace / "out").mkdir(exist_ok=True)
+    if params.what != "forget":
+        (workspace / "out/b").write_text("12345")
+    return Result(seen=sorted(name for name in os.environ if name.startswith("OPENLINEAGE")))
+"""
+FACETS = {
+    "parent": facet_v2.parent_run.ParentRunFacet,
+    "processing_engine": facet_v2.processing_engine_run.ProcessingEngineRunFacet,
+    "tags": facet_v2.tags_run.TagsRunFacet,
+    "errorMessage": facet_v2.error_message_run.ErrorMessageRunFacet,
+    "jobType": facet_v2.job_type_job.JobTypeJobFacet,
+    "version": facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet,
+    "dataQualityAssertions": facet_v2.data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet,
+    "outputStatistics": facet_v2.output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet,
+}
+KEY = "s3cr3t-of-a-receiver"
+
+
+def parsed(kind: Any, value: Any) -> Any:
+    """JSON as a type of the client, which validates it. An unknown or missing field is an error."""
+    if typing.get_origin(kind) is list:
+        return [parsed(typing.get_args(kind)[0], each) for each in value]
+    options = [each for each in typing.get_args(kind) if each is not type(None)]
+    if options and typing.get_origin(kind) is not dict:
+        return parsed(options[0], value)
+    if not attr.has(kind):
+        return value
+    hints = typing.get_type_hints(kind)
+    fields = {}
+    for name, found in value.items():
+        if name in ("_producer", "_schemaURL", "schemaURL"):
+            assert found
+        elif name.lower().endswith("facets"):
+            fields[name] = {key: parsed(FACETS[key], facet) for key, facet in found.items()}
+        else:
+            fields[name] = parsed(hints[name], found)
+    return kind(**fields)
+
+
+@dataclass
+class Site:
+    """A worker's world: both services, and a receiver that answers as `answer` says."""
+
+    services: EmbeddedServices
+    receiver: ScriptedServer
+    project: Project
+
+    @contextmanager
+    def worker(self, **variables: str) -> Iterator[Started]:
+        to = {"OPENLINEAGE_URL": self.receiver.url, "OPENLINEAGE_API_KEY": KEY, **self.services.environment()}
+        with started(self.project, "build", **{**to, **variables}) as worker:
+            worker.wait_for("ready:")
+            yield worker
+
+    def run(self, what: str = "") -> dict[str, Any]:
+        """A workflow of one attempt, when it is over."""
+        conductor = self.services.conductor
+        head = references.get_branch(self.services.lakefs.server.repository("data"), "main").commit_id
+        workspace = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": head}
+        given = {"workspace": workspace, "params": {"what": what}}
+        step = {"name": "build", "taskReferenceName": "step", "type": "SIMPLE", "inputParameters": given}
+        definition = {"name": "nightly", "version": 1, "tasks": [step], "schemaVersion": 2}
+        workflow_id = conductor.start_workflow("nightly", {}, definition=definition)
+
+        def over() -> dict[str, Any] | None:
+            found = conductor.workflow(workflow_id)
+            return None if found["status"] == "RUNNING" else found
+
+        return wait_for("the end of the workflow", over, 60.0)
+
+    def sent(self) -> list[Any]:
+        """The events, as the client's types."""
+        return [parsed(event_v2.RunEvent, json.loads(request.body)) for request in self.receiver.requests]
+
+
+@pytest.fixture
+def site(project: Project) -> Iterator[Site]:
+    project.module("build", TASK)
+    with EmbeddedServices(longest_poll=0.1) as services, ScriptedServer(lambda _: Reply()) as receiver:
+        services.lakefs.seed("data", "main", {"audio/a": "1", "other": "2"})
+        project.run("register", "build", **services.environment())
+        yield Site(services, receiver, project)
+
+
+def test_an_attempt_is_a_run_with_its_workflow_datasets_verdicts_and_statistics(site: Site) -> None:
+    with site.worker() as worker:
+        workflow = site.run()
+        assert worker.stop(signal.SIGTERM) == 0
+    assert "note: sending lineage with OpenLineage" in worker.text
+    assert "warning: OpenLineage" not in worker.text
+    start, complete = site.sent()
+    assert [each.eventType for each in (start, complete)] == ["START", "COMPLETE"]
+    assert start.run.runId == complete.run.runId
+    assert (complete.job.namespace, complete.job.name) == ("perago", "nightly.step")
+    parent = complete.run.facets["parent"]
+    assert (parent.run.runId, parent.job.name) == (workflow["workflowId"], "nightly")
+    tags = {tag.key: tag.value for tag in complete.run.facets["tags"].tags}
+    assert tags["task_id"] == workflow["tasks"][0]["taskId"]
+    (given,), (made,) = complete.inputs, complete.outputs
+    assert (given.namespace, given.name) == (made.namespace, made.name) == ("lakefs://data", "main/audio")
+    assert given.facets["version"].datasetVersion == workflow["tasks"][0]["inputData"]["workspace"]["ref"]
+    assert start.inputs[0].facets == given.facets
+    task = workflow["tasks"][0]["outputData"]
+    assert made.facets["version"].datasetVersion == task["workspace"]["ref"]
+    statistics = made.outputFacets["outputStatistics"]
+    assert (statistics.fileCount, statistics.size) == (1, 5)
+    (pre,) = given.inputFacets["dataQualityAssertions"].assertions
+    (post,) = made.outputFacets["dataQualityAssertions"].assertions
+    assert (pre.assertion, pre.success, post.assertion, post.success) == (
+        "require_file('a')",
+        True,
+        "require_glob('out/*', min_count=1)",
+        True,
+    )
+    assert {request.headers["authorization"] for request in site.receiver.requests} == {f"Bearer {KEY}"}
+    assert task["result"] == {"seen": ["OPENLINEAGE_URL"]}
+
+
+def test_a_failure_has_its_redacted_reason_and_a_violated_guardrail_its_verdict(site: Site) -> None:
+    with site.worker() as worker:
+        site.run("fail")
+        site.run("forget")
+        assert worker.stop(signal.SIGTERM) == 0
+    _, failed, _, refused = site.sent()
+    assert [failed.eventType, refused.eventType] == ["FAIL", "FAIL"]
+    assert failed.run.facets["errorMessage"].message == "no luck with ***"
+    assert failed.outputs == []
+    (made,) = refused.outputs
+    (post,) = made.outputFacets["dataQualityAssertions"].assertions
+    assert (post.success, made.facets, list(made.outputFacets)) == (False, {}, ["dataQualityAssertions"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "variables"),
+    [
+        (Hang(), {}),
+        (Reply(403), {}),
+        (Reply(503), {}),
+        (Reply(), {"OPENLINEAGE_URL": "http://127.0.0.1:1"}),
+    ],
+    ids=["hangs", "refuses", "is overloaded", "is down"],
+)
+def test_a_receiver_in_trouble_is_reported_once_and_costs_no_attempt(
+    site: Site, answer: Action, variables: dict[str, str]
+) -> None:
+    site.receiver.script = lambda _: answer
+    retry = {"OPENLINEAGE__TRANSPORT__TYPE": "http", "OPENLINEAGE__TRANSPORT__TIMEOUT": "1"}
+    url = variables.get("OPENLINEAGE_URL", site.receiver.url)
+    retry |= {"OPENLINEAGE__TRANSPORT__URL": url, "OPENLINEAGE__TRANSPORT__RETRY": '{"total": 1, "read": 0}'}
+    with site.worker(**retry, **variables) as worker:
+        for _ in range(3):
+            assert site.run()["status"] == "COMPLETED"
+        worker.wait_for("warning: OpenLineage: the receiver does not accept events")
+        assert worker.stop(signal.SIGTERM) == 0
+    assert worker.text.count("does not accept events") == 1
+    assert KEY not in worker.text
+    assert "Traceback" not in worker.text
+    assert "Retrying" not in worker.text
+
+
+def test_a_receiver_that_recovers_is_reported_with_the_number_of_lost_events(site: Site) -> None:
+    site.receiver.script = lambda _: Reply(400)
+    with site.worker() as worker:
+        site.run()
+        worker.wait_for("does not accept events")
+        wait_for("both events", lambda: len(site.receiver.requests) == 2)
+        site.receiver.script = lambda _: Reply()
+        site.run()
+        worker.wait_for("the receiver accepts events again")
+        assert worker.stop(signal.SIGTERM) == 0
+    assert "lost: 2 events" in worker.text
+
+
+def test_events_that_no_receiver_takes_are_bounded_and_counted(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage, "MOST_EVENTS", 5)
+    said: list[str] = []
+    with ScriptedServer(lambda _: Hang()) as receiver:
+        monkeypatch.setenv("OPENLINEAGE_URL", receiver.url)
+        sender = lineage.LineageSender(make_plan(tmp_path), said.append)
+        sender(AttemptReceived(make_delivery(), "w"))
+        wait_for("the first event", lambda: receiver.requests)
+        for _ in range(7):
+            sender(AttemptReceived(make_delivery(), "w"))
+        sender.end()
+    assert "does not accept events, which are lost until it does: it is too slow, and 5 events wait" in said[0]
+    assert "did not accept the last events within 3 s; " in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"OPENLINEAGE_CONFIG": "missing.yml"}, "OPENLINEAGE_CONFIG is missing.yml, which is not a file"),
+        ({"OPENLINEAGE__TRANSPORT__TYPE": "nonsense"}, "sends nothing: "),
+        ({"OPENLINEAGE__TRANSPORT__TYPE": "http"}, "sends nothing: "),
+        ({"OPENLINEAGE__TRANSPORT__TYPE": "console"}, "no transport is configured"),
+        ({"OPENLINEAGE_URL": f"nothing://me:{KEY}@host"}, "OpenLineage"),
+    ],
+)
+def test_a_wrong_setting_is_warned_about_without_secrets(
+    project: Project, embedded: EmbeddedServices, variables: dict[str, str], words: str
+) -> None:
+    project.module("build", TASK)
+    embedded.lakefs.seed("data", "main", {"audio/a": "1"})
+    with started(project, "build", **embedded.environment(), **variables) as worker:
+        worker.wait_for("ready:")
+        worker.wait_for("warning: OpenLineage" if "URL" not in str(variables) else "note: sending lineage")
+        assert worker.stop(signal.SIGTERM) == 0
+    assert words in worker.text
+    assert KEY not in worker.text
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({}, False),
+        ({"OPENLINEAGE_URL": "http://x"}, True),
+        ({"OPENLINEAGE_URL": "http://x", "OPENLINEAGE_DISABLED": "True"}, False),
+        ({"OPENLINEAGE_CONFIG": "x.yml"}, True),
+        ({"OPENLINEAGE__TRANSPORT__TYPE": "http"}, True),
+        ({"OPENLINEAGE_NAMESPACE": "x"}, False),
+    ],
+)
+def test_the_usual_variables_say_whether_lineage_is_sent(
+    variables: dict[str, str], wanted: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert lineage.is_wanted(variables) is wanted
+    (tmp_path / "openlineage.yml").touch()
+    assert lineage.is_wanted(variables) is (variables.get("OPENLINEAGE_DISABLED") is None)
+
+
+def test_without_the_extra_the_worker_is_told_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
+) -> None:
+    from perago.cli import messages
+
+    monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr(lineage, "find_spec", lambda _: None)
+    with lineage.openlineage(ExportContext(plan=make_plan(tmp_path), notices=messages)) as listener:
+        assert listener is None
+    assert (
+        "OpenLineage sends nothing: openlineage cannot be found; pip install openlineage-python"
+        in capsys.readouterr().err
+    )
+    assert uuid.UUID(str(lineage._uuid_of("not a uuid")))
