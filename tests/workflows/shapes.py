@@ -1,8 +1,7 @@
-"""Shapes of workflows whose recoveries are tried, on the embedded Conductor and on a real one."""
+"""Shapes of workflows whose recoveries are tried."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,10 +78,3 @@ SHAPES: Mapping[str, tuple[list[dict[str, Any]], str]] = {
     "child": ([step("a"), CHILD, step("b")], "b"),
 }
 """The steps of a workflow, and the one whose attempts fail."""
-
-
-def named(steps: list[dict[str, Any]], task: str, child: str) -> list[dict[str, Any]]:
-    """The steps with another task type and sub-workflow."""
-    text = json.dumps(steps).replace(f'"name": "{TASK}"', f'"name": "{task}"')
-    found: list[dict[str, Any]] = json.loads(text.replace('"name": "child"', f'"name": "{child}"'))
-    return found

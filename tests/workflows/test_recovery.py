@@ -1,6 +1,6 @@
 """Recoveries of workflows: what perago allows ends, and what the model leaves open is refused.
 
-`tests/live/test_live_reruns.py` tries the same on a real Conductor.
+The same was tried by hand on a real Conductor 3.32.3, for each row of each shape.
 """
 
 from __future__ import annotations
