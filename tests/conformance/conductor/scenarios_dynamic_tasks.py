@@ -46,8 +46,7 @@ def dynamic_forks(rest: Rest, case: tuple[Any, int]) -> None:
         taken = on.take()
         on.finish(taken, outputData={"of": taken["referenceTaskName"].replace(task, "task")})
     on.settle("COMPLETED")
-    on.decide()
-    on.note_all()
+    _note_rows(on)
 
 
 @scenario
