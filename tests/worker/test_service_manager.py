@@ -79,7 +79,7 @@ def test_states_are_reported_and_the_watchdog_is_fed(tmp_path: Path, manager: so
 def test_a_worker_whose_heartbeat_hangs_does_not_feed_the_watchdog(tmp_path: Path, manager: socket.socket) -> None:
     stuck = replace(FINE, beating=BEAT_LIMIT + 1)
     assert reports(tmp_path, manager, READY, stuck, FINE)[1:] == [
-        "STATUS=a heartbeat has been on its way for 301 s",
+        "STATUS=a heartbeat has had no answer for 301 s",
         "STATUS=working\nWATCHDOG=1",
     ]
 
