@@ -12,6 +12,8 @@ _FREE = frozenset({"inputParameters", "inputTemplate", "outputParameters", "data
 """The keys in these are the author's, so one that only the server has is a difference."""
 _OF_A_SCHEMA = {"inputParameters": "inputSchema", "inputTemplate": "inputSchema", "outputParameters": "outputSchema"}
 """The schema that says what a field means for those who start a workflow or read its output."""
+_OPTIONAL = {"description": None, "optional": False, "permissive": False, "retryCount": None, "startDelay": 0}
+"""Fields that a definition can leave out, with the value that the server then has."""
 
 
 class Definitions(Protocol):
@@ -45,7 +47,7 @@ def compare_with_server(
 def classify_workflows(registered: Mapping[str, Any], definition: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return the changes and their effect on those who start the workflow or read its output.
 
-    Only what the definition says counts: the server adds fields, and their defaults, to a definition and to its tasks.
+    The server adds fields, and their defaults, to a definition and to its tasks. Such fields do not count.
     The version does not count, so that a new version can be compared with an older one.
     """
     old = {**_said(registered, definition), "version": definition.get("version")}
@@ -71,9 +73,13 @@ def _said(registered: Any, definition: Any, key: str = "") -> Any:
     if key in _FREE:
         return registered
     if isinstance(registered, Mapping) and isinstance(definition, Mapping):
-        shared = [name for name in definition if name in registered]
-        cases = [name for name in registered if name not in definition] if key == "decisionCases" else []
-        return {name: _said(registered[name], definition.get(name), name) for name in (*shared, *cases)}
+        shared = [name for name in registered if name in definition or key == "decisionCases"]
+        removed = [
+            name
+            for name, value in _OPTIONAL.items()
+            if name not in shared and registered.get(name) not in (None, value)
+        ]
+        return {name: _said(registered[name], definition.get(name), name) for name in (*shared, *removed)}
     if isinstance(registered, list) and isinstance(definition, list) and len(registered) == len(definition):
         return [_said(old, new) for old, new in zip(registered, definition, strict=True)]
     return registered
