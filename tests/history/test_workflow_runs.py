@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,46 @@ def test_a_secret_of_the_parameters_or_of_a_step_is_struck_out(run: TaskRunner, 
     assert found.struck_out == (f"/params/{key}",)
     assert all(b"s3cr3t" not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert set(find_run(EmbeddedRecords(run.conductor), ran.workflow_id).secrets().values()) == {"s3cr3t-of-production"}
+
+
+class Altered(EmbeddedRecords):
+    """Records in which Conductor has moved a payload, or has other inputs."""
+
+    def __init__(self, conductor: Any, change: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__(conductor)
+        self._change = change
+
+    def workflow(self, workflow_id: str) -> dict[str, Any]:
+        row: dict[str, Any] = json.loads(json.dumps(super().workflow(workflow_id)))
+        self._change(row)
+        return row
+
+
+@pytest.mark.parametrize("payload", ["Input", "Output"])
+@pytest.mark.parametrize("owner", ["workflow", "step"])
+def test_a_run_with_a_payload_that_conductor_has_moved_is_refused(run: TaskRunner, payload: str, owner: str) -> None:
+    def move(row: dict[str, Any]) -> None:
+        place = row if owner == "workflow" else row["tasks"][0]
+        place[f"external{payload}PayloadStoragePath"] = "a/b.json"
+        if owner == "step":
+            place[f"{payload.lower()}Data"] = {}
+
+    ran = run.workflow(summed, {"names": ["b"]}, tree=TREE)
+    with pytest.raises(NotReplayable, match="moved"):
+        find_run(Altered(run.conductor, move), ran.workflow_id)
+
+
+def test_the_secrets_of_steps_with_one_name_are_all_known(run: TaskRunner) -> None:
+    numbers = iter(range(10))
+
+    def give_each_its_own(row: dict[str, Any]) -> None:
+        for step in row["tasks"]:
+            if step["referenceTaskName"] == "inside":
+                step["inputData"]["params"]["password"] = f"s3cr3t-{next(numbers)}-of-production"
+
+    ran = run.workflow(summed, {"names": ["a", "b"]}, tree=TREE)
+    found = find_run(Altered(run.conductor, give_each_its_own), ran.workflow_id).secrets()
+    assert sorted(found.values()) == ["s3cr3t-0-of-production", "s3cr3t-1-of-production"]
 
 
 def test_a_running_or_unknown_run_is_refused(run: TaskRunner, tmp_path: Path) -> None:

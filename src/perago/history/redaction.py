@@ -102,7 +102,7 @@ def _strike(value: Any, schemas: Sequence[_Schema], pointer: str, found: dict[st
             place, hidden = join_pointer(pointer, shown), secret or _is_secret_field(name, item)
             if is_password(name) and isinstance(item, int | float) and not isinstance(item, bool) and item:
                 struck[shown] = type(item)(0)
-                _note([str(item)], place, found)
+                note([str(item)], place, found)
             else:
                 struck[shown] = _strike(item, _of_property(schemas, key), place, found, secret=hidden)
         return struck
@@ -124,10 +124,10 @@ def _strike(value: Any, schemas: Sequence[_Schema], pointer: str, found: dict[st
             pass
         else:
             for place, hidden_text in inner.items():
-                _note([hidden_text], place, found)
+                note([hidden_text], place, found)
             return json.dumps(kept) if inner else value
     text, secrets = (STRUCK_OUT, [value]) if secret else redact_text(value)
-    _note(secrets, pointer, found)
+    note(secrets, pointer, found)
     return text
 
 
@@ -150,7 +150,7 @@ def _after(previous: Any, item: Any, pointer: str, found: dict[str, str], *, pai
         if not text.startswith(f"{previous} "):
             return item
         text = text.removeprefix(f"{previous} ")
-    _note(secrets, pointer, found)
+    note(secrets, pointer, found)
     return text if secrets else item
 
 
@@ -179,11 +179,12 @@ def _without_secret_key(
         shown, secrets = STRUCK_OUT, [key]
     else:
         shown, secrets = redact_text(key)
-    _note(secrets, f"{pointer} (key)", found)
+    note(secrets, f"{pointer} (key)", found)
     return shown
 
 
-def _note(secrets: Sequence[str], pointer: str, found: dict[str, str]) -> None:
+def note(secrets: Sequence[str], pointer: str, found: dict[str, str]) -> None:
+    """Add secrets of one place to `found`. Each gets a pointer of its own."""
     for secret in secrets:
         found[_free(pointer, found)] = secret
 

@@ -19,12 +19,14 @@ from perago.history.attempts import (
     past_workspace,
     published_since,
 )
-from perago.history.redaction import schema_of, strike_out
+from perago.history.redaction import note, schema_of, strike_out
 from perago.ports import NotFound, WorkspaceStore
 from perago.testing.cases import WORKFLOW
 from perago.text import quoted
 
 _MOST_WORKFLOWS = 1000
+_MOVED = "was moved to external storage by Conductor, and perago does not read that"
+_SMALLER = "write large results to the workspace, and capture a run with smaller ones"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -54,7 +56,9 @@ class PastRun:
         for step in self.steps:
             for what, value in (("params", step.params), ("result", step.result)):
                 pointer = f"/steps/{step.reference_name}/{what}"
-                found |= strike_out(value, schema_of(step.definition, what), pointer)[1]
+                for place, secret in strike_out(value, schema_of(step.definition, what), pointer)[1].items():
+                    if secret not in found.values():
+                        note([secret], place, found)  # retries and sub-workflows repeat the names of steps
         return found
 
     def look_up(self, store: WorkspaceStore | None) -> Past:
@@ -88,6 +92,8 @@ def find_run(records: Records, workflow_id: str) -> PastRun:
     given = row.get("input")
     if row.get("externalInputPayloadStoragePath") or not isinstance(given, Mapping):
         raise NotReplayable(f"workflow {workflow_id} has no input in Conductor, which has moved or lost it")
+    if row.get("externalOutputPayloadStoragePath"):
+        raise NotReplayable(f"the output of workflow {workflow_id} {_MOVED}", _SMALLER)
     label = f"workflow {workflow_id}"
     steps = sorted(_steps(records, row), key=lambda step: step.ended)
     reasons = [step.reason for step in steps if step.status != "COMPLETED"]
@@ -130,5 +136,18 @@ def _steps(records: Records, workflow: Mapping[str, Any]) -> Iterator[PastAttemp
                 if read > _MOST_WORKFLOWS:
                     raise NotReplayable(f"the workflow has more than {_MOST_WORKFLOWS:,} sub-workflows")
                 waiting.append(records.workflow(inner))
-            elif row.get("endTime") and isinstance((row.get("inputData") or {}).get("params"), Mapping):
+            elif row.get("endTime") and _is_attempt(row):
                 yield attempt_from(row)
+
+
+def _is_attempt(row: Mapping[str, Any]) -> bool:
+    """Whether a task is an attempt of a perago task.
+
+    Raises:
+        NotReplayable: Conductor has moved its output, which names its publication.
+    """
+    is_work = (row.get("workflowTask") or {}).get("type", "SIMPLE") == "SIMPLE"
+    if is_work and row.get("externalOutputPayloadStoragePath"):
+        raise NotReplayable(f"the output of task {row.get('taskId')} {_MOVED}", _SMALLER)
+    has_params = isinstance((row.get("inputData") or {}).get("params"), Mapping)
+    return has_params or bool(is_work and row.get("externalInputPayloadStoragePath"))
