@@ -67,10 +67,19 @@ def test_the_form_has_the_types_of_the_parameters(services: InMemoryServices, fr
 
 
 def test_a_graph_without_an_end_is_cut(services: InMemoryServices, fresh: Site) -> None:
-    steps = [operator("WAIT", f"wait{number}", inputParameters={"duration": "1s"}) for number in range(300)]
+    steps = [operator("WAIT", f"wait{number}", inputParameters={"duration": "1s"}) for number in range(500)]
     services.conductor.create_workflow_definition({"name": "many", "version": 1, "schemaVersion": 2, "tasks": steps})
     page = fresh.get(links.workflow_type("many", 1)).main
-    assert len(page.one("ol", class_="commits").all("li")) == 200
+    assert len(page.one("ol", class_="commits").all("li")) == 400
+    assert "Further steps are not shown." in page.text
+
+    fork = operator("FORK_JOIN", "fork", forkTasks=[[step] for step in steps])
+    join = operator("JOIN", "join", joinOn=[step["taskReferenceName"] for step in steps])
+    services.conductor.create_workflow_definition(
+        {"name": "wide", "version": 1, "schemaVersion": 2, "tasks": [fork, join]}
+    )
+    page = fresh.get(links.workflow_type("wide", 1)).main
+    assert len(page.one("ol", class_="commits").all("li")) == 400
     assert "Further steps are not shown." in page.text
 
 

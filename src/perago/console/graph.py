@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 from perago.console import links
 from perago.console.source import Json, Source
 from perago.console.text import RowView, line, link
 from perago.workflows.picture import Node, nodes_of
 
-_MOST_STEPS = 200
+_MOST_PARTS = 400
 
 
 def graph_of(source: Source, definition: Json) -> RowView:
-    """Return up to `_MOST_STEPS` steps of a definition, each with its inner parts."""
+    """Return the steps of a definition with their inner parts: up to `_MOST_PARTS` of both together."""
+    versions_of = cache(source.conductor.workflow_versions)
     known = {str(task["name"]) for task in source.conductor.task_definitions()}
-    left = iter(range(_MOST_STEPS))
+    left = iter(range(_MOST_PARTS))
 
     def address(node: Node) -> str | None:
         if node.task_type in known:
             return links.task_type(node.task_type)
         name, version = node.workflow
-        versions = source.conductor.workflow_versions(name) if name else ()
+        versions = versions_of(name) if name else ()
         wanted = versions[-1] if versions and version is None else version
         return links.workflow_type(name, wanted) if wanted in versions else None
 
@@ -32,6 +34,7 @@ def graph_of(source: Source, definition: Json) -> RowView:
 def _steps(nodes: Sequence[Node], address: Callable[[Node], str | None], left: Iterator[int]) -> Iterator[RowView]:
     for node, _ in zip(nodes, left, strict=False):
         parts = tuple(
-            RowView(label=line(label), steps=tuple(_steps(part, address, left))) for label, part in node.parts
+            RowView(label=line(label), steps=tuple(_steps(part, address, left)))
+            for (label, part), _ in zip(node.parts, left, strict=False)
         )
         yield RowView(reference=line(node.reference), text=link(node.text, address(node)), parts=parts)
