@@ -140,6 +140,19 @@ def loop_in_a_loop(flow: Any, given: Any) -> None:
         flow.step("one", alone, Named, name="a")
 
 
+class Home(BaseModel):
+    place: str = "${HOME}"
+
+
+def default_that_is_an_expression(flow: Any, given: Any) -> None:
+    @workflow(name="home", version=1, owner_email=OWNER)
+    def home(flow: Any, given: Home) -> None:
+        flow.step("one", alone, Named, name=given.place)
+
+    flow.sub("inner", home, Home)
+    flow.sub("good", home, Home, place="a")
+
+
 def options_that_are_wrong(flow: Any, given: Any) -> None:
     with flow.options(retries=-1, start_delay_seconds=True):
         flow.step("first", alone, Named, name="a")
@@ -363,6 +376,7 @@ MISTAKES: list[Wrong] = [
     two_steps_for_an_item,
     branch_that_ends_with_a_switch,
     loop_in_a_loop,
+    default_that_is_an_expression,
     options_that_are_wrong,
     until_something_else,
     case_that_never_comes,

@@ -189,6 +189,10 @@ class Flow:
         built = workflow.build()
         given = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
         inputs = {**workflow.definition()["inputTemplate"], **given}  # Conductor fills in none if the input is empty
+        for key in sorted(inputs.keys() - given.keys()):
+            if "${" in json.dumps(inputs[key]):
+                rule = f"Conductor would read '${{' in the default of {workflow.given.__name__}.{key} as an expression"
+                self._writer.report(f"step {name!r}: {rule}", f"give {key}= a value without '${{'")
         self._writer.add_part(workflow)
         if built.has_workspace:
             inputs = {"workspace": self._writer.workspace(), **inputs}
