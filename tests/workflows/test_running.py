@@ -394,6 +394,27 @@ def test_a_workflow_goes_on_without_an_optional_step_that_failed(run: Runner) ->
     assert ran.tree["last"] == b"left\none\nstart\nworks\n"
 
 
+def test_the_files_of_optional_steps_stay_whichever_of_them_fail(run: Runner) -> None:
+    @workflow(name="some", version=1, owner_email=OWNER)
+    def some(flow: Flow, given: Nothing) -> None:
+        def branch(side: str) -> None:
+            with flow.options(optional=True):
+                flow.step("begin", fail, Named, name="broken")
+                flow.step("works", write, Named, name=side)
+                flow.step("broken", fail, Named, name="broken")
+
+        branch("alone")
+        flow.step("between", write, Named, name="between")
+        with flow.options(optional=True):
+            flow.fork("sides", ["left", "right"], branch)
+            flow.step("end", fail, Named, name="broken")
+        flow.step("last", write, Named, name="last")
+
+    ran = run(some)
+    assert ran.tree["between"] == b"alone\nstart\n"
+    assert ran.tree["last"] == b"alone\nbetween\nleft\nright\nstart\n"
+
+
 def test_a_step_has_the_retries_and_the_delay_of_its_options(perago_run: TaskRunner) -> None:
     @workflow(name="retried", version=1, owner_email=OWNER)
     def retried(flow: Flow, given: Nothing) -> None:

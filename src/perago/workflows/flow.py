@@ -170,7 +170,8 @@ class Flow:
             name, {"name": declared.name, "type": "SIMPLE", "inputParameters": inputs}, declared.result_model
         )
         if workspace is not None:
-            self._writer.continue_with(expression(step.name, ("workspace", "ref")))
+            head = expression(step.name, ("workspace", "ref"))
+            self._writer.continue_with(head, optional="optional" in self._options)
         return step
 
     def sub(
@@ -211,7 +212,8 @@ class Flow:
             workflow.result,
         )
         if built.has_workspace:
-            self._writer.continue_with(expression(step.name, ()))  # its ref may be a list, which may not be in a list
+            head = expression(step.name, ())  # its ref may be a list, which may not be in a list
+            self._writer.continue_with(head, optional="optional" in self._options)
         return step
 
     def _check_model(self, name: str, label: str, takes: type[BaseModel], model: object) -> None:
@@ -301,7 +303,7 @@ class Flow:
         self._options = before
         if optional:
             outer.tasks += frame.tasks
-            self._writer.leave([frame], [*outer.heads, *frame.heads])
+            self._writer.leave([frame], frame.heads)
 
     def unchecked(self, value: object, /) -> Any:
         """Pass a value on whose type cannot be judged. The task checks it when it runs."""

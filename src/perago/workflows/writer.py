@@ -3,7 +3,7 @@
 A writer keeps *heads*: expressions for the commits that the next step continues. perago chooses the one that has all
 the others in its history when the step runs.
 
-- A step continues the heads, and is the only head afterwards.
+- A step continues the heads, and is the only head afterwards. An optional step is added to the heads.
 - Each branch of a fork begins with the heads before it. After the JOIN the heads are those at the end of each branch.
 - After a `map` the heads are those before it and the output of its JOIN, because a list may be empty.
 - After a switch the heads are those before it and the end of each case. A case that was not taken gives null.
@@ -254,9 +254,10 @@ class Writer:
             self.report(f"step {name!r} is in a switch, but in none of its cases", "write it into a case")
         self.current.tasks.append({"name": name, "taskReferenceName": reference, **task})
 
-    def continue_with(self, head: str) -> None:
-        """Make the commit of a step the only head."""
-        self.current.heads = (head,)
+    def continue_with(self, head: str, *, optional: bool) -> None:
+        """Make the commit of a step the only head. The commit of an optional step is null if the step failed, so the
+        heads before it stay."""
+        self.current.heads = (*self.current.heads, head) if optional else (head,)
         self.current.has_workspace = True
 
     def leave(self, frames: Sequence[Frame], heads: Sequence[str | Ends]) -> None:
