@@ -65,6 +65,18 @@ def fail(workspace: Path, params: Named) -> Found:
     raise OSError(f"no {params.name}")
 
 
+@task(
+    name="flow.write_once",
+    owner_email=OWNER,
+    workspace=WorkspaceSpec(on_moved_head="rebase"),
+    controls=TaskControls(retry=RetryPolicy(count=0)),
+)
+def write_once(workspace: Path, params: Named) -> Found:
+    if (workspace / params.name).exists():
+        raise OSError(f"{params.name} exists")
+    return _write(workspace, params)
+
+
 class Rounds(BaseModel, extra="forbid"):
     rounds: int
 

@@ -163,6 +163,19 @@ def options_that_are_wrong(flow: Any, given: Any) -> None:
     flow.options(optional=True)
 
 
+def rounds_that_hide_files(flow: Any, given: Any) -> None:
+    with flow.loop("tries", at_most=3), flow.options(optional=True):
+        flow.step("tried", alone, Named, name="a")
+    with flow.loop("lists", at_most=3):
+        found = flow.unchecked(flow.raw({"name": "f", "taskReferenceName": "f", "type": "HTTP"}).result.names)
+        flow.map("each", found, lambda name: flow.step("item", write, Named, name=name))
+    with flow.loop("good", at_most=3):
+        flow.step("always", read, Named, name="a")
+        flow.map("same", given.listed, lambda name: flow.step("other", write, Named, name=name))
+        with flow.options(optional=True):
+            flow.step("sometimes", write, Named, name="b")
+
+
 def until_something_else(flow: Any, given: Any) -> None:
     before = flow.step("before", count, Rounds, rounds=1)
     with flow.loop("one", at_most=2) as loop:
@@ -378,6 +391,7 @@ MISTAKES: list[Wrong] = [
     loop_in_a_loop,
     default_that_is_an_expression,
     options_that_are_wrong,
+    rounds_that_hide_files,
     until_something_else,
     case_that_never_comes,
     raw_reference_that_is_missing,

@@ -15,7 +15,7 @@ from perago.testing.workflow_run import WorkflowRun
 from perago.workflows import Flow, Workflow, workflow
 from perago.workflows.definition import workflows_of
 
-from .tasks import OWNER, Found, Named, Round, Rounds, Split, Words, alone, count, fail, read, split, write
+from .tasks import OWNER, Found, Named, Round, Rounds, Split, Words, alone, count, fail, read, split, write, write_once
 
 
 class Nothing(BaseModel):
@@ -413,6 +413,18 @@ def test_the_files_of_optional_steps_stay_whichever_of_them_fail(run: Runner) ->
     ran = run(some)
     assert ran.tree["between"] == b"alone\nstart\n"
     assert ran.tree["last"] == b"alone\nbetween\nleft\nright\nstart\n"
+
+
+def test_the_files_of_an_optional_step_stay_if_it_fails_in_a_later_round(run: Runner) -> None:
+    @workflow(name="rounds", version=1, owner_email=OWNER)
+    def rounds(flow: Flow, given: Nothing) -> None:
+        with flow.loop("again", at_most=3):
+            with flow.options(optional=True):
+                flow.step("first", write_once, Named, name="once")
+            flow.step("look", read, Named, name="look")
+        flow.step("last", write, Named, name="last")
+
+    assert run(rounds).tree["last"] == b"once\nstart\n"
 
 
 def test_a_step_has_the_retries_and_the_delay_of_its_options(perago_run: TaskRunner) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Union, cast
@@ -165,7 +166,8 @@ class Flow:
             inputs = {"workspace": self._writer.workspace(), **inputs}
             if not workspace.read_only:
                 rebases = workspace.on_moved_head == "rebase"
-                self._writer.current.publishers.append(Publisher(name, rebases, calling_line()))
+                publisher = Publisher(name, rebases, calling_line(), "optional" in self._options)
+                self._writer.current.publishers.append(publisher)
         step: Step[R] = self._add(
             name, {"name": declared.name, "type": "SIMPLE", "inputParameters": inputs}, declared.result_model
         )
@@ -375,6 +377,8 @@ class Flow:
                 "put what belongs to one item into a sub-workflow",
             )
         self._writer.check_publishers(f"map {name!r}", [frame.publishers], least=1)
+        if any(part.kind == "loop" for scope in scopes for part in scope):  # the list can be empty in a later round
+            frame.publishers = [replace(publisher, may_be_absent=True) for publisher in frame.publishers]
         task = {key: value for key, value in frame.tasks[0].items() if key != "inputParameters"}
         self._writer.runs[task["taskReferenceName"]] = name
         inputs, places = without_items(frame.tasks[0]["inputParameters"])
@@ -454,6 +458,7 @@ class Flow:
         self._writer.open.discard(frame.scope)
         if not frame.tasks:
             self._writer.report(f"loop {name!r} has no step", "add one")
+        self._writer.check_rounds(f"loop {name!r}", frame, ends)
         ends.heads = frame.heads if frame.has_workspace else ()
         condition = f"$.{reference}['iteration'] < {at_most}"
         if loop.condition is not None:

@@ -53,6 +53,8 @@ class Publisher:
     name: str
     rebases: bool
     location: Location
+    may_be_absent: bool = False
+    """Whether a round of a loop can go on without its commit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -278,6 +280,18 @@ class Writer:
                     publisher.location.error(
                         f"{label}: step {publisher.name!r} publishes next to others, and fails if the branch has moved",
                         'declare on_moved_head="rebase" in the WorkspaceSpec of its task',
+                    )
+                )
+
+    def check_rounds(self, label: str, frame: Frame, ends: Ends) -> None:
+        """Refuse a loop in which a later round can hide the only commit that has the files of an earlier one."""
+        for publisher in frame.publishers if ends in frame.heads else ():
+            if publisher.may_be_absent:
+                self.problems.append(
+                    publisher.location.error(
+                        f"{label}: if step {publisher.name!r} gives no commit in a later round, no step reads the "
+                        "files of its earlier rounds, because no other step of the loop runs in each round",
+                        "add a step with a workspace to the loop, such as a read-only one",
                     )
                 )
 
