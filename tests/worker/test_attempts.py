@@ -41,6 +41,7 @@ class ListSlot:
     """The slot of an attempt: keeps what it is sent."""
 
     worker_id = "test0001"
+    located = "test0001@node-7:4711"
     task = TaskPlan(module="m", name="worker.behaves")
 
     def __init__(self) -> None:

@@ -143,22 +143,31 @@ def test_heartbeats_do_not_bring_it_more_often_than_every_few_seconds(
     assert wait_for("the log", lambda: queue.logs.get(task_id)) == ["begun\nended"]
 
 
+def wait_for_last_entry(queue: SmallQueue, task_id: str, why: str) -> str:
+    """Wait for the entry of the worker that names the reason why it stopped an attempt."""
+
+    def last() -> str | None:
+        (*_, entry) = queue.logs.get(task_id) or [""]
+        stopped = entry.startswith("[test0001@") and entry.endswith(f" stopped this attempt: {why}]")
+        return entry if stopped else None
+
+    return wait_for("the last entry", last)
+
+
 def test_the_log_of_a_lost_attempt_is_kept_and_says_why_it_ends(
     frequent_beats: None, worker: RunningWorker, queue: SmallQueue, tmp_path: Path
 ) -> None:
     task_id = queue.put(what="says_and_waits", file=str(tmp_path / "file"))
     wait_for("the function", (tmp_path / "file").exists)
     queue.supersede(task_id)
-    why = "[test0001 stopped this attempt: Conductor is no longer waiting for this delivery]"
-    wait_for("the last entry", lambda: why in queue.logs.get(task_id, ()))
+    entry = wait_for_last_entry(queue, task_id, "Conductor is no longer waiting for this delivery")
     *said, traceback, last = queue.logs[task_id]
-    assert (said, last) == (["begun", "ended"], why)
+    assert (said, last) == (["begun", "ended"], entry)
     assert "in _waits" in traceback  # where it stood
     assert task_id not in queue.reports
 
 
 def test_so_is_that_of_one_that_takes_too_long(worker: RunningWorker, queue: SmallQueue, tmp_path: Path) -> None:
     task_id = queue.put(what="says_and_waits", file=str(tmp_path / "file"), timeout=0.5)
-    why = "[test0001 stopped this attempt: it ran longer than its time limit of 0.5 s]"
-    wait_for("the last entry", lambda: why in queue.logs.get(task_id, ()))
+    wait_for_last_entry(queue, task_id, "it ran longer than its time limit of 0.5 s")
     assert queue.logs[task_id][:2] == ["begun", "ended"]
