@@ -11,9 +11,10 @@ import sqlite3
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import psutil
 
@@ -52,6 +53,13 @@ class Dev(Watched):
         """A GET on the embedded Conductor."""
         with urllib.request.urlopen(f"{self.url}/api{path}", timeout=LIMIT) as answer:
             return json.load(answer)
+
+    def page(self, path: str, form: Mapping[str, str] | None = None) -> str:
+        """A page of the console, or the one behind its form."""
+        body = None if form is None else urlencode(form).encode()
+        with urllib.request.urlopen(f"{self.url}{path}", body, timeout=LIMIT) as answer:
+            text: str = answer.read().decode()
+            return text
 
     def finished(self, workflow_id: str) -> dict[str, Any]:
         """The workflow, once it has ended."""

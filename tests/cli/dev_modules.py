@@ -62,6 +62,27 @@ def write_plain(project: Project, gate: Path | None = None) -> None:
     project.module("plain", PLAIN.replace("GATE", repr(None if gate is None else str(gate))))
 
 
+STUBBORN = """
+import time
+from pathlib import Path
+from pydantic import BaseModel
+from perago import RetryPolicy, TaskControls, task
+
+class Params(BaseModel):
+    rows: int = 1
+
+@task(name="plain.work", owner_email="data@example.com", controls=TaskControls(retry=RetryPolicy(count=0)))
+def work(params: Params) -> Params:
+    Path("{gate}.in").touch()
+    try:
+        while True:
+            time.sleep(0.05)
+    finally:
+        Path("{gate}.canceled").touch()
+        while not Path("{gate}").exists():
+            time.sleep(0.05)
+"""
+
 TALKING = """
 import time
 from pathlib import Path

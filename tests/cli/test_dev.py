@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +20,16 @@ import pytest
 
 from .conftest import Project
 from .dev_command import PAGE, Dev, developing, ready, taken, wait_for_file, wait_until_gone, wait_until_kept
-from .dev_modules import FEATURES, PLAIN, TALKING, write_plain
+from .dev_modules import FEATURES, PLAIN, STUBBORN, TALKING, write_plain
 from .start_command import LIMIT
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="dev does not work there"),
     pytest.mark.skipif(shutil.which("curl") is None, reason="its lines are for curl, which is not installed"),
 ]
+
+ENDING = ">ending</span>"
+"""The mark of a workflow whose function still runs."""
 
 
 @pytest.fixture(autouse=True)
@@ -279,6 +283,28 @@ def test_the_second_signal_cancels_it(project: Project, tmp_path: Path) -> None:
         assert dev.stop(signal.SIGINT) == 130
         wait_until_gone(processes)
     assert "lost plain.work" in dev.text
+
+
+def test_an_end_on_the_page_reaches_the_function_soon_and_is_shown_until_it_has(
+    project: Project, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    project.module("plain", STUBBORN.format(gate=gate))
+    with ready(project, "plain") as dev:
+        address = f"/workflows/{dev.curl('dev.plain.work')}"
+        wait_for_file(tmp_path / "gate.in")
+        begun = time.monotonic()
+        page = dev.page(f"{address}/terminate", {"reason": "by hand"})
+        assert ">terminated</span>" in page
+        wait_for_file(tmp_path / "gate.canceled")
+        assert time.monotonic() - begun < 20  # heartbeats have 40 s between them
+        assert ENDING in page
+        assert ENDING in dev.page(address)
+        gate.touch()
+        dev.wait_for("lost plain.work")
+        deadline = time.monotonic() + LIMIT
+        while ENDING in dev.page(address):
+            assert time.monotonic() < deadline
 
 
 def test_workers_end_when_it_is_killed(project: Project) -> None:

@@ -10,7 +10,7 @@ import pytest
 from perago.console import links
 from perago.ports import Delivery, TaskStatus
 from perago.testing import InMemoryServices
-from perago.worker.events import AttemptEnded, Ending
+from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 from perago.worker.log_reader import FIRST_LOOK_BYTES, WorkerLogs
 from perago.worker.logs import journal
 from perago.worker.plan import ExportContext, LogPlan
@@ -124,6 +124,41 @@ def test_lines_of_another_kind_are_passed_over(tmp_path: Path, log_file: Path, l
     logs = WorkerLogs(tmp_path)
     assert not any(trace.steps or trace.lines for trace in logs("a").values())
     assert logs("b")["b", 1, 5].steps
+
+
+def test_a_terminated_workflow_is_ending_until_its_function_has_ended(
+    services: InMemoryServices, tmp_path: Path
+) -> None:
+    address = links.workflow(workflow := start(services, {}))
+    delivery = services.take(declared(send))
+    plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs"))
+    with (
+        journal(ExportContext(plan=plan)) as listener,
+        page_of(services.conductor, services.lakefs.server, WorkerLogs(tmp_path / "logs")) as site,
+    ):
+
+        def statuses() -> list[str]:
+            page = site.get(address).main
+            assert (page.attributes["data-live"] == "true") == ("ending" in page.one("h1").text)
+            found = [each for title in ("h1", "h4") for each in page.one(title).all("span")]
+            return [each.text for each in found if each.attributes["class"].startswith("status")]
+
+        listener(AttemptReceived(delivery, "w0001"))
+        services.conductor.terminate_workflow(workflow, "by hand")
+        assert statuses() == ["terminated", "ending", "canceled", "ending"]
+        listener(AttemptEnded(delivery, "w0001", Ending.LOST, 1.0, "Conductor is no longer waiting for it"))
+        assert statuses() == ["terminated", "canceled"]
+
+
+def test_a_killed_worker_does_not_leave_a_workflow_ending(services: InMemoryServices, tmp_path: Path) -> None:
+    workflow = start(services, {})
+    delivery = services.take(declared(send))
+    with journal(ExportContext(plan=make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs")))) as listener:
+        listener(AttemptReceived(delivery, "w0001"))
+    services.conductor.terminate_workflow(workflow, "by hand")
+    services.clock.advance(121)
+    with page_of(services.conductor, services.lakefs.server, WorkerLogs(tmp_path / "logs")) as site:
+        assert "ending" not in site.get(links.workflow(workflow)).main.text
 
 
 def test_a_missing_log_directory_gives_no_steps(tmp_path: Path) -> None:

@@ -86,14 +86,14 @@ class Scene:
 Story = Callable[[Scene], Coroutine[Any, Any, None]]
 
 
-def with_attempt(queue: SmallQueue, story: Story, **delivery: Any) -> Scene:
+def with_attempt(queue: SmallQueue, story: Story, *, look_interval: float = 60.0, **delivery: Any) -> Scene:
     """Run `story` while an attempt of `queue` runs, then wait for the end of the attempt."""
     queue.put(what="returns")
     delivered = replace(queue.poll("worker.behaves", "w", count=1, wait_seconds=0)[0], **delivery)
 
     async def run() -> Scene:
         pools, slot, events = Pools(1), ListSlot(), list[Event]()
-        plan, running = make_plan(Path("/nowhere")), set[asyncio.Task[None]]()
+        plan, running = make_plan(Path("/nowhere"), look_interval=look_interval), set[asyncio.Task[None]]()
         host = HostCheck(plan, pools.host, events.append, lambda: None)
         spawn = lambda work: running.add(asyncio.create_task(work))  # noqa: E731
         services = Services(plan, queue, SystemClock(), pools, host, events.append, spawn)
@@ -243,6 +243,29 @@ def test_a_heartbeat_extends_only_a_current_delivery() -> None:
 
     scene = with_attempt(SmallQueue(), story, response_timeout_seconds=0.3)
     assert scene.slot.canceled == ["Conductor is no longer waiting for this delivery"]
+
+
+def test_a_cancellation_is_noticed_between_two_heartbeats() -> None:
+    async def story(scene: Scene) -> None:
+        began, checks = time.monotonic(), list[str]()
+        scene.queue.fault = checks.append
+        await until(lambda: len(checks) >= 2)
+        scene.queue.supersede("task-1")
+        await until(lambda: scene.slot.canceled)
+        assert set(checks) == {"is_current"}
+        assert time.monotonic() - began < 9
+
+    scene = with_attempt(SmallQueue(), story, look_interval=0.02, response_timeout_seconds=30)
+    assert scene.queue.beats == []
+
+
+def test_checks_between_heartbeats_leave_their_interval_as_it_is() -> None:
+    async def story(scene: Scene) -> None:
+        began = time.monotonic()
+        await until(lambda: len(scene.queue.beats) == 2)
+        assert time.monotonic() - began > 0.9
+
+    with_attempt(SmallQueue(), story, look_interval=0.05, response_timeout_seconds=1.5)
 
 
 def test_an_attempt_that_is_given_up_during_a_heartbeat_extends_nothing() -> None:

@@ -50,6 +50,9 @@ _THINNEST = 0.5
 """The smallest length of a drawn bar, in percent."""
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 """Splits the name of a step: `CheckGuardrails` becomes `Check guardrails`."""
+_LONGEST_END = 120_000
+"""Milliseconds after which a canceled attempt has ended: its worker noticed, asked its process to end, and killed it.
+If the log does not say so, the worker was killed."""
 _ENTRIES = 50
 _FILES = 40
 """Changed files that are shown with an attempt, as in `perago run`; its commit shows all."""
@@ -84,6 +87,15 @@ def timeline(groups: Sequence[Sequence[Json]], start: int, end: int) -> RowView:
 def label_of(task: Json) -> str:
     """Return the name of an attempt among those of its step."""
     return f"Retry {task['retryCount']}" if task["retryCount"] else "First attempt"
+
+
+def is_ending(task: Json, source: Source) -> bool:
+    """Whether a function still runs although its attempt was canceled, as the log of its worker shows."""
+    if task["status"] != "CANCELED" or source.conductor.now() - task["endTime"] > _LONGEST_END:
+        return False
+    task_id = task["taskId"]
+    trace = source.traces(task_id).get((task_id, task["pollCount"], task["startTime"]))
+    return trace is not None and not trace.has_ended
 
 
 def steps_of(task: Json, trace: AttemptTrace, now: int) -> tuple[RowView, ...]:
@@ -271,6 +283,7 @@ class _Builder:
             output=_payload(task, "output"),
             history=history_rows([event for event in self._history if event.task_id == task_id]),
             is_open=is_open,
+            is_ending=is_ending(task, self._source),
         )
 
     def _files(self, published: Sequence[tuple[str, Commit]], trace: DeliveryTrace) -> RowView | None:

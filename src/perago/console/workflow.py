@@ -12,6 +12,7 @@ from perago.console import links
 from perago.console.attempts import (
     group_by_step,
     history_rows,
+    is_ending,
     plain_reason,
     step_views,
     timeline,
@@ -263,15 +264,17 @@ def workflow(source: Source, request: Request) -> PageView:
     failed = [task for task in tasks if task["status"] in _FAILED and task["taskId"] in reason]
     parent, correlation = found.get("parentWorkflowId"), found.get("correlationId")
     is_open = found["status"] in _RUNNING
+    ending = sum(is_ending(task, source) for task in tasks)
     type_, again = _type(source, found)
     return PageView(
         f"Workflow {line(found['workflowName']).text}",
         crumbs=(link("Workflows", links.OVERVIEW),),
-        live=is_open,
+        live=is_open or ending > 0,
         workflow_id=line(workflow_id),
         type=type_,
         again=again,  # where such a workflow is started; None: not here
         status=status_view(found["status"]),
+        ending=ending,  # attempts whose functions still run although the workflow has ended
         failed=link(failed[-1]["taskDefName"], links.workflow(workflow_id, failed[-1]["taskId"])) if failed else None,
         reason=block(plain_reason(reason)),
         started=moment(found["startTime"]),

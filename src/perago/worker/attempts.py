@@ -230,18 +230,22 @@ class Attempt:
         self._assignment.answer(answer if self._lost is None else DeliveryAnswer(question.number))
 
     async def _keep_lease(self) -> None:
-        """Send heartbeats until one finds the delivery lost."""
+        """Send heartbeats until one finds the delivery lost. Between them, only check the delivery, once in each
+        `look_interval` of the plan."""
         timeout = self._delivery.response_timeout_seconds
-        pause = interval = beat_interval(timeout)
+        interval = beat_interval(timeout)
+        pause = look = min(interval, self._services.plan.look_interval)
         answered_at, in_doubt = time.monotonic(), False
+        due = answered_at + interval
         current = True
         while current:
             await asyncio.sleep(pause)
             asked, self._beat_began = self._services.clock.now(), time.monotonic()
+            extend = self._beat_began + look > due  # the next one would be too late
             try:
-                current = await self._services.pools.questions.run(self._beat)
+                current = await self._services.pools.questions.run(self._beat, extend)
             except Exception as error:  # noqa: BLE001 - any error is no answer
-                pause = max(MIN_PAUSE, interval / 4)
+                pause = max(MIN_PAUSE, look / 4)
                 if not in_doubt and time.monotonic() - answered_at > timeout * DOUBT_MARGIN:
                     in_doubt = True
                     self._services.emit(LeaseDoubtful(self._delivery, self._assignment.worker_id, str(error)))
@@ -250,14 +254,16 @@ class Attempt:
                 self._beat_began = None
             if current:
                 self._proven_at = asked
-            answered_at, in_doubt, pause = time.monotonic(), False, interval
-            if current and answered_at >= self._next_log:
-                self._next_log = answered_at + LOG_INTERVAL
-                self._assignment.ask_log()
+            answered_at, in_doubt, pause = time.monotonic(), False, look
+            if current and extend:
+                due = answered_at + interval
+                if answered_at >= self._next_log:
+                    self._next_log = answered_at + LOG_INTERVAL
+                    self._assignment.ask_log()
         self.lose("Conductor is no longer waiting for this delivery")
 
-    def _beat(self) -> bool:
-        """Extend the lease if the delivery is still current, and return whether it is. Runs on a thread.
+    def _beat(self, extend: bool) -> bool:
+        """Return whether the delivery is still current. If so and if asked to, extend its lease. Runs on a thread.
 
         If a report is being sent, the heartbeat fails and is sent later, because waiting would keep the thread from
         other heartbeats. An attempt that was given up in the meantime extends nothing.
@@ -271,7 +277,7 @@ class Attempt:
         try:
             if not self._services.queue.is_current(self._delivery):
                 return False
-            if self._lost is None:
+            if extend and self._lost is None:
                 self._services.queue.extend_lease(self._delivery)
             return True
         finally:

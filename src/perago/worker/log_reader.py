@@ -70,6 +70,8 @@ class DeliveryTrace:
     """The files with its lines: those of its slot, and those of its supervisor."""
     slot: str = ""
     """The worker id of its slot, if the supervisor's log is here."""
+    has_ended: bool = False
+    """Whether the supervisor logged its end."""
 
     def add(self, line: TraceLine) -> None:
         """Append a line. Remove the earliest one if there are too many."""
@@ -169,6 +171,7 @@ class WorkerLogs:
 
 def _understand(entry: Mapping[str, Any], trace: DeliveryTrace) -> None:
     source, message = entry.get("source"), str(entry.get("message", ""))
+    trace.has_ended |= "ending" in entry
     if "steps" in entry:
         trace.steps = tuple((str(name), float(seconds)) for name, seconds in entry["steps"].items()) or trace.steps
         trace.remarks = tuple(map(str, entry.get("remarks", ()))) or trace.remarks

@@ -107,6 +107,8 @@ class WorkerPlan:
     """Seconds after which a slot that has not imported the task module is killed and replaced."""
     start_method: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
     """The start method of slot processes, because fork is not safe on macOS."""
+    look_interval: float = 60.0
+    """Maximum seconds between two checks whether an attempt was canceled. Heartbeats can be less frequent."""
 
     @property
     def supervisor_id(self) -> str:

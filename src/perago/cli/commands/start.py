@@ -44,6 +44,9 @@ _PRELOADED = ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk")
 """Modules that slots share from their start. Never the task module."""
 BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
 """The command that removes leftover branches, with the configuration of the worker."""
+_LOOK_INTERVAL = 1.0
+"""Seconds between two checks whether an attempt was canceled, by a worker of `perago dev`. Its Conductor is on this
+machine and has nothing else to do."""
 MOST_SLOTS = 999
 
 EXAMPLES = """\b
@@ -170,6 +173,8 @@ def command(
     if embedded:
         settings = settings.model_copy(update={"log_format": None, "log_files": True})
     plan = replace(_plan(limits, tasks, settings, open_lakefs), slots=slots, watch=watch)
+    if embedded:
+        plan = replace(plan, look_interval=_LOOK_INTERVAL)
     _check_open_files(plan)
     _warn_of_id(plan)
     clock = SystemClock()
