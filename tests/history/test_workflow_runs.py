@@ -18,6 +18,7 @@ from perago.testing import TaskRunner
 from perago.testing.cases import read_recorded_case
 from perago.testing.workflow_run import WorkflowRun
 from perago.workflows import Flow, Workflow, workflow
+from pytest_perago.workflows import _result
 
 from .models import EmbeddedRecords
 
@@ -129,6 +130,28 @@ def test_a_failed_run_is_captured_with_the_reason_of_its_step(run: TaskRunner, t
     case, record = read_recorded_case(tmp_path / "case")
     assert (case.params["names"], record.ending) == (["b"], "failed")
     assert record.reason.startswith("OSError: no b")
+
+
+@workflow(name="captured.torn", version=1, owner_email=OWNER)
+def torn(flow: Flow, given: Given) -> None:
+    def branch(name: str) -> None:
+        with flow.options(optional=True):
+            flow.step("optional", part, Part, name="optional", fails=True)
+        flow.step("some", part, Part, name=name, fails=given.fails)
+        flow.step("more", part, Part, name=name)
+
+    flow.unchecked([given.names, given.login])
+    flow.fork("sides", ["a", "b"], branch)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_reason_is_that_of_the_step_that_ended_the_run(run: TaskRunner, tmp_path: Path, *, fails: bool) -> None:
+    ran = run.workflow(torn, {"names": [], "fails": fails}, tree=TREE)
+    assert ran.status == ("FAILED" if fails else "COMPLETED")
+    captured(run, ran, tmp_path / "case")
+    about = json.loads((tmp_path / "case/case.json").read_text())["about"]
+    assert about.get("reason") == ("OSError: no a" if fails else None)
+    assert _result(ran, {}).reason == ("OSError: no a" if fails else "")
 
 
 @pytest.mark.parametrize("key", ["login"])

@@ -25,6 +25,8 @@ from perago.testing.cases import WORKFLOW
 from perago.text import quoted
 
 _MOST_WORKFLOWS = 1000
+_FAILED = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
+"""Not the steps that were canceled because of another one, and not optional ones."""
 _MOVED = "was moved to external storage by Conductor, and perago does not read that"
 _SMALLER = "write large results to the workspace, and capture a run with smaller ones"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -96,7 +98,8 @@ def find_run(records: Records, workflow_id: str) -> PastRun:
         raise NotReplayable(f"the output of workflow {workflow_id} {_MOVED}", _SMALLER)
     label = f"workflow {workflow_id}"
     steps = sorted(_steps(records, row), key=lambda step: step.ended)
-    reasons = [step.reason for step in steps if step.status != "COMPLETED"]
+    reasons = [step.reason for step in steps if step.status in _FAILED and step.reason]
+    reason = reasons[-1] if reasons else str(row.get("reasonForIncompletion") or "")
     definition = row.get("workflowDefinition") or {}
     data = (definition.get("inputSchema") or {}).get("data") or {}
     run = PastAttempt(
@@ -106,7 +109,7 @@ def find_run(records: Records, workflow_id: str) -> PastRun:
         workflow_name=str(row.get("workflowName") or ""),
         reference_name="",
         status=str(row.get("status")),
-        reason=reasons[-1] if reasons else str(row.get("reasonForIncompletion") or ""),
+        reason="" if row.get("status") == "COMPLETED" else reason,
         params={key: value for key, value in given.items() if key != "workspace"},
         result=(row.get("output") or {}).get("result"),
         workspace=past_workspace(label, given.get("workspace"), None),
