@@ -51,6 +51,36 @@ def wrong_names(flow: Any, given: Any) -> None:
     flow.step("same", alone, Named, name="a")
 
 
+def step_in_place_of_its_result(flow: Any, given: Any) -> None:
+    one = flow.step("one", alone, Named, name="a")
+    flow.step("two", alone, Named, name="b", theWeights=[one])
+
+
+def step_as_a_text(flow: Any, given: Any) -> None:
+    flow.step("two", alone, Named, name=f"{flow.step('one', alone, Named, name='a')}.csv")
+
+
+def switch_on_a_step(flow: Any, given: Any) -> None:
+    with flow.switch("choice", flow.step("one", alone, Named, name="a")):
+        pass
+
+
+def map_over_a_step(flow: Any, given: Any) -> None:
+    flow.map("parts", flow.step("one", alone, Named, name="a"), lambda name: name)
+
+
+def options_in_two_blocks(flow: Any, given: Any) -> None:
+    options = flow.options(retries=1)
+    with options:
+        flow.step("one", alone, Named, name="a")
+    with options:
+        flow.step("two", alone, Named, name="a")
+
+
+def name_that_is_too_long(flow: Any, given: Any) -> None:
+    flow.step("a" * 300, alone, Named, name="a")
+
+
 def truth_of_a_value(flow: Any, given: Any) -> None:
     if given.number > 3:
         flow.step("one", alone, Named, name="a")
@@ -374,6 +404,12 @@ MISTAKES: list[Wrong] = [
     raw_task_that_is_not_json,
     wrong_fields,
     wrong_names,
+    step_in_place_of_its_result,
+    step_as_a_text,
+    switch_on_a_step,
+    map_over_a_step,
+    options_in_two_blocks,
+    name_that_is_too_long,
     truth_of_a_value,
     choice_by_a_value,
     text_of_a_value,

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Union, cast
 
 from pydantic import BaseModel, RootModel
 
@@ -22,12 +22,14 @@ from perago.workflows.values import (
     Item,
     Recorded,
     Scope,
+    Step,
     Value,
     element_of,
     expression,
     fits,
     is_value_of,
     recorded,
+    refuse_step,
     sent_name,
     spelled,
 )
@@ -58,19 +60,6 @@ _DYNAMIC_TASKS = (
 """The jq program of each `map`. It contains no text of the author, because items, input and places are data.
 
 The server's implementation of jq has neither `setpath` nor `getpath`."""
-
-
-class Step(Generic[R]):
-    """A step of a workflow. `result` represents the future result of its task."""
-
-    def __init__(self, name: str, result: Recorded) -> None:
-        self.name = name
-        self._result = result
-
-    @property
-    def result(self) -> R:
-        """The result of the step, as a value for later steps."""
-        return cast("R", Value(self._result))
 
 
 class Loop:
@@ -357,6 +346,7 @@ class Flow:
 
         Their results cannot be read, because they have no order; their files can.
         """
+        refuse_step(values)
         reference = self._writer.claim(name)
         items: Any = values if isinstance(values, Value) else list(values)
         scopes: list[Scope] = []
@@ -411,6 +401,7 @@ class Flow:
 
     @contextlib.contextmanager
     def _switch(self, name: str, value: object) -> Iterator[Switch]:
+        refuse_step(value)
         reference = self._writer.claim(name)
         if not isinstance(value, Value):
             raise InvalidDeclaration(f"switch {name!r}: {value!r} is known while the workflow is written", "use if")

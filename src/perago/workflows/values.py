@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeGuard
+from typing import Any, Generic, Literal, TypeGuard, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import ComputedFieldInfo, FieldInfo
@@ -23,6 +23,8 @@ from pydantic.fields import ComputedFieldInfo, FieldInfo
 from perago.authoring.declaration import InvalidDeclaration
 from perago.taskdef.compatibility import AffectedParty, affected_by, schema_changes
 from perago.taskdef.schema import inline, same_json
+
+R = TypeVar("R")
 
 UNCHECKED = object()
 """The type of a value that the author has marked with `flow.unchecked`; it fits everywhere."""
@@ -154,6 +156,32 @@ def recorded(value: Value) -> Recorded:
     return found
 
 
+class Step(Generic[R]):
+    """A step of a workflow. `result` represents the future result of its task."""
+
+    def __init__(self, name: str, result: Recorded) -> None:
+        self.name = name
+        self._result = result
+
+    @property
+    def result(self) -> R:
+        """The result of the step, as a value for later steps."""
+        return typing.cast("R", Value(self._result))
+
+    def __str__(self) -> str:
+        raise InvalidDeclaration(f"step {self.name!r} is used as a text", "give its result as a parameter of a step")
+
+
+def refuse_step(given: object) -> None:
+    """Refuse a step in place of a value.
+
+    Raises:
+        InvalidDeclaration: it is a step.
+    """
+    if isinstance(given, Step):
+        raise InvalidDeclaration(f"step {given.name!r} is given, not its result", "write .result after the step")
+
+
 _MISUSE = {
     "flow.switch, or flow.loop with until()": ("__bool__",),
     "flow.map": ("__iter__", "__len__", "__contains__", "__getitem__", "__reversed__"),
@@ -204,7 +232,7 @@ for _instead, _methods in _MISUSE.items():
 def contains_value(given: object) -> bool:
     """Whether the argument contains a value that does not exist yet."""
     match given:
-        case Value():
+        case Value() | Step():
             return True
         case Mapping():
             return any(map(contains_value, given.values()))
@@ -287,6 +315,7 @@ class Documents:
 
     def convert(self, given: Any, annotation: Any, label: str) -> Any:
         """Return the JSON of an argument for a type. `label` names the place, such as `Params.rows`."""
+        refuse_step(given)
         if isinstance(given, Value):
             found = recorded(given)
             if not fits(found.annotation, annotation):

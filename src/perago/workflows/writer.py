@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from perago.authoring.declaration import Location, TaskDefinitionError, calling_line
+from perago.authoring.declaration import InvalidDeclaration, Location, TaskDefinitionError, calling_line
 from perago.workflows.values import Documents, Item, Recorded, Scope, Value, expression, sent_name
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 _REFERENCE = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
+_LONGEST_REFERENCE = 200
+"""The databases have 250 or 255 characters for it and the number of a round and of a retry."""
 _PLACE = {key: expression("workflow", ("workspace", key)) for key in ("repository", "branch")}
 _FIRST_HEAD = expression("workflow", ("workspace", "ref"))
 _FIRST_IN_LIST = {"workspace": expression("workflow", ("workspace",))}
@@ -79,6 +81,31 @@ class Frame:
     """Whether it is a switch, whose steps are in its cases."""
 
 
+class _Structure(contextlib.AbstractContextManager[T]):
+    """A structure that can be opened once. Its problem is in `unopened` until then."""
+
+    def __init__(
+        self,
+        label: str,
+        structure: contextlib.AbstractContextManager[T],
+        unopened: list[TaskDefinitionError],
+        problem: TaskDefinitionError,
+    ) -> None:
+        self._label = label
+        self._structure = structure
+        self._unopened = unopened
+        self._problem = problem
+
+    def __enter__(self) -> T:
+        if self._problem not in self._unopened:
+            raise InvalidDeclaration(f"{self._label} is in a second `with`", "call the method again for each `with`")
+        self._unopened.remove(self._problem)
+        return self._structure.__enter__()
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._structure.__exit__(*error)
+
+
 class Writer:
     """The tasks of one workflow, and the part of it that is being written."""
 
@@ -125,14 +152,7 @@ class Writer:
         """Return the structure, with a problem until it is used in a `with`."""
         problem = calling_line().error(f"{label} is not in a `with`, so it has no steps", "write `with` before it")
         self.unopened.append(problem)
-
-        @contextlib.contextmanager
-        def opened() -> Iterator[T]:
-            self.unopened.remove(problem)
-            with structure as found:
-                yield found
-
-        return opened()
+        return _Structure(label, structure, self.unopened, problem)
 
     @property
     def has_workspace(self) -> bool:
@@ -173,6 +193,9 @@ class Writer:
                 f"{name!r} is not a name for a step: letters, digits, single underscores between them, first a letter",
                 "write it like clean_rows",
             )
+        if len(reference) > _LONGEST_REFERENCE:
+            rule = f"the name {f'{reference[:40]}…'!r} has {len(reference)} characters"
+            self.report(rule, f"shorten it to {_LONGEST_REFERENCE}, because databases of Conductor refuse longer ones")
         known = self.references.get(reference)
         if known is not None:
             self.report(f"the name {reference!r} is taken by {known.readable}", "give this step another name")
