@@ -41,9 +41,9 @@ def test_without_a_directory_the_same_is_written_here(project: Project) -> None:
     here.directory.mkdir()
     ran = here.run("init")
     assert (ran.code, ran.out) == (0, "")
-    assert project.run("init", "there").code == 0
+    assert "now try: cd 'over there' && pytest\n" in project.run("init", "over there").err
     written = contents(here.directory)
-    assert written == contents(project.directory / "there")
+    assert written == contents(project.directory / "over there")
     assert "pyproject.toml" in written
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +39,7 @@ def command(
         file.write_text(text, encoding="utf-8")
     os.chdir(directory)
     write_snapshots(PACKAGE, Path.cwd())
-    place = "" if directory.resolve() == Path.cwd() else f"cd {directory} && "
+    place = "" if directory.resolve() == Path.cwd() else f"cd {shlex.quote(str(directory))} && "
     messages.note(f"wrote two tasks, a workflow, tests and settings to {directory}; now try: {place}pytest")
     messages.note(f"and then: perago run {PACKAGE}.features --example minimal")
 
