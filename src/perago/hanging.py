@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ class HangWatch:
     """
 
     def __init__(self) -> None:
+        self.soonest: float = math.inf
+        """Seconds that a person waits without a word. `HANGING_AFTER` if that is less."""
         self._tell: Tell | None = None
         self._calls: dict[int, _Call] = {}
         """By the thread that waits."""
@@ -54,7 +57,7 @@ class HangWatch:
             yield
             return
         now, me = time.monotonic(), threading.get_ident()
-        call = _Call(service, operation, now, now + expected + HANGING_AFTER)
+        call = _Call(service, operation, now, now + expected + min(HANGING_AFTER, self.soonest))
         with self._changed:
             self._calls[me] = call
             if self._thread is None:
@@ -101,7 +104,7 @@ class HangWatch:
                     tell(_words(call), False)
             with self._changed:
                 following = min((call.due for call in self._calls.values()), default=0.0)
-                self._changed.wait(min(max(0.0, following - time.monotonic()), HANGING_AFTER))
+                self._changed.wait(min(max(0.0, following - time.monotonic()), HANGING_AFTER, self.soonest))
 
 
 def _words(call: _Call) -> str:

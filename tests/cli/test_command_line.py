@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import socket
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -16,7 +20,7 @@ from perago import NOT_ON_WINDOWS
 from perago.cli.app import COMMANDS, GROUPS
 
 from ..children import problem_of_children
-from .conftest import Project
+from .conftest import PLAIN, Project
 
 
 def test_help_lists_every_command_and_says_where_to_read_on(project: Project) -> None:
@@ -232,6 +236,45 @@ def test_colour_is_for_terminals_that_want_it(project: Project, variables: dict[
     assert process.returncode == 3
     assert b"ok" in shown
     assert (b"\x1b[" in shown) is coloured
+
+
+GATED = """
+import time
+from pathlib import Path
+while not Path("gate").exists():
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "importing", "later"),
+    [
+        ("check", "importing features", "task features.build"),
+        ("send", "importing features", "Conductor has not answered for"),
+        ("start", "importing features", "Conductor has not answered for"),
+        ("dev --port 0", "importing features", "starting 1 worker: importing their modules"),
+        ("doctor", "checking this machine", "Conductor has not answered for"),
+    ],
+)
+def test_a_terminal_shows_what_a_command_waits_for(project: Project, command: str, importing: str, later: str) -> None:
+    project.module("features", GATED + dedent(PLAIN).format(name="features.build"))
+    terminal, slave = os.openpty()
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # the kernel accepts connections, and nobody answers
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}/api"
+        environment = {**project.environment, "TERM": "xterm", "CONDUCTOR_SERVER_URL": url}
+        running = replace(project, environment=environment)
+        with running.start(*command.split(), "features", stdout=slave, stderr=slave) as process:
+            os.close(slave)
+            try:
+                shown = b""
+                for words in (importing, later):
+                    while words.encode() not in shown:
+                        assert select.select([terminal], [], [], 60)[0], shown
+                        shown += os.read(terminal, 65536)
+                    (project.directory / "gate").touch()
+            finally:
+                process.terminate()
+                os.close(terminal)
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the command", "after it"])

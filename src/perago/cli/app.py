@@ -20,6 +20,9 @@ from perago.cli import messages
 from perago.cli.messages import error_boundary
 from perago.hanging import HANGS
 
+_LONGEST_SILENCE = 1.0
+"""Seconds without an answer of a server after which a person at a terminal sees what a command waits for."""
+
 GROUPS = {
     "First steps": {
         "demo": "Run the bundled sample workflow on real data.",
@@ -113,6 +116,8 @@ class CommandTable(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Errors become messages and exit codes."""
         HANGS.report_to(lambda line, _: messages.note(line))
+        if sys.stderr.isatty():
+            HANGS.soonest = _LONGEST_SILENCE
         with error_boundary():
             return super().invoke(ctx)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perago.cli import messages
 from perago.cli.messages import CommandError, ExitCode
+from perago.cli.rendering import working
 from perago.configuration import read_configuration
 
 if TYPE_CHECKING:
@@ -98,11 +100,17 @@ def load_modules(
     """
     from perago.probe import probe_modules
 
-    found = [_advised(one) for one in probe_modules(modules, seconds, packages=packages, workflows=workflows)]
+    probed = probe_modules(modules, seconds, packages=packages, workflows=workflows, waiting=importing)
+    found = list(map(_advised, probed))
     probed = able_to_run(found) if to_run else found
     if not report(probed):
         raise CommandError(ExitCode.INVALID_MODULE)
     return probed
+
+
+def importing(module: str) -> AbstractContextManager[object]:
+    """Show on a terminal that a module is being imported."""
+    return working(f"importing {module}")
 
 
 def _advised(one: Probed) -> Probed:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perago.cli import messages
 from perago.failure import Failure
+from perago.hanging import HANGS
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
 from perago.processes import end_if_told
 from perago.retry import RESTARTS
@@ -89,8 +90,10 @@ def ping_lakefs(open_store: Callable[[], LakeFSStore]) -> None:
     writer.close()
     error: ServiceError | None = Unavailable("lakeFS", "answer", "no answer in time")
     try:
-        if reader.poll(_PING_LIMIT):
-            error = reader.recv()
+        with HANGS.call("lakeFS", "accept the credentials"):
+            HANGS.limit(_PING_LIMIT)
+            if reader.poll(_PING_LIMIT):
+                error = reader.recv()
     except EOFError:
         error = Unavailable("lakeFS", "answer", "the process that asked has died")
     finally:

@@ -246,7 +246,7 @@ class ChildProcess:
             examine: As in `inspect_module`.
             beside_threads: Whether this process has threads.
         """
-        self._module = module
+        self.module = module
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds + _BACKSTOP
         self._directory = tempfile.TemporaryDirectory(prefix="perago-probe-")
@@ -282,13 +282,20 @@ class ChildProcess:
         try:
             status = self._wait()
             left_running = self._end()
-            probed = self._reported() or Probed(self._module, None, self._ended_without_report(status))
+            probed = self._reported() or Probed(self.module, None, self._ended_without_report(status))
         except subprocess.TimeoutExpired:
             left_running = False
             self._end()
-            probed = Probed(self._module, None, self._too_slow())
+            probed = Probed(self.module, None, self._too_slow())
         output.finish()
         return replace(probed, output=output.text(), printed=output.size, left_running=left_running)
+
+    def ends_soon(self) -> bool:
+        """Wait for the child for a moment. Return whether it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LOOK)
+            return True
+        return False
 
     def _wait(self) -> int:
         """Return the exit status. A signal that ends this process ends the wait, even if its exception was lost."""
@@ -332,13 +339,13 @@ class ChildProcess:
         workflows = tuple(WorkflowSummary(**one) for one in report.get("workflows", ()))
         if "problem" in report:
             files = tuple(report.get("files", ()))
-            return Probed(self._module, None, _problem(report["problem"]), files=files, workflows=workflows)
+            return Probed(self.module, None, _problem(report["problem"]), files=files, workflows=workflows)
         task = report["task"]
         for name in ("environment", "include", "exclude"):
             task[name] = tuple(task[name])
         task["missing"] = tuple(map(tuple, task["missing"]))
         advice, files = tuple(report["advice"]), tuple(report["files"])
-        return Probed(self._module, TaskSummary(**task), None, advice=advice, files=files, workflows=workflows)
+        return Probed(self.module, TaskSummary(**task), None, advice=advice, files=files, workflows=workflows)
 
     def _ended_without_report(self, status: int) -> ModuleProblem:
         stack = self._file(child.STACK)
@@ -346,15 +353,15 @@ class ChildProcess:
             return self._too_slow()
         if status < 0:
             name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-            message = f"module {self._module} cannot be imported: the process was killed by {name}"
+            message = f"module {self.module} cannot be imported: the process was killed by {name}"
             where = _innermost_line(stack)
             return ModuleProblem(Code.CRASH, message, where, _crash_advice(-status, where))
-        message = f"module {self._module} cannot be imported: it ends the process with status {status}"
+        message = f"module {self.module} cannot be imported: it ends the process with status {status}"
         fix = "a task module only declares; put what a script does under `if __name__ == '__main__':`"
         return ModuleProblem(Code.EXIT, message, fix=fix)
 
     def _too_slow(self) -> ModuleProblem:
-        message = f"module {self._module} was not imported after {self._seconds:g} seconds"
+        message = f"module {self.module} was not imported after {self._seconds:g} seconds"
         fix = "move slow work from the module's top level into the task function, or raise --timeout"
         return ModuleProblem(Code.TIMEOUT, message, _innermost_line(self._file(child.STACK)), fix)
 
@@ -378,10 +385,15 @@ def _innermost_line(stack: str) -> str:
 
 
 def probe_modules(
-    modules: Sequence[str], seconds: float, *, packages: bool = False, workflows: bool = False
+    modules: Sequence[str],
+    seconds: float,
+    *,
+    packages: bool = False,
+    workflows: bool = False,
+    waiting: Waiting = contextlib.nullcontext,
 ) -> list[Probed]:
     """Import every module in a separate child process, each for at most `seconds`."""
-    with probing(modules, seconds, packages=packages, workflows=workflows) as results:
+    with probing(modules, seconds, packages=packages, workflows=workflows, waiting=waiting) as results:
         return list(results())
 
 
@@ -390,6 +402,8 @@ AT_ONCE = min(4, os.cpu_count() or 1)
 
 Progress = Callable[[int, int], None]
 """Called with the number of modules that were imported, and of all modules."""
+Waiting = Callable[[str], contextlib.AbstractContextManager[object]]
+"""Shows that a module is being imported, as long as its block runs."""
 
 
 @contextlib.contextmanager
@@ -401,6 +415,7 @@ def probing(
     examine: str = "",
     workflows: bool = False,
     progress: Progress | None = None,
+    waiting: Waiting = contextlib.nullcontext,
 ) -> Iterator[Callable[[], Iterator[Probed]]]:
     """Start with the first modules immediately. The caller can do other work before it requests the results.
 
@@ -411,6 +426,7 @@ def probing(
         examine: As in `inspect_module`.
         workflows: Accept a module that declares workflows only.
         progress: Called after each group of modules.
+        waiting: Entered while a result is waited for longer than `_LOOK`. No process is started in the meantime.
 
     Returns:
         A function that yields the result of each module, in their order, as soon as it is known.
@@ -421,13 +437,13 @@ def probing(
         first = [_enter(stack, name, seconds, examine) for name in names[:AT_ONCE]]
 
         def probed() -> Iterator[Probed]:
-            yield from _results(first)
+            yield from _results(first, waiting)
             for start in range(AT_ONCE, len(names), AT_ONCE):
                 if progress is not None:
                     progress(start, len(names))
                 with contextlib.ExitStack() as some:
                     left = names[start : start + AT_ONCE]
-                    yield from _results([_enter(some, name, seconds, examine) for name in left])
+                    yield from _results([_enter(some, name, seconds, examine) for name in left], waiting)
 
         def results() -> Iterator[Probed]:
             owners: dict[str, str] = {}
@@ -449,11 +465,13 @@ def accept_workflows(probed: Probed) -> Probed:
     return replace(probed, problem=None) if is_enough else probed
 
 
-def _results(children: Sequence[ChildProcess]) -> Iterator[Probed]:
+def _results(children: Sequence[ChildProcess], waiting: Waiting) -> Iterator[Probed]:
     for one in children:
         one.listen()
     for one in children:
-        yield one.result()
+        with contextlib.nullcontext() if one.ends_soon() else waiting(one.module):
+            probed = one.result()
+        yield probed
 
 
 def _found(names: Sequence[str]) -> dict[str, bool]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from perago.cli import messages
-from perago.cli.loading import able_to_run, masked, show_notes, show_problem
+from perago.cli.loading import able_to_run, importing, masked, show_notes, show_problem
 from perago.cli.messages import Colour, CommandError, ExitCode, painted
 from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, Timeout
 from perago.cli.rendering import print_json
@@ -38,7 +38,8 @@ def command(modules: Modules, timeout: Timeout = IMPORT_LIMIT, as_json: Json = F
     guardrails, controls and examples, and the wiring of its workflows. A package means all modules below it. Then
     perago checks the environment, .env and the two root directories. It creates nothing and asks no server.
     """
-    with probing(modules, timeout, packages=True, examine="perago.testing.cases", workflows=True) as results:
+    examine = "perago.testing.cases"
+    with probing(modules, timeout, packages=True, examine=examine, workflows=True, waiting=importing) as results:
         configuration = read_configuration()
         other = namesake()
         probed = []

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.loading import able_to_run, report, valid_settings
+from perago.cli.loading import able_to_run, importing, report, valid_settings
 from perago.cli.local_runs import held_port, require_embedded
 from perago.cli.messages import Colour, CommandError, ExitCode, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout, Utc
+from perago.cli.rendering import Renderer
 from perago.dev import BRANCH, REPOSITORY, head, seed, workflow_name
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
@@ -130,7 +131,7 @@ def _entered(services: EmbeddedServices) -> Iterator[None]:
 def _valid_modules(modules: Sequence[str], import_limit: float) -> tuple[Sequence[Probed], Settings]:
     from perago.probe import probing
 
-    with probing(modules, import_limit, packages=True, workflows=True) as results:
+    with probing(modules, import_limit, packages=True, workflows=True, waiting=importing) as results:
         settings = valid_settings(local=True)
         import perago.embedded.services  # noqa: F401 - while the child processes are busy
 
@@ -160,6 +161,9 @@ class DevView:
 
     def __init__(self, modules: Sequence[str], *, curl: bool) -> None:
         self._curl = curl
+        self._out = Renderer()
+        self._until_ready = ExitStack()
+        """Removes the status line."""
         names = [module.rpartition(".")[2] for module in modules]
         if len(set(names)) < len(names):
             names = list(modules)
@@ -172,8 +176,10 @@ class DevView:
         }
 
     def starting(self, workers: int) -> None:
-        """Show that workers are starting."""
-        self._write(f"starting {count(workers, 'worker')}")
+        """Show that workers are starting, on a terminal until `ready` or `stopping`."""
+        text = f"starting {count(workers, 'worker')}"
+        self._write(text)
+        self._until_ready.enter_context(self._out.status_line(f"{text}: importing their modules"))
 
     def ready(self, services: EmbeddedServices, begun: float, state: Path | None) -> None:
         """Show that the services run and all workers poll.
@@ -183,6 +189,7 @@ class DevView:
             begun: the start time, by the monotonic clock.
             state: the directory of `--state`, if it was given.
         """
+        self._until_ready.close()
         title = painted(f"perago dev is ready after {time.monotonic() - begun:.2f} s", Colour.GREEN, sys.stdout)
         kept = f"kept in {state}" if state is not None else "deleted at the end; --state DIR keeps it"
         lines = [
@@ -220,21 +227,24 @@ class DevView:
 
     def stopping(self, signals: int) -> None:
         """Show the reaction to the first, second or third signal."""
+        self._until_ready.close()
         texts = ("stopping; running attempts may finish; Ctrl-C again cancels", "canceling; Ctrl-C again kills")
         self._write(texts[signals - 1] if signals <= len(texts) else "killing")
 
     def problem(self, probed: Probed) -> None:
         """Show why a module cannot be used."""
+        self._until_ready.close()
         report([probed])
 
     def stopped(self, state: Path | None) -> None:
         """Show that everything has ended."""
+        self._until_ready.close()
         self._write("stopped" if state is None else f"stopped; everything is in {state}")
 
     def _write(self, text: str) -> None:
         """Print. A reader that closes the output does not stop the command."""
         try:
-            sys.stdout.write(f"{text}\n")
-            sys.stdout.flush()
+            self._out.line(text)
         except OSError:
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for good
+            self._out = Renderer()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.loading import able_to_run, report, withhold_credentials
+from perago.cli.loading import able_to_run, importing, report, withhold_credentials
 from perago.cli.messages import CommandError, ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Timeout, checked_module, complete
 from perago.configuration import (
@@ -31,6 +31,7 @@ from perago.failure import Failure
 from perago.hanging import HANGS
 from perago.processes import end_if_told, hand_over
 from perago.settings.sources import LogFormat
+from perago.text import count
 
 if TYPE_CHECKING:
     from perago.adapters.lakefs import LakeFSStore
@@ -209,6 +210,8 @@ def command(
             hand_over(supervisor.stop)
             unless_started.pop_all()
             HANGS.report_to(None)  # the supervisor reports its own calls
+            if sys.stderr.isatty():
+                messages.note(f"starting {count(slots, 'slot')}; each imports its task module")
             raise typer.Exit(supervisor.run())
     except ForkServerDied as error:
         fix = "start it again; if it fails every time, find out what ends processes here: dmesg, or the container's log"
@@ -216,7 +219,6 @@ def command(
 
 
 def _check_open_files(plan: WorkerPlan) -> None:
-    from perago.text import count
     from perago.worker.plan import too_few_files
 
     if (problem := too_few_files(plan.open_files)) is not None:
@@ -240,7 +242,7 @@ def _validated(
     """Return the tasks by module, and the settings, after all problems of both were reported."""
     from perago.probe import probing
 
-    with probing(tuple(limits), timeout, packages=True, progress=Progress()) as results:
+    with probing(tuple(limits), timeout, packages=True, progress=Progress(), waiting=importing) as results:
         configuration = read_configuration(local=embedded)
         if not embedded:  # the output goes to perago dev, which has also shown the warnings
             configuration = _with_log_format(configuration, log_format)
