@@ -20,7 +20,7 @@ from perago.authoring.workspace import Verdict as Passed
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.guardrails.paths import matching
-from perago.testing.constraints import violations_of
+from perago.testing.constraints import too_large, violations_of
 from perago.testing.near_trees import corner_trees
 from perago.testing.oracle import Verdict, judge_tree
 from perago.testing.tasks import CaseFailed, task_of
@@ -99,6 +99,8 @@ def test_each_violation_has_a_tree_and_a_complaint(declare: Callable[..., Guardr
         require_file("raw/a.csv", min_bytes=3),
         require_glob("raw/*.csv", 2, 4, min_bytes=3),
         require_glob("raw/*.csv", 0, min_bytes=1),
+        require_file("raw/a.csv", min_bytes=1024 * 1024),
+        require_glob("raw/*.csv", 2, min_bytes=500_000),
     ],
     ids=str,
 )
@@ -114,8 +116,19 @@ def test_a_rule_about_sizes_has_trees_of_its_own(rule: Guardrail) -> None:
         assert found(rule, tree).satisfied is is_satisfied
 
 
-def test_no_tree_is_generated_for_a_rule_about_large_files() -> None:
-    assert violations_of(require_file("raw/a.csv", min_bytes=10**9)) == {}
+@pytest.mark.parametrize(
+    "rule",
+    [require_file("raw/a.csv", min_bytes=1024 * 1024 + 1), require_glob("raw/*.csv", 1, 9, min_bytes=200_000)],
+    ids=str,
+)
+def test_no_tree_is_generated_for_a_rule_about_large_files(rule: Guardrail) -> None:
+    assert violations_of(rule) == {}
+    assert too_large(rule).startswith(f"{rule} wants files of ")
+
+
+def test_no_tree_is_generated_for_rules_that_together_want_large_files() -> None:
+    with pytest.raises(Undecided, match=r"its files would have 1\.7 MiB, and generated trees"):
+        smallest_tree([require_file(f"{name}.csv", min_bytes=600_000) for name in "abc"])
 
 
 @every_kind

@@ -201,6 +201,13 @@ def test_more_files_than_a_test_should_make_are_a_skip_with_a_reason(pytester: p
     result.stdout.fnmatch_lines(["SKIPPED*no tree can be made: the rules ask for more than 500 files"])
 
 
+def test_a_rule_about_large_files_is_a_skip_that_states_their_size(pytester: pytest.Pytester) -> None:
+    task_module(pytester, "pre=[require_file('a.bin', min_bytes=5_000_000), require_file('b.csv')]")
+    result = run(pytester, *KIND, "-rs")
+    result.assert_outcomes(passed=3, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*wants files of 4.8 MiB each, and generated trees have at most 1.0 MiB*"])
+
+
 @pytest.mark.parametrize(
     ("defect", "test", "lines"),
     [

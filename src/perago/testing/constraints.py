@@ -31,6 +31,7 @@ from perago.guardrails.require_dir import RequireDir
 from perago.guardrails.require_file import RequireFile
 from perago.guardrails.require_glob import RequireGlob
 from perago.guardrails.require_table import ColumnType, Format, RequireTable, TableRule
+from perago.text import size
 
 State = frozenset[int]
 
@@ -436,15 +437,24 @@ def _required(files: FileSelection, content: str | bytes | None = None) -> Recip
     return Recipe(constraint, {"missing": constraint.too_few()})
 
 
-_MOST_BYTES = 65_536
-"""The largest size of a generated file."""
+MOST_BYTES = 1024 * 1024
+"""The largest size of all files of a generated tree."""
+
+
+def too_large(rule: Guardrail) -> str:
+    """Return why no tree is generated for a rule about sizes; empty if the rule is of another kind or small enough."""
+    if not isinstance(rule, RequireFile | RequireGlob) or recipe_of(rule) is not None:
+        return ""
+    limit = f"generated trees have at most {size(MOST_BYTES)}"
+    return f"{rule} wants files of {size(rule.min_bytes)} each, and {limit}; an example can have them"
 
 
 def _sized(recipe: Recipe, least: int) -> Recipe | None:
-    """Return the recipe for files with at least `least` bytes; None if they would be too large to generate."""
-    if not least or recipe.constraint.most == 0:
+    """Return the recipe for files with at least `least` bytes; None if a tree would be larger than `MOST_BYTES`."""
+    bounds = recipe.constraint
+    if not least or bounds.most == 0:
         return recipe
-    if least > _MOST_BYTES:
+    if least * (max(bounds.least, 1) if bounds.most is None else bounds.most + 1) > MOST_BYTES:
         return None
     number = max(recipe.constraint.least, 1)
     small = replace(recipe.constraint, least=number, content="x" * (least - 1))

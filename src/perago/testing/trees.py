@@ -20,6 +20,7 @@ from functools import lru_cache
 from perago.authoring.workspace import Guardrail
 from perago.guardrails.require_table import RequireTable
 from perago.testing.constraints import (
+    MOST_BYTES,
     TOO_INTRICATE,
     CountConstraint,
     Kind,
@@ -36,6 +37,7 @@ from perago.testing.constraints import (
 )
 from perago.testing.oracle import concerns, is_sound, judge_tree
 from perago.testing.tree_files import Symlink, Tree, as_bytes, build
+from perago.text import size
 from perago.workspace.keys import ACTIONS, EVERYTHING, Folding, View, directories_above, find_collisions
 
 __all__ = [
@@ -369,7 +371,7 @@ def _filled(
     """Return the files with their required contents. If a content breaks the rule, one file has it.
 
     Raises:
-        Undecided: rules want different contents of one file.
+        Undecided: rules want different contents of one file, or the tree would be too large.
     """
     contents: dict[str, str | bytes] = {}
     for path in sorted(files):
@@ -381,6 +383,8 @@ def _filled(
             options += [table for table in [table_for(tables) if len(tables) > 1 else None] if table is not None]
         suiting = (content for content in options if all(is_sound(rule, as_bytes(content)) for rule in about))
         contents[path] = next(suiting, options[0])
+    if (total := sum(map(len, contents.values()))) > MOST_BYTES:
+        raise Undecided(f"its files would have {size(total)}, and generated trees have at most {size(MOST_BYTES)}")
     tries = [contents]
     if broken is not None and broken.least and broken.content is not None:
         breaking = [path for path in contents if path in path_set(broken.files)]
@@ -397,8 +401,8 @@ def _culprits(
     rules: Mapping[Guardrail, CountConstraint], impossible: Callable[[tuple[CountConstraint, ...]], bool]
 ) -> dict[Guardrail, CountConstraint]:
     """Return a minimal subset of the rules that is impossible."""
-    for size in (1, 2):  # the usual case, and small questions are quickly answered
-        for few in itertools.combinations(rules.items(), size):
+    for number in (1, 2):  # the usual case, and small questions are quickly answered
+        for few in itertools.combinations(rules.items(), number):
             with contextlib.suppress(Undecided):
                 if impossible(tuple(constraint for _, constraint in few)):
                     return dict(few)

@@ -23,7 +23,7 @@ from perago.authoring.workspace import Guardrail
 from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, evaluate, naming_hidden
 from perago.ports import TaskStatus
 from perago.testing.cases import case_of_example, read_tree
-from perago.testing.constraints import recipe_of, violations_of
+from perago.testing.constraints import recipe_of, too_large, violations_of
 from perago.testing.outcome import attempt_log
 from perago.testing.tasks import CaseFailed, Cause
 from perago.testing.tree_files import build, write_tree
@@ -48,6 +48,8 @@ def cases_guardrail(task: Task, _: Session) -> Iterable[Case]:
         for rule in rules:
             if isinstance(rule, ContentGuardrail) and (missing := rule.missing()):
                 yield Case("guardrail", f"{phase}:{rule.label}", partial(_skip, ": ".join(missing)))
+            if reason := too_large(rule):
+                yield Case("guardrail", f"{phase}:{rule.label}", partial(_skip, reason))
         yield from _constructed(task, phase, tuple(rule for rule in rules if recipe_of(rule)))
 
 
