@@ -11,8 +11,8 @@ attempts with new ids.
 
 \b
 Examples:
-  perago list --status failed
   perago retry 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11
+  perago list --status failed                                  finds the id
   perago rerun 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11       every step again"""
 
 
