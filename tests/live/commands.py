@@ -81,12 +81,12 @@ def perago(environment: Environment, *arguments: str, **extra: str) -> subproces
 
 
 class Worker:
-    """`perago start` in a process of its own session."""
+    """`perago start` in a process of its own session. `python` may have another version of perago."""
 
-    def __init__(self, environment: Environment, *arguments: str, **extra: str) -> None:
+    def __init__(self, environment: Environment, *arguments: str, python: str = sys.executable, **extra: str) -> None:
         self.environment = environment
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "perago", "start", *arguments],
+            [python, "-m", "perago", "start", *arguments],
             cwd=CHECKOUT,
             env={**environment.variables, **extra},
             stdin=subprocess.DEVNULL,

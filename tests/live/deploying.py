@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,9 +39,9 @@ class Deployment:
         """Start a worker and wait until it is ready; it ends with the deployment at the latest."""
         return self.starting("-j", str(slots), **extra).ready()
 
-    def starting(self, *options: str, **extra: str) -> Worker:
+    def starting(self, *options: str, python: str = sys.executable, **extra: str) -> Worker:
         """Start a worker and do not wait."""
-        worker = Worker(self.environment, self.module, *options, **extra)
+        worker = Worker(self.environment, self.module, *options, python=python, **extra)
         self._stack.callback(worker.stop)
         return worker
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import random
 import signal
+import sys
 import time
 
 import psutil
@@ -12,6 +15,9 @@ import psutil
 from .commands import Worker
 from .deploying import Deployment
 from .waiting import wait_for
+
+VERSIONS = [sys.executable, *filter(None, [os.environ.get("PERAGO_LIVE_BEFORE")])]
+"""Interpreters of the workers in turn: with this version and, in `make mixed-versions`, with the one before."""
 
 
 class Fleet:
@@ -23,10 +29,11 @@ class Fleet:
         self._workers: list[Worker] = []
         self._stopped: list[tuple[float, psutil.Process]] = []
         self._orphans: list[psutil.Process] = []
+        self._versions = itertools.cycle(VERSIONS)
 
     def add(self) -> Worker:
         """Start a worker with two slots without waiting for it; it waits itself for servers that are away just then."""
-        worker = self._deployment.starting("-j", "2", "--wait")
+        worker = self._deployment.starting("-j", "2", "--wait", python=next(self._versions))
         self._workers.append(worker)
         return worker
 
