@@ -119,7 +119,7 @@ def test_a_path_that_is_not_a_directory_is_named(project: Project) -> None:
 
     shown = project.run("cache")
     assert shown.code == 1
-    assert f"{root / '.cache'} is a file or a symlink" in shown.err
+    assert str(root / ".cache") in shown.err
 
 
 @pytest.mark.parametrize(("text", "limit"), [("5MiB", 5 * 2**20), ("0", 0), (None, None)])

@@ -96,7 +96,7 @@ def test_settings_for_other_servers_only_limit_workspaces(project: Project) -> N
         refused = dev.finished(dev.curl("dev.features.build"))
         assert dev.stop() == 0
     assert refused["status"] == "FAILED"
-    assert "branch 'main' of repository 'prod'; PERAGO_ALLOWED_WORKSPACES" in refused["reasonForIncompletion"]
+    assert "PERAGO_ALLOWED_WORKSPACES of this worker does not allow branch 'main'" in refused["reasonForIncompletion"]
     assert "top-secret" not in dev.text
     assert dev.text.count("warning: PERAGO_LOG_RETENTION (.env:5): not a number of days") == 1
 

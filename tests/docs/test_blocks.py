@@ -42,6 +42,7 @@ NOT_RUN = [
     ("docs/operations.md", "$ perago doctor my_tasks.features", "servers"),
     ("docs/operations.md", "$ perago start my_tasks.features -j 4 --http 9090", "servers"),
     ("docs/operations.md", "$ pip install opentelemetry-exporter-otlp-proto-http", "servers"),
+    ("docs/operations.md", "$ pip install openlineage-python", "servers"),
     ("docs/perago-dev.md", "$ pip install '../perago/dist/perago-0.1.0-py3-none-any.whl[embedded]'", "foreground"),
     ("docs/tutorial.md", "$ mkdir my_project && cd my_project", "network"),
     ("docs/workers.md", "$ perago start my_tasks.features -j 4", "servers"),

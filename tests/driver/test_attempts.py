@@ -327,7 +327,7 @@ def test_only_an_allowed_workspace_is_worked_on(patterns: tuple[str, ...], allow
             call for call in ("get_commit", "history", "list_branches", "stat_objects") if services.faults.calls(call)
         ]
     assert outcome.status is TERMINAL
-    assert "branch 'main' of repository 'workspace'; PERAGO_ALLOWED_WORKSPACES" in str(outcome.reason)
+    assert "PERAGO_ALLOWED_WORKSPACES of this worker does not allow branch 'main'" in str(outcome.reason)
     assert asked == []
 
 

@@ -45,7 +45,7 @@ def test_parents_are_followed_within_a_bound(services: InMemoryServices, length:
     state = REBASE.evolve(read=read(theirs), workflows={**FAMILY, **event.rows})
     judgement = judge(state)
     assert isinstance(judgement, Refuse)
-    assert "not read up to its root" in judgement.reason
+    assert "was not found within 1000 workflows" in judgement.reason
 
 
 def test_a_sub_workflow_that_starts_is_waited_for_for_30_seconds_before_a_retryable_failure(

@@ -334,7 +334,7 @@ def test_a_terminal_gets_one_line_per_attempt_with_ids_and_without_values() -> N
         "p0001: completed features.build t1 (retry 2) in 1.50 s, workspace at aaaaaaaaaaaa",
         "p0001: failed features.build t1 (retry 2) in 1.50 s: KeyError: 'x'",
         "p0001: lost features.build t1 (retry 2) after 2.00 s, nothing was sent: it ran too long",
-        "SIGINT again: cancelling 1 running; a third signal kills",
+        "SIGINT again: canceling 1 running; a third signal kills",
         "p0002: the slot's process ended with exit status 3 (process 17); restart in 4 s",
     ]
 

@@ -149,7 +149,7 @@ def result_schema(model: type[BaseModel]) -> dict[str, Any]:
 _COMMIT = {"type": "string", "pattern": COMMIT_ID_PATTERN}
 _OUTPUT = {"type": "object", "minProperties": 1}
 """The output of a JOIN: the outputs of its tasks, by reference name (`perago.taskdef.payload`)."""
-GIVEN_REF = {
+GIVEN_REF: dict[str, Any] = {
     "anyOf": [
         _COMMIT,
         {"type": "array", "items": {"anyOf": [_COMMIT, _OUTPUT, {"type": "null"}]}, "minItems": 1},

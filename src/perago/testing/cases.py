@@ -282,7 +282,7 @@ LARGEST_KEPT = 64 * 1024
 """Maximum size of a published file that is kept completely. Larger files are kept as size and digest."""
 MOST_KEPT = 4 * 1024 * 1024
 """Maximum size of all kept published files together."""
-WRITTEN_BY = {"perago.format": FORMAT, "perago.version": __version__}
+WRITTEN_BY: dict[str, int | str] = {"perago.format": FORMAT, "perago.version": __version__}
 _RECORDED_KEYS = {*WRITTEN_BY, "about", "expect", "params", "result", "published", "removed"}
 _MISSING = object()
 
