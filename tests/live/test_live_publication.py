@@ -79,7 +79,7 @@ def test_the_worker_says_one_line_and_conductor_has_the_output(
     line = worker.line(task["taskId"])
     assert f"completed {workspace.task} {task['taskId']}" in line
     assert f"workspace at {published[:12]}" in line
-    assert line.startswith(f"{task['workerId']}:")
+    assert line.startswith(f"{task['workerId'].partition('@')[0]}:")
     assert sum(task["taskId"] in said for said in worker.lines) == 1
     log = _eventually_logged(workspace, task["taskId"])
     assert log.splitlines()[-2:] == ["first", "second"]
