@@ -23,7 +23,12 @@ def test_the_package_has_one_name() -> None:
     assert project["name"] == DISTRIBUTION
     wheels = {wheel for page in PAGES for wheel in re.findall(r"[\w.-]+\.whl", page.read_text("utf-8"))}
     printed = subprocess.run(
-        ["make", "-n", "wheel"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        ["make", "--no-print-directory", "-n", "wheel"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     ).stdout.splitlines()[-1]
     line = subprocess.run(
         ["sh", "-c", printed], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
