@@ -280,6 +280,10 @@ class Delivery:
         return (self.task_id, self.poll_count, self.start_time)
 
 
+ENDED_WORKFLOWS = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+"""The statuses of a workflow that has ended, as Conductor spells them."""
+
+
 class TaskStatus(StrEnum):
     """The statuses that perago reports, spelled as Conductor spells them."""
 

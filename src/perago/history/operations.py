@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from perago.adapters.conductor.session import NO_SUCH_URL
 from perago.failure import Failure
-from perago.ports import NotFound
+from perago.ports import ENDED_WORKFLOWS, NotFound
 from perago.text import count, listing, one_line, quoted
 from perago.workflows.recovery import (
-    ENDED,
     Refusal,
     attempt_of,
     permissive_retries,
@@ -81,7 +80,7 @@ def terminate(workflows: ConductorWorkflows, workflow: Json, reason: str) -> Ope
         Failure: it has ended already.
         ServiceError: Conductor did not answer, or refused.
     """
-    if workflow["status"] in ENDED:
+    if workflow["status"] in ENDED_WORKFLOWS:
         raise _refused(workflow, "terminated", Refusal(f"it has ended already: {workflow['status']}", ""))
     workflows.terminate(workflow["workflowId"], reason)
     return _after(workflows, workflow, "running attempts are canceled, and their unpublished changes are lost")
@@ -145,7 +144,7 @@ def _refused(workflow: Json, done: str, refusal: Refusal) -> Failure:
 
 def _after(workflows: ConductorWorkflows, workflow: Json, done: str, warnings: tuple[str, ...] = ()) -> Operation:
     status = str(workflows.workflow(workflow["workflowId"])["status"])
-    if status in ENDED and workflow["status"] in ENDED:
+    if status in ENDED_WORKFLOWS and workflow["status"] in ENDED_WORKFLOWS:
         # Conductor accepts a retry while it still ends the workflow, and then cancels the new attempts.
         again = f"it has ended again already: {status}; if that is unexpected, run the command again"
         warnings = (*warnings, again)

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Json = Mapping[str, Any]
+from perago.ports import ENDED_WORKFLOWS
 
-ENDED = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
-"""The statuses of a workflow that has ended."""
+Json = Mapping[str, Any]
 _UNSUCCESSFUL = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT", "CANCELED")
 _STUCK = {
     "JOIN": "a JOIN",
@@ -141,7 +140,7 @@ def _rerun_problem(workflow: Json, row: Json) -> str | None:
 
 
 def _not_ended(workflow: Json, done: str) -> Refusal | None:
-    if workflow["status"] in ENDED:
+    if workflow["status"] in ENDED_WORKFLOWS:
         return None
     problem = f"it is {workflow['status']}, and only a workflow that has ended can be {done}"
     return Refusal(problem, f"end it first: perago terminate {workflow['workflowId']}")

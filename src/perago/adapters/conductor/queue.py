@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, TooDeep, json_of, unreadable
 from perago.adapters.http import CallPolicy
 from perago.ports import (
+    ENDED_WORKFLOWS,
     POLL_MARGIN,
     UNTIL_ITS_RETRY_ENDS,
     AttemptRow,
@@ -67,7 +68,6 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
     )
 
 
-_ENDED_WORKFLOWS = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
 _REPORTED = ("COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "FAILED_WITH_TERMINAL_ERROR")
 
 
@@ -80,7 +80,7 @@ def _end_from(workflow: Mapping[str, Any], trace: Trace) -> WorkflowEnd | None:
     """Return the end of a workflow with its tasks. Equal end times are ordered by ids, so that all workers find the
     same last one."""
     status = str(workflow["status"])
-    if status not in _ENDED_WORKFLOWS:
+    if status not in ENDED_WORKFLOWS:
         return None
     ends = [
         (int(task.get("endTime") or 0), str(task["taskId"] if kind == "SIMPLE" else task.get("subWorkflowId")))
@@ -380,7 +380,7 @@ class ConductorQueue(ConductorClient):
         """Return the end of a workflow; None: it has not ended, or there is no answer in `_TRACE_LIMIT` seconds."""
         until = time.monotonic() + _TRACE_LIMIT
         found = self._read_if_quick(until, "workflow", workflow_id)
-        if found.get("status") not in _ENDED_WORKFLOWS:
+        if found.get("status") not in ENDED_WORKFLOWS:
             return None
         try:
             trace = trace_of(workflow_id, ("", 0, 0), **self._place(found, until))
