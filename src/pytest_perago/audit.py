@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pytest_perago.conditions import patched
+
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system", "os.exec")
 _NAMES = {"os.mkdir": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1, "sqlite3.connect": 0}
@@ -143,17 +145,14 @@ def noting_questions(audit: Audit) -> Iterator[None]:
         return ask
 
     groups = [os.supports_dir_fd, os.supports_effective_ids, os.supports_fd, os.supports_follow_symlinks]
-    patched = {name: noted(real) for name, real in former.items()}
-    added = [(group, patched[name]) for group in groups for name in names if former[name] in group]
+    asking = {name: noted(real) for name, real in former.items()}
+    added = [(group, asking[name]) for group in groups for name in names if former[name] in group]
     for group, function in added:  # shutil asks them what a function can do
         group.add(function)
-    for name, function in patched.items():
-        setattr(os, name, function)
     try:
-        yield
+        with patched(os, **asking):
+            yield
     finally:
-        for name, real in former.items():
-            setattr(os, name, real)
         for group, function in added:
             group.discard(function)
 
