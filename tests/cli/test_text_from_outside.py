@@ -161,11 +161,11 @@ def test_long_text_is_cut_with_a_note(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_traceback_on_one_line_is_its_error_and_the_last_line_of_the_author() -> None:
     text = (
         "cannot start: Traceback (most recent call last):\n"
-        '  File "/work/measure.py", line 12, in measure\n    frame = read(path)\n'
+        '  File "/project/measure.py", line 12, in measure\n    frame = read(path)\n'
         '  File "/venv/lib/python3.11/site-packages/pandas/io.py", line 7, in read\n    raise ValueError(path)\n'
         "ValueError: no columns\n  in sheet 2\n"
     )
-    assert one_line(text) == "cannot start: ValueError: no columns (/work/measure.py, line 12) / in sheet 2"
+    assert one_line(text) == "cannot start: ValueError: no columns (/project/measure.py, line 12) / in sheet 2"
 
 
 @pytest.mark.parametrize("value", [HOSTILE, {HOSTILE: [HOSTILE, "ä\t🙂 \U000e0041"]}])
