@@ -1,7 +1,7 @@
 """Neutral mutations: changes of a file that leave its data as they are, so that the result has to stay the same.
 
-A function that loses data on such an input fails nowhere, and nobody notices. Values that describe the bytes of the
-file, such as sizes and digests, may change.
+A function that loses data on such an input fails nowhere, so the loss goes unnoticed. Values that describe the bytes of
+the file, such as sizes and digests, may change.
 """
 
 from __future__ import annotations

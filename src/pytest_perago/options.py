@@ -435,7 +435,7 @@ def cover_options(config: pytest.Config) -> CoverOptions | None:
 
 
 def is_under_ci() -> bool:
-    """Whether the environment says that nobody watches the run."""
+    """Whether the environment says that the run is unattended."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
@@ -447,7 +447,7 @@ def refuse_update_under_ci(config: pytest.Config) -> None:
     """
     if config.getoption("--perago-update") and is_under_ci():
         raise pytest.UsageError(
-            "--perago-update writes snapshots, but CI is set, so nobody would see them: run it where you develop "
+            "--perago-update writes snapshots, but CI is set, so they would go unseen: run it where you develop "
             "and commit the snapshots (or unset CI)"
         )
 

@@ -113,7 +113,7 @@ class _Markers:
                     self._update()
 
     def _update(self) -> None:
-        """Write the number of busy slots. Place all markers again if somebody removed the root or the directory."""
+        """Write the number of busy slots. Place all markers again if the root or the directory was removed."""
         if not self._workers:
             return
         self._workers[0] = replace(self._workers[0], busy=self._busy)

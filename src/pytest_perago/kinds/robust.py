@@ -268,7 +268,7 @@ def _why(attack: Attack, failure: Failure) -> str:
     if failure.key.startswith("crash"):
         return "a worker loses its process, and Conductor delivers the same input again"
     if failure.key.startswith(CHANGED_RESULT):
-        return "the file holds the same data, and nothing fails, so nobody notices the wrong result"
+        return "the file holds the same data, and nothing fails, so the wrong result goes unnoticed"
     if failure.key == "writes outside":
         return "only the workspace is published, and other attempts use the same machine"
     retries = attack.task.controls.retry.count
