@@ -80,7 +80,7 @@ class Ending:
             owner = next((each for each in self.world.attempts if has_made(each, branch)), None)
             if owner is None:
                 yield f"{branch} is nobody's branch"
-            elif not owner.is_open and not any("left behind" in note for note in notes_of(owner)):
+            elif not owner.is_open and not any("was not removed" in note for note in notes_of(owner)):
                 yield f"#{owner.index} has left {branch}"
             elif follower := next((each for each in self.world.attempts if follows(each, owner)), None):
                 yield f"#{follower.index} has left {branch} of #{owner.index}"

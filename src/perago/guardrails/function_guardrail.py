@@ -102,7 +102,8 @@ def _is_in_python(ident: int) -> bool:
         if frame is None:
             return False
         seen.add((frame.f_code, frame.f_lasti))
-        if len(seen) > 1 or dis.opname[frame.f_code.co_code[frame.f_lasti]] == "JUMP_BACKWARD":
+        step = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+        if len(seen) > 1 or step == "RESUME" or "JUMP_BACKWARD" in step:  # where Python itself changes threads
             return True
         time.sleep(_BETWEEN)
     return False
