@@ -134,80 +134,90 @@ _SAMPLED = 0x01
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """The span of one delivery. Ids are lowercase hexadecimal digits: 32 of a trace, 16 of a span."""
+class WorkflowSpan:
+    """The span of one run of a workflow. Ids are lowercase hexadecimal digits: 32 of a trace, 16 of a span."""
 
+    workflow_id: str
     trace_id: str
     span_id: str
-    workflow_span_id: str
-    """The span of its workflow, which is the parent of this span."""
     caller_id: str | None = None
     """The span in which the workflow was started; None: unknown, so the trace begins with the workflow."""
     sampled: bool = True
     """Whether the span of the caller is sampled. Child spans do the same, unless configured differently."""
+    run_before: int = 0
+    """The end of the run before, if the workflow was rerun or retried by hand; milliseconds since the epoch."""
+    parent: WorkflowSpan | None = None
+    """The workflow that this is a sub-workflow of."""
+
+
+def workflow_span(
+    workflow_id: str,
+    traceparent: object = None,
+    *,
+    created: int = 0,
+    run_before: int = 0,
+    parent: WorkflowSpan | None = None,
+) -> WorkflowSpan:
+    """Return the span of a run of a workflow.
+
+    Args:
+        workflow_id: the id of the workflow. Without a usable `traceparent`, the id of the trace is derived from it, so
+            that all attempts of a workflow are in one trace.
+        traceparent: the header with which the workflow was started. A malformed one is ignored, as W3C requires.
+        created: when Conductor created the workflow. A restart changes it, so that each run has a span of its own.
+        run_before: as in the result. A rerun or retry keeps the end of the run before.
+        parent: as in the result.
+    """
+    found = _TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
+    return WorkflowSpan(
+        workflow_id,
+        trace_id=found["trace"] if found else _digest(f"perago:{workflow_id}")[:32],
+        span_id=_digest(f"perago:workflow:{workflow_id}:{created}:{run_before}")[:16],
+        caller_id=found["parent"] if found else None,
+        sampled=bool(int(found["flags"], 16) & _SAMPLED) if found else True,
+        run_before=run_before,
+        parent=parent,
+    )
+
+
+Identity = tuple[str, int, int]
+"""Task id, poll count and start time, which identify a delivery."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The span of one delivery."""
+
+    span_id: str
+    workflow: WorkflowSpan
+    """The span of its workflow, which is the parent of this span."""
     retry_of: str | None = None
     """The span of the attempt before this one."""
-    parent_workflow: tuple[str, str] | None = None
-    """Trace and span of the workflow that this is a sub-workflow of."""
+
+    @property
+    def trace_id(self) -> str:
+        """The trace of the workflow."""
+        return self.workflow.trace_id
 
     @property
     def traceparent(self) -> str:
         """The header that passes the span on to the publication and to the function."""
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.workflow.sampled else '00'}"
 
 
-def trace_of(
-    workflow_id: str,
-    identity: tuple[str, int, int],
-    traceparent: object,
-    *,
-    retry_of: tuple[str, int, int] | None = None,
-    parent: tuple[str, object] | None = None,
-) -> Trace:
-    """Return the trace of one delivery.
-
-    Args:
-        workflow_id: the id of the workflow. Its span is derived from it. Without a usable `traceparent`, the id of the
-            trace is, too, so that all attempts of a workflow are in one trace.
-        identity: the identity of the delivery, from which the id of the span is derived.
-        traceparent: the header with which the workflow was started. A malformed one is ignored, as W3C requires.
-        retry_of: the identity of the last delivery of the attempt before.
-        parent: the id of the workflow that this is a sub-workflow of, and its own header.
-    """
-    found = _caller(traceparent)
-    return Trace(
-        trace_id=found["trace"] if found else _digest(f"perago:{workflow_id}")[:32],
-        span_id=_span_of(identity),
-        workflow_span_id=workflow_span_id(workflow_id),
-        caller_id=found["parent"] if found else None,
-        sampled=bool(int(found["flags"], 16) & _SAMPLED) if found else True,
-        retry_of=_span_of(retry_of) if retry_of else None,
-        parent_workflow=_workflow_span(*parent) if parent else None,
-    )
+def trace_of(identity: Identity, workflow: WorkflowSpan, retry_of: Identity | None = None) -> Trace:
+    """Return the trace of one delivery, from whose identity the id of its span is derived. `retry_of` is the last
+    delivery of the attempt before."""
+    return Trace(_span_of(identity), workflow, _span_of(retry_of) if retry_of else None)
 
 
-def workflow_span_id(workflow_id: str) -> str:
-    """Return the id of the span of a workflow."""
-    return _digest(f"perago:workflow:{workflow_id}")[:16]
-
-
-def _workflow_span(workflow_id: str, traceparent: object) -> tuple[str, str]:
-    found = _caller(traceparent)
-    trace_id = found["trace"] if found else _digest(f"perago:{workflow_id}")[:32]
-    return trace_id, workflow_span_id(workflow_id)
-
-
-def _caller(traceparent: object) -> re.Match[str] | None:
-    return _TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
-
-
-def _span_of(identity: tuple[str, int, int]) -> str:
+def _span_of(identity: Identity) -> str:
     return _digest(":".join(map(str, identity)))[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowEnd:
-    """The end of a workflow. Times are milliseconds since the epoch, by Conductor's clock."""
+    """The end of a run of a workflow. Times are milliseconds since the epoch, by Conductor's clock."""
 
     name: str
     status: str
@@ -215,14 +225,8 @@ class WorkflowEnd:
     reason: str
     began: int
     ended: int
-    last_id: str
-    """The attempt that was reported last, or the sub-workflow that ended last; empty if there was no such attempt."""
-    was_retried: bool
-    """Whether it had ended before, and was retried by hand."""
-    parent_id: str | None
-    """The workflow that it is a sub-workflow of."""
-    trace: Trace
-    """Its place, in which `span_id` has no meaning."""
+    last: Identity | None
+    """The delivery that ended last, here or in a sub-workflow; None: there was none."""
 
 
 def _digest(text: str) -> str:

@@ -16,7 +16,7 @@ from perago.ports import (
     Unavailable,
     Unclear,
     trace_of,
-    workflow_span_id,
+    workflow_span,
 )
 
 from .conductor_script import ACCEPTED, DELIVERY, POLLED, conductor, conductor_error
@@ -223,8 +223,8 @@ def test_deliveries_continue_the_trace_of_their_workflow() -> None:
     polled = [POLLED, {**POLLED, "taskId": "two"}]
     with conductor(_traced({"traceparent": GIVEN}, polled), traced=True) as (queue, server):
         first, second = queue.poll("features.build", "w", count=2, wait_seconds=0)
-    assert first == replace(DELIVERY, trace=trace_of("workflow", DELIVERY.identity, GIVEN))
-    assert second.trace == trace_of("workflow", second.identity, GIVEN)
+    assert first == replace(DELIVERY, trace=trace_of(DELIVERY.identity, workflow_span("workflow", GIVEN)))
+    assert second.trace == trace_of(second.identity, workflow_span("workflow", GIVEN))
     reads = [request for request in server.requests[1:] if "/workflow/" in request.path]
     assert [(read.path, read.query) for read in reads] == [("/api/workflow/workflow", {"includeTasks": "false"})]
 
@@ -239,9 +239,9 @@ def test_a_delivery_knows_the_spans_of_the_attempt_before_and_of_the_parent_work
     with conductor(script, traced=True) as (queue, _):
         (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)
     assert delivery.trace is not None
-    before = trace_of("workflow", ("earlier", 2, 9), None)
+    before = trace_of(("earlier", 2, 9), workflow_span("workflow", None))
     assert (delivery.trace.trace_id, delivery.trace.retry_of) == (before.trace_id, before.span_id)
-    assert delivery.trace.parent_workflow == (GIVEN[3:35], workflow_span_id("above"))
+    assert delivery.trace.workflow.parent == workflow_span("above", GIVEN)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_work_is_delivered_with_any_trace_header(input_: object, monkeypatch: py
     monkeypatch.setattr("perago.adapters.conductor.queue._TRACE_LIMIT", 0.2)
     with conductor(_traced(input_), traced=True) as (queue, _):
         (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)
-    assert delivery == replace(DELIVERY, trace=trace_of("workflow", DELIVERY.identity, None))
+    assert delivery == replace(DELIVERY, trace=trace_of(DELIVERY.identity, workflow_span("workflow", None)))
 
 
 def test_a_workflow_that_cannot_be_read_costs_others_nothing() -> None:
@@ -265,8 +265,8 @@ def test_a_workflow_that_cannot_be_read_costs_others_nothing() -> None:
 
     with conductor(answer, traced=True) as (queue, _):
         first, second = queue.poll("features.build", "w", count=2, wait_seconds=0)
-    assert first.trace == trace_of("gone", first.identity, None)
-    assert second.trace == trace_of("workflow", second.identity, GIVEN)
+    assert first.trace == trace_of(first.identity, workflow_span("gone", None))
+    assert second.trace == trace_of(second.identity, workflow_span("workflow", GIVEN))
 
 
 def test_many_workflows_that_are_not_read_hold_up_no_more_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +277,7 @@ def test_many_workflows_that_are_not_read_hold_up_no_more_than_one(monkeypatch: 
     assert len(server.requests) == 2
 
 
-OWN = trace_of("w1", DELIVERY.identity, None)
+OWN = trace_of(DELIVERY.identity, workflow_span("w1", None))
 
 
 @pytest.mark.parametrize(
@@ -290,8 +290,8 @@ OWN = trace_of("w1", DELIVERY.identity, None)
     ],
 )
 def test_a_traceparent_says_where_a_delivery_belongs(text: str, sampled: bool) -> None:
-    trace = trace_of("w1", DELIVERY.identity, text)
-    assert (trace.trace_id, trace.caller_id, trace.sampled) == (GIVEN[3:35], GIVEN[36:52], sampled)
+    trace = trace_of(DELIVERY.identity, workflow_span("w1", text))
+    assert (trace.trace_id, trace.workflow.caller_id, trace.workflow.sampled) == (GIVEN[3:35], GIVEN[36:52], sampled)
     assert trace.traceparent == f"00-{GIVEN[3:35]}-{OWN.span_id}-{'01' if sampled else '00'}"
 
 
@@ -312,6 +312,6 @@ def test_a_traceparent_says_where_a_delivery_belongs(text: str, sampled: bool) -
     ],
 )
 def test_a_malformed_traceparent_is_passed_over(text: object) -> None:
-    assert trace_of("w1", DELIVERY.identity, text) == OWN
-    assert trace_of("w1", ("t2", 1, 7), text).trace_id == OWN.trace_id
-    assert trace_of("w2", DELIVERY.identity, text).trace_id != OWN.trace_id
+    assert trace_of(DELIVERY.identity, workflow_span("w1", text)) == OWN
+    assert trace_of(("t2", 1, 7), workflow_span("w1", text)).trace_id == OWN.trace_id
+    assert trace_of(DELIVERY.identity, workflow_span("w2", text)).trace_id != OWN.trace_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ import pytest
 from perago.cli import messages
 from perago.embedded.lakefs import references
 from perago.embedded.services import EmbeddedServices
-from perago.ports import TaskStatus, trace_of, workflow_span_id
+from perago.ports import ENDED_WORKFLOWS, TaskStatus, trace_of, workflow_span
 from perago.settings import configured_mask
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 from perago.worker.exporters import opentelemetry, wanted_signals
@@ -41,12 +42,14 @@ LOOK = "from perago.cli import messages; from perago.worker.exporters import wan
 TASK = """
 import os
 import sys
+import time
 from pathlib import Path
 from pydantic import BaseModel
-from perago import RetryPolicy, TaskControls, TaskFailed, WorkspaceSpec, task
+from perago import RetryPolicy, TaskControls, TaskFailed, TimeoutPolicy, WorkspaceSpec, task
 
 class Params(BaseModel):
     fails: bool = False
+    hangs: bool = False
 
 class Result(BaseModel):
     traceparent: str | None
@@ -57,12 +60,16 @@ class Result(BaseModel):
     name="traced",
     owner_email="data@example.com",
     workspace=WorkspaceSpec(),
-    controls=TaskControls(retry=RetryPolicy(count=1, delay_seconds=0)),
+    controls=TaskControls(
+        retry=RetryPolicy(count=1, delay_seconds=0), timeout=TimeoutPolicy(response_seconds=3)
+    ),
     environment=["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
 )
 def work(workspace: Path, params: Params) -> Result:
     if params.fails:
         raise TaskFailed(f"no luck with {os.environ['LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY']}")
+    while params.hangs:
+        time.sleep(0.1)
     (workspace / "new").write_text("x")
     print("the collector wants s3cr3t-of-a-collector")
     headers = [name for name in os.environ if name.endswith("HEADERS")]
@@ -92,6 +99,11 @@ class Site:
 
     def run(self, *, nested: bool = False, **given: Any) -> dict[str, Any]:
         """A workflow of the task with `given` as its input, when it is over. `nested`: as a sub-workflow."""
+        workflow_id = self.begin(nested=nested, **given)
+        return wait_for("the end of the workflow", lambda: _over(self.services.conductor.workflow(workflow_id)))
+
+    def begin(self, *, nested: bool = False, limit: int = 0, **given: Any) -> str:
+        """Start a workflow that may take so many seconds."""
         conductor = self.services.conductor
         workspace = {"repository": "data", "branch": "main", "ref_type": "commit"}
         head = references.get_branch(self.services.lakefs.server.repository("data"), "main").commit_id
@@ -101,17 +113,21 @@ class Site:
             "type": "SIMPLE",
             "inputParameters": {
                 "workspace": {**workspace, "ref": head},
-                "params": {"fails": "${workflow.input.fails}"},
+                "params": {"fails": "${workflow.input.fails}", "hangs": "${workflow.input.hangs}"},
             },
         }
         definition: dict[str, Any] = {"name": "flow", "version": 1, "tasks": [step], "schemaVersion": 2}
         if nested:
             sub = {"name": "flow", "version": 1, "workflowDefinition": definition}
             outer = {"name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW", "subWorkflowParam": sub}
-            definition = {**definition, "name": "above", "tasks": [{**outer, "inputParameters": {"fails": False}}]}
-        name = definition["name"]
-        workflow_id = conductor.start_workflow(name, {"fails": False, **given}, definition=definition)
-        return wait_for("the end of the workflow", lambda: _over(conductor.workflow(workflow_id)))
+            definition = {
+                **definition,
+                "name": "above",
+                "tasks": [{**outer, "inputParameters": {"fails": False, "hangs": False}}],
+            }
+        definition |= {"timeoutSeconds": limit, "timeoutPolicy": "TIME_OUT_WF"}
+        given = {"fails": False, "hangs": False, **given}
+        return conductor.start_workflow(definition["name"], given, definition=definition)
 
     def spans(self) -> list[Any]:
         """All that have come."""
@@ -136,7 +152,7 @@ class Site:
 
 
 def _over(workflow: dict[str, Any]) -> dict[str, Any] | None:
-    return workflow if workflow["status"] in ("COMPLETED", "FAILED") else None
+    return workflow if workflow["status"] in ENDED_WORKFLOWS else None
 
 
 def attributes(part: Any) -> dict[str, Any]:
@@ -169,7 +185,6 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
     (attempt,) = named(spans, "traced")  # the other one is not sampled
     (flow,) = named(spans, "flow")
     assert (flow.trace_id.hex(), flow.parent_span_id.hex()) == (TRACE, PARENT)
-    assert flow.span_id.hex() == workflow_span_id(workflow["workflowId"])
     assert (attempt.trace_id.hex(), attempt.parent_span_id) == (TRACE, flow.span_id)
     assert flow.start_time_unix_nano < flow.end_time_unix_nano
     assert attempt.status.code == 0
@@ -224,10 +239,39 @@ def test_a_sub_workflow_links_to_its_parent_and_both_have_a_span(site: Site) -> 
     assert above["status"] == "COMPLETED"
     (parent,), (child,) = named(site.spans(), "above"), named(site.spans(), "flow")
     (attempt,) = named(site.spans(), "traced")
-    assert parent.span_id.hex() == workflow_span_id(above["workflowId"])
     assert (attempt.parent_span_id, attempt.trace_id) == (child.span_id, child.trace_id)
     assert [(link.trace_id, link.span_id) for link in child.links] == [(parent.trace_id, parent.span_id)]
     assert list(parent.links) == []
+
+
+def test_each_run_of_a_workflow_has_one_span_whatever_ends_or_repeats_it(site: Site) -> None:
+    conductor = site.services.conductor
+    with site.worker(OTEL_METRICS_EXPORTER="none") as worker, site.worker(OTEL_METRICS_EXPORTER="none") as second:
+        terminated = site.begin(hangs=True)
+        wait_for("the function", lambda: conductor.workflow(terminated)["tasks"][0]["status"] == "IN_PROGRESS")
+        conductor.terminate_workflow(terminated, "no longer needed")
+        timed_out = site.begin(hangs=True, limit=1)
+        again = site.run()
+        workflow_id = again["workflowId"]
+
+        def runs() -> list[Any]:
+            return [
+                flow for flow in named(site.spans(), "flow") if attributes(flow)["perago.workflow_id"] == workflow_id
+            ]
+
+        wait_for("the span of the first run", lambda: len(runs()) == 1)
+        conductor.rerun_workflow(workflow_id, again["tasks"][0]["taskId"])
+        wait_for("the span of the rerun", lambda: len(runs()) == 2)
+        conductor.restart_workflow(workflow_id)
+        wait_for("all spans", lambda: len(runs()) == 3 and len(named(site.spans(), "flow")) == 5)
+        assert (worker.stop(signal.SIGTERM), second.stop(signal.SIGTERM)) == (0, 0)
+    flows, attempts = named(site.spans(), "flow"), named(site.spans(), "traced")
+    ends = sorted((attributes(flow)["perago.workflow_id"], attributes(flow).get("error.type", "")) for flow in flows)
+    assert ends == sorted([(terminated, "terminated"), (timed_out, "timed_out"), *[(workflow_id, "")] * 3])
+    assert sorted(flow.span_id for flow in flows) == sorted(attempt.parent_span_id for attempt in attempts)
+    assert len({flow.span_id for flow in flows}) == 5
+    for before, after in itertools.pairwise(runs()):
+        assert before.end_time_unix_nano <= after.start_time_unix_nano
 
 
 def test_the_headers_of_the_collector_reach_it_and_nothing_else(site: Site) -> None:
@@ -280,7 +324,7 @@ def test_a_collector_in_trouble_is_reported_once_without_secrets(
             monkeypatch.setenv(name, value)
         plan = replace(make_plan(tmp_path), mask=configured_mask())
         with telemetry(ExportContext(plan=plan, signals=frozenset({"traces"})), said.append) as (tracing, _):
-            delivery = make_delivery(trace=trace_of("w", ("t", 1, 1), None))
+            delivery = make_delivery(trace=trace_of(("t", 1, 1), workflow_span("w")))
             tracing(AttemptReceived(delivery, "w"))
             tracing(AttemptEnded(delivery, "w", Ending.REPORTED, 0.1, status=TaskStatus.COMPLETED))
     (line,) = said

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from perago.ports import TaskStatus, WorkflowEnd, trace_of, workflow_span_id
+from perago.ports import TaskStatus, WorkflowEnd, trace_of, workflow_span
 from perago.settings import Mask
 from perago.worker import events
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Usage
@@ -29,7 +29,8 @@ else:
     from perago.worker.telemetry import MOST_STEPS, Tracing, WorkflowSpans, as_otel
 
 IDENTITY = ("t1", 1, 7)
-TRACE = trace_of("w1", IDENTITY, None)
+WORKFLOW = workflow_span("w1")
+TRACE = trace_of(IDENTITY, WORKFLOW)
 DELIVERY = make_delivery(
     task_id="t1", start_time=7, task_name="build", workflow_id="w1", reference_name="step", trace=TRACE
 )
@@ -60,7 +61,7 @@ def test_steps_follow_each_other_from_the_hand_over_to_the_report() -> None:
     assert function.end_time == report.start_time <= report.end_time == attempt.end_time <= time.time_ns()
     assert f"{attempt.context.trace_id:032x}" == TRACE.trace_id
     assert f"{attempt.context.span_id:016x}" == TRACE.span_id
-    assert f"{attempt.parent.span_id:016x}" == TRACE.workflow_span_id
+    assert f"{attempt.parent.span_id:016x}" == WORKFLOW.span_id
     assert {span.parent.span_id for span in (fetch, function, report)} == {attempt.context.span_id}
 
 
@@ -98,52 +99,69 @@ def test_the_step_that_failed_and_those_that_moved_files_say_so() -> None:
 
 
 def test_a_retry_links_to_the_attempt_before_it() -> None:
-    again = replace(DELIVERY, trace=trace_of("w1", ("t2", 1, 9), None, retry_of=IDENTITY))
+    again = replace(DELIVERY, trace=trace_of(("t2", 1, 9), WORKFLOW, IDENTITY))
     (*_, attempt) = spans(AttemptReceived(again, "w0001"), replace(ended(), delivery=again))
     (link,) = attempt.links
     assert (f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}") == (TRACE.trace_id, TRACE.span_id)
 
 
-END = WorkflowEnd("nightly", "FAILED", "the password was wrong", 5000, 9000, "t1", False, None, TRACE)
+END = WorkflowEnd("nightly", "FAILED", "the password was wrong", 5000, 9000, IDENTITY)
 
 
-def workflow_spans(*told: Event, end: WorkflowEnd | None = END) -> Sequence[Any]:
+def workflow_spans(*told: Event, **ends: WorkflowEnd) -> Sequence[Any]:
     """The spans of workflows that one worker makes until its end."""
     kept = memory.InMemorySpanExporter()
     tracing = Tracing(export.SimpleSpanProcessor(kept), Resource({}), Mask(["password"]))
-    workflows = WorkflowSpans(tracing, lambda _: end)
+    workflows = WorkflowSpans(tracing, lambda workflow_id, _: ends.get(workflow_id))
     for event in told:
         workflows(event)
     workflows.end()
     return kept.get_finished_spans()  # type: ignore[no-any-return]
 
 
-def test_the_worker_of_the_last_report_makes_the_span_of_the_workflow() -> None:
-    parent = ("w0", f"00-{'4b' * 16}-{'0a' * 8}-01")
-    (span,) = workflow_spans(ended(), end=replace(END, trace=trace_of("w1", IDENTITY, None, parent=parent)))
+def test_the_worker_of_the_last_delivery_makes_the_spans_of_its_workflow_and_of_the_parent() -> None:
+    above = workflow_span("w0", f"00-{'4b' * 16}-{'0a' * 8}-01")
+    delivery = replace(DELIVERY, trace=trace_of(IDENTITY, replace(WORKFLOW, parent=above)))
+    span, parent = workflow_spans(replace(ended(), delivery=delivery), w1=END, w0=replace(END, name="above"))
     assert f"{span.context.trace_id:032x}" == TRACE.trace_id
-    assert f"{span.context.span_id:016x}" == TRACE.workflow_span_id
+    assert f"{span.context.span_id:016x}" == WORKFLOW.span_id
     assert span.parent is None
     assert (span.name, span.start_time, span.end_time) == ("nightly", 5 * SECOND, 9 * SECOND)
     assert (span.status.status_code.name, span.status.description) == ("ERROR", "the *** was wrong")
     assert span.attributes["error.type"] == "failed"
     (link,) = span.links
-    assert f"{link.context.trace_id:032x}" == "4b" * 16
-    assert f"{link.context.span_id:016x}" == workflow_span_id("w0")
+    assert (link.context.trace_id, link.context.span_id) == (parent.context.trace_id, parent.context.span_id)
+    assert (parent.name, f"{parent.context.span_id:016x}") == ("above", above.span_id)
+    assert f"{parent.parent.span_id:016x}" == "0a" * 8
+
+
+@pytest.mark.parametrize("ending", [each for each in Ending if each is not Ending.REPORTED])
+def test_an_attempt_without_a_report_makes_the_span_if_the_workflow_ended_with_it(ending: Ending) -> None:
+    (span,) = workflow_spans(replace(ended(), ending=ending), w1=replace(END, status="TERMINATED"))
+    assert span.attributes["error.type"] == "terminated"
+
+
+def test_each_run_of_a_workflow_has_a_span_of_its_own() -> None:
+    again = workflow_span("w1", created=1, run_before=9000)
+    assert len({each.span_id for each in (workflow_span("w1", created=1), workflow_span("w1", created=2), again)}) == 3
+    delivery = replace(DELIVERY, start_time=8, trace=trace_of(("t1", 1, 8), again))
+    end = replace(END, last=("t1", 1, 8))
+    (span,) = workflow_spans(ended(), replace(ended(), delivery=delivery), w1=end)
+    assert f"{span.context.span_id:016x}" == again.span_id
 
 
 @pytest.mark.parametrize(
-    ("events", "end"),
+    ("events", "ends"),
     [
-        ([ended()], replace(END, last_id="t2")),
-        ([ended()], replace(END, was_retried=True)),
-        ([ended()], None),
-        ([ended(), AttemptReceived(DELIVERY, "w0001")], END),
-        ([replace(ended(), ending=Ending.LOST)], END),
+        ([ended()], {"w1": replace(END, last=("t2", 1, 7))}),
+        ([ended()], {"w1": replace(END, last=("t1", 2, 7))}),
+        ([ended()], {"w1": replace(END, last=None)}),
+        ([ended()], {}),
+        ([AttemptReceived(DELIVERY, "w0001")], {"w1": END}),
     ],
 )
-def test_no_other_worker_makes_the_span_of_the_workflow(events: list[Event], end: WorkflowEnd | None) -> None:
-    assert workflow_spans(*events, end=end) == ()
+def test_no_other_worker_makes_the_span_of_the_workflow(events: list[Event], ends: dict[str, WorkflowEnd]) -> None:
+    assert workflow_spans(*events, **ends) == ()
 
 
 def test_an_attempt_without_a_trace_or_a_beginning_has_no_span() -> None:

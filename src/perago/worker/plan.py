@@ -175,8 +175,8 @@ class ExportContext:
     """The address of the pages. None: no pages."""
     signals: frozenset[str] = frozenset()
     """The signals that OpenTelemetry sends: `traces`, `metrics` or both."""
-    read_end: Callable[[str], WorkflowEnd | None] | None = None
-    """Reads the end of a workflow, by its id. Returns None if it has not ended, or is unknown."""
+    read_end: Callable[[str, int], WorkflowEnd | None] | None = None
+    """Reads the end of the run of a workflow after a time. Returns None if it has not ended, or is unknown."""
     lakefs: LakeFSCheck | None = None
     """Checks whether lakeFS answers; None: the tasks do not need lakeFS."""
 

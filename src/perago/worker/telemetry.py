@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry.context import Context
@@ -57,7 +57,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.re import parse_env_headers
 
 import perago
-from perago.ports import Trace, WorkflowEnd
+from perago.ports import Identity, Trace, WorkflowEnd, WorkflowSpan
 from perago.settings import Mask, whole_environment
 from perago.text import one_line
 from perago.worker import events
@@ -95,7 +95,7 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
         if "traces" in context.signals:
             processor = BatchSpanProcessor(_SpanExporter(Watch("OpenTelemetry: the collector", "spans", words, say)))
             tracing = Tracing(processor, resource, plan.mask)
-            workflows = WorkflowSpans(tracing, context.read_end or (lambda _: None))
+            workflows = WorkflowSpans(tracing, context.read_end or (lambda *_: None))
 
             def end_spans() -> None:
                 workflows.end()
@@ -228,19 +228,19 @@ class Tracing:
                 if begin is not None and delivery.trace is not None:
                     self._make_spans(event, delivery.trace, begin, max(begin, time.time_ns()))
 
-    def workflow_span(self, workflow_id: str, end: WorkflowEnd) -> None:
-        """Make the span of a workflow that has ended. It is the parent of the spans of its attempts."""
-        attributes, trace = {"perago.workflow_id": workflow_id, "perago.workflow_name": end.name}, end.trace
+    def workflow_span(self, place: WorkflowSpan, end: WorkflowEnd) -> None:
+        """Make the span of a run of a workflow that has ended. It is the parent of the spans of its attempts."""
+        attributes = {"perago.workflow_id": place.workflow_id, "perago.workflow_name": end.name}
         if end.status != "COMPLETED":
             attributes["error.type"] = end.status.lower()
         self._start(
             end.name or "workflow",
-            (trace.trace_id, trace.workflow_span_id),
-            _caller_of(trace),
+            (place.trace_id, place.span_id),
+            _caller_of(place),
             SpanKind.INTERNAL,
             attributes,
             end.began * _MILLISECOND,
-            trace.parent_workflow,
+            (place.parent.trace_id, place.parent.span_id) if place.parent else None,
             end.reason if "error.type" in attributes else None,
         ).end(max(end.began, end.ended) * _MILLISECOND)
 
@@ -271,7 +271,7 @@ class Tracing:
         span = self._start(
             name,
             (trace.trace_id, trace.span_id),
-            self._parent(trace, name),
+            self._parent(trace.workflow, name),
             SpanKind.CONSUMER,
             _attributes(event),
             begin,
@@ -298,30 +298,35 @@ class Tracing:
                 inner.end(until)
         span.end(end)
 
-    def _parent(self, trace: Trace, name: str) -> Context:
+    def _parent(self, place: WorkflowSpan, name: str) -> Context:
         """Return the span of the workflow, which is sampled if the configured sampler samples the trace. Another
         worker makes that span, or this one does later, and both decide by the id of the trace."""
-        trace_id, caller = int(trace.trace_id, 16), _caller_of(trace)
+        trace_id, caller = int(place.trace_id, 16), _caller_of(place)
         decision = self._provider.sampler.should_sample(caller, trace_id, name).decision
         is_sampled = decision is Decision.RECORD_AND_SAMPLE
-        return _remote(trace.trace_id, trace.workflow_span_id, is_sampled=is_sampled)
+        return _remote(place.trace_id, place.span_id, is_sampled=is_sampled)
 
 
-CHECKS = (1.0, 5.0, 20.0)
-"""Seconds after the report of an attempt at which its workflow is read, until that has ended."""
+CHECKS = (1.0, 5.0, 20.0, 120.0, 900.0, 7200.0, 43_200.0)
+"""Seconds after the end of an attempt at which its workflow is read, until that has ended."""
 MOST_WORKFLOWS = 1000
 """The workflows whose end is waited for. A further one replaces the oldest."""
+MOST_DELIVERIES = 100
+"""The deliveries of one workflow that are remembered, the latest ones."""
+
+ReadEnd = Callable[[str, int], WorkflowEnd | None]
+"""Returns the end of the run of a workflow after a time; None: it has not ended."""
 
 
 class WorkflowSpans:
-    """A `Listener` that makes the span of a workflow that ends, on its own thread.
+    """A `Listener` that makes the span of each run of a workflow, on its own thread, after the run has ended.
 
-    All workers compute the id of this span. Only the worker of the attempt that was reported last makes it, so that
-    there is one. That worker also makes the span of the parent workflow if the sub-workflow ended last there. A
-    workflow that continues here with a further attempt is not read for the attempt before.
+    All workers compute the id of this span. Only the worker of the delivery that ended last makes it, so that there is
+    one, whatever ended the workflow. That worker also makes the span of the parent workflow if its delivery is the last
+    one there, too.
     """
 
-    def __init__(self, tracing: Tracing, read_end: Callable[[str], WorkflowEnd | None]) -> None:
+    def __init__(self, tracing: Tracing, read_end: ReadEnd) -> None:
         self._tracing = tracing
         self._read_end = read_end
         self._changed = threading.Condition()
@@ -332,18 +337,14 @@ class WorkflowSpans:
         self._thread.start()
 
     def __call__(self, event: Event) -> None:
-        """Wait for the end of the workflow of a reported attempt."""
-        if not isinstance(event, events.AttemptReceived | events.AttemptEnded):
-            return
-        delivery = event.delivery
-        with self._changed:
-            self._waiting.pop(delivery.workflow_id, None)
-            is_reported = isinstance(event, events.AttemptEnded) and event.ending is events.Ending.REPORTED
-            if is_reported and delivery.trace is not None:
-                if len(self._waiting) >= MOST_WORKFLOWS:
-                    del self._waiting[next(iter(self._waiting))]
-                self._wait(delivery.workflow_id, delivery.task_id)
-                self._changed.notify()
+        """Wait for the end of the workflow of an attempt that has ended."""
+        match event:
+            case events.AttemptReceived(delivery):
+                with self._changed:
+                    if delivery.workflow_id in self._waiting:
+                        self._waiting[delivery.workflow_id].due = math.inf  # it continues here
+            case events.AttemptEnded(delivery) | events.HandedBack(delivery) if delivery.trace is not None:
+                self._wait(delivery.trace.workflow, delivery.identity)
 
     def end(self) -> None:
         """Read the workflows that are left once more, and return when that has ended."""
@@ -352,8 +353,18 @@ class WorkflowSpans:
             self._changed.notify()
         self._thread.join()
 
-    def _wait(self, workflow_id: str, last_id: str) -> None:
-        self._waiting[workflow_id] = _Waiting(last_id, time.monotonic() + CHECKS[0])
+    def _wait(self, place: WorkflowSpan, identity: Identity) -> None:
+        with self._changed:
+            waiting = self._waiting.pop(place.workflow_id, None) or _Waiting()
+            if len(self._waiting) >= MOST_WORKFLOWS:
+                del self._waiting[next(iter(self._waiting))]
+            if len(waiting.places) >= MOST_DELIVERIES:
+                del waiting.places[next(iter(waiting.places))]
+            waiting.places[identity] = place
+            waiting.checks, waiting.since = 0, time.monotonic()
+            waiting.due = waiting.since + CHECKS[0]
+            self._waiting[place.workflow_id] = waiting
+            self._changed.notify()
 
     def _run(self) -> None:
         while True:
@@ -371,30 +382,36 @@ class WorkflowSpans:
             self._check(workflow_id, waiting)
 
     def _check(self, workflow_id: str, waiting: _Waiting) -> None:
+        run_before = max(place.run_before for place in waiting.places.values())
         try:
-            end = self._read_end(workflow_id)
+            end = self._read_end(workflow_id, run_before)
         except Exception:  # noqa: BLE001 - whatever it is, the next ones are to be read
             end = None
-        if end is not None:
-            if end.last_id == waiting.last_id and not end.was_retried:
-                self._tracing.workflow_span(workflow_id, end)
-                if end.parent_id:
-                    with self._changed:
-                        self._wait(end.parent_id, workflow_id)
+        if end is None:
+            self._check_later(workflow_id, waiting)
+        elif end.last is not None and (place := waiting.places.get(end.last)) is not None:
+            self._tracing.workflow_span(place, end)
+            if place.parent is not None:
+                self._wait(place.parent, end.last)
+
+    def _check_later(self, workflow_id: str, waiting: _Waiting) -> None:
+        waiting.checks += 1
+        if waiting.checks == len(CHECKS) or self._has_ended:
             return
-        checks = waiting.checks + 1
+        waiting.due = waiting.since + CHECKS[waiting.checks]
         with self._changed:
-            if checks < len(CHECKS) and not self._has_ended and workflow_id not in self._waiting:
-                due = waiting.due + CHECKS[checks] - CHECKS[checks - 1]
-                self._waiting[workflow_id] = replace(waiting, due=due, checks=checks)
+            newer = self._waiting.setdefault(workflow_id, waiting)
+            newer.places = {**waiting.places, **newer.places}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
-    """A workflow that may have ended with this attempt or sub-workflow."""
+    """A workflow that may have ended with a delivery of this worker."""
 
-    last_id: str
-    due: float
+    places: dict[Identity, WorkflowSpan] = field(default_factory=dict)
+    """The run of each delivery here, the latest delivery last."""
+    since: float = 0.0
+    due: float = math.inf
     checks: int = 0
 
 
@@ -425,10 +442,10 @@ def _remote(trace_id: str, span_id: str, *, is_sampled: bool) -> Context:
     return set_span_in_context(NonRecordingSpan(_context(trace_id, span_id, is_sampled=is_sampled)))
 
 
-def _caller_of(trace: Trace) -> Context | None:
-    if trace.caller_id is None:
+def _caller_of(place: WorkflowSpan) -> Context | None:
+    if place.caller_id is None:
         return None
-    return _remote(trace.trace_id, trace.caller_id, is_sampled=trace.sampled)
+    return _remote(place.trace_id, place.caller_id, is_sampled=place.sampled)
 
 
 def _attributes(event: events.AttemptEnded) -> Mapping[str, Any]:

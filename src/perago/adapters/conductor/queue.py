@@ -17,15 +17,17 @@ from perago.ports import (
     UNTIL_ITS_RETRY_ENDS,
     AttemptRow,
     Delivery,
+    Identity,
     NotFound,
     Refused,
     Report,
     ServiceError,
-    Trace,
     WorkflowEnd,
     WorkflowRow,
+    WorkflowSpan,
     looped_names,
     trace_of,
+    workflow_span,
 )
 from perago.settings import ConductorSettings
 
@@ -68,36 +70,46 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
     )
 
 
-_REPORTED = ("COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "FAILED_WITH_TERMINAL_ERROR")
+_NOT_ENDED = ("SCHEDULED", "IN_PROGRESS")
+_OF_WORKERS = ("SIMPLE", "DYNAMIC", "SUB_WORKFLOW")
+_MOST_NESTED = 10
+"""Workflows above or below each other that are read."""
+_NO_HEARTBEAT = "responsetimeout"
+"""Begins the reason of an attempt that its response timeout ended, in lower case."""
 
 
-def _traceparent(workflow: Mapping[str, Any]) -> object:
-    given = workflow.get("input")
-    return given.get("traceparent") if isinstance(given, dict) else None
+def _last_row(workflow: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the row of the attempt or sub-workflow that ended last; None: no row has ended. Equal times are ordered by
+    ids, so that all workers find the same one. One that its response timeout ended comes last, because its worker is
+    probably dead."""
 
+    def order(row: Mapping[str, Any]) -> tuple[bool, int, str]:
+        has_timed_out = str(row.get("reasonForIncompletion") or "").lower().startswith(_NO_HEARTBEAT)
+        return not has_timed_out, int(row.get("endTime") or 0), str(row["taskId"])
 
-def _end_from(workflow: Mapping[str, Any], trace: Trace) -> WorkflowEnd | None:
-    """Return the end of a workflow with its tasks. Equal end times are ordered by ids, so that all workers find the
-    same last one."""
-    status = str(workflow["status"])
-    if status not in ENDED_WORKFLOWS:
-        return None
-    ends = [
-        (int(task.get("endTime") or 0), str(task["taskId"] if kind == "SIMPLE" else task.get("subWorkflowId")))
-        for task in workflow["tasks"]
-        if task.get("status") in _REPORTED
-        and (kind := (task.get("workflowTask") or {}).get("type", "SIMPLE")) in ("SIMPLE", "SUB_WORKFLOW")
+    rows = [
+        row
+        for row in workflow["tasks"]
+        if row.get("status") not in _NOT_ENDED
+        and (kind := (row.get("workflowTask") or {}).get("type", "SIMPLE")) in _OF_WORKERS
+        and row.get("subWorkflowId" if kind == "SUB_WORKFLOW" else "pollCount")
     ]
+    return max(rows, key=order, default=None)
+
+
+def _end_from(workflow: Mapping[str, Any], run_before: int, last: Identity | None) -> WorkflowEnd:
+    """Return the end of a workflow. A later run begins with the first row that was scheduled in it."""
+    began = int(workflow.get("startTime") or 0)
+    if run_before:
+        scheduled = [int(task.get("scheduledTime") or 0) for task in workflow["tasks"]]
+        began = min((at for at in scheduled if at > run_before), default=run_before)
     return WorkflowEnd(
         name=str(workflow.get("workflowName") or ""),
-        status=status,
+        status=str(workflow["status"]),
         reason=str(workflow.get("reasonForIncompletion") or ""),
-        began=int(workflow.get("startTime") or 0),
+        began=began,
         ended=int(workflow.get("endTime") or 0),
-        last_id=max(ends, default=(0, ""))[1],
-        was_retried=bool(workflow.get("lastRetriedTime")),
-        parent_id=workflow.get("parentWorkflowId") or None,
-        trace=trace,
+        last=last,
     )
 
 
@@ -339,28 +351,33 @@ class ConductorQueue(ConductorClient):
     def _with_traces(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Return the deliveries with their places in the traces of their workflows. What is not read within
         `_TRACE_LIMIT` of the poll is missing there."""
-        known: dict[str, Mapping[str, Any]] = {}
+        known: dict[str, WorkflowSpan] = {}
         until = time.monotonic() + _TRACE_LIMIT
 
         def traced(delivery: Delivery) -> Delivery:
             workflow_id, before = delivery.workflow_id, delivery.retried_task_id
             if workflow_id not in known:
-                known[workflow_id] = self._read_if_quick(until, "workflow", workflow_id)
+                known[workflow_id] = self._workflow_span(workflow_id, until)
             task = self._read_if_quick(until, "task", before) if before else {}
             polls, start = task.get("pollCount"), task.get("startTime")
             retry_of = (before, polls, start) if before and type(polls) is int and type(start) is int else None
-            place = self._place(known[workflow_id], until)
-            return replace(delivery, trace=trace_of(workflow_id, delivery.identity, retry_of=retry_of, **place))
+            return replace(delivery, trace=trace_of(delivery.identity, known[workflow_id], retry_of))
 
         return [traced(each) for each in deliveries]
 
-    def _place(self, workflow: Mapping[str, Any], until: float) -> dict[str, Any]:
-        """Return the traceparent that a workflow was started with, and its parent with the parent's own."""
-        above = workflow.get("parentWorkflowId")
-        if not isinstance(above, str) or not above:
-            return {"traceparent": _traceparent(workflow)}
-        parent = above, _traceparent(self._read_if_quick(until, "workflow", above))
-        return {"traceparent": _traceparent(workflow), "parent": parent}
+    def _workflow_span(self, workflow_id: str, until: float, depth: int = 0) -> WorkflowSpan:
+        """Return the span of a running workflow, and of those that it is a sub-workflow of."""
+        found = self._read_if_quick(until, "workflow", workflow_id)
+        given, above = found.get("input"), found.get("parentWorkflowId")
+        created, ended = (value if type(value := found.get(key)) is int else 0 for key in ("startTime", "endTime"))
+        has_parent = isinstance(above, str) and above and depth < _MOST_NESTED
+        return workflow_span(
+            workflow_id,
+            given.get("traceparent") if isinstance(given, dict) else None,
+            created=created,
+            run_before=ended if found.get("status") not in ENDED_WORKFLOWS else 0,
+            parent=self._workflow_span(str(above), until, depth + 1) if has_parent else None,
+        )
 
     def _read_if_quick(self, until: float, kind: str, name: str) -> Mapping[str, Any]:
         """Read a workflow, without its tasks, or a task; empty: it was not read in time."""
@@ -376,17 +393,28 @@ class ConductorQueue(ConductorClient):
                 found = json_of(operation, answer, dict, "a workflow")
         return found
 
-    def read_end(self, workflow_id: str) -> WorkflowEnd | None:
-        """Return the end of a workflow; None: it has not ended, or there is no answer in `_TRACE_LIMIT` seconds."""
+    def read_end(self, workflow_id: str, run_before: int) -> WorkflowEnd | None:
+        """Return the end of the run of a workflow after `run_before`; None: it has not ended, or there is no answer in
+        `_TRACE_LIMIT` seconds."""
         until = time.monotonic() + _TRACE_LIMIT
-        found = self._read_if_quick(until, "workflow", workflow_id)
-        if found.get("status") not in ENDED_WORKFLOWS:
+        if self._read_if_quick(until, "workflow", workflow_id).get("status") not in ENDED_WORKFLOWS:
             return None
         try:
-            trace = trace_of(workflow_id, ("", 0, 0), **self._place(found, until))
-            return _end_from(self.workflow(workflow_id), trace)
+            workflow = self.workflow(workflow_id)
+            return _end_from(workflow, run_before, self._last_delivery(workflow))
         except (ServiceError, LookupError, TypeError, AttributeError, ValueError):
             return None
+
+    def _last_delivery(self, workflow: Mapping[str, Any]) -> Identity | None:
+        """Return the delivery that ended last in a workflow, or in the sub-workflow that did."""
+        for _ in range(_MOST_NESTED):
+            row = _last_row(workflow)
+            if row is None:
+                break
+            if row.get("taskType") != "SUB_WORKFLOW":
+                return str(row["taskId"]), int(row["pollCount"]), int(row["startTime"])
+            workflow = self.workflow(str(row["subWorkflowId"]))
+        return None
 
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
         self.once(operation, self.tasks.update_task, to_json(operation, update))
