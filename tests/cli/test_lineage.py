@@ -244,15 +244,16 @@ def test_events_that_no_receiver_takes_are_bounded_and_counted(tmp_path: Any, mo
     assert "did not accept the last events within 3 s; " in said[-1]
 
 
+WRONG: list[tuple[dict[str, str], str]] = [
+    ({"OPENLINEAGE_CONFIG": "missing.yml"}, "OPENLINEAGE_CONFIG is missing.yml, which is not a file"),
+    ({"OPENLINEAGE__TRANSPORT__TYPE": "nonsense"}, "sends nothing: "),
+    ({"OPENLINEAGE__TRANSPORT__TYPE": "http"}, "sends nothing: "),
+    ({"OPENLINEAGE__TRANSPORT__TYPE": "console"}, "no transport is configured"),
+]
+
+
 @pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({"OPENLINEAGE_CONFIG": "missing.yml"}, "OPENLINEAGE_CONFIG is missing.yml, which is not a file"),
-        ({"OPENLINEAGE__TRANSPORT__TYPE": "nonsense"}, "sends nothing: "),
-        ({"OPENLINEAGE__TRANSPORT__TYPE": "http"}, "sends nothing: "),
-        ({"OPENLINEAGE__TRANSPORT__TYPE": "console"}, "no transport is configured"),
-        ({"OPENLINEAGE_URL": f"nothing://me:{KEY}@host"}, "OpenLineage"),
-    ],
+    ("variables", "words"), [*WRONG, ({"OPENLINEAGE_URL": f"nothing://me:{KEY}@host"}, "OpenLineage")]
 )
 def test_a_wrong_setting_is_warned_about_without_secrets(
     project: Project, embedded: EmbeddedServices, variables: dict[str, str], words: str
@@ -265,6 +266,22 @@ def test_a_wrong_setting_is_warned_about_without_secrets(
         assert worker.stop(signal.SIGTERM) == 0
     assert words in worker.text
     assert KEY not in worker.text
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"), [*WRONG, ({"OPENLINEAGE_URL": f"http://me:{KEY}@host"}, "pip install openlineage-python")]
+)
+def test_check_and_doctor_warn_of_a_wrong_setting_and_of_a_missing_package(
+    project: Project, variables: dict[str, str], words: str
+) -> None:
+    project.module("build", TASK)
+    if words.startswith("pip"):
+        project.module("openlineage", "")
+    for ran in (project.run("check", "build", **variables), project.run("doctor", **variables)):
+        assert words in " ".join((ran.out + ran.err).split())
+        assert KEY not in ran.out + ran.err
+        assert "Traceback" not in ran.err
+    assert "openlineage" not in project.run("doctor").out.lower()
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from perago.settings.variables import settings_in_effect
 from perago.taskdef.compatibility import Impact, classify
 from perago.taskdef.definition import comparable
 from perago.text import age, count, listing, one_line, size
+from perago.worker.exporters import exporter_problems
 from perago.worker.plan import too_few_files
 from perago.worker.presence import (
     CLASH_FIX,
@@ -561,7 +562,7 @@ class Doctor:
         with contextlib.ExitStack() as stack:
             results = stack.enter_context(probing(modules, seconds, packages=True)) if modules else list
             configuration = read_configuration()
-            findings = [*_installed(), *_configured(configuration)]
+            findings = [*_installed(), *_configured(configuration), *_exporters()]
             if (settings := configuration.settings) is None:
                 return [*findings, *_modules([*results()])]
             servers = stack.enter_context(Servers(settings, policy=_POLICY))
@@ -665,6 +666,13 @@ def _configured(configuration: Configuration) -> Iterator[Finding]:
         why = "workers here publish to every repository and branch that a workflow names and the credentials reach"
         fix = "set it to patterns, such as PERAGO_ALLOWED_WORKSPACES=my-data/main,team-*/*"
         yield Finding("configuration", Level.WARNING, what, why, fix)
+
+
+def _exporters() -> Iterator[Finding]:
+    """Check the variables of OpenTelemetry and OpenLineage."""
+    for text in map(mask_secrets, exporter_problems()):
+        why = "workers run, and send less than these variables request"
+        yield Finding("exporters", Level.WARNING, text, why, "perago help troubleshooting explains this message")
 
 
 def _of_problem(problem: Problem) -> Finding:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from perago.failure import Failure
 from perago.worker.events import Event, Listener
 from perago.worker.health import Health, LakeFSCheck, Verdict
-from perago.worker.lineage import openlineage
+from perago.worker.lineage import lineage_problem, openlineage
 from perago.worker.logs import journal, printing
 from perago.worker.metrics import Metrics
 from perago.worker.plan import ExportContext, Notices
@@ -385,6 +385,31 @@ EXPORTERS: tuple[Exporter, ...] = (
     service_manager,
 )
 """The exporters of every worker. A new exporter is one function and an entry in this list."""
+
+
+def exporter_problems() -> tuple[str, ...]:
+    """Return why a worker with this environment sends less than it requests. Connects to nothing."""
+    problems = _Warnings()
+    wanted_signals(problems)
+    return (*problems.texts, *filter(None, [lineage_problem()]))
+
+
+class _Warnings:
+    """Collects the warnings of exporters."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, message: str, /) -> None:
+        """Drop it."""
+
+    def warning(self, message: str, /) -> None:
+        """Keep the warning."""
+        self.texts.append(message)
+
+    def warning_text(self, message: str, /) -> str:
+        """Return the message."""
+        return message
 
 
 @contextlib.contextmanager

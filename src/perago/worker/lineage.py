@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import perago
 from perago.ports import Delivery
 from perago.settings.mask import Mask
-from perago.settings.sources import whole_environment
+from perago.settings.sources import configured_mask, whole_environment
 from perago.text import one_line
 from perago.worker import events
 from perago.worker.events import Event, Listener
@@ -39,7 +39,7 @@ NAMESPACE = "perago"
 MOST_EVENTS = 1000
 """Events that wait to be sent. Further ones are lost."""
 SENDS_NOTHING = "OpenLineage sends nothing"
-_PACKAGE = "openlineage-python"
+_MISSING = f"{SENDS_NOTHING}: openlineage cannot be found; pip install openlineage-python"
 _PLACES = ("openlineage.yml", "~/.openlineage/openlineage.yml")
 """The places in which the client looks for its configuration file."""
 _RUNS = uuid.UUID("5d0e2e0e-6b7c-5d55-9a3a-0f8f1d3c7b11")
@@ -66,7 +66,7 @@ def openlineage(context: ExportContext) -> Iterator[Listener | None]:
         yield None
         return
     if not _is_installed():
-        notices.warning(f"{SENDS_NOTHING}: openlineage cannot be found; pip install {_PACKAGE}")
+        notices.warning(_MISSING)
         yield None
         return
     notices.note("sending lineage with OpenLineage")
@@ -76,6 +76,30 @@ def openlineage(context: ExportContext) -> Iterator[Listener | None]:
             yield sender
         finally:
             sender.end()
+
+
+def lineage_problem() -> str:
+    """Return why a worker with this environment sends no lineage although it is requested; empty: there is no reason.
+    Builds the client, and sends nothing."""
+    if not is_wanted(whole_environment()):
+        return ""
+    if not _is_installed():
+        return _MISSING
+    words = Words(configured_mask(), "openlineage", "urllib3")
+    words.begin()
+    try:
+        with _with_withheld():
+            _client().close()
+    except Exception as error:  # noqa: BLE001 - whatever the client makes of its settings
+        return _refused(error, words.mask)
+    finally:
+        words.end()
+    return ""
+
+
+def _refused(error: Exception, mask: Mask) -> str:
+    reason = one_line(mask(f"{type(error).__name__}: {error}"))
+    return f"{SENDS_NOTHING}: {reason}; correct OPENLINEAGE_URL or the configuration file of OpenLineage"
 
 
 def _is_installed() -> bool:
@@ -128,8 +152,7 @@ class LineageSender:
                 client = _client()
         except Exception as error:  # noqa: BLE001 - whatever the client makes of its settings
             self._is_open = False
-            reason = one_line(self._words.mask(f"{type(error).__name__}: {error}"))
-            self._say(f"{SENDS_NOTHING}: {reason}; correct OPENLINEAGE_URL or the configuration file of OpenLineage")
+            self._say(_refused(error, self._words.mask))
             client = None
         runs = RunEvents(self._plan) if client is not None else None
         while (item := self._queue.get()) is not None:

@@ -38,6 +38,8 @@ def command(modules: Modules, timeout: Timeout = IMPORT_LIMIT, as_json: Json = F
     guardrails, controls and examples, and the wiring of its workflows. A package means all modules below it. Then
     perago checks the environment, .env and the two root directories. It creates nothing and asks no server.
     """
+    from perago.worker.exporters import exporter_problems
+
     examine = "perago.testing.cases"
     with probing(modules, timeout, packages=True, examine=examine, workflows=True, waiting=importing) as results:
         configuration = read_configuration()
@@ -47,8 +49,8 @@ def command(modules: Modules, timeout: Timeout = IMPORT_LIMIT, as_json: Json = F
             probed += able_to_run([one])
             if not as_json:
                 _print_module(probed[-1])
-    if other:
-        configuration = replace(configuration, warnings=(other, *configuration.warnings))
+    warnings = (*filter(None, [other]), *configuration.warnings, *exporter_problems())
+    configuration = replace(configuration, warnings=warnings)
     _print_json(probed, configuration) if as_json else _print_configuration(configuration)
     if any(one.problem for one in probed):
         raise CommandError(ExitCode.INVALID_MODULE)
