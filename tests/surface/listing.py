@@ -191,11 +191,11 @@ def _sample_events() -> Iterator[Any]:
     yield from (_sample(kind) for name, kind in kinds.items() if name != "Watched")
 
 
-def _sample(kind: Any) -> Any:
-    """Make any value of a type."""
+def _sample(kind: Any, within: tuple[Any, ...] = ()) -> Any:
+    """Make any value of a type, which does not contain itself."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        return _sample(next(each for each in arguments if each is not type(None)))
+        return _sample(next((each for each in arguments if each not in (type(None), *within)), type(None)), within)
     if origin is typing.Literal:
         return arguments[0]
     if origin is not None:
@@ -206,7 +206,7 @@ def _sample(kind: Any) -> Any:
         return next(iter(kind))
     if is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(**{field.name: _sample(hints[field.name]) for field in fields(kind)})  # type: ignore[operator]
+        return kind(**{field.name: _sample(hints[field.name], (*within, kind)) for field in fields(kind)})  # type: ignore[operator]
     return None if kind is Any else kind()
 
 
