@@ -33,11 +33,6 @@ class OneWorkflow:
         self.conductor.report(delivery, report, worker_id)
 
     @property
-    def status(self) -> str:
-        """Of the workflow."""
-        return str(self.workflow["status"])
-
-    @property
     def workflow(self) -> dict[str, Any]:
         return self.conductor.workflow(self.workflow_id)
 

@@ -32,15 +32,6 @@ def test_the_task_timeout_begins_a_start_delay_after_the_first_poll() -> None:
     assert run.statuses == ["TIMED_OUT", "SCHEDULED"]
 
 
-def test_a_hand_back_of_a_delayed_retry_is_due_immediately() -> None:
-    run = OneWorkflow(retryDelaySeconds=60)
-    run.report(run.poll(), FAILED)
-    run.clock.advance(60)
-    retry = run.poll()
-    run.conductor.hand_back(retry)
-    assert run.poll().task_id == retry.task_id
-
-
 def _waits_of_ten_retries() -> list[float]:
     run = OneWorkflow(retryCount=10, retryDelaySeconds=1, backoffJitterMs=500)
     delivery = run.poll()
@@ -71,3 +62,15 @@ def test_with_a_sweep_period_time_outs_fire_at_the_first_call_after_it() -> None
     assert conductor.is_current(delivery), "overdue, but not swept"
     clock.advance(10)
     assert not conductor.is_current(delivery)
+
+
+def test_a_parked_task_keeps_its_concurrency_slot() -> None:
+    run = OneWorkflow(concurrentExecLimit=1)
+    run.clock.advance(1)
+    run.conductor.start_workflow("w")
+    parked = run.poll()
+    result = {"taskId": parked.task_id, "workflowInstanceId": parked.workflow_id, "status": "IN_PROGRESS"}
+    run.conductor.update_task({**result, "callbackAfterSeconds": 30})
+    assert run.conductor.poll("t", "w0002", count=1, wait_seconds=0) == ()
+    run.clock.advance(30)
+    assert run.poll().task_id == parked.task_id

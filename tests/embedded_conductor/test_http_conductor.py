@@ -111,18 +111,6 @@ def test_an_input_that_is_nested_too_deeply_is_refused_and_starts_nothing(http: 
     assert (workflow["input"], workflow["tasks"][0]["outputData"]) == ({"deep": deep}, {"deep": deep})
 
 
-def test_unsupported_features_are_named(http: Http) -> None:
-    step = {"name": "t", "taskReferenceName": "a", "type": "KAFKA_PUBLISH"}
-    answer = http("POST", "/metadata/workflow", {"name": "x", "tasks": [step]})
-    assert (answer.status, "KAFKA_PUBLISH" in answer.json["message"]) == (501, True)
-
-
-@pytest.mark.parametrize("path", ["/api/health", "/health"])
-def test_it_is_healthy(http: Http, path: str) -> None:
-    answer = http("GET", http.url + path)
-    assert answer.json == {"healthResults": [], "suppressedHealthResults": [], "healthy": True}
-
-
 @pytest.mark.parametrize(("error", "status"), [(Unavailable, 503), (AccessDenied, 401)])
 def test_a_fault_of_the_model_is_an_answer(served: Served, error: type[ServiceError], status: int) -> None:
     faults = FaultScript().before("get_task", error=error)

@@ -92,23 +92,6 @@ def test_workers_in_processes_run_a_workflow_and_report_their_exceptions(
     assert "ValueError" in entry["log"]
 
 
-def test_the_metadata_client(clients: OrkesClients, chain: str) -> None:
-    metadata = clients.get_metadata_client()
-    metadata.update_task_def(TaskDef(name="add", retry_count=5, retry_delay_seconds=0))
-    assert metadata.get_task_def("add").retry_count == 5
-    assert "add" in [definition.name for definition in metadata.get_all_task_defs()]
-    definition = metadata.get_workflow_def(chain)
-    definition.version = 2
-    metadata.update_workflow_def(definition)
-    assert metadata.get_workflow_def(chain).version == 2
-    metadata.unregister_workflow_def(chain, 2)
-    assert metadata.get_workflow_def(chain).version == 1
-    metadata.unregister_task_def("add")
-    with pytest.raises(ApiException) as caught:
-        metadata.get_task_def("add")
-    assert caught.value.status == 404
-
-
 def test_the_task_client(clients: OrkesClients) -> None:
     tasks, workflows = clients.get_task_client(), clients.get_workflow_client()
     assert tasks.poll_task("t").task_id is None

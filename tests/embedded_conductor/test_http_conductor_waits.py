@@ -59,15 +59,6 @@ def seconds_until_done(poll: Future[Answer]) -> float:
     return time.monotonic() - started
 
 
-def test_a_waiting_poll_gets_a_new_attempt_immediately(
-    threads: ThreadPoolExecutor, live_http: Http, live_conductor: InMemoryConductor, calls: FaultScript
-) -> None:
-    poll = waiting_poll(threads, live_http, calls)
-    workflow_id = live_conductor.start_workflow("w")
-    assert seconds_until_done(poll) < SOON
-    assert [task["workflowInstanceId"] for task in poll.result().json] == [workflow_id]
-
-
 def test_a_waiting_poll_gets_a_delayed_attempt_when_it_is_due(
     threads: ThreadPoolExecutor, live_http: Http, live_conductor: InMemoryConductor, calls: FaultScript
 ) -> None:
@@ -96,15 +87,6 @@ def test_a_waiting_poll_gets_attempts_from_a_sweep(
     (second,) = poll.result().json
     http.close()
     assert second["retriedTaskId"] == first["taskId"]
-
-
-def test_a_batch_poll_waits_for_its_full_count_or_its_timeout(
-    live_http: Http, live_conductor: InMemoryConductor
-) -> None:
-    live_conductor.start_workflow("w")
-    started = time.monotonic()
-    assert len(live_http("GET", "/tasks/poll/batch/t?count=2&timeout=400").json) == 1
-    assert time.monotonic() - started > 0.35
 
 
 def test_the_maximum_of_long_polls_delays_no_other_call(

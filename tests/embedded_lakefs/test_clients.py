@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from datetime import UTC, datetime, tzinfo
-from pathlib import Path
 from typing import Any
 
 import lakefs
@@ -13,7 +11,6 @@ import lakefs_sdk
 import pytest
 from lakefs.client import Client
 from lakefs.exceptions import BadRequestException, ConflictException, NotAuthorizedException, NotFoundException
-from lakefs_sdk.exceptions import ApiException
 
 from perago.attempt.publication import FENCE_PATH
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD
@@ -64,13 +61,6 @@ def test_the_wrapper_reads_and_writes_large_objects_in_pieces(repository: Any) -
         assert reader.read() == content
 
 
-def test_an_exclusive_write_of_the_wrapper_refuses_an_existing_object(repository: Any) -> None:
-    stored = repository.branch("main").object("a")
-    stored.upload(b"x", mode="xb")
-    with pytest.raises(lakefs.exceptions.ObjectExistsException):
-        stored.upload(b"y", mode="xb")
-
-
 def test_the_wrappers_exceptions_are_those_of_the_real_server(client: Any, url: str, repository: Any) -> None:
     main = repository.branch("main")
     with pytest.raises(NotFoundException):
@@ -95,15 +85,6 @@ def test_a_merge_that_the_fence_refuses_is_a_plain_server_exception(repository: 
     assert caught.value.status_code == 412
 
 
-def test_reverts_and_cherry_picks_of_the_wrapper(repository: Any) -> None:
-    main = repository.branch("main")
-    main.object("a").upload(b"1")
-    first = main.commit("first")
-    undone = main.revert(first.id)
-    assert undone.parents == [first.id]
-    assert main.cherry_pick(first.id).metadata["cherry-pick-origin"] == first.id
-
-
 def test_the_low_level_sdk_reads_the_expected_values(url: str, repository: Any) -> None:
     with lakefs_sdk.ApiClient(lakefs_sdk.Configuration(host=f"{url}/api/v1", username="key", password="secret")) as api:
         assert lakefs_sdk.ConfigApi(api).get_config().version_config.version == "1.84.0"
@@ -124,17 +105,6 @@ def test_the_low_level_sdk_reads_the_expected_values(url: str, repository: Any) 
         assert (log.results[0].id, log.pagination.has_more) == (made.id, True)
 
 
-def test_the_generated_client_uploads_files_as_forms(repository: Any, sdk: Any, tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    path.write_bytes(b"x,y\n" * 1000)
-    stats = sdk.objects_api.upload_object(repository.id, "main", "in/table.csv", content=str(path))
-    assert (stats.size_bytes, stats.content_type) == (4000, "text/csv")
-    assert bytes(sdk.objects_api.get_object(repository.id, "main", "in/table.csv")) == path.read_bytes()
-    with pytest.raises(ApiException) as caught:
-        sdk.objects_api.upload_object(repository.id, "main", "in/table.csv", content=str(path), if_none_match="*")
-    assert caught.value.status == 412
-
-
 def test_readers_and_writers_work_as_files_for_text_and_for_libraries(repository: Any) -> None:
     stored = repository.branch("main").object("rows.csv")
     with stored.writer(mode="w", content_type="text/csv") as file:
@@ -148,132 +118,7 @@ def test_readers_and_writers_work_as_files_for_text_and_for_libraries(repository
         assert file.read() == b"2\r\n"
 
 
-def test_a_presigned_transfer_is_refused_as_by_a_local_store(repository: Any) -> None:
-    stored = repository.branch("main").object("a").upload(b"1", pre_sign=None)
-    with pytest.raises(BadRequestException, match="presigned URL: operation not supported"):
-        stored.reader(pre_sign=True).read()
-
-
-def test_user_metadata_is_stored_shown_and_replaced(repository: Any, sdk: Any) -> None:
-    stored = repository.branch("main").object("a").upload(b"1", metadata={"Owner": "me"})
-    assert stored.stat().metadata == {"owner": "me"}
-    body = lakefs_sdk.UpdateObjectUserMetadata(set={"owner": "you"})
-    client = lakefs_sdk.ExperimentalApi(sdk.objects_api.api_client)
-    client.update_object_user_metadata(repository.id, "main", "a", body)
-    assert repository.branch("main").object("a").stat().metadata == {"owner": "you"}
-    assert sdk.objects_api.stat_object(repository.id, "main", "a", user_metadata=False).metadata == {}
-
-
-def test_listings_are_paged_folded_and_narrowed(repository: Any) -> None:
-    main = repository.branch("main")
-    for path in ("a", "a-", "a/1", "a/2", "b/x"):
-        main.object(path).upload(b"1")
-    assert [found.path for found in main.objects(delimiter="/")] == ["a", "a-", "a/", "b/"]
-    assert [found.path for found in main.objects(prefix="a/", after="a/1")] == ["a/2"]
-    assert [found.path for found in main.objects(max_amount=2)] == ["a", "a-"]
-
-
-def test_at_most_a_thousand_objects_are_deleted_with_one_call(repository: Any) -> None:
-    main = repository.branch("main")
-    main.object("kept").upload(b"1")
-    main.object("d/1").upload(b"1")
-    paths = [f"d/{number}" for number in range(1000)]
-    main.delete_objects(paths)
-    assert [found.path for found in main.objects()] == ["kept"]
-    with pytest.raises(BadRequestException, match="max paths is set to 1000"):
-        main.delete_objects([*paths, "one more"])
-
-
-def test_repositories_are_found_by_prefix_and_carry_metadata(client: Any, sdk: Any, repository: Any) -> None:
-    assert [found.id for found in lakefs.repositories(client=client, prefix=repository.id)] == [repository.id]
-    body = lakefs_sdk.RepositoryMetadataSet(metadata={"team": "data"})
-    sdk.internal_api.set_repository_metadata(repository.id, body)
-    assert repository.metadata == {"team": "data"}
-    sdk.internal_api.delete_repository_metadata(repository.id, lakefs_sdk.RepositoryMetadataKeys(keys=["team"]))
-    assert repository.metadata == {}
-    repository.delete()
-    with pytest.raises(NotFoundException):
-        repository.delete()
-
-
-def test_tags_of_the_wrapper(repository: Any) -> None:
-    main = repository.branch("main")
-    main.object("a").upload(b"1")
-    first = main.commit("first")
-    tag = repository.tag("v1.0").create(first)
-    assert tag.get_commit().id == first.id
-    assert [found.id for found in repository.tags()] == ["v1.0"]
-    assert [found.path for found in tag.objects()] == ["a"]
-    with pytest.raises(ConflictException):
-        repository.tag("v1.0").create(first)
-    assert repository.tag("v1.0").create(first, exist_ok=True).id == "v1.0"
-    tag.delete()
-    with pytest.raises(NotFoundException):
-        tag.get_commit()
-
-
 def test_a_transaction_with_a_tag_names_its_commit(repository: Any) -> None:
     with repository.branch("main").transact(commit_message="together", tag="release") as transaction:
         transaction.object("a").upload(b"1")
     assert repository.tag("release").get_commit().id == repository.branch("main").head.id
-
-
-def test_a_failed_transaction_leaves_nothing_behind(repository: Any) -> None:
-    def fail() -> None:
-        with repository.branch("main").transact(commit_message="half") as transaction:
-            transaction.object("a").upload(b"1")
-            raise LookupError("stop")
-
-    with pytest.raises(LookupError):
-        fail()
-    assert list(repository.branch("main").objects()) == []
-    assert [found.id for found in repository.branches()] == ["main"]
-
-
-def test_changes_are_reset_by_object_by_prefix_and_all(repository: Any) -> None:
-    main = repository.branch("main")
-    for path in ("a/1", "a/2", "b", "c"):
-        main.object(path).upload(b"1")
-    main.reset_changes("object", "b")
-    assert [found.path for found in main.uncommitted()] == ["a/1", "a/2", "c"]
-    main.reset_changes("common_prefix", "a/")
-    assert [found.path for found in main.uncommitted()] == ["c"]
-    main.reset_changes()
-    assert list(main.uncommitted()) == []
-
-
-@pytest.mark.parametrize("zone", [None, UTC], ids=str)
-def test_the_time_format_of_the_client_is_refused_as_by_the_real_server(
-    repository: Any, sdk: Any, zone: tzinfo | None
-) -> None:
-    with pytest.raises(ApiException, match="since"):
-        sdk.refs_api.log_commits(repository.id, "main", since=datetime(2020, 1, 1, tzinfo=zone))
-
-
-def test_a_diff_is_folded_paged_and_shows_the_right_side(repository: Any, sdk: Any) -> None:
-    main = repository.branch("main")
-    side = repository.branch("side").create("main")
-    for path in ("a/1", "a/2", "b"):
-        side.object(path).upload(b"12", content_type="text/x")
-    side.commit("m")
-    folded = main.diff(side, delimiter="/")
-    assert [(found.path, found.type) for found in folded] == [("a/", "prefix_changed"), ("b", "added")]
-    assert [found.path for found in main.diff(side, after="a/1", prefix="a/")] == ["a/2"]
-    page = sdk.refs_api.diff_refs(repository.id, "main", "side", include_right_stats=True, amount=1)
-    assert (page.results[0].right.content_type, page.results[0].size_bytes) == ("text/x", 2)
-    assert page.pagination.has_more
-
-
-def test_merge_strategies_decide_conflicts_and_squash_keeps_one_parent(repository: Any, sdk: Any) -> None:
-    main = repository.branch("main")
-    side = repository.branch("side").create("main")
-    for branch in (main, side):
-        branch.object("a").upload(branch.id)
-        branch.commit(branch.id)
-    with pytest.raises(ConflictException):
-        side.merge_into(main)
-    base = sdk.refs_api.find_merge_base(repository.id, "side", "main").base_commit_id
-    assert base == repository.ref("main~1").get_commit().id
-    side.merge_into(main, strategy="source-wins", squash_merge=True)
-    assert main.object("a").reader(mode="r").read() == "side"
-    assert len(main.get_commit().parents) == 1

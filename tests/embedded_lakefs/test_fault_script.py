@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perago.embedded.clock import VirtualClock
-from perago.embedded.faults import FaultScript, Moment
+from perago.embedded.faults import FaultScript
 from perago.ports import NotFound, Unavailable, Unclear
 
 
@@ -25,21 +25,6 @@ class Counterpart:
             return len(self.effects)
 
 
-def test_a_fault_before_the_call_keeps_it_from_taking_effect() -> None:
-    model = Counterpart(FaultScript().before("add", nth=2, error=Unavailable))
-    assert model.add() == 1
-    with pytest.raises(Unavailable, match="lakeFS: add: injected fault"):
-        model.add()
-    assert model.add() == 2
-
-
-def test_a_fault_after_the_call_loses_only_the_answer() -> None:
-    model = Counterpart(FaultScript().after("add", error=Unclear))
-    with pytest.raises(Unclear):
-        model.add()
-    assert len(model.effects) == 1
-
-
 def test_a_lost_answer_hides_a_refusal_too() -> None:
     model = Counterpart(FaultScript().after("add", error=Unclear))
     with pytest.raises(Unclear):
@@ -53,22 +38,6 @@ def test_an_exception_object_is_raised_as_it_is() -> None:
     with pytest.raises(OSError) as caught:
         model.add()
     assert caught.value is error
-
-
-def test_a_delay_lets_virtual_time_pass_before_the_effect() -> None:
-    model = Counterpart(FaultScript().delay("add", seconds=30))
-    model.add()
-    assert model.effects == [30]
-
-
-@pytest.mark.parametrize(("moment", "effects"), [(Moment.BEFORE, 0), (Moment.AFTER, 1)])
-def test_a_callback_runs_between_sending_effect_and_answer(moment: Moment, effects: int) -> None:
-    seen: list[int] = []
-    script = FaultScript()
-    model = Counterpart(script)
-    script.between("add", lambda: seen.append(len(model.effects)), moment=moment)
-    model.add()
-    assert seen == [effects]
 
 
 def test_a_callback_may_use_the_model_and_its_calls_count() -> None:

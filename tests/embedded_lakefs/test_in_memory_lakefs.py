@@ -50,16 +50,6 @@ def test_all_branches_and_differences_are_given_however_many_pages_they_take(sto
 ZERO = "0" * 64
 
 
-def test_deleting_the_default_branch_is_denied(store: InMemoryLakeFS) -> None:
-    with pytest.raises(ports.AccessDenied, match="default branch"):
-        store.delete_branch("repo", "main")
-
-
-def test_an_existing_branch_is_refused(store: InMemoryLakeFS) -> None:
-    with pytest.raises(ports.Refused, match="already exists"):
-        store.create_branch("repo", "main", "main")
-
-
 class OthersHook:
     """A pre-merge hook that somebody else installed."""
 
@@ -178,25 +168,6 @@ def test_more_than_a_thousand_keys_are_deleted_in_batches(store: InMemoryLakeFS)
 
 
 # ----------------------------------------------------------------------- faults
-
-
-def test_a_lost_answer_of_a_merge_has_taken_effect(store: InMemoryLakeFS, faults: FaultScript) -> None:
-    staged = stage(store, "b1", "a")
-    faults.after("merge", error=ports.Unclear)
-    with pytest.raises(ports.Unclear):
-        store.merge("repo", staged, "main", "m", {})
-    assert store.get_commit("repo", "main").parents[1] == staged
-
-
-def test_an_outside_commit_can_slip_in_between_a_head_check_and_the_merge(
-    store: InMemoryLakeFS, faults: FaultScript
-) -> None:
-    head = store.seed("repo", "main", {FENCE_PATH: "fence"}).id
-    staged = stage(store, "b1", "a")
-    faults.between("merge", lambda: store.seed("repo", "main", {"outside": "x"}))
-    with pytest.raises(ports.MergeRefused) as caught:
-        store.merge("repo", staged, "main", "m", {EXPECTED_HEAD: head})
-    assert caught.value.reason is MergeRefusal.HEAD_MOVED
 
 
 @pytest.mark.parametrize(

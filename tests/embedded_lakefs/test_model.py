@@ -150,17 +150,6 @@ def test_a_strategy_does_not_hide_that_the_server_overwrites(server: LakeFSServe
     assert contents(server, "main") == {"a": "1", "q": "same", "t": "same"}
 
 
-@pytest.mark.parametrize(("base", "target", "source", "path", "merged"), DIVERGENCES)
-def test_the_same_change_on_an_unmoved_head_is_safe(
-    server: LakeFSServer, base: Changes, target: Changes, source: Changes, path: str, merged: dict[str, str] | None
-) -> None:
-    commit(server, "main", base)
-    references.create_branch(server.repository("repo"), "side", "main")
-    staged = commit(server, "side", source)
-    commits.merge(server.repository("repo"), staged, "main")
-    assert contents(server, "main") == contents(server, staged)
-
-
 def test_a_cherry_pick_in_which_the_server_loses_data_is_flagged_and_done_right(server: LakeFSServer) -> None:
     commit(server, "main", {"a": "1", "z": ""})
     references.create_branch(server.repository("repo"), "side", "main")

@@ -10,17 +10,6 @@ from perago.driver import SystemClock
 from perago.embedded.clock import VirtualClock
 
 
-def test_time_stands_still_until_a_test_advances_it() -> None:
-    clock = VirtualClock(start=100)
-    assert clock.now() == clock.now() == 100
-
-
-def test_a_sleep_of_the_only_thread_ends_immediately() -> None:
-    clock = VirtualClock(start=100)
-    clock.sleep(3600)
-    assert clock.now() == 3700
-
-
 def test_a_negative_sleep_does_not_turn_time_back() -> None:
     clock = VirtualClock(start=100)
     clock.sleep(-5)
