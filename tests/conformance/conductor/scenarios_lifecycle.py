@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .operators import fork, inline, join, system_task
 from .workflows import (
     Json,
@@ -16,6 +16,16 @@ from .workflows import (
     step,
     task_type,
 )
+
+SKIP = "/workflow/{workflow}/skiptask/{reference}"
+
+
+def _paused(rest: Rest, *, steps: int = 1) -> StartedWorkflow:
+    """A paused workflow."""
+    on = start_steps(rest, steps=steps)
+    with rest.unnoted():
+        on.act("PUT", "/workflow/{workflow}/pause")
+    return on
 
 
 @scenario_with(start_steps, steps=2)
@@ -57,10 +67,18 @@ def termination_of_a_failed_workflow(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario
-def termination_of_an_unknown_workflow(rest: Rest) -> None:
+UNKNOWN = {
+    "termination_of_an_unknown_workflow": ("DELETE", "/workflow/{workflow}"),
+    "a_pause_of_an_unknown_workflow": ("PUT", "/workflow/{workflow}/pause"),
+    "removing_an_unknown_workflow": ("DELETE", "/workflow/{workflow}/remove"),
+    "looking_at_an_unknown_workflow": ("PUT", "/workflow/decide/{workflow}"),
+}
+
+
+@scenario_for_each(UNKNOWN)
+def an_unknown_workflow(rest: Rest, case: tuple[str, str]) -> None:
     """An unknown workflow is a 404."""
-    rest.call("DELETE", "/workflow/{workflow}", workflow="unknown")
+    rest.call(*case, workflow="unknown")
 
 
 @scenario_with(start_steps, steps=2)
@@ -73,33 +91,27 @@ def a_paused_workflow_still_serves(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario_with(start_steps)
+@scenario_with(_paused)
 def a_failure_in_a_paused_workflow(on: StartedWorkflow) -> None:
     """A paused workflow retries after it was resumed."""
-    with on.rest.unnoted():
-        on.act("PUT", "/workflow/{workflow}/pause")
     on.update(on.take(), "FAILED", reasonForIncompletion="boo")
     on.read()
     on.act("PUT", "/workflow/{workflow}/resume")
     on.read()
 
 
-@scenario_with(start_steps)
+@scenario_with(_paused)
 def the_last_result_of_a_paused_workflow(on: StartedWorkflow) -> None:
     """A paused workflow does not complete before it was resumed."""
-    with on.rest.unnoted():
-        on.act("PUT", "/workflow/{workflow}/pause")
     on.run()
     on.read()
     on.act("PUT", "/workflow/{workflow}/resume")
     on.read()
 
 
-@scenario_with(start_steps, steps=2)
+@scenario_with(_paused, steps=2)
 def a_look_at_a_paused_workflow(on: StartedWorkflow) -> None:
     """Looking at a paused workflow does not wake it."""
-    with on.rest.unnoted():
-        on.act("PUT", "/workflow/{workflow}/pause")
     on.run()
     on.act("PUT", "/workflow/decide/{workflow}")
     on.read()
@@ -112,17 +124,19 @@ def a_pause_twice(on: StartedWorkflow) -> None:
     on.act("PUT", "/workflow/{workflow}/pause")
 
 
-@scenario_with(start_steps)
-def a_pause_of_an_ended_workflow(on: StartedWorkflow) -> None:
-    """An ended workflow cannot be paused."""
+ENDED = {
+    "a_pause_of_an_ended_workflow": ("PUT", "/workflow/{workflow}/pause"),
+    "resuming_an_ended_workflow": ("PUT", "/workflow/{workflow}/resume"),
+    "resetting_the_callbacks_of_an_ended_workflow": ("POST", "/workflow/{workflow}/resetcallbacks"),
+}
+
+
+@scenario_for_each(ENDED)
+def an_ended_workflow(rest: Rest, case: tuple[str, str]) -> None:
+    """An ended workflow can be neither paused nor resumed, and has no callbacks."""
+    on = start_steps(rest)
     on.run()
-    on.act("PUT", "/workflow/{workflow}/pause")
-
-
-@scenario
-def a_pause_of_an_unknown_workflow(rest: Rest) -> None:
-    """An unknown workflow is a 404."""
-    rest.call("PUT", "/workflow/{workflow}/pause", workflow="unknown")
+    on.act(*case)
 
 
 @scenario_with(start_steps)
@@ -131,12 +145,19 @@ def resuming_what_is_not_paused(on: StartedWorkflow) -> None:
     on.act("PUT", "/workflow/{workflow}/resume")
 
 
-@scenario_with(start_steps)
-def termination_of_a_paused_workflow(on: StartedWorkflow) -> None:
-    """A paused workflow can be terminated."""
-    with on.rest.unnoted():
-        on.act("PUT", "/workflow/{workflow}/pause")
-    on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
+PAUSED: dict[str, tuple[str, str, Json]] = {
+    "termination_of_a_paused_workflow": ("DELETE", "/workflow/{workflow}", {"query": {"reason": "over"}}),
+    "removing_a_paused_workflow": ("DELETE", "/workflow/{workflow}/remove", {}),
+    "skipping_a_step_of_a_paused_workflow": ("PUT", SKIP, {"reference": "r1", "json": {}}),
+}
+
+
+@scenario_for_each(PAUSED)
+def a_paused_workflow(rest: Rest, case: tuple[str, str, Json]) -> None:
+    """A paused workflow can be terminated. It cannot be removed, and none of its steps can be skipped."""
+    method, path, options = case
+    on = _paused(rest, steps=2 if path == SKIP else 1)
+    on.act(method, path, **options)
     on.read()
 
 
@@ -144,7 +165,7 @@ def termination_of_a_paused_workflow(on: StartedWorkflow) -> None:
 def skipping_a_step(on: StartedWorkflow) -> None:
     """A step that has not run can be skipped, with an input and an output."""
     body = {"taskInput": {"i": 1}, "taskOutput": {"o": 2}}
-    on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r1", json=body)
+    on.act("PUT", SKIP, reference="r1", json=body)
     on.run()
     on.read()
 
@@ -152,21 +173,16 @@ def skipping_a_step(on: StartedWorkflow) -> None:
 @scenario_with(start_steps, steps=2)
 def skipping_without_a_body(on: StartedWorkflow) -> None:
     """What a skipped step was given and put out need not be told."""
-    on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r1", json={})
+    on.act("PUT", SKIP, reference="r1", json={})
     on.run()
     on.read()
 
 
-@scenario_with(start_steps, steps=2)
-def skipping_a_step_that_ran(on: StartedWorkflow) -> None:
-    """A step that has begun cannot be skipped."""
-    on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r0", json={})
-
-
-@scenario_with(start_steps)
-def skipping_an_unknown_step(on: StartedWorkflow) -> None:
-    """A step that is not in the definition cannot be skipped."""
-    on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="nobody", json={})
+@scenario_for_each({"skipping_a_step_that_ran": (2, "r0"), "skipping_an_unknown_step": (1, "nobody")})
+def skipping_what_cannot_be_skipped(rest: Rest, case: tuple[int, str]) -> None:
+    """A step that has begun, or is not in the definition, cannot be skipped."""
+    steps, reference = case
+    start_steps(rest, steps=steps).act("PUT", SKIP, reference=reference, json={})
 
 
 @scenario_with(start_steps)
@@ -194,23 +210,11 @@ def removing_a_running_workflow_without_archiving_it(on: StartedWorkflow) -> Non
     on.read()
 
 
-@scenario
-def removing_an_unknown_workflow(rest: Rest) -> None:
-    """An unknown workflow is a 404."""
-    rest.call("DELETE", "/workflow/{workflow}/remove", workflow="unknown")
-
-
 @scenario_with(start_steps)
 def looking_at_a_workflow(on: StartedWorkflow) -> None:
     """Looking at a workflow that is in order changes nothing."""
     on.act("PUT", "/workflow/decide/{workflow}")
     on.read()
-
-
-@scenario
-def looking_at_an_unknown_workflow(rest: Rest) -> None:
-    """An unknown workflow is a 404."""
-    rest.call("PUT", "/workflow/decide/{workflow}", workflow="unknown")
 
 
 @scenario_with(start_steps, {"retryDelaySeconds": 60})
@@ -220,13 +224,6 @@ def resetting_callbacks(on: StartedWorkflow) -> None:
     on.act("POST", "/workflow/{workflow}/resetcallbacks")
     on.read()
     on.poll()
-
-
-@scenario_with(start_steps)
-def resetting_the_callbacks_of_an_ended_workflow(on: StartedWorkflow) -> None:
-    """An ended workflow has no callbacks."""
-    on.run()
-    on.act("POST", "/workflow/{workflow}/resetcallbacks")
 
 
 @scenario
@@ -278,22 +275,6 @@ def a_failure_workflow_of_a_workflow_that_took_too_long(rest: Rest) -> None:
         with rest.unnoted():
             given = rest.call("GET", "/workflow/{workflow}", workflow=started).json["input"]
         rest.note("what it is told", sorted(given))
-
-
-@scenario_with(start_steps)
-def resuming_an_ended_workflow(on: StartedWorkflow) -> None:
-    """An ended workflow cannot be resumed."""
-    on.run()
-    on.act("PUT", "/workflow/{workflow}/resume")
-
-
-@scenario_with(start_steps)
-def removing_a_paused_workflow(on: StartedWorkflow) -> None:
-    """A paused workflow cannot be removed."""
-    with on.rest.unnoted():
-        on.act("PUT", "/workflow/{workflow}/pause")
-    on.act("DELETE", "/workflow/{workflow}/remove")
-    on.read()
 
 
 @scenario
@@ -348,12 +329,3 @@ def a_workflow_that_cannot_be_decided(rest: Rest) -> None:
     on = start(rest, "none", inline("script", "1"))
     on.settle("COMPLETED")
     on.note_all()
-
-
-@scenario_with(start_steps, steps=2)
-def skipping_a_step_of_a_paused_workflow(on: StartedWorkflow) -> None:
-    """No step of a paused workflow can be skipped."""
-    with on.rest.unnoted():
-        on.act("PUT", "/workflow/{workflow}/pause")
-    on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r1", json={})
-    on.read()

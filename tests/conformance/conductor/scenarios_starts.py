@@ -6,7 +6,7 @@ from typing import Any
 
 from ...http_answer import Answer
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
 from .workflows import (
     Json,
     StartedWorkflow,
@@ -62,10 +62,19 @@ def without_input(rest: Rest) -> None:
     _started(rest, rest.call("POST", "/workflow", json={"name": name}))
 
 
-@scenario
-def with_null_as_input(rest: Rest) -> None:
-    """Null is no input, and is refused."""
-    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step(task_type(rest))), "input": None})
+REFUSED: dict[str, Json] = {
+    "with_null_as_input": {"input": None},
+    "an_unknown_version": {"version": 4},
+    "a_priority_above_99": {"priority": 100},
+    "a_negative_priority": {"priority": -1},
+    "an_input_that_is_a_text": {"input": "text"},
+}
+
+
+@scenario_for_each(REFUSED)
+def refused(rest: Rest, case: Json) -> None:
+    """A start with this member is refused: priorities are 0 to 99, and an input is a map."""
+    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step("any")), **case})
 
 
 @scenario
@@ -101,33 +110,9 @@ def an_unknown_workflow_by_name(rest: Rest) -> None:
 
 
 @scenario
-def an_unknown_version(rest: Rest) -> None:
-    """Starting an unknown version is a 404."""
-    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step("any")), "version": 4})
-
-
-@scenario
 def a_missing_name(rest: Rest) -> None:
     """A start names the workflow."""
     rest.call("POST", "/workflow", json={"input": {}})
-
-
-@scenario
-def a_priority_above_99(rest: Rest) -> None:
-    """Priorities are 99 at most."""
-    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step("any")), "priority": 100})
-
-
-@scenario
-def a_negative_priority(rest: Rest) -> None:
-    """Priorities are 0 at least."""
-    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step("any")), "priority": -1})
-
-
-@scenario
-def an_input_that_is_a_text(rest: Rest) -> None:
-    """The input is a map."""
-    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step("any")), "input": "text"})
 
 
 @scenario

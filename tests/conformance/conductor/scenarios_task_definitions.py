@@ -40,34 +40,60 @@ SCHEMA: dict[str, Any] = {
     "type": "JSON",
     "data": {"type": "object", "required": ["params"], "properties": {"params": {"default": None}}},
 }
+UNNUMBERED: dict[str, Any] = {"name": "s", "type": "JSON", "data": {}}
+NUMBERED: dict[str, Any] = {**UNNUMBERED, "version": 3}
 
 
 def _read(rest: Rest, name: str) -> None:
     rest.call("GET", "/metadata/taskdefs/{name}", name=name)
 
 
-@scenario
-def a_registered_name_gets_defaults(rest: Rest) -> None:
-    """A definition that only has a name is stored with the server's defaults."""
+FIELDS: dict[str, dict[str, Any]] = {
+    # What is left out is stored with the server's defaults.
+    "a_registered_name_gets_defaults": {},
+    "every_field_is_kept": EVERYTHING,
+    # Schemas are stored in full, nulls included, and are not checked.
+    "schemas_are_kept_as_sent": {"inputSchema": SCHEMA, "outputSchema": {"data": {"anything": [1, None]}}},
+    "a_schema_without_a_version": {"inputSchema": UNNUMBERED, "outputSchema": UNNUMBERED},
+    "a_schema_with_a_version": {"inputSchema": NUMBERED, "outputSchema": NUMBERED},
+    # A field that the server does not know is dropped without a word.
+    "unknown_fields_are_ignored": {"perago": 1, "retry_count": 9},
+    # A null number becomes 0, other nulls are left out.
+    "nulls_are_not_defaults": dict.fromkeys(("retryCount", "retryDelaySeconds", "inputKeys", "timeoutPolicy")),
+    "many_retries_are_accepted": {"retryCount": 1000},
+    # Four fields are not validated.
+    "some_negative_numbers_are_accepted": dict.fromkeys(
+        ("timeoutSeconds", "retryDelaySeconds", "concurrentExecLimit", "rateLimitPerFrequency"), -1
+    ),
+    "equal_timeouts_are_accepted": {"timeoutSeconds": 60, "responseTimeoutSeconds": 60},
+    "a_name_with_blanks_and_braces": {"name": "with space: ünï {x}"},
+    "a_name_of_null": {"name": None},
+    "a_numeric_text": {"retryCount": "2"},
+    "a_fraction_for_a_number": {"retryCount": 1.5},
+    "true_for_a_number": {"retryCount": True},
+    "a_number_for_a_text": {"description": 5},
+    "a_text_for_a_list": {"inputKeys": "a"},
+    "a_word_for_a_truth": {"enforceSchema": "maybe"},
+    "a_policy_in_lower_case": {"timeoutPolicy": "retry"},
+    "a_negative_response_timeout": {"responseTimeoutSeconds": -1},
+    "a_response_timeout_of_null": {"responseTimeoutSeconds": None},
+    "two_mistakes": {"retryCount": -1, "responseTimeoutSeconds": 0},
+}
+
+
+@scenario_for_each(FIELDS)
+def fields(rest: Rest, case: dict[str, Any]) -> None:
+    """What becomes of a definition with these fields."""
     name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **case}])
+    _read(rest, case.get("name") or name)
+
+
+@scenario
+def a_name_may_have_blanks_and_any_letters(rest: Rest) -> None:
+    """Names are not checked."""
+    name = rest.name("with blank: ünï {x}")
     rest.call("POST", "/metadata/taskdefs", json=[{"name": name}])
-    _read(rest, name)
-
-
-@scenario
-def every_field_is_kept(rest: Rest) -> None:
-    """What is registered is read back."""
-    name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **EVERYTHING}])
-    _read(rest, name)
-
-
-@scenario
-def schemas_are_kept_as_sent(rest: Rest) -> None:
-    """Input and output schemas are stored whole, nulls included, and are not checked."""
-    name = rest.name("task")
-    bare = {"data": {"anything": [1, None]}}
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "inputSchema": SCHEMA, "outputSchema": bare}])
     _read(rest, name)
 
 
@@ -178,90 +204,10 @@ def a_deleted_type_is_not_listed(rest: Rest) -> None:
 
 
 @scenario
-def a_name_may_have_blanks_and_any_letters(rest: Rest) -> None:
-    """Names are not checked."""
-    name = rest.name("with blank: ünï {x}")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name}])
-    _read(rest, name)
-
-
-@scenario
-def unknown_fields_are_ignored(rest: Rest) -> None:
-    """A field that the server does not know is dropped without a word."""
-    name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "perago": 1, "retry_count": 9}])
-    _read(rest, name)
-
-
-@scenario
-def nulls_are_not_defaults(rest: Rest) -> None:
-    """A null number becomes 0, other nulls are left out."""
-    name = rest.name("task")
-    fields = {"retryCount": None, "retryDelaySeconds": None, "inputKeys": None, "timeoutPolicy": None}
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **fields}])
-    _read(rest, name)
-
-
-@scenario
-def many_retries_are_accepted(rest: Rest) -> None:
-    """There is no upper limit for retries."""
-    name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "retryCount": 1000}])
-    _read(rest, name)
-
-
-@scenario
-def some_negative_numbers_are_accepted(rest: Rest) -> None:
-    """Four fields are not validated."""
-    name = rest.name("task")
-    fields = ("timeoutSeconds", "retryDelaySeconds", "concurrentExecLimit", "rateLimitPerFrequency")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **dict.fromkeys(fields, -1)}])
-    _read(rest, name)
-
-
-@scenario
-def equal_timeouts_are_accepted(rest: Rest) -> None:
-    """A response timeout that equals the timeout is fine."""
-    name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "timeoutSeconds": 60, "responseTimeoutSeconds": 60}])
-    _read(rest, name)
-
-
-@scenario
 def a_definition_with_dots_is_found(rest: Rest) -> None:
     """A dotted name is no file extension."""
     name = task_type(rest, "features.build.json")
     _read(rest, name)
-
-
-FIELDS: dict[str, dict[str, Any]] = {
-    "a_name_with_blanks_and_braces": {"name": "with space: ünï {x}"},
-    "a_name_of_null": {"name": None},
-    "a_numeric_text": {"retryCount": "2"},
-    "a_fraction_for_a_number": {"retryCount": 1.5},
-    "true_for_a_number": {"retryCount": True},
-    "a_number_for_a_text": {"description": 5},
-    "a_text_for_a_list": {"inputKeys": "a"},
-    "a_word_for_a_truth": {"enforceSchema": "maybe"},
-    "a_policy_in_lower_case": {"timeoutPolicy": "retry"},
-    "a_negative_response_timeout": {"responseTimeoutSeconds": -1},
-    "a_response_timeout_of_null": {"responseTimeoutSeconds": None},
-    "two_mistakes": {"retryCount": -1, "responseTimeoutSeconds": 0},
-}
-
-
-@scenario_for_each(FIELDS)
-def fields(rest: Rest, case: dict[str, Any]) -> None:
-    """What becomes of a definition with these fields."""
-    name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **case}])
-    rest.call("GET", "/metadata/taskdefs/{name}", name=case.get("name") or name)
-
-
-@scenario
-def no_definitions_at_all(rest: Rest) -> None:
-    """An empty list registers nothing, and is fine or refused as a whole."""
-    rest.call("POST", "/metadata/taskdefs", json=[])
 
 
 COERCED: dict[str, dict[str, Any]] = {
@@ -300,15 +246,6 @@ def coerced(rest: Rest, case: dict[str, Any]) -> None:
         answer = rest.call("GET", "/metadata/taskdefs/{name}", name=name)
     (member,) = case
     rest.note(member, answer.json.get(member) if answer.status == 200 else answer.status)
-
-
-@scenario_for_each({"a_schema_without_a_version": {}, "a_schema_with_a_version": {"version": 3}})
-def versions_of_schemas(rest: Rest, case: dict[str, Any]) -> None:
-    """A schema has a version."""
-    name = rest.name("task")
-    schema = {"name": "s", "type": "JSON", "data": {}, **case}
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "inputSchema": schema, "outputSchema": schema}])
-    _read(rest, name)
 
 
 @scenario

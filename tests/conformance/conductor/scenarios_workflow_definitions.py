@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
+from .operators import fork, join
 from .workflows import definition, register_workflow, step
 
 
-def _posted(rest: Rest, *tasks: dict[str, Any], **fields: Any) -> str:
+def _posted(rest: Rest, tasks: list[dict[str, Any]], **fields: Any) -> str:
     name = rest.name("workflow")
     rest.call("POST", "/metadata/workflow", json=definition(name, *tasks, **fields))
     return name
@@ -28,37 +29,67 @@ def a_definition_gets_defaults(rest: Rest) -> None:
     _read(rest, name)
 
 
-@scenario
-def every_field_of_a_workflow_is_kept(rest: Rest) -> None:
-    """What is registered is read back."""
-    fields: dict[str, Any] = {
-        "description": "What it does.",
-        "ownerEmail": "data@example.com",
-        "ownerApp": "app",
-        "inputParameters": ["x", "y"],
-        "inputTemplate": {"x": 1},
-        "outputParameters": {"o": "${r0.output.o}"},
-        "variables": {"v": 1},
-        "restartable": False,
-        "timeoutPolicy": "TIME_OUT_WF",
-        "timeoutSeconds": 60,
-        "metadata": {"m": 1},
-    }
-    details: dict[str, Any] = {
-        "optional": True,
-        "startDelay": 2,
-        "retryCount": 4,
-        "description": "d",
-        "asyncComplete": True,
-    }
-    name = _posted(rest, step("any", **details), **fields)
-    _read(rest, name)
+EVERYTHING: dict[str, Any] = {
+    "description": "What it does.",
+    "ownerEmail": "data@example.com",
+    "ownerApp": "app",
+    "inputParameters": ["x", "y"],
+    "inputTemplate": {"x": 1},
+    "outputParameters": {"o": "${r0.output.o}"},
+    "variables": {"v": 1},
+    "restartable": False,
+    "timeoutPolicy": "TIME_OUT_WF",
+    "timeoutSeconds": 60,
+    "metadata": {"m": 1},
+}
+OF_THE_STEP: dict[str, Any] = {
+    "optional": True,
+    "startDelay": 2,
+    "retryCount": 4,
+    "description": "d",
+    "asyncComplete": True,
+}
+NOBODY = "${nobody.output.x}"
+ACCEPTED: dict[str, dict[str, Any]] = {
+    "every_field_of_a_workflow_is_kept": {"tasks": [step("any", **OF_THE_STEP)], **EVERYTHING},
+    "a_missing_task_type_is_simple": {"tasks": [{"name": "any", "taskReferenceName": "r"}]},
+    # Output parameters and the timeout of a workflow are not checked.
+    "an_output_about_nobody_is_accepted": {"outputParameters": {"o": NOBODY}},
+    "a_negative_workflow_timeout": {"timeoutSeconds": -1},
+}
+
+
+@scenario_for_each(ACCEPTED)
+def accepted(rest: Rest, case: dict[str, Any]) -> None:
+    """A definition with these members is stored and read back."""
+    _read(rest, _posted(rest, **{"tasks": [step("any")], **case}))
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "no_tasks": {"tasks": []},
+    "the_same_reference_twice": {"tasks": [step("any", "r"), step("other", "r")]},
+    "the_same_reference_in_a_fork": {"tasks": [fork([step("any", "r")], [step("any", "r")]), join("r")]},
+    "a_missing_reference": {"tasks": [{"name": "any", "type": "SIMPLE"}]},
+    "a_missing_task_name": {"tasks": [{"taskReferenceName": "r", "type": "SIMPLE"}]},
+    # An expression must name the workflow or one of its tasks.
+    "an_expression_about_nobody": {"tasks": [step("any", inputParameters={"deep": [{"q": NOBODY}], "q": NOBODY})]},
+    # Only the second version of the format is accepted.
+    "an_old_schema_version": {"schemaVersion": 1},
+    # The timeout policy of a workflow has two words of its own.
+    "an_unknown_workflow_policy": {"timeoutPolicy": "RETRY"},
+}
+
+
+@scenario_for_each(REFUSED)
+def refused(rest: Rest, case: dict[str, Any]) -> None:
+    """A definition with these members is refused."""
+    _posted(rest, **{"tasks": [step("any")], **case})
 
 
 @scenario
 def a_workflow_for_failures_is_kept(rest: Rest) -> None:
     """A definition may name a workflow for failures, which nobody looks for."""
-    _read(rest, _posted(rest, step("any"), failureWorkflow=rest.name("unknown")))
+    _read(rest, _posted(rest, [step("any")], failureWorkflow=rest.name("unknown")))
 
 
 @scenario
@@ -161,13 +192,7 @@ def all_workflows_are_listed(rest: Rest) -> None:
 @scenario
 def an_unregistered_task_type_is_accepted(rest: Rest) -> None:
     """A workflow may name a task type that nobody has registered."""
-    _read(rest, _posted(rest, step(rest.name("task"))))
-
-
-@scenario
-def no_tasks(rest: Rest) -> None:
-    """A workflow has at least one task."""
-    _posted(rest)
+    _read(rest, _posted(rest, [step(rest.name("task"))]))
 
 
 @scenario
@@ -177,72 +202,9 @@ def a_missing_workflow_name(rest: Rest) -> None:
 
 
 @scenario
-def the_same_reference_twice(rest: Rest) -> None:
-    """Reference names are unique in a workflow."""
-    _posted(rest, step("any", "r"), step("other", "r"))
-
-
-@scenario
-def the_same_reference_in_a_fork(rest: Rest) -> None:
-    """Reference names are unique across branches, too."""
-    branches = [[step("any", "r")], [step("any", "r")]]
-    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches}
-    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["r"]}
-    _posted(rest, fork, join)
-
-
-@scenario
-def a_missing_reference(rest: Rest) -> None:
-    """A task has a reference name."""
-    _posted(rest, {"name": "any", "type": "SIMPLE"})
-
-
-@scenario
-def a_missing_task_name(rest: Rest) -> None:
-    """A task has a name."""
-    _posted(rest, {"taskReferenceName": "r", "type": "SIMPLE"})
-
-
-@scenario
-def a_missing_task_type_is_simple(rest: Rest) -> None:
-    """A task without a type is a simple one."""
-    _read(rest, _posted(rest, {"name": "any", "taskReferenceName": "r"}))
-
-
-@scenario
-def an_expression_about_nobody(rest: Rest) -> None:
-    """An expression must name the workflow or one of its tasks."""
-    _posted(rest, step("any", inputParameters={"deep": [{"q": "${nobody.output.x}"}], "q": "${nobody.output.x}"}))
-
-
-@scenario
-def an_output_about_nobody_is_accepted(rest: Rest) -> None:
-    """Output parameters are not checked."""
-    _read(rest, _posted(rest, step("any"), outputParameters={"o": "${nobody.output.x}"}))
-
-
-@scenario
-def an_old_schema_version(rest: Rest) -> None:
-    """Only the second version of the format is accepted."""
-    _posted(rest, step("any"), schemaVersion=1)
-
-
-@scenario
-def an_unknown_workflow_policy(rest: Rest) -> None:
-    """A workflow's timeout policy has two words of its own."""
-    _posted(rest, step("any"), timeoutPolicy="RETRY")
-
-
-@scenario
 def a_list_is_no_workflow(rest: Rest) -> None:
     """POST takes one object."""
     rest.call("POST", "/metadata/workflow", json=[definition(rest.name("workflow"), step("any"))])
-
-
-@scenario
-def a_negative_workflow_timeout(rest: Rest) -> None:
-    """What a workflow's own timeout may be is not checked."""
-    _read(rest, _posted(rest, step("any"), timeoutSeconds=-1))
 
 
 @scenario
