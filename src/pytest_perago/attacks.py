@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import linecache
+import os
 import random
 import time
 import traceback
@@ -22,10 +23,11 @@ from typing import Any, TypeAlias
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from perago.atomic_file import replace_file
 from perago.authoring import Task
 from perago.authoring.workspace import Guardrail
 from perago.driver import Raised, call_function
-from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
+from perago.guardrails.evaluation import Finding, Phase, evaluate
 from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.taskdef.schema import input_schema
 from perago.testing.cases import InvalidCase, RunCase, read_tree
@@ -37,12 +39,10 @@ from perago.testing.trees import Contradiction, Undecided, smallest_tree
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago import table_mutations  # noqa: F401 - adds to the catalog
-from pytest_perago.calls import Call, FaultCase
+from pytest_perago.attempts import Call, FaultCase
 from pytest_perago.conditions import AuthorCode, Conditions, under
-from pytest_perago.confinement import GRACE, TimeLimitExceeded, Watch
-from pytest_perago.crash_notes import CrashNotes
-from pytest_perago.mutations import CSV, LINES, Change, Mutation, apply, mutations_of
-from pytest_perago.neutral import changed_value, is_neutral
+from pytest_perago.confinement import GRACE, TimeLimitExceeded, Watch, signal_of_a_copy
+from pytest_perago.mutations import CSV, LINES, Change, Mutation, apply, changed_value, is_neutral, mutations_of
 from pytest_perago.session import Session
 
 IsAccepted: TypeAlias = "Callable[[Mutant, Failure], bool]"
@@ -162,6 +162,48 @@ class Tally:
         return "; ".join([", ".join(parts), *self.unsteady])
 
 
+class CrashNotes:
+    """Notes of the inputs that the function of one test is called with, which survive if a call ends the process.
+
+    A crash in C code ends pytest, or a worker of pytest-xdist, without a report. The next run finds the note, calls the
+    function with that input in a child process, and reports the crash. The notes are in the cache directory of pytest.
+    Without a file nothing is noted.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._confirmed: list[str] = []
+        """Inputs that ended a child process in this run."""
+        self._suspects: set[str] = set()
+        """Inputs with which an earlier run was ended."""
+        if file is not None:
+            with suppress(OSError, ValueError, TypeError):
+                self._suspects = set(map(str, json.loads(file.read_text(encoding="utf-8"))))
+
+    def crash_of(self, name: str, call: Callable[[], object], seconds: float) -> str:
+        """Call the function before it is called here, if an earlier run ended with this input: in a child process.
+        Return the signal that ended the child; empty for none."""
+        if name not in self._suspects or not hasattr(os, "fork"):
+            self._write(name)
+            return ""
+        ended_by = signal_of_a_copy(call, seconds)
+        if ended_by and name not in self._confirmed:
+            self._confirmed.append(name)
+        return ended_by
+
+    def close(self) -> None:
+        """Keep the confirmed crashes for the next run, and nothing else."""
+        if self._file is not None:
+            self._write()
+            if not self._confirmed:
+                self._file.unlink(missing_ok=True)
+
+    def _write(self, *names: str) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # a full disk; the note is not worth a failure
+                replace_file(self._file, json.dumps([*self._confirmed, *names]).encode())
+
+
 class Attack:
     """Attacks one task.
 
@@ -211,8 +253,8 @@ class Attack:
             if number == _MOST_SEEDS:
                 return
             try:
-                fault_case = FaultCase(self.task, case, partial(call_function, on_error=self._keep))
-                fault_case.watch = self._session.watch()
+                caller = partial(call_function, on_error=self._keep)
+                fault_case = FaultCase(self.task, case, self._session.watch(), caller)
                 with fault_case.watch:
                     first, second = fault_case.first, fault_case.second
             except (CaseFailed, TimeLimitExceeded, pytest.skip.Exception):
@@ -454,17 +496,14 @@ class Attack:
         if params is None:
             return None
         case.watch = Watch(seconds, self._session.last_resort)
-        violated: list[Finding] = []
         self._error: Failure | None = None
         self._author = case.author.files
         files = None if self.task.workspace is None else mutant.files
         call: Call | None
         try:
             with case.watch:
-                call = case.call_again(
-                    given=replace(case.given, params=params, files=files, raw=None),
-                    look=partial(self._judge_output, violated),
-                )
+                given = replace(case.given, params=params, files=files, raw=None)
+                call = case.call_again(given=given, judged=True)
         except TimeLimitExceeded:
             call = None
         if case.watch.stuck is not None or call is None:
@@ -472,7 +511,7 @@ class Attack:
             frames = [each for each in stack if each.filename in self._author]
             where, key = _place(frames[-1] if frames else None)
             return Failure(_HANG, f"did not end within {case.watch.seconds:g} s{where}", f"hang{key}")
-        failure = self._failure(call, violated, mutant)
+        failure = self._failure(call, mutant)
         if failure is None or call.workspace is None:
             return failure
         places = (str(call.workspace), "<workspace>"), (str(call.workspace.parent), "<attempt>")
@@ -481,15 +520,7 @@ class Attack:
             texts = [text.replace(place, name) for text in texts]
         return replace(failure, summary=texts[0], detail=texts[1])
 
-    def _judge_output(self, violated: list[Finding], root: Path | None) -> None:
-        spec = self.task.workspace
-        if spec is not None and root is not None:
-            tree = scan_tree(root)
-            irregular = check_tree(tree, spec.key_prefix, View.of(spec))
-            findings = (*irregular, *evaluate(spec.post, tree.listing, phase=Phase.POST, disk=tree))
-            violated += [finding for finding in findings if not finding.satisfied]
-
-    def _failure(self, call: Call, violated: Sequence[Finding], mutant: Mutant) -> Failure | None:
+    def _failure(self, call: Call, mutant: Mutant) -> Failure | None:
         outside = [path for path in call.audit.outside if path not in mutant.seed.outside]
         for path in call.outside_files:
             if path in outside and path.is_file() and not path.is_symlink():
@@ -507,9 +538,9 @@ class Attack:
             return Failure(
                 _WRONG, f"the result is not valid: {words.removeprefix('Invalid result: ')}", "invalid result"
             )
-        if violated:
-            rules = ", ".join(str(finding.rule) for finding in violated)
-            return Failure(_WRONG, violated[0].message, f"post {rules}")
+        if call.violated:
+            rules = ", ".join(str(finding.rule) for finding in call.violated)
+            return Failure(_WRONG, call.violated[0].message, f"post {rules}")
         return self._silent_change(call.output.result, mutant)
 
     def _silent_change(self, result: Any, mutant: Mutant) -> Failure | None:

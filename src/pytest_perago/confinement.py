@@ -25,8 +25,9 @@ import sysconfig
 import threading
 import time
 import traceback
+import warnings
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import pydantic
 
 import perago
+from perago.testing.tasks import CaseFailed, Cause
 
 if TYPE_CHECKING:
     from perago.processes import Process
@@ -218,6 +220,34 @@ def _children(but: Collection[int] = ()) -> list[Process]:
     return descendants(os.getpid(), running_processes(), but={*but, *helpers})
 
 
+_POLL_SECONDS = 0.002
+
+
+def signal_of_a_copy(call: Callable[[], object], seconds: float) -> str:
+    """Call the function in a forked copy of this process, which gets so many seconds. Return the name of the signal
+    that ended the copy; empty if the call ended, or if the time was over."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the copy needs none of them
+        child = os.fork()
+    if child == 0:
+        try:
+            faulthandler.disable()
+            call()
+        finally:
+            os._exit(0)
+    deadline = time.monotonic() + seconds
+    while (answer := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return ""
+        time.sleep(_POLL_SECONDS)
+    return signal.Signals(os.WTERMSIG(answer[1])).name if os.WIFSIGNALED(answer[1]) else ""
+
+
 GRACE = 10.0
 _AGAIN = 1.0
 _SOON = 0.005
@@ -316,6 +346,14 @@ class Watch:
             signal.setitimer(signal.ITIMER_REAL, max(left, 0.001), interval)
         if self._interrupted:  # code of the author may have swallowed it
             raise KeyboardInterrupt
+
+    def too_long(self, label: str) -> CaseFailed:
+        """Build the failure of a case of this label, after the limit."""
+        return CaseFailed(
+            Cause.MISTAKE,
+            f"case {label!r} did not end within {self.seconds:g} s (perago_run_timeout)",
+            details=[formatted_stack(self.stuck.stack)] if self.stuck else (),
+        )
 
     @contextmanager
     def code_of_author(self) -> Iterator[None]:

@@ -20,26 +20,25 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel
 
 from perago.authoring import Example, Task
-from perago.authoring.context import Current
 from perago.authoring.workspace import Guardrail
 from perago.driver import Raised, Returned
 from perago.guardrails.evaluation import Phase, evaluate
+from perago.ports import TaskStatus
 from perago.testing.cases import RunCase
 from perago.testing.constraints import violations_of
 from perago.testing.differences import rendered
 from perago.testing.tasks import CaseFailed
 from perago.testing.tree_files import fast_directory, write_tree
 from perago.text import json_text
+from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from perago.workspace.table_files import DELIMITERS, PARQUET, suffix_of
 from pytest_perago.collection import CaseItem
 from pytest_perago.confinement import TimeLimitExceeded, Watch
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.kinds.run import read_case
-from pytest_perago.observation import read_files
 from pytest_perago.options import COVERAGE, COVERED_FILES, TRIED, CoverOptions, received, send
 from pytest_perago.session import captured_output, existing_session, session_of
 
@@ -286,8 +285,20 @@ def covered_files(task: Task, case: RunCase, watch: Watch) -> tuple[list[FileCov
     """
     if task.workspace is None or task.workspace.read_only:
         return [], 0
-    with watch, captured_output(io.BytesIO()):  # its `run` test has shown the output
-        tree, paths = _published(task, case, watch)
+    from perago.testing.services import call_and_note
+    from pytest_perago.attempts import CaseAttempts  # the services are loaded when something runs
+
+    def call(*given: Any) -> Returned | Raised:
+        with watch.task_function():
+            return call_and_note(*given)
+
+    # Its `run` test has shown the output.
+    with watch, captured_output(io.BytesIO()), CaseAttempts(task, case, watch).started(call) as services:
+        outcome = services.attempt(task.function)
+        if outcome.status is not TaskStatus.COMPLETED:
+            return [], 0
+        view, paths = View.of(task.workspace), outcome.changed_files
+        tree = {path: content for path, content in outcome.tree.items() if view.sees(path)}
     with (
         captured_output(io.BytesIO()),
         tempfile.TemporaryDirectory(prefix="perago-cover-", dir=fast_directory()) as scratch,
@@ -297,28 +308,6 @@ def covered_files(task: Task, case: RunCase, watch: Watch) -> tuple[list[FileCov
         write_tree(root, tree)
         judge = _Judge(task.workspace.post, root, tree)
         return [judge.cover(case.label, path, paths) for path in paths[:MOST_FILES]], max(0, len(paths) - MOST_FILES)
-
-
-def _published(task: Task, case: RunCase, watch: Watch) -> tuple[Mapping[str, bytes], Sequence[str]]:
-    """Return the tree after the function, and its published files. They are empty if the attempt does not complete."""
-    from perago.testing.services import call_and_note
-    from pytest_perago.running import CaseAttempts  # the services are loaded when something runs
-
-    found: list[Mapping[str, bytes]] = []
-
-    def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-        with watch.task_function():
-            ended = call_and_note(task, workspace, params, current)
-        if workspace is not None:
-            found.append(read_files(workspace))
-        return ended
-
-    attempts = CaseAttempts(task, case)
-    with attempts.started(call) as services:
-        record = services.run_delivery(task, services.take(task))
-        if not found or attempts.published(services, record) is None:
-            return {}, ()
-    return found[0], sorted(file.path for file in (*record.changes.added, *record.changes.changed))
 
 
 class _Judge:

@@ -6,14 +6,10 @@ are treated as equal, because they name the attempt.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
-import sys
 import tempfile
-import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,22 +21,19 @@ from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.driver import Interrupted, Raised, Returned
 from perago.driver.function import what_to_do
-from perago.guardrails.evaluation import Phase, evaluate
 from perago.ports import Unavailable, Unclear
 from perago.testing.outcome import Outcome
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.text import listing, quoted
-from perago.workspace.scan import scan_tree
-from pytest_perago.calls import FaultCase, Verdicts
+from pytest_perago.attempts import FaultCase, Verdicts
 from pytest_perago.conditions import MACHINE, MUCH_LATER, MUCH_SLOWER, Conditions, Interruption, choose, end
-from pytest_perago.confinement import leaving_no_process
+from pytest_perago.confinement import leaving_no_process, signal_of_a_copy
 from pytest_perago.observation import Output
 from pytest_perago.running import CONTROLS
 
 _OTHER = "perago-of-another-client"
 _PAUSE = 1.0
 _SLOW_SECONDS = 5.0
-_POLL_SECONDS = 0.002
 _DEATH_LIMIT = 10.0
 """Seconds after which a forked process is killed even if it has not reached the planned point of its death."""
 _MOST_CANCELLED = 8
@@ -329,17 +322,10 @@ def full_disk(case: FaultCase) -> None:
     base = _steady(case)
     writes = case.first.audit.writes
     for number in sorted({0, writes - 1} if writes else ()):
-        violated: list[str] = []
-
-        def judge(root: Path | None, violated: list[str] = violated) -> None:
-            if case.task.workspace is not None and root is not None:
-                tree = scan_tree(root)
-                found = evaluate(case.task.workspace.post, tree.listing, phase=Phase.POST, disk=tree)
-                violated += [finding.message for finding in found if not finding.satisfied]
-
         with case.removing_files_outside():
-            output = case.call_again(full_from=number, look=judge).output
-        if not output.problem and output != base and not violated:
+            call = case.call_again(full_from=number, judged=True)
+        output = call.output
+        if not output.problem and output != base and not call.violated:
             raise case.failed(
                 "the disk was full, but the function completed, with another output: " + base.named(output),
                 *base.difference(output, "before", "full disk"),
@@ -449,7 +435,7 @@ class _Retries:
         if lose is not None and (audit.outside or audit.starts_processes) and hasattr(os, "fork"):
             dying = Interruption(case.author, at=at, act=lambda: os.kill(os.getpid(), signal.SIGKILL))
             with leaving_no_process():
-                _die_in_a_child(lambda: case.call(workspace, params, current, interruption=dying))
+                signal_of_a_copy(lambda: case.call(workspace, params, current, interruption=dying), _DEATH_LIMIT)
             lose()
         interruption = Interruption(case.author, at=at, act=lose) if lose else None
         ended = case.call(workspace, params, current, raw=case.given.raw, interruption=interruption).ended
@@ -486,26 +472,6 @@ def _disturb(services: InMemoryServices) -> None:
         script.after(operation, nth=following(operation), error=Unclear)
     for operation in ("history", "is_current"):
         script.delay(operation, nth=following(operation), seconds=_SLOW_SECONDS)
-
-
-def _die_in_a_child(call: Callable[[], object]) -> None:
-    """Call the function in a forked process that is killed on the way, so that no `finally` runs."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the copy needs none of them
-        child = os.fork()
-    if child == 0:
-        try:
-            call()
-        finally:
-            os._exit(0)
-    deadline = time.monotonic() + _DEATH_LIMIT
-    while os.waitpid(child, os.WNOHANG) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-        time.sleep(_POLL_SECONDS)
 
 
 CHECKED: Mapping[str, Callable[[FaultCase], None]] = {

@@ -6,39 +6,37 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.authoring.context import Current, hooks_of
-from perago.driver import AttemptRecord, FunctionCaller, Raised, Returned
+from perago.driver import AttemptRecord, Raised, Returned
 from perago.driver.function import what_to_do
 from perago.guardrails.require_glob import RequireGlob
 from perago.ports import TaskStatus
 from perago.settings.mask import STRUCK_OUT
 from perago.taskdef.payload import InvalidResult, check_recorded_result
-from perago.testing.cases import InvalidCase, Record, RunCase, read_tree
+from perago.testing.cases import Record, RunCase, read_tree
 from perago.testing.differences import AttemptResult
+from perago.testing.outcome import Outcome
 from perago.testing.samples import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from perago.testing.tasks import CaseFailed, Cause
 from perago.text import listing, quoted
+from pytest_perago.attempts import CaseAttempts, FaultCase
 from pytest_perago.audit import Audit, may_outlive, moved_aside, noting_questions, remember_outliving
-from pytest_perago.confinement import TimeLimitExceeded, Watch, formatted_stack, without_plugin_frames
+from pytest_perago.confinement import TimeLimitExceeded, without_plugin_frames
 from pytest_perago.observation import Memory, NearbyFiles, Output, printed, secrets_of
-from pytest_perago.recorded import compare_with_record
 from pytest_perago.session import Session
-
-if TYPE_CHECKING:
-    from pytest_perago.calls import FaultCase
+from pytest_perago.snapshots import compare_with_record
 
 _EXPECTED = {
     "completed": "COMPLETED",
@@ -54,14 +52,18 @@ class Attempt:
     """One attempt of a case. `before` and `after` are the committed trees, by their keys in the repository."""
 
     of: CaseAttempts
-    record: AttemptRecord
+    outcome: Outcome
     output: Output | None
     """Its report and publication; None if it did not complete."""
     ended: Returned | Raised | None
     """The end of the function; None if it was not called."""
-    log: tuple[str, ...]
     before: frozenset[str]
     after: frozenset[str]
+
+    @property
+    def record(self) -> AttemptRecord:
+        """Everything that the driver knows about it."""
+        return self.outcome.record
 
     @property
     def ending(self) -> str:
@@ -83,22 +85,20 @@ class Attempt:
 
     def result(self) -> AttemptResult:
         """Return the outcome of the attempt, for a comparison with the recorded one."""
-        changes, spec = self.record.changes, self.of.task.workspace
+        spec = self.of.task.workspace
         if self.output is None:
             return AttemptResult(self.ending, self._reason)
         prefix = spec.key_prefix if spec else ""
-        files = {file.path: self.output.files[prefix + file.path] for file in (*changes.added, *changes.changed)}
-        return AttemptResult(
-            self.ending, "", self.output.result, files, frozenset(file.path for file in changes.removed)
-        )
+        files = {path: self.output.files[prefix + path] for path in self.outcome.changed_files}
+        return AttemptResult(self.ending, "", self.output.result, files, frozenset(self.outcome.removed_files))
 
     def failed(self, cause: Cause, words: str, *facts: tuple[str, str]) -> CaseFailed:
         """Build a failure with all that is known about the attempt. `words` follow the label of the case."""
         changes = self.record.changes
         signed = (("+", changes.added), ("~", changes.changed), ("-", changes.removed))
         files = [f"{sign} {file.path}" for sign, changed in signed for file in changed]
-        known = [*facts, *(("rule", finding.message) for finding in self.record.findings if not finding.satisfied)]
-        known += [(label, "\n".join(lines)) for label, lines in (("files", files), ("log", self.log)) if lines]
+        known = [*facts, *(("rule", message) for message in self.outcome.violations)]
+        known += [(label, "\n".join(lines)) for label, lines in (("files", files), ("log", self.outcome.log)) if lines]
         return CaseFailed(
             cause,
             f"case {self.of.case.label!r}{words}",
@@ -160,16 +160,15 @@ class Attempt:
             raise self.failed(Cause.CONTRACT, ": the result does not survive JSON", ("actual", problem))
 
     def _check_files(self) -> None:
-        changes, case, spec = self.record.changes, self.of.case, self.of.task.workspace
-        written = tuple(sorted(file.path for file in (*changes.added, *changes.changed)))
-        removed = tuple(file.path for file in changes.removed)
+        outcome, case, spec = self.outcome, self.of.case, self.of.task.workspace
+        written, removed = outcome.changed_files, outcome.removed_files
         for word, declared, actual in (("published", case.published, written), ("removed", case.removed, removed)):
             if declared is not None and declared != actual:
                 facts = ("expected", _listed(declared)), ("actual", _listed(actual))
                 raise self.failed(Cause.MISTAKE, f" has different {word} files than declared", *facts)
         expected = self.before
         if self.ending == "completed" and spec is not None and not spec.read_only:
-            added = {spec.key_prefix + file.path for file in changes.added}
+            added = {spec.key_prefix + file.path for file in outcome.changes.added}
             expected = (self.before | added) - {spec.key_prefix + path for path in removed}
         if self.after != expected:
             raise RuntimeError(
@@ -196,69 +195,6 @@ CONTROLS: dict[str, int | str] = {
 """Controls that replace those of the task, so that the retry after a lost report follows immediately."""
 
 
-class CaseAttempts:
-    """Attempts of one declared case, each on its own services.
-
-    Raises:
-        CaseFailed: the tree of the case cannot be read.
-    """
-
-    def __init__(self, task: Task, case: RunCase) -> None:
-        self.task = task
-        self.case = case
-        try:
-            self.tree: dict[str, str | bytes | None] = read_tree(case.tree)
-        except InvalidCase as error:
-            raise CaseFailed(Cause.MISTAKE, f"case {case.label!r}: {error}") from None
-
-    @contextmanager
-    def started(self, call: FunctionCaller, controls: Mapping[str, Any] | None = None) -> Iterator[InMemoryServices]:
-        """Commit the tree of the case and the publish fence to new services, and start a workflow of the task.
-
-        Args:
-            call: calls the function.
-            controls: replaces fields of the TaskDef.
-        """
-        ref = None
-        with InMemoryServices(call=call) as services:
-            if self.task.workspace is not None:
-                prefix = self.task.workspace.key_prefix
-                files = {prefix + path: content for path, content in self.tree.items()}
-                ref = services.seed({FENCE_PATH: FENCE_TEXT, **files})
-            services.start(self.task, self.case.params, ref=ref, controls=controls)
-            yield services
-
-    def committed(self, services: InMemoryServices) -> dict[str, bytes]:
-        """Return the files on the branch; none for a task without a workspace."""
-        return {} if self.task.workspace is None else services.tree()
-
-    def published(self, services: InMemoryServices, record: AttemptRecord) -> Output | None:
-        """Return the report and the branch after an attempt, or None if it did not complete."""
-        if record.report is None or record.report.status is not TaskStatus.COMPLETED:
-            return None
-        return Output(record.report.output["result"], self.committed(services))
-
-    def failed(
-        self, summary: str, *facts: tuple[str, str], cause: Cause = Cause.MISTAKE, needs_others: bool = False
-    ) -> CaseFailed:
-        """Build a failure of the function. Facts without a text are left out."""
-        return CaseFailed(
-            cause,
-            f"case {self.case.label!r}: {summary}",
-            facts=[(label, text) for label, text in facts if text],
-            tree=self.tree if self.task.workspace else None,
-            needs_others=needs_others,
-        )
-
-    def too_long(self, watch: Watch) -> CaseFailed:
-        """Build the failure after the time limit."""
-        return CaseFailed(
-            Cause.MISTAKE,
-            f"case {self.case.label!r} did not end within {watch.seconds:g} s (perago_run_timeout)",
-            details=[formatted_stack(watch.stuck.stack)] if watch.stuck else (),
-        )
-
-
 def run_case(task: Task, case: RunCase, session: Session, record: Record | None = None) -> None:
     """Run the case twice, each time on its own services.
 
@@ -281,9 +217,9 @@ def run_case(task: Task, case: RunCase, session: Session, record: Record | None 
             run.check_that_calls_are_alike()
             run.check_that_nothing_outlives_the_attempt()
         except TimeLimitExceeded:
-            raise run.too_long(run.watch) from None
+            raise run.watch.too_long(run.case.label) from None
         except CaseFailed as failure:
-            failure = run.too_long(run.watch) if run.watch.stuck else failure
+            failure = run.watch.too_long(run.case.label) if run.watch.stuck else failure
             raise (failure.with_traceback(run.frames) if run.frames else failure) from None
 
 
@@ -321,8 +257,7 @@ def _failure_without(task: Task, case: RunCase, paths: Sequence[str], session: S
 
 class _Run(CaseAttempts):
     def __init__(self, task: Task, case: RunCase, session: Session, record: Record | None) -> None:
-        super().__init__(task, case)
-        self.watch = session.watch()
+        super().__init__(task, case, session.watch())
         self.frames: TracebackType | None = None
         """The frames of the last error that the function raised, for a debugger. They are cleared, because they would
         keep objects alive."""
@@ -363,27 +298,26 @@ class _Run(CaseAttempts):
     def first_attempt(self) -> None:
         """Run a plain attempt in a fresh repository."""
         with self.started(self._call) as services:
-            before = frozenset(self.committed(services))
-            outcome = services.attempt(self.task.function)
-            attempt = self._attempt(services, outcome.record, before, outcome.log)
-            if self._record is not None:
-                self.case = self._compared(self._record, attempt.result())
-            attempt.check()
-            self._check_secrets(attempt)
-            if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
-                raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
+            attempt = self._attempt(services)
+        self._outputs.append(attempt.output)
+        if self._record is not None:
+            self.case = self._compared(self._record, attempt.result())
+        attempt.check()
+        self._check_secrets(attempt)
+        outcome = attempt.outcome
+        if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
+            raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
 
     def failure_of_the_function(self) -> CaseFailed | None:
         """Run one attempt. Return its failure, unless a `pre` guardrail or the function itself refuses the input."""
         with self.watch, self.started(self._call) as services:
             try:
-                record = services.attempt(self.task.function).record
-                attempt = self._attempt(services, record, frozenset())
+                attempt = self._attempt(services)
                 is_declined = self._ended is None or (isinstance(self._ended, Raised) and self._ended.kind != "error")
                 if attempt.ending != "completed" and not is_declined:
                     attempt.check()
             except TimeLimitExceeded:
-                return self.too_long(self.watch)
+                return self.watch.too_long(self.case.label)
             except CaseFailed as failure:
                 return failure
         return None
@@ -392,9 +326,10 @@ class _Run(CaseAttempts):
         """Run a second attempt in the same process. If it publishes, its report is lost, and Conductor delivers the
         task again."""
         with self.started(self._call, CONTROLS) as services:
-            before = frozenset(self.committed(services))
-            record = services.run_delivery(self.task, services.take(self.task))
-            self._check_same_again(self._attempt(services, record, before))
+            attempt = self._attempt(services, report=False)
+            self._outputs.append(attempt.output)
+            self._check_same_again(attempt)
+            record = attempt.record
             if record.input_ref is not None and record.published_commit not in (None, record.input_ref):
                 self._check_published_once(services, record.input_ref, str(record.published_commit))
 
@@ -447,22 +382,23 @@ class _Run(CaseAttempts):
         files = self._outside_files(everywhere=self._outputs[0] != self._outputs[-1])
         if not files:
             return
-        from pytest_perago.calls import FaultCase  # it needs the rest of this module
-
-        case = FaultCase(self.task, self.case, memory=self._memory)
-        case.watch = self.watch
+        case = FaultCase(self.task, self.case, self.watch, memory=self._memory)
         try:
             with moved_aside(files):
                 first = case.first.output  # it decides on the conditions
         except pytest.skip.Exception:
             return
-        found, absent = case.call_again().output, first
-        with moved_aside(files):
-            absent = case.call_again().output
+        found = case.call_again().output
+
+        def without(paths: list[Path]) -> Output:
+            with moved_aside(paths):
+                return case.call_again().output
+
+        absent = without(files)
         if found == absent or absent != first or case.call_again().output != found:
             return
         if len(files) > 1:
-            files = [path for path in files if self._output_without(case, path) == absent] or files
+            files = [path for path in files if without([path]) == absent] or files
         remember_outliving(files)
         shown = listing([quoted(str(path)) for path in files], 3)
         raise self.failed(
@@ -472,17 +408,13 @@ class _Run(CaseAttempts):
             cause=Cause.CONTRACT,
         )
 
-    def _output_without(self, case: FaultCase, path: Path) -> Output:
-        with moved_aside([path]):
-            return case.call_again().output
-
     def _outside_files(self, *, everywhere: bool) -> list[Path]:
         project = [self._session.settings.root, Path(self.task.file).parent, *(Path(each) for each in sys.path if each)]
         return may_outlive(self._audits, project, everywhere=everywhere)
 
     def _check_secrets(self, attempt: Attempt) -> None:
         """Refuse a function that prints or logs a secret of its params."""
-        lines = ["".join(self._printed), *attempt.log]
+        lines = ["".join(self._printed), *attempt.outcome.log]
         for name, secret in self._secrets:
             line = next((line for text in lines for line in text.splitlines() if secret in line), None)
             if line is not None:
@@ -542,9 +474,7 @@ class _Run(CaseAttempts):
 
         def again() -> AttemptResult:
             with self.started(self._call) as services:
-                attempt = self._attempt(services, services.attempt(self.task.function).record, frozenset())
-                self._outputs.pop()
-                return attempt.result()
+                return self._attempt(services).result()
 
         return compare_with_record(self._session, self.case, record, now, tree, again)
 
@@ -553,17 +483,16 @@ class _Run(CaseAttempts):
         with self.started(self._call) as services:
             return self.published(services, services.attempt(self.task.function).record)
 
-    def _attempt(
-        self, services: InMemoryServices, record: AttemptRecord, before: frozenset[str], log: tuple[str, ...] = ()
-    ) -> Attempt:
-        """Keep the outcome of an attempt.
+    def _attempt(self, services: InMemoryServices, *, report: bool = True) -> Attempt:
+        """Run an attempt, and report it.
 
         Raises:
             CaseFailed: the function left processes running.
         """
-        output = self.published(services, record)
-        self._outputs.append(output)
-        attempt = Attempt(self, record, output, self._ended, log, before, frozenset(self.committed(services)))
+        before = frozenset(self.committed(services))
+        outcome = services.attempt(self.task.function, report=report)
+        output, after = self.published(services, outcome.record), frozenset(self.committed(services))
+        attempt = Attempt(self, outcome, output, self._ended, before, after)
         if self._processes:
             raise attempt.failed(
                 Cause.MISTAKE,

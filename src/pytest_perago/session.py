@@ -36,7 +36,7 @@ from pytest_perago.options import (
 
 if TYPE_CHECKING:
     from perago.workflows import Workflow
-    from pytest_perago.calls import FaultCase
+    from pytest_perago.attempts import FaultCase
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,11 @@ from perago.testing.cases import WORKFLOW, read_tree, recorded_cases
 from perago.testing.differences import AttemptResult
 from perago.testing.tasks import CaseFailed, Cause
 from perago.text import count
-from pytest_perago.confinement import TimeLimitExceeded, formatted_stack
+from pytest_perago.confinement import TimeLimitExceeded
 from pytest_perago.kinds.run import location_of, read_case
 from pytest_perago.options import Settings
-from pytest_perago.recorded import compare_with_record
 from pytest_perago.session import Case, Location, Session, printable
-from pytest_perago.snapshots import SnapshotFile
+from pytest_perago.snapshots import SnapshotFile, compare_with_record
 
 if TYPE_CHECKING:
     from perago.testing.workflow_run import WorkflowRun
@@ -68,9 +67,7 @@ def _run(workflow: Workflow[Any, Any], directory: Path, session: Session) -> Non
             with watch, watch.code_of_author(), TaskRunner() as run:
                 return _result(run.workflow(workflow, params, tree=tree), tree)
         except TimeLimitExceeded:
-            summary = f"case {case.label!r} did not end within {watch.seconds:g} s (perago_run_timeout)"
-            details = [formatted_stack(watch.stuck.stack)] if watch.stuck else ()
-            raise CaseFailed(Cause.MISTAKE, summary, details=details) from None
+            raise watch.too_long(case.label) from None
 
     if record is not None:
         compare_with_record(session, case, record, result(), tree, result)

@@ -52,15 +52,17 @@ def cases_faults(task: Task, session: Session) -> Iterable[Case]:
 
 
 def _run(task: Task, case: RunCase, check: str, session: Session) -> None:
-    from pytest_perago.calls import FaultCase  # the services are loaded when something runs
+    from pytest_perago.attempts import FaultCase  # the services are loaded when something runs
     from pytest_perago.fault_checks import CHECKED
 
     known = session.fault_cases
     key = (task.module, task.name, case.label)
     found = known.pop(key, None)
     if found is None or found.task is not task:
-        found = FaultCase(task, case, memory=session.memory(task.module))
+        found = FaultCase(task, case, session.watch(), memory=session.memory(task.module))
     known[key] = found  # the last one used is the last
     while len(known) > _MOST_CASES:
         del known[next(iter(known))]
-    found.run(CHECKED[check], session.watch())
+    found.watch = session.watch()
+    with found.in_time():
+        CHECKED[check](found)

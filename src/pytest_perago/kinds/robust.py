@@ -86,8 +86,7 @@ def cases_robust(task: Task, session: Session) -> Iterable[Case]:
 
 
 def _check(task: Task, what: str, session: Session) -> None:
-    from pytest_perago.attacks import Attack  # the services are loaded when something runs
-    from pytest_perago.crash_notes import CrashNotes
+    from pytest_perago.attacks import Attack, CrashNotes  # the services are loaded when something runs
 
     if what == "search" and is_under_ci():
         pytest.skip("combinations are not tried where CI is set")

@@ -1,4 +1,4 @@
-"""Call the function of a case under chosen conditions, in this process or in others, and keep the output of each call.
+"""Observe the attempts of a case, and calls of its function under chosen conditions, in this process or in others.
 
 Python hashes strings differently in each process, so the order of sets differs. `main` is the entry point of these
 processes. It reads the call from one file, and writes the output to another.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,16 +24,20 @@ from typing import Any, TypeAlias
 import pytest
 from pydantic import BaseModel
 
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.authoring.context import Current, hooks_of, with_hooks
 from perago.driver import AttemptRecord, FunctionCaller, Limits, Raised, Returned, call_function
 from perago.driver.function import left_files
-from perago.guardrails.evaluation import Phase, evaluate
+from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
+from perago.ports import TaskStatus
 from perago.taskdef import load_task
 from perago.taskdef.payload import InvalidResult, dump_result
-from perago.testing.cases import RunCase
+from perago.testing.cases import InvalidCase, RunCase, read_tree
 from perago.testing.services import InMemoryServices, call_and_note
+from perago.testing.tasks import CaseFailed, Cause
 from perago.testing.tree_files import build, fast_directory, write_tree
+from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago.audit import Audit
 from pytest_perago.conditions import (
@@ -47,7 +51,6 @@ from pytest_perago.conditions import (
 )
 from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
 from pytest_perago.observation import Memory, Output, open_for_writing, read_files
-from pytest_perago.running import CaseAttempts
 
 Verdicts: TypeAlias = Mapping[tuple[str, str], bool]
 """Whether a rule accepts a tree, by phase and rule."""
@@ -117,23 +120,103 @@ class Call:
     """Files outside of its attempt that it has written and that still exist."""
     used: frozenset[str]
     """The sources of nondeterminism that it has used: `time`, `random`, `listing`."""
+    violated: tuple[Finding, ...] = ()
+    """The violated `post` guardrails, and links and the like in its workspace, if these were asked for."""
+
+
+class CaseAttempts:
+    """The attempts of a declared case, each on its own services.
+
+    Args:
+        task: the task.
+        case: the case.
+        watch: the time limit of the current test.
+
+    Raises:
+        CaseFailed: the tree of the case cannot be read.
+    """
+
+    def __init__(self, task: Task, case: RunCase, watch: Watch) -> None:
+        self.task = task
+        self.case = case
+        self.watch = watch
+        try:
+            self.tree: dict[str, str | bytes | None] = read_tree(case.tree)
+        except InvalidCase as error:
+            raise CaseFailed(Cause.MISTAKE, f"case {case.label!r}: {error}") from None
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Run the block within the time limit.
+
+        Raises:
+            CaseFailed: the limit was exceeded.
+        """
+        try:
+            with self.watch:
+                yield
+        except TimeLimitExceeded:
+            raise self.watch.too_long(self.case.label) from None
+
+    @contextmanager
+    def started(self, call: FunctionCaller, controls: Mapping[str, Any] | None = None) -> Iterator[InMemoryServices]:
+        """Commit the tree of the case and the publish fence to new services, and start a workflow of the task.
+
+        Args:
+            call: calls the function.
+            controls: replaces fields of the TaskDef.
+        """
+        ref = None
+        with InMemoryServices(call=call) as services:
+            if self.task.workspace is not None:
+                prefix = self.task.workspace.key_prefix
+                files = {prefix + path: content for path, content in self.tree.items()}
+                ref = services.seed({FENCE_PATH: FENCE_TEXT, **files})
+            services.start(self.task, self.case.params, ref=ref, controls=controls)
+            yield services
+
+    def committed(self, services: InMemoryServices) -> dict[str, bytes]:
+        """Return the files on the branch; none for a task without a workspace."""
+        return {} if self.task.workspace is None else services.tree()
+
+    def published(self, services: InMemoryServices, record: AttemptRecord) -> Output | None:
+        """Return the report and the branch after an attempt, or None if it did not complete."""
+        if record.report is None or record.report.status is not TaskStatus.COMPLETED:
+            return None
+        return Output(record.report.output["result"], self.committed(services))
+
+    def failed(
+        self, summary: str, *facts: tuple[str, str], cause: Cause = Cause.MISTAKE, needs_others: bool = False
+    ) -> CaseFailed:
+        """Build a failure of the function. Facts without a text are left out."""
+        return CaseFailed(
+            cause,
+            f"case {self.case.label!r}: {summary}",
+            facts=[(label, text) for label, text in facts if text],
+            tree=self.tree if self.task.workspace else None,
+            needs_others=needs_others,
+        )
 
 
 class FaultCase(CaseAttempts):
-    """A case for all its fault tests. It is created once in a session. `watch` is that of the current test.
+    """A case for all its fault tests. It is created once in a session.
 
     Args:
-        task: the task of the function.
-        case: the input.
+        task, case, watch: as for `CaseAttempts`.
         call: the way to call the function.
         memory: the values of its module before any call; None: the current values.
     """
 
     def __init__(
-        self, task: Task, case: RunCase, call: FunctionCaller = call_and_note, *, memory: Memory | None = None
+        self,
+        task: Task,
+        case: RunCase,
+        watch: Watch,
+        call: FunctionCaller = call_and_note,
+        *,
+        memory: Memory | None = None,
     ) -> None:
-        super().__init__(task, case)
-        self.watch: Watch
+        super().__init__(task, case, watch)
         self.memory: Memory = memory or Memory(task.module)
         self.author: AuthorCode = AuthorCode(task)
         self.conditions: Conditions = Conditions()
@@ -144,19 +227,6 @@ class FaultCase(CaseAttempts):
         self._does_not_complete = False
         self._used_by_rules: set[str] = set()
         self._call_function = call
-
-    def run(self, check: Callable[[FaultCase], None], watch: Watch) -> None:
-        """Run one check within its time limit.
-
-        Raises:
-            CaseFailed: the function does not tolerate the condition, or takes too long.
-        """
-        self.watch = watch
-        try:
-            with watch:
-                check(self)
-        except TimeLimitExceeded:
-            raise self.too_long(watch) from None
 
     @cached_property
     def first(self) -> Call:
@@ -220,7 +290,7 @@ class FaultCase(CaseAttempts):
         interruption: Interruption | None = None,
         full_from: int | None = None,
         forget: bool = True,
-        look: Callable[[Path | None], object] = lambda _: None,
+        judged: bool = False,
     ) -> Call:
         """Call the function once more, on its own tree.
 
@@ -230,7 +300,7 @@ class FaultCase(CaseAttempts):
             interruption: the interruption; None: none.
             full_from: as for `Audit`.
             forget: whether its modules forget earlier calls.
-            look: gets the workspace after the call, before it is removed.
+            judged: whether the `post` guardrails judge the workspace.
         """
         given = given or self.given
         if forget:
@@ -244,17 +314,17 @@ class FaultCase(CaseAttempts):
                 directory.mkdir()
             workspace = given.write(root / "workspace")
             current = with_hooks(given.current, scratch=scratch)
-            params = _copied(given.params)
             call = self.call(
                 workspace,
-                params,
+                _copied(given.params),
                 current,
                 raw=given.raw,
                 conditions=conditions,
                 interruption=interruption,
                 full_from=full_from,
             )
-            look(workspace)
+            if judged and workspace is not None:
+                call.violated = self._violations(workspace)
             return call
         finally:
             shutil.rmtree(top, ignore_errors=True)
@@ -336,6 +406,14 @@ class FaultCase(CaseAttempts):
             except InvalidResult as error:
                 problem = f"Invalid result: {error}"
         return Output(result, {} if workspace is None else read_files(workspace), problem)
+
+    def _violations(self, workspace: Path) -> tuple[Finding, ...]:
+        spec, tree = self.task.workspace, scan_tree(workspace)
+        if spec is None:
+            return ()
+        irregular = check_tree(tree, spec.key_prefix, View.of(spec))
+        findings = (*irregular, *evaluate(spec.post, tree.listing, phase=Phase.POST, disk=tree))
+        return tuple(finding for finding in findings if not finding.satisfied)
 
     @contextmanager
     def removing_files_outside(self) -> Iterator[None]:
@@ -456,10 +534,10 @@ def _output_of(job: dict[str, Any]) -> tuple[Output, Verdicts] | str:
         params = task.params_model.model_validate(job["params"])
     except Exception as error:  # noqa: BLE001 - the author's code may raise anything
         return f"{type(error).__name__}: {error}"
-    case = FaultCase(task, RunCase("", {}, {}, "completed"), call_function)
-    case.watch = Watch(job["seconds"], LastResort(enabled=False))
+    watch = Watch(job["seconds"], LastResort(enabled=False))
+    case = FaultCase(task, RunCase("", {}, {}, "completed"), watch, call_function)
     case.given = Given(params, *job["given"])
-    with case.watch:
+    with watch:
         output = case.call_again(job["conditions"]).output
         return output.problem or (output, case.verdicts(job["conditions"], output=job["output"]))
 
