@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.cli.app import COMMANDS
+from perago.cli.app import COMMANDS, file_of
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.services import EmbeddedServices
 
@@ -125,7 +125,7 @@ class Project:
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
     """Where commands start with their imports done."""
-    forks = Forks("lakefs_sdk", *(f"perago.cli.commands.{name}" for name in COMMANDS))
+    forks = Forks("lakefs_sdk", *{file_of(name) for name in COMMANDS})
     yield forks
     forks.close()
 

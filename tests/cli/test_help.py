@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.cli.topics import TOPICS, page, topics
+from perago.cli.commands.help import TOPICS, page, topics
 
 from ..generated import DOCS, assert_table
 from .conftest import Project

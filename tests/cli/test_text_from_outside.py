@@ -11,7 +11,7 @@ import pytest
 
 from perago.cli import messages
 from perago.cli.attempt_view import AttemptView, show_line
-from perago.cli.commands import gc, register
+from perago.cli.commands import definitions, gc
 from perago.cli.commands.dev import DevView
 from perago.cli.commands.show import print_sheet
 from perago.driver.gc import Fate, Leftover, Policy
@@ -125,7 +125,7 @@ SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
     "gc, a branch": prints(lambda: gc.print_leftover(Leftover(HOSTILE, HOSTILE, Fate.KEPT, HOSTILE), POLICY)),
     "gc, a directory": prints(lambda: gc.print_leftover(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),
     "register": prints(
-        lambda: register.print_comparison("name", False, [Change("", 1, HOSTILE, Impact.BREAKING, HOSTILE)])
+        lambda: definitions.print_comparison("name", False, [Change("", 1, HOSTILE, Impact.BREAKING, HOSTILE)])
     ),
     "show": prints(shows_an_attempt_of_servers),
     "an error": prints(lambda: messages.error(HOSTILE, HOSTILE)),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from pathlib import Path
 
 import pytest
 import typer.main
 
-from perago.cli.app import COMMANDS
+from perago.cli.app import COMMANDS, command_of
 
 from .blocks import NEEDS, ROOT, Block, blocks_of, indented_code, pages, parse_blocks
 from .scratch import BlockFailed, Scratch, commands_of, matches
@@ -140,7 +139,7 @@ def check_options(block: Block, command: str) -> None:
 
 def options_of(name: str) -> set[str]:
     holder = typer.Typer()
-    holder.command(name)(importlib.import_module(f"perago.cli.commands.{name}").command)
+    holder.command(name)(command_of(name)[0])
     return {option for parameter in typer.main.get_command(holder).params for option in parameter.opts}
 
 

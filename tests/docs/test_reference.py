@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import re
 from types import ModuleType
@@ -15,7 +14,7 @@ import perago
 import perago.authoring
 import perago.testing
 import pytest_perago
-from perago.cli.app import COMMANDS
+from perago.cli.app import COMMANDS, command_of
 from perago.guardrails import GUARDRAILS
 from pytest_perago import kinds, options
 
@@ -100,6 +99,6 @@ def test_each_command_has_a_section_with_its_help_and_no_unknown_option(name: st
 
 def options_of(name: str) -> set[str]:
     holder = typer.Typer(add_completion=False)
-    holder.command(name)(importlib.import_module(f"perago.cli.commands.{name}").command)
+    holder.command(name)(command_of(name)[0])
     command = typer.main.get_command(holder)
     return {option for parameter in command.params for option in parameter.opts if option.startswith("--")} - {"--help"}

@@ -10,7 +10,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Annotated, Any
 
 import typer
@@ -65,6 +65,13 @@ GROUPS = {
 }
 """Name and summary of each command. `perago.cli.commands.<name>` holds `command`, its function, and `EXAMPLES`."""
 
+SHARED = {
+    **dict.fromkeys(("init", "add"), "project"),
+    **dict.fromkeys(("extract", "workflow", "diff", "register"), "definitions"),
+    **dict.fromkeys(("terminate", "retry", "rerun"), "operations"),
+}
+"""The file of commands that share one. It has a function and an entry of `EXAMPLES` for each, by name."""
+
 COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 EPILOG = """\b
@@ -91,6 +98,17 @@ MODULE is an import path; the current directory is importable."""
 RENAMED = {command: {"--workspace": "--branch", "-w": "-b"} for command in ("send", "doctor", "backtest")}
 """Options with a new name. The old ones still work, and warn (docs/compatibility.md)."""
 _HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def file_of(name: str) -> str:
+    """Return the module of a command."""
+    return f"perago.cli.commands.{SHARED.get(name, name)}"
+
+
+def command_of(name: str) -> tuple[Callable[..., None], str]:
+    """Return the function of a command, and the examples for the end of its help."""
+    module = importlib.import_module(file_of(name))
+    return (getattr(module, name), module.EXAMPLES[name]) if name in SHARED else (module.command, module.EXAMPLES)
 
 
 class CommandTable(TyperGroup):
@@ -122,9 +140,9 @@ class CommandTable(TyperGroup):
             return super().invoke(ctx)
 
     def _load(self, name: str) -> Any:
-        module = importlib.import_module(f"perago.cli.commands.{name}")
+        function, examples = command_of(name)
         holder = typer.Typer(add_completion=False, rich_markup_mode=None)
-        holder.command(name, epilog=module.EXAMPLES, context_settings=_HELP)(module.command)
+        holder.command(name, epilog=examples, context_settings=_HELP)(function)
         command = typer.main.get_command(holder)
         command.params += [param for param in self.params if param.name == "debug"]
         return command

@@ -1,0 +1,269 @@
+"""`perago extract`, `perago workflow`, `perago diff` and `perago register`: write TaskDefs and workflows, compare them
+with those on the server, and put them there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perago.atomic_file import replace_file
+from perago.cli import messages
+from perago.cli.loading import load_definitions, load_tasks
+from perago.cli.messages import Colour, ExitCode
+from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, Timeout
+from perago.cli.rendering import Renderer, print_json
+from perago.failure import Failure
+from perago.text import count, one_line
+
+if TYPE_CHECKING:
+    from perago.configuration import Servers
+    from perago.probe import TaskSummary, WorkflowSummary
+    from perago.taskdef.compatibility import Change
+
+EXAMPLES = {
+    "extract": """\b
+Examples:
+  perago extract my_tasks.features
+  perago extract my_tasks.features --output features.json
+  perago extract my_tasks.features --register-list |
+    curl -H 'Content-Type: application/json' -d @- $URL/metadata/taskdefs""",
+    "workflow": """\b
+Examples:
+  perago workflow show my_tasks.nightly
+  perago workflow print my_tasks.nightly |
+    curl -H 'Content-Type: application/json' -d @- $URL/metadata/workflow
+
+`perago check` reports mistakes in the wiring, `perago register` sends workflows
+to Conductor.""",
+    "diff": """\b
+breaking    a workflow, or a caller of a workflow, that works today may fail
+compatible  running workflows and their callers are not affected
+cosmetic    texts for people
+
+\b
+Examples:
+  perago diff my_tasks.features
+  perago diff my_tasks --json       all task modules below a package""",
+    "register": """\b
+Examples:
+  perago register my_tasks.features my_tasks.clean
+  perago register --dry-run my_tasks.features""",
+}
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def extract(
+    modules: Modules,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to FILE, in full or not at all.")
+    ] = None,
+    register_list: Annotated[
+        bool, typer.Option("--register-list", help="Print a list, as Conductor's register call expects it.")
+    ] = False,
+    timeout: Timeout = IMPORT_LIMIT,
+) -> None:
+    """Write the TaskDef of a task module as JSON, or a list of TaskDefs if there are several.
+
+    A package means all task modules below it. The same modules always give the same bytes, so you can keep the file
+    under version control. Output of a module during its import goes to standard error.
+    """
+    tasks = load_tasks(modules, timeout, packages=True)
+    text = _document(tasks, as_list=register_list)
+    if output is None or output == Path("-"):
+        sys.stdout.buffer.write(text.encode())
+        return
+    try:
+        if output.exists() and not output.is_file():  # a device or a pipe; a directory refuses the write
+            output.write_bytes(text.encode())
+        else:
+            replace_file(output.resolve(), text.encode())  # replace the target of a symlink, not the link
+    except OSError as error:
+        raise Failure(f"cannot write {output}: {error.strerror}") from error
+    messages.note(f"wrote the TaskDef of {', '.join(task.name for task in tasks)} to {output}")
+
+
+class Action(StrEnum):
+    """Output of `perago workflow`."""
+
+    SHOW = "show"
+    PRINT = "print"
+
+
+def workflow(
+    action: Annotated[Action, typer.Argument(help="show: the steps as a tree; print: Conductor's JSON.")],
+    modules: Modules,
+    timeout: Timeout = IMPORT_LIMIT,
+) -> None:
+    """Show the steps of the workflows that modules declare, or write them as JSON.
+
+    A package means all modules below it. The same modules always give the same JSON: one definition, or a list if there
+    are several.
+    """
+    _, workflows = load_definitions(modules, timeout)
+    if not workflows:
+        raise Failure(f"{', '.join(modules)} declares no workflow", "declare one with @workflow of perago.workflows")
+    if action is Action.SHOW:
+        from perago.workflows.picture import picture_of
+
+        sys.stdout.write("\n\n".join(picture_of(json.loads(one.definition)) for one in workflows) + "\n")
+    else:
+        sys.stdout.write(_document(workflows))
+
+
+def _document(found: Sequence[TaskSummary | WorkflowSummary], *, as_list: bool = False) -> str:
+    """Return the definition as JSON, or a list of several."""
+    if len(found) == 1 and not as_list:
+        return found[0].definition
+    return json.dumps([json.loads(one.definition) for one in found], indent=2, ensure_ascii=False) + "\n"
+
+
+# -------------------------------------------------------------------------------- comparing with the server
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A definition of a module, and its differences to the one on the server."""
+
+    name: str
+    definition: dict[str, Any]
+    is_new: bool
+    """Whether the server does not have it. A new version of a workflow is compared with the newest one there."""
+    changes: tuple[Change, ...] | None
+    """None: there is nothing to compare with."""
+    workflow: WorkflowSummary | None = None
+
+
+def _compared(
+    servers: Servers, tasks: Sequence[TaskSummary], workflows: Sequence[WorkflowSummary]
+) -> Iterator[Compared]:
+    from perago.taskdef.compatibility import classify
+    from perago.taskdef.definition import comparable
+    from perago.workflows.registered import compare_with_server
+
+    for task in tasks:
+        registered, here = servers.queue.get_task_definition(task.name), json.loads(task.definition)
+        changes = None if registered is None else classify(*comparable(registered, here))
+        yield Compared(task.name, here, registered is None, changes)
+    for flow in workflows:
+        definition = json.loads(flow.definition)
+        base, since = compare_with_server(servers.workflows, definition)
+        with_which = "" if base in (None, flow.version) else f", compared with version {base}"
+        name = f"{flow.name} version {flow.version}{with_which}"
+        yield Compared(name, definition, base != flow.version, None if base is None else tuple(since), flow)
+
+
+def diff(modules: Modules, as_json: Json = False, timeout: Timeout = IMPORT_LIMIT) -> None:
+    """Compare TaskDefs and workflows of modules with those on the Conductor server, and say what each change means.
+
+    A version of a workflow that is not registered is compared with the newest one. Changes nothing. Exit code 0: all
+    are the same; 1: one differs, or is not registered.
+    """
+    tasks, workflows = load_definitions(modules, timeout)
+    from perago.configuration import Servers
+    from perago.settings import load_settings
+
+    with Servers(load_settings()) as servers:
+        found = {one.name: one.changes for one in _compared(servers, tasks, workflows)}
+    if as_json:
+        print_json({name: _changes_json(changes) for name, changes in found.items()})
+    else:
+        out = Renderer()
+        for name, changes in found.items():
+            word = "not registered" if changes is None else "changed" if changes else "unchanged"
+            out.line(f"{word:14}  {name}")
+            print_changes(out, changes or ())
+    if any(changes != () for changes in found.values()):
+        raise typer.Exit(ExitCode.FAILURE)
+
+
+def _changes_json(changes: tuple[Change, ...] | None) -> dict[str, Any]:
+    from perago.taskdef.definition import ABSENT
+
+    rows = [
+        {
+            "path": change.pointer,
+            "class": change.word,
+            "reason": change.reason,
+            "registered": {} if change.old is ABSENT else {"value": change.old},
+            "here": {} if change.new is ABSENT else {"value": change.new},
+        }
+        for change in changes or ()
+    ]
+    return {"registered": changes is not None, "changes": rows}
+
+
+_COLOURS = {"breaking": Colour.RED, "compatible": Colour.GREEN, "cosmetic": Colour.CYAN}
+
+
+def print_changes(out: Renderer, changes: Iterable[Change]) -> None:
+    """Print a line for each change, with its effect."""
+    for change in changes:
+        word = out.paint(f"{change.word:10}", _COLOURS[change.word])
+        out.entry(f"  {word}  ", [f"{one_line(change.difference)} ({one_line(change.reason)})"], width=14)
+
+
+def register(
+    modules: Modules,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a registered version of a workflow that has other steps.")
+    ] = False,
+    timeout: Timeout = IMPORT_LIMIT,
+) -> None:
+    """Put the TaskDefs and workflows of modules on the Conductor server. A package means all modules below it.
+
+    Shows first what is new, and each changed field with the effect of the change. A new version of a workflow is
+    compared with the newest one on the server. Definitions that are already on the server stay as they are.
+
+    If a module is not valid, or a version of a workflow is registered with other steps, perago sends nothing.
+    """
+    tasks, workflows = load_definitions(modules, timeout)
+    from perago.configuration import Servers
+    from perago.settings import load_settings
+
+    settings = load_settings()
+    with Servers(settings) as servers:
+        outdated, missing = [], []
+        for one in _compared(servers, tasks, workflows):
+            print_comparison(one.name, one.is_new, one.changes or ())
+            if not one.is_new and not one.changes:
+                continue
+            if one.workflow is None:
+                outdated.append(one.definition)
+                continue
+            flow = one.workflow
+            if not one.is_new and not overwrite:
+                message = f"version {flow.version} of workflow {flow.name} is registered with another definition"
+                raise Failure(
+                    f"{flow.where}: {message}; nothing was sent", "increase version=, or replace it with --overwrite"
+                )
+            missing.append(one.definition)
+        if outdated and not dry_run:
+            servers.queue.register_task_definitions(outdated)
+        for definition in [] if dry_run else missing:
+            servers.workflows.register_workflow(definition)
+    parts = [(outdated, "TaskDef"), (missing, "workflow")]
+    what = " and ".join(count(len(found), noun) for found, noun in parts if found)
+    server = settings.require_conductor().shown
+    done = f"dry run: {what} would be registered on {server}" if dry_run else f"registered {what} on {server}"
+    sys.stdout.write(f"{done if what else f'nothing to register on {server}'}\n")
+
+
+def print_comparison(name: str, is_new: bool, changes: Sequence[Change]) -> None:
+    """Compare a definition with the one on the server: print a line, and one for each change."""
+    out = Renderer()
+    if not is_new and not changes:
+        out.line(f"unchanged  {name}")
+        return
+    word, colour = ("new", Colour.GREEN) if is_new else ("changed", Colour.YELLOW)
+    out.line(f"{out.paint(f'{word:9}', colour)}  {name}")
+    print_changes(out, changes)
