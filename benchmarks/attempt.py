@@ -38,7 +38,7 @@ from perago.cache import ObjectCache
 from perago.driver import AttemptRuntime, SystemClock, run_attempt
 from perago.ports import TaskStatus
 from perago.settings import LakeFSSettings
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 MEGABYTE = 1_000_000
 FLAT = 60

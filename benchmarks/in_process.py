@@ -29,7 +29,8 @@ from benchmarks.tasks.editing import Params, edit
 from perago.authoring import Task
 from perago.authoring.task import get_task
 from perago.ports import TaskStatus
-from perago.testing import InMemoryServices, Outcome
+from perago.testing import Outcome
+from perago.testing.services import InMemoryServices
 
 ATTEMPTS = 100
 """In a row in one pair of services, as in a long test; a measurement is their mean."""

@@ -23,6 +23,7 @@ __all__ = [
     "Example",
     "ExecutionLimits",
     "Guardrail",
+    "GuardrailFunction",
     "Metric",
     "PublishBudget",
     "RetryPolicy",

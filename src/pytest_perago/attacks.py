@@ -31,11 +31,11 @@ from perago.guardrails.evaluation import Finding, Phase, evaluate
 from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.taskdef.schema import input_schema
 from perago.testing.cases import InvalidCase, RunCase, read_tree
-from perago.testing.constraints import recipe_of
+from perago.testing.constraints import Undecided, recipe_of
 from perago.testing.samples import ValidatorRaised, edges, validated
 from perago.testing.tasks import CaseFailed
 from perago.testing.tree_files import as_bytes, build
-from perago.testing.trees import Contradiction, Undecided, smallest_tree
+from perago.testing.trees import Contradiction, smallest_tree
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago import table_mutations  # noqa: F401 - adds to the catalog
@@ -276,7 +276,7 @@ class Attack:
         rules = [rule for rule in spec.pre if recipe_of(rule)] if spec is not None else []
         if spec is not None and rules:
             with suppress(Contradiction, Undecided, ValueError):
-                tree = smallest_tree(rules, key_prefix=spec.key_prefix, view=View.of(spec))
+                tree = smallest_tree(rules, key_prefix=spec.key_prefix, _view=View.of(spec))
                 files = {path: as_bytes(each) for path, each in tree.items() if each is not None}
                 return {} if self.judge(files) else files
         return {}

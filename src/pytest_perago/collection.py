@@ -193,7 +193,7 @@ class WorkflowCollector(pytest.Collector):
         from pytest_perago.workflows import workflow_cases
 
         workflow = self._workflow
-        place = Location(Path(workflow.location.file), workflow.location.line)
+        place = Location(Path(workflow.file), workflow.line)
         for case in workflow_cases(workflow, session_of(self.config)):
             yield CaseItem.from_parent(self, name=case.name, case=case, owner=workflow.name, place=place)
 

@@ -444,7 +444,7 @@ class _Retries:
 
     def _check(self, services: InMemoryServices, outcome: Outcome, step: str) -> None:
         """Check that the attempt completed, and that the branch contains the first publication."""
-        case, record = self._case, outcome.record
+        case, record = self._case, outcome._record
         output = case.published_without_ids(services, record)
         outside = ("outside", "\n".join(map(str, case.first.audit.outside)))
         if output is None:

@@ -183,7 +183,7 @@ def _known(item: pytest.Item) -> dict[str, Any] | None:
         return None
     outcomes = loaded("outcome")
     log = outcomes.attempt_log() if outcomes is not None else None
-    recent = {outcome.record.delivery.task_name for outcome in log.outcomes} if log else set()
+    recent = {outcome.delivery.task_name for outcome in log.outcomes} if log else set()
     tasks = sorted(recent | {name for _, name, *_ in log.tried} if log else recent)  # a race keeps only its trials
     return {"kind": "own", "label": "", "tasks": tasks}
 

@@ -63,7 +63,7 @@ class Attempt:
     @property
     def record(self) -> AttemptRecord:
         """Everything that the driver knows about it."""
-        return self.outcome.record
+        return self.outcome._record
 
     @property
     def ending(self) -> str:
@@ -305,8 +305,8 @@ class _Run(CaseAttempts):
         attempt.check()
         self._check_secrets(attempt)
         outcome = attempt.outcome
-        if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
-            raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
+        if outcome.status is not (outcome._record.report.status if outcome._record.report else None):
+            raise RuntimeError(f"the report did not reach Conductor: {outcome._delivered}")
 
     def failure_of_the_function(self) -> CaseFailed | None:
         """Run one attempt. Return its failure, unless a `pre` guardrail or the function itself refuses the input."""
@@ -481,7 +481,7 @@ class _Run(CaseAttempts):
     def _output_again(self) -> Output | None:
         """Return the output of one more plain attempt."""
         with self.started(self._call) as services:
-            return self.published(services, services.attempt(self.task.function).record)
+            return self.published(services, services.attempt(self.task.function)._record)
 
     def _attempt(self, services: InMemoryServices, *, report: bool = True) -> Attempt:
         """Run an attempt, and report it.
@@ -491,7 +491,7 @@ class _Run(CaseAttempts):
         """
         before = frozenset(self.committed(services))
         outcome = services.attempt(self.task.function, report=report)
-        output, after = self.published(services, outcome.record), frozenset(self.committed(services))
+        output, after = self.published(services, outcome._record), frozenset(self.committed(services))
         attempt = Attempt(self, outcome, output, self._ended, before, after)
         if self._processes:
             raise attempt.failed(

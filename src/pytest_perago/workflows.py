@@ -29,7 +29,7 @@ _MOST_DIFFERENCES = 50
 
 def workflow_cases(workflow: Workflow[Any, Any], session: Session) -> Iterator[Case]:
     """Yield the tests of one workflow."""
-    location = Location(Path(workflow.location.file), workflow.location.line)
+    location = Location(Path(workflow.file), workflow.line)
 
     def wiring(_: Session) -> None:
         _build(workflow)
@@ -91,7 +91,7 @@ def _build(workflow: Workflow[Any, Any]) -> None:
     from perago.workflows import WorkflowDefinitionError
 
     try:
-        workflow.build()
+        workflow._build()
     except WorkflowDefinitionError as error:
         summary = f"the wiring of workflow {workflow.name} has {count(len(error.problems), 'mistake')}"
         raise CaseFailed(Cause.MISTAKE, summary, details=[str(one) for one in error.problems]) from None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.text import show_utc
 
 from .filled import Filled, fill

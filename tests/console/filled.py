@@ -10,7 +10,7 @@ from perago.authoring import Task
 from perago.authoring.task import get_task
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import objects, references
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .tasks import send, summarise
 
@@ -93,7 +93,7 @@ def _published_by_a_retry(services: InMemoryServices, root: str) -> tuple[str, s
     services.attempt(summarise)
     services.clock.advance(6)
     outcome = services.attempt(summarise)
-    services.conductor.add_log(outcome.record.delivery.task_id, "2 rows\nwrote summary/rows.txt")
+    services.conductor.add_log(outcome.delivery.task_id, "2 rows\nwrote summary/rows.txt")
     assert outcome.commit is not None
     return workflow, outcome.commit
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
 from perago.embedded.lakefs import commits, objects
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .filled import REPOSITORY, define, simple
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perago.embedded.lakefs import commits, objects
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .filled import REPOSITORY, define, simple
 from .site import Site

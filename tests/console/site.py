@@ -19,7 +19,7 @@ from perago.embedded.http.loopback import embedded_app, serve
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.services import KeyPair
 from perago.settings import ConductorSettings, LakeFSSettings, Settings
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.worker.log_reader import no_traces
 
 from ..http_answer import Answer

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from perago.console import console_of, links
 from perago.embedded.services import EmbeddedServices
 from perago.taskdef import build_task_definition
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.worker.log_reader import WorkerLogs
 from perago.worker.logs import JsonLog, delivery_ids
 from perago.worker.plan import LogPlan

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perago.console import links
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .browser import NAMES, Browser, find_browser, running_browser
 from .filled import REPOSITORY, define

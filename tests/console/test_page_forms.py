@@ -15,7 +15,7 @@ from perago import task
 from perago.authoring import Task
 from perago.console import links
 from perago.taskdef import build_task_definition
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .filled import REPOSITORY, declared, define, simple
 from .markup import Element

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from perago.console import links
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.workflows import Flow, workflow
 from perago.workflows.picture import nodes_of, picture_of
 

@@ -6,7 +6,7 @@ import pytest
 
 from perago.console import links, overview
 from perago.embedded.lakefs import references
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .filled import REPOSITORY, declared, start
 from .site import Site

@@ -17,7 +17,7 @@ from perago.console import console_of
 from perago.console.app import MAX_STREAMS, page_app
 from perago.console.source import News
 from perago.embedded.services import EmbeddedServices
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .filled import define, simple
 from .site import site_of, source_of_models

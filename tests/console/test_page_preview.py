@@ -12,7 +12,7 @@ import pytest
 
 from perago.console import links
 from perago.console.preview import COLUMNS, IMAGE_BYTES, ROWS, TEXT_BYTES, image_type
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .filled import REPOSITORY
 from .markup import Element

@@ -9,7 +9,7 @@ import pytest
 from perago.console import links
 from perago.console.diff import LINES, compared
 from perago.console.search import LONGEST
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.text import visible
 
 from .filled import REPOSITORY, Filled, declared, simple, start

@@ -19,7 +19,7 @@ from perago.embedded.http.loopback import Admission
 from perago.embedded.lakefs import objects
 from perago.ports import Unavailable
 from perago.settings import ConductorSettings, LakeFSSettings
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.worker.log_reader import no_traces
 
 from ..adapters.scripted import Reply, Request, ScriptedServer, reply_json

@@ -9,7 +9,7 @@ import pytest
 
 from perago.console import links
 from perago.ports import Delivery, TaskStatus
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 from perago.worker.log_reader import FIRST_LOOK_BYTES, WorkerLogs
 from perago.worker.logs import journal

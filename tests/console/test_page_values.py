@@ -11,7 +11,7 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor, PayloadLimits
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects, references
 from perago.taskdef import build_task_definition
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .filled import REPOSITORY, STAGING, Filled, declared, define, simple, start
 from .markup import Element

@@ -30,7 +30,7 @@ from perago.embedded.http.loopback import serve
 from perago.embedded.lakefs import references
 from perago.ports import Forbidden
 from perago.settings import LakeFSSettings
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from ..cli.conftest import Project, make_project
 from ..cli.start_command import started

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from perago.embedded.services import EmbeddedServices
-from perago.testing import serve
+from perago.testing import EmbeddedServices, serve
 
 from .blocks import Block
 

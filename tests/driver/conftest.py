@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from perago.driver.publisher import TURNS_FILE
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 
 @pytest.fixture

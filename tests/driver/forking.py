@@ -12,7 +12,7 @@ from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.ports import Commit, Delivery, TaskStatus
 from perago.taskdef import build_task_definition
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
 
 COMPLETED, FAILED, TERMINAL = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
 from perago.authoring.task import get_task
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 TREE = {"raw/a.csv": "1", "raw/b.csv": "2"}
 

@@ -26,7 +26,7 @@ from perago import (
     require_glob,
     task,
 )
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
 
 

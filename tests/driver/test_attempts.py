@@ -15,7 +15,7 @@ from perago.authoring.task import get_task
 from perago.driver import Limits
 from perago.embedded.lakefs import commits, objects
 from perago.ports import TaskStatus
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from . import tasks
 from .tasks import Params
@@ -41,7 +41,7 @@ def test_the_changes_of_the_function_are_published_as_one_merge_on_the_input_ref
     (merge,) = services.lakefs.history("workspace", "main", until=ref, limit=10)
     assert outcome.output["workspace"]["ref"] == outcome.commit == merge.id
     assert merge.parents[0] == ref
-    assert merge.metadata["perago.task_id"] == outcome.record.delivery.task_id
+    assert merge.metadata["perago.task_id"] == outcome.delivery.task_id
     assert outcome.task["status"] == "COMPLETED"
 
 
@@ -87,7 +87,7 @@ def test_an_unchanged_tree_completes_with_the_input_ref(services: InMemoryServic
     outcome = services.run(tasks.edit, Params(do=do), TREE)
 
     assert outcome.status is COMPLETED
-    assert outcome.output["workspace"]["ref"] == outcome.record.input_ref == outcome.commit
+    assert outcome.output["workspace"]["ref"] == outcome.input_ref == outcome.commit
     assert services.faults.calls("create_branch") == 0
 
 

@@ -19,7 +19,7 @@ from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.loopback import serve
 from perago.ports import TaskStatus
 from perago.settings import LakeFSSettings
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.workspace import layout
 from perago.workspace.layout import FreeSpace
 from tests.cache.shelves import entries, flip_a_bit

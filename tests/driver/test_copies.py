@@ -9,7 +9,7 @@ import pytest
 
 from perago.embedded.lakefs import commits, objects, references
 from perago.ports import Commit
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .world import BRANCH, REPOSITORY, SharedWorld, World
 

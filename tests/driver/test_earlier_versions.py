@@ -11,7 +11,7 @@ import pytest
 from perago.attempt.publication import is_staging_branch, staging_prefix
 from perago.driver.gc import Fate
 from perago.embedded.faults import Moment
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .caretaker import DAY, Caretaker
 from .earlier import FORMS, EarlierStore, recorded

@@ -14,7 +14,7 @@ from perago.embedded.faults import Moment
 from perago.embedded.lakefs import objects, references
 from perago.ports import CorruptTransfer, Forbidden, Refused, ServiceError, TaskStatus, Unavailable, Unclear
 from perago.settings import PublishFence
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from . import tasks
 from .editing import expected_tree
@@ -63,7 +63,7 @@ def test_a_staging_branch_that_cannot_be_removed_does_not_cost_the_result(servic
     outcome = services.run(tasks.edit, Params(), TWO_FILES)
 
     assert outcome.status is TaskStatus.COMPLETED
-    assert "was not removed" in outcome.record.notes[0]
+    assert "was not removed" in outcome.notes[0]
 
 
 def test_a_foreign_commit_between_the_last_read_and_the_merge_is_reported(services: InMemoryServices) -> None:
@@ -148,4 +148,4 @@ def test_a_defect_in_the_protocol_fails_the_attempt_and_names_the_open_merge(
 
     services.clock.advance(1)
     (retry,) = fork.take(1)
-    assert fork.run(retry).assert_completed().record.adopted_commit == fork.commits()[0].id
+    assert fork.run(retry).assert_completed().adopted_commit == fork.commits()[0].id

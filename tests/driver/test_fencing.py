@@ -17,7 +17,7 @@ from perago.embedded.faults import FaultScript, Moment
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
 from perago.ports import FENCE_MARKER, Forbidden, MergeRefused, NotFound, TaskStatus, Unavailable, Unclear
 from perago.settings import PublishFence
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from . import tasks
 from .deaf import Deaf
@@ -146,8 +146,8 @@ def test_the_first_publication_brings_the_fence_along_and_is_guarded_itself(poli
 
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
         assert outcome.status is TaskStatus.COMPLETED
-        assert outcome.record.fence is FenceState.ENFORCED
-        assert "installed the publish fence" in outcome.record.remarks
+        assert outcome._record.fence is FenceState.ENFORCED
+        assert "installed the publish fence" in outcome._record.remarks
         assert not any("_lakefs_actions" in path for path in outcome.changed_files)
         assert services.lakefs.tree(REPOSITORY, str(outcome.commit))[FENCE_PATH] == FENCE_TEXT.encode()
         merge = services.lakefs.get_commit(REPOSITORY, str(outcome.commit))
@@ -158,14 +158,14 @@ def test_the_next_publication_finds_the_fence_and_installs_none() -> None:
     with world() as services:
         first = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
         again = services.run(tasks.edit, tasks.Params(do="write"), {"raw/c.csv": "3"})
-        assert (first.record.brought_fence, again.record.brought_fence) == (True, False)
+        assert (first._record.brought_fence, again._record.brought_fence) == (True, False)
         assert "publish fence" not in services.lakefs.get_commit(REPOSITORY, str(again.commit)).message
 
 
 def test_the_server_is_tried_once_in_five_minutes() -> None:
     with world() as services:
         for _ in range(3):
-            assert services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT).record.changes
+            assert services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT).changes
         assert challenges(services) == 1
         services.clock.advance(PROOF_SECONDS)
         services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
@@ -175,7 +175,7 @@ def test_the_server_is_tried_once_in_five_minutes() -> None:
 def test_a_task_that_changes_nothing_brings_no_fence() -> None:
     with world() as services:
         outcome = services.run(tasks.edit, tasks.Params(do="nothing"), TREE_OF_EDIT)
-        assert outcome.commit == outcome.record.input_ref
+        assert outcome.commit == outcome.input_ref
         assert FENCE_PATH not in services.lakefs.tree(REPOSITORY, "main")
 
 
@@ -183,8 +183,8 @@ def test_a_server_without_hooks_is_published_through_and_recorded() -> None:
     with world(deaf=True) as services:
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
         assert outcome.status is TaskStatus.COMPLETED
-        assert outcome.record.fence is FenceState.NOT_ENFORCED
-        assert "publish fence not enforced" in outcome.record.remarks
+        assert outcome._record.fence is FenceState.NOT_ENFORCED
+        assert "publish fence not enforced" in outcome._record.remarks
         assert list(services.lakefs.list_branches(REPOSITORY, "")) == ["main"]
 
 
@@ -193,17 +193,17 @@ def test_a_server_without_hooks_is_not_published_through_where_the_fence_is_requ
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
         assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
         assert "actions.enabled" in str(outcome.reason)
-        assert list(services.lakefs.history(REPOSITORY, "main", until=str(outcome.record.input_ref), limit=9)) == []
+        assert list(services.lakefs.history(REPOSITORY, "main", until=str(outcome.input_ref), limit=9)) == []
         assert list(services.lakefs.list_branches(REPOSITORY, "")) == ["main"]
 
 
 def test_a_fence_that_is_switched_off_is_neither_brought_nor_tried() -> None:
     with world(PublishFence.OFF) as services:
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
-        assert outcome.record.fence is FenceState.ABSENT
+        assert outcome._record.fence is FenceState.ABSENT
         assert FENCE_PATH not in services.lakefs.tree(REPOSITORY, "main")
         services.lakefs.seed(REPOSITORY, "main", {FENCE_PATH: FENCE_TEXT})
-        assert services.run(tasks.edit, tasks.Params(do="write"), {"b": "1"}).record.fence is FenceState.INSTALLED
+        assert services.run(tasks.edit, tasks.Params(do="write"), {"b": "1"})._record.fence is FenceState.INSTALLED
         assert challenges(services) == 0
 
 
@@ -212,7 +212,7 @@ def test_a_file_that_only_has_the_name_of_the_fence_is_left_alone() -> None:
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), {**TREE_OF_EDIT, FENCE_PATH: "name: theirs"})
         assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
         assert FENCE_PATH in str(outcome.reason)
-        assert "Fetch" not in [step.name for step in outcome.record.steps]
+        assert "Fetch" not in [step.name for step in outcome._record.steps]
         assert services.lakefs.tree(REPOSITORY, "main")[FENCE_PATH] == b"name: theirs"
 
 
@@ -220,7 +220,7 @@ def test_a_challenge_without_an_answer_is_sent_again() -> None:
     with world() as services:
         services.faults.after("merge", nth=1, error=Unclear)
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
-        assert outcome.record.fence is FenceState.ENFORCED
+        assert outcome._record.fence is FenceState.ENFORCED
         assert challenges(services) == 2
 
 
@@ -243,7 +243,7 @@ def test_a_challenge_that_never_gets_an_answer_does_not_cost_the_result() -> Non
             services.faults.after("merge", nth=nth, error=Unclear)
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
         assert outcome.status is TaskStatus.COMPLETED
-        assert outcome.record.fence is FenceState.INSTALLED
+        assert outcome._record.fence is FenceState.INSTALLED
 
 
 def test_switched_on_hooks_are_tried_immediately_where_the_fence_is_required() -> None:
@@ -252,7 +252,7 @@ def test_switched_on_hooks_are_tried_immediately_where_the_fence_is_required() -
         assert refused.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
         services.lakefs = InMemoryLakeFS(services.clock, services.faults)
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
-        assert (outcome.status, outcome.record.fence) == (TaskStatus.COMPLETED, FenceState.ENFORCED)
+        assert (outcome.status, outcome._record.fence) == (TaskStatus.COMPLETED, FenceState.ENFORCED)
 
 
 def test_credentials_without_permission_for_the_fence_are_reported_with_the_needed_permission() -> None:

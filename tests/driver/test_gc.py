@@ -13,7 +13,7 @@ from perago.driver.gc import BranchAges, Fate, Leftover, Policy, clear_directori
 from perago.embedded.faults import Moment
 from perago.embedded.lakefs import objects
 from perago.ports import AccessDenied, NotFound, Refused, Unavailable
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.sweep import MARKER
 

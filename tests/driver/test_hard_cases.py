@@ -22,7 +22,7 @@ from perago.embedded.lakefs.values import NotModelled
 from perago.ports import AccessDenied, Refused, Report, TaskStatus, Unavailable
 from perago.retry import retry, within
 from perago.taskdef.payload import TOO_DEEP
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.workspace.layout import LayoutRefused, NoRoom
 
 from . import tasks
@@ -151,7 +151,7 @@ def test_a_validator_that_leaves_is_a_failure_that_quotes_no_value(services: InM
     outcome = services.run(leave, {"value": "of mine"})
 
     assert (outcome.status, outcome.reason) == (FAILED, "perago could not carry out ValidateInput: SystemExit")
-    assert "of mine" not in "".join(outcome.record.notes)
+    assert "of mine" not in "".join(outcome.notes)
 
 
 def test_a_file_and_a_directory_may_change_places_below_a_prefix(services: InMemoryServices) -> None:
@@ -232,7 +232,7 @@ def test_only_a_disk_that_is_met_before_the_function_is_a_reason_to_hand_back(
     outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE)
 
     assert outcome.status is FAILED
-    assert outcome.record.hand_back is is_of_this_host
+    assert outcome._record.hand_back is is_of_this_host
 
 
 def test_an_input_without_room_is_handed_back_a_bounded_number_of_times_if_it_may_not_pass() -> None:
@@ -252,7 +252,7 @@ def test_a_root_that_takes_no_files_is_a_reason_to_hand_back(
     """Whatever the error of the disk is called."""
     monkeypatch.setattr(attempt, "root_problem", lambda *_: "nothing can be written there")
     services.faults.before("download", error=OSError(errno.EIO, "Input/output error"))
-    assert services.run(tasks.edit, tasks.Params(do="edit"), TREE).record.hand_back
+    assert services.run(tasks.edit, tasks.Params(do="edit"), TREE)._record.hand_back
 
 
 def test_a_busy_server_gets_time_before_a_merge_is_repeated(services: InMemoryServices) -> None:
@@ -362,6 +362,6 @@ def test_a_directory_that_changes_before_the_upload_publishes_nothing(
 
     monkeypatch.setattr(services.lakefs, "create_branch", changed)
     outcome = services.run(tasks.edit, {"do": "write"}, TREE)
-    assert (outcome.status, outcome.record.published_commit) == (FAILED, None)
+    assert (outcome.status, outcome.commit) == (FAILED, None)
     assert words in str(outcome.reason)
     assert "lakeFS" not in str(outcome.reason)

@@ -9,7 +9,7 @@ import pytest
 
 from perago.driver import AttemptRecord, AttemptRuntime, Interrupted, run_attempt
 from perago.ports import Commit
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .editing import TASK
 from .world import World

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from perago import TaskTerminalError, WorkspaceSpec, task
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 JOINED = "${join.output}"
 
@@ -76,7 +76,7 @@ def assert_gathers(services: InMemoryServices, steps: list[dict[str, Any]], *nam
 
     assert conductor.workflow(workflow)["status"] == "COMPLETED"
     assert last.result == {"names": sorted(names)}
-    assert last.record.input_ref == services.lakefs.get_commit("workspace", "main").parents[0]
+    assert last.input_ref == services.lakefs.get_commit("workspace", "main").parents[0]
     assert {key.removeprefix("parts/") for key in services.tree() if key.startswith("parts/")} == set(names)
 
 

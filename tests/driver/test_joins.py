@@ -9,7 +9,8 @@ import pytest
 
 from perago.authoring.task import get_task
 from perago.ports import Forbidden, TaskStatus
-from perago.testing import InMemoryServices, Outcome
+from perago.testing import Outcome
+from perago.testing.services import InMemoryServices
 
 from . import tasks
 from .tasks import Params
@@ -55,7 +56,7 @@ def test_the_newest_of_a_list_is_continued_in_any_order(services: InMemoryServic
     outcome = run(services, [commits[each] for each in order])
 
     assert outcome.status is TaskStatus.COMPLETED
-    assert outcome.record.input_ref == commits[4]
+    assert outcome.input_ref == commits[4]
     merge = services.lakefs.get_commit(REPOSITORY, "main")
     assert merge.parents[0] == merge.metadata["perago.input_ref"] == commits[4]
     assert outcome.output["workspace"] == output(merge.id)["workspace"]
@@ -69,7 +70,7 @@ def test_the_output_of_a_join_is_read_at_any_depth(services: InMemoryServices) -
         "inner": {"a": output(commits[3]), "b": {"result": {}}},
         "same": output(commits[0]),
     }
-    assert run(services, joined).record.input_ref == commits[3]
+    assert run(services, joined).input_ref == commits[3]
 
 
 def test_a_task_that_only_reads_does_not_look_at_the_branch(services: InMemoryServices) -> None:
@@ -77,7 +78,7 @@ def test_a_task_that_only_reads_does_not_look_at_the_branch(services: InMemorySe
     services.seed({"later": "1"})
     outcome = run(services, commits, tasks.look, "nothing")
 
-    assert outcome.record.input_ref == commits[-1]
+    assert outcome.input_ref == commits[-1]
     assert services.faults.calls("history") == 0
 
 
@@ -93,7 +94,7 @@ def test_others_on_the_branch_are_refused_as_after_a_single_commit(services: InM
 def test_a_single_commit_in_another_form_costs_nothing(services: InMemoryServices, entries: Any) -> None:
     ref = commits_in_line(services, 1)[0]
     named = {"left": output(ref), "right": output(ref)} if entries == "map" else [each and ref for each in entries]
-    assert run(services, named).record.input_ref == ref
+    assert run(services, named).input_ref == ref
     assert services.faults.calls("ancestry") == 0
 
 
@@ -101,7 +102,7 @@ def test_500_entries_are_read_in_a_bounded_number_of_requests(services: InMemory
     commits = commits_in_line(services, 500)
     given = list(commits)
     random.Random(13).shuffle(given)
-    assert run(services, given).record.input_ref == commits[-1]
+    assert run(services, given).input_ref == commits[-1]
     assert services.faults.calls("ancestry") < 150
 
 
@@ -116,7 +117,7 @@ def test_commits_of_two_branches_are_refused_before_anything_is_downloaded(servi
         f"of {first[:12]}, nor the other way round. No task can continue two branches: let the tasks publish to one "
         f"branch, or merge the branches and give the merge commit alone. Given: {ours[:12]}, {other[:12]}, {base[:12]}."
     )
-    assert outcome.record.input_ref is None
+    assert outcome.input_ref is None
     assert services.faults.calls("download") == 0
     assert services.faults.calls("ancestry") <= 3
     assert services.lakefs.get_commit(REPOSITORY, "main").id == ours
@@ -125,7 +126,7 @@ def test_commits_of_two_branches_are_refused_before_anything_is_downloaded(servi
 def test_a_merge_of_the_branches_is_continued_alone(services: InMemoryServices) -> None:
     _, ours, other = two_branches(services)
     merged = services.lakefs.merge(REPOSITORY, other, "main", "merge by hand", {})
-    assert run(services, [ours, merged]).record.input_ref == merged
+    assert run(services, [ours, merged]).input_ref == merged
     services.lakefs.merge(REPOSITORY, merged, "main", "again", {}, allow_empty=True)
     assert run(services, [ours, other, merged]).status is TERMINAL
 

@@ -25,7 +25,7 @@ from perago.embedded.http.loopback import serve
 from perago.ports import AccessDenied, Clock, Delivery, Forbidden, ServiceError, TaskStatus, Unavailable, Unclear
 from perago.retry import retry, within
 from perago.settings import LakeFSSettings
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from ..live.proxy import Cut, Proxy, proxied
 from .editing import TASK

@@ -13,7 +13,7 @@ from perago.attempt.history import STARTING_REREADS, WORKFLOWS_READ, Refuse, jud
 from perago.attempt.refusals import STILL_STARTING
 from perago.driver.delivery import DeliveryQuestions
 from perago.ports import Delivery, DeliveryCheck, WorkflowRow
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from tests.attempt.builders import DELIVERY, publication_of, workflow_row
 from tests.attempt.judging import FAMILY, REBASE, read
 

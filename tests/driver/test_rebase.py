@@ -13,7 +13,7 @@ import pytest
 from perago.driver.publisher import TURN_SECONDS
 from perago.embedded.lakefs import references
 from perago.ports import Commit
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .forking import BOTH, FAILED, TERMINAL, A, B, Fork, checked, ruled
 
@@ -24,8 +24,8 @@ def test_a_content_guardrail_sees_its_own_tree_and_the_record_names_the_rest(
     fork = Fork(services, A, {"put": {"out/b": "B"}}, function=checked)
     first, second = (fork.run(delivery).assert_completed() for delivery in fork.deliveries)
 
-    assert first.record.notes == ()
-    (note,) = second.record.notes
+    assert first.notes == ()
+    (note,) = second.notes
     assert note.startswith("Post guardrail no_secrets has checked the files of this attempt, but not the ")
     assert "'raw/a.csv'. With reads=[...] such a change is a conflict." in note
 
@@ -42,7 +42,7 @@ def test_a_race_that_is_lost_is_run_again_without_function_download_or_upload(se
     assert fork.linear()
     assert faults.calls("download") == 2
     assert faults.calls("upload") == 2
-    steps = [step.name for step in outcome.record.steps]
+    steps = [step.name for step in outcome._record.steps]
     assert (steps.count("RunFunction"), steps.count("StageChanges"), steps.count("CarryChanges")) == (1, 1, 1)
 
 
@@ -54,9 +54,9 @@ def test_a_lost_race_only_reads_new_commits(services: InMemoryServices) -> None:
         faults.between("merge", partial(fork.run, other), nth=1 + 3 * number)
     outcome = fork.run(a).assert_completed()
 
-    assert outcome.record.lost_races == len(others)
-    assert outcome.record.rebased_onto == fork.commits()[-2].id
-    assert f"lost {len(others)} races to others" in outcome.record.remarks
+    assert outcome._record.lost_races == len(others)
+    assert outcome.rebased_onto == fork.commits()[-2].id
+    assert f"lost {len(others)} races to others" in outcome._record.remarks
     assert fork.linear()
     on_arrival = sum(range(len(others)))
     assert faults.calls("read_attempt") == on_arrival + len(others)
@@ -81,7 +81,7 @@ def test_the_history_is_read_once_and_then_only_new_commits(
         services.faults.between("merge", partial(services.seed, {f"theirs/{nth}": "x"}), nth=2 * nth - 1)
     outcome = fork.run(fork.deliveries[0]).assert_completed()
 
-    assert outcome.record.lost_races == 3
+    assert outcome._record.lost_races == 3
     assert [until for until, _ in asked].count(fork.ref) == 1
     assert sum(count for _, count in asked) == 1 + 3
     assert len(fork.commits()) == 1 + 3 + 1
@@ -95,7 +95,7 @@ def test_a_branch_that_is_moved_back_in_the_meantime_is_read_again(services: InM
     )
     outcome = fork.run(fork.deliveries[0]).assert_completed()
 
-    assert [commit.id for commit in fork.commits()] == [outcome.record.published_commit]
+    assert [commit.id for commit in fork.commits()] == [outcome.commit]
     assert "theirs" not in fork.tree()
 
 
@@ -122,7 +122,7 @@ def test_changes_that_meet_are_a_conflict_that_names_path_commit_and_committer(
 
     assert second.status is TERMINAL
     assert words in str(second.reason)
-    assert first.record.published_commit[:12] in str(second.reason)
+    assert first.commit[:12] in str(second.reason)
     assert "by admin: 'fork.plain: " in str(second.reason)
     assert fork.tree() == before
 

@@ -18,7 +18,7 @@ from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.trees import Tree, merge_trees
 from perago.ports import Delivery
 from perago.settings import PublishFence
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .forking import TERMINAL, TREE, A, B, Edit, Fork, ruled
 from .world import SharedWorld
@@ -125,9 +125,9 @@ def test_a_long_result_is_adopted_below_the_commits_of_others(services: InMemory
     services.conductor.hand_back(delivery)
     outcome = fork.run(fork.take(1)[0]).assert_completed()
 
-    assert outcome.record.adopted_commit == fork.commits()[0].id
+    assert outcome.adopted_commit == fork.commits()[0].id
     assert len(outcome.result["text"]) == LONG
-    assert outcome.record.changed_since_adopted == {}
+    assert outcome._record.changed_since_adopted == {}
 
 
 def test_later_changes_to_an_adopted_publication_are_noted(services: InMemoryServices) -> None:
@@ -141,10 +141,10 @@ def test_later_changes_to_an_adopted_publication_are_noted(services: InMemorySer
     outcome = fork.run(fork.take(1)[0]).assert_completed()
 
     adopted = fork.commits()[0].id
-    assert outcome.record.adopted_commit == adopted
-    assert outcome.record.changed_since_adopted == {"raw/a.csv": reverted}
+    assert outcome.adopted_commit == adopted
+    assert outcome._record.changed_since_adopted == {"raw/a.csv": reverted}
     remark = f"adopted {adopted[:12]} of an earlier attempt, though 'raw/a.csv' was changed since by {reverted[:12]}"
-    assert remark in outcome.record.remarks
+    assert remark in outcome._record.remarks
     assert fork.tree()["raw/a.csv"] == "1"
 
 

@@ -14,7 +14,7 @@ from perago.attempt.outcome import REPORT_TRIES
 from perago.driver import AttemptRecord, Delivered, deliver_report
 from perago.embedded.faults import Moment
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError, TaskQueue, Unavailable, Unclear
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .tasks import EDIT, TWO_FILES, Params, publications_since
 
@@ -123,8 +123,8 @@ def test_a_result_that_comes_too_late_is_adopted_by_the_retry(services: InMemory
     retry = services.attempt(EDIT.function)
 
     assert retry.task["status"] == "COMPLETED"
-    assert retry.record.adopted_commit is not None
-    assert "RunFunction" not in [step.name for step in retry.record.steps]
+    assert retry.adopted_commit is not None
+    assert "RunFunction" not in [step.name for step in retry._record.steps]
     merges = services.lakefs.history("workspace", "main", until=case.ref, limit=10)
     assert [commit.metadata["perago.phase"] for commit in merges] == ["fence", "merge"]
     assert publications_since(services, case.ref) == 2

@@ -28,7 +28,7 @@ from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.loopback import serve
 from perago.ports import TaskStatus
 from perago.settings import ConductorSettings, LakeFSSettings
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .editing import DEFINITION, TASK, WORKFLOW, Nothing
 from .world import BRANCH, INPUT, REPOSITORY

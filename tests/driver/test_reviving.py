@@ -8,7 +8,7 @@ import pytest
 
 from perago.embedded.lakefs import commits
 from perago.ports import Delivery, Report, TaskStatus
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .editing import DEFINITION, STEP, TASK
 from .world import BRANCH, INPUT, REPOSITORY
@@ -44,7 +44,7 @@ def test_an_attempt_that_is_begun_again_without_its_mark_ends_as_its_retry(
 
     def run_all() -> None:
         while waiting := conductor.poll(TASK.name, "w0001", count=1, wait_seconds=0):
-            played.append(services.attempt(TASK.function, waiting[0]).record)
+            played.append(services.attempt(TASK.function, waiting[0])._record)
 
     conductor.register_task_definitions([DEFINITION, {**DEFINITION, "name": "plain"}])
     for name, steps in (("inner", [PLAIN]), ("revived", FORK)):

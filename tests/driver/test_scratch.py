@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from perago import TaskFailed, WorkspaceSpec, task
 from perago.driver import Limits
 from perago.ports import TaskStatus
-from perago.testing import InMemoryServices, Outcome
+from perago.testing import Outcome
+from perago.testing.services import InMemoryServices
 
 COMPLETED, FAILED = TaskStatus.COMPLETED, TaskStatus.FAILED
 MANY = 1200
@@ -107,8 +108,8 @@ def test_leftovers_are_named_and_removed(
 
     assert outcome.status is COMPLETED
     assert outcome.left_files == ("a.csv", "out/b.csv")
-    assert outcome.record.notes == (f"The function wrote 'a.csv', 'out/b.csv' to its current directory; {words}.",)
-    assert "wrote 'a.csv', 'out/b.csv' to its current directory" in outcome.record.remarks
+    assert outcome.notes == (f"The function wrote 'a.csv', 'out/b.csv' to its current directory; {words}.",)
+    assert "wrote 'a.csv', 'out/b.csv' to its current directory" in outcome._record.remarks
     assert list(project.iterdir()) == []
 
 
@@ -150,7 +151,7 @@ def many_files() -> list[str]:
 def test_the_names_of_a_thousand_files_are_enough(services: InMemoryServices) -> None:
     outcome = attempt(services, many_files)
     assert len(outcome.left_files) == 1000
-    assert "at least 'part-0000', " in outcome.record.notes[0]
+    assert "at least 'part-0000', " in outcome.notes[0]
 
 
 @pytest.mark.parametrize("entry", ["", "below"])

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from perago import WorkspaceSpec, require_glob, task
 from perago.ports import TaskStatus
-from perago.testing import InMemoryServices, Outcome
+from perago.testing import Outcome
+from perago.testing.services import InMemoryServices
 
 TREE: dict[str, str | bytes | None] = {
     "raw/2024/a.csv": "a",

@@ -14,7 +14,7 @@ from perago.embedded.lakefs import commits as model_commits
 from perago.embedded.lakefs import references
 from perago.ports import Commit, Delivery, TaskStatus, WorkspaceStore
 from perago.taskdef import build_task_definition
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 from .editing import SHARING, TASK, WORKFLOW, expected_tree
 

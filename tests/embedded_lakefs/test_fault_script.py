@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perago.embedded.clock import VirtualClock
-from perago.embedded.faults import FaultScript
+from perago.embedded.faults import FaultScript, faults_around
 from perago.ports import NotFound, Unavailable, Unclear
 
 
@@ -18,7 +18,7 @@ class Counterpart:
         self.effects: list[float] = []
 
     def add(self, *, refuse: bool = False) -> int:
-        with self.faults.around("add", service="lakeFS", clock=self.clock):
+        with faults_around(self.faults, "add", service="lakeFS", clock=self.clock):
             if refuse:
                 raise NotFound("lakeFS", "add", "no such thing")
             self.effects.append(self.clock.now())
@@ -61,7 +61,7 @@ def test_faults_that_no_call_met_are_reported() -> None:
     model = Counterpart(script)
     with pytest.raises(Unavailable):
         model.add()
-    assert [str(fault) for fault in script.unused()] == ["merge #3, before it takes effect: Unclear"]
+    assert list(script.unused()) == ["merge #3, before it takes effect: Unclear"]
 
 
 def test_calls_are_counted_from_one() -> None:

@@ -13,6 +13,7 @@ from perago.authoring.workspace import (
     Guardrail,
     Listing,
     Path,
+    Rule,
     Verdict,
     declared_pattern,
 )
@@ -23,7 +24,7 @@ from perago.text import listing, quoted
 
 
 @dataclass(frozen=True, slots=True)
-class RequireBytes(Guardrail):
+class RequireBytes(Rule):
     """Every file that matches `pattern` has at least one byte."""
 
     pattern: str
@@ -42,7 +43,7 @@ class RequireBytes(Guardrail):
 
 
 @declares("require_bytes")
-def require_bytes(pattern: Path) -> RequireBytes:
+def require_bytes(pattern: Path) -> Guardrail:
     """Every file that matches `pattern` must have at least one byte.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perago import forbid_glob, require_dir, require_file, require_glob
-from perago.authoring.workspace import Guardrail, Listing
+from perago.authoring.workspace import Guardrail, Listing, Rule
 from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.workspace.scan import scan_tree
 
@@ -78,7 +78,7 @@ def test_too_many_and_too_few_matches_are_named() -> None:
     ],
     ids=str,
 )
-def test_a_file_can_be_too_small(rule: Guardrail, complaint: str | None) -> None:
+def test_a_file_can_be_too_small(rule: Rule, complaint: str | None) -> None:
     assert rule.evaluate(Listing({"a.csv": 0, "b.csv": 3})).complaint == complaint
 
 

@@ -15,17 +15,17 @@ from pydantic import BaseModel
 
 import perago
 from perago import TaskDefinitionError, WorkspaceSpec, require_file, require_glob, require_table, task
-from perago.authoring.workspace import Guardrail, Listing
+from perago.authoring.workspace import Guardrail, Listing, Rule
 from perago.authoring.workspace import Verdict as Passed
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.guardrails.paths import matching
-from perago.testing.constraints import too_large, violations_of
-from perago.testing.near_trees import corner_trees
+from perago.testing.constraints import Undecided, too_large, violations_of
+from perago.testing.near_trees import ANY_DISK, corner_trees
 from perago.testing.oracle import Verdict, judge_tree
 from perago.testing.tasks import CaseFailed, task_of
 from perago.testing.tree_files import Tree, build, sizes_of
-from perago.testing.trees import ANY_DISK, Undecided, satisfying_trees, smallest_tree, violating_tree
+from perago.testing.trees import satisfying_trees, smallest_tree, violating_tree
 from perago.workspace.scan import scan_tree
 from pytest_perago.kinds.fuzz import check_phase
 from pytest_perago.kinds.guardrail import cases_guardrail
@@ -84,6 +84,7 @@ def test_trees_at_the_limits_of_a_rule_satisfy_it(declare: Callable[..., Guardra
 @every_kind
 def test_each_violation_has_a_tree_and_a_complaint(declare: Callable[..., Guardrail]) -> None:
     rule = declare("raw/a.csv")
+    assert isinstance(rule, Rule)
     assert violations_of(rule)
     for violation in violations_of(rule):
         tree = violating_tree(rule, [rule, require_file("README.md")], violation)

@@ -9,7 +9,7 @@ import pytest
 
 from perago import require_file, require_table
 from perago.guardrails.evaluation import GuardrailDefect
-from perago.guardrails.require_table import check_table
+from perago.guardrails.require_table import RequireTable, check_table
 from perago.testing import smallest_tree
 from perago.testing.constraints import recipe_of
 
@@ -23,6 +23,7 @@ class Person(pandera.DataFrameModel):  # type: ignore[name-defined, misc, unused
 
 def problems(content: str, form: str = "csv", **options: Any) -> list[str]:
     rule = require_table(f"a.{form}", **{"schema": Person, **options})
+    assert isinstance(rule, RequireTable)
     return check_table(io.BytesIO(content.encode()), rule.rule)
 
 

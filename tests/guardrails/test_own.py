@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from perago import TaskDefinitionError, WorkspaceSpec, guardrail, require_file, task
+from perago import GuardrailFunction, TaskDefinitionError, WorkspaceSpec, guardrail, require_file, task
 from perago.guardrails.evaluation import Finding, Phase, evaluate
 from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.testing import TaskRunner, TaskStatus
@@ -105,7 +105,7 @@ def removes_all(workspace: Path) -> str | None:
     return None
 
 
-def judged(tree: Path, *rules: FunctionGuardrail) -> tuple[Finding, ...]:
+def judged(tree: Path, *rules: GuardrailFunction) -> tuple[Finding, ...]:
     if not (tree / "raw").exists():
         write(tree, {"raw/a.csv": "x,z\n"})
     scan = scan_tree(tree)
@@ -152,7 +152,8 @@ def _released() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_released")
 @pytest.mark.parametrize("rule", DEFECTS, ids=str)
-def test_a_defect_is_named_with_its_line_and_is_not_a_violation(rule: FunctionGuardrail, tree: Path) -> None:
+def test_a_defect_is_named_with_its_line_and_is_not_a_violation(rule: GuardrailFunction, tree: Path) -> None:
+    assert isinstance(rule, FunctionGuardrail)
     here = rule.location.readable.rpartition(":")[0]
     (finding,) = judged(tree, rule)
     assert (finding.satisfied, finding.is_defect) == (False, True)
@@ -296,7 +297,7 @@ class Model(BaseModel):
     value: int = 1
 
 
-def make(**phases: list[FunctionGuardrail]):  # type: ignore[no-untyped-def]
+def make(**phases: list[GuardrailFunction]):  # type: ignore[no-untyped-def]
     @task(name="own", owner_email="a@example.com", workspace=WorkspaceSpec(**phases))  # type: ignore[arg-type]
     def work(workspace: Path, params: Model) -> Model:
         (workspace / "out.csv").write_text("12345678")
@@ -317,7 +318,7 @@ def test_a_pre_violation_is_final_and_a_defect_is_not() -> None:
         assert defect.status is TaskStatus.FAILED
         assert defect.reason is not None
         assert defect.reason.startswith("pre guardrail raises: raised KeyError")
-        assert any("Traceback" in note for note in defect.record.notes)
+        assert any("Traceback" in note for note in defect.notes)
         both = run(make(pre=[raises, has_header]), tree=TREE)
         assert both.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from perago import Example, TaskDefinitionError, WorkspaceSpec, require_glob, require_table, task
-from perago.authoring.workspace import Listing
+from perago.authoring.workspace import Guardrail, Listing
 from perago.guardrails.evaluation import Finding, Phase, evaluate
 from perago.guardrails.require_table import RequireTable, check_table
 from perago.guardrails.tables import Checks, Keys
@@ -42,7 +42,9 @@ def parquet(**columns: Any) -> bytes:
 
 
 def of(form: str, **options: Any) -> RequireTable:
-    return require_table(f"t.{form}", **options)
+    rule = require_table(f"t.{form}", **options)
+    assert isinstance(rule, RequireTable)
+    return rule
 
 
 # ------------------------------------------------------------------------------------ messages
@@ -261,7 +263,7 @@ def test_a_large_table_is_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> No
 # ------------------------------------------------------------------------------- the whole rule
 
 
-def judged(root: Path, rule: RequireTable) -> Finding:
+def judged(root: Path, rule: Guardrail) -> Finding:
     scan = scan_tree(root)
     (finding,) = evaluate([rule], scan.listing, phase=Phase.PRE, disk=scan)
     return finding
@@ -289,13 +291,13 @@ def test_no_file_at_all_is_decided_on_the_listing() -> None:
 
 
 def test_a_file_that_became_a_link_in_the_meantime_is_not_followed(tree: Path, tmp_path: Path) -> None:
-    write(tree, {"a.csv": "id\n1\n"})
+    write(tree, {"t.csv": "id\n1\n"})
     scan = scan_tree(tree)
     (tmp_path / "outside.csv").write_text("id\n1\n")
-    (tree / "a.csv").unlink()
-    (tree / "a.csv").symlink_to(tmp_path / "outside.csv")
+    (tree / "t.csv").unlink()
+    (tree / "t.csv").symlink_to(tmp_path / "outside.csv")
     with pytest.raises(OSError, match="symbolic links"):
-        require_table("*.csv").look_into(scan)
+        of("csv").look_into(scan)
 
 
 def test_a_missing_library_is_a_defect_that_names_the_command(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from pydantic import BaseModel, SecretStr
 from perago import WorkspaceSpec, require_glob, task
 from perago.authoring import Task
 from perago.authoring.task import get_task
+from perago.embedded.conductor import InMemoryConductor
 from perago.history.attempts import PastAttempt, find_attempt
-from perago.testing import Conductor, Outcome, TaskRunner
+from perago.testing import Outcome, TaskRunner
 
 
 class Params(BaseModel, extra="forbid"):
@@ -47,7 +48,7 @@ TREE = {"raw/a.csv": "x\n1\n2\n", "old.txt": "old\n"}
 class EmbeddedRecords:
     """The embedded Conductor, asked as a real one is."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: InMemoryConductor) -> None:
         self._conductor = conductor
 
     def task(self, task_id: str) -> Mapping[str, Any]:
@@ -64,7 +65,7 @@ class EmbeddedRecords:
 
 def past(run: TaskRunner, outcome: Outcome) -> PastAttempt:
     """The attempt as Conductor has it now."""
-    return find_attempt(EmbeddedRecords(run.conductor), outcome.record.delivery.task_id)
+    return find_attempt(EmbeddedRecords(run._services.conductor), outcome.delivery.task_id)
 
 
 def declared() -> Task:

@@ -32,7 +32,7 @@ def test_a_publication_that_was_adopted_is_the_one_with_the_files(run: TaskRunne
     lost = run(scale, tree=TREE, report=False)
     outcome = run.again().assert_completed()
 
-    found = look_up(run.lakefs, past(run, outcome), PREFIX)
+    found = look_up(run._services.lakefs, past(run, outcome), PREFIX)
     assert outcome.commit != lost.commit == found.published.commit
     assert set(found.published.files) == {"out/a.csv"}
     assert found.published.removed == {"old.txt"}
@@ -42,7 +42,7 @@ def test_a_publication_that_a_rerun_replaced_is_compared_with_the_input(run: Tas
     run(scale, tree=TREE).assert_completed()
     outcome = run.rerun()
 
-    found = look_up(run.lakefs, past(run, outcome), PREFIX)
+    found = look_up(run._services.lakefs, past(run, outcome), PREFIX)
     assert set(found.published.files) == {"out/a.csv"}
     assert found.published.removed == {"old.txt"}
 
@@ -51,23 +51,23 @@ def test_an_attempt_that_changed_nothing_has_published_nothing(run: TaskRunner) 
     tree = {"raw/a.csv": "x\n1\n", "out/a.csv": "x,scaled\n1,2\n"}
     outcome = run(scale, tree=tree).assert_completed()
 
-    found = look_up(run.lakefs, past(run, outcome), PREFIX)
+    found = look_up(run._services.lakefs, past(run, outcome), PREFIX)
     assert (found.published.files, found.published.removed) == ({}, frozenset())
 
 
 def test_differences_are_reported_by_row_and_column(run: TaskRunner) -> None:
     outcome = run(scale, tree=TREE)
-    known = look_up(run.lakefs, past(run, outcome), PREFIX)
+    known = look_up(run._services.lakefs, past(run, outcome), PREFIX)
     same = AttemptResult("completed", "", {"rows": 2}, {"out/a.csv": b"x,scaled\n1,2\n2,4\n"}, frozenset({"old.txt"}))
     other = AttemptResult("completed", "", {"rows": 3}, {"out/a.csv": b"x,scaled\n1,2\n2,5\n"}, frozenset())
 
-    assert not differences_to(known, same, run.lakefs, TREE)
-    assert differences_to(known, other, run.lakefs, TREE).summary == (
+    assert not differences_to(known, same, run._services.lakefs, TREE)
+    assert differences_to(known, other, run._services.lakefs, TREE).summary == (
         "result /rows: 2 -> 3",
         "old.txt: was removed before, is kept now",
         "out/a.csv: 1 of 2 rows differs, in column scaled",
     )
-    failed = differences_to(known, AttemptResult("failed", "boom"), run.lakefs, TREE)
+    failed = differences_to(known, AttemptResult("failed", "boom"), run._services.lakefs, TREE)
     assert failed.summary == ("completed before, failed now: boom",)
 
 
@@ -78,16 +78,16 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
         run.clock.advance(40)
         later.append(run(scale, {"scale": number}))
     run(scale, {"scale": "no number"})
-    told = EmbeddedRecords(run.conductor)
-    metadata = run.lakefs.get_commit(run.repository, BRANCH).metadata
+    told = EmbeddedRecords(run._services.conductor)
+    metadata = run._services.lakefs.get_commit(run.repository, BRANCH).metadata
     for number, task_id in enumerate(("", "a/b", "x" * 5000)):  # commits by hand name no attempt
-        objects.put_object(run.lakefs.server.repository(run.repository), BRANCH, f"by-hand/{number}", b"x")
-        run.lakefs.commit(run.repository, BRANCH, "by hand", {**metadata, "perago.task_id": task_id})
-    ids = [outcome.record.delivery.task_id for outcome in (*reversed(later), first)]
+        objects.put_object(run._services.lakefs.server.repository(run.repository), BRANCH, f"by-hand/{number}", b"x")
+        run._services.lakefs.commit(run.repository, BRANCH, "by hand", {**metadata, "perago.task_id": task_id})
+    ids = [outcome.delivery.task_id for outcome in (*reversed(later), first)]
 
     def found(choice: Choice) -> list[str]:
         by_search = searched(told, choice)
-        assert published_on(run.lakefs, told, run.repository, BRANCH, choice) == by_search
+        assert published_on(run._services.lakefs, told, run.repository, BRANCH, choice) == by_search
         return by_search
 
     assert found(Choice("replay.scale")) == ids
@@ -100,14 +100,14 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
 
 def test_a_file_that_only_one_side_wrote_is_compared_with_the_input(run: TaskRunner) -> None:
     tree = {"raw/a.csv": "x\n1\n", "out/a.csv": "x,scaled\n1,3\n"}
-    known = look_up(run.lakefs, past(run, run(scale, {"scale": 2}, tree=tree)), PREFIX)
+    known = look_up(run._services.lakefs, past(run, run(scale, {"scale": 2}, tree=tree)), PREFIX)
     begun = {path: text.encode() for path, text in tree.items()}
 
-    untouched = differences_to(known, AttemptResult("completed", "", {"rows": 1}), run.lakefs, begun)
+    untouched = differences_to(known, AttemptResult("completed", "", {"rows": 1}), run._services.lakefs, begun)
     assert untouched.summary == ("out/a.csv: 1 of 1 row differs, in column scaled",)
     assert untouched.files[0].lines == ("row 1, scaled: '2' → '3'",)
     gone = differences_to(
-        known, AttemptResult("completed", "", {"rows": 1}, {}, frozenset({"out/a.csv"})), run.lakefs, begun
+        known, AttemptResult("completed", "", {"rows": 1}, {}, frozenset({"out/a.csv"})), run._services.lakefs, begun
     )
     assert gone.summary == ("out/a.csv: no longer exists",)
 
@@ -118,17 +118,17 @@ def test_keys_that_a_branch_of_a_fork_found_as_wanted_are_its_own(run: TaskRunne
     run(same_for_all, ref=ref).assert_completed()
     outcome = run(same_for_all, ref=ref).assert_completed()
 
-    found = look_up(run.lakefs, past(run, outcome), "")
+    found = look_up(run._services.lakefs, past(run, outcome), "")
     assert set(found.published.files) == {"same.txt"}
 
 
 def test_of_several_commits_the_one_was_read_that_continues_the_others(run: TaskRunner) -> None:
     first = run(same_for_all, tree={"raw/a.csv": "x\n1\n"}).assert_completed()
-    begin, second = first.record.input_ref, first.commit
+    begin, second = first.input_ref, first.commit
     outcome = run(scale, ref=[begin, second])
 
-    assert outcome.record.input_ref == second
-    assert look_up(run.lakefs, past(run, outcome), PREFIX).input_ref == second
+    assert outcome.input_ref == second
+    assert look_up(run._services.lakefs, past(run, outcome), PREFIX).input_ref == second
 
 
 def test_a_module_is_found_by_its_source_and_not_imported(tmp_path: Path) -> None:

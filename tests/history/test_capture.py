@@ -31,13 +31,13 @@ def run() -> Iterator[TaskRunner]:
 
 
 def looked_up(run: TaskRunner, outcome: Outcome) -> Past:
-    return look_up(run.lakefs, past(run, outcome), PREFIX)
+    return look_up(run._services.lakefs, past(run, outcome), PREFIX)
 
 
 def captured(run: TaskRunner, outcome: Outcome, target: Path, **options: Any) -> Captured:
     hooks = options.pop("hooks", {})
     wanted = Wanted(target, Scrubber("replay.scale", hooks), definition=build_task_definition(declared()), **options)
-    return capture(run.lakefs, looked_up(run, outcome), wanted)
+    return capture(run._services.lakefs, looked_up(run, outcome), wanted)
 
 
 def test_all_that_a_person_needs_is_in_the_directory(run: TaskRunner, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_all_that_a_person_needs_is_in_the_directory(run: TaskRunner, tmp_path: 
     document = json.loads((tmp_path / "case/case.json").read_text())
     assert document["params"] == {"scale": 3}
     assert (document["expect"], document["result"], document["removed"]) == ("completed", {"rows": 2}, ["old.txt"])
-    assert document["about"]["task_id"] == outcome.record.delivery.task_id
+    assert document["about"]["task_id"] == outcome.delivery.task_id
     assert document["about"]["published"] == outcome.commit
     assert {path: facts["size"] for path, facts in document["published"].items()} == {"out/a.csv": 17}
     assert (tmp_path / "case/input/raw/a.csv").read_text() == TREE["raw/a.csv"]
@@ -78,7 +78,9 @@ def test_no_file_has_a_secret_of_the_definition_a_key_or_an_address(run: TaskRun
     definition = {**build_task_definition(declared()), "inputTemplate": template}
     attempt = replace(known.attempt, params=params, definition=definition, reason=reason)
 
-    found = capture(run.lakefs, replace(known, attempt=attempt), Wanted(tmp_path / "case", Scrubber("replay.scale")))
+    found = capture(
+        run._services.lakefs, replace(known, attempt=attempt), Wanted(tmp_path / "case", Scrubber("replay.scale"))
+    )
     texts = [file.read_text() for file in tmp_path.rglob("*") if file.is_file()]
     assert len(texts) == 5
     assert not [secret for secret in secrets for text in [*texts, *found.struck_out] if secret in text]
@@ -104,7 +106,7 @@ def test_a_secret_of_the_template_in_a_file_is_refused(
     with pytest.raises(
         NotReplayable, match=r"the secret at /taskdef/inputTemplate/jwt is in the file 'input/raw/note.txt'"
     ):
-        capture(run.lakefs, past, Wanted(tmp_path / "case", Scrubber("replay.scale")))
+        capture(run._services.lakefs, past, Wanted(tmp_path / "case", Scrubber("replay.scale")))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,7 +117,11 @@ def test_a_secret_in_the_name_of_a_published_file_is_refused(
     known = looked_up(run, run(scale, {"api_key": "published-s3cr3t"}, tree=TREE))
     published = replace(known.published, removed=frozenset({"raw/published-s3cr3t.csv"}))
     with pytest.raises(NotReplayable, match=r"is in the file 'case.json'"):
-        capture(run.lakefs, replace(known, published=published), Wanted(tmp_path / "case", Scrubber("replay.scale")))
+        capture(
+            run._services.lakefs,
+            replace(known, published=published),
+            Wanted(tmp_path / "case", Scrubber("replay.scale")),
+        )
 
 
 def test_a_secret_in_a_file_is_refused_and_leaves_nothing(run: TaskRunner, tmp_path: Path) -> None:
@@ -211,9 +217,9 @@ def test_a_large_published_file_is_kept_as_size_and_digest(
 def test_the_hooks_of_the_repository_are_no_input(run: TaskRunner, tmp_path: Path) -> None:
     run(same_for_all, tree={"raw/a.csv": "x\n"})
     outcome = run(same_for_all).assert_completed()
-    keys = run.lakefs.tree(run.repository, str(outcome.record.input_ref))
-    known = look_up(run.lakefs, past(run, outcome), "")
-    found = capture(run.lakefs, known, Wanted(tmp_path / "case", Scrubber("replay.same")))
+    keys = run._services.lakefs.tree(run.repository, str(outcome.input_ref))
+    known = look_up(run._services.lakefs, past(run, outcome), "")
+    found = capture(run._services.lakefs, known, Wanted(tmp_path / "case", Scrubber("replay.same")))
 
     assert (found.files, found.left_out) == (2, 0)
     assert any(key.startswith("_lakefs_actions/") for key in keys)
@@ -247,10 +253,10 @@ def test_a_failed_attempt_is_captured_as_it_ended(run: TaskRunner, tmp_path: Pat
 def test_objects_that_no_longer_exist_are_reported(run: TaskRunner, tmp_path: Path) -> None:
     outcome = run(scale, tree=TREE)
     known = looked_up(run, outcome)
-    run.lakefs.server.delete_repository(run.repository)
+    run._services.lakefs.server.delete_repository(run.repository)
 
     with pytest.raises(NotReplayable, match="lakeFS no longer has") as raised:
-        capture(run.lakefs, known, Wanted(tmp_path / "case", Scrubber("replay.scale")))
+        capture(run._services.lakefs, known, Wanted(tmp_path / "case", Scrubber("replay.scale")))
     assert "garbage collection" in raised.value.fix
     with pytest.raises(NotReplayable, match="lakeFS no longer has"):
         looked_up(run, outcome)
@@ -259,7 +265,7 @@ def test_objects_that_no_longer_exist_are_reported(run: TaskRunner, tmp_path: Pa
 
 def test_an_attempt_that_goes_on_or_is_unknown_is_refused(run: TaskRunner) -> None:
     delivery = run.deliver(scale, tree=TREE)
-    told = EmbeddedRecords(run.conductor)
+    told = EmbeddedRecords(run._services.conductor)
 
     with pytest.raises(NotReplayable, match="has not ended yet: it is IN_PROGRESS"):
         find_attempt(told, delivery.task_id)

@@ -93,9 +93,9 @@ def run() -> Iterator[TaskRunner]:
 
 
 def captured(run: TaskRunner, ran: WorkflowRun, target: Path) -> Captured:
-    found = find_run(EmbeddedRecords(run.conductor), ran.workflow_id)
+    found = find_run(EmbeddedRecords(run._services.conductor), ran.workflow_id)
     wanted = Wanted(target, Scrubber(found.run.task_name), definition=found.schemas, secrets=found.secrets())
-    return capture(run.lakefs, found.look_up(run.lakefs), wanted)
+    return capture(run._services.lakefs, found.look_up(run._services.lakefs), wanted)
 
 
 def test_a_run_is_captured_with_all_that_its_steps_published(run: TaskRunner, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_run_is_captured_with_all_that_its_steps_published(run: TaskRunner, tm
 
 def test_what_another_program_published_in_between_is_not_the_runs_own(run: TaskRunner, tmp_path: Path) -> None:
     def visit() -> None:
-        run.lakefs.seed(run.repository, "main", {"visit.txt": "from elsewhere"})
+        run._services.lakefs.seed(run.repository, "main", {"visit.txt": "from elsewhere"})
 
     run.faults.between("merge", visit, nth=2)
     ran = run.workflow(summed, {"names": ["b"]}, tree=TREE)
@@ -160,7 +160,9 @@ def test_a_secret_of_the_parameters_or_of_a_step_is_struck_out(run: TaskRunner, 
     found = captured(run, ran, tmp_path / "case")
     assert found.struck_out == (f"/params/{key}",)
     assert all(b"s3cr3t" not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
-    assert set(find_run(EmbeddedRecords(run.conductor), ran.workflow_id).secrets().values()) == {"s3cr3t-of-production"}
+    assert set(find_run(EmbeddedRecords(run._services.conductor), ran.workflow_id).secrets().values()) == {
+        "s3cr3t-of-production"
+    }
 
 
 class Altered(EmbeddedRecords):
@@ -204,7 +206,7 @@ def test_the_secrets_of_steps_with_one_name_are_all_known(run: TaskRunner) -> No
 
 
 def test_a_running_or_unknown_run_is_refused(run: TaskRunner, tmp_path: Path) -> None:
-    conductor = run.conductor
+    conductor = run._services.conductor
     waits: dict[str, Any] = {
         "name": "w",
         "taskReferenceName": "w",

@@ -398,7 +398,7 @@ def test_an_error_of_the_harness_is_an_error_and_no_failure(pytester: pytest.Pyt
     pytester.makeconftest(
         """
         import pytest
-        from perago.testing import InMemoryServices
+        from perago.testing.services import InMemoryServices
 
         @pytest.fixture(autouse=True)
         def broken(monkeypatch):

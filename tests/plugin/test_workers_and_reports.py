@@ -10,7 +10,7 @@ pytest_plugins = ["pytester"]
 
 HARNESS = """
 import pytest
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 @pytest.fixture(autouse=True)
 def broken(monkeypatch):

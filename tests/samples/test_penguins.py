@@ -11,7 +11,7 @@ import perago.samples.penguins
 from perago.ports import TaskStatus
 from perago.samples.penguins import clean, measure, summary
 from perago.samples.penguins.workflow import penguins
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 
 DATA = Path(perago.samples.penguins.__file__).parent / "data"
 TREE = {
@@ -34,14 +34,14 @@ def test_the_workflow_runs_to_its_summary_and_every_island_publishes_its_own_fil
         services.conductor.create_workflow_definition(penguins.definition())
         workspace = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": ref}
         workflow = services.conductor.start_workflow("penguins", {"workspace": workspace})
-        outcomes = {each.record.delivery.reference_name: each for each in services.conductor.drain()}
+        outcomes = {each.delivery.reference_name: each for each in services.conductor.drain()}
         assert services.conductor.workflow(workflow)["status"] == "COMPLETED"
         tree = services.tree()
 
     assert outcomes["clean"].result == {"read": 344, "kept": 342, "rejected": 2, "agreeing_with_reference": 344}
     islands = {"biscoe": (167, 4716.0), "dream": (124, 3712.9), "torgersen": (51, 3706.4)}
     for name, (number, grams) in islands.items():
-        assert outcomes[f"measure_{name}"].record.input_ref == outcomes["clean"].commit
+        assert outcomes[f"measure_{name}"].input_ref == outcomes["clean"].commit
         written = json.loads(tree[f"islands/{name}.json"])
         assert written == outcomes[f"measure_{name}"].result
         assert (written["penguins"], written["mean_body_mass_g"]) == (number, grams)

@@ -25,7 +25,7 @@ from perago.embedded.lakefs.repository import CommitRecord
 from perago.ports import Delivery, DeliveryCheck, ServiceError, Unclear, WorkflowRow, WorkspaceStore
 from perago.settings import PublishFence
 from perago.taskdef import build_task_definition
-from perago.testing import InMemoryServices
+from perago.testing.services import InMemoryServices
 from perago.workspace.directory import AttemptDirectory
 
 from ..cache.shelves import PLENTY

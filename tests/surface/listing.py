@@ -33,7 +33,7 @@ from pytest_perago import kinds, options
 from tests.deliveries import make_delivery
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLIC_MODULES = ("perago", "perago.workflows", "perago.testing", "perago.testing.strategies", "perago.testing.trees")
+PUBLIC_MODULES = ("perago", "perago.workflows", "perago.testing", "perago.testing.strategies")
 
 
 def everything() -> Iterator[str]:
@@ -54,11 +54,15 @@ def everything() -> Iterator[str]:
 def python_names() -> Iterator[str]:
     """List the public names with their signatures, and the public attributes of classes."""
     for module_name in PUBLIC_MODULES:
-        module = importlib.import_module(module_name)
-        own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module_name]
-        for name in sorted(getattr(module, "__all__", own)):
-            if not name.startswith("_"):
-                yield from _python_name(f"{module_name}.{name}", getattr(module, name))
+        for name in public_names(module_name):
+            yield from _python_name(f"{module_name}.{name}", getattr(importlib.import_module(module_name), name))
+
+
+def public_names(module_name: str) -> list[str]:
+    """List the names that a public module exports."""
+    module = importlib.import_module(module_name)
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module_name]
+    return sorted(name for name in getattr(module, "__all__", own) if not name.startswith("_"))
 
 
 def _python_name(path: str, value: Any) -> Iterator[str]:

@@ -35,7 +35,7 @@ def test_draining_ends_even_if_retries_never_end(run: TaskRunner, monkeypatch: p
 def test_time_outs_happen_at_their_time_however_far_time_is_moved(run: TaskRunner) -> None:
     outcome = run(count, report=False)
     run.conductor.advance(100_000)
-    row = run.conductor.get_task(outcome.record.delivery.task_id)
+    row = run.conductor.get_task(outcome.delivery.task_id)
     assert row["status"] == "TIMED_OUT"
     assert row["endTime"] - row["startTime"] == 600_000
     assert run.conductor.queue_size("runner.count") == 1
@@ -56,7 +56,7 @@ def test_a_timeout_is_neither_early_nor_late(
     run: TaskRunner, controls: dict[str, object], seconds: int, status: str
 ) -> None:
     outcome = run(count, report=False, controls=controls)
-    task_id = outcome.record.delivery.task_id
+    task_id = outcome.delivery.task_id
     run.conductor.advance(seconds - 1)
     assert run.conductor.get_task(task_id)["status"] == "IN_PROGRESS"
     run.conductor.advance(1)

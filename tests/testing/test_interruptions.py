@@ -24,7 +24,7 @@ def test_a_cancelled_attempt_ends_in_its_function_and_publishes_nothing(run: Tas
     assert outcome.lost_reason == "Conductor is no longer waiting for this delivery"
     assert outcome.task["status"] == "CANCELED"
     assert run.tree() == {}
-    assert run.lakefs.list_branches(run.repository, "perago-") == ()
+    assert run._services.lakefs.list_branches(run.repository, "perago-") == ()
     with pytest.raises(LookupError, match="TERMINATED"):
         run.again()
 
@@ -36,7 +36,7 @@ def test_a_lost_attempt_publishes_nothing_and_its_retry_does(run: TaskRunner) ->
     assert "taken for an error" not in CALLS
     assert outcome.task["status"] == "TIMED_OUT"
     assert 260 < run.clock.now() - before < 265, "ten times 20 s with heartbeats, and 60 s without one"
-    assert run.again().assert_completed().record.adopted_commit is None
+    assert run.again().assert_completed().adopted_commit is None
 
 
 def test_a_test_double_interrupts_immediately(run: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:

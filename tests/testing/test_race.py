@@ -10,8 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from perago import ExecutionLimits, TaskControls, TaskTerminalError, WorkspaceSpec, require_glob, task
-from perago.testing import Branch, InMemoryServices, TaskRunner
+from perago.testing import Branch, TaskRunner
 from perago.testing.outcome import attempt_log
+from perago.testing.services import InMemoryServices
 
 from .tasks_for_runner import CALLS, count
 
@@ -127,8 +128,8 @@ def test_each_order_is_played_one_after_the_other_and_overtaken(
 
     def noted(services: InMemoryServices, *arguments: Any, **options: Any) -> Any:
         outcome = attempt(services, *arguments, **options)
-        names = [step.name for step in outcome.record.steps]
-        merges.append((outcome.record.delivery.reference_name, names.count("Merge")))
+        names = [step.name for step in outcome._record.steps]
+        merges.append((outcome.delivery.reference_name, names.count("Merge")))
         return outcome
 
     monkeypatch.setattr(InMemoryServices, "attempt", noted)
@@ -277,7 +278,7 @@ def test_a_race_leaves_the_runner_as_it_was(run: TaskRunner) -> None:
     failure(run, (clean, put(a="1")), (clean, put(a="2")))
     assert run.last is before
     assert list(attempt_log().outcomes) == recent
-    assert run.conductor.workflow_ids() == (before.record.delivery.workflow_id,)
+    assert run.conductor.workflow_ids() == (before.delivery.workflow_id,)
 
 
 def test_text_that_looks_like_an_expression_of_conductor_arrives_as_it_is(run: TaskRunner) -> None:

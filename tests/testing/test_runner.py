@@ -80,7 +80,7 @@ def test_each_tree_has_a_repository_of_its_own(run: TaskRunner) -> None:
 def test_without_a_tree_the_next_run_goes_on_from_the_head(run: TaskRunner) -> None:
     first = run(copy, tree=TREE)
     second = run(copy, Params(suffix="txt"))
-    assert second.record.input_ref == first.commit
+    assert second.input_ref == first.commit
     assert sorted(run.tree()) == ["copy.csv", "copy.txt", "raw/a.csv"]
     assert sorted(run.tree(str(first.commit))) == ["copy.csv", "raw/a.csv"]
 
@@ -101,7 +101,7 @@ def test_a_ref_names_the_commit_to_continue_instead_of_the_head(run: TaskRunner)
     first = run(copy, tree=TREE)
     theirs = run.commit({"raw/c.csv": ""})
     joined = {"left": first.output, "right": {"workspace": {**first.output["workspace"], "ref": theirs}, "result": {}}}
-    assert run(copy, ref=joined).record.input_ref == theirs
+    assert run(copy, ref=joined).input_ref == theirs
     outcome = run(copy, ref=[first.commit, None])
     assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
     assert f"has moved since the input ref {str(first.commit)[:12]}" in str(outcome.reason)
@@ -124,7 +124,7 @@ def test_a_merge_whose_answer_is_lost_is_published_once(run: TaskRunner) -> None
     run.faults.after("merge", error=Unclear)
     outcome = run(copy, tree=TREE)
     assert outcome.status is TaskStatus.COMPLETED
-    assert len(run.lakefs.history(run.repository, "main", until=str(outcome.record.input_ref), limit=10)) == 1
+    assert len(run.lakefs.history(run.repository, "main", until=str(outcome.input_ref), limit=10)) == 1
 
 
 def test_a_fault_with_a_misspelt_name_is_refused_where_it_is_written(run: TaskRunner) -> None:
@@ -177,7 +177,7 @@ def test_a_symlink_cannot_be_committed(run: TaskRunner) -> None:
 
 def test_nothing_stays_on_disk() -> None:
     with TaskRunner() as run:
-        place = Path(run.services.workspace_root)
+        place = Path(run._services.workspace_root)
         run(copy, tree=TREE)
         assert place.is_dir()
     assert not place.exists()

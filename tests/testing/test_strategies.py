@@ -23,9 +23,9 @@ from perago import (
 from perago.authoring.task import get_task
 from perago.authoring.workspace import Guardrail
 from perago.guardrails import GUARDRAILS
-from perago.testing import InMemoryServices
 from perago.testing.near_trees import Likeness, lookalikes
 from perago.testing.oracle import concerns, judge, judge_tree
+from perago.testing.services import InMemoryServices
 from perago.testing.strategies import (
     NoParams,
     near_trees,
@@ -103,7 +103,7 @@ def test_near_trees_of_a_few_examples_are_on_both_sides_and_at_the_limits_of_eac
 
 
 @FEW
-@given(near_trees(SPEC, folding=Folding(case=True, unicode_form=True)))
+@given(near_trees(SPEC, _folding=Folding(case=True, unicode_form=True)))
 def test_no_two_names_meet_on_a_disk_that_folds_them(tree: Tree) -> None:
     folded = [Folding(case=True, unicode_form=True).fold(path) for path in tree]
     assert len(folded) == len(set(folded))

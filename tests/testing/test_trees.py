@@ -12,12 +12,12 @@ import pytest
 
 from perago import forbid_glob, require_dir, require_file, require_glob, require_table
 from perago.authoring.workspace import Guardrail
-from perago.testing.constraints import violations_of
+from perago.testing.constraints import Undecided, violations_of
 from perago.testing.oracle import Verdict, judge_tree
 from perago.testing.oracle import judge as judge_sizes
 from perago.testing.tree_files import Symlink, build
-from perago.testing.trees import Contradiction, Undecided, smallest_tree, violating_tree
-from perago.workspace.keys import Folding, View
+from perago.testing.trees import Contradiction, smallest_tree, violating_tree
+from perago.workspace.keys import View
 
 
 def judge(rule: Guardrail, files: Collection[str]) -> Verdict:
@@ -76,13 +76,6 @@ def test_a_contradiction_names_its_rules_and_no_others(rules: list[Guardrail], r
         smallest_tree([bystanders[0], *rules, *bystanders[1:]])
     assert list(caught.value.rules) == rules
     assert all(str(rule) in str(caught.value) for rule in rules)
-
-
-def test_names_that_the_disk_folds_together_contradict_each_other_only_there() -> None:
-    rules = [require_file("Data/a"), require_file("data/b")]
-    assert smallest_tree(rules) == {"Data/a": "", "data/b": ""}
-    with pytest.raises(Contradiction, match="the disk treats two of the names as the same"):
-        smallest_tree(rules, folding=Folding(case=True))
 
 
 def test_below_a_prefix_the_directory_of_hooks_is_a_name_like_others() -> None:
@@ -267,14 +260,14 @@ SEEN = View(include=("raw/**/*.csv", "out/**", "raw/**"), exclude=("**/old/**",)
     ids=str,
 )
 def test_trees_are_in_the_view_of_the_task(rule: Guardrail) -> None:
-    for tree in (smallest_tree([rule], view=SEEN), violating_tree(rule, [rule], view=SEEN)):
+    for tree in (smallest_tree([rule], _view=SEEN), violating_tree(rule, [rule], _view=SEEN)):
         assert all(SEEN.sees(path) for path in tree), tree
 
 
 def test_a_rule_about_files_outside_of_the_view_is_a_contradiction() -> None:
     for pattern in ("features/*", "raw/old/*"):
         with pytest.raises(Contradiction):
-            smallest_tree([require_glob(pattern)], view=SEEN)
+            smallest_tree([require_glob(pattern)], _view=SEEN)
 
 
 def test_two_rules_about_one_table_are_broken_one_at_a_time_where_that_is_possible() -> None:

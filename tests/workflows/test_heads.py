@@ -116,7 +116,7 @@ class Author:
             flow.unchecked([items.words, items.none])
             self.after = self.write(flow, items, parts, before)
 
-        written.build()
+        written._build()
         return written
 
 
@@ -139,7 +139,7 @@ def test_each_step_finds_the_files_of_all_steps_before_it(parts: tuple[Part, ...
     assert ran.status == "COMPLETED", ran.reason
     found: dict[str, list[set[str]]] = {}
     for outcome in ran.outcomes:
-        reference = re.sub(r"__\d+$", "", outcome.record.delivery.reference_name)
+        reference = re.sub(r"__\d+$", "", outcome.delivery.reference_name)
         if reference in author.expected:
             found.setdefault(reference, []).append(set(outcome.result["files"]))
     assert found.keys() == author.expected.keys()

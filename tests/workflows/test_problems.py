@@ -261,7 +261,7 @@ def called_wrong(flow: Flow, given: Named) -> None:
     flow.step("one", alone, Named, name=given.name, theWeights=given.weights)
 
 
-called_wrong.build()
+called_wrong._build()
 
 
 def workflows_of_one_name(flow: Any, given: Any) -> None:
@@ -480,12 +480,12 @@ def test_a_default_that_json_cannot_hold(default: Any) -> None:
     odd.__annotations__ = {"flow": Flow, "given": model, "return": None}
     built: Any = workflow(name="odd", version=1, owner_email=OWNER)(odd)
     with pytest.raises(WorkflowDefinitionError, match=r"Odd\.number has no default that JSON can hold"):
-        built.build()
+        built._build()
 
 
 def test_parameters_have_no_computed_fields() -> None:
     with pytest.raises(WorkflowDefinitionError, match=r"given\.first: Pair has no field 'first'; it has pair"):
-        pairs.build()
+        pairs._build()
 
 
 def test_a_wrong_result_and_a_missing_step_are_found_at_the_function() -> None:
@@ -494,11 +494,9 @@ def test_a_wrong_result_and_a_missing_step_are_found_at_the_function() -> None:
         return given  # type: ignore[return-value]
 
     with pytest.raises(WorkflowDefinitionError) as raised:
-        empty.build()
+        empty._build()
 
-    assert {(problem.file, problem.line) for problem in raised.value.problems} == {
-        (empty.location.file, empty.location.line)
-    }
+    assert {(problem.file, problem.line) for problem in raised.value.problems} == {(empty.file, empty.line)}
     assert [problem.message for problem in raised.value.problems] == [
         "the result of the workflow takes Split, but given is Words",
         "the workflow has no step, which Conductor refuses",
@@ -540,6 +538,7 @@ def test_a_function_with_another_signature() -> None:
     def three(flow: Flow, given: Given) -> int:
         return 3
 
-    for function in (one, two, three):
+    wrong: tuple[Any, ...] = (one, two, three)
+    for function in wrong:
         with pytest.raises(TaskDefinitionError, match="workflow 'a'"):
             declare(function)

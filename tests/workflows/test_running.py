@@ -74,7 +74,7 @@ def test_a_step_behind_a_fork_has_the_files_of_all_branches(run: Runner) -> None
     assert sorted(ran.tree) == ["North1", "North2", "South1", "South2", "last", "start"]
     assert ran.outcome("last").result["files"] == ["North1", "North2", "South1", "South2", "start"]
     assert {"first_north", "second_north", "first_south", "second_south"} <= {
-        one.record.delivery.reference_name for one in ran.outcomes
+        one.delivery.reference_name for one in ran.outcomes
     }
 
 
@@ -332,7 +332,7 @@ def test_a_worker_that_dies_after_it_has_published_is_followed_by_an_adoption(ru
     ran = run(inner, lost=["other", "half_1"], name="half")
 
     assert sorted(ran.tree) == ["end", "half", "other", "start"]
-    attempts = [one.record.delivery.reference_name for one in ran.outcomes]
+    attempts = [one.delivery.reference_name for one in ran.outcomes]
     assert (attempts.count("other"), attempts.count("half_1"), attempts.count("end")) == (2, 2, 1)
 
 

@@ -8,13 +8,14 @@ from perago.authoring.context import Current, Metric, current
 from perago.authoring.controls import ExecutionLimits, PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy
 from perago.authoring.declaration import TaskDefinitionError, TaskFailed, TaskTerminalError
 from perago.authoring.task import Example, Task, task
-from perago.authoring.workspace import Guardrail, WorkspaceSpec
+from perago.authoring.workspace import Guardrail, GuardrailFunction, WorkspaceSpec
 
 __all__ = [
     "Current",
     "Example",
     "ExecutionLimits",
     "Guardrail",
+    "GuardrailFunction",
     "Metric",
     "PublishBudget",
     "RetryPolicy",

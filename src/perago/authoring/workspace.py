@@ -7,6 +7,7 @@ kind is one module.
 from __future__ import annotations
 
 import os
+import pathlib
 import re
 import unicodedata
 from abc import ABC, abstractmethod
@@ -137,11 +138,7 @@ class Verdict:
 
 
 class Guardrail(ABC):
-    """A rule about the files of a tree. A kind is a frozen dataclass. Equal declarations are equal rules.
-
-    Such a rule is about the shape of the tree: paths, sizes and numbers, which a listing shows before the download.
-    Rules about the contents of files are `perago.guardrails.evaluation.ContentGuardrail`s.
-    """
+    """A rule about the files of a workspace. Equal declarations are equal rules."""
 
     __slots__ = ()
 
@@ -158,6 +155,26 @@ class Guardrail(ABC):
     @abstractmethod
     def label(self) -> str:
         """In the name of a test: `require_dir(raw)`."""
+
+
+class GuardrailFunction(Guardrail):
+    """A rule of the author. Call it like the function to test it: `has_header(tmp_path)`."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __call__(self, workspace: pathlib.Path) -> str | list[str] | None:
+        """Return what the function returns."""
+
+
+class Rule(Guardrail):
+    """The base of all kinds of guardrails. A kind is a frozen dataclass.
+
+    Such a rule is about the shape of the tree: paths, sizes and numbers, which a listing shows before the download.
+    Rules about the contents of files are `perago.guardrails.evaluation.ContentGuardrail`s.
+    """
+
+    __slots__ = ()
 
     @abstractmethod
     def evaluate(self, tree: Listing) -> Verdict:

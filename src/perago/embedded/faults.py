@@ -92,24 +92,10 @@ class FaultScript:
         """
         return self._add(Fault(operation, nth, moment, callback=callback))
 
-    @contextmanager
-    def around(self, operation: str, *, service: str, clock: Clock) -> Iterator[None]:
-        """The context of each operation of a model; must be entered before the model takes its lock."""
-        faults = self._meet(operation)
-        for fault in faults:
-            if fault.moment is Moment.BEFORE:
-                fault.happen(service, clock)
-        try:
-            yield
-        except ServiceError:
-            self._after(faults, service, clock)
-            raise
-        self._after(faults, service, clock)
-
-    def unused(self) -> tuple[Fault, ...]:
+    def unused(self) -> tuple[str, ...]:
         """The faults that no call has triggered, in the order in which they were written."""
         with self._lock:
-            return tuple(fault for index, fault in enumerate(self._faults) if index not in self._met)
+            return tuple(str(fault) for index, fault in enumerate(self._faults) if index not in self._met)
 
     def calls(self, operation: str) -> int:
         """Count the calls of `operation`."""
@@ -135,8 +121,21 @@ class FaultScript:
             self._met.update(met)
             return tuple(self._faults[i] for i in met)
 
-    @staticmethod
-    def _after(faults: tuple[Fault, ...], service: str, clock: Clock) -> None:
+
+@contextmanager
+def faults_around(script: FaultScript, operation: str, *, service: str, clock: Clock) -> Iterator[None]:
+    """The context of each operation of a model; must be entered before the model takes its lock."""
+    faults = script._meet(operation)
+
+    def happen(moment: Moment) -> None:
         for fault in faults:
-            if fault.moment is Moment.AFTER:
+            if fault.moment is moment:
                 fault.happen(service, clock)
+
+    happen(Moment.BEFORE)
+    try:
+        yield
+    except ServiceError:
+        happen(Moment.AFTER)
+        raise
+    happen(Moment.AFTER)

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from perago.authoring import WorkspaceSpec
-from perago.authoring.workspace import Guardrail, Listing, Verdict
+from perago.authoring.workspace import Guardrail, Listing, Rule, Verdict
 from perago.text import count, listing, quoted
 from perago.workspace.keys import ACTIONS, EVERYTHING, MAX_KEY_BYTES, View, compile_glob, is_reserved, is_too_long
 from perago.workspace.scan import Tree
@@ -26,7 +26,7 @@ class GuardrailDefect(Exception):
         self.has_changed_the_tree = has_changed_the_tree
 
 
-class ContentGuardrail(Guardrail):
+class ContentGuardrail(Rule):
     """A rule about the contents of files. `evaluate` judges the listing, for instance a missing file. `look_into`
     judges the contents, and runs only if all rules of the phase hold for the listing."""
 
@@ -104,7 +104,8 @@ def evaluate(
         disk: the scan of the same files on a disk; None if they are not on a disk, so that their contents cannot be
             read.
     """
-    judged = [(rule, _finding(rule, rule.evaluate(tree), tree, phase)) for rule in rules]
+    kinds = cast("Iterable[Rule]", rules)  # each guardrail is of a kind
+    judged = [(rule, _finding(rule, rule.evaluate(tree), tree, phase)) for rule in kinds]
     if disk is None or not all(finding.satisfied for _, finding in judged):
         return tuple(
             finding for rule, finding in judged if not (isinstance(rule, ContentGuardrail) and finding.satisfied)
@@ -176,7 +177,7 @@ def _look(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tu
         ), not defect.has_changed_the_tree
 
 
-def _finding(rule: Guardrail, verdict: Verdict, tree: Listing, phase: Phase) -> Finding:
+def _finding(rule: Rule, verdict: Verdict, tree: Listing, phase: Phase) -> Finding:
     selects = not isinstance(rule, ContentGuardrail) or rule.selects_files
     text = verdict.complaint or (f"matched {count(verdict.matched, 'file')}" if selects else "holds")
     advice = rule.hint(tree) if verdict.complaint and not verdict.matched else None

@@ -9,6 +9,7 @@ from perago.authoring.workspace import (
     Guardrail,
     Listing,
     Path,
+    Rule,
     Verdict,
     declared_pattern,
 )
@@ -16,7 +17,7 @@ from perago.guardrails.paths import found, matching
 
 
 @dataclass(frozen=True, slots=True)
-class ForbidGlob(Guardrail):
+class ForbidGlob(Rule):
     """No file may match `pattern`."""
 
     pattern: str
@@ -34,7 +35,7 @@ class ForbidGlob(Guardrail):
 
 
 @declares("forbid_glob")
-def forbid_glob(pattern: Path) -> ForbidGlob:
+def forbid_glob(pattern: Path) -> Guardrail:
     """No file may match `pattern`.
 
     Raises:

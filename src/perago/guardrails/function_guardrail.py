@@ -31,7 +31,7 @@ from perago.authoring.declaration import (
     require_function,
     resolve_annotations,
 )
-from perago.authoring.workspace import Listing, Verdict
+from perago.authoring.workspace import GuardrailFunction, Listing, Verdict
 from perago.guardrails.evaluation import ContentGuardrail, GuardrailDefect
 from perago.text import listing, one_line, quoted
 from perago.workspace.scan import Tree, WorkspaceError, scan_tree
@@ -123,8 +123,8 @@ _ANSWERS = (str, list[str], type(None))
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionGuardrail(ContentGuardrail):
-    """A rule of the author. Call it like the function to test it: `has_header(tmp_path)`."""
+class FunctionGuardrail(ContentGuardrail, GuardrailFunction):
+    """A rule of the author, with its function and the time limit of a call."""
 
     selects_files: ClassVar[bool] = False
     name: str
@@ -196,12 +196,12 @@ class FunctionGuardrail(ContentGuardrail):
 
 
 @overload
-def guardrail(function: Judge, /) -> FunctionGuardrail: ...
+def guardrail(function: Judge, /) -> GuardrailFunction: ...
 @overload
-def guardrail(*, name: str | None = None, seconds: float = DEFAULT_SECONDS) -> Callable[[Judge], FunctionGuardrail]: ...
+def guardrail(*, name: str | None = None, seconds: float = DEFAULT_SECONDS) -> Callable[[Judge], GuardrailFunction]: ...
 def guardrail(
     function: Judge | None = None, /, *, name: str | None = None, seconds: float = DEFAULT_SECONDS
-) -> FunctionGuardrail | Callable[[Judge], FunctionGuardrail]:
+) -> GuardrailFunction | Callable[[Judge], GuardrailFunction]:
     """Make a guardrail of a function `(workspace: Path) -> str | list[str] | None` that only reads the workspace.
 
     None accepts the workspace. A text, or each text of a list, describes a problem. Any other outcome is a defect of

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from perago.authoring.declaration import declares
-from perago.authoring.workspace import Guardrail, Listing, Path, Verdict, declared_path
+from perago.authoring.workspace import Guardrail, Listing, Path, Rule, Verdict, declared_path
 from perago.guardrails.paths import file_in_the_way, nearest
 from perago.text import quoted
 
 
 @dataclass(frozen=True, slots=True)
-class RequireDir(Guardrail):
+class RequireDir(Rule):
     """At least one file must be below `path`: object stores have no empty directories."""
 
     path: str
@@ -36,7 +36,7 @@ class RequireDir(Guardrail):
 
 
 @declares("require_dir")
-def require_dir(path: Path) -> RequireDir:
+def require_dir(path: Path) -> Guardrail:
     """At least one file must be below the directory `path`.
 
     Raises:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from perago.authoring.declaration import declares
-from perago.authoring.workspace import Guardrail, Listing, Path, Verdict, declared_path
+from perago.authoring.workspace import Guardrail, Listing, Path, Rule, Verdict, declared_path
 from perago.guardrails.paths import check_count, file_in_the_way, nearest, too_small, written_size
 from perago.text import quoted
 
 
 @dataclass(frozen=True, slots=True)
-class RequireFile(Guardrail):
+class RequireFile(Rule):
     """A file with at least `min_bytes` bytes must be at `path`."""
 
     path: str
@@ -36,7 +36,7 @@ class RequireFile(Guardrail):
 
 
 @declares("require_file")
-def require_file(path: Path, min_bytes: int = 0) -> RequireFile:
+def require_file(path: Path, min_bytes: int = 0) -> Guardrail:
     """A file with at least `min_bytes` bytes must be at `path`.
 
     Raises:

@@ -9,6 +9,7 @@ from perago.authoring.workspace import (
     Guardrail,
     Listing,
     Path,
+    Rule,
     Verdict,
     declared_pattern,
 )
@@ -16,7 +17,7 @@ from perago.guardrails.paths import check_count, for_pattern, found, matching, t
 
 
 @dataclass(frozen=True, slots=True)
-class RequireGlob(Guardrail):
+class RequireGlob(Rule):
     """From `min_count` to `max_count` files (None: any number) must match `pattern`, each with at least `min_bytes`."""
 
     pattern: str
@@ -44,7 +45,7 @@ class RequireGlob(Guardrail):
 
 
 @declares("require_glob")
-def require_glob(pattern: Path, min_count: int = 1, max_count: int | None = None, min_bytes: int = 0) -> RequireGlob:
+def require_glob(pattern: Path, min_count: int = 1, max_count: int | None = None, min_bytes: int = 0) -> Guardrail:
     """At least `min_count` and at most `max_count` files (None: any number) must match `pattern`, each with at least
     `min_bytes` bytes.
 

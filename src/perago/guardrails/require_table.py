@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from perago.authoring.declaration import calling_line, declares
-from perago.authoring.workspace import Listing, Path, Verdict, declared_pattern
+from perago.authoring.workspace import Guardrail, Listing, Path, Verdict, declared_pattern
 from perago.guardrails.evaluation import ContentGuardrail, GuardrailDefect
 from perago.guardrails.paths import for_pattern, matching
 from perago.text import quoted
@@ -212,7 +212,7 @@ def require_table(
     format: str | None = None,  # noqa: A002 - the word of all libraries for it
     delimiter: str = ",",
     show_values: bool = False,
-) -> RequireTable:
+) -> Guardrail:
     """At least one file must match `pattern`, and each matching file must be such a table.
 
     It reads CSV (`.csv`), Parquet (`.parquet`) and JSON Lines (`.jsonl`, `.ndjson`), in batches, with pyarrow.

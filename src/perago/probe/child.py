@@ -158,7 +158,7 @@ def _workflows(module: str) -> list[dict[str, Any]]:
     imported = sys.modules.get(module)
     if imported is None or "perago.workflows" not in sys.modules:
         return []
-    from perago.authoring.declaration import readable_path
+    from perago.authoring.declaration import Location
     from perago.taskdef import canonical_json
     from perago.workflows.definition import WorkflowDefinitionError, workflows_of
 
@@ -169,9 +169,9 @@ def _workflows(module: str) -> list[dict[str, Any]]:
         if one.name in found:  # tests and `perago send` know a workflow of a module by its name
             rule = f"the module declares the workflow {one.name!r} twice"
             fix = "give one of the two another name, or write the other version into another module"
-            problems.append(one.location.error(rule, fix))
+            problems.append(Location(one.file, one.line).error(rule, fix))
             continue
-        where = f"{readable_path(one.location.file)}:{one.location.line}"
+        where = Location(one.file, one.line).readable
         found[one.name] = {"name": one.name, "version": one.version, "where": where}
         try:
             found[one.name]["definition"] = canonical_json(one.definition())
@@ -179,7 +179,8 @@ def _workflows(module: str) -> list[dict[str, Any]]:
             problems += error.problems
     if problems:
         different = {str(problem): problem for problem in problems}  # a workflow has those of its sub-workflows, too
-        raise WorkflowDefinitionError(workflows[0].name, tuple(different.values()), workflows[0].location)
+        first = workflows[0]
+        raise WorkflowDefinitionError(first.name, tuple(different.values()), first.file, first.line)
     return list(found.values())
 
 

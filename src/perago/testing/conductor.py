@@ -24,21 +24,17 @@ from perago.embedded.conductor.state import State, TaskRow
 from perago.embedded.faults import FaultScript
 from perago.ports import Delivery
 from perago.taskdef import build_task_definition
+from perago.testing.interfaces import DAY
 from perago.testing.outcome import Outcome
 from perago.testing.tasks import TaskFunction, task_of
 
 WORKER = "test0001"
-DAY = 86_400.0
 _MOST_ATTEMPTS = 1_000
 _LIMITS = ("timeoutSeconds", "responseTimeoutSeconds", "pollTimeoutSeconds", "totalTimeoutSeconds")
 
 
-class Conductor(InMemoryConductor):
-    """The Conductor of a test, on a virtual clock.
-
-    Time only passes in calls: `advance` takes a duration, `next_delivery` waits until an attempt is handed out, `drain`
-    until the queue is empty. `faults` is the script of faults for its calls. `run` runs an attempt.
-    """
+class VirtualConductor(InMemoryConductor):
+    """The Conductor of a test: a `perago.testing.Conductor`. `run` runs an attempt."""
 
     def __init__(
         self, clock: VirtualClock, faults: FaultScript, run: Callable[[TaskFunction, Delivery], Outcome]
@@ -50,24 +46,12 @@ class Conductor(InMemoryConductor):
         self._functions: dict[str, TaskFunction] = {}
 
     def register(self, *functions: TaskFunction, controls: Mapping[str, Any] | None = None) -> None:
-        """Register the TaskDefs of these task functions, and let `drain` run them.
-
-        `controls` replaces fields of the TaskDefs: `{"retryDelaySeconds": 0}`.
-
-        Raises:
-            TypeError: one is not a task function.
-        """
         tasks: list[Task] = [task_of(function) for function in functions]
         if tasks:
             self.register_task_definitions([{**build_task_definition(task), **(controls or {})} for task in tasks])
         self._functions.update({task.name: task.function for task in tasks})
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` of virtual time pass. Timeouts and retries in between happen at their time, as on a server.
-
-        Raises:
-            ValueError: `seconds` is negative or not finite.
-        """
         end = self.clock.now() + seconds
         self.sweep()
         while self._step(end):
@@ -76,11 +60,6 @@ class Conductor(InMemoryConductor):
         self.sweep()
 
     def next_delivery(self, *task_names: str, within: float = DAY) -> Delivery:
-        """Take the next attempt of one of these task types, as a worker does. Virtual time passes until there is one.
-
-        Raises:
-            LookupError: no attempt is due within `within` virtual seconds. The message has the states of the workflows.
-        """
         delivery = self._take(task_names, self.clock.now() + within)
         if delivery is None:
             standing = self._standing() or "no workflow was started"
@@ -88,16 +67,6 @@ class Conductor(InMemoryConductor):
         return delivery
 
     def drain(self, *functions: TaskFunction, within: float = DAY) -> tuple[Outcome, ...]:
-        """Run every attempt of these task functions, including retries, until no attempt is due within `within` virtual
-        seconds.
-
-        Without functions, run the attempts of all functions that were registered or run before. Return the outcomes, in
-        order.
-
-        Raises:
-            TypeError: one is not a task function.
-            RuntimeError: it has not ended after 1,000 attempts.
-        """
         self.register(*(function for function in functions if task_of(function).name not in self._functions))
         names = [task_of(function).name for function in functions] or list(self._functions)
         outcomes: list[Outcome] = []
@@ -190,7 +159,7 @@ class Interruption:
 class Interruptions:
     """The interruptions that a test has planned for its next attempts, and the attempt that runs."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: VirtualConductor) -> None:
         self._conductor = conductor
         self._planned: list[Interruption] = []
         self._running: RunningAttempt | None = None
@@ -251,7 +220,7 @@ class RunningAttempt:
     """
 
     def __init__(
-        self, conductor: Conductor, delivery: Delivery, planned: Interruption | None, virtual_sleep: bool
+        self, conductor: VirtualConductor, delivery: Delivery, planned: Interruption | None, virtual_sleep: bool
     ) -> None:
         self._conductor = conductor
         self._delivery = delivery

@@ -149,6 +149,9 @@ def _like(paths: PathSet, likeness: Likeness) -> Iterator[Planting]:
                 yield unicodedata.normalize(form, path), ""
 
 
+ANY_DISK = Folding()
+
+
 class TreePlan:
     """A tree that grows. Paths that cannot be on the disk together with it are skipped."""
 

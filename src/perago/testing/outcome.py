@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ from perago.authoring import Task
 from perago.authoring.context import Measured
 from perago.driver import AttemptRecord, Delivered
 from perago.guardrails.evaluation import Finding
-from perago.ports import Report, TaskStatus
+from perago.ports import Delivery, Report, TaskStatus
 from perago.testing.differences import PublishedTree
 from perago.workspace.changes import Changes
 
 _LONGEST = 200
 _MOST_LINES = 20
+_INSTEAD = "attributes of the outcome, such as input_ref, adopted_commit and delivery"
 
 
 class AttemptLog:
@@ -65,8 +67,8 @@ def logging_attempts() -> Iterator[AttemptLog]:
 class Outcome:
     """One attempt, with its state in Conductor and lakeFS. Its `str` shows everything, in several lines."""
 
-    record: AttemptRecord
-    delivered: Delivered | None
+    _record: AttemptRecord
+    _delivered: Delivered | None
     """The delivery of the report; None if there was no report to send."""
     task: Mapping[str, Any]
     """The task's row in Conductor after the report, in Conductor's spelling."""
@@ -74,7 +76,7 @@ class Outcome:
     """Lines of `current().log`."""
     traceback: str = ""
     """The traceback of the exception that the function raised."""
-    read: Callable[[str], PublishedTree] | None = field(default=None, compare=False)
+    _read: Callable[[str], PublishedTree] | None = field(default=None, compare=False)
     """The workspace at a commit; None: the task has no workspace."""
 
     def __post_init__(self) -> None:
@@ -101,7 +103,7 @@ class Outcome:
     def title(self) -> str:
         """Task and status."""
         status = self.status or ("lost" if self.lost_reason else "not reported")
-        return f"{self.record.delivery.task_name} {status}"
+        return f"{self.delivery.task_name} {status}"
 
     def assert_completed(self) -> Outcome:
         """Return this outcome, if the attempt completed.
@@ -153,7 +155,7 @@ class Outcome:
     @property
     def commit(self) -> str | None:
         """The commit that now holds the workspace."""
-        return self.record.published_commit
+        return self._record.published_commit
 
     @property
     def tree(self) -> PublishedTree:
@@ -163,15 +165,46 @@ class Outcome:
             LookupError: there is no such commit, because the attempt failed, was lost or has no workspace.
         """
         __tracebackhide__ = True  # pytest shows the line of the test
-        if self.read is None or self.commit is None:
-            what = "the task has no workspace" if self.read is None else f"nothing was published: {self.headline}"
-            raise LookupError(f"{self.record.delivery.task_name} has no published tree, because {what}")
-        return self.read(self.commit)
+        if self._read is None or self.commit is None:
+            what = "the task has no workspace" if self._read is None else f"nothing was published: {self.headline}"
+            raise LookupError(f"{self.delivery.task_name} has no published tree, because {what}")
+        return self._read(self.commit)
+
+    @property
+    def delivery(self) -> Delivery:
+        """The delivery of the attempt, with its ids and its input."""
+        return self._record.delivery
+
+    @property
+    def input_ref(self) -> str | None:
+        """The commit that the function got; None if the attempt ended before, or the task has no workspace."""
+        return self._record.input_ref
+
+    @property
+    def adopted_commit(self) -> str | None:
+        """The publication of an earlier attempt that this attempt adopted. Then no function ran."""
+        return self._record.adopted_commit
+
+    @property
+    def superseded_commits(self) -> tuple[str, ...]:
+        """The publications of earlier attempts that this attempt undid, newest first."""
+        return self._record.superseded_commits
+
+    @property
+    def rebased_onto(self) -> str | None:
+        """The head of another client on which the publication was built, if the task allows that."""
+        return self._record.rebased_onto
+
+    @property
+    def record(self) -> Any:
+        """Deprecated: all data of the runtime. Use the other attributes."""
+        warnings.warn(f"Outcome.record is deprecated; use {_INSTEAD}", DeprecationWarning, stacklevel=2)
+        return self._record
 
     @property
     def changes(self) -> Changes:
         """The changes of the function to its workspace."""
-        return self.record.changes
+        return self._record.changes
 
     @property
     def changed_files(self) -> tuple[str, ...]:
@@ -186,32 +219,32 @@ class Outcome:
     @property
     def left_files(self) -> tuple[str, ...]:
         """The files that the function left in its current directory, sorted; they are removed and never published."""
-        return self.record.left_files
+        return self._record.left_files
 
     @property
     def lost_reason(self) -> str | None:
         """The reason why there is no report: the delivery was lost before, during or after the publication."""
-        return self.delivered.lost_reason if self.delivered else self.record.lost_reason
+        return self._delivered.lost_reason if self._delivered else self._record.lost_reason
 
     @property
     def _report(self) -> Report | None:
-        got_through = self.delivered == Delivered()
-        return self.record.report if got_through else None
+        got_through = self._delivered == Delivered()
+        return self._record.report if got_through else None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """The verdicts of the guardrails that were evaluated, `pre` before `post`."""
-        return self.record.findings
+        return self._record.findings
 
     @property
     def metrics(self) -> Mapping[str, Measured]:
         """The values that the function has reported by `current().count`, `.gauge` and `.observe`, by name."""
-        return {measured.name: measured for measured in self.record.metrics}
+        return {measured.name: measured for measured in self._record.metrics}
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes that did not change the outcome, such as keys of the params that their model ignores."""
-        return self.record.notes
+        return self._record.notes
 
     @property
     def violations(self) -> tuple[str, ...]:

@@ -13,13 +13,12 @@ from pydantic import BaseModel
 
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task, WorkspaceSpec
-from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
-from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Delivery, TaskStatus
 from perago.taskdef import build_task_definition
-from perago.testing.conductor import WORKER, Conductor, Moment
+from perago.testing.conductor import WORKER, Moment
 from perago.testing.differences import PublishedTree, changed_paths, described
+from perago.testing.interfaces import Conductor, InMemoryLakeFS, VirtualClock
 from perago.testing.outcome import Outcome, attempt_log, logging_attempts
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params, workspace_at
 from perago.testing.tasks import TaskFunction, task_of
@@ -278,7 +277,7 @@ def _completed(outcome: Outcome) -> bool:
 
 
 def _published(outcome: Outcome) -> bool:
-    return outcome.commit not in (None, outcome.record.input_ref)
+    return outcome.commit not in (None, outcome.input_ref)
 
 
 _OPERATOR_SECONDS = 1.0
@@ -297,7 +296,7 @@ class TaskRunner:
     """
 
     def __init__(self) -> None:
-        self.services: InMemoryServices = InMemoryServices()
+        self._services: InMemoryServices = InMemoryServices()
         self._task: Task | None = None
         self._last: Outcome | None = None
         self._repositories = 0
@@ -306,22 +305,22 @@ class TaskRunner:
     @property
     def clock(self) -> VirtualClock:
         """The time of both services: `perago_clock`."""
-        return self.services.clock
+        return self._services.clock
 
     @property
     def lakefs(self) -> InMemoryLakeFS:
         """The lakeFS of the workspaces: `perago_lakefs`."""
-        return self.services.lakefs
+        return self._services.lakefs
 
     @property
     def conductor(self) -> Conductor:
         """The Conductor of the attempts: `perago_conductor`."""
-        return self.services.conductor
+        return self._services.conductor
 
     @property
     def faults(self) -> FaultScript:
         """The script of faults of both services: `run.faults.after("merge", error=Unclear)`."""
-        return self.services.faults
+        return self._services.faults
 
     @property
     def repository(self) -> str:
@@ -391,8 +390,8 @@ class TaskRunner:
         self._task, self._last = task, None
         if task.workspace is not None and ref is None:
             ref = self._ref_of(tree, _prefix(task))
-        self.services.start(task, params or {}, ref=ref, controls=controls, repository=self._repository)
-        return self.services.take(task)
+        self._services.start(task, params or {}, ref=ref, controls=controls, repository=self._repository)
+        return self._services.take(task)
 
     def again(self, *, report: bool = True) -> Outcome:
         """Run the next attempt of the last task once it is due: a retry after its delay or, without a report, the
@@ -411,7 +410,7 @@ class TaskRunner:
         Raises:
             LookupError: nothing ran before, or Conductor no longer waits for the last attempt.
         """
-        self.conductor.hand_back(self.last.record.delivery)
+        self.conductor.hand_back(self.last.delivery)
         return self.again(report=report)
 
     def rerun(self, *, report: bool = True) -> Outcome:
@@ -420,9 +419,9 @@ class TaskRunner:
 
         Raises:
             LookupError: nothing ran before.
-            perago.ports.ServiceError: the workflow has not ended.
+            perago.testing.ServiceError: the workflow has not ended.
         """
-        delivery = self.last.record.delivery
+        delivery = self.last.delivery
         self.conductor.advance(_OPERATOR_SECONDS)
         self.conductor.rerun_workflow(delivery.workflow_id, delivery.task_id)
         return self.again(report=report)
@@ -432,15 +431,15 @@ class TaskRunner:
 
         Raises:
             LookupError: nothing ran before.
-            perago.ports.ServiceError: the workflow has not ended.
+            perago.testing.ServiceError: the workflow has not ended.
         """
         self.conductor.advance(_OPERATOR_SECONDS)
-        self.conductor.restart_workflow(self.last.record.delivery.workflow_id)
+        self.conductor.restart_workflow(self.last.delivery.workflow_id)
         return self.again(report=report)
 
     def report(self, outcome: Outcome) -> Outcome:
         """Send the late report of an attempt that was run with `report=False`."""
-        return self.services.report(outcome.record, outcome.log, outcome.traceback, outcome.read)
+        return self._services.report(outcome._record, outcome.log, outcome.traceback, outcome._read)
 
     # ------------------------------------------------------------------------ in a fork
 
@@ -472,7 +471,7 @@ class TaskRunner:
         if tree is not None or not self._repositories:
             files = _keys(tree or {}, racers.prefix)
         else:
-            files = dict(self.services.tree(repository=self._repository))
+            files = dict(self._services.tree(repository=self._repository))
         return racers.race(files, compare=compare)
 
     # -------------------------------------------------------------------- whole workflows
@@ -516,7 +515,7 @@ class TaskRunner:
             return runner.run_in_orders(_keys(tree or {}, ""), given, orders)
         ref = self._ref_of(tree, "")
         return runner.run(
-            self.services, self._repository, {"workspace": workspace_at(ref, self._repository), **given}, lost
+            self._services, self._repository, {"workspace": workspace_at(ref, self._repository), **given}, lost
         )
 
     # ----------------------------------------------------- in the middle of the function
@@ -537,17 +536,17 @@ class TaskRunner:
             ValueError: there is no such moment.
             RuntimeError: now, but no function runs.
         """
-        self.services.interruptions.plan("cancel", at, n)
+        self._services.interruptions.plan("cancel", at, n)
 
     def time_out(self, at: Moment | float | None = None, *, n: int = 1) -> None:
         """Let the next attempt exceed the `timeoutSeconds` of its task during its function. `again` runs the retry, if
         the timeout policy allows one. Arguments and effects are those of `cancel`."""
-        self.services.interruptions.plan("time out", at, n)
+        self._services.interruptions.plan("time out", at, n)
 
     def lose(self, at: Moment | float | None = None, *, n: int = 1) -> None:
         """Let Conductor give up the next attempt during its function, as if its worker had been disconnected for longer
         than `responseTimeoutSeconds`. `again` runs the retry. Arguments and effects are those of `cancel`."""
-        self.services.interruptions.plan("lose", at, n)
+        self._services.interruptions.plan("lose", at, n)
 
     # ------------------------------------------------------------------------ looking
 
@@ -569,7 +568,7 @@ class TaskRunner:
             LookupError: nothing ran before, or the task has no workspace.
         """
         prefix = _prefix(self._known_task())
-        found = self.services.tree(ref, repository=self._repository)
+        found = self._services.tree(ref, repository=self._repository)
         return PublishedTree({key.removeprefix(prefix): found[key] for key in found if key.startswith(prefix)})
 
     def commit(self, tree: TreeSource, message: str = "Another client's commit") -> str:
@@ -590,17 +589,17 @@ class TaskRunner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.services.close()
+        self._services.close()
         unused = self.faults.unused()
         if unused and error is None:
             raise AssertionError(f"faults that no call triggered: {'; '.join(map(str, unused))}")
-        planned = self.services.interruptions.unused()
+        planned = self._services.interruptions.unused()
         if planned and error is None:
             raise AssertionError(f"no attempt ran after the test planned to {'; '.join(map(str, planned))}")
 
     def _attempt(self, task: Task, delivery: Delivery, *, report: bool) -> Outcome:
         self._task = task
-        self._last = self.services.attempt(task.function, delivery, report=report)
+        self._last = self._services.attempt(task.function, delivery, report=report)
         return self._last
 
     def _known_task(self) -> Task:
@@ -613,8 +612,8 @@ class TaskRunner:
             return self.lakefs.get_commit(self._repository, BRANCH).id
         self._repositories += 1
         self._repository = REPOSITORY if self._repositories == 1 else f"{REPOSITORY}-{self._repositories}"
-        self.services.proofs.note(self._repository, enforced=True)  # a script of faults need not count a challenge
-        return self.services.seed(_keys(tree or {}, prefix), repository=self._repository)
+        self._services.proofs.note(self._repository, enforced=True)  # a script of faults need not count a challenge
+        return self._services.seed(_keys(tree or {}, prefix), repository=self._repository)
 
 
 def _keys(tree: TreeSource, prefix: str) -> dict[str, str | bytes | None]:

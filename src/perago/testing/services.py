@@ -36,14 +36,14 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Delivery
-from perago.testing.conductor import WORKER, Conductor, Interruptions
+from perago.testing.conductor import WORKER, Interruptions, VirtualConductor
 from perago.testing.differences import PublishedTree
 from perago.testing.outcome import Outcome, attempt_log
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.tree_files import fast_directory
 
 if TYPE_CHECKING:
-    from perago.embedded.services import EmbeddedServices
+    from perago.testing.interfaces import EmbeddedServices
 
 
 _OPTION, _VARIABLE = "run:data_file", "COVERAGE_FILE"
@@ -116,9 +116,9 @@ class InMemoryServices:
         call: FunctionCaller = call_and_note,
     ) -> None:
         self.clock: VirtualClock = VirtualClock()
-        self.faults: FaultScript = FaultScript({*_calls_of(InMemoryLakeFS), *_calls_of(Conductor)})
+        self.faults: FaultScript = FaultScript({*_calls_of(InMemoryLakeFS), *_calls_of(VirtualConductor)})
         self.lakefs: InMemoryLakeFS = InMemoryLakeFS(self.clock, self.faults)
-        self.conductor: Conductor = Conductor(self.clock, self.faults, self.attempt)
+        self.conductor: VirtualConductor = VirtualConductor(self.clock, self.faults, self.attempt)
         self.interruptions: Interruptions = Interruptions(self.conductor)
         self.limits: Limits = limits or Limits()
         self.proofs: FenceProofs = FenceProofs(self.clock)

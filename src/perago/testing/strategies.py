@@ -28,6 +28,7 @@ from perago.authoring.workspace import Guardrail
 from perago.guardrails.require_table import ColumnType, Format, RequireTable, TableRule
 from perago.taskdef.schema import RecursiveModel, inline, integer_range, shape_of
 from perago.testing.constraints import (
+    Undecided,
     arrow_type,
     constraint_of,
     recipe_of,
@@ -35,11 +36,11 @@ from perago.testing.constraints import (
     violations_of,
     write_table,
 )
-from perago.testing.near_trees import Likeness, TreePlan, amounts, contents, instances, lookalikes
+from perago.testing.near_trees import ANY_DISK, Likeness, TreePlan, amounts, contents, instances, lookalikes
 from perago.testing.samples import edges, sample_model, validated
 from perago.testing.tasks import TaskFunction, provided_params, task_of
 from perago.testing.tree_files import Tree, as_bytes
-from perago.testing.trees import ANY_DISK, Contradiction, Undecided, entangled_violation, smallest_tree
+from perago.testing.trees import Contradiction, entangled_violation, smallest_tree
 from perago.workspace.keys import EVERYTHING, Folding, View
 
 _MOST_ROWS = 6
@@ -268,27 +269,27 @@ __all__ = [
     "violating_trees",
 ]
 
-Rules: TypeAlias = "WorkspaceSpec | TaskFunction | Iterable[Guardrail]"
+Rules: TypeAlias = WorkspaceSpec | TaskFunction | Iterable[Guardrail]
 """Some rules, or a workspace or a task function with the rules of one phase."""
 
 Phase: TypeAlias = Literal["pre", "post"]
 
-Written: TypeAlias = "str | PurePosixPath | PureWindowsPath"
+Written: TypeAlias = str | PurePosixPath | PureWindowsPath
 """A path as an author writes it in a guardrail."""
 
 
-def trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
+def trees(rules: Rules, *, phase: Phase = "pre") -> st.SearchStrategy[Tree]:
     """Generate trees that satisfy the rules, that break them, and that are at their limits."""
     wanted = _rules(rules, phase)
-    options = [near_trees(wanted, folding=folding)]
+    options = [near_trees(wanted)]
     with contextlib.suppress(Contradiction, Undecided):
-        options.append(satisfying_trees(wanted, folding=folding))
+        options.append(satisfying_trees(wanted))
     with contextlib.suppress(Contradiction, Undecided):
-        options.append(violating_trees(wanted, folding=folding))
+        options.append(violating_trees(wanted))
     return st.one_of(options)
 
 
-def satisfying_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
+def satisfying_trees(rules: Rules, *, phase: Phase = "pre") -> st.SearchStrategy[Tree]:
     """Generate trees that satisfy all rules: the smallest one, and more.
 
     Raises:
@@ -297,10 +298,10 @@ def satisfying_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = A
     """
     wanted = _rules(rules, phase)
     view = _view(rules)
-    return _grown([smallest_tree(wanted, folding=folding, view=view)], wanted, folding, view)
+    return _grown([smallest_tree(wanted, _view=view)], wanted, view)
 
 
-def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
+def violating_trees(rules: Rules, *, phase: Phase = "pre") -> st.SearchStrategy[Tree]:
     """Generate trees that violate exactly one rule if possible, and as few others as possible if not.
 
     Raises:
@@ -312,14 +313,14 @@ def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = AN
     for rule in wanted:
         for violation in violations_of(rule):
             with contextlib.suppress(Contradiction):
-                seeds.append(entangled_violation(rule, wanted, violation, folding=folding, view=view))
+                seeds.append(entangled_violation(rule, wanted, violation, view=view))
     if not seeds:
         raise Contradiction(wanted, "no tree breaks any rule")
-    return _grown(seeds, wanted, folding, view)
+    return _grown(seeds, wanted, view)
 
 
 @st.composite
-def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> Tree:
+def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", _folding: Folding = ANY_DISK) -> Tree:
     """Generate trees near the rules: with odd files that the rules select, with paths that only look similar (see
     `Likeness`), and with counts at, below and above each limit.
 
@@ -327,10 +328,10 @@ def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", folding: 
         draw: given by hypothesis.
         rules: guardrails, or the workspace or the task that has them.
         phase: the phase of the rules, if there are two.
-        folding: the names that the disk treats as the same.
+        _folding: the names that the disk treats as the same.
     """
     wanted = _rules(rules, phase)
-    plan = TreePlan(folding)
+    plan = TreePlan(_folding)
     for rule in wanted:
         options = instances(rule)
         number = min(draw(st.sampled_from(amounts(rule))), len(options))
@@ -353,11 +354,10 @@ def _grown(
     draw: st.DrawFn,
     seeds: Sequence[dict[str, str | bytes | None]],
     rules: Sequence[Guardrail],
-    folding: Folding,
     view: View,
 ) -> Tree:
     """Draw one of the seeds, and add entries in `view` that change no verdict."""
-    plan = TreePlan(folding)
+    plan = TreePlan(ANY_DISK)
     for path, seed in draw(st.sampled_from(seeds)).items():
         plan.add(path, seed)
     for likeness in _drawn_likenesses(draw):

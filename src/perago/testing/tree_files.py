@@ -92,7 +92,7 @@ def _make_target(root: Path, target: Path, holding: tuple[str, ...]) -> None:
         place.touch()
 
 
-TreeSource: TypeAlias = "Tree | str | os.PathLike[str] | Callable[..., Any]"
+TreeSource: TypeAlias = Tree | str | os.PathLike[str] | Callable[..., Any]
 """A mapping; the path of a directory or of a zip; or a task function, for the smallest tree that its `pre` guardrails
 accept."""
 
@@ -181,7 +181,7 @@ def _smallest(function: Callable[..., Any]) -> Mapping[str, str | bytes | None]:
     from perago.testing.trees import smallest_tree
 
     spec = task_of(function).workspace
-    return {} if spec is None else smallest_tree(spec.pre, key_prefix=spec.key_prefix, view=View.of(spec))
+    return {} if spec is None else smallest_tree(spec.pre, key_prefix=spec.key_prefix, _view=View.of(spec))
 
 
 def _read_directory(root: Path) -> Iterator[tuple[str, bytes | None]]:

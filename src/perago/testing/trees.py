@@ -36,22 +36,10 @@ from perago.testing.constraints import (
     violations_of,
 )
 from perago.testing.oracle import concerns, is_sound, judge_tree
-from perago.testing.tree_files import Symlink, Tree, as_bytes, build
+from perago.testing.tree_files import as_bytes
 from perago.text import size
-from perago.workspace.keys import ACTIONS, EVERYTHING, Folding, View, directories_above, find_collisions
+from perago.workspace.keys import ACTIONS, EVERYTHING, View, directories_above
 
-__all__ = [
-    "Contradiction",
-    "Symlink",
-    "Tree",
-    "Undecided",
-    "build",
-    "satisfying_trees",
-    "smallest_tree",
-    "violating_tree",
-]
-
-ANY_DISK = Folding()
 MOST_FILES = 500
 _MOST_WAYS = 4_000
 _MOST_NAMES = 2_000
@@ -68,24 +56,23 @@ class Contradiction(Exception):
 
 
 def smallest_tree(
-    rules: Iterable[Guardrail], *, key_prefix: str = "", folding: Folding = ANY_DISK, view: View = EVERYTHING
+    rules: Iterable[Guardrail], *, key_prefix: str = "", _view: View = EVERYTHING
 ) -> dict[str, str | bytes | None]:
     """Return the smallest tree that satisfies all rules. All files are empty, unless a rule needs a content. An
     author's `@guardrail` can refuse it, because its demands are unknown.
 
-    `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace. `folding` describes the names that
-    the disk treats as the same; they cannot be in one tree. All files are in `view`.
+    `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace. All files are in `_view`.
 
     Raises:
         Contradiction: no such tree exists.
         Undecided: the rules are too complex.
     """
     wanted = constraints_of(rules)
-    where = (key_prefix, folding, view)
+    where = (key_prefix, _view)
     found = _smallest(tuple(wanted.values()), *where)
     if found is None:
         culprits = _culprits(wanted, lambda part: _smallest(part, *where) is None)
-        raise Contradiction(tuple(culprits), _why(tuple(culprits.values()), folding))
+        raise Contradiction(tuple(culprits), _why(tuple(culprits.values())))
     for *pair, reason in contradictory_tables(wanted):
         raise Contradiction(pair, reason)
     return _filled(found, list(wanted.values()), dict.fromkeys(wanted, True))
@@ -103,13 +90,13 @@ def satisfying_trees(
         ValueError: the rule is unknown.
     """
     bounds = constraint_of(rule)
-    trees = [smallest_tree([rule], key_prefix=key_prefix, view=view)]
+    trees = [smallest_tree([rule], key_prefix=key_prefix, _view=view)]
     fuller = [replace(bounds, least=bounds.most)] if bounds.most else []
     if bounds.content is not None and not bounds.least:
         fuller.append(replace(bounds, least=1))
     for constraint in fuller:
         with contextlib.suppress(Undecided):
-            if (found := _smallest((constraint,), key_prefix, ANY_DISK, view)) is not None:
+            if (found := _smallest((constraint,), key_prefix, view)) is not None:
                 trees.append(_filled(found, [constraint], {rule: True}))
     return trees
 
@@ -120,8 +107,7 @@ def violating_tree(
     violation: str | None = None,
     *,
     key_prefix: str = "",
-    folding: Folding = ANY_DISK,
-    view: View = EVERYTHING,
+    _view: View = EVERYTHING,
 ) -> dict[str, str | bytes | None]:
     """Return a smallest tree that breaks `rule` in one way, and satisfies all the others of `rules`.
 
@@ -131,8 +117,7 @@ def violating_tree(
         violation: one of the rule's, by default its first: `missing` leaves out one file, `too-many` and `present` add
             one, or several because of other rules.
         key_prefix: the prefix of the workspace with its slash; empty for the complete repository.
-        folding: which names the disk takes for the same.
-        view: the files that the task sees; all files of the tree are in it.
+        _view: the files that the task sees; all files of the tree are in it.
 
     Raises:
         Contradiction: each tree that breaks this rule also breaks another one; or the rule cannot be broken this way.
@@ -144,7 +129,7 @@ def violating_tree(
     if violation is None or violation not in possible:
         raise ValueError(f"{rule} cannot be violated by {violation or 'any tree'}")
     others = constraints_of(other for other in rules if other != rule)
-    where = (key_prefix, folding, view)
+    where = (key_prefix, _view)
     constraints, expected = [*others.values(), constraint_of(rule)], {rule: False, **dict.fromkeys(others, True)}
     problem: Undecided | None = None
     for broken in possible[violation]:
@@ -169,7 +154,6 @@ def entangled_violation(
     violation: str,
     *,
     key_prefix: str = "",
-    folding: Folding = ANY_DISK,
     view: View = EVERYTHING,
 ) -> dict[str, str | bytes | None]:
     """Return a tree like `violating_tree`. If `rule` cannot be violated alone, it violates as few others as possible.
@@ -181,7 +165,7 @@ def entangled_violation(
     others = tuple(rules)
     while True:
         try:
-            return violating_tree(rule, others, violation, key_prefix=key_prefix, folding=folding, view=view)
+            return violating_tree(rule, others, violation, key_prefix=key_prefix, _view=view)
         except Contradiction as contradiction:
             entangled = set(contradiction.rules) - {rule}
             if not entangled:
@@ -195,16 +179,12 @@ def constraints_of(rules: Iterable[Guardrail]) -> dict[Guardrail, CountConstrain
 
 
 @lru_cache(maxsize=1024)
-def _smallest(
-    constraints: tuple[CountConstraint, ...], key_prefix: str, folding: Folding, view: View
-) -> frozenset[str] | None:
+def _smallest(constraints: tuple[CountConstraint, ...], key_prefix: str, view: View) -> frozenset[str] | None:
     """The files of a smallest tree; None if no tree meets the constraints.
 
     Raises:
         Undecided: this cannot be decided within the limits.
     """
-    if folding and find_collisions(map(_needed, constraints), folding):
-        return None
     nowhere = [paths for constraint in constraints for paths in _forbidden_by(constraint)]
     nowhere += [path_set(constraint.files) for constraint in constraints if constraint.most == 0]
     if not key_prefix:
@@ -214,7 +194,7 @@ def _smallest(
         raise Undecided(f"the rules ask for more than {MOST_FILES} files")
     areas = _areas([path_set(constraint.files) for constraint in counted], nowhere, view)
     while (numbers := _fewest(counted, areas)) is not None:
-        names = _named(areas, numbers, folding)
+        names = _named(areas, numbers)
         if names is not None:
             return names
     return None
@@ -327,7 +307,7 @@ def _promise(
     return total, sum(missing), sum(counts)
 
 
-def _named(areas: Sequence[_Area], numbers: Sequence[int], folding: Folding) -> frozenset[str] | None:
+def _named(areas: Sequence[_Area], numbers: Sequence[int]) -> frozenset[str] | None:
     """Return files for the numbers; None if an area is too small, which is then recorded.
 
     Raises:
@@ -346,17 +326,15 @@ def _named(areas: Sequence[_Area], numbers: Sequence[int], folding: Folding) -> 
                     return None
                 raise Undecided("not enough names were found that can be in one tree")
             tried.append(path)
-            if can_join(path, names, folding):
+            if _can_join(path, names):
                 names.add(path)
     return frozenset(names)
 
 
-def can_join(path: str, others: Collection[str], folding: Folding) -> bool:
+def _can_join(path: str, others: Collection[str]) -> bool:
     """Whether a file at `path` can be in one tree with the others."""
     above = any(directory in others for directory in directories_above(path))
-    if path in others or above or any(other.startswith(f"{path}/") for other in others):
-        return False
-    return not folding or not find_collisions([*others, path], folding)
+    return not (path in others or above or any(other.startswith(f"{path}/") for other in others))
 
 
 # ----------------------------------------------------------------------------------- contents, and contradictions
@@ -415,7 +393,7 @@ def _culprits(
     return part
 
 
-def _why(culprits: Sequence[CountConstraint], folding: Folding) -> str:
+def _why(culprits: Sequence[CountConstraint]) -> str:
     if len(culprits) == 1:
         return "no tree can satisfy it, because a workspace can hold too few such paths"
     if len(culprits) == 2 and any(constraint.most == 0 for constraint in culprits):
@@ -424,6 +402,4 @@ def _why(culprits: Sequence[CountConstraint], folding: Folding) -> str:
         return "more files must match than are allowed"
     if any(constraint.most == 0 for constraint in culprits):
         return "the rules forbid too many of the files that must match"
-    if folding and find_collisions(map(_needed, culprits), folding):
-        return "the disk treats two of the names as the same, or a path would have to be a file and a directory at once"
     return "a path would have to be a file and a directory at once"

@@ -8,8 +8,9 @@ from typing import Any
 
 from perago.authoring import Task
 from perago.ports import Delivery
-from perago.testing.conductor import DAY, WORKER
+from perago.testing.conductor import WORKER
 from perago.testing.differences import PublishedTree, changed_paths
+from perago.testing.interfaces import DAY
 from perago.testing.outcome import Outcome
 from perago.testing.services import REPOSITORY, InMemoryServices, workspace_at
 from perago.testing.tasks import TaskFunction, task_of
@@ -43,9 +44,9 @@ class WorkflowRun:
         Raises:
             LookupError: No attempt of that step ran.
         """
-        found = [one for one in self.outcomes if one.record.delivery.reference_name == step]
+        found = [one for one in self.outcomes if one.delivery.reference_name == step]
         if not found:
-            ran = ", ".join(dict.fromkeys(one.record.delivery.reference_name for one in self.outcomes))
+            ran = ", ".join(dict.fromkeys(one.delivery.reference_name for one in self.outcomes))
             raise LookupError(f"no attempt of {step!r} ran; attempts ran of {ran or 'no step'}")
         return found[-1]
 
@@ -73,7 +74,7 @@ class WorkflowRunner:
         self._tasks.update({(task := task_of(function)).name: task for function in functions})
 
     def _add(self, workflow: Workflow[Any, Any]) -> None:
-        built = workflow.build()
+        built = workflow._build()
         for part in built.parts:
             self._add(part)
         self._definitions.append(workflow.definition())
@@ -209,7 +210,7 @@ class _Order:
 
 def _compare(first: WorkflowRun, ran: WorkflowRun) -> None:
     __tracebackhide__ = True
-    order = " -> ".join(one.record.delivery.reference_name for one in ran.outcomes)
+    order = " -> ".join(one.delivery.reference_name for one in ran.outcomes)
     if (ran.status, ran.result) != (first.status, first.result):
         was, now = (f"{one.status} with the result {one.result}" for one in (first, ran))
         raise AssertionError(

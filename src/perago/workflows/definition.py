@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from types import FunctionType, ModuleType
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -42,16 +42,16 @@ R = TypeVar("R")
 class WorkflowDefinitionError(TaskDefinitionError):
     """A workflow cannot be built. `problems` has every mistake, each with its file and line."""
 
-    def __init__(self, name: str, problems: tuple[TaskDefinitionError, ...], location: Location) -> None:
+    def __init__(self, name: str, problems: tuple[TaskDefinitionError, ...], file: str, line: int) -> None:
         if len(problems) == 1:
             (only,) = problems
             super().__init__(f"workflow {name!r}: {only.message}", file=only.file, line=only.line, fix=only.fix)
         else:
             listed = "\n".join(str(problem) for problem in problems)
             message = f"workflow {name!r} has {len(problems)} problems:\n{listed}"
-            super().__init__(message, file=location.file, line=location.line)
+            super().__init__(message, file=file, line=line)
         self.problems = problems
-        self._given = (name, problems, location)
+        self._given = (name, problems, file, line)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), self._given)
@@ -88,7 +88,8 @@ class Workflow(Generic[P, R]):
     result: type[BaseModel] | None
     function: Callable[[Flow, P], R]
     module: str
-    location: Location
+    file: str
+    line: int
 
     def definition(self) -> dict[str, Any]:
         """Return Conductor's JSON. The same module always gives the same JSON, and the caller can change it.
@@ -96,10 +97,10 @@ class Workflow(Generic[P, R]):
         Raises:
             WorkflowDefinitionError: the workflow has mistakes; all are listed.
         """
-        found: dict[str, Any] = json.loads(self.build().definition)
+        found: dict[str, Any] = json.loads(self._build().definition)
         return found
 
-    def build(self) -> Built:
+    def _build(self) -> Built:
         """Write the workflow, once.
 
         Raises:
@@ -124,7 +125,7 @@ class Workflow(Generic[P, R]):
         output: dict[str, Any] = {}
         try:
             returned = self.function(Flow(writer), cast("P", writer.given))
-            writer.end = self.location
+            writer.end = self._location
             output = writer.output(returned, self.result)
             writer.check_runs()
             if not writer.current.tasks:
@@ -143,12 +144,12 @@ class Workflow(Generic[P, R]):
             unused = [name for name in self.given.model_fields if name not in writer.used]
             for name in unused:
                 rule = f"no step uses the parameter {self.given.__name__}.{name}"
-                writer.problems.append(self.location.error(rule, "use it, or remove it"))
+                writer.problems.append(self._location.error(rule, "use it, or remove it"))
         writer.problems += writer.unopened
         inputs, schemas = self._inputs(writer), self._schemas(writer)
         if writer.problems:
             different = {str(problem): problem for problem in writer.problems}  # each branch of a fork has the same
-            raise WorkflowDefinitionError(self.name, tuple(different.values()), self.location)
+            raise WorkflowDefinitionError(self.name, tuple(different.values()), self.file, self.line)
         place = ["workspace"] if writer.has_workspace else []
         definition = {
             "name": self.name,
@@ -175,7 +176,7 @@ class Workflow(Generic[P, R]):
         for name, field in self.given.model_fields.items():
             key, label = sent_name(name, field), f"{self.given.__name__}.{name}"
             if key is None or key == "workspace":
-                problem = self.location.error(f"{label} cannot be sent as {key!r}", "give the field another name")
+                problem = self._location.error(f"{label} cannot be sent as {key!r}", "give the field another name")
                 writer.problems.append(problem)
                 continue
             inputs[key] = None
@@ -195,10 +196,10 @@ class Workflow(Generic[P, R]):
                 json.dumps(default, allow_nan=False)
             except Exception as error:  # noqa: BLE001 - factories and serializers of the author may fail in any way
                 rule = f"{label} has no default that JSON can hold: {type(error).__name__}: {error}"
-                writer.problems.append(self.location.error(rule, "make it a required field"))
+                writer.problems.append(self._location.error(rule, "make it a required field"))
                 continue
             if default != again:
-                problem = self.location.error(f"{label} has another default each time", "make it a required field")
+                problem = self._location.error(f"{label} has another default each time", "make it a required field")
                 writer.problems.append(problem)
             inputs[key] = (default,)
         return inputs
@@ -212,7 +213,7 @@ class Workflow(Generic[P, R]):
             if self.result is not None:
                 output["result"] = result_schema(self.result)
         except InvalidDeclaration as invalid:
-            writer.problems.append(self.location.error(invalid.rule, invalid.fix))
+            writer.problems.append(self._location.error(invalid.rule, invalid.fix))
             return {}
         given["properties"] = {**place, **given.get("properties", {})}
         given["required"] = sorted([*place, *given.get("required", ())])
@@ -222,12 +223,16 @@ class Workflow(Generic[P, R]):
             "outputSchema": schema_definition(f"{self.name}.output", returned),
         }
 
+    @property
+    def _location(self) -> Location:
+        return Location(self.file, self.line)
+
     def _place_of(self, error: BaseException) -> Location:
         """Return the innermost line of the author's module in the traceback of the error."""
-        found = self.location
+        found = self._location
         for frame, line in traceback.walk_tb(error.__traceback__):
-            if frame.f_code.co_filename == self.location.file:
-                found = Location(self.location.file, line)
+            if frame.f_code.co_filename == self.file:
+                found = Location(self.file, line)
         return found
 
 
@@ -260,7 +265,7 @@ def workflows_of(module: ModuleType) -> tuple[Workflow[Any, Any], ...]:
     spec = getattr(module, "__spec__", None)  # a reload has another one
     known = [one for of, one in _declared.get(module.__name__, ()) if of is spec]
     bound = [one for one in vars(module).values() if isinstance(one, Workflow) and one.module == module.__name__]
-    return tuple(sorted({id(one): one for one in (*known, *bound)}.values(), key=lambda one: one.location.line))
+    return tuple(sorted({id(one): one for one in (*known, *bound)}.values(), key=lambda one: one.line))
 
 
 def complete_input(definition: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,24 +288,10 @@ def complete_input(definition: Mapping[str, Any], params: Mapping[str, Any]) -> 
     return found
 
 
-class _Declare:
-    """The decorator, with a type for functions that return a model and one for those that return None."""
-
-    def __init__(self, make: Callable[[Callable[[Flow, Any], Any]], Workflow[Any, Any]]) -> None:
-        self._make = make
-
-    @overload
-    def __call__(self, function: Callable[[Flow, P], R]) -> Workflow[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[..., Any]) -> Workflow[Any, Any]: ...
-    def __call__(self, function: Callable[..., Any]) -> Workflow[Any, Any]:
-        return self._make(function)
-
-
 @declares("@workflow", named_only=True)
 def workflow(
     *, name: str, version: int, owner_email: str, description: str | None = None, timeout_seconds: int = 0
-) -> _Declare:
+) -> Callable[[Callable[[Flow, P], R]], Workflow[P, R]]:
     """Declare a function `(flow: Flow, given: Model) -> Model | None` as a workflow.
 
     The function runs once, when the workflow is built: it writes the steps and must not do any work.
@@ -329,16 +320,16 @@ def workflow(
             given, result = _models(plain, calling_locals() if "<locals>" in plain.__qualname__ else {})
         except InvalidDeclaration as invalid:
             raise declared_at.error(f"workflow {name!r}: {invalid.rule}", invalid.fix) from None
-        location = Location(plain.__code__.co_filename, plain.__code__.co_firstlineno)
-        module = plain.__module__
+        module, code = plain.__module__, plain.__code__
+        place = (module, code.co_filename, code.co_firstlineno)
         made: Workflow[Any, Any] = Workflow(
-            name, version, owner_email, description, timeout_seconds, given, result, plain, module, location
+            name, version, owner_email, description, timeout_seconds, given, result, plain, *place
         )
         if "<locals>" not in plain.__qualname__:
             _declared.setdefault(module, []).append((getattr(sys.modules.get(module), "__spec__", None), made))
         return made
 
-    return _Declare(make)
+    return make
 
 
 def _check_number(label: str, number: object, least: int) -> None:

@@ -66,30 +66,30 @@ class Loop:
     """The loop that is being written."""
 
     def __init__(self) -> None:
-        self.condition: Recorded | None = None
-        self.is_done = False
+        self._until: Recorded | None = None
+        self._is_done = False
 
     def until(self, condition: bool) -> None:
         """End the loop after the round in which this result of a step in it is true."""
         given: object = condition
         if not isinstance(given, Value):
             raise InvalidDeclaration("until() takes a bool result of a step in this loop", "give step.result.FIELD")
-        if self.is_done:
+        if self._is_done:
             raise InvalidDeclaration("until() comes after its loop", "call it in the `with` of the loop")
-        if self.condition is not None:
+        if self._until is not None:
             raise InvalidDeclaration("until() is called twice for one loop", "let a step return both as one bool")
-        self.condition = recorded(given)
+        self._until = recorded(given)
 
 
 class Switch:
     """The switch that is being written."""
 
-    def __init__(self, writer: Writer, name: str, value: Recorded) -> None:
-        self._writer = writer
-        self._name = name
-        self._value = value
+    def __init__(self, _writer: Writer, _name: str, _value: Recorded) -> None:
+        self._writer = _writer
+        self._name = _name
+        self._value = _value
         self._frames: dict[str | None, Frame] = {}
-        self._body = writer.current
+        self._body = _writer.current
         """The part of the switch outside of its cases."""
 
     def case(self, value: object) -> contextlib.AbstractContextManager[None]:
@@ -122,8 +122,8 @@ class Switch:
 class Flow:
     """Writes the steps of one workflow, in the order of the calls."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, _writer: Writer) -> None:
+        self._writer = _writer
         self._options: Json = {}
         """Fields of the tasks that are being written."""
 
@@ -169,7 +169,7 @@ class Flow:
         self, name: str, workflow: Workflow[P, R], model: Callable[K, P], /, *arguments: K.args, **params: K.kwargs
     ) -> Step[R]:
         """Run another workflow as one step. Its result is that of the workflow."""
-        if not hasattr(workflow, "build"):
+        if not hasattr(workflow, "_build"):
             shown = getattr(workflow, "__name__", workflow)
             raise InvalidDeclaration(f"step {name!r}: {shown!r} is not a workflow", "give a function with @workflow")
         if "optional" in self._options:
@@ -178,7 +178,7 @@ class Flow:
                 "make the steps in the sub-workflow optional",
             )
         self._check_model(name, f"workflow {workflow.name}", workflow.given, model)
-        built = workflow.build()
+        built = workflow._build()
         given = self._writer.document(f"step {name!r}", workflow.given, arguments, params)
         inputs = {**workflow.definition()["inputTemplate"], **given}  # Conductor fills in none if the input is empty
         for key in sorted(inputs.keys() - given.keys()):
@@ -445,15 +445,15 @@ class Flow:
         with self._writer.frame("loop", name, self._writer.current.suffix) as frame:
             frame.heads = (*before, ends)
             yield loop
-        loop.is_done = True
+        loop._is_done = True
         self._writer.open.discard(frame.scope)
         if not frame.tasks:
             self._writer.report(f"loop {name!r} has no step", "add one")
         self._writer.check_rounds(f"loop {name!r}", frame, ends)
         ends.heads = frame.heads if frame.has_workspace else ()
         condition = f"$.{reference}['iteration'] < {at_most}"
-        if loop.condition is not None:
-            condition += f" && !({self._condition(name, loop.condition, frame.scope)})"
+        if loop._until is not None:
+            condition += f" && !({self._condition(name, loop._until, frame.scope)})"
         self._writer.append(
             name,
             reference,

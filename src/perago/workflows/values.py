@@ -159,9 +159,9 @@ def recorded(value: Value) -> Recorded:
 class Step(Generic[R]):
     """A step of a workflow. `result` represents the future result of its task."""
 
-    def __init__(self, name: str, result: Recorded) -> None:
+    def __init__(self, name: str, _result: Recorded) -> None:
         self.name = name
-        self._result = result
+        self._result = _result
 
     @property
     def result(self) -> R:

@@ -225,7 +225,7 @@ class Writer:
         if self._known.get(label) is part:
             return
         self._know(label, part)
-        built = part.build()
+        built = part._build()
         for name, function in built.functions.items():
             self._know(f"functions are the task {name!r}", function)
         for inner in built.parts:

@@ -91,7 +91,7 @@ def check_phase(task: Task, how: FuzzSettings, phase: str) -> None:
     try:
         for tree in corners:
             check(tree)
-        fuzz(f"{task.name} {phase}", near_trees(rules, folding=folding), check, left)
+        fuzz(f"{task.name} {phase}", near_trees(rules, _folding=folding), check, left)
     except CaseFailed as failure:
         raise _reduced(failure, check) from None
 

@@ -23,11 +23,11 @@ from perago.authoring.workspace import Guardrail
 from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, evaluate, naming_hidden
 from perago.ports import TaskStatus
 from perago.testing.cases import case_of_example, read_tree
-from perago.testing.constraints import recipe_of, too_large, violations_of
+from perago.testing.constraints import Undecided, recipe_of, too_large, violations_of
 from perago.testing.outcome import attempt_log
 from perago.testing.tasks import CaseFailed, Cause
 from perago.testing.tree_files import build, write_tree
-from perago.testing.trees import Contradiction, Undecided, entangled_violation, satisfying_trees, smallest_tree
+from perago.testing.trees import Contradiction, entangled_violation, satisfying_trees, smallest_tree
 from perago.workspace.keys import EVERYTHING, View
 from perago.workspace.scan import scan_tree
 from pytest_perago.session import Case, Session
@@ -139,7 +139,7 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail], _: Session) 
         rules = [*(rule for rule in spec.pre if recipe_of(rule)), *rules]
     view = View.of(spec)
     try:
-        tree = smallest_tree(rules, key_prefix=spec.key_prefix, view=view)
+        tree = smallest_tree(rules, key_prefix=spec.key_prefix, _view=view)
     except Contradiction as contradiction:
         reason = contradiction.reason
         with suppress(Contradiction, Undecided):

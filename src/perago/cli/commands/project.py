@@ -282,7 +282,7 @@ def test_small_tables_are_left_out(perago_run: TaskRunner) -> None:
 def test_a_worker_that_dies_before_its_report_publishes_once(perago_run: TaskRunner) -> None:
     lost = perago_run(build_features, tree=TREE, report=False)
 
-    assert perago_run.again().record.adopted_commit == lost.commit
+    assert perago_run.again().adopted_commit == lost.commit
 """,
     "pyproject.toml": """\
 [tool.pytest.ini_options]

@@ -21,7 +21,7 @@ from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.state import HistoryEvent, HttpHandler, State, Status, TaskRow, WorkflowRow
 from perago.embedded.conductor.system_tasks import SUB_WORKFLOW, end_as
 from perago.embedded.conductor.wire import SERVICE, PayloadLimits
-from perago.embedded.faults import FaultScript
+from perago.embedded.faults import FaultScript, faults_around
 from perago.ports import Clock, Unavailable
 
 
@@ -164,7 +164,7 @@ class ModelCore:
             yield state
 
     def _around(self, name: str) -> AbstractContextManager[None]:
-        return self._faults.around(name, service=SERVICE, clock=self._clock)
+        return faults_around(self._faults, name, service=SERVICE, clock=self._clock)
 
     @contextmanager
     def _locked(self) -> Iterator[State]:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from perago import ports
-from perago.embedded.faults import FaultScript
+from perago.embedded.faults import FaultScript, faults_around
 from perago.embedded.lakefs import commits, objects, references
 from perago.embedded.lakefs.hooks import PreMergeHook
 from perago.embedded.lakefs.repository import Repository
@@ -279,7 +279,7 @@ class InMemoryLakeFS:
     @contextmanager
     def _met(self, name: str, words: str) -> Iterator[None]:
         """Meet the faults of an operation, and turn the server's refusals into the port's errors."""
-        with self.faults.around(name, service=SERVICE, clock=self._clock):
+        with faults_around(self.faults, name, service=SERVICE, clock=self._clock):
             try:
                 yield
             except NotModelled:
