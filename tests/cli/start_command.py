@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO
@@ -75,3 +78,27 @@ def started(project: Project, *arguments: str, within: Sequence[str] = (), **var
         finally:
             process.kill()
             worker.ended()
+
+
+@contextmanager
+def on_a_terminal(project: Project, *arguments: str, **variables: str) -> Iterator[Callable[[str], None]]:
+    """Run a command on a terminal; yields a function that waits until the terminal has shown a text."""
+    terminal, slave = os.openpty()
+    running = replace(project, environment=project.environment | {"TERM": "xterm"} | variables)
+    shown = b""
+
+    def wait_for(text: str) -> None:
+        nonlocal shown
+        deadline = time.monotonic() + LIMIT
+        while text.encode() not in shown:
+            assert time.monotonic() < deadline, shown
+            assert select.select([terminal], [], [], LIMIT)[0], shown
+            shown += os.read(terminal, 65536)
+
+    with running.start(*arguments, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        try:
+            yield wait_for
+        finally:
+            process.terminate()
+            os.close(terminal)

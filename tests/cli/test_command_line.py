@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import socket
 import subprocess
 import sys
 import sysconfig
-from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -21,6 +19,7 @@ from perago.cli.app import COMMANDS, GROUPS
 
 from ..children import problem_of_children
 from .conftest import PLAIN, Project
+from .start_command import on_a_terminal
 
 
 def test_help_lists_every_command_and_says_where_to_read_on(project: Project) -> None:
@@ -258,23 +257,12 @@ while not Path("gate").exists():
 )
 def test_a_terminal_shows_what_a_command_waits_for(project: Project, command: str, importing: str, later: str) -> None:
     project.module("features", GATED + dedent(PLAIN).format(name="features.build"))
-    terminal, slave = os.openpty()
     with socket.create_server(("127.0.0.1", 0)) as mute:  # the kernel accepts connections, and nobody answers
-        url = f"http://127.0.0.1:{mute.getsockname()[1]}/api"
-        environment = {**project.environment, "TERM": "xterm", "CONDUCTOR_SERVER_URL": url}
-        running = replace(project, environment=environment)
-        with running.start(*command.split(), "features", stdout=slave, stderr=slave) as process:
-            os.close(slave)
-            try:
-                shown = b""
-                for words in (importing, later):
-                    while words.encode() not in shown:
-                        assert select.select([terminal], [], [], 60)[0], shown
-                        shown += os.read(terminal, 65536)
-                    (project.directory / "gate").touch()
-            finally:
-                process.terminate()
-                os.close(terminal)
+        variables = {"CONDUCTOR_SERVER_URL": f"http://127.0.0.1:{mute.getsockname()[1]}/api"}
+        with on_a_terminal(project, *command.split(), "features", **variables) as wait_for:
+            wait_for(importing)
+            (project.directory / "gate").touch()
+            wait_for(later)
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the command", "after it"])

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ from ..worker.bench import gone, wait_for
 from ..worker.outside import PID_1, can_unshare
 from .conftest import PLAIN, Project
 from .services import SECRET, Services
-from .start_command import Started, started
+from .start_command import Started, on_a_terminal, started
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 
@@ -34,6 +35,24 @@ def test_a_worker_gets_ready_and_drains_on_a_signal(project: Project, services: 
     assert "warning" not in worker.text
     assert SECRET not in worker.text
     assert [request for request in services.server.requests if request.path.endswith("/user")]
+
+
+IN_A_SLOT = """
+import time
+from pathlib import Path
+here = Path(__file__).parent
+while (here / "checked").exists() and not (here / "gate").exists():
+    time.sleep(0.02)
+(here / "checked").touch()
+"""
+
+
+def test_a_terminal_shows_that_slots_import_modules_until_one_is_ready(project: Project, services: Services) -> None:
+    project.module("slow", IN_A_SLOT + dedent(PLAIN).format(name="slow.work"))
+    with on_a_terminal(project, "start", "slow", **services.variables) as wait_for:
+        wait_for("starting 1 slot: importing task modules")
+        (project.directory / "gate").touch()
+        wait_for("ready: slow.work (slow), 1 slot")
 
 
 def test_a_task_without_workspace_and_definition_needs_only_conductor(project: Project, services: Services) -> None:

@@ -460,7 +460,7 @@ class LineWriter:
     def __init__(self, stream: TextIO, missing: Callable[[int], str]) -> None:
         stream.flush()
         self._descriptor = stream.fileno()
-        self._encoding = stream.encoding
+        self._encoding = stream.encoding or "utf-8"  # a stream that rich stands in for has no encoding
         self._missing = missing
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()

@@ -7,8 +7,8 @@ import json
 import re
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from perago.cli import messages
 from perago.cli.loading import able_to_run, importing, report, withhold_credentials
 from perago.cli.messages import CommandError, ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Timeout, checked_module, complete
+from perago.cli.rendering import Renderer
 from perago.configuration import (
     Configuration,
     cache_of,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from perago.adapters.lakefs import LakeFSStore
     from perago.probe import TaskSummary
     from perago.settings import Settings
+    from perago.worker.events import Event
     from perago.worker.plan import HttpAddress, WorkerPlan
 
 
@@ -152,36 +154,38 @@ def command(
         )
     limits = {name: int(limit) if limit else None for name, _, limit in (text.partition("=") for text in modules)}
     tasks, settings = _validated(limits, timeout, log_format, strict=strict, embedded=embedded)
-    from perago.adapters.conductor import ConductorQueue
-    from perago.adapters.lakefs import LakeFSStore
-    from perago.cli.services import lakefs_problem, ping_lakefs, reach
-    from perago.driver import SystemClock
-    from perago.settings import prepare_roots
-    from perago.worker.exporters import exporting, wanted_signals
-    from perago.worker.health import LakeFSCheck
-    from perago.worker.plan import ExportContext
     from perago.worker.processes import ForkServerDied, check_fork_server, discard_fork_server, warm_up
-    from perago.worker.supervisor import Supervisor
 
-    prepare_roots(settings)
-    withhold_credentials()
-    lakefs = settings.require_lakefs() if _need_lakefs(tasks) else None
-    slots = jobs or max([1, *filter(None, limits.values())])
-    cache = cache_of(settings) if lakefs else None
-    open_lakefs = None
-    if lakefs:
-        open_lakefs = functools.partial(LakeFSStore, lakefs, threads=settings.transfer_threads, cache=cache)
-    if embedded:
-        settings = settings.model_copy(update={"log_format": None, "log_files": True})
-    plan = replace(_plan(limits, tasks, settings, open_lakefs), slots=slots, watch=watch)
-    if embedded:
-        plan = replace(plan, look_interval=_LOOK_INTERVAL)
-    _check_open_files(plan)
-    _warn_of_id(plan)
-    clock = SystemClock()
-    reached = functools.partial(reach, wait=wait, clock=clock)
     try:
         with ExitStack() as stack, ExitStack() as unless_started:
+            waiting = stack.enter_context(_Waiting.shown("preparing", quiet=watch))
+            from perago.adapters.conductor import ConductorQueue
+            from perago.adapters.lakefs import LakeFSStore
+            from perago.cli.services import lakefs_problem, ping_lakefs, reach
+            from perago.driver import SystemClock
+            from perago.settings import prepare_roots
+            from perago.worker.exporters import exporting, wanted_signals
+            from perago.worker.health import LakeFSCheck
+            from perago.worker.plan import ExportContext
+            from perago.worker.supervisor import Supervisor
+
+            prepare_roots(settings)
+            withhold_credentials()
+            lakefs = settings.require_lakefs() if _need_lakefs(tasks) else None
+            slots = jobs or max([1, *filter(None, limits.values())])
+            cache = cache_of(settings) if lakefs else None
+            open_lakefs = None
+            if lakefs:
+                open_lakefs = functools.partial(LakeFSStore, lakefs, threads=settings.transfer_threads, cache=cache)
+            if embedded:
+                settings = settings.model_copy(update={"log_format": None, "log_files": True})
+            plan = replace(_plan(limits, tasks, settings, open_lakefs), slots=slots, watch=watch)
+            if embedded:
+                plan = replace(plan, look_interval=_LOOK_INTERVAL)
+            _check_open_files(plan)
+            _warn_of_id(plan)
+            clock = SystemClock()
+            reached = functools.partial(reach, wait=wait, clock=clock)
             unless_started.callback(discard_fork_server)
             warm_up(plan.preload)  # takes its time, concurrently with everything else that happens here
             signals = wanted_signals(messages)
@@ -197,6 +201,7 @@ def command(
                 lakefs=LakeFSCheck(functools.partial(lakefs_problem, lakefs)) if lakefs else None,
             )
             listeners = stack.enter_context(exporting(context))
+            waiting.doing("waiting for Conductor and lakeFS")
             reached(queue.ping)
             registered = {
                 task.name: reached(functools.partial(queue.get_task_definition, task.name)) for task in tasks.values()
@@ -205,17 +210,41 @@ def command(
             if open_lakefs is not None:
                 reached(functools.partial(ping_lakefs, open_lakefs))
             check_fork_server()
-            supervisor = Supervisor(plan, queue, *listeners, clock=clock)
+            supervisor = Supervisor(plan, queue, waiting.end, *listeners, clock=clock)
             end_if_told()
             hand_over(supervisor.stop)
             unless_started.pop_all()
             HANGS.report_to(None)  # the supervisor reports its own calls
-            if sys.stderr.isatty():
-                messages.note(f"starting {count(slots, 'slot')}; each imports its task module")
+            waiting.doing(f"starting {count(slots, 'slot')}: importing task modules")
             raise typer.Exit(supervisor.run())
     except ForkServerDied as error:
         fix = "start it again; if it fails every time, find out what ends processes here: dmesg, or the container's log"
         raise Failure(f"the slots cannot be started: {error}", fix) from error
+
+
+class _Waiting:
+    """A status line on a terminal until the log has its first line."""
+
+    def __init__(self, stack: ExitStack, renderer: Renderer) -> None:
+        self._stack = stack
+        self.doing: Callable[[str], None] = renderer.doing
+
+    @classmethod
+    @contextmanager
+    def shown(cls, text: str, *, quiet: bool) -> Iterator[_Waiting]:
+        """Show `text` until `end` or the end of the block; show nothing if `quiet`."""
+        renderer = Renderer(sys.stderr)
+        with ExitStack() as stack:
+            if not quiet:
+                stack.enter_context(renderer.status_line(text))
+            yield cls(stack, renderer)
+
+    def end(self, event: Event) -> None:
+        """Remove the line before an event is logged. No log has a `Pulse`."""
+        from perago.worker.events import Pulse
+
+        if not isinstance(event, Pulse):
+            self._stack.close()
 
 
 def _check_open_files(plan: WorkerPlan) -> None:
