@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,37 +166,27 @@ class TaskTestsCollector(pytest.Collector):
         yield from nodes_of(self, found, self._selection.kinds)
 
 
-class TaskCollector(pytest.Collector):
-    """A task, whose children are its tests."""
+class CasesCollector(pytest.Collector):
+    """A task or a workflow, whose children are its tests.
 
-    def __init__(self, *, task: Task, kinds: Sequence[str] | None, **kwargs: Any) -> None:
+    Args:
+        cases: makes its tests.
+        owner: its name.
+        place: its place.
+        task: None for a workflow.
+    """
+
+    def __init__(
+        self, *, cases: Callable[[], Iterable[Case]], owner: str, place: Location, task: Task | None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self._task = task
-        self._kinds = kinds
+        self._cases = cases
+        self._of: dict[str, Any] = {"owner": owner, "place": place, "task": task}
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """The items of all cases."""
-        task = self._task
-        place = Location(Path(task.file), task.line)
-        for case in session_of(self.config).cases(task, self._kinds):
-            yield CaseItem.from_parent(self, name=case.name, case=case, owner=task.name, place=place, task=task)
-
-
-class WorkflowCollector(pytest.Collector):
-    """A workflow, whose children are its tests."""
-
-    def __init__(self, *, workflow: Workflow[Any, Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._workflow = workflow
-
-    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
-        """The items of all cases."""
-        from pytest_perago.workflows import workflow_cases
-
-        workflow = self._workflow
-        place = Location(Path(workflow.file), workflow.line)
-        for case in workflow_cases(workflow, session_of(self.config)):
-            yield CaseItem.from_parent(self, name=case.name, case=case, owner=workflow.name, place=place)
+        for case in self._cases():
+            yield CaseItem.from_parent(self, name=case.name, case=case, **self._of)
 
 
 def nodes_of(
@@ -206,15 +197,25 @@ def nodes_of(
     loaded = [session.load(found) for found in modules]
     names = Counter(module.task.name for module in loaded if module.task is not None)
     for module in loaded:
-        if module.task is not None:
-            name = module.task.name
-            label = name if names[name] == 1 else f"{name}@{module.found.name}"
-            yield TaskCollector.from_parent(parent, name=label, task=module.task, kinds=kinds)
+        if (task := module.task) is not None:
+            label = task.name if names[task.name] == 1 else f"{task.name}@{module.found.name}"
+            cases, place = partial(session.cases, task, kinds), Location(Path(task.file), task.line)
+            yield CasesCollector.from_parent(parent, name=label, cases=cases, owner=task.name, place=place, task=task)
         elif not module.is_passed_over:
             yield _import_item(parent, module)
         for flow in module.workflows if kinds is None else ():
             label = f"{flow.name}@workflow" if names[flow.name] else flow.name
-            yield WorkflowCollector.from_parent(parent, name=label, workflow=flow)
+            cases, place = (
+                partial(_workflow_cases, flow, session),
+                Location(Path(flow.file), flow.line),
+            )
+            yield CasesCollector.from_parent(parent, name=label, cases=cases, owner=flow.name, place=place, task=None)
+
+
+def _workflow_cases(workflow: Workflow[Any, Any], session: Session) -> Iterator[Case]:
+    from pytest_perago.workflows import workflow_cases  # most sessions have no workflow
+
+    return workflow_cases(workflow, session)
 
 
 def _import_item(parent: pytest.Collector, module: LoadedModule) -> CaseItem:
