@@ -10,9 +10,10 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -26,7 +27,7 @@ from perago.testing.outcome import Outcome
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.text import listing, quoted
 from pytest_perago.attempts import FaultCase, Verdicts
-from pytest_perago.conditions import MACHINE, MUCH_LATER, MUCH_SLOWER, Conditions, Interruption, choose, end
+from pytest_perago.conditions import MACHINE, MUCH_LATER, MUCH_SLOWER, Interruption, choose, end
 from pytest_perago.confinement import leaving_no_process, signal_of_a_copy
 from pytest_perago.observation import Output
 from pytest_perago.running import CONTROLS
@@ -166,21 +167,24 @@ def _steady(case: FaultCase) -> Output:
 
 
 def _same_under(
-    conditions: Callable[[FaultCase], Iterable[Conditions]], changed: str, fix: str
+    source: str, changes: Callable[[FaultCase], Iterable[Mapping[str, Any]]], changed: str, fix: str
 ) -> Callable[[FaultCase], None]:
     """Make the check that the function has the same outcome under other conditions.
 
     Args:
-        conditions: the other conditions; empty if they would not affect the function.
+        source: what the function must have used, so that the conditions affect it.
+        changes: the fields of the conditions that are changed, for each call.
         changed: what the function depends on, and where, in words.
         fix: how to remove the dependency.
     """
 
     def check(case: FaultCase) -> None:
         base, verdicts = _steady(case), case.verdicts()
-        if conditions is _other_time:  # a guardrail that accepted in the attempt, but not on the clock of the tests
+        if source == "time":  # a guardrail that accepted in the attempt, but not on the clock of the tests
             verdicts = dict.fromkeys(verdicts, True)
-        for each in conditions(case):
+        is_used = case.first.threads.number if source == "threads" else source in case.used
+        for change in changes(case) if is_used else ():
+            each = replace(case.conditions, **change)
             other, judged = case.call_again(each).output, case.verdicts(each)
             if judged != verdicts and judged == case.verdicts(each):
                 raise case.failed(
@@ -199,25 +203,9 @@ def _same_under(
     return check
 
 
-def _other_time(case: FaultCase) -> Iterator[Conditions]:
-    if "time" in case.used:
-        yield replace(case.conditions, moment=MUCH_LATER, tick=MUCH_SLOWER)
-
-
-def _other_numbers(case: FaultCase) -> Iterator[Conditions]:
-    for seed in _OTHER_SEEDS if "random" in case.used else ():
-        yield replace(case.conditions, seed=seed)
-
-
-def _other_listings(case: FaultCase) -> Iterator[Conditions]:
-    if "listing" in case.used:
-        yield replace(case.conditions, backwards=True)
-
-
-def _other_threads(case: FaultCase) -> Iterator[Conditions]:
+def _other_threads(case: FaultCase) -> list[Mapping[str, Any]]:
     number = case.first.threads.number
-    for swapped in (1, 2) if number and case.conditions.ordered else ():
-        yield replace(case.conditions, swapped=swapped, threads=number)
+    return [{"swapped": swapped, "threads": number} for swapped in (1, 2) if case.conditions.ordered]
 
 
 def set_order(case: FaultCase) -> None:
@@ -477,22 +465,26 @@ def _disturb(services: InMemoryServices) -> None:
 CHECKED: Mapping[str, Callable[[FaultCase], None]] = {
     "repeated": repeated,
     "time": _same_under(
-        _other_time,
+        "time",
+        lambda _: [{"moment": MUCH_LATER, "tick": MUCH_SLOWER}],
         "the time: at another time",
         "take the time from the params, so that a retry has the same output",
     ),
     "random": _same_under(
-        _other_numbers,
+        "random",
+        lambda _: [{"seed": seed} for seed in _OTHER_SEEDS],
         "random numbers: with other numbers",
         "seed the generator with a constant or from the params",
     ),
     "listing-order": _same_under(
-        _other_listings,
+        "listing",
+        lambda _: [{"backwards": True}],
         "the order of directory listings: in another order",
         "sort what listdir, glob, iterdir, walk and scandir return, because no file system promises an order",
     ),
     "set-order": set_order,
     "thread-timing": _same_under(
+        "threads",
         _other_threads,
         "the order of its threads: in another order",
         "collect results in the order of the inputs (Executor.map), not in the order of their arrival",
