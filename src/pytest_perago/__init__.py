@@ -92,23 +92,24 @@ def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Remember that this run is not complete."""
     if items:
-        items[0].config.stash[options.DESELECTED] = True
+        options.record_of(items[0].config).is_partial = True
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Keep the data of a worker of pytest-xdist."""
-    node.config.stash.setdefault(options.OUTPUTS, []).append(None if error else getattr(node, "workeroutput", {}))
+    record = options.record_of(node.config)
+    record.outputs = [*(record.outputs or ()), None if error else getattr(node, "workeroutput", {})]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Find snapshots of tasks that no longer exist, and untried functions and guardrails, if any task was tested."""
-    config, stash = session.config, session.config.stash
-    was_sent = any(name.startswith("perago_") for output in stash.get(options.OUTPUTS, ()) for name in output or ())
+    config, record = session.config, options.record_of(session.config)
+    was_sent = any(name.startswith("perago_") for output in record.outputs or () for name in output or ())
     # Most projects have no directory of snapshots of trees, and pay one look.
     has_trees = os.path.isdir(os.path.join(config.rootpath, config.getini("perago_tree_dir")))  # noqa: PTH112, PTH118
-    if was_sent or options.SESSION in stash or has_trees or config.pluginmanager.has_plugin("perago-cover"):
+    if was_sent or record.session is not None or has_trees or config.pluginmanager.has_plugin("perago-cover"):
         from pytest_perago.unused import finish
 
         finish(session)
@@ -124,7 +125,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         finally:
             outcomes = options.loaded("outcome")
             if outcomes is not None:
-                tried = item.config.stash.setdefault(options.TRIED, {})
+                tried = options.record_of(item.config).tried
                 for each in (log or outcomes.attempt_log()).tried:  # the test may have been the first that loads it
                     tried.setdefault(each, set()).add(item.nodeid)
 
@@ -159,12 +160,12 @@ def pytest_runtest_makereport(
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Report written snapshots, untried functions and guardrails, the inputs of `robust` tests, and each opt-out."""
-    unused, untried = (config.stash.get(key, ()) for key in (options.UNUSED, options.UNTRIED))
-    if unused or untried or config.getoption("--perago-update"):
+    record = options.record_of(config)
+    if record.unused or record.untried or config.getoption("--perago-update"):
         from pytest_perago.unused import summarise_snapshots, summarise_untried
 
-        summarise_snapshots(terminalreporter, config, unused)
-        summarise_untried(terminalreporter, untried)
+        summarise_snapshots(terminalreporter, config, record.unused)
+        summarise_untried(terminalreporter, record.untried)
     groups = ("passed", "failed", "error", "skipped")
     reports = [report for group in groups for report in terminalreporter.stats.get(group, ())]
     for title, wanted in (("perago opt-outs", options.OPT_OUT), ("perago robust", options.ROBUST)):

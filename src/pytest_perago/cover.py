@@ -39,7 +39,7 @@ from pytest_perago.collection import CaseItem
 from pytest_perago.confinement import TimeLimitExceeded, Watch
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.kinds.run import read_case
-from pytest_perago.options import COVERAGE, COVERED_FILES, TRIED, CoverOptions, received, send
+from pytest_perago.options import CoverOptions, received, record_of, send
 from pytest_perago.session import captured_output, existing_session, session_of
 
 Absence = Literal["alone", "with others", "no"]
@@ -198,7 +198,7 @@ _MOST_LINES = 40
 
 
 def gather(session: pytest.Session) -> None:
-    """Put the tasks of the run into the stash, with the results of all its processes. A worker of pytest-xdist sends
+    """Put the tasks of the run into its record, with the results of all its processes. A worker of pytest-xdist sends
     its part to the controller."""
     config = session.config
     own = [_task_cover(config, task, has_tests=has_tests) for task, has_tests in _tasks(session)]
@@ -216,7 +216,7 @@ def gather(session: pytest.Session) -> None:
             if guardrail.phase == "post":
                 guardrail.notices = sorted({file.path for file in task.files if guardrail.rule in file.noticed_by})
             guardrail.requires = guardrail.requires and bool(task.files)
-    config.stash[COVERAGE] = Coverage([task for _, task in sorted(tasks.items())])
+    record_of(config).coverage = Coverage([task for _, task in sorted(tasks.items())])
 
 
 def _tasks(session: pytest.Session) -> Iterator[tuple[Task, bool]]:
@@ -232,9 +232,9 @@ def _tasks(session: pytest.Session) -> Iterator[tuple[Task, bool]]:
 
 def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCover:
     key = task.module, task.name
-    tried = config.stash.get(TRIED, {})
+    record = record_of(config)
     publishes = task.workspace is not None and not task.workspace.read_only
-    files, unlooked = config.stash.get(COVERED_FILES, {}).get(key, ([], 0))
+    files, unlooked = record.covered_files.get(key, ([], 0))
     return TaskCover(
         task.name,
         task.module,
@@ -246,13 +246,16 @@ def _task_cover(config: pytest.Config, task: Task, *, has_tests: bool) -> TaskCo
                 phase,
                 str(rule),
                 phase == "post" and publishes and "missing" in violations_of(rule),
-                *(sorted(tried.get((*key, phase, str(rule), verdict), ())) for verdict in ("satisfied", "violated")),
+                *(
+                    sorted(record.tried.get((*key, phase, str(rule), verdict), ()))
+                    for verdict in ("satisfied", "violated")
+                ),
             )
             for phase, rules in phases_of(task)
             for rule in dict.fromkeys(rules)
         ],
         has_tests=has_tests,
-        ran=(*key, "function") in tried,
+        ran=(*key, "function") in record.tried,
         files=files,
         unlooked=unlooked,
     )
@@ -495,13 +498,13 @@ class CoverPlugin:
             files, unlooked = covered_files(task, case, session_of(item.config).watch())
         except (TimeLimitExceeded, CaseFailed):
             return  # it passed a moment ago, and its `run` test is the one to say so
-        covered = item.config.stash.setdefault(COVERED_FILES, {})
+        covered = record_of(item.config).covered_files
         known, others = covered.get((task.module, task.name), ([], 0))
         covered[task.module, task.name] = [*known, *files], others + unlooked
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the file, and fail a run that is below the threshold."""
-        coverage = session.config.stash.get(COVERAGE, None)
+        coverage = record_of(session.config).coverage
         if coverage is None or session.exitstatus not in _ENDED:
             return
         if self._options.json is not None:
@@ -515,7 +518,7 @@ class CoverPlugin:
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Print the table."""
-        coverage = config.stash.get(COVERAGE, None)
+        coverage = record_of(config).coverage
         if coverage is not None:
             summarise(terminalreporter, coverage, self._options.fail_under)
             if self._options.json is not None:

@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -40,30 +40,36 @@ ROBUST = "perago_robust"
 TREE_OWNER = "# perago: tree of "
 """The beginning of the snapshot of a tree; the test follows."""
 
-DESELECTED = pytest.StashKey[bool]()
-"""Set if tests were deselected after the collection."""
 
-OUTPUTS = pytest.StashKey[list[Mapping[str, Any] | None]]()
-"""The data that each worker of pytest-xdist has sent to its controller; None for one that crashed."""
+@dataclass(slots=True)
+class RunRecord:
+    """What one process knows about a run of pytest. `record_of` returns it."""
 
-TRIED = pytest.StashKey[dict[tuple[str, ...], set[str]]]()
-"""The attempts of this process, with the node ids of their tests: see `AttemptLog.tried`."""
+    session: Session | None = None
+    """The session of the generated tests, once there are any."""
+    is_partial: bool = False
+    """Whether tests were deselected after the collection."""
+    outputs: list[Mapping[str, Any] | None] | None = None
+    """The data that each worker of pytest-xdist has sent to its controller; None for one that crashed."""
+    tried: dict[tuple[str, ...], set[str]] = field(default_factory=dict)
+    """The attempts of this process, with the node ids of their tests: see `AttemptLog.tried`."""
+    covered_files: dict[tuple[str, str], tuple[list[FileCover], int]] = field(default_factory=dict)
+    """The damaged published files of each task in this process, and the number of further files, by module and name of
+    the task."""
+    coverage: Coverage | None = None
+    """The tasks of the run and what was tried of them, in the process that reports."""
+    unused: tuple[str, ...] = ()
+    """Unused snapshots and case files, in the process that reports: a line each."""
+    untried: tuple[str, ...] = ()
+    """The functions and guardrails that no attempt tried, in the process that reports: a line each."""
 
-COVERED_FILES: pytest.StashKey[dict[tuple[str, str], tuple[list[FileCover], int]]] = pytest.StashKey()
-"""The damaged published files of each task in this process, and the number of further files, by module and name of the
-task."""
 
-SESSION: pytest.StashKey[Session] = pytest.StashKey()
-"""The session of the generated tests, once there are any."""
+_RECORD = pytest.StashKey[RunRecord]()
 
-UNUSED = pytest.StashKey[tuple[str, ...]]()
-"""Unused snapshots and case files, in the process that reports: a line each."""
 
-UNTRIED = pytest.StashKey[tuple[str, ...]]()
-"""The functions and guardrails that no attempt tried, in the process that reports: a line each."""
-
-COVERAGE: pytest.StashKey[Coverage] = pytest.StashKey()
-"""The tasks of the run and what was tried of them, in the process that reports."""
+def record_of(config: pytest.Config) -> RunRecord:
+    """Return the record of the run."""
+    return config.stash.setdefault(_RECORD, RunRecord())
 
 
 # ------------------------------------------------------------------------------------ declarations
@@ -485,7 +491,7 @@ def send(config: pytest.Config, key: str, value: object) -> bool:
 
 def received(config: pytest.Config, key: str) -> list[Any] | None:
     """Return the data of each worker of pytest-xdist, None for a crashed one. Return None without workers."""
-    outputs = config.stash.get(OUTPUTS, None)
+    outputs = record_of(config).outputs
     return None if outputs is None else [output and output.get(f"perago_{key}") for output in outputs]
 
 

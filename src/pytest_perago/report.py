@@ -25,7 +25,7 @@ from perago.text import count, duration, visible
 from pytest_perago.collection import CaseItem
 from pytest_perago.cover import Coverage, TaskCover
 from pytest_perago.kinds import KINDS
-from pytest_perago.options import COVERAGE, HARNESS_ERROR, OPT_OUT, OUTPUTS, UNUSED, loaded, rerun_command
+from pytest_perago.options import HARNESS_ERROR, OPT_OUT, loaded, record_of, rerun_command
 
 _ATTRIBUTE = "perago_report"
 """The attribute of a report with the facts about its test; pytest-xdist transports it."""
@@ -148,10 +148,10 @@ class ReportPlugin:
             return
         run = self._run
         run.seconds = time.time() - run.started
-        run.unused = config.stash.get(UNUSED, ())
-        run.coverage = config.stash.get(COVERAGE, run.coverage)
+        record = record_of(config)
+        run.unused, run.coverage = record.unused, record.coverage or run.coverage
         run.has_cover = config.pluginmanager.has_plugin("perago-cover")
-        if None in config.stash.get(OUTPUTS, []):
+        if None in (record.outputs or ()):
             run.incomplete = "A worker of pytest-xdist ended early, so its results are missing."
         if session.shouldstop or session.shouldfail:
             run.incomplete = "The run was stopped before its end."

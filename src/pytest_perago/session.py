@@ -24,13 +24,13 @@ from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, author
 from pytest_perago.kinds import KINDS
 from pytest_perago.observation import Memory
 from pytest_perago.options import (
-    SESSION,
     SNAPSHOT,
     OptOut,
     Settings,
     chooses_kinds,
     parse_opt_outs,
     read_settings,
+    record_of,
     rerun_command,
 )
 
@@ -275,7 +275,7 @@ class Session:
 
 def existing_session(config: pytest.Config) -> Session | None:
     """Return the shared state of the generated tests, if there are any."""
-    return config.stash.get(SESSION, None)
+    return record_of(config).session
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -284,9 +284,10 @@ def session_of(config: pytest.Config) -> Session:
     Raises:
         pytest.UsageError: an option or an ini value is not valid.
     """
-    if SESSION not in config.stash:
-        config.stash[SESSION] = Session(config)
-    return config.stash[SESSION]
+    record = record_of(config)
+    if record.session is None:
+        record.session = Session(config)
+    return record.session
 
 
 def _has_own_guardrails(task: Task) -> bool:

@@ -28,16 +28,13 @@ from perago.taskdef.loading import find_modules
 from perago.testing.cases import WORKFLOW
 from pytest_perago.cover import TaskCover, gather
 from pytest_perago.options import (
-    COVERAGE,
-    DESELECTED,
     SNAPSHOT,
     TREE_OWNER,
-    UNTRIED,
-    UNUSED,
     Settings,
     named_on_command_line,
     read_settings,
     received,
+    record_of,
     send,
 )
 from pytest_perago.session import Session, existing_session, printable
@@ -70,13 +67,14 @@ def finish(session: pytest.Session) -> None:
         is_known = None not in workers and _is_complete(session)
         lines = sorted(set.intersection(*map(set, workers))) if is_known else None
     if lines:
-        config.stash[UNUSED] = tuple(lines)
+        record_of(config).unused = tuple(lines)
         fails = read_settings(config).unused == "fail"
         if fails and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if not _selects(session) and None not in (received(config, "tasks") or ()):
-        tasks = sorted(config.stash[COVERAGE].tasks, key=lambda task: task.task)
-        config.stash[UNTRIED] = tuple(line for task in tasks for line in _untried(task))
+        record = record_of(config)
+        tasks = sorted(record.coverage.tasks if record.coverage else (), key=lambda task: task.task)
+        record.untried = tuple(line for task in tasks for line in _untried(task))
 
 
 def unused_snapshots(shared: Session) -> Iterator[str]:
@@ -156,7 +154,7 @@ def _of_tasks(config: pytest.Config, shared: Session) -> Iterator[str]:
 
 def _is_complete(session: pytest.Session) -> bool:
     config = session.config
-    if config.stash.get(DESELECTED, False) or session.shouldstop or session.shouldfail:
+    if record_of(config).is_partial or session.shouldstop or session.shouldfail:
         return False
     if any(config.getoption(name, None) for name in _SELECTING):
         return False
@@ -200,7 +198,7 @@ _TESTED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 def _selects(session: pytest.Session) -> bool:
     """Whether the command line or a conftest selected only some of the tests."""
     config = session.config
-    if session.exitstatus not in _TESTED or config.stash.get(DESELECTED, False):
+    if session.exitstatus not in _TESTED or record_of(config).is_partial:
         return True
     if config.getoption("collectonly") or config.getoption("--perago-kinds"):
         return True
