@@ -116,13 +116,17 @@ class Servers:
     Each client raises a ConfigurationError if its server is not configured.
 
     Args:
-        settings: where the servers are.
+        settings: where the servers are; None: where the configuration says.
         policy: time limits and repetitions of all clients; None for those of each client.
         cached: read objects of lakeFS as workers do, with the cache of this machine.
     """
 
-    def __init__(self, settings: Settings, *, policy: CallPolicy | None = None, cached: bool = False) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: Settings | None = None, *, policy: CallPolicy | None = None, cached: bool = False
+    ) -> None:
+        from perago.settings import load_settings
+
+        self.settings: Settings = settings or load_settings()
         self._options: dict[str, Any] = {} if policy is None else {"policy": policy}
         self._cached = cached
         self._open = ExitStack()
@@ -140,21 +144,21 @@ class Servers:
         """The queues of tasks, and their TaskDefs."""
         from perago.adapters.conductor import ConductorQueue
 
-        return self._opened(ConductorQueue(self._settings.require_conductor(), **self._options))
+        return self._opened(ConductorQueue(self.settings.require_conductor(), **self._options))
 
     @cached_property
     def workflows(self) -> ConductorWorkflows:
         """The workflows and their attempts."""
         from perago.adapters.conductor import ConductorWorkflows
 
-        return self._opened(ConductorWorkflows(self._settings.require_conductor(), **self._options))
+        return self._opened(ConductorWorkflows(self.settings.require_conductor(), **self._options))
 
     @cached_property
     def overview(self) -> ConductorOverview:
         """The queues and the last polls."""
         from perago.adapters.conductor import ConductorOverview
 
-        return self._opened(ConductorOverview(self._settings.require_conductor(), **self._options))
+        return self._opened(ConductorOverview(self.settings.require_conductor(), **self._options))
 
     @cached_property
     def store(self) -> LakeFSStore:
@@ -163,15 +167,15 @@ class Servers:
 
         options = dict(self._options)
         if self._cached:
-            options |= {"threads": self._settings.transfer_threads, "cache": cache_of(self._settings)}
-        return self._opened(LakeFSStore(self._settings.require_lakefs(), **options))
+            options |= {"threads": self.settings.transfer_threads, "cache": cache_of(self.settings)}
+        return self._opened(LakeFSStore(self.settings.require_lakefs(), **options))
 
     @cached_property
     def browser(self) -> LakeFSBrowser:
         """The repositories, page by page."""
         from perago.adapters.lakefs import LakeFSBrowser
 
-        return self._opened(LakeFSBrowser(self._settings.require_lakefs(), **self._options))
+        return self._opened(LakeFSBrowser(self.settings.require_lakefs(), **self._options))
 
     def _opened(self, client: C) -> C:
         self._open.callback(client.close)

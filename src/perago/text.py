@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
@@ -94,6 +95,11 @@ def age(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds / length)} {unit}"
     return f"{int(max(0.0, seconds))} s"
+
+
+def ago(milliseconds: float) -> str:
+    """Return how long ago a time since the epoch was, without the word: `5 min`."""
+    return age(time.time() - milliseconds / 1000)
 
 
 def duration(seconds: float) -> str:

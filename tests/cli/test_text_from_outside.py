@@ -13,7 +13,7 @@ from perago.cli import messages
 from perago.cli.attempt_view import AttemptView, show_line
 from perago.cli.commands import definitions, gc
 from perago.cli.commands.dev import DevView
-from perago.cli.commands.show import print_sheet
+from perago.cli.commands.history import print_sheet
 from perago.driver.gc import Fate, Leftover, Policy
 from perago.history.attempt_facts import commit_facts, task_facts, workflow_facts
 from perago.ports import Commit, ServiceError, TaskStatus

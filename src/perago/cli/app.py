@@ -68,6 +68,7 @@ GROUPS = {
 SHARED = {
     **dict.fromkeys(("init", "add"), "project"),
     **dict.fromkeys(("extract", "workflow", "diff", "register"), "definitions"),
+    **dict.fromkeys(("show", "log"), "history"),
     **dict.fromkeys(("terminate", "retry", "rerun"), "operations"),
 }
 """The file of commands that share one. It has a function and an entry of `EXAMPLES` for each, by name."""

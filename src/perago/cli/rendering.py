@@ -10,7 +10,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
@@ -204,15 +204,3 @@ def in_batches(items: Iterable[T], text: str) -> Iterator[list[T]]:
             else:
                 ended = True
         yield batch
-
-
-# ------------------------------------------------------------------------------------- publications
-
-
-def publication_words(noted: Mapping[str, Any]) -> Iterator[str]:
-    """Describe what a commit of perago did, from its metadata without their prefix."""
-    if noted.get("phase") == "fence":
-        yield "an empty fence commit"
-    for verb in ("adopts", "supersedes"):
-        if noted.get(verb):
-            yield f"{verb} {noted[verb]}"

@@ -123,14 +123,14 @@ def store_of(repository: str, branch: str) -> Iterator[LakeFSStore]:
     """
     from perago.configuration import Servers
     from perago.ports import NotFound
-    from perago.settings import load_settings
 
-    settings = load_settings()
-    with Servers(settings) as servers:
+    with Servers() as servers:
         try:
             yield servers.store
         except NotFound as error:
-            message = f"{settings.require_lakefs().shown} has no branch {branch} in {repository}: {error.detail}"
+            message = (
+                f"{servers.settings.require_lakefs().shown} has no branch {branch} in {repository}: {error.detail}"
+            )
             raise Failure(message, "check both names and LAKECTL_SERVER_ENDPOINT_URL") from error
 
 

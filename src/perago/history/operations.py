@@ -42,9 +42,8 @@ class Operation:
 def operated() -> Iterator[ConductorWorkflows]:
     """Open the configured Conductor."""
     from perago.configuration import Servers
-    from perago.settings import load_settings
 
-    with Servers(load_settings()) as servers:
+    with Servers() as servers:
         yield servers.workflows
 
 

@@ -169,9 +169,8 @@ def diff(modules: Modules, as_json: Json = False, timeout: Timeout = IMPORT_LIMI
     """
     tasks, workflows = load_definitions(modules, timeout)
     from perago.configuration import Servers
-    from perago.settings import load_settings
 
-    with Servers(load_settings()) as servers:
+    with Servers() as servers:
         found = {one.name: one.changes for one in _compared(servers, tasks, workflows)}
     if as_json:
         print_json({name: _changes_json(changes) for name, changes in found.items()})
@@ -228,10 +227,8 @@ def register(
     """
     tasks, workflows = load_definitions(modules, timeout)
     from perago.configuration import Servers
-    from perago.settings import load_settings
 
-    settings = load_settings()
-    with Servers(settings) as servers:
+    with Servers() as servers:
         outdated, missing = [], []
         for one in _compared(servers, tasks, workflows):
             print_comparison(one.name, one.is_new, one.changes or ())
@@ -253,7 +250,7 @@ def register(
             servers.workflows.register_workflow(definition)
     parts = [(outdated, "TaskDef"), (missing, "workflow")]
     what = " and ".join(count(len(found), noun) for found, noun in parts if found)
-    server = settings.require_conductor().shown
+    server = servers.settings.require_conductor().shown
     done = f"dry run: {what} would be registered on {server}" if dry_run else f"registered {what} on {server}"
     sys.stdout.write(f"{done if what else f'nothing to register on {server}'}\n")
 

@@ -65,14 +65,12 @@ def newest_commit(repository: str, commits: Sequence[str]) -> str:
     from perago.attempt.history import PAGE, NotOneLine, newest_of
     from perago.configuration import Servers
     from perago.ports import NotFound
-    from perago.settings import load_settings
 
-    settings = load_settings()
-    with Servers(settings) as servers:
+    with Servers() as servers:
         try:
             return newest_of(commits, lambda commit: servers.store.ancestry(repository, commit, limit=PAGE))
         except NotOneLine as error:
             raise Failure(str(error)) from error
         except NotFound as error:
-            message = f"{settings.require_lakefs().shown} does not have all of these commits: {error.detail}"
+            message = f"{servers.settings.require_lakefs().shown} does not have all of these commits: {error.detail}"
             raise Failure(message, "check the repository, the ids and LAKECTL_SERVER_ENDPOINT_URL") from error

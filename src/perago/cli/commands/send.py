@@ -80,13 +80,11 @@ def command(
     place = _place(sent, branch)
     from perago.cli.services import branch_head
     from perago.configuration import Servers
-    from perago.settings import load_settings
 
-    settings = load_settings()
-    with Servers(settings) as servers:
+    with Servers() as servers:
         for task in sent.tasks:
             if servers.queue.get_task_definition(task) is None:
-                message = f"{settings.require_conductor().shown} has no TaskDef {task}; nothing was started"
+                message = f"{servers.settings.require_conductor().shown} has no TaskDef {task}; nothing was started"
                 raise Failure(message, f"create it with: perago register {sent.workers}")
         if place is not None:
             repository, name = place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,75 +12,39 @@ from perago.cli import messages
 from perago.cli.messages import Colour
 from perago.cli.parameters import IMPORT_LIMIT, Json, OptionalModules, Timeout
 from perago.cli.rendering import Column, Renderer, legend, print_json, working
-from perago.text import age, one_line
+from perago.text import ago, one_line
 
 if TYPE_CHECKING:
     from perago.diagnosis.queues import TaskTypeStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A task type at the time of reading."""
-
-    of: TaskTypeStatus
-    now: float
-
-    @property
-    def here(self) -> str:
-        """The running attempts and the slots of the workers on this machine."""
-        return f"{self.of.running_here} of {self.of.slots_here}" if self.of.workers or self.of.running_here else "-"
-
-    @property
-    def running(self) -> str:
-        """The number of running attempts, with a plus sign if only a part of a long list was read."""
-        return "?" if self.of.running is None else f"{self.of.running:,}{'' if self.of.all_read else '+'}"
-
-    def since(self, milliseconds: int) -> str:
-        """Return the age of a time."""
-        return age(self.now - milliseconds / 1000)
-
-    @property
-    def details(self) -> Iterator[str]:
-        """The lines below the row."""
-        row = self.of
-        if row.oldest is not None:
-            yield one_line(f"oldest: task {row.oldest.task_id}")
-        red = partial(Renderer().paint, colour=Colour.RED)
-        first = sorted(row.attempts, key=lambda one: not one.silent)[:_RUNNING_SHOWN]
-        for one in first:
-            silent = f", silent for {self.since(one.silent)}" if one.silent else ""
-            text = one_line(f"running for {self.since(one.started)}{silent}: task {one.task_id}, {one.worker_id}")
-            yield red(text) if silent else text
-        if len(row.attempts) > len(first):
-            yield f"and {len(row.attempts) - len(first):,} more running attempts (--json lists them)"
-        if row.is_unattended(self.now):
-            who = f", last {row.last_poll.worker_id}" if row.last_poll and row.last_poll.worker_id else ""
-            yield red(one_line(row.absence(self.now) + who))
-        if not row.registered:
-            yield "the server has no TaskDef of this name"
-
-
-COLUMNS: tuple[Column[Row], ...] = (
+COLUMNS: tuple[Column[TaskTypeStatus], ...] = (
     Column(
         "waiting",
         "attempts in the queue, with those that wait for a delayed retry",
-        lambda row: f"{row.of.waiting:,}",
+        lambda row: f"{row.waiting:,}",
     ),
     Column(
         "oldest",
         "how long the first of these attempts has been waiting",
-        lambda row: row.since(row.of.oldest.since) if row.of.oldest else "-",
+        lambda row: ago(row.oldest.since) if row.oldest else "-",
     ),
-    Column("running", "attempts that are with a worker, anywhere", lambda row: row.running),
-    Column("here", "running attempts on this machine, of the slots of its workers", lambda row: row.here),
+    Column(
+        "running",
+        "attempts that are with a worker, anywhere",
+        lambda row: "?" if row.running is None else f"{row.running:,}{'' if row.all_read else '+'}",
+    ),
+    Column(
+        "here",
+        "running attempts on this machine, of the slots of its workers",
+        lambda row: f"{row.running_here} of {row.slots_here}" if row.workers or row.running_here else "-",
+    ),
     Column(
         "polled",
         "how long ago any worker asked for an attempt",
-        lambda row: row.since(row.of.last_poll.time) if row.of.last_poll else "never",
+        lambda row: ago(row.last_poll.time) if row.last_poll else "never",
     ),
-    Column(
-        "task", "", lambda row: one_line(f"{row.of.domain}:{row.of.task_name}" if row.of.domain else row.of.task_name)
-    ),
+    Column("task", "", lambda row: one_line(f"{row.domain}:{row.task_name}" if row.domain else row.task_name)),
 )
 """The table, from left to right, and the source of the command's help."""
 
@@ -121,7 +85,7 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
         print_json([{**asdict(row), "unattended": row.is_unattended(now)} for row in report.rows])
     else:
         out = Renderer()
-        out.table(COLUMNS, [Row(row, now) for row in report.rows], lambda row: row.details)
+        out.table(COLUMNS, report.rows, partial(_details, now=now))
         if not report.rows:
             out.line("no task type has a queue, a worker here, or a poll within the last day")
         for worker in report.workers:
@@ -135,3 +99,22 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
         messages.warning(f"{clash}: {CLASH_WHY}\n  fix: {CLASH_FIX}")
     for problem in report.problems[:1]:
         messages.warning(f"the running and the oldest attempts are unknown: {messages.service_words(problem)}")
+
+
+def _details(row: TaskTypeStatus, now: float) -> Iterator[str]:
+    """Yield the lines below the row."""
+    if row.oldest is not None:
+        yield one_line(f"oldest: task {row.oldest.task_id}")
+    red = partial(Renderer().paint, colour=Colour.RED)
+    first = sorted(row.attempts, key=lambda one: not one.silent)[:_RUNNING_SHOWN]
+    for one in first:
+        silent = f", silent for {ago(one.silent)}" if one.silent else ""
+        text = one_line(f"running for {ago(one.started)}{silent}: task {one.task_id}, {one.worker_id}")
+        yield red(text) if silent else text
+    if len(row.attempts) > len(first):
+        yield f"and {len(row.attempts) - len(first):,} more running attempts (--json lists them)"
+    if row.is_unattended(now):
+        who = f", last {row.last_poll.worker_id}" if row.last_poll and row.last_poll.worker_id else ""
+        yield red(one_line(row.absence(now) + who))
+    if not row.registered:
+        yield "the server has no TaskDef of this name"

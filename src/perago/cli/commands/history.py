@@ -1,25 +1,33 @@
-"""`perago show`."""
+"""`perago show` and `perago log`: one past attempt or commit, and the publications to a branch."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import chain, islice, takewhile
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perago.cli import messages
-from perago.cli.parameters import Json, Utc
-from perago.cli.rendering import Renderer, print_json, publication_words, working
-from perago.text import age, clock, duration, lines_of, one_line, zoned
+from perago.cli.messages import Colour
+from perago.cli.parameters import Branch, Json, Repository, Since, Utc, seconds_of_age
+from perago.cli.rendering import Renderer, in_batches, print_json, working
+from perago.text import age, ago, clock, duration, lines_of, one_line, zoned
+
+if TYPE_CHECKING:
+    from perago.ports import Commit
 
 Facts = dict[str, Any]
 
 FILES = 40
 LOG_LINES = 40
+LAST = 20
 
-EXAMPLES = """\b
+EXAMPLES = {
+    "show": """\b
 One argument is the id of an attempt in Conductor. Two arguments are a repository
 and a commit: its id, the beginning of its id, or a branch. Params and results are
 not shown.
@@ -29,10 +37,20 @@ Examples:
   perago show 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21
   perago show my-data 9d1c54aa2f00
   perago show my-data main            the head of a branch
-  perago show my-data main --all      with all files and log lines"""
+  perago show my-data main --all      with all files and log lines""",
+    "log": """\b
+A publication is one commit. The newest comes first. Commits of people and of
+other programs are shown, too, unless --task or --workflow selects publications.
+
+\b
+Examples:
+  perago log my-data main
+  perago log my-data main --task features.build --since 7d
+  perago log my-data main --workflow ID --json""",
+}
 
 
-def command(
+def show(
     first: Annotated[str, typer.Argument(metavar="TASK_ID|REPO", help="A task id, or a repository.")],
     second: Annotated[str | None, typer.Argument(metavar="COMMIT", help="With REPO: a commit, or a branch.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="List all changed files and lines of the log.")] = False,
@@ -106,7 +124,7 @@ def _times(task: Facts) -> str:
         return f"scheduled {zoned(task['scheduled'])}, not yet with a worker"
     waited = age((task["started"] - task["scheduled"]) / 1000)
     if not task["ended"]:
-        silent = age(time.time() - task["updated"] / 1000)
+        silent = ago(task["updated"])
         return f"started {zoned(task['started'])} after waiting {waited}, last heartbeat {silent} ago"
     took = duration((task["ended"] - task["started"]) / 1000)
     return f"started {zoned(task['started'])} after waiting {waited}, took {took}"
@@ -181,3 +199,87 @@ def _print_log(found: Facts, log_lines: int | None, out: Renderer) -> None:
     earlier = [f"({left_out:,} earlier lines omitted)"] if left_out else []
     out.entry("log file", map(one_line, found["log_files"]))
     out.entry("log", chain(earlier, map(one_line, shown)) if shown else ["empty"])
+
+
+# -------------------------------------------------------------------------------------- publications
+
+_NOTES = ("phase", "task_name", "reference_name", "workflow_id", "task_id", "retry_count", "input_ref")
+_MORE_NOTES = ("worker", "params_sha256", "adopts", "supersedes", "traceparent", "version")
+
+
+def log(
+    repository: Repository,
+    branch: Branch,
+    task: Annotated[str | None, typer.Option("--task", metavar="NAME", help="Publications of this task only.")] = None,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", metavar="ID", help="Publications of this workflow only.")
+    ] = None,
+    since: Since = None,
+    last: Annotated[int, typer.Option("--last", "-n", metavar="N", min=1, help="At most N commits.")] = LAST,
+    as_json: Json = False,
+    utc: Utc = False,  # noqa: ARG001 - its callback has the effect
+) -> None:
+    """Show the publications to a branch: task, attempt, and the publications that each adopted or undid."""
+    oldest = None if since is None else time.time() - seconds_of_age(since, "--since")
+    from perago.cli.services import store_of
+    from perago.history.attempts import first_parents
+
+    rows: list[dict[str, Any]] = []
+    with store_of(repository, branch) as store:
+        head = store.get_commit(repository, branch)
+        recent = takewhile(
+            lambda commit: oldest is None or commit.created >= oldest, first_parents(store, repository, head.id)
+        )
+        wanted = {key: value for key, value in (("perago.task_name", task), ("perago.workflow_id", workflow)) if value}
+        meant = (commit for commit in recent if wanted.items() <= commit.metadata.items())
+        for batch in in_batches(islice(meant, last), f"reading the history of {branch}"):
+            rows += map(_commit_row, batch)
+            if not as_json:
+                for commit in batch:
+                    _print_commit(commit)
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        sys.stdout.write(f"no such publication on branch {branch} of {repository}\n")
+
+
+def _commit_row(commit: Commit) -> dict[str, Any]:
+    """Describe one commit. Missing metadata are null; a commit below the head may lack long ones."""
+    noted = {name: commit.metadata.get(f"perago.{name}") or None for name in (*_NOTES, *_MORE_NOTES)}
+    return {
+        "commit": commit.id,
+        "created": _date(commit.created),
+        "committer": commit.committer,
+        "message": commit.message,
+        **noted,
+    }
+
+
+def _date(seconds: int) -> str:
+    """Return a time in ISO form, in UTC. A number that is not in any calendar stays a number."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s"
+
+
+def _print_commit(commit: Commit) -> None:
+    out, row = Renderer(), _commit_row(commit)
+    when = zoned(commit.created * 1000)
+    out.line(f"{out.paint(row['commit'][:12], Colour.YELLOW)}  {when}  {one_line(row['message'])}")
+    if row["task_id"] is None:
+        out.line(f"              by {one_line(row['committer'] or 'lakeFS')}, not by perago")
+        return
+    parts = [f"task {row['task_id']}"]
+    if row["retry_count"] not in (None, "0"):
+        parts.append(f"retry {row['retry_count']}")
+    out.line(f"              {one_line(', '.join([*parts, *publication_words(row)]))}")
+
+
+def publication_words(noted: Mapping[str, Any]) -> Iterator[str]:
+    """Describe what a commit of perago did, from its metadata without their prefix."""
+    if noted.get("phase") == "fence":
+        yield "an empty fence commit"
+    for verb in ("adopts", "supersedes"):
+        if noted.get(verb):
+            yield f"{verb} {noted[verb]}"
