@@ -12,12 +12,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from perago.embedded.remote import StoreServer
 from perago.embedded.services import EmbeddedServices
 from perago.failure import Failure
 from perago.ports import TaskQueue
@@ -31,8 +29,6 @@ from perago.worker.supervisor import Supervisor
 REPOSITORY = "local"
 BRANCH = "main"
 WORKFLOW = "local"
-LONGEST_POLL = 0.1
-"""Seconds of a poll, which are few because a person who runs one workflow must not wait for its end."""
 MOST_DEATHS = 3
 """Number of deaths of a slot before the run fails. A worker on a server restarts slots forever, but here a person
 waits."""
@@ -41,48 +37,31 @@ _LATE_EVENT = 30.0
 """Seconds in which the worker's event about the end of an attempt must follow its report to Conductor."""
 
 
-class LocalServices(EmbeddedServices):
-    """Both services for workers on this machine. They run while the context is open.
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The way of workers on this machine to the services."""
 
-    Workers reach them without extras: the Conductor in this process, the lakeFS by a private socket. With `over_http`
-    they use the adapters and HTTP, as in production, which needs the extra `embedded`.
-    """
+    store_factory: StoreFactory
+    queue: Callable[[], TaskQueue]
+    """Makes the queue of one worker, to be closed by the caller."""
+    preload: tuple[str, ...]
+    """The modules that slot processes share from their start."""
 
-    def __init__(self, *, over_http: bool = False) -> None:
-        super().__init__(longest_poll=LONGEST_POLL)
-        self._over_http = over_http
-        self.preload: tuple[str, ...] = ("perago.driver",)
-        """The modules that slot processes share from their start."""
-        self.store_factory: StoreFactory
-        """Makes a slot's connection to lakeFS; set while the context is entered."""
 
-    def __enter__(self) -> LocalServices:
-        if self._over_http:
-            from perago.adapters.lakefs import LakeFSStore
+def connection_to(services: EmbeddedServices) -> Connection:
+    """Return the way to services that run: private, or HTTP with the adapters, as in production."""
+    if services.store is not None:
+        return Connection(services.store.factory, lambda: services.conductor, ("perago.driver",))
+    from perago.adapters.conductor import ConductorQueue
+    from perago.adapters.lakefs import LakeFSStore
 
-            super().__enter__()
-            self.preload += ("perago.adapters.lakefs", "lakefs_sdk")
-            keys = self.keys
-            settings = LakeFSSettings(self.lakefs_url, keys.access_key_id, SecretStr(keys.secret_access_key))
-            self.store_factory = functools.partial(LakeFSStore, settings)
-            return self
-        with ExitStack() as stack:
-            self._start(stack)
-            self.store_factory = stack.enter_context(StoreServer(self.lakefs)).factory
-            self._stack = stack.pop_all()
-        return self
-
-    def queue(self) -> TaskQueue:
-        """Return the queue of one worker, to be closed by the caller."""
-        if not self._over_http:
-            return self.conductor
-        from perago.adapters.conductor import ConductorQueue
-
-        return ConductorQueue(ConductorSettings(self.conductor_url, None, None))
-
-    def seed(self, files: Mapping[str, str | bytes | Path | None], message: str) -> str:
-        """Commit files to the workspace branch, and return the commit id."""
-        return self.lakefs.seed(REPOSITORY, BRANCH, files, message=message).id
+    keys = services.keys
+    lakefs = LakeFSSettings(services.lakefs_url, keys.access_key_id, SecretStr(keys.secret_access_key))
+    return Connection(
+        functools.partial(LakeFSStore, lakefs),
+        functools.partial(ConductorQueue, ConductorSettings(services.conductor_url, None, None)),
+        ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk"),
+    )
 
 
 class RunFailed(Failure):
@@ -98,7 +77,7 @@ class LocalTask:
 
 
 def run_workflow(
-    services: LocalServices,
+    services: EmbeddedServices,
     tasks: Sequence[LocalTask],
     workflow: Mapping[str, Any],
     payload: Mapping[str, Any],
@@ -163,14 +142,16 @@ class Workers:
         hear: gets the number of a worker and its event, from several threads.
     """
 
-    def __init__(self, services: LocalServices, tasks: Sequence[LocalTask], hear: Callable[[int, Event], None]) -> None:
+    def __init__(
+        self, services: EmbeddedServices, tasks: Sequence[LocalTask], hear: Callable[[int, Event], None]
+    ) -> None:
         self._news = threading.Condition()
         self._tell = hear
         self._ended = 0
         self._paused = ""
         self._deaths = [0] * len(tasks)
         """The number of deaths of each worker's slots since the last one was ready."""
-        self._queues = [services.queue() for _ in tasks]
+        self._queues = [connection_to(services).queue() for _ in tasks]
         self._exports = ExitStack()
         self._supervisors: list[Supervisor] = []
         for number, (task, queue) in enumerate(zip(tasks, self._queues, strict=True)):
@@ -295,7 +276,7 @@ class PersistentWorker:
         listener: hears the events of all attempts, from several threads.
     """
 
-    def __init__(self, services: LocalServices, task: LocalTask, listener: Listener) -> None:
+    def __init__(self, services: EmbeddedServices, task: LocalTask, listener: Listener) -> None:
         self._services = services
         self._task = task
         self._listener = listener

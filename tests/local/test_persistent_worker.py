@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from perago.driver import Limits
-from perago.local import LocalServices, LocalTask, PersistentWorker, RunFailed, run_workflow, workflow_of
+from perago.embedded.services import EmbeddedServices
+from perago.local import LocalTask, PersistentWorker, RunFailed, connection_to, run_workflow, workflow_of
 from perago.taskdef import build_task_definition, canonical_json, load_task
 from perago.worker.events import AttemptEnded, AttemptRecorded, Event
 from perago.worker.plan import LogPlan, TaskPlan, WorkerPlan
@@ -41,16 +42,17 @@ def definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     return found
 
 
-def plan_on(services: LocalServices, directory: Path, root: Path) -> WorkerPlan:
+def plan_on(services: EmbeddedServices, directory: Path, root: Path) -> WorkerPlan:
+    way = connection_to(services)
     return WorkerPlan(
         name="standing_module",
-        tasks=(TaskPlan(module="standing_module", name="standing.task", store_factory=services.store_factory),),
+        tasks=(TaskPlan(module="standing_module", name="standing.task", store_factory=way.store_factory),),
         worker_prefix="standing",
         workspace_root=root,
         logs=LogPlan(root=directory / "logs", max_bytes=10**6, retention_days=1),
         limits=Limits(),
         shutdown_grace=1.0,
-        preload=services.preload,
+        preload=way.preload,
         watch=True,
         slots=2,
     )
@@ -58,7 +60,7 @@ def plan_on(services: LocalServices, directory: Path, root: Path) -> WorkerPlan:
 
 def test_attempts_run_concurrently_and_are_heard_before_they_end(tmp_path: Path, definition: dict[str, Any]) -> None:
     heard: list[Event] = []
-    with LocalServices() as services:
+    with EmbeddedServices.for_workers() as services:
         plan = plan_on(services, tmp_path, tmp_path / "workspaces")
         with (
             PersistentWorker(services, LocalTask(plan, definition), heard.append) as worker,
@@ -77,7 +79,7 @@ def test_attempts_run_concurrently_and_are_heard_before_they_end(tmp_path: Path,
 def test_a_host_that_cannot_take_work_ends_the_run_with_the_reason(tmp_path: Path, definition: dict[str, Any]) -> None:
     """A worker of a server waits for the disk; a person waits for an answer."""
     (tmp_path / "file").touch()
-    with LocalServices() as services:
+    with EmbeddedServices.for_workers() as services:
         only = LocalTask(plan_on(services, tmp_path, tmp_path / "file" / "root"), definition)
         with pytest.raises(RunFailed, match=r"nothing can be written to .*file/root: Not a directory"):
             run_workflow(services, [only], workflow_of(only), {"params": {"x": 1}}, lambda event: None)

@@ -1,7 +1,7 @@
-"""Both embedded services, in real time, on one port of this machine.
+"""Both embedded services, in real time, on one port of this machine or for workers of this process only.
 
-`EmbeddedServices` is what `perago dev`, `perago run` and `perago demo` use, and tests that want real HTTP. Serving
-needs the extra `embedded`; the models do not.
+`EmbeddedServices` is what `perago dev`, `perago run` and `perago demo` use, and tests that want real HTTP. HTTP needs
+the extra `embedded`; the models do not.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from perago.ports import Clock
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from perago.embedded.remote import StoreServer
+
 SWEEP_SECONDS = 0.5
 """Seconds between two checks for timeouts."""
+SHORT_POLL = 0.1
+"""Seconds of a poll of workers in this process: a person who runs one workflow must not wait for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class _Conductor(InMemoryConductor):
 class EmbeddedServices:
     """An in-memory Conductor and lakeFS in real time, served on 127.0.0.1 from entering the context to leaving it.
 
+    Without `over_http`, only workers of this process reach them: the Conductor as an object, the lakeFS by `store`.
+
     `conductor` and `lakefs` are the models, which can be used at any time. With the directory `state`, everything is
     persisted there. `on_problem` is called from another thread if that fails. A poll waits for at most `longest_poll`
     seconds. `page` makes the application for the root, for example `perago.console.console_of`, when it is first asked
@@ -95,6 +101,7 @@ class EmbeddedServices:
         on_problem: Callable[[str], None] = _ignore,
         longest_poll: float = MAX_WAIT_SECONDS,
         sweep_seconds: float = SWEEP_SECONDS,
+        over_http: bool = True,
     ) -> None:
         self.clock: SystemClock = SystemClock()
         self.conductor: _Conductor = _Conductor(self.clock, longest_poll)
@@ -103,16 +110,24 @@ class EmbeddedServices:
         """The credentials that lakeFS accepts. With a state, those of the state."""
         self.url: str = ""
         """The address of the page, the token included; set while the context is entered."""
+        self.store: StoreServer | None = None
+        """The private socket of lakeFS; set while the context is entered without HTTP."""
         self._port = port
         self._held = held
         self._page = page
         self._state = state
         self._on_problem = on_problem
         self._sweep_seconds = sweep_seconds
+        self._over_http = over_http
         self._stack = ExitStack()
         self._changed: list[Callable[[], None]] = []
         self._stopping: list[Callable[[], None]] = []
         self.conductor.on_change = self.changed
+
+    @classmethod
+    def for_workers(cls, *, over_http: bool = False) -> Self:
+        """Make services for workers of this process, whose end need not wait for a long poll."""
+        return cls(longest_poll=SHORT_POLL, over_http=over_http)
 
     def watch(self, changed: Callable[[], None], stopping: Callable[[], None]) -> None:
         """Call `changed` whenever anything may have changed, and `stopping` before the server stops. Both are called by
@@ -152,16 +167,14 @@ class EmbeddedServices:
             TimeoutError: the server did not start within 20 s.
             StateError: the state cannot be used.
         """
-        from perago.embedded.http.loopback import bound, serve
-
         with ExitStack() as stack:
             self._start(stack)
-            held = self._held or bound(self._port)
-            # The page reads the services at this URL, and may be asked for as soon as the server answers.
-            self.url = f"http://127.0.0.1:{held.getsockname()[1]}/{self.keys.token}"
-            stack.enter_context(serve(self._app(), held=held))
-            stack.callback(self.conductor.end_waits)
-            stack.callback(lambda: [tell() for tell in self._stopping])
+            if self._over_http:
+                self._serve(stack)
+            else:
+                from perago.embedded.remote import StoreServer
+
+                self.store = stack.enter_context(StoreServer(self.lakefs))
             self._stack = stack.pop_all()
         return self
 
@@ -169,6 +182,16 @@ class EmbeddedServices:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def _serve(self, stack: ExitStack) -> None:
+        from perago.embedded.http.loopback import bound, serve
+
+        held = self._held or bound(self._port)
+        # The page reads the services at this URL, and may be asked for as soon as the server answers.
+        self.url = f"http://127.0.0.1:{held.getsockname()[1]}/{self.keys.token}"
+        stack.enter_context(serve(self._app(), held=held))
+        stack.callback(self.conductor.end_waits)
+        stack.callback(lambda: [tell() for tell in self._stopping])
 
     def _app(self) -> ASGIApp:
         from perago.embedded.http.loopback import embedded_app

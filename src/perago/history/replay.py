@@ -201,9 +201,9 @@ class SharedWorker:
     """
 
     def __init__(self, settings: Settings, module: str, task: TaskSummary, jobs: int) -> None:
-        from perago.local import LocalServices
+        from perago.embedded.services import EmbeddedServices
 
-        self._services = LocalServices()
+        self._services = EmbeddedServices.for_workers()
         self._plan = partial(plan_for, module, task, settings)
         self._definition = json.loads(task.definition)
         self._jobs = jobs

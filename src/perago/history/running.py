@@ -38,7 +38,7 @@ from perago.worker import events
 if TYPE_CHECKING:
     from perago.driver import Limits
     from perago.embedded.lakefs import InMemoryLakeFS
-    from perago.local import LocalServices
+    from perago.embedded.services import EmbeddedServices
     from perago.probe import TaskSummary
     from perago.settings import Settings
     from perago.worker.events import Listener
@@ -174,7 +174,7 @@ class Debugging:
 
 def services_of(
     settings: Settings, listener: Listener, debugging: Debugging | None = None
-) -> LocalServices | InMemoryServices:
+) -> EmbeddedServices | InMemoryServices:
     """Create the services for one attempt.
 
     Args:
@@ -183,15 +183,15 @@ def services_of(
         debugging: the way in which the function runs in this process; None: it runs in a worker process.
     """
     if debugging is None:
-        from perago.local import LocalServices
+        from perago.embedded.services import EmbeddedServices
 
-        return LocalServices()
+        return EmbeddedServices.for_workers()
 
     return services_for(_limits(settings), settings.workspace_root, listener, debugging)
 
 
 def run_attempt(
-    services: LocalServices | InMemoryServices,
+    services: EmbeddedServices | InMemoryServices,
     module: str,
     task: TaskSummary,
     settings: Settings,
@@ -216,9 +216,9 @@ def run_attempt(
     Raises:
         Failure: the worker could not be started.
     """
-    from perago.local import LocalServices, LocalTask, RunFailed, run_workflow, workflow_of, workspace_at
+    from perago.local import LocalTask, RunFailed, run_workflow, workflow_of, workspace_at
 
-    if not isinstance(services, LocalServices):
+    if isinstance(services, InMemoryServices):
         return run_here(services, module, params, ref, listener)
     only = LocalTask(plan_for(module, task, settings, services), json.loads(task.definition))
     payload: dict[str, Any] = {"params": params}
@@ -234,7 +234,7 @@ def run_attempt(
 
 
 def plan_for(
-    module: str, task: TaskSummary, settings: Settings, services: LocalServices, number: int = 1
+    module: str, task: TaskSummary, settings: Settings, services: EmbeddedServices, number: int = 1
 ) -> WorkerPlan:
     """Plan a worker with one slot on local services, watched.
 
@@ -245,12 +245,12 @@ def plan_for(
         services: the address of lakeFS.
         number: distinguishes the workers of a run; from 1.
     """
+    from perago.local import connection_to
     from perago.settings import configured_mask
     from perago.worker.plan import TaskPlan, WorkerPlan
 
-    planned = TaskPlan(
-        module=module, name=task.name, environment=environment_of(task), store_factory=services.store_factory
-    )
+    way = connection_to(services)
+    planned = TaskPlan(module=module, name=task.name, environment=environment_of(task), store_factory=way.store_factory)
     return WorkerPlan(
         name=module,
         tasks=(planned,),
@@ -260,7 +260,7 @@ def plan_for(
         logs=logs_of(settings),
         limits=_limits(settings),
         shutdown_grace=_GRACE,
-        preload=services.preload,
+        preload=way.preload,
         watch=True,
     )
 

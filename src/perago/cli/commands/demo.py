@@ -63,17 +63,20 @@ def command(
     settings = valid_settings(local=True)
 
     from perago.cli.attempt_view import AttemptView, note_tree, show_line
+    from perago.embedded.services import EmbeddedServices
     from perago.history.running import plan_for, write_tree
-    from perago.local import BRANCH, REPOSITORY, LocalServices, LocalTask, RunFailed, run_workflow, workspace_at
+    from perago.local import BRANCH, REPOSITORY, LocalTask, RunFailed, run_workflow, workspace_at
     from perago.samples.penguins.workflow import penguins
 
     view = AttemptView(sys.stdout, brief=True)
-    with sigterm_unwinds(), LocalServices(over_http=True) as services, as_file(files(SAMPLE) / "data") as data:
+    services = EmbeddedServices.for_workers(over_http=True)
+    with sigterm_unwinds(), services, as_file(files(SAMPLE) / "data") as data:
         typer.echo(
             "The tables of the Palmer penguins (CC0, Gorman et al. 2014): clean, then three islands at the same time, "
             "then a summary.\n"
         )
-        ref = services.seed({place: data / name for name, place in PLACES.items()}, "The penguins as recorded")
+        tables = {place: data / name for name, place in PLACES.items()}
+        ref = services.lakefs.seed(REPOSITORY, BRANCH, tables, message="The penguins as recorded").id
         tasks = [
             LocalTask(
                 replace(plan_for(module, summary, settings, services, number), slots=SLOTS.get(module, 1)),
