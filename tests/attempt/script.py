@@ -7,7 +7,7 @@ from perago.attempt import events as on
 from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
 
-from .builders import DELIVERY, MERGED, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
+from .builders import DELIVERY, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
 
 ACCEPTED = on.InputAccepted(WORKSPACE, "00")
 NOTHING_LEFT = on.LeftoversFound(())
@@ -19,8 +19,6 @@ SATISFIED = on.GuardrailsChecked(())
 RESULT = on.ResultAccepted({"n": 1})
 ONE_ADDED = on.ChangesDetected(added=("out.txt",), size=3)
 STAGING_COMMIT = on.StagingCommitted(commit(STAGED, REF, by=publication_of(DELIVERY).metadata))
-PUBLICATION = on.PublicationRead(commit(MERGED, REF, STAGED))
-CLEANED_UP = (on.StagingBranchesRemoved(), on.DirectoryRemoved())
 
 TO_LISTING = (ACCEPTED, NOTHING_LEFT, UNMOVED, FENCED)
 TO_CHANGES = (*TO_LISTING, on.ObjectsListed(), SATISFIED, on.Fetched(), on.FunctionReturned(), RESULT, SATISFIED)

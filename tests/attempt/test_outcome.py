@@ -15,12 +15,7 @@ from perago.attempt.state import State, Step
 from perago.ports import Commit, Report, TaskStatus
 
 from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
-from .script import TO_COMMITTED, TO_MERGE, UNMOVED, run
-
-FOREIGN = on.BranchRead((commit(OTHER, REF, message="fix typo"),), reaches_ref=True)
-UNCLEAR = (on.MergeUnclear("time-out"), on.DeliveryConfirmed())
-MAY_APPEAR = f"A merge of staging commit {STAGED[:12]} was sent without a clear answer, so it may still appear"
-TOOK_PLACE = f"The merge took place as commit {MERGED[:12]} on branch main, but was not verified."
+from .script import TO_COMMITTED, run
 
 
 def reason_of(state: State) -> str:
@@ -67,50 +62,7 @@ def test_only_this_attempts_own_commit_on_the_input_ref_is_merged(found: Commit)
     assert "another client used the branch" in reason_of(state)
 
 
-# -------------------------------------------------------------------- possible publications
-
-
-def test_a_publication_that_cannot_be_read_back_is_named_in_the_failure() -> None:
-    state, _ = run(*TO_MERGE, on.Merged(MERGED), on.CommandFailed("lakeFS: no answer", terminal=False))
-
-    assert state.report == Report(TaskStatus.FAILED, reason=f"lakeFS: no answer {TOOK_PLACE}")
-
-
-def test_a_delivery_lost_after_a_merge_without_an_answer_mentions_the_merge() -> None:
-    state, _ = run(*TO_MERGE, on.MergeUnclear("time-out"), on.DeliveryLost())
-
-    assert state.step is Step.LOST
-    assert MAY_APPEAR in str(state.problem)
-
-
-def test_a_failure_before_any_merge_says_nothing_of_one() -> None:
-    state, _ = run(*TO_COMMITTED, on.DeliveryConfirmed(), FOREIGN)
-    assert "Nothing of this attempt was published." in reason_of(state)
-
-
-def test_a_wrong_publication_is_not_also_called_unverified() -> None:
-    mine = on.PublicationRead(replace(publication_of(DELIVERY), parents=(OTHER, STAGED)))
-    looked = on.DeliveryConfirmed(), on.BranchRead((mine.commit, commit(OTHER, REF)), reaches_ref=True)
-    state, _ = run(*TO_MERGE, *UNCLEAR, UNMOVED, on.Merged(MERGED), mine, *looked, mine)
-    assert "is not what this attempt built" in reason_of(state)
-    assert "may still appear" not in reason_of(state)
-
-
 # ---------------------------------------------------------------------------- old answers
-
-
-def test_a_branch_that_took_long_to_read_outdates_the_delivery_check_twice() -> None:
-    late = replace(UNMOVED, late=True)
-    state, commands = run(*TO_COMMITTED, on.DeliveryConfirmed(), late)
-    assert commands[-1] == do.CheckDelivery()
-
-    _, lost = advance(state, on.DeliveryLost())
-    assert isinstance(lost, do.RemoveStagingBranches)
-    for event in (on.DeliveryConfirmed(), late, on.DeliveryConfirmed()):
-        state, again = advance(state, event)
-    assert isinstance(again, do.ReadBranch)
-    _, merge = advance(state, late)
-    assert isinstance(merge, do.Merge), "a server that is always slow can be published to"
 
 
 @pytest.mark.parametrize(("sent", "step"), [(True, Step.REPORTED), (False, Step.LOST)])

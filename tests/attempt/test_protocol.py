@@ -9,20 +9,21 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt.protocol import advance, begin
-from perago.attempt.state import Step
-from perago.ports import Report, TaskStatus
+from perago.attempt.protocol import MERGE_TRIES, advance, begin
+from perago.ports import MergeRefusal, TaskStatus
 
-from .builders import DELIVERY, MERGED, PLAN, REF, STAGED, WORKSPACE
+from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
 from .script import (
     ACCEPTED,
-    CLEANED_UP,
+    ENFORCED,
     ONE_ADDED,
-    PUBLICATION,
+    STAGING_COMMIT,
     TO_CHANGES,
     TO_COMMITTED,
     TO_LISTING,
     TO_MERGE,
+    UNFENCED,
+    UNMOVED,
     kinds,
     run,
 )
@@ -39,80 +40,6 @@ def test_an_id_by_which_a_publication_could_not_be_found_again_is_refused_up_fro
     assert f"The {name.removesuffix('_id')} id " in str(state.report.reason)
     _, commands = run(on.InputAccepted(None, "00"), plan=plan)
     assert isinstance(commands[-1], do.RunFunction), "without a workspace it publishes nothing"
-
-
-def test_a_successful_attempt_takes_every_step_in_order() -> None:
-    state, commands = run(*TO_MERGE, on.Merged(MERGED), PUBLICATION, *CLEANED_UP)
-
-    assert kinds(commands) == [
-        "ValidateInput",
-        "FindLeftovers",
-        "ReadBranch",
-        "CheckPublishFence",
-        "ListObjects",
-        "CheckGuardrails",
-        "Fetch",
-        "RunFunction",
-        "ValidateResult",
-        "CheckGuardrails",
-        "DetectChanges",
-        "CheckDelivery",
-        "CreateStagingBranch",
-        "StageChanges",
-        "CommitStaging",
-        "VerifyStaging",
-        "TryPublishFence",
-        "CheckDelivery",
-        "ReadBranch",
-        "Merge",
-        "ReadPublication",
-        "RemoveStagingBranches",
-        "RemoveDirectory",
-        "NoneType",
-    ]
-    assert state.step is Step.CLEANED
-    assert state.report == Report(
-        TaskStatus.COMPLETED,
-        {
-            "workspace": {"repository": "repo", "branch": "main", "ref_type": "commit", "ref": MERGED},
-            "result": {"n": 1},
-        },
-    )
-
-
-def test_the_merge_names_the_staging_commit_and_carries_where_it_comes_from() -> None:
-    _, commands = run(*TO_MERGE)
-
-    merge = commands[-1]
-    assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.branch) == (STAGED, "main")
-    assert merge.metadata["perago.expected_head"] == REF
-    assert merge.metadata["perago.phase"] == "merge"
-    assert merge.metadata["perago.step_key"] == "wf-1:build:features.build"
-    assert merge.metadata["perago.result"] == '{"n":1}'
-    assert merge.metadata["perago.staging_branch"].startswith("perago-")
-    assert all(isinstance(value, str) for value in merge.metadata.values())
-
-
-def test_the_output_spells_the_ref_type_as_the_input_did() -> None:
-    accepted = on.InputAccepted(replace(WORKSPACE, ref_key="refType"), "00")
-    state, _ = run(accepted, *TO_CHANGES[1:], on.ChangesDetected())
-
-    assert state.report is not None
-    assert state.report.output["workspace"] == {"repository": "repo", "branch": "main", "refType": "commit", "ref": REF}
-
-
-@pytest.mark.parametrize(
-    ("phase", "events", "status"),
-    [
-        ("pre", (*TO_LISTING, on.ObjectsListed()), TaskStatus.FAILED_WITH_TERMINAL_ERROR),
-        ("post", TO_CHANGES[:-1], TaskStatus.FAILED),
-    ],
-)
-def test_guardrail_violations_are_all_reported(phase: str, events: tuple[on.Event, ...], status: TaskStatus) -> None:
-    state, _ = run(*events, on.GuardrailsChecked(("first", "second")))
-
-    assert state.report == Report(status, reason="first; second")
 
 
 # ---------------------------------------------------------------------- the delivery check
@@ -135,3 +62,113 @@ def test_an_event_that_cannot_happen_is_a_defect_of_the_driver() -> None:
     state, _ = begin(PLAN)
     with pytest.raises(ValueError, match="Merged cannot happen to an attempt that is received"):
         advance(state, on.Merged(MERGED))
+
+
+# ----------------------------------------------------------------------------- the merge
+
+
+def test_races_that_were_lost_before_a_merge_was_sent_allow_no_further_merges() -> None:
+    state, _ = run(*TO_MERGE)
+    state = state.evolve(rebuilt=50)
+    merges = 1
+    for event in (on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED) * MERGE_TRIES:
+        state, command = advance(state, event)
+        merges += isinstance(command, do.Merge)
+    assert merges == MERGE_TRIES
+
+
+FENCE_COMMIT = (
+    TO_LISTING[0],
+    on.LeftoversFound(("perago-old",)),
+    *TO_CHANGES[2:],
+    on.ChangesDetected(),
+    on.DeliveryConfirmed(),
+    on.StagingBranchCreated(),
+    on.StagingCommitted(commit(STAGED, REF, by=publication_of(DELIVERY).metadata)),
+    on.StagingVerified(),
+    on.PublishFenceTried(enforced=False),
+    on.DeliveryConfirmed(),
+    UNMOVED,
+)
+FIRST_COPY = replace(publication_of(DELIVERY), parents=(REF, STAGED))
+SECOND_COPY = replace(publication_of(DELIVERY, OTHER), parents=(MERGED, STAGED))
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_merge_that_may_be_empty_and_took_place_twice_is_ones_own(answered: bool) -> None:
+    """Where no publish fence is enforced. The branch holds the second copy, so the next step must begin with it."""
+    again = on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED
+    looked = on.DeliveryConfirmed(), on.BranchRead((SECOND_COPY, FIRST_COPY), reaches_ref=True)
+    told: tuple[on.Event, ...] = (on.Merged(OTHER), on.PublicationRead(SECOND_COPY))
+    state, _ = run(*FENCE_COMMIT, *again, *(told if answered else (on.MergeUnclear("lost"),)), *looked)
+    state, _ = advance(state, on.PublicationRead(SECOND_COPY))
+
+    assert state.publication == OTHER
+
+
+def test_a_duplicate_merge_over_a_foreign_commit_is_still_reported() -> None:
+    again = on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED
+    first = replace(FIRST_COPY, parents=("9" * 64, STAGED))
+    foreign = commit("9" * 64, REF)
+    looked = on.DeliveryConfirmed(), on.BranchRead((SECOND_COPY, first, foreign), reaches_ref=True)
+    state, _ = run(*FENCE_COMMIT, *again, on.MergeUnclear("lost"), *looked, on.PublicationRead(SECOND_COPY))
+
+    assert state.publication is None
+    assert state.report is not None
+    assert "is not what this attempt built" in str(state.report.reason)
+
+
+def test_an_unseen_earlier_copy_of_the_merge_is_reported() -> None:
+    """A proxy sent the request twice, and the answer to the second copy is the one that came."""
+    refused = on.MergeRefused(MergeRefusal.NO_CHANGES, "no changes")
+    state, _ = run(*TO_MERGE, refused, on.DeliveryLost())
+    assert "may still appear on branch main" in str(state.problem)
+
+
+def test_no_changes_with_a_predecessor_install_a_missing_fence() -> None:
+    before = (TO_LISTING[0], on.LeftoversFound(("perago-old",)), UNMOVED, UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
+    events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
+    made = on.FenceStaged(), STAGING_COMMIT, on.StagingVerified(), ENFORCED, on.DeliveryConfirmed(), UNMOVED
+    _, commands = run(*before, *events, *made)
+
+    assert "StageChanges" not in kinds(commands)
+    assert do.VerifyStaging("repo", REF, STAGED, changes=False, fence=True) in commands
+    merge = commands[-1]
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (STAGED, False, "fence")
+
+
+@pytest.mark.parametrize(
+    ("ending", "removed"),
+    [
+        ((UNMOVED, on.Merged(MERGED), on.PublicationRead(commit(MERGED, REF, STAGED))), ["own", "theirs"]),
+        ((on.CommandFailed("no luck", terminal=False),), ["own"]),
+        ((on.DeliveryLost(),), ["own"]),
+        ((UNMOVED, on.MergeUnclear("silence"), on.DeliveryLost()), []),
+    ],
+    ids=["published", "failed", "lost", "lost with a merge on its way"],
+)
+def test_leftovers_of_earlier_deliveries_are_removed_by_the_publisher(
+    ending: tuple[on.Event, ...], removed: list[str]
+) -> None:
+    """Until then their merges may arrive, and the branches tell a rerun or a restart of that."""
+    left = on.LeftoversFound(("perago-old-1", "perago-old-2"))
+    _, commands = run(ACCEPTED, left, *TO_COMMITTED[2:], on.DeliveryConfirmed(), *ending)
+    command = commands[-1]
+    branches = command.branches if isinstance(command, do.RemoveStagingBranches) else ()
+    assert sorted({"theirs" if branch in left.branches else "own" for branch in branches}) == removed
+    assert branches or isinstance(command, do.RemoveDirectory)
+
+
+def test_the_merge_names_the_staging_commit_and_carries_where_it_comes_from() -> None:
+    _, commands = run(*TO_MERGE)
+
+    merge = commands[-1]
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.branch) == (STAGED, "main")
+    assert merge.metadata["perago.expected_head"] == REF
+    assert merge.metadata["perago.phase"] == "merge"
+    assert merge.metadata["perago.step_key"] == "wf-1:build:features.build"
+    assert merge.metadata["perago.result"] == '{"n":1}'
+    assert merge.metadata["perago.staging_branch"].startswith("perago-")
+    assert all(isinstance(value, str) for value in merge.metadata.values())
