@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from .commands import Worker, perago
-from .conftest import Deploy
+from .commands import Worker
 from .deploying import Deployment, block, input_of
 from .repositories import Repository
-from .servers import LAKEFS
 from .waiting import wait_for
 from .workflows import step
 
@@ -111,28 +109,6 @@ def test_a_step_hands_its_publication_to_the_next(workspace: Deployment, worker:
     assert repository.branches() == {"main"}
 
 
-def test_a_task_that_changes_nothing_gives_back_its_input_ref(
-    workspace: Deployment, worker: Worker, seeded: Seeded
-) -> None:
-    repository, ref = seeded
-    workflow_id = workspace.start(input_of(repository, ref, {"write": {"raw/a.txt": "a"}}))
-    assert workspace.conductor.output(workflow_id)["workspace"] == block(repository, ref)
-    assert repository.head() == ref
-    assert repository.branches() == {"main"}
-
-
-def test_the_output_of_perago_input_starts_a_workflow(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
-    repository, ref = seeded
-    printed = perago(
-        workspace.environment, "input", repository.name, "main", "--params", '{"write": {"from": "the command"}}'
-    )
-    assert printed.returncode == 0, printed.stderr
-    payload = json.loads(printed.stdout)
-    assert payload["workspace"] == block(repository, ref)
-    workspace.conductor.completed(workspace.start(payload))
-    assert repository.read("from") == b"the command"
-
-
 def test_names_of_all_kinds_make_the_round_trip(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
     repository, _ = seeded
     names = ["a b+c%41.txt", "ü/\u0075\u0308.txt", "日本/😀.txt", "_private/.hidden", "deep/" * 20 + "x"]
@@ -141,24 +117,3 @@ def test_names_of_all_kinds_make_the_round_trip(workspace: Deployment, worker: W
     seen = workspace.conductor.output(workflow_id)["result"]["seen"]
     assert {name for name, text in seen.items() if text == "old"} == set(names)
     assert {path for path in repository.tree() if path.startswith("copy/")} == {f"copy/{name}" for name in names}
-
-
-def test_a_prefix_is_all_that_a_task_sees_and_changes(deploy: Deploy, repository: Repository) -> None:
-    ref = repository.commit({"inner/part/x": b"x", "inner/party": b"not mine", "outer": b"not mine"})
-    before = repository.tree()
-    prefixed = deploy("prefixed")
-    prefixed.worker()
-    workflow_id = prefixed.start(input_of(repository, ref, {"write": {"y": "y"}, "remove": ["x"]}))
-    assert prefixed.conductor.output(workflow_id)["result"]["seen"] == {"x": "x"}
-    after = repository.tree()
-    assert set(after) == {"inner/part/y", "inner/party", "outer"}
-    assert (after["inner/party"], after["outer"]) == (before["inner/party"], before["outer"])
-    assert repository.since(ref)[0]["metadata"]["perago.prefix"] == "inner/part"
-
-
-def test_a_task_without_a_workspace_needs_no_lakefs(deploy: Deploy) -> None:
-    free = deploy("free", **dict.fromkeys(LAKEFS, ""))
-    free.worker()
-    output = free.conductor.output(free.start({"params": {}}))
-    assert set(output) == {"result"}
-    assert output["result"]["retry_count"] == 0

@@ -68,9 +68,7 @@ class Orders(BaseModel):
     child: bool = False
     """Start a process that runs for ever, before the gate."""
     sleep: float = 0.0
-    ending: Literal["return", "fail", "give up", "raise", "exit", "killed", "wrong result", "large result"] = "return"
-    first_only: bool = False
-    """The first attempt ends like that, later ones return."""
+    ending: Literal["return", "fail", "give up", "exit", "killed", "large result"] = "return"
 
 
 class Done(BaseModel):
@@ -169,20 +167,15 @@ def _pass_gate(orders: Orders, workspace: Path | None) -> None:
 
 
 def _end(orders: Orders, done: Done) -> Done:
-    ending = "return" if orders.first_only and done.retry_count else orders.ending
-    match ending:
+    match orders.ending:
         case "fail":
             raise TaskFailed("the weather is bad")
         case "give up":
             raise TaskTerminalError("there is no such measurement")
-        case "raise":
-            raise KeyError("station")
         case "exit":
             os._exit(7)
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "wrong result":
-            return {"pid": "not a number"}  # type: ignore[return-value]
         case "large result":
             return done.model_copy(update={"padding": "x" * 2_000_000})
     return done
