@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor, core, model
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import POLLS_AT_ONCE, conductor_app
+from perago.embedded.http.loopback import serve
 
 from ..http_answer import Answer
 from .conftest import Served, prepared
@@ -123,6 +125,17 @@ def test_a_server_that_is_about_to_stop_ends_all_waits(
     started = time.monotonic()
     assert live_http("GET", LONG_POLL).json == []
     assert time.monotonic() - started < SOON
+
+
+def test_no_thread_is_left_when_the_server_has_ended() -> None:
+    before = set(threading.enumerate())
+    app = conductor_app(prepared(InMemoryConductor(SystemClock())))
+    with serve(app) as url, ThreadPoolExecutor(8) as clients:
+        found = list(
+            clients.map(lambda path: Http(url)("GET", path).status, ["/tasks/poll/t", "/metadata/taskdefs"] * 8)
+        )
+    assert set(found) == {200, 204}
+    wait_for(lambda: before.issuperset(threading.enumerate()))
 
 
 @pytest.mark.parametrize("reference", ["r0", "other,r0"])

@@ -6,16 +6,16 @@ not support is answered with 501 and its name. A call that Conductor does not ha
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from inspect import Parameter, signature
 from typing import Any, TypeAlias, get_origin, get_type_hints
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from loguru import logger
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
@@ -157,12 +157,12 @@ def _number(digits: str) -> float | str:
 def conductor_app(model: ConductorModel) -> ASGIApp:
     """Return an ASGI application that serves `model` below `/api`, and its health at `/health`.
 
-    Calls run in threads. Calls that can wait for seconds have separate threads, so that they do not delay others.
+    Calls run in threads, which end with the server. Calls that can wait for seconds have separate threads, so that they
+    do not delay others.
     """
-    waiting = ThreadPoolExecutor(POLLS_AT_ONCE, thread_name_prefix="perago-conductor-poll")
-    quick = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="perago-conductor")
+    waiting, quick = CapacityLimiter(POLLS_AT_ONCE), CapacityLimiter(CALLS_AT_ONCE)
 
-    def routes(table: Table, threads: ThreadPoolExecutor = quick) -> list[Route]:
+    def routes(table: Table, threads: CapacityLimiter = quick) -> list[Route]:
         return [_route(threads, *row) for row in table]
 
     polls, tasks = _task_calls(model, f"{API}/tasks")
@@ -188,7 +188,7 @@ def conductor_app(model: ConductorModel) -> ASGIApp:
     return app
 
 
-def _route(threads: ThreadPoolExecutor, method: str, path: str, handler: Handler, status: int = 200) -> Route:
+def _route(threads: CapacityLimiter, method: str, path: str, handler: Handler, status: int = 200) -> Route:
     hints = get_type_hints(handler)
     parameters = [(each.name, hints[each.name], each.default) for each in signature(handler).parameters.values()]
 
@@ -210,7 +210,7 @@ def _route(threads: ThreadPoolExecutor, method: str, path: str, handler: Handler
 
     async def served(request: Request) -> Response:
         call = Call(request, await request.body())
-        return await asyncio.get_running_loop().run_in_executor(threads, answer, call)
+        return await run_sync(answer, call, limiter=threads, abandon_on_cancel=True)
 
     return Route(path, served, methods=[method])
 
