@@ -210,8 +210,7 @@ KINDS: Mapping[str, Callable[[Filled], str]] = {
 """The address of one page of each kind."""
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize(("width", "dark"), [(PHONE, True), (DESK, False)], ids=["phone, dark", "desk, light"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_fits_its_window_and_every_text_can_be_read(
     browser: Browser, site: Site, filled: Filled, kind: str, width: int, dark: bool

@@ -183,9 +183,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @needs_browser
 @pytest.mark.xdist_group("browser")
-@pytest.mark.parametrize("javascript", [True, False], ids=["with-javascript", "without-javascript"])
-@pytest.mark.parametrize(("width", "columns"), [(360, 1), (400, 1), (1280, 3)])
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("width", "columns", "dark", "javascript"),
+    [(360, 1, True, False), (400, 1, False, True), (1280, 3, True, True), (1280, 3, False, False)],
+)
 def test_lanes_are_side_by_side_where_there_is_room_and_every_text_can_be_read(
     running: Browser, forked_site: Site, forked: Forked, width: int, columns: int, dark: bool, javascript: bool
 ) -> None:
