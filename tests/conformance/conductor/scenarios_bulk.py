@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .workflows import StartedWorkflow, start_registered, start_steps
 
 
@@ -23,10 +23,14 @@ def an_unknown_one_among_them(on: StartedWorkflow) -> None:
     on.rest.call("PUT", "/workflow/bulk/pause", json=["unknown", on.id])
 
 
-@scenario
-def resuming_what_is_not_paused(rest: Rest) -> None:
-    """A workflow that is not paused is told as a mistake."""
-    rest.call("PUT", "/workflow/bulk/resume", json=[start_steps(rest).id])
+MISTAKES = {"resuming_what_is_not_paused": ("PUT", "resume"), "restarting_what_runs": ("POST", "restart")}
+
+
+@scenario_for_each(MISTAKES)
+def mistakes(rest: Rest, case: tuple[str, str]) -> None:
+    """A workflow for which the action makes no sense is reported as a mistake."""
+    method, action = case
+    rest.call(method, f"/workflow/bulk/{action}", json=[start_steps(rest).id])
 
 
 @scenario_with(start_steps)
@@ -58,12 +62,6 @@ def restarting(on: StartedWorkflow) -> None:
     on.run()
     on.rest.call("POST", "/workflow/bulk/restart", json=[on.id])
     on.read()
-
-
-@scenario
-def restarting_what_runs(rest: Rest) -> None:
-    """A running workflow is told as a mistake."""
-    rest.call("POST", "/workflow/bulk/restart", json=[start_steps(rest).id])
 
 
 @scenario

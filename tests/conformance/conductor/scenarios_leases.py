@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ..scenario import scenario_with
-from .workflows import StartedWorkflow, start_steps
+from collections.abc import Callable
+
+from ..rest import Rest
+from ..scenario import scenario_for_each, scenario_with
+from .workflows import Json, StartedWorkflow, start_steps
 
 
 @scenario_with(start_steps)
@@ -20,24 +23,21 @@ def only_the_update_time_moves(on: StartedWorkflow) -> None:
     on.rest.call("GET", "/tasks/{task}/log", task=before["taskId"])
 
 
-@scenario_with(start_steps)
-def no_status_is_needed(on: StartedWorkflow) -> None:
-    """A lease is extended without a status."""
-    on.update(on.take(), None, extendLease=True)
-    on.read()
+TAKEN: dict[str, Callable[[StartedWorkflow], Json]] = {
+    # A lease is extended without a status.
+    "no_status_is_needed": lambda on: on.take(),
+    # A lease never tells that the task was lost.
+    "for_an_ended_task": lambda on: on.run(),
+    # The lease of an old attempt changes nothing.
+    "for_an_old_attempt": lambda on: on.run("FAILED"),
+}
 
 
-@scenario_with(start_steps)
-def for_an_ended_task(on: StartedWorkflow) -> None:
-    """A lease never tells that the task was lost."""
-    on.update(on.run(), None, extendLease=True)
-    on.read()
-
-
-@scenario_with(start_steps)
-def for_an_old_attempt(on: StartedWorkflow) -> None:
-    """The lease of an old attempt changes nothing."""
-    on.update(on.run("FAILED"), None, extendLease=True)
+@scenario_for_each(TAKEN)
+def attempts(rest: Rest, case: Callable[[StartedWorkflow], Json]) -> None:
+    """Extend the lease of this attempt."""
+    on = start_steps(rest)
+    on.update(case(on), None, extendLease=True)
     on.read()
 
 

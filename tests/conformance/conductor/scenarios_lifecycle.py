@@ -210,13 +210,6 @@ def removing_a_running_workflow_without_archiving_it(on: StartedWorkflow) -> Non
     on.read()
 
 
-@scenario_with(start_steps)
-def looking_at_a_workflow(on: StartedWorkflow) -> None:
-    """Looking at a workflow that is in order changes nothing."""
-    on.act("PUT", "/workflow/decide/{workflow}")
-    on.read()
-
-
 @scenario_with(start_steps, {"retryDelaySeconds": 60})
 def resetting_callbacks(on: StartedWorkflow) -> None:
     """A reset makes tasks that wait for their delay pollable."""

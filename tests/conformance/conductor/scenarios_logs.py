@@ -36,12 +36,6 @@ def lines_come_in_order(rest: Rest) -> None:
 
 
 @scenario
-def no_lines(rest: Rest) -> None:
-    """A task without logs is a 204."""
-    _read(rest, start_steps(rest).take()["taskId"])
-
-
-@scenario
 def lines_of_an_unknown_task(rest: Rest) -> None:
     """A line of an unknown task is accepted and kept."""
     task = rest.name("unknown")

@@ -57,13 +57,6 @@ def a_very_deep_output(on: StartedWorkflow) -> None:
 
 
 @scenario_with(start_steps)
-def a_missing_output(on: StartedWorkflow) -> None:
-    """A result without an output has an empty one."""
-    on.update(on.take(), "COMPLETED")
-    on.read()
-
-
-@scenario_with(start_steps)
 def an_output_is_replaced(on: StartedWorkflow) -> None:
     """A later result of the same attempt replaces the output as a whole."""
     on.finish(on.take(), "IN_PROGRESS", outputData={"a": 1, "b": 1})

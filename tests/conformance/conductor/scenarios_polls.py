@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
-from .workflows import StartedWorkflow, register_workflow, start_registered, start_steps, step, task_type
+from ..scenario import scenario, scenario_for_each, scenario_with
+from .workflows import Json, StartedWorkflow, register_workflow, start_registered, start_steps, step, task_type
 
 
 @scenario
@@ -19,13 +19,6 @@ def what_a_poll_changes(on: StartedWorkflow) -> None:
     on.read()
     on.poll("somebody")
     on.read()
-
-
-@scenario_with(start_steps)
-def nothing_to_poll(on: StartedWorkflow) -> None:
-    """A poll that finds nothing is a 204."""
-    on.take()
-    on.poll()
 
 
 @scenario
@@ -48,10 +41,19 @@ def a_task_is_handed_out_once(on: StartedWorkflow) -> None:
     on.batch(count=5)
 
 
-@scenario
-def a_batch(rest: Rest) -> None:
+BATCHES: dict[str, Json] = {
+    "a_batch": {"count": 1},
+    # A negative count is accepted. Counts and timeouts must be numbers.
+    "a_batch_of_less_than_none": {"count": -1},
+    "a_count_that_is_no_number": {"count": "many"},
+    "a_timeout_that_is_no_number": {"timeout": "long"},
+}
+
+
+@scenario_for_each(BATCHES)
+def batches(rest: Rest, case: Json) -> None:
     """A batch is a list."""
-    start_steps(rest).batch(count=1)
+    start_steps(rest).batch(**case)
 
 
 @scenario_with(start_steps)
@@ -120,12 +122,6 @@ def a_batch_of_none(on: StartedWorkflow) -> None:
     on.poll()
 
 
-@scenario
-def a_batch_of_less_than_none(rest: Rest) -> None:
-    """A negative count is accepted."""
-    start_steps(rest).batch(count=-1)
-
-
 @scenario_with(start_steps)
 def a_batch_that_waits_too_long(on: StartedWorkflow) -> None:
     """A batch may wait five seconds at most."""
@@ -138,18 +134,6 @@ def a_batch_that_does_not_wait(on: StartedWorkflow) -> None:
     """A timeout of 0 takes what is there."""
     on.rest.sleep(0.1)
     on.rest.note("how many", len(on.batch(count=2, timeout=0).json))
-
-
-@scenario
-def a_count_that_is_no_number(rest: Rest) -> None:
-    """A count must be a number."""
-    start_steps(rest).batch(count="many")
-
-
-@scenario
-def a_timeout_that_is_no_number(rest: Rest) -> None:
-    """A timeout must be a number."""
-    start_steps(rest).batch(timeout="long")
 
 
 @scenario

@@ -17,12 +17,6 @@ def the_size_of_a_queue(on: StartedWorkflow) -> None:
 
 
 @scenario
-def the_size_of_an_unknown_queue(rest: Rest) -> None:
-    """The queue of an unknown type is empty."""
-    rest.call("GET", "/tasks/queue/size", query={"taskType": rest.name("task")})
-
-
-@scenario
 def the_size_without_a_type(rest: Rest) -> None:
     """The size is asked for a type."""
     rest.call("GET", "/tasks/queue/size")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
-from .workflows import StartedWorkflow, start_registered, start_steps
+from ..scenario import scenario, scenario_for_each, scenario_with
+from .workflows import Json, StartedWorkflow, start_registered, start_steps
 
 
 @scenario_with(start_steps, options={"correlationId": "c", "priority": 4})
@@ -28,16 +28,18 @@ def an_ended_task(on: StartedWorkflow) -> None:
     on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
 
 
-@scenario
-def an_unknown_task(rest: Rest) -> None:
-    """An unknown task is a 404 whose body says which."""
-    rest.call("GET", "/tasks/{task}", task="no-such-task")
+UNKNOWN: dict[str, tuple[str, Json]] = {
+    "an_unknown_task": ("/tasks/{task}", {"task": "no-such-task"}),
+    "an_unknown_workflow": ("/workflow/{workflow}", {"workflow": "no-such-workflow"}),
+    "the_status_of_an_unknown_workflow": ("/workflow/{workflow}/status", {"workflow": "no-such-workflow"}),
+}
 
 
-@scenario
-def an_unknown_workflow(rest: Rest) -> None:
-    """An unknown workflow is a 404 whose body says which."""
-    rest.call("GET", "/workflow/{workflow}", workflow="no-such-workflow")
+@scenario_for_each(UNKNOWN)
+def unknown(rest: Rest, case: tuple[str, Json]) -> None:
+    """What is unknown is a 404 whose body says which."""
+    template, parts = case
+    rest.call("GET", template, **parts)
 
 
 @scenario
@@ -58,12 +60,6 @@ def the_status_of_a_workflow(on: StartedWorkflow) -> None:
     on.act("GET", "/workflow/{workflow}/status")
     on.run(outputData={"a": 1})
     on.act("GET", "/workflow/{workflow}/status", query={"includeOutput": "true", "includeVariables": "true"})
-
-
-@scenario
-def the_status_of_an_unknown_workflow(rest: Rest) -> None:
-    """The status of an unknown workflow is a 404."""
-    rest.call("GET", "/workflow/{workflow}/status", workflow="no-such-workflow")
 
 
 @scenario_with(start_steps, steps=2)

@@ -7,7 +7,7 @@ from typing import Any
 from ..rest import Rest
 from ..scenario import scenario, scenario_for_each, scenario_with
 from .operators import TWICE, fork, join, loop, switch
-from .workflows import StartedWorkflow, start, step, task_type
+from .workflows import Json, StartedWorkflow, start, step, task_type
 
 
 def _switched(rest: Rest, value: Any, **fields: Any) -> StartedWorkflow:
@@ -16,28 +16,26 @@ def _switched(rest: Rest, value: Any, **fields: Any) -> StartedWorkflow:
     return start(rest, task, made, step(task, "last"), given={"x": value})
 
 
-@scenario
-def a_case_is_chosen(rest: Rest) -> None:
+CHOICES: dict[str, tuple[Any, Json]] = {
+    "a_case_is_chosen": ("two", {}),
+    # A number chooses the case of its digits.
+    "a_number_is_a_case": (1, {}),
+    # Without a fitting case, and for a null, the default is scheduled.
+    "no_case_fits": ("nothing", {}),
+    "a_missing_value": (None, {}),
+    "an_expression": (5, {"evaluatorType": "javascript", "expression": "$.case > 3 ? 'two' : 'one'"}),
+    "a_statement": (
+        5,
+        {"evaluatorType": "javascript", "expression": "if ($.case == 5) { 'two'; } else { 'one'; }"},
+    ),
+}
+
+
+@scenario_for_each(CHOICES)
+def choices(rest: Rest, case: tuple[Any, Json]) -> None:
     """The case of the value is scheduled, the others are not."""
-    _switched(rest, "two").read()
-
-
-@scenario
-def a_number_is_a_case(rest: Rest) -> None:
-    """A number chooses the case of its digits."""
-    _switched(rest, 1).read()
-
-
-@scenario
-def no_case_fits(rest: Rest) -> None:
-    """Without a fitting case the default is scheduled."""
-    _switched(rest, "nothing").read()
-
-
-@scenario
-def a_missing_value(rest: Rest) -> None:
-    """A value that is null chooses the default."""
-    _switched(rest, None).read()
+    value, fields = case
+    _switched(rest, value, **fields).read()
 
 
 @scenario_with(_switched, "two")
@@ -70,19 +68,6 @@ def an_expression_that_fails(rest: Rest) -> None:
     on = start(rest, task, made, step(task, "last"))
     on.settle("FAILED", "RUNNING")
     on.read()
-
-
-@scenario
-def an_expression(rest: Rest) -> None:
-    """A switch may choose by an expression."""
-    _switched(rest, 5, evaluatorType="javascript", expression="$.case > 3 ? 'two' : 'one'").read()
-
-
-@scenario
-def a_statement(rest: Rest) -> None:
-    """A switch may choose by a statement."""
-    statement = "if ($.case == 5) { 'two'; } else { 'one'; }"
-    _switched(rest, 5, evaluatorType="javascript", expression=statement).read()
 
 
 @scenario

@@ -179,12 +179,6 @@ def deleting_what_is_not_there_is_a_500(rest: Rest) -> None:
 
 
 @scenario
-def an_unknown_type_is_not_found(rest: Rest) -> None:
-    """The definition of an unknown type is a 404 whose body names it."""
-    _read(rest, rest.name("task"))
-
-
-@scenario
 def all_types_are_listed(rest: Rest) -> None:
     """The list of definitions has each of them whole."""
     name = task_type(rest, description="listed")

@@ -82,17 +82,18 @@ def overdue(rest: Rest, case: dict[str, Any]) -> None:
     on.read()
 
 
-@scenario_with(start_steps, {"responseTimeoutSeconds": 1})
-def a_parked_task_need_not_respond(on: StartedWorkflow) -> None:
-    """There is no response timeout for a task that is parked."""
-    on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
-    on.wait(SECONDS)
-    on.read()
+PARKED: dict[str, dict[str, Any]] = {
+    # There is no response timeout for a task that is parked.
+    "a_parked_task_need_not_respond": {"responseTimeoutSeconds": 1},
+    # `timeoutSeconds` counts while a task is parked.
+    "a_parked_task_takes_too_long": {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
+}
 
 
-@scenario_with(start_steps, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
-def a_parked_task_takes_too_long(on: StartedWorkflow) -> None:
-    """`timeoutSeconds` counts while a task is parked."""
+@scenario_for_each(PARKED)
+def parked(rest: Rest, case: dict[str, Any]) -> None:
+    """A task of this definition is parked for longer than its time."""
+    on = start_steps(rest, case)
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     on.wait(SECONDS)
     on.read()

@@ -150,18 +150,6 @@ def a_version_is_read(rest: Rest) -> None:
 
 
 @scenario
-def an_unknown_workflow_is_not_found(rest: Rest) -> None:
-    """An unknown name is a 404."""
-    _read(rest, rest.name("workflow"))
-
-
-@scenario
-def an_unknown_version_is_not_found(rest: Rest) -> None:
-    """An unknown version is a 404 whose body names it."""
-    _read(rest, register_workflow(rest, step("any")), version=2)
-
-
-@scenario
 def a_deleted_version_is_gone(rest: Rest) -> None:
     """DELETE takes one version away, others stay."""
     name = register_workflow(rest, step("any"))

@@ -6,7 +6,7 @@ import base64
 from dataclasses import replace
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .repositories import Repository, repository
 
 
@@ -64,35 +64,24 @@ def the_form_of_a_request_comes_first(rest: Rest) -> None:
     stranger.call("GET", "/nope")
 
 
-@scenario
-def who_i_am(rest: Rest) -> None:
-    """The user behind the credentials; a stranger is a user without a name."""
-    rest.call("GET", "/user")
-    posing(rest, None).call("GET", "/user")
+TOLD_TO_STRANGERS = {
+    # A stranger is a user without a name.
+    "who_i_am": "/user",
+    # Clients ask for the configuration before their first upload.
+    "the_configuration": "/config",
+    "the_version": "/config/version",
+    "whether_it_is_alive": "/healthcheck",
+}
 
 
-@scenario
-def the_configuration(rest: Rest) -> None:
-    """The configuration that clients ask for before their first upload."""
-    rest.call("GET", "/config")
-    posing(rest, None).call("GET", "/config")
-
-
-@scenario
-def the_version(rest: Rest) -> None:
-    """The version."""
-    rest.call("GET", "/config/version")
-    posing(rest, None).call("GET", "/config/version")
+@scenario_for_each(TOLD_TO_STRANGERS)
+def told_to_strangers(rest: Rest, case: str) -> None:
+    """What a user asks, and a stranger."""
+    rest.call("GET", case)
+    posing(rest, None).call("GET", case)
 
 
 @scenario
 def the_storage(rest: Rest) -> None:
     """The kind of storage."""
     rest.call("GET", "/config/storage")
-
-
-@scenario
-def whether_it_is_alive(rest: Rest) -> None:
-    """The health check asks nobody's name."""
-    rest.call("GET", "/healthcheck")
-    posing(rest, None).call("GET", "/healthcheck")

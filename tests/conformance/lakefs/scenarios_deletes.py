@@ -46,14 +46,6 @@ def a_staged_object_is_deleted(repo: Repository) -> None:
 
 
 @scenario_with(repository, {"a": "1"})
-def an_object_is_deleted_twice(repo: Repository) -> None:
-    """A second deletion is as good as the first."""
-    repo.remove("a")
-    repo.remove("a")
-    repo.staged()
-
-
-@scenario_with(repository, {"a": "1"})
 def a_deleted_object_comes_back(repo: Repository) -> None:
     """Deleting and uploading the same content again is no change."""
     repo.stage_files({"a": None})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..scenario import scenario_with
+from ..rest import Rest
+from ..scenario import scenario_for_each, scenario_with
 from .repositories import Files, Repository, diverged, repository
 
 BASE: Files = {"both": "0", "changed": "0", "gone": "0", "kept": "0"}
@@ -23,23 +24,21 @@ def two_dots_compare_directly(repo: Repository) -> None:
     repo.diff("side", "main", type="two_dot")
 
 
-@scenario_with(diverged, BASE, main={"both": "1", "gone": "1"}, side={"both": "2", "gone": None})
-def both_sides_changed_a_path(repo: Repository) -> None:
-    """With three dots a path that both sides changed is a conflict, with two dots it is changed."""
-    repo.diff("main", "side")
-    repo.diff("main", "side", type="two_dot")
+BOTH_SIDES: dict[str, tuple[Files, Files]] = {
+    # With three dots a path that both sides changed is a conflict, with two dots it is changed.
+    "both_sides_changed_a_path": ({"both": "1", "gone": "1"}, {"both": "2", "gone": None}),
+    # Different additions are a conflict, the same addition is none.
+    "both_sides_added_a_path": ({"new": "1", "same": "1"}, {"new": "2", "same": "1"}),
+    # What both sides did alike is no difference.
+    "both_sides_did_the_same": ({"both": "1", "gone": None}, {"both": "1", "gone": None}),
+}
 
 
-@scenario_with(diverged, BASE, main={"new": "1", "same": "1"}, side={"new": "2", "same": "1"})
-def both_sides_added_a_path(repo: Repository) -> None:
-    """Different additions are a conflict, the same addition is none."""
-    repo.diff("main", "side")
-    repo.diff("main", "side", type="two_dot")
-
-
-@scenario_with(diverged, BASE, main={"both": "1", "gone": None}, side={"both": "1", "gone": None})
-def both_sides_did_the_same(repo: Repository) -> None:
-    """What both sides did alike is no difference."""
+@scenario_for_each(BOTH_SIDES)
+def changes_of_both_sides(rest: Rest, case: tuple[Files, Files]) -> None:
+    """What both sides did to a path, with three dots and with two."""
+    main, side = case
+    repo = diverged(rest, BASE, main=main, side=side)
     repo.diff("main", "side")
     repo.diff("main", "side", type="two_dot")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..scenario import scenario_with
+from ..rest import Rest
+from ..scenario import scenario_for_each, scenario_with
 from .repositories import Files, Repository, diverged, repository
 
 BASE: Files = {"a": "0", "b": "0", "c": "0"}
@@ -38,18 +39,21 @@ def the_strategy_is_noted_in_the_metadata(repo: Repository) -> None:
     repo.show("main")
 
 
-@scenario_with(diverged, BASE, main={"a": "1", "b": "1", "m": "1"}, side={"a": "2", "b": None, "s": "2"})
-def the_source_wins(repo: Repository) -> None:
-    """`source-wins` takes the source's side of every conflict, deletions too, and nothing else."""
-    repo.merge(strategy="source-wins")
-    repo.tree("main")
-    repo.show("main")
+STRATEGIES: dict[str, tuple[str, Files, Files]] = {
+    # The strategy takes its side of every conflict, deletions too, and nothing else.
+    "the_source_wins": ("source-wins", {"a": "1", "b": "1", "m": "1"}, {"a": "2", "b": None, "s": "2"}),
+    "the_target_wins": ("dest-wins", {"a": "1", "b": None, "m": "1"}, {"a": "2", "b": "2", "s": "2"}),
+    # Without a conflict a strategy changes nothing but the metadata.
+    "a_strategy_without_a_conflict": ("dest-wins", {"a": "1"}, {"b": "2", "c": None}),
+}
 
 
-@scenario_with(diverged, BASE, main={"a": "1", "b": None, "m": "1"}, side={"a": "2", "b": "2", "s": "2"})
-def the_target_wins(repo: Repository) -> None:
-    """`dest-wins` takes the target's side of every conflict, deletions too, and nothing else."""
-    repo.merge(strategy="dest-wins")
+@scenario_for_each(STRATEGIES)
+def strategies(rest: Rest, case: tuple[str, Files, Files]) -> None:
+    """Merge what both sides did with this strategy."""
+    strategy, main, side = case
+    repo = diverged(rest, BASE, main=main, side=side)
+    repo.merge(strategy=strategy)
     repo.tree("main")
     repo.show("main")
 
@@ -131,14 +135,6 @@ def a_merge_after_a_squash(repo: Repository) -> None:
     repo.commit_files({"t": "1"}, "side")
     repo.get("/refs/side/merge/main")
     repo.merge()
-    repo.tree("main")
-    repo.show("main")
-
-
-@scenario_with(diverged, BASE, main={"a": "1"}, side={"b": "2", "c": None})
-def a_strategy_without_a_conflict(repo: Repository) -> None:
-    """Without a conflict a strategy changes nothing but the metadata."""
-    repo.merge(strategy="dest-wins")
     repo.tree("main")
     repo.show("main")
 

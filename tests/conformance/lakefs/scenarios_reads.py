@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 
-from ..scenario import scenario_with
-from .repositories import Repository, repository
+from ..rest import Rest
+from ..scenario import scenario_for_each, scenario_with
+from .repositories import Files, Repository, repository
 
 TAG = '"9a0364b9e99bb480dd25e1f0284c8555"'
 """The ETag of an object that holds `content`."""
@@ -45,25 +46,37 @@ def reading_needs_a_path(repo: Repository) -> None:
         repo.get(template, query={"path": ""})
 
 
-@scenario_with(repository, {"a": "content"})
-def a_range_of_bytes(repo: Repository) -> None:
-    """Ranges from, to and at the end are a 206 that says what it holds."""
-    for asked in ("bytes=0-0", "bytes=1-2", "bytes=3-", "bytes=-2", "bytes=0-6", "bytes=5-99", "bytes=-99"):
-        repo.read("a", headers={"Range": asked})
+RANGES: dict[str, tuple[Files, tuple[str, ...]]] = {
+    # Ranges from, to and at the end are a 206 that says what it holds.
+    "a_range_of_bytes": (
+        {"a": "content"},
+        ("bytes=0-0", "bytes=1-2", "bytes=3-", "bytes=-2", "bytes=0-6", "bytes=5-99", "bytes=-99"),
+    ),
+    # A range behind the end, and several ranges at once, are a 416.
+    "a_range_outside_the_object": ({"a": "content"}, ("bytes=7-", "bytes=99-100", "bytes=0-1,3-4")),
+    # A range that does not look like one is a 400, one that makes no sense a 416.
+    "a_range_that_cannot_be_read": (
+        {"a": "content"},
+        ("bytes=2-1", "bytes=x-y", "bytes", "1-2", "lines=1-2", "bytes=-", "bytes=--1"),
+    ),
+    # An empty object has no first byte.
+    "a_range_of_an_empty_object": ({"a": ""}, ("bytes=0-", "bytes=0-0", "bytes=-1")),
+}
 
 
-@scenario_with(repository, {"a": "content"})
-def a_range_outside_the_object(repo: Repository) -> None:
-    """A range behind the end, and several ranges at once, are a 416."""
-    for asked in ("bytes=7-", "bytes=99-100", "bytes=0-1,3-4"):
-        repo.read("a", headers={"Range": asked})
+@scenario_for_each(RANGES)
+def ranges(rest: Rest, case: tuple[Files, tuple[str, ...]]) -> None:
+    """Read these ranges of an object."""
+    files, asked = case
+    repo = repository(rest, files)
+    for each in asked:
+        repo.read("a", headers={"Range": each})
 
 
-@scenario_with(repository, {"a": "content"})
-def a_range_that_cannot_be_read(repo: Repository) -> None:
-    """A range that does not look like one is a 400, one that makes no sense a 416."""
-    for asked in ("bytes=2-1", "bytes=x-y", "bytes", "1-2", "lines=1-2", "bytes=-", "bytes=--1"):
-        repo.read("a", headers={"Range": asked})
+@scenario_with(repository)
+def a_range_that_is_not_there(repo: Repository) -> None:
+    """A range of an unknown object is a 404."""
+    repo.read("nope", headers={"Range": "bytes=0-1"})
 
 
 @scenario_with(repository, {"a": "content"})
@@ -72,19 +85,6 @@ def a_range_of_many_digits(repo: Repository) -> None:
     for asked in ("bytes=9223372036854775807-", "bytes=9223372036854775808-", "bytes=0-9223372036854775808"):
         repo.read("a", headers={"Range": asked})
         repo.call("HEAD", "/refs/main/objects", query={"path": "a"}, headers={"Range": asked})
-
-
-@scenario_with(repository, {"a": ""})
-def a_range_of_an_empty_object(repo: Repository) -> None:
-    """An empty object has no first byte."""
-    for asked in ("bytes=0-", "bytes=0-0", "bytes=-1"):
-        repo.read("a", headers={"Range": asked})
-
-
-@scenario_with(repository)
-def a_range_that_is_not_there(repo: Repository) -> None:
-    """A range of an unknown object is a 404."""
-    repo.read("nope", headers={"Range": "bytes=0-1"})
 
 
 @scenario_with(repository, {"a": "content"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario_with
+from ..scenario import scenario_for_each, scenario_with
 from .repositories import Repository, diverged, repository
 
 
@@ -23,18 +23,20 @@ def a_branch_reads_with_its_staged_changes(repo: Repository) -> None:
         repo.tree(ref)
 
 
-@scenario_with(merged)
-def steps_follow_first_parents(repo: Repository) -> None:
-    """`~`, `~N` and `^` go back along first parents."""
-    for ref in ("main", "main~", "main~1", "main~2", "main^", "main^1", "main^^", "main~0", "main^0"):
-        repo.show(ref)
+STEPS = {
+    # `~`, `~N` and `^` go back along first parents.
+    "steps_follow_first_parents": ("", "~", "~1", "~2", "^", "^1", "^^", "~0", "^0"),
+    # `^2` is the merged line, and steps can be chained.
+    "a_step_may_take_the_second_parent": ("^2", "^2~1", "^1~1", "~1^1", "^2^"),
+}
 
 
-@scenario_with(merged)
-def a_step_may_take_the_second_parent(repo: Repository) -> None:
-    """`^2` is the merged line, and steps can be chained."""
-    for ref in ("main^2", "main^2~1", "main^1~1", "main~1^1", "main^2^"):
-        repo.show(ref)
+@scenario_for_each(STEPS)
+def steps_from_a_merge(rest: Rest, case: tuple[str, ...]) -> None:
+    """Where these steps from a merge commit lead."""
+    repo = merged(rest)
+    for step in case:
+        repo.show(f"main{step}")
 
 
 @scenario_with(repository, {"a": "1"})

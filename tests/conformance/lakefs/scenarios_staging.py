@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..scenario import scenario_with
+from ..rest import Rest
+from ..scenario import scenario_for_each, scenario_with
 from .repositories import Repository, repository
 
 
@@ -10,12 +11,6 @@ from .repositories import Repository, repository
 def what_is_staged(repo: Repository) -> None:
     """The diff of a branch tells what was added, changed and removed; what was removed has no size."""
     repo.stage_files({"added": "22", "changed": "333", "removed": None})
-    repo.staged()
-
-
-@scenario_with(repository, {"a": "1"})
-def a_clean_branch(repo: Repository) -> None:
-    """Nothing is staged on a new branch."""
     repo.staged()
 
 
@@ -58,31 +53,20 @@ def the_same_content_again_does_not_hinder_a_merge(repo: Repository) -> None:
     repo.staged()
 
 
-@scenario_with(repository, {"a": "1"})
-def another_type_is_a_change(repo: Repository) -> None:
-    """The content type belongs to what an object is."""
-    repo.upload("a", "1", headers={"Content-Type": "text/csv"})
+DETAILS = {
+    "another_type_is_a_change": {"Content-Type": "text/csv"},
+    "other_metadata_is_a_change": {"Content-Type": "text/plain", "x-lakefs-meta-k": "v"},
+}
+
+
+@scenario_for_each(DETAILS)
+def details(rest: Rest, case: dict[str, str]) -> None:
+    """Content type and user metadata belong to what an object is."""
+    repo = repository(rest, {"a": "1"})
+    repo.upload("a", "1", headers=case)
     repo.staged()
     repo.commit()
     repo.stat("a")
-
-
-@scenario_with(repository, {"a": "1"})
-def other_metadata_is_a_change(repo: Repository) -> None:
-    """User metadata belongs to what an object is."""
-    repo.upload("a", "1", headers={"Content-Type": "text/plain", "x-lakefs-meta-k": "v"})
-    repo.staged()
-    repo.commit()
-    repo.stat("a")
-
-
-@scenario_with(repository, {"a": "1"})
-def a_change_taken_back(repo: Repository) -> None:
-    """Changing an object and changing it back is no change."""
-    repo.stage_files({"a": "2"})
-    repo.upload("a", "1")
-    repo.staged()
-    repo.commit()
 
 
 @scenario_with(repository)
