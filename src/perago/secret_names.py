@@ -6,6 +6,7 @@ and reasons do not contain their values.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from fnmatch import fnmatchcase
@@ -45,6 +46,7 @@ _SIGNED = re.compile(r"x-(amz|goog)-.*|sig", re.IGNORECASE)
 """Parameters of signed addresses."""
 
 
+@functools.lru_cache(maxsize=1000)
 def is_withheld(variable: str) -> bool:
     """Whether a task function does not get this variable unless its task asks for it."""
     return any(fnmatchcase(variable, pattern) for pattern in WITHHELD)

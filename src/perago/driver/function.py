@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from _signal import getsignal  # type: ignore[import-not-found] # its enums cost ten times as much
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -219,24 +220,24 @@ def _process_restored(directory: str | None) -> Iterator[None]:
     umask = os.umask(0o077)
     os.umask(umask)
     is_main = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in _CATCHABLE} if is_main else {}
+    handlers = {number: getsignal(number) for number in _CATCHABLE} if is_main else {}
     recursion_limit = sys.getrecursionlimit()
     try:
         yield
     finally:
         sys.setrecursionlimit(recursion_limit)
         for number, handler in handlers.items():
-            if handler is not None and signal.getsignal(number) is not handler:
+            if handler is not None and getsignal(number) is not handler:
                 signal.signal(number, handler)
         os.umask(umask)
-        now = dict(os.environ)
-        for name in now.keys() - environment.keys():
-            del os.environ[name]
-        os.environ.update({name: value for name, value in environment.items() if now.get(name) != value})
+        if (now := dict(os.environ)) != environment:
+            for name in now.keys() - environment.keys():
+                del os.environ[name]
+            os.environ.update({name: value for name, value in environment.items() if now.get(name) != value})
         if directory is not None:
             with suppress(OSError):
                 os.chdir(directory)
 
 
 _FIXED = {getattr(signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(signal, name)}
-_CATCHABLE = tuple(number for number in set(signal.Signals) & signal.valid_signals() if number not in _FIXED)
+_CATCHABLE = tuple(int(number) for number in set(signal.Signals) & signal.valid_signals() if number not in _FIXED)
