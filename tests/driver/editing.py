@@ -13,6 +13,7 @@ from perago.authoring import Task
 from perago.authoring.task import get_task
 from perago.ports import Delivery
 from perago.taskdef import build_task_definition
+from perago.workspace.directory import directory_name
 
 
 class Params(BaseModel):
@@ -65,7 +66,7 @@ def _added(part: str, directory: str) -> str:
 
 def expected_tree(delivery: Delivery, start: Mapping[str, bytes]) -> dict[str, bytes]:
     """`start` and exactly the changes of the delivery's function."""
-    name = f"retry={delivery.retry_count},poll={delivery.poll_count},start={delivery.start_time}"
+    name = directory_name(delivery)
     params = Params.model_validate(delivery.input["params"])
     if params.quiet == "always":
         return dict(start)

@@ -74,7 +74,7 @@ def test_both_directories_are_next_to_the_workspace_and_removed_with_it(services
     here, *temporary, workspace = (Path(line) for line in outcome.result["lines"])
     assert outcome.status is COMPLETED
     assert here.parent == workspace.parent != services.workspace_root
-    assert {path.parent for path in temporary} == {services.workspace_root}
+    assert {path.parent for path in temporary} == {here.parent}
     assert not here.exists()
 
 
@@ -83,7 +83,7 @@ def test_a_task_without_a_workspace_has_them_too(services: InMemoryServices) -> 
 
     here, *temporary = (Path(line) for line in outcome.result["lines"])
     assert services.workspace_root in here.parents
-    assert {path.parent for path in temporary} == {services.workspace_root}
+    assert {path.parent for path in temporary} == {here.parent}
     assert not here.exists()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from perago.driver.publisher import TURNS_FILE
 from perago.embedded.lakefs.repository import CommitRecord
+from perago.workspace.directory import directory_name
 
 from .attempts import Attempt
 from .calling import badly_asked
@@ -69,9 +70,8 @@ class Ending:
 
     def _left_directories(self) -> Iterator[str]:
         for attempt in self.world.attempts:
-            root, delivery = self.world.root_of(attempt), attempt.delivery
-            name = f"retry={delivery.retry_count},poll={delivery.poll_count},start={delivery.start_time}"
-            mine = f"*/*/{delivery.task_id}/{name}" if self.world.plot.shared_root else "*"
+            root = self.world.root_of(attempt)
+            mine = directory_name(attempt.delivery) if self.world.plot.shared_root else "*"
             if not attempt.killed and any(path.name != TURNS_FILE for path in root.glob(mine)):
                 yield f"#{attempt.index} has left its directory"
 

@@ -1,12 +1,14 @@
 """The private local directory of one delivery.
 
-    <root>/<workflow id>/<task name>/<task id>/retry=<n>,poll=<n>,start=<ms>/
+    <root>/<first 8 characters of the task id>-<15 hexadecimal digits>/
         .perago-attempt.json    the marker, locked while the attempt lives
         workspace/              what the task function gets, if its task has a workspace
         cwd/, tmp/              its current directory and its temporary directory
-    <root>/.perago-tmp-<hex>    a link to `tmp`: a socket there may have about 100 characters in its path <root>/.cache/
-    cached objects (`perago.cache`), which belong to no attempt <root>/.workers/            the workers of this root
-    (`perago.worker.presence`)
+    <root>/.cache/              cached objects (`perago.cache`), which belong to no attempt
+    <root>/.workers/            the workers of this root (`perago.worker.presence`)
+
+The name is short, because a socket in `tmp` may have about 100 characters in its path. An attempt makes few
+directories, because making and removing one takes up to a millisecond.
 
 Any number of processes create, remove and sweep concurrently, without a lock of the root. This is safe for three
 reasons. A marker is locked before it has its name, so an unlocked one has no living owner. A directory without a marker
@@ -16,6 +18,8 @@ is empty. The system removes only empty directories, and a process whose directo
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import stat
 import sys
@@ -37,7 +41,6 @@ from perago.workspace.sweep import (
     place_marker,
     remove_attempt,
     sweep,
-    temporary_link,
     unlink_if_there,
 )
 
@@ -70,8 +73,8 @@ class AttemptDirectory:
         self.workspace: Path = self.path / WORKSPACE
         self.current: Path = self.path / _CURRENT
         """The function's current directory."""
-        self.temporary: Path = root / temporary_link(relative)
-        """The function's temporary directory, by a short path."""
+        self.temporary: Path = self.path / _TEMPORARY
+        """The function's temporary directory."""
         self._relative = relative
         self._marker: int | None = marker
         self.held = held
@@ -91,7 +94,7 @@ class AttemptDirectory:
             OSError: the disk refused.
         """
         root = root.absolute()
-        relative = _relative_path(delivery)
+        relative = directory_name(delivery)
         if problems := check_root(root):
             raise DirectoryRefused(" ".join(problems), retryable=True)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -111,7 +114,7 @@ class AttemptDirectory:
         )
 
     def remove(self) -> str | None:
-        """Delete the directory with its contents, and parent directories that are then empty. Release the lock.
+        """Delete the directory with its contents. Release the lock.
 
         Return a message about files that could not be deleted, or None. Never raise an error of the disk, because a
         failed removal is only logged.
@@ -134,8 +137,12 @@ class AttemptDirectory:
         self._marker = self.held = None
 
 
-def _relative_path(delivery: Delivery) -> str:
-    """Check the ids before they become a path, because the server accepts any text as an id."""
+def directory_name(delivery: Delivery) -> str:
+    """Return the name of the directory of `delivery`. Ids are checked, because the server accepts any text as an id.
+
+    Raises:
+        DirectoryRefused: an id cannot name a directory.
+    """
     for what, name in (
         ("workflow id", delivery.workflow_id),
         ("task name", delivery.task_name),
@@ -147,8 +154,8 @@ def _relative_path(delivery: Delivery) -> str:
                 f"The {what} {quoted(name)} cannot name a directory: it {problem}. Nothing was written.",
                 retryable=False,
             )
-    leaf = f"retry={delivery.retry_count:d},poll={delivery.poll_count:d},start={delivery.start_time:d}"
-    return f"{delivery.workflow_id}/{delivery.task_name}/{delivery.task_id}/{leaf}"
+    identity = json.dumps(_fields(delivery), sort_keys=True).encode()
+    return f"{delivery.task_id[:8]}-{hashlib.sha256(identity).hexdigest()[:15]}"
 
 
 def _name_problem(name: str) -> str | None:
@@ -185,7 +192,6 @@ def _make(root: Path, relative: str, fields: dict[str, Any], names: Sequence[str
                 _refuse_foreign_files(root / relative, directory)
             for name in names:
                 os.mkdir(name, 0o700, dir_fd=directory)
-            os.symlink(f"{relative}/{_TEMPORARY}", temporary_link(relative), dir_fd=descent.root)
             held = os.open(WORKSPACE, DIRECTORY, dir_fd=directory) if WORKSPACE in names else None
         except BaseException:
             os.close(marker)
@@ -205,27 +211,23 @@ def _refuse_foreign_files(path: Path, directory: int) -> None:
         )
 
 
-def _make_private(descent: Descent, relative: str) -> tuple[int, bool]:
+def _make_private(descent: Descent, name: str) -> tuple[int, bool]:
     """Return the open directory, and whether this call created it, so that it was empty."""
-    above, path, is_new = descent.root, "", False
-    for name in relative.split("/"):
-        path = f"{path}/{name}" if path else name
-        try:
-            os.mkdir(name, 0o700, dir_fd=above)
-            is_new = True
-        except FileExistsError:
-            is_new = False
-        try:
-            above = descent.enter(path)
-        except OSError as error:
-            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-                raise
-            raise DirectoryRefused(
-                f"{quoted(path)} below the workspace root must be a directory, but it is a symlink or a "
-                "file. Delete it; perago creates the directory.",
-                retryable=True,
-            ) from error
-    return above, is_new
+    try:
+        os.mkdir(name, 0o700, dir_fd=descent.root)
+        is_new = True
+    except FileExistsError:
+        is_new = False
+    try:
+        return descent.enter(name), is_new
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise DirectoryRefused(
+            f"{quoted(name)} below the workspace root must be a directory, but it is a symlink or a file. Delete it; "
+            "perago creates the directory.",
+            retryable=True,
+        ) from error
 
 
 def _remove_stale(root: Path, relative: str) -> None:

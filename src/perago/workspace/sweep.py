@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -142,25 +141,22 @@ def _is_still(marker: int, name: str, directory: int) -> bool:
 
 CACHE = ".cache"
 """The directory in the root that does not belong to a workflow: `perago.cache` keeps objects there."""
-_LEVELS_ABOVE = 3
-_LEAF = re.compile(r"retry=-?\d+,poll=-?\d+,start=-?\d+")
-
-
-def temporary_link(directory: str) -> str:
-    """Return the name of the link in the root that leads to the temporary directory of the attempt in `directory`."""
-    return f".perago-tmp-{hashlib.sha256(directory.encode()).hexdigest()[:16]}"
+_ATTEMPTS = {
+    0: re.compile(r".{1,8}-[0-9a-f]{15}"),
+    3: re.compile(r"retry=-?\d+,poll=-?\d+,start=-?\d+"),
+}
+"""Names of attempt directories, by the number of directories above them in the root. Those with three are of versions
+before 1.0: a directory each for the workflow, the task and the attempt."""
 
 
 def remove_attempt(descent: Descent, directory: str) -> str | None:
-    """Remove an attempt directory whose marker the caller holds, its link, and the directories above it that are then
-    empty.
+    """Remove an attempt directory whose marker the caller holds, and the directories above it that are then empty.
 
     The marker is removed last, so a process that finds a partial removal can finish it. Return the problem, or None.
     """
     problems = _empty(descent, directory, keep=MARKER)
     if not problems:
         try:
-            unlink_if_there(temporary_link(directory), descent.root)
             unlink_if_there(MARKER, descent.enter(directory))
         except OSError as error:
             _note(problems, directory, error)
@@ -336,13 +332,11 @@ def _attempts(descent: Descent) -> Iterator[str]:
     while pending:
         path, level = pending.pop()
         for name in _names(descent, path, directories=True):
-            if not path and name == CACHE:
-                continue
             below = f"{path}/{name}" if path else name
-            if level < _LEVELS_ABOVE:
-                pending.append((below, level + 1))
-            elif _LEAF.fullmatch(name):
+            if level in _ATTEMPTS and _ATTEMPTS[level].fullmatch(name):
                 yield below
+            elif below != CACHE and level < max(_ATTEMPTS):
+                pending.append((below, level + 1))
 
 
 def _names(descent: Descent, path: str, *, directories: bool) -> list[str]:
