@@ -99,7 +99,8 @@ class InstantConductor:
         if "/tasks/poll/" in path and not found:
             time.sleep(0.1)
         data = b"" if found is None else json.dumps(found).encode()
-        head = f"HTTP/1.1 {200 if data else 204} x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        head = f"HTTP/1.1 {200 if data else 204} x\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(data)}\r\n\r\n"
         now = time.time()
         self.seen.given.update(dict.fromkeys(given, now))
         connection.sendall(head.encode() + data)

@@ -394,7 +394,8 @@ class _AttemptRun:
         if self._params is None:
             raise ValueError("the input has not been validated")
         runtime = self._runtime
-        with attempt_directory(self._local, runtime.workspace_root, self._delivery, self._note) as made:
+        root, later = runtime.workspace_root, runtime.remove_later
+        with attempt_directory(self._local, root, self._delivery, self._note, later) as made:
             self._is_called = True
             place = made.workspace if self._local else None
             called = runtime.call(self._task, place, self._params, self._current((made.current, made.temporary)))

@@ -259,10 +259,14 @@ def _type_of(file: ChangedFile) -> str:
 
 @contextmanager
 def attempt_directory(
-    local: LocalWorkspace | None, root: Path, delivery: Delivery, note: Callable[[str | None], None]
+    local: LocalWorkspace | None,
+    root: Path,
+    delivery: Delivery,
+    note: Callable[[str | None], None],
+    remove_later: Callable[[AttemptDirectory], None] | None = None,
 ) -> Iterator[AttemptDirectory]:
     """Provide the attempt directory while the function runs: that of the workspace, or one for a task without, which is
-    removed at the end. `note` gets a message about what could not be removed, or None.
+    removed at the end or given to `remove_later`. `note` gets a message about what could not be removed, or None.
 
     Raises:
         DirectoryRefused: as `LocalWorkspace.create`.
@@ -274,4 +278,7 @@ def attempt_directory(
     try:
         yield directory
     finally:
-        note(directory.remove())
+        if remove_later is None:
+            note(directory.remove())
+        else:
+            remove_later(directory)

@@ -24,6 +24,7 @@ from perago.ports import Clock, Delivery, DeliveryCheck, Report, WorkspaceStore
 from perago.settings.sources import PublishFence
 from perago.text import count, listing, quoted
 from perago.workspace.changes import Changes
+from perago.workspace.directory import AttemptDirectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,9 @@ class AttemptRuntime:
     """Creates the blocks in which a loss that is noticed elsewhere ends the attempt immediately."""
     around_guardrails: Callable[[], AbstractContextManager[object]] = nullcontext
     """A context that is entered while guardrails read files, because some of them are the author's code."""
+    remove_later: Callable[[AttemptDirectory], None] | None = None
+    """Takes the directory of an attempt without a workspace after its function, to remove it after the report. None: it
+    is removed before."""
     proofs: FenceProofs | None = None
     """The results of challenges that this process knows. None: the attempt challenges its server itself."""
 

@@ -87,6 +87,7 @@ from perago.worker.events import MOST_VERDICTS, JudgedRule, Logged, Usage
 from perago.worker.logs import JsonLog, workspace_fields
 from perago.worker.plan import SERVICE_MANAGER, WorkerPlan, located
 from perago.worker.processes import end_descendants, end_strays
+from perago.workspace.directory import AttemptDirectory
 
 REASON_BYTES = 1000
 """The largest size of a slot's message about itself."""
@@ -151,6 +152,7 @@ class _SlotMain:
         self._idle.set()
         self._unfit: str | None = None
         self._at_hand: AttemptLog | None = None
+        self._removals: list[AttemptDirectory] = []
         self._telling = threading.Lock()
         """Held while a message about the current attempt is sent. None is sent once the attempt has finished."""
 
@@ -170,8 +172,7 @@ class _SlotMain:
                 store = self._open_store(task)
         except BaseException as error:  # noqa: BLE001 - a module may raise SystemExit, too
             self._log.write("ERROR", cut(traceback.format_exc(), TRACEBACK_BYTES), source="start")
-            self._channel.send(StartFailed(cut(self._plan.mask(f"{type(error).__name__}: {error}"), REASON_BYTES)))
-            self._channel.flush()
+            self._channel.send_now(StartFailed(cut(self._plan.mask(f"{type(error).__name__}: {error}"), REASON_BYTES)))
             return
         HANGS.report_to(self._hangs)
         self._channel.send(Ready())
@@ -180,11 +181,17 @@ class _SlotMain:
             with self._telling:
                 self._at_hand = None
             self._idle.set()
-            self._channel.send(finished)
-            self._channel.flush()
+            self._channel.send_now(finished)
+            self._remove_directories()
         if store is not None:
             store.close()
         self._log.close()
+
+    def _remove_directories(self) -> None:
+        """Remove directories that no publication needs, while the supervisor reports and polls."""
+        while self._removals:
+            if (problem := self._removals.pop().remove()) is not None:
+                self._log.write("WARNING", f"The attempt directory was not removed. {problem}")
 
     def _hangs(self, text: str, is_over: bool) -> None:
         with self._telling:
@@ -221,8 +228,7 @@ class _SlotMain:
         self._unfit = None
 
         def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-            self._channel.send(Calling(delivery.identity))
-            self._channel.flush()  # the function can keep back what has not been sent
+            self._channel.send_now(Calling(delivery.identity))  # the function can keep back what has not been sent
             return self._call(attempt_log, task, workspace, params, current)
 
         try:
@@ -243,6 +249,7 @@ class _SlotMain:
                     store_notes=getattr(store, "take_notes", tuple),  # the one that speaks to lakeFS has some
                     proofs=self._proofs,
                     around_guardrails=lambda: self._around_guardrails(attempt_log),
+                    remove_later=self._removals.append,
                 ),
             )
         except BaseException as error:  # noqa: BLE001 - a defect of perago must not cost the slot
@@ -250,6 +257,8 @@ class _SlotMain:
             reason = fitted(self._plan.mask(f"perago failed: {type(error).__name__}: {error}"))
             report = Report(TaskStatus.FAILED, reason=reason)
             return Finished(delivery.identity, report, log_chunks=attempt_log.finish(), unfit=reason)
+        if self._unfit is not None or record.report is None:  # the process is about to be ended
+            self._remove_directories()
         return self._finished(record, attempt_log)
 
     def _finished(self, record: AttemptRecord, attempt_log: AttemptLog) -> Finished:
