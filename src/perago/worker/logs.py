@@ -12,17 +12,19 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import itertools
 import os
 import select
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from perago.authoring.context import metrics_json
 from perago.driver import AttemptRecord
@@ -49,9 +51,9 @@ class LogLines:
         self._mask = worker.mask
         self._fields = {"module": worker.name, "worker_id": worker_id, "pid": os.getpid()}
 
-    def __call__(self, level: str, message: str, **fields: Any) -> dict[str, Any]:
-        """Return a line with the current time."""
-        line = {"time": timestamp(), "level": level, **self._fields, **fields, "message": message}
+    def __call__(self, level: str, message: str, *, time: str = "", **fields: Any) -> dict[str, Any]:
+        """Return a line with this time, or the current one."""
+        line = {"time": time or timestamp(), "level": level, **self._fields, **fields, "message": message}
         return {name: cleaned(value, self._mask) for name, value in line.items()}
 
 
@@ -69,9 +71,23 @@ def cleaned(value: Any, mask: Callable[[str], str] = str) -> Any:
     return value
 
 
+MOST_WAITING = 16 * 2**20
+"""Maximum number of bytes that wait for the reader. Further lines are left out."""
+CLOSE_LIMIT = 2.0
+"""Seconds that the reader gets for the waiting lines at the end."""
+GATHERING_SECONDS = 0.02
+"""Seconds for which lines gather while more arrive, because waking the thread costs as much as many lines."""
+MOST_ENTRIES = 10_000
+"""Maximum number of log lines of the supervisor that wait for its disk. Further lines are left out."""
+
+
 LOG_FILES = ("worker_id=*/date=*.jsonl", "worker_id=*/pid=*__started=*.jsonl")
 """The log files below the directory of a module: `date=<day>.jsonl`, with a time in the name once it is rotated, and
 those of earlier versions."""
+
+
+LogEntry: TypeAlias = tuple[str, str, str, dict[str, Any]]
+"""Time, level, message and fields of a line."""
 
 
 class JsonLog:
@@ -91,13 +107,27 @@ class JsonLog:
 
     def write(self, level: str, message: str, **fields: Any) -> None:
         """Append one line, without secrets. If the disk refuses, the line is dropped."""
-        line = self._lines(level, message, **fields)
+        self._append([self._lines(level, message, **fields)])
+
+    def write_all(self, entries: Sequence[LogEntry]) -> None:
+        """Append a line for each entry. If the disk refuses, the lines of a day are dropped."""
+        lines = [self._lines(level, message, time=time, **fields) for time, level, message, fields in entries]
+        for _, of_a_day in itertools.groupby(lines, key=_day):
+            self._append(list(of_a_day))
+
+    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Append lines of one day."""
+        texts = []
+        for line in lines:
+            with contextlib.suppress(Exception):
+                texts.append(as_json(line))
         with contextlib.suppress(Exception):
-            self._open(line["time"][: len("2026-11-29")])
-            self._logger.info(as_json(line))
-        with contextlib.suppress(Exception):
-            if self._pass_on is not None:
-                self._pass_on(line)
+            self._open(_day(lines[0]))
+            self._logger.info("\n".join(texts))
+        if (pass_on := self._pass_on) is not None:
+            for line in lines:
+                with contextlib.suppress(Exception):
+                    pass_on(line)
 
     def close(self) -> None:
         """Close the file."""
@@ -126,6 +156,52 @@ class JsonLog:
                 opener=functools.partial(os.open, mode=0o600),
                 encoding="utf-8",
             )
+
+
+class LogThread:
+    """Formats and writes the lines of a log on a thread of its own, several at a time. So neither a slow disk nor a
+    long line delays the caller, which must be one thread."""
+
+    def __init__(self, log: JsonLog) -> None:
+        self._log = log
+        self._entries: SimpleQueue[LogEntry | None] = SimpleQueue()
+        self._left_out = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="perago-log", daemon=True)
+        self._thread.start()
+
+    def write(self, level: str, message: str, **fields: Any) -> None:
+        """Append one line with the current time, or count it if `MOST_ENTRIES` wait for the disk."""
+        if self._entries.qsize() >= MOST_ENTRIES:
+            self._left_out += 1
+            return
+        if self._left_out:
+            text = f"{count(self._left_out, 'line')} left out: the disk did not keep up"
+            self._entries.put((timestamp(), "WARNING", text, {}))
+            self._left_out = 0
+        self._entries.put((timestamp(), level, message, fields))
+
+    def close(self) -> None:
+        """Write the waiting lines, as far as the disk accepts them within `CLOSE_LIMIT`, and close the log."""
+        self._closed.set()
+        self._entries.put(None)
+        self._thread.join(CLOSE_LIMIT)
+
+    def _run(self) -> None:
+        while (entry := self._entries.get()) is not None:
+            entries = [entry]
+            with contextlib.suppress(Empty):
+                while (entry := self._entries.get_nowait()) is not None:
+                    entries.append(entry)
+            self._log.write_all(entries)
+            if entry is None:
+                break
+            self._closed.wait(GATHERING_SECONDS)
+        self._log.close()
+
+
+def _day(line: Mapping[str, Any]) -> str:
+    return str(line["time"])[: len("2026-11-29")]
 
 
 def as_json(line: Mapping[str, Any]) -> str:
@@ -244,7 +320,7 @@ def journal(context: ExportContext) -> Iterator[Listener]:
 @contextlib.contextmanager
 def journal_of(plan: WorkerPlan, stream: Callable[[Mapping[str, Any]], object] | None = None) -> Iterator[Listener]:
     """Log each event as one line, with ids. `stream` also gets each line, and the lines that slots forward."""
-    log = JsonLog(plan, plan.supervisor_id, stream)
+    log = LogThread(JsonLog(plan, plan.supervisor_id, stream))
 
     def listener(event: Event) -> None:
         if isinstance(event, events.Logged) and stream is not None:
@@ -443,14 +519,6 @@ class PlainLines:
 def terminal_missing(number: int) -> str:
     """Return the line that replaces omitted lines."""
     return f"{count(number, 'line')} left out: the terminal did not keep up"
-
-
-MOST_WAITING = 16 * 2**20
-"""Maximum number of bytes that wait for the reader. Further lines are left out."""
-CLOSE_LIMIT = 2.0
-"""Seconds that the reader gets for the waiting lines at the end."""
-GATHERING_SECONDS = 0.02
-"""Seconds for which lines gather while more arrive, because waking the thread costs as much as many lines."""
 
 
 class LineWriter:
