@@ -311,7 +311,7 @@ def _excerpt(content: bytes, start: int) -> str:
 _MOST_DIRECTORIES = 100
 _MOST_ENTRIES = 500
 _MOST_DESCRIPTORS = 1024
-_AROUND = 5
+_AROUND = 2
 """Number of directories above a workspace that belong to its attempt or to the root of all attempts."""
 
 _TOOLS = re.compile(
