@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from perago import conductor_json as wire_format
 from perago.adapters.conductor import ConductorQueue
-from perago.adapters.conductor import queue as wire_format
 from perago.ports import (
     ANY_WORKFLOW,
     AccessDenied,

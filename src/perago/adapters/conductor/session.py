@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, overloaded
+from perago.conductor_json import TooDeep
 from perago.hanging import HANGS
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear
 from perago.retry import retry
@@ -79,13 +80,6 @@ def _detail(status: int, body: dict[str, Any]) -> str:
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _LEVELS = (900, 600, 300)
 """The largest depth at which the decoder can read values now. It depends on the depth of the caller."""
-
-
-class TooDeep(str):
-    """The placeholder for a value that is nested too deeply to be read."""
-
-    __slots__ = ()
-
 
 TOO_DEEP = TooDeep("(nested too deeply)")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
+from perago.conductor_json import delivery_from, known_by_its_retry, workflow_from
 from perago.embedded.conductor import lifecycle, updates
-from perago.embedded.conductor.branching import Loop
 from perago.embedded.conductor.core import ModelCore, sweep
 from perago.embedded.conductor.decider import OPERATION, create_workflow, decide, workflow_definition
 from perago.embedded.conductor.definitions import (
@@ -18,10 +17,8 @@ from perago.embedded.conductor.definitions import (
 )
 from perago.embedded.conductor.lifecycle import rerun, restart, retry
 from perago.embedded.conductor.state import HistoryEntry, LastPoll, State, Status, TaskRow, queue_name
-from perago.embedded.conductor.system_tasks import SUB_WORKFLOW
 from perago.embedded.conductor.views import (
     WorkflowSummary,
-    queue_wait,
     search_tasks,
     search_workflows,
     summary_of,
@@ -37,11 +34,9 @@ from perago.embedded.conductor.wire import (
     server_error,
     validation_failed,
 )
-from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report, WorkflowRow, looped_names
+from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, Report, WorkflowRow
 
 _REGISTER, _UPDATE = "registerWorkflowDef", "updateWorkflowDef"
-
-T = TypeVar("T")
 
 MAX_WAIT_SECONDS = 5.0
 """Longest long poll that the server allows."""
@@ -161,7 +156,7 @@ class ConductorModel(ModelCore):
         one gets the tasks without a domain.
         """
         with self._around("poll"):
-            return self._poll(task_name, worker_id, task_json, count=count, wait_seconds=wait_seconds, domain=domain)
+            return self._poll(task_name, worker_id, count=count, wait_seconds=wait_seconds, domain=domain)
 
     def get_task(self, task_id: str) -> dict[str, Any]:
         """One attempt as JSON."""
@@ -196,9 +191,7 @@ class ConductorModel(ModelCore):
             if row is None:
                 return None
             worker_id = result.get("workerId")
-            further = self._poll(
-                row.task_type, worker_id, task_json, count=1, wait_seconds=SHORT_WAIT_SECONDS, domain=row.domain
-            )
+            further = self._poll(row.task_type, worker_id, count=1, wait_seconds=SHORT_WAIT_SECONDS, domain=row.domain)
             return further[0] if further else None
 
     def update_task_by_reference(
@@ -261,29 +254,22 @@ class ConductorModel(ModelCore):
             return tuple(entry for entry in state.history.values() if workflow_id in (None, entry.workflow_id))
 
     def _poll(
-        self,
-        task_name: str,
-        worker_id: str | None,
-        view: Callable[[TaskRow, int], T],
-        *,
-        count: int,
-        wait_seconds: float,
-        domain: str | None = None,
-    ) -> list[T]:
+        self, task_name: str, worker_id: str | None, *, count: int, wait_seconds: float, domain: str | None = None
+    ) -> list[dict[str, Any]]:
         if wait_seconds > MAX_WAIT_SECONDS:
             raise bad_request("poll tasks", "Long Poll Timeout value cannot be more than 5 seconds")
         end = self._clock.now() + wait_seconds
         popped: list[str] = []
         queue = queue_name(task_name, domain)
 
-        def look(state: State) -> list[T] | None:
+        def look(state: State) -> list[dict[str, Any]] | None:
             wanted = count - len(popped) if count >= 0 else state.queue.size(queue)
             popped.extend(state.queue.take(queue, wanted, state.now()))
             if len(popped) < count and not self._is_over(end):
                 return None
             rows = updates.hand_out(state, popped, worker_id)
             state.last_polls[task_name, domain] = LastPoll(task_name, worker_id, state.now(), domain)
-            return [view(row, state.now()) for row in rows]
+            return [task_json(row, state.now()) for row in rows]
 
         try:
             return self._look_until(end, look)
@@ -531,24 +517,21 @@ class InMemoryConductor(ConductorModel):
         """Take up to `count` deliveries; a wait of more than 5 s is cut to 5 s."""
         wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
         with self._around("poll"):
-            found = self._poll(task_name, worker_id, _delivery, count=count, wait_seconds=wait)
-            return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
+            polled = self._poll(task_name, worker_id, count=count, wait_seconds=wait)
+            known = map(self._known_by_its_retry, map(delivery_from, polled))
+            return tuple(each for each in known if each is not None)
 
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
         """Return the delivery with the state of its retry. None: it was handed back, because the retry has not
         ended."""
         with self._locked() as state:
             tasks = state.workflows[delivery.workflow_id].tasks
-            rows = [row for row in tasks if row.reference_name == delivery.reference_name]
-            if not any(row.retried_task_id == delivery.task_id for row in rows):
-                return replace(delivery, retried=False)
-            if delivery.retried:
-                return delivery
-            if not rows[-1].status.terminal or rows[-1].status.unsuccessful:
+            rows = [task_json(row, state.now()) for row in tasks if row.reference_name == delivery.reference_name]
+            known = known_by_its_retry({"tasks": rows}, delivery)
+            if known is None:
                 later = _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=UNTIL_ITS_RETRY_ENDS)
                 updates.update_task(state, later)
-                return None
-            return replace(delivery, retried=True, retry_output=copied(rows[-1].output))
+            return known
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
         """Count the attempts in each queue, delayed ones included."""
@@ -558,46 +541,22 @@ class InMemoryConductor(ConductorModel):
     def is_current(self, delivery: Delivery) -> bool:
         """Whether the task is in progress with the identity of this delivery. A removed task is not."""
         with self._operation("is_current") as state:
-            try:
-                row = self._row(state, delivery.task_id)
-            except NotFound:
+            row = state.tasks.get(delivery.task_id)
+            if row is None or row.status is not Status.IN_PROGRESS:
                 return False
-            identity = (row.task_id, row.poll_count, row.start_time)
-            return row.status is Status.IN_PROGRESS and identity == delivery.identity
+            return (row.task_id, row.poll_count, row.start_time) == delivery.identity
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
         """Return the state of any attempt, or None if it no longer exists."""
         with self._operation("read_attempt") as state:
-            try:
-                row = self._row(state, task_id)
-            except NotFound:
-                return None
-            return AttemptRow(row.task_id, row.start_time, row.retried_task_id)
+            row = state.tasks.get(task_id)
+            return None if row is None else AttemptRow(row.task_id, row.start_time, row.retried_task_id)
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """Return the state of any workflow, or None if it no longer exists."""
         with self._operation("read_workflow") as state:
-            try:
-                workflow = state.workflow("read workflow", workflow_id)
-            except NotFound:
-                return None
-            rows = workflow.tasks
-            retries = {row.retried_task_id for row in rows}
-            replaced = {row.sub_workflow_id for row in rows if row.retried and row.task_id in retries}
-            children = {row.sub_workflow_id for row in rows if not (row.retried and row.task_id in retries)}
-            unnamed = [row for row in rows if row.kind == SUB_WORKFLOW and not row.sub_workflow_id]
-            return WorkflowRow(
-                workflow_id,
-                workflow.create_time,
-                workflow.parent_id,
-                workflow.name,
-                frozenset(filter(None, children)),
-                frozenset(filter(None, replaced - children)),
-                looped_names(
-                    [*workflow.definition["tasks"], *(row.workflow_task for row in rows if row.kind == Loop.kind)]
-                ),
-                is_starting=any(not row.status.terminal for row in unnamed),
-            )
+            workflow = state.workflows.get(workflow_id)
+            return None if workflow is None else workflow_from(workflow_json(workflow, state.now()))
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Extend the response timeout of the delivery that currently has the attempt."""
@@ -632,29 +591,3 @@ class InMemoryConductor(ConductorModel):
 
 def _result(delivery: Delivery, **fields: Any) -> dict[str, Any]:
     return {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, **fields}
-
-
-def _delivery(row: TaskRow, now: int) -> Delivery:
-    """The row as the delivery that a worker gets."""
-    return Delivery(
-        task_id=row.task_id,
-        poll_count=row.poll_count,
-        start_time=row.start_time,
-        task_name=row.task_name,
-        workflow_id=row.workflow_id,
-        workflow_name=row.workflow_name,
-        reference_name=row.reference_name,
-        iteration=row.iteration,
-        retry_count=row.retry_count,
-        retried_task_id=row.retried_task_id,
-        retried=row.retried,
-        retry_output=None,
-        input=copied(row.input) if row.external_input is None else {},
-        input_is_too_deep=False,
-        external_input=row.external_input is not None,
-        response_timeout_seconds=row.definition["responseTimeoutSeconds"],
-        timeout_seconds=row.definition["timeoutSeconds"],
-        spent_seconds=(row.update_time - row.start_time) / 1000,
-        waited_seconds=max(0, queue_wait(row, now)) / 1000,
-        trace=None,
-    )
