@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from perago.console import links
-from perago.console.diff import LINES, compared
+from perago.console.repositories import LINES, compared
 from perago.console.search import LONGEST
 from perago.testing.services import InMemoryServices
 from perago.text import visible

@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from perago.console import diff, forms, links, overview, repositories, running, search, workflow
+from perago.console import forms, links, overview, repositories, search, workflow
 from perago.console.source import News, NoSuchPage, Source
 from perago.console.text import PageView, block, unquoted
 from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable
@@ -45,8 +45,8 @@ PAGES: tuple[tuple[str, str, View], ...] = (
     (links.OVERVIEW, "overview.html", overview.overview),
     ("/workflows/{workflow}", "workflow.html", workflow.workflow),
     (links.SEARCH, "search.html", search.search),
-    (links.RUNNING, "running.html", running.running),
-    (links.WORKERS, "workers.html", running.workers),
+    (links.RUNNING, "running.html", overview.running),
+    (links.WORKERS, "workers.html", overview.workers),
     (links.TASK_TYPES, "task_types.html", overview.task_types),
     ("/task-types/definition", "task_type.html", overview.task_type),
     ("/workflow-types/definition", "workflow_type.html", overview.workflow_type),
@@ -56,7 +56,7 @@ PAGES: tuple[tuple[str, str, View], ...] = (
     (_COMMIT, "commit.html", repositories.commit),
     (f"{_COMMIT}/files", "directory.html", repositories.directory),
     (f"{_COMMIT}/file", "file.html", repositories.file),
-    (f"{_COMMIT}/diff", "diff.html", diff.diff),
+    (f"{_COMMIT}/diff", "diff.html", repositories.diff),
 )
 """Address, template, and the function that makes the template's values."""
 
@@ -117,6 +117,12 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
         content, headers = repositories.download(source, request)
         return StreamingResponse(_chunks(content, downloads), headers=headers)
 
+    async def news(request: Request) -> Response:  # noqa: ARG001 - the shape of an endpoint
+        event = source.news.join(MAX_STREAMS)
+        if event is None:
+            return PlainTextResponse("too many windows are open, or the server stops\n", 503)
+        return StreamingResponse(_messages(source.news, event), media_type="text/event-stream")
+
     routes: list[BaseRoute] = [
         route(path, partial(_page, source, renderer, template, view)) for path, template, view in PAGES
     ]
@@ -135,7 +141,7 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
     routes += [
         route(f"{_COMMIT}/download", download),
         route(f"{_COMMIT}/image", lambda request, _: repositories.image(source, request)),
-        Route("/news", partial(_news, source.news), methods=["GET"]),
+        Route("/news", news, methods=["GET"]),
         Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
     ]
     app = Starlette(
@@ -208,13 +214,6 @@ async def _body(request: Request) -> bytes:
 
 
 # ------------------------------------------------------------------------------------ live
-
-
-async def _news(news: News, request: Request) -> Response:  # noqa: ARG001 - the shape of an endpoint
-    event = news.join(MAX_STREAMS)
-    if event is None:
-        return PlainTextResponse("too many windows are open, or the server stops\n", 503)
-    return StreamingResponse(_messages(news, event), media_type="text/event-stream")
 
 
 async def _messages(news: News, event: asyncio.Event) -> AsyncIterator[str]:

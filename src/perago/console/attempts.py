@@ -25,7 +25,6 @@ from perago.console.repositories import (
     publications,
     summary_of,
 )
-from perago.console.running import worker_link
 from perago.console.source import Change, Json, Source
 from perago.console.text import (
     Link,
@@ -158,6 +157,11 @@ class WorkspaceRef(NamedTuple):
     repository: str
     branch: str
     ref: str
+
+
+def worker_link(worker_id: str) -> Link:
+    """Return a worker by its id."""
+    return link(worker_id, links.worker(worker_id)) if worker_id else link("unnamed")
 
 
 def plain_reason(text: str | None) -> str:

@@ -1,19 +1,19 @@
-"""`/` and `/task-types`: workflows, queues, repositories, and the definitions that can be scheduled."""
+"""`/`, `/running`, `/workers` and the pages of definitions: everything that Conductor has, in lists."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from starlette.requests import Request
 
-from perago.adapters.conductor import STATUSES, WorkflowQuery, WorkflowSummary
+from perago.adapters.conductor import STATUSES, LastPoll, OpenAttempt, WorkflowQuery, WorkflowSummary
 from perago.console import links
-from perago.console.attempts import plain_reason
-from perago.console.graph import graph_of
+from perago.console.attempts import plain_reason, worker_link
 from perago.console.repositories import repository_row
-from perago.console.running import worker_link
-from perago.console.source import MOST_QUEUED, NoSuchPage, Source
+from perago.console.source import MOST_QUEUED, Json, NoSuchPage, Source
 from perago.console.text import (
     PageView,
     RowView,
@@ -26,6 +26,7 @@ from perago.console.text import (
     readable_json,
     status_view,
 )
+from perago.workflows.picture import Node, nodes_of
 
 _PAGE_SIZE = 50
 _LIST_SIZE = 20
@@ -184,3 +185,91 @@ def wanted_definition(source: Source, request: Request) -> tuple[Mapping[str, An
     if not found:
         raise NoSuchPage(f"There is no workflow definition {name!r} of version {wanted or 'any'}.")
     return source.conductor.workflow_definition(name, found[-1]), versions
+
+
+_MOST_PARTS = 400
+
+
+def graph_of(source: Source, definition: Json) -> RowView:
+    """Return the steps of a definition with their inner parts: up to `_MOST_PARTS` of both together."""
+    versions_of = cache(source.conductor.workflow_versions)
+    known = {str(task["name"]) for task in source.conductor.task_definitions()}
+    left = iter(range(_MOST_PARTS))
+
+    def address(node: Node) -> str | None:
+        if node.task_type in known:
+            return links.task_type(node.task_type)
+        name, version = node.workflow
+        versions = versions_of(name) if name else ()
+        wanted = versions[-1] if versions and version is None else version
+        return links.workflow_type(name, wanted) if wanted in versions else None
+
+    steps = tuple(_steps(nodes_of(definition.get("tasks")), address, left))
+    return RowView(steps=steps, is_cut=next(left, None) is None)
+
+
+def _steps(nodes: Sequence[Node], address: Callable[[Node], str | None], left: Iterator[int]) -> Iterator[RowView]:
+    for node, _ in zip(nodes, left, strict=False):
+        parts = tuple(
+            RowView(label=line(label), steps=tuple(_steps(part, address, left)))
+            for (label, part), _ in zip(node.parts, left, strict=False)
+        )
+        yield RowView(reference=line(node.reference), text=link(node.text, address(node)), parts=parts)
+
+
+_ROWS = 100
+"""Attempts, or workers, on a page."""
+_TYPES_SHOWN = 20
+
+
+def running(source: Source, request: Request) -> PageView:
+    """Show the attempts that are with a worker, the oldest first."""
+    attempts, is_all = source.conductor.running()
+    now = source.conductor.now()
+    page = paged(attempts, request, size=_ROWS)
+    rows = [_attempt_row(each, now) for each in page.items]
+    return PageView("Running", live=True, attempts=page.showing(rows), is_all=is_all)
+
+
+def _attempt_row(attempt: OpenAttempt, now: int) -> RowView:
+    return RowView(
+        attempt=link(attempt.reference_name, links.workflow(attempt.workflow_id, attempt.task_id)),
+        task_type=link(attempt.task_name, links.task_type(attempt.task_name)),
+        worker=worker_link(attempt.worker_id),
+        age=duration(now - attempt.started),
+        heartbeat=duration(now - attempt.updated),
+        is_silent=0 < attempt.response_timeout * 1000 < now - attempt.updated,
+        workflow=link(attempt.workflow_id, links.workflow(attempt.workflow_id)),
+    )
+
+
+def workers(source: Source, request: Request) -> PageView:
+    """Show the workers of the last polls and of the running attempts, the one that was last heard of first, or the one
+    of `?worker=`."""
+    attempts, is_all = source.conductor.running()
+    busy = Counter(each.worker_id for each in attempts)
+    polls: dict[str, list[LastPoll]] = {}
+    for poll in source.conductor.last_polls():
+        polls.setdefault(poll.worker_id, []).append(poll)
+    heard = {name: max(poll.time for poll in found) for name, found in polls.items()}
+    for each in attempts:
+        heard[each.worker_id] = max(heard.get(each.worker_id, 0), each.updated)
+    wanted = request.query_params.get("worker")
+    names = [name for name in heard if wanted in (None, name)]
+    page = paged(sorted(names, key=lambda name: (-heard[name], name)), request, size=_ROWS)
+    now = source.conductor.now()
+
+    def row(name: str) -> RowView:
+        found = polls.get(name, [])
+        types = dict.fromkeys(poll.task_name for poll in found)
+        return RowView(
+            worker=worker_link(name),
+            heard=moment(heard[name]),
+            silence=duration(now - heard[name]),
+            running=busy[name],
+            types=[link(each, links.task_type(each)) for each in list(types)[:_TYPES_SHOWN]],
+            more=max(0, len(types) - _TYPES_SHOWN),
+        )
+
+    rows = page.showing([row(name) for name in page.items])
+    return PageView("Workers", live=True, workers=rows, is_all=is_all, wanted=None if wanted is None else line(wanted))

@@ -77,9 +77,10 @@ def preview_of(source: Source, repository: str, commit_id: str, found: File) -> 
     return Preview(text=text, table=_csv(found, text))
 
 
-def read_text(source: Source, repository: str, commit_id: str, found: File) -> Shown | None:
+def read_text(source: Source, repository: str, commit_id: str, found: File) -> str | None:
     """Return the beginning of a file as text; None if it is not text."""
-    return _text(_read(source, repository, commit_id, found, TEXT_BYTES), found.size_bytes)
+    text = _text(_read(source, repository, commit_id, found, TEXT_BYTES), found.size_bytes)
+    return None if text is None else text.text
 
 
 def image_of(source: Source, repository: str, commit_id: str, found: File) -> tuple[bytes, str]:

@@ -1,14 +1,15 @@
-"""Repositories, their branches and commits, and the trees of commits: directories, files, and downloads."""
+"""Repositories, their branches and commits, the trees of commits, and the changed lines of files."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
 from functools import partial
 from itertools import islice
-from typing import Any
-from urllib.parse import quote
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,13 +17,15 @@ from starlette.responses import Response
 from perago.attempt.history import PAGE, NotOneLine, newest_of
 from perago.attempt.publication import is_staging_branch
 from perago.console import links
-from perago.console.preview import image_of, preview_of
+from perago.console.preview import TEXT_BYTES, image_of, preview_of, read_text
 from perago.console.source import Change, File, NoSuchPage, Ref, Repository, Source
 from perago.console.text import Link, Listed, PageView, RowView, block, line, link, listed, moment, readable_json
 from perago.ports import Commit, Forbidden
 from perago.taskdef.payload import commits_of
 from perago.text import count, size
 from perago.workspace.keys import is_reserved
+
+T = TypeVar("T")
 
 SHORT_ID = 12
 _CHANGES = 200
@@ -170,13 +173,17 @@ def _address(source: Source, repository: str, metadata: Mapping[str, str], key: 
     return None
 
 
+def optional(look: Callable[[], T], *errors: type[Exception]) -> T | None:
+    """Return what `look` finds, or None if there is no such thing, or if one of `errors` prevents a look."""
+    try:
+        return look()
+    except (NoSuchPage, *errors):
+        return None
+
+
 def exists(look: Callable[[], object]) -> bool:
     """Whether `look` finds something."""
-    try:
-        look()
-    except NoSuchPage:
-        return False
-    return True
+    return optional(look) is not None
 
 
 def continued(ref: Any, repository: Any, source: Source) -> Any:
@@ -202,17 +209,15 @@ def parted(payload: Any, source: Source) -> RowView | None:
         return None
     commits = commits_of(workspace.get("ref"), repository, [])
     url = links.branch(repository, branch) if exists(lambda: source.lakefs.branch(repository, branch)) else None
-    shown = tuple(_known_commit(source, repository, each) for each in commits[:_PARTED])
-    return (
-        RowView(branch=link(f"{repository}/{branch}", url), commits=shown, more=len(commits) - len(shown))
-        if shown
-        else None
+    shown = tuple(
+        commit_link(repository, each)
+        if exists(partial(source.lakefs.commit, repository, each))
+        else link(each[:SHORT_ID])
+        for each in commits[:_PARTED]
     )
-
-
-def _known_commit(source: Source, repository: str, commit_id: str) -> Link:
-    is_here = exists(lambda: source.lakefs.commit(repository, commit_id))
-    return commit_link(repository, commit_id) if is_here else link(commit_id[:SHORT_ID])
+    if not shown:
+        return None
+    return RowView(branch=link(f"{repository}/{branch}", url), commits=shown, more=len(commits) - len(shown))
 
 
 # ------------------------------------------------------------------ repositories
@@ -289,10 +294,8 @@ def _row_of(source: Source, repository: str, ref: str) -> RowView:
 
 def repository_row(source: Source, found: Repository) -> RowView:
     """Return one repository with the newest commit of its default branch."""
-    try:
-        head = _row_of(source, found.id, found.default_branch)
-    except (NoSuchPage, Forbidden):  # one of many that may not be read takes nothing from the others
-        head = None
+    # One of many that may not be read takes nothing from the others.
+    head = optional(lambda: _row_of(source, found.id, found.default_branch), Forbidden)
     return RowView(
         repository=link(found.id, links.repository(found.id)),
         branch=link(found.default_branch, links.branch(found.id, found.default_branch) if head else None),
@@ -336,7 +339,7 @@ def file(source: Source, request: Request) -> PageView:
     repository, commit_id, found = _file(source, request)
     return PageView(
         f"File {line(found.path).text}",
-        crumbs=file_crumbs(repository, commit_id, found.path),
+        crumbs=_crumbs(repository, commit_id, found.path, with_root=True),
         path=line(found.path),
         size=size(found.size_bytes) if found.size_bytes >= 1024 else "",  # else `bytes` says it as well
         bytes=count(found.size_bytes, "byte"),
@@ -390,11 +393,6 @@ def _file_row(repository: str, commit_id: str, prefix: str, item: File | str) ->
     return RowView(name=name, size=size(item.size_bytes), time=moment(item.mtime * 1000))
 
 
-def file_crumbs(repository: str, commit_id: str, path: str) -> tuple[Link, ...]:
-    """Return the links above a page about a file: repository, commit and directories."""
-    return _crumbs(repository, commit_id, path, with_root=True)
-
-
 def _crumbs(repository: str, commit_id: str, path: str, *, with_root: bool = False) -> tuple[Link, ...]:
     """Repository, commit, and the directories above `path`."""
     parts = path.split("/")[:-1]
@@ -407,3 +405,86 @@ def _crumbs(repository: str, commit_id: str, path: str, *, with_root: bool = Fal
         *root,
         *(link(part, links.files(repository, commit_id, prefix)) for part, prefix in zip(parts, above, strict=True)),
     )
+
+
+# --------------------------------------------------------------------------- changed lines
+
+
+LINES = 2000
+"""Lines of each side that are compared, after the lines that both sides begin with."""
+CONTEXT = 3
+_LINE = 500
+_SIGNS = {"added": "+", "removed": "-", "": ""}
+
+
+def diff(source: Source, request: Request) -> PageView:
+    """Show the changes of the file `?path=` (percent-encoded: `?quoted=`) since `?base=`, or since the first parent.
+
+    Raises:
+        NoSuchPage: one of the commits does not exist, or neither of them has the file.
+    """
+    repository, query = request.path_params["repository"], request.query_params
+    path = unquote(query["quoted"], errors="replace") if "quoted" in query else query.get("path", "")
+    found = source.lakefs.commit(repository, request.path_params["commit"])
+    base = query.get("base") or (found.parents[0] if found.parents else found.id)
+    before, after = source.lakefs.commit(repository, base).id, found.id
+    sides = [optional(partial(source.lakefs.file, repository, commit, path)) for commit in (before, after)]
+    if sides == [None, None]:
+        raise NoSuchPage(f"Neither commit has a file {path!r}.")
+    texts = [
+        "" if side is None else read_text(source, repository, commit, side)
+        for side, commit in zip(sides, (before, after), strict=True)
+    ]
+    rows: tuple[RowView, ...] = ()
+    note = "Not text. Download both to compare them."
+    if None not in texts:
+        rows, note = compared(*(str(text) for text in texts))
+        cut = any(side is not None and side.size_bytes > TEXT_BYTES for side in sides)
+        note = "; ".join(filter(None, (note, f"only the first {size(TEXT_BYTES)} of each are compared" if cut else "")))
+    return PageView(
+        f"Changes of {line(path).text}",
+        crumbs=_crumbs(repository, after, path, with_root=True),
+        path=line(path),
+        before=commit_link(repository, before),
+        after=commit_link(repository, after),
+        sizes=tuple("no file" if side is None else size(side.size_bytes) for side in sides),
+        is_same=len({None if side is None else side.checksum for side in sides}) == 1,
+        rows=rows,
+        note=note,
+        quoted=quote(path, safe="", errors="replace"),  # a field of a form can hold only printable text exactly
+        action=f"{links.commit(repository, after)}/diff",
+        base=line(base).text,
+    )
+
+
+def compared(before: str, after: str) -> tuple[tuple[RowView, ...], str]:
+    """Return the changed lines of two texts with the lines around them, and a note about lines that were left out."""
+    old, new = before.splitlines(), after.splitlines()
+    same = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    begin = max(0, same - CONTEXT)
+    is_cut = max(len(old), len(new)) - begin > LINES
+    old, new = old[begin : begin + LINES], new[begin : begin + LINES]
+    matcher = SequenceMatcher(None, old, new)
+    rows: list[RowView] = []
+    for group in matcher.get_grouped_opcodes(CONTEXT):
+        if rows:
+            rows.append(RowView(kind="gap", old="", new="", sign="", text=line("…")))
+        for tag, a, a_end, b, b_end in group:
+            if tag == "equal":
+                rows += _rows("", old, begin, range(a, a_end), shift=b - a)
+                continue
+            rows += _rows("removed", old, begin, range(a, a_end))
+            rows += _rows("added", new, begin, range(b, b_end))
+    return tuple(rows), f"cut: {LINES:,} lines from line {begin + 1:,} on are compared" if is_cut else ""
+
+
+def _rows(kind: str, lines: Sequence[str], begin: int, places: range, shift: int = 0) -> Iterator[RowView]:
+    for at in places:
+        number, other = begin + at + 1, begin + at + shift + 1
+        yield RowView(
+            kind=kind,
+            old="" if kind == "added" else number,
+            new="" if kind == "removed" else number if kind else other,
+            sign=_SIGNS[kind],
+            text=line(lines[at], _LINE),
+        )

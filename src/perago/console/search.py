@@ -7,20 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 from starlette.requests import Request
 
 from perago.adapters.conductor import WorkflowQuery, WorkflowSummary
 from perago.console import links
+from perago.console.attempts import worker_link
 from perago.console.overview import workflow_row
-from perago.console.repositories import SHORT_ID
-from perago.console.running import worker_link
+from perago.console.repositories import SHORT_ID, optional
 from perago.console.source import NoSuchPage, Source
 from perago.console.text import Link, PageView, RowView, line, link
 from perago.ports import Forbidden, NotFound, Refused
-
-T = TypeVar("T")
 
 LONGEST = 200
 """Maximum length of a search text."""
@@ -119,7 +116,7 @@ def _branches(source: Source, text: str) -> Found:
 
     def found() -> Iterator[Link]:
         for name in names:
-            if (branch := _of(partial(source.lakefs.branch, name, match["name"]))) is not None:
+            if (branch := optional(partial(source.lakefs.branch, name, match["name"]), Forbidden)) is not None:
                 yield link(f"{name}/{branch.id}", links.branch(name, branch.id))
 
     return list(islice(found(), _ROWS))
@@ -131,19 +128,11 @@ def _commits(source: Source, text: str) -> Found:
 
     def found() -> Iterator[Link]:
         for name in _names(source):
-            if (commit := _of(partial(source.lakefs.commit, name, text))) is not None:
+            if (commit := optional(partial(source.lakefs.commit, name, text), Forbidden)) is not None:
                 words = f"{commit.id[:SHORT_ID]} in {name}: {line(commit.message.partition(chr(10))[0], 100).text}"
                 yield link(words, links.commit(name, commit.id))
 
     return list(islice(found(), _ROWS))
-
-
-def _of(look: Callable[[], T]) -> T | None:
-    """Return the found item; None if it does not exist or may not be read."""
-    try:
-        return look()
-    except (NoSuchPage, Forbidden):
-        return None
 
 
 FINDERS: tuple[tuple[str, Finder], ...] = (

@@ -247,7 +247,9 @@ def paged(items: Sequence[T], request: Request, *, size: int, parameter: str = "
         parameter: The name of the number in the query.
     """
     pages = max(1, -(-len(items) // size))
-    number = min(max(1, _number(request.query_params.get(parameter, "1"))), pages)
+    asked = request.query_params.get(parameter, "")
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 1
+    number = min(max(1, number), pages)
     start = (number - 1) * size
 
     def address(other: int) -> str | None:
@@ -258,7 +260,3 @@ def paged(items: Sequence[T], request: Request, *, size: int, parameter: str = "
     return Paged(
         items[start : start + size], len(items), start, number, pages, address(number - 1), address(number + 1)
     )
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
