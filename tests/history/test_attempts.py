@@ -10,7 +10,7 @@ import pytest
 from perago.embedded.lakefs import objects
 from perago.failure import Failure
 from perago.history.attempts import Choice, differences_to, look_up, module_of, published_on, searched
-from perago.history.backtest import Kind, State, Verdict, by_file_and_column
+from perago.history.replay import Kind, State, Verdict, by_file_and_column
 from perago.testing import BRANCH, TaskRunner
 from perago.testing.differences import AttemptResult
 

@@ -12,8 +12,7 @@ from pydantic import BaseModel, SecretStr
 
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
 from perago.history.attempts import NotReplayable
-from perago.history.capture import Captured, Scrubber, Wanted, capture
-from perago.history.workflow_runs import find_run
+from perago.history.capture import Captured, Scrubber, Wanted, capture, find_run
 from perago.testing import TaskRunner
 from perago.testing.cases import read_recorded_case
 from perago.testing.workflow_run import WorkflowRun

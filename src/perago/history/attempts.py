@@ -112,6 +112,17 @@ class PastAttempt:
         return phase if self.reason.startswith(f"{phase} guardrail") else other
 
 
+@contextlib.contextmanager
+def missing_is_told(what: str, fix: str = "") -> Iterator[None]:
+    """Raise `NotReplayable` if Conductor does not know `what`, such as `task 'x'`."""
+    try:
+        yield
+    except NotFound as error:
+        if NO_SUCH_URL in error.detail:
+            raise
+        raise NotReplayable(f"Conductor has no {what}: {error.detail}", fix) from error
+
+
 def find_attempt(records: Records, task_id: str) -> PastAttempt:
     """Return the attempt with this task id.
 
@@ -119,15 +130,9 @@ def find_attempt(records: Records, task_id: str) -> PastAttempt:
         NotReplayable: it does not exist, has not ended, or has no input in Conductor.
         ServiceError: Conductor did not answer.
     """
-    try:
+    fix = "give the id of a task, not of a workflow; a removed or archived workflow takes its tasks with it"
+    with missing_is_told(f"task {quoted(task_id)}", fix):
         row = records.task(task_id)
-    except NotFound as error:
-        if NO_SUCH_URL in error.detail:
-            raise
-        raise NotReplayable(
-            f"Conductor has no task {quoted(task_id)}: {error.detail}",
-            "give the id of a task, not of a workflow; a removed or archived workflow takes its tasks with it",
-        ) from error
     return attempt_from(row)
 
 
@@ -138,12 +143,8 @@ def find_step(records: Records, workflow_id: str, step: str) -> PastAttempt:
         NotReplayable: it does not exist, has not ended, or has no input in Conductor.
         ServiceError: Conductor did not answer.
     """
-    try:
+    with missing_is_told(f"workflow {quoted(workflow_id)}"):
         rows = records.workflow(workflow_id).get("tasks") or ()
-    except NotFound as error:
-        if NO_SUCH_URL in error.detail:
-            raise
-        raise NotReplayable(f"Conductor has no workflow {quoted(workflow_id)}: {error.detail}") from error
     found = [row for row in rows if row.get("referenceTaskName") == step]
     if not found:
         names = list(dict.fromkeys(quoted(str(row.get("referenceTaskName"))) for row in rows))

@@ -23,7 +23,7 @@ from perago.processes import sigterm_unwinds
 from perago.text import clock, count, json_text, one_line, zone
 
 if TYPE_CHECKING:
-    from perago.history.backtest import State, Verdict
+    from perago.history.replay import State, Verdict
     from perago.probe import TaskSummary
 
 LAST = 20
@@ -90,7 +90,7 @@ def command(
     settings = valid_settings()
     from perago.configuration import Servers
     from perago.history.attempts import Choice, NotReplayable, published_on, searched
-    from perago.history.backtest import Backtest, summary
+    from perago.history.replay import Backtest, summary
 
     state = _state(resume, task, files)
     if last is None and age is None:
@@ -126,7 +126,7 @@ def _resumable(resume: Path | None) -> Iterator[None]:
 
 
 def _state(resume: Path | None, task: TaskSummary, files: tuple[str, ...]) -> State:
-    from perago.history.backtest import State, code_digest
+    from perago.history.replay import State, code_digest
 
     try:
         state = State(resume, task.name, code_digest(files, task.definition))

@@ -80,8 +80,7 @@ def command(
         raise typer.BadParameter("must be the name of a directory.", param_hint="'--name'")
     settings = valid_settings()
     from perago.configuration import Servers
-    from perago.history.capture import Scrubber, Wanted, capture, load_hooks
-    from perago.history.workflow_runs import find_run
+    from perago.history.capture import Scrubber, Wanted, capture, find_run, load_hooks
 
     scrub = scrub or _configured_hooks(Path("pyproject.toml"))
     hooks = load_hooks(scrub) if scrub is not None else {}
