@@ -13,12 +13,13 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import select
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import IO, Any, cast
 
 SECONDS = 4.0
@@ -100,12 +101,14 @@ def _evaluate(module: str, source: str, visible: Mapping[str, Any]) -> Any:
     limits = {"seconds": SECONDS, "bytes": MEMORY_BYTES}
     answer = _ENGINE.ask({"module": module, "source": source, "visible": visible, **limits})
     if "error" in answer:
-        raise ScriptError(_jq_error(answer["error"]) if module == "jq" else _javascript_error(answer["error"]))
+        raise ScriptError(_reworded(module, answer["error"]))
     return answer["value"]
 
 
-def _javascript_error(text: str) -> str:
-    """Word an error of QuickJS as the server's engine does, but for errors of syntax."""
+def _reworded(module: str, text: str) -> str:
+    """Word an error as the server's engine does, but for errors of syntax."""
+    if module == "jq":
+        return re.sub(r"( with number) \(.*\)$", r"\1", text.partition("\n")[0])
     if "interrupted" in text:
         return TOO_SLOW
     message, _, where = text.partition("\n")
@@ -115,11 +118,6 @@ def _javascript_error(text: str) -> str:
     line = re.search(r"<input>:(\d+)", where)
     at_line = "" if message.startswith("Error: ") else f" at line {line[1] if line else 1}"
     return f"Error evaluating the script `{message}`{at_line}"
-
-
-def _jq_error(text: str) -> str:
-    """Word an error of jq as the server's implementation does, but for errors of syntax."""
-    return re.sub(r"( with number) \(.*\)$", r"\1", text.partition("\n")[0])
 
 
 class _Engine:
@@ -150,7 +148,7 @@ class _Engine:
         if self._child is None or self._owner != os.getpid() or self._child.poll() is not None:
             self._owner = os.getpid()
             self._child = subprocess.Popen(
-                [sys.executable, "-I", str(_SCRIPT), json.dumps(sys.path), str(MEMORY_BYTES * 8)],
+                [sys.executable, "-I", __file__, json.dumps(sys.path), str(MEMORY_BYTES * 8)],
                 env={},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -180,6 +178,63 @@ def _input(child: subprocess.Popen[bytes]) -> IO[bytes]:
     return cast("IO[bytes]", child.stdin)
 
 
-_SCRIPT = Path(__file__).with_name("script_process.py")
 _ENGINE = _Engine()
 atexit.register(_ENGINE.stop)
+
+
+# --------------------------------------------------------------------- the child process
+# It runs this file without perago, so everything that is imported above is part of Python.
+
+STACK_BYTES = 512 * 1024
+
+_VALUE_AS_JSON = """
+(value) => {
+  const plain = (item) => {
+    if (item === undefined || item === null) return null;
+    if (typeof item === "bigint") return Number(item);
+    if (typeof item === "number") return Number.isFinite(item) ? item : String(item);
+    if (typeof item !== "object") return typeof item === "boolean" || typeof item === "string" ? item : {};
+    if (item instanceof Boolean || item instanceof Number || item instanceof String) return item.valueOf();
+    if (Array.isArray(item)) return item.map(plain);
+    if (item instanceof Date) return {};
+    const entries = item instanceof Map ? [...item] : Object.entries(item);
+    return Object.fromEntries(entries.map(([name, inner]) => [name, plain(inner)]));
+  };
+  return JSON.stringify(plain(value));
+}
+"""
+
+
+def _run(request: dict[str, Any]) -> Any:
+    if request["module"] == "jq":
+        import jq
+
+        return jq.compile(request["source"]).input_value(request["visible"]).all()
+    import quickjs  # the package quickjs-ng
+
+    context = quickjs.Context()
+    context.set_time_limit(request["seconds"])
+    context.set_memory_limit(request["bytes"])
+    context.set_max_stack_size(STACK_BYTES)
+    as_json = context.eval(_VALUE_AS_JSON)
+    context.set("$text", json.dumps(request["visible"]))
+    context.eval("globalThis.$ = JSON.parse($text); delete globalThis.$text")
+    return json.loads(as_json(context.eval(request["source"])))
+
+
+def main() -> None:
+    """Read one script a line and answer one value, or one error, a line, until the input ends."""
+    sys.path[:] = json.loads(sys.argv[1])
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
+    print("ready", flush=True)  # noqa: T201 - the answer to the parent
+    for line in sys.stdin:
+        try:
+            answer = {"value": _run(json.loads(line))}
+        except Exception as error:  # noqa: BLE001 - whatever the script did is its error
+            answer = {"error": str(error).strip() or type(error).__name__}
+        print(json.dumps(answer), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

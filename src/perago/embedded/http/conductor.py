@@ -25,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
+from perago.embedded import http
 from perago.embedded.conductor.model import ConductorModel, check_priority
 from perago.embedded.conductor.state import LastPoll
 from perago.embedded.conductor.updates import RESULT_STATUSES
@@ -41,8 +42,7 @@ from perago.embedded.conductor.wire import (
     validation_failed,
     without_nulls,
 )
-from perago.embedded.http import requests
-from perago.embedded.http.requests import JsonAnswer, unserved_routes
+from perago.embedded.http import JsonAnswer, unserved_routes
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError
 
 API = "/api"
@@ -81,7 +81,7 @@ _OTHERWISE_SPELLED = {
 """Parameters of queries that are not the parameters of handlers in camel case."""
 
 
-class Call(requests.Call):
+class Call(http.Call):
     """A request. The methods raise `Malformed` (500) for missing values and wrong types."""
 
     @property

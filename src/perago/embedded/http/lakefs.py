@@ -19,10 +19,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from perago.embedded.http import JsonAnswer, unserved_routes
 from perago.embedded.http import lakefs_requests as api
 from perago.embedded.http.lakefs_objects import STORE, SignedStore, object_routes
 from perago.embedded.http.lakefs_requests import Call, Json, routes
-from perago.embedded.http.requests import JsonAnswer, unserved_routes
 from perago.embedded.lakefs import commits, references
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.values import (

@@ -23,9 +23,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from perago.embedded.http import JsonAnswer
 from perago.embedded.http import lakefs_requests as api
 from perago.embedded.http.lakefs_requests import Call, Json, routes, run
-from perago.embedded.http.requests import JsonAnswer
 from perago.embedded.lakefs import objects
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.values import Blob, BlobStore, CommonPrefix, Entry, Invalid, LakeFSError

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from perago.embedded.http import requests
+from perago.embedded import http
 from perago.embedded.lakefs.objects import DEFAULT_CONTENT_TYPE
 from perago.embedded.lakefs.repository import CommitRecord, Repository
 from perago.embedded.lakefs.server import LakeFSServer
@@ -120,7 +120,7 @@ class Query(BaseModel):
         return self.some("prefix", "after", "amount", *names)
 
 
-class Call(requests.Call):
+class Call(http.Call):
     """One request to `server`."""
 
     def __init__(self, server: LakeFSServer, request: Request, raw: bytes = b"") -> None:
