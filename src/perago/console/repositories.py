@@ -173,11 +173,11 @@ def _address(source: Source, repository: str, metadata: Mapping[str, str], key: 
     return None
 
 
-def optional(look: Callable[[], T], *errors: type[Exception]) -> T | None:
-    """Return what `look` finds, or None if there is no such thing, or if one of `errors` prevents a look."""
+def optional(look: Callable[[], T], also: type[Exception] = NoSuchPage) -> T | None:
+    """Return what `look` finds, or None if there is no such thing, or if the error `also` prevents a look."""
     try:
         return look()
-    except (NoSuchPage, *errors):
+    except (NoSuchPage, also):
         return None
 
 

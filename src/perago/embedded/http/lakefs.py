@@ -10,7 +10,8 @@ import base64
 import binascii
 import hashlib
 import hmac
-from datetime import UTC, datetime
+from functools import partial
+from operator import itemgetter
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -22,19 +23,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from perago.embedded.http import JsonAnswer, unserved_routes
 from perago.embedded.http import lakefs_requests as api
 from perago.embedded.http.lakefs_objects import STORE, SignedStore, object_routes
-from perago.embedded.http.lakefs_requests import Call, Json, routes
+from perago.embedded.http.lakefs_requests import Call, Json, Table, routes
 from perago.embedded.lakefs import commits, references
+from perago.embedded.lakefs.repository import CommitRecord
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.values import (
     ActionNotRun,
     ActionRun,
     Conflict,
+    Difference,
     HookRun,
     Invalid,
     LakeFSError,
     Missing,
     NotModelled,
     Page,
+    Reference,
     ServerDivergence,
     page_of,
 )
@@ -144,27 +148,24 @@ def _service_routes(server: LakeFSServer, keys: KeyPair, config: Json) -> list[R
         """The server is set up from the start."""
         raise LakeFSError("lakeFS already initialized", status=409)
 
-    def log_in(call: Call) -> Response:
+    def log_in(call: Call) -> Json:
         """A token for the key pair."""
         given = KeyPair(**call.fields(api.Login))
         if not hmac.compare_digest(given.basic, keys.basic):
             raise LakeFSError("error authenticating request", status=401)
-        return JsonAnswer({"token": keys.login_token})
+        return {"token": keys.login_token}
 
-    def user(_call: Call) -> Response:
-        shown = {"creation_date": server.started, "email": "", "friendly_name": "", "id": server.committer}
-        return JsonAnswer({"user": shown})
-
+    user = {"creation_date": server.started, "email": "", "friendly_name": "", "id": server.committer}
     return routes(
         server,
         [
-            ("GET", f"{API}/config", lambda _: JsonAnswer(config)),
-            ("GET", f"{API}/config/version", lambda _: JsonAnswer(api.VERSION)),
-            ("GET", f"{API}/config/storage", lambda _: JsonAnswer(config["storage_config"])),
-            ("GET", f"{API}/setup_lakefs", lambda _: JsonAnswer(api.SETUP)),
+            ("GET", f"{API}/config", lambda _: config),
+            ("GET", f"{API}/config/version", lambda _: api.VERSION),
+            ("GET", f"{API}/config/storage", lambda _: config["storage_config"]),
+            ("GET", f"{API}/setup_lakefs", lambda _: api.SETUP),
             ("POST", f"{API}/setup_lakefs", set_up),
             ("POST", f"{API}/auth/login", log_in),
-            ("GET", f"{API}/user", user),
+            ("GET", f"{API}/user", lambda _: {"user": user}),
             ("GET", f"{API}/healthcheck", lambda _: None),
             ("POST", f"{API}/statistics", lambda _: None),
             ("GET", ALIVE, lambda _: PlainTextResponse("alive!")),
@@ -179,20 +180,17 @@ def _service_routes(server: LakeFSServer, keys: KeyPair, config: Json) -> list[R
 def _repository_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Repositories and their metadata; `root` is one repository's path."""
 
-    def list_all(call: Call) -> Response:
-        return JsonAnswer(api.page_json(server.list_repositories(**call.query.page("search")), api.repository_json))
-
-    def create(call: Call) -> Response:
+    def create(call: Call) -> Json:
         """The answer for a bare repository does not say whether it is read-only."""
         fields, bare = call.fields(api.RepositoryBody), call.query.bare
         if fields.pop("sample_data"):
             raise NotModelled("sample_data of POST /repositories")
         if fields.pop("storage_id"):
             raise Invalid("there is no storage of that id: this server has one without an id")
-        described = api.repository_json(server.create_repository(**fields, bare=bare))
+        described: Json = api.shown(server.create_repository(**fields, bare=bare))
         if bare:
             del described["read_only"]
-        return JsonAnswer(described, 201)
+        return described
 
     def delete(call: Call) -> None:
         server.delete_repository(call.repo.info.name, force=call.query.force)
@@ -208,15 +206,16 @@ def _repository_routes(server: LakeFSServer, root: str) -> list[Route]:
             call.repo.metadata.pop(key, None)
 
     every = root.rpartition("/")[0]
-    quick = [
-        ("POST", every, create),
-        ("GET", root, lambda call: JsonAnswer(api.repository_json(call.repo.info))),
+    quick: Table = [
+        ("POST", every, create, 201),
+        ("GET", root, lambda call: call.repo.info),
         ("DELETE", root, delete),
-        ("GET", f"{root}/metadata", lambda call: JsonAnswer(dict(sorted(call.repo.metadata.items())))),
+        ("GET", f"{root}/metadata", lambda call: dict(sorted(call.repo.metadata.items()))),
         ("POST", f"{root}/metadata", set_metadata),
         ("DELETE", f"{root}/metadata", delete_metadata),
     ]
-    return [*routes(server, [("GET", every, list_all)]), *routes(server, quick, quick=True)]
+    listing = routes(server, [("GET", every, lambda call: server.list_repositories(**call.query.page("search")))])
+    return [*listing, *routes(server, quick, quick=True)]
 
 
 def _protection_routes(server: LakeFSServer, root: str) -> list[Route]:
@@ -261,23 +260,20 @@ def _action_routes(server: LakeFSServer, root: str) -> list[Route]:
     def run_of(call: Call) -> ActionRun | None:
         return call.repo.runs.get(call.parts["run"])
 
-    def list_runs(call: Call) -> Response:
-        found = commits.list_runs(call.repo, **call.query.some("branch", "commit", "after", "amount"))
-        return JsonAnswer(api.page_json(found, _run))
+    def list_runs(call: Call) -> Page[ActionRun]:
+        return commits.list_runs(call.repo, **call.query.some("branch", "commit", "after", "amount"))
 
-    def get_run(call: Call) -> Response:
+    def get_run(call: Call) -> ActionRun:
         run = run_of(call)
         if run is None:
             raise Missing("not found")
-        return JsonAnswer(_run(run))
+        return run
 
-    def hooks(call: Call) -> Response:
+    def hooks(call: Call) -> Page[Json]:
         """One page of a run's hooks; an unknown run has none."""
         run = run_of(call)
-        found = () if run is None else tuple(hook for hook in run.hooks if hook.id > call.query.after)
-        at = 0 if run is None else run.at
-        shown = page_of(found, lambda hook: hook.id, call.query.amount)
-        return JsonAnswer(api.page_json(shown, lambda hook: _hook(hook, at)))
+        found = [_hook(hook, run.at) for hook in run.hooks if hook.id > call.query.after] if run else []
+        return page_of(found, itemgetter("hook_run_id"), call.query.amount)
 
     def output(call: Call) -> Response:
         """The output of one hook, as a file."""
@@ -298,31 +294,15 @@ def _action_routes(server: LakeFSServer, root: str) -> list[Route]:
     return routes(server, table)
 
 
-def _run(run: ActionRun) -> Json:
-    return {
-        "branch": run.branch,
-        "commit_id": run.commit_id,
-        "end_time": _time(run.at),
-        "event_type": run.event,
-        "run_id": run.id,
-        "start_time": _time(run.at),
-        "status": "completed" if run.passed else "failed",
-    }
-
-
 def _hook(hook: HookRun, at: int) -> Json:
     return {
         "action": hook.action,
-        "end_time": _time(at),
+        "end_time": api.time_of(at),
         "hook_id": hook.hook,
         "hook_run_id": hook.id,
-        "start_time": _time(at),
+        "start_time": api.time_of(at),
         "status": "skipped" if hook.skipped else "completed" if hook.passed else "failed",
     }
-
-
-def _time(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
 # ------------------------------------------------------------------------- branches and tags
@@ -331,9 +311,8 @@ def _time(at: int) -> str:
 def _reference_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Branches, their staged changes as a unit, and tags. `root` is the path of one repository."""
 
-    def list_branches(call: Call) -> Response:
-        found = references.list_branches(call.repo, **call.query.page("show_hidden"))
-        return JsonAnswer(api.page_json(found, api.reference_json))
+    def list_branches(call: Call) -> Page[Reference]:
+        return references.list_branches(call.repo, **call.query.page("show_hidden"))
 
     def create_branch(call: Call) -> Response:
         """The answer is the bare commit id, not JSON."""
@@ -351,34 +330,23 @@ def _reference_routes(server: LakeFSServer, root: str) -> list[Route]:
     def hard_reset(call: Call) -> None:
         references.hard_reset_branch(call.repo, call.branch, call.query.required("ref"), force=call.query.force)
 
-    def list_tags(call: Call) -> Response:
-        found = references.list_tags(call.repo, **call.query.page())
-        return JsonAnswer(api.page_json(found, api.reference_json))
-
-    def create_tag(call: Call) -> Response:
-        wanted = call.body(api.TagBody)
-        made = references.create_tag(call.repo, wanted.id, wanted.ref, force=wanted.force)
-        return JsonAnswer(api.reference_json(made), 201)
-
-    def get_branch(call: Call) -> Response:
-        return JsonAnswer(api.reference_json(references.get_branch(call.repo, call.branch)))
-
-    def get_tag(call: Call) -> Response:
-        return JsonAnswer(api.reference_json(references.get_tag(call.repo, call.parts["tag"])))
+    def create_tag(call: Call) -> Reference:
+        fields = call.fields(api.TagBody)
+        return references.create_tag(call.repo, **fields)
 
     branch, tag = f"{root}/branches/{{branch}}", f"{root}/tags/{{tag}}"
     slow = [
         ("GET", f"{root}/branches", list_branches),
         ("PUT", branch, reset),
-        ("GET", f"{root}/tags", list_tags),
+        ("GET", f"{root}/tags", lambda call: references.list_tags(call.repo, **call.query.page())),
     ]
-    quick = [
+    quick: Table = [
         ("POST", f"{root}/branches", create_branch),
-        ("GET", branch, get_branch),
+        ("GET", branch, lambda call: references.get_branch(call.repo, call.branch)),
         ("DELETE", branch, lambda call: references.delete_branch(call.repo, call.branch, force=call.query.force)),
         ("PUT", f"{branch}/hard_reset", hard_reset),
-        ("POST", f"{root}/tags", create_tag),
-        ("GET", tag, get_tag),
+        ("POST", f"{root}/tags", create_tag, 201),
+        ("GET", tag, lambda call: references.get_tag(call.repo, call.parts["tag"])),
         ("DELETE", tag, lambda call: references.delete_tag(call.repo, call.parts["tag"], force=call.query.force)),
     ]
     return [*routes(server, slow), *routes(server, quick, quick=True)]
@@ -390,67 +358,66 @@ def _reference_routes(server: LakeFSServer, root: str) -> list[Route]:
 def _commit_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Commits and everything that makes or compares them; `root` is one repository's path."""
 
-    def get(call: Call) -> Response:
+    def get(call: Call) -> CommitRecord:
         """Return one commit. An invalid ref answers 500 here, 400 elsewhere (`docs/dev/servers/lakefs.md`, "REST
         facts")."""
         try:
-            return JsonAnswer(api.commit_json(commits.get_commit(call.repo, call.ref)))
+            return commits.get_commit(call.repo, call.ref)
         except Invalid as error:
             raise LakeFSError(error.message) from None
 
-    def log(call: Call) -> Response:
+    def log(call: Call) -> Page[CommitRecord]:
         wanted = call.query.some("first_parent", "after", "stop_at", "since", "objects", "prefixes")
         records = commits.log(call.repo, call.ref, commits.LogQuery(**wanted))
         found = page_of(records, lambda record: record.commit.id, call.query.amount)
-        return JsonAnswer(api.page_json(Page(found.results, "") if call.query.limit else found, api.commit_json))
+        return Page(found.results, "") if call.query.limit else found
 
-    def staged(call: Call) -> Response:
+    def staged(call: Call) -> Page[Difference]:
         """One page of uncommitted changes."""
-        found = commits.diff_branch(call.repo, call.branch, **call.query.page("delimiter"))
-        return JsonAnswer(api.page_json(found, api.difference_json))
+        return commits.diff_branch(call.repo, call.branch, **call.query.page("delimiter"))
 
-    def diff(call: Call) -> Response:
+    def diff(call: Call) -> Page[Json]:
         with_stats, two_dot = call.query.include_right_stats, call.query.type == "two_dot"
         left, right = call.parts["left"], call.parts["right"]
         found = commits.diff_refs(call.repo, left, right, two_dot=two_dot, **call.query.page("delimiter"))
-        return JsonAnswer(api.page_json(found, lambda item: api.difference_json(item, with_stats=with_stats)))
+        return found.each(partial(api.difference_json, with_stats=with_stats))
 
-    def merge_base(call: Call) -> Response:
+    def merge_base(call: Call) -> Json:
         found = commits.find_merge_base(call.repo, call.ref, call.branch)
         ids = {"base": found.base, "destination": found.destination, "source": found.source}
-        return JsonAnswer({f"{name}_commit_id": commit_id for name, commit_id in ids.items()})
+        return {f"{name}_commit_id": commit_id for name, commit_id in ids.items()}
 
-    def commit(call: Call) -> Response:
+    def commit(call: Call) -> CommitRecord:
         call.refuse("source_metarange")
         fields = call.fields(api.CommitBody)
-        return JsonAnswer(api.commit_json(commits.commit(call.repo, call.branch, **fields)), 201)
+        return commits.commit(call.repo, call.branch, **fields)
 
-    def merge(call: Call) -> Response:
+    def merge(call: Call) -> Response | Json:
         """Merge a ref into a branch. A conflict has no message."""
         fields = call.fields(api.MergeBody)
         try:
             record = commits.merge(call.repo, call.ref, call.branch, **fields)
         except Conflict:
             return JsonAnswer({"reference": ""}, 409)
-        return JsonAnswer({"reference": record.commit.id})
+        return {"reference": record.commit.id}
 
     def revert(call: Call) -> None:
         fields = call.fields(api.RevertBody)
         commits.revert(call.repo, call.branch, **fields)
 
-    def cherry_pick(call: Call) -> Response:
+    def cherry_pick(call: Call) -> CommitRecord:
         fields = call.fields(api.CherryPickBody)
-        return JsonAnswer(api.commit_json(commits.cherry_pick(call.repo, call.branch, **fields)), 201)
+        return commits.cherry_pick(call.repo, call.branch, **fields)
 
     both, branch = f"{root}/refs/{{ref}}/merge/{{branch}}", f"{root}/branches/{{branch}}"
-    slow = [
+    slow: Table = [
         ("GET", f"{branch}/diff", staged),
         ("GET", f"{root}/refs/{{ref}}/commits", log),
         ("GET", f"{root}/refs/{{left}}/diff/{{right}}", diff),
         ("GET", both, merge_base),
         ("POST", both, merge),
-        ("POST", f"{branch}/commits", commit),
+        ("POST", f"{branch}/commits", commit, 201),
         ("POST", f"{branch}/revert", revert),
-        ("POST", f"{branch}/cherry-pick", cherry_pick),
+        ("POST", f"{branch}/cherry-pick", cherry_pick, 201),
     ]
     return [*routes(server, slow), *routes(server, [("GET", f"{root}/commits/{{ref}}", get)], quick=True)]

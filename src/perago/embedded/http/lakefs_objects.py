@@ -25,10 +25,10 @@ from starlette.routing import Route
 
 from perago.embedded.http import JsonAnswer
 from perago.embedded.http import lakefs_requests as api
-from perago.embedded.http.lakefs_requests import Call, Json, routes, run
+from perago.embedded.http.lakefs_requests import Call, Json, Table, routes, run
 from perago.embedded.lakefs import objects
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.values import Blob, BlobStore, CommonPrefix, Entry, Invalid, LakeFSError
+from perago.embedded.lakefs.values import Blob, BlobStore, CommonPrefix, Entry, Invalid, LakeFSError, Page
 
 NOT_IMPLEMENTED = "Not Implemented"
 """The words of the real server about calls that it does not do either."""
@@ -104,18 +104,18 @@ def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = N
         call.refuse("no_tombstone")
         objects.delete_object(call.repo, call.branch, call.query.required("path"), force=call.query.force)
 
-    def delete_batch(call: Call) -> Response:
+    def delete_batch(call: Call) -> Json:
         call.refuse("no_tombstone")
         repo, paths = server.repositories.get(call.parts["repository"]), call.body(api.Paths).paths
         failed = objects.delete_objects(repo, call.branch, paths, force=call.query.force)
         errors = [{"message": each.message, "path": each.path, "status_code": each.status} for each in failed]
-        return JsonAnswer({"errors": errors})
+        return {"errors": errors}
 
-    def copy(call: Call) -> Response:
+    def copy(call: Call) -> Entry:
         path, fields = call.query.required("dest_path"), call.fields(api.Copy)
         if fields.pop("shallow"):
             raise LakeFSError(NOT_IMPLEMENTED, 501)
-        return JsonAnswer(api.stats_json(objects.copy_object(call.repo, call.branch, path, **fields)), 201)
+        return objects.copy_object(call.repo, call.branch, path, **fields)
 
     def may_upload(call: Call) -> None:
         """The only user may."""
@@ -125,15 +125,15 @@ def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = N
         path, wanted = call.query.required("path"), call.body(api.UserMetadata)
         objects.set_user_metadata(call.repo, call.branch, path, wanted.set)
 
-    def stat(call: Call) -> Response:
+    def stat(call: Call) -> Json:
         with_metadata, presign = call.query.user_metadata, call.query.presign
         entry = stat_of(call)
         if presign and store is None:
             raise Invalid(NO_PRESIGN)
         found = api.stats_json(entry, user_metadata=with_metadata)
-        return JsonAnswer(store.readable(call, entry, found) if presign and store is not None else found)
+        return store.readable(call, entry, found) if presign and store is not None else found
 
-    def listing(call: Call) -> Response:
+    def listing(call: Call) -> Page[Json]:
         with_metadata, presign = call.query.user_metadata, call.query.presign
         shown = objects.list_objects(call.repo, call.ref, **call.query.page("delimiter"))
         if presign and store is None and any(isinstance(item, Entry) for item in shown.results):
@@ -144,12 +144,12 @@ def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = N
             signs = presign and store is not None and isinstance(item, Entry)
             return store.readable(call, item, found) if signs else found  # type: ignore[union-attr, arg-type]
 
-        return JsonAnswer(api.page_json(shown, described))
+        return shown.each(described)
 
-    def properties(call: Call) -> Response:
+    def properties(call: Call) -> Json:
         """The storage class of an object, which a local block store does not have."""
         stat_of(call)
-        return JsonAnswer({"storage_class": None})
+        return {"storage_class": None}
 
     async def upload(request: Request) -> Response:
         # The body is read to its end even if the upload is refused: a client that is still sending would see a broken
@@ -185,22 +185,22 @@ def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = N
         )
         return JsonAnswer({**api.stats_json(entry), "content_type": entry.content_type}, 201)
 
-    def address(call: Call) -> Response:
+    def address(call: Call) -> Json:
         """An address of the block store to put bytes at. A local one has no presigned links."""
         call.query.required("path")
         if call.query.presign and store is None:
             raise LakeFSError(NO_PRESIGN)
         made = objects.new_address(call.repo)
         if call.query.presign and store is not None:
-            return JsonAnswer(store.writable(call, made))
-        return JsonAnswer({"physical_address": made, "presigned_url": None})
+            return store.writable(call, made)
+        return {"physical_address": made, "presigned_url": None}
 
-    def link(call: Call) -> Response:
+    def link(call: Call) -> Entry:
         """Stage an object whose bytes are at an address. Without a block store they cannot be read."""
         wanted, path = call.body(api.Link), call.query.required("path")
         place, size = wanted.staging.physical_address, wanted.size_bytes
         blob = Blob(size, wanted.checksum) if store is None else store.linked(place, size, wanted.checksum)
-        entry = objects.link_object(
+        return objects.link_object(
             call.repo,
             call.branch,
             path,
@@ -212,18 +212,17 @@ def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = N
             if_absent=call.headers.get("if-none-match") == "*",
             force=wanted.force,
         )
-        return JsonAnswer(api.stats_json(entry))
 
     branch, at_ref = f"{root}/branches/{{branch}}", f"{root}/refs/{{ref}}/objects"
     staged, backing = f"{branch}/objects", f"{branch}/staging/backing"
-    quick = [
+    quick: Table = [
         ("GET", backing, address),
         ("PUT", backing, link),
         ("HEAD", at_ref, head),
         ("GET", at_ref, get),
         ("DELETE", staged, delete),
         ("POST", f"{staged}/delete", delete_batch),
-        ("POST", f"{staged}/copy", copy),
+        ("POST", f"{staged}/copy", copy, 201),
         ("GET", f"{staged}/stage_allowed", may_upload),
         ("PUT", f"{staged}/stat/user_metadata", set_user_metadata),
         ("GET", f"{at_ref}/stat", stat),

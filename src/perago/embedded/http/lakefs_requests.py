@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -19,11 +19,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perago.embedded import http
+from perago.embedded.http import JsonAnswer
 from perago.embedded.lakefs.objects import DEFAULT_CONTENT_TYPE
 from perago.embedded.lakefs.repository import CommitRecord, Repository
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.values import (
     MAX_AMOUNT,
+    ActionRun,
     CommonPrefix,
     Difference,
     DiffType,
@@ -36,7 +38,6 @@ from perago.embedded.lakefs.values import (
     Strategy,
 )
 
-T = TypeVar("T")
 B = TypeVar("B", bound=BaseModel)
 Json = dict[str, Any]
 
@@ -186,11 +187,11 @@ def _problem(error: ValidationError) -> str:
     return f"{f'{place}: ' if place else ''}{problem['msg']}"
 
 
-Handler: TypeAlias = Callable[[Call], Response | None]
-"""A call without an answer is answered with 204."""
+Handler: TypeAlias = Callable[[Call], Any]
+"""Returns the answer, a value of the model or JSON; None is answered with 204."""
 
-Table: TypeAlias = Iterable[tuple[str, str, Handler]]
-"""Methods, paths and handlers."""
+Table: TypeAlias = Iterable[tuple[str, str, Handler] | tuple[str, str, Handler, int]]
+"""Methods, paths, handlers, and the status of success if it is not 200."""
 
 
 def routes(server: LakeFSServer, table: Table, *, locked: bool = True, quick: bool = False) -> list[Route]:
@@ -205,19 +206,22 @@ def routes(server: LakeFSServer, table: Table, *, locked: bool = True, quick: bo
     return [_route(server, *row, locked=locked, quick=quick) for row in table]
 
 
-def _route(server: LakeFSServer, method: str, path: str, handler: Handler, *, locked: bool, quick: bool) -> Route:
+def _route(
+    server: LakeFSServer, method: str, path: str, handler: Handler, status: int = 200, *, locked: bool, quick: bool
+) -> Route:
+    def work(request: Request, raw: bytes) -> Response:
+        found = handler(Call(server, request, raw))
+        if isinstance(found, Response):
+            return found
+        return Response(status_code=204) if found is None else JsonAnswer(shown(found), status)
+
     async def answer(request: Request) -> Response:
         raw = b"" if method in ("GET", "HEAD") else await request.body()
-        work = partial(_answer, server, handler, request, raw)
-        return await run(server, work, quick=quick) if locked else work()
+        return await run(server, partial(work, request, raw), quick=quick) if locked else work(request, raw)
 
     made = Route(path, answer, methods=[method])
     made.methods = {method}  # without the HEAD that comes with every GET: lakeFS has it for objects only
     return made
-
-
-def _answer(server: LakeFSServer, handler: Handler, request: Request, raw: bytes) -> Response:
-    return handler(Call(server, request, raw)) or Response(status_code=204)
 
 
 async def run(server: LakeFSServer, work: Callable[[], Response], *, quick: bool) -> Response:
@@ -317,7 +321,7 @@ class Reset(Body):
 class TagBody(Body):
     """POST of a tag."""
 
-    id: str
+    name: str = Field(alias="id")
     ref: str
     force: Flag = False
 
@@ -448,50 +452,60 @@ SETUP: Json = {
 }
 
 
-def page_json(found: Page[T], describe: Callable[[T], Json]) -> Json:
-    """A page with its pagination."""
-    return {
-        "pagination": {
-            "has_more": found.has_more,
-            "max_per_page": MAX_AMOUNT,
-            "next_offset": found.next_offset,
-            "results": len(found.results),
-        },
-        "results": [describe(item) for item in found.results],
-    }
+def shown(value: Any) -> Any:
+    """Return a value of the model as lakeFS describes it. Everything else is JSON already."""
+    match value:
+        case Page():
+            pagination = {
+                "has_more": value.has_more,
+                "max_per_page": MAX_AMOUNT,
+                "next_offset": value.next_offset,
+                "results": len(value.results),
+            }
+            return {"pagination": pagination, "results": [shown(item) for item in value.results]}
+        case RepositoryInfo():
+            return {
+                "creation_date": value.created,
+                "default_branch": value.default_branch,
+                "id": value.name,
+                "read_only": value.read_only,
+                "storage_id": "",
+                "storage_namespace": value.storage_namespace,
+            }
+        case Reference():
+            return {"commit_id": value.commit_id, "id": value.name}
+        case CommitRecord(commit=made):
+            return {
+                "committer": made.committer,
+                "creation_date": made.created,
+                "generation": value.generation,
+                "id": made.id,
+                "message": made.message,
+                "meta_range_id": made.meta_range_id,
+                "metadata": dict(sorted(made.metadata.items())),
+                "parents": list(made.parents),
+                "version": 1,
+            }
+        case Entry():
+            return stats_json(value)
+        case Difference():
+            return difference_json(value)
+        case ActionRun():
+            return {
+                "branch": value.branch,
+                "commit_id": value.commit_id,
+                "end_time": time_of(value.at),
+                "event_type": value.event,
+                "run_id": value.id,
+                "start_time": time_of(value.at),
+                "status": "completed" if value.passed else "failed",
+            }
+    return value
 
 
-def repository_json(info: RepositoryInfo) -> Json:
-    """A repository."""
-    return {
-        "creation_date": info.created,
-        "default_branch": info.default_branch,
-        "id": info.name,
-        "read_only": info.read_only,
-        "storage_id": "",
-        "storage_namespace": info.storage_namespace,
-    }
-
-
-def reference_json(info: Reference) -> Json:
-    """A branch or a tag."""
-    return {"commit_id": info.commit_id, "id": info.name}
-
-
-def commit_json(record: CommitRecord) -> Json:
-    """A commit."""
-    made = record.commit
-    return {
-        "committer": made.committer,
-        "creation_date": made.created,
-        "generation": record.generation,
-        "id": made.id,
-        "message": made.message,
-        "meta_range_id": made.meta_range_id,
-        "metadata": dict(sorted(made.metadata.items())),
-        "parents": list(made.parents),
-        "version": 1,
-    }
+def time_of(at: int) -> str:
+    """Return a time in seconds since the epoch as the API writes those of runs."""
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
 def stats_json(entry: Entry, *, user_metadata: bool = True) -> Json:

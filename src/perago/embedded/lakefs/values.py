@@ -285,6 +285,7 @@ class BlobSink:
 
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 Identity: TypeAlias = tuple[int, str, frozenset[tuple[str, str]], str]
 
@@ -379,6 +380,10 @@ class Page(Generic[T]):
     @property
     def has_more(self) -> bool:
         return bool(self.next_offset)
+
+    def each(self, describe: Callable[[T], U]) -> Page[U]:
+        """Return the same page with what `describe` makes of its items."""
+        return Page(tuple(map(describe, self.results)), self.next_offset)
 
 
 @dataclass(frozen=True, slots=True)
