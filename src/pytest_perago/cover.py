@@ -32,9 +32,9 @@ from perago.testing.differences import rendered
 from perago.testing.tasks import CaseFailed
 from perago.testing.tree_files import fast_directory, write_tree
 from perago.text import json_text
+from perago.workspace.file_types import DELIMITERS, PARQUET, suffix_of
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
-from perago.workspace.table_files import DELIMITERS, PARQUET, suffix_of
 from pytest_perago.collection import CaseItem
 from pytest_perago.confinement import TimeLimitExceeded, Watch
 from pytest_perago.kinds.guardrail import phases_of

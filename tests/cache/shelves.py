@@ -9,8 +9,7 @@ from pathlib import Path
 import xxhash
 
 from perago.cache import ObjectCache
-from perago.cache.directory import LEDGER
-from perago.cache.objects import ObjectId
+from perago.cache.objects import LEDGER, ObjectId
 
 PLENTY = 100_000_000
 

@@ -15,8 +15,7 @@ import pytest
 import xxhash
 
 from perago.cache import ObjectCache, objects, usage
-from perago.cache.directory import SEAL_BYTES
-from perago.cache.objects import ObjectId, copy_bytes
+from perago.cache.objects import SEAL_BYTES, ObjectId, copy_bytes
 from perago.workspace.layout import RESERVE, FreeSpace
 
 from .shelves import PLENTY, entries, flip_a_bit, get, object_of, only_entry, put

@@ -22,8 +22,8 @@ from perago.cache import (
     usage,
     verify,
 )
-from perago.cache import directory as ledger
-from perago.cache.directory import LEDGER, SEAL_BYTES, locked_ledger, opened_directory
+from perago.cache import objects as ledger
+from perago.cache.objects import LEDGER, SEAL_BYTES, locked_ledger, opened_directory
 from perago.workspace.directory import sweep
 from perago.workspace.layout import FreeSpace, free_space
 

@@ -70,7 +70,7 @@ def embedded_server(server: str, *, real_time: bool = False) -> Iterator[Target]
 @contextmanager
 def _embedded_lakefs() -> Iterator[Target]:
     from perago.embedded.http.lakefs import lakefs_app
-    from perago.embedded.lakefs.server import LakeFSServer
+    from perago.embedded.lakefs.repository import LakeFSServer
 
     model = LakeFSServer(SystemClock())
     try:

@@ -11,7 +11,7 @@ from perago.driver import SystemClock
 from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.repository import LakeFSServer
 
 from .differences import DIFFERENCES, UNRECORDED
 from .fidelity import INTRODUCTION, PAGE, page

@@ -14,8 +14,7 @@ from perago.attempt.publication import EXPECTED_HEAD, FENCE_PATH
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS, objects
-from perago.embedded.lakefs.hooks import PreMergeHook
-from perago.embedded.lakefs.values import SPOOL_THRESHOLD, MergeEvent
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD, MergeEvent, PreMergeHook
 from perago.ports import MergeRefusal, Placement, Upload, WorkspaceStore
 from perago.workspace.scan import FileChanging
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from perago.embedded import persistence
-from perago.embedded.conductor.core import ModelCore
-from perago.embedded.conductor.model import ConductorModel
+from perago.embedded.conductor.model import ConductorModel, ModelCore
 from perago.embedded.conductor.state import State
 from perago.embedded.journal import Journal, Key, Table
-from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.repository import LakeFSServer
 from perago.embedded.persistence import ConductorSource, LakeFSSource, StateDirectory
 from perago.ports import Clock
 

@@ -13,7 +13,7 @@ import pytest
 from perago.driver import SystemClock
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.loopback import serve
-from perago.embedded.lakefs.server import LakeFSServer as EmbeddedLakeFS
+from perago.embedded.lakefs.repository import LakeFSServer as EmbeddedLakeFS
 
 from .commands import Worker
 from .deploying import Deployment, Gate, deployed

@@ -17,7 +17,7 @@ LEAKY = """
 from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
-from perago.cache.directory import Ledger
+from perago.cache.objects import Ledger
 from perago.driver import AttemptRecord
 from perago.embedded.clock import VirtualClock as Base
 from perago.retry import BackOff
@@ -62,7 +62,7 @@ def test_the_walk_finds_types_everywhere(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "perago_leaky.py").write_text(LEAKY)
     monkeypatch.syspath_prepend(tmp_path)
     assert leaks("perago_leaky") == {
-        "perago.cache.directory.Ledger": [
+        "perago.cache.objects.Ledger": [
             "perago_leaky.Public.__init__(given)",
             "perago_leaky.Public.given",
             "perago_leaky.Public.made",

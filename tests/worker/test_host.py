@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from perago.cache import ObjectCache, trim, usage
-from perago.cache.directory import SEAL_BYTES
+from perago.cache.objects import SEAL_BYTES
 from perago.driver import Limits
 from perago.settings import Upkeep, take_from_environment
 from perago.worker import host

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from perago.attempt.events import FenceState
-from perago.embedded.lakefs.hooks import HeadFence
+from perago.embedded.lakefs.values import HeadFence
 from perago.worker.events import Ending, FenceNotEnforced, SlotDied, SlotReplaced
 
 from .bench import RunningWorker, attempt_directories, make_plan, planned, running, wait_for

@@ -6,7 +6,7 @@ import mimetypes
 
 import pytest
 
-from perago.workspace.content_types import _BY_SUFFIX, UNKNOWN, content_type_of
+from perago.workspace.file_types import _BY_SUFFIX, UNKNOWN, content_type_of
 
 TYPES = {
     "out/table.csv": "text/csv",

@@ -9,8 +9,7 @@ workspace: it gets a copy, so that no task function can change the input of the 
 
 from __future__ import annotations
 
-from perago.cache.directory import CacheUnusable, on_disk
-from perago.cache.objects import ObjectCache, ObjectId, Shelf
+from perago.cache.objects import CacheUnusable, ObjectCache, ObjectId, Shelf, on_disk
 from perago.cache.upkeep import Usage, Verified, clear, default_limit, give_room, trim, usage, verify
 
 __all__ = [

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import xxhash
 
-from perago.cache.directory import (
+from perago.cache.objects import (
     LEDGER,
     SEAL_BYTES,
     SEALED,
     UNFINISHED,
     can_be_sealed,
+    hash_bytes,
     locked_ledger,
     on_disk,
     opened_directory,
     read_ledger,
     seal_of,
 )
-from perago.cache.objects import hash_bytes
 from perago.workspace.layout import free_space
 from perago.workspace.scan import EXHAUSTED
 

@@ -20,7 +20,7 @@ from perago.console import links
 from perago.console.source import File, NoSuchPage, Source
 from perago.console.text import Shown, line
 from perago.text import count, size
-from perago.workspace.table_files import DELIMITERS, delimited_rows, suffix_of
+from perago.workspace.file_types import DELIMITERS, delimited_rows, suffix_of
 
 TEXT_BYTES = 64 * 1024
 """The part of a text or of a CSV file that is read."""

@@ -15,8 +15,8 @@ from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, check
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.text import count, listing, quoted
 from perago.workspace.changes import Baseline, ChangedFile, Changes, combined, detect_changes
-from perago.workspace.content_types import UNKNOWN, content_type_of
 from perago.workspace.directory import AttemptDirectory
+from perago.workspace.file_types import UNKNOWN, content_type_of
 from perago.workspace.keys import View, is_reserved
 from perago.workspace.layout import (
     RESERVE,

@@ -26,11 +26,10 @@ from typing import Any, TypeAlias
 from pydantic import TypeAdapter
 
 from perago import __version__
-from perago.embedded.conductor.core import ModelCore
+from perago.embedded.conductor.model import ModelCore
 from perago.embedded.conductor.state import HistoryEntry, Message, State, Status, TaskRow, WorkflowRow
 from perago.embedded.journal import Journal, Key
-from perago.embedded.lakefs.repository import Branch, CommitRecord, Repository
-from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.repository import Branch, CommitRecord, LakeFSServer, Repository
 from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
 from perago.embedded.lakefs.values import ActionRun, Blob, Entry, RepositoryInfo
 from perago.embedded.services import KeyPair

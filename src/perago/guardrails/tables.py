@@ -33,7 +33,7 @@ import pyarrow.parquet
 from perago.guardrails.evaluation import GuardrailDefect
 from perago.guardrails.require_table import ColumnType, Format, TableRule
 from perago.text import count, one_line, quoted, size
-from perago.workspace.table_files import delimited_rows
+from perago.workspace.file_types import delimited_rows
 
 KEPT = 48 * 1024 * 1024
 """Bytes of keys in memory."""

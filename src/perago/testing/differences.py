@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perago.taskdef.definition import Difference, json_differences
 from perago.text import count, listing, quoted, size, visible
-from perago.workspace.table_files import DELIMITERS, PARQUET, read_table, suffix_of
+from perago.workspace.file_types import DELIMITERS, PARQUET, read_table, suffix_of
 
 if TYPE_CHECKING:
     from perago.testing.outcome import Outcome

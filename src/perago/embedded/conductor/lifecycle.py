@@ -1,12 +1,15 @@
-"""Operations on workflows: end, pause, remove, skip, retry, restart and rerun."""
+"""Operations on workflows: end, pause, remove, skip, retry, restart and rerun; and the work of the server itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from loguru import logger
+
 from perago.embedded.conductor.branching import DynamicFork
-from perago.embedded.conductor.context import DecisionContext, Termination, manual_retry, system_task
+from perago.embedded.conductor.context import DecisionContext, SystemTask, Termination, manual_retry, system_task
 from perago.embedded.conductor.decider import decide, end_workflow, snapshot_definitions, workflow_definition
 from perago.embedded.conductor.state import (
     HistoryEvent,
@@ -18,7 +21,7 @@ from perago.embedded.conductor.state import (
     every_step,
     holds,
 )
-from perago.embedded.conductor.system_tasks import SUB_WORKFLOW
+from perago.embedded.conductor.system_tasks import SUB_WORKFLOW, end_as
 from perago.embedded.conductor.wire import (
     bad_request,
     conflict,
@@ -452,3 +455,98 @@ def _begin_again(state: State, row: TaskRow) -> None:
     row.scheduled_time = state.now()
     row.retried = row.executed = False
     state.enqueue(row)
+
+
+# ------------------------------------------------------------------ the work of the server itself
+# The model does it before a call returns, and the work of its background tasks first: a JOIN that waits for a
+# sub-workflow ends before the end of that sub-workflow causes a decision. A real server needs 50 to 300 ms for it, and
+# up to 30 s for a JOIN that has waited for a long time.
+
+
+def settle(state: State) -> None:
+    """Do the work that is due at this moment, and the work that follows from it."""
+    _wake(state)
+    while state.attention:
+        workflow_id = next(iter(state.attention))
+        must_decide = state.attention.pop(workflow_id)
+        workflow = state.workflows.get(workflow_id)
+        if workflow is None or workflow.status.terminal:
+            continue
+        with guarded(state, workflow_id):
+            _work(state, workflow)
+            if must_decide:
+                _repair_sub_workflows(state, workflow)
+                decide(state, workflow)
+
+
+@contextmanager
+def guarded(state: State, workflow_id: str) -> Iterator[None]:
+    """Let other workflows continue when one cannot be decided. Each problem of a workflow is logged once."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this workflow alone
+        problem = f"{type(error).__name__}: {error}"
+        if state.problems.get(workflow_id) != problem:
+            state.problems[workflow_id] = problem
+            logger.warning("Conductor cannot decide workflow {}: {}", workflow_id, problem)
+
+
+def _repair_sub_workflows(state: State, workflow: WorkflowRow) -> None:
+    """End steps whose sub-workflows have ended. A rerun wakes the parent of a sub-workflow that ends immediately.
+
+    The server's sweeper copies the status and the output, but no reason.
+    """
+    for row in [row.copy() for row in workflow.tasks if row.kind == SUB_WORKFLOW and row.status is Status.IN_PROGRESS]:
+        child = state.workflows.get(row.sub_workflow_id or "")
+        if child is not None and child.status.terminal:
+            end_as(row, child)
+            state.store(row, HistoryEvent.CHANGED)
+
+
+def _work(state: State, workflow: WorkflowRow) -> None:
+    for task_id in [row.task_id for row in workflow.tasks]:
+        row = state.tasks.get(task_id)
+        if row is None or row.status.terminal or workflow.status.terminal:
+            continue
+        task = system_task(row)
+        if task is not None and task.background and state.timers.get(task_id, 0) <= state.now():
+            _work_on(state, workflow, row.copy(), task)
+
+
+def _wake(state: State) -> None:
+    """Schedule a check of the workflows in which an attempt of the server is due."""
+    for task_id, due in list(state.timers.items()):
+        if due <= state.now():
+            del state.timers[task_id]
+            row = state.tasks.get(task_id)
+            if row is not None:
+                state.call_attention(row.workflow_id)
+
+
+def _work_on(state: State, workflow: WorkflowRow, row: TaskRow, task: SystemTask) -> None:
+    scheduled = row.status is Status.SCHEDULED
+    if not scheduled and not task.ends_by_itself:
+        return
+    before = (row.status, row.output)
+    context = DecisionContext.of(state, workflow)
+    if scheduled:
+        row.start_time = state.now()
+        task.start(context, row)
+    else:
+        task.execute(context, row)
+    if row.poll_count and (row.status, row.output) == before:
+        return
+    row.poll_count += 1
+    done = row.status.terminal or (scheduled and not task.ends_by_itself)
+    if done:
+        state.queue.remove(row.task_id)
+    state.store(row, HistoryEvent.CHANGED)
+    if done:
+        decide(state, workflow)
+
+
+def sweep(state: State) -> None:
+    """Decide every workflow, including timeouts. A workflow that cannot be decided does not block others."""
+    for workflow in list(state.workflows.values()):
+        with guarded(state, workflow.workflow_id):
+            decide(state, workflow)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from perago.conductor_json import delivery_from, known_by_its_retry, workflow_from
+from perago.driver import SystemClock
 from perago.embedded.conductor import lifecycle, updates
-from perago.embedded.conductor.core import ModelCore, sweep
 from perago.embedded.conductor.decider import OPERATION, create_workflow, decide, workflow_definition
 from perago.embedded.conductor.definitions import (
     parse_changed_task_definition,
     parse_task_definitions,
     parse_workflow_definition,
 )
-from perago.embedded.conductor.lifecycle import rerun, restart, retry
-from perago.embedded.conductor.state import HistoryEntry, LastPoll, State, Status, TaskRow, queue_name
+from perago.embedded.conductor.lifecycle import rerun, restart, retry, settle, sweep
+from perago.embedded.conductor.state import HistoryEntry, HttpHandler, LastPoll, State, Status, TaskRow, queue_name
 from perago.embedded.conductor.views import (
     WorkflowSummary,
     search_tasks,
@@ -26,7 +29,9 @@ from perago.embedded.conductor.views import (
     workflow_json,
 )
 from perago.embedded.conductor.wire import (
+    SERVICE,
     InvalidRequest,
+    PayloadLimits,
     bad_request,
     conflict,
     copied,
@@ -34,9 +39,119 @@ from perago.embedded.conductor.wire import (
     server_error,
     validation_failed,
 )
-from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, Report, WorkflowRow
+from perago.embedded.faults import FaultScript, faults_around
+from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Clock, Delivery, Report, Unavailable, WorkflowRow
 
 _REGISTER, _UPDATE = "registerWorkflowDef", "updateWorkflowDef"
+
+T = TypeVar("T")
+
+LOOK_SECONDS = 0.1
+"""Seconds between two checks of the queue by a long poll, if time does not pass on its own."""
+
+LOCK_SECONDS = 30.0
+"""Seconds of real time that a call waits for others to finish theirs."""
+
+
+class ModelCore:
+    """The state of one server and the access to it. The calls are in derived classes."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        faults: FaultScript | None = None,
+        *,
+        limits: PayloadLimits | None = None,
+        sweep_seconds: float | None = None,
+        seed: int | None = None,
+        http: HttpHandler | None = None,
+    ) -> None:
+        """
+        Args:
+            clock: The clock of the server.
+            faults: The script of faults of calls.
+            limits: Sizes of payloads.
+            sweep_seconds: The seconds after which a call first checks for timeouts; None: only on request.
+            seed: Makes ids and jitter repeatable.
+            http: Answers HTTP tasks: gets the request (`uri`, `method`, `headers`, `body`), and returns status and
+                body. It is called under the model's lock.
+        """
+        self._clock = clock
+        self._faults = faults or FaultScript()
+        self._state = State(clock, limits or PayloadLimits(), seed, http)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self.on_change: Callable[[], None] = lambda: None
+        """Called, under the lock, after a call that changed an attempt or a queue; must not call back."""
+        self._told = 0
+        self._waits_are_over = False
+        self._sweep_seconds = sweep_seconds
+        self._swept = clock.now()
+
+    def end_waits(self) -> None:
+        """Make waiting calls return immediately, and later ones not wait, for a server that is about to stop."""
+        with self._lock:
+            self._waits_are_over = True
+            self._changed.notify_all()
+
+    @contextmanager
+    def _operation(self, name: str) -> Iterator[State]:
+        """Run one call: faults outside of the lock, the rest inside."""
+        with self._around(name), self._locked() as state:
+            yield state
+
+    def _around(self, name: str) -> AbstractContextManager[None]:
+        return faults_around(self._faults, name, service=SERVICE, clock=self._clock)
+
+    @contextmanager
+    def _locked(self) -> Iterator[State]:
+        if not self._lock.acquire(timeout=LOCK_SECONDS):
+            raise Unavailable(SERVICE, "any call", f"the model was busy for {LOCK_SECONDS:g} s")
+        try:
+            if self._sweep_seconds is not None and self._clock.now() - self._swept >= self._sweep_seconds:
+                self._swept = self._clock.now()
+                sweep(self._state)
+            settle(self._state)
+            yield self._state
+            settle(self._state)
+        finally:
+            changes = self._state.queue.pushes + len(self._state.history)
+            if changes != self._told:
+                self._told = changes
+                self._changed.notify_all()
+                self.on_change()
+            self._lock.release()
+
+    def _look_until(self, end: float, look: Callable[[State], T | None]) -> T:
+        """Call `look` under the lock until it does not return None, for the last time at `end` or later.
+
+        On the system's clock it is called again as soon as anything changes or is due. Any other clock sleeps between
+        two calls, without the lock.
+        """
+        while True:
+            with self._locked() as state:
+                found = look(state)
+                if found is not None:
+                    return found
+                left = end - self._clock.now()
+                if isinstance(self._clock, SystemClock):
+                    self._changed.wait(max(0.0, min(left, self._seconds_to_next_event(state))))
+                    continue
+            self._clock.sleep(min(LOOK_SECONDS, left))
+
+    def _is_over(self, end: float) -> bool:
+        """Whether a wait until `end` has ended."""
+        return self._waits_are_over or self._clock.now() >= end
+
+    def _seconds_to_next_event(self, state: State) -> float:
+        """Until a delayed message, an attempt of the server's own or a sweep falls due; infinite without any."""
+        now = self._clock.now()
+        message = state.queue.next_due(state.now())
+        due = [time / 1000 - now for time in (*state.timers.values(), *([] if message is None else [message]))]
+        if self._sweep_seconds is not None:
+            due.append(self._swept + self._sweep_seconds - now)
+        return min(due, default=math.inf)
+
 
 MAX_WAIT_SECONDS = 5.0
 """Longest long poll that the server allows."""

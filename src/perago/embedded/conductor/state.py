@@ -409,7 +409,7 @@ class State:
         self.problems: dict[str, str] = {}
         """The last reason for which a workflow could not be decided, by its id."""
         self.attention: dict[str, bool] = {}
-        """Workflows that the server's own workers must still check, and whether to decide them (`core`)."""
+        """Workflows that the server's own workers must still check, and whether to decide them (`lifecycle`)."""
         self.timers: Table[str, int] = Table(self.journal, "timers")
         """The times (ms) at which those workers start their attempts, by task id."""
         self.sub_workflows: Table[tuple[str, int], str] = Table(self.journal, "sub_workflows")

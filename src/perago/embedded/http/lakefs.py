@@ -25,8 +25,7 @@ from perago.embedded.http import lakefs_requests as api
 from perago.embedded.http.lakefs_objects import STORE, SignedStore, object_routes
 from perago.embedded.http.lakefs_requests import Call, Json, Table, routes
 from perago.embedded.lakefs import commits, references
-from perago.embedded.lakefs.repository import CommitRecord
-from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.repository import CommitRecord, LakeFSServer
 from perago.embedded.lakefs.values import (
     ActionNotRun,
     ActionRun,

@@ -27,7 +27,7 @@ from perago.embedded.http import JsonAnswer
 from perago.embedded.http import lakefs_requests as api
 from perago.embedded.http.lakefs_requests import Call, Json, Table, routes, run
 from perago.embedded.lakefs import objects
-from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.repository import LakeFSServer
 from perago.embedded.lakefs.values import Blob, BlobStore, CommonPrefix, Entry, Invalid, LakeFSError, Page
 
 NOT_IMPLEMENTED = "Not Implemented"

@@ -21,8 +21,7 @@ from starlette.routing import Route
 from perago.embedded import http
 from perago.embedded.http import JsonAnswer
 from perago.embedded.lakefs.objects import DEFAULT_CONTENT_TYPE
-from perago.embedded.lakefs.repository import CommitRecord, Repository
-from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.repository import CommitRecord, LakeFSServer, Repository
 from perago.embedded.lakefs.values import (
     MAX_AMOUNT,
     ActionRun,

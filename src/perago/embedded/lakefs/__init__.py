@@ -7,7 +7,7 @@ three-way merge loses files, the model gives the right answer and warns with `Se
 
 from __future__ import annotations
 
-from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.repository import LakeFSServer
 from perago.embedded.lakefs.store import InMemoryLakeFS
 from perago.embedded.lakefs.values import ActionNotRun, LakeFSError, NotModelled, ServerDivergence
 

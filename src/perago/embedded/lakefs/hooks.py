@@ -1,4 +1,4 @@
-"""Pre-merge hooks of the model: perago's publish fence, and the protocol for other hooks.
+"""Run the hooks of a repository.
 
 lakeFS runs the action files of the source commit (`docs/dev/servers/lakefs.md`, "Where the action file must live"). The
 model cannot run Lua; it knows a hook by the path of its action file. Any other action file counts as passed at each of
@@ -10,53 +10,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
-from perago.attempt.publication import EXPECTED_HEAD
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.trees import ACTIONS_PREFIX, Tree
 from perago.embedded.lakefs.values import ActionNotRun, ActionRun, HookAborted, HookRun, MergeEvent, Missing
-from perago.ports import FENCE_MARKER
-
-
-class PreMergeHook(Protocol):
-    """The model of one action file."""
-
-    @property
-    def name(self) -> str:
-        """The action's name, as it appears in the server's message."""
-        ...
-
-    @property
-    def hook(self) -> str:
-        """The id of the hook in that action, which appears there, too."""
-        ...
-
-    def refuse(self, event: MergeEvent) -> str | None:
-        """The text with which the hook fails, or None to let the merge pass."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class HeadFence:
-    """perago's publish fence: a merge that names an expected head passes only on that head.
-
-    A merge that names none passes, so that people can merge by hand.
-    """
-
-    name: str = "perago publish fence"
-    hook: str = "expected_head"
-    marker: str = FENCE_MARKER
-    metadata_key: str = EXPECTED_HEAD
-
-    def refuse(self, event: MergeEvent) -> str | None:
-        """Compare the merge commit's first parent with the head that the publisher built on."""
-        expected = event.commit.metadata.get(self.metadata_key)
-        head = event.commit.parents[0]
-        if expected is None or expected == head:
-            return None
-        return f"{self.marker}: head moved: expected {expected}, found {head}"
 
 
 def run_hooks(repo: Repository, source: Tree, event: MergeEvent) -> None:

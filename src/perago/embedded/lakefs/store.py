@@ -13,9 +13,7 @@ from pathlib import Path
 from perago import ports
 from perago.embedded.faults import FaultScript, faults_around
 from perago.embedded.lakefs import commits, objects, references
-from perago.embedded.lakefs.hooks import PreMergeHook
-from perago.embedded.lakefs.repository import Repository
-from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.repository import LakeFSServer, Repository
 from perago.embedded.lakefs.trees import ACTIONS_PREFIX, two_dot_diff
 from perago.embedded.lakefs.values import (
     Blob,
@@ -32,6 +30,7 @@ from perago.embedded.lakefs.values import (
     Missing,
     NoChanges,
     NotModelled,
+    PreMergeHook,
 )
 from perago.ports import (
     FENCE_MARKER,

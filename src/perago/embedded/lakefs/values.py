@@ -1,4 +1,4 @@
-"""The values that the modeled server speaks: refusals, bytes of objects, entries, pages.
+"""The values that the modeled server speaks: refusals, bytes of objects, entries, pages, hooks.
 
 `perago.embedded.lakefs.store` turns these into the port's errors, `perago.embedded.http.lakefs` into HTTP answers.
 """
@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeAlias, TypeVar
+from typing import BinaryIO, Generic, Protocol, TypeAlias, TypeVar
 
-from perago.ports import Commit, ObjectEntry
+from perago.attempt.publication import EXPECTED_HEAD
+from perago.ports import FENCE_MARKER, Commit, ObjectEntry
 
 
 class LakeFSError(Exception):
@@ -433,6 +434,45 @@ class MergeEvent:
     """The source as typed."""
     commit: Commit
     """The merge commit in the making; `parents[0]` is the head of the target at merge time."""
+
+
+class PreMergeHook(Protocol):
+    """The model of one action file."""
+
+    @property
+    def name(self) -> str:
+        """The action's name, as it appears in the server's message."""
+        ...
+
+    @property
+    def hook(self) -> str:
+        """The id of the hook in that action, which appears there, too."""
+        ...
+
+    def refuse(self, event: MergeEvent) -> str | None:
+        """The text with which the hook fails, or None to let the merge pass."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeadFence:
+    """perago's publish fence: a merge that names an expected head passes only on that head.
+
+    A merge that names none passes, so that people can merge by hand.
+    """
+
+    name: str = "perago publish fence"
+    hook: str = "expected_head"
+    marker: str = FENCE_MARKER
+    metadata_key: str = EXPECTED_HEAD
+
+    def refuse(self, event: MergeEvent) -> str | None:
+        """Compare the merge commit's first parent with the head that the publisher built on."""
+        expected = event.commit.metadata.get(self.metadata_key)
+        head = event.commit.parents[0]
+        if expected is None or expected == head:
+            return None
+        return f"{self.marker}: head moved: expected {expected}, found {head}"
 
 
 @dataclass(frozen=True, slots=True)
