@@ -11,7 +11,7 @@ import pytest
 import urllib3
 
 from perago.driver import SystemClock
-from perago.embedded.conductor import InMemoryConductor, core, model
+from perago.embedded.conductor import InMemoryConductor, model
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import POLLS_AT_ONCE, conductor_app
 from perago.embedded.http.loopback import serve
@@ -28,7 +28,7 @@ SOON = 30.0
 @pytest.fixture(autouse=True)
 def _longer_polls_that_do_not_look_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a poll that does not wake by itself comes too late on the slowest machine."""
-    monkeypatch.setattr(core, "LOOK_SECONDS", 120.0)
+    monkeypatch.setattr(model, "LOOK_SECONDS", 120.0)
     monkeypatch.setattr(model, "MAX_WAIT_SECONDS", 60.0)
 
 

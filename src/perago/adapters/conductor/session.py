@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partialmethod
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -290,42 +291,30 @@ class RestTransport:
         self._pool = pool
         self._token = token
 
-    def GET(  # noqa: N802 - the SDK's spelling
-        self, url: str, *, query_params: Any = None, headers: dict[str, str], _request_timeout: float, **_unused: Any
-    ) -> Answer:
-        """Read."""
-        return self._send("GET", url, query_params, headers, None, _request_timeout)
-
-    def POST(  # noqa: N802 - the SDK's spelling
+    def _send(
         self,
+        method: str,
         url: str,
         *,
         query_params: Any = None,
         headers: dict[str, str],
-        body: str,
+        body: str | None = None,
         _request_timeout: float,
         **_unused: Any,
     ) -> Answer:
-        """Write; `body` is sent as it is."""
-        return self._send("POST", url, query_params, headers, body.encode(), _request_timeout)
-
-    def DELETE(  # noqa: N802 - the SDK's spelling
-        self, url: str, *, query_params: Any = None, headers: dict[str, str], _request_timeout: float, **_unused: Any
-    ) -> Answer:
-        """Delete."""
-        return self._send("DELETE", url, query_params, headers, None, _request_timeout)
-
-    def _send(
-        self, method: str, url: str, query: Any, headers: dict[str, str], body: bytes | None, seconds: float
-    ) -> Answer:
-        target = f"{url}?{urlencode(query)}" if query else url
+        target = f"{url}?{urlencode(query_params)}" if query_params else url
+        content = None if body is None else body.encode()
         for _ in range(2):  # a stale token is refused before the request is read, so sending it again is harmless
             token = self._token.current()
             with_token = {**headers, "X-Authorization": token} if token else headers
-            answer = self._pool.call(method, target, headers=with_token, body=body, answer_within=seconds)
+            answer = self._pool.call(method, target, headers=with_token, body=content, answer_within=_request_timeout)
             if not self._token.is_refused(answer, token):
                 break
         return without(token, answer)
+
+    GET = partialmethod(_send, "GET")
+    POST = partialmethod(_send, "POST")
+    DELETE = partialmethod(_send, "DELETE")
 
 
 def without(secret: str | None, answer: Answer) -> Answer:

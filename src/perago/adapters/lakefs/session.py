@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, partialmethod
 from types import SimpleNamespace
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
@@ -171,23 +171,15 @@ class _SdkTransport:
     def __init__(self, pool: HttpPool) -> None:
         self._pool = pool
 
-    def post_request(
-        self, url: str, *, headers: Mapping[str, str], body: Any, _request_timeout: float, **_unused: Any
-    ) -> SimpleNamespace:
-        """Write."""
-        return self._send("POST", url, headers, json.dumps(body).encode(), _request_timeout)
-
-    def delete_request(
-        self, url: str, *, headers: Mapping[str, str], _request_timeout: float, **_unused: Any
-    ) -> SimpleNamespace:
-        """Delete."""
-        return self._send("DELETE", url, headers, None, _request_timeout)
-
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
+        self, method: str, url: str, *, headers: Mapping[str, str], body: Any, _request_timeout: float, **_unused: Any
     ) -> SimpleNamespace:
-        answer = self._pool.call(method, url, headers=headers, body=body, answer_within=seconds)
+        content = None if body is None else json.dumps(body).encode()
+        answer = self._pool.call(method, url, headers=headers, body=content, answer_within=_request_timeout)
         return SimpleNamespace(status=answer.status, data=answer, getheaders=dict)
+
+    post_request = partialmethod(_send, "POST")
+    delete_request = partialmethod(_send, "DELETE")
 
 
 def once(call: Call, send: Callable[[], Answer], read: Callable[[Answer], T]) -> T:

@@ -51,56 +51,41 @@ def check_workflow_timeout(workflow: WorkflowRow, now: int) -> None:
 def check_task_timeouts(row: TaskRow, now: int) -> None:
     """Change `row` to TIMED_OUT, or raise `Termination`, if one of its timeouts has passed
     (`docs/dev/servers/conductor.md`, "Attempt state machine")."""
-    for check in (_total_timeout, _task_timeout, _poll_timeout):
-        reason = None if row.status.terminal else check(row, now)
-        if reason is not None:
-            _apply_policy(row, reason)
-
-
-def _apply_policy(row: TaskRow, reason: str) -> None:
     policy = row.definition["timeoutPolicy"]
-    if policy == "ALERT_ONLY":
-        return
-    row.status = Status.TIMED_OUT
-    row.reason = reason
-    if policy == "TIME_OUT_WF":
-        raise Termination(reason, WorkflowStatus.TIMED_OUT, row)
+    reason = None if row.status.terminal or policy == "ALERT_ONLY" else next(_passed_timeouts(row, now), None)
+    if reason is not None:
+        row.status, row.reason = Status.TIMED_OUT, reason
+        if policy == "TIME_OUT_WF":
+            raise Termination(reason, WorkflowStatus.TIMED_OUT, row)
 
 
-def _total_timeout(row: TaskRow, now: int) -> str | None:
-    seconds, elapsed = row.definition["totalTimeoutSeconds"], _total_elapsed_seconds(row, now)
-    if seconds <= 0 or elapsed < seconds:
-        return None
-    return (
-        f"Task {row.task_name}/{row.task_id} exceeded total timeout of {seconds} seconds (elapsed {elapsed} seconds "
-        f"across all attempts including retry delays). Timeout policy: {row.definition['timeoutPolicy']}"
-    )
+def _passed_timeouts(row: TaskRow, now: int) -> Iterator[str]:
+    """Yield what passed, first for all attempts together, then for this attempt and for its poll."""
+    definition, policy = row.definition, row.definition["timeoutPolicy"]
+    delay = row.start_delay_seconds * 1000
+    seconds, elapsed = definition["totalTimeoutSeconds"], _total_elapsed_seconds(row, now)
+    if 0 < seconds <= elapsed:
+        yield (
+            f"Task {row.task_name}/{row.task_id} exceeded total timeout of {seconds} seconds (elapsed {elapsed} "
+            f"seconds across all attempts including retry delays). Timeout policy: {policy}"
+        )
+    seconds, elapsed = definition["timeoutSeconds"], now - (row.start_time + delay)
+    if row.start_time > 0 and 0 < seconds * 1000 <= elapsed:
+        yield (
+            f"Task timed out after {elapsed // 1000} seconds. Timeout configured as {seconds} seconds. Timeout policy "
+            f"configured to {policy}"
+        )
+    seconds, elapsed = definition.get("pollTimeoutSeconds") or 0, now - (row.scheduled_time + delay)
+    is_late = seconds > 0 and elapsed >= (seconds + row.callback_after_seconds) * 1000
+    if is_late and row.status is Status.SCHEDULED:
+        yield (
+            f"Task poll timed out after {elapsed // 1000} seconds. Poll timeout configured as {seconds} seconds. "
+            f"Timeout policy configured to {policy}"
+        )
 
 
 def _total_elapsed_seconds(row: TaskRow, now: int) -> int:
     return (now - row.first_scheduled_time) // 1000
-
-
-def _task_timeout(row: TaskRow, now: int) -> str | None:
-    seconds = row.definition["timeoutSeconds"]
-    elapsed = now - (row.start_time + row.start_delay_seconds * 1000)
-    if seconds <= 0 or row.start_time <= 0 or elapsed < seconds * 1000:
-        return None
-    return (
-        f"Task timed out after {elapsed // 1000} seconds. Timeout configured as {seconds} seconds. "
-        f"Timeout policy configured to {row.definition['timeoutPolicy']}"
-    )
-
-
-def _poll_timeout(row: TaskRow, now: int) -> str | None:
-    seconds = row.definition.get("pollTimeoutSeconds") or 0
-    elapsed = now - (row.scheduled_time + row.start_delay_seconds * 1000)
-    if seconds <= 0 or row.status is not Status.SCHEDULED or elapsed < (seconds + row.callback_after_seconds) * 1000:
-        return None
-    return (
-        f"Task poll timed out after {elapsed // 1000} seconds. Poll timeout configured as {seconds} seconds. "
-        f"Timeout policy configured to {row.definition['timeoutPolicy']}"
-    )
 
 
 def check_response_timeout(row: TaskRow, now: int) -> None:

@@ -9,7 +9,14 @@ from typing import Any
 from loguru import logger
 
 from perago.embedded.conductor.branching import DynamicFork
-from perago.embedded.conductor.context import DecisionContext, SystemTask, Termination, manual_retry, system_task
+from perago.embedded.conductor.context import (
+    DecisionContext,
+    SystemTask,
+    Termination,
+    manual_retry,
+    new_row,
+    system_task,
+)
 from perago.embedded.conductor.decider import decide, end_workflow, snapshot_definitions, workflow_definition
 from perago.embedded.conductor.state import (
     HistoryEvent,
@@ -81,8 +88,7 @@ def remove(state: State, workflow: WorkflowRow, *, archive: bool) -> None:
     if archive and not workflow.status.terminal:
         detail = f"Cannot archive workflow: {workflow.workflow_id} with status: {workflow.status}"
         raise bad_request("remove workflow", detail)
-    for row in list(workflow.tasks):
-        state.remove_task(row)
+    _remove_all_tasks(state, workflow)
     del state.workflows[workflow.workflow_id]
 
 
@@ -106,23 +112,11 @@ def skip(state: State, workflow: WorkflowRow, reference_name: str) -> None:
     loops = [step for step in steps.values() if step["type"] == "DO_WHILE"]
     if any(holds(loop, reference_name) for loop in loops):
         raise not_modelled(f"workflow {workflow.name}", f"skipping {reference_name}, which is part of a loop,")
-    step = {name: value for name, value in steps[reference_name].items() if name != "taskDefinition"}
-    row = TaskRow(
-        task_id=state.new_id(),
-        workflow_id=workflow.workflow_id,
-        workflow_name="",
-        task_type=step["name"],
-        task_name=step["name"],
-        reference_name=reference_name,
-        definition={},
-        workflow_task=step,
-        priority=workflow.priority,
-        correlation_id=workflow.correlation_id,
-        input={},
-        status=Status.SKIPPED,
-        scheduled_time=state.now(),
-        end_time=state.now(),
-    )
+    name = steps[reference_name]["name"]
+    row = new_row(state, workflow, {**steps[reference_name], "taskDefinition": {}}, name, name)
+    del row.workflow_task["taskDefinition"]
+    row.workflow_name, row.status = "", Status.SKIPPED
+    row.scheduled_time = row.end_time = state.now()
     state.place(workflow, row)
     decide(state, workflow)
 

@@ -465,7 +465,7 @@ class State:
         taken = [other.task_id for other in workflow.tasks if other.step_key == row.step_key]
         if any(task_id != row.task_id for task_id in taken):
             return False
-        self._limit_input(row)
+        row.input, row.external_input = self._limited(row, row.input)
         row.listed = not row.status.terminal
         self._keep(workflow, row)
         self.record(HistoryEvent.SCHEDULED, row)
@@ -509,7 +509,8 @@ class State:
             self.timers.pop(row.task_id, None)
         if row.status is not Status.IN_PROGRESS and row.definition.get("concurrentExecLimit"):
             self.queue.release(row.task_type, now)
-        self._limit_output(row)
+        row.output, moved = self._limited(row, row.output)
+        row.external_output = row.external_output or moved
         row.listed = row.listed and not row.status.terminal
         self._keep(self.workflows[row.workflow_id], row)
         self.record(what, row)
@@ -543,28 +544,18 @@ class State:
         self.workflows.touch(row.workflow_id)
         self.record(HistoryEvent.REMOVED, row)
 
-    def _limit_input(self, row: TaskRow) -> None:
-        size = size_of(row.input)
+    def _limited(self, row: TaskRow, payload: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """Return a payload as it is stored, and the path of one that is kept elsewhere. Too large a payload fails its
+        row."""
+        size = size_of(payload)
         if size > self.limits.maximum:
-            row.input = {}
-            self._fail_by_size(row, size)
-        elif size > self.limits.external:
-            row.external_input = f"{self.new_id()}.json"
-
-    def _limit_output(self, row: TaskRow) -> None:
-        size = size_of(row.output)
-        if size > self.limits.maximum:
-            row.output = {}
-            self._fail_by_size(row, size)
-        elif size > self.limits.external and row.external_output is None:
-            row.external_output = f"{self.new_id()}.json"
-
-    def _fail_by_size(self, row: TaskRow, size: int) -> None:
-        row.status = Status.FAILED_WITH_TERMINAL_ERROR
-        row.reason = (
-            f"The payload size: {size} of task: {row.task_id} in workflow: {row.workflow_id}  "
-            f"is greater than the permissible limit: {self.limits.maximum} bytes"
-        )
+            row.status = Status.FAILED_WITH_TERMINAL_ERROR
+            row.reason = (
+                f"The payload size: {size} of task: {row.task_id} in workflow: {row.workflow_id}  "
+                f"is greater than the permissible limit: {self.limits.maximum} bytes"
+            )
+            return {}, None
+        return payload, f"{self.new_id()}.json" if size > self.limits.external else None
 
 
 ACTIVE_MS = 10_000

@@ -550,14 +550,11 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
         model.rerun_workflow(workflow_id, read.re_run_from_task_id, **inputs)
         return workflow_id
 
-    def pause_each(ids: list[Any]) -> Any:
-        return _each(ids, model.pause_workflow)
+    def each(act: Callable[[str], None]) -> Handler:
+        def act_on_each(ids: list[Any]) -> Any:
+            return _each(ids, act)
 
-    def resume_each(ids: list[Any]) -> Any:
-        return _each(ids, model.resume_workflow)
-
-    def retry_each(ids: list[Any]) -> Any:
-        return _each(ids, model.retry_workflow)
+        return act_on_each
 
     def restart_each(ids: list[Any], use_latest_definitions: bool = False) -> Any:
         return _each(ids, partial(model.restart_workflow, use_latest_definitions=use_latest_definitions))
@@ -567,10 +564,10 @@ def _workflow_calls(model: ConductorModel, root: str) -> tuple[Table, Table]:
 
     one, bulk = f"{root}/{{workflow_id}}", f"{root}/bulk"
     calls: Table = [
-        ("PUT", f"{bulk}/pause", pause_each),
-        ("PUT", f"{bulk}/resume", resume_each),
+        ("PUT", f"{bulk}/pause", each(model.pause_workflow)),
+        ("PUT", f"{bulk}/resume", each(model.resume_workflow)),
         ("POST", f"{bulk}/restart", restart_each),
-        ("POST", f"{bulk}/retry", retry_each),
+        ("POST", f"{bulk}/retry", each(model.retry_workflow)),
         ("POST", f"{bulk}/terminate", terminate_each),
         ("POST", root, start),
         ("PUT", f"{root}/decide/{{workflow_id}}", model.decide),
