@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
@@ -199,9 +198,7 @@ class StateDirectory:
             self._open = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._open.close()
 
     # ----------------------------------------------------------------------- records

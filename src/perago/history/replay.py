@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from perago.atomic_file import replace_file
@@ -234,10 +233,8 @@ class SharedWorker:
         self._worker = self._open.enter_context(PersistentWorker(self._services, only, self._hear))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._open.__exit__(kind, error, traceback)
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
 
     def run(self, found: Replayable, given: Input, directory: Path) -> Ran:
         """Run one attempt. The changed files go to an existing, empty directory.

@@ -183,35 +183,16 @@ def refuse_step(given: object) -> None:
 
 
 _MISUSE = {
-    "flow.switch, or flow.loop with until()": ("__bool__",),
-    "flow.map": ("__iter__", "__len__", "__contains__", "__getitem__", "__reversed__"),
-    "flow.switch, or give the value to a step and compare it in the task": tuple(
-        f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge")
-    ),
+    "flow.switch, or flow.loop with until()": "bool",
+    "flow.map": "iter len contains getitem reversed",
+    "flow.switch, or give the value to a step and compare it in the task": "eq ne lt le gt ge",
     "the value as a parameter of a step, and do this in the task": (
-        *(
-            "__str__",
-            "__repr__",
-            "__format__",
-            "__int__",
-            "__float__",
-            "__index__",
-            "__hash__",
-            "__neg__",
-            "__abs__",
-            "__call__",
-        ),
-        *("__pos__", "__invert__", "__round__", "__bytes__", "__fspath__"),
-        *(
-            f"__{side}{name}__"
-            for side in ("", "r")
-            for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul")
-        ),
-        *(f"__{side}{name}__" for side in ("", "r") for name in ("pow", "and", "or", "xor")),
-        *("__setattr__", "__delattr__", "__setitem__"),
+        "str repr format int float index hash neg abs call pos invert round bytes fspath setattr delattr setitem "
+        "add sub mul truediv floordiv mod matmul pow and or xor "
+        "radd rsub rmul rtruediv rfloordiv rmod rmatmul rpow rand ror rxor"
     ),
 }
-"""The methods by which Python would use a value, with what to use instead."""
+"""The methods by which Python would use a value, without their underscores, with what to use instead."""
 
 
 def _refusing(instead: str) -> Callable[..., Any]:
@@ -225,8 +206,8 @@ def _refusing(instead: str) -> Callable[..., Any]:
 
 
 for _instead, _methods in _MISUSE.items():
-    for _method in _methods:
-        setattr(Value, _method, _refusing(_instead))
+    for _method in _methods.split():
+        setattr(Value, f"__{_method}__", _refusing(_instead))
 
 
 def contains_value(given: object) -> bool:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote
 
@@ -486,9 +485,7 @@ class FileWriter:
         self._directory = tempfile.mkdtemp(prefix=f".{self._workspace.name}-incoming-", dir=self._workspace.parent)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for file in list(self._open):
             self.discard(file)
         shutil.rmtree(self._directory, ignore_errors=True)

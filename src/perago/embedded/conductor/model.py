@@ -42,7 +42,7 @@ from perago.embedded.conductor.wire import (
 from perago.embedded.faults import FaultScript, faults_around
 from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Clock, Delivery, Report, Unavailable, WorkflowRow
 
-_REGISTER, _UPDATE = "registerWorkflowDef", "updateWorkflowDef"
+_UPDATE = "updateWorkflowDef"
 
 T = TypeVar("T")
 
@@ -582,9 +582,10 @@ def _parse_all(definitions: Sequence[Mapping[str, Any]], now: int) -> list[dict[
     problems: list[dict[str, str]] = []
     for index, definition in enumerate(definitions):
         try:
-            parsed.append(_changed(parse_workflow_definition(definition, now), definition, now))
+            read = parse_workflow_definition(definition, now, path=f"{_UPDATE}.arg0[{index}]")
+            parsed.append(_changed(read, definition, now))
         except InvalidRequest as error:
-            problems.extend(_of_call(error, f"{_UPDATE}.arg0[{index}]").problems)
+            problems.extend(error.problems)
     if problems:
         raise validation_failed("update workflow definitions", problems)
     return parsed
@@ -599,13 +600,6 @@ def _store(state: State, definition: dict[str, Any]) -> None:
 def _changed(parsed: dict[str, Any], definition: Mapping[str, Any], now: int) -> dict[str, Any]:
     """An update sets `updateTime` and leaves `createTime` as it was sent, 0 if it was not."""
     return parsed | {"createTime": definition.get("createTime") or 0, "updateTime": now}
-
-
-def _of_call(error: InvalidRequest, path: str) -> InvalidRequest:
-    """The same refusal with the paths of another call's argument."""
-    prefix = f"{_REGISTER}.arg0"
-    problems = [{**problem, "path": path + problem["path"].removeprefix(prefix)} for problem in error.problems]
-    return validation_failed(error.operation, problems)
 
 
 def check_priority(priority: int) -> None:

@@ -265,10 +265,11 @@ class SubWorkflow(SystemTask):
             raise Termination(reason, WorkflowStatus.FAILED)
         definition = given.get("workflowDefinition")
         param = resolve({key: given[key] for key in given if key != "workflowDefinition"}, context.visible())
+        known = context.state.workflow_definitions.get(param["name"], {})  # also one that a dynamic fork has named
         row = context.new_row(step, self.kind, step["name"])
         row.input = {
             "subWorkflowName": definition["name"] if definition else param["name"],
-            "subWorkflowVersion": None if definition else param.get("version") or _newest(context.state, param["name"]),
+            "subWorkflowVersion": None if definition else param.get("version") or max(known, default=None),
             "subWorkflowTaskToDomain": param.get("taskToDomain"),
             "subWorkflowDefinition": definition,
             "priority": None,
@@ -302,11 +303,6 @@ class SubWorkflow(SystemTask):
 
     def ends_with(self, state: State, row: TaskRow) -> str | None:
         return row.sub_workflow_id or state.sub_workflows.get((row.task_id, row.retry_count))
-
-
-def _newest(state: State, name: str) -> int | None:
-    """The highest version of a workflow that a dynamic fork has named."""
-    return max(state.workflow_definitions.get(name, {}), default=None)
 
 
 def _child(context: DecisionContext, row: TaskRow) -> WorkflowRow:

@@ -153,15 +153,11 @@ def _foreign(headers: Mapping[str, str], scope: Scope) -> str | None:
     host = headers.get("host", "")
     if not _is_local(f"//{host}"):
         return "the Host header does not name this machine; use 127.0.0.1 or localhost"
-    may_change = _is_api(scope["path"]) or scope["method"] not in ("GET", "HEAD")
+    may_change = f"{scope['path']}/".startswith("/api/") or scope["method"] not in ("GET", "HEAD")
     is_foreign = may_change and headers.get("sec-fetch-site", "").lower() in _FOREIGN
     if is_foreign or headers.get("origin", f"http://{host}").lower() != f"http://{host}".lower():
         return "requests of web pages from elsewhere are refused"
     return None
-
-
-def _is_api(path: str) -> bool:
-    return path == "/api" or path.startswith("/api/")
 
 
 def _is_local(url: str) -> bool:

@@ -363,16 +363,12 @@ def _write_files(
             if entry.is_directory_marker:
                 path.mkdir(exist_ok=True)
             else:
-                _write(entry, partial, target)
+                with open(partial, "wb") as file:  # noqa: PTH123 - text is faster than paths, as above
+                    entry.blob.copy_to(file)
+                os.utime(partial, (entry.mtime, entry.mtime))
+                os.replace(partial, target)  # noqa: PTH105 - as above
             size += entry.blob.size
             on_progress(number, size)
-
-
-def _write(entry: Entry, partial: str, target: str) -> None:
-    with open(partial, "wb") as file:  # noqa: PTH123 - text is faster than paths, as above
-        entry.blob.copy_to(file)
-    os.utime(partial, (entry.mtime, entry.mtime))
-    os.replace(partial, target)  # noqa: PTH105 - as above
 
 
 def _files_of(tree: Mapping[str, str | bytes | Path | None] | Path) -> Iterator[tuple[str, bytes | Path]]:
