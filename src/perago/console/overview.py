@@ -11,7 +11,6 @@ from starlette.requests import Request
 
 from perago.adapters.conductor import STATUSES, LastPoll, OpenAttempt, WorkflowQuery, WorkflowSummary
 from perago.console import links
-from perago.console.attempts import plain_reason, worker_link
 from perago.console.repositories import repository_row
 from perago.console.source import MOST_QUEUED, Json, NoSuchPage, Source
 from perago.console.text import (
@@ -26,6 +25,7 @@ from perago.console.text import (
     readable_json,
     status_view,
 )
+from perago.console.workflow import plain_reason, worker_link
 from perago.workflows.picture import Node, nodes_of
 
 _PAGE_SIZE = 50

@@ -12,11 +12,11 @@ from starlette.requests import Request
 
 from perago.adapters.conductor import WorkflowQuery, WorkflowSummary
 from perago.console import links
-from perago.console.attempts import worker_link
 from perago.console.overview import workflow_row
 from perago.console.repositories import SHORT_ID, optional
 from perago.console.source import NoSuchPage, Source
 from perago.console.text import Link, PageView, RowView, line, link
+from perago.console.workflow import worker_link
 from perago.ports import Forbidden, NotFound, Refused
 
 LONGEST = 200
