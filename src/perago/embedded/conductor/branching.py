@@ -23,7 +23,6 @@ from perago.embedded.conductor.state import (
     Status,
     Step,
     TaskRow,
-    WorkflowStatus,
     every_step,
     following,
     holds,
@@ -87,7 +86,7 @@ def _case(step: Step, visible: Mapping[str, Any]) -> str:
         return java_text(visible.get(expression))
     if evaluator in _SCRIPTS:
         return java_text(scripts.javascript(expression, visible))
-    raise Termination(f"No evaluator registered for type: {java_text(evaluator)}", WorkflowStatus.FAILED)
+    raise Termination(f"No evaluator registered for type: {java_text(evaluator)}")
 
 
 class Decision(Switch):
@@ -115,7 +114,7 @@ class Decision(Switch):
                 scripts.javascript(expression, visible) if expression else visible.get(step.get("caseValueParam") or "")
             )
         except scripts.ScriptError:
-            raise Termination(f"Error while evaluating script: {expression}", WorkflowStatus.FAILED) from None
+            raise Termination(f"Error while evaluating script: {expression}") from None
         case = java_text(found)
         row.input, row.output = {"case": case}, {"caseOutput": [case]}
         return _with_case(context, row, step["decisionCases"].get(case) or step["defaultCase"], retry_count)
@@ -231,29 +230,29 @@ def _forked(context: DecisionContext, step: Step, given: Mapping[str, Any]) -> l
         parameter, tasks = "forkTaskInputs", _numbered(state, step, given)
     reason = f"Input '{parameter}' is invalid. Cannot deserialize a list of Workflow Tasks from '{java_text(tasks)}'"
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
-        raise Termination(reason, WorkflowStatus.FAILED)
+        raise Termination(reason)
     for task in tasks:
         if task.get("name") is None:
             raise server_error("fork dynamically", f"a task of {where} has no name")
         known = (None, "SIMPLE", *SYSTEM_TASKS, *UNMODELLED)
         if task.get("type") not in known and task["name"] not in state.task_definitions:
             reason = f"Invalid task specified. Cannot find task by name {task['name']} in the task definitions"
-            raise Termination(reason, WorkflowStatus.FAILED)
+            raise Termination(reason)
     if step.get("dynamicForkTasksParam") and any(task.get("taskReferenceName") is None for task in tasks):
-        raise Termination(reason, WorkflowStatus.FAILED)
+        raise Termination(reason)
     if not isinstance(inputs, Mapping):
         found = java_text(inputs)
         reason = f"Input to the dynamically forked tasks is not a map -> expecting a map of K,V  but found {found}"
-        raise Termination(reason, WorkflowStatus.FAILED)
+        raise Termination(reason)
     try:
         steps = parse_dynamic_steps("fork dynamically", tasks, where)
     except ServiceError as error:
-        raise Termination(reason, WorkflowStatus.FAILED) from error
+        raise Termination(reason) from error
     for inner in steps:
         own = inputs.get(inner["taskReferenceName"])
         if not isinstance(own, Mapping | None):
             problem = f"Tasks could not be dynamically forked due to invalid input: {cast_error(own, 'java.util.Map')}"
-            raise Termination(problem, WorkflowStatus.FAILED)
+            raise Termination(problem)
         inner["inputParameters"] = {**inner["inputParameters"], **(own or {})}
     return steps
 
@@ -276,11 +275,10 @@ def _numbered(state: State, step: Step, given: Mapping[str, Any]) -> list[dict[s
         if not isinstance(given.get(text), str | None):
             raise server_error("fork dynamically", f"{text} of {step['taskReferenceName']} is not a text")
     if not isinstance(inputs, list):
-        reason = (
+        raise Termination(
             f"Dynamic tasks could not be created. The value of null from task's input {java_text(given)} has no "
             "dynamic tasks to be scheduled"
         )
-        raise Termination(reason, WorkflowStatus.FAILED)
     if None in inputs:
         raise server_error("fork dynamically", f"an input of {step['taskReferenceName']} is null")
     if "" in (given.get("forkTaskName"), kind):
@@ -288,8 +286,7 @@ def _numbered(state: State, step: Step, given: Mapping[str, Any]) -> list[dict[s
     name = given.get("forkTaskName") or (kind if kind in SYSTEM_TASKS else step["taskReferenceName"])
     task: dict[str, Any] = {"name": name, "type": kind}
     if workflow is not None and workflow not in state.workflow_definitions:
-        reason = f"The Task {workflow} defined as a sub-workflow has no workflow definition available "
-        raise Termination(reason, WorkflowStatus.FAILED)
+        raise Termination(f"The Task {workflow} defined as a sub-workflow has no workflow definition available ")
     if workflow is not None:
         version = str(given.get("forkTaskWorkflowVersion"))
         param = {"name": workflow, **({"version": int(version)} if version.isdecimal() else {})}
@@ -312,7 +309,7 @@ def _fork_row(context: DecisionContext, step: Step, given: dict[str, Any]) -> Ta
 def _join_after(context: DecisionContext, step: Step, complaint: str) -> Step:
     join = following(context.workflow.definition["tasks"], step["taskReferenceName"])
     if join is None or join["type"] != "JOIN":
-        raise Termination(complaint, WorkflowStatus.FAILED)
+        raise Termination(complaint)
     return join
 
 
@@ -336,8 +333,7 @@ class Dynamic(SystemTask):
         if not isinstance(name, str) or not name:
             raise Termination(
                 "Cannot map a dynamic task based on the parameter and input. "
-                f"Parameter= {java_text(step.get('dynamicTaskNameParam'))}, input= {java_text(given)}",
-                WorkflowStatus.FAILED,
+                f"Parameter= {java_text(step.get('dynamicTaskNameParam'))}, input= {java_text(given)}"
             )
         refuse_unmodelled_fields([{"name": name}], f"what {step['taskReferenceName']} names")
         named = {key: value for key, value in step.items() if key not in self.fields}

@@ -28,7 +28,7 @@ MAX_DELAY_SECONDS = 2**31 - 1
 class Termination(Exception):
     """The workflow ends here, unsuccessfully. `row` is the attempt that ended it, if it was one."""
 
-    def __init__(self, reason: str, status: WorkflowStatus, row: TaskRow | None = None) -> None:
+    def __init__(self, reason: str, status: WorkflowStatus = WorkflowStatus.FAILED, row: TaskRow | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status

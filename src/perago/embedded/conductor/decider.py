@@ -414,7 +414,7 @@ def _check_permissive_steps(tasks: Sequence[TaskRow]) -> None:
         if row.status.unsuccessful
     ]
     if reasons:
-        raise Termination(". ".join(reasons), WorkflowStatus.FAILED)
+        raise Termination(". ".join(reasons))
 
 
 def _is_skipped(context: DecisionContext, reference: str) -> bool:

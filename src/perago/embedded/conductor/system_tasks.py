@@ -136,8 +136,7 @@ class JsonJqTransform(_Immediate):
             row.status, row.reason = Status.FAILED, "Missing 'queryExpression' in input parameters"
             return True
         if not isinstance(program, str):
-            reason = f"Error scheduling tasks: [{row.task_id}], for workflow: {row.workflow_id}"
-            raise Termination(reason, WorkflowStatus.FAILED)
+            raise Termination(f"Error scheduling tasks: [{row.task_id}], for workflow: {row.workflow_id}")
         try:
             results = scripts.jq(program, row.input)
         except scripts.ScriptError as error:
@@ -258,11 +257,10 @@ class SubWorkflow(SystemTask):
     def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
         given = step.get("subWorkflowParam")
         if given is None:
-            reason = (
+            raise Termination(
                 f"Task {step['name']} is defined as sub-workflow and is missing subWorkflowParams. Please check the "
                 "workflow definition"
             )
-            raise Termination(reason, WorkflowStatus.FAILED)
         definition = given.get("workflowDefinition")
         param = resolve({key: given[key] for key in given if key != "workflowDefinition"}, context.visible())
         known = context.state.workflow_definitions.get(param["name"], {})  # also one that a dynamic fork has named
