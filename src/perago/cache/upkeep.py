@@ -81,12 +81,10 @@ def usage(root: Path) -> Usage:
         CacheUnusable: it is not this user's own directory.
         OSError: it cannot be read.
     """
-    try:
-        with opened_directory(root) as directory:
-            entries, ledger = list(_entries(directory)), read_ledger(directory)
-    except FileNotFoundError:
-        return Usage()
-    return Usage(len(entries), _total(entries), ledger.hits, ledger.hit_bytes, ledger.misses)
+    with contextlib.suppress(FileNotFoundError), opened_directory(root) as directory:
+        entries, ledger = list(_entries(directory)), read_ledger(directory)
+        return Usage(len(entries), _total(entries), ledger.hits, ledger.hit_bytes, ledger.misses)
+    return Usage()
 
 
 def default_limit(root: Path) -> int:
@@ -118,20 +116,17 @@ def verify(root: Path) -> Verified:
         CacheUnusable, OSError: as `usage`.
     """
     sound, without_checksum, damaged = 0, 0, []
-    try:
-        with opened_directory(root) as directory:
-            for entry in _entries(directory):
-                if not entry.name.endswith(SEALED):
-                    without_checksum += 1
-                elif (is_sound := _is_sound(directory, entry.name)) is False:
-                    _unlink(entry.name, directory)
-                    damaged.append(entry.name)
-                else:
-                    sound += bool(is_sound)
-            if damaged:
-                _shrink(directory, list(_entries(directory)), sys.maxsize)
-    except FileNotFoundError:
-        return Verified()
+    with contextlib.suppress(FileNotFoundError), opened_directory(root) as directory:
+        for entry in _entries(directory):
+            if not entry.name.endswith(SEALED):
+                without_checksum += 1
+            elif (is_sound := _is_sound(directory, entry.name)) is False:
+                _unlink(entry.name, directory)
+                damaged.append(entry.name)
+            else:
+                sound += bool(is_sound)
+        if damaged:
+            _shrink(directory, list(_entries(directory)), sys.maxsize)
     return Verified(sound, tuple(sorted(damaged)), without_checksum)
 
 
@@ -166,16 +161,13 @@ def trim(root: Path, limit: int) -> int:
         CacheUnusable: as `usage`.
         OSError: the disk failed.
     """
-    try:
-        with opened_directory(root) as directory:
-            ledger, short = read_ledger(directory), max(0, _LOW_WATER - free_space(root).size)
-            near = ledger.size > _FILLED * limit or (short and ledger.size)
-            if not near and time.time() - ledger.counted < _RECOUNT:
-                return 0
+    with contextlib.suppress(FileNotFoundError), opened_directory(root) as directory:
+        ledger, short = read_ledger(directory), max(0, _LOW_WATER - free_space(root).size)
+        near = ledger.size > _FILLED * limit or (short and ledger.size)
+        if near or time.time() - ledger.counted >= _RECOUNT:
             entries = list(_entries(directory))
             return _shrink(directory, entries, min(int(_FILLED * limit), _total(entries) - short))
-    except FileNotFoundError:
-        return 0
+    return 0
 
 
 def give_room(root: Path, size: int) -> bool:
@@ -185,12 +177,10 @@ def give_room(root: Path, size: int) -> bool:
     Raises:
         CacheUnusable, OSError: as `trim`.
     """
-    try:
-        with opened_directory(root) as directory:
-            entries = list(_entries(directory))
-            return _shrink(directory, entries, _total(entries) - size) > 0
-    except FileNotFoundError:
-        return False
+    with contextlib.suppress(FileNotFoundError), opened_directory(root) as directory:
+        entries = list(_entries(directory))
+        return _shrink(directory, entries, _total(entries) - size) > 0
+    return False
 
 
 def _shrink(directory: int, entries: Iterable[_Entry], target: int) -> int:

@@ -419,37 +419,21 @@ def code_digest(files: Iterable[str], definition: str) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
 class Backtest:
-    """One run of `perago backtest`.
+    """One run of `perago backtest`."""
 
-    Args:
-        servers: where the attempts are.
-        settings: for roots and limits.
-        module: the import path of the task module.
-        task: its task.
-        state: known verdicts, and the file for new ones.
-        jobs: the number of attempts at the same time.
-        hear: gets every verdict.
-    """
-
-    def __init__(
-        self,
-        servers: Servers,
-        settings: Settings,
-        module: str,
-        task: TaskSummary,
-        state: State,
-        jobs: int,
-        hear: Callable[[Verdict], None],
-    ) -> None:
-        self._servers = servers
-        self._settings = settings
-        self._module = module
-        self._task = task
-        self._state = state
-        self._jobs = jobs
-        self._hear = hear
-        self._second_runs = threading.Semaphore(_SECOND_RUNS)
+    servers: Servers
+    settings: Settings
+    module: str
+    task: TaskSummary
+    state: State
+    """Known verdicts, and the file for new ones."""
+    jobs: int
+    """The number of attempts at the same time."""
+    hear: Callable[[Verdict], None]
+    """Gets every verdict."""
+    _second_runs: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_SECOND_RUNS))
 
     def run(self, task_ids: Sequence[str]) -> list[Verdict]:
         """Return the verdict of each attempt, in the order of the ids.
@@ -461,23 +445,23 @@ class Backtest:
         """
         verdicts: dict[str, Verdict] = {}
         for task_id in task_ids:
-            known = self._state.known(task_id)
+            known = self.state.known(task_id)
             if known is not None:
                 verdicts[task_id] = known
-                self._hear(known)
+                self.hear(known)
         left = [task_id for task_id in task_ids if task_id not in verdicts]
         if left:
-            _ = self._servers.workflows, self._task.workspace and self._servers.store  # opened before there are threads
-            worker = SharedWorker(self._settings, self._module, self._task, min(self._jobs, len(left)))
-            with scratch_directory(self._settings) as scratch, worker:
+            _ = self.servers.workflows, self.task.workspace and self.servers.store  # opened before there are threads
+            worker = SharedWorker(self.settings, self.module, self.task, min(self.jobs, len(left)))
+            with scratch_directory(self.settings) as scratch, worker:
                 for verdict in self._judged(left, worker, scratch):
                     verdicts[verdict.task_id] = verdict
-                    self._state.keep(verdict)
-                    self._hear(verdict)
+                    self.state.keep(verdict)
+                    self.hear(verdict)
         return [verdicts[task_id] for task_id in task_ids]
 
     def _judged(self, task_ids: Sequence[str], worker: SharedWorker, scratch: Path) -> Iterable[Verdict]:
-        with ThreadPoolExecutor(self._jobs) as pool:
+        with ThreadPoolExecutor(self.jobs) as pool:
             futures = [pool.submit(self._judge, task_id, worker, scratch) for task_id in task_ids]
             try:
                 for future in as_completed(futures):
@@ -490,8 +474,8 @@ class Backtest:
         end_if_told()
         workflow_id, started = "", 0
         try:
-            attempt = find_attempt(self._servers.workflows, task_id)
-            found = Replayable.matched(attempt, self._module, self._task)
+            attempt = find_attempt(self.servers.workflows, task_id)
+            found = Replayable.matched(attempt, self.module, self.task)
             workflow_id, started = attempt.workflow_id, attempt.started
             with tempfile.TemporaryDirectory(dir=scratch) as name:
                 return self._compared(found, worker, Path(name))
@@ -501,11 +485,11 @@ class Backtest:
     def _compared(self, found: Replayable, worker: SharedWorker, directory: Path) -> Verdict:
         from perago.testing.differences import differences
 
-        attempt, servers = found.attempt, self._servers
+        attempt, servers = found.attempt, self.servers
         past = found.look_up(servers)
         for name in ("input", "now", "again"):
             (directory / name).mkdir()
-        given = found.input(past, servers, directory / "input", self._settings)
+        given = found.input(past, servers, directory / "input", self.settings)
         ran = worker.run(found, given, directory / "now")
         differing = differences_to(past, ran.result, found.store(servers), given.files)
         kind, deterministic = Kind.SAME, True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.ports import ENDED_WORKFLOWS
@@ -180,15 +180,16 @@ def _places(workflow: Json) -> dict[str, _Place]:
 
 def _placed(steps: Sequence[Json], around: _Place) -> Iterator[_Place]:
     for step in steps:
-        place = _Place(step, around.fork, around.depth, around.is_last, around.siblings, around.loop)
+        place = replace(around, step=step)
         yield place
         branches = step.get("forkTasks") or ()
         for number, branch in enumerate(branches):
-            inner = _Place(
-                step, place.fork or step, place.depth + 1, number == len(branches) - 1, len(branch), place.loop
+            is_last = number == len(branches) - 1
+            inner = replace(
+                place, fork=place.fork or step, depth=place.depth + 1, is_last=is_last, siblings=len(branch)
             )
             yield from _placed(branch, inner)
         for case in (*(step.get("decisionCases") or {}).values(), step.get("defaultCase") or ()):
             # The steps of a case are scheduled after the JOIN of a fork that is around the switch.
-            yield from _placed(case, _Place(step, place.fork, place.depth, place.is_last, 2, place.loop))
-        yield from _placed(step.get("loopOver") or (), _Place(step, place.fork, place.depth, place.is_last, 2, True))
+            yield from _placed(case, replace(place, siblings=2))
+        yield from _placed(step.get("loopOver") or (), replace(place, siblings=2, loop=True))

@@ -81,29 +81,23 @@ class Frame:
     """Whether it is a switch, whose steps are in its cases."""
 
 
+@dataclass(slots=True)
 class _Structure(contextlib.AbstractContextManager[T]):
     """A structure that can be opened once. Its problem is in `unopened` until then."""
 
-    def __init__(
-        self,
-        label: str,
-        structure: contextlib.AbstractContextManager[T],
-        unopened: list[TaskDefinitionError],
-        problem: TaskDefinitionError,
-    ) -> None:
-        self._label = label
-        self._structure = structure
-        self._unopened = unopened
-        self._problem = problem
+    label: str
+    structure: contextlib.AbstractContextManager[T]
+    unopened: list[TaskDefinitionError]
+    problem: TaskDefinitionError
 
     def __enter__(self) -> T:
-        if self._problem not in self._unopened:
-            raise InvalidDeclaration(f"{self._label} is in a second `with`", "call the method again for each `with`")
-        self._unopened.remove(self._problem)
-        return self._structure.__enter__()
+        if self.problem not in self.unopened:
+            raise InvalidDeclaration(f"{self.label} is in a second `with`", "call the method again for each `with`")
+        self.unopened.remove(self.problem)
+        return self.structure.__enter__()
 
     def __exit__(self, *error: Any) -> bool | None:
-        return self._structure.__exit__(*error)
+        return self.structure.__exit__(*error)
 
 
 class Writer:

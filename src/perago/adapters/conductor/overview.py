@@ -334,8 +334,7 @@ class ConductorWorkflows(ConductorClient):
         """Return one version of a workflow definition, as JSON."""
         operation = f"read workflow definition {name} of version {version}"
         read, what = self.metadata.get, "a workflow definition"
-        found: dict[str, Any] = self.read_json(operation, dict, what, read, name, version=version)
-        return found
+        return self.read_json(operation, dict, what, read, name, version=version)
 
     def register_workflow(self, definition: Mapping[str, Any]) -> None:
         """Create or replace one version of a workflow definition. The call is repeated if the answer is lost."""

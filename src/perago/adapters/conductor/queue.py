@@ -232,12 +232,11 @@ class ConductorQueue(ConductorClient):
         """Return the registered TaskDef as JSON, or None."""
         operation, read = f"read task definition {name}", self.metadata.get_task_def
         try:
-            found: dict[str, Any] = self.read_json(operation, dict, "a task definition", read, name)
+            return self.read_json(operation, dict, "a task definition", read, name)
         except NotFound as error:
             if NO_SUCH_URL in error.detail:
                 raise
             return None
-        return found
 
     def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
         """Create or replace TaskDefs, all or none. It is an upsert, so it is repeated if the answer is lost."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partialmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, overloaded
@@ -20,6 +20,8 @@ from perago.hanging import HANGS
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear
 from perago.retry import retry
 from perago.settings import ConductorSettings
+
+J = TypeVar("J")
 
 SERVICE = "Conductor"
 NO_SUCH_URL = "No static resource"
@@ -192,27 +194,25 @@ class ConductorClient:
         return retry(lambda: self.once(operation, call, *arguments, write=False, **options), self._policy.retries())
 
     def read_json(
-        self, operation: str, expected: type, what: str, call: Callable[..., Any], *arguments: Any, **options: Any
-    ) -> Any:
+        self, operation: str, expected: type[J], what: str, call: Callable[..., Any], *arguments: Any, **options: Any
+    ) -> J:
         """Do the same as `read`, and return the JSON of the answer, as `json_of`."""
         return json_of(operation, self.read(operation, call, *arguments, **options), expected, what)
 
     def get_json(
-        self, operation: str, expected: type, what: str, path: str, query: Sequence[tuple[str, Any]] = ()
-    ) -> Any:
+        self, operation: str, expected: type[J], what: str, path: str, query: Sequence[tuple[str, Any]] = ()
+    ) -> J:
         """Do the same as `read_json`, for a GET that the SDK does not have."""
         return self.read_json(operation, expected, what, self.transport.GET, path, query_params=query, headers={})
 
     def workflow(self, workflow_id: str) -> dict[str, Any]:
         """Return a workflow with its attempts, as JSON."""
         operation, read = f"read workflow {workflow_id}", self.workflows.get_execution_status
-        found: dict[str, Any] = self.read_json(operation, dict, "a workflow", read, workflow_id, include_tasks="true")
-        return found
+        return self.read_json(operation, dict, "a workflow", read, workflow_id, include_tasks="true")
 
     def task(self, task_id: str) -> dict[str, Any]:
         """Return one attempt, as JSON."""
-        found: dict[str, Any] = self.read_json(f"read task {task_id}", dict, "a task", self.tasks.get_task, task_id)
-        return found
+        return self.read_json(f"read task {task_id}", dict, "a task", self.tasks.get_task, task_id)
 
     def once(
         self,
@@ -253,7 +253,7 @@ class ConductorClient:
         self._pool.close()
 
 
-def json_of(operation: str, answer: Answer, expected: type, what: str, *, write: bool = False) -> Any:
+def json_of(operation: str, answer: Answer, expected: type[J], what: str, *, write: bool = False) -> J:
     """Return the answer's JSON exactly as on the wire, except for values that are nested too deeply (`loads`).
 
     Args:

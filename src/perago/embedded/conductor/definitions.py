@@ -124,7 +124,10 @@ def parse_changed_task_definition(definition: Any, now: int) -> dict[str, Any]:
 
 
 def _refuse_invalid(definitions: Mapping[str, Mapping[str, Any]]) -> None:
-    problems = [problem for path, definition in definitions.items() for problem in _task_problems(path, definition)]
+    problems = []
+    for path, definition in definitions.items():
+        problems += [{"path": f"{path}.{field}", "message": text} for field, text in _field_problems(definition)]
+        problems += [{"path": path, "message": text} for text in _timeout_problems(definition)]
     if problems:
         raise validation_failed(_TASKS, problems)
 
@@ -144,13 +147,6 @@ def with_defaults(definition: Any) -> dict[str, Any]:
     stored = TaskDefinition.read(_TASKS, {**given, **own_times}).stored()
     refuse_unsupported(stored["inputTemplate"])
     return stored
-
-
-def _task_problems(path: str, definition: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    for field, message in _field_problems(definition):
-        yield {"path": f"{path}.{field}", "message": message}
-    for message in _timeout_problems(definition):
-        yield {"path": path, "message": message}
 
 
 def _field_problems(definition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -327,7 +327,7 @@ class ConductorModel(ModelCore):
         with self._operation("add_log") as state:
             if not text:
                 raise server_error("add log", "Required request body is missing")
-            updates.add_log(state, task_id, text, state.now())
+            state.add_log(task_id, text, state.now())
 
     def task_logs(self, task_id: str) -> tuple[dict[str, Any], ...]:
         """Log entries `{log, taskId, createdTime}` in the order of their times."""

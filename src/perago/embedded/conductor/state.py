@@ -449,9 +449,9 @@ class State:
         return self.logs.setdefault(task_id, Table(self.journal, "logs", task_id))
 
     def add_log(self, task_id: str, text: str, created: int) -> None:
-        """Append one entry. `created` is in milliseconds."""
-        entries = self.logs_of(task_id)
-        entries[len(entries)] = {"log": text, "taskId": task_id, "createdTime": created}
+        """Append one entry, whether the task exists or not. `created` is in milliseconds."""
+        entries, shown = self.logs_of(task_id), text.encode(errors="replace").decode()
+        entries[len(entries)] = {"log": shown, "taskId": task_id, "createdTime": created}
 
     def create(self, workflow: WorkflowRow, row: TaskRow) -> bool:
         """Add a fresh attempt to its workflow; False if that attempt of the step is there already.

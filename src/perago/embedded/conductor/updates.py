@@ -104,7 +104,7 @@ def _update(state: State, result: TaskResult) -> str:
     row = row.copy()
     _apply(state, row, result.status, result)
     for entry in result.logs[:MAX_RESULT_LOGS]:
-        add_log(state, row.task_id, entry.log, entry.created_time)
+        state.add_log(row.task_id, entry.log, entry.created_time)
     if not _left_to_a_join(workflow, row):
         decide(state, workflow)
     return row.task_id
@@ -178,12 +178,6 @@ def _extend_lease(state: State, task_id: str) -> None:
         state.record(HistoryEvent.IGNORED, row)
     else:
         state.store(row, HistoryEvent.LEASE_EXTENDED)
-
-
-def add_log(state: State, task_id: str, text: str, created: int) -> None:
-    """Append one entry, whether the task exists or not. `created` is in milliseconds."""
-    shown = text.encode(errors="replace").decode()
-    state.add_log(task_id, shown, created)
 
 
 # -------------------------------------------------------------------------------- polls

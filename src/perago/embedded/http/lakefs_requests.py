@@ -548,10 +548,6 @@ def difference_json(found: Difference, *, with_stats: bool = False) -> Json:
         return {"path": found.path, "path_type": "common_prefix", "type": found.type.value}
     described: Json = {"path": found.path, "path_type": "object"}
     if with_stats and found.entry is not None:
-        described["right"] = {
-            "checksum": found.entry.blob.checksum,
-            "content_type": content_type(found.entry),
-            "metadata": dict(sorted(found.entry.metadata.items())),
-            "mtime": found.entry.mtime,
-        }
+        right = stats_json(found.entry)
+        described["right"] = {name: right[name] for name in ("checksum", "content_type", "metadata", "mtime")}
     return {**described, "size_bytes": found.size, "type": found.type.value}

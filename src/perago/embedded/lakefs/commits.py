@@ -346,18 +346,9 @@ def revert(
         raise Conflict("must specify 1-based parent number for reverting merge commit")
     if parent_number > len(parents):
         raise Invalid(f"{_NO_SUCH_PARENT}: parent {parent_number}")
-    target = _clean_branch(repo, branch)
-    head = repo.head(target).tree
-    try:
-        parent = _parent_tree(repo, undone.commit, max(parent_number, 1))
-        tree = merge_trees(undone.tree, parent, head, allow_empty=allow_empty)
-        if tree.id == head.id and not allow_empty:
-            raise NoChanges("no changes")
-    except LakeFSError as error:
-        raise error.within("update branch") from None
-    record = _advance(repo, target, tree, message or f"Revert {ref}", metadata or {})
-    skip_hooks(repo, head, "revert", branch, record.commit.id)
-    return record
+    parent = _parent_tree(repo, undone.commit, max(parent_number, 1))
+    words, told = message or f"Revert {ref}", metadata or {}
+    return _apply(repo, branch, "revert", undone.tree, parent, words, told, allow_empty=allow_empty)
 
 
 def cherry_pick(
@@ -389,16 +380,34 @@ def cherry_pick(
     number = 1 if parent_number is None else parent_number
     if number > len(made.parents):
         raise Invalid(f"parent {number}: {_NO_SUCH_PARENT}")
+    origin = {"cherry-pick-origin": made.id, "cherry-pick-committer": made.committer}
+    told = {**(made.metadata if metadata is None else metadata), **origin}
+    parent = _parent_tree(repo, made, number)
+    return _apply(repo, branch, "cherry-pick", parent, picked.tree, message or made.message, told)
+
+
+def _apply(
+    repo: Repository,
+    branch: str,
+    operation: str,
+    before: Tree,
+    after: Tree,
+    message: str,
+    metadata: Mapping[str, str],
+    *,
+    allow_empty: bool = False,
+) -> CommitRecord:
+    """Make the changes between two trees once more, on the head of a branch."""
     target = _clean_branch(repo, branch)
+    head = repo.head(target).tree
     try:
-        tree = merge_trees(_parent_tree(repo, made, number), picked.tree, repo.head(target).tree)
+        tree = merge_trees(before, after, head, allow_empty=allow_empty)
+        if operation == "revert" and tree.id == head.id and not allow_empty:
+            raise NoChanges("no changes")
     except LakeFSError as error:
         raise error.within("update branch") from None
-    origin = {"cherry-pick-origin": made.id, "cherry-pick-committer": made.committer}
-    own = made.metadata if metadata is None else metadata
-    head = repo.head(target).tree
-    record = _advance(repo, target, tree, message or made.message, {**own, **origin})
-    skip_hooks(repo, head, "cherry-pick", branch, record.commit.id)
+    record = _advance(repo, target, tree, message, metadata)
+    skip_hooks(repo, head, operation, branch, record.commit.id)
     return record
 
 
