@@ -398,6 +398,27 @@ class Past:
     input_ref: str | None = None
     published: Published = field(default_factory=Published)
 
+    def fetch(
+        self,
+        store: WorkspaceStore | None,
+        commit: str | None,
+        directory: Path,
+        chosen: Chosen = everything,
+        **limits: int | None,
+    ) -> dict[str, Path]:
+        """Download files of the input commit or of the publication, as `bring` does; no commit has no files.
+
+        Raises:
+            NotReplayable: they are beyond a limit, do not fit the disk, or no longer exist.
+            ServiceError: lakeFS did not answer.
+            OSError: the disk refused.
+        """
+        workspace = self.attempt.workspace
+        if store is None or workspace is None or commit is None:
+            return {}
+        with gone_is_told(self.attempt):
+            return bring(store, workspace.repository, commit, self.prefix, directory, chosen=chosen, **limits)
+
 
 def look_up(store: WorkspaceStore | None, attempt: PastAttempt, prefix: str) -> Past:
     """Read the input commit and the publication of an attempt.
@@ -416,42 +437,6 @@ def look_up(store: WorkspaceStore | None, attempt: PastAttempt, prefix: str) -> 
     with gone_is_told(attempt):
         ref = input_commit(store, attempt.workspace)
         return Past(attempt, prefix, ref, published_by(store, attempt.workspace, ref, prefix))
-
-
-def fetch_input(
-    store: WorkspaceStore | None,
-    past: Past,
-    directory: Path,
-    chosen: Chosen = everything,
-    workspace_limit: int | None = None,
-) -> dict[str, Path]:
-    """Download the input tree into an empty directory.
-
-    Args:
-        store: the lakeFS.
-        past: the attempt.
-        directory: where the files go.
-        chosen: which files the task sees.
-        workspace_limit: `PERAGO_MAX_WORKSPACE_BYTES`.
-
-    Raises:
-        NotReplayable: it does not fit the disk, or no longer exists.
-        ServiceError: lakeFS did not answer.
-        OSError: the disk refused.
-    """
-    workspace = past.attempt.workspace
-    if store is None or workspace is None or past.input_ref is None:
-        return {}
-    with gone_is_told(past.attempt):
-        return bring(
-            store,
-            workspace.repository,
-            past.input_ref,
-            past.prefix,
-            directory,
-            chosen=chosen,
-            workspace_limit=workspace_limit,
-        )
 
 
 def differences_to(
@@ -509,16 +494,9 @@ def result_of(
 
 def _then(past: Past, now: AttemptResult, store: WorkspaceStore | None, directory: Path) -> dict[str, Content | Digest]:
     """Return the published files. Those that differ today and are not too large have their contents."""
-    published, workspace = past.published, past.attempt.workspace
-    if store is None or workspace is None or published.commit is None:
-        return {}
+    published = past.published
     differing = {path for path, digest in published.files.items() if _differs(path, digest, now.files.get(path))}
-    brought: dict[str, Path] = {}
-    if differing:
-        with gone_is_told(past.attempt):
-            brought = bring(
-                store, workspace.repository, published.commit, past.prefix, directory, chosen=differing.__contains__
-            )
+    brought = past.fetch(store, published.commit, directory, differing.__contains__) if differing else {}
     digests = {path: digest for path, digest in published.files.items() if digest is not None}
     return {**digests, **brought}
 

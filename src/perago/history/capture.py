@@ -28,7 +28,6 @@ from perago.history.attempts import (
     PastAttempt,
     Records,
     attempt_from,
-    bring,
     everything,
     gone_is_told,
     input_commit,
@@ -189,9 +188,8 @@ class _Capture:
 
     def _fetch_input(self) -> int:
         """Fetch the files that are wanted, and return the number of all input files."""
-        past, store = self._past, self._store
-        workspace = past.attempt.workspace
-        if store is None or workspace is None or past.input_ref is None:
+        past = self._past
+        if past.input_ref is None:
             return 0
         directory = self._directory / INPUT
         directory.mkdir()
@@ -204,15 +202,7 @@ class _Capture:
             seen.add(path)
             return self._wanted.chosen(path)
 
-        brought = bring(
-            store,
-            workspace.repository,
-            past.input_ref,
-            past.prefix,
-            directory,
-            chosen=chosen,
-            max_bytes=self._wanted.max_bytes,
-        )
+        brought = past.fetch(self._store, past.input_ref, directory, chosen, max_bytes=self._wanted.max_bytes)
         if seen and not brought:
             raise NotReplayable(
                 f"--only selects none of the {len(seen):,} input files; nothing was written",
@@ -224,21 +214,12 @@ class _Capture:
 
     def _fetch_published(self) -> dict[str, Content | Digest]:
         """Return the files that the attempt published: small ones on disk, digests of the others."""
-        past, store = self._past, self._store
-        workspace, published = past.attempt.workspace, past.published
-        if store is None or workspace is None or published.commit is None:
+        published = self._past.published
+        if published.commit is None:
             return {}
-        small = _small(published.files)
         directory = self._directory / PUBLISHED
         directory.mkdir()
-        brought = bring(
-            store,
-            workspace.repository,
-            published.commit,
-            past.prefix,
-            directory,
-            chosen=small.__contains__,
-        )
+        brought = self._past.fetch(self._store, published.commit, directory, _small(published.files).__contains__)
         scrubber = self._wanted.scrubber
         kept = {path: _as_kept(file) for path, file in brought.items() if scrubber.file(path, file)}
         large = {path: digest for path, digest in published.files.items() if digest is not None and path not in brought}

@@ -23,7 +23,6 @@ from perago.history.attempts import (
     Past,
     PastAttempt,
     differences_to,
-    fetch_input,
     find_attempt,
     look_up,
     result_of,
@@ -92,7 +91,8 @@ class Replayable:
             ServiceError: lakeFS did not answer.
             OSError: the disk refused.
         """
-        files = fetch_input(self.store(servers), past, directory, self.sees, settings.max_workspace_bytes)
+        limit = settings.max_workspace_bytes
+        files = past.fetch(self.store(servers), past.input_ref, directory, self.sees, workspace_limit=limit)
         return Input(self.attempt.params, files)
 
     def breaking_changes(self) -> list[str]:
