@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from perago.adapters.conductor import queue
-from perago.adapters.conductor.session import ConductorClient, json_of, unreadable
+from perago.adapters.conductor.session import ConductorClient, json_of, reading, unreadable
 from perago.adapters.http import CallPolicy, ServerAbout
 from perago.ports import NotFound, Refused
 
@@ -145,7 +145,7 @@ class ConductorOverview(ConductorClient):
         """Return the last poll for each task type and domain. Conductor remembers one poll of each."""
         operation = "read who polled"
         found = self.read_json(operation, list, "polls", self.tasks.get_all_poll_data)
-        try:
+        with reading(operation, "a list of polls"):
             return [
                 LastPoll(
                     str(one["queueName"]),
@@ -155,8 +155,6 @@ class ConductorOverview(ConductorClient):
                 )
                 for one in found
             ]
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise unreadable(operation, "a list of polls") from error
 
     def task_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return all TaskDefs, as JSON."""
@@ -199,10 +197,8 @@ class ConductorOverview(ConductorClient):
         found: dict[str, OpenAttempt] = {}
         for start in range(0, MOST_PENDING, _PAGE):
             page = self.pending(task_name, start)
-            try:
+            with reading(f"read the pending tasks of {task_name}", "a list of tasks"):
                 found.update((one.task_id, one) for one in map(_open_attempt, page))
-            except (TypeError, ValueError, OverflowError) as error:
-                raise unreadable(f"read the pending tasks of {task_name}", "a list of tasks") from error
             if len(page) < _PAGE:
                 return tuple(found.values()), True
             if time.monotonic() > until:
@@ -318,10 +314,8 @@ class ConductorWorkflows(ConductorClient):
         """
         operation = "search for workflows"
         total, rows = self._search(operation, "/workflow/search", query.text(), start, size, "startTime:DESC")
-        try:
+        with reading(operation, "the result of a search"):
             return total, [_summary(row) for row in rows]
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise unreadable(operation, "the result of a search") from error
 
     def workflow_versions(self, name: str) -> Sequence[int]:
         """Return the versions of a workflow definition, the lowest first; empty if no definition has that name."""

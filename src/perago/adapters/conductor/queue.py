@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, json_of, unreadable
+from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, json_of, reading, unreadable
 from perago.adapters.http import CallPolicy
 from perago.conductor_json import delivery_from, known_by_its_retry, workflow_from
 from perago.ports import (
@@ -157,10 +157,8 @@ class ConductorQueue(ConductorClient):
             expected=wait,
         )
         polled = json_of(operation, answer, list, "a list of tasks", write=True)
-        try:
+        with reading(operation, "a list of tasks", write=True):
             found = tuple(delivery_from(task) for task in polled)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise unreadable(operation, "a list of tasks", write=True) from error
         known = tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
         return self._with_traces(known) if self._traced else known
 
@@ -199,10 +197,8 @@ class ConductorQueue(ConductorClient):
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """Return Conductor's row of any workflow; None: Conductor itself says that it does not exist."""
         workflow = _unless_missing(workflow_id, self.workflow)
-        try:
+        with reading(f"read workflow {workflow_id}", "a workflow with its tasks"):
             return None if workflow is None else workflow_from(workflow)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise unreadable(f"read workflow {workflow_id}", "a workflow with its tasks") from error
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response timeout; repeated if the answer is lost, which is harmless."""

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partialmethod
 from typing import Any, ClassVar, TypeVar
@@ -253,6 +254,15 @@ class ConductorClient:
         self._pool.close()
 
 
+@contextmanager
+def reading(operation: str, what: str, *, write: bool = False) -> Iterator[None]:
+    """Turn the errors of reading an answer that is not `what` into a `ServiceError`."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise unreadable(operation, what, write=write) from error
+
+
 def json_of(operation: str, answer: Answer, expected: type[J], what: str, *, write: bool = False) -> J:
     """Return the answer's JSON exactly as on the wire, except for values that are nested too deeply (`loads`).
 
@@ -266,10 +276,8 @@ def json_of(operation: str, answer: Answer, expected: type[J], what: str, *, wri
     Raises:
         Unavailable: the JSON has another type (`Unclear` after a write).
     """
-    try:
+    with reading(operation, what, write=write):
         value = loads(answer.body)
-    except ValueError as error:
-        raise unreadable(operation, what, write=write) from error
     if not isinstance(value, expected):
         raise unreadable(operation, what, write=write)
     return value
