@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from perago.embedded.lakefs.hooks import skip_hooks
+from perago.embedded.lakefs.commits import skip_hooks
 from perago.embedded.lakefs.repository import (
     SHOULD_BE_A_COMMIT,
     Repository,
