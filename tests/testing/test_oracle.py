@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import datetime
 from pathlib import Path
 
 import pytest
 
-from perago.authoring.workspace import Guardrail
+from perago import require_table
+from perago.authoring.workspace import Guardrail, Rule
 from perago.guardrails import GUARDRAILS
+from perago.guardrails.require_table import RequireTable
 from perago.testing import oracle
-from perago.testing.oracle import glob_matches, is_in_prefix
+from perago.testing.oracle import glob_matches, is_in_prefix, is_table
 
 MATCHES = [
     ("raw/**/*.csv", "raw/a.csv", True),
@@ -55,6 +58,13 @@ def test_a_key_belongs_to_a_prefix_by_complete_names(prefix: str, key: str, expe
     assert is_in_prefix(prefix, key) is expected
 
 
+@pytest.mark.parametrize(("zone", "expected"), [("Z", True), ("+05:30", True), ("-0530", True), ("Z05:30", False)])
+def test_a_time_ends_with_one_zone(zone: str, expected: bool) -> None:
+    rule = require_table("a.csv", columns={"at": datetime.datetime})
+    assert isinstance(rule, RequireTable)
+    assert is_table(rule.rule, f"at\n2024-02-29T23:59:59{zone}\n".encode()) is expected
+
+
 STANDARD = {"__future__", "collections.abc", "dataclasses", "functools", "typing"}
 DECLARED = {"Guardrail", "ColumnType", "Format", "TableRule"}
 
@@ -69,4 +79,4 @@ def test_the_oracle_shares_no_code_with_production() -> None:
     assert shared == {*DECLARED, *kinds, "Tree", "as_bytes", "sizes_of"}
     assert names == {"datetime", "decimal", "fnmatch", "io", "json", "pyarrow", "pyarrow.parquet"}
     called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    assert not called & set(vars(Guardrail)) - {"register"}
+    assert not called & {*vars(Guardrail), *vars(Rule)} - {"register"}

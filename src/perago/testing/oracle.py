@@ -318,7 +318,7 @@ def _is_datetime(text: str) -> bool:
         return False
     zone = next((tail[index:] for index, char in enumerate(tail) if char in "Z+-"), "")
     clock = tail[: len(tail) - len(zone)]
-    if zone and zone != "Z" and not _digits(zone[1:3], zone[3:].removeprefix(":")):
+    if zone not in ("", "Z") and (zone[0] == "Z" or not _digits(zone[1:3], zone[3:].removeprefix(":"))):
         return False
     parts = clock.split(":")
     seconds, dot, fraction = parts[2].partition(".") if len(parts) == 3 else ("00", "", "")
