@@ -11,71 +11,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perago.authoring.context import Measured as Measured
-    from perago.embedded.faults import FaultScript as FaultScript
-    from perago.embedded.faults import Moment as Moment
-    from perago.guardrails.evaluation import Finding as Finding
-    from perago.guardrails.evaluation import Phase as Phase
-    from perago.ports import AccessDenied as AccessDenied
-    from perago.ports import Commit as Commit
-    from perago.ports import Delivery as Delivery
-    from perago.ports import ServiceError as ServiceError
-    from perago.ports import TaskStatus as TaskStatus
-    from perago.ports import Unavailable as Unavailable
-    from perago.ports import Unclear as Unclear
-    from perago.testing.constraints import Undecided as Undecided
-    from perago.testing.differences import PublishedTree as PublishedTree
-    from perago.testing.differences import Snapshots as Snapshots
-    from perago.testing.interfaces import Conductor as Conductor
-    from perago.testing.interfaces import EmbeddedServices as EmbeddedServices
-    from perago.testing.interfaces import InMemoryConductor as InMemoryConductor
-    from perago.testing.interfaces import InMemoryLakeFS as InMemoryLakeFS
-    from perago.testing.interfaces import VirtualClock as VirtualClock
-    from perago.testing.outcome import Outcome as Outcome
-    from perago.testing.runner import Branch as Branch
-    from perago.testing.runner import Race as Race
-    from perago.testing.runner import TaskRunner as TaskRunner
-    from perago.testing.services import BRANCH as BRANCH
-    from perago.testing.services import serve as serve
-    from perago.testing.tasks import TaskTests as TaskTests
-    from perago.testing.tasks import provide_params as provide_params
-    from perago.testing.tasks import task_tests as task_tests
-    from perago.testing.tree_files import BadTree as BadTree
-    from perago.testing.tree_files import Symlink as Symlink
-    from perago.testing.tree_files import TreeBuilder as TreeBuilder
-    from perago.testing.tree_files import build_tree as build_tree
-    from perago.testing.tree_files import tree_of as tree_of
-    from perago.testing.trees import Contradiction as Contradiction
-    from perago.testing.trees import smallest_tree as smallest_tree
-    from perago.testing.trees import violating_tree as violating_tree
-    from perago.testing.workflow_run import WorkflowRun as WorkflowRun
-    from perago.workspace.changes import ChangedFile as ChangedFile
-    from perago.workspace.changes import Changes as Changes
+    from perago.authoring.context import Measured
+    from perago.embedded.faults import FaultScript, Moment
+    from perago.guardrails.evaluation import Finding, Phase
+    from perago.ports import AccessDenied, Commit, Delivery, ServiceError, TaskStatus, Unavailable, Unclear
+    from perago.testing.constraints import Undecided
+    from perago.testing.differences import PublishedTree, Snapshots
+    from perago.testing.interfaces import Conductor, EmbeddedServices, InMemoryConductor, InMemoryLakeFS, VirtualClock
+    from perago.testing.outcome import Outcome
+    from perago.testing.runner import Branch, Race, TaskRunner
+    from perago.testing.services import BRANCH, serve
+    from perago.testing.tasks import TaskTests, provide_params, task_tests
+    from perago.testing.tree_files import BadTree, Symlink, TreeBuilder, build_tree, tree_of
+    from perago.testing.trees import Contradiction, smallest_tree, violating_tree
+    from perago.testing.workflow_run import WorkflowRun
+    from perago.workspace.changes import ChangedFile, Changes
 
 _HOMES = {
     "perago.authoring.context": ("Measured",),
-    "perago.embedded.faults": (
-        "FaultScript",
-        "Moment",
-    ),
-    "perago.guardrails.evaluation": (
-        "Finding",
-        "Phase",
-    ),
-    "perago.ports": (
-        "AccessDenied",
-        "Commit",
-        "Delivery",
-        "ServiceError",
-        "TaskStatus",
-        "Unavailable",
-        "Unclear",
-    ),
+    "perago.embedded.faults": ("FaultScript", "Moment"),
+    "perago.guardrails.evaluation": ("Finding", "Phase"),
+    "perago.ports": ("AccessDenied", "Commit", "Delivery", "ServiceError", "TaskStatus", "Unavailable", "Unclear"),
     "perago.testing.constraints": ("Undecided",),
-    "perago.testing.differences": (
-        "PublishedTree",
-        "Snapshots",
-    ),
+    "perago.testing.differences": ("PublishedTree", "Snapshots"),
     "perago.testing.interfaces": (
         "Conductor",
         "EmbeddedServices",
@@ -84,37 +42,13 @@ _HOMES = {
         "VirtualClock",
     ),
     "perago.testing.outcome": ("Outcome",),
-    "perago.testing.runner": (
-        "Branch",
-        "Race",
-        "TaskRunner",
-    ),
-    "perago.testing.services": (
-        "BRANCH",
-        "serve",
-    ),
-    "perago.testing.tasks": (
-        "TaskTests",
-        "provide_params",
-        "task_tests",
-    ),
-    "perago.testing.tree_files": (
-        "BadTree",
-        "Symlink",
-        "TreeBuilder",
-        "build_tree",
-        "tree_of",
-    ),
-    "perago.testing.trees": (
-        "Contradiction",
-        "smallest_tree",
-        "violating_tree",
-    ),
+    "perago.testing.runner": ("Branch", "Race", "TaskRunner"),
+    "perago.testing.services": ("BRANCH", "serve"),
+    "perago.testing.tasks": ("TaskTests", "provide_params", "task_tests"),
+    "perago.testing.tree_files": ("BadTree", "Symlink", "TreeBuilder", "build_tree", "tree_of"),
+    "perago.testing.trees": ("Contradiction", "smallest_tree", "violating_tree"),
     "perago.testing.workflow_run": ("WorkflowRun",),
-    "perago.workspace.changes": (
-        "ChangedFile",
-        "Changes",
-    ),
+    "perago.workspace.changes": ("ChangedFile", "Changes"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 _DEPRECATED = {"InMemoryServices": ("perago.testing.services", "TaskRunner")}

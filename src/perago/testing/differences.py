@@ -20,7 +20,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from difflib import unified_diff
 from itertools import islice
 from pathlib import Path
@@ -475,15 +475,7 @@ class Differences:
         return {
             "ending": self.ending or None,
             "result": [difference.text for difference in self.result],
-            "files": [
-                {
-                    "path": difference.path,
-                    "summary": difference.summary,
-                    "columns": list(difference.columns),
-                    "lines": list(difference.lines),
-                }
-                for difference in self.files
-            ],
+            "files": [asdict(difference) for difference in self.files],
         }
 
 
