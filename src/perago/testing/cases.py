@@ -284,7 +284,6 @@ MOST_KEPT = 4 * 1024 * 1024
 """Maximum size of all kept published files together."""
 WRITTEN_BY: dict[str, int | str] = {"perago.format": FORMAT, "perago.version": __version__}
 _RECORDED_KEYS = {*WRITTEN_BY, "about", "expect", "params", "result", "published", "removed"}
-_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,14 +301,9 @@ class Record:
 
     def expected(self, now: AttemptResult) -> AttemptResult:
         """Return the recorded result. Parts that are not compared are taken from the current result."""
-        compares_files = self.files is not None
-        return AttemptResult(
-            self.ending,
-            self.reason,
-            self.result if self.has_result else now.result,
-            self.files if self.files is not None else now.files,
-            self.removed if compares_files else now.removed,
-        )
+        result = self.result if self.has_result else now.result
+        files, removed = (now.files, now.removed) if self.files is None else (self.files, self.removed)
+        return AttemptResult(self.ending, self.reason, result, files, removed)
 
 
 def recorded_cases(directory: Path, task_name: str) -> tuple[Path, ...]:
@@ -344,18 +338,14 @@ def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
     if ending not in ENDINGS:
         raise InvalidCase(f"{file}: expect is {ending!r}, but must be one of {', '.join(ENDINGS)}")
     tree: Any = _recorded_tree(directory / INPUT)
-    result = document.get("result", _MISSING)
-    removed = document.get("removed", [])
-    if not isinstance(removed, list) or not all(isinstance(path, str) for path in removed):
-        raise InvalidCase(f"{file}: removed must be a list of paths")
     record = Record(
         directory,
         ending,
         _reason(document),
-        None if result is _MISSING else result,
-        result is not _MISSING,
+        document.get("result"),
+        "result" in document,
         _published(directory, document),
-        frozenset(removed),
+        frozenset(_paths(file, document, "removed") or ()),
     )
     return RunCase(directory.name, document["params"], tree, ending, file=file), record
 
@@ -430,9 +420,7 @@ def _recorded_tree(directory: Path) -> Mapping[str, Any]:
 def _published(directory: Path, document: Mapping[str, Any]) -> Mapping[str, Content | Digest] | None:
     """Return the published files: those in the case directory, and digests of the others."""
     listed = document.get("published")
-    kept = _recorded_tree(
-        directory / PUBLISHED
-    )  # also where nothing is compared: it is written to when the case is updated
+    kept = _recorded_tree(directory / PUBLISHED)  # also if nothing is compared: an update of the case writes there
     if listed is None:
         return None
     where = f"{directory / CASE}: published"
@@ -443,12 +431,9 @@ def _published(directory: Path, document: Mapping[str, Any]) -> Mapping[str, Con
         raise InvalidCase(f"{where} does not have {quoted(strange[0])}, which is in {PUBLISHED}/")
     found: dict[str, Content | Digest] = {}
     for path, facts in listed.items():
-        if (
-            not isinstance(facts, dict)
-            or not isinstance(facts.get("size"), int)
-            or not isinstance(facts.get("md5"), str)
-        ):
+        known = facts if isinstance(facts, dict) else {}
+        if not isinstance(known.get("size"), int) or not isinstance(known.get("md5"), str):
             raise InvalidCase(f"{where}: {quoted(path)} must have a size and an md5")
         content = kept.get(path)
-        found[path] = content if isinstance(content, bytes) else Digest(facts["size"], facts["md5"])
+        found[path] = content if isinstance(content, bytes) else Digest(known["size"], known["md5"])
     return found

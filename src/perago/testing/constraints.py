@@ -19,7 +19,7 @@ import itertools
 import json
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache, singledispatch
@@ -211,7 +211,8 @@ class Paths:
                 self._stand_ins.update(between)
             self._letters += between
             self._probes += between[:1]
-        self._letters.sort(key=_plainness)
+        ranks = {char: rank for rank, char in enumerate(PLAIN)}
+        self._letters.sort(key=lambda char: (ranks.get(char, len(PLAIN)), char))
 
     def exist(self) -> bool:
         """Whether such a path exists.
@@ -312,11 +313,6 @@ class Paths:
         ended = [paths.ends(state) for paths, state in zip(self._sets, states, strict=True)]
         inside = len(self._inside)
         return name == _NAME and all(ended[:inside]) and not any(ended[inside:])
-
-
-def _plainness(character: str) -> tuple[int, int]:
-    place = PLAIN.find(character)
-    return (place, 0) if place >= 0 else (len(PLAIN), ord(character))
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,7 +559,8 @@ def _fewest(rule: TableRule) -> int:
 
 def table_rows(rule: TableRule, names: Sequence[str], number: int) -> list[_Row]:
     """Return rows that the rule accepts."""
-    return [{name: _value(rule.types.get(name, ColumnType.INT), row) for name in names} for row in range(number)]
+    makers = {name: _VALUES[rule.types.get(name, ColumnType.INT)] for name in names}
+    return [{name: make(row) for name, make in makers.items()} for row in range(number)]
 
 
 def _refused(rule: TableRule, names: Sequence[str]) -> Iterator[tuple[str, Sequence[str], list[_Row]]]:
@@ -589,24 +586,18 @@ def _refused(rule: TableRule, names: Sequence[str]) -> Iterator[tuple[str, Seque
         yield "null", names, [*rows[:-1], rows[-1] | {rule.not_null[0]: None}]
 
 
-def _value(kind: ColumnType, row: int) -> Any:
-    """Return a value of the type, a different one for each row if the type has enough values."""
-    match kind:
-        case ColumnType.FLOAT:
-            return row + 0.5
-        case ColumnType.STR:
-            return f"text {row}"
-        case ColumnType.BOOL:
-            return row % 2 == 0
-        case ColumnType.BYTES:
-            return b"%d" % row
-        case ColumnType.DATE:
-            return _DAY.date() + datetime.timedelta(days=row)
-        case ColumnType.DATETIME:
-            return _DAY + datetime.timedelta(seconds=row)
-        case ColumnType.DECIMAL:
-            return decimal.Decimal(row) + decimal.Decimal("0.25")
-    return row + 1
+_VALUES: Mapping[ColumnType, Callable[[int], Any]] = {
+    ColumnType.INT: lambda row: row + 1,
+    ColumnType.ANY: lambda row: row + 1,
+    ColumnType.FLOAT: lambda row: row + 0.5,
+    ColumnType.STR: lambda row: f"text {row}",
+    ColumnType.BOOL: lambda row: row % 2 == 0,
+    ColumnType.BYTES: lambda row: b"%d" % row,
+    ColumnType.DATE: lambda row: _DAY.date() + datetime.timedelta(days=row),
+    ColumnType.DATETIME: lambda row: _DAY + datetime.timedelta(seconds=row),
+    ColumnType.DECIMAL: lambda row: decimal.Decimal(row) + decimal.Decimal("0.25"),
+}
+"""Makes the value of a row, a different one for each row if the type has enough values."""
 
 
 def _wrong(kind: ColumnType, form: Format) -> Any:

@@ -411,27 +411,24 @@ _CONTROL = ("\0", "\n", "\t", "\x1b", "\x7f", "\u0085", "\ud800")
 @st.composite
 def guardrail_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> tuple[Written, str]:
     """Draw a valid path in some spelling, with its canonical form; sometimes one of `near`."""
-    names = draw(
-        st.one_of(st.sampled_from(near or _DEFAULT).map(_split), st.lists(st.sampled_from(_NAMES), min_size=1))
-    )
+    one = st.sampled_from(near or _DEFAULT).map(lambda path: path.split("/"))
+    names = draw(st.one_of(one, st.lists(st.sampled_from(_NAMES), min_size=1)))
     canonical = "/".join(names)
-    spelling = draw(st.sampled_from(["plain", "dots", "slashes", "posix", "windows"]))
-    if spelling == "posix":
-        return PurePosixPath(canonical), canonical
-    if spelling == "windows":
-        return PureWindowsPath(*names), canonical
-    if spelling == "dots":
-        return "./" + "/./".join(names), canonical
-    if spelling == "slashes":
-        return "//".join(names) + "/", canonical
-    return canonical, canonical
+    spellings: list[Written] = [
+        canonical,
+        "./" + "/./".join(names),
+        "//".join(names) + "/",
+        PurePosixPath(canonical),
+        PureWindowsPath(*names),
+    ]
+    return draw(st.sampled_from(spellings)), canonical
 
 
 @st.composite
 def hostile_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> Written:
     """Generate a path that guardrails must refuse: it leaves the workspace, belongs to another system, or is not a path
     at all. It is a good path, sometimes one of `near`, with a defect."""
-    names = _split(draw(st.sampled_from(near or _DEFAULT)))
+    names = draw(st.sampled_from(near or _DEFAULT)).split("/")
     path = "/".join(names)
     place = draw(st.integers(0, len(names)))
     with_parent = "/".join([*names[:place], "..", *names[place:]])
@@ -464,7 +461,3 @@ def hostile_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> Written:
         "/",
     ]
     return draw(st.sampled_from(forms))
-
-
-def _split(path: str) -> list[str]:
-    return path.split("/")
