@@ -12,8 +12,12 @@ from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
 from perago.testing import (
+    Changes,
+    Commit,
     Conductor,
+    Delivery,
     EmbeddedServices,
+    Finding,
     InMemoryLakeFS,
     Outcome,
     PublishedTree,
@@ -48,6 +52,9 @@ def run(perago_run: TaskRunner) -> None:
     assert_type(outcome.tree.text("a.txt"), str)
     assert_type(outcome.changed_files, tuple[str, ...])
     assert_type(outcome.violations, tuple[str, ...])
+    assert_type(outcome.findings, tuple[Finding, ...])
+    assert_type(outcome.changes, Changes)
+    assert_type(outcome.delivery, Delivery)
     assert_type(perago_run.again(), Outcome)
     assert outcome.tree == {"a.txt": "x"}
     race = perago_run.race((work, Params()), work, tree={})
@@ -58,12 +65,16 @@ def run(perago_run: TaskRunner) -> None:
 
 def services(perago_conductor: Conductor, perago_lakefs: InMemoryLakeFS, perago_clock: VirtualClock) -> None:
     assert_type(perago_conductor.drain(), tuple[Outcome, ...])
-    assert_type(perago_lakefs.seed("data", "main", {"a": "x"}).id, str)
+    assert_type(perago_conductor.next_delivery("typed"), Delivery)
+    perago_conductor.poll("typed", "w", count=1, wait_seconds=0)  # type: ignore[attr-defined]
+    assert_type(perago_lakefs.seed("data", "main", {"a": "x"}), Commit)
+    perago_lakefs.merge("data", "a", "main", "", {})  # type: ignore[attr-defined]
     assert_type(perago_clock.now(), float)
 
 
 def trees(perago_tree: TreeBuilder, perago_server: EmbeddedServices) -> None:
     assert_type(perago_tree({"a": "x"}, work, "cases/a.zip"), Path)
+    assert_type(perago_server.lakefs.tree("data", "main"), dict[str, bytes])
     assert_type(perago_server.environment()["LAKECTL_SERVER_ENDPOINT_URL"], str)
 
 
