@@ -18,7 +18,7 @@ class RefusingServices(EmbeddedServices):
 
     def __init__(self, method: str = "", path: str = NOTHING, status: int = 503) -> None:
         super().__init__()
-        self._method, self._status = method, status
+        self._method, self.status = method, status
         self.refused = path
 
     def _app(self) -> ASGIApp:
@@ -30,7 +30,7 @@ class RefusingServices(EmbeddedServices):
                 and self._method in ("", scope["method"])
                 and re.search(self.refused, scope["path"])
             ):
-                refusal = JSONResponse({"message": f"injected fault: {self._status}"}, self._status)
+                refusal = JSONResponse({"message": f"injected fault: {self.status}"}, self.status)
                 await refusal(scope, receive, send)
             else:
                 await app(scope, receive, send)

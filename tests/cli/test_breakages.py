@@ -51,6 +51,7 @@ def work(workspace: Path, params: Params) -> Result:
     return Result(rows=1)
 """
 CONDUCTOR, LAKEFS = r"^/[0-9a-f]{32}/api/", r"^/api/v1/"
+WITH_CREDENTIALS = r"^/api/v1/(?!healthcheck)"
 
 
 @dataclass
@@ -71,10 +72,15 @@ class Scene:
         definition = {"name": "flow", "version": 1, "tasks": [step], "schemaVersion": 2}
         return conductor.start_workflow("flow", {}, definition=definition)
 
+    @property
+    def url(self) -> str:
+        """The address of the worker's pages."""
+        (url,) = set(re.findall(r"at (http://127\.0\.0\.1:\d+)", self.worker.text))
+        return str(url)
+
     def scrape(self) -> Samples:
         """What Prometheus would get now."""
-        (url,) = set(re.findall(r"at (http://127\.0\.0\.1:\d+)", self.worker.text))
-        return samples_of(get(f"{url}/metrics")[1].decode())
+        return samples_of(get(f"{self.url}/metrics")[1].decode())
 
     def scrape_once(self, condition: Callable[[Samples], bool]) -> Samples:
         """The first scrape for which the condition holds."""
@@ -150,6 +156,17 @@ def lakefs_without_objects(scene: Scene) -> Iterator[Samples]:
 
 
 @contextmanager
+def rejected_credentials(scene: Scene) -> Iterator[Samples]:
+    """The health check needs no credentials."""
+    scene.services.refused, scene.services.status = WITH_CREDENTIALS, 401
+    scene.attempt()
+    found = scene.scrape_once(lambda found: found[WAITING] == 1)
+    status, body = get(f"{scene.url}/readyz")
+    assert (status, b"lakeFS does not accept the credentials" in body) == (503, True)
+    yield found
+
+
+@contextmanager
 def full_disk(scene: Scene) -> Iterator[Samples]:
     with (scene.disk / "other").open("wb") as file:
         free = os.statvfs(scene.disk)
@@ -171,6 +188,7 @@ BREAKAGES = (
     conductor_outage,
     lakefs_outage,
     lakefs_without_objects,
+    rejected_credentials,
     full_disk,
     failing_function,
 )

@@ -33,6 +33,7 @@ EXPECTED: dict[str, set[str]] = {
     "conductor_outage": {"PeragoConductorDown"},
     "lakefs_outage": {"PeragoLakeFSDown", "PeragoAttemptsWaiting", "PeragoAttemptTooLong"},
     "lakefs_without_objects": {"PeragoAttemptsWaiting", "PeragoAttemptTooLong"},
+    "rejected_credentials": {"PeragoAttemptsWaiting", "PeragoAttemptTooLong"},
     "full_disk": {"PeragoDiskFull"},
     "failing_function": set(),
 }

@@ -82,6 +82,16 @@ def test_polls_that_are_refused_for_one_task_are_a_warning_until_they_are_accept
     assert health.ready().warnings == ()
 
 
+def test_calls_that_attempts_repeat_are_a_warning_and_rejected_credentials_a_problem() -> None:
+    texts = {"w0001": "lakeFS does not answer (x)", "w0002": "lakeFS does not accept the credentials (password)"}
+    health = told(FINE, READY, *(events.WaitingForLakeFS(slot, text) for slot, text in texts.items()))
+    assert health.ready().problems == ("lakeFS does not accept the credentials (***)",)
+    assert health.ready().warnings == ("w0001: lakeFS does not answer (x)",)
+    for slot in texts:
+        health(events.LakeFSBack(slot, "over"))
+    assert (health.ready().problems, health.ready().warnings) == ((), ())
+
+
 def test_a_loop_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     health = told(FINE, READY)
     now = time.monotonic()

@@ -51,6 +51,8 @@ class Health:
         self._failing: dict[str, str] = {}
         """The reasons why the last slot of a task could not start. They are kept by task, because slots are shared
         between tasks."""
+        self._waiting: dict[str, str] = {}
+        """The calls to lakeFS that attempts repeat, by slot."""
 
     def __call__(self, event: Event) -> None:
         """Update the state from `event`. Values that other threads read are replaced, never changed."""
@@ -71,6 +73,10 @@ class Health:
                 self._refused = {**self._refused, task_name: reason}
             case events.ConductorBack(_, task_name):
                 self._refused = {task: why for task, why in self._refused.items() if task != task_name}
+            case events.WaitingForLakeFS(slot, text):
+                self._waiting = {**self._waiting, slot: text}
+            case events.LakeFSBack(slot) | events.AttemptEnded(worker_id=slot) | events.SlotDied(slot):
+                self._waiting = {its: text for its, text in self._waiting.items() if its != slot}
             case events.PollingPaused(reason):
                 self._host = reason
             case events.PollingResumed():
@@ -101,6 +107,10 @@ class Health:
         problems += [f"slots for {task} cannot start: {why}" for task, why in sorted(self._failing.items())]
         problems += [problem for problem in (self._conductor, self._host, *more) if problem is not None]
         warnings = [f"Conductor refuses polls for {task}: {why}" for task, why in sorted(self._refused.items())]
+        # All attempts have the same credentials, which only slots know.
+        denied = [text for text in self._waiting.values() if text.startswith(REJECTED)]
+        problems += denied[:1]
+        warnings += [f"{slot}: {text}" for slot, text in sorted(self._waiting.items()) if text not in denied]
         return Verdict(self._state, self._shown(problems), self._shown(warnings))
 
     def _shown(self, texts: Iterable[str]) -> tuple[str, ...]:
@@ -116,6 +126,8 @@ _WORDS = {
 
 CHECK_INTERVAL = 15.0
 """Seconds between two checks whether lakeFS answers."""
+REJECTED = "lakeFS does not accept the credentials"
+"""Begins the text of a call that attempts repeat because of their credentials."""
 LEAVE_LIMIT = 0.5
 """Seconds that a check gets at the end of the worker. A check that takes longer ends with the process."""
 
