@@ -110,7 +110,8 @@ class HangWatch:
 def _words(call: _Call) -> str:
     ends = f"; this call ends after {call.limit:g} s" if call.limit else ""
     waited = time.monotonic() - call.began
-    return f"{call.service} has not answered for {waited:.0f} s when asked to {call.operation}{ends}"
+    asked = "" if call.operation == "answer" else f" when asked to {call.operation}"
+    return f"{call.service} has not answered for {waited:.0f} s{asked}{ends}"
 
 
 HANGS = HangWatch()

@@ -25,6 +25,7 @@ _INVISIBLE = re.compile(
 """Control, direction and zero-width characters, except tab and line feed."""
 
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?P<frames>(?:  .*\n)*)(?P<error>.*)")
+_FAILED = re.compile(r"Task \S+ failed with status: \w+ and reason: '(?P<reason>.*?)'?\Z", re.DOTALL)
 _FRAME = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python3[^/]*/|^<")
 
@@ -51,6 +52,12 @@ def lines_of(text: str, limit: int = LONGEST_LINE) -> list[str]:
     """Return the lines of `text` from outside for a terminal, cut after `limit` characters, with nothing hidden."""
     cut = [f"… ({len(text):,} characters)"] if len(text) > limit else []
     return [*visible(text[:limit]).rstrip("\n").split("\n"), *cut]
+
+
+def plain_reason(text: str | None) -> str:
+    """Return the reason of a workflow as its task gave it, without the id and status that Conductor adds."""
+    match = _FAILED.match(text or "")
+    return (match["reason"] if match else text) or ""
 
 
 def _innermost(found: re.Match[str]) -> str:

@@ -20,9 +20,11 @@ from perago.worker.plan import ExportContext
 from perago.worker.presence import presence
 
 from ..adapters.scripted import Action, Hang, Request, ScriptedServer, reply_json
-from ..worker.bench import make_plan
+from ..worker.bench import LIMIT, make_plan
+from ..worker.outside import mounted
 from .conftest import PLAIN, Project, started_attempt
 from .services import Services
+from .start_command import started
 
 
 def rows(project: Project, services: EmbeddedServices, *arguments: str, **variables: str) -> dict[str, Any]:
@@ -106,6 +108,33 @@ def test_a_stopped_process_of_a_worker_is_named(project: Project, embedded: Embe
     for text in shown:
         assert f"stopped (state T): process {child.pid} (sleep)" in text
         assert f"kill -CONT {child.pid}" in text
+
+
+def test_a_killed_worker_is_named_until_the_next_one_starts(
+    project: Project, embedded: EmbeddedServices, tmp_path: Path
+) -> None:
+    project.task("plain", "busy")
+    project.run("register", "plain", **embedded.environment())
+    variables = {**embedded.environment(), "PERAGO_WORKSPACE_ROOT": str(tmp_path / "workspaces")}
+    with started(project, "plain", **variables) as worker:
+        worker.wait_for("ready:")
+        worker.process.kill()
+        worker.process.wait(LIMIT)
+        killed = f"killed worker plain0000@{socket.gethostname()}:{worker.process.pid}"
+    for name in ("status", "doctor"):
+        assert killed in project.run(name, **variables).out
+    with started(project, "plain", **variables) as worker:
+        worker.wait_for("ready:")
+        assert "killed" not in project.run("status", **variables).out
+
+
+def test_a_disk_without_room_is_named(project: Project, embedded: EmbeddedServices, tmp_path: Path) -> None:
+    with mounted(tmp_path / "small", 1) as small:
+        plan = replace(make_plan(tmp_path), workspace_root=small)
+        with presence(ExportContext(plan=plan)) as worker:
+            worker(WorkerReady("m", "busy", "m0000", 1, 0.1))
+            variables = {**embedded.environment(), "PERAGO_WORKSPACE_ROOT": str(small)}
+            assert f"workers here take no work: {small} has" in project.run("status", **variables).out
 
 
 def test_each_running_attempt_has_its_age_and_its_worker(project: Project, embedded: EmbeddedServices) -> None:

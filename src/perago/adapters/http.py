@@ -151,6 +151,10 @@ class CallPolicy:
         return replace(within(math.inf, after), delays=self.delays, calls=self.tries)
 
 
+COMMAND_POLICY = CallPolicy(connect=5.0, answer=15.0, tries=1, largest=64 * 1024 * 1024)
+"""For commands of operators, who wait for the answer. A server that hangs is reported after 15 s."""
+
+
 def overloaded(service: str, operation: str, detail: str, headers: Mapping[str, str]) -> Overloaded:
     """Return the error for an answer with these headers that asks the client to wait."""
     error = Overloaded(service, operation, detail)

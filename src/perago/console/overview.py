@@ -25,7 +25,8 @@ from perago.console.text import (
     readable_json,
     status_view,
 )
-from perago.console.workflow import plain_reason, worker_link
+from perago.console.workflow import worker_link
+from perago.text import plain_reason
 from perago.workflows.picture import Node, nodes_of
 
 _PAGE_SIZE = 50

@@ -46,7 +46,7 @@ from perago.console.text import (
     tail,
 )
 from perago.ports import Commit
-from perago.text import count
+from perago.text import count, plain_reason
 from perago.worker.log_reader import AttemptTrace, DeliveryTrace
 
 if TYPE_CHECKING:
@@ -343,7 +343,6 @@ If the log does not say so, the worker was killed."""
 _ENTRIES = 50
 _FILES_OF_ATTEMPT = 40
 """Changed files that are shown with an attempt, as in `perago run`; its commit shows all."""
-_FAILURE = re.compile(r"Task \S+ failed with status: \w+ and reason: '(?P<reason>.*?)'?\Z", re.DOTALL)
 _WORDS = {"polled": "handed out"}
 
 
@@ -450,12 +449,6 @@ class WorkspaceRef(NamedTuple):
 def worker_link(worker_id: str) -> Link:
     """Return a worker by its id."""
     return link(worker_id, links.worker(worker_id)) if worker_id else link("unnamed")
-
-
-def plain_reason(text: str | None) -> str:
-    """Return the reason of a workflow as its task gave it, without the id and status that Conductor adds."""
-    match = _FAILURE.match(text or "")
-    return (match["reason"] if match else text) or ""
 
 
 def group_by_step(tasks: Sequence[Json]) -> list[list[Json]]:

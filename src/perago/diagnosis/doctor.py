@@ -38,7 +38,10 @@ from perago.worker.plan import too_few_files
 from perago.worker.presence import (
     CLASH_FIX,
     CLASH_WHY,
+    KILLED_FIX,
+    KILLED_WHY,
     STOPPED_WHY,
+    dead_workers,
     id_clashes,
     worker_processes,
     workers_here,
@@ -240,6 +243,8 @@ def workers(root: Path) -> Iterator[Finding]:
         if worker.stopped:
             what = f"worker {worker.worker_id}: {worker.stopped_words}"
             yield Finding("workers", Level.PROBLEM, what, STOPPED_WHY, worker.stopped_fix)
+    for worker_id in sorted(dead_workers(root)):
+        yield Finding("workers", Level.WARNING, f"killed worker {worker_id}", KILLED_WHY, KILLED_FIX)
     for clash in id_clashes(found):
         yield Finding("workers", Level.WARNING, clash, CLASH_WHY, CLASH_FIX)
 

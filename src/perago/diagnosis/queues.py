@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from perago.adapters.conductor import ConductorOverview, LastPoll, OpenAttempt
-from perago.adapters.http import CallPolicy, NoAnswerError
+from perago.adapters.http import NoAnswerError
 from perago.ports import ServiceError, Unavailable
 from perago.text import age, count
 from perago.worker.plan import is_worker_id
@@ -32,8 +32,6 @@ _REQUESTS = 8
 """The number of requests at the same time."""
 LIMIT = 20.0
 """Seconds after which the unanswered calls of a reading are given up."""
-POLICY = CallPolicy(connect=5.0, answer=15.0, tries=1, largest=64 * 1024 * 1024)
-"""The time limits of calls whose caller waits no longer than `LIMIT`."""
 _READING = 10.0
 """Seconds for reading lists of attempts, because the server reads the complete list for each page of 1,000. The first
 page of each list is always read, unless another list got no answer."""
@@ -130,6 +128,8 @@ class QueueReport:
     rows: tuple[TaskTypeStatus, ...]
     workers: tuple[WorkerProcess, ...]
     """The workers of the workspace root."""
+    killed: tuple[str, ...]
+    """The workers there that ended without a stop, as Conductor names them."""
     left_out: int
     problems: tuple[ServiceError, ...]
 
@@ -171,7 +171,9 @@ def read_queues(
     shown = keys[:MOST_ROWS]
     tell(f"reading the attempts of {count(len({name for name, _ in shown}), 'task type')}")
     attempts, problems = _open_attempts(overview, {name for name, _ in shown}, until)
-    dead = dead_workers(root) | {f"{one.get('task_id')} {one.get('start_time')}" for one in dead_attempts(root)}
+    killed = dead_workers(root)
+    dead = killed | {f"{one.get('task_id')} {one.get('start_time')}" for one in dead_attempts(root)}
+    ids_here = {f"{worker.worker_id}@{worker.host}:{worker.pid}" for worker in here}
     at_work = Counter(str(fields.get("task_name")) for fields in living_attempts(root))
 
     def row(name: str, domain: str) -> TaskTypeStatus:
@@ -187,12 +189,14 @@ def read_queues(
             all_read=all_read,
             silent=_silent(rows, now, dead),
             attempts=_running(rows, now, dead),
-            running_here=0 if domain else at_work[name],
+            # An attempt has no directory before it has listed its files, and Conductor lists only some attempts.
+            running_here=0 if domain else max(at_work[name], sum(one.worker_id in ids_here for one in rows)),
             workers=() if domain else tuple(worker for worker in here if worker.task_name == name),
             last_poll=polls.get((name, domain)),
         )
 
-    return QueueReport(tuple(row(*key) for key in shown), worker_processes(here), len(keys) - len(shown), problems)
+    rows = tuple(row(*key) for key in shown)
+    return QueueReport(rows, worker_processes(here), tuple(sorted(killed)), len(keys) - len(shown), problems)
 
 
 def _keys(

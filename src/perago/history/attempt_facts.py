@@ -12,7 +12,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perago.adapters.http import CallPolicy
+from perago.adapters.http import COMMAND_POLICY
 from perago.attempt import publication as notes
 from perago.attempt.history import undone_at_head
 from perago.attempt.publication import FENCE_PATH, fence_in
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Facts = dict[str, Any]
 
-_POLICY = CallPolicy(connect=5.0, answer=20.0, tries=2, largest=64 * 1024 * 1024)
 _LOG_LINES = 1000
 """The number of lines from the end of Conductor's log of an attempt."""
 _TASKS_NAMED = 5
@@ -65,7 +64,7 @@ def attempt_facts(
         ServiceError: the server of the attempt or commit did not answer.
     """
     settings = load_settings()
-    with Servers(settings, policy=_POLICY) as servers:
+    with Servers(settings, policy=COMMAND_POLICY) as servers:
         reader = _Reader(settings, servers, listed, describe, tell)
         if second is None:
             reader.start_from_task(first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from perago.adapters.conductor.session import NO_SUCH_URL
@@ -41,9 +41,10 @@ class Operation:
 @contextmanager
 def operated() -> Iterator[ConductorWorkflows]:
     """Open the configured Conductor."""
+    from perago.adapters.http import COMMAND_POLICY
     from perago.configuration import Servers
 
-    with Servers() as servers:
+    with Servers(policy=replace(COMMAND_POLICY, answer=30.0)) as servers:
         yield servers.workflows
 
 

@@ -279,5 +279,7 @@ def id_clashes(workers: Iterable[WorkerProcess]) -> list[str]:
 
 
 STOPPED_WHY = "they do nothing, and their attempts do not end, until they continue"
+KILLED_WHY = "it ended without a stop: killed, out of memory, or a restart of the machine"
+KILLED_FIX = "look for the reason in dmesg and in the service manager, and start the worker again"
 CLASH_WHY = "their log lines go to the same files, and their ids differ only by host and process"
 CLASH_FIX = "set PERAGO_WORKER_ID_PREFIX to another value for each of them, such as the name of the pod"

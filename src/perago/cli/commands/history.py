@@ -15,7 +15,7 @@ from perago.cli import messages
 from perago.cli.messages import Colour
 from perago.cli.parameters import Branch, Json, Repository, Since, Utc, seconds_of_age
 from perago.cli.rendering import Renderer, in_batches, print_json, working
-from perago.text import age, ago, clock, duration, lines_of, one_line, zoned
+from perago.text import age, ago, clock, duration, lines_of, one_line, plain_reason, zoned
 
 if TYPE_CHECKING:
     from perago.ports import Commit
@@ -109,8 +109,8 @@ def _about_task(
             "workflow",
             [one_line(f"{workflow['workflow_id']}"), one_line(f"{workflow['name']}: {workflow['status']}")],
         )
-        if workflow["reason"]:
-            yield "", lines_of(str(workflow["reason"]))
+        if (reason := plain_reason(workflow["reason"])) != (task["reason"] or ""):
+            yield "", lines_of(reason)
     if len(attempts) > 1:
         yield "attempts", [one_line(f"{one['task_id']} {one['status']}") for one in attempts]
     block = task["input"]

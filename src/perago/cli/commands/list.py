@@ -12,7 +12,7 @@ import typer
 from perago.cli import messages
 from perago.cli.parameters import Json, Since, seconds_of_age
 from perago.cli.rendering import Column, Renderer, legend, print_json, working
-from perago.text import ago, duration, one_line
+from perago.text import ago, count, duration, one_line, plain_reason
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import WorkflowSummary
@@ -59,6 +59,7 @@ def command(
     Conductor's index has a workflow a moment after its start or its end.
     """
     from perago.adapters.conductor import STATUSES, WorkflowQuery
+    from perago.adapters.http import COMMAND_POLICY
     from perago.configuration import Servers
     from perago.ports import Refused
 
@@ -71,7 +72,7 @@ def command(
         query.text()
     except Refused as error:
         raise typer.BadParameter(f"Conductor cannot search for this text: {error.detail}.") from None
-    with Servers() as servers, working("searching for workflows"):
+    with Servers(policy=COMMAND_POLICY) as servers, working("searching for workflows"):
         total, found = servers.workflows.find_workflows(query, start=0, size=limit)
     if as_json:
         print_json({"total": total, "workflows": [asdict(one) for one in found]})
@@ -82,11 +83,11 @@ def command(
     else:
         out.line("no workflow was found")
     if total > len(found):
-        messages.note(f"{total - len(found):,} older ones are not shown; --limit shows more")
+        messages.note(f"not shown: {count(total - len(found), 'older workflow')}; --limit shows more")
 
 
 def _details(row: WorkflowSummary) -> Iterator[str]:
     """Yield the line below an unsuccessful workflow."""
-    words = ": ".join(filter(None, (", ".join(row.failed_references), row.reason)))
+    words = ": ".join(filter(None, (", ".join(row.failed_references), plain_reason(row.reason))))
     if words and row.status != "COMPLETED":
         yield one_line(words, 200)

@@ -75,11 +75,13 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
 
     settings = load_settings()
     now = time.time()
+    from perago.adapters.http import COMMAND_POLICY
     from perago.configuration import Servers
-    from perago.diagnosis.queues import POLICY, read_queues
-    from perago.worker.presence import CLASH_FIX, CLASH_WHY, STOPPED_WHY, id_clashes
+    from perago.diagnosis.queues import read_queues
+    from perago.worker.presence import CLASH_FIX, CLASH_WHY, KILLED_FIX, KILLED_WHY, STOPPED_WHY, id_clashes
+    from perago.workspace.layout import RESERVE, disk_problem
 
-    with Servers(settings, policy=POLICY) as servers, working("reading the queues") as tell:
+    with Servers(settings, policy=COMMAND_POLICY) as servers, working("reading the queues") as tell:
         report = read_queues(servers.overview, settings.workspace_root, names, now, tell)
     if as_json:
         print_json([{**asdict(row), "unattended": row.is_unattended(now)} for row in report.rows])
@@ -93,6 +95,11 @@ def command(modules: OptionalModules = None, as_json: Json = False, timeout: Tim
             if worker.stopped:
                 words = f"{worker.stopped_words}; {STOPPED_WHY}; continue with: {worker.stopped_fix}"
                 out.line(f"         {out.paint(one_line(words), Colour.RED)}")
+        for worker_id in report.killed:
+            out.line(out.paint(one_line(f"killed worker {worker_id}: {KILLED_WHY}; {KILLED_FIX}"), Colour.RED))
+        roots = (settings.workspace_root, *([settings.log_root] if settings.log_files else []))
+        for full in filter(None, (disk_problem(root, RESERVE) for root in roots if report.workers)):
+            out.line(out.paint(one_line(f"workers here take no work: {full}"), Colour.RED))
     if report.left_out:
         messages.note(f"{report.left_out:,} more task types are in use; name a MODULE to see its task type")
     for clash in id_clashes(report.workers):
