@@ -23,7 +23,7 @@ from perago.atomic_file import replace_file
 from perago.testing.tasks import CaseFailed
 from perago.text import count, duration, visible
 from pytest_perago.collection import CaseItem
-from pytest_perago.cover import Coverage, TaskCover
+from pytest_perago.cover import Coverage, GuardrailCover, TaskCover
 from pytest_perago.kinds import KINDS
 from pytest_perago.options import HARNESS_ERROR, OPT_OUT, loaded, record_of, rerun_command
 
@@ -293,46 +293,34 @@ details > pre, details > p { padding: .6rem .7rem; margin: 0; }
 
 def _guardrails(run: Run, tasks: Sequence[TaskCover]) -> Markup | None:
     """The verdicts of tests and, with `--perago-cover`, published files; None if no task has guardrails."""
-    if run.has_cover and any(task.guardrails or task.files for task in run.coverage.tasks):
-        return _covered(run.coverage)
+    is_covered = run.has_cover and any(task.guardrails or task.files for task in run.coverage.tasks)
     rows = [
-        [
-            task.task,
-            rule.phase,
-            tag("code", rule.rule),
-            _verdict(bool(rule.satisfied_by)),
-            _verdict(bool(rule.violated_by)),
-        ]
-        for task in tasks
+        [task.task, rule.phase, tag("code", rule.rule), *_judged(rule, is_covered=is_covered)]
+        for task in (run.coverage.tasks if is_covered else tasks)
         for rule in task.guardrails
     ]
+    if is_covered:
+        return _covered(run.coverage, rows)
     if not rows:
         return None
     note = "A guardrail is tried if attempts of this run have satisfied and violated it."
-    hint = [
-        "Run with ",
-        tag("code", "--perago-cover"),
-        " to find published files whose loss no guardrail would notice.",
-    ]
+    option = tag("code", "--perago-cover")
+    hint = ["Run with ", option, " to find published files whose loss no guardrail would notice."]
     return joined(
         [tag("p", note), table(["Task", "Phase", "Guardrail", "Satisfied", "Violated"], rows), tag("p", hint)]
     )
 
 
-def _covered(coverage: Coverage) -> Markup:
+def _judged(rule: GuardrailCover, *, is_covered: bool) -> list[Markup]:
+    """The cells about the verdicts: with `--perago-cover` the tests, and the problems of the guardrail."""
+    if not is_covered:
+        return [_verdict(bool(tests)) for tests in (rule.satisfied_by, rule.violated_by)]
+    problems = tag("td", "; ".join(rule.problems), class_="failed" if rule.problems else None)
+    return [_tests(rule.satisfied_by), _tests(rule.violated_by), problems]
+
+
+def _covered(coverage: Coverage, rules: Sequence[Sequence[Child]]) -> Markup:
     covered, points = coverage.points
-    rules = [
-        [
-            task.task,
-            rule.phase,
-            tag("code", rule.rule),
-            _tests(rule.satisfied_by),
-            _tests(rule.violated_by),
-            tag("td", "; ".join(rule.problems), class_="failed" if rule.problems else None),
-        ]
-        for task in coverage.tasks
-        for rule in task.guardrails
-    ]
     files = [
         [
             task.task,
