@@ -88,6 +88,11 @@ def listing(items: Sequence[str], limit: int = LISTED) -> str:
     return f"{', '.join(items[:limit])} and {len(items) - limit:,} more"
 
 
+def shortened(lines: Sequence[str], limit: int, what: str = "more") -> list[str]:
+    """Return the first lines, and `and 12 more` for the others."""
+    return [*lines[:limit], *([f"and {len(lines) - limit:,} {what}"] if len(lines) > limit else [])]
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun: `1 file`, `2 files`, `10,000 files`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -143,8 +143,7 @@ def _reason(case: FaultCase, base: Output, second: Output) -> str:
     outside = case.first.audit.outside
     changed = [base.files[key] for key in base.changed(second)] + [repr(base.result).encode()]
     if outside:
-        more = f" and {len(outside) - _FEW} more" if len(outside) > _FEW else ""
-        return f"it writes {', '.join(map(str, outside[:_FEW]))}{more}, which outlives the attempt"
+        return f"it writes {listing(list(map(str, outside)), _FEW)}, which outlives the attempt"
     if case.first.workspace and any(os.fsencode(case.first.workspace.parent) in text for text in changed):
         return "it writes the path of its workspace, which differs in each attempt"
     if case.first.threads.number:

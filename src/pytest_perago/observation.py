@@ -30,6 +30,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from perago.guardrails.function_guardrail import FunctionGuardrail
+from perago.text import LISTED, listing
 from perago.workspace.scan import open_file, scan_tree
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None))
@@ -230,7 +231,6 @@ _EXCERPT = 60
 _BEFORE = 20
 """Number of bytes that are shown before the first difference."""
 _MOST_EXCERPTS = 3
-_MOST_NAMES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +255,7 @@ class Output:
             facts += [(first, repr(self.result)), (second, repr(other.result))]
         missing, extra = sorted(self.files.keys() - other.files.keys()), sorted(other.files.keys() - self.files.keys())
         if missing or extra:
-            facts += [(first, _names(missing)), (second, _names(extra))]
+            facts += [(first, listing(missing) or "no other file"), (second, listing(extra) or "no other file")]
         for key in self.changed(other)[:_MOST_EXCERPTS]:
             one, two = self.files[key], other.files[key]
             pairs = enumerate(zip(one, two, strict=False))
@@ -282,9 +282,8 @@ class Output:
     def named(self, other: Output) -> str:
         """Describe the differences briefly: names of files, and the result."""
         names = sorted({*self.changed(other), *(self.files.keys() ^ other.files.keys())})
-        words = [f"{len(names) - _MOST_NAMES} more files"] if len(names) > _MOST_NAMES else []
-        words = [*names[:_MOST_NAMES], *words, *(["the result"] if self.result != other.result else [])]
-        return ", ".join(words)
+        words = [*names[:LISTED], f"{len(names) - LISTED} more files"] if len(names) > LISTED else names
+        return ", ".join([*words, *(["the result"] if self.result != other.result else [])])
 
 
 def read_files(root: Path) -> dict[str, bytes]:
@@ -294,11 +293,6 @@ def read_files(root: Path) -> dict[str, bytes]:
         with os.fdopen(open_file(root, path), "rb") as file:
             found[path] = file.read()
     return found
-
-
-def _names(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return (", ".join(names[:_MOST_NAMES]) + more) or "no other file"
 
 
 def _excerpt(content: bytes, start: int) -> str:

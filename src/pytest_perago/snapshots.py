@@ -28,6 +28,7 @@ from perago.taskdef.schema import same_json
 from perago.testing.cases import Record, RunCase, read_recorded_case, write_outcome
 from perago.testing.differences import AttemptResult, Content, Snapshots, differences, rendered
 from perago.testing.tasks import CaseFailed, Cause
+from perago.text import shortened
 from perago.workspace.keys import compile_glob
 from pytest_perago.options import SNAPSHOT, TREE_OWNER, Settings, read_settings, rerun_command
 from pytest_perago.session import Case, Session, printable
@@ -73,6 +74,8 @@ class SnapshotFile:
             return f"{'created' if found is None else 'updated'} {self.shown}"
         if found is None:
             raise self._missing()
+        if found.replace(b"\r\n", b"\n") == expected:
+            raise self._in_crlf()
         raise differing(found)
 
     @property
@@ -84,18 +87,7 @@ class SnapshotFile:
         """A unified diff, cut in length; empty if only line ends differ."""
         names = (f"{self.shown} (snapshot)", f"the {self.subject} now")
         lines = list(difflib.unified_diff(found.splitlines(), expected.splitlines(), *names, lineterm=""))
-        kept = [printable(line) for line in lines[:MOST_DIFF_LINES]]
-        if len(lines) > MOST_DIFF_LINES:
-            kept.append(f"and {len(lines) - MOST_DIFF_LINES} more lines of diff")
-        return "\n".join(kept)
-
-    def ending_in_crlf(self) -> list[tuple[str, str]]:
-        """The facts for a snapshot in which git has changed the line ends."""
-        directory = "/".join(self.shown.split("/")[:-2])
-        return [
-            ("actual", "its lines end with CRLF, in place of LF"),
-            ("fix", f"add `{directory}/** text eol=lf` to .gitattributes, so that git leaves them alone"),
-        ]
+        return "\n".join(map(printable, shortened(lines, MOST_DIFF_LINES, "more lines of diff")))
 
     def failed(self, summary: str, facts: Iterable[tuple[str, str]] = (), details: Iterable[str] = ()) -> CaseFailed:
         """Build a failure that names the snapshot."""
@@ -118,6 +110,15 @@ class SnapshotFile:
             summary = f"the snapshot of the {self.subject} cannot be written: {error.strerror}"
             fix = f"make the directory writable, or choose another one with {self.setting}"
             raise self.failed(summary, [("fix", fix)]) from None
+
+    def _in_crlf(self) -> CaseFailed:
+        """Build the failure for a snapshot in which git has changed the line ends."""
+        directory = "/".join(self.shown.split("/")[:-2])
+        facts = [
+            ("actual", "its lines end with CRLF, in place of LF"),
+            ("fix", f"add `{directory}/** text eol=lf` to .gitattributes, so that git leaves them alone"),
+        ]
+        return self.failed(f"the snapshot differs from the {self.subject} only in its line ends", facts, [self.accept])
 
     def _missing(self) -> CaseFailed:
         other = self._other_case()
@@ -190,8 +191,6 @@ def differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
     if same_json(old, new):
         summary = "the snapshot is the same JSON as the TaskDef, but in different bytes"
         facts = [("actual", "its order, spacing or spelling differs from that of `perago extract`")]
-        if found.replace(b"\r\n", b"\n") == expected:
-            facts = file.ending_in_crlf()
         return file.failed(summary, facts, [diff, accept])
     try:
         changes = classify(old, new)
@@ -241,10 +240,7 @@ def _summary(changes: Sequence[Change]) -> str:
 
 def _lines(changes: Sequence[Change]) -> str:
     ordered = sorted(changes, key=lambda change: change.impact is not Impact.BREAKING)
-    lines = [printable(change.text) for change in ordered[:_MOST_CHANGES]]
-    if len(ordered) > _MOST_CHANGES:
-        lines.append(f"and {len(ordered) - _MOST_CHANGES} more changes")
-    return "\n".join(lines)
+    return "\n".join(shortened([printable(change.text) for change in ordered], _MOST_CHANGES, "more changes"))
 
 
 # ------------------------------------------------------------------------------------ recorded outcomes
@@ -402,8 +398,6 @@ def _text_of(published: object, exclude: Iterable[str]) -> str:
 
 def _differing(file: SnapshotFile, found: bytes, expected: str) -> CaseFailed:
     summary = "the tree differs from its snapshot"
-    if found.replace(b"\r\n", b"\n") == expected.encode():
-        return file.failed("the snapshot has the same content as the tree", file.ending_in_crlf(), [file.accept])
     old = found.decode(errors="replace")
     if _has_conflict(old):
         summary = "the snapshot has conflict markers of a merge"

@@ -26,6 +26,7 @@ import pytest
 
 from perago.taskdef.loading import find_modules
 from perago.testing.cases import WORKFLOW
+from perago.text import shortened
 from pytest_perago.cover import TaskCover, gather
 from pytest_perago.options import (
     SNAPSHOT,
@@ -250,7 +251,5 @@ def summarise_untried(terminalreporter: Any, untried: Sequence[str]) -> None:
     if not untried:
         return
     terminalreporter.section("perago: not exercised by any attempt of this run")
-    for line in untried[:_SHOWN]:
+    for line in shortened(untried, _SHOWN):
         terminalreporter.line(line)
-    if len(untried) > _SHOWN:
-        terminalreporter.line(f"and {len(untried) - _SHOWN} more")

@@ -125,14 +125,15 @@ def able_to_run(modules: Iterable[Probed]) -> list[Probed]:
     """Return the modules. A task that lacks a package on this machine becomes a problem of its module."""
     from perago.probe import Code, ModuleProblem
 
-    def checked(one: Probed) -> Probed:
-        if one.task is None or not one.task.missing:
-            return one
-        what, command = one.task.missing[0]
-        message = f"task {one.task.name} cannot run: {what}"
-        return replace(one, task=None, problem=ModuleProblem(Code.MISSING, message, fix=command))
-
-    return [checked(one) for one in modules]
+    found = []
+    for one in modules:
+        if one.task is not None and one.task.missing:
+            what, command = one.task.missing[0]
+            problem = ModuleProblem(Code.MISSING, f"task {one.task.name} cannot run: {what}", fix=command)
+            found.append(replace(one, task=None, problem=problem))
+        else:
+            found.append(one)
+    return found
 
 
 def show_notes(probed: Probed) -> None:

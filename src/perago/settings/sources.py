@@ -342,7 +342,15 @@ def check_roots(settings: Settings) -> tuple[Problem, ...]:
 
     A read-only file system is not such a reason, because a worker waits until it can write there.
     """
-    return tuple(_problems(settings))
+    problems = []
+    for variable, path in _roots(settings):
+        try:
+            trouble = own_directory_trouble(path, now=False)
+        except OSError as error:
+            trouble = f"cannot be used: {error.strerror}"
+        if trouble:
+            problems.append(_problem(variable, path, trouble))
+    return tuple(problems)
 
 
 def prepare_roots(settings: Settings) -> None:
@@ -367,16 +375,6 @@ def prepare_roots(settings: Settings) -> None:
 
 def _roots(settings: Settings) -> tuple[tuple[str, Path], ...]:
     return (WORKSPACE_ROOT, settings.workspace_root), (LOG_ROOT, settings.log_root)
-
-
-def _problems(settings: Settings) -> Iterator[Problem]:
-    for variable, path in _roots(settings):
-        try:
-            trouble = own_directory_trouble(path, now=False)
-        except OSError as error:
-            trouble = f"cannot be used: {error.strerror}"
-        if trouble:
-            yield _problem(variable, path, trouble)
 
 
 def _problem(variable: str, path: Path, trouble: str) -> Problem:

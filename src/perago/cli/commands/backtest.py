@@ -20,7 +20,7 @@ from perago.cli.parameters import IMPORT_LIMIT, Module, Since, Timeout, Utc, che
 from perago.cli.rendering import Renderer
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
-from perago.text import clock, count, json_text, one_line, zone
+from perago.text import clock, count, json_text, one_line, shortened, zone
 
 if TYPE_CHECKING:
     from perago.history.replay import State, Verdict
@@ -187,7 +187,5 @@ def _about(verdict: Verdict) -> Iterator[str]:
     yield "  ".join(filter(None, words))
     if not verdict.deterministic:
         yield "  not deterministic: two runs of today's code on this input also differ"
-    for line in verdict.summary[:_SHOWN_LINES]:
+    for line in shortened(verdict.summary, _SHOWN_LINES):
         yield f"  {one_line(line)}"
-    if len(verdict.summary) > _SHOWN_LINES:
-        yield f"  and {len(verdict.summary) - _SHOWN_LINES:,} more"

@@ -6,8 +6,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -89,6 +89,7 @@ def command(
         probed, settings = _valid_modules(modules, timeout)
         from perago.console import console_of
         from perago.dev import Session
+        from perago.embedded.persistence import StateError
         from perago.embedded.services import EmbeddedServices
 
         samples: dict[str, Any] = {}
@@ -99,7 +100,11 @@ def command(
             on_problem=messages.warning,
             longest_poll=LONGEST_POLL,
         )
-        with _entered(services):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(services)
+            except StateError as error:
+                raise Failure(f"--state: {error}") from error
             seed(services, workspace)
             environment = _environment(services, settings.allowed_workspaces)
             view = DevView([one.module for one in probed], curl=curl)
@@ -113,19 +118,6 @@ def command(
             code = session.run(show_ready)
             view.stopped(state)
     raise typer.Exit(code)
-
-
-@contextmanager
-def _entered(services: EmbeddedServices) -> Iterator[None]:
-    """Serve during the block. Raise a Failure if the state cannot be used."""
-    from perago.embedded.persistence import StateError
-
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(services)
-        except StateError as error:
-            raise Failure(f"--state: {error}") from error
-        yield
 
 
 def _valid_modules(modules: Sequence[str], import_limit: float) -> tuple[Sequence[Probed], Settings]:
