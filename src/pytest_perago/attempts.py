@@ -49,7 +49,7 @@ from pytest_perago.conditions import (
     silenced,
     under,
 )
-from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
+from pytest_perago.confinement import LastResort, Watch
 from pytest_perago.observation import Memory, Output, open_for_writing, read_files
 
 Verdicts: TypeAlias = Mapping[tuple[str, str], bool]
@@ -144,19 +144,6 @@ class CaseAttempts:
             self.tree: dict[str, str | bytes | None] = read_tree(case.tree)
         except InvalidCase as error:
             raise CaseFailed(Cause.MISTAKE, f"case {case.label!r}: {error}") from None
-
-    @contextmanager
-    def in_time(self) -> Iterator[None]:
-        """Run the block within the time limit.
-
-        Raises:
-            CaseFailed: the limit was exceeded.
-        """
-        try:
-            with self.watch:
-                yield
-        except TimeLimitExceeded:
-            raise self.watch.too_long(self.case.label) from None
 
     @contextmanager
     def started(self, call: FunctionCaller, controls: Mapping[str, Any] | None = None) -> Iterator[InMemoryServices]:

@@ -347,13 +347,24 @@ class Watch:
         if self._interrupted:  # code of the author may have swallowed it
             raise KeyboardInterrupt
 
-    def too_long(self, label: str) -> CaseFailed:
-        """Build the failure of a case of this label, after the limit."""
-        return CaseFailed(
-            Cause.MISTAKE,
-            f"case {label!r} did not end within {self.seconds:g} s (perago_run_timeout)",
-            details=[formatted_stack(self.stuck.stack)] if self.stuck else (),
-        )
+    @contextmanager
+    def case(self, label: str) -> Iterator[None]:
+        """Run the case of this label within the limit.
+
+        Raises:
+            CaseFailed: the limit is exceeded. Such a failure replaces any other one.
+        """
+        try:
+            with self:
+                yield
+        except (TimeLimitExceeded, CaseFailed) as failure:
+            if isinstance(failure, CaseFailed) and not self.stuck:
+                raise
+            raise CaseFailed(
+                Cause.MISTAKE,
+                f"case {label!r} did not end within {self.seconds:g} s (perago_run_timeout)",
+                details=[formatted_stack(self.stuck.stack)] if self.stuck else (),
+            ) from None
 
     @contextmanager
     def code_of_author(self) -> Iterator[None]:

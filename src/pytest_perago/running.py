@@ -33,7 +33,7 @@ from perago.testing.tasks import CaseFailed, Cause
 from perago.text import listing, quoted
 from pytest_perago.attempts import CaseAttempts, FaultCase
 from pytest_perago.audit import Audit, may_outlive, moved_aside, noting_questions, remember_outliving
-from pytest_perago.confinement import TimeLimitExceeded, without_plugin_frames
+from pytest_perago.confinement import without_plugin_frames
 from pytest_perago.observation import Memory, NearbyFiles, Output, printed, secrets_of
 from pytest_perago.session import Session
 from pytest_perago.snapshots import compare_with_record
@@ -208,19 +208,16 @@ def run_case(task: Task, case: RunCase, session: Session, record: Record | None 
         CaseFailed: it did not end as declared, behaved differently the second time, published twice, or took too long.
     """
     run = _Run(task, case, session, record)
-    with run.watch:
-        try:
+    try:
+        with run.watch.case(case.label):
             run.first_attempt_after_other_tests()
             run.check_nearby_files()
             run.second_attempt_with_a_lost_report()
             run.check_nearby_files()
             run.check_that_calls_are_alike()
             run.check_that_nothing_outlives_the_attempt()
-        except TimeLimitExceeded:
-            raise run.watch.too_long(run.case.label) from None
-        except CaseFailed as failure:
-            failure = run.watch.too_long(run.case.label) if run.watch.stuck else failure
-            raise (failure.with_traceback(run.frames) if run.frames else failure) from None
+    except CaseFailed as failure:
+        raise (failure.with_traceback(run.frames) if run.frames else failure) from None
 
 
 def run_fewest(task: Task, case: RunCase, rule: RequireGlob, matched: Sequence[str], session: Session) -> None:
@@ -310,16 +307,14 @@ class _Run(CaseAttempts):
 
     def failure_of_the_function(self) -> CaseFailed | None:
         """Run one attempt. Return its failure, unless a `pre` guardrail or the function itself refuses the input."""
-        with self.watch, self.started(self._call) as services:
-            try:
+        try:
+            with self.watch.case(self.case.label), self.started(self._call) as services:
                 attempt = self._attempt(services)
                 is_declined = self._ended is None or (isinstance(self._ended, Raised) and self._ended.kind != "error")
                 if attempt.ending != "completed" and not is_declined:
                     attempt.check()
-            except TimeLimitExceeded:
-                return self.watch.too_long(self.case.label)
-            except CaseFailed as failure:
-                return failure
+        except CaseFailed as failure:
+            return failure
         return None
 
     def second_attempt_with_a_lost_report(self) -> None:

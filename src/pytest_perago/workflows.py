@@ -14,7 +14,6 @@ from perago.testing.cases import WORKFLOW, read_tree, recorded_cases
 from perago.testing.differences import AttemptResult
 from perago.testing.tasks import CaseFailed, Cause
 from perago.text import count
-from pytest_perago.confinement import TimeLimitExceeded
 from pytest_perago.kinds.run import location_of, read_case
 from pytest_perago.options import Settings
 from pytest_perago.session import Case, Location, Session, printable
@@ -63,11 +62,8 @@ def _run(workflow: Workflow[Any, Any], directory: Path, session: Session) -> Non
 
     def result() -> AttemptResult:
         watch = session.watch()
-        try:
-            with watch, watch.code_of_author(), TaskRunner() as run:
-                return _result(run.workflow(workflow, params, tree=tree), tree)
-        except TimeLimitExceeded:
-            raise watch.too_long(case.label) from None
+        with watch.case(case.label), watch.code_of_author(), TaskRunner() as run:
+            return _result(run.workflow(workflow, params, tree=tree), tree)
 
     if record is not None:
         compare_with_record(session, case, record, result(), tree, result)

@@ -64,5 +64,5 @@ def _run(task: Task, case: RunCase, check: str, session: Session) -> None:
     while len(known) > _MOST_CASES:
         del known[next(iter(known))]
     found.watch = session.watch()
-    with found.in_time():
+    with found.watch.case(case.label):
         CHECKED[check](found)
