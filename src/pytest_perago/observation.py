@@ -95,19 +95,14 @@ def _places(module: str) -> Iterator[tuple[Any, str, str, Any]]:
             values = dict(vars(owner))
             if isinstance(owner, FunctionType):
                 values |= {"__defaults__": owner.__defaults__, "__kwdefaults__": owner.__kwdefaults__}
-                yield from _enclosed(owner, above)
+                for name, cell in zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True):
+                    with suppress(ValueError):  # it is empty
+                        if _is_plain(cell.cell_contents):  # a variable of the enclosing function
+                            yield cell, "cell_contents", f"{above}{name}", cell.cell_contents
             for name, value in values.items():
                 is_special = name.startswith("__") and not isinstance(owner, FunctionType)
                 if _is_plain(value) and not is_special:
                     yield owner, name, f"{above}{name}", value
-
-
-def _enclosed(function: FunctionType, above: str) -> Iterator[tuple[Any, str, str, Any]]:
-    """Return the variables of a function that come from its enclosing function."""
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # it is empty
-            if _is_plain(cell.cell_contents):
-                yield cell, "cell_contents", f"{above}{name}", cell.cell_contents
 
 
 def _modules(name: str) -> Iterator[ModuleType]:

@@ -43,7 +43,7 @@ TREE_OWNER = "# perago: tree of "
 
 @dataclass(slots=True)
 class RunRecord:
-    """What one process knows about a run of pytest. `record_of` returns it."""
+    """The state of a run of pytest in one process. `record_of` returns it."""
 
     session: Session | None = None
     """The session of the generated tests, once there are any."""

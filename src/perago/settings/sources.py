@@ -271,18 +271,14 @@ def _parse_dotenv(text: str) -> DotEnv:
         leading = original[: len(original) - len(original.lstrip())]
         line = binding.original.line + leading.count("\n")
         if binding.error:
-            problems.append(_bad_line(line))
+            fix = "Write NAME=value, put values with blanks or # into quotes, and close every quote."
+            problems.append(Problem(DOTENV, f"{DOTENV}:{line}", "this line cannot be understood", fix))
             continue
         readable.append(original)
         if binding.key is not None:
             lines[binding.key] = line
     values = dotenv_values(stream=io.StringIO("".join(readable)))
     return DotEnv({name: value for name, value in values.items() if value}, lines, tuple(problems))
-
-
-def _bad_line(line: int) -> Problem:
-    fix = "Write NAME=value, put values with blanks or # into quotes, and close every quote."
-    return Problem(DOTENV, f"{DOTENV}:{line}", "this line cannot be understood", fix)
 
 
 WORKSPACE_ROOT = "PERAGO_WORKSPACE_ROOT"
@@ -364,7 +360,8 @@ def prepare_roots(settings: Settings) -> None:
         raise ConfigurationError(problems)
     for variable, path in _roots(settings):
         try:
-            _create(path)
+            for directory in reversed([ancestor for ancestor in (path, *path.parents) if not ancestor.exists()]):
+                directory.mkdir(mode=_PRIVATE, exist_ok=True)
         except OSError as error:
             if error.errno != errno.EROFS:
                 raise ConfigurationError([_problem(variable, path, f"cannot be created: {error.strerror}")]) from None
@@ -512,9 +509,3 @@ def _owner_and_mode(status: os.stat_result) -> str:
     except KeyError:
         owner = str(status.st_uid)
     return f"owner {owner}, mode {stat.S_IMODE(status.st_mode):04o}"
-
-
-def _create(path: Path) -> None:
-    missing = [ancestor for ancestor in (path, *path.parents) if not ancestor.exists()]
-    for directory in reversed(missing):
-        directory.mkdir(mode=_PRIVATE, exist_ok=True)

@@ -253,7 +253,11 @@ def _shown(attack: Attack, found: Found) -> str:
     else:
         lines.append(f"  fix     {handled}")
     example = None if failure.key.startswith((CHANGED_RESULT, "crash")) else _example(mutant)
-    lines.append(f"  accept  {example or _opt_out(attack.task, found)}")
+    if example is None:
+        what = "params" if mutant.is_of_params else "search" if mutant.parts else "files"
+        skips = [f'"{attack.task.name}::robust[{what}:{label}]: <why it may fail>"' for label in found.labels]
+        example = f"perago_skip = [{', '.join(skips)}]"
+    lines.append(f"  accept  {example}")
     if failure.detail:
         lines += [f"  {line}" for line in failure.detail.rstrip().splitlines()]
     return "\n".join(lines)
@@ -309,10 +313,3 @@ def _example(mutant: Mutant) -> str | None:
     name = mutant.label.replace(" + ", "-and-").replace("_", "-")
     shown = ", tree=" + tree_literal(tree).replace("\n", "\n          ") if tree else ""
     return f'Example(id="{name}", params={dict(mutant.params)!r}{shown}, expect="failed")'
-
-
-def _opt_out(task: Task, found: Found) -> str:
-    mutant = found.mutants[0]
-    what = "params" if mutant.is_of_params else "search" if mutant.parts else "files"
-    lines = [f'"{task.name}::robust[{what}:{label}]: <why it may fail>"' for label in found.labels]
-    return f"perago_skip = [{', '.join(lines)}]"

@@ -16,7 +16,6 @@ from perago.text import count, one_line
 
 if TYPE_CHECKING:
     from perago.diagnosis.doctor import Finding
-    from perago.ports import ServiceError
 
 EXAMPLES = """\b
 ok       as it should be
@@ -61,7 +60,13 @@ def command(
 
     places = [place_of(text) for text in branches or ()]
     with working("checking this machine and the servers") as tell:
-        findings = Doctor(places, write=write, explain=_explain, tell=tell).examine(modules or (), timeout)
+        doctor = Doctor(
+            places,
+            write=write,
+            explain=lambda error: (messages.service_words(error), messages.advice(error)),
+            tell=tell,
+        )
+        findings = doctor.examine(modules or (), timeout)
     code = _exit_code(findings)
     if as_json:
         rows = [{key: str(value) for key, value in asdict(found).items() if key != "cause"} for found in findings]
@@ -79,10 +84,6 @@ def command(
         out.line(f"{problems}, {warnings}, {untried}{levels[Level.OK]:,} ok")
     if code is not ExitCode.OK:
         raise typer.Exit(code)
-
-
-def _explain(error: ServiceError) -> tuple[str, str]:
-    return messages.service_words(error), messages.advice(error)
 
 
 def _exit_code(findings: list[Finding]) -> ExitCode:
