@@ -642,8 +642,8 @@ def _installed() -> Iterator[Finding]:
         f"perago {__version__}",
         f"Python {platform.python_version()}",
         f"{platform.system()} {platform.release()}",
+        f"lakefs-sdk {version('lakefs-sdk')}",
     ]
-    parts += [f"{name} {version(name)}" for name in ("conductor-python", "lakefs-sdk")]
     yield Finding("installed", Level.OK, ", ".join(parts))
     if other := namesake():
         what, _, fix = other.partition("\n")

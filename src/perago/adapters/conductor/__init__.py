@@ -1,4 +1,4 @@
-"""`TaskQueue` on conductor-python, and the calls that start workflows and answer operators."""
+"""`TaskQueue` on Conductor, and the calls that start workflows and answer operators."""
 
 from perago.adapters.conductor.overview import (
     OPEN,

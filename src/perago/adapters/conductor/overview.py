@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
-from urllib.parse import quote
 
 from perago.adapters.conductor import queue
-from perago.adapters.conductor.session import ConductorClient, json_of, reading, unreadable
+from perago.adapters.conductor.session import ConductorClient, Query, json_of, reading, unreadable
 from perago.adapters.http import CallPolicy, ServerAbout
 from perago.ports import NotFound, Refused
 
 MOST_PENDING = 10_000
 """Number of attempts of one type that are read. Conductor returns them in no order."""
+_DEFINITIONS = ("metadata", "workflow")
 _PAGE = 1000
 _LATEST = 2**53
 """An upper bound of all times and durations in milliseconds."""
@@ -130,7 +130,7 @@ class ConductorOverview(ConductorClient):
         """Return the version and the clock of the server."""
         sent = time.time()
         try:
-            answer = self.read("read the version", self.transport.GET, "/version", headers={})
+            answer = self.read("read the version", "GET", "version")
         except NotFound:
             return ServerAbout(None, None, time.time() - sent)
         return ServerAbout.of(answer, answer.body[:100].decode(errors="replace").strip().strip('"'), sent)
@@ -138,13 +138,13 @@ class ConductorOverview(ConductorClient):
     def queue_sizes(self) -> Mapping[str, int]:
         """Return the number of waiting attempts, by queue: a task type, or `domain:type`. Delayed attempts count,
         too."""
-        found = self.read_json("read the sizes of the queues", dict, "queues with sizes", self.tasks.all)
+        found = self.get_json("read the sizes of the queues", dict, "queues with sizes", "tasks", "queue", "all")
         return {str(name): size for name, size in found.items() if isinstance(size, int)}
 
     def last_polls(self) -> Sequence[LastPoll]:
         """Return the last poll for each task type and domain. Conductor remembers one poll of each."""
         operation = "read who polled"
-        found = self.read_json(operation, list, "polls", self.tasks.get_all_poll_data)
+        found = self.get_json(operation, list, "polls", "tasks", "queue", "polldata", "all")
         with reading(operation, "a list of polls"):
             return [
                 LastPoll(
@@ -158,16 +158,14 @@ class ConductorOverview(ConductorClient):
 
     def task_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return all TaskDefs, as JSON."""
-        read = self.metadata.get_task_defs
-        found = self.read_json("read the task definitions", list, "TaskDefs", read)
+        found = self.get_json("read the task definitions", list, "TaskDefs", "metadata", "taskdefs")
         return [one for one in found if isinstance(one, dict) and isinstance(one.get("name"), str)]
 
     def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return the newest version of every workflow definition, as JSON."""
         operation = "read the workflow definitions"
-        read = self.metadata.get_all_workflows
         newest: dict[str, Mapping[str, Any]] = {}
-        for one in self.read_json(operation, list, "workflow definitions", read):
+        for one in self.get_json(operation, list, "workflow definitions", *_DEFINITIONS):
             if not isinstance(one, dict) or not isinstance(name := one.get("name"), str):
                 raise unreadable(operation, "workflow definitions")
             if name not in newest or _version(one) >= _version(newest[name]):
@@ -182,8 +180,10 @@ class ConductorOverview(ConductorClient):
         """Return the attempts of a type that have not ended, in all domains, as JSON: 1,000 at most, beginning at
         `start`."""
         operation = f"read the pending tasks of {task_name}"
-        path, query = f"/admin/task/{quote(task_name, safe='')}", [("start", start), ("count", _PAGE)]
-        found: list[Mapping[str, Any]] = self.get_json(operation, list, "a list of tasks", path, query)
+        path = ("admin", "task", task_name)
+        found: list[Mapping[str, Any]] = self.get_json(
+            operation, list, "a list of tasks", *path, query={"start": start, "count": _PAGE}
+        )
         if not all(isinstance(row, dict) for row in found):
             raise unreadable(operation, "a list of tasks")
         return found
@@ -256,7 +256,7 @@ class ConductorWorkflows(ConductorClient):
         operation = f"start a workflow {definition['name']}"
         request = {"name": definition["name"], "version": 1, "input": dict(payload), "workflowDef": dict(definition)}
         body = queue.to_json(operation, request)
-        answer = self.once(operation, self.workflows.start_workflow, body)
+        answer = self.once(operation, "POST", "workflow", body=body)
         workflow_id = answer.body.decode(errors="replace").strip().strip('"')
         if not workflow_id or len(workflow_id.split()) != 1:
             raise unreadable(operation, "a workflow id", write=True)
@@ -271,7 +271,7 @@ class ConductorWorkflows(ConductorClient):
             start: the number of results to skip.
             size: how many at most.
         """
-        return self._search("search for tasks", "/tasks/search", query, start, size, "updateTime:DESC")[1]
+        return self._search("search for tasks", ("tasks", "search"), query, start, size, "updateTime:DESC")[1]
 
     def terminate(self, workflow_id: str, reason: str) -> None:
         """End a workflow that has not ended. One that was terminated already stays as it is.
@@ -279,10 +279,8 @@ class ConductorWorkflows(ConductorClient):
         Raises:
             Refused: it has completed.
         """
-        query = [("reason", reason)]
-        path = f"/workflow/{quote(workflow_id, safe='')}"
         # Repeating it is harmless, so an answer that is lost is no doubt.
-        self.read(f"terminate workflow {workflow_id}", self.transport.DELETE, path, query_params=query, headers={})
+        self.read(f"terminate workflow {workflow_id}", "DELETE", "workflow", workflow_id, query={"reason": reason})
 
     def retry(self, workflow_id: str) -> None:
         """Start new attempts for the failed steps of a workflow that has ended. Sent once."""
@@ -297,9 +295,8 @@ class ConductorWorkflows(ConductorClient):
         self._again(workflow_id, "rerun", {"reRunFromTaskId": task_id})
 
     def _again(self, workflow_id: str, how: str, body: Mapping[str, Any]) -> None:
-        path, headers = f"/workflow/{quote(workflow_id, safe='')}/{how}", {"Content-Type": "application/json"}
         operation = f"{how} workflow {workflow_id}"
-        self.once(operation, self.transport.POST, path, headers=headers, body=queue.to_json(operation, body))
+        self.once(operation, "POST", "workflow", workflow_id, how, body=queue.to_json(operation, body))
 
     def find_workflows(self, query: WorkflowQuery, *, start: int, size: int) -> tuple[int, Sequence[WorkflowSummary]]:
         """Return the number of workflows that Conductor's index has for a query, and some of them, newest first.
@@ -313,28 +310,26 @@ class ConductorWorkflows(ConductorClient):
             Refused: a value cannot be searched for.
         """
         operation = "search for workflows"
-        total, rows = self._search(operation, "/workflow/search", query.text(), start, size, "startTime:DESC")
+        total, rows = self._search(operation, ("workflow", "search"), query.text(), start, size, "startTime:DESC")
         with reading(operation, "the result of a search"):
             return total, [_summary(row) for row in rows]
 
     def workflow_versions(self, name: str) -> Sequence[int]:
         """Return the versions of a workflow definition, the lowest first; empty if no definition has that name."""
         operation = f"read the versions of workflow {name}"
-        path = f"/metadata/workflow/{quote(name, safe='')}/versions"
-        found = self.get_json(operation, list, "a list of versions", path)
+        found = self.get_json(operation, list, "a list of versions", *_DEFINITIONS, name, "versions")
         return sorted(one["version"] for one in found if isinstance(one, dict) and isinstance(one.get("version"), int))
 
     def workflow_definition(self, name: str, version: int) -> dict[str, Any]:
         """Return one version of a workflow definition, as JSON."""
         operation = f"read workflow definition {name} of version {version}"
-        read, what = self.metadata.get, "a workflow definition"
-        return self.read_json(operation, dict, what, read, name, version=version)
+        return self.get_json(operation, dict, "a workflow definition", *_DEFINITIONS, name, query={"version": version})
 
     def register_workflow(self, definition: Mapping[str, Any]) -> None:
         """Create or replace one version of a workflow definition. The call is repeated if the answer is lost."""
         operation = f"register workflow {definition['name']}"
         body = queue.to_json(operation, dict(definition))
-        self.read(operation, self.metadata.create, body, overwrite=True)
+        self.read(operation, "POST", *_DEFINITIONS, body=body, query={"overwrite": "true"})
 
     def log(self, task_id: str) -> Sequence[str]:
         """Return the entries of an attempt's log, in order."""
@@ -343,17 +338,17 @@ class ConductorWorkflows(ConductorClient):
     def log_entries(self, task_id: str) -> Sequence[Mapping[str, Any]]:
         """Return the entries of an attempt's log, in order, with `createdTime`, as JSON."""
         operation = f"read the log of task {task_id}"
-        answer = self.read(operation, self.tasks.get_task_logs, task_id)
+        answer = self.read(operation, "GET", "tasks", task_id, "log")
         if answer.status == 204:
             return ()
         found = json_of(operation, answer, list, "a list of log entries")
         return [entry for entry in found if isinstance(entry, dict)]
 
     def _search(
-        self, operation: str, path: str, query: str, start: int, size: int, sort: str
+        self, operation: str, path: tuple[str, str], query: str, start: int, size: int, sort: str
     ) -> tuple[int, Sequence[Mapping[str, Any]]]:
-        given = [("query", query), ("start", start), ("size", size), ("sort", sort), ("freeText", "*")]
-        found = self.get_json(operation, dict, "the result of a search", path, given)
+        asked: Query = {"query": query, "start": start, "size": size, "sort": sort, "freeText": "*"}
+        found = self.get_json(operation, dict, "the result of a search", *path, query=asked)
         total, rows = found.get("totalHits"), found.get("results")
         if not isinstance(total, int) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise unreadable(operation, "the result of a search")

@@ -93,6 +93,9 @@ def _update(delivery: Delivery, status: str) -> dict[str, Any]:
     return {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, "status": status}
 
 
+_SIZES = ("tasks", "queue", "sizes")
+_TASK_DEFINITIONS = ("metadata", "taskdefs")
+
 LONGEST_WAIT = 5.0
 """Seconds; Conductor refuses longer polls."""
 _NAMES_AT_ONCE = 50
@@ -102,7 +105,7 @@ _TRACE_LIMIT = 2.0
 
 
 class ConductorQueue(ConductorClient):
-    """A `TaskQueue` on conductor-python. Safe to use from several threads; opens no connection before the first call.
+    """A `TaskQueue` on Conductor. Safe to use from several threads; opens no connection before the first call.
 
     Args:
         settings: where the server is.
@@ -125,7 +128,7 @@ class ConductorQueue(ConductorClient):
         """
         operation = "answer"
         try:
-            answer = self.once(operation, self.tasks.size, task_type=["perago.ping"], write=False)
+            answer = self.once(operation, "GET", *_SIZES, query={"taskType": "perago.ping"}, write=False)
         except (NotFound, Refused) as error:
             raise unreadable(operation, f"Conductor's ({error.detail})") from error
         json_of(operation, answer, dict, "Conductor's")
@@ -148,11 +151,9 @@ class ConductorQueue(ConductorClient):
         operation = f"poll for {task_name}"
         answer = self.once(
             operation,
-            self.tasks.batch_poll,
-            task_name,
-            count=count,
-            timeout=int(wait * 1000),
-            workerid=worker_id,
+            "GET",
+            *("tasks", "poll", "batch", task_name),
+            query={"count": count, "timeout": int(wait * 1000), "workerid": worker_id},
             answer_within=wait + POLL_MARGIN,
             expected=wait,
         )
@@ -173,7 +174,7 @@ class ConductorQueue(ConductorClient):
         depths: dict[str, int] = {}
         for start in range(0, len(task_names), _NAMES_AT_ONCE):
             some = list(task_names[start : start + _NAMES_AT_ONCE])
-            answer = self.once(operation, self.tasks.size, task_type=some, write=False)
+            answer = self.once(operation, "GET", *_SIZES, query={"taskType": some}, write=False)
             found = json_of(operation, answer, dict, "a number for each queue")
             if not all(type(found.get(name)) is int for name in some):
                 raise unreadable(operation, "a number for each queue")
@@ -204,7 +205,7 @@ class ConductorQueue(ConductorClient):
         """Move the response timeout; repeated if the answer is lost, which is harmless."""
         operation = f"extend the lease of task {delivery.task_id}"
         body = to_json(operation, {**_update(delivery, "IN_PROGRESS"), "extendLease": True})
-        self.read(operation, self.tasks.update_task, body)
+        self.read(operation, "POST", "tasks", body=body)
 
     def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
         """Give an attempt back. Sent once: a repetition could take it from a later worker."""
@@ -222,13 +223,13 @@ class ConductorQueue(ConductorClient):
         """Append one entry to the task's log. An empty text is left out, because Conductor refuses it."""
         if text:
             sendable = text.encode(errors="replace").decode()  # undecodable bytes become question marks
-            self.once(f"log to task {task_id}", self.tasks.log, sendable, task_id)
+            self.once(f"log to task {task_id}", "POST", "tasks", task_id, "log", body=sendable)
 
     def get_task_definition(self, name: str) -> Mapping[str, Any] | None:
         """Return the registered TaskDef as JSON, or None."""
-        operation, read = f"read task definition {name}", self.metadata.get_task_def
+        operation = f"read task definition {name}"
         try:
-            return self.read_json(operation, dict, "a task definition", read, name)
+            return self.get_json(operation, dict, "a task definition", *_TASK_DEFINITIONS, name)
         except NotFound as error:
             if NO_SUCH_URL in error.detail:
                 raise
@@ -239,7 +240,7 @@ class ConductorQueue(ConductorClient):
         names = ", ".join(str(definition.get("name")) for definition in definitions)
         operation = f"register {names}"
         body = to_json(operation, [dict(definition) for definition in definitions])
-        self.read(operation, self.metadata.register_task_def, body)
+        self.read(operation, "POST", *_TASK_DEFINITIONS, body=body)
 
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
         """Return the delivery with the state of its retry in its workflow. Conductor's own mark is wrong in two cases.
@@ -297,10 +298,9 @@ class ConductorQueue(ConductorClient):
         found: Mapping[str, Any] = {}
         with suppress(ServiceError):
             if left > 0 and kind == "task":
-                found = json_of(operation, self.once(operation, self.tasks.get_task, name, **options), dict, "a task")
+                found = json_of(operation, self.once(operation, "GET", "tasks", name, **options), dict, "a task")
             elif left > 0:
-                read = self.workflows.get_execution_status
-                answer = self.once(operation, read, name, include_tasks="false", **options)
+                answer = self.once(operation, "GET", "workflow", name, query={"includeTasks": "false"}, **options)
                 found = json_of(operation, answer, dict, "a workflow")
         return found
 
@@ -328,7 +328,7 @@ class ConductorQueue(ConductorClient):
         return None
 
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
-        self.once(operation, self.tasks.update_task, to_json(operation, update))
+        self.once(operation, "POST", "tasks", body=to_json(operation, update))
 
 
 def _unless_missing(name: str, read: Callable[[str], Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The official SDK's API classes on perago's own connections and access tokens, and the meaning of Conductor's answers
+"""Conductor's REST API on perago's own connections and access tokens, and the meaning of its answers
 (`docs/dev/servers/conductor.md`, "REST surface": neither the status class nor `retryable` is enough)."""
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partialmethod
-from typing import Any, ClassVar, TypeVar
-from urllib.parse import urlencode
+from typing import Any, ClassVar, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode
 
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, overloaded
 from perago.conductor_json import TooDeep
@@ -150,87 +149,82 @@ _TOKEN_SECONDS = 10.0
 """Maximum seconds that a thread waits for the token that another thread fetches."""
 _RENEWAL_DELAY = 30.0
 """Seconds until a newer token is requested again while the old one is used."""
+Query: TypeAlias = Mapping[str, str | int | Sequence[str]]
+"""The parameters of a query. A sequence gives a parameter several times."""
+
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": "gzip"}
 _CONNECTIONS = 32  # kept for re-use; a supervisor's threads beat and report side by side
 
 
 class ConductorClient:
-    """The SDK on perago's connections. Constructing one imports the SDK (about 0.3 s) and opens no connection.
+    """Conductor's REST API. Safe to use from several threads; opens no connection before the first call.
 
-    `tasks`, `metadata` and `workflows` are the SDK's resource classes. `read` and `once` run their calls, or those of
-    `transport` for a call that the SDK does not have.
+    Not the client classes of conductor-python: importing them takes 0.3 s, and their transport repeats requests, closes
+    the shared client under the long polls of other threads when one connection breaks (those polls then lose their
+    tasks, `docs/dev/servers/conductor.md`, "Attempt state machine"), ignores the proxy variables, and reads answers
+    into models that drop fields.
+
+    A path is given by its parts, below `/api`. Each call has a time limit, and its answer is not changed.
     """
 
     policy: ClassVar[CallPolicy]
     """The default of a subclass."""
 
     def __init__(self, settings: ConductorSettings, *, policy: CallPolicy | None = None) -> None:
-        from conductor.client.configuration.configuration import Configuration
-        from conductor.client.http.api.metadata_resource_api import MetadataResourceApi
-        from conductor.client.http.api.task_resource_api import TaskResourceApi
-        from conductor.client.http.api.workflow_resource_api import WorkflowResourceApi
-        from conductor.client.http.api_client import ApiClient
-
         self._policy = policy = policy or self.policy
         base_url = settings.server_url.rstrip("/")
-        self._pool = HttpPool(SERVICE, base_url, headers={}, size=_CONNECTIONS, policy=policy)
+        self._pool = HttpPool(SERVICE, base_url, headers=_HEADERS, size=_CONNECTIONS, policy=policy)
         secret = settings.auth_secret.get_secret_value() if settings.auth_secret else None
-        tokens = TokenSource(self._pool, settings.auth_key, secret)
-        self.transport: RestTransport = RestTransport(self._pool, tokens)
-        configuration = Configuration(server_api_url=base_url)
-        configuration.authentication_settings = None  # else it fetches tokens by itself, see TokenSource
-        configuration.http_connection = self.transport  # else it opens an HTTP client of its own
-        configuration.host = ""  # the pool knows the base URL
-        client = ApiClient(configuration)
-        client.rest_client = self.transport
-        self.tasks: Any = TaskResourceApi(client)
-        self.metadata: Any = MetadataResourceApi(client)
-        self.workflows: Any = WorkflowResourceApi(client)
+        self._token = TokenSource(self._pool, settings.auth_key, secret)
 
-    def read(self, operation: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Answer:
+    def get_json(self, operation: str, expected: type[J], what: str, *path: str, query: Query | None = None) -> J:
+        """Return the JSON of a GET, as `json_of`. It is repeated while Conductor cannot be reached.
+
+        Raises:
+            ServiceError: never `Unclear`.
+        """
+        return json_of(operation, self.read(operation, "GET", *path, query=query), expected, what)
+
+    def read(
+        self, operation: str, method: str, *path: str, query: Query | None = None, body: str | None = None
+    ) -> Answer:
         """Send a call that is harmless to repeat. Repeat it while Conductor cannot be reached.
 
         Raises:
             ServiceError: never `Unclear`.
         """
-        return retry(lambda: self.once(operation, call, *arguments, write=False, **options), self._policy.retries())
-
-    def read_json(
-        self, operation: str, expected: type[J], what: str, call: Callable[..., Any], *arguments: Any, **options: Any
-    ) -> J:
-        """Do the same as `read`, and return the JSON of the answer, as `json_of`."""
-        return json_of(operation, self.read(operation, call, *arguments, **options), expected, what)
-
-    def get_json(
-        self, operation: str, expected: type[J], what: str, path: str, query: Sequence[tuple[str, Any]] = ()
-    ) -> J:
-        """Do the same as `read_json`, for a GET that the SDK does not have."""
-        return self.read_json(operation, expected, what, self.transport.GET, path, query_params=query, headers={})
+        return retry(
+            lambda: self.once(operation, method, *path, query=query, body=body, write=False), self._policy.retries()
+        )
 
     def workflow(self, workflow_id: str) -> dict[str, Any]:
         """Return a workflow with its attempts, as JSON."""
-        operation, read = f"read workflow {workflow_id}", self.workflows.get_execution_status
-        return self.read_json(operation, dict, "a workflow", read, workflow_id, include_tasks="true")
+        operation = f"read workflow {workflow_id}"
+        return self.get_json(operation, dict, "a workflow", "workflow", workflow_id, query={"includeTasks": "true"})
 
     def task(self, task_id: str) -> dict[str, Any]:
         """Return one attempt, as JSON."""
-        return self.read_json(f"read task {task_id}", dict, "a task", self.tasks.get_task, task_id)
+        return self.get_json(f"read task {task_id}", dict, "a task", "tasks", task_id)
 
     def once(
         self,
         operation: str,
-        call: Callable[..., Any],
-        *arguments: Any,
+        method: str,
+        *path: str,
+        query: Query | None = None,
+        body: str | None = None,
         write: bool = True,
         answer_within: float | None = None,
         expected: float = 0.0,
-        **options: Any,
     ) -> Answer:
         """Send a call exactly once.
 
         Args:
             operation: what is done, for messages.
-            call: a method of one of the SDK's resource classes.
-            arguments: the arguments of `call`, together with `options`.
+            method: GET, POST or DELETE.
+            path: the parts of the path.
+            query: the parameters of the query.
+            body: the text to send, as it is.
             write: whether it changes something, so that a lost answer leaves doubt.
             answer_within: the longest silence, in seconds; None: the policy's.
             expected: seconds for which the server is asked to wait.
@@ -239,15 +233,29 @@ class ConductorClient:
             Unclear: it is a write and its answer was lost.
             ServiceError: any other failure, by status.
         """
-        seconds = answer_within or self._policy.answer
+        target = "/" + "/".join(quote(part, safe="") for part in path)
+        if query:
+            target = f"{target}?{urlencode(query, doseq=True)}"
+        data, seconds = None if body is None else body.encode(), answer_within or self._policy.answer
         try:
             with HANGS.call(SERVICE, operation, expected=expected):
-                answer: Answer = call(*arguments, _preload_content=False, _request_timeout=seconds, **options)
+                answer = self._sent(method, target, data, seconds)
         except NoAnswerError as failure:
             raise unanswered(operation, failure, write=write) from failure
         if not 200 <= answer.status < 300:
             raise refusal(operation, answer, write=write)
         return answer
+
+    def _sent(self, method: str, target: str, body: bytes | None, seconds: float) -> Answer:
+        """Return the answer to a request, of any status."""
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        for _ in range(2):  # a stale token is refused before the request is read, so sending it again is harmless
+            token = self._token.current()
+            with_token = {**headers, "X-Authorization": token} if token else headers
+            answer = self._pool.call(method, target, headers=with_token, body=body, answer_within=seconds)
+            if not self._token.is_refused(answer, token):
+                break
+        return without(token, answer)
 
     def close(self) -> None:
         """Close the connections."""
@@ -281,48 +289,6 @@ def json_of(operation: str, answer: Answer, expected: type[J], what: str, *, wri
     if not isinstance(value, expected):
         raise unreadable(operation, what, write=write)
     return value
-
-
-class RestTransport:
-    """The `rest_client` of the SDK's `ApiClient`: its REST calls on perago's own connections.
-
-    The SDK's own one repeats requests, closes the shared client under other threads' long polls when one connection
-    breaks (those polls then lose their tasks, `docs/dev/servers/conductor.md`, "Attempt state machine"), ignores the
-    proxy variables, and deserialises into models that drop fields. Here every call has a time limit and is sent once,
-    and its answer is not changed. Answers of any status are returned, never raised.
-
-    Raises:
-        NoAnswerError: from every method, if the transport failed.
-    """
-
-    def __init__(self, pool: HttpPool, token: TokenSource) -> None:
-        self._pool = pool
-        self._token = token
-
-    def _send(
-        self,
-        method: str,
-        url: str,
-        *,
-        query_params: Any = None,
-        headers: dict[str, str],
-        body: str | None = None,
-        _request_timeout: float,
-        **_unused: Any,
-    ) -> Answer:
-        target = f"{url}?{urlencode(query_params)}" if query_params else url
-        content = None if body is None else body.encode()
-        for _ in range(2):  # a stale token is refused before the request is read, so sending it again is harmless
-            token = self._token.current()
-            with_token = {**headers, "X-Authorization": token} if token else headers
-            answer = self._pool.call(method, target, headers=with_token, body=content, answer_within=_request_timeout)
-            if not self._token.is_refused(answer, token):
-                break
-        return without(token, answer)
-
-    GET = partialmethod(_send, "GET")
-    POST = partialmethod(_send, "POST")
-    DELETE = partialmethod(_send, "DELETE")
 
 
 def without(secret: str | None, answer: Answer) -> Answer:
