@@ -25,7 +25,9 @@ from perago.embedded.conductor.views import (
     search_tasks,
     search_workflows,
     summary_of,
+    task_fields,
     task_json,
+    workflow_fields,
     workflow_json,
 )
 from perago.embedded.conductor.wire import (
@@ -633,6 +635,8 @@ class InMemoryConductor(ConductorModel):
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
         """Return the delivery with the state of its retry. None: it was handed back, because the retry has not
         ended."""
+        if not (delivery.retried or delivery.retry_count):
+            return delivery
         with self._locked() as state:
             tasks = state.workflows[delivery.workflow_id].tasks
             rows = [task_json(row, state.now()) for row in tasks if row.reference_name == delivery.reference_name]
@@ -665,7 +669,10 @@ class InMemoryConductor(ConductorModel):
         """Return the state of any workflow, or None if it no longer exists."""
         with self._operation("read_workflow") as state:
             workflow = state.workflows.get(workflow_id)
-            return None if workflow is None else workflow_from(workflow_json(workflow, state.now()))
+            if workflow is None:
+                return None
+            tasks = [task_fields(row, state.now()) for row in workflow.tasks]
+            return workflow_from({**workflow_fields(workflow), "tasks": tasks})
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Extend the response timeout of the delivery that currently has the attempt."""

@@ -42,6 +42,12 @@ _WORKFLOW = in_camel_case(
 
 def task_json(row: TaskRow, now: int) -> dict[str, Any]:
     """The task as GET and poll show it at `now` (ms). The caller owns the result."""
+    shown: dict[str, Any] = copied(task_fields(row, now))
+    return shown if row.definition else {**shown, "taskDefinition": None}
+
+
+def task_fields(row: TaskRow, now: int) -> dict[str, Any]:
+    """Return the task as `task_json` does, but with the values of the row, which must not be changed."""
     fields = {
         **_TASK(row),
         "taskDefName": row.task_name,
@@ -65,8 +71,7 @@ def task_json(row: TaskRow, now: int) -> dict[str, Any]:
         "executionMetadata": {"additionalContext": {}, "empty": True, "additionalContextMap": {}},
         "queueWaitTime": queue_wait(row, now),
     }
-    shown = copied(without_nulls(fields))
-    return shown if row.definition else {**shown, "taskDefinition": None}
+    return without_nulls(fields)
 
 
 def queue_wait(row: TaskRow, now: int) -> int:
@@ -80,6 +85,13 @@ def queue_wait(row: TaskRow, now: int) -> int:
 
 def workflow_json(workflow: WorkflowRow, now: int, *, include_tasks: bool = True) -> dict[str, Any]:
     """The workflow as GET shows it at `now` (ms). The caller owns the result."""
+    shown: dict[str, Any] = copied(workflow_fields(workflow))
+    shown["tasks"] = [task_json(row, now) for row in workflow.tasks] if include_tasks else []
+    return shown
+
+
+def workflow_fields(workflow: WorkflowRow) -> dict[str, Any]:
+    """Return the workflow as `workflow_json` does, without tasks, and with values that must not be changed."""
     fields = {
         **_WORKFLOW(workflow),
         "ownerApp": "",
@@ -95,9 +107,7 @@ def workflow_json(workflow: WorkflowRow, now: int, *, include_tasks: bool = True
         "workflowName": workflow.name,
         "workflowVersion": workflow.version,
     }
-    shown = copied(without_nulls(fields))
-    shown["tasks"] = [task_json(row, now) for row in workflow.tasks] if include_tasks else []
-    return shown
+    return without_nulls(fields)
 
 
 _OF_MODEL: dict[str, Any] = {
