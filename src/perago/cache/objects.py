@@ -79,9 +79,9 @@ def on_disk(size: int) -> int:
 
 
 @contextlib.contextmanager
-def opened_directory(root: Path, *, make: bool = False) -> Iterator[int]:
+def opened_directory(root: Path) -> Iterator[int]:
     """Open the directory as `open_directory` does, and close it after the block."""
-    directory = open_directory(root, make=make)
+    directory = open_directory(root, make=False)
     try:
         yield directory
     finally:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 SHORT_ID = 12
 _CHANGES = 200
 MOST = 1000
-"""Files of a commit that are read for a page without paging."""
+"""Files of a commit, or commits of a branch, that are read for a page without paging."""
 _PARTED = 10
 _KINDS = ("added", "changed", "removed")
 
@@ -118,18 +118,16 @@ def summary_of(counts: Mapping[str, int]) -> str:
     return f"{count(total, 'file')}: {', '.join(parts)}" if total else "no file changed"
 
 
-def publications(
-    source: Source, places: Sequence[tuple[str, str, str]], limit: int = 1000
-) -> Mapping[str, list[tuple[str, Commit]]]:
+def publications(source: Source, places: Sequence[tuple[str, str, str]]) -> Mapping[str, list[tuple[str, Commit]]]:
     """Return the commits that name an attempt, with their repositories, by task id, oldest first.
 
     They are read from the branches, so a publication is shown even if its report never reached Conductor. `places` has
-    repository, branch, and the commit at which the search ends. At most `limit` commits of each branch are read.
+    repository, branch, and the commit at which the search ends. At most `MOST` commits of each branch are read.
     """
     found: dict[str, list[tuple[str, Commit]]] = {}
     for repository, branch, ref in set(places):
         for number, each in enumerate(source.lakefs.first_parents(repository, branch)):
-            if each.id == ref or number >= limit:
+            if each.id == ref or number >= MOST:
                 break
             known = found.setdefault(each.metadata.get(_TASK, ""), [])
             if (repository, each) not in known:

@@ -217,10 +217,8 @@ class LakeFSStore:
         twice. The last key, and a key at which no page can begin, is requested alone.
         """
         listing = _listing(repository, commit, f"commit {commit}")
-        left, found = (
-            sorted(keys, reverse=True),
-            dict[str, ObjectEntry](),
-        )  # code points are in the order of their UTF-8
+        left = sorted(keys, reverse=True)  # code points are in the order of their UTF-8
+        found: dict[str, ObjectEntry] = {}
         while left:
             key = left[-1]
             if len(left) > 1 and len(key.encode(errors="replace")) <= _LONGEST_AFTER:
@@ -361,10 +359,8 @@ class LakeFSStore:
                 raise ValueError("a merge without a commit")
             return str(merged)
 
-        operation, missing = (
-            f"merge {source[:12]}… into {branch} of {repository}",
-            f"branch {branch} or commit {source}",
-        )
+        operation = f"merge {source[:12]}… into {branch} of {repository}"
+        missing = f"branch {branch} or commit {source}"
         call = Call(operation, repository, missing, write=True, refusals=MERGE_REFUSALS)
         options = self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty)
         arguments, seconds = (repository, source, branch, options), within or self._session.policy.merge

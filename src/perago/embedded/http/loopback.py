@@ -129,7 +129,10 @@ class Admission:
         """Answer one request."""
         scope, knows_token = self._without_token(scope)
         headers = Headers(scope=scope)
-        refusal = _foreign(headers, scope) or (None if knows_token else self._unknown(scope["path"]))
+        path, refusal = scope["path"], _foreign(headers, scope)
+        is_open = self._apis and (path.startswith(_OF_LAKEFS) or path in _HEALTH)
+        if refusal is None and not (knows_token or is_open):
+            refusal = "the address lacks its token; use the one that was printed when these services started"
         if refusal is not None:
             await PlainTextResponse(f"{refusal}\n", 403)(scope, receive, send)
         else:
@@ -141,11 +144,6 @@ class Admission:
         if not hmac.compare_digest(first, self._token.encode()):
             return scope, False
         return {**scope, "path": scope["path"][len(self._token) + 1 :] or "/", "raw_path": b"/" + rest}, True
-
-    def _unknown(self, path: str) -> str | None:
-        if self._apis and (path.startswith(_OF_LAKEFS) or path in _HEALTH):
-            return None
-        return "the address lacks its token; use the one that was printed when these services started"
 
 
 def _foreign(headers: Mapping[str, str], scope: Scope) -> str | None:

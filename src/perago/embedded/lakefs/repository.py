@@ -522,11 +522,9 @@ NAMESPACE = "local://"
 class LakeFSServer:
     """All repositories of one server. Hold `lock` to use one of them from several threads."""
 
-    def __init__(
-        self, clock: Clock, *, committer: str = "admin", hooks: Mapping[str, PreMergeHook] | None = None
-    ) -> None:
+    def __init__(self, clock: Clock, *, hooks: Mapping[str, PreMergeHook] | None = None) -> None:
         self.clock = clock
-        self.committer = committer
+        self.committer = "admin"
         self.hooks: Mapping[str, PreMergeHook] = {FENCE_PATH: HeadFence()} if hooks is None else hooks
         self.started: int = int(clock.now())
         self.blobs: BlobStore = BlobStore()
