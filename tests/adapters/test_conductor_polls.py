@@ -24,14 +24,6 @@ from .lakefs_script import QUICK
 from .scripted import Action, Drop, Hang, Reply, Request, reply_json
 
 
-def test_a_poll_brings_deliveries_exactly_as_on_the_wire() -> None:
-    with conductor(reply_json([POLLED])) as (queue, server):
-        assert queue.poll("features.build", "w0000", count=4, wait_seconds=2.5) == (DELIVERY,)
-    (request,) = server.requests
-    assert (request.method, request.path) == ("GET", "/api/tasks/poll/batch/features.build")
-    assert request.query == {"count": "4", "timeout": "2500", "workerid": "w0000"}
-
-
 def test_the_depths_of_many_queues_are_asked_for_in_few_requests() -> None:
     names = [f"{number:0128}" for number in range(120)]  # as long as names may be
 

@@ -15,9 +15,7 @@ from perago.ports import (
     AccessDenied,
     NotFound,
     Refused,
-    Report,
     ServiceError,
-    TaskStatus,
     Unavailable,
     Unclear,
 )
@@ -44,11 +42,6 @@ def test_a_delivery_is_current_while_nothing_about_it_changed(change: dict[str, 
     with conductor(reply_json({**POLLED, **change})) as (queue, server):
         assert queue.is_current(DELIVERY) is current
     assert server.requests[0].path == "/api/tasks/task"
-
-
-def test_a_task_that_no_longer_exists_is_not_current() -> None:
-    with conductor(conductor_error(404, "Task not found for taskId: task")) as (queue, _):
-        assert queue.is_current(DELIVERY) is False
 
 
 SILENCE: dict[str, tuple[Action, type[ServiceError]]] = {
@@ -101,30 +94,6 @@ def test_a_broken_connection_leaves_a_poll_in_flight_alone() -> None:
 
 
 # -------------------------------------------------------------------- updates
-
-
-def test_a_report_is_an_update_v1_with_the_slot_s_id() -> None:
-    with conductor(ACCEPTED) as (queue, server):
-        queue.report(DELIVERY, REPORT, "w0001")
-        queue.report(DELIVERY, Report(TaskStatus.FAILED, {}, "why"), "w0001")
-    assert [request.target for request in server.requests] == ["/api/tasks", "/api/tasks"]
-    assert server.requests[0].json == {
-        "taskId": "task",
-        "workflowInstanceId": "workflow",
-        "status": "COMPLETED",
-        "workerId": "w0001",
-        "outputData": {"result": {"big": 2**70, "one": 1.0, "nothing": None}},
-    }
-    assert b'"one":1.0' in server.requests[0].body
-    assert server.requests[1].json["reasonForIncompletion"] == "why"
-
-
-def test_a_lease_extension_is_nothing_but_that() -> None:
-    with conductor(ACCEPTED) as (queue, server):
-        queue.extend_lease(DELIVERY)
-    sent = server.requests[0].json
-    assert sent["extendLease"] is True
-    assert (sent["taskId"], sent["workflowInstanceId"]) == ("task", "workflow")
 
 
 def test_a_lost_lease_extension_is_repeated() -> None:

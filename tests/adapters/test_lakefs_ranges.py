@@ -73,12 +73,6 @@ def test_a_large_object_is_downloaded_as_parallel_ranges(tmp_path: Path) -> None
     assert ranges == [f"bytes={start}-{end - 1}" for start, end in pairwise([*STARTS, len(CONTENT)])]
 
 
-def test_a_small_object_arrives_complete(tmp_path: Path) -> None:
-    with lakefs(Tree({"small": CONTENT[: 2 * RANGE]})) as (store, server):
-        download(store, "repo", COMMIT, tmp_path / "w")
-        assert asked_for(server.requests) == [""]
-
-
 def test_the_order_in_which_ranges_come_does_not_matter(tmp_path: Path) -> None:
     """Of the four that are asked for at once, each waits for the one behind it."""
     answered = {start: threading.Event() for start in STARTS}

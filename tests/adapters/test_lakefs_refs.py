@@ -345,12 +345,6 @@ def test_a_branch_is_asked_for_once(action: Action, error: type[ServiceError]) -
     assert server.count("POST") == 1
 
 
-def test_a_branch_that_exists_is_refused() -> None:
-    exists = failure(409, "branch already exists: not unique")
-    with lakefs(routes(POST_branches=exists)) as (store, _), pytest.raises(Refused, match="exists already"):
-        store.create_branch("repo", "x", COMMIT)
-
-
 def test_deleting_a_branch_is_repeated_and_accepts_a_missing_one() -> None:
     with lakefs(routes(DELETE_x=[Drop(), failure(404, "branch not found")])) as (store, server):
         store.delete_branch("repo", "x")

@@ -45,18 +45,6 @@ def test_the_changes_of_the_function_are_published_as_one_merge_on_the_input_ref
     assert outcome.task["status"] == "COMPLETED"
 
 
-def test_only_changed_files_are_sent(services: InMemoryServices) -> None:
-    outcome = services.run(tasks.edit, Params(do="edit"), TREE)
-
-    assert [file.path for file in outcome.changes.added] == ["out/result.txt"]
-    assert [file.path for file in outcome.changes.changed] == ["raw/a.csv"]
-    assert [file.path for file in outcome.changes.removed] == ["raw/b.csv"]
-    merge = services.lakefs.get_commit("workspace", "main")
-    staging = services.lakefs.get_commit("workspace", merge.parents[1])
-    assert staging.metadata["perago.phase"] == "staging"
-    assert staging.meta_range_id == merge.meta_range_id
-
-
 @pytest.mark.parametrize(
     ("kept", "expected"), [("application/octet-stream", "text/csv"), ("text/x-notes", "text/x-notes")]
 )
@@ -74,14 +62,6 @@ def test_files_get_the_content_types_of_their_names(services: InMemoryServices, 
     assert (listed["out/result.txt"], listed["raw/a.csv"]) == ("text/plain", expected)
 
 
-def test_no_staging_branch_is_left(services: InMemoryServices) -> None:
-    services.run(tasks.edit, Params(), TREE)
-    with pytest.raises(Exception, match="not found"):
-        services.lakefs.get_commit(
-            "workspace", services.lakefs.get_commit("workspace", "main").metadata["perago.staging_branch"]
-        )
-
-
 @pytest.mark.parametrize("do", ["nothing", "rewrite the same"])
 def test_an_unchanged_tree_completes_with_the_input_ref(services: InMemoryServices, do: str) -> None:
     outcome = services.run(tasks.edit, Params(do=do), TREE)
@@ -91,49 +71,12 @@ def test_an_unchanged_tree_completes_with_the_input_ref(services: InMemoryServic
     assert services.faults.calls("create_branch") == 0
 
 
-def test_the_output_of_one_step_is_the_workspace_of_the_next(services: InMemoryServices) -> None:
-    first = services.run(tasks.edit, Params(do="edit"), TREE)
-    task = get_task(tasks.look)
-    assert task is not None
-    services.start_raw(task, {"workspace": first.output["workspace"], "params": {"do": "nothing"}})
-    second = services.attempt(tasks.look)
-
-    assert second.status is COMPLETED
-    assert second.output["workspace"] == first.output["workspace"]
-
-
-def test_a_task_without_a_workspace_needs_no_lakefs(services: InMemoryServices) -> None:
-    outcome = services.run(tasks.plain, Params(number=5))
-
-    assert outcome.output == {"result": {"number": 5}}
-    assert services.faults.calls("history") == 0
-
-
-def test_a_read_only_task_reads(services: InMemoryServices) -> None:
-    assert services.run(tasks.look, Params(do="nothing"), TREE).result == {"number": 4}
-
-
 def test_a_read_only_task_that_writes_fails_with_the_list(services: InMemoryServices) -> None:
     outcome = services.run(tasks.look, Params(do="edit"), TREE)
 
     assert outcome.status is FAILED
     assert "added 'out/result.txt'; changed 'raw/a.csv'; removed 'raw/b.csv'" in str(outcome.reason)
     assert services.tree()["raw/b.csv"] == b"x\n2\n"
-
-
-def test_a_task_with_a_prefix_sees_and_changes_its_part_only(services: InMemoryServices) -> None:
-    outcome = services.run(tasks.part, Params(), {**TREE, "raw/part/c": "c", "raw/part2/d": "d"})
-
-    assert outcome.result == {"number": 2}
-    assert set(services.tree()) == {*TREE, "raw/part/c", "raw/part2/d", "raw/part/out/result.txt"}
-
-
-def test_a_file_may_take_the_place_of_a_directory_and_the_other_way_round(services: InMemoryServices) -> None:
-    outcome = services.run(tasks.edit, Params(do="file becomes directory"), TREE)
-
-    assert outcome.status is COMPLETED, outcome.reason
-    assert "raw/a.csv/part" in services.tree()
-    assert "raw/a.csv" not in services.tree()
 
 
 def test_emptying_a_workspace_keeps_the_hooks_of_the_repository(services: InMemoryServices) -> None:

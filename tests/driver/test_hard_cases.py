@@ -16,10 +16,10 @@ from pydantic import BaseModel, field_validator
 from perago import WorkspaceSpec, task
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring.task import get_task
-from perago.driver import attempt, deliver_report
+from perago.driver import attempt
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs.values import NotModelled
-from perago.ports import AccessDenied, Refused, Report, TaskStatus, Unavailable
+from perago.ports import Refused, TaskStatus, Unavailable
 from perago.retry import retry, within
 from perago.taskdef.payload import TOO_DEEP
 from perago.testing.services import InMemoryServices
@@ -263,25 +263,6 @@ def test_a_busy_server_gets_time_before_a_merge_is_repeated(services: InMemorySe
 
     assert outcome.status is COMPLETED
     assert 5 <= services.clock.now() - start < 10
-
-
-@pytest.mark.parametrize("error", [Unavailable, AccessDenied])
-def test_a_result_waits_for_conductor_as_long_as_conductor_would_wait_for_it(
-    services: InMemoryServices, error: type[Unavailable] | type[AccessDenied]
-) -> None:
-    """Ten minutes is the default response time-out, of which the heartbeat keeps the rest away."""
-    found = get_task(tasks.plain)
-    assert found is not None
-    services.start(found, tasks.Params())
-    delivery = services.take(found)
-    start = services.clock.now()
-    for nth in range(1, 50):
-        services.faults.before("is_current", nth=nth, error=error)
-    delivered = deliver_report(services.conductor, services.clock, delivery, Report(COMPLETED), "w0001")
-
-    assert delivered.error is None
-    assert delivered.lost_reason is None
-    assert 400 < services.clock.now() - start < delivery.response_timeout_seconds
 
 
 class _SetBack(VirtualClock):

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from perago.workspace.directory import AttemptDirectory, DirectoryRefused, check_root, directory_name, sweep
-from perago.workspace.scan import scan_tree
 from perago.workspace.sweep import MARKER, UNFINISHED, DeadDirectory, dead_directories, read_fields, remove_dead
 
 from .building import deepen, delivery, write
@@ -350,11 +349,6 @@ def test_two_concurrent_sweeps_share_the_work(root: Path) -> None:
         swept = [path for result in pool.map(sweep, [root] * 3) for path in result]
     assert sorted(swept) == sorted(paths)
     assert list(root.iterdir()) == []
-
-
-def test_a_new_workspace_is_an_empty_tree(root: Path) -> None:
-    made = AttemptDirectory.create(root, delivery())
-    assert not scan_tree(made.workspace).files
 
 
 def test_a_usable_root_has_no_problems(root: Path, tree: Path) -> None:
