@@ -8,14 +8,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pydantic import SecretStr
 
 from perago.adapters.http import CallPolicy
 from perago.adapters.lakefs import LakeFSStore
 from perago.cache import ObjectCache
-from perago.ports import ObjectEntry, Upload
+from perago.ports import ObjectEntry
 from perago.retry import BackOff
 from perago.settings import LakeFSSettings
 
@@ -106,23 +105,12 @@ def lakefs(
             assert [thread.name for thread in left if thread.name.startswith("perago-")] == []
 
 
-def to_upload(path: Path, content: bytes, key: str | None = None) -> Upload:
-    """A file on disk as change detection reports it."""
-    path.write_bytes(content)
-    return Upload(key or path.name, path, len(content), md5(content))
-
-
 def entry_of(key: str, content: bytes) -> ObjectEntry:
     return ObjectEntry(key, len(content), md5(content), 0, "application/octet-stream", {}, "")
 
 
 def failure(status: int, message: str) -> Reply:
     return reply_json({"message": message}, status)
-
-
-def files_in(directory: Path) -> dict[str, bytes]:
-    """Every file below a directory, hidden ones too."""
-    return {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
 
 
 def branch_json(commit_id: str) -> Action:

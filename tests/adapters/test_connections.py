@@ -27,7 +27,7 @@ from perago.ports import (
 from perago.retry import BackOff, retry
 from perago.settings import ConductorSettings, LakeFSSettings
 
-from ..downloads import download
+from ..transfers import download
 from .lakefs_script import CALM, COMMIT, QUICK, SECRET, Tree, failure, lakefs
 from .scripted import Action, Drop, Hang, Reply, Request, ScriptedServer, Trickle, reply_json
 from .tls import Tunnel, tls_context

@@ -14,7 +14,8 @@ from perago.ports import CorruptTransfer, Placement, Refused, Upload
 from perago.workspace.layout import RESERVE, FreeSpace
 from tests.cache.shelves import entries, flip_a_bit
 
-from .lakefs_script import COMMIT, Tree, files_in, lakefs, md5, to_upload
+from ..transfers import files_in, to_upload
+from .lakefs_script import COMMIT, Tree, lakefs, md5
 from .scripted import Action, Reply, Request, reply_json
 
 OBJECTS = {f"d{number % 3}/f{number}": bytes([number]) * (number * 100 + 1) for number in range(20)} | {"empty": b""}

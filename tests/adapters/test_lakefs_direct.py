@@ -24,8 +24,8 @@ from perago.settings import LakeFSSettings
 from perago.workspace.scan import FileChanging
 from tests.cache.shelves import entries
 
-from ..downloads import download
-from .lakefs_script import API, CALM, COMMIT, QUICK, SECRET, files_in, md5, to_upload
+from ..transfers import download, files_in, to_upload
+from .lakefs_script import API, CALM, COMMIT, QUICK, SECRET, md5
 from .scripted import Action, Drop, Hang, Reply, Request, ScriptedServer
 from .signing import Signing, Store, signing
 from .tls import tls_context

@@ -24,8 +24,8 @@ from perago.ports import (
 )
 from perago.workspace.layout import LayoutRefused
 
-from ..downloads import download
-from .lakefs_script import API, COMMIT, QUICK, Tree, failure, files_in, lakefs, md5
+from ..transfers import download, files_in
+from .lakefs_script import API, COMMIT, QUICK, Tree, failure, lakefs, md5
 from .scripted import Action, Chunked, Drop, Hang, Reply, Request, Trickle, reply_json
 
 OBJECT = f"{API}/refs/{COMMIT}/objects"

@@ -13,8 +13,8 @@ import pytest
 
 from perago.adapters.lakefs import LakeFSStore
 
-from ..downloads import download
-from .lakefs_script import COMMIT, lakefs, to_upload
+from ..transfers import download, to_upload
+from .lakefs_script import COMMIT, lakefs
 from .scripted import Action, Hang, Reply, Request
 
 

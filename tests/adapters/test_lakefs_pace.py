@@ -11,8 +11,8 @@ import pytest
 from perago.adapters.lakefs.transfers import CALM_SECONDS, FIRST_LARGE, FIRST_SMALL, LARGE, PATIENCE, Pace
 from perago.retry import BackOff
 
-from ..downloads import download
-from .lakefs_script import CALM, COMMIT, Tree, files_in, lakefs, to_upload
+from ..transfers import download, files_in, to_upload
+from .lakefs_script import CALM, COMMIT, Tree, lakefs
 from .scripted import Action, Reply, Request, reply_json
 from .signing import Signing, Store, signing
 

@@ -25,8 +25,8 @@ from perago.cache import ObjectCache, usage
 from perago.ports import CorruptTransfer, Refused, ServiceError, Unavailable
 from perago.settings import LakeFSSettings
 
-from ..downloads import download
-from .lakefs_script import API, COMMIT, SECRET, Tree, entry_of, files_in, lakefs, md5
+from ..transfers import download, files_in
+from .lakefs_script import API, COMMIT, SECRET, Tree, entry_of, lakefs, md5
 from .scripted import Action, Drop, Reply, Request, ScriptedServer, object_reply
 from .signing import Signing, Store, signing
 

@@ -23,8 +23,9 @@ from perago.ports import (
 )
 from perago.workspace.scan import FileChanging
 
+from ..transfers import to_upload
 from ..workspace.building import no_more_files
-from .lakefs_script import API, QUICK, Tree, failure, lakefs, md5, to_upload
+from .lakefs_script import API, QUICK, Tree, failure, lakefs, md5
 from .scripted import Action, Drop, Hang, Reply, Request, reply_json
 
 OBJECT = f"{API}/branches/staging/objects"

@@ -30,6 +30,7 @@ from perago.ports import TaskStatus
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.testing.services import InMemoryServices
 
+from ..noting import Noted
 from .editing import DEFINITION, TASK, WORKFLOW, Nothing
 from .world import BRANCH, INPUT, REPOSITORY
 
@@ -140,7 +141,7 @@ def requests_of_one_attempt(root: Path, task: Task = TASK, status: TaskStatus = 
         assert record.report is not None
         assert record.report.status is status, record.report.reason
         assert deliver_report(queue, clock, delivery, record.report, "w0001").error is None
-        return list(requests)
+        return [_shape(request) for request in requests]
 
 
 @contextmanager
@@ -149,7 +150,7 @@ def served(services: InMemoryServices) -> Iterator[tuple[LakeFSStore, ConductorQ
     requests: list[str] = []
     lakefs = lakefs_app(services.lakefs.server, access_key_id="key", secret_access_key="secret")
     conductor = conductor_app(services.conductor)
-    with serve(_Noted(lakefs, requests)) as lakefs_url, serve(_Noted(conductor, requests)) as conductor_url:
+    with serve(Noted(lakefs, requests)) as lakefs_url, serve(Noted(conductor, requests)) as conductor_url:
         store = LakeFSStore(LakeFSSettings(lakefs_url, "key", SecretStr("secret")))
         queue = ConductorQueue(ConductorSettings(f"{conductor_url}/api", None, None))
         yield store, queue, requests
@@ -157,21 +158,9 @@ def served(services: InMemoryServices) -> Iterator[tuple[LakeFSStore, ConductorQ
         queue.close()
 
 
-class _Noted:
-    """Writes down what passes, without names that differ from run to run."""
-
-    def __init__(self, app: Any, requests: list[str]) -> None:
-        self._app = app
-        self._requests = requests
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            self._requests.append(f"{scope['method']} {_shape(scope['path'])}")
-        await self._app(scope, receive, send)
-
-
-def _shape(path: str) -> str:
-    path = re.sub("^/api(/v1)?", "", path).replace(f"/{REPOSITORY}/", "/R/")
+def _shape(request: str) -> str:
+    """A request without the names and parameters that differ from run to run."""
+    path = re.sub(" /api(/v1)?", " ", request.partition("?")[0]).replace(f"/{REPOSITORY}/", "/R/")
     path = re.sub("/[0-9a-f]{64}", "/C", path)
     path = re.sub("/perago-[0-9a-f]{16}-[0-9a-f]{12}", "/S", path)
     return re.sub("/tasks/[0-9a-f-]{36}", "/tasks/T", path)

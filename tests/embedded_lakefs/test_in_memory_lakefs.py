@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,17 +14,12 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS, objects
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD, MergeEvent, PreMergeHook
-from perago.ports import MergeRefusal, Placement, Upload, WorkspaceStore
+from perago.ports import MergeRefusal, Placement, WorkspaceStore
 from perago.workspace.scan import FileChanging
 
-from ..downloads import download
+from ..transfers import download, to_upload
 
 _: type[WorkspaceStore] = InMemoryLakeFS
-
-
-def upload_of(path: Path, key: str, content: bytes = b"x", **details: object) -> Upload:
-    path.write_bytes(content)
-    return Upload(key, path, len(content), hashlib.md5(content).hexdigest(), **details)  # type: ignore[arg-type]
 
 
 def stage(store: InMemoryLakeFS, branch: str, key: str, content: bytes = b"x") -> str:
@@ -133,7 +127,7 @@ def test_a_disk_that_refuses_is_an_os_error(store: InMemoryLakeFS, tmp_path: Pat
 
 def test_an_object_is_a_snapshot_of_the_file(store: InMemoryLakeFS, tmp_path: Path) -> None:
     content = os.urandom(SPOOL_THRESHOLD + 1)
-    upload = upload_of(tmp_path / "a", "a", content)
+    upload = to_upload(tmp_path / "a", content)
     store.upload("repo", "main", [upload])
     (tmp_path / "a").write_bytes(b"changed later")
     assert store.tree("repo", "main")["a"] == content
@@ -151,7 +145,7 @@ def test_an_object_is_a_snapshot_of_the_file(store: InMemoryLakeFS, tmp_path: Pa
 def test_a_file_that_changed_before_it_was_sent_is_refused(
     store: InMemoryLakeFS, tmp_path: Path, content: bytes | None, error: type[Exception], text: str
 ) -> None:
-    upload = upload_of(tmp_path / "a", "a", b"before")
+    upload = to_upload(tmp_path / "a", b"before")
     (tmp_path / "a").unlink()
     if content is not None:
         (tmp_path / "a").write_bytes(content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import multiprocessing
 import os
 import pickle
@@ -26,7 +25,7 @@ from perago.embedded.remote import StoreServer
 from perago.ports import Upload, WorkspaceStore
 from perago.workspace.scan import FileChanging
 
-from ..downloads import download
+from ..transfers import download, to_upload
 
 
 @pytest.fixture
@@ -42,17 +41,12 @@ def remote(served: StoreServer) -> Iterator[WorkspaceStore]:
     client.close()
 
 
-def upload_of(path: Path, key: str, content: bytes) -> Upload:
-    path.write_bytes(content)
-    return Upload(key, path, len(content), hashlib.md5(content).hexdigest())
-
-
 def test_large_files_and_progress_pass_in_both_directions(
     store: InMemoryLakeFS, remote: WorkspaceStore, tmp_path: Path
 ) -> None:
     content = os.urandom(SPOOL_THRESHOLD * 2)
     seen: list[object] = []
-    upload = upload_of(tmp_path / "up", "big", content)
+    upload = to_upload(tmp_path / "up", content, "big")
     remote.upload("repo", "main", [upload], seen.append)
     commit = remote.commit("repo", "main", "m", {})
     download(remote, "repo", commit.id, tmp_path / "workspace", on_progress=lambda *done: seen.append(done))

@@ -24,7 +24,7 @@ from ..conformance.ports.lakefs_scenarios import (
     refusal_of,
     write,
 )
-from ..downloads import download
+from ..transfers import download
 from .servers import CONDUCTOR, LAKEFS, variables
 
 pytestmark = pytest.mark.live

@@ -26,19 +26,12 @@ from perago.ports import (
 )
 from perago.settings import LakeFSSettings
 
-from ...downloads import download
+from ...transfers import download, files_in, to_upload
 from .lakefs_services import LakeFSService, over_http
 
 
 def write(directory: Path, key: str, content: bytes, **more: Any) -> Upload:
-    path = directory / key
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return Upload(key, path, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest(), **more)
-
-
-def files_in(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return to_upload(directory / key, content, key, **more)
 
 
 def commit_on_new_branch(store: WorkspaceStore, repository: str, branch: str, source: str, *files: Upload) -> str:
