@@ -7,7 +7,7 @@ so no value is trusted to be well formed. Params and results are omitted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -75,24 +75,18 @@ def attempt_facts(
         return reader.found
 
 
+@dataclass
 class _Reader:
     """Reads about one attempt. A server that does not answer becomes one of the `problems`, and the rest is read."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        servers: Servers,
-        listed: int | None,
-        describe: Callable[[ServiceError], str],
-        tell: Callable[[str], None],
-    ) -> None:
-        self._log_root = settings.log_root
-        self._servers = servers
-        self._listed = listed
-        self._describe = describe
-        self._tell = tell
-        self._commit: Commit | None = None
-        self.found: Facts = {
+    settings: Settings
+    servers: Servers
+    listed: int | None
+    describe: Callable[[ServiceError], str]
+    tell: Callable[[str], None]
+    commit: Commit | None = None
+    found: Facts = field(
+        default_factory=lambda: {
             "task": None,
             "workflow": None,
             "attempts": [],
@@ -106,11 +100,12 @@ class _Reader:
             "log_files": [],
             "problems": [],
         }
+    )
 
     def start_from_task(self, task_id: str) -> None:
         """Read the attempt, and look for the commit that it published."""
-        workflows = self._servers.workflows
-        self._tell("reading the attempt")
+        workflows = self.servers.workflows
+        self.tell("reading the attempt")
         try:
             row = workflows.task(task_id)
         except NotFound as error:
@@ -118,31 +113,31 @@ class _Reader:
         task = self.found["task"] = task_facts(row)
         self._read_workflow(task)
         block, output = task["input"], task["output_ref"]
-        store = self._configured(lambda: self._servers.store) if block else None
+        store = self._configured(lambda: self.servers.store) if block else None
         if store is None:
             return
         self.found["problems"] += [one_line(f"the input's workspace: {text}") for text in block["problems"]]
         if output is not None and output not in block["refs"]:
-            self._commit = self._ask(lambda: store.get_commit(block["repository"], output))
+            self.commit = self._ask(lambda: store.get_commit(block["repository"], output))
         elif block["refs"]:
-            self._tell("looking for its publication")
+            self.tell("looking for its publication")
             about = block["repository"], block["branch"], block["refs"][0], task["task_id"]
-            self._commit = self._ask(lambda: find_publication(store, *about))
-        if self._commit is not None:
-            self.found["commit"] = commit_facts(block["repository"], self._commit)
+            self.commit = self._ask(lambda: find_publication(store, *about))
+        if self.commit is not None:
+            self.found["commit"] = commit_facts(block["repository"], self.commit)
 
     def start_from_commit(self, repository: str, name: str) -> None:
         """Read the commit, and the attempt that it names, if it names one."""
-        browser = self._servers.browser
-        self._tell("reading the commit")
+        browser = self.servers.browser
+        self.tell("reading the commit")
         try:
-            self._commit = browser.commit(repository, name)  # of a branch, a tag, or the beginning of an id
+            self.commit = browser.commit(repository, name)  # of a branch, a tag, or the beginning of an id
         except NotFound as error:
             message = f"lakeFS has no commit or branch {quoted(name)} in a repository {repository}: {error.detail}"
             raise Failure(message, "check both names; list commits with: perago log REPO BRANCH") from error
-        commit = self.found["commit"] = commit_facts(repository, self._commit)
+        commit = self.found["commit"] = commit_facts(repository, self.commit)
         task_id: str | None = (commit["publication"] or {}).get("task_id")
-        workflows = self._configured(lambda: self._servers.workflows)
+        workflows = self._configured(lambda: self.servers.workflows)
         if workflows is not None and task_id is not None:
             row = self._ask(lambda: workflows.task(task_id))
             if row is not None:
@@ -151,32 +146,32 @@ class _Reader:
 
     def read_publication(self) -> None:
         """Read the fate of the commit, and its changes."""
-        commit, facts = self._commit, self.found["commit"]
+        commit, facts = self.commit, self.found["commit"]
         if commit is None:
             return
-        store, browser = self._servers.store, self._servers.browser
+        store, browser = self.servers.store, self.servers.browser
         repository, noted = facts["repository"], facts["publication"] or {}
-        self._tell("comparing the commit with its parent")
+        self.tell("comparing the commit with its parent")
         self.found["fence"] = self._ask(lambda: fence_of(store, repository, commit))
         if branch := noted.get("branch"):
             self.found["undone"] = self._ask(lambda: undone_by(store, repository, branch, commit))
         source = self._ask(lambda: with_files(store, repository, commit)) or commit
         self.found["files_from"] = source.id
-        self.found["files"] = self._ask(lambda: file_facts(browser, repository, source, self._listed))
+        self.found["files"] = self._ask(lambda: file_facts(browser, repository, source, self.listed))
 
     def read_logs(self) -> None:
         """Read Conductor's log of the attempt, and that of the worker if it was one of this machine."""
         task = self.found["task"]
         if task is None:
             return
-        self._tell("reading the log")
-        entries = self._ask(lambda: self._servers.workflows.log(task["task_id"]))
+        self.tell("reading the log")
+        entries = self._ask(lambda: self.servers.workflows.log(task["task_id"]))
         if entries is not None:
             self.found["conductor_log"] = [line for text in entries for line in text.splitlines()][-_LOG_LINES:]
         since = (task["started"] or task["scheduled"]) / 1000
-        self._tell(f"reading the logs below {self._log_root}")
-        traces = WorkerLogs(self._log_root, only=task["task_id"], since=since)(task["task_id"])
-        self.found["log_files"] = _log_files(self._log_root, task, traces)
+        self.tell(f"reading the logs below {self.settings.log_root}")
+        traces = WorkerLogs(self.settings.log_root, only=task["task_id"], since=since)(task["task_id"])
+        self.found["log_files"] = _log_files(self.settings.log_root, task, traces)
         self.found["worker_log"] = [
             {
                 "poll_count": poll_count,
@@ -191,7 +186,7 @@ class _Reader:
         ]
 
     def _read_workflow(self, task: Facts) -> None:
-        workflow = self._ask(lambda: self._servers.workflows.workflow(task["workflow_id"]))
+        workflow = self._ask(lambda: self.servers.workflows.workflow(task["workflow_id"]))
         if workflow is not None:
             self.found["workflow"], self.found["attempts"] = workflow_facts(workflow, task)
 
@@ -199,7 +194,7 @@ class _Reader:
         try:
             return question()
         except ServiceError as error:
-            self.found["problems"].append(one_line(self._describe(error)))
+            self.found["problems"].append(one_line(self.describe(error)))
             return None
 
     def _configured(self, server: Callable[[], T]) -> T | None:
