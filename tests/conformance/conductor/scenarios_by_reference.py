@@ -6,7 +6,7 @@ from typing import Any
 
 from ...http_answer import Answer
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .workflows import StartedWorkflow, start_steps
 
 
@@ -22,19 +22,12 @@ def a_task_is_completed(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario_with(start_steps)
-def a_task_fails(on: StartedWorkflow) -> None:
-    """A failure is retried like any other."""
+@scenario_for_each({"a_task_fails": "FAILED", "in_progress": "IN_PROGRESS"})
+def statuses(rest: Rest, case: str) -> None:
+    """A failure is retried like any other, and a task may be given back this way."""
+    on = start_steps(rest)
     on.take()
-    _report(on, "r0", "FAILED", {"a": 1})
-    on.read()
-
-
-@scenario_with(start_steps)
-def in_progress(on: StartedWorkflow) -> None:
-    """A task may be given back this way."""
-    on.take()
-    _report(on, "r0", "IN_PROGRESS", {"a": 1})
+    _report(on, "r0", case, {"a": 1})
     on.read()
 
 
@@ -47,22 +40,16 @@ def nothing_is_pending(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario
-def an_unknown_reference(rest: Rest) -> None:
-    """An unknown reference is answered by nothing."""
-    _report(start_steps(rest), "nobody", "COMPLETED", {})
+@scenario_for_each({"an_unknown_reference": ("nobody", "COMPLETED"), "an_unknown_status": ("r0", "DONE")})
+def unknown(rest: Rest, case: tuple[str, str]) -> None:
+    """An unknown reference is answered by nothing, and a status that is none by a server error."""
+    _report(start_steps(rest), *case, {})
 
 
 @scenario
 def an_unknown_workflow(rest: Rest) -> None:
     """An unknown workflow is answered by nothing."""
     rest.call("POST", "/tasks/{workflow}/{reference}/COMPLETED", workflow="unknown", reference="r0", json={})
-
-
-@scenario
-def an_unknown_status(rest: Rest) -> None:
-    """A status that is none is a server error."""
-    _report(start_steps(rest), "r0", "DONE", {})
 
 
 @scenario

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .workflows import StartedWorkflow, start_steps
 
 
@@ -17,21 +17,12 @@ def _log(rest: Rest, task: str, text: str) -> None:
     rest.call("POST", "/tasks/{task}/log", task=task, body=text.encode(), headers={"Content-Type": "application/json"})
 
 
-@scenario
-def a_line_is_kept(rest: Rest) -> None:
+# A JSON text is kept with its quotes.
+@scenario_for_each({"a_line_is_kept": "one line", "a_line_in_quotes": '"quoted \\n ü"'})
+def lines(rest: Rest, case: str) -> None:
     """A posted line is read back with its time."""
     task = start_steps(rest).take()["taskId"]
-    _log(rest, task, "one line")
-    _read(rest, task)
-
-
-@scenario
-def lines_come_in_order(rest: Rest) -> None:
-    """Lines are read in the order of their posting."""
-    task = start_steps(rest).take()["taskId"]
-    for number in range(3):
-        _log(rest, task, f"line {number}")
-        rest.sleep(0.01)
+    _log(rest, task, case)
     _read(rest, task)
 
 
@@ -50,10 +41,12 @@ def an_empty_line(rest: Rest) -> None:
 
 
 @scenario
-def a_line_in_quotes(rest: Rest) -> None:
-    """A JSON text is kept with its quotes."""
+def lines_come_in_order(rest: Rest) -> None:
+    """Lines are read in the order of their posting."""
     task = start_steps(rest).take()["taskId"]
-    _log(rest, task, '"quoted \\n ü"')
+    for number in range(3):
+        _log(rest, task, f"line {number}")
+        rest.sleep(0.01)
     _read(rest, task)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .workflows import StartedWorkflow, start_registered, start_steps
 
 
@@ -28,20 +28,17 @@ def the_sizes_of_several_queues(one: StartedWorkflow) -> None:
     one.rest.call("GET", "/tasks/queue/sizes", query={"taskType": [one.task, one.rest.name("unknown")]})
 
 
-@scenario_with(start_steps)
-def all_queues(on: StartedWorkflow) -> None:
-    """The list of all queues has each type that waits."""
-    with on.rest.unnoted():
-        found = on.rest.call("GET", "/tasks/queue/all").json
-    on.rest.note("the size", found.get(on.task))
+ALL = {"all_queues": ("", "the size"), "all_queues_in_detail": ("/verbose", "the queue")}
 
 
-@scenario_with(start_steps)
-def all_queues_in_detail(on: StartedWorkflow) -> None:
-    """The detailed list has shards with sizes and what is handed out."""
-    with on.rest.unnoted():
-        found = on.rest.call("GET", "/tasks/queue/all/verbose").json
-    on.rest.note("the queue", found.get(on.task))
+@scenario_for_each(ALL)
+def all_that_wait(rest: Rest, case: tuple[str, str]) -> None:
+    """The list of all queues has each type that waits, in detail with its shards."""
+    path, about = case
+    on = start_steps(rest)
+    with rest.unnoted():
+        found = rest.call("GET", f"/tasks/queue/all{path}").json
+    rest.note(about, found.get(on.task))
 
 
 @scenario_with(start_steps, {"retryDelaySeconds": 60})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
-from .workflows import StartedWorkflow, definition, start_steps, step
+from ..scenario import scenario, scenario_for_each, scenario_with
+from .workflows import Json, StartedWorkflow, definition, start_steps, step
 
 RERUN = "/workflow/{workflow}/rerun"
 RESTART = "/workflow/{workflow}/restart"
@@ -146,23 +146,20 @@ def a_restart_of_an_unknown_workflow(rest: Rest) -> None:
     rest.call("POST", RESTART, workflow="unknown")
 
 
-@scenario_with(start_steps)
-def a_restart_with_the_old_definition(on: StartedWorkflow) -> None:
-    """A restart runs by the definition of the start."""
-    on.run()
-    with on.rest.unnoted():
-        on.rest.call("PUT", "/metadata/workflow", json=[definition(on.workflow, step(on.task, "new"))])
-    on.act("POST", RESTART)
-    on.read()
+DEFINITIONS: dict[str, Json | None] = {
+    "a_restart_with_the_old_definition": None,
+    "a_restart_with_the_latest_definition": {"useLatestDefinitions": "true"},
+}
 
 
-@scenario_with(start_steps)
-def a_restart_with_the_latest_definition(on: StartedWorkflow) -> None:
-    """A restart may take the definition of today."""
+@scenario_for_each(DEFINITIONS)
+def definitions_of_a_restart(rest: Rest, case: Json | None) -> None:
+    """A restart runs by the definition of the start, unless it asks for the one of today."""
+    on = start_steps(rest)
     on.run()
-    with on.rest.unnoted():
-        on.rest.call("PUT", "/metadata/workflow", json=[definition(on.workflow, step(on.task, "new"))])
-    on.act("POST", RESTART, query={"useLatestDefinitions": "true"})
+    with rest.unnoted():
+        rest.call("PUT", "/metadata/workflow", json=[definition(on.workflow, step(on.task, "new"))])
+    on.act("POST", RESTART, query=case)
     on.read()
 
 

@@ -56,10 +56,19 @@ def the_next_task_is_scheduled(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario_with(start_steps, {"retryCount": 0}, steps=2, step_fields={"optional": True})
-def an_optional_task_may_fail(on: StartedWorkflow) -> None:
-    """An optional task that failed for good is COMPLETED_WITH_ERRORS, and the workflow goes on."""
-    on.update(on.take(), "FAILED", reasonForIncompletion="boo")
+OPTIONAL: dict[str, tuple[dict[str, Any], str]] = {
+    # An optional task that failed for good is COMPLETED_WITH_ERRORS, and the workflow goes on.
+    "an_optional_task_may_fail": ({"retryCount": 0}, "FAILED"),
+    "a_terminal_failure_of_an_optional_task": ({}, "FAILED_WITH_TERMINAL_ERROR"),
+}
+
+
+@scenario_for_each(OPTIONAL)
+def optional_tasks(rest: Rest, case: tuple[dict[str, Any], str]) -> None:
+    """A failure of an optional task does not end the workflow."""
+    task, status = case
+    on = start_steps(rest, task, steps=2, step_fields={"optional": True})
+    on.update(on.take(), status, reasonForIncompletion="boo")
     on.read()
 
 
@@ -69,13 +78,6 @@ def an_optional_task_is_retried_first(on: StartedWorkflow) -> None:
     on.run("FAILED")
     on.read()
     on.run("FAILED")
-    on.read()
-
-
-@scenario_with(start_steps, steps=2, step_fields={"optional": True})
-def a_terminal_failure_of_an_optional_task(on: StartedWorkflow) -> None:
-    """A terminal error of an optional task does not end the workflow."""
-    on.update(on.take(), "FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
     on.read()
 
 
@@ -175,17 +177,11 @@ def a_task_that_was_never_polled(on: StartedWorkflow) -> None:
     on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
 
 
-@scenario_with(start_steps)
-def a_result_of_another_worker(on: StartedWorkflow) -> None:
-    """Nobody checks whose result it is; the worker's name is overwritten."""
-    on.update(on.take("w1"), "COMPLETED", workerId="w2")
-    on.read()
-
-
-@scenario_with(start_steps)
-def a_result_without_a_worker(on: StartedWorkflow) -> None:
-    """A result without a worker's name takes the name away."""
-    on.update(on.take("w1"), "COMPLETED", workerId=None)
+@scenario_for_each({"a_result_of_another_worker": "w2", "a_result_without_a_worker": None})
+def names_of_workers(rest: Rest, case: str | None) -> None:
+    """Nobody checks whose result it is; the worker's name is overwritten, or taken away."""
+    on = start_steps(rest)
+    on.update(on.take("w1"), "COMPLETED", workerId=case)
     on.read()
 
 

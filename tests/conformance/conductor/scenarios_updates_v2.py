@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .workflows import StartedWorkflow, start_registered, start_steps
 
 
@@ -48,17 +48,19 @@ def a_result_after_termination(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario_with(start_steps)
-def a_failure_is_handed_out_again(on: StartedWorkflow) -> None:
-    """The next task may be the new attempt of the task that just failed."""
-    on.update_v2(on.take(), "FAILED", reasonForIncompletion="boo")
-    on.read()
+FAILURES = {
+    # The next task may be the new attempt of the task that just failed.
+    "a_failure_is_handed_out_again": "FAILED",
+    # A terminal error ends the workflow; no task is left.
+    "a_terminal_failure": "FAILED_WITH_TERMINAL_ERROR",
+}
 
 
-@scenario_with(start_steps)
-def a_terminal_failure(on: StartedWorkflow) -> None:
-    """A terminal error ends the workflow; no task is left."""
-    on.update_v2(on.take(), "FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
+@scenario_for_each(FAILURES)
+def failures(rest: Rest, case: str) -> None:
+    """A failure asks for the next task, too."""
+    on = start_steps(rest)
+    on.update_v2(on.take(), case, reasonForIncompletion="boo")
     on.read()
 
 
