@@ -36,6 +36,7 @@ from perago.testing.samples import ValidatorRaised, edges, validated
 from perago.testing.tasks import CaseFailed
 from perago.testing.tree_files import as_bytes, build
 from perago.testing.trees import Contradiction, smallest_tree
+from perago.text import listing, quoted
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago import table_mutations  # noqa: F401 - adds to the catalog
@@ -64,6 +65,7 @@ _LEAST_LIMIT = 5.0
 _TIMES_SLOWER = 20
 _LONGEST = 160
 _SHORT = 60
+_FEW_PATHS = 5
 _RULE_SECONDS = 5.0
 """The time limit of a guardrail function on one tree."""
 
@@ -312,7 +314,8 @@ class Attack:
                 if mutant is not None and mutant.files != seed.files:
                     found.setdefault(mutant.identity, (mutation.site, mutant))
         if self.smallest and self.smallest != self.seeds[0].files:
-            seed, words = self.seeds[0], "the tree is the smallest one that the pre guardrails accept"
+            paths = listing([quoted(path) for path in sorted(self.smallest)], _FEW_PATHS)
+            seed, words = self.seeds[0], f"the smallest tree that the pre guardrails accept: {paths}"
             smallest = Mutant(seed, SMALLEST, words, self.smallest, seed.params, Change(words, self.smallest))
             found.setdefault(smallest.identity, (0, smallest))
         return [mutant for _, mutant in sorted(found.values(), key=lambda each: each[0])]
@@ -322,20 +325,28 @@ class Attack:
         change = apply(seed.files, mutation)
         if change is None:
             return None
-        spec = self.task.workspace
-        tree = {path: each for path, each in change.applied(seed.files).items() if spec and View.of(spec).sees(path)}
         words = f"{mutation.path} {change.words}"
+        tree = self._visible(change.applied(seed.files))
         return Mutant(seed, mutation.label, words, tree, seed.params, change, mutation.path, mutation)
 
+    def _visible(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Return the files that `include` and `exclude` show to the task."""
+        spec = self.task.workspace
+        return {path: each for path, each in files.items() if spec and View.of(spec).sees(path)}
+
     def combined(self, parts: Sequence[Mutant]) -> Mutant:
-        """Combine several inputs of one seed: apply their mutations one after the other."""
-        seed, files = parts[0].seed, dict(parts[0].seed.files)
+        """Combine several inputs of one seed: apply their mutations one after the other.
+
+        A mutation can touch another place after an earlier one, so the parts describe the changes that were made.
+        """
+        seed, files, made = parts[0].seed, dict(parts[0].seed.files), []
         for part in parts:
             change = apply(files, part.mutation) if part.mutation is not None else None
             if change is not None:
-                files = change.applied(files)
-        labels, words = (" + ".join(part.label for part in parts), "; ".join(part.words for part in parts))
-        return Mutant(seed, labels, words, files, seed.params, parts=tuple(parts))
+                files = self._visible(change.applied(files))
+                made.append(replace(part, change=change, words=f"{part.path} {change.words}"))
+        labels, words = (" + ".join(part.label for part in made), "; ".join(part.words for part in made))
+        return Mutant(seed, labels, words, files, seed.params, parts=tuple(made))
 
     def with_other_params(self) -> Iterator[Mutant]:
         """Make inputs with one param at a limit of its schema, if the model accepts it."""
@@ -404,6 +415,8 @@ class Attack:
             if hangs >= _MOST_HANGS:
                 self.tally.stopped = f"stopped after {self.tally.called} of {len(admissible)}: the function hangs"
                 break
+        for each in found.values():  # a mutation says more about the cause than a complete tree
+            each.mutants.sort(key=lambda mutant: mutant.label == SMALLEST)
         return sorted(filter(self._is_steady, found.values()), key=lambda each: each.failure.rank)
 
     def search(self, mutants: Sequence[Mutant], is_accepted: IsAccepted) -> list[Found]:
@@ -444,11 +457,23 @@ class Attack:
             if failure is None or failure.key in found or is_accepted(mutant, failure):
                 continue
             smallest = self._reduced(mutant, failure.key)
-            if len(smallest.parts) == 1:
-                pool.remove(smallest.parts[0])  # the test of single mutations reports it
+            if len(smallest.parts) == 1:  # the test of single mutations reports it
+                (part,) = smallest.parts
+                pool = [each for each in pool if each.seed is not seed or each.mutation != part.mutation]
             else:
                 found[failure.key] = Found(failure, [smallest])
+        self._drop_those_of_single_mutations(found, mutants)
         return sorted(filter(self._is_steady, found.values()), key=lambda each: each.failure.rank)
+
+    def _drop_those_of_single_mutations(self, found: dict[str, Found], mutants: Sequence[Mutant]) -> None:
+        """Remove the failures that a single mutation causes, too, because the test `files` reports them."""
+        deadline = time.monotonic() + self._session.settings.robust_seconds
+        for mutant in mutants[: self._most_calls()]:
+            if not found or time.monotonic() > deadline:
+                return
+            failure = None if self.judge(mutant.files) else self.call(mutant)
+            if failure is not None:
+                found.pop(failure.key, None)
 
     def _reduced(self, mutant: Mutant, key: str) -> Mutant:
         """Remove each mutation that the failure does not need."""

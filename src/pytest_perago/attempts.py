@@ -41,6 +41,7 @@ from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago.audit import Audit
 from pytest_perago.conditions import (
+    TIMES_OF_FILES,
     AuthorCode,
     Conditions,
     Interruption,
@@ -60,6 +61,7 @@ LONGEST_JOIN = 2.0
 SEEDS = (1, 2, 3, 4, 5)
 """The chance that all seeds give the same order is 1 in 16 for a set of two strings, 1 in 1,296 for three."""
 NOT_COMPLETED = "the case does not complete: its `run` test says why"
+_DAY = 86_400 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,10 @@ class Given:
             return cls(_copied(params), plain, None)
         times = {path: file.mtime_ns for path, file in scan_tree(workspace).files.items()}
         return cls(_copied(params), plain, read_files(workspace), times)
+
+    def downloaded_later(self) -> Given:
+        """Return the input with files that were downloaded a day later."""
+        return replace(self, times={path: time + _DAY for path, time in self.times.items()})
 
     def write(self, root: Path) -> Path | None:
         """Write the files with their times to a new directory, and return it. Return None without a workspace."""
@@ -120,6 +126,8 @@ class Call:
     """Files outside of its attempt that it has written and that still exist."""
     used: frozenset[str]
     """The sources of nondeterminism that it has used: `time`, `random`, `listing`."""
+    params: BaseModel
+    """Its params, before it changed them."""
     violated: tuple[Finding, ...] = ()
     """The violated `post` guardrails, and links and the like in its workspace, if these were asked for."""
 
@@ -290,6 +298,8 @@ class FaultCase(CaseAttempts):
             judged: whether the `post` guardrails judge the workspace.
         """
         given = given or self.given
+        if conditions is not None and TIMES_OF_FILES in conditions.machine:
+            given = given.downloaded_later()
         if forget:
             self.memory.restore()
         top = tempfile.mkdtemp(prefix="perago-faults-", dir=fast_directory())
@@ -335,6 +345,7 @@ class FaultCase(CaseAttempts):
         used: set[str] = set()
         asked = 0
         left: tuple[list[str], list[str]] = [], []
+        validated: list[BaseModel] = [params]
 
         def is_cancelled() -> bool:
             nonlocal asked
@@ -345,6 +356,7 @@ class FaultCase(CaseAttempts):
             if raw is not None:
                 with suppress(Exception):  # a model that accepts them only once
                     given["params"] = self.task.params_model.model_validate(raw)
+                    validated.append(_copied(given["params"]))
             with audit, interruption:  # around nothing but the author's code
                 returned = self.task.function(**given)
             left[0].extend(threads.running())
@@ -381,6 +393,7 @@ class FaultCase(CaseAttempts):
             in_temporary=tuple(scan_tree(scratch[1].resolve()).files) if scratch else (),
             outside_files=tuple(path for path in audit.outside if path.is_file()),
             used=frozenset(used),
+            params=validated[-1],
         )
 
     def _output(self, ended: Returned | Raised, workspace: Path | None) -> Output:

@@ -306,7 +306,13 @@ def on_the_clock(
     """Give these modules a clock that begins at `start`, in seconds since the epoch. Each read advances it by `tick`
     seconds, and is recorded."""
     archives = [sys.modules[name] for name in _ARCHIVES if name in sys.modules]
-    with _replaced_for(modules, Clock(start, tick, note).stand_ins(), _MODULES, archives):
+    clock = Clock(start, tick, note)
+    with ExitStack() as stack:
+        if (stamp := getattr(sys.modules.get("pandas"), "Timestamp", None)) is not None:
+            now = classmethod(lambda kind, tz=None: kind.fromtimestamp(clock.now(), tz))
+            utcnow = classmethod(lambda kind: kind.fromtimestamp(clock.now(), "UTC"))
+            stack.enter_context(patched(stamp, now=now, today=now, utcnow=utcnow))
+        stack.enter_context(_replaced_for(modules, clock.stand_ins(), _MODULES, archives))
         yield
 
 
@@ -330,11 +336,22 @@ def _replaced_for(
         yield
 
 
-MACHINE = ("the process id", "the host name", "HOME", "LANG", "USER")
+TIMES_OF_FILES = "the modification times of its input files"
+"""These are the times of the download. `pytest_perago.calls` changes them."""
+MACHINE = ("the process id", "the host name", "HOME", "LANG", "USER", TIMES_OF_FILES)
 """The parts of a machine that a function can see."""
 
 _NO_PROCESS = 2**22
 """Offset that is added to process ids. Linux process ids are smaller, so no process can be killed by mistake."""
+
+
+_HOST = "another-host"
+_HOST_NAMES: tuple[tuple[ModuleType, Mapping[str, Any]], ...] = (
+    (os, {"uname": lambda: os.uname_result((os.uname()[0], _HOST, *os.uname()[2:]))}),
+    (socket, {"gethostname": lambda: _HOST, "getfqdn": lambda _="": _HOST}),
+    (platform, {"node": lambda: _HOST, "uname": lambda: platform.uname()._replace(node=_HOST)}),
+)
+"""Functions that return the name of this machine, and their replacements."""
 
 
 @contextmanager
@@ -349,14 +366,14 @@ def another_machine(modules: Mapping[str, ModuleType], parts: Iterable[str], hom
             fakes = {name: lambda real=real: real() + _NO_PROCESS for name, real in pids.items()}
             functions.setdefault(os, {}).update(fakes)
         elif part == "the host name":
-            functions.setdefault(socket, {})["gethostname"] = lambda: "another-host"
-            functions.setdefault(platform, {})["node"] = lambda: "another-host"
-            environment["HOSTNAME"] = "another-host"
+            for module, names in _HOST_NAMES:
+                functions.setdefault(module, {}).update(names)
+            environment["HOSTNAME"] = _HOST
         elif part == "HOME":
             environment["HOME"] = home
         elif part == "LANG":
             environment["LANG"] = "C" if os.environ.get("LANG") == "C.UTF-8" else "C.UTF-8"
-        else:
+        elif part == "USER":
             environment |= dict.fromkeys(("USER", "LOGNAME"), "another-user")
     replaced = {id(module): _module(module, members) for module, members in functions.items()}
     replaced |= {id(getattr(module, name)): fake for module, found in functions.items() for name, fake in found.items()}
@@ -377,6 +394,7 @@ _PATIENCE = 0.3
 _MOMENT_OF_ENDING = 0.02
 """Seconds that a thread gets to end after the function has returned."""
 _PAUSE = 0.002
+_ALL = concurrent.futures.ALL_COMPLETED
 _GLOBBER: Any = getattr(glob, "_StringGlobber", None)
 """A module that keeps its own reference to `os.scandir`, from Python 3.13 on."""
 
@@ -431,7 +449,7 @@ class Threads:
     Each waits for the previous one. With `swapped` 1, neighbors change places: the first of `expected` waits for the
     second, the third for the fourth. With 2, the pairs begin at the second. If threads need each other, the order is
     given up after a short time. `as_completed` and `imap_unordered` return results in the order of the inputs, or
-    backwards.
+    backwards. `wait` for the first result returns one at a time, in such an order.
     """
 
     def __init__(self, author: AuthorCode, *, swapped: int = 0, expected: int = 0, ordered: bool = True) -> None:
@@ -442,6 +460,8 @@ class Threads:
         """Whether the order has been kept so far."""
         self._ended: list[threading.Event] = []
         self._unordered = 0
+        self._places: dict[int, int] = {}
+        """The place of each future in the order of the calls, by its id."""
         self._threads: list[threading.Thread] = []
         self._own: list[threading.Thread] = []
         """The threads that the author's code has started itself."""
@@ -456,7 +476,7 @@ class Threads:
     def __enter__(self) -> Threads:
         item: Any = concurrent.futures.thread._WorkItem
         start, run, make = threading.Thread.start, item.run, item.__init__
-        as_completed = concurrent.futures.as_completed
+        as_completed, wait = concurrent.futures.as_completed, concurrent.futures.wait
 
         def started(thread: Any) -> None:
             self._threads.append(thread)
@@ -468,6 +488,7 @@ class Threads:
 
         def made(item: Any, *args: Any, **kwargs: Any) -> None:
             make(item, *args, **kwargs)
+            self._places[id(item.future)] = len(self._places)
             item.perago_turn = self._in_turn(lambda *rest: run(item, *rest))
 
         def ran(item: Any, *args: Any) -> Any:
@@ -481,6 +502,17 @@ class Threads:
             found = as_completed(given, timeout)
             yield from sorted(found, key=lambda future: places[id(future)], reverse=bool(self._swapped))
 
+        def waited(futures: Iterable[Any], timeout: float | None = None, return_when: str = _ALL) -> Any:
+            given = set(futures)
+            if return_when != concurrent.futures.FIRST_COMPLETED:
+                return wait(given, timeout, return_when)
+            self._unordered += 1
+            found = wait(given, _PATIENCE if timeout is None else min(timeout, _PATIENCE))
+            if not found.done:
+                found = wait(given, timeout, return_when)
+            ended = sorted(found.done, key=lambda each: self._places.get(id(each), 0), reverse=bool(self._swapped))
+            return type(found)(set(ended[:1]), given - set(ended[:1]))
+
         def unordered(pool: Any, function: Any, given: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
             self._unordered += 1
             found = list(pool.imap(function, given, chunksize))
@@ -490,8 +522,9 @@ class Threads:
             self._stack.enter_context(patched(pools.Pool, imap_unordered=unordered))
         self._stack.enter_context(patched(threading.Thread, start=started))
         self._stack.enter_context(patched(item, run=ran, __init__=made))
-        self._stack.enter_context(patched(concurrent.futures, as_completed=arrived))
-        self._stack.enter_context(rebound(self._author.modules.values(), {id(as_completed): arrived}))
+        self._stack.enter_context(patched(concurrent.futures, as_completed=arrived, wait=waited))
+        stand_ins = {id(as_completed): arrived, id(wait): waited}
+        self._stack.enter_context(rebound(self._author.modules.values(), stand_ins))
         return self
 
     def __exit__(self, *_: object) -> None:

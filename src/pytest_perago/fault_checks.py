@@ -6,9 +6,11 @@ are treated as equal, because they name the attempt.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -27,7 +29,15 @@ from perago.testing.outcome import Outcome
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.text import listing, quoted
 from pytest_perago.attempts import FaultCase, Verdicts
-from pytest_perago.conditions import MACHINE, MUCH_LATER, MUCH_SLOWER, Interruption, choose, end
+from pytest_perago.conditions import (
+    MACHINE,
+    MUCH_LATER,
+    MUCH_SLOWER,
+    TIMES_OF_FILES,
+    Interruption,
+    choose,
+    end,
+)
 from pytest_perago.confinement import leaving_no_process, signal_of_a_copy
 from pytest_perago.observation import Output
 from pytest_perago.running import CONTROLS
@@ -114,11 +124,13 @@ def _check_on_another_machine(case: FaultCase) -> None:
         reasons = [part for part in MACHINE if output_with((part,)) != base] or MACHINE
         if case.call_again().output != base:
             return
+    is_download = TIMES_OF_FILES in reasons
+    retry = "downloads the files again" if is_download else "may run in another process on another machine"
     raise case.failed(
         f"the function depends on {' and '.join(reasons)}; on another machine it has another output: "
         f"{base.named(found)}",
         *base.difference(found, "here", "elsewhere"),
-        ("fix", "take it from the params, or leave it out: a retry may run in another process on another machine"),
+        ("fix", f"take it from the params, or leave it out: a retry {retry}"),
     )
 
 
@@ -184,7 +196,8 @@ def _same_under(
         is_used = case.first.threads.number if source == "threads" else source in case.used
         for change in changes(case) if is_used else ():
             each = replace(case.conditions, **change)
-            other, judged = case.call_again(each).output, case.verdicts(each)
+            call, judged = case.call_again(each), case.verdicts(each)
+            other = call.output
             if judged != verdicts and judged == case.verdicts(each):
                 raise case.failed(
                     f"{_other_verdict(verdicts, judged)}, because it depends on {changed.partition(':')[0]}",
@@ -192,12 +205,22 @@ def _same_under(
                 )
             if other == base:
                 continue
-            if case.call_again().output != base:
+            again = case.call_again()
+            if again.output != base:
                 pytest.skip("calls under the same conditions differ, which the test `repeated` reports")
+            varied = [name for name, value in again.params if getattr(call.params, name) != value]
             words = f"it fails: {other.problem}" if other.problem else f"it has another output: {base.named(other)}"
-            raise case.failed(
-                f"the function depends on {changed} {words}", *base.difference(other, "before", "after"), ("fix", fix)
-            )
+            difference = base.difference(other, "before", "after")
+            if varied:
+                raise case.failed(
+                    f"the default of the param {varied[0]} depends on {changed} {words}",
+                    *difference,
+                    (
+                        "fix",
+                        "make the param required, so that the workflow has its value: a retry gets a new default",
+                    ),
+                )
+            raise case.failed(f"the function depends on {changed} {words}", *difference, ("fix", fix))
 
     return check
 
@@ -329,15 +352,34 @@ def own_output(case: FaultCase) -> None:
     output = case.call_again(given=replace(case.given, files=base.files)).output
     grown = []
     for path, content in base.files.items():
-        now = output.files.get(path, b"")
-        if path not in before and content and len(now) > len(content) and now.startswith(content):
+        if path not in before and content and _has_grown(content, output.files.get(path, b"")):
             grown.append(path)
     if grown and not output.problem:
         raise case.failed(
             f"run again on its own publication, the function appends to its earlier output: {', '.join(grown[:_FEW])}",
             *base.difference(output, "first run", "on its output"),
-            ("fix", "overwrite the file: open it with mode 'w'"),
+            ("fix", "overwrite the file: open it with mode 'w', or remove it first"),
         )
+
+
+_DATABASE = b"SQLite format 3\x00"
+
+
+def _has_grown(content: bytes, now: bytes) -> bool:
+    """Whether a file begins with its earlier content and has more, or is a database with more rows than before."""
+    if content.startswith(_DATABASE) and now.startswith(_DATABASE):
+        return _rows(now) > _rows(content)
+    return len(now) > len(content) and now.startswith(content)
+
+
+def _rows(content: bytes) -> int:
+    """Return the number of rows in all tables of an SQLite database; 0 if it cannot be read."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.deserialize(content)
+        names = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
+        quoted_names = [name.replace('"', '""') for name in names]
+        return sum(database.execute(f'select count(*) from "{name}"').fetchone()[0] for name in quoted_names)  # noqa: S608
+    return 0
 
 
 # ------------------------------------------------------------------------ deaths, retries and reruns

@@ -436,7 +436,7 @@ def printed() -> Iterator[list[str]]:
     """Yield the texts that Python code prints and logs in the block. The texts are printed, too."""
     texts: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: texts.append(f"{record.getMessage()}\n")  # type: ignore[method-assign]
+    handler.emit = lambda record: texts.append(f"{handler.format(record)}\n")  # type: ignore[method-assign]
     root = logging.getLogger()
     root.addHandler(handler)
     try:

@@ -7,21 +7,29 @@ completes.
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+import re
+import tomllib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
+from xml.etree import ElementTree
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from perago.authoring import TaskDefinitionError
 from perago.authoring.workspace import Guardrail
 from perago.guardrails import forbid_glob, guardrail, require_file, require_glob, require_table
+from perago.guardrails.require_file import RequireFile
+from perago.guardrails.require_glob import RequireGlob
 from perago.guardrails.require_table import RequireTable
 from perago.workspace.keys import compile_glob
 from pytest_perago.attacks import Attack, Mutant
@@ -87,7 +95,10 @@ def _candidates(attack: Attack, mutant: Mutant) -> Iterator[Remedy]:
         return
     seed = mutant.seed.files
     pattern = _pattern(attack, mutant.path)
+    if mutant.label == "odd-name" and pattern != mutant.path:  # any name will do, so no name is required
+        yield from _name_functions(mutant.path, pattern)
     for make in (
+        *_size_rules(attack, mutant, pattern),
         *_tree_rules(mutant),
         *_table_rules(mutant, pattern),
     ):
@@ -99,12 +110,18 @@ def _candidates(attack: Attack, mutant: Mutant) -> Iterator[Remedy]:
 
 def _as_change(attack: Attack, rule: Guardrail) -> str:
     """Describe the change of the `pre` guardrails. A new rule replaces one of the same kind and pattern."""
-    pattern = getattr(rule, "pattern", None)
+    target = _target(rule)
     for each in attack.rules:
-        if type(each) is type(rule) and pattern is not None and getattr(each, "pattern", None) == pattern:
-            added = str(rule).removeprefix(f"require_table({pattern!r}, ").removesuffix(")")
+        if type(each) is type(rule) and target is not None and _target(each) == target:
+            added = str(rule).removeprefix(f"require_table({target!r}, ").removesuffix(")")
             return f"add {added} to {each}" if isinstance(rule, RequireTable) else f"in place of {each}: {rule}"
     return f"pre=[..., {rule}]"
+
+
+def _target(rule: Guardrail) -> str | None:
+    """Return the pattern or the path that a rule is about; None for a function."""
+    found: str | None = getattr(rule, "pattern", getattr(rule, "path", None))
+    return found
 
 
 def _pattern(attack: Attack, path: str) -> str:
@@ -121,6 +138,15 @@ def _pattern(attack: Attack, path: str) -> str:
     return path
 
 
+def _size_rules(attack: Attack, mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrail]]:
+    """Yield the rule that selects the file, or a new one, with a minimum size."""
+    if mutant.label == "empty-file" and PurePosixPath(mutant.path).suffix.lower() not in _TABLES:
+        for rule in attack.rules:
+            if isinstance(rule, RequireGlob | RequireFile) and _target(rule) == pattern:
+                yield lambda rule=rule: replace(rule, min_bytes=1)  # type: ignore[misc]
+        yield lambda: require_glob(pattern, min_bytes=1)
+
+
 def _tree_rules(mutant: Mutant) -> Iterator[Callable[[], Guardrail]]:
     seed, files = mutant.seed.files, mutant.files
     file = PurePosixPath(mutant.path)
@@ -132,14 +158,15 @@ def _tree_rules(mutant: Mutant) -> Iterator[Callable[[], Guardrail]]:
         yield lambda: require_glob(alike, min_count=number)
     elif added:
         name = PurePosixPath(added[0])
-        yield lambda: require_glob(alike, max_count=number)
         if name.name.startswith("._"):
             yield lambda: forbid_glob("**/._*")
         if name.suffix != file.suffix:
             yield lambda: forbid_glob(f"**/*{name.suffix}" if name.suffix else f"**/{name.name}")
         if name.parent != file.parent:
             yield lambda: forbid_glob(f"{file.parent}/*/**".removeprefix("./"))
-        yield lambda: forbid_glob(str(name))
+        elif name.suffix != file.suffix:
+            yield lambda: forbid_glob(str(name))
+        yield lambda: require_glob(alike, max_count=number)
         yield lambda: require_file(mutant.path)
 
 
@@ -165,7 +192,7 @@ def _table_rules(mutant: Mutant, pattern: str) -> Iterator[Callable[[], Guardrai
     if mutant.label in ("same-key", "duplicate-row"):
         options.append({"unique": keys})
     if types:
-        options.append({"columns": types})
+        options += [{"columns": types}, {"not_null": list(types)}]
     for each in options:
         yield lambda each=each: require_table(pattern, **given, **each)  # type: ignore[misc]
 
@@ -231,36 +258,45 @@ _ON_CELLS = {
 
 _ON_COLUMNS = ("extra-column", "reordered", "missing-column", "header-case", "header-space", "duplicate-header")
 
+_READERS = {
+    ".json": ("is_json", "json.loads(file.read_bytes())", "ValueError", "JSON"),
+    ".toml": ("is_toml", 'tomllib.loads(file.read_text("utf-8"))', "ValueError", "TOML"),
+    ".xml": ("is_xml", "ElementTree.parse(file)", "ElementTree.ParseError", "XML"),
+    ".gz": ("is_gzip", "gzip.decompress(file.read_bytes())", "(OSError, EOFError, zlib.error)", "a complete gzip file"),
+    ".zip": ("is_zip", "zipfile.ZipFile(file).testzip()", "zipfile.BadZipFile", "a complete ZIP file"),
+}
+"""Checks of files by suffix: name, the call that reads the file, its exceptions, and the expected format."""
+
 
 def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Iterator[Remedy]:
-    loop = f"for file in sorted(workspace.glob({pattern!r})):"
+    loop, suffix = f"for file in sorted(workspace.glob({pattern!r})):", PurePosixPath(mutant.path).suffix.lower()
     if mutant.label in _ON_BYTES:
         name, condition, words = _ON_BYTES[mutant.label]
         yield from _compiled(
             name,
             [loop, "    data = file.read_bytes()", f"    if {condition}:", f'        return f"{{file.name}} {words}"'],
         )
+    if mutant.label in ("sub-directory", "foreign-file", "second-file"):
+        yield from _name_functions(mutant.path, pattern)
+    elif suffix in _READERS:
+        name, call, errors, words = _READERS[suffix]
+        read = [loop, "    try:", f"        document = {call}", f"    except {errors}:"]
+        read.append(f'        return f"{{file.name}} is not {words}"')
+        yield from _compiled(name, [line.replace("document = ", "") for line in read])
+        if suffix == ".json" and mutant.change is not None:
+            yield from _document_functions(read, mutant.change.column, _loaded(seed[mutant.path]))
     column = mutant.change.column if mutant.change is not None else ""
-    if mutant.path.endswith(".json"):
-        yield from _document_functions(loop, column, _loaded(seed[mutant.path]))
-    table = Csv.read(seed, mutant.path) if PurePosixPath(mutant.path).suffix in (".csv", ".tsv") else None
+    if suffix in (".jsonl", ".ndjson") and mutant.label in _ON_CELLS and column:
+        reader = 'map(json.loads, filter(str.strip, file.read_text("utf-8-sig").splitlines()))'
+        yield from _cell_functions(mutant.label, column, [loop], reader)
+    table = Csv.read(seed, mutant.path) if suffix in (".csv", ".tsv") else None
     if table is None:
         return
     delimiter = "" if table.delimiter == "," else f", delimiter={table.delimiter!r}"
     reader = f"csv.DictReader(lines{delimiter})"
     opened = [loop, '    with file.open(newline="", encoding="utf-8-sig") as lines:']
     if mutant.label in _ON_CELLS and column in table.header:
-        name, condition, words = _ON_CELLS[mutant.label]
-        cell = condition.format(cell=f"row[{column!r}]")
-        readable = "".join(each if each.isalnum() else "_" for each in column)
-        yield from _compiled(
-            f"{readable}_{name}" if readable.isidentifier() else name,
-            [
-                *opened,
-                f"        if any({cell} for row in {reader}):",
-                f'            return f"{{file.name}} has {words} in column {column}"',
-            ],
-        )
+        yield from _cell_functions(mutant.label, column, opened, reader)
     if mutant.label in _ON_COLUMNS:
         yield from _compiled(
             "has_the_columns",
@@ -282,6 +318,47 @@ def _functions(mutant: Mutant, pattern: str, seed: Mapping[str, bytes]) -> Itera
         )
 
 
+def _cell_functions(label: str, column: str, opened: Sequence[str], reader: str) -> Iterator[Remedy]:
+    """Yield a guardrail about the values of one column. `opened` are the lines that open each file."""
+    name, condition, words = _ON_CELLS[label]
+    cell = f"row[{column!r}]"
+    if reader.startswith("map("):  # the values are no texts, and 0 is a value
+        condition = condition.replace("{cell} or 0", "{cell}").replace("{cell} or 1", "{cell}")
+    readable = "".join(each if each.isalnum() else "_" for each in column)
+    indent = "    " * len(opened)
+    yield from _compiled(
+        f"{readable}_{name}" if readable.isidentifier() else name,
+        [
+            *opened,
+            f"{indent}if any({condition.format(cell=cell)} for row in {reader}):",
+            f'{indent}    return f"{{file.name}} has {words} in column {column}"',
+        ],
+    )
+
+
+def _name_functions(path: str, pattern: str) -> Iterator[Remedy]:
+    """Yield guardrails about the names of files: each name once, and only names like that of the file."""
+    file = PurePosixPath(path)
+    names = f"[file.name for file in workspace.glob({pattern!r}) if file.is_file()]"
+    yield from _compiled(
+        "has_unique_names",
+        [f"names = {names}", "if len(set(names)) < len(names):", '    return "two files have the same name"'],
+    )
+    suffix = re.escape(file.suffix)
+    yield from _compiled(
+        "has_plain_names",
+        [
+            f"for file in workspace.glob({str(file.with_name('*'))!r}):",
+            f'    if not re.fullmatch(r"[\\w-]+{suffix}", file.name, re.ASCII):',
+            f'        return f"{{file.name}} is not a name such as {file.name}"',
+        ],
+    )
+
+
+_MODULES = (csv, gzip, json, math, re, tomllib, zipfile, zlib, ElementTree)
+"""The modules that the functions use."""
+
+
 def _loaded(content: bytes) -> Any:
     try:
         return json.loads(content)
@@ -300,16 +377,8 @@ _EXPECTED: tuple[tuple[type, str, str], ...] = (
 """Checks of JSON values by type: the condition that finds a different value, and the expected value."""
 
 
-def _document_functions(loop: str, column: str, document: Any) -> Iterator[Remedy]:
-    """Yield guardrails for a JSON file: that it can be read, and that its top level has the key with such a value."""
-    read = [
-        loop,
-        "    try:",
-        "        document = json.loads(file.read_bytes())",
-        "    except ValueError:",
-        '        return f"{file.name} is not JSON"',
-    ]
-    yield from _compiled("is_json", read)
+def _document_functions(read: Sequence[str], column: str, document: Any) -> Iterator[Remedy]:
+    """Yield a guardrail for a JSON file: that its top level has the key with such a value."""
     if isinstance(document, dict) and column in document:
         for kind, condition, words in _EXPECTED:
             if isinstance(document[column], kind):
@@ -335,7 +404,8 @@ def _compiled(name: str, body: list[str]) -> Iterator[Remedy]:
             "    return None",
         ]
     )
-    names: dict[str, Any] = {"guardrail": guardrail, "Path": Path, "csv": csv, "json": json, "math": math}
+    modules = {each.__name__.rpartition(".")[2]: each for each in _MODULES}
+    names: dict[str, Any] = {"guardrail": guardrail, "Path": Path, **modules}
     try:
         exec(compile(text, f"<guardrail {name}>", "exec"), names)  # noqa: S102 - the text above, made here
     except (SyntaxError, TaskDefinitionError):  # a column has a name that the text cannot quote

@@ -31,7 +31,7 @@ from perago.testing.samples import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from perago.testing.tasks import CaseFailed, Cause
 from perago.text import listing, quoted
-from pytest_perago.attempts import CaseAttempts, FaultCase
+from pytest_perago.attempts import NOT_COMPLETED, CaseAttempts, FaultCase
 from pytest_perago.audit import Audit, may_outlive, moved_aside, noting_questions, remember_outliving
 from pytest_perago.confinement import without_plugin_frames
 from pytest_perago.observation import Memory, NearbyFiles, Output, printed, secrets_of
@@ -229,8 +229,10 @@ def run_fewest(task: Task, case: RunCase, rule: RequireGlob, matched: Sequence[s
     failure = _failure_without(task, case, matched[rule.min_count :], session)
     if failure is None:
         return
-    numbers = range(rule.min_count + 1, len(matched))
-    enough = next((n for n in numbers if _failure_without(task, case, matched[n:], session) is None), len(matched))
+    numbers = range(rule.min_count + 1, len(matched) + 1)
+    enough = next((n for n in numbers if _failure_without(task, case, matched[n:], session) is None), None)
+    if enough is None:
+        pytest.skip(NOT_COMPLETED)
     words = failure.summary.partition(": ")[2]
     failure.summary = f"no case has as few files as {rule} allows; with so few, {words or 'it fails'}"
     failure.facts = (

@@ -129,6 +129,51 @@ PLANTED: dict[str, Planted] = {
         "        if table.is_file() and not table.read_text(encoding='utf-8'):\n            return 'empty'\n"
         "    return None",
     ),
+    "empty note": Planted(
+        "return Result(value=(workspace / 'note.txt').read_text(errors='replace').splitlines()[0])",
+        "empty-file",
+        "in place of require_file('note.txt'): require_file('note.txt', min_bytes=1)",
+        pre="require_file('note.txt')",
+        tree="{'note.txt': 'a\\nb\\n'}",
+    ),
+    "same name in two directories": Planted(
+        "names = [each.name for each in workspace.glob('**/*.bin')]\n"
+        "return Result(value=1 / (len(set(names)) == len(names)))",
+        "sub-directory",
+        "def has_unique_names(",
+        pre="require_glob('**/*.bin')",
+        tree="{'a/b.bin': 'x', 'a/x/c.bin': 'y'}",
+    ),
+    "parts of a name": Planted(
+        "values = [each.stem.split('_')[1] for each in workspace.glob('in/*.bin')]\nreturn Result(value=values[0])",
+        "odd-name",
+        "def has_plain_names(",
+        pre="require_glob('in/*.bin')",
+        tree="{'in/a_1.bin': 'x'}",
+    ),
+    "gzip that ends early": Planted(
+        "import gzip\nreturn Result(value=str(gzip.decompress((workspace / 'a.gz').read_bytes())))",
+        "cut-half",
+        "def is_gzip(",
+        pre="require_file('a.gz', min_bytes=1)",
+        tree="{'a.gz': __import__('gzip').compress(b'x' * 9)}",
+    ),
+    "line without the key": Planted(
+        "rows = [json.loads(line) for line in (workspace / 'a.jsonl').read_text('utf-8-sig').splitlines() if line]\n"
+        "return Result(value=str([row['kind'] for row in rows]))",
+        "missing-key",
+        "add not_null=['kind'] to require_table('a.jsonl'",
+        pre="require_table('a.jsonl', columns={'kind': str}, min_rows=1)",
+        tree="{'a.jsonl': '{\"kind\": \"x\"}\\n' * 2}",
+    ),
+    "logarithm": Planted(
+        "rows = [json.loads(line) for line in (workspace / 'a.jsonl').read_text('utf-8-sig').splitlines() if line]\n"
+        "return Result(value=math.log(rows[0]['factor'] if rows else 1))",
+        "zero",
+        "def factor_is_not_zero(",
+        pre="require_table('a.jsonl', columns={'factor': float}, min_rows=1, not_null=['factor'])",
+        tree="{'a.jsonl': '{\"factor\": 1.5}\\n'}",
+    ),
     "rows lost silently": Planted(
         "return Result(value=float(tables[0].read_bytes().count(b'.5\\n')))",
         "crlf",

@@ -41,6 +41,23 @@ def test_the_part_of_the_machine_is_named(pytester: pytest.Pytester) -> None:
     )
 
 
+def test_the_clock_of_pandas_is_fake_too(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("pandas")
+    body = "import pandas\nreturn write(out / 'm', f'{pandas.Timestamp.now():%Y-%m-%d}')"
+    write_weaknesses(pytester, {"day": body})
+    file = pytester.path / "work" / "m00.py"
+    file.write_text(f"import pandas\n{file.read_text()}")
+    run(pytester, *FAULTS, "-k", "time]").assert_outcomes(failed=1, deselected=len(CHECKS) - 1)
+
+
+def test_a_default_that_depends_on_the_time_is_named(pytester: pytest.Pytester) -> None:
+    write_weaknesses(pytester, {"day": PLANTED["a default that reads the clock"][0]})
+    result = run(pytester, *FAULTS, "-k", "time]")
+    result.stdout.fnmatch_lines(
+        ["*the default of the param day depends on the time: *", "  fix     make the param required*"]
+    )
+
+
 def test_sound_functions_pass(pytester: pytest.Pytester) -> None:
     write_weaknesses(pytester, CLEAN)
     run(pytester, *FAULTS).assert_outcomes(passed=len(CLEAN) * len(CHECKS))

@@ -132,6 +132,26 @@ def test_a_failure_that_needs_two_mutations_is_found_by_the_search(
     run(pytester, *ROBUST, "-k", "search").assert_outcomes(skipped=1, deselected=2)
 
 
+def test_the_search_leaves_out_what_a_single_mutation_causes(pytester: pytest.Pytester) -> None:
+    body = "return Result(value=str([float(row['value']) for table in tables for row in rows_of(table, 'utf-8-sig')]))"
+    rule = "require_table('raw/*.csv', columns={'id': int, 'name': str, 'value': float}, min_rows=1)"
+    write_tasks(pytester, {"single": Planted(body, pre=rule)})
+    run(pytester, *ROBUST, "-k", "files or search").assert_outcomes(failed=1, passed=1, deselected=1)
+
+
+def test_a_combination_describes_the_places_that_it_changed(pytester: pytest.Pytester) -> None:
+    body = (
+        "text = (workspace / 'a.json').read_text('utf-8-sig', errors='ignore').replace('\\0', '')\n"
+        "found = json.loads(text or '{}')\n"
+        "if isinstance(found, dict) and found.get('a') == '' and found.get('b', 'y') != 'y':\n    raise LookupError\n"
+        "return Result()"
+    )
+    write_tasks(pytester, {"places": Planted(body, pre="", tree='{\'a.json\': \'{"a": "x", "b": "y"}\\n\'}')})
+    text = blocks(run(pytester, *ROBUST, "-k", "search"))["places"]
+    first, then = re.findall(r" at (\w);? ?", text.partition("  input ")[2].partition("\n")[0])
+    assert {first, then} == {"a", "b"}
+
+
 def test_the_budget_is_always_reported_and_its_end_is_not_a_failure(pytester: pytest.Pytester) -> None:
     names = write_tasks(pytester, {"reads with care": SOUND["reads with care"]})
     result = run(pytester, *ROBUST, "-k", "files")

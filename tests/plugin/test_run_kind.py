@@ -206,18 +206,23 @@ LEAKS = (
     ("print(params.value.get_secret_value())", "***"),
     ("current().log(f'token={params.value.get_secret_value()}')", "token=***"),
     ("import logging; logging.error('token %s', params.value.get_secret_value())", "token ***"),
+    (
+        "import logging\ntry:\n    raise OSError(params.value.get_secret_value())\n"
+        "except OSError:\n    logging.exception('no')",
+        "OSError: ***",
+    ),
 )
 
 
 def test_a_function_that_prints_or_logs_a_secret_is_red(pytester: pytest.Pytester) -> None:
     example = "Example(id='x', params={'value': 's3cr3t-token'})"
     bodies = [*(body for body, _ in LEAKS), "print(params.value)"]
-    free_modules(pytester, (("", f"{body}; return Model()", example) for body in bodies))
+    free_modules(pytester, (("", f"{body}\nreturn Model()", example) for body in bodies))
     for file in (pytester.path / "work").glob("m*.py"):
         text = file.read_text().replace("class Model(BaseModel):\n    value: Any = None", SECRET)
         file.write_text(text.replace("params: Model)", "params: Params)"))
     result = run(pytester, "--perago-modules", "work", "-k", "run")
-    result.assert_outcomes(failed=3, passed=1, deselected=20)
+    result.assert_outcomes(failed=4, passed=1, deselected=25)
     result.stdout.fnmatch_lines(
         [
             line

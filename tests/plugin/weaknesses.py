@@ -16,7 +16,7 @@ from .projects import write_module
 _HEAD = """
 import asyncio, contextlib, datetime, functools, glob, gzip, json, os, queue, random, signal, sqlite3, subprocess
 import tempfile, threading, time, uuid
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from datetime import date, timedelta
 from pathlib import Path
 from pydantic import BaseModel, Field
@@ -110,6 +110,19 @@ PLANTED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "the process id": ("return write(out / 'm', str(os.getpid()))", ("repeated",)),
     "the host name": ("import socket\nreturn write(out / 'm', socket.gethostname())", ("repeated",)),
+    "the name of the system": ("return write(out / 'm', os.uname().nodename)", ("repeated",)),
+    "the time of a download": ("return write(out / 'm', str(tables[0].stat().st_mtime))", ("repeated",)),
+    "the first thread that ends": (
+        "with ThreadPoolExecutor(2) as pool:\n    left, texts = {pool.submit(each.read_text) for each in tables}, []\n"
+        "    while left:\n        done, left = wait(left, return_when='FIRST_COMPLETED')\n"
+        "        texts += [each.result() for each in done]\nreturn write(out / 'm', ''.join(texts))",
+        ("thread-timing",),
+    ),
+    "rows of a database": (
+        "with contextlib.closing(sqlite3.connect(out / 'm.db')) as db, db:\n"
+        "    db.execute('create table if not exists t(x)')\n    db.execute('insert into t values (1)')\nreturn Result()",
+        ("own-output",),
+    ),
     "the home directory": ("return write(out / 'm', str(Path.home()))", ("repeated",)),
     "the language": ("return Result(value=write(out / 'm', '').value + os.environ.get('LANG', ''))", ("repeated",)),
     "the address of an object": ("return write(out / 'm', repr(write))", ("repeated",)),

@@ -38,6 +38,8 @@ _LONGEST_TREE = 400
 """Characters of the files of an example to paste."""
 
 _EMPTY = "test whether there are any rows"
+_DAMAGED = "catch the exception of the reader, and say which file is damaged"
+_DOCUMENT = "validate the document with a pydantic model before you use it"
 _MISSING = "test whether it has a value"
 _COLUMNS = "find columns by their names, and say which one is missing"
 _CSV = "read the file with `csv`, not with `split` or line by line"
@@ -56,18 +58,27 @@ _HANDLED = {
     "no-final-newline": "take the last line as a row, whether or not a line end follows",
     "smallest-tree": "narrow the guardrails to what the function needs, such as min_count, min_rows or min_bytes",
     "key-order": "find values by their keys",
+    **dict.fromkeys(("blank-line-end", "blank-line-middle"), "skip blank lines"),
+    "sub-directory": "expect the same name in two directories, or name the directory that you need",
+    "empty-file": "test whether the file is empty",
+    "date-edge": "test for February 29, which most years do not have",
+    "duplicate-row": "drop duplicates, or say which row is there twice",
+    "same-key": "test whether keys are unique, and say which one is not",
     **dict.fromkeys(
         ("narrow", "dictionary", "large-string", "row-groups"), "convert the columns, or read the complete table"
     ),
-    **dict.fromkeys(("header-only", "empty-file", "zero-rows", "empty-list", "one-row"), _EMPTY),
+    **dict.fromkeys(("header-only", "zero-rows", "empty-list", "one-row"), _EMPTY),
     **dict.fromkeys(("empty-number", "empty-text", "all-empty-column", "null", "nulls", "int-nulls"), _MISSING),
-    **dict.fromkeys(("null-number", "null-type", "na-text", "blank-line-end", "blank-line-middle"), _MISSING),
+    **dict.fromkeys(("null-number", "null-type", "na-text"), _MISSING),
     **dict.fromkeys(("missing-column", "header-case", "header-space", "reordered", "extra-column"), _COLUMNS),
     **dict.fromkeys(("quoted-delimiter", "quoted-newline", "doubled-quote", "crlf"), _CSV),
     **dict.fromkeys(("nan", "inf", "NaN-literal"), _FINITE),
     **dict.fromkeys(("slash-in-text", "dots", "long-text"), _NAMES),
     **dict.fromkeys(("latin1", "utf16"), _ENCODING),
-    **dict.fromkeys(("foreign-file", "odd-name", "sub-directory", "directory-like-file"), _PICK),
+    **dict.fromkeys(("cut-half", "cut-last-byte", "trailing-garbage", "wrong-magic"), _DAMAGED),
+    **dict.fromkeys(("missing-key", "empty-object", "string-for-number", "bool-for-number"), _DOCUMENT),
+    **dict.fromkeys(("nested", "list-for-scalar"), _DOCUMENT),
+    **dict.fromkeys(("foreign-file", "odd-name", "directory-like-file"), _PICK),
 }
 """Advice by label: how the function can handle the input. `_handled` has the default."""
 
