@@ -97,8 +97,3 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
         assert distributions <= names(project()[extra]), extra
         assert distributions <= set(imported()), extra
     assert names(project()[""]) == set(imported()) - set().union(*EXTRAS.values())
-
-
-def test_the_lakefs_sdk_has_an_upper_bound_while_a_part_of_it_is_replaced() -> None:
-    (sdk,) = (requirement for requirement in project()[""] if requirement.startswith("lakefs-sdk"))
-    assert "<2" in sdk

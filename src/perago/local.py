@@ -60,7 +60,7 @@ def connection_to(services: EmbeddedServices) -> Connection:
     return Connection(
         functools.partial(LakeFSStore, lakefs),
         functools.partial(ConductorQueue, ConductorSettings(services.conductor_url, None, None)),
-        ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk"),
+        ("perago.driver", "perago.adapters.lakefs"),
     )
 
 

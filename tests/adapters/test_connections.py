@@ -322,10 +322,3 @@ def test_an_overloaded_service_is_unavailable() -> None:
     assert issubclass(Overloaded, Unavailable)
     with ScriptedServer(lambda _: Reply(503, b"", {"Retry-After": "0"})) as server, pytest.raises(Overloaded):
         ping(server.url)
-
-
-def test_an_sdk_without_the_part_that_is_replaced_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it would open connections of its own, without proxies, time limits and certificates, and say nothing."""
-    monkeypatch.delattr("lakefs_sdk.rest.RESTClientObject.post_request")
-    with pytest.raises(Refused, match=r"cannot work with lakefs-sdk \d[\d.]+: its ApiClient has no rest_client"):
-        store_at("http://127.0.0.1:1").ping()

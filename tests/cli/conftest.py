@@ -125,7 +125,7 @@ class Project:
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
     """Where commands start with their imports done."""
-    forks = Forks("lakefs_sdk", *{file_of(name) for name in COMMANDS})
+    forks = Forks("perago.adapters.lakefs", *{file_of(name) for name in COMMANDS})
     yield forks
     forks.close()
 

@@ -145,14 +145,6 @@ def test_a_signal_while_waiting_ends_it_well(project: Project, services: Service
     assert "stopped before anything was started" in worker.text
 
 
-def test_a_lakefs_sdk_that_it_cannot_work_with_ends_the_start(project: Project, services: Services) -> None:
-    change = "import lakefs_sdk.rest\ndel lakefs_sdk.rest.RESTClientObject.post_request\n"
-    project.module("sitecustomize", change)
-    ran = project.run("start", "features", **services.variables, PYTHONPATH=str(project.directory))
-    assert ran.code == 1
-    assert "its ApiClient has no rest_client.post_request" in ran.err
-
-
 MOMENTS = {
     "before the imports": (signal.SIGTERM, None),
     "while the module is imported": (signal.SIGINT, "/import"),

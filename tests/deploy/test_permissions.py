@@ -184,7 +184,7 @@ def work(workspace: Path, params: Params) -> Result:
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
-    forks = Forks("lakefs_sdk", *{file_of(name) for name in COMMANDS})
+    forks = Forks("perago.adapters.lakefs", *{file_of(name) for name in COMMANDS})
     yield forks
     forks.close()
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -642,7 +641,6 @@ def _installed() -> Iterator[Finding]:
         f"perago {__version__}",
         f"Python {platform.python_version()}",
         f"{platform.system()} {platform.release()}",
-        f"lakefs-sdk {version('lakefs-sdk')}",
     ]
     yield Finding("installed", Level.OK, ", ".join(parts))
     if other := namesake():

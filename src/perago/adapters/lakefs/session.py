@@ -7,8 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial, partialmethod
-from types import SimpleNamespace
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -140,46 +139,6 @@ class LakeFSSession:
                 raise unreadable(call)
             yield rows
             after = following
-
-    def sdk_client(self, sdk: Any) -> Any:
-        """Return the SDK's client on these connections. Its calls need `_preload_content=False`; `raw_data` of their
-        results is the `Answer`.
-
-        Raises:
-            Refused: the SDK no longer has the attribute that is replaced here, so it would open its own connections.
-        """
-        configuration = sdk.Configuration(host=self.base_url)
-        configuration.host = ""  # the pool knows the base URL
-        client = sdk.ApiClient(configuration)
-        if not hasattr(getattr(client, "rest_client", None), "post_request"):
-            from importlib.metadata import version
-
-            raise Refused(
-                SERVICE,
-                "set up the connection",
-                f"this perago cannot work with lakefs-sdk {version('lakefs-sdk')}: its ApiClient has no "
-                "rest_client.post_request. Install a version that perago's own requirements allow",
-            )
-        client.rest_client = _SdkTransport(self.pool)
-        return client
-
-
-class _SdkTransport:
-    """The `rest_client` of the SDK's `ApiClient`. The SDK's own one ignores the proxy and TLS variables, repeats
-    requests, and has no time limits."""
-
-    def __init__(self, pool: HttpPool) -> None:
-        self._pool = pool
-
-    def _send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: Any, _request_timeout: float, **_unused: Any
-    ) -> SimpleNamespace:
-        content = None if body is None else json.dumps(body).encode()
-        answer = self._pool.call(method, url, headers=headers, body=content, answer_within=_request_timeout)
-        return SimpleNamespace(status=answer.status, data=answer, getheaders=dict)
-
-    post_request = partialmethod(_send, "POST")
-    delete_request = partialmethod(_send, "DELETE")
 
 
 def once(call: Call, send: Callable[[], Answer], read: Callable[[Answer], T]) -> T:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from os.path import commonprefix
 from pathlib import Path
 from sys import intern
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from perago.adapters.http import Answer, CallPolicy, ServerAbout
 from perago.adapters.lakefs.block_store import BlockStore
@@ -70,10 +70,10 @@ _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 class LakeFSStore:
-    """A `WorkspaceStore`: the calls that move refs go through the official SDK's API classes.
+    """A `WorkspaceStore`.
 
     It opens no connection and starts no thread before the first call, so it may be made before a fork. Transfers run on
-    their own threads, which have ended when the call returns. `ping` and the first write import the SDK (about 0.6 s).
+    their own threads, which have ended when the call returns.
 
     Args:
         settings: where the server is; the URL with or without `/api/v1`.
@@ -99,16 +99,6 @@ class LakeFSStore:
         self._session = LakeFSSession(settings, policy or CallPolicy(), threads + _CONTROL_CONNECTIONS)
         self._block_store = BlockStore(self._session, threads)
 
-    @cached_property
-    def _sdk(self) -> Any:
-        import lakefs_sdk
-
-        return lakefs_sdk
-
-    @cached_property
-    def _client(self) -> Any:
-        return self._session.sdk_client(self._sdk)
-
     # ------------------------------------------------------------------ reads
 
     def ping(self) -> None:
@@ -118,9 +108,7 @@ class LakeFSStore:
         Raises:
             Unavailable: no answer, or the answer is not from a lakeFS.
             AccessDenied: the credentials are not accepted.
-            Refused: with this version of the SDK no writing call would work.
         """
-        _ = self._client
         call = Call("answer", "", "the user of these credentials")
         try:
             once(call, lambda: self._session.pool.call("GET", "/user"), lambda answer: json.loads(answer.body)["user"])
@@ -294,14 +282,15 @@ class LakeFSStore:
         """Create a hidden branch at commit `source`, with one request."""
         operation = f"create branch {branch} of {repository}"
         call = Call(operation, repository, f"commit {source}", write=True, refusals=BRANCH_REFUSALS)
-        creation = self._sdk.BranchCreation(name=branch, source=source, hidden=True)
-        self._write(call, "BranchesApi.create_branch", repository, creation, read=lambda _: None)
+        self._write(
+            call, "POST", path_in(repository, "branches"), {"name": branch, "source": source, "hidden": True}, _nothing
+        )
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that no longer exists is fine."""
         call = Call(f"delete branch {branch} of {repository}", repository, f"branch {branch}")
         try:
-            self._write(call, "BranchesApi.delete_branch", repository, branch, read=lambda _: None, repeated=True)
+            self._write(call, "DELETE", path_in(repository, "branches", branch), None, _nothing, repeated=True)
         except NotFound:
             return
 
@@ -311,9 +300,8 @@ class LakeFSStore:
         for start in range(0, len(keys), _DELETE_BATCH):
             batch = list(keys[start : start + _DELETE_BATCH])
             call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
-            paths = self._sdk.PathList(paths=batch)
-            check = partial(_raise_first, call)
-            self._write(call, "ObjectsApi.delete_objects", repository, branch, paths, read=check, repeated=True)
+            path = path_in(repository, "branches", branch, "objects", "delete")
+            self._write(call, "POST", path, {"paths": batch}, partial(_raise_first, call), repeated=True)
 
     def commit(
         self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
@@ -321,12 +309,12 @@ class LakeFSStore:
         """Commit the staged changes of `branch`, with one request."""
         operation = f"commit to {branch} of {repository}"
         call = Call(operation, repository, f"branch {branch}", write=True, refusals=COMMIT_REFUSALS)
-        creation = self._sdk.CommitCreation(message=message, metadata=dict(metadata), allow_empty=allow_empty)
+        body = {"message": message, "metadata": dict(metadata), "allow_empty": allow_empty}
 
         def read(answer: Answer) -> Commit:
             return commit_of(json.loads(answer.body))
 
-        return self._write(call, "CommitsApi.commit", repository, branch, creation, read=read)
+        return self._write(call, "POST", path_in(repository, "branches", branch, "commits"), body, read)
 
     def revert(self, repository: str, branch: str, commit: str) -> None:
         """Undo a merge commit on `branch`, with one request."""
@@ -337,8 +325,8 @@ class LakeFSStore:
 
         operation, missing = f"revert {commit[:12]}… on {branch} of {repository}", f"branch {branch} or commit {commit}"
         call = Call(operation, repository, missing, write=True, refusals=REVERT_REFUSALS)
-        creation = self._sdk.RevertCreation(ref=commit, parent_number=1)
-        self._write(call, "BranchesApi.revert_branch", repository, branch, creation, read=check)
+        path = path_in(repository, "branches", branch, "revert")
+        self._write(call, "POST", path, {"ref": commit, "parent_number": 1}, check)
 
     def merge(
         self,
@@ -362,9 +350,9 @@ class LakeFSStore:
         operation = f"merge {source[:12]}… into {branch} of {repository}"
         missing = f"branch {branch} or commit {source}"
         call = Call(operation, repository, missing, write=True, refusals=MERGE_REFUSALS)
-        options = self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty)
-        arguments, seconds = (repository, source, branch, options), within or self._session.policy.merge
-        return self._write(call, "RefsApi.merge_into_branch", *arguments, read=read, answer_within=seconds)
+        body = {"message": message, "metadata": dict(metadata), "allow_empty": allow_empty}
+        path, seconds = path_in(repository, "refs", source, "merge", branch), within or self._session.policy.merge
+        return self._write(call, "POST", path, body, read, answer_within=seconds)
 
     def close(self) -> None:
         """Close the connections; calls after this fail."""
@@ -435,27 +423,33 @@ class LakeFSStore:
         self,
         call: Call,
         method: str,
-        *arguments: Any,
+        path: str,
+        body: Json | None,
         read: Callable[[Answer], T],
+        *,
         answer_within: float | None = None,
         repeated: bool = False,
     ) -> T:
-        """Send a call of the SDK once. With `repeated`, send it again while lakeFS cannot be reached."""
-        api, _, name = method.partition(".")
-        write = getattr(getattr(self._sdk, api)(self._client), f"{name}_with_http_info")
-        policy = self._session.policy
-        options = {"_preload_content": False, "_request_timeout": answer_within or policy.answer}
+        """Send a request that changes something once. With `repeated`, send it again while lakeFS cannot be reached."""
+        headers, data = (
+            ({}, None) if body is None else ({"Content-Type": "application/json"}, json.dumps(body).encode())
+        )
+        send = partial(self._session.pool.call, method, path, headers=headers, body=data, answer_within=answer_within)
 
-        def send() -> T:
-            return once(call, lambda: write(*arguments, **options).raw_data, read)
+        def send_once() -> T:
+            return once(call, send, read)
 
-        return retry(send, policy.retries()) if repeated else send()
+        return retry(send_once, self._session.policy.retries()) if repeated else send_once()
 
 
 def _listing(repository: str, ref: str, missing: str) -> tuple[Call, str]:
     """Return the call that lists the objects of a commit or a branch, and its path."""
     call = Call(f"list {repository} at {ref[:12]}", repository, missing)
     return call, path_in(repository, "refs", ref, "objects", "ls")
+
+
+def _nothing(_: Answer) -> None:
+    """Read nothing from an answer."""
 
 
 def _raise_first(call: Call, answer: Answer) -> None:

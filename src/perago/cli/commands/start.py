@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 _HTTP_ADDRESS = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):)?(?P<port>[0-9]{1,5})")
-_PRELOADED = ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk")
+_PRELOADED = ("perago.driver", "perago.adapters.lakefs")
 """Modules that slots share from their start. Never the task module."""
 BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
 """The command that removes leftover branches, with the configuration of the worker."""
