@@ -49,18 +49,17 @@ class Shown:
     note: str = ""
 
 
-def block(text: str, limit: int = BLOCK_LIMIT) -> Shown:
+def block(text: str, limit: int = BLOCK_LIMIT, *, from_end: bool = False) -> Shown:
     """Return `text` with its lines, cut to `limit` characters."""
     if len(text) <= limit:
         return Shown(text)
-    return Shown(text[:limit], f"cut: the first {limit:,} of {len(text):,} characters are shown")
+    part, kept = ("last", text[-limit:]) if from_end else ("first", text[:limit])
+    return Shown(kept, f"cut: the {part} {limit:,} of {len(text):,} characters are shown")
 
 
 def tail(text: str, limit: int = BLOCK_LIMIT) -> Shown:
     """Return the end of `text`, which in a log matters most."""
-    if len(text) <= limit:
-        return Shown(text)
-    return Shown(text[-limit:], f"cut: the last {limit:,} of {len(text):,} characters are shown")
+    return block(text, limit, from_end=True)
 
 
 def line(text: str, limit: int = LINE_LIMIT) -> Shown:
