@@ -330,10 +330,10 @@ def test_a_terminal_gets_one_line_per_attempt_with_ids_and_without_values() -> N
     lines(Cancelling("SIGINT", 1))
     lines(SlotDied("p0002", 17, "the slot's process ended with exit status 3", 4.0))
     assert printed == [
-        "ready: features.build (tasks.build), 2 slots, polling as p0000, after 0.50 s",
-        "p0001: completed features.build t1 (retry 2) in 1.50 s, workspace at aaaaaaaaaaaa",
-        "p0001: failed features.build t1 (retry 2) in 1.50 s: KeyError: 'x'",
-        "p0001: lost features.build t1 (retry 2) after 2.00 s, nothing was sent: it ran too long",
+        "ready: features.build (tasks.build), 2 slots, polling as p0000, after 500 ms",
+        "p0001: completed features.build t1 (retry 2) in 1.5 s, workspace at aaaaaaaaaaaa",
+        "p0001: failed features.build t1 (retry 2) in 1.5 s: KeyError: 'x'",
+        "p0001: lost features.build t1 (retry 2) after 2.0 s, nothing was sent: it ran too long",
         "SIGINT again: canceling 1 running; a third signal kills",
         "p0002: the slot's process ended with exit status 3 (process 17); restart in 4 s",
     ]

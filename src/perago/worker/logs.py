@@ -30,7 +30,7 @@ from perago.authoring.context import metrics_json
 from perago.driver import AttemptRecord
 from perago.ports import Delivery, TaskStatus
 from perago.settings.sources import LogFormat
-from perago.text import LOG_ZONE, count, json_text, listing, one_line, visible
+from perago.text import LOG_ZONE, count, duration, json_text, listing, one_line, visible
 from perago.worker import events
 from perago.worker.events import Event, Listener
 from perago.worker.plan import ExportContext, LogPlan, WorkerPlan
@@ -385,13 +385,15 @@ def _which(delivery: Delivery) -> str:
 def _ended(event: events.AttemptEnded) -> str:
     what = (event.status or "").lower()
     if event.ending is events.Ending.LOST:
-        return f"lost {_which(event.delivery)} after {event.seconds:.2f} s, nothing was sent: {event.reason}"
+        return f"lost {_which(event.delivery)} after {duration(event.seconds)}, nothing was sent: {event.reason}"
     if event.ending is events.Ending.UNREPORTED:
         which = f"report {_which(event.delivery)} as {what}" if what else f"hand back {_which(event.delivery)}"
         return f"could not {which}: {event.reason}"
     if event.ending is events.Ending.HANDED_BACK:
-        return f"handed back {_which(event.delivery)} after {event.seconds:.2f} s, before its function: {event.reason}"
-    text = f"{what} {_which(event.delivery)} in {event.seconds:.2f} s"
+        return (
+            f"handed back {_which(event.delivery)} after {duration(event.seconds)}, before its function: {event.reason}"
+        )
+    text = f"{what} {_which(event.delivery)} in {duration(event.seconds)}"
     if event.published_commit is not None:
         text += f", workspace at {event.published_commit[:12]}"
     if event.remarks:
@@ -407,9 +409,9 @@ def describe(event: Event) -> str:
 def _words(event: Event) -> str:
     match event:
         case events.WorkerReady(module, task_name, worker_id, slots, seconds, shared):
-            what = f"{slots} {'slot' if slots == 1 else 'slots'}"
+            what = count(slots, "slot")
             what = f"up to {what} when there is work" if shared else what
-            return f"ready: {task_name} ({module}), {what}, polling as {worker_id}, after {seconds:.2f} s"
+            return f"ready: {task_name} ({module}), {what}, polling as {worker_id}, after {duration(seconds)}"
         case events.SlotReady(worker_id, pid, task_name):
             return f"{worker_id}: ready for {task_name} (process {pid})"
         case events.SlotStartFailed(worker_id, reason, task_name):

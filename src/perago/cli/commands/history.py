@@ -183,7 +183,7 @@ def _print_log(found: Facts, log_lines: int | None, out: Renderer) -> None:
         broken = [one_line(each["message"]) for each in delivery["guardrails"] if not each["satisfied"]]
         out.entry("broken", broken)
         out.entry("remarks", map(one_line, delivery["remarks"]))
-        slow = [one_line(f"{name} {seconds:.2f} s") for name, seconds in delivery["steps"].items() if seconds >= 1]
+        slow = [one_line(f"{name} {duration(seconds)}") for name, seconds in delivery["steps"].items() if seconds >= 1]
         out.entry("slow", [", ".join(slow)] if slow else [])
     lines = [
         f"{clock(line['time'])[11:19]} {text}"
