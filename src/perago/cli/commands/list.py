@@ -90,4 +90,4 @@ def _details(row: WorkflowSummary) -> Iterator[str]:
     """Yield the line below an unsuccessful workflow."""
     words = ": ".join(filter(None, (", ".join(row.failed_references), plain_reason(row.reason))))
     if words and row.status != "COMPLETED":
-        yield one_line(words, 200)
+        yield one_line(words, 400)
