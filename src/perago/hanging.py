@@ -89,7 +89,7 @@ class HangWatch:
             with self._changed:
                 if not self._calls:
                     self._sleeps = True
-                    self._changed.wait_for(lambda: self._calls)
+                    self._changed.wait()
                     self._sleeps = False
                 now = time.monotonic()
                 late = [call for call in self._calls.values() if call.due <= now]
@@ -103,7 +103,8 @@ class HangWatch:
                 if (tell := self._tell) is not None:
                     tell(_words(call), False)
             with self._changed:
-                following = min((call.due for call in self._calls.values()), default=0.0)
+                # A call that begins during this wait is not due before its end, so no call needs to wake this thread.
+                following = min((call.due for call in self._calls.values()), default=math.inf)
                 self._changed.wait(min(max(0.0, following - time.monotonic()), HANGING_AFTER, self.soonest))
 
 
