@@ -266,7 +266,8 @@ def attempt_directory(
     remove_later: Callable[[AttemptDirectory], None] | None = None,
 ) -> Iterator[AttemptDirectory]:
     """Provide the attempt directory while the function runs: that of the workspace, or one for a task without, which is
-    removed at the end or given to `remove_later`. `note` gets a message about what could not be removed, or None.
+    removed at the end, or given to `remove_later` if the function left nothing in it. `note` gets a message about what
+    could not be removed, or None.
 
     Raises:
         DirectoryRefused: as `LocalWorkspace.create`.
@@ -278,7 +279,7 @@ def attempt_directory(
     try:
         yield directory
     finally:
-        if remove_later is None:
-            note(directory.remove())
-        else:
+        if remove_later is not None and directory.is_unused:
             remove_later(directory)
+        else:
+            note(directory.remove())

@@ -130,8 +130,8 @@ class AttemptRuntime:
     around_guardrails: Callable[[], AbstractContextManager[object]] = nullcontext
     """A context that is entered while guardrails read files, because some of them are the author's code."""
     remove_later: Callable[[AttemptDirectory], None] | None = None
-    """Takes the directory of an attempt without a workspace after its function, to remove it after the report. None: it
-    is removed before."""
+    """Takes the empty directory of an attempt without a workspace after its function, to remove it after the report.
+    None: it is removed before."""
     proofs: FenceProofs | None = None
     """The results of challenges that this process knows. None: the attempt challenges its server itself."""
 

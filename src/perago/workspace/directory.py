@@ -113,6 +113,14 @@ class AttemptDirectory:
             retryable=True,
         )
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether the function has left nothing in it, so that removing it takes no time."""
+        try:
+            return not any(os.listdir(path) for path in (self.current, self.temporary))  # noqa: PTH208 - no gain here
+        except OSError:
+            return False
+
     def remove(self) -> str | None:
         """Delete the directory with its contents. Release the lock.
 
