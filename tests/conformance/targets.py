@@ -60,22 +60,32 @@ def rules(server: str) -> Rules:
 def embedded_server(server: str, *, real_time: bool = False) -> Iterator[Target]:
     """The embedded server of this kind, over HTTP on loopback.
 
-    On that of Conductor time passes only when told to, unless it is to be `real_time`, as it always is on that of
-    lakeFS.
+    Time passes only when told to, unless it is to be `real_time`.
     """
-    with _embedded_lakefs() if server == "lakefs" else _embedded_conductor(real_time=real_time) as target:
+    start = _embedded_lakefs if server == "lakefs" else _embedded_conductor
+    with start(real_time=real_time) as target:
         yield target
 
 
+class _TickingClock(VirtualClock):
+    """A clock on which each look takes a microsecond, so that no scenario crosses a second by chance."""
+
+    def now(self) -> float:
+        self.advance(1e-6)
+        return super().now()
+
+
 @contextmanager
-def _embedded_lakefs() -> Iterator[Target]:
+def _embedded_lakefs(*, real_time: bool) -> Iterator[Target]:
     from perago.embedded.http.lakefs import lakefs_app
     from perago.embedded.lakefs.repository import LakeFSServer
 
-    model = LakeFSServer(SystemClock())
+    clock = _TickingClock()
+    model = LakeFSServer(SystemClock() if real_time else clock)
+    sleep = time.sleep if real_time else clock.advance
     try:
         with serve(lakefs_app(model, access_key_id=KEY, secret_access_key=SECRET)) as url:
-            yield Target("lakefs", f"{url}/api/v1", time.sleep, _basic(KEY, SECRET), model)
+            yield Target("lakefs", f"{url}/api/v1", sleep, _basic(KEY, SECRET), model)
     finally:
         model.close()
 

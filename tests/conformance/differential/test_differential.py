@@ -39,9 +39,9 @@ pytestmark = pytest.mark.live
 
 
 @contextmanager
-def both(server: str, *, real_time: bool = False) -> Iterator[tuple[Target, Target]]:
+def both(server: str) -> Iterator[tuple[Target, Target]]:
     there = real(server)
-    with embedded_server(server, real_time=real_time) as here:
+    with embedded_server(server, real_time=True) as here:
         yield here, there
 
 
@@ -103,7 +103,7 @@ def test_lakefs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_conductor(capsys: pytest.CaptureFixture[str]) -> None:
-    with both("conductor", real_time=True) as targets:
+    with both("conductor") as targets:
 
         class Machine(ConductorMachine):
             pass
