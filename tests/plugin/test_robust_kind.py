@@ -13,7 +13,7 @@ from pytest_perago import attacks
 from pytest_perago.mutations import CATALOGUE, apply, mutations_of
 from pytest_perago.table_mutations import Csv
 
-from .projects import add_module, collected, run
+from .projects import add_module, collected, run, run_process
 from .robust_tasks import PAIR, PLANTED, SOUND, Planted, write_tasks
 
 pytest_plugins = ["pytester"]
@@ -164,10 +164,20 @@ def test_the_budget_is_always_reported_and_its_end_is_not_a_failure(pytester: py
     result.stdout.fnmatch_lines(["*stopped after 0 of *: 1e-06 s have passed (perago_robust_seconds)"])
 
 
-def test_two_runs_report_the_same(pytester: pytest.Pytester) -> None:
-    write_tasks(pytester, ONE)
-    texts = [blocks(run(pytester, *ROBUST, "-k", "files"))["one-file"].partition("\nrerun")[0] for _ in range(2)]
-    assert texts[0] == texts[1] != ""
+def test_runs_with_other_hashes_another_order_and_workers_report_the_same(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tasks(pytester, {**ONE, "split by commas": PLANTED["split by commas"]})
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    more = ("--perago-modules", "work.m01,work.m00", "-p", "xdist", "-n", "2")
+    again = run_process(pytester, *ROBUST, "-k", "files", *more)
+    first = run(pytester, *ROBUST, "-k", "files")
+    texts = [
+        {name: text[text.index("mistake") : text.index("accept all")] for name, text in blocks(each).items()}
+        for each in (first, again)
+    ]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 2
 
 
 def test_a_mutation_is_opted_out_of_with_a_reason(pytester: pytest.Pytester) -> None:
