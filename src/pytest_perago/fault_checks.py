@@ -40,7 +40,7 @@ from pytest_perago.conditions import (
 )
 from pytest_perago.confinement import leaving_no_process, signal_of_a_copy
 from pytest_perago.observation import Output
-from pytest_perago.running import CONTROLS
+from pytest_perago.run_checks import CONTROLS
 
 _OTHER = "perago-of-another-client"
 _PAUSE = 1.0

@@ -12,8 +12,7 @@ from functools import partial
 
 from perago.authoring import Task
 from perago.testing.cases import RunCase
-from perago.testing.tasks import CaseFailed
-from pytest_perago.kinds.run import declared_cases, location_of, read_case
+from pytest_perago.kinds.run import declared_cases, location_of, readable_cases
 from pytest_perago.session import Case, Session
 
 CHECKS = (
@@ -38,13 +37,8 @@ _MOST_CASES = 4
 
 
 def cases_faults(task: Task, session: Session) -> Iterable[Case]:
-    """Yield the tests of each declared case that completes. The task is not executed before a test runs. The `run` test
-    reports a case file that cannot be read."""
-    for source in declared_cases(task, session):
-        try:
-            case, _ = read_case(source)
-        except CaseFailed:
-            continue
+    """Yield the tests of each declared case that completes. The task is not executed before a test runs."""
+    for source, case in readable_cases(declared_cases(task, session)):
         for check in CHECKS if case.expect == "completed" else ():
             if task.workspace is not None or check not in _ON_FILES:
                 call = partial(_run, task, case, check)

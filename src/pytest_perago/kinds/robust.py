@@ -23,7 +23,7 @@ from perago.authoring import Task
 from perago.testing.cases import RunCase, recorded_cases
 from perago.testing.tasks import CaseFailed, Cause, tree_literal
 from perago.text import count
-from pytest_perago.kinds.run import declared_cases, location_of, read_case
+from pytest_perago.kinds.run import declared_cases, location_of, readable_cases
 from pytest_perago.options import OPT_OUT, ROBUST, is_under_ci
 from pytest_perago.session import Case, Session, printable
 
@@ -101,8 +101,9 @@ def _check(task: Task, what: str, session: Session) -> None:
 
     if what == "search" and is_under_ci():
         pytest.skip("combinations are not tried where CI is set")
+    cases = [case for _, case in readable_cases(_sources(task, session))]
     notes_of_crashes = CrashNotes(session.cache_file(f"robust-{task.name}-{what}.json"))
-    attack = Attack(task, list(_readable(task, session)), session, notes_of_crashes)
+    attack = Attack(task, cases, session, notes_of_crashes)
     files, level = what != "params", session.settings.robust_level
     mutants = attack.with_other_files(level) if files else list(attack.with_other_params())
     opt_outs, baseline = _OptOuts(task, what, session), Baseline.read(task, what, session)
@@ -130,14 +131,6 @@ def _sources(task: Task, session: Session) -> list[RunCase | Path]:
     declared = list(declared_cases(task, session))
     is_off = session.settings.run == "off"
     return [*declared, *(() if is_off else recorded_cases(session.settings.cases_dir, task.name))]
-
-
-def _readable(task: Task, session: Session) -> Iterable[RunCase]:
-    for source in _sources(task, session):
-        try:
-            yield read_case(source)[0]
-        except CaseFailed:
-            continue  # its `run` test says why
 
 
 class _OptOuts:

@@ -7,6 +7,7 @@ attempt is lost, and the next attempt must not publish again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def _fewest_files(task: Task, session: Session) -> Iterator[Case]:
 
 
 def _run_fewest(task: Task, case: RunCase, rule: RequireGlob, matched: Sequence[str], session: Session) -> None:
-    from pytest_perago.running import run_fewest  # the services are loaded when something runs
+    from pytest_perago.run_checks import run_fewest  # the services are loaded when something runs
 
     run_fewest(task, case, rule, matched, session)
 
@@ -94,8 +95,15 @@ def read_case(source: RunCase | Path) -> tuple[RunCase, Record | None]:
         raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
 
 
+def readable_cases(sources: Iterable[RunCase | Path]) -> Iterator[tuple[RunCase | Path, RunCase]]:
+    """Yield the cases that can be read, with their sources. The `run` test of another one says why it cannot."""
+    for source in sources:
+        with suppress(CaseFailed):
+            yield source, read_case(source)[0]
+
+
 def _run(task: Task, source: RunCase | Path, session: Session) -> None:
-    from pytest_perago.running import run_case  # the services are loaded when something runs
+    from pytest_perago.run_checks import run_case  # the services are loaded when something runs
 
     case, record = read_case(source)
     run_case(task, case, session, record)
