@@ -32,6 +32,8 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
+import pytest
+
 from perago.authoring import Task
 from perago.driver import Interrupted
 from perago.guardrails.evaluation import Phase
@@ -42,14 +44,10 @@ from pytest_perago.confinement import is_deaf
 @contextmanager
 def patched(owner: Any, **members: Any) -> Iterator[None]:
     """Replace attributes of the owner, such as a module or a class, during the block."""
-    former = {name: vars(owner)[name] for name in members}
-    for name, member in members.items():
-        setattr(owner, name, member)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, member in members.items():
+            patch.setattr(owner, name, member)
         yield
-    finally:
-        for name, member in former.items():
-            setattr(owner, name, member)
 
 
 @contextmanager
@@ -377,17 +375,11 @@ def another_machine(modules: Mapping[str, ModuleType], parts: Iterable[str], hom
             environment |= dict.fromkeys(("USER", "LOGNAME"), "another-user")
     replaced = {id(module): _module(module, members) for module, members in functions.items()}
     replaced |= {id(getattr(module, name)): fake for module, found in functions.items() for name, fake in found.items()}
-    former = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
         with _replaced_for(modules, replaced, [module.__name__ for module in functions]):
             yield
-    finally:
-        for name, value in former.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 _PATIENCE = 0.3
