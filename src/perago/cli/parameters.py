@@ -175,6 +175,11 @@ Pdb = Annotated[
 ]
 
 
+def output_option(what: str) -> Any:
+    """Return the option of a command that writes a tree."""
+    return typer.Option("--output", "-o", metavar="DIR", help=f"Write {what} to DIR, which must be new or empty.")
+
+
 def place_of(text: str) -> tuple[str, str]:
     """Return the repository and the branch of REPO/BRANCH; raise a usage error for anything else."""
     repository, _, branch = text.partition("/")

@@ -14,7 +14,7 @@ import typer
 from perago.cli.loading import load_tasks, valid_settings
 from perago.cli.local_runs import require_embedded
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, check_output
+from perago.cli.parameters import IMPORT_LIMIT, check_output, output_option
 from perago.failure import Failure
 from perago.processes import end_if_told, sigterm_unwinds
 from perago.text import json_text
@@ -40,15 +40,7 @@ workflow is perago.samples.penguins.workflow. Read them as an example for your o
 
 
 def command(
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Write the final tree to DIR, which must be new or empty.",
-        ),
-    ] = None,
+    output: Annotated[Path | None, output_option("the final tree")] = None,
 ) -> None:
     """Run the bundled sample workflow on real data.
 

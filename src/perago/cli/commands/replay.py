@@ -17,7 +17,17 @@ from perago.cli.attempt_view import note_tree
 from perago.cli.loading import valid_settings
 from perago.cli.local_runs import Named, debugging_of
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, OptionalModule, Pdb, StepName, TaskId, Timeout, Workflow, check_output
+from perago.cli.parameters import (
+    IMPORT_LIMIT,
+    OptionalModule,
+    Pdb,
+    StepName,
+    TaskId,
+    Timeout,
+    Workflow,
+    check_output,
+    output_option,
+)
 from perago.processes import sigterm_unwinds
 from perago.text import json_text
 
@@ -47,15 +57,7 @@ def command(
             "--set", metavar="params.NAME=VALUE", help="Run it with another value, JSON or text. Can be repeated."
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Write the tree that would be published to DIR, which must be new or empty.",
-        ),
-    ] = None,
+    output: Annotated[Path | None, output_option("the tree that would be published")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON (perago help cli).")] = False,
     pdb: Pdb = False,
     timeout: Timeout = IMPORT_LIMIT,

@@ -16,7 +16,7 @@ from perago.cli.attempt_view import note_tree
 from perago.cli.loading import load_task_to_run, valid_settings
 from perago.cli.local_runs import debugging_of
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, check_output, read_object
+from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, check_output, output_option, read_object
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
 from perago.text import json_text
@@ -65,12 +65,7 @@ def command(
             help="Take params and input files from an attempt on the configured servers. perago only reads them.",
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Write the published tree to DIR, which must be new or empty."
-        ),
-    ] = None,
+    output: Annotated[Path | None, output_option("the published tree")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the full outcome as JSON (perago help cli).")] = False,
     pdb: Pdb = False,
     timeout: Timeout = IMPORT_LIMIT,
