@@ -39,7 +39,6 @@ from perago.testing.tasks import CaseFailed, Cause
 from perago.testing.tree_files import build, fast_directory, write_tree
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
-from pytest_perago.audit import Audit
 from pytest_perago.conditions import (
     TIMES_OF_FILES,
     AuthorCode,
@@ -51,7 +50,8 @@ from pytest_perago.conditions import (
     under,
 )
 from pytest_perago.confinement import LastResort, Watch
-from pytest_perago.observation import Memory, Output, open_for_writing, read_files
+from pytest_perago.memory import Memory
+from pytest_perago.observation import Audit, Output, open_for_writing, read_files
 
 Verdicts: TypeAlias = Mapping[tuple[str, str], bool]
 """Whether a rule accepts a tree, by phase and rule."""

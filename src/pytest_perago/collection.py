@@ -18,6 +18,7 @@ from perago.authoring import Task
 from perago.taskdef.loading import FoundModule
 from perago.testing.tasks import CaseFailed, TaskTests
 from pytest_perago.kinds import KINDS
+from pytest_perago.observation import remove_created
 from pytest_perago.options import (
     HARNESS_ERROR,
     OPT_OUT,
@@ -119,8 +120,7 @@ class CaseItem(pytest.Function):
             self.user_properties.append(HARNESS_ERROR)
             raise
         finally:
-            if (audit := sys.modules.get("pytest_perago.audit")) is not None:
-                audit.remove_created(self.config.rootpath)
+            remove_created(self.config.rootpath)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """Show a failed case without any traceback of the plugin, and a harness error with its traceback."""

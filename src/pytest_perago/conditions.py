@@ -38,16 +38,7 @@ from perago.authoring import Task
 from perago.driver import Interrupted
 from perago.guardrails.evaluation import Phase
 from perago.guardrails.function_guardrail import FunctionGuardrail
-from pytest_perago.confinement import is_deaf
-
-
-@contextmanager
-def patched(owner: Any, **members: Any) -> Iterator[None]:
-    """Replace attributes of the owner, such as a module or a class, during the block."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, member in members.items():
-            patch.setattr(owner, name, member)
-        yield
+from pytest_perago.confinement import is_deaf, patched
 
 
 @contextmanager
@@ -335,7 +326,7 @@ def _replaced_for(
 
 
 TIMES_OF_FILES = "the modification times of its input files"
-"""These are the times of the download. `pytest_perago.calls` changes them."""
+"""These are the times of the download. `pytest_perago.attempts` changes them."""
 MACHINE = ("the process id", "the host name", "HOME", "LANG", "USER", TIMES_OF_FILES)
 """The parts of a machine that a function can see."""
 

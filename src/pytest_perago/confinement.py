@@ -36,6 +36,7 @@ from types import FrameType, TracebackType
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import pydantic
+import pytest
 
 import perago
 from perago.testing.tasks import CaseFailed, Cause
@@ -137,6 +138,15 @@ class _OpenBytes(io.BufferedIOBase):
 
     def close(self) -> None:
         self.flush()
+
+
+@contextmanager
+def patched(owner: Any, **members: Any) -> Iterator[None]:
+    """Replace attributes of the owner, such as a module or a class, during the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, member in members.items():
+            patch.setattr(owner, name, member)
+        yield
 
 
 @contextmanager

@@ -1,226 +1,32 @@
-"""Observe the effects of a call of a task function: output, files next to its workspace, values in its module.
-
-The module of the task and the used modules of its package are read: plain values, containers and caches. Authors keep
-counters, registers and "already done" marks there. Other places are not observed, and never count as state.
+"""Observe the effects of a call of a task function: its output, the files next to its workspace and elsewhere, and the
+secrets that it prints.
 
 The directories around the workspace, the current directory with its contents, and the top of the home directory are
-read before and after the call. Files of Python, pytest and their tools are ignored.
+read before and after the call. Files of Python, pytest and their tools are ignored. An audit hook notes the files that
+the call itself opens elsewhere. Such a file outlives the attempt, so a later call may behave differently because of it.
 """
 
 from __future__ import annotations
 
-import ast
+import errno
 import fcntl
-import functools
-import itertools
 import json
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import CellType, FunctionType, ModuleType
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.text import LISTED, listing
 from perago.workspace.scan import open_file, scan_tree
-
-_SCALARS = (bool, int, float, complex, str, bytes, type(None))
-_ROWS = (tuple, frozenset, list, set, deque)
-_CACHED = type(functools.cache(len))
-_KEPT = (*_SCALARS, *_ROWS, dict, bytearray, itertools.count, _CACHED)
-_MOST_ITEMS = 10_000
-_LONGEST = 60
-_HOMES = {"builtins", "collections", "itertools", "functools"}
-_IN_PLACE = (list, dict, set, bytearray, deque, _CACHED)
-_ABSENT: Any = object()
-
-
-class Memory:
-    """A copy of the values at the time of its creation."""
-
-    def __init__(self, module: str) -> None:
-        self._places = {
-            (id(owner), name): (owner, name, where, value, _copied(value))
-            for owner, name, where, value in _places(module)
-            if _size(value) <= _MOST_ITEMS
-        }
-        self._module = module
-        self._names = {
-            id(owner): (owner, set(vars(owner))) for holder in _modules(module) for owner, _ in _owners(holder)
-        }
-
-    def changes(self) -> list[str]:
-        """Describe the differences to the current values."""
-        told = []
-        for owner, name, where, _, saved in self._places.values():
-            value = _current(owner, name)
-            if not _same(saved, value):
-                told.append(f"{where} was {_shown(saved)}, is {_shown(value)}")
-        return told + [f"{where} is new: {_shown(value)}" for _, _, where, value in self._appeared()]
-
-    def restore(self) -> None:
-        """Restore all values. Containers are restored in place, because other code can refer to them."""
-        for owner, name, _, value, saved in self._places.values():
-            if not _same(saved, _current(owner, name)):
-                with suppress(Exception):  # a class may refuse
-                    _refill(value, saved)
-                    setattr(owner, name, value if isinstance(value, _IN_PLACE) else _copied(saved))
-        for owner, name, _, _ in list(self._appeared()):
-            with suppress(Exception):
-                delattr(owner, name)
-
-    def _appeared(self) -> Iterator[tuple[Any, str, str, Any]]:
-        """Return the names and values that are new."""
-        for place in _places(self._module):
-            owner, name = place[:2]
-            known = self._names.get(id(owner))
-            if known and name not in known[1] and (id(owner), name) not in self._places:
-                yield place
-
-
-def _places(module: str) -> Iterator[tuple[Any, str, str, Any]]:
-    """Yield owner, attribute, name for people and value of everything that is observed."""
-    for holder in _modules(module):
-        for owner, prefix in _owners(holder):
-            above = prefix if holder.__name__ == module else f"{holder.__name__}.{prefix}"
-            values = dict(vars(owner))
-            if isinstance(owner, FunctionType):
-                values |= {"__defaults__": owner.__defaults__, "__kwdefaults__": owner.__kwdefaults__}
-                for name, cell in zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True):
-                    with suppress(ValueError):  # it is empty
-                        if _is_plain(cell.cell_contents):  # a variable of the enclosing function
-                            yield cell, "cell_contents", f"{above}{name}", cell.cell_contents
-            for name, value in values.items():
-                is_special = name.startswith("__") and not isinstance(owner, FunctionType)
-                if _is_plain(value) and not is_special:
-                    yield owner, name, f"{above}{name}", value
-
-
-def _modules(name: str) -> Iterator[ModuleType]:
-    """Return the module, and the modules of its package that it uses."""
-    module = sys.modules.get(name)
-    if module is None:
-        return
-    package = name.partition(".")[0]
-    used = {name: module}
-    for value in vars(module).values():
-        other = value.__name__ if isinstance(value, ModuleType) else _own_type(value).__module__
-        if isinstance(other, str) and other.partition(".")[0] == package and other in sys.modules:
-            used.setdefault(other, sys.modules[other])
-    yield from used.values()
-
-
-def _owners(module: ModuleType) -> Iterator[tuple[Any, str]]:
-    yield module, ""
-    for name, value in list(vars(module).items()):
-        if _own_type(value).__module__ == module.__name__ and hasattr(value, "__dict__"):
-            yield value, f"{name}."
-
-
-def _own_type(value: Any) -> type | FunctionType:
-    """Return the type that shows where the value was defined. Objects are not asked, because a proxy answers for
-    another object."""
-    if type(value) is FunctionGuardrail:
-        return type(value) if not isinstance(value.function, FunctionType) else value.function
-    return value if isinstance(value, type | FunctionType) else type(value)
-
-
-def _current(owner: Any, name: str) -> Any:
-    if isinstance(owner, CellType) or (isinstance(owner, FunctionType) and name.startswith("__")):
-        return getattr(owner, name)
-    return vars(owner).get(name, _ABSENT)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether the value has a built-in type. Reading an instance of a derived class could run any code."""
-    return isinstance(value, _KEPT) and type(value).__module__ in _HOMES
-
-
-def _size(value: Any) -> int:
-    """Return the number of items. Counting stops shortly above the limit."""
-    pending, count = [value], 0
-    while pending and count <= _MOST_ITEMS:
-        item = pending.pop()
-        count += 1
-        if _is_plain(item) and isinstance(item, (dict, *_ROWS)):
-            count += len(item)
-            if count <= _MOST_ITEMS:
-                pending += item.values() if isinstance(item, dict) else item
-    return count
-
-
-def _copied(value: Any) -> Any:
-    """Return the value with copied containers and the same leaf objects."""
-    if not _is_plain(value):
-        return value
-    if isinstance(value, itertools.count):
-        return _copied_count(value)
-    if isinstance(value, _CACHED):
-        return value.cache_info()
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    if isinstance(value, bytearray):
-        return bytes(value)
-    for kind in _ROWS:
-        if isinstance(value, kind):
-            return kind(map(_copied, value))
-    return value
-
-
-def _copied_count(value: Any) -> Any:
-    """Return the position of a counter, which only its `repr` shows."""
-    try:
-        return itertools.count(*ast.literal_eval(f"[{repr(value)[6:-1]}]"))
-    except (ValueError, SyntaxError):  # it counts in something else than numbers
-        return value
-
-
-def _same(saved: Any, value: Any) -> bool:
-    if saved is value:
-        return True
-    if isinstance(value, _CACHED):
-        return bool(saved == value.cache_info())
-    if isinstance(saved, itertools.count):
-        return repr(saved) == repr(value)
-    if isinstance(saved, dict) and isinstance(value, dict):
-        return saved.keys() == value.keys() and all(_same(item, value[key]) for key, item in saved.items())
-    if isinstance(saved, tuple | list | deque) and isinstance(value, tuple | list | deque):
-        return len(saved) == len(value) and all(map(_same, saved, value))
-    if isinstance(saved, (*_SCALARS, set, frozenset)):
-        return bool(saved == value)
-    return False
-
-
-def _refill(value: Any, saved: Any) -> None:
-    if isinstance(value, list | bytearray):
-        value[:] = _copied(saved)
-    elif isinstance(value, dict | set):
-        value.clear()
-        value.update(_copied(saved))
-    elif isinstance(value, _CACHED):
-        value.cache_clear()
-    elif isinstance(value, deque):
-        value.clear()
-        value.extend(_copied(saved))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, _CACHED):
-        value = value.cache_info()
-    if _size(value) > _MOST_ITEMS:
-        return f"a {type(value).__name__} of {len(value):,}"
-    text = "gone" if value is _ABSENT else repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
+from pytest_perago.confinement import patched
 
 _EXCERPT = 60
 _BEFORE = 20
@@ -466,3 +272,204 @@ def _directory(find: Callable[[], Path]) -> Path:
         return find().resolve()
     except (OSError, RuntimeError):
         return Path(os.devnull)
+
+
+# ------------------------------------------------------------------------------------ files outside of an attempt
+
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system", "os.exec")
+_NAMES = {"os.mkdir": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1, "sqlite3.connect": 0}
+_PASSED_OVER = ("/dev/", "/proc/", sys.prefix, sys.base_prefix)
+_IN_MEMORY = "/dev/shm/"  # noqa: S108 - files of attempts in tests lie there
+_ASIDE = ".perago-aside"
+_LARGEST = 1024**2
+"""Bytes of a file that can be a mark of an earlier run. Larger ones are caches, which are slow to make again."""
+_SHARED = tuple(
+    {os.path.join(os.path.realpath(place), "") for place in ("/tmp", "/var/tmp", _IN_MEMORY, tempfile.gettempdir())}  # noqa: S108, PTH118
+)
+"""The directories for temporary files of all processes, with a slash at the end."""
+
+_active: list[Audit] = []
+_installed: list[bool] = []
+_created: set[Path] = set()
+"""Files that calls have created outside of their attempts, since they were last removed."""
+_outliving: set[Path] = set()
+"""Files that change what later calls do, wherever they are."""
+
+
+def is_shared(path: Path) -> bool:
+    """Whether a path is in a directory for temporary files of all processes."""
+    return str(path).startswith(_SHARED)
+
+
+class Audit:
+    """Watches its block.
+
+    Args:
+        own: directories that belong to the attempt.
+        full_from: from the so many-th opening of a file to write there on, counted from 0, the disk is full. None:
+            never.
+        position: returns how many calls the author's code has made.
+    """
+
+    def __init__(
+        self, own: Iterable[Path | None], *, full_from: int | None = None, position: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._position = position
+        self._own = tuple(os.path.join(os.path.realpath(path), "") for path in own if path is not None)  # noqa: PTH118
+        self._full_from = full_from
+        self._owner = os.getpid()
+        self.writes: int = 0
+        """The number of times that a file of the attempt was opened to be written."""
+        self.outside: list[Path] = []
+        """The files that were written elsewhere, in order."""
+        self.read: set[Path] = set()
+        """The files in shared temporary directories that were opened to be read."""
+        self.first_outside: int = 0
+        """The number of calls of the author's code before the first."""
+        self.starts_processes: bool = False
+
+    def __enter__(self) -> Audit:
+        if not _installed:  # a hook cannot be taken out again, so there is one, which does nothing most of the time
+            sys.addaudithook(_hook)
+            _installed.append(True)
+        _active.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _active.remove(self)
+
+    def note(self, event: str, args: tuple[Any, ...]) -> None:
+        """Take one event.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if os.getpid() != self._owner:
+            return
+        if event in _STARTS:
+            self.starts_processes = True
+        elif event == "open":
+            path, mode, flags = args
+            writes = any(letter in mode for letter in "wax+") if isinstance(mode, str) else bool((flags or 0) & _WRITES)
+            if writes:
+                self._written(path, is_file=True)
+            else:
+                self.looked_at(path)
+        elif event in _NAMES:
+            self._written(args[_NAMES[event]], is_file=False)
+
+    def looked_at(self, path: Any) -> None:
+        """Note a file in a shared temporary directory that the code reads, or asks for."""
+        if isinstance(path, str | bytes | os.PathLike):
+            name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - it runs for each file that is opened
+            if name.startswith(_SHARED) and not name.startswith(self._own):
+                self.read.add(Path(name))
+
+    def _written(self, path: Any, *, is_file: bool) -> None:
+        if not isinstance(path, str | bytes | os.PathLike):
+            return
+        name = os.path.realpath(os.fsdecode(path))
+        if any(name.startswith(own) or name + os.sep == own for own in self._own):
+            if is_file:
+                self.writes += 1
+                if self._full_from is not None and self.writes > self._full_from:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        elif (name.startswith(_IN_MEMORY) or not name.startswith(_PASSED_OVER)) and "__pycache__" not in name:
+            found = Path(name)
+            if not self.outside:
+                self.first_outside = self._position()
+            if found not in self.outside:
+                self.outside.append(found)
+                if not os.path.lexists(name):
+                    _created.add(found)
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if _active and (event == "open" or event in _NAMES or event in _STARTS):
+        _active[-1].note(event, args)
+
+
+@contextmanager
+def noting_questions(audit: Audit) -> Iterator[None]:
+    """Let an audit note the files that code in the block asks for with `os.stat` and the like, as `Path.exists` does.
+    Python has no audit event for them."""
+    names = ("stat", "lstat", "access")
+    former = {name: getattr(os, name) for name in names}
+
+    def noted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(path: Any, *args: Any, **kwargs: Any) -> Any:
+            audit.looked_at(path)
+            return real(path, *args, **kwargs)
+
+        return ask
+
+    groups = [os.supports_dir_fd, os.supports_effective_ids, os.supports_fd, os.supports_follow_symlinks]
+    asking = {name: noted(real) for name, real in former.items()}
+    added = [(group, asking[name]) for group in groups for name in names if former[name] in group]
+    for group, function in added:  # shutil asks them what a function can do
+        group.add(function)
+    try:
+        with patched(os, **asking):
+            yield
+    finally:
+        for group, function in added:
+            group.discard(function)
+
+
+def may_outlive(audits: Iterable[Audit], project: Collection[Path], *, everywhere: bool) -> list[Path]:
+    """Return the files outside of their attempts that can change what a later call does, sorted.
+
+    These are the files in shared temporary directories that calls wrote or read, without those of the project. With
+    `everywhere`, they include files that the calls created in other places.
+    """
+    found: set[Path] = set()
+    for audit in audits:
+        found |= {path for path in (*audit.outside, *audit.read) if is_shared(path)}
+        found |= {path for path in audit.outside if everywhere and path in _created}
+    return sorted(
+        path
+        for path in found
+        if not path.is_symlink()
+        and (path.exists() if path in _created else path.is_file() and path.stat().st_size <= _LARGEST)
+        and not any(path.is_relative_to(place) for place in project)
+    )
+
+
+@contextmanager
+def moved_aside(paths: Iterable[Path]) -> Iterator[None]:
+    """Hide files from the calls in the block. What these write in their places is removed at the end."""
+    moved = []
+    try:
+        for path in paths:
+            with suppress(OSError):  # it belongs to another user
+                path.rename(path.with_name(path.name + _ASIDE))
+                moved.append((path, path in _created))
+        yield
+    finally:
+        for path, is_ours in moved:
+            _remove(path)
+            path.with_name(path.name + _ASIDE).rename(path)
+            if not is_ours:  # it was there before all calls, and stays
+                _created.discard(path)
+
+
+def remember_outliving(paths: Iterable[Path]) -> None:
+    """Have these files removed wherever a call creates them, because they change later verdicts."""
+    _outliving.update(paths)
+
+
+def remove_created(project: Path) -> None:
+    """Remove what calls have created in shared temporary directories, so that no verdict depends on earlier tests.
+    Files of the project stay, wherever it is."""
+    for path in sorted(_created, reverse=True):
+        # A directory may belong to a library that goes on using it, such as that of multiprocessing.
+        is_temporary = is_shared(path) and path.is_file() and not path.is_relative_to(project)
+        if path in _outliving or is_temporary:
+            _remove(path)
+    _created.clear()
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # it is gone, or not empty
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

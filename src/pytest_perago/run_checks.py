@@ -32,9 +32,19 @@ from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_a
 from perago.testing.tasks import CaseFailed, Cause
 from perago.text import listing, quoted
 from pytest_perago.attempts import NOT_COMPLETED, CaseAttempts, FaultCase
-from pytest_perago.audit import Audit, may_outlive, moved_aside, noting_questions, remember_outliving
 from pytest_perago.confinement import without_plugin_frames
-from pytest_perago.observation import Memory, NearbyFiles, Output, printed, secrets_of
+from pytest_perago.memory import Memory
+from pytest_perago.observation import (
+    Audit,
+    NearbyFiles,
+    Output,
+    may_outlive,
+    moved_aside,
+    noting_questions,
+    printed,
+    remember_outliving,
+    secrets_of,
+)
 from pytest_perago.session import Session
 from pytest_perago.snapshots import compare_with_record
 

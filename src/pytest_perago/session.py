@@ -22,7 +22,7 @@ from perago.testing.cases import RunCase
 from perago.testing.tasks import CaseFailed, Cause, provided_params
 from pytest_perago.confinement import LastResort, OpenText, Stuck, Watch, author_traceback, formatted_stack
 from pytest_perago.kinds import KINDS
-from pytest_perago.observation import Memory
+from pytest_perago.memory import Memory
 from pytest_perago.options import (
     SNAPSHOT,
     OptOut,

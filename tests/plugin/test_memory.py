@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_perago.observation import Memory
+from pytest_perago.memory import Memory
 
 from .projects import free_module, free_modules, run, write_module
 

@@ -1,0 +1,207 @@
+"""Find the values in a module that a call of its function has changed.
+
+The module of the task and the used modules of its package are read: plain values, containers and caches. Authors keep
+counters, registers and "already done" marks there. Other places are not observed, and never count as state.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from types import CellType, FunctionType, ModuleType
+from typing import Any
+
+from perago.guardrails.function_guardrail import FunctionGuardrail
+
+_SCALARS = (bool, int, float, complex, str, bytes, type(None))
+_ROWS = (tuple, frozenset, list, set, deque)
+_CACHED = type(functools.cache(len))
+_KEPT = (*_SCALARS, *_ROWS, dict, bytearray, itertools.count, _CACHED)
+_MOST_ITEMS = 10_000
+_LONGEST = 60
+_HOMES = {"builtins", "collections", "itertools", "functools"}
+_IN_PLACE = (list, dict, set, bytearray, deque, _CACHED)
+_ABSENT: Any = object()
+
+
+class Memory:
+    """A copy of the values at the time of its creation."""
+
+    def __init__(self, module: str) -> None:
+        self._places = {
+            (id(owner), name): (owner, name, where, value, _copied(value))
+            for owner, name, where, value in _places(module)
+            if _size(value) <= _MOST_ITEMS
+        }
+        self._module = module
+        self._names = {
+            id(owner): (owner, set(vars(owner))) for holder in _modules(module) for owner, _ in _owners(holder)
+        }
+
+    def changes(self) -> list[str]:
+        """Describe the differences to the current values."""
+        told = []
+        for owner, name, where, _, saved in self._places.values():
+            value = _current(owner, name)
+            if not _same(saved, value):
+                told.append(f"{where} was {_shown(saved)}, is {_shown(value)}")
+        return told + [f"{where} is new: {_shown(value)}" for _, _, where, value in self._appeared()]
+
+    def restore(self) -> None:
+        """Restore all values. Containers are restored in place, because other code can refer to them."""
+        for owner, name, _, value, saved in self._places.values():
+            if not _same(saved, _current(owner, name)):
+                with suppress(Exception):  # a class may refuse
+                    _refill(value, saved)
+                    setattr(owner, name, value if isinstance(value, _IN_PLACE) else _copied(saved))
+        for owner, name, _, _ in list(self._appeared()):
+            with suppress(Exception):
+                delattr(owner, name)
+
+    def _appeared(self) -> Iterator[tuple[Any, str, str, Any]]:
+        """Return the names and values that are new."""
+        for place in _places(self._module):
+            owner, name = place[:2]
+            known = self._names.get(id(owner))
+            if known and name not in known[1] and (id(owner), name) not in self._places:
+                yield place
+
+
+def _places(module: str) -> Iterator[tuple[Any, str, str, Any]]:
+    """Yield owner, attribute, name for people and value of everything that is observed."""
+    for holder in _modules(module):
+        for owner, prefix in _owners(holder):
+            above = prefix if holder.__name__ == module else f"{holder.__name__}.{prefix}"
+            values = dict(vars(owner))
+            if isinstance(owner, FunctionType):
+                values |= {"__defaults__": owner.__defaults__, "__kwdefaults__": owner.__kwdefaults__}
+                for name, cell in zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True):
+                    with suppress(ValueError):  # it is empty
+                        if _is_plain(cell.cell_contents):  # a variable of the enclosing function
+                            yield cell, "cell_contents", f"{above}{name}", cell.cell_contents
+            for name, value in values.items():
+                is_special = name.startswith("__") and not isinstance(owner, FunctionType)
+                if _is_plain(value) and not is_special:
+                    yield owner, name, f"{above}{name}", value
+
+
+def _modules(name: str) -> Iterator[ModuleType]:
+    """Return the module, and the modules of its package that it uses."""
+    module = sys.modules.get(name)
+    if module is None:
+        return
+    package = name.partition(".")[0]
+    used = {name: module}
+    for value in vars(module).values():
+        other = value.__name__ if isinstance(value, ModuleType) else _own_type(value).__module__
+        if isinstance(other, str) and other.partition(".")[0] == package and other in sys.modules:
+            used.setdefault(other, sys.modules[other])
+    yield from used.values()
+
+
+def _owners(module: ModuleType) -> Iterator[tuple[Any, str]]:
+    yield module, ""
+    for name, value in list(vars(module).items()):
+        if _own_type(value).__module__ == module.__name__ and hasattr(value, "__dict__"):
+            yield value, f"{name}."
+
+
+def _own_type(value: Any) -> type | FunctionType:
+    """Return the type that shows where the value was defined. Objects are not asked, because a proxy answers for
+    another object."""
+    if type(value) is FunctionGuardrail:
+        return type(value) if not isinstance(value.function, FunctionType) else value.function
+    return value if isinstance(value, type | FunctionType) else type(value)
+
+
+def _current(owner: Any, name: str) -> Any:
+    if isinstance(owner, CellType) or (isinstance(owner, FunctionType) and name.startswith("__")):
+        return getattr(owner, name)
+    return vars(owner).get(name, _ABSENT)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the value has a built-in type. Reading an instance of a derived class could run any code."""
+    return isinstance(value, _KEPT) and type(value).__module__ in _HOMES
+
+
+def _size(value: Any) -> int:
+    """Return the number of items. Counting stops shortly above the limit."""
+    pending, count = [value], 0
+    while pending and count <= _MOST_ITEMS:
+        item = pending.pop()
+        count += 1
+        if _is_plain(item) and isinstance(item, (dict, *_ROWS)):
+            count += len(item)
+            if count <= _MOST_ITEMS:
+                pending += item.values() if isinstance(item, dict) else item
+    return count
+
+
+def _copied(value: Any) -> Any:
+    """Return the value with copied containers and the same leaf objects."""
+    if not _is_plain(value):
+        return value
+    if isinstance(value, itertools.count):
+        return _copied_count(value)
+    if isinstance(value, _CACHED):
+        return value.cache_info()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, bytearray):
+        return bytes(value)
+    for kind in _ROWS:
+        if isinstance(value, kind):
+            return kind(map(_copied, value))
+    return value
+
+
+def _copied_count(value: Any) -> Any:
+    """Return the position of a counter, which only its `repr` shows."""
+    try:
+        return itertools.count(*ast.literal_eval(f"[{repr(value)[6:-1]}]"))
+    except (ValueError, SyntaxError):  # it counts in something else than numbers
+        return value
+
+
+def _same(saved: Any, value: Any) -> bool:
+    if saved is value:
+        return True
+    if isinstance(value, _CACHED):
+        return bool(saved == value.cache_info())
+    if isinstance(saved, itertools.count):
+        return repr(saved) == repr(value)
+    if isinstance(saved, dict) and isinstance(value, dict):
+        return saved.keys() == value.keys() and all(_same(item, value[key]) for key, item in saved.items())
+    if isinstance(saved, tuple | list | deque) and isinstance(value, tuple | list | deque):
+        return len(saved) == len(value) and all(map(_same, saved, value))
+    if isinstance(saved, (*_SCALARS, set, frozenset)):
+        return bool(saved == value)
+    return False
+
+
+def _refill(value: Any, saved: Any) -> None:
+    if isinstance(value, list | bytearray):
+        value[:] = _copied(saved)
+    elif isinstance(value, dict | set):
+        value.clear()
+        value.update(_copied(saved))
+    elif isinstance(value, _CACHED):
+        value.cache_clear()
+    elif isinstance(value, deque):
+        value.clear()
+        value.extend(_copied(saved))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, _CACHED):
+        value = value.cache_info()
+    if _size(value) > _MOST_ITEMS:
+        return f"a {type(value).__name__} of {len(value):,}"
+    text = "gone" if value is _ABSENT else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
