@@ -44,15 +44,6 @@ def cache(tmp_path: Path) -> ObjectCache:
     return ObjectCache(tmp_path, PLENTY, "http://lakefs")
 
 
-def test_an_uploaded_object_is_downloaded_unchanged(cache: ObjectCache) -> None:
-    assert get(cache, CONTENT) is None
-    put(cache, CONTENT)
-
-    assert get(cache, CONTENT) == CONTENT
-    found = usage(cache.root)
-    assert (found.entries, found.hits, found.misses, found.hit_bytes) == (1, 1, 1, len(CONTENT))
-
-
 @pytest.mark.parametrize(
     "other",
     [

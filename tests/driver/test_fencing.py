@@ -15,7 +15,7 @@ from perago.driver.fencing import PROOF_SECONDS, FenceStatus, fence_status, inst
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript, Moment
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
-from perago.ports import FENCE_MARKER, Forbidden, MergeRefused, NotFound, TaskStatus, Unavailable, Unclear
+from perago.ports import FENCE_MARKER, Forbidden, MergeRefused, NotFound, TaskStatus, Unclear
 from perago.settings import PublishFence
 from perago.testing.services import InMemoryServices
 
@@ -104,11 +104,6 @@ def test_a_server_that_runs_no_hooks_is_found_out(store: InMemoryLakeFS) -> None
 def test_a_missing_branch_is_reported(store: InMemoryLakeFS) -> None:
     with pytest.raises(NotFound):
         fence_status(store, "repo", "nope")
-
-
-def test_a_failed_clean_up_does_not_hide_the_outcome(store: InMemoryLakeFS) -> None:
-    store.faults.before("delete_branch", nth=1, error=Unavailable)
-    assert install_fence(store, "repo", "main").holds
 
 
 def test_the_text_carries_the_marker_and_its_checksum_is_known() -> None:

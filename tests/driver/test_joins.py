@@ -82,14 +82,6 @@ def test_a_task_that_only_reads_does_not_look_at_the_branch(services: InMemorySe
     assert services.faults.calls("history") == 0
 
 
-def test_others_on_the_branch_are_refused_as_after_a_single_commit(services: InMemoryServices) -> None:
-    commits = commits_in_line(services, 3)
-    services.seed({"later": "1"})
-    outcome = run(services, commits)
-    assert outcome.status is TERMINAL
-    assert f"has moved since the input ref {commits[-1][:12]}" in str(outcome.reason)
-
-
 @pytest.mark.parametrize("entries", [["a", "a"], [None, "a"], "map"])
 def test_a_single_commit_in_another_form_costs_nothing(services: InMemoryServices, entries: Any) -> None:
     ref = commits_in_line(services, 1)[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.testing import BadTree, Symlink, TaskRunner, TaskStatus, Unavailable, Unclear
+from perago.testing import BadTree, Symlink, TaskRunner, TaskStatus, Unavailable
 
 from .tasks_for_runner import Params, copy, count
 
@@ -65,12 +65,6 @@ def test_paths_are_relative_to_the_prefix_and_keys_are_not(run: TaskRunner) -> N
     assert keys == ["_lakefs_actions/perago-publish-fence.yaml", "data/copy.csv", "data/raw/a.csv"]
 
 
-def test_params_of_a_mapping_are_sent_as_they_are(run: TaskRunner) -> None:
-    outcome = run(count, {"failures": "many"})
-    assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-    assert "/params/failures" in str(outcome.reason)
-
-
 def test_each_tree_has_a_repository_of_its_own(run: TaskRunner) -> None:
     run(copy, tree={**TREE, "only/first.txt": ""})
     run(copy, tree=TREE)
@@ -118,13 +112,6 @@ def test_a_delivery_is_the_only_result_of_its_poll(run: TaskRunner) -> None:
     delivery = run.deliver(count)
     with pytest.raises(TypeError, match="a delivery has its params"):
         run(count, Params(), delivery=delivery)
-
-
-def test_a_merge_whose_answer_is_lost_is_published_once(run: TaskRunner) -> None:
-    run.faults.after("merge", error=Unclear)
-    outcome = run(copy, tree=TREE)
-    assert outcome.status is TaskStatus.COMPLETED
-    assert len(run.lakefs.history(run.repository, "main", until=str(outcome.input_ref), limit=10)) == 1
 
 
 def test_a_fault_with_a_misspelt_name_is_refused_where_it_is_written(run: TaskRunner) -> None:

@@ -151,23 +151,10 @@ def test_without_a_listed_md5_a_touched_file_counts_as_changed_and_an_untouched_
     assert paths(detect_changes(baseline, scan_tree(tree))) == ([], ["a"], [])
 
 
-def test_a_prefix_is_not_part_of_the_paths(tree: Path) -> None:
-    placements = download(tree, FILES, "audio/render/")
-    baseline = Baseline.record(scan_tree(tree), placements, "audio/render/")
-    assert list(baseline.files) == list(FILES)
-    assert not detect_changes(baseline, scan_tree(tree))
-
-
 def test_modes_and_empty_directories_are_no_changes(tree: Path, baseline: Baseline) -> None:
     (tree / "empty/deep").mkdir(parents=True)
     (tree / "raw").chmod(0o700)
     assert not detect_changes(baseline, scan_tree(tree))
-
-
-def test_a_directory_in_the_place_of_a_file_is_a_removal_and_an_addition(tree: Path, baseline: Baseline) -> None:
-    (tree / "a.csv").unlink()
-    write(tree, {"a.csv/part-0": "1"})
-    assert paths(detect_changes(baseline, scan_tree(tree))) == (["a.csv/part-0"], [], ["a.csv"])
 
 
 def test_a_marker_is_left_alone_unless_a_file_takes_the_place_of_its_directory(tree: Path) -> None:

@@ -146,12 +146,6 @@ def test_every_entry_gets_a_placement_in_order(tree: Path) -> None:
     assert directories_to_create(placements, "audio/") == ("a", "c")
 
 
-def test_hooks_are_left_out_and_make_no_directory(tree: Path) -> None:
-    placements = plan_layout([entry("_lakefs_actions/../x"), entry("a")], "", tree)
-    assert [placement.path for placement in placements] == [None, tree / "a"]
-    assert directories_to_create(placements, "") == ()
-
-
 def test_all_bad_keys_are_refused_together_before_anything_is_written(tree: Path) -> None:
     entries = [entry("good"), entry("../evil"), entry("a//b"), *(entry(f"{number}/.") for number in range(12))]
     with pytest.raises(LayoutRefused) as error:

@@ -21,11 +21,6 @@ from .building import deepen, delivery, no_more_files, write
 linux_names = pytest.mark.skipif(sys.platform != "linux", reason="this disk refuses names that are not UTF-8")
 
 
-def test_an_empty_workspace_is_an_empty_tree(tree: Path) -> None:
-    scanned = scan_tree(tree)
-    assert (dict(scanned.files), scanned.directories, scanned.irregular, scanned.unreadable) == ({}, (), (), ())
-
-
 def test_files_and_directories_are_found_with_their_stat(tree: Path) -> None:
     write(tree, {"b/c.csv": "abc", "a.csv": "", ".hidden/x": "1"})
     (tree / "empty").mkdir()
@@ -265,18 +260,6 @@ def test_a_directory_that_is_removed_while_it_is_open_is_reported(tree: Path, mo
     (tree / "sub").mkdir()
     Interruption(monkeypatch, 2, (tree / "sub").rmdir)
     assert scan_tree(tree).unreadable == (Unreadable("sub", "it vanished during the scan"),)
-
-
-def test_ten_thousand_files_are_all_found(tree: Path) -> None:
-    original = tree / "original"
-    original.touch()
-    for directory in range(100):
-        (tree / f"{directory:02}").mkdir()
-        for file in range(100):
-            (tree / f"{directory:02}/{file:02}").hardlink_to(original)  # faster to make, the same to a scan
-    scanned = scan_tree(tree)
-    assert len(scanned.files) == 10_001
-    assert list(scanned.files) == sorted(scanned.files)
 
 
 @pytest.mark.parametrize("left", [0, 1, 2])
