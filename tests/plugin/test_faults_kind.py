@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pytest_perago.fault_checks import CHECKED
 from pytest_perago.kinds.faults import CHECKS
 
-from .projects import collected, copy_module, free_module, run, write_module
+from .projects import collected, copy_module, free_module, run, run_process, write_module
 from .weaknesses import CLEAN, PLANTED, write_weaknesses
 
 pytest_plugins = ["pytester"]
@@ -41,13 +42,18 @@ def test_the_part_of_the_machine_is_named(pytester: pytest.Pytester) -> None:
     )
 
 
-def test_the_clock_of_pandas_is_fake_too(pytester: pytest.Pytester) -> None:
-    pytest.importorskip("pandas")
-    body = "import pandas\nreturn write(out / 'm', f'{pandas.Timestamp.now():%Y-%m-%d}')"
-    write_weaknesses(pytester, {"day": body})
-    file = pytester.path / "work" / "m00.py"
-    file.write_text(f"import pandas\n{file.read_text()}")
-    run(pytester, *FAULTS, "-k", "time]").assert_outcomes(failed=1, deselected=len(CHECKS) - 1)
+@pytest.mark.parametrize(
+    ("label", "library", "text"),
+    [("time", "pandas", "f'{pandas.Timestamp.now():%Y-%m-%d}'"), ("random", "numpy", "str(numpy.random.random())")],
+)
+def test_a_library_that_the_function_imports_has_the_fake_clock_and_seed(
+    pytester: pytest.Pytester, label: str, library: str, text: str
+) -> None:
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    write_weaknesses(pytester, {label: f"import {library}\nreturn write(out / 'm', {text})"})
+    result = run_process(pytester, *FAULTS, "-k", f"{label}]")
+    result.assert_outcomes(failed=1, deselected=len(CHECKS) - 1)
 
 
 def test_a_default_that_depends_on_the_time_is_named(pytester: pytest.Pytester) -> None:
