@@ -509,7 +509,10 @@ class OutputPipe:
 
     def catch_up(self) -> None:
         """Pass on the output that is in the pipe now. A child process, which has no pipe to read from, does nothing."""
-        if os.getpid() == self._pid and _has_bytes(self._read_end):
+        if os.getpid() != self._pid:
+            return
+        # In this order: what is no longer in the pipe is with the other thread, which has said so before it read.
+        if _has_bytes(self._read_end) or self._is_splitting:
             with signals_held(), contextlib.suppress(OSError):  # a cancellation must not lose the bytes
                 self._take()
 
