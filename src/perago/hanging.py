@@ -92,14 +92,14 @@ class HangWatch:
                     self._changed.wait()
                     self._sleeps = False
                 now = time.monotonic()
-                late = [call for call in self._calls.values() if call.due <= now]
-                new = [call for call in late if call.service not in self._silent]
-                for call in late:
-                    call.due = float("inf")
-                for call in new[:1]:
-                    call.is_reported = True
-                    self._silent.add(call.service)
-            for call in new[:1]:
+                new = []
+                for call in [call for call in self._calls.values() if call.due <= now]:
+                    call.due = math.inf
+                    if call.service not in self._silent:
+                        self._silent.add(call.service)
+                        call.is_reported = True
+                        new.append(call)
+            for call in new:
                 if (tell := self._tell) is not None:
                     tell(_words(call), False)
             with self._changed:

@@ -28,7 +28,7 @@ from perago.worker.attempt_log import (
     cut,
 )
 from perago.worker.events import Ending, LogsTrimmed
-from perago.worker.logs import JsonLog, describe, trim_logs
+from perago.worker.logs import JsonLog, LogThread, describe, trim_logs
 from perago.worker.plan import LogPlan
 
 from .bench import RunningWorker, make_plan, outcome, planned, result, running, wait_for
@@ -248,6 +248,18 @@ def test_a_new_day_begins_a_new_log_file(tmp_path: Path, monkeypatch: pytest.Mon
         "date=2026-11-29.jsonl",
         "date=2026-11-30.jsonl",
     ]
+
+
+def test_a_line_that_cannot_be_written_does_not_end_the_log_of_a_worker(tmp_path: Path) -> None:
+    thread = LogThread(JsonLog(make_plan(tmp_path), "test0001"))
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in (endless, float("nan"), 1):
+        thread.write("INFO", "one line", value=value)
+    thread.close()
+    (path,) = log_files(tmp_path, "test0001")
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line)["value"] == 1
 
 
 def test_the_log_of_a_process_and_the_logger_of_its_author_share_nothing(tmp_path: Path) -> None:

@@ -233,6 +233,7 @@ def test_a_sweep_only_removes_directories_of_dead_owners(root: Path) -> None:
 def test_a_sweep_removes_directories_of_earlier_versions(root: Path) -> None:
     former = root / "wf/t/id/retry=0,poll=1,start=0"
     write(former, {MARKER: "{}", "workspace/a": "1"})
+    (root / ".perago-tmp-0123456789abcdef").symlink_to(former / "tmp")
     assert sweep(root) == (former,)
     assert list(root.iterdir()) == []
 

@@ -407,6 +407,9 @@ CHUNK_BYTES = 262_144
 DRAIN_LIMIT = 5.0
 """Seconds to wait for the remaining output after the function has returned."""
 
+CATCH_UP_LIMIT = 0.5
+"""Seconds to wait for output that another thread passes on."""
+
 BUSY_SECONDS = 0.002
 """Seconds for which output gathers while more arrives, because waking the thread costs as much as many lines."""
 
@@ -514,7 +517,7 @@ class OutputPipe:
         # In this order: what is no longer in the pipe is with the other thread, which has said so before it read.
         if _has_bytes(self._read_end) or self._is_splitting:
             with signals_held(), contextlib.suppress(OSError):  # a cancellation must not lose the bytes
-                self._take()
+                self._take(CATCH_UP_LIMIT)
 
     def _drain(self, marker: bytes) -> None:
         # In this order: bytes that the first read misses arrived before it, so the second read finds them.
@@ -540,9 +543,12 @@ class OutputPipe:
                     waiting.poll()
                 self._take()
 
-    def _take(self) -> None:
-        """Read once, without waiting, and pass on the lines. Two threads of this process read, one at a time."""
-        with self._reading:
+    def _take(self, patience: float = -1) -> None:
+        """Read once, without waiting, and pass on the lines. Two threads of this process read, one at a time. After
+        `patience`, do nothing: the other one may wait for a line that this signal handler has interrupted."""
+        if not self._reading.acquire(timeout=patience):
+            return
+        try:
             if self._is_splitting or not _has_bytes(self._read_end):  # the former in a signal handler of the function
                 return
             self._is_splitting = self._taken = True
@@ -554,6 +560,8 @@ class OutputPipe:
                 self._splitter = LineSplitter(b"", _ignore)
                 self._taken = False
                 self._drained.set()
+        finally:
+            self._reading.release()
 
 
 def _has_bytes(descriptor: int) -> bool:

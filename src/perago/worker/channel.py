@@ -434,8 +434,10 @@ class SlotChannel:
                 elif not self._is_broken:
                     try:
                         self._connection.send_bytes(item)
-                    except (OSError, ValueError):
-                        self._is_broken = True
+                    except BaseException as error:
+                        self._is_broken = True  # nothing may follow half a message
+                        if not isinstance(error, (OSError, ValueError)):
+                            raise
 
 
 def framed(message: ToSlot) -> bytes:

@@ -111,7 +111,10 @@ class JsonLog:
 
     def write_all(self, entries: Sequence[LogEntry]) -> None:
         """Append a line for each entry. If the disk refuses, the lines of a day are dropped."""
-        lines = [self._lines(level, message, time=time, **fields) for time, level, message, fields in entries]
+        lines = []
+        for at, level, message, fields in entries:
+            with contextlib.suppress(Exception):  # one bad line must not end the thread
+                lines.append(self._lines(level, message, time=at, **fields))
         for _, of_a_day in itertools.groupby(lines, key=_day):
             self._append(list(of_a_day))
 
@@ -121,13 +124,14 @@ class JsonLog:
         for line in lines:
             with contextlib.suppress(Exception):
                 texts.append(as_json(line))
-        with contextlib.suppress(Exception):
-            self._open(_day(lines[0]))
-            self._logger.info("\n".join(texts))
-        if (pass_on := self._pass_on) is not None:
+        if (pass_on := self._pass_on) is not None:  # first, because the disk may hang
             for line in lines:
                 with contextlib.suppress(Exception):
                     pass_on(line)
+        if texts:
+            with contextlib.suppress(Exception):
+                self._open(_day(lines[0]))
+                self._logger.info("\n".join(texts))
 
     def close(self) -> None:
         """Close the file."""

@@ -254,6 +254,7 @@ class _SlotMain:
             )
         except BaseException as error:  # noqa: BLE001 - a defect of perago must not cost the slot
             attempt_log.traceback(traceback.format_exc())
+            self._remove_directories()
             reason = fitted(self._plan.mask(f"perago failed: {type(error).__name__}: {error}"))
             report = Report(TaskStatus.FAILED, reason=reason)
             return Finished(delivery.identity, report, log_chunks=attempt_log.finish(), unfit=reason)

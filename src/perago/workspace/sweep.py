@@ -149,6 +149,9 @@ _ATTEMPTS = {
 before 1.0: a directory each for the workflow, the task and the attempt."""
 
 
+_FORMER_LINK = ".perago-tmp-"
+
+
 def remove_attempt(descent: Descent, directory: str) -> str | None:
     """Remove an attempt directory whose marker the caller holds, and the directories above it that are then empty.
 
@@ -320,10 +323,23 @@ def sweep(root: Path) -> tuple[Path, ...]:
     except OSError:
         return ()
     with descent:
+        swept = tuple(root / path for path in list(_attempts(descent)) if _sweep_attempt(descent, path))
         for name in _names(descent, "", directories=False):
             if name.startswith(UNFINISHED):
                 _sweep_unfinished(descent.root, name)
-        return tuple(root / path for path in list(_attempts(descent)) if _sweep_attempt(descent, path))
+            elif name.startswith(_FORMER_LINK):
+                _sweep_link(descent.root, name)
+        return swept
+
+
+def _sweep_link(root: int, name: str) -> None:
+    """Remove the link of a version before 1.0 to the temporary directory of an attempt, if that no longer exists."""
+    try:
+        os.stat(name, dir_fd=root)
+    except FileNotFoundError:
+        unlink_if_there(name, root)
+    except OSError:
+        return
 
 
 def _attempts(descent: Descent) -> Iterator[str]:
