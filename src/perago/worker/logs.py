@@ -18,13 +18,13 @@ import select
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TextIO, TypeAlias, TypeVar
 
 from perago.authoring.context import metrics_json
 from perago.driver import AttemptRecord
@@ -86,6 +86,7 @@ LOG_FILES = ("worker_id=*/date=*.jsonl", "worker_id=*/pid=*__started=*.jsonl")
 those of earlier versions."""
 
 
+T = TypeVar("T")
 LogEntry: TypeAlias = tuple[str, str, str, dict[str, Any]]
 """Time, level, message and fields of a line."""
 
@@ -162,45 +163,114 @@ class JsonLog:
             )
 
 
-class LogThread:
-    """Formats and writes the lines of a log on a thread of its own, several at a time. So neither a slow disk nor a
-    long line delays the caller, which must be one thread."""
+class Gatherer(ABC, Generic[T]):
+    """Puts out items on a thread of its own, in order, so that no caller waits. Any thread can call `add`. Items that
+    exceed `most` in size are counted and left out; a later one says how many."""
+
+    most: ClassVar[int]
+    """Largest size of all items that wait."""
+    at_once: ClassVar[int]
+    """Largest number of items that are put out together."""
+
+    def __init__(self, name: str) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[T] = deque()
+        self._size = self._left_out = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @abstractmethod
+    def size_of(self, item: T) -> int:
+        """Return the part of `most` that an item takes."""
+
+    @abstractmethod
+    def missing(self, number: int) -> T:
+        """Return the item that replaces so many items."""
+
+    @abstractmethod
+    def put_out(self, items: Sequence[T]) -> None:
+        """Put out items, on the thread. This can take any time."""
+
+    def end(self) -> None:
+        """Do what follows the last item, on the thread."""
+
+    def add(self, item: T) -> None:
+        """Append an item, or count it if too many wait."""
+        with self._changed:
+            if self._size + self.size_of(item) > self.most:
+                self._left_out += 1
+                return
+            if self._left_out:
+                self._append(self.missing(self._left_out))
+                self._left_out = 0
+            self._append(item)
+
+    def leave_out(self) -> None:
+        """Count an item that cannot be put out."""
+        with self._changed:
+            self._left_out += 1
+
+    @property
+    def waiting(self) -> int:
+        """The size of the items that are not put out yet."""
+        return self._size
+
+    def close(self) -> None:
+        """Put out the waiting items, as far as that takes no longer than `CLOSE_LIMIT`. It is safe to repeat this."""
+        with self._changed:
+            self._closed.set()
+            self._changed.notify()
+        self._thread.join(CLOSE_LIMIT)
+
+    def _append(self, item: T) -> None:
+        self._waiting.append(item)
+        self._size += self.size_of(item)
+        self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed.is_set())
+                if not self._waiting:
+                    break
+            while self._waiting:
+                items = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.at_once))]
+                self.put_out(items)
+                with self._changed:
+                    self._size -= sum(map(self.size_of, items))
+            self._closed.wait(GATHERING_SECONDS)
+        self.end()
+
+
+class LogThread(Gatherer[LogEntry]):
+    """Formats and writes the lines of a log, so that neither a slow disk nor a long line delays the caller."""
+
+    most = MOST_ENTRIES
+    at_once = 1000
 
     def __init__(self, log: JsonLog) -> None:
         self._log = log
-        self._entries: SimpleQueue[LogEntry | None] = SimpleQueue()
-        self._left_out = 0
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="perago-log", daemon=True)
-        self._thread.start()
+        super().__init__("perago-log")
 
     def write(self, level: str, message: str, **fields: Any) -> None:
-        """Append one line with the current time, or count it if `MOST_ENTRIES` wait for the disk."""
-        if self._entries.qsize() >= MOST_ENTRIES:
-            self._left_out += 1
-            return
-        if self._left_out:
-            text = f"{count(self._left_out, 'line')} left out: the disk did not keep up"
-            self._entries.put((timestamp(), "WARNING", text, {}))
-            self._left_out = 0
-        self._entries.put((timestamp(), level, message, fields))
+        """Append one line with the current time."""
+        self.add((timestamp(), level, message, fields))
 
-    def close(self) -> None:
-        """Write the waiting lines, as far as the disk accepts them within `CLOSE_LIMIT`, and close the log."""
-        self._closed.set()
-        self._entries.put(None)
-        self._thread.join(CLOSE_LIMIT)
+    def size_of(self, _: LogEntry) -> int:
+        """Return 1: entries are counted."""
+        return 1
 
-    def _run(self) -> None:
-        while (entry := self._entries.get()) is not None:
-            entries = [entry]
-            with contextlib.suppress(Empty):
-                while (entry := self._entries.get_nowait()) is not None:
-                    entries.append(entry)
-            self._log.write_all(entries)
-            if entry is None:
-                break
-            self._closed.wait(GATHERING_SECONDS)
+    def missing(self, number: int) -> LogEntry:
+        """Return the entry that replaces omitted entries."""
+        return timestamp(), "WARNING", f"{count(number, 'line')} left out: the disk did not keep up", {}
+
+    def put_out(self, items: Sequence[LogEntry]) -> None:
+        """Write entries to the log."""
+        self._log.write_all(items)
+
+    def end(self) -> None:
+        """Close the log."""
         self._log.close()
 
 
@@ -527,75 +597,35 @@ def terminal_missing(number: int) -> str:
     return f"{count(number, 'line')} left out: the terminal did not keep up"
 
 
-class LineWriter:
+class LineWriter(Gatherer[bytes]):
     """Writes lines to the descriptor of `stream`, in its encoding. Any thread can call `write`, which never waits.
     `missing` makes the line with the number of omitted lines."""
+
+    most = MOST_WAITING
+    at_once = 1
 
     def __init__(self, stream: TextIO, missing: Callable[[int], str]) -> None:
         stream.flush()
         self._descriptor = stream.fileno()
         self._encoding = stream.encoding or "utf-8"  # a stream that rich stands in for has no encoding
         self._missing = missing
-        self._changed = threading.Condition()
-        self._waiting: deque[bytes] = deque()
-        self._size = self._left_out = 0
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="perago-lines", daemon=True)
-        self._thread.start()
+        super().__init__("perago-lines")
 
     def write(self, line: str) -> None:
         """Append a line, which is given without its end."""
-        data = self._encoded(line)
-        with self._changed:
-            if self._size + len(data) > MOST_WAITING:
-                self._left_out += 1
-                return
-            if self._left_out:
-                self._append(self._encoded(self._missing(self._left_out)))
-                self._left_out = 0
-            self._append(data)
+        self.add(f"{line}\n".encode(self._encoding, "backslashreplace"))
 
-    def leave_out(self) -> None:
-        """Count a line that cannot be written."""
-        with self._changed:
-            self._left_out += 1
+    def size_of(self, item: bytes) -> int:
+        """Return the bytes of a line."""
+        return len(item)
 
-    @property
-    def waiting(self) -> int:
-        """The bytes that the reader has not read yet."""
-        return self._size
+    def missing(self, number: int) -> bytes:
+        """Return the line that replaces omitted lines."""
+        return f"{self._missing(number)}\n".encode(self._encoding, "backslashreplace")
 
-    def close(self) -> None:
-        """Write the waiting lines, as far as the reader accepts them within `CLOSE_LIMIT`. It is safe to repeat
-        this."""
-        with self._changed:
-            self._closed.set()
-            self._changed.notify()
-        self._thread.join(CLOSE_LIMIT)
-
-    def _encoded(self, line: str) -> bytes:
-        return f"{line}\n".encode(self._encoding, "backslashreplace")
-
-    def _append(self, data: bytes) -> None:
-        self._waiting.append(data)
-        self._size += len(data)
-        self._changed.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed.is_set())
-                if not self._waiting:
-                    return
-            while self._waiting:
-                data = self._waiting.popleft()
-                self._write_out(data)
-                with self._changed:
-                    self._size -= len(data)
-            self._closed.wait(GATHERING_SECONDS)
-
-    def _write_out(self, data: bytes) -> None:
-        """Write bytes to the reader. Without a reader they are dropped, and the worker continues."""
+    def put_out(self, items: Sequence[bytes]) -> None:
+        """Write lines to the reader. Without a reader they are dropped, and the worker continues."""
+        data = b"".join(items)
         while data:
             try:
                 select.select([], [self._descriptor], [])
