@@ -151,11 +151,11 @@ def _tree_rules(mutant: Mutant) -> Iterator[Callable[[], Guardrail]]:
     seed, files = mutant.seed.files, mutant.files
     file = PurePosixPath(mutant.path)
     added = sorted(files.keys() - seed.keys())
-    alike = str(file.with_name(f"*{file.suffix}"))
-    number = sum(bool(compile_glob(alike).fullmatch(path)) for path in seed)
+    same_suffix = str(file.with_name(f"*{file.suffix}"))
+    number = sum(bool(compile_glob(same_suffix).fullmatch(path)) for path in seed)
     if seed.keys() - files.keys() and not added:
         yield lambda: require_file(mutant.path)
-        yield lambda: require_glob(alike, min_count=number)
+        yield lambda: require_glob(same_suffix, min_count=number)
     elif added:
         name = PurePosixPath(added[0])
         if name.name.startswith("._"):
@@ -166,7 +166,7 @@ def _tree_rules(mutant: Mutant) -> Iterator[Callable[[], Guardrail]]:
             yield lambda: forbid_glob(f"{file.parent}/*/**".removeprefix("./"))
         elif name.suffix != file.suffix:
             yield lambda: forbid_glob(str(name))
-        yield lambda: require_glob(alike, max_count=number)
+        yield lambda: require_glob(same_suffix, max_count=number)
         yield lambda: require_file(mutant.path)
 
 
