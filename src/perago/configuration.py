@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perago import DISTRIBUTION
+from perago.records import dataclass
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorOverview, ConductorQueue, ConductorWorkflows

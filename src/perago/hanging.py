@@ -7,7 +7,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from perago.records import dataclass
 
 HANGING_AFTER = 5.0
 """Seconds without an answer after which a call is reported."""

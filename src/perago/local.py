@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
@@ -20,6 +19,7 @@ from perago.embedded.services import EmbeddedServices
 from perago.failure import Failure
 from perago.ports import TaskQueue
 from perago.processes import INTERRUPTED
+from perago.records import dataclass
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.worker.events import AttemptEnded, AttemptReceived, Event, Listener, PollingPaused, SlotDied, SlotReady
 from perago.worker.exporters import exporting

@@ -17,7 +17,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPException
@@ -34,6 +33,7 @@ from urllib3.util import Timeout, make_headers, parse_url
 
 from perago.hanging import HANGS
 from perago.ports import Overloaded, Refused, ServiceError, Unavailable
+from perago.records import dataclass, replace
 from perago.retry import BackOff, Retries, within
 
 _NEVER_SENT = (

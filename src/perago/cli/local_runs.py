@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from perago.cli import messages
 from perago.cli.loading import load_task_to_run
 from perago.cli.parameters import FRIENDLY_PORT, checked_module
 from perago.failure import Failure
+from perago.records import dataclass, replace
 
 if TYPE_CHECKING:
     from perago.configuration import Servers

@@ -8,7 +8,6 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,6 +21,7 @@ from perago.console.overview import wanted_definition
 from perago.console.source import Embedded, Json, NoSuchPage, Source
 from perago.console.text import PageView, line, link
 from perago.ports import ServiceError
+from perago.records import dataclass, replace
 from perago.taskdef.payload import commits_of
 from perago.taskdef.schema import join_pointer, schema_problems, shape_of, skeleton_of
 

@@ -10,7 +10,6 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,6 +45,7 @@ from perago.console.text import (
     tail,
 )
 from perago.ports import Commit
+from perago.records import dataclass
 from perago.text import count, plain_reason
 from perago.worker.log_reader import AttemptTrace, DeliveryTrace
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -21,6 +20,7 @@ from perago.driver.fencing import FenceProofs
 from perago.driver.function import FunctionCaller, call_function
 from perago.guardrails.evaluation import Finding
 from perago.ports import Clock, Delivery, DeliveryCheck, Report, WorkspaceStore
+from perago.records import dataclass, field
 from perago.settings.sources import PublishFence
 from perago.text import count, listing, quoted
 from perago.workspace.changes import Changes

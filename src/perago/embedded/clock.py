@@ -11,7 +11,8 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+
+from perago.records import dataclass, field
 
 START = 1_767_225_600.0
 """The default start of virtual time: 2026-01-01T00:00:00Z."""

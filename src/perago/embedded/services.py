@@ -12,7 +12,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +21,7 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Clock
+from perago.records import dataclass, field
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from perago.authoring.declaration import declares
 from perago.authoring.workspace import (
     Guardrail,
@@ -14,6 +12,7 @@ from perago.authoring.workspace import (
     declared_pattern,
 )
 from perago.guardrails.paths import found, matching
+from perago.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

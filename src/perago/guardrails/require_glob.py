@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from perago.authoring.declaration import calling_line, declares
 from perago.authoring.workspace import (
     Guardrail,
@@ -14,6 +12,7 @@ from perago.authoring.workspace import (
     declared_pattern,
 )
 from perago.guardrails.paths import check_count, for_pattern, found, matching, too_small, written_size
+from perago.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from perago.history.attempts import (
 )
 from perago.history.running import Debugging, plan_for, run_attempt, services_of, write_tree
 from perago.processes import end_if_told
+from perago.records import asdict, dataclass, field, replace
 from perago.text import one_line
 from perago.worker import events
 from perago.workspace.changes import Changes

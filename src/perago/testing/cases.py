@@ -34,7 +34,6 @@ import json
 import shutil
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from perago.atomic_file import replace_file
 from perago.authoring import Example, Task, TaskDefinitionError, WorkspaceSpec
 from perago.authoring.workspace import Listing
 from perago.guardrails.evaluation import ContentGuardrail, Phase, evaluate
+from perago.records import dataclass
 from perago.settings.mask import STRUCK_OUT
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input
 from perago.taskdef.schema import output_schema, schema_problem

@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from perago.attempt.publication import is_mine
 from perago.attempt.refusals import short
 from perago.driver import Delivered, deliver_report
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
+from perago.records import dataclass, field, replace
 from perago.retry import BackOff
 from perago.worker.channel import DeliveryAnswer, DeliveryQuestion, Finished, LogSoFar, Publishing
 from perago.worker.events import (

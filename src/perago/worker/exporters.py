@@ -15,12 +15,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 from perago.failure import Failure
+from perago.records import asdict, dataclass
 from perago.worker.events import Event, Listener
 from perago.worker.health import Health, LakeFSCheck, Verdict
 from perago.worker.lineage import lineage_problem, openlineage

@@ -20,7 +20,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry.context import Context
@@ -58,6 +57,7 @@ from opentelemetry.util.re import parse_env_headers
 
 import perago
 from perago.ports import Identity, Trace, WorkflowEnd, WorkflowSpan
+from perago.records import dataclass, field
 from perago.settings import Mask, whole_environment
 from perago.text import one_line
 from perago.worker import events

@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -16,6 +15,7 @@ from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.adapters.lakefs.session import LakeFSSession
 from perago.cache import Shelf
 from perago.ports import Overloaded
+from perago.records import dataclass
 
 if TYPE_CHECKING:
     from hashlib import _Hash

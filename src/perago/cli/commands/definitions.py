@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +19,7 @@ from perago.cli.messages import Colour, ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, Timeout
 from perago.cli.rendering import Renderer, print_json
 from perago.failure import Failure
+from perago.records import dataclass
 from perago.text import count, one_line
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ within a decision leads to another decision immediately.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from perago.embedded.conductor.context import (
@@ -48,6 +47,7 @@ from perago.embedded.conductor.wire import (
     through_json,
     without_nulls,
 )
+from perago.records import dataclass, field
 
 OPERATION = "start workflow"
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from pydantic.alias_generators import to_camel
 from perago.embedded.conductor.expressions import java_text
 from perago.embedded.conductor.state import TaskRow, WorkflowRow, WorkflowStatus
 from perago.embedded.conductor.wire import copied, not_modelled, without_nulls
+from perago.records import dataclass
 
 
 def in_camel_case(*names: str) -> Callable[[object], dict[str, Any]]:

@@ -15,7 +15,6 @@ import posixpath
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from perago.attempt.publication import FENCE_PATH
@@ -41,6 +40,7 @@ from perago.embedded.lakefs.values import (
     same,
 )
 from perago.ports import Clock, Commit
+from perago.records import dataclass
 
 MAX_PATH_BYTES = 1024
 
