@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from perago.ports import TaskStatus
-from perago.worker import processes, slots
+from perago.worker import fork_server, slots
 from perago.worker.events import Pulse, SlotDied, SlotReady
 
 from .bench import RunningWorker, gone, make_plan, outcome, result, running, running_pid, wait_for
@@ -34,15 +34,15 @@ LIMIT = 3
 
 @pytest.fixture(autouse=True)
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "LIMIT", LIMIT)
+    monkeypatch.setattr(fork_server, "LIMIT", LIMIT)
 
 
 @pytest.fixture
 def own_fork_server() -> Iterator[None]:
     """A test with modules of its own to preload gets a new fork server, and the next test, too."""
-    processes.discard_fork_server()
+    fork_server.discard_fork_server()
     yield
-    processes.discard_fork_server()
+    fork_server.discard_fork_server()
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_an_unreported_death_is_reported(two_slots: RunningWorker, queue: SmallQ
 def test_one_that_takes_long_to_load_is_waited_for(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "LIMIT", 1)
+    monkeypatch.setattr(fork_server, "LIMIT", 1)
     loaded = tmp_path / "loaded"
     monkeypatch.setenv("TEST_LOADED", str(loaded))
     worker = RunningWorker(make_plan(tmp_path, preload=("perago.driver", SLOW)), queue)
@@ -174,7 +174,7 @@ def test_a_stall_is_judged_by_state_and_cpu_time(program: str, state: str, hangs
     with psutil.Popen([sys.executable, "-c", f"print(flush=True)\n{program}"], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         wait_for("its state", lambda: process.status() == state)
-        stall = processes.Stall(process.pid)
+        stall = fork_server.Stall(process.pid)
         found = [stall.check() or "" for _ in range(3 * LIMIT)]
         process.kill()
     assert found[:LIMIT] == [""] * LIMIT
@@ -207,7 +207,7 @@ def test_a_refused_fork_costs_no_other_slot(tmp_path: Path, queue: SmallQueue, m
 def test_a_worker_stops_without_it(
     two_slots: RunningWorker, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "LIMIT", 600)
+    monkeypatch.setattr(fork_server, "LIMIT", 600)
     monkeypatch.setattr(slots, "CLOSE_LIMIT", 1.0)
     stop_fork_server(two_slots.saw(SlotReady)[0].pid)
     two_slots.supervisor.stop()

@@ -81,7 +81,7 @@ def ping_lakefs(open_store: Callable[[], LakeFSStore]) -> None:
         ServiceError: lakeFS does not answer, or rejects the credentials.
         ForkServerDied: the process could not be started.
     """
-    from perago.worker.processes import start_process
+    from perago.worker.fork_server import start_process
 
     context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     reader, writer = context.Pipe(duplex=False)

@@ -55,9 +55,10 @@ from perago.worker.events import (
     WaitingForLakeFS,
     Watched,
 )
+from perago.worker.fork_server import end_fork_server
 from perago.worker.host import Pool
 from perago.worker.plan import TaskPlan, WorkerPlan, located
-from perago.worker.processes import SlotProcess, end_fork_server
+from perago.worker.processes import SlotProcess
 
 MOST_QUESTIONS = 100
 """Maximum number of unanswered delivery questions of one attempt. An attempt asks one after the other, but can stop

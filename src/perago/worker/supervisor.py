@@ -39,10 +39,10 @@ from perago.driver import SystemClock
 from perago.ports import Clock, TaskQueue
 from perago.worker.attempts import Services
 from perago.worker.events import Cancelling, Draining, Event, Listener, Pulse, Stopped, WorkerReady
+from perago.worker.fork_server import warm_up
 from perago.worker.host import HostCheck, Pools, run_maintenance
 from perago.worker.plan import TaskPlan, WorkerPlan
 from perago.worker.poller import Poller
-from perago.worker.processes import warm_up
 from perago.worker.slots import Slot, SlotPool
 
 PULSE_INTERVAL = 1.0

@@ -153,11 +153,12 @@ def command(
             "the log has the output of functions; take --watch or --log-format.", param_hint="--watch"
         )
     limits = {name: int(limit) if limit else None for name, _, limit in (text.partition("=") for text in modules)}
-    tasks, settings = _validated(limits, timeout, log_format, strict=strict, embedded=embedded)
-    from perago.worker.processes import ForkServerDied, check_fork_server, discard_fork_server, warm_up
+    from perago.worker.fork_server import ForkServerDied, check_fork_server, discard_fork_server
 
     try:
         with ExitStack() as stack, ExitStack() as unless_started:
+            unless_started.callback(discard_fork_server)
+            tasks, settings = _validated(limits, timeout, log_format, strict=strict, embedded=embedded)
             waiting = stack.enter_context(_Waiting.shown("preparing", quiet=watch))
             from perago.adapters.conductor import ConductorQueue
             from perago.adapters.lakefs import LakeFSStore
@@ -170,7 +171,6 @@ def command(
             from perago.worker.supervisor import Supervisor
 
             prepare_roots(settings)
-            withhold_credentials()
             lakefs = settings.require_lakefs() if _need_lakefs(tasks) else None
             slots = jobs or max([1, *filter(None, limits.values())])
             cache = cache_of(settings) if lakefs else None
@@ -186,8 +186,6 @@ def command(
             _warn_of_id(plan)
             clock = SystemClock()
             reached = functools.partial(reach, wait=wait, clock=clock)
-            unless_started.callback(discard_fork_server)
-            warm_up(plan.preload)  # takes its time, concurrently with everything else that happens here
             signals = wanted_signals(messages)
             queue = ConductorQueue(settings.require_conductor(), traced="traces" in signals)
             stack.callback(queue.close)
@@ -268,14 +266,19 @@ def _warn_of_id(plan: WorkerPlan) -> None:
 def _validated(
     limits: Mapping[str, int | None], timeout: float, log_format: LogFormat | None, *, strict: bool, embedded: bool
 ) -> tuple[dict[str, TaskSummary], Settings]:
-    """Return the tasks by module, and the settings, after all problems of both were reported."""
+    """Return the tasks by module, and the settings, after all problems of both were reported. Start the fork server as
+    soon as the credentials are out of its environment."""
     from perago.probe import probing
+    from perago.worker.fork_server import warm_up
 
     with probing(tuple(limits), timeout, packages=True, progress=Progress(), waiting=importing) as results:
         configuration = read_configuration(local=embedded)
         if not embedded:  # the output goes to perago dev, which has also shown the warnings
             configuration = _with_log_format(configuration, log_format)
-        # Import these while child processes import the task modules.
+        if (settings := configuration.settings) is not None:
+            withhold_credentials()
+            warm_up(_PRELOADED if settings.lakefs is not None else _PRELOADED[:1])
+        # Import these while child processes import the task modules, and the fork server what slots need.
         import perago.adapters.conductor
         import perago.worker.supervisor  # noqa: F401
 
@@ -292,11 +295,11 @@ def _validated(
     left_out = f"{len(probed) - len(tasks)} of {len(probed)} modules cannot run"
     if len(tasks) < len(probed) and strict:
         raise CommandError(ExitCode.INVALID_MODULE, f"{left_out}, so perago starts no worker (--strict)")
-    if configuration.settings is None or problems:
+    if settings is None or problems:
         raise CommandError(ExitCode.INVALID_CONFIGURATION)
     if len(tasks) < len(probed):
         messages.warning(f"{left_out}; perago starts the other ones")
-    return tasks, configuration.settings
+    return tasks, settings
 
 
 def _with_log_format(configuration: Configuration, given: LogFormat | None) -> Configuration:
