@@ -40,6 +40,8 @@ LARGEST_WHOLE = 64 * 1024 * 1024
 RANGE = 32 * 1024 * 1024
 """Bytes of the largest range of an object that is downloaded in ranges."""
 CHUNK = 1024 * 1024
+SMALL = 64 * 1024
+"""Bytes of the largest object that is copied from the cache before the threads of the transfer start."""
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _AT_ONCE = 8
@@ -75,27 +77,47 @@ class Download:
         """Download all objects that have a place on the disk. Return how many the cache had."""
         self._wanted = [(placement.entry, placement.path) for placement in placements if placement.path is not None]
         objects, size, lock = 0, 0, threading.Lock()
-        with (
-            FileWriter(workspace, {path.parent for _, path in self._wanted}) as writer,
-            TransferPool(self._transfer, self._jobs(), size=_size_of) as workers,
-        ):
 
-            def work(job: _Job) -> None:
-                nonlocal objects, size
-                wanted = job if isinstance(job, Range) else Arrival(*job).ranges[0]
-                if self._bring(wanted, writer, workers):
-                    with lock:
-                        objects, size = objects + 1, size + wanted.arrival.entry.size
-                        on_progress(objects, size)
+        def arrived(entry: ObjectEntry) -> None:
+            nonlocal objects, size
+            with lock:
+                objects, size = objects + 1, size + entry.size
+                on_progress(objects, size)
 
-            workers.run(work)
+        with FileWriter(workspace, {path.parent for _, path in self._wanted}) as writer:
+            left = self._copy_small(writer, arrived)
+            with TransferPool(self._transfer, self._jobs(left), size=_size_of) as workers:
+
+                def work(job: _Job) -> None:
+                    wanted = job if isinstance(job, Range) else Arrival(*job).ranges[0]
+                    if self._bring(wanted, writer, workers):
+                        arrived(wanted.arrival.entry)
+
+                workers.run(work)
         return self._shelf.hits if self._shelf is not None else 0
 
     def _is_on_the_shelf(self, entry: ObjectEntry) -> bool:
         return self._shelf is not None and self._shelf.holds(object_id(entry))
 
-    def _jobs(self) -> Iterator[_Job]:
+    def _copy_small(self, writer: FileWriter, arrived: Callable[[ObjectEntry], None]) -> list[tuple[ObjectEntry, Path]]:
+        """Copy the small objects that the cache has. Return the other ones. Several threads would wait for each other
+        longer than such a copy takes."""
+        if self._shelf is None:
+            return self._wanted
+        left, file = [], None
         for entry, path in self._wanted:
+            if 0 < entry.size <= SMALL:
+                file = file or writer.begin()
+                if self._shelf.copy_to(object_id(entry), file.handle):
+                    writer.finish(file, entry, path)
+                    file = None
+                    arrived(entry)
+                    continue
+            left.append((entry, path))
+        return left
+
+    def _jobs(self, wanted: Iterable[tuple[ObjectEntry, Path]]) -> Iterator[_Job]:
+        for entry, path in wanted:
             if entry.size > LARGEST_WHOLE and has_md5(entry) and not self._is_on_the_shelf(entry):
                 if self._shelf is not None:
                     self._shelf.note_miss()
@@ -135,7 +157,8 @@ class Download:
         entry, file = wanted.arrival.entry, wanted.arrival.file.handle
         if entry.size == 0 and entry.checksum == EMPTY_MD5:
             return  # nothing to ask for
-        if wanted.is_whole and self._shelf is not None and self._shelf.copy_to(object_id(entry), file):
+        is_new = wanted.is_whole and entry.size > SMALL  # `_copy_small` has tried the others
+        if is_new and self._shelf is not None and self._shelf.copy_to(object_id(entry), file):
             return
         self._fetch(wanted, workers)
         wanted.arrival.was_fetched = True
