@@ -1,18 +1,20 @@
 """Objects that this machine has fetched or published before, on its disk (docs/workers.md).
 
-    <root>/.cache/<40 hex digits>.xxh3  one object each, below the workspace root, and its checksum <root>/.cache/<40
-    hex digits>       the same without a checksum, of earlier versions; never read <root>/.cache/ledger.json
-    the size of the cache, and how often it helped
+    <root>/.cache/<40 hex digits>.xxh3    an object and its checksum, below the workspace root
+    <root>/.cache/<40 hex digits>         the same without a checksum, of earlier versions; never read
+    <root>/.cache/ledger.json             the size of the cache, and how often it helped
 
 Any number of processes use it at the same time. A file appears by a rename, complete. Nothing is ever linked into a
-workspace: it gets a copy, so that no task function can change the input of the next attempt."""
+workspace: it gets a copy, so that no task function can change the input of the next attempt.
+"""
 
 from __future__ import annotations
 
-from perago.cache.objects import CacheUnusable, ObjectCache, ObjectId, Shelf, on_disk
+from perago.cache.objects import Addition, CacheUnusable, ObjectCache, ObjectId, Shelf, on_disk
 from perago.cache.upkeep import Usage, Verified, clear, default_limit, give_room, trim, usage, verify
 
 __all__ = [
+    "Addition",
     "CacheUnusable",
     "ObjectCache",
     "ObjectId",

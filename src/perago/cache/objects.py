@@ -391,31 +391,17 @@ class Shelf:
             checksum: the XXH3-128 of the verified bytes. If the file has changed in the meantime, the next use detects
                 that.
         """
+        if (addition := self.begin(found.size, can_be_checked=found.can_be_checked)) is not None:
+            addition.copy(source)
+            addition.finish(found, checksum)
+
+    def begin(self, size: int, *, can_be_checked: bool = True) -> Addition | None:
+        """Begin to add an object of `size` bytes; None if there is no room for it, or it cannot be checked. The caller
+        gives it the bytes, and then calls `finish` or `discard`."""
         with self._lock:
-            self._needed -= on_disk(found.size)
-        size = on_disk(found.size + SEAL_BYTES)
-        if not found.can_be_checked or not self._reserve(size):
-            return
-        name, temporary = self._name(found), f"{UNFINISHED}{self._token}-{next(self._numbers)}"
-        try:
-            with self._naming:
-                file = os.open(temporary, _WRITE, 0o600, dir_fd=self._directory)
-            try:
-                if copy_bytes(source, file, found.size) != found.size:
-                    raise OSError(errno.EIO, "the file has another size")
-                os.pwrite(file, seal_of(name, checksum), found.size)
-            finally:
-                os.close(file)
-            with self._naming:
-                os.rename(temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
-        except OSError:
-            self._unlink(temporary)
-            with self._lock:
-                self._added -= size
-                self._room = 0  # whatever is wrong with the disk, no attempt should meet it a thousand times
-        finally:
-            with self._lock:
-                self._coming -= size
+            self._needed -= on_disk(size)
+        is_wanted = size > 0 and can_be_checked
+        return Addition(self, size) if is_wanted and self._reserve(on_disk(size + SEAL_BYTES)) else None
 
     def _reserve(self, size: int) -> bool:
         with self._lock:
@@ -426,6 +412,12 @@ class Shelf:
             self._room -= size
             self._added += size
             return True
+
+    def _release(self, size: int, *, added: bool) -> None:
+        with self._lock:
+            self._coming -= size
+            if not added:
+                self._added -= size
 
     def _name(self, wanted: ObjectId) -> str:
         cache = self._cache
@@ -478,3 +470,75 @@ class Shelf:
         except OSError:
             return False
         return True
+
+
+class Addition:
+    """An entry that is being written to the cache, by one thread. A problem of the disk ends it, and its caller need
+    not know."""
+
+    def __init__(self, shelf: Shelf, size: int) -> None:
+        """`shelf` has reserved the room."""
+        self._shelf = shelf
+        self._size = size
+        self._name = f"{UNFINISHED}{shelf._token}-{next(shelf._numbers)}"
+        self._file: int | None = None
+        self._is_shared = False
+        try:
+            with shelf._naming:
+                self._file = os.open(self._name, _WRITE, 0o600, dir_fd=shelf._directory)
+        except OSError:
+            self._give_up()
+
+    def share(self, source: int) -> None:
+        """Share the blocks of an open file that has all the bytes, if the disk can do that. Then `write` does
+        nothing."""
+        if self._file is not None and self._size > _SMALL:
+            with contextlib.suppress(OSError):
+                self._is_shared = _clone(source, self._file)
+
+    def copy(self, source: int) -> None:
+        """Copy all the bytes from an open file."""
+        try:
+            if self._file is not None:
+                copy_bytes(source, self._file, self._size)
+        except OSError:
+            self._give_up()
+
+    def write(self, block: memoryview) -> None:
+        """Write the next bytes."""
+        try:
+            while self._file is not None and block and not self._is_shared:
+                block = block[os.write(self._file, block) :]
+        except OSError:
+            self._give_up()
+
+    def finish(self, found: ObjectId, checksum: bytes) -> None:
+        """Make it the entry of the object `found`, whose bytes have this XXH3-128."""
+        shelf, name = self._shelf, self._shelf._name(found)
+        try:
+            if self._file is None or not found.can_be_checked or os.fstat(self._file).st_size != self._size:
+                return self.discard()
+            os.pwrite(self._file, seal_of(name, checksum), self._size)
+            with shelf._naming:
+                os.rename(self._name, name, src_dir_fd=shelf._directory, dst_dir_fd=shelf._directory)
+        except OSError:
+            return self._give_up()
+        return self._end(added=True)
+
+    def discard(self) -> None:
+        """End it without an entry, unless it has ended."""
+        if self._file is not None:
+            self._end(added=False)
+
+    def _give_up(self) -> None:
+        self._end(added=False)
+        with self._shelf._lock:
+            self._shelf._room = 0  # whatever is wrong with the disk, no attempt should meet it a thousand times
+
+    def _end(self, *, added: bool) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+        if not added:
+            self._shelf._unlink(self._name)
+        self._shelf._release(on_disk(self._size + SEAL_BYTES), added=added)

@@ -20,7 +20,7 @@ import xxhash
 from perago.adapters.lakefs.block_store import DirectFailed
 from perago.adapters.lakefs.session import SERVICE, Call, once, path_in
 from perago.adapters.lakefs.transfers import Transfer, TransferPool, new_md5
-from perago.cache import ObjectId
+from perago.cache import Addition, ObjectId, Shelf
 from perago.ports import CorruptTransfer, Refused, ServiceError, Staged, Upload
 from perago.retry import retry
 from perago.workspace.scan import changed_since_scan, open_unchanged
@@ -85,7 +85,7 @@ class Uploads:
         self, call: Call, target: str, headers: Mapping[str, str | bytes], upload: Upload, workers: TransferPool[Upload]
     ) -> None:
         pool, limit = self._transfer.session.pool, self._transfer.seconds(upload.size)
-        with _OpenFile(upload) as file:
+        with _OpenFile(upload, self._transfer.shelf) as file:
             chunks = file.read(upload.size)
             body = b"".join(map(bytes, chunks)) if upload.size <= _CHUNK else chunks
             send = partial(pool.call, "POST", target, headers=headers, body=body, lasting=limit)
@@ -102,7 +102,7 @@ class Uploads:
             offer = store.offer()
         if not offer.objects:
             return False
-        with _OpenFile(upload) as file:
+        with _OpenFile(upload, transfer.shelf) as file:
             direct = DirectUpload(transfer, call, self._path, file)
             try:
                 with workers.wire.exchange(transfer.seconds(upload.size, requests=4)):
@@ -125,9 +125,8 @@ class Uploads:
             what = f"{upload.path} changed while it was being published"
             detail = f"{what}: the server stored {size} bytes with checksum {checksum}"
             raise CorruptTransfer(SERVICE, call.operation, detail)
-        if self._transfer.shelf is not None:
-            identity = ObjectId(address, upload.checksum, upload.size)
-            self._transfer.shelf.add(identity, file.handle, file.sent.digest())
+        if file.addition is not None:
+            file.addition.finish(ObjectId(address, upload.checksum, upload.size), file.sent.digest())
 
 
 class DirectUpload:
@@ -218,17 +217,23 @@ class DirectUpload:
 
 
 class _OpenFile:
-    """The open file of an upload. `sent` is the checksum of the bytes that were read so far."""
+    """The open file of an upload, whose bytes go to the cache while they are sent. `sent` is the checksum of the bytes
+    that were read so far."""
 
-    def __init__(self, upload: Upload) -> None:
+    def __init__(self, upload: Upload, shelf: Shelf | None) -> None:
         self.upload = upload
         self.handle: int = open_unchanged(upload)
         self.sent: xxhash.xxh3_128 = xxhash.xxh3_128()
+        self.addition: Addition | None = shelf.begin(upload.size) if shelf is not None else None
+        if self.addition is not None:
+            self.addition.share(self.handle)
 
     def __enter__(self) -> _OpenFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.addition is not None:
+            self.addition.discard()
         os.close(self.handle)
 
     def read(self, size: int, digests: Iterable[_Hash] = ()) -> Iterator[memoryview]:
@@ -241,6 +246,8 @@ class _OpenFile:
                 raise changed_since_scan(self.upload, f"lost its last {remaining} bytes")
             remaining -= count
             self.sent.update(buffer[:count])
+            if self.addition is not None:
+                self.addition.write(buffer[:count])
             for digest in digests:
                 digest.update(buffer[:count])
             yield buffer[:count]
