@@ -233,22 +233,15 @@ def workflow_name(task: TaskSummary, command: str = "dev") -> str:
 
 def workflow_definition(task: TaskSummary, command: str = "dev") -> dict[str, Any]:
     """Return a workflow with the input and output of the task. `command` is the command that makes it."""
+    from perago.taskdef.definition import workflow_of_one
+
     has_workspace = task.workspace is not None
     given = ("workspace", "params") if has_workspace else ("params",)
     made = ("workspace", "result") if has_workspace else ("result",)
-    step = {
-        "name": task.name,
-        "taskReferenceName": REFERENCE,
-        "type": "SIMPLE",
-        "inputParameters": {key: f"${{workflow.input.{key}}}" for key in given},
-    }
     return {
-        "name": workflow_name(task, command),
-        "version": 1,
-        "schemaVersion": 2,
+        **workflow_of_one(workflow_name(task, command), task.name, given, REFERENCE),
         "description": f"One attempt of {task.name}, made by perago {command}.",
         "ownerEmail": json.loads(task.definition).get("ownerEmail"),
-        "tasks": [step],
         "outputParameters": {key: f"${{{REFERENCE}.output.{key}}}" for key in made},
     }
 
@@ -267,8 +260,9 @@ def payload_of(task: TaskSummary, ref: str) -> dict[str, Any]:
     params = params_of(task)
     if task.workspace is None:
         return {"params": params}
-    workspace = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
-    return {"workspace": workspace, "params": params}
+    from perago.taskdef.payload import workspace_block
+
+    return {"workspace": workspace_block(REPOSITORY, BRANCH, ref), "params": params}
 
 
 def curl_line(conductor_url: str, task: TaskSummary, ref: str, environment: Mapping[str, str] = os.environ) -> str:

@@ -21,6 +21,8 @@ from perago.ports import TaskQueue
 from perago.processes import INTERRUPTED
 from perago.records import dataclass
 from perago.settings import ConductorSettings, LakeFSSettings
+from perago.taskdef.definition import workflow_of_one
+from perago.taskdef.payload import workspace_block
 from perago.worker.events import AttemptEnded, AttemptReceived, Event, Listener, PollingPaused, SlotDied, SlotReady
 from perago.worker.exporters import exporting
 from perago.worker.plan import ExportContext, StoreFactory, WorkerPlan
@@ -117,20 +119,14 @@ def run_workflow(
     return conductor.workflow(workflow_id)
 
 
-def workspace_at(ref: str) -> dict[str, str]:
+def workspace_at(ref: str) -> dict[str, Any]:
     """Return the `workspace` of an input that begins at a commit of the local branch."""
-    return {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+    return workspace_block(REPOSITORY, BRANCH, ref)
 
 
 def workflow_of(task: LocalTask) -> dict[str, Any]:
     """Return the workflow of one task, which gets the workflow's input as its own."""
-    step = {
-        "name": task.definition["name"],
-        "taskReferenceName": "step0",
-        "type": "SIMPLE",
-        "inputParameters": {key: f"${{workflow.input.{key}}}" for key in task.definition["inputKeys"]},
-    }
-    return {"name": WORKFLOW, "version": 1, "schemaVersion": 2, "tasks": [step]}
+    return workflow_of_one(WORKFLOW, task.definition["name"], task.definition["inputKeys"], "step0")
 
 
 class Workers:

@@ -22,7 +22,7 @@ from perago.console.source import Embedded, Json, NoSuchPage, Source
 from perago.console.text import PageView, line, link
 from perago.ports import ServiceError
 from perago.records import dataclass, replace
-from perago.taskdef.payload import commits_of
+from perago.taskdef.payload import commits_of, workspace_block
 from perago.taskdef.schema import join_pointer, schema_problems, shape_of, skeleton_of
 
 MAX_BODY = 1024 * 1024
@@ -316,7 +316,7 @@ def _with_head(source: Source, part: Part, payload: dict[str, Any]) -> Part:
     except (NoSuchPage, ValueError) as error:
         wrong = tuple(replace(each, error=str(error)) if each.label == name else each for each in part.fields)
         return replace(part, fields=wrong)
-    payload["workspace"] = {**workspace, "ref_type": "commit", "ref": ref}
+    payload["workspace"] = workspace | workspace_block(workspace["repository"], workspace["branch"], ref)
     return part
 
 

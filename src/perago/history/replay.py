@@ -29,6 +29,7 @@ from perago.history.attempts import (
 from perago.history.running import Debugging, plan_for, run_attempt, services_of, write_tree
 from perago.processes import end_if_told
 from perago.records import asdict, dataclass, field, replace
+from perago.taskdef.payload import workspace_block
 from perago.text import one_line
 from perago.worker import events
 from perago.workspace.changes import Changes
@@ -250,7 +251,7 @@ class SharedWorker:
         lakefs = self._services.lakefs
         if found.task.workspace is not None:
             ref = lakefs.seed(repository, BRANCH, given.seed(prefix), message="the input of a past attempt").id
-            payload["workspace"] = {"repository": repository, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+            payload["workspace"] = workspace_block(repository, BRANCH, ref)
         row = self._worker.run(payload, end_if_told)
         with self._lock:
             heard = self._heard.pop(row["taskId"], Heard())

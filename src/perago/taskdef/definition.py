@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
@@ -50,6 +50,13 @@ def canonical_json(definition: Mapping[str, Any]) -> str:
     Keys are sorted, so that a definition that is read from Conductor can be compared line by line.
     """
     return json.dumps(definition, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def workflow_of_one(name: str, task: str, inputs: Iterable[str], reference: str) -> dict[str, Any]:
+    """Return the definition of a workflow with one task, which gets these inputs of the workflow as its own."""
+    given = {key: f"${{workflow.input.{key}}}" for key in inputs}
+    step = {"name": task, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": given}
+    return {"name": name, "version": 1, "schemaVersion": 2, "tasks": [step]}
 
 
 def _controls(controls: TaskControls) -> dict[str, Any]:

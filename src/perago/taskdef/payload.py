@@ -200,6 +200,11 @@ _SHOWN = 80
 _BLOCKS = ({"repository", "branch", "ref_type", "ref"}, {"repository", "branch", "refType", "ref"})
 
 
+def workspace_block(repository: str, branch: str, ref: Any) -> dict[str, Any]:
+    """Return the `workspace` of an input: a branch, and the commit or the commits at which the task begins."""
+    return {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ref}
+
+
 class _Claim(NamedTuple):
     """Something that should be a commit id."""
 

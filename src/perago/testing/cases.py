@@ -44,7 +44,7 @@ from perago.authoring.workspace import Listing
 from perago.guardrails.evaluation import ContentGuardrail, Phase, evaluate
 from perago.records import dataclass
 from perago.settings.mask import STRUCK_OUT
-from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input
+from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input, workspace_block
 from perago.taskdef.schema import output_schema, schema_problem
 from perago.testing.differences import AttemptResult, Content, Digest, digest_of
 from perago.testing.tasks import CaseFailed, Cause
@@ -156,7 +156,7 @@ def _paths(file: Path, document: Mapping[str, Any], key: str) -> tuple[str, ...]
 # ------------------------------------------------------------------ whether a case can still be what it says
 
 
-_WORKSPACE = {"repository": "repository", "branch": "main", "ref_type": "commit", "ref": "0" * 64}
+_WORKSPACE = workspace_block("repository", "main", "0" * 64)
 
 
 def review(task: Task) -> tuple[str, list[str]]:

@@ -36,6 +36,8 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Delivery
+from perago.taskdef.definition import workflow_of_one
+from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import WORKER, Interruptions, VirtualConductor
 from perago.testing.differences import PublishedTree
 from perago.testing.outcome import Outcome, attempt_log
@@ -217,13 +219,7 @@ class InMemoryServices:
         """Start a workflow whose one task gets exactly `payload` as its input."""
         self.conductor.register(task.function, controls=controls)
         workflow = f"test.{task.name}"
-        step = {
-            "name": task.name,
-            "taskReferenceName": "step",
-            "type": "SIMPLE",
-            "inputParameters": {key: f"${{workflow.input.{key}}}" for key in payload},
-        }
-        definition = {"name": workflow, "version": 1, "schemaVersion": 2, "tasks": [step]}
+        definition = workflow_of_one(workflow, task.name, payload, "step")
         self.conductor.create_workflow_definition(definition, overwrite=True)
         return self.conductor.start_workflow(workflow, payload)
 
@@ -289,7 +285,7 @@ class InMemoryServices:
 
 def workspace_at(ref: Any, repository: str = REPOSITORY) -> dict[str, Any]:
     """Return the workspace in the input of a workflow: the test's branch at a ref."""
-    return {"repository": repository, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+    return workspace_block(repository, BRANCH, ref)
 
 
 def sent_params(params: BaseModel | Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -45,13 +45,12 @@ def command(
     branch before the task has published, so print it right before you use it.
     """
     from perago.cli.services import branch_head
+    from perago.taskdef.payload import workspace_block
 
-    payload: dict[str, Any] = {
-        "workspace": {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ""},
-        "params": read_object(params),
-    }
+    given = read_object(params)
     commits = read_refs(ref, repository) if ref is not None else ()
-    payload["workspace"]["ref"] = newest_commit(repository, commits) if commits else branch_head(repository, branch)
+    head = newest_commit(repository, commits) if commits else branch_head(repository, branch)
+    payload = {"workspace": workspace_block(repository, branch, head), "params": given}
     text = json_text(payload, indent=None if compact else 2)
     sys.stdout.buffer.write(f"{text}\n".encode())
 

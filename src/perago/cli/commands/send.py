@@ -80,6 +80,7 @@ def command(
     place = _place(sent, branch)
     from perago.cli.services import branch_head
     from perago.configuration import Servers
+    from perago.taskdef.payload import workspace_block
 
     with Servers() as servers:
         for task in sent.tasks:
@@ -89,7 +90,7 @@ def command(
         if place is not None:
             repository, name = place
             ref = branch_head(repository, name)
-            payload["workspace"] = {"repository": repository, "branch": name, "ref_type": "commit", "ref": ref}
+            payload["workspace"] = workspace_block(repository, name, ref)
         workflow_id = servers.workflows.start(sent.definition, payload)
         if follow:
             raise typer.Exit(_follow(servers.workflows, workflow_id, FollowView(sys.stderr, sent.workers)))
