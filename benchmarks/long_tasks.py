@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import servers
 from benchmarks.harness import Row, arguments, at_least, at_most, print_table, ratio, seconds
-from benchmarks.workers import Kind, running
+from benchmarks.workers import BARE_MODULE, Kind, running
 from benchmarks.workflows import Workflows, workflows
 
 SLOTS = 64
@@ -28,7 +28,7 @@ BATCH, PAUSE = 8, 0.2
 """So many tasks come together, and so many seconds pass until the next."""
 IDEAL = SECONDS * TASKS / SLOTS
 LIMIT = 120.0
-KINDS = (Kind(f"bare, {SLOTS} threads", SLOTS, bare=True), Kind(f"perago, {SLOTS} slots", SLOTS))
+KINDS = (Kind(f"bare, {SLOTS} threads", SLOTS, other=BARE_MODULE), Kind(f"perago, {SLOTS} slots", SLOTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, workflows(servers.conductor(), "long") as flows:
         for number in range(rounds):
             for kind in KINDS:
-                runs[kind.name].append(work_off(kind, flows, Path(scratch) / f"{number}-{kind.bare}"))
+                runs[kind.name].append(work_off(kind, flows, Path(scratch) / f"{number}-{kind.name}"))
     print_table(
         f"{TASKS} tasks of {SECONDS:g} s, median of {rounds}, taking turns",
         ["most at once", f"of {SLOTS}", "span", f"to {IDEAL:g} s"],

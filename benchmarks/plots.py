@@ -134,9 +134,9 @@ PICTURES: Mapping[str, Sequence[Panel]] = {
     "conductor.svg": (
         Panel(
             "A full queue of empty tasks: tasks a second / bare worker",
-            tuple(_throughput("tasks/s / bare", 1.1, "at least")),
+            tuple(_throughput("tasks/s / bare", 1.0, "at least")),
         ),
-        Panel("Processor time for empty tasks / bare worker", tuple(_throughput("cpu / bare", 1.5, "at most"))),
+        Panel("Processor time for empty tasks / bare worker", tuple(_throughput("cpu / bare", 1.3, "at most"))),
         Panel("An idle worker: scheduled to started, median", _idle("idle: scheduled to started, median", 0.030)),
         Panel("Memory of an idle worker", _idle("memory of the tree (PSS)", 180)),
     ),

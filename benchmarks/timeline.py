@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.harness import Row, arguments, print_table, ratio, seconds
 from benchmarks.processes import tree_cpu
-from benchmarks.workers import Kind, running
+from benchmarks.workers import BARE_MODULE, Kind, running
 
 TASKS = 1000
 WARM_UP = 100
@@ -32,9 +32,9 @@ WARM_UP = 100
 LIMIT = 60.0
 START_SECONDS = 30.0
 KINDS = (
-    Kind("bare, 1 thread", 1, bare=True),
+    Kind("bare, 1 thread", 1, other=BARE_MODULE),
     Kind("perago, 1 slot", 1),
-    Kind("bare, 4 threads", 4, bare=True),
+    Kind("bare, 4 threads", 4, other=BARE_MODULE),
     Kind("perago, 4 slots", 4),
 )
 
@@ -230,7 +230,7 @@ def main() -> None:
     runs: dict[str, list[Run]] = {kind.name: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as scratch:
         for number, kind in itertools.product(range(rounds), KINDS):
-            runs[kind.name].append(work_off(kind, Path(scratch) / f"{number}-{kind.slots}-{kind.bare}"))
+            runs[kind.name].append(work_off(kind, Path(scratch) / f"{number}-{kind.name}"))
     middle = {
         name: Run(*(statistics.median(getattr(run, each) for run in found) for each in Run.__slots__))
         for name, found in runs.items()

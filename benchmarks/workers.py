@@ -1,4 +1,5 @@
-"""Workers under measurement: `perago start` and a bare conductor-python worker, each a tree of processes."""
+"""Workers under measurement: `perago start`, a bare conductor-python worker, and the requests alone. Each is a tree of
+processes."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from typing import TypeVar
 from benchmarks.processes import end_tree
 
 MODULE = "benchmarks.tasks.noop"
-BARE_MODULE = "benchmarks.tasks.bare_worker"
+BARE_MODULE, REQUESTS_MODULE = "benchmarks.tasks.bare_worker", "benchmarks.tasks.requests_alone"
+"""Workers that are not perago's."""
 ROOT = Path(__file__).parent.parent
 
 T = TypeVar("T")
@@ -27,12 +29,13 @@ class Kind:
 
     name: str
     slots: int
-    bare: bool = False
+    other: str = ""
+    """The module of a worker that is not perago's."""
 
     def command(self, task: str) -> list[str]:
         """How it is started."""
-        if self.bare:
-            return [sys.executable, "-m", BARE_MODULE, task, str(self.slots)]
+        if self.other:
+            return [sys.executable, "-m", self.other, task, str(self.slots)]
         return [sys.executable, "-m", "perago", "start", MODULE, "-j", str(self.slots)]
 
 
