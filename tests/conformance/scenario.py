@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
+from operator import attrgetter
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -69,15 +70,103 @@ def _with_case(body: Callable[[Rest, Case], None], case: Case, rest: Rest) -> No
     body(rest, case)
 
 
+@dataclass(frozen=True)
+class Request:
+    """A call of what a scenario prepared, declared before that exists. Its arguments may be requests, too."""
+
+    path: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+    def __call__(self, prepared: Any) -> Any:
+        called = attrgetter(self.path)(prepared)
+        return called(*_resolved(self.arguments, prepared), **_resolved(self.options, prepared))
+
+
+def _resolved(value: Any, prepared: Any) -> Any:
+    """Return a value with the answers of the requests in it, and with the attributes that it names."""
+    if isinstance(value, Request):
+        return value(prepared)
+    if isinstance(value, Requests):
+        return attrgetter(".".join(value.path))(prepared)
+    if isinstance(value, dict):
+        return {name: _resolved(each, prepared) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_resolved(each, prepared) for each in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Declares requests, such as `repo.tree("main")`, before there is a repository. `repo.name` is its name then."""
+
+    path: tuple[str, ...] = field(default=())
+
+    def __getattr__(self, name: str) -> Requests:
+        return Requests((*self.path, name))
+
+    def __call__(self, *arguments: Any, **options: Any) -> Request:
+        return Request(".".join(self.path), arguments, options)
+
+    def each(self, *values: Any) -> list[Request]:
+        """One request for each of these arguments."""
+        return [self(value) for value in values]
+
+
+rest = Requests()
+"""Requests of a scenario that prepares nothing."""
+
+Declared = dict[str, Callable[[Rest], None]]
+"""The type of `SCENARIOS`, in which a module declares scenarios that are only requests. Comments say what they show."""
+
+
+@dataclass(frozen=True)
+class _Stage:
+    prepare: Callable[[Rest], Any]
+
+    def send(self, *requests: Callable[[Any], object]) -> Callable[[Rest], None]:
+        """Return the body of a scenario that sends these requests."""
+
+        def body(rest: Rest) -> None:
+            prepared = self.prepare(rest)
+            for request in requests:
+                request(prepared)
+
+        return body
+
+
+def to(prepare: Callable[..., Any], *arguments: Any, **options: Any) -> _Stage:
+    """Return a stage whose requests go to `prepare(rest, ...)`."""
+    return _Stage(lambda rest: prepare(rest, *arguments, **options))
+
+
+send = _Stage(lambda rest: rest).send
+"""Return the body of a scenario that sends these requests and prepares nothing."""
+
+
+def unnoted(*requests: Request) -> Callable[[Any], None]:
+    """Return a request that sends these behind the scenes."""
+
+    def send_unnoted(prepared: Any) -> None:
+        with getattr(prepared, "rest", prepared).unnoted():
+            for request in requests:
+                request(prepared)
+
+    return send_unnoted
+
+
 def _register(function: Callable[..., None], name: str, body: Callable[[Rest], None]) -> None:
-    package, _, module = function.__module__.rpartition(".")
-    server, group = package.rpartition(".")[2], module.removeprefix("scenarios_")
     if not function.__doc__:
         raise ValueError(f"{function.__module__}.{function.__name__} has no docstring that says what it shows")
-    found = Scenario(server, group, name, body)
-    if (server, str(found)) in _FOUND:
+    _add(function.__module__, name, body)
+
+
+def _add(module: str, name: str, body: Callable[[Rest], None]) -> None:
+    package, _, file = module.rpartition(".")
+    found = Scenario(package.rpartition(".")[2], file.removeprefix("scenarios_"), name, body)
+    if (found.server, str(found)) in _FOUND:
         raise ValueError(f"two scenarios are called {found}")
-    _FOUND[server, str(found)] = found
+    _FOUND[found.server, str(found)] = found
 
 
 @cache
@@ -86,5 +175,7 @@ def scenarios(server: str) -> tuple[Scenario, ...]:
     package: ModuleType = importlib.import_module(f"{__package__}.{server}")
     for module in pkgutil.iter_modules(package.__path__):
         if module.name.startswith("scenarios_"):
-            importlib.import_module(f"{package.__name__}.{module.name}")
+            imported = importlib.import_module(f"{package.__name__}.{module.name}")
+            for name, body in getattr(imported, "SCENARIOS", {}).items():
+                _add(imported.__name__, name, body)
     return tuple(found for (kind, _), found in sorted(_FOUND.items()) if kind == server)

@@ -26,7 +26,7 @@ NOT_RUN = [
     ("docs/dev/conformance.md", "$ make conformance", "minutes"),
     (
         "docs/dev/conformance.md",
-        "$ python -m tests.conformance.record lakefs http://KEY:SECRET@127.0.0.1:8000 hooks",
+        "$ python -m tests.conformance.record lakefs http://KEY:SECRET@127.0.0.1:8000 publications",
         "servers",
     ),
     ("docs/dev/conformance.md", "$ export PERAGO_CONFORMANCE_CONDUCTOR=http://127.0.0.1:8080/api", "servers"),

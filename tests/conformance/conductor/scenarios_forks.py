@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import Declared, scenario, scenario_with, to, unnoted
 from .operators import fork, join
-from .workflows import Json, StartedWorkflow, start, step, task_type
+from .workflows import Json, StartedWorkflow, on, start, step, task_type
 
 TRIES = 5
 """A real server's join, which looks about every 50 ms, may see the failure before its retry, and then fails."""
@@ -34,12 +34,6 @@ def _type(on: StartedWorkflow, reference: str) -> str:
     return found
 
 
-@scenario
-def branches_are_scheduled_together(rest: Rest) -> None:
-    """A fork schedules the first task of every branch, and its join."""
-    _two(rest).read()
-
-
 def _skip_in_a_branch(rest: Rest, reference: str) -> StartedWorkflow:
     """The first branch of a fork is `a`, `b`, `c`, the second `d`; the join waits for `c` and `d`."""
     task = task_type(rest)
@@ -49,20 +43,6 @@ def _skip_in_a_branch(rest: Rest, reference: str) -> StartedWorkflow:
     for _ in range(3):
         on.run()
     return on
-
-
-@scenario_with(_skip_in_a_branch, "b")
-def a_join_after_a_skipped_step(on: StartedWorkflow) -> None:
-    """A step that was skipped on the way to the end of a branch is no obstacle to the join."""
-    on.await_row("join", "COMPLETED")
-    on.read()
-
-
-@scenario_with(_skip_in_a_branch, "c")
-def a_join_of_a_skipped_step(on: StartedWorkflow) -> None:
-    """A join that waits for a step that was skipped by hand never ends."""
-    on.wait(1)
-    on.read()
 
 
 @scenario_with(_two)
@@ -123,7 +103,7 @@ def a_failed_fork_is_retried(on: StartedWorkflow) -> None:
     on.take(task=_type(on, "b"))
     on.run("FAILED", task=_type(on, "a"))
     on.settle("FAILED")
-    on.act("POST", "/workflow/{workflow}/retry")
+    on.retry()
     on.note("a", "b")
 
 
@@ -134,7 +114,7 @@ def a_retried_fork_completes(on: StartedWorkflow) -> None:
     on.run("FAILED", task=_type(on, "a"))
     on.settle("FAILED")
     with on.rest.unnoted():
-        on.act("POST", "/workflow/{workflow}/retry")
+        on.retry()
     on.run(task=_type(on, "a"), outputData={"by": "a"})
     on.await_row("last")
     on.note("a", "b", "last")
@@ -152,14 +132,6 @@ def an_optional_branch_fails(rest: Rest) -> None:
     on.note("a", "join")
 
 
-@scenario_with(_two)
-def a_fork_is_terminated(on: StartedWorkflow) -> None:
-    """A termination cancels all branches and the join."""
-    with on.rest.unnoted():
-        on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
-    on.read()
-
-
 @scenario
 def a_fork_with_a_list_of_its_own(rest: Rest) -> None:
     """A fork that has the list of its join, as conductor-python sends it, keeps the list and ignores it."""
@@ -171,3 +143,15 @@ def a_fork_with_a_list_of_its_own(rest: Rest) -> None:
     on.run()
     on.await_row("last")
     on.note_all()
+
+
+SCENARIOS: Declared = {
+    # A fork schedules the first task of every branch, and its join.
+    "branches_are_scheduled_together": to(_two).send(on.read()),
+    # A step that was skipped on the way to the end of a branch is no obstacle to the join.
+    "a_join_after_a_skipped_step": to(_skip_in_a_branch, "b").send(on.await_row("join", "COMPLETED"), on.read()),
+    # A join that waits for a step that was skipped by hand never ends.
+    "a_join_of_a_skipped_step": to(_skip_in_a_branch, "c").send(on.wait(1), on.read()),
+    # A termination cancels all branches and the join.
+    "a_fork_is_terminated": to(_two).send(unnoted(on.terminate("over")), on.read()),
+}

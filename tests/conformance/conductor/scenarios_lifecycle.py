@@ -1,14 +1,15 @@
-"""Whole workflows: end, pause, skip, remove, look at."""
+"""Whole workflows, one or many: end, pause, skip, remove, look at."""
 
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each, scenario_with
+from ..scenario import Declared, rest, scenario, scenario_for_each, scenario_with, send, to
 from .operators import fork, inline, join, system_task
 from .workflows import (
     Json,
     StartedWorkflow,
     definition,
+    on,
     register_workflow,
     start,
     start_registered,
@@ -24,47 +25,8 @@ def _paused(rest: Rest, *, steps: int = 1) -> StartedWorkflow:
     """A paused workflow."""
     on = start_steps(rest, steps=steps)
     with rest.unnoted():
-        on.act("PUT", "/workflow/{workflow}/pause")
+        on.pause()
     return on
-
-
-@scenario_with(start_steps, steps=2)
-def termination(on: StartedWorkflow) -> None:
-    """Termination cancels what is open and tells the reason."""
-    on.take()
-    on.act("DELETE", "/workflow/{workflow}", query={"reason": "no longer needed"})
-    on.read()
-
-
-@scenario_with(start_steps)
-def termination_without_a_reason(on: StartedWorkflow) -> None:
-    """A reason need not be given."""
-    on.act("DELETE", "/workflow/{workflow}")
-    on.read()
-
-
-@scenario_with(start_steps)
-def termination_again(on: StartedWorkflow) -> None:
-    """A second termination is fine, and changes nothing."""
-    on.act("DELETE", "/workflow/{workflow}", query={"reason": "first"})
-    on.act("DELETE", "/workflow/{workflow}", query={"reason": "second"})
-    on.read()
-
-
-@scenario_with(start_steps)
-def termination_of_a_completed_workflow(on: StartedWorkflow) -> None:
-    """A completed workflow cannot be terminated."""
-    on.run()
-    on.act("DELETE", "/workflow/{workflow}")
-    on.read()
-
-
-@scenario_with(start_steps, {"retryCount": 0})
-def termination_of_a_failed_workflow(on: StartedWorkflow) -> None:
-    """A failed workflow can be terminated."""
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
-    on.read()
 
 
 UNKNOWN = {
@@ -81,49 +43,6 @@ def an_unknown_workflow(rest: Rest, case: tuple[str, str]) -> None:
     rest.call(*case, workflow="unknown")
 
 
-@scenario_with(start_steps, steps=2)
-def a_paused_workflow_still_serves(on: StartedWorkflow) -> None:
-    """A paused workflow's tasks are handed out and completed, but nothing comes next."""
-    on.act("PUT", "/workflow/{workflow}/pause")
-    on.update(on.take(), "COMPLETED", outputData={"a": 1})
-    on.read()
-    on.act("PUT", "/workflow/{workflow}/resume")
-    on.read()
-
-
-@scenario_with(_paused)
-def a_failure_in_a_paused_workflow(on: StartedWorkflow) -> None:
-    """A paused workflow retries after it was resumed."""
-    on.update(on.take(), "FAILED", reasonForIncompletion="boo")
-    on.read()
-    on.act("PUT", "/workflow/{workflow}/resume")
-    on.read()
-
-
-@scenario_with(_paused)
-def the_last_result_of_a_paused_workflow(on: StartedWorkflow) -> None:
-    """A paused workflow does not complete before it was resumed."""
-    on.run()
-    on.read()
-    on.act("PUT", "/workflow/{workflow}/resume")
-    on.read()
-
-
-@scenario_with(_paused, steps=2)
-def a_look_at_a_paused_workflow(on: StartedWorkflow) -> None:
-    """Looking at a paused workflow does not wake it."""
-    on.run()
-    on.act("PUT", "/workflow/decide/{workflow}")
-    on.read()
-
-
-@scenario_with(start_steps)
-def a_pause_twice(on: StartedWorkflow) -> None:
-    """A second pause is fine."""
-    on.act("PUT", "/workflow/{workflow}/pause")
-    on.act("PUT", "/workflow/{workflow}/pause")
-
-
 ENDED = {
     "a_pause_of_an_ended_workflow": ("PUT", "/workflow/{workflow}/pause"),
     "resuming_an_ended_workflow": ("PUT", "/workflow/{workflow}/resume"),
@@ -137,12 +56,6 @@ def an_ended_workflow(rest: Rest, case: tuple[str, str]) -> None:
     on = start_steps(rest)
     on.run()
     on.act(*case)
-
-
-@scenario_with(start_steps)
-def resuming_what_is_not_paused(on: StartedWorkflow) -> None:
-    """A workflow that is not paused cannot be resumed."""
-    on.act("PUT", "/workflow/{workflow}/resume")
 
 
 PAUSED: dict[str, tuple[str, str, Json]] = {
@@ -170,14 +83,6 @@ def skipping_a_step(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario_with(start_steps, steps=2)
-def skipping_without_a_body(on: StartedWorkflow) -> None:
-    """What a skipped step was given and put out need not be told."""
-    on.act("PUT", SKIP, reference="r1", json={})
-    on.run()
-    on.read()
-
-
 @scenario_for_each({"skipping_a_step_that_ran": (2, "r0"), "skipping_an_unknown_step": (1, "nobody")})
 def skipping_what_cannot_be_skipped(rest: Rest, case: tuple[int, str]) -> None:
     """A step that has begun, or is not in the definition, cannot be skipped."""
@@ -189,34 +94,9 @@ def skipping_what_cannot_be_skipped(rest: Rest, case: tuple[int, str]) -> None:
 def removing_an_ended_workflow(on: StartedWorkflow) -> None:
     """A removed workflow is gone, and its tasks with it."""
     task = on.run()
-    on.act("DELETE", "/workflow/{workflow}/remove")
+    on.remove()
     on.read()
     on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
-
-
-@scenario_with(start_steps)
-def removing_a_running_workflow(on: StartedWorkflow) -> None:
-    """A running workflow cannot be removed."""
-    on.act("DELETE", "/workflow/{workflow}/remove")
-    on.read()
-
-
-@scenario_with(start_steps)
-def removing_a_running_workflow_without_archiving_it(on: StartedWorkflow) -> None:
-    """To be archived a workflow must have ended; without an archive it is forgotten while it runs."""
-    on.act("DELETE", "/workflow/{workflow}/remove", query={"archiveWorkflow": "true"})
-    on.act("DELETE", "/workflow/{workflow}/remove", query={"archiveWorkflow": "x"})
-    on.act("DELETE", "/workflow/{workflow}/remove", query={"archiveWorkflow": "false"})
-    on.read()
-
-
-@scenario_with(start_steps, {"retryDelaySeconds": 60})
-def resetting_callbacks(on: StartedWorkflow) -> None:
-    """A reset makes tasks that wait for their delay pollable."""
-    on.run("FAILED")
-    on.act("POST", "/workflow/{workflow}/resetcallbacks")
-    on.read()
-    on.poll()
 
 
 @scenario
@@ -322,3 +202,99 @@ def a_workflow_that_cannot_be_decided(rest: Rest) -> None:
     on = start(rest, "none", inline("script", "1"))
     on.settle("COMPLETED")
     on.note_all()
+
+
+@scenario_with(start_steps)
+def pausing_and_resuming(on: StartedWorkflow) -> None:
+    """What succeeded and what did not is told by id."""
+    other = on.start_another()
+    on.rest.call("PUT", "/workflow/bulk/pause", json=[on.id, other.id])
+    on.read(query={"includeTasks": "false"})
+    on.rest.call("PUT", "/workflow/bulk/resume", json=[on.id, other.id])
+    on.read(query={"includeTasks": "false"})
+
+
+MISTAKES = {"resuming_many_that_are_not_paused": ("PUT", "resume"), "restarting_what_runs": ("POST", "restart")}
+
+
+@scenario_for_each(MISTAKES)
+def mistakes(rest: Rest, case: tuple[str, str]) -> None:
+    """A workflow for which the action makes no sense is reported as a mistake."""
+    method, action = case
+    rest.call(method, f"/workflow/bulk/{action}", json=[start_steps(rest).id])
+
+
+@scenario_with(start_steps)
+def terminating(on: StartedWorkflow) -> None:
+    """All are terminated with the same reason."""
+    other = on.start_another()
+    on.rest.call("POST", "/workflow/bulk/terminate", query={"reason": "over"}, json=[on.id, other.id])
+    other.read()
+
+
+SCENARIOS: Declared = {
+    # Termination cancels what is open and tells the reason.
+    "termination": to(start_steps, steps=2).send(on.take(), on.terminate("no longer needed"), on.read()),
+    # A reason need not be given.
+    "termination_without_a_reason": to(start_steps).send(on.terminate(), on.read()),
+    # A second termination is fine, and changes nothing.
+    "termination_again": to(start_steps).send(on.terminate("first"), on.terminate("second"), on.read()),
+    # A completed workflow cannot be terminated.
+    "termination_of_a_completed_workflow": to(start_steps).send(on.run(), on.terminate(), on.read()),
+    # A failed workflow can be terminated.
+    "termination_of_a_failed_workflow": to(start_steps, {"retryCount": 0}).send(
+        on.run("FAILED", reasonForIncompletion="boo"), on.terminate("over"), on.read()
+    ),
+    # A paused workflow's tasks are handed out and completed, but nothing comes next.
+    "a_paused_workflow_still_serves": to(start_steps, steps=2).send(
+        on.pause(), on.update(on.take(), "COMPLETED", outputData={"a": 1}), on.read(), on.resume(), on.read()
+    ),
+    # A paused workflow retries after it was resumed.
+    "a_failure_in_a_paused_workflow": to(_paused).send(
+        on.update(on.take(), "FAILED", reasonForIncompletion="boo"), on.read(), on.resume(), on.read()
+    ),
+    # A paused workflow does not complete before it was resumed.
+    "the_last_result_of_a_paused_workflow": to(_paused).send(on.run(), on.read(), on.resume(), on.read()),
+    # Looking at a paused workflow does not wake it.
+    "a_look_at_a_paused_workflow": to(_paused, steps=2).send(
+        on.run(), on.act("PUT", "/workflow/decide/{workflow}"), on.read()
+    ),
+    # A second pause is fine.
+    "a_pause_twice": to(start_steps).send(on.pause(), on.pause()),
+    # A workflow that is not paused cannot be resumed.
+    "resuming_what_is_not_paused": to(start_steps).send(on.resume()),
+    # What a skipped step was given and put out need not be told.
+    "skipping_without_a_body": to(start_steps, steps=2).send(
+        on.act("PUT", SKIP, reference="r1", json={}), on.run(), on.read()
+    ),
+    # A running workflow cannot be removed.
+    "removing_a_running_workflow": to(start_steps).send(on.remove(), on.read()),
+    # To be archived a workflow must have ended; without an archive it is forgotten while it runs.
+    "removing_a_running_workflow_without_archiving_it": to(start_steps).send(
+        on.remove(archiveWorkflow="true"), on.remove(archiveWorkflow="x"), on.remove(archiveWorkflow="false"), on.read()
+    ),
+    # A reset makes tasks that wait for their delay pollable.
+    "resetting_callbacks": to(start_steps, {"retryDelaySeconds": 60}).send(
+        on.run("FAILED"), on.act("POST", "/workflow/{workflow}/resetcallbacks"), on.read(), on.poll()
+    ),
+    # A mistake with one does not keep the others.
+    "an_unknown_one_among_them": to(start_steps).send(
+        on.rest.call("PUT", "/workflow/bulk/pause", json=["unknown", on.id])
+    ),
+    # A completed workflow is told as a mistake.
+    "terminating_what_has_ended": to(start_steps).send(
+        on.run(), on.rest.call("POST", "/workflow/bulk/terminate", json=[on.id])
+    ),
+    # All are retried.
+    "retrying": to(start_steps, {"retryCount": 0}).send(
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.rest.call("POST", "/workflow/bulk/retry", json=[on.id]),
+        on.read(),
+    ),
+    # All are restarted.
+    "restarting": to(start_steps).send(
+        on.run(), on.rest.call("POST", "/workflow/bulk/restart", json=[on.id]), on.read()
+    ),
+    # An empty list is refused.
+    "nothing_at_all": send(rest.call("PUT", "/workflow/bulk/pause", json=[])),
+}

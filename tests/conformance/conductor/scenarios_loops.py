@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import Declared, scenario, scenario_with, to, unnoted
 from .operators import TWICE, fork, inline, join, loop, system_task
-from .workflows import Json, StartedWorkflow, start, step, task_type
+from .workflows import Json, StartedWorkflow, on, start, step, task_type
 
 
 def _looping(rest: Rest, condition: str = TWICE, body: Json | None = None, **definition: Any) -> StartedWorkflow:
@@ -16,86 +16,12 @@ def _looping(rest: Rest, condition: str = TWICE, body: Json | None = None, **def
     return start(rest, task, loop(condition, step(task, "body", **(body or {}))), step(after, "last"))
 
 
-@scenario
-def the_first_turn(rest: Rest) -> None:
-    """The tasks of a turn have its number in their reference name."""
-    _looping(rest).read()
-
-
-@scenario_with(_looping)
-def the_second_turn(on: StartedWorkflow) -> None:
-    """The next turn has tasks of its own; the loop collects the outputs."""
-    on.run(outputData={"n": 1})
-    on.await_row("body__2")
-    on.read()
-
-
-@scenario_with(_looping)
-def after_the_last_turn(on: StartedWorkflow) -> None:
-    """When the condition is false the loop ends and what comes next is scheduled."""
-    on.run(outputData={"n": 1})
-    on.run(outputData={"n": 2})
-    on.await_row("last")
-    on.read()
-
-
-@scenario_with(_looping)
-def what_a_poller_sees(on: StartedWorkflow) -> None:
-    """A polled task of a loop shows its turn; its definition keeps the bare reference name."""
-    on.run()
-    on.await_row("body__2")
-    on.poll(show=("workflowTask",))
-
-
-@scenario_with(_looping)
-def a_retry_in_a_loop(on: StartedWorkflow) -> None:
-    """A retry keeps the turn."""
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.read()
-
-
-@scenario_with(_looping, retryCount=0)
-def a_failure_in_a_loop(on: StartedWorkflow) -> None:
-    """A failure in a loop fails the loop and the workflow."""
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.settle("FAILED")
-    on.read()
-
-
-@scenario_with(_looping, "$.nobody['n'] == 1")
-def a_loop_that_cannot_go_on_is_retried(on: StartedWorkflow) -> None:
-    """A retry of a loop whose condition failed goes on with its own row, which counts the retry."""
-    on.run()
-    on.settle("FAILED")
-    on.read()
-    on.act("POST", "/workflow/{workflow}/retry")
-    on.read()
-
-
 @scenario_with(_looping, "$.loop['iteration'] < 4")
 def many_turns(on: StartedWorkflow) -> None:
     """Turns are counted from one, and the loop's output keeps each."""
     for turn in range(1, 5):
         on.await_row(f"body__{turn}")
         on.run(outputData={"n": turn})
-    on.await_row("last")
-    on.read()
-
-
-@scenario_with(_looping, "$.body['more'] == true")
-def a_condition_on_an_output(on: StartedWorkflow) -> None:
-    """A condition may look at what the turn has put out."""
-    on.run(outputData={"more": True})
-    on.await_row("body__2")
-    on.run(outputData={"more": False})
-    on.await_row("last")
-    on.read()
-
-
-@scenario_with(_looping, "if ($.loop['iteration'] < 2 && $.body['n'] > 0) { true; } else { false; }")
-def a_condition_with_if(on: StartedWorkflow) -> None:
-    """A condition may be written as a statement."""
-    on.run(outputData={"n": 0})
     on.await_row("last")
     on.read()
 
@@ -143,22 +69,14 @@ def a_turn_refers_to_the_one_before(on: StartedWorkflow) -> None:
 
 
 @scenario_with(_looping)
-def a_loop_is_terminated(on: StartedWorkflow) -> None:
-    """A termination cancels the loop with its turn."""
-    with on.rest.unnoted():
-        on.act("DELETE", "/workflow/{workflow}")
-    on.read()
-
-
-@scenario_with(_looping)
 def a_rerun_of_a_turn(on: StartedWorkflow) -> None:
     """A rerun from a task of an earlier turn."""
     first = on.run(outputData={"n": 1})
     on.run(outputData={"n": 2})
     on.await_row("last")
     with on.rest.unnoted():
-        on.act("DELETE", "/workflow/{workflow}")
-    on.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": first["taskId"]})
+        on.terminate()
+    on.rerun(first)
     on.read()
 
 
@@ -196,3 +114,41 @@ def what_steps_see_of_the_output_of_their_loop(rest: Rest) -> None:
     rest.note("the step before, by its path", [shown["variables"]["path_1"], shown["variables"]["path_2"]])
     rest.note("the steps before, in the whole map", [first["ten"], second["ten"], second["soon"], second["work"]])
     rest.note("what the script saw", shown["output"])
+
+
+SCENARIOS: Declared = {
+    # The tasks of a turn have its number in their reference name.
+    "the_first_turn": to(_looping).send(on.read()),
+    # The next turn has tasks of its own; the loop collects the outputs.
+    "the_second_turn": to(_looping).send(on.run(outputData={"n": 1}), on.await_row("body__2"), on.read()),
+    # When the condition is false the loop ends and what comes next is scheduled.
+    "after_the_last_turn": to(_looping).send(
+        on.run(outputData={"n": 1}), on.run(outputData={"n": 2}), on.await_row("last"), on.read()
+    ),
+    # A polled task of a loop shows its turn; its definition keeps the bare reference name.
+    "what_a_poller_sees": to(_looping).send(on.run(), on.await_row("body__2"), on.poll(show=("workflowTask",))),
+    # A retry keeps the turn.
+    "a_retry_in_a_loop": to(_looping).send(on.run("FAILED", reasonForIncompletion="boo"), on.read()),
+    # A failure in a loop fails the loop and the workflow.
+    "a_failure_in_a_loop": to(_looping, retryCount=0).send(
+        on.run("FAILED", reasonForIncompletion="boo"), on.settle("FAILED"), on.read()
+    ),
+    # A retry of a loop whose condition failed goes on with its own row, which counts the retry.
+    "a_loop_that_cannot_go_on_is_retried": to(_looping, "$.nobody['n'] == 1").send(
+        on.run(), on.settle("FAILED"), on.read(), on.retry(), on.read()
+    ),
+    # A condition may look at what the turn has put out.
+    "a_condition_on_an_output": to(_looping, "$.body['more'] == true").send(
+        on.run(outputData={"more": True}),
+        on.await_row("body__2"),
+        on.run(outputData={"more": False}),
+        on.await_row("last"),
+        on.read(),
+    ),
+    # A condition may be written as a statement.
+    "a_condition_with_if": to(
+        _looping, "if ($.loop['iteration'] < 2 && $.body['n'] > 0) { true; } else { false; }"
+    ).send(on.run(outputData={"n": 0}), on.await_row("last"), on.read()),
+    # A termination cancels the loop with its turn.
+    "a_loop_is_terminated": to(_looping).send(unnoted(on.terminate()), on.read()),
+}

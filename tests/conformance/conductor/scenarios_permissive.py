@@ -221,10 +221,10 @@ def a_join_of_a_loop_that_has_failed(rest: Rest) -> None:
     a, b = _two_types(rest, retries=1)
     forked = fork([step(a, "a")], [step(b, "b")])
     on = start(rest, a, loop(TWICE, forked, join("a", "b")), step(b, "last"))
-    on.act("PUT", "/workflow/{workflow}/pause")
+    on.pause()
     on.run("FAILED", reasonForIncompletion="boo")
     on.await_row("join__1", "FAILED")
-    on.act("PUT", "/workflow/{workflow}/resume")
+    on.resume()
     _await_end(on)
     on.note_all()
     on.retry()
@@ -248,7 +248,7 @@ def failures_before_their_retry(rest: Rest, case: tuple[bool, bool]) -> None:
     on = start(rest, a, fork(*branches), join("a", "b"), step(b, "last"))
     if last_open:
         on.run(task=b)
-    on.act("PUT", "/workflow/{workflow}/pause")
+    on.pause()
     on.run("FAILED", reasonForIncompletion="boo")
     if permissive and not last_open:
         on.wait(1)
@@ -257,5 +257,5 @@ def failures_before_their_retry(rest: Rest, case: tuple[bool, bool]) -> None:
             lambda workflow: any(row["status"] == "FAILED" for row in workflow["tasks"] if row["taskType"] == "JOIN")
         )
     on.note_all()
-    on.act("PUT", "/workflow/{workflow}/resume")
+    on.resume()
     on.note_all()

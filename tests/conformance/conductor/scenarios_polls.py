@@ -1,45 +1,13 @@
-"""Polling for tasks."""
+"""Polling for tasks, also in domains, and what is known of queues."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each, scenario_with
-from .workflows import Json, StartedWorkflow, register_workflow, start_registered, start_steps, step, task_type
-
-
-@scenario
-def one_task(rest: Rest) -> None:
-    """A poll hands out the task whole, with its definitions."""
-    start_steps(rest, options={"correlationId": "c"}).poll(show=("workflowTask", "taskDefinition", "executionMetadata"))
-
-
-@scenario_with(start_steps)
-def what_a_poll_changes(on: StartedWorkflow) -> None:
-    """A poll makes the task IN_PROGRESS, counts it and notes the worker; the workflow shows it."""
-    on.read()
-    on.poll("somebody")
-    on.read()
-
-
-@scenario
-def an_unknown_type(rest: Rest) -> None:
-    """A poll for a type that nobody knows is a 204."""
-    rest.call("GET", "/tasks/poll/{type}", type=rest.name("task"))
-
-
-@scenario_with(start_steps)
-def without_a_worker_id(on: StartedWorkflow) -> None:
-    """A worker need not name itself."""
-    on.rest.call("GET", "/tasks/poll/{type}", type=on.task)
-
-
-@scenario_with(start_steps)
-def a_task_is_handed_out_once(on: StartedWorkflow) -> None:
-    """What was polled is not handed out again."""
-    on.poll("w1")
-    on.poll("w2")
-    on.batch(count=5)
-
+from ..scenario import Declared, rest, scenario, scenario_for_each, scenario_with, send, to, unnoted
+from .operators import sub_workflow
+from .workflows import Json, StartedWorkflow, on, register_workflow, start_registered, start_steps, step, task_type
 
 BATCHES: dict[str, Json] = {
     "a_batch": {"count": 1},
@@ -57,22 +25,9 @@ def batches(rest: Rest, case: Json) -> None:
 
 
 @scenario_with(start_steps)
-def an_empty_batch(on: StartedWorkflow) -> None:
-    """A batch that finds nothing is an empty list, not a 204."""
-    on.take()
-    on.batch(count=3)
-
-
-@scenario
-def a_batch_of_an_unknown_type(rest: Rest) -> None:
-    """A batch of a type that nobody knows is an empty list."""
-    rest.call("GET", "/tasks/poll/batch/{type}", query={"timeout": 100}, type=rest.name("task"))
-
-
-@scenario_with(start_steps)
 def a_batch_without_a_count(on: StartedWorkflow) -> None:
     """A batch is one task unless told otherwise."""
-    start_registered(on.rest, on.task, on.workflow)
+    on.start_another()
     on.rest.note("how many", len(on.batch().json))
 
 
@@ -80,7 +35,7 @@ def a_batch_without_a_count(on: StartedWorkflow) -> None:
 def a_batch_of_several(on: StartedWorkflow) -> None:
     """A batch takes what is there, up to its count."""
     for _ in range(3):
-        start_registered(on.rest, on.task, on.workflow)
+        on.start_another()
     on.rest.sleep(0.1)
     with on.rest.unnoted():
         found = [len(on.batch(count=3).json) for _ in range(3)]
@@ -113,20 +68,6 @@ def batches_go_by_the_last_result(rest: Rest) -> None:
         rows = ons[0].batch(count=3).json
     order = [row["workflowInstanceId"] for row in rows]
     rest.note("the order", [order.index(on.id) for on in ons])
-
-
-@scenario_with(start_steps)
-def a_batch_of_none(on: StartedWorkflow) -> None:
-    """A batch of none is empty, and leaves what is there."""
-    on.batch(count=0)
-    on.poll()
-
-
-@scenario_with(start_steps)
-def a_batch_that_waits_too_long(on: StartedWorkflow) -> None:
-    """A batch may wait five seconds at most."""
-    on.batch(timeout=5001)
-    on.poll()
 
 
 @scenario_with(start_steps)
@@ -168,20 +109,11 @@ def two_types_have_two_queues(rest: Rest) -> None:
     on.poll()
 
 
-@scenario_with(start_steps, {"concurrentExecLimit": 1})
-def a_concurrency_limit(on: StartedWorkflow) -> None:
-    """No more tasks of a type are in progress than its limit says; nothing tells why."""
-    start_registered(on.rest, on.task, on.workflow)
-    on.take()
-    on.poll()
-    on.batch(count=2)
-
-
 @scenario_with(start_steps, {"concurrentExecLimit": 2})
 def a_limit_of_two(on: StartedWorkflow) -> None:
     """A batch is filled up to the limit."""
     for _ in range(3):
-        start_registered(on.rest, on.task, on.workflow)
+        on.start_another()
         on.rest.sleep(0.01)
     on.rest.sleep(0.1)
     with on.rest.unnoted():
@@ -192,22 +124,9 @@ def a_limit_of_two(on: StartedWorkflow) -> None:
 @scenario_with(start_steps, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60})
 def a_rate_limit_is_not_kept(on: StartedWorkflow) -> None:
     """A rate limit is shown and does not limit anything."""
-    start_registered(on.rest, on.task, on.workflow)
+    on.start_another()
     on.rest.note("the limit", on.take()["rateLimitPerFrequency"])
     on.rest.note("the second", on.take()["status"])
-
-
-@scenario_with(start_steps)
-def who_polled(on: StartedWorkflow) -> None:
-    """The server remembers who polled for a type last."""
-    on.poll("w7")
-    on.rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
-
-
-@scenario
-def nobody_polled(rest: Rest) -> None:
-    """A type that nobody polled for has no poll data."""
-    rest.call("GET", "/tasks/queue/polldata", query={"taskType": rest.name("task")})
 
 
 @scenario
@@ -215,3 +134,190 @@ def a_name_with_a_blank_is_polled(rest: Rest) -> None:
     """A type whose name needs quoting is polled like any other."""
     task = task_type(rest, "with a blank")
     start_registered(rest, task, register_workflow(rest, step(task))).poll()
+
+
+def _within(rest: Rest, domain: str, **options: Any) -> StartedWorkflow:
+    return start_steps(rest, options={"taskToDomain": {"*": domain}}, **options)
+
+
+@scenario_with(start_steps)
+def a_domain_of_one_type(on: StartedWorkflow) -> None:
+    """A domain may be meant for one task type."""
+    with on.rest.unnoted():
+        body = {"name": on.workflow, "taskToDomain": {on.task: "d1"}}
+        started = on.rest.call("POST", "/workflow", json=body)
+    StartedWorkflow(on.rest, on.task, on.workflow, started.text).read()
+    on.poll(domain="d1")
+
+
+@scenario_with(start_steps)
+def a_domain_that_somebody_polls(first: StartedWorkflow) -> None:
+    """Of several domains the first that was polled lately is taken."""
+    with first.rest.unnoted():
+        first.poll(domain="d1")
+        body = {"name": first.workflow, "taskToDomain": {"*": "d1,NO_DOMAIN"}}
+        started = first.rest.call("POST", "/workflow", json=body)
+    StartedWorkflow(first.rest, first.task, first.workflow, started.text).read()
+
+
+@scenario
+def a_retry_and_a_child_in_their_domains(rest: Rest) -> None:
+    """A domain of one type goes before that of all; a retry keeps its domain, and a child has that of its parent."""
+    a, b = task_type(rest, "a"), task_type(rest, "b")
+    child = register_workflow(rest, step(b, "c1"), label="child")
+    name = register_workflow(rest, step(a, "a1"), sub_workflow(child), step(b, "b1"))
+    on = start_registered(rest, a, name, taskToDomain={a: "d1", "*": "d2"})
+    on.batch(domain="d2")
+    on.finish(on.take(domain="d1"), "FAILED")
+    on.note_all()
+    on.finish(on.take(domain="d1"))
+    on.note_all()
+    on.started_by("sub").note_all()
+    on.finish(on.take(task=b, domain="d2"))
+    on.note_all()
+    rest.call("GET", "/tasks/queue/size", query={"taskType": b})
+    rest.call("GET", "/tasks/queue/size", query={"taskType": f"d2:{b}"})
+
+
+DOMAINS: dict[str, dict[str, str]] = {
+    "a_polled_domain_of_one_type": {"TYPE": "d1,NO_DOMAIN"},
+    "an_unpolled_domain_of_one_type": {"TYPE": "d2,NO_DOMAIN"},
+    "a_polled_domain_after_another": {"TYPE": "d2,d1"},
+    "no_domain_in_lower_case": {"TYPE": "no_domain"},
+    "a_polled_domain_of_all": {"*": "d1"},
+    "no_domain_for_one_type": {"*": "d1", "TYPE": "NO_DOMAIN"},
+    "blanks_around_domains": {"TYPE": " d3 , d4 "},
+    "an_empty_domain": {"TYPE": ""},
+    "an_empty_domain_of_all": {"*": ""},
+}
+
+
+@scenario_for_each(DOMAINS)
+def chosen_domains(rest: Rest, case: dict[str, str]) -> None:
+    """A domain counts when it was polled lately; the first of them is taken, or else the last that is named."""
+    task = task_type(rest)
+    with rest.unnoted():
+        rest.call("GET", "/tasks/poll/{type}", query={"domain": "d1"}, type=task)
+    domains = {task if name == "TYPE" else name: domain for name, domain in case.items()}
+    start_registered(rest, task, register_workflow(rest, step(task)), taskToDomain=domains).note_all()
+
+
+ALL = {"all_queues": ("", "the size"), "all_queues_in_detail": ("/verbose", "the queue")}
+
+
+@scenario_for_each(ALL)
+def all_that_wait(rest: Rest, case: tuple[str, str]) -> None:
+    """The list of all queues has each type that waits, in detail with its shards."""
+    path, about = case
+    on = start_steps(rest)
+    with rest.unnoted():
+        found = rest.call("GET", f"/tasks/queue/all{path}").json
+    rest.note(about, found.get(on.task))
+
+
+@scenario_with(start_steps)
+def there_is_no_acknowledgement(on: StartedWorkflow) -> None:
+    """A poll acknowledges; there is no call for it."""
+    on.rest.call("POST", "/tasks/{task}/ack", task=on.take()["taskId"])
+
+
+@scenario_with(start_steps)
+def the_attempts_of_a_type_that_have_not_ended(on: StartedWorkflow) -> None:
+    """One that waits and one that is with a worker, whatever the order; a page may be any part of them."""
+    on.start_another()
+    on.take()
+    with on.rest.unnoted():
+        found = on.rest.call("GET", "/admin/task/{name}", name=on.task).json
+        page = on.rest.call("GET", "/admin/task/{name}", name=on.task, query={"start": 1, "count": 1}).json
+        beyond = on.rest.call("GET", "/admin/task/{name}", name=on.task, query={"start": 5, "count": 5}).json
+    on.rest.note("statuses", sorted(one["status"] for one in found))
+    on.rest.note("a page", len(page))
+    on.rest.note("beyond the end", beyond)
+    on.rest.note("fields", sorted(set[str]().union(*found)))
+    on.rest.call("GET", "/admin/task/{name}", name=on.rest.name("unknown"))
+
+
+SCENARIOS: Declared = {
+    # A poll hands out the task whole, with its definitions.
+    "one_task": to(start_steps, options={"correlationId": "c"}).send(
+        on.poll(show=("workflowTask", "taskDefinition", "executionMetadata"))
+    ),
+    # A poll makes the task IN_PROGRESS, counts it and notes the worker; the workflow shows it.
+    "what_a_poll_changes": to(start_steps).send(on.read(), on.poll("somebody"), on.read()),
+    # A poll for a type that nobody knows is a 204.
+    "an_unknown_type": send(rest.call("GET", "/tasks/poll/{type}", type=rest.name("task"))),
+    # A worker need not name itself.
+    "without_a_worker_id": to(start_steps).send(on.rest.call("GET", "/tasks/poll/{type}", type=on.task)),
+    # What was polled is not handed out again.
+    "a_task_is_handed_out_once": to(start_steps).send(on.poll("w1"), on.poll("w2"), on.batch(count=5)),
+    # A batch that finds nothing is an empty list, not a 204.
+    "an_empty_batch": to(start_steps).send(on.take(), on.batch(count=3)),
+    # A batch of a type that nobody knows is an empty list.
+    "a_batch_of_an_unknown_type": send(
+        rest.call("GET", "/tasks/poll/batch/{type}", query={"timeout": 100}, type=rest.name("task"))
+    ),
+    # A batch of none is empty, and leaves what is there.
+    "a_batch_of_none": to(start_steps).send(on.batch(count=0), on.poll()),
+    # A batch may wait five seconds at most.
+    "a_batch_that_waits_too_long": to(start_steps).send(on.batch(timeout=5001), on.poll()),
+    # No more tasks of a type are in progress than its limit says; nothing tells why.
+    "a_concurrency_limit": to(start_steps, {"concurrentExecLimit": 1}).send(
+        on.start_another(), on.take(), on.poll(), on.batch(count=2)
+    ),
+    # The server remembers who polled for a type last.
+    "who_polled": to(start_steps).send(
+        on.poll("w7"), on.rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
+    ),
+    # A type that nobody polled for has no poll data.
+    "nobody_polled": send(rest.call("GET", "/tasks/queue/polldata", query={"taskType": rest.name("task")})),
+    # A task in a domain is handed out to pollers of that domain only.
+    "a_task_in_a_domain": to(_within, "d1").send(on.poll(), on.poll(domain="d2"), on.poll(domain="d1")),
+    # The workflow and its tasks show the domain.
+    "a_workflow_shows_its_domains": to(_within, "d1").send(on.read()),
+    # A poller of a domain is not given tasks without one.
+    "a_task_without_a_domain": to(start_steps).send(on.poll(domain="d1"), on.poll()),
+    # Batches have domains, too.
+    "a_batch_in_a_domain": to(_within, "d1").send(on.batch(count=1), on.batch(count=1, domain="d1")),
+    # A domain that is meant for another type does not matter.
+    "a_domain_of_another_type": to(start_steps, options={"taskToDomain": {"other": "d1"}}).send(on.poll()),
+    # Of several domains the last is taken when nobody polls any of them.
+    "the_last_domain_if_nobody_polls": to(_within, "d1,d2").send(on.poll(domain="d1"), on.poll(domain="d2")),
+    # NO_DOMAIN at the end stands for no domain.
+    "no_domain_if_nobody_polls": to(_within, "d1,NO_DOMAIN").send(on.poll()),
+    # A new attempt is in the domain of the old one.
+    "a_retry_stays_in_its_domain": to(_within, "d1").send(
+        on.finish(on.take(domain="d1"), "FAILED"), on.poll(), on.poll(domain="d1")
+    ),
+    # A domain has a queue of its own.
+    "the_size_of_a_queue_in_a_domain": to(_within, "d1").send(
+        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task, "domain": "d1"}),
+    ),
+    # Poll data tell the domain.
+    "who_polled_in_a_domain": to(_within, "d1").send(
+        on.poll("w7", domain="d1"), on.rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
+    ),
+    # The size is a bare number, and follows starts and polls.
+    "the_size_of_a_queue": to(start_steps).send(
+        on.start_another(),
+        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+        on.take(),
+        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+    ),
+    # The size is asked for a type.
+    "the_size_without_a_type": send(rest.call("GET", "/tasks/queue/size")),
+    # Several sizes are a map.
+    "the_sizes_of_several_queues": to(start_steps).send(
+        on.rest.call("GET", "/tasks/queue/sizes", query={"taskType": [on.task, on.rest.name("unknown")]})
+    ),
+    # A retry that waits for its delay counts as queued.
+    "a_delayed_retry_counts": to(start_steps, {"retryDelaySeconds": 60}).send(
+        on.run("FAILED"), on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}), on.poll()
+    ),
+    # The task of a terminated workflow is not queued any more.
+    "termination_empties_the_queue": to(start_steps).send(
+        unnoted(on.terminate()), on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}), on.poll()
+    ),
+    # Requeueing answers with the number of tasks that wait as a text.
+    "requeueing": to(start_steps).send(on.rest.call("POST", "/tasks/queue/requeue/{type}", type=on.task), on.poll()),
+}

@@ -1,10 +1,24 @@
-"""Reading tasks and workflows."""
+"""Reading workflows and tasks: by id, by searches, and by the calls of user interfaces."""
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each, scenario_with
-from .workflows import Json, StartedWorkflow, start_registered, start_steps
+from ..scenario import Declared, rest, scenario, scenario_for_each, scenario_with, send, to
+from .workflows import (
+    PATIENCE_SECONDS,
+    Json,
+    StartedWorkflow,
+    definition,
+    on,
+    register_workflow,
+    start_registered,
+    start_steps,
+    step,
+    task_type,
+)
 
 
 @scenario_with(start_steps, options={"correlationId": "c", "priority": 4})
@@ -42,57 +56,6 @@ def unknown(rest: Rest, case: tuple[str, Json]) -> None:
     rest.call("GET", template, **parts)
 
 
-@scenario
-def a_workflow_without_its_tasks(rest: Rest) -> None:
-    """The tasks may be left out."""
-    start_steps(rest).read(query={"includeTasks": "false"})
-
-
-@scenario_with(start_steps, description="d", outputParameters={"o": "${r0.output.o}"}, timeoutSeconds=60)
-def a_workflow_with_its_definition(on: StartedWorkflow) -> None:
-    """A workflow shows the definition that it runs by."""
-    on.read(show=("workflowDefinition",))
-
-
-@scenario_with(start_steps, options={"correlationId": "c"}, variables={"v": 1})
-def the_status_of_a_workflow(on: StartedWorkflow) -> None:
-    """The status call is short; output and variables are asked for."""
-    on.act("GET", "/workflow/{workflow}/status")
-    on.run(outputData={"a": 1})
-    on.act("GET", "/workflow/{workflow}/status", query={"includeOutput": "true", "includeVariables": "true"})
-
-
-@scenario_with(start_steps, steps=2)
-def the_tasks_of_a_workflow(on: StartedWorkflow) -> None:
-    """The tasks of a workflow can be listed alone."""
-    on.run()
-    on.act("GET", "/workflow/{workflow}/tasks")
-
-
-@scenario_with(start_steps, steps=3)
-def a_page_of_tasks(on: StartedWorkflow) -> None:
-    """The tasks come in pages, and by status."""
-    on.run()
-    on.run()
-    on.act("GET", "/workflow/{workflow}/tasks", query={"start": 1, "count": 1})
-    on.act("GET", "/workflow/{workflow}/tasks", query={"status": "SCHEDULED"})
-
-
-@scenario_with(start_steps)
-def running_workflows(on: StartedWorkflow) -> None:
-    """The running workflows of a name are a list of ids, without those that have ended."""
-    on.run()
-    start_registered(on.rest, on.task, on.workflow)
-    on.rest.call("GET", "/workflow/running/{name}", name=on.workflow)
-
-
-@scenario_with(start_steps)
-def running_workflows_of_a_version(on: StartedWorkflow) -> None:
-    """The version that is asked for does not matter."""
-    on.rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 1})
-    on.rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 2})
-
-
 @scenario_with(start_steps, options={"correlationId": "c1"})
 def workflows_by_correlation_id(on: StartedWorkflow) -> None:
     """Workflows are found by name and correlation id; ended ones on request."""
@@ -105,12 +68,6 @@ def workflows_by_correlation_id(on: StartedWorkflow) -> None:
     on.rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
 
 
-@scenario_with(start_steps, options={"correlationId": "c1"})
-def workflows_by_several_correlation_ids(on: StartedWorkflow) -> None:
-    """Several correlation ids are answered as a map."""
-    on.rest.call("POST", "/workflow/{name}/correlated", name=on.workflow, json=["c1", "c2"])
-
-
 @scenario
 def what_there_is_of_nothing(rest: Rest) -> None:
     """Lists of workflows and sizes of queues that nobody has used are empty, and no errors."""
@@ -119,3 +76,232 @@ def what_there_is_of_nothing(rest: Rest) -> None:
     rest.call("GET", "/workflow/{name}/correlated/{id}", name=name, id="c")
     rest.call("GET", "/tasks/queue/sizes", query={"taskType": name})
     rest.call("GET", "/tasks/queue/sizes", query={"taskType": f"{name},other-{name}"})
+
+
+_TOLD = ("status", "input", "output", "workflowPriority", "reasonForIncompletion")
+
+
+def _search(rest: Rest, query: str, where: str = "/tasks/search", **options: Any) -> dict[str, Any]:
+    with rest.unnoted():
+        found: dict[str, Any] = rest.call("GET", where, query={"query": query, **options}).json
+    return found
+
+
+def _indexed(rest: Rest, query: str, number: int, where: str = "/tasks/search") -> dict[str, Any]:
+    """The index is written beside the task, a moment later."""
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while (found := _search(rest, query, where))["totalHits"] < number and time.monotonic() < limit:
+        time.sleep(0.05)
+    return found
+
+
+def _name(on: StartedWorkflow) -> str:
+    return str(on.row("r0")["taskDefName"])
+
+
+@scenario_with(start_steps)
+def only_tasks_that_have_ended_are_found(on: StartedWorkflow) -> None:
+    """A waiting task is not in the index, a completed one is, with its input and output as Java's text of a map."""
+    name = _name(on)
+    on.rest.note("while it waits", _search(on.rest, f"taskType='{name}'")["totalHits"])
+    on.run(outputData={"a": {"b": [1, None, True]}})
+    found = _indexed(on.rest, f"taskType='{name}' AND status='COMPLETED'", 1)
+    on.rest.note("fields", sorted(found["results"][0]))
+    on.rest.note("told", {key: found["results"][0].get(key) for key in _TOLD})
+
+
+@scenario_with(start_steps)
+def terms_of_a_search_are_joined(on: StartedWorkflow) -> None:
+    """Type, status, workflow and time, each with or without quotes."""
+    name, workflow = _name(on), on.read()["workflowName"]
+    on.run()
+    _indexed(on.rest, f"taskType={name}", 1)
+    for text in (
+        f"taskType={name} AND workflowType='{workflow}'",
+        f"taskType='{name}' AND status='FAILED'",
+        f"taskType='{name}' AND updateTime>1000",
+        f"taskType='{name}' AND updateTime>99999999999999",
+        f"taskDefName={name}x",
+    ):
+        shown = text.replace(name, "TYPE").replace(workflow, "WORKFLOW")
+        on.rest.note(shown, _search(on.rest, text, sort="updateTime:DESC", freeText="*")["totalHits"])
+
+
+@scenario_with(start_steps)
+def a_page_of_a_search(on: StartedWorkflow) -> None:
+    """A page has at most so many results, from the given one on; the total counts all."""
+    query = f"taskType='{_name(on)}'"
+    on.run()
+    _indexed(on.rest, query, 1)
+    for start, size in ((0, 0), (0, 1), (1, 1)):
+        found = _search(on.rest, query, start=start, size=size)
+        on.rest.note(f"start {start}, size {size}", [found["totalHits"], len(found["results"])])
+
+
+_WORKFLOWS = "/workflow/search"
+_SAID = ("status", "input", "output", "inputSize", "failedReferenceTaskNames", "failedTaskNames", "priority", "version")
+
+
+def _told(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: found["results"][0].get(key) for key in _SAID}
+
+
+@scenario_with(start_steps, task={"retryCount": 0})
+def workflows_are_found_while_they_run_and_afterwards(on: StartedWorkflow) -> None:
+    """A summary has what failed, and input and output as Java's text of a map."""
+    name = on.read()["workflowName"]
+    running = _indexed(on.rest, f"workflowType='{name}' AND status='RUNNING'", 1, _WORKFLOWS)
+    on.rest.note("fields while it runs", sorted(running["results"][0]))
+    on.rest.note("while it runs", _told(running))
+    on.run(status="FAILED", reasonForIncompletion="bad 'row'")
+    failed = _indexed(on.rest, f"workflowType='{name}' AND status='FAILED'", 1, _WORKFLOWS)
+    on.rest.note("fields of one that failed", sorted(failed["results"][0]))
+    on.rest.note("one that failed", _told(failed))
+    on.rest.note(
+        "still running", _search(on.rest, f"workflowType='{name}' AND status='RUNNING'", _WORKFLOWS)["totalHits"]
+    )
+
+
+@scenario_with(start_steps)
+def workflows_are_found_by_their_names_and_times(on: StartedWorkflow) -> None:
+    """By name, its beginning, correlation id and start; a term that none of them has finds nothing."""
+    found = on.read()
+    name, started = found["workflowName"], found["startTime"]
+    body = {"name": name, "version": 1, "correlationId": f"of {name}"}
+    with on.rest.unnoted():
+        on.rest.call("POST", "/workflow", json=body)
+    _indexed(on.rest, f"workflowType='{name}'", 2, _WORKFLOWS)
+    for text in (
+        f"workflowType='{name[:-2]}*'",
+        f"workflowType='*{name[2:]}'",
+        f"correlationId='of {name}'",
+        f"correlationId='of {name}' AND status='RUNNING'",
+        f"correlationId='{name}'",
+        f"workflowType='{name}' AND startTime>{started - 1}",
+        f"workflowType='{name}' AND startTime<{started}",
+        f"workflowType='{name}' AND startTime>{started - 1} AND startTime<{started + 600_000}",
+    ):
+        shown = text.replace(name, "NAME").replace(name[:-2], "NAM").replace(name[2:], "AME")
+        for number, word in ((started - 1, "BEFORE"), (started + 600_000, "LATER"), (started, "START")):
+            shown = shown.replace(str(number), word)
+        on.rest.note(shown, _search(on.rest, text, _WORKFLOWS)["totalHits"])
+
+
+@scenario
+def the_newest_workflows_come_first(rest: Rest) -> None:
+    """By their start; a page has at most so many results, from the given one on; the total counts all."""
+    ons = [start_steps(rest)]
+    name = ons[0].read()["workflowName"]
+    for _ in range(2):
+        time.sleep(0.002)  # the order of one millisecond is not defined
+        ons.append(start_registered(rest, ons[0].task, ons[0].workflow))
+    query = f"workflowType='{name}'"
+    _indexed(rest, query, 3, _WORKFLOWS)
+    ids = [on.id for on in ons]
+    for start, size in ((0, 2), (2, 2), (0, 0)):
+        found = _search(rest, query, _WORKFLOWS, start=start, size=size, sort="startTime:DESC", freeText="*")
+        places = [ids.index(one["workflowId"]) for one in found["results"]]
+        rest.note(f"start {start}, size {size}", [found["totalHits"], places])
+
+
+@scenario_with(start_steps)
+def the_versions_of_a_workflow(on: StartedWorkflow) -> None:
+    """The lowest first; none of an unknown name."""
+    with on.rest.unnoted():
+        definition = on.rest.call("GET", "/metadata/workflow/{name}", name=on.workflow).json
+    on.rest.call("POST", "/metadata/workflow", json={**definition, "version": 3, "createTime": 0, "updateTime": 0})
+    on.rest.call("GET", "/metadata/workflow/{name}/versions", name=on.workflow)
+    on.rest.call("GET", "/metadata/workflow/{name}/versions", name=on.rest.name("unknown"))
+
+
+EXECUTE = "/workflow/execute/{name}/{version}"
+
+
+@scenario
+def running_and_waiting_in_vain(rest: Rest) -> None:
+    """Run and wait answers after its time, whether the workflow has ended or not."""
+    name = register_workflow(rest, step(task_type(rest)))
+    rest.call(
+        "POST", EXECUTE, name=name, version="1", query={"waitForSeconds": 1}, json={"name": name, "input": {"x": 1}}
+    )
+
+
+@scenario
+def running_and_waiting_for_the_end(rest: Rest) -> None:
+    """Run and wait answers with the output of a workflow that needs no worker."""
+    task = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE", "inputParameters": {"v": 1}}
+    name = register_workflow(rest, task, outputParameters={"o": "${workflow.input.x}"})
+    rest.call(
+        "POST", EXECUTE, name=name, version="1", query={"waitForSeconds": 2}, json={"name": name, "input": {"x": 1}}
+    )
+
+
+@scenario
+def many_workflows_whole(rest: Rest) -> None:
+    """Several workflows are read by one call."""
+    rest.call("POST", "/workflow/bulk/search", json=[start_steps(rest).id])
+
+
+@scenario
+def a_dry_run(rest: Rest) -> None:
+    """A definition can be tried with made-up results."""
+    task = rest.name("task")
+    name = rest.name("workflow")
+    results = {"r0": [{"status": "COMPLETED", "output": {"a": 1}}]}
+    body = {"name": name, "version": 1, "workflowDef": definition(name, step(task)), "taskRefToMockOutput": results}
+    rest.call("POST", "/workflow/test", json=body)
+
+
+@scenario
+def where_payloads_go(rest: Rest) -> None:
+    """The server tells where a large payload is to be stored."""
+    query = {"path": "", "operation": "WRITE", "payloadType": "TASK_INPUT"}
+    with rest.unnoted():
+        answer = rest.call("GET", "/tasks/externalstoragelocation", query=query)
+    rest.note("the answer", [answer.status, sorted(answer.json)])
+
+
+SCENARIOS: Declared = {
+    # The tasks may be left out.
+    "a_workflow_without_its_tasks": to(start_steps).send(on.read(query={"includeTasks": "false"})),
+    # A workflow shows the definition that it runs by.
+    "a_workflow_with_its_definition": to(
+        start_steps, description="d", outputParameters={"o": "${r0.output.o}"}, timeoutSeconds=60
+    ).send(on.read(show=("workflowDefinition",))),
+    # The status call is short; output and variables are asked for.
+    "the_status_of_a_workflow": to(start_steps, options={"correlationId": "c"}, variables={"v": 1}).send(
+        on.act("GET", "/workflow/{workflow}/status"),
+        on.run(outputData={"a": 1}),
+        on.act("GET", "/workflow/{workflow}/status", query={"includeOutput": "true", "includeVariables": "true"}),
+    ),
+    # The tasks of a workflow can be listed alone.
+    "the_tasks_of_a_workflow": to(start_steps, steps=2).send(on.run(), on.act("GET", "/workflow/{workflow}/tasks")),
+    # The tasks come in pages, and by status.
+    "a_page_of_tasks": to(start_steps, steps=3).send(
+        on.run(),
+        on.run(),
+        on.act("GET", "/workflow/{workflow}/tasks", query={"start": 1, "count": 1}),
+        on.act("GET", "/workflow/{workflow}/tasks", query={"status": "SCHEDULED"}),
+    ),
+    # The running workflows of a name are a list of ids, without those that have ended.
+    "running_workflows": to(start_steps).send(
+        on.run(), on.start_another(), on.rest.call("GET", "/workflow/running/{name}", name=on.workflow)
+    ),
+    # The version that is asked for does not matter.
+    "running_workflows_of_a_version": to(start_steps).send(
+        on.rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 1}),
+        on.rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 2}),
+    ),
+    # Several correlation ids are answered as a map.
+    "workflows_by_several_correlation_ids": to(start_steps, options={"correlationId": "c1"}).send(
+        on.rest.call("POST", "/workflow/{name}/correlated", name=on.workflow, json=["c1", "c2"])
+    ),
+    # Running what is not registered is a 404.
+    "running_and_waiting_for_an_unknown_workflow": send(
+        rest.call("POST", EXECUTE, name=rest.name("workflow"), version="1", json={"name": "any", "input": {}})
+    ),
+    # A fresh server has no secrets, variables, handlers of events or queues of them.
+    "short_lists": send(*(rest.call("GET", path) for path in ("/secrets", "/environment", "/event", "/queue/"))),
+    # The administrator's call shows the tasks of a type that wait.
+    "the_queued_tasks_of_a_type": to(start_steps).send(on.rest.call("GET", "/admin/task/{type}", type=on.task)),
+}

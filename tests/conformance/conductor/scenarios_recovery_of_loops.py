@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import Declared, scenario, scenario_with, to
 from .operators import TWICE, fork, join, loop, switch
-from .workflows import StartedWorkflow, start, step, task_type
+from .workflows import StartedWorkflow, on, start, step, task_type
 
 
 def _two_steps(rest: Rest, condition: str = TWICE) -> StartedWorkflow:
@@ -18,35 +18,6 @@ def _one_step(rest: Rest) -> StartedWorkflow:
     """A loop over the step `a1`, and the step `last` of the same type after it, which has no retries."""
     a = task_type(rest, "a", retryCount=0)
     return start(rest, a, loop(TWICE, step(a, "a1")), step(a, "last"))
-
-
-@scenario_with(_two_steps, "$.loop.iteration < 3")
-def a_failed_iteration_of_two_steps_is_retried(on: StartedWorkflow) -> None:
-    """A retry goes on with the step that failed, in its iteration."""
-    for _ in range(3):
-        on.run(outputData={"n": 1})
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.note_all()
-    on.retry()
-    on.note_all()
-    for _ in range(3):
-        on.run(outputData={"n": 2})
-    on.note_all()
-    on.run()
-    on.note_all()
-
-
-@scenario_with(_one_step)
-def a_terminated_loop_is_retried(on: StartedWorkflow) -> None:
-    """A retry after a termination goes on in the open iteration, and the loop ends as if nothing had happened."""
-    on.run()
-    on.terminate()
-    on.note_all()
-    on.retry()
-    on.note_all()
-    on.run()
-    on.run()
-    on.note_all()
 
 
 @scenario_with(_two_steps)
@@ -96,18 +67,6 @@ def a_rerun_of_the_loop_itself(rest: Rest) -> None:
     on.run()
     on.run("FAILED", reasonForIncompletion="boo")
     on.rerun(on.row("loop"))
-    on.note_all()
-    on.run()
-    on.run()
-    on.note_all()
-
-
-@scenario_with(_one_step)
-def a_restarted_loop(on: StartedWorkflow) -> None:
-    """A restart begins with the first iteration and new rows."""
-    on.run()
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.restart()
     on.note_all()
     on.run()
     on.run()
@@ -195,3 +154,33 @@ def steps_see_their_iteration(rest: Rest) -> None:
     on.note_all()
     on.run()
     on.note_all()
+
+
+SCENARIOS: Declared = {
+    # A retry goes on with the step that failed, in its iteration.
+    "a_failed_iteration_of_two_steps_is_retried": to(_two_steps, "$.loop.iteration < 3").send(
+        *[on.run(outputData={"n": 1})] * 3,
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.note_all(),
+        on.retry(),
+        on.note_all(),
+        *[on.run(outputData={"n": 2})] * 3,
+        on.note_all(),
+        on.run(),
+        on.note_all(),
+    ),
+    # A retry after a termination goes on in the open iteration, and the loop ends as if nothing had happened.
+    "a_terminated_loop_is_retried": to(_one_step).send(
+        on.run(), on.terminate(), on.note_all(), on.retry(), on.note_all(), on.run(), on.run(), on.note_all()
+    ),
+    # A restart begins with the first iteration and new rows.
+    "a_restarted_loop": to(_one_step).send(
+        on.run(),
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.restart(),
+        on.note_all(),
+        on.run(),
+        on.run(),
+        on.note_all(),
+    ),
+}

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
+from ..scenario import Declared, rest, scenario, scenario_for_each, send
 from .workflows import start_registered, start_steps
 
 JSON = {"Content-Type": "application/json"}
-
-
-@scenario
-def malformed_json(rest: Rest) -> None:
-    """What is no JSON is a server error."""
-    rest.call("POST", "/tasks", body=b'{"taskId": ', headers=JSON)
 
 
 @scenario
@@ -28,58 +22,6 @@ def a_content_type_with_a_charset(rest: Rest) -> None:
     name = rest.name("task")
     headers = {"Content-Type": "application/json;charset=UTF-8"}
     rest.call("POST", "/metadata/taskdefs", body=f'[{{"name": "{name}"}}]'.encode(), headers=headers)
-
-
-@scenario
-def an_unknown_path(rest: Rest) -> None:
-    """An unknown path is a 404 in the form of every error."""
-    rest.call("GET", "/perago")
-    rest.call("POST", "/tasks/a/b/c/d", json={})
-
-
-@scenario
-def there_are_no_schemas(rest: Rest) -> None:
-    """The open-source server has no schemas, no tokens and no users."""
-    rest.call("GET", "/schema")
-    rest.call("POST", "/token", json={"keyId": "k", "keySecret": "s"})
-    rest.call("GET", "/token/userInfo")
-
-
-@scenario
-def a_wrong_method(rest: Rest) -> None:
-    """A path that does not have the method is a 405."""
-    rest.call("DELETE", "/metadata/taskdefs")
-    rest.call("PUT", "/workflow", json={})
-
-
-@scenario
-def a_missing_query(rest: Rest) -> None:
-    """A query that is needed and missing is a server error."""
-    rest.call("GET", "/tasks/queue/polldata")
-
-
-@scenario
-def a_version_that_is_no_number(rest: Rest) -> None:
-    """A version in a query is a number."""
-    rest.call("GET", "/metadata/workflow/{name}", name="any", query={"version": "one"})
-
-
-@scenario
-def an_empty_object_as_result(rest: Rest) -> None:
-    """A result has ids."""
-    rest.call("POST", "/tasks", json={}, unordered=True)
-
-
-@scenario
-def a_list_as_result(rest: Rest) -> None:
-    """A result is an object."""
-    rest.call("POST", "/tasks", json=[])
-
-
-@scenario
-def event_handlers(rest: Rest) -> None:
-    """Events have handlers, none at first."""
-    rest.call("GET", "/event/{event}", event=rest.name("event"))
 
 
 TRUTHS = {
@@ -120,16 +62,39 @@ def content_types(rest: Rest, case: str) -> None:
 
 
 @scenario
-def the_server_itself(rest: Rest) -> None:
-    """A server tells its version and its health."""
-    rest.call("GET", "/version")
-    rest.call("GET", "/health")
-
-
-@scenario
 def options_of_a_call(rest: Rest) -> None:
     """OPTIONS names the methods of a path."""
     for method in ("OPTIONS", "HEAD"):
         with rest.unnoted():
             answer = rest.call(method, "/metadata/taskdefs")
         rest.note(method, [answer.status, sorted((answer.headers.get("allow") or "").replace(" ", "").split(","))])
+
+
+SCENARIOS: Declared = {
+    # What is no JSON is a server error.
+    "malformed_json": send(rest.call("POST", "/tasks", body=b'{"taskId": ', headers=JSON)),
+    # An unknown path is a 404 in the form of every error.
+    "an_unknown_path": send(rest.call("GET", "/perago"), rest.call("POST", "/tasks/a/b/c/d", json={})),
+    # The open-source server has no schemas, no tokens and no users.
+    "there_are_no_schemas": send(
+        rest.call("GET", "/schema"),
+        rest.call("POST", "/token", json={"keyId": "k", "keySecret": "s"}),
+        rest.call("GET", "/token/userInfo"),
+    ),
+    # A path that does not have the method is a 405.
+    "a_wrong_method": send(rest.call("DELETE", "/metadata/taskdefs"), rest.call("PUT", "/workflow", json={})),
+    # A query that is needed and missing is a server error.
+    "a_missing_query": send(rest.call("GET", "/tasks/queue/polldata")),
+    # A version in a query is a number.
+    "a_version_that_is_no_number": send(
+        rest.call("GET", "/metadata/workflow/{name}", name="any", query={"version": "one"})
+    ),
+    # A result has ids.
+    "an_empty_object_as_result": send(rest.call("POST", "/tasks", json={}, unordered=True)),
+    # A result is an object.
+    "a_list_as_result": send(rest.call("POST", "/tasks", json=[])),
+    # Events have handlers, none at first.
+    "event_handlers": send(rest.call("GET", "/event/{event}", event=rest.name("event"))),
+    # A server tells its version and its health.
+    "the_server_itself": send(rest.call("GET", "/version"), rest.call("GET", "/health")),
+}

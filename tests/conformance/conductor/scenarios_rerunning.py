@@ -1,10 +1,10 @@
-"""Running a workflow again: rerun from a task, restart from the beginning."""
+"""Whole workflows: retry, rerun and restart."""
 
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each, scenario_with
-from .workflows import Json, StartedWorkflow, definition, start_steps, step
+from ..scenario import Declared, rest, scenario_for_each, scenario_with, send, to, unnoted
+from .workflows import Json, StartedWorkflow, definition, on, start_steps, step
 
 RERUN = "/workflow/{workflow}/rerun"
 RESTART = "/workflow/{workflow}/restart"
@@ -61,32 +61,10 @@ def a_rerun_with_other_inputs(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario_with(start_steps, steps=2)
-def a_rerun_without_a_task(on: StartedWorkflow) -> None:
-    """A rerun without a task begins at the beginning."""
-    on.run()
-    on.run()
-    on.act("POST", RERUN, json={})
-    on.read()
-
-
 @scenario_with(start_steps)
 def a_rerun_of_a_running_workflow(on: StartedWorkflow) -> None:
     """A running workflow is not rerun."""
     on.act("POST", RERUN, json={"reRunFromTaskId": on.take()["taskId"]})
-
-
-@scenario_with(start_steps)
-def a_rerun_from_an_unknown_task(on: StartedWorkflow) -> None:
-    """A rerun needs a task of the workflow."""
-    on.run()
-    on.act("POST", RERUN, json={"reRunFromTaskId": "unknown"})
-
-
-@scenario
-def a_rerun_of_an_unknown_workflow(rest: Rest) -> None:
-    """An unknown workflow is a 404."""
-    rest.call("POST", RERUN, workflow="unknown", json={"reRunFromTaskId": "any"})
 
 
 @scenario_with(start_steps, steps=2)
@@ -95,7 +73,7 @@ def a_rerun_of_a_terminated_workflow(on: StartedWorkflow) -> None:
     on.run()
     task = on.take()
     with on.rest.unnoted():
-        on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
+        on.terminate("over")
     on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
     on.read()
 
@@ -105,7 +83,7 @@ def the_result_of_the_time_before(on: StartedWorkflow) -> None:
     """After a rerun the result of the earlier holder counts: nothing tells them apart."""
     task = on.take("w1")
     with on.rest.unnoted():
-        on.act("DELETE", "/workflow/{workflow}")
+        on.terminate()
         on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
     on.take("w2")
     on.update(task, "COMPLETED", outputData={"by": "w1"})
@@ -126,26 +104,6 @@ def a_restart(on: StartedWorkflow) -> None:
     on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
 
 
-@scenario_with(start_steps, {"retryCount": 0})
-def a_restart_of_a_failed_workflow(on: StartedWorkflow) -> None:
-    """A restart of a failed workflow does not forget the names of what failed."""
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.act("POST", RESTART)
-    on.read()
-
-
-@scenario
-def a_restart_of_a_running_workflow(rest: Rest) -> None:
-    """A running workflow is not restarted."""
-    start_steps(rest).act("POST", RESTART)
-
-
-@scenario
-def a_restart_of_an_unknown_workflow(rest: Rest) -> None:
-    """An unknown workflow is a 404."""
-    rest.call("POST", RESTART, workflow="unknown")
-
-
 DEFINITIONS: dict[str, Json | None] = {
     "a_restart_with_the_old_definition": None,
     "a_restart_with_the_latest_definition": {"useLatestDefinitions": "true"},
@@ -163,34 +121,14 @@ def definitions_of_a_restart(rest: Rest, case: Json | None) -> None:
     on.read()
 
 
-@scenario_with(start_steps, restartable=False)
-def a_restart_of_what_is_not_restartable(on: StartedWorkflow) -> None:
-    """A workflow may be registered as not restartable."""
-    on.run()
-    on.act("POST", RESTART)
-    on.read()
-
-
 @scenario_with(start_steps)
 def a_result_from_before_the_restart(on: StartedWorkflow) -> None:
     """The result of a task from before a restart is a 404."""
     task = on.take()
     with on.rest.unnoted():
-        on.act("DELETE", "/workflow/{workflow}")
+        on.terminate()
         on.act("POST", RESTART)
     on.update(task, "COMPLETED")
-
-
-@scenario_with(start_steps, {"retryCount": 0})
-def a_restart_with_the_old_task_definition(on: StartedWorkflow) -> None:
-    """A restart runs by the task definitions of the start, too."""
-    on.run("FAILED", reasonForIncompletion="boo")
-    with on.rest.unnoted():
-        on.rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 7}])
-    on.restart()
-    on.read(show=("taskDefinition",))
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.note_all()
 
 
 @scenario_with(start_steps, {"retryCount": 0}, steps=2)
@@ -231,3 +169,98 @@ def a_retry_after_a_rerun_with_an_input(on: StartedWorkflow) -> None:
     on.rerun(on.run(), taskInput={"x": "given", "new": 1})
     on.run("FAILED")
     on.rest.note("what the new attempt is given", on.take()["inputData"])
+
+
+RETRY = "/workflow/{workflow}/retry"
+
+
+@scenario_with(start_steps, {"retryCount": 0})
+def the_old_attempt_after_a_retry(on: StartedWorkflow) -> None:
+    """The result of an attempt that was retried by hand is ignored."""
+    old = on.run("FAILED")
+    with on.rest.unnoted():
+        on.act("POST", RETRY)
+    on.update(old, "COMPLETED")
+    on.read()
+
+
+SCENARIOS: Declared = {
+    # A rerun without a task begins at the beginning.
+    "a_rerun_without_a_task": to(start_steps, steps=2).send(
+        on.run(), on.run(), on.act("POST", RERUN, json={}), on.read()
+    ),
+    # A rerun needs a task of the workflow.
+    "a_rerun_from_an_unknown_task": to(start_steps).send(
+        on.run(), on.act("POST", RERUN, json={"reRunFromTaskId": "unknown"})
+    ),
+    # An unknown workflow is a 404.
+    "a_rerun_of_an_unknown_workflow": send(
+        rest.call("POST", RERUN, workflow="unknown", json={"reRunFromTaskId": "any"})
+    ),
+    # A restart of a failed workflow does not forget the names of what failed.
+    "a_restart_of_a_failed_workflow": to(start_steps, {"retryCount": 0}).send(
+        on.run("FAILED", reasonForIncompletion="boo"), on.act("POST", RESTART), on.read()
+    ),
+    # A running workflow is not restarted.
+    "a_restart_of_a_running_workflow": to(start_steps).send(on.act("POST", RESTART)),
+    # An unknown workflow is a 404.
+    "a_restart_of_an_unknown_workflow": send(rest.call("POST", RESTART, workflow="unknown")),
+    # A workflow may be registered as not restartable.
+    "a_restart_of_what_is_not_restartable": to(start_steps, restartable=False).send(
+        on.run(), on.act("POST", RESTART), on.read()
+    ),
+    # A restart runs by the task definitions of the start, too.
+    "a_restart_with_the_old_task_definition": to(start_steps, {"retryCount": 0}).send(
+        on.run("FAILED", reasonForIncompletion="boo"),
+        unnoted(on.rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 7}])),
+        on.restart(),
+        on.read(show=("taskDefinition",)),
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.note_all(),
+    ),
+    # A retry makes a new attempt with a new id, one retry more, and no reason.
+    "a_failed_workflow": to(start_steps, {"retryCount": 0}).send(
+        on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1}), on.act("POST", RETRY), on.read()
+    ),
+    # A retry by hand counts as one.
+    "a_retry_eats_the_automatic_retries": to(start_steps, {"retryCount": 2}).send(
+        on.run("FAILED_WITH_TERMINAL_ERROR"), on.act("POST", RETRY), on.run("FAILED"), on.run("FAILED"), on.read()
+    ),
+    # A running workflow has nothing to retry.
+    "a_running_workflow": to(start_steps).send(on.act("POST", RETRY)),
+    # A completed workflow cannot be retried.
+    "a_completed_workflow": to(start_steps).send(on.run(), on.act("POST", RETRY)),
+    # A retry after a termination makes a new attempt of what was cancelled.
+    "a_terminated_workflow": to(start_steps).send(
+        on.take(), unnoted(on.terminate("over")), on.act("POST", RETRY), on.read()
+    ),
+    # A retry revives an attempt that nobody had.
+    "a_workflow_that_was_terminated_before_anybody_polled": to(start_steps).send(
+        unnoted(on.terminate()), on.act("POST", RETRY), on.read(), on.poll()
+    ),
+    # An unknown workflow is a 404.
+    "an_unknown_workflow": send(rest.call("POST", RETRY, workflow="unknown")),
+    # A task that its worker cancelled can be retried.
+    "a_cancelled_task": to(start_steps).send(
+        on.run("CANCELED", reasonForIncompletion="boo"), on.act("POST", RETRY), on.read()
+    ),
+    # A retry goes on where it failed, with the outputs there were.
+    "the_second_step": to(
+        start_steps, {"retryCount": 0}, steps=3, step_fields={"inputParameters": {"a": "${r0.output.a}"}}
+    ).send(on.run(outputData={"a": 1}), on.run("FAILED"), on.act("POST", RETRY), on.run(), on.read()),
+    # A retried workflow can complete; the names of what failed stay.
+    "a_retry_is_completed": to(start_steps, {"retryCount": 0}).send(
+        on.run("FAILED", reasonForIncompletion="boo"),
+        unnoted(on.act("POST", RETRY)),
+        on.run(outputData={"a": 1}),
+        on.read(),
+    ),
+    # A retry leaves alone what failed and was done in the end.
+    "a_retry_after_an_automatic_one": to(start_steps, {"retryCount": 1}, steps=2).send(
+        *on.run.each("FAILED", "COMPLETED", "FAILED", "FAILED"), on.retry(), on.read()
+    ),
+    # A retry by hand does not wait for the retry's delay.
+    "a_retry_does_not_wait": to(start_steps, {"retryCount": 0, "retryDelaySeconds": 60}).send(
+        on.run("FAILED"), unnoted(on.act("POST", RETRY)), on.poll()
+    ),
+}

@@ -6,11 +6,12 @@ from typing import Any
 
 from ...http_answer import Answer
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
+from ..scenario import Declared, rest, scenario, scenario_for_each, send, to
 from .workflows import (
     Json,
     StartedWorkflow,
     definition,
+    on,
     register_workflow,
     start_registered,
     start_steps,
@@ -98,24 +99,6 @@ def a_version_is_started(rest: Rest) -> None:
 
 
 @scenario
-def an_unknown_workflow(rest: Rest) -> None:
-    """Starting what is not registered is a 404."""
-    rest.call("POST", "/workflow", json={"name": rest.name("workflow"), "input": {}})
-
-
-@scenario
-def an_unknown_workflow_by_name(rest: Rest) -> None:
-    """Starting what is not registered is a 404."""
-    rest.call("POST", "/workflow/{name}", name=rest.name("workflow"), json={})
-
-
-@scenario
-def a_missing_name(rest: Rest) -> None:
-    """A start names the workflow."""
-    rest.call("POST", "/workflow", json={"input": {}})
-
-
-@scenario
 def a_definition_in_the_request(rest: Rest) -> None:
     """A start may bring its own definition, which is used and not registered."""
     task, name = task_type(rest), rest.name("workflow")
@@ -181,12 +164,6 @@ def a_correlation_id_is_not_unique(rest: Rest) -> None:
 
 
 @scenario
-def a_priority_is_seen_by_the_task(rest: Rest) -> None:
-    """A workflow's priority is that of its tasks."""
-    start_steps(rest, options={"priority": 42}).poll()
-
-
-@scenario
 def unknown_members_are_ignored(rest: Rest) -> None:
     """A member of the request that the server does not know is dropped."""
     _started(
@@ -226,3 +203,15 @@ def a_definition_in_the_request_lives_on(rest: Rest) -> None:
     on.note_all()
     body = {"name": "another", "input": {}, "workflowDef": brought}
     StartedWorkflow(rest, task, name, rest.call("POST", "/workflow", json=body).text).note_all()
+
+
+SCENARIOS: Declared = {
+    # Starting what is not registered is a 404.
+    "an_unknown_workflow": send(rest.call("POST", "/workflow", json={"name": rest.name("workflow"), "input": {}})),
+    # Starting what is not registered is a 404.
+    "an_unknown_workflow_by_name": send(rest.call("POST", "/workflow/{name}", name=rest.name("workflow"), json={})),
+    # A start names the workflow.
+    "a_missing_name": send(rest.call("POST", "/workflow", json={"input": {}})),
+    # A workflow's priority is that of its tasks.
+    "a_priority_is_seen_by_the_task": to(start_steps, options={"priority": 42}).send(on.poll()),
+}

@@ -80,7 +80,7 @@ def a_child_in_a_fork_is_retried(rest: Rest) -> None:
     child.run("FAILED")
     on.settle("FAILED")
     on.note("beside")
-    child.act("POST", "/workflow/{workflow}/retry")
+    child.retry()
     on.settle("RUNNING")
     on.note("sub", "beside")
     rest.note("the same id", on.row("beside")["taskId"] == taken["taskId"])
@@ -101,13 +101,13 @@ def _begun_again(rest: Rest, task_of_child: str, beside: str) -> tuple[StartedWo
     first.run("FAILED")
     on.settle("FAILED")
     with rest.unnoted():
-        on.act("POST", "/workflow/{workflow}/retry")
+        on.retry()
     child = on.child("sub")
     on.run(task=beside, outputData={"o": "retry"})
     inner = child.run()
     on.settle("COMPLETED")
     on.note("beside")
-    child.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": inner["taskId"]})
+    child.rerun(inner)
     on.settle("RUNNING")
     return on, child, on.take(task=beside)
 
@@ -143,7 +143,7 @@ def _at_once(rest: Rest, status: str, *steps: Json) -> tuple[StartedWorkflow, St
 
 
 def _rerun_to_its_end(on: StartedWorkflow, child: StartedWorkflow, status: str) -> None:
-    child.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": child.row("set")["taskId"]})
+    child.rerun(child.row("set"))
     child.settle(status)
     on.settle(status)
     on.read()
@@ -170,10 +170,10 @@ def _rerun_of_a_removed_child(rest: Rest) -> tuple[StartedWorkflow, StartedWorkf
     """A workflow, its sub-workflow, which was removed, and the one that came back by a rerun of the step."""
     on, child = _nested(rest)
     child.take()
-    on.act("DELETE", "/workflow/{workflow}")
+    on.terminate()
     child.settle("TERMINATED")
-    child.act("DELETE", "/workflow/{workflow}/remove")
-    on.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": on.row("sub")["taskId"]})
+    child.remove()
+    on.rerun(on.row("sub"))
     return on, child, on.child("sub")
 
 
@@ -207,11 +207,11 @@ def a_child_is_restarted_beside_one_that_was_removed(rest: Rest) -> None:
     ]
     on = start(rest, inner, fork([subs[0]], [subs[1]]), join("one", "two"))
     one, two = on.child("one"), on.child("two")
-    on.act("DELETE", "/workflow/{workflow}")
+    on.terminate()
     one.settle("TERMINATED")
     two.settle("TERMINATED")
-    one.act("DELETE", "/workflow/{workflow}/remove")
-    two.act("POST", "/workflow/{workflow}/restart")
+    one.remove()
+    two.restart()
     on.note("one", "two")
     two.read()
 
@@ -223,13 +223,13 @@ def a_parent_is_retried_without_its_child(rest: Rest) -> None:
     sub = on.row("sub")
     on.update(sub, "FAILED", outputData={"o": 1})
     on.settle("FAILED")
-    on.act("POST", "/workflow/{workflow}/retry", query={"resumeSubworkflowTasks": "true"})
+    on.retry(resumeSubworkflowTasks="true")
     on, child = _nested(rest, retryCount=0)
     child.run("FAILED")
     on.settle("FAILED")
     with rest.unnoted():
-        child.act("DELETE", "/workflow/{workflow}/remove")
-    on.act("POST", "/workflow/{workflow}/retry", query={"resumeSubworkflowTasks": "true"})
+        child.remove()
+    on.retry(resumeSubworkflowTasks="true")
 
 
 @scenario
@@ -237,14 +237,14 @@ def a_parent_is_paused(rest: Rest) -> None:
     """A paused parent does not go on when its child completes."""
     on, child = _nested(rest)
     with rest.unnoted():
-        on.act("PUT", "/workflow/{workflow}/pause")
+        on.pause()
     child.run()
     child.settle("COMPLETED")
     on.await_row("sub", "COMPLETED")
     rest.sleep(0.3)
     child.read(query={"includeTasks": "false"})
     on.read(query={"includeTasks": "false"})
-    on.act("PUT", "/workflow/{workflow}/resume")
+    on.resume()
     on.await_row("last")
     on.read()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each, scenario_with
+from ..scenario import Declared, scenario, scenario_for_each, to
 from .operators import TWICE, fork, join, loop, switch
-from .workflows import Json, StartedWorkflow, start, step, task_type
+from .workflows import Json, StartedWorkflow, on, start, step, task_type
 
 
 def _switched(rest: Rest, value: Any, **fields: Any) -> StartedWorkflow:
@@ -36,13 +36,6 @@ def choices(rest: Rest, case: tuple[Any, Json]) -> None:
     """The case of the value is scheduled, the others are not."""
     value, fields = case
     _switched(rest, value, **fields).read()
-
-
-@scenario_with(_switched, "two")
-def after_the_case(on: StartedWorkflow) -> None:
-    """What comes after a switch follows the chosen case."""
-    on.run()
-    on.read()
 
 
 @scenario
@@ -81,23 +74,6 @@ def a_switch_on_an_output(rest: Rest) -> None:
     on.read()
     on.run()
     on.run(outputData={"end": 1})
-    on.read()
-
-
-@scenario_with(_switched, "two")
-def a_failure_in_a_case(on: StartedWorkflow) -> None:
-    """A failure in a case is retried, and fails the workflow in the end."""
-    on.run("FAILED")
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.read()
-
-
-@scenario_with(_switched, "two")
-def a_retry_in_a_case(on: StartedWorkflow) -> None:
-    """A retry of the workflow goes on within the case."""
-    on.run("FAILED_WITH_TERMINAL_ERROR")
-    on.act("POST", "/workflow/{workflow}/retry")
-    on.run()
     on.read()
 
 
@@ -166,3 +142,17 @@ def a_failed_case_is_rerun(rest: Rest) -> None:
     for _ in range(3):
         on.run()
     on.note_all()
+
+
+SCENARIOS: Declared = {
+    # What comes after a switch follows the chosen case.
+    "after_the_case": to(_switched, "two").send(on.run(), on.read()),
+    # A failure in a case is retried, and fails the workflow in the end.
+    "a_failure_in_a_case": to(_switched, "two").send(
+        on.run("FAILED"), on.run("FAILED", reasonForIncompletion="boo"), on.read()
+    ),
+    # A retry of the workflow goes on within the case.
+    "a_retry_in_a_case": to(_switched, "two").send(
+        on.run("FAILED_WITH_TERMINAL_ERROR"), on.retry(), on.run(), on.read()
+    ),
+}

@@ -1,12 +1,15 @@
-"""Results of tasks, by `POST /tasks`: success does not mean that the result was accepted."""
+"""Results of tasks by `POST /tasks`, by `update-v2`, and by the reference name of a task.
+
+The success of such a request does not mean that the result was accepted.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario_for_each, scenario_with
-from .workflows import StartedWorkflow, start_registered, start_steps
+from ..scenario import Declared, rest, scenario_for_each, scenario_with, send, to
+from .workflows import StartedWorkflow, on, start_steps
 
 RESULTS: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
     # A result is answered with the task id as text; the last one completes the workflow.
@@ -49,13 +52,6 @@ def results(rest: Rest, case: tuple[dict[str, Any], str | None, dict[str, Any]])
     on.read()
 
 
-@scenario_with(start_steps, steps=2)
-def the_next_task_is_scheduled(on: StartedWorkflow) -> None:
-    """A result schedules what comes next at once."""
-    on.update(on.take(), "COMPLETED")
-    on.read()
-
-
 OPTIONAL: dict[str, tuple[dict[str, Any], str]] = {
     # An optional task that failed for good is COMPLETED_WITH_ERRORS, and the workflow goes on.
     "an_optional_task_may_fail": ({"retryCount": 0}, "FAILED"),
@@ -72,15 +68,6 @@ def optional_tasks(rest: Rest, case: tuple[dict[str, Any], str]) -> None:
     on.read()
 
 
-@scenario_with(start_steps, {"retryCount": 1}, step_fields={"optional": True})
-def an_optional_task_is_retried_first(on: StartedWorkflow) -> None:
-    """An optional task has its retries like any other; after them it stays FAILED and the workflow goes on."""
-    on.run("FAILED")
-    on.read()
-    on.run("FAILED")
-    on.read()
-
-
 @scenario_with(start_steps)
 def a_status_of_the_server(on: StartedWorkflow) -> None:
     """TIMED_OUT, SCHEDULED and SKIPPED are no statuses of a result."""
@@ -91,21 +78,9 @@ def a_status_of_the_server(on: StartedWorkflow) -> None:
 
 
 @scenario_with(start_steps)
-def a_missing_task_id(on: StartedWorkflow) -> None:
-    """A result needs a task id."""
-    on.rest.call("POST", "/tasks", json={"workflowInstanceId": on.id, "status": "COMPLETED"})
-
-
-@scenario_with(start_steps)
 def a_missing_workflow_id(on: StartedWorkflow) -> None:
     """A result needs a workflow id."""
     on.rest.call("POST", "/tasks", json={"taskId": on.take()["taskId"], "status": "COMPLETED"})
-
-
-@scenario_with(start_steps)
-def an_unknown_task(on: StartedWorkflow) -> None:
-    """A result for an unknown task is a 404."""
-    on.update({"taskId": "unknown", "workflowInstanceId": on.id}, "COMPLETED")
 
 
 @scenario_with(start_steps)
@@ -120,15 +95,15 @@ def a_removed_workflow(on: StartedWorkflow) -> None:
     """A result for a workflow that was removed is a 404."""
     task = on.take()
     with on.rest.unnoted():
-        on.act("DELETE", "/workflow/{workflow}")
-        on.act("DELETE", "/workflow/{workflow}/remove")
+        on.terminate()
+        on.remove()
     on.update(task, "COMPLETED")
 
 
 @scenario_with(start_steps)
 def a_result_under_another_workflow(on: StartedWorkflow) -> None:
     """The workflow id of a result is not checked: the task is completed, and its own workflow is left undecided."""
-    other = start_registered(on.rest, on.task, on.workflow)
+    other = on.start_another()
     task = on.take()
     (mine, wrong) = (on, other) if task["workflowInstanceId"] == on.id else (other, on)
     mine.update({**task, "workflowInstanceId": wrong.id}, "COMPLETED")
@@ -145,36 +120,14 @@ def a_second_result_is_ignored(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario_with(start_steps, steps=2)
-def a_result_without_status_for_an_ended_task(on: StartedWorkflow) -> None:
-    """For a task that has ended not even the status is missed."""
-    on.update(on.run(), None)
-
-
-@scenario_with(start_steps)
-def a_result_of_an_old_attempt_is_ignored(on: StartedWorkflow) -> None:
-    """After a retry the result of the old attempt changes nothing."""
-    old = on.run("FAILED", reasonForIncompletion="boo")
-    on.update(old, "COMPLETED", outputData={"late": True})
-    on.read()
-
-
 @scenario_with(start_steps)
 def a_result_after_termination_is_ignored(on: StartedWorkflow) -> None:
     """After termination the result changes nothing."""
     task = on.take()
     with on.rest.unnoted():
-        on.act("DELETE", "/workflow/{workflow}")
+        on.terminate()
     on.update(task, "COMPLETED", outputData={"late": True})
     on.read()
-
-
-@scenario_with(start_steps, steps=2)
-def a_task_that_was_never_polled(on: StartedWorkflow) -> None:
-    """A result for a task that nobody polled is accepted; the task is not handed out any more."""
-    on.update(on.row("r0"), "COMPLETED")
-    on.read()
-    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
 
 
 @scenario_for_each({"a_result_of_another_worker": "w2", "a_result_without_a_worker": None})
@@ -182,19 +135,6 @@ def names_of_workers(rest: Rest, case: str | None) -> None:
     """Nobody checks whose result it is; the worker's name is overwritten, or taken away."""
     on = start_steps(rest)
     on.update(on.take("w1"), "COMPLETED", workerId=case)
-    on.read()
-
-
-@scenario_with(start_steps)
-def unknown_members_of_a_result(on: StartedWorkflow) -> None:
-    """A member that the server does not know is dropped."""
-    on.update(on.take(), "COMPLETED", perago=1, task_id="other")
-
-
-@scenario_with(start_steps, {"retryCount": 5}, step_fields={"retryCount": 0})
-def the_step_overrides_the_retries(on: StartedWorkflow) -> None:
-    """The number of retries in the workflow goes before that of the task type."""
-    on.run("FAILED")
     on.read()
 
 
@@ -210,3 +150,151 @@ def times_of_an_attempt(on: StartedWorkflow) -> None:
     on.rest.note("started after it was scheduled", polled["startTime"] > polled["scheduledTime"])
     on.rest.note("ended after its start", ended["endTime"] > ended["startTime"])
     on.rest.note("the update stays", ended["updateTime"] == polled["updateTime"])
+
+
+@scenario_with(start_steps, steps=2)
+def an_ignored_result_hands_out_a_task(on: StartedWorkflow) -> None:
+    """A result that changes nothing still takes a further task."""
+    task = on.run()
+    on.rest.sleep(0.05)
+    on.update_v2(task, "FAILED")
+    on.read()
+
+
+@scenario_with(start_steps)
+def a_result_after_termination(on: StartedWorkflow) -> None:
+    """A result for a terminated workflow is a 204 that changes nothing."""
+    task = on.take()
+    with on.rest.unnoted():
+        on.terminate()
+    on.update_v2(task, "COMPLETED")
+    on.read()
+
+
+FAILURES = {
+    # The next task may be the new attempt of the task that just failed.
+    "a_failure_is_handed_out_again": "FAILED",
+    # A terminal error ends the workflow; no task is left.
+    "a_terminal_failure": "FAILED_WITH_TERMINAL_ERROR",
+}
+
+
+@scenario_for_each(FAILURES)
+def failures(rest: Rest, case: str) -> None:
+    """A failure asks for the next task, too."""
+    on = start_steps(rest)
+    on.update_v2(on.take(), case, reasonForIncompletion="boo")
+    on.read()
+
+
+@scenario_with(start_steps)
+def an_unknown_workflow_v2(on: StartedWorkflow) -> None:
+    """A result for an unknown workflow is a 404, and takes no further task."""
+    on.start_another()
+    on.update_v2({**on.take(), "workflowInstanceId": "unknown"}, "COMPLETED")
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+
+
+@scenario_for_each({"a_task_fails": "FAILED", "in_progress": "IN_PROGRESS"})
+def statuses(rest: Rest, case: str) -> None:
+    """A failure is retried like any other, and a task may be given back this way."""
+    on = start_steps(rest)
+    on.take()
+    on.report("r0", case, {"a": 1})
+    on.read()
+
+
+@scenario_for_each({"an_unknown_reference": ("nobody", "COMPLETED"), "an_unknown_status": ("r0", "DONE")})
+def unknown(rest: Rest, case: tuple[str, str]) -> None:
+    """An unknown reference is answered by nothing, and a status that is none by a server error."""
+    start_steps(rest).report(*case, {})
+
+
+SCENARIOS: Declared = {
+    # A result schedules what comes next at once.
+    "the_next_task_is_scheduled": to(start_steps, steps=2).send(on.update(on.take(), "COMPLETED"), on.read()),
+    # An optional task has its retries like any other; after them it stays FAILED and the workflow goes on.
+    "an_optional_task_is_retried_first": to(start_steps, {"retryCount": 1}, step_fields={"optional": True}).send(
+        on.run("FAILED"), on.read(), on.run("FAILED"), on.read()
+    ),
+    # A result needs a task id.
+    "a_missing_task_id": to(start_steps).send(
+        on.rest.call("POST", "/tasks", json={"workflowInstanceId": on.id, "status": "COMPLETED"})
+    ),
+    # A result for an unknown task is a 404.
+    "an_unknown_task": to(start_steps).send(on.update({"taskId": "unknown", "workflowInstanceId": on.id}, "COMPLETED")),
+    # For a task that has ended not even the status is missed.
+    "a_result_without_status_for_an_ended_task": to(start_steps, steps=2).send(on.update(on.run(), None)),
+    # After a retry the result of the old attempt changes nothing.
+    "a_result_of_an_old_attempt_is_ignored": to(start_steps).send(
+        on.update(on.run("FAILED", reasonForIncompletion="boo"), "COMPLETED", outputData={"late": True}), on.read()
+    ),
+    # A result for a task that nobody polled is accepted; the task is not handed out any more.
+    "a_task_that_was_never_polled": to(start_steps, steps=2).send(
+        on.update(on.row("r0"), "COMPLETED"),
+        on.read(),
+        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+    ),
+    # A member that the server does not know is dropped.
+    "unknown_members_of_a_result": to(start_steps).send(on.update(on.take(), "COMPLETED", perago=1, task_id="other")),
+    # The number of retries in the workflow goes before that of the task type.
+    "the_step_overrides_the_retries": to(start_steps, {"retryCount": 5}, step_fields={"retryCount": 0}).send(
+        on.run("FAILED"), on.read()
+    ),
+    # Without a further task the answer is a 204.
+    "nothing_more_to_do": to(start_steps).send(on.update_v2(on.take(), "COMPLETED", outputData={"a": 1}), on.read()),
+    # The answer is the next task of the same type, already in progress for this worker.
+    "a_further_task_is_handed_out": to(start_steps, steps=2).send(
+        on.update_v2(on.take(), "COMPLETED", workerId="w7"), on.read()
+    ),
+    # The next task may belong to another workflow.
+    "a_task_of_another_workflow_is_handed_out": to(start_steps).send(
+        on.start_another(), on.rest.sleep(0.05), on.update_v2(on.take(), "COMPLETED")
+    ),
+    # A result that does not end the task takes no further one.
+    "in_progress_hands_out_nothing": to(start_steps).send(on.update_v2(on.take(), "IN_PROGRESS"), on.read()),
+    # Extending a lease is a 204, even with a task waiting.
+    "a_lease_hands_out_nothing": to(start_steps).send(
+        on.start_another(),
+        on.update_v2(on.take(), "COMPLETED", extendLease=True),
+        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+    ),
+    # A missing id is a server error here.
+    "a_missing_id_v2": send(
+        rest.call("POST", "/tasks/update-v2", json={"workflowInstanceId": "any", "status": "COMPLETED"})
+    ),
+    # A result for an unknown task is a 404.
+    "an_unknown_task_v2": to(start_steps).send(
+        on.update_v2({"taskId": "unknown", "workflowInstanceId": on.id}, "COMPLETED")
+    ),
+    # A result without a status is a 500.
+    "a_missing_status_v2": to(start_steps).send(on.update_v2(on.take(), None)),
+    # The next task is of the domain of the one before.
+    "a_further_task_in_a_domain": to(start_steps, steps=2, options={"taskToDomain": {"*": "d1"}}).send(
+        on.update_v2(on.take(domain="d1"), "COMPLETED"), on.poll(domain="d1")
+    ),
+    # The body is the output, the answer the task id; nobody need have polled.
+    "a_task_is_completed": to(start_steps, steps=2).send(
+        on.report("r0", "COMPLETED", {"a": 1}, workerid="w5"), on.read()
+    ),
+    # A reference without a pending task is answered by nothing.
+    "nothing_is_pending": to(start_steps, steps=2).send(
+        on.report("r1", "COMPLETED", {}), on.run(), on.report("r0", "COMPLETED", {}), on.read()
+    ),
+    # An unknown workflow is answered by nothing.
+    "a_reference_in_an_unknown_workflow": send(
+        rest.call("POST", "/tasks/{workflow}/{reference}/COMPLETED", workflow="unknown", reference="r0", json={})
+    ),
+    # The output must be sent.
+    "without_an_output": to(start_steps).send(
+        on.act("POST", "/tasks/{workflow}/r0/COMPLETED", body=b"", headers={"Content-Type": "application/json"})
+    ),
+    # The synchronous form answers with the workflow.
+    "and_the_workflow_is_answered": to(start_steps).send(on.report("r0", "COMPLETED", {"a": 1}, path="/sync")),
+    # The body is added to the output that the task has, and the worker's name stays.
+    "an_output_is_added_to": to(start_steps).send(
+        on.finish(on.take(), "IN_PROGRESS", outputData={"a": 1, "b": 1}),
+        on.report("r0", "COMPLETED", {"b": 2}),
+        on.read(),
+    ),
+}

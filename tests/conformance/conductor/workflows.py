@@ -8,8 +8,12 @@ from typing import Any
 
 from ...http_answer import Answer
 from ..rest import Rest
+from ..scenario import Requests
 
 Json = dict[str, Any]
+
+on = Requests()
+"""Requests of a scenario that prepares a `StartedWorkflow`."""
 
 PATIENCE_SECONDS = 15
 LOOK_SECONDS = 0.05
@@ -145,6 +149,11 @@ class StartedWorkflow:
         """Report a result and ask for the next task."""
         return self.rest.call("POST", "/tasks/update-v2", json=result(task, status, **fields))
 
+    def report(self, reference: str, status: str, output: Any, path: str = "", **query: Any) -> Answer:
+        """Report a result by the reference name of the task."""
+        template = "/tasks/{workflow}/{reference}/{status}" + path
+        return self.act("POST", template, reference=reference, status=status, json=output, query=query)
+
     def act(self, method: str, template: str, **options: Any) -> Answer:
         """Something with the workflow, whose id is `{workflow}` in the path."""
         return self.rest.call(method, template, workflow=self.id, **options)
@@ -187,6 +196,10 @@ class StartedWorkflow:
                 self.rest.sleep(QUIET_SECONDS * QUIET_LOOKS / looks)
         return workflow
 
+    def start_another(self) -> StartedWorkflow:
+        """Start the same workflow once more, unnoted."""
+        return start_registered(self.rest, self.task, self.workflow)
+
     def retry(self, **query: Any) -> None:
         """Retry the workflow."""
         self.act("POST", "/workflow/{workflow}/retry", query=query)
@@ -199,6 +212,18 @@ class StartedWorkflow:
         """Run again from a task on, or from the beginning."""
         given = {"reRunFromTaskId": task["taskId"], **body} if task else body
         self.act("POST", "/workflow/{workflow}/rerun", json=given)
+
+    def pause(self) -> None:
+        """Pause the workflow."""
+        self.act("PUT", "/workflow/{workflow}/pause")
+
+    def resume(self) -> None:
+        """Continue after a pause."""
+        self.act("PUT", "/workflow/{workflow}/resume")
+
+    def remove(self, **query: Any) -> None:
+        """Remove the workflow from the server."""
+        self.act("DELETE", "/workflow/{workflow}/remove", query=query)
 
     def terminate(self, reason: str | None = None) -> None:
         """End the workflow."""

@@ -9,13 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from perago.attempt.publication import EXPECTED_HEAD
+
 from ...http_answer import Answer
 from ..rest import Rest
+from ..scenario import Requests
 
 Files = Mapping[str, str | None]
 """Paths and contents; None: deleted."""
 
 TEXT = {"Content-Type": "text/plain"}
+
+repo = Requests()
+"""Requests of a scenario that prepares a `Repository`."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,22 @@ class Repository:
     def post(self, template: str, body: Any = None, **options: Any) -> Answer:
         """A POST of a JSON value below this repository."""
         return self.call("POST", template, json=body, **options)
+
+    def delete(self, template: str, **options: Any) -> Answer:
+        """A DELETE below this repository."""
+        return self.call("DELETE", template, **options)
+
+    def branches(self, **query: Any) -> Answer:
+        """List branches."""
+        return self.get("/branches", query=query)
+
+    def tags(self, **query: Any) -> Answer:
+        """List tags."""
+        return self.get("/tags", query=query)
+
+    def head_object(self, path: str, **options: Any) -> Answer:
+        """Ask for the head of an object."""
+        return self.call("HEAD", "/refs/main/objects", query={"path": path}, **options)
 
     def upload(self, path: str, content: str | bytes = "x", branch: str = "main", **options: Any) -> Answer:
         """Stage an object; `query` may add parameters."""
@@ -72,6 +94,10 @@ class Repository:
     def merge(self, source: str = "side", target: str = "main", **body: Any) -> Answer:
         """Merge a ref into a branch."""
         return self.post("/refs/{source}/merge/{target}", body, source=source, target=target)
+
+    def publish(self, expected: str, source: str = "side", **body: Any) -> Answer:
+        """Merge into `main` if that is where it was expected."""
+        return self.merge(source, "main", metadata={EXPECTED_HEAD: expected}, **body)
 
     def revert(self, ref: str, branch: str = "main", parent: int = 0, **body: Any) -> Answer:
         """Undo a commit on a branch."""

@@ -1,142 +1,13 @@
-"""Branches."""
+"""Branches, tags, and protected branches.
+
+A rule is set before the server looks for one, because it remembers the answer for seconds.
+"""
 
 from __future__ import annotations
 
-from ..scenario import scenario_with
-from .repositories import Repository, repository
-
-
-@scenario_with(repository, {"a": "1"})
-def creating_a_branch_answers_a_bare_commit_id(repo: Repository) -> None:
-    """The answer to a new branch is the bare commit id, which is no JSON."""
-    repo.branch("side")
-    repo.get("/branches/side")
-    repo.show("main")
-
-
-@scenario_with(repository)
-def a_branch_that_is_not_there(repo: Repository) -> None:
-    """An unknown branch is a 404 to read, to delete, to reset and to diff."""
-    repo.get("/branches/nope")
-    repo.call("DELETE", "/branches/nope")
-    repo.reset("nope", type="reset")
-    repo.staged("nope")
-
-
-@scenario_with(repository, {"a": "1"})
-def a_branch_name_is_taken(repo: Repository) -> None:
-    """A second branch of a name is a conflict, and the first stays where it is."""
-    repo.add_branch("side")
-    repo.commit_files({"b": "2"})
-    repo.branch("side")
-    repo.get("/branches/side")
-    repo.show("side")
-
-
-@scenario_with(repository)
-def a_branch_cannot_be_called_like_a_tag(repo: Repository) -> None:
-    """A tag's name is taken for branches, too."""
-    with repo.rest.unnoted():
-        repo.tag("v1")
-    repo.branch("v1")
-
-
-@scenario_with(repository, {"a": "1"})
-def a_branch_cannot_be_called_like_a_commit(repo: Repository) -> None:
-    """The full id of a commit is no name for a branch, any other 64 hex digits are."""
-    repo.branch(repo.head())
-    repo.branch("0" * 64)
-
-
-@scenario_with(repository)
-def a_source_that_is_not_there(repo: Repository) -> None:
-    """A branch from an unknown ref is a 404 that names it."""
-    repo.branch("side", "nope")
-    repo.get("/branches/side")
-
-
-@scenario_with(repository)
-def a_branch_needs_a_name_and_a_source(repo: Repository) -> None:
-    """Missing members are refused by the schema with 400, empty ones by the server with 500."""
-    repo.post("/branches", {"source": "main"})
-    repo.post("/branches", {"name": "side"})
-    repo.branch("")
-    repo.branch("side", "")
-
-
-@scenario_with(repository)
-def branch_names_that_are_accepted(repo: Repository) -> None:
-    """ASCII letters, digits, `_` and `-` make a branch name of any length."""
-    for name in ("_", "0", "A-b_C", "a-", "a" * 300):
-        repo.branch(name)
-
-
-@scenario_with(repository)
-def branch_names_that_are_refused(repo: Repository) -> None:
-    """Dots, slashes, blanks, a leading dash, marks of ref expressions and other scripts make no branch name."""
-    for name in ("a.b", ".a", "a/b", "a b", "-a", "a~", "a^", "a@", "a$", "ä", "a\n", "日本", "a:b", "main$"):
-        repo.branch(name)
-
-
-@scenario_with(repository, {"a": "1"})
-def a_branch_starts_at_any_ref(repo: Repository) -> None:
-    """A branch starts at a commit id, a tag, or an expression."""
-    repo.commit_files({"b": "2"})
-    with repo.rest.unnoted():
-        repo.tag("v1", "main~")
-    repo.branch("by-id", repo.head())
-    repo.branch("by-tag", "v1")
-    repo.branch("by-step", "main~2")
-    repo.branch("by-committed", "main@")
-    repo.log("main")
-
-
-@scenario_with(repository, {"a": "1"})
-def staged_changes_are_not_inherited(repo: Repository) -> None:
-    """A branch from a dirty branch starts at the commit, without what is staged."""
-    repo.stage_files({"b": "2", "a": None})
-    repo.branch("side")
-    repo.tree("side")
-    repo.staged("side")
-    repo.tree("main")
-
-
-@scenario_with(repository)
-def a_branch_never_starts_at_a_staging_area(repo: Repository) -> None:
-    """`main$` is no commit, and as the source of a branch it is a 500."""
-    repo.branch("side", "main$")
-
-
-@scenario_with(repository)
-def hidden_branches_are_listed_on_request(repo: Repository) -> None:
-    """A hidden branch is left out of lists unless they are asked to show it; by name it is there."""
-    repo.branch("hidden-one", hidden=True)
-    repo.add_branch("shown-one")
-    repo.get("/branches")
-    repo.get("/branches", query={"show_hidden": "true"})
-    repo.get("/branches/hidden-one")
-
-
-@scenario_with(repository)
-def hidden_branches_do_not_fill_pages(repo: Repository) -> None:
-    """A page is filled with branches that are shown, however many hidden ones lie between them."""
-    for number in range(4):
-        repo.add_branch(f"h{number}", hidden=True)
-    repo.add_branch("z")
-    repo.get("/branches", query={"amount": 2})
-    repo.get("/branches", query={"amount": 2, "after": "h1"})
-    repo.get("/branches", query={"amount": 2, "show_hidden": "true"})
-
-
-@scenario_with(repository)
-def a_deleted_branch_is_gone(repo: Repository) -> None:
-    """Deleting answers 204 once and 404 afterwards, and the name is free again."""
-    repo.add_branch("side")
-    repo.call("DELETE", "/branches/side")
-    repo.call("DELETE", "/branches/side")
-    repo.get("/branches/side")
-    repo.get("/branches")
-    repo.branch("side")
+from ..rest import Rest
+from ..scenario import Declared, scenario_with, to, unnoted
+from .repositories import Repository, repo, repository
 
 
 @scenario_with(repository, {"a": "1"})
@@ -144,56 +15,11 @@ def the_commits_of_a_deleted_branch_stay(repo: Repository) -> None:
     """The commits of a deleted branch can still be read and merged by id."""
     repo.add_branch("side")
     kept = repo.commit_files({"b": "2"}, "side", "kept")
-    repo.call("DELETE", "/branches/side")
+    repo.delete("/branches/side")
     repo.show(kept)
     repo.tree(kept)
     repo.merge(kept)
     repo.tree("main")
-
-
-@scenario_with(repository)
-def a_dirty_branch_can_be_deleted(repo: Repository) -> None:
-    """Staged changes do not save a branch, and a new one of its name does not find them."""
-    repo.add_branch("side")
-    repo.stage_files({"b": "2"}, "side")
-    repo.call("DELETE", "/branches/side")
-    repo.branch("side")
-    repo.tree("side")
-
-
-@scenario_with(repository)
-def the_default_branch_cannot_be_deleted(repo: Repository) -> None:
-    """Deleting the default branch is forbidden."""
-    repo.call("DELETE", "/branches/main")
-    repo.get("/branches/main")
-
-
-@scenario_with(repository)
-def branches_are_listed_in_byte_order(repo: Repository) -> None:
-    """Branches come in byte order: digits, upper case, `_`, lower case."""
-    for name in ("b", "B", "a-", "a", "a0", "_a", "0"):
-        repo.add_branch(name)
-    repo.get("/branches")
-
-
-@scenario_with(repository)
-def branches_are_listed_page_by_page(repo: Repository) -> None:
-    """A page of branches says what follows it; prefix and `after` narrow it."""
-    for name in ("a1", "a2", "a3", "b1"):
-        repo.add_branch(name)
-    repo.get("/branches", query={"amount": 2})
-    repo.get("/branches", query={"amount": 2, "after": "a2"})
-    repo.get("/branches", query={"prefix": "a", "after": "a1"})
-    repo.get("/branches", query={"prefix": "none"})
-    repo.get("/branches", query={"after": "zzz"})
-
-
-@scenario_with(repository)
-def amounts_of_branches(repo: Repository) -> None:
-    """No amount, 0 and -1 mean the default; below -1 and above 1,000 are refused."""
-    repo.add_branch("side")
-    for amount in ("0", "-1", "1000", "1001", "-2", "x"):
-        repo.get("/branches", query={"amount": amount})
 
 
 @scenario_with(repository, {"a": "1"})
@@ -205,3 +31,233 @@ def writing_to_a_commit_or_a_tag_is_refused(repo: Repository) -> None:
         repo.upload("b", "2", place)
         repo.remove("a", place)
     repo.tree("main")
+
+
+def protected(rest: Rest, pattern: str = "main") -> Repository:
+    """A new repository with a rule that protects these branches."""
+    repo = repository(rest)
+    with rest.unnoted():
+        repo.call("PUT", "/settings/branch_protection", json=[{"pattern": pattern}])
+    return repo
+
+
+SCENARIOS: Declared = {
+    # The answer to a new branch is the bare commit id, which is no JSON.
+    "creating_a_branch_answers_a_bare_commit_id": to(repository, {"a": "1"}).send(
+        repo.branch("side"), repo.get("/branches/side"), repo.show("main")
+    ),
+    # An unknown branch is a 404 to read, to delete, to reset and to diff.
+    "a_branch_that_is_not_there": to(repository).send(
+        repo.get("/branches/nope"), repo.delete("/branches/nope"), repo.reset("nope", type="reset"), repo.staged("nope")
+    ),
+    # A second branch of a name is a conflict, and the first stays where it is.
+    "a_branch_name_is_taken": to(repository, {"a": "1"}).send(
+        repo.add_branch("side"),
+        repo.commit_files({"b": "2"}),
+        repo.branch("side"),
+        repo.get("/branches/side"),
+        repo.show("side"),
+    ),
+    # A tag's name is taken for branches, too.
+    "a_branch_cannot_be_called_like_a_tag": to(repository).send(unnoted(repo.tag("v1")), repo.branch("v1")),
+    # The full id of a commit is no name for a branch, any other 64 hex digits are.
+    "a_branch_cannot_be_called_like_a_commit": to(repository, {"a": "1"}).send(
+        repo.branch(repo.head()), repo.branch("0" * 64)
+    ),
+    # A branch from an unknown ref is a 404 that names it.
+    "a_source_that_is_not_there": to(repository).send(repo.branch("side", "nope"), repo.get("/branches/side")),
+    # Missing members are refused by the schema with 400, empty ones by the server with 500.
+    "a_branch_needs_a_name_and_a_source": to(repository).send(
+        repo.post("/branches", {"source": "main"}),
+        repo.post("/branches", {"name": "side"}),
+        repo.branch(""),
+        repo.branch("side", ""),
+    ),
+    # ASCII letters, digits, `_` and `-` make a branch name of any length.
+    "branch_names_that_are_accepted": to(repository).send(*repo.branch.each("_", "0", "A-b_C", "a-", "a" * 300)),
+    # Dots, slashes, blanks, a leading dash, marks of ref expressions and other scripts make no branch name.
+    "branch_names_that_are_refused": to(repository).send(
+        *repo.branch.each("a.b", ".a", "a/b", "a b", "-a", "a~", "a^", "a@", "a$", "ä", "a\n", "日本", "a:b", "main$")
+    ),
+    # A branch starts at a commit id, a tag, or an expression.
+    "a_branch_starts_at_any_ref": to(repository, {"a": "1"}).send(
+        repo.commit_files({"b": "2"}),
+        unnoted(repo.tag("v1", "main~")),
+        repo.branch("by-id", repo.head()),
+        repo.branch("by-tag", "v1"),
+        repo.branch("by-step", "main~2"),
+        repo.branch("by-committed", "main@"),
+        repo.log("main"),
+    ),
+    # A branch from a dirty branch starts at the commit, without what is staged.
+    "staged_changes_are_not_inherited": to(repository, {"a": "1"}).send(
+        repo.stage_files({"b": "2", "a": None}),
+        repo.branch("side"),
+        repo.tree("side"),
+        repo.staged("side"),
+        repo.tree("main"),
+    ),
+    # `main$` is no commit, and as the source of a branch it is a 500.
+    "a_branch_never_starts_at_a_staging_area": to(repository).send(repo.branch("side", "main$")),
+    # A hidden branch is left out of lists unless they are asked to show it; by name it is there.
+    "hidden_branches_are_listed_on_request": to(repository).send(
+        repo.branch("hidden-one", hidden=True),
+        repo.add_branch("shown-one"),
+        repo.branches(),
+        repo.branches(show_hidden="true"),
+        repo.get("/branches/hidden-one"),
+    ),
+    # A page is filled with branches that are shown, however many hidden ones lie between them.
+    "hidden_branches_do_not_fill_pages": to(repository).send(
+        *(repo.add_branch(f"h{number}", hidden=True) for number in range(4)),
+        repo.add_branch("z"),
+        repo.branches(amount=2),
+        repo.branches(amount=2, after="h1"),
+        repo.branches(amount=2, show_hidden="true"),
+    ),
+    # Deleting answers 204 once and 404 afterwards, and the name is free again.
+    "a_deleted_branch_is_gone": to(repository).send(
+        repo.add_branch("side"),
+        repo.delete("/branches/side"),
+        repo.delete("/branches/side"),
+        repo.get("/branches/side"),
+        repo.branches(),
+        repo.branch("side"),
+    ),
+    # Staged changes do not save a branch, and a new one of its name does not find them.
+    "a_dirty_branch_can_be_deleted": to(repository).send(
+        repo.add_branch("side"),
+        repo.stage_files({"b": "2"}, "side"),
+        repo.delete("/branches/side"),
+        repo.branch("side"),
+        repo.tree("side"),
+    ),
+    # Deleting the default branch is forbidden.
+    "the_default_branch_cannot_be_deleted": to(repository).send(
+        repo.delete("/branches/main"), repo.get("/branches/main")
+    ),
+    # Branches come in byte order: digits, upper case, `_`, lower case.
+    "branches_are_listed_in_byte_order": to(repository).send(
+        *repo.add_branch.each("b", "B", "a-", "a", "a0", "_a", "0"), repo.branches()
+    ),
+    # A page of branches says what follows it; prefix and `after` narrow it.
+    "branches_are_listed_page_by_page": to(repository).send(
+        *repo.add_branch.each("a1", "a2", "a3", "b1"),
+        repo.branches(amount=2),
+        repo.branches(amount=2, after="a2"),
+        repo.branches(prefix="a", after="a1"),
+        repo.branches(prefix="none"),
+        repo.branches(after="zzz"),
+    ),
+    # No amount, 0 and -1 mean the default; below -1 and above 1,000 are refused.
+    "amounts_of_branches": to(repository).send(
+        repo.add_branch("side"), *(repo.branches(amount=amount) for amount in ("0", "-1", "1000", "1001", "-2", "x"))
+    ),
+    # A new tag answers its name and commit, and reads as that commit.
+    "a_tag_names_a_commit": to(repository, {"a": "1"}).send(
+        repo.tag("v1"), repo.get("/tags/v1"), repo.show("v1"), repo.tree("v1")
+    ),
+    # A tag keeps showing its commit, whatever becomes of the branch.
+    "a_tag_stays_where_it_is": to(repository, {"a": "1"}).send(
+        unnoted(repo.tag("v1")),
+        repo.commit_files({"a": None, "b": "2"}),
+        repo.stage_files({"c": "3"}),
+        repo.tree("v1"),
+        repo.get("/tags/v1"),
+    ),
+    # A second tag of a name is a conflict, also with `force`, and the first stays.
+    "a_tag_name_is_taken": to(repository, {"a": "1"}).send(
+        repo.tag("v1", "main~"), repo.tag("v1"), repo.tag("v1", force=True), repo.get("/tags/v1")
+    ),
+    # A branch's name is taken for tags, too.
+    "a_tag_cannot_be_called_like_a_branch": to(repository).send(
+        repo.add_branch("side"), repo.tag("side"), repo.get("/tags/side")
+    ),
+    # The full id of a commit is no name for a tag.
+    "a_tag_cannot_be_called_like_a_commit": to(repository, {"a": "1"}).send(repo.tag(repo.head())),
+    # A tag of an unknown ref is a 404.
+    "a_tag_of_a_ref_that_is_not_there": to(repository).send(repo.tag("v1", "nope"), repo.get("/tags/v1")),
+    # A tag may name an expression, a commit id or another tag, but no staging area.
+    "a_tag_of_any_ref": to(repository, {"a": "1"}).send(
+        repo.tag("step", "main~"),
+        repo.tag("id", repo.head()),
+        repo.tag("tag", "step"),
+        repo.tag("committed", "main@"),
+        repo.tag("staging", "main$"),
+    ),
+    # Dots, other scripts, a leading dash, and even `~`, `@` and `$` are fine in a tag's name.
+    "tag_names_that_are_accepted": to(repository).send(
+        *repo.tag.each("v1.0", "1", "a_b-c", ".a", "A.b.C", "ä", "-a", "a~", "a@", "a$"), repo.tags()
+    ),
+    # Blanks, slashes, `^`, `:`, `?`, two dots, the ending `.lock` and a missing name make no tag.
+    "tag_names_that_are_refused": to(repository).send(
+        *repo.tag.each("a b", "a/b", "a^1", "", "a..b", "a:b", "a.lock", "a?", "a*", "a[", "a\\b", "a.", "a\n", "@")
+    ),
+    # Missing members are refused by the schema.
+    "a_tag_needs_a_name_and_a_ref": to(repository).send(
+        repo.post("/tags", {"ref": "main"}), repo.post("/tags", {"id": "v1"}), repo.tag("v1", "")
+    ),
+    # Deleting answers 204 once and 404 afterwards, and the name is free again.
+    "a_deleted_tag_is_gone": to(repository, {"a": "1"}).send(
+        repo.tag("v1", "main~"),
+        repo.delete("/tags/v1"),
+        repo.delete("/tags/v1"),
+        repo.get("/tags/v1"),
+        repo.show("v1"),
+        repo.tag("v1"),
+    ),
+    # An unknown tag is a 404; a branch is no tag.
+    "a_tag_that_is_not_there": to(repository).send(
+        repo.get("/tags/nope"), repo.get("/tags/main"), repo.delete("/tags/main")
+    ),
+    # Tags come in byte order, page by page, by prefix, behind a name.
+    "tags_are_listed_page_by_page": to(repository, {"a": "1"}).send(
+        unnoted(*repo.tag.each("v2", "v10", "v1", "V1", "w")),
+        repo.tags(),
+        repo.tags(amount=2),
+        repo.tags(prefix="v", after="v1", amount=1),
+        repo.tags(after="w"),
+        repo.tags(amount="1001"),
+    ),
+    # A tag shows the commit, not what is staged.
+    "a_tag_of_a_dirty_branch": to(repository, {"a": "1"}).send(
+        repo.stage_files({"b": "2"}), repo.tag("v1"), repo.tree("v1")
+    ),
+    # The rules of a repository are replaced as a whole.
+    "a_rule_is_set_and_read": to(repository).send(
+        repo.call("PUT", "/settings/branch_protection", json=[{"pattern": "main"}, {"pattern": "v*"}]),
+        repo.get("/settings/branch_protection", unordered=True),
+    ),
+    # Uploads, deletions and commits are forbidden on a protected branch.
+    "nobody_writes_to_a_protected_branch": to(protected).send(
+        repo.upload("a", "1"),
+        repo.remove("a"),
+        repo.commit(allow_empty=True),
+        repo.reset(type="reset"),
+        repo.hard_reset("main"),
+        repo.tree(),
+    ),
+    # A batch of deletions on a protected branch answers 200 with an error for each path.
+    "a_batch_on_a_protected_branch": to(protected).send(
+        repo.post("/branches/main/objects/delete", {"paths": ["a", "b"]})
+    ),
+    # Merges into a protected branch, and reverts on it, are allowed.
+    "a_protected_branch_is_merged_into": to(protected).send(
+        repo.add_branch(),
+        repo.commit_files({"a": "1"}, "side"),
+        repo.merge(),
+        repo.revert("main", parent=1),
+        repo.log(),
+    ),
+    # A rule with a star protects every branch, also one that is made later; making it is allowed.
+    "a_rule_is_a_pattern": to(protected, "*").send(
+        repo.branch("staging"), repo.upload("a", "1", "staging"), repo.upload("a", "1", "main")
+    ),
+    # A rule is about the branches of its pattern only.
+    "a_rule_for_other_branches": to(protected, "release-*").send(
+        repo.upload("a", "1"),
+        repo.add_branch("release-1"),
+        repo.upload("a", "1", "release-1"),
+        repo.delete("/branches/release-1"),
+    ),
+}

@@ -1,46 +1,10 @@
-"""Commits."""
+"""Commits, and the history of a ref."""
 
 from __future__ import annotations
 
-from ..scenario import scenario_with
-from .repositories import Repository, repository
-
-
-@scenario_with(repository, {"a": "1"})
-def a_commit_takes_over_what_is_staged(repo: Repository) -> None:
-    """A commit answers itself, is the new head, and leaves nothing staged."""
-    repo.stage_files({"a": None, "b": "2"})
-    repo.commit(message="second")
-    repo.get("/branches/main")
-    repo.show("main")
-    repo.tree("main@")
-    repo.staged()
-    repo.log()
-
-
-@scenario_with(repository, {"a": "1"})
-def a_commit_of_nothing(repo: Repository) -> None:
-    """Without changes there is nothing to commit."""
-    repo.commit()
-    repo.log()
-
-
-@scenario_with(repository, {"a": "1"})
-def an_empty_commit_on_request(repo: Repository) -> None:
-    """`allow_empty` commits the same tree again."""
-    repo.commit(message="empty", allow_empty=True)
-    repo.log()
-    repo.tree("main@")
-
-
-@scenario_with(repository, {"a": "1"})
-def an_empty_commit_drops_an_unchanged_upload(repo: Repository) -> None:
-    """`allow_empty` with an identical upload keeps the tree and clears what is staged."""
-    repo.stat("a")
-    repo.stage_files({"a": "1"})
-    repo.commit(allow_empty=True)
-    repo.stat("a")
-    repo.diff("main~", "main", type="two_dot")
+from ..rest import Rest
+from ..scenario import Declared, scenario, scenario_with, to, unnoted
+from .repositories import Repository, diverged, repo, repository
 
 
 @scenario_with(repository)
@@ -50,39 +14,6 @@ def a_commit_has_metadata(repo: Repository) -> None:
     metadata = {"k": "v", "": "empty key", "perago.Key": "", "ä": "日本", ".lakefs.x": "y", "a b/c": "line\nline"}
     repo.commit(metadata=metadata)
     repo.show("main")
-
-
-@scenario_with(repository)
-def metadata_holds_text_only(repo: Repository) -> None:
-    """Metadata maps text to text and is not null."""
-    repo.stage_files({"a": "1"})
-    for metadata in ({"k": 1}, {"k": None}, {"k": ["v"]}, ["k"], "k", None):
-        repo.commit(metadata=metadata)
-    repo.log()
-
-
-@scenario_with(repository)
-def a_commit_needs_a_message(repo: Repository) -> None:
-    """The message is required, and may be empty."""
-    repo.stage_files({"a": "1"})
-    repo.post("/branches/main/commits", {})
-    repo.post("/branches/main/commits", {"message": None})
-    repo.post("/branches/main/commits", {"message": 1})
-    repo.commit(message="")
-
-
-@scenario_with(repository)
-def messages_are_kept(repo: Repository) -> None:
-    """A message of several lines and scripts comes back as it was."""
-    repo.commit(message='Line 1\n\n  Line <3> & "ä" 日本 \U0001f600\t\n', allow_empty=True)
-    repo.show("main")
-
-
-@scenario_with(repository)
-def a_commit_to_a_branch_that_is_not_there(repo: Repository) -> None:
-    """A commit to an unknown branch is a 404 in the words of a hook."""
-    repo.commit("nope")
-    repo.commit("no.pe")
 
 
 @scenario_with(repository, {"a": "1"})
@@ -106,34 +37,6 @@ def a_date_of_choice(repo: Repository) -> None:
     repo.rest.note("dates but that of the first commit", [str(date) for date in dates[:-1]])
 
 
-@scenario_with(repository, {"a": "1"})
-def the_same_tree_has_the_same_id(repo: Repository) -> None:
-    """The id of a tree depends on what it holds; that of a commit is always another."""
-    repo.commit_files({"b": "2"})
-    repo.commit_files({"b": None})
-    repo.show("main")
-    repo.show("main~2")
-
-
-@scenario_with(repository, {"a": "1"})
-def the_generation_counts_the_longest_line(repo: Repository) -> None:
-    """A commit's generation is one above the highest of its parents."""
-    repo.add_branch()
-    repo.commit_files({"b": "1"}, "side")
-    repo.commit_files({"b": "2"}, "side")
-    with repo.rest.unnoted():
-        repo.merge("side")
-    repo.show("main")
-    repo.show("main~")
-    repo.show("side")
-
-
-@scenario_with(repository)
-def unknown_members_are_ignored(repo: Repository) -> None:
-    """A commit's body may hold more than the server knows."""
-    repo.commit(allow_empty=True, author="me", force=False)
-
-
 @scenario_with(repository)
 def a_large_commit_message_and_metadata(repo: Repository) -> None:
     """Half a megabyte of metadata is kept."""
@@ -144,20 +47,210 @@ def a_large_commit_message_and_metadata(repo: Repository) -> None:
     repo.rest.note("kept whole", kept == {"result": text})
 
 
-@scenario_with(repository, {"a": "1"})
-def a_commit_of_an_unknown_tree(repo: Repository) -> None:
-    """`source_metarange` is taken without a look, and afterwards the branch cannot be read."""
-    repo.post("/branches/main/commits", {"message": "m"}, query={"source_metarange": "no-such-tree"})
-    repo.tree("main")
-    repo.commit(allow_empty=True)
-    repo.hard_reset("main~")
-    repo.tree("main")
+def line(rest: Rest) -> tuple[Repository, list[str]]:
+    """Five commits in a line, the newest first, dated a minute apart from one another."""
+    repo = repository(rest)
+    made = [repo.commit_files({f"{n}": "1"}, message=f"number {n}", date=1_000_000 + 60 * n) for n in range(1, 5)]
+    with rest.unnoted():
+        first = repo.show("main~4").json["id"]
+    return repo, [*reversed(made), first]
 
 
-@scenario_with(repository)
-def commits_that_are_not_there(repo: Repository) -> None:
-    """Unknown commits are a 404."""
-    repo.show("nope")
-    repo.show("0" * 64)
-    repo.show("f" * 63)
-    repo.show("g" * 64)
+def diamond(rest: Rest) -> Repository:
+    """A merge of two lines with two commits each."""
+    repo = diverged(rest, {"base": ""}, main={"m1": "1"}, side={"s1": "1"})
+    repo.commit_files({"m2": "1"}, "main", "main again")
+    repo.commit_files({"s2": "1"}, "side", "side again")
+    with rest.unnoted():
+        repo.merge("side", message="merged")
+    return repo
+
+
+@scenario
+def newest_first(rest: Rest) -> None:
+    """A log goes back from the ref to the first commit."""
+    repo, _ = line(rest)
+    repo.log("main~")
+
+
+@scenario
+def pages_of_a_log(rest: Rest) -> None:
+    """`next_offset` of a page is the `after` of the next; `after` is exclusive."""
+    repo, ids = line(rest)
+    repo.log(amount=2)
+    repo.log(amount=2, after=ids[1])
+    repo.log(amount=2, after=ids[3])
+    repo.log(after=ids[4])
+
+
+@scenario
+def a_log_stops_at_a_commit(rest: Rest) -> None:
+    """`stop_at` is the last commit shown."""
+    repo, ids = line(rest)
+    repo.log(stop_at=ids[2])
+    repo.log(stop_at="main~1")
+    repo.log(stop_at=ids[0])
+    repo.log(stop_at=ids[2], amount=1)
+    repo.log(stop_at=ids[2], after=ids[0])
+
+
+@scenario
+def a_log_since_a_time(rest: Rest) -> None:
+    """`since` leaves out commits from before a time."""
+    repo, _ = line(rest)
+    repo.log(since="1970-01-12T13:49:00Z")
+    repo.log(since="2100-01-01T00:00:00Z")
+    repo.log(since="yesterday")
+
+
+@scenario
+def a_limited_log(rest: Rest) -> None:
+    """With `limit` the amount is all there is: no more is promised."""
+    repo, _ = line(rest)
+    repo.log(limit="true", amount=2)
+    repo.log(limit="false", amount=2)
+
+
+@scenario
+def a_log_of_anything(rest: Rest) -> None:
+    """A log starts at a tag, a commit id or an expression as well."""
+    repo, ids = line(rest)
+    with rest.unnoted():
+        repo.tag("v1", ids[3])
+    repo.log("v1")
+    repo.log(ids[3])
+    repo.log("main~3")
+
+
+SCENARIOS: Declared = {
+    # A commit answers itself, is the new head, and leaves nothing staged.
+    "a_commit_takes_over_what_is_staged": to(repository, {"a": "1"}).send(
+        repo.stage_files({"a": None, "b": "2"}),
+        repo.commit(message="second"),
+        repo.get("/branches/main"),
+        repo.show("main"),
+        repo.tree("main@"),
+        repo.staged(),
+        repo.log(),
+    ),
+    # Without changes there is nothing to commit.
+    "a_commit_of_nothing": to(repository, {"a": "1"}).send(repo.commit(), repo.log()),
+    # `allow_empty` commits the same tree again.
+    "an_empty_commit_on_request": to(repository, {"a": "1"}).send(
+        repo.commit(message="empty", allow_empty=True), repo.log(), repo.tree("main@")
+    ),
+    # `allow_empty` with an identical upload keeps the tree and clears what is staged.
+    "an_empty_commit_drops_an_unchanged_upload": to(repository, {"a": "1"}).send(
+        repo.stat("a"),
+        repo.stage_files({"a": "1"}),
+        repo.commit(allow_empty=True),
+        repo.stat("a"),
+        repo.diff("main~", "main", type="two_dot"),
+    ),
+    # Metadata maps text to text and is not null.
+    "metadata_holds_text_only": to(repository).send(
+        repo.stage_files({"a": "1"}),
+        *(repo.commit(metadata=metadata) for metadata in ({"k": 1}, {"k": None}, {"k": ["v"]}, ["k"], "k", None)),
+        repo.log(),
+    ),
+    # The message is required, and may be empty.
+    "a_commit_needs_a_message": to(repository).send(
+        repo.stage_files({"a": "1"}),
+        repo.post("/branches/main/commits", {}),
+        repo.post("/branches/main/commits", {"message": None}),
+        repo.post("/branches/main/commits", {"message": 1}),
+        repo.commit(message=""),
+    ),
+    # A message of several lines and scripts comes back as it was.
+    "messages_are_kept": to(repository).send(
+        repo.commit(message='Line 1\n\n  Line <3> & "ä" 日本 \U0001f600\t\n', allow_empty=True), repo.show("main")
+    ),
+    # A commit to an unknown branch is a 404 in the words of a hook.
+    "a_commit_to_a_branch_that_is_not_there": to(repository).send(repo.commit("nope"), repo.commit("no.pe")),
+    # The id of a tree depends on what it holds; that of a commit is always another.
+    "the_same_tree_has_the_same_id": to(repository, {"a": "1"}).send(
+        repo.commit_files({"b": "2"}), repo.commit_files({"b": None}), repo.show("main"), repo.show("main~2")
+    ),
+    # A commit's generation is one above the highest of its parents.
+    "the_generation_counts_the_longest_line": to(repository, {"a": "1"}).send(
+        repo.add_branch(),
+        repo.commit_files({"b": "1"}, "side"),
+        repo.commit_files({"b": "2"}, "side"),
+        unnoted(repo.merge("side")),
+        repo.show("main"),
+        repo.show("main~"),
+        repo.show("side"),
+    ),
+    # A commit's body may hold more than the server knows.
+    "unknown_members_are_ignored": to(repository).send(repo.commit(allow_empty=True, author="me", force=False)),
+    # `source_metarange` is taken without a look, and afterwards the branch cannot be read.
+    "a_commit_of_an_unknown_tree": to(repository, {"a": "1"}).send(
+        repo.post("/branches/main/commits", {"message": "m"}, query={"source_metarange": "no-such-tree"}),
+        repo.tree("main"),
+        repo.commit(allow_empty=True),
+        repo.hard_reset("main~"),
+        repo.tree("main"),
+    ),
+    # Unknown commits are a 404.
+    "commits_that_are_not_there": to(repository).send(
+        repo.show("nope"), repo.show("0" * 64), repo.show("f" * 63), repo.show("g" * 64)
+    ),
+    # Behind a merge, both lines of history are mixed by the time of their commits.
+    "a_log_shows_both_lines": to(diamond).send(repo.log()),
+    # With `first_parent` a log leaves merged lines out.
+    "first_parents_only": to(diamond).send(
+        repo.log(first_parent="true"), repo.log(first_parent="true", amount=2), repo.log(first_parent="false", amount=2)
+    ),
+    # The order is that of dates, so a commit dated back comes after its elders of another line.
+    "dates_decide_the_order": to(diverged, {"base": ""}).send(
+        repo.commit_files({"s": "1"}, "side", "old", date=1_000),
+        repo.commit_files({"m": "1"}, "main", "new", date=2_000_000_000),
+        unnoted(repo.merge("side", message="merged")),
+        repo.log(),
+    ),
+    # Pages go along first parents, too, and a commit of another line is no place to go on from.
+    "pages_of_first_parents": to(diamond).send(
+        repo.log(first_parent="true", after=repo.head(), amount=1),
+        repo.log(first_parent="true", after=repo.head("side"), amount=1),
+    ),
+    # `after` must be a commit of this history.
+    "a_log_after_something_else": to(diverged, {"a": "0"}, main={"m": "1"}, side={"s": "1"}).send(
+        repo.log(after="nope"), repo.log(after=repo.head("side")), repo.log(after="main~"), repo.log(after="side")
+    ),
+    # An unknown `stop_at` is a 404; one of another line never comes.
+    "a_log_stops_nowhere": to(diverged, {"a": "0"}, main={"m": "1"}, side={"s": "1"}).send(
+        repo.log(stop_at="nope"), repo.log(stop_at=repo.head("side"))
+    ),
+    # `objects` picks the commits that changed one of these objects.
+    "commits_that_changed_an_object": to(repository, {"a": "1", "dir/b": "1"}).send(
+        repo.commit_files({"a": "2"}, message="a"),
+        repo.commit_files({"dir/b": "2"}, message="b"),
+        repo.commit_files({"a": None}, message="a gone"),
+        repo.log(objects="a"),
+        repo.log(objects="dir/b"),
+        repo.log(objects=["a", "dir/b"]),
+        repo.log(objects="dir"),
+        repo.log(objects="a", amount=1),
+    ),
+    # `prefixes` picks the commits that changed anything below one of these prefixes.
+    "commits_that_changed_a_folder": to(repository, {"a/1": "1", "b/1": "1"}).send(
+        repo.commit_files({"a/2": "1"}, message="a"),
+        repo.commit_files({"b/1": None}, message="b"),
+        repo.commit_files({"c": "1"}, message="c"),
+        repo.log(prefixes="a/"),
+        repo.log(prefixes=["b/", "c"]),
+        repo.log(prefixes="a", limit="true", amount=1),
+        repo.log(prefixes="a/", objects="c"),
+        repo.log(prefixes="none/"),
+    ),
+    # A merge commit is never among the commits that changed an object; what it merged is.
+    "a_merge_that_changed_an_object": to(diverged, {"a": "0"}, main={"m": "1"}, side={"a": "1"}).send(
+        unnoted(repo.merge("side", message="merged")), repo.log(objects="a"), repo.log(objects="a", first_parent="true")
+    ),
+    # No amount, 0 and -1 mean the default; above 1,000 is refused.
+    "amounts_of_commits": to(repository, {"a": "1"}).send(
+        *(repo.log(amount=amount) for amount in ("0", "-1", "1000", "1001", "-2", "x"))
+    ),
+    # Staged changes do not show in a log.
+    "what_is_staged_is_no_history": to(repository, {"a": "1"}).send(repo.stage_files({"b": "2"}), repo.log()),
+}

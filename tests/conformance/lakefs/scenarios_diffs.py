@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario_for_each, scenario_with
-from .repositories import Files, Repository, diverged, repository
+from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
+from .repositories import Files, Repository, diverged, repo, repository
 
 BASE: Files = {"both": "0", "changed": "0", "gone": "0", "kept": "0"}
-
-
-@scenario_with(diverged, BASE, main={"new-main": "1", "kept": "1"}, side={"new": "22", "changed": "333", "gone": None})
-def three_dots_start_at_the_merge_base(repo: Repository) -> None:
-    """By default a diff shows what the right side did since both parted."""
-    repo.diff("main", "side")
-    repo.diff("main", "side", type="three_dot")
-    repo.diff("side", "main")
-
-
-@scenario_with(diverged, BASE, main={"new-main": "1", "kept": "1"}, side={"new": "22", "changed": "333", "gone": None})
-def two_dots_compare_directly(repo: Repository) -> None:
-    """With two dots a diff compares the two trees, so what the left side did shows as undone."""
-    repo.diff("main", "side", type="two_dot")
-    repo.diff("side", "main", type="two_dot")
 
 
 BOTH_SIDES: dict[str, tuple[Files, Files]] = {
@@ -41,47 +26,6 @@ def changes_of_both_sides(rest: Rest, case: tuple[Files, Files]) -> None:
     repo = diverged(rest, BASE, main=main, side=side)
     repo.diff("main", "side")
     repo.diff("main", "side", type="two_dot")
-
-
-@scenario_with(diverged, BASE, main={"both": None, "changed": "1"}, side={"both": "2", "changed": None})
-def the_other_side_deleted_what_this_one_changed(repo: Repository) -> None:
-    """Changed here and deleted there is a conflict, whichever side it is."""
-    repo.diff("main", "side")
-    repo.diff("side", "main")
-
-
-@scenario_with(repository, {"a": "1"})
-def a_ref_does_not_differ_from_itself(repo: Repository) -> None:
-    """A diff of a ref with itself is empty."""
-    repo.diff("main", "main")
-    repo.diff("main", "main@", type="two_dot")
-
-
-@scenario_with(repository, {"a": "1"})
-def what_is_staged_is_no_part_of_a_diff(repo: Repository) -> None:
-    """A diff compares committed states, unless a ref is written with `$`."""
-    repo.stage_files({"a": "2", "b": "3"})
-    repo.diff("main~", "main", type="two_dot")
-    repo.diff("main", "main$", type="two_dot")
-    repo.diff("main", "main$")
-    repo.diff("main$", "main", type="two_dot")
-
-
-@scenario_with(repository, {"a": "1"})
-def a_diff_of_two_commits(repo: Repository) -> None:
-    """A diff along one line of history shows what lies between, and nothing backwards with three dots."""
-    repo.commit_files({"b": "2"})
-    repo.commit_files({"a": None, "c": "3"})
-    repo.diff("main~2", "main")
-    repo.diff("main", "main~2")
-    repo.diff("main", "main~2", type="two_dot")
-
-
-@scenario_with(repository, {"a": "1"})
-def a_type_of_diff_that_is_not_there(repo: Repository) -> None:
-    """There are two types of diff."""
-    repo.diff("main~", "main", type="four_dot")
-    repo.diff("main~", "main", type="")
 
 
 @scenario_with(diverged, {"a/1": "", "z": ""}, side={"a/1": "1", "a/2": "", "b/1": "", "b/2": "", "z": None})
@@ -118,36 +62,68 @@ def the_type_of_an_object_is_a_difference(repo: Repository) -> None:
     repo.diff("main", "side")
 
 
-@scenario_with(diverged, {"a": "1"}, side={"b": "2"})
-def a_diff_after_a_merge(repo: Repository) -> None:
-    """A merge moves the merge base, so only what came later is a difference."""
-    with repo.rest.unnoted():
-        repo.merge("side")
-    repo.diff("main", "side")
-    repo.diff("side", "main")
-    repo.commit_files({"c": "3"}, "side")
-    repo.diff("main", "side")
-
-
-@scenario_with(diverged, {"a": "1"}, main={"b": "2"}, side={"c": "3"})
-def the_merge_base_is_found(repo: Repository) -> None:
-    """The merge base of two refs can be asked for."""
-    repo.get("/refs/side/merge/main")
-    repo.get("/refs/nope/merge/main")
-    repo.get("/refs/side/merge/nope")
-    repo.show("main~")
-
-
-@scenario_with(diverged, {"shrunk": "4444", "gone": "55555"}, side={"shrunk": "1", "gone": None, "new": "22"})
-def unrelated_sizes(repo: Repository) -> None:
-    """A difference carries the size of the right side, or of the left one where the right has none."""
-    repo.diff("main", "side")
-    repo.diff("main", "side", type="two_dot")
-
-
 @scenario_with(diverged, BASE, main={"both": "1"}, side={"new": "22", "changed": "333", "gone": None, "both": "2"})
 def a_diff_with_the_right_side(repo: Repository) -> None:
     """`include_right_stats` tells what lies on the right side."""
     repo.diff("main", "side", include_right_stats="true")
     repo.diff("main", "side", include_right_stats="true", type="two_dot")
     repo.diff("main", "side", include_right_stats="false", amount=1)
+
+
+SCENARIOS: Declared = {
+    # By default a diff shows what the right side did since both parted.
+    "three_dots_start_at_the_merge_base": to(
+        diverged, BASE, main={"new-main": "1", "kept": "1"}, side={"new": "22", "changed": "333", "gone": None}
+    ).send(repo.diff("main", "side"), repo.diff("main", "side", type="three_dot"), repo.diff("side", "main")),
+    # With two dots a diff compares the two trees, so what the left side did shows as undone.
+    "two_dots_compare_directly": to(
+        diverged, BASE, main={"new-main": "1", "kept": "1"}, side={"new": "22", "changed": "333", "gone": None}
+    ).send(repo.diff("main", "side", type="two_dot"), repo.diff("side", "main", type="two_dot")),
+    # Changed here and deleted there is a conflict, whichever side it is.
+    "the_other_side_deleted_what_this_one_changed": to(
+        diverged, BASE, main={"both": None, "changed": "1"}, side={"both": "2", "changed": None}
+    ).send(repo.diff("main", "side"), repo.diff("side", "main")),
+    # A diff of a ref with itself is empty.
+    "a_ref_does_not_differ_from_itself": to(repository, {"a": "1"}).send(
+        repo.diff("main", "main"), repo.diff("main", "main@", type="two_dot")
+    ),
+    # A diff compares committed states, unless a ref is written with `$`.
+    "what_is_staged_is_no_part_of_a_diff": to(repository, {"a": "1"}).send(
+        repo.stage_files({"a": "2", "b": "3"}),
+        repo.diff("main~", "main", type="two_dot"),
+        repo.diff("main", "main$", type="two_dot"),
+        repo.diff("main", "main$"),
+        repo.diff("main$", "main", type="two_dot"),
+    ),
+    # A diff along one line of history shows what lies between, and nothing backwards with three dots.
+    "a_diff_of_two_commits": to(repository, {"a": "1"}).send(
+        repo.commit_files({"b": "2"}),
+        repo.commit_files({"a": None, "c": "3"}),
+        repo.diff("main~2", "main"),
+        repo.diff("main", "main~2"),
+        repo.diff("main", "main~2", type="two_dot"),
+    ),
+    # There are two types of diff.
+    "a_type_of_diff_that_is_not_there": to(repository, {"a": "1"}).send(
+        repo.diff("main~", "main", type="four_dot"), repo.diff("main~", "main", type="")
+    ),
+    # A merge moves the merge base, so only what came later is a difference.
+    "a_diff_after_a_merge": to(diverged, {"a": "1"}, side={"b": "2"}).send(
+        unnoted(repo.merge("side")),
+        repo.diff("main", "side"),
+        repo.diff("side", "main"),
+        repo.commit_files({"c": "3"}, "side"),
+        repo.diff("main", "side"),
+    ),
+    # The merge base of two refs can be asked for.
+    "the_merge_base_is_found": to(diverged, {"a": "1"}, main={"b": "2"}, side={"c": "3"}).send(
+        repo.get("/refs/side/merge/main"),
+        repo.get("/refs/nope/merge/main"),
+        repo.get("/refs/side/merge/nope"),
+        repo.show("main~"),
+    ),
+    # A difference carries the size of the right side, or of the left one where the right has none.
+    "unrelated_sizes": to(
+        diverged, {"shrunk": "4444", "gone": "55555"}, side={"shrunk": "1", "gone": None, "new": "22"}
+    ).send(repo.diff("main", "side"), repo.diff("main", "side", type="two_dot")),
+}

@@ -1,12 +1,12 @@
-"""Paths of objects: opaque texts, kept byte by byte."""
+"""Paths of objects, which are opaque texts, and their listings: order, pages, prefixes, delimiters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ..rest import Rest
-from ..scenario import scenario_for_each, scenario_with
-from .repositories import Repository, repository
+from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
+from .repositories import Repository, repo, repository
 
 KEYS: dict[str, Iterable[str]] = {
     # Leading, doubled and trailing slashes are kept.
@@ -59,14 +59,6 @@ def keys(rest: Rest, case: Iterable[str]) -> None:
 
 
 @scenario_with(repository)
-def the_longest_key(repo: Repository) -> None:
-    """A key has at most 1,024 bytes, however many characters these are."""
-    for key in ("a" * 1024, "a" * 1025, "é" * 512, "é" * 513, "\U0001f600" * 256, "\U0001f600" * 257):
-        repo.upload(key)
-    repo.tree()
-
-
-@scenario_with(repository)
 def reading_a_key_that_is_too_long(repo: Repository) -> None:
     """A key that cannot be stored is refused or not found, depending on who asks."""
     key = "a" * 1025
@@ -77,41 +69,136 @@ def reading_a_key_that_is_too_long(repo: Repository) -> None:
     repo.tree(after=key)
 
 
-@scenario_with(repository)
-def a_plus_in_the_address(repo: Repository) -> None:
-    """In a query a bare `+` is a blank, and an escaped one is itself."""
-    repo.call("POST", "/branches/main/objects?path=a+b", body=b"blank", headers={"Content-Type": "text/plain"})
-    repo.call("POST", "/branches/main/objects?path=a%2Bb", body=b"plus", headers={"Content-Type": "text/plain"})
-    repo.tree()
-
-
-@scenario_with(repository, {"a/b": "1"})
-def a_bare_slash_in_the_address(repo: Repository) -> None:
-    """In a query a slash may be escaped or not."""
-    repo.get("/refs/main/objects?path=a/b")
-    repo.get("/refs/main/objects?path=a%2Fb")
+FOLDERS = dict.fromkeys(("a", "a-b", "a.b", "a/1", "a/2", "a/b/3", "a0", "b/4", "c"), "")
 
 
 @scenario_with(repository)
-def bytes_that_are_no_text(repo: Repository) -> None:
-    """Bytes that are no UTF-8 become the replacement character."""
-    repo.call("POST", "/branches/main/objects?path=a%FFb", body=b"1", headers={"Content-Type": "text/plain"})
-    repo.tree()
-    repo.stat("a\ufffdb")
-
-
-@scenario_with(repository, {"a": "1", "/a": "1", "a/": "1", "e\u0301": "1", "\u00e9": "1", "a\nb": "1", "%61": "1"})
-def hostile_keys_are_deleted(repo: Repository) -> None:
-    """A batch deletes exactly the keys that it names."""
-    repo.post("/branches/main/objects/delete", {"paths": ["/a", "\u00e9", "a\nb", "%61"]})
-    repo.tree()
-
-
-@scenario_with(repository, {"a": "1"})
-def hostile_keys_in_a_diff(repo: Repository) -> None:
-    """A diff names keys as they are."""
-    repo.stage_files({"a\x00b": "", "../x": "", "\U0001f600": "", "a": None, "//": ""})
-    repo.staged()
+def a_page_holds_a_hundred(repo: Repository) -> None:
+    """Without an amount a page holds a hundred objects."""
     with repo.rest.unnoted():
-        repo.commit()
-    repo.diff("main~", "main")
+        for number in range(101):
+            repo.upload(f"{number:03}", "")
+    repo.tree(after="097")
+    with repo.rest.unnoted():
+        page = repo.tree().json
+    repo.rest.note("the first page", {"pagination": page["pagination"], "last": page["results"][-1]["path"]})
+
+
+SCENARIOS: Declared = {
+    # A key has at most 1,024 bytes, however many characters these are.
+    "the_longest_key": to(repository).send(
+        *repo.upload.each("a" * 1024, "a" * 1025, "é" * 512, "é" * 513, "\U0001f600" * 256, "\U0001f600" * 257),
+        repo.tree(),
+    ),
+    # In a query a bare `+` is a blank, and an escaped one is itself.
+    "a_plus_in_the_address": to(repository).send(
+        repo.call("POST", "/branches/main/objects?path=a+b", body=b"blank", headers={"Content-Type": "text/plain"}),
+        repo.call("POST", "/branches/main/objects?path=a%2Bb", body=b"plus", headers={"Content-Type": "text/plain"}),
+        repo.tree(),
+    ),
+    # In a query a slash may be escaped or not.
+    "a_bare_slash_in_the_address": to(repository, {"a/b": "1"}).send(
+        repo.get("/refs/main/objects?path=a/b"), repo.get("/refs/main/objects?path=a%2Fb")
+    ),
+    # Bytes that are no UTF-8 become the replacement character.
+    "bytes_that_are_no_text": to(repository).send(
+        repo.call("POST", "/branches/main/objects?path=a%FFb", body=b"1", headers={"Content-Type": "text/plain"}),
+        repo.tree(),
+        repo.stat("a\ufffdb"),
+    ),
+    # A batch deletes exactly the keys that it names.
+    "hostile_keys_are_deleted": to(
+        repository, {"a": "1", "/a": "1", "a/": "1", "e\u0301": "1", "\u00e9": "1", "a\nb": "1", "%61": "1"}
+    ).send(repo.post("/branches/main/objects/delete", {"paths": ["/a", "\u00e9", "a\nb", "%61"]}), repo.tree()),
+    # A diff names keys as they are.
+    "hostile_keys_in_a_diff": to(repository, {"a": "1"}).send(
+        repo.stage_files({"a\x00b": "", "../x": "", "\U0001f600": "", "a": None, "//": ""}),
+        repo.staged(),
+        unnoted(repo.commit()),
+        repo.diff("main~", "main"),
+    ),
+    # A listing is in the order of UTF-8 bytes, with what is staged among the committed.
+    "objects_come_in_byte_order": to(repository, dict.fromkeys(("b", "B", "a/z", "a0", "a", "ä", "z", "_"), "")).send(
+        repo.stage_files({"a-": "", "ab": "", "z": None, "\U0001f600": "", "\uffee": ""}), repo.tree()
+    ),
+    # A repository without objects, and a prefix that nothing has, list nothing.
+    "an_empty_listing": to(repository).send(repo.tree(), repo.stage_files({"a": ""}), repo.tree(prefix="b")),
+    # With a delimiter, common prefixes stand where their first object would.
+    "folders_stand_among_objects": to(repository, FOLDERS).send(repo.tree(delimiter="/")),
+    # With a prefix, the delimiter is looked for behind it.
+    "a_folder_inside_a_folder": to(repository, FOLDERS).send(
+        repo.tree(prefix="a/", delimiter="/"),
+        repo.tree(prefix="a", delimiter="/"),
+        repo.tree(prefix="a/b/", delimiter="/"),
+    ),
+    # A prefix need not end where a folder does.
+    "a_prefix_is_a_text": to(repository, FOLDERS).send(
+        repo.tree(prefix="a"), repo.tree(prefix="a/"), repo.tree(prefix="a/b")
+    ),
+    # `next_offset` of a page is the `after` of the next, until there is no more.
+    "pages_follow_one_another": to(repository, FOLDERS).send(
+        repo.tree(amount=4), repo.tree(amount=4, after="a/1"), repo.tree(amount=4, after="c")
+    ),
+    # A page that holds all there is has no more.
+    "a_page_that_is_just_full": to(repository, {"a": "", "b": ""}).send(repo.tree(amount=2), repo.tree(amount=1)),
+    # Common prefixes count as results, and the next page starts behind them.
+    "pages_of_folders": to(repository, FOLDERS).send(
+        repo.tree(delimiter="/", amount=4),
+        repo.tree(delimiter="/", amount=4, after="a/"),
+        repo.tree(delimiter="/", amount=1, after="a0"),
+    ),
+    # A listing starts behind `after`, whether that exists or not.
+    "after_is_exclusive": to(repository, {"a": "", "b": "", "c": ""}).send(
+        *(repo.tree(after=after) for after in ("a", "aa", "b", "c", "0"))
+    ),
+    # A folder is listed again after an object inside it, and not after the folder itself.
+    "after_an_object_inside_a_folder": to(repository, FOLDERS).send(
+        repo.tree(delimiter="/", after="a/1"),
+        repo.tree(delimiter="/", after="a/"),
+        repo.tree(delimiter="/", after="a/b/3"),
+        repo.tree(delimiter="/", after="a/z"),
+        repo.tree(delimiter="/", after="b/4"),
+        repo.tree(delimiter="/", prefix="a", after="a/b/3"),
+    ),
+    # `after` in front of the prefix skips nothing, behind it everything.
+    "after_outside_the_prefix": to(repository, FOLDERS).send(
+        repo.tree(prefix="b/", after="a"), repo.tree(prefix="a/", after="b"), repo.tree(prefix="a/", after="a/")
+    ),
+    # A delimiter may be another character, or several.
+    "other_delimiters": to(repository, dict.fromkeys(("a-b", "a--c", "a/b", "b--d--e", "x"), "")).send(
+        repo.tree(delimiter="-"), repo.tree(delimiter="--"), repo.tree(delimiter="é")
+    ),
+    # No amount, 0 and -1 mean the default; below -1, above 1,000 and other words are refused.
+    "amounts_of_objects": to(repository, {"a": "", "b": ""}).send(
+        *(repo.tree(amount=amount) for amount in ("", "0", "-1", "1", "1000", "1001", "-2", "x", "1.5"))
+    ),
+    # Pages are full although objects between are deleted in the staging area.
+    "staged_deletions_leave_no_gap": to(repository, dict.fromkeys("abcdef", "")).send(
+        repo.stage_files({"b": None, "c": None, "e": None}), repo.tree(amount=2), repo.tree(amount=2, after="d")
+    ),
+    # A folder is gone with its last object, and there with its first staged one.
+    "a_folder_whose_objects_are_deleted": to(repository, {"a/1": "", "b/1": "", "b/2": ""}).send(
+        repo.stage_files({"a/1": None, "b/1": None, "c/1": ""}),
+        repo.tree(delimiter="/"),
+        repo.tree("main@", delimiter="/"),
+    ),
+    # `a`, `a/` and `a/1` are three objects.
+    "a_folder_and_an_object_of_one_name": to(repository, {"a": "1", "a/": "2", "a/1": "3"}).send(
+        repo.tree(), repo.tree(delimiter="/"), repo.tree(prefix="a/", delimiter="/")
+    ),
+    # Empty names between delimiters make folders, too.
+    "doubled_and_leading_delimiters": to(repository, {"/a": "", "//b": "", "c//d": "", "c/e": ""}).send(
+        repo.tree(),
+        repo.tree(delimiter="/"),
+        repo.tree(prefix="/", delimiter="/"),
+        repo.tree(prefix="c/", delimiter="/"),
+    ),
+    # A prefix may end inside a name of any script, and is never normalised.
+    "prefixes_and_delimiters_are_byte_exact": to(
+        repository, {"é": "nfc", "e\u0301": "nfd", "日本/語": "", "日/本": ""}
+    ).send(repo.tree(prefix="é"), repo.tree(prefix="e"), repo.tree(prefix="日", delimiter="/")),
+    # Every commit keeps listing what it held.
+    "listings_of_old_commits": to(repository, {"a": "1", "b": "1"}).send(
+        repo.commit_files({"a": "2", "b": None, "c": "1"}), repo.tree("main~2"), repo.tree("main~1"), repo.tree("main")
+    ),
+}

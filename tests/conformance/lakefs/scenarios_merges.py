@@ -1,9 +1,15 @@
-"""Merges: results and refusals."""
+"""Merges: results, refusals, and what a merge can be asked for: message, metadata, strategies, squashes.
+
+The last tables are three-way merges in which lakeFS loses a change, and their harmless neighbors
+(`docs/dev/servers/lakefs.md`, "lakeFS's three-way merge"). The server compares a new path with the *next* entry of the
+base by content alone.
+"""
 
 from __future__ import annotations
 
-from ..scenario import scenario_with
-from .repositories import Files, Repository, diverged, repository
+from ..rest import Rest
+from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
+from .repositories import Files, Repository, diverged, repo, repository
 
 BASE: Files = {"a": "0", "b": "0", "c": "0"}
 
@@ -18,59 +24,6 @@ def a_merge_takes_over_the_changes(repo: Repository) -> None:
     repo.get("/branches/side")
 
 
-@scenario_with(diverged, BASE, side={"a": "1", "b": None, "d": "1"})
-def a_merge_is_never_a_fast_forward(repo: Repository) -> None:
-    """A merge into an unmoved target is a merge commit whose tree is the source's."""
-    repo.show("main")
-    repo.show("side")
-    repo.merge()
-    repo.show("main")
-    repo.tree("main")
-
-
-@scenario_with(diverged, BASE, main={"a": "1"}, side={"a": "2", "d": "2"})
-def both_changed_a_path(repo: Repository) -> None:
-    """A conflict is a 409 with an empty reference and no message, and changes nothing."""
-    repo.merge()
-    repo.tree("main")
-    repo.log("main")
-
-
-@scenario_with(diverged, BASE, main={"d": "1"}, side={"d": "2"})
-def both_added_a_path(repo: Repository) -> None:
-    """Different additions are a conflict."""
-    repo.merge()
-    repo.tree("main")
-
-
-@scenario_with(diverged, BASE, main={"a": "1"}, side={"a": None})
-def one_changed_what_the_other_deleted(repo: Repository) -> None:
-    """Changed here and deleted there is a conflict, whichever side deleted."""
-    repo.merge("side", "main")
-    repo.merge("main", "side")
-
-
-@scenario_with(diverged, BASE, main={"a": "1", "b": None, "d": "1"}, side={"a": "1", "b": None, "d": "1"})
-def both_did_the_same(repo: Repository) -> None:
-    """The same change on both sides is no conflict: a merge commit with the target's tree."""
-    repo.show("main")
-    repo.merge()
-    repo.show("main")
-    repo.tree("main")
-
-
-@scenario_with(diverged, BASE)
-def both_uploaded_the_same_bytes(repo: Repository) -> None:
-    """Where both sides added the same, the source's address wins."""
-    repo.upload("d", "1", "main")
-    repo.upload("d", "1", "side")
-    with repo.rest.unnoted():
-        repo.commit("main")
-        repo.commit("side")
-        repo.merge()
-    repo.stat("d")
-
-
 @scenario_with(diverged, BASE)
 def the_same_bytes_of_another_type_are_a_conflict(repo: Repository) -> None:
     """Content type and metadata belong to what both sides compare."""
@@ -82,73 +35,6 @@ def the_same_bytes_of_another_type_are_a_conflict(repo: Repository) -> None:
     repo.merge()
 
 
-@scenario_with(diverged, BASE, main={"a": "1"})
-def nothing_to_merge(repo: Repository) -> None:
-    """A source that did nothing is refused."""
-    repo.merge()
-    repo.merge("main", "main")
-    repo.merge("main~")
-    repo.log("main")
-
-
-@scenario_with(diverged, BASE, side={"a": "1"})
-def the_same_source_again(repo: Repository) -> None:
-    """A source that was merged has nothing more, also by its commit id."""
-    repo.merge()
-    repo.merge()
-    repo.merge(repo.head("side"))
-    repo.log("main")
-
-
-@scenario_with(diverged, BASE, side={"d": "1"})
-def a_source_that_did_and_undid(repo: Repository) -> None:
-    """A source whose tree is that of the merge base has no changes, however many commits it has."""
-    repo.commit_files({"d": None}, "side")
-    repo.merge()
-    repo.commit_files({"a": "1"}, "main")
-    repo.merge()
-
-
-@scenario_with(diverged, BASE, side={"a": "1"})
-def a_dirty_target_is_refused_first(repo: Repository) -> None:
-    """Staged changes on the target mask every other refusal, and `force` does not help."""
-    repo.stage_files({"d": "1"}, "main")
-    repo.merge()
-    repo.merge(force=True)
-    repo.merge("nope")
-    repo.merge("main")
-    repo.reset("main", type="reset")
-    repo.merge()
-
-
-@scenario_with(diverged, BASE, side={"a": "1"})
-def a_dirty_source_does_not_matter(repo: Repository) -> None:
-    """What is staged on the source is not merged and stays staged."""
-    repo.stage_files({"d": "1"}, "side")
-    repo.merge()
-    repo.tree("main")
-    repo.staged("side")
-
-
-@scenario_with(diverged, BASE, side={"a": "1"})
-def a_staging_area_is_no_source(repo: Repository) -> None:
-    """`side$` cannot be merged."""
-    repo.merge("side$")
-
-
-@scenario_with(diverged, BASE, side={"a": "1"})
-def sources_of_every_kind(repo: Repository) -> None:
-    """A tag, an expression and a commit id can be merged."""
-    repo.commit_files({"b": "1"}, "side")
-    repo.commit_files({"c": "1"}, "side")
-    with repo.rest.unnoted():
-        repo.tag("v1", "side~")
-    repo.merge("side~2")
-    repo.merge("v1")
-    repo.merge(repo.head("side"))
-    repo.tree("main")
-
-
 @scenario_with(diverged, BASE, side={"a": "1"})
 def targets_of_the_wrong_kind(repo: Repository) -> None:
     """Only a branch can be merged into."""
@@ -156,73 +42,6 @@ def targets_of_the_wrong_kind(repo: Repository) -> None:
         repo.tag("v1")
     for target in ("nope", "v1", repo.head(), "main~", "main@"):
         repo.merge("side", target)
-
-
-@scenario_with(diverged, BASE)
-def a_source_that_is_not_there(repo: Repository) -> None:
-    """An unknown source is a 404 that names it."""
-    repo.merge("nope")
-    repo.merge("0" * 64)
-    repo.merge("main~99")
-
-
-@scenario_with(repository, BASE)
-def a_hidden_branch_is_merged(repo: Repository) -> None:
-    """A hidden branch is merged like any other, and its name is in the message."""
-    repo.add_branch("staging", hidden=True)
-    repo.commit_files({"a": "1"}, "staging")
-    repo.merge("staging")
-    repo.show("main")
-    repo.call("DELETE", "/branches/staging")
-    repo.tree("main")
-
-
-@scenario_with(diverged, BASE, main={"a": "1"}, side={"b": "1"})
-def merging_back_and_forth(repo: Repository) -> None:
-    """Each merge moves the merge base: later merges see only what is new."""
-    repo.merge("side", "main")
-    repo.merge("main", "side")
-    repo.commit_files({"a": "2"}, "side")
-    repo.merge("side", "main")
-    repo.tree("main")
-    repo.log("main")
-
-
-@scenario_with(diverged, BASE, side={"d": "1"})
-def a_merge_of_a_reverted_merge(repo: Repository) -> None:
-    """What was merged and reverted on the target is not merged again."""
-    repo.merge()
-    with repo.rest.unnoted():
-        repo.revert("main", parent=1)
-    repo.merge()
-    repo.commit_files({"e": "1"}, "side")
-    repo.merge()
-    repo.tree("main")
-
-
-@scenario_with(diverged, BASE, main={"out": "1"}, side={"out/part": "2"})
-def a_file_meets_a_folder(repo: Repository) -> None:
-    """`out` on one side and `out/part` on the other are two paths, and both are kept."""
-    repo.merge()
-    repo.tree("main")
-
-
-@scenario_with(diverged, BASE, side={"a": None, "b": None, "c": None})
-def an_empty_source_tree(repo: Repository) -> None:
-    """A source that deleted everything empties an unmoved target."""
-    repo.merge()
-    repo.tree("main@")
-    repo.show("main")
-
-
-@scenario_with(repository)
-def a_merge_into_an_empty_repository(repo: Repository) -> None:
-    """The first commit, which has no tree, is a merge base like any other."""
-    repo.add_branch()
-    repo.commit_files({"s": "1"}, "side")
-    repo.commit_files({"m": "1"}, "main")
-    repo.merge()
-    repo.tree("main")
 
 
 @scenario_with(diverged, BASE, main={"a": "1"}, side={"b": "1"})
@@ -239,22 +58,263 @@ def lines_that_crossed(repo: Repository) -> None:
     repo.tree("main")
 
 
-@scenario_with(diverged, BASE, side={"s": "1"})
-def three_branches(repo: Repository) -> None:
-    """What came through a third branch is known: merging it directly brings nothing new."""
-    repo.add_branch("third", "side")
-    repo.commit_files({"t": "1"}, "third")
-    repo.merge("third", "main")
-    repo.merge("side", "main")
-    repo.commit_files({"s": "2"}, "side")
-    repo.merge("side", "main")
+STRATEGIES: dict[str, tuple[str, Files, Files]] = {
+    # The strategy takes its side of every conflict, deletions too, and nothing else.
+    "the_source_wins": ("source-wins", {"a": "1", "b": "1", "m": "1"}, {"a": "2", "b": None, "s": "2"}),
+    "the_target_wins": ("dest-wins", {"a": "1", "b": None, "m": "1"}, {"a": "2", "b": "2", "s": "2"}),
+    # Without a conflict a strategy changes nothing but the metadata.
+    "a_strategy_without_a_conflict": ("dest-wins", {"a": "1"}, {"b": "2", "c": None}),
+}
+
+
+@scenario_for_each(STRATEGIES)
+def strategies(rest: Rest, case: tuple[str, Files, Files]) -> None:
+    """Merge what both sides did with this strategy."""
+    strategy, main, side = case
+    repo = diverged(rest, BASE, main=main, side=side)
+    repo.merge(strategy=strategy)
     repo.tree("main")
+    repo.show("main")
 
 
-@scenario_with(diverged, BASE, main={"a": "1"}, side={"a": "2"})
-def a_change_taken_back_on_the_target(repo: Repository) -> None:
-    """What the target changed and changed back is no change of its own, so the source's change is taken."""
-    repo.commit_files({"a": "0"}, "main")
+LOSSES: dict[str, tuple[Files, Files, Files]] = {
+    # Both added `q`; the target's has the content of the next base entry and is overwritten without a conflict.
+    "the_addition_of_the_target_is_overwritten": ({"a": "", "t": "same"}, {"q": "same"}, {"q": "other"}),
+    # Both added `q`; the source's has the content of the next base entry and is dropped without a conflict.
+    "the_addition_of_the_source_is_dropped": ({"a": "", "t": "same"}, {"q": "other"}, {"q": "same"}),
+    # The source's new `m` has the content of `z`, which the target deleted: it is missing.
+    "an_added_file_is_lost": ({"a": "1", "z": ""}, {"z": None}, {"m": ""}),
+    # The target's new `m` has the content of `z`, which the source deleted: it is gone.
+    "a_published_file_is_lost": ({"a": "1", "z": ""}, {"m": ""}, {"z": None}),
+    # The source's new `m` has the content of `z`, which the target deleted next to another change: it is missing.
+    "a_renamed_file_is_lost": ({"a": "1", "z": "data"}, {"a": "2", "z": None}, {"m": "data"}),
+    # Both added `q` with contents that the base has nowhere: a conflict.
+    "other_content_is_a_conflict": ({"a": "", "t": "same"}, {"q": "1"}, {"q": "2"}),
+    # A new file beside a deletion stays if its content is another.
+    "other_content_is_kept": ({"a": "1", "z": ""}, {"z": None}, {"m": "new"}),
+    # A path that the base holds is compared with itself, whatever the next one contains.
+    "a_path_of_the_base_is_safe": ({"m": "1", "z": ""}, {"z": None}, {"m": ""}),
+}
+
+
+@scenario_for_each(LOSSES)
+def losses(rest: Rest, case: tuple[Files, Files, Files]) -> None:
+    """What the diff says, what the merge answers, and what is left."""
+    base, main, side = case
+    repo = diverged(rest, base, main=main, side=side)
     repo.diff("main", "side")
     repo.merge()
     repo.tree("main")
+
+
+@scenario_with(diverged, {"a": "1", "z": ""}, side={"m": "", "z": None})
+def an_unmoved_target_is_safe(repo: Repository) -> None:
+    """With an unmoved target the source's tree is taken as it is, renames included."""
+    repo.merge()
+    repo.tree("main")
+
+
+SCENARIOS: Declared = {
+    # A merge into an unmoved target is a merge commit whose tree is the source's.
+    "a_merge_is_never_a_fast_forward": to(diverged, BASE, side={"a": "1", "b": None, "d": "1"}).send(
+        repo.show("main"), repo.show("side"), repo.merge(), repo.show("main"), repo.tree("main")
+    ),
+    # A conflict is a 409 with an empty reference and no message, and changes nothing.
+    "both_changed_a_path": to(diverged, BASE, main={"a": "1"}, side={"a": "2", "d": "2"}).send(
+        repo.merge(), repo.tree("main"), repo.log("main")
+    ),
+    # Different additions are a conflict.
+    "both_added_a_path": to(diverged, BASE, main={"d": "1"}, side={"d": "2"}).send(repo.merge(), repo.tree("main")),
+    # Changed here and deleted there is a conflict, whichever side deleted.
+    "one_changed_what_the_other_deleted": to(diverged, BASE, main={"a": "1"}, side={"a": None}).send(
+        repo.merge("side", "main"), repo.merge("main", "side")
+    ),
+    # The same change on both sides is no conflict: a merge commit with the target's tree.
+    "both_did_the_same": to(
+        diverged, BASE, main={"a": "1", "b": None, "d": "1"}, side={"a": "1", "b": None, "d": "1"}
+    ).send(repo.show("main"), repo.merge(), repo.show("main"), repo.tree("main")),
+    # Where both sides added the same, the source's address wins.
+    "both_uploaded_the_same_bytes": to(diverged, BASE).send(
+        repo.upload("d", "1", "main"),
+        repo.upload("d", "1", "side"),
+        unnoted(repo.commit("main"), repo.commit("side"), repo.merge()),
+        repo.stat("d"),
+    ),
+    # A source that did nothing is refused.
+    "nothing_to_merge": to(diverged, BASE, main={"a": "1"}).send(
+        repo.merge(), repo.merge("main", "main"), repo.merge("main~"), repo.log("main")
+    ),
+    # A source that was merged has nothing more, also by its commit id.
+    "the_same_source_again": to(diverged, BASE, side={"a": "1"}).send(
+        repo.merge(), repo.merge(), repo.merge(repo.head("side")), repo.log("main")
+    ),
+    # A source whose tree is that of the merge base has no changes, however many commits it has.
+    "a_source_that_did_and_undid": to(diverged, BASE, side={"d": "1"}).send(
+        repo.commit_files({"d": None}, "side"), repo.merge(), repo.commit_files({"a": "1"}, "main"), repo.merge()
+    ),
+    # Staged changes on the target mask every other refusal, and `force` does not help.
+    "a_dirty_target_is_refused_first": to(diverged, BASE, side={"a": "1"}).send(
+        repo.stage_files({"d": "1"}, "main"),
+        repo.merge(),
+        repo.merge(force=True),
+        repo.merge("nope"),
+        repo.merge("main"),
+        repo.reset("main", type="reset"),
+        repo.merge(),
+    ),
+    # What is staged on the source is not merged and stays staged.
+    "a_dirty_source_does_not_matter": to(diverged, BASE, side={"a": "1"}).send(
+        repo.stage_files({"d": "1"}, "side"), repo.merge(), repo.tree("main"), repo.staged("side")
+    ),
+    # `side$` cannot be merged.
+    "a_staging_area_is_no_source": to(diverged, BASE, side={"a": "1"}).send(repo.merge("side$")),
+    # A tag, an expression and a commit id can be merged.
+    "sources_of_every_kind": to(diverged, BASE, side={"a": "1"}).send(
+        repo.commit_files({"b": "1"}, "side"),
+        repo.commit_files({"c": "1"}, "side"),
+        unnoted(repo.tag("v1", "side~")),
+        repo.merge("side~2"),
+        repo.merge("v1"),
+        repo.merge(repo.head("side")),
+        repo.tree("main"),
+    ),
+    # An unknown source is a 404 that names it.
+    "a_source_that_is_not_there": to(diverged, BASE).send(
+        repo.merge("nope"), repo.merge("0" * 64), repo.merge("main~99")
+    ),
+    # A hidden branch is merged like any other, and its name is in the message.
+    "a_hidden_branch_is_merged": to(repository, BASE).send(
+        repo.add_branch("staging", hidden=True),
+        repo.commit_files({"a": "1"}, "staging"),
+        repo.merge("staging"),
+        repo.show("main"),
+        repo.delete("/branches/staging"),
+        repo.tree("main"),
+    ),
+    # Each merge moves the merge base: later merges see only what is new.
+    "merging_back_and_forth": to(diverged, BASE, main={"a": "1"}, side={"b": "1"}).send(
+        repo.merge("side", "main"),
+        repo.merge("main", "side"),
+        repo.commit_files({"a": "2"}, "side"),
+        repo.merge("side", "main"),
+        repo.tree("main"),
+        repo.log("main"),
+    ),
+    # What was merged and reverted on the target is not merged again.
+    "a_merge_of_a_reverted_merge": to(diverged, BASE, side={"d": "1"}).send(
+        repo.merge(),
+        unnoted(repo.revert("main", parent=1)),
+        repo.merge(),
+        repo.commit_files({"e": "1"}, "side"),
+        repo.merge(),
+        repo.tree("main"),
+    ),
+    # `out` on one side and `out/part` on the other are two paths, and both are kept.
+    "a_file_meets_a_folder": to(diverged, BASE, main={"out": "1"}, side={"out/part": "2"}).send(
+        repo.merge(), repo.tree("main")
+    ),
+    # A source that deleted everything empties an unmoved target.
+    "an_empty_source_tree": to(diverged, BASE, side={"a": None, "b": None, "c": None}).send(
+        repo.merge(), repo.tree("main@"), repo.show("main")
+    ),
+    # The first commit, which has no tree, is a merge base like any other.
+    "a_merge_into_an_empty_repository": to(repository).send(
+        repo.add_branch(),
+        repo.commit_files({"s": "1"}, "side"),
+        repo.commit_files({"m": "1"}, "main"),
+        repo.merge(),
+        repo.tree("main"),
+    ),
+    # What came through a third branch is known: merging it directly brings nothing new.
+    "three_branches": to(diverged, BASE, side={"s": "1"}).send(
+        repo.add_branch("third", "side"),
+        repo.commit_files({"t": "1"}, "third"),
+        repo.merge("third", "main"),
+        repo.merge("side", "main"),
+        repo.commit_files({"s": "2"}, "side"),
+        repo.merge("side", "main"),
+        repo.tree("main"),
+    ),
+    # What the target changed and changed back is no change of its own, so the source's change is taken.
+    "a_change_taken_back_on_the_target": to(diverged, BASE, main={"a": "1"}, side={"a": "2"}).send(
+        repo.commit_files({"a": "0"}, "main"), repo.diff("main", "side"), repo.merge(), repo.tree("main")
+    ),
+    # Without a message, a merge says what it merged into what, as the source was written.
+    "the_default_message_names_both_sides": to(diverged, BASE, side={"a": "1"}).send(
+        repo.merge("side@"),
+        repo.show("main"),
+        repo.merge(repo.commit_files({"a": "2"}, "side"), message=""),
+        repo.show("main"),
+    ),
+    # A merge needs no body.
+    "a_merge_without_a_body": to(diverged, BASE, side={"a": "1"}).send(
+        repo.post("/refs/side/merge/main"), repo.show("main")
+    ),
+    # Every merge commit says its strategy, whatever the request's metadata says.
+    "the_strategy_is_noted_in_the_metadata": to(diverged, BASE, side={"a": "1"}).send(
+        repo.merge(metadata={".lakefs.merge.strategy": "mine", "k": "v"}),
+        repo.show("main"),
+        repo.commit_files({"a": "2"}, "side"),
+        repo.merge(strategy="source-wins"),
+        repo.show("main"),
+        repo.commit_files({"a": "3"}, "side"),
+        repo.merge(strategy=""),
+        repo.show("main"),
+    ),
+    # An unknown strategy is refused.
+    "a_strategy_that_is_not_there": to(diverged, BASE, side={"a": "1"}).send(
+        repo.merge(strategy="theirs"), repo.merge(strategy=1), repo.log("main")
+    ),
+    # `allow_empty` makes a merge commit of a source without changes.
+    "an_empty_merge_on_request": to(diverged, BASE, main={"a": "1"}).send(
+        repo.show("main"), repo.merge(allow_empty=True), repo.show("main"), repo.tree("main")
+    ),
+    # `force` lifts the refusal of an empty merge as `allow_empty` does.
+    "force_merges_nothing_too": to(diverged, BASE).send(repo.merge(force=True), repo.log("main")),
+    # An empty merge of a head into its own branch moves the head and keeps the tree.
+    "a_branch_merges_itself": to(repository, {"a": "1"}).send(
+        repo.show("main"), repo.merge(repo.head(), allow_empty=True, metadata={"k": "v"}), repo.show("main")
+    ),
+    # A squash merge takes over the tree in a commit with the target as its only parent.
+    "a_squash_has_one_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
+        repo.commit_files({"t": "1"}, "side"),
+        repo.merge(squash_merge=True),
+        repo.show("main"),
+        repo.tree("main"),
+        repo.log("main"),
+    ),
+    # Squashing the same source again succeeds with an empty commit.
+    "a_squash_of_the_same_source_again": to(diverged, BASE, side={"s": "1"}).send(
+        repo.merge(squash_merge=True), repo.merge(squash_merge=True), repo.log("main"), repo.tree("main")
+    ),
+    # A key that the target deleted after a squash comes back with the next one.
+    "a_squash_brings_back_what_was_deleted": to(diverged, BASE, side={"s": "1"}).send(
+        repo.merge(squash_merge=True),
+        repo.commit_files({"s": None}, "main"),
+        repo.merge(squash_merge=True),
+        repo.tree("main"),
+    ),
+    # A merge's body is checked by the schema.
+    "members_of_the_wrong_type": to(diverged, BASE, side={"a": "1"}).send(
+        repo.merge(message=1),
+        repo.merge(metadata={"k": 1}),
+        repo.merge(force="yes"),
+        repo.merge(squash_merge=1),
+        repo.merge(unknown=1, message="fine"),
+    ),
+    # A squash leaves the merge base where it was: what both sides have by now is the same change.
+    "a_merge_after_a_squash": to(diverged, BASE, side={"s": "1"}).send(
+        repo.merge(squash_merge=True),
+        repo.commit_files({"t": "1"}, "side"),
+        repo.get("/refs/side/merge/main"),
+        repo.merge(),
+        repo.tree("main"),
+        repo.show("main"),
+    ),
+    # Metadata of a merge is kept word by word, and what is no text is refused.
+    "metadata_of_a_merge": to(diverged, BASE, side={"a": "1"}).send(
+        repo.merge(metadata={"": "x", "ä": "日本", "long": "x" * 300, "K": "v", "k": "w"}, message=" two\nlines "),
+        repo.show("main"),
+        repo.merge(metadata=None),
+    ),
+}

@@ -5,17 +5,11 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 
 from ..rest import Rest
-from ..scenario import scenario_for_each, scenario_with
-from .repositories import Files, Repository, repository
+from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
+from .repositories import Files, Repository, repo, repository
 
 TAG = '"9a0364b9e99bb480dd25e1f0284c8555"'
 """The ETag of an object that holds `content`."""
-
-
-@scenario_with(repository, {"a": "content"})
-def reading_an_object(repo: Repository) -> None:
-    """The bytes come with their type, a quoted MD5 as ETag, a date, and an order not to store them."""
-    repo.read("a")
 
 
 @scenario_with(repository)
@@ -73,18 +67,12 @@ def ranges(rest: Rest, case: tuple[Files, tuple[str, ...]]) -> None:
         repo.read("a", headers={"Range": each})
 
 
-@scenario_with(repository)
-def a_range_that_is_not_there(repo: Repository) -> None:
-    """A range of an unknown object is a 404."""
-    repo.read("nope", headers={"Range": "bytes=0-1"})
-
-
 @scenario_with(repository, {"a": "content"})
 def a_range_of_many_digits(repo: Repository) -> None:
     """A number of more than 64 bits is no range at all."""
     for asked in ("bytes=9223372036854775807-", "bytes=9223372036854775808-", "bytes=0-9223372036854775808"):
         repo.read("a", headers={"Range": asked})
-        repo.call("HEAD", "/refs/main/objects", query={"path": "a"}, headers={"Range": asked})
+        repo.head_object("a", headers={"Range": asked})
 
 
 @scenario_with(repository, {"a": "content"})
@@ -92,92 +80,6 @@ def reading_if_it_changed(repo: Repository) -> None:
     """`If-None-Match` with the quoted ETag is a 304 without a body; any other value reads."""
     for tag in (TAG, TAG.strip('"'), '"other"', "*", f'"other", {TAG}', f"W/{TAG}"):
         repo.read("a", headers={"If-None-Match": tag})
-
-
-@scenario_with(repository, {"a": "content"})
-def conditions_that_are_ignored(repo: Repository) -> None:
-    """`If-Modified-Since`, `If-Match` and `If-Range` are not looked at."""
-    repo.read("a", headers={"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"})
-    repo.read("a", headers={"If-Match": '"other"'})
-    repo.read("a", headers={"If-Range": '"other"', "Range": "bytes=0-1"})
-
-
-@scenario_with(repository, {"a": "content"})
-def a_condition_and_a_range(repo: Repository) -> None:
-    """An unchanged object is a 304, whatever range was asked for."""
-    repo.read("a", headers={"If-None-Match": TAG, "Range": "bytes=0-1"})
-    repo.read("a", headers={"If-None-Match": '"other"', "Range": "bytes=0-1"})
-
-
-@scenario_with(repository, {"a": "content"})
-def asking_for_the_head_of_an_object(repo: Repository) -> None:
-    """HEAD tells whether there is an object, and has no body even if there is none."""
-    for path in ("a", "nope"):
-        repo.call("HEAD", "/refs/main/objects", query={"path": path})
-    repo.call("HEAD", "/refs/nope/objects", query={"path": "a"})
-    repo.call("HEAD", "/refs/main/objects")
-
-
-@scenario_with(repository, {"a": "content"})
-def the_head_of_a_range(repo: Repository) -> None:
-    """HEAD understands ranges, too."""
-    for asked in ("bytes=1-2", "bytes=99-", "nonsense"):
-        repo.call("HEAD", "/refs/main/objects", query={"path": "a"}, headers={"Range": asked})
-
-
-@scenario_with(repository)
-def a_description_outlives_commits(repo: Repository) -> None:
-    """Address and time of an object stay what they were when it is committed, merged and branched from."""
-    repo.add_branch()
-    repo.upload("a", "1", "side")
-    with repo.rest.unnoted():
-        repo.commit("side")
-    repo.stat("a", "side")
-    with repo.rest.unnoted():
-        repo.merge("side")
-        repo.branch("other")
-    repo.stat("a", "main")
-    repo.stat("a", "other@")
-
-
-@scenario_with(repository)
-def every_upload_has_an_address_of_its_own(repo: Repository) -> None:
-    """The same bytes twice are two addresses with one checksum."""
-    repo.upload("a", "1")
-    repo.upload("b", "1")
-    repo.upload("a", "1")
-
-
-@scenario_with(repository, {"a": "1"})
-def presigned_reads_are_not_supported(repo: Repository) -> None:
-    """A presigned address is a 400 on a local store."""
-    repo.read("a", query={"presign": "true"})
-    repo.stat("a", presign="true")
-    repo.tree(presign="true")
-    repo.read("a", query={"presign": "false"})
-
-
-@scenario_with(repository, {"a": "1"})
-def flags_are_read_as_go_reads_them(repo: Repository) -> None:
-    """A boolean parameter is `true` or `false` in one of several spellings; anything else is refused."""
-    for text in ("False", "0", "f", "FALSE", "no", ""):
-        repo.read("a", query={"presign": text})
-
-
-@scenario_with(repository, {"a": "1"})
-def underlying_properties(repo: Repository) -> None:
-    """A local store knows no storage class."""
-    repo.get("/refs/main/objects/underlyingProperties", query={"path": "a"})
-    repo.get("/refs/main/objects/underlyingProperties", query={"path": "nope"})
-
-
-@scenario_with(repository, {"a": "1"})
-def reading_a_deleted_object(repo: Repository) -> None:
-    """What is deleted in the staging area is gone from the branch at once, and still there in its commit."""
-    repo.stage_files({"a": None})
-    repo.read("a", "main")
-    repo.stat("a", "main")
-    repo.read("a", "main@")
 
 
 @scenario_with(repository, {"a": "content", "empty": ""})
@@ -188,7 +90,7 @@ def the_length_of_an_object(repo: Repository) -> None:
             "GET": repo.read("a"),
             "GET of a range": repo.read("a", headers={"Range": "bytes=1-2"}),
             "GET of nothing": repo.read("empty"),
-            "HEAD": repo.call("HEAD", "/refs/main/objects", query={"path": "a"}),
+            "HEAD": repo.head_object("a"),
         }
     for about, answer in answers.items():
         repo.rest.note(about, {"content-length": answer.headers.get("content-length"), "bytes": len(answer.data)})
@@ -201,3 +103,66 @@ def the_dates_of_an_object(repo: Repository) -> None:
         shown = repo.read("a").headers["last-modified"]
         seconds = repo.stat("a").json["mtime"]
     repo.rest.note("both are the same", parsedate_to_datetime(shown).timestamp() == seconds)
+
+
+SCENARIOS: Declared = {
+    # The bytes come with their type, a quoted MD5 as ETag, a date, and an order not to store them.
+    "reading_an_object": to(repository, {"a": "content"}).send(repo.read("a")),
+    # A range of an unknown object is a 404.
+    "a_range_that_is_not_there": to(repository).send(repo.read("nope", headers={"Range": "bytes=0-1"})),
+    # `If-Modified-Since`, `If-Match` and `If-Range` are not looked at.
+    "conditions_that_are_ignored": to(repository, {"a": "content"}).send(
+        repo.read("a", headers={"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}),
+        repo.read("a", headers={"If-Match": '"other"'}),
+        repo.read("a", headers={"If-Range": '"other"', "Range": "bytes=0-1"}),
+    ),
+    # An unchanged object is a 304, whatever range was asked for.
+    "a_condition_and_a_range": to(repository, {"a": "content"}).send(
+        repo.read("a", headers={"If-None-Match": TAG, "Range": "bytes=0-1"}),
+        repo.read("a", headers={"If-None-Match": '"other"', "Range": "bytes=0-1"}),
+    ),
+    # HEAD tells whether there is an object, and has no body even if there is none.
+    "asking_for_the_head_of_an_object": to(repository, {"a": "content"}).send(
+        *repo.head_object.each("a", "nope"),
+        repo.call("HEAD", "/refs/nope/objects", query={"path": "a"}),
+        repo.call("HEAD", "/refs/main/objects"),
+    ),
+    # HEAD understands ranges, too.
+    "the_head_of_a_range": to(repository, {"a": "content"}).send(
+        *(repo.head_object("a", headers={"Range": asked}) for asked in ("bytes=1-2", "bytes=99-", "nonsense"))
+    ),
+    # Address and time of an object stay what they were when it is committed, merged and branched from.
+    "a_description_outlives_commits": to(repository).send(
+        repo.add_branch(),
+        repo.upload("a", "1", "side"),
+        unnoted(repo.commit("side")),
+        repo.stat("a", "side"),
+        unnoted(repo.merge("side"), repo.branch("other")),
+        repo.stat("a", "main"),
+        repo.stat("a", "other@"),
+    ),
+    # The same bytes twice are two addresses with one checksum.
+    "every_upload_has_an_address_of_its_own": to(repository).send(
+        repo.upload("a", "1"), repo.upload("b", "1"), repo.upload("a", "1")
+    ),
+    # A presigned address is a 400 on a local store.
+    "presigned_reads_are_not_supported": to(repository, {"a": "1"}).send(
+        repo.read("a", query={"presign": "true"}),
+        repo.stat("a", presign="true"),
+        repo.tree(presign="true"),
+        repo.read("a", query={"presign": "false"}),
+    ),
+    # A boolean parameter is `true` or `false` in one of several spellings; anything else is refused.
+    "flags_are_read_as_go_reads_them": to(repository, {"a": "1"}).send(
+        *(repo.read("a", query={"presign": text}) for text in ("False", "0", "f", "FALSE", "no", ""))
+    ),
+    # A local store knows no storage class.
+    "underlying_properties": to(repository, {"a": "1"}).send(
+        repo.get("/refs/main/objects/underlyingProperties", query={"path": "a"}),
+        repo.get("/refs/main/objects/underlyingProperties", query={"path": "nope"}),
+    ),
+    # What is deleted in the staging area is gone from the branch at once, and still there in its commit.
+    "reading_a_deleted_object": to(repository, {"a": "1"}).send(
+        repo.stage_files({"a": None}), repo.read("a", "main"), repo.stat("a", "main"), repo.read("a", "main@")
+    ),
+}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario_for_each, scenario_with
-from .repositories import Repository, diverged, repository
+from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
+from .repositories import Repository, diverged, repo, repository
 
 
 def merged(rest: Rest) -> Repository:
@@ -40,32 +40,6 @@ def steps_from_a_merge(rest: Rest, case: tuple[str, ...]) -> None:
 
 
 @scenario_with(repository, {"a": "1"})
-def a_second_parent_that_is_not_there(repo: Repository) -> None:
-    """`^2` of an ordinary commit is refused: 400 for a listing, 500 for the commit."""
-    repo.tree("main^2")
-    repo.show("main^2")
-    repo.log("main^2")
-    repo.diff("main^2", "main")
-
-
-@scenario_with(repository, {"a": "1"})
-def a_step_beyond_the_first_commit(repo: Repository) -> None:
-    """More steps than there are commits lead nowhere."""
-    for ref in ("main~1", "main~2", "main~99"):
-        repo.show(ref)
-    repo.tree("main~99")
-    repo.log("main~99")
-    repo.branch("side", "main~99")
-
-
-@scenario_with(repository, {"a": "1"})
-def a_negative_step_is_none(repo: Repository) -> None:
-    """`~-1` is accepted and stays where it is."""
-    repo.show("main~-1")
-    repo.show("main")
-
-
-@scenario_with(repository, {"a": "1"})
 def a_step_that_is_no_number(repo: Repository) -> None:
     """`~x` cannot be parsed: 400 for a listing, 500 for the commit."""
     for ref in ("main~x", "main^x", "main~1.5"):
@@ -89,20 +63,6 @@ def a_ref_without_a_name(repo: Repository) -> None:
     for ref in ("~1", "@", "$", "^"):
         repo.tree(ref)
         repo.show(ref)
-
-
-@scenario_with(repository, {"a": "1"})
-def refs_that_are_not_there(repo: Repository) -> None:
-    """What is no branch, tag or commit is a 404, in the words of each operation."""
-    repo.show("nope")
-    repo.tree("nope")
-    repo.log("nope")
-    repo.stat("a", "nope")
-    repo.read("a", "nope")
-    repo.diff("nope", "main")
-    repo.diff("main", "nope")
-    repo.show("0" * 64)
-    repo.tree("0" * 64)
 
 
 @scenario_with(repository)
@@ -152,33 +112,6 @@ def a_branch_does_not_shadow_a_whole_commit_id(repo: Repository) -> None:
     repo.log(whole, amount=1)
 
 
-@scenario_with(repository, {"a": "1"})
-def a_dash_belongs_to_a_name(repo: Repository) -> None:
-    """A branch name may hold dashes and digits next to its steps."""
-    repo.add_branch("b-1")
-    repo.show("b-1~1")
-    repo.show("b-1^")
-
-
-@scenario_with(repository, {"a": "1"})
-def a_tag_takes_steps_but_no_suffix(repo: Repository) -> None:
-    """Steps start at a tag as well; a tag has no staging area."""
-    with repo.rest.unnoted():
-        repo.tag("v1.0")
-    repo.show("v1.0~")
-    repo.tree("v1.0@")
-    repo.tree("v1.0$")
-
-
-@scenario_with(repository, {"a": "1"})
-def the_commit_of_a_staging_area(repo: Repository) -> None:
-    """`main@` has a commit; `main$` has none."""
-    repo.show("main@")
-    repo.show("main$")
-    repo.log("main@")
-    repo.log("main$")
-
-
 @scenario_with(repository)
 def one_digit_is_enough(repo: Repository) -> None:
     """The first digit of a commit id is a ref while no other commit begins with it."""
@@ -197,3 +130,44 @@ def a_digit_of_many_commits(repo: Repository) -> None:
         answers = {"commit": repo.show(shared), "listing": repo.tree(shared), "log": repo.log(shared)}
     for about, answer in answers.items():
         repo.rest.note(about, {"status": answer.status, "body": answer.json})
+
+
+SCENARIOS: Declared = {
+    # `^2` of an ordinary commit is refused: 400 for a listing, 500 for the commit.
+    "a_second_parent_that_is_not_there": to(repository, {"a": "1"}).send(
+        repo.tree("main^2"), repo.show("main^2"), repo.log("main^2"), repo.diff("main^2", "main")
+    ),
+    # More steps than there are commits lead nowhere.
+    "a_step_beyond_the_first_commit": to(repository, {"a": "1"}).send(
+        *repo.show.each("main~1", "main~2", "main~99"),
+        repo.tree("main~99"),
+        repo.log("main~99"),
+        repo.branch("side", "main~99"),
+    ),
+    # `~-1` is accepted and stays where it is.
+    "a_negative_step_is_none": to(repository, {"a": "1"}).send(repo.show("main~-1"), repo.show("main")),
+    # What is no branch, tag or commit is a 404, in the words of each operation.
+    "refs_that_are_not_there": to(repository, {"a": "1"}).send(
+        repo.show("nope"),
+        repo.tree("nope"),
+        repo.log("nope"),
+        repo.stat("a", "nope"),
+        repo.read("a", "nope"),
+        repo.diff("nope", "main"),
+        repo.diff("main", "nope"),
+        repo.show("0" * 64),
+        repo.tree("0" * 64),
+    ),
+    # A branch name may hold dashes and digits next to its steps.
+    "a_dash_belongs_to_a_name": to(repository, {"a": "1"}).send(
+        repo.add_branch("b-1"), repo.show("b-1~1"), repo.show("b-1^")
+    ),
+    # Steps start at a tag as well; a tag has no staging area.
+    "a_tag_takes_steps_but_no_suffix": to(repository, {"a": "1"}).send(
+        unnoted(repo.tag("v1.0")), repo.show("v1.0~"), repo.tree("v1.0@"), repo.tree("v1.0$")
+    ),
+    # `main@` has a commit; `main$` has none.
+    "the_commit_of_a_staging_area": to(repository, {"a": "1"}).send(
+        repo.show("main@"), repo.show("main$"), repo.log("main@"), repo.log("main$")
+    ),
+}

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
-from .repositories import Repository, repository
+from ..scenario import Declared, rest, scenario, scenario_with, send, to
+from .repositories import Repository, repo, repository
 
 ONE = "/repositories/{repository}"
-
-
-@scenario
-def a_repository_that_is_not_there(rest: Rest) -> None:
-    """An unknown repository is a 404."""
-    rest.call("GET", ONE, repository=rest.name("nope"))
 
 
 @scenario
@@ -25,22 +19,6 @@ def a_new_repository_has_one_empty_commit(rest: Rest) -> None:
     rest.call("GET", ONE + "/refs/main/commits", repository=name)
     rest.call("GET", ONE + "/refs/main/objects/ls", repository=name)
     rest.call("DELETE", ONE, repository=name)
-
-
-@scenario_with(repository, default_branch="trunk")
-def the_default_branch_is_chosen(repo: Repository) -> None:
-    """The default branch has the name that was asked for, and `main` does not exist then."""
-    repo.get("")
-    repo.get("/branches/trunk")
-    repo.get("/branches/main")
-    repo.call("DELETE", "/branches/trunk")
-
-
-@scenario_with(repository, default_branch="a/b")
-def the_default_branch_is_not_validated(repo: Repository) -> None:
-    """A default branch may have a name that no other branch may have."""
-    repo.get("")
-    repo.get("/branches/{branch}", branch="a/b")
 
 
 @scenario_with(repository)
@@ -59,7 +37,7 @@ def a_storage_namespace_is_taken(repo: Repository) -> None:
 @scenario_with(repository)
 def a_storage_namespace_stays_used_after_a_delete(repo: Repository) -> None:
     """Deleting a repository leaves its data, so its namespace is never free again."""
-    repo.call("DELETE", "")
+    repo.delete("")
     repo.rest.call("POST", "/repositories", json={"name": repo.name, "storage_namespace": f"local://{repo.name}"})
 
 
@@ -87,29 +65,10 @@ def a_namespace_by_another_way_is_the_same(rest: Rest) -> None:
 
 
 @scenario
-def a_namespace_of_another_kind_is_refused(rest: Rest) -> None:
-    """The storage namespace must be of the server's kind of storage."""
-    rest.call("POST", "/repositories", json={"name": rest.name("repo"), "storage_namespace": "s3://bucket"})
-
-
-@scenario
-def a_namespace_is_required(rest: Rest) -> None:
-    """A repository without a namespace is refused by the schema."""
-    rest.call("POST", "/repositories", json={"name": rest.name("repo")})
-
-
-@scenario
 def repository_names_that_are_refused(rest: Rest) -> None:
     """Upper case, underscores, dots, a leading dash, and fewer than three or more than 63 characters are refused."""
     for name in ("Upper", "under_score", "do.t", "-dash", "ab", "a" * 64, "", "späti"):
         rest.call("POST", "/repositories", json={"name": name, "storage_namespace": "local://unused"})
-
-
-@scenario
-def repositories_that_cannot_be_there(rest: Rest) -> None:
-    """What cannot be a repository's name is refused where it is asked for, too."""
-    for name in ("Upper", "ab", "a" * 63, "a" * 64, "a.b", "-abc"):
-        rest.call("GET", ONE, repository=name)
 
 
 @scenario
@@ -121,21 +80,13 @@ def the_longest_name_of_a_repository(rest: Rest) -> None:
     rest.afterwards(lambda: rest.call("DELETE", ONE, repository=name))
 
 
-@scenario_with(repository, {"a": "1"})
-def a_deleted_repository_is_gone(repo: Repository) -> None:
-    """Deleting answers 204 once and 404 afterwards, and the list is without it."""
-    repo.call("DELETE", "")
-    repo.call("DELETE", "")
-    repo.rest.call("GET", "/repositories", query={"prefix": repo.name})
-
-
 @scenario
 def everything_below_an_unknown_repository_is_a_404(rest: Rest) -> None:
     """Whatever is asked below an unknown repository, the repository is what is missing."""
     nowhere = Repository(rest, rest.name("nope"))
-    nowhere.get("/branches")
+    nowhere.branches()
     nowhere.get("/branches/main")
-    nowhere.get("/tags")
+    nowhere.tags()
     nowhere.log()
     nowhere.show()
     nowhere.staged()
@@ -154,7 +105,7 @@ def objects_of_an_unknown_repository(rest: Rest) -> None:
     nowhere = Repository(rest, rest.name("nope"))
     nowhere.read("a")
     nowhere.stat("a")
-    nowhere.call("HEAD", "/refs/main/objects", query={"path": "a"})
+    nowhere.head_object("a")
     nowhere.upload("a")
     nowhere.remove("a")
     nowhere.post("/branches/main/objects/delete", {"paths": ["a"]})
@@ -181,20 +132,6 @@ def repositories_are_searched_by_a_part_of_their_name(made: Repository) -> None:
 
 
 @scenario_with(repository, read_only=True)
-def a_read_only_repository_is_never_written(repo: Repository) -> None:
-    """A read-only repository can be read, and every write to it is forbidden."""
-    repo.get("")
-    repo.tree()
-    repo.branch("side")
-    repo.upload("a")
-    repo.remove("a")
-    repo.commit(allow_empty=True)
-    repo.tag("t")
-    repo.call("DELETE", "")
-    repo.call("DELETE", "", query={"force": "true"})
-
-
-@scenario_with(repository, read_only=True)
 def a_read_only_repository_is_forced(repo: Repository) -> None:
     """With `force` a read-only repository can be written to all the same."""
     repo.branch("side", force=True)
@@ -205,12 +142,12 @@ def a_read_only_repository_is_forced(repo: Repository) -> None:
     repo.revert("main", parent=1)
     repo.revert("main", parent=1, force=True)
     repo.tag("v1", force=True)
-    repo.call("DELETE", "/tags/v1", query={"force": "true"})
+    repo.delete("/tags/v1", query={"force": "true"})
     repo.post("/branches/side/objects/delete", {"paths": ["a"]})
     repo.post("/branches/side/objects/delete", {"paths": ["a"]}, query={"force": "true"})
     repo.reset("side", type="reset")
     repo.reset("side", type="reset", force=True)
-    repo.call("DELETE", "/branches/side", query={"force": "true"})
+    repo.delete("/branches/side", query={"force": "true"})
     repo.log()
 
 
@@ -225,19 +162,57 @@ def a_bare_repository_has_no_branch(rest: Rest) -> None:
     rest.call("DELETE", ONE, repository=name)
 
 
-@scenario_with(repository)
-def a_repository_has_metadata(repo: Repository) -> None:
-    """Metadata of a repository is set and removed key by key."""
-    repo.get("/metadata")
-    repo.post("/metadata", {"metadata": {"team": "a", "stage": "b"}})
-    repo.post("/metadata", {"metadata": {"stage": "c"}})
-    repo.get("/metadata")
-    repo.call("DELETE", "/metadata", json={"keys": ["team", "none"]})
-    repo.get("/metadata")
-
-
 def repository_of(rest: Rest, name: str) -> None:
     """A repository of this name, behind the scenes."""
     with rest.unnoted():
         rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{name}"})
     rest.afterwards(lambda: rest.call("DELETE", ONE, repository=name))
+
+
+SCENARIOS: Declared = {
+    # An unknown repository is a 404.
+    "a_repository_that_is_not_there": send(rest.call("GET", ONE, repository=rest.name("nope"))),
+    # The default branch has the name that was asked for, and `main` does not exist then.
+    "the_default_branch_is_chosen": to(repository, default_branch="trunk").send(
+        repo.get(""), repo.get("/branches/trunk"), repo.get("/branches/main"), repo.delete("/branches/trunk")
+    ),
+    # A default branch may have a name that no other branch may have.
+    "the_default_branch_is_not_validated": to(repository, default_branch="a/b").send(
+        repo.get(""), repo.get("/branches/{branch}", branch="a/b")
+    ),
+    # The storage namespace must be of the server's kind of storage.
+    "a_namespace_of_another_kind_is_refused": send(
+        rest.call("POST", "/repositories", json={"name": rest.name("repo"), "storage_namespace": "s3://bucket"})
+    ),
+    # A repository without a namespace is refused by the schema.
+    "a_namespace_is_required": send(rest.call("POST", "/repositories", json={"name": rest.name("repo")})),
+    # What cannot be a repository's name is refused where it is asked for, too.
+    "repositories_that_cannot_be_there": send(
+        *(rest.call("GET", ONE, repository=name) for name in ("Upper", "ab", "a" * 63, "a" * 64, "a.b", "-abc"))
+    ),
+    # Deleting answers 204 once and 404 afterwards, and the list is without it.
+    "a_deleted_repository_is_gone": to(repository, {"a": "1"}).send(
+        repo.delete(""), repo.delete(""), repo.rest.call("GET", "/repositories", query={"prefix": repo.name})
+    ),
+    # A read-only repository can be read, and every write to it is forbidden.
+    "a_read_only_repository_is_never_written": to(repository, read_only=True).send(
+        repo.get(""),
+        repo.tree(),
+        repo.branch("side"),
+        repo.upload("a"),
+        repo.remove("a"),
+        repo.commit(allow_empty=True),
+        repo.tag("t"),
+        repo.delete(""),
+        repo.delete("", query={"force": "true"}),
+    ),
+    # Metadata of a repository is set and removed key by key.
+    "a_repository_has_metadata": to(repository).send(
+        repo.get("/metadata"),
+        repo.post("/metadata", {"metadata": {"team": "a", "stage": "b"}}),
+        repo.post("/metadata", {"metadata": {"stage": "c"}}),
+        repo.get("/metadata"),
+        repo.delete("/metadata", json={"keys": ["team", "none"]}),
+        repo.get("/metadata"),
+    ),
+}

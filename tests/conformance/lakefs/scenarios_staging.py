@@ -1,57 +1,10 @@
-"""What is staged: its diff, and resetting it."""
+"""What is staged: its diff, deletions, and resetting it."""
 
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario_for_each, scenario_with
-from .repositories import Repository, repository
-
-
-@scenario_with(repository, {"changed": "1", "kept": "1", "removed": "1"})
-def what_is_staged(repo: Repository) -> None:
-    """The diff of a branch tells what was added, changed and removed; what was removed has no size."""
-    repo.stage_files({"added": "22", "changed": "333", "removed": None})
-    repo.staged()
-
-
-@scenario_with(repository)
-def the_same_content_again(repo: Repository) -> None:
-    """Uploading the same content again is no change, but shows a new address until the next commit."""
-    repo.upload("a", "1")
-    with repo.rest.unnoted():
-        repo.commit()
-    repo.upload("a", "1")
-    repo.stat("a")
-    repo.staged()
-    repo.commit()
-    repo.stat("a")
-    repo.stat("a", "main@")
-
-
-@scenario_with(repository)
-def the_same_content_again_is_dropped_by_a_commit(repo: Repository) -> None:
-    """A commit of something else drops the copy of an unchanged object: its old address is back."""
-    repo.upload("a", "1")
-    with repo.rest.unnoted():
-        repo.commit()
-    repo.upload("a", "1")
-    repo.upload("b", "2")
-    repo.staged()
-    repo.commit()
-    repo.stat("a")
-
-
-@scenario_with(repository, {"a": "1"})
-def the_same_content_again_does_not_hinder_a_merge(repo: Repository) -> None:
-    """A copy of an unchanged object does not make a branch dirty, and the merge drops it."""
-    repo.add_branch()
-    repo.commit_files({"b": "2"}, "side")
-    repo.stat("a")
-    repo.upload("a", "1")
-    repo.merge("side")
-    repo.stat("a")
-    repo.staged()
-
+from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
+from .repositories import Repository, repo, repository
 
 DETAILS = {
     "another_type_is_a_change": {"Content-Type": "text/csv"},
@@ -69,86 +22,175 @@ def details(rest: Rest, case: dict[str, str]) -> None:
     repo.stat("a")
 
 
-@scenario_with(repository)
-def pages_of_what_is_staged(repo: Repository) -> None:
-    """Staged changes come page by page, behind a path, below a prefix."""
-    repo.stage_files(dict.fromkeys(("a/1", "a/2", "b/1", "b/2", "c"), ""))
-    repo.staged(amount=2)
-    repo.staged(amount=2, after="a/2")
-    repo.staged(prefix="b/")
-    repo.staged(prefix="b/", after="b/1")
-    repo.staged(after="c")
-    repo.staged(amount="1001")
-
-
-@scenario_with(repository, {"a/1": "", "b/1": ""})
-def folders_of_what_is_staged(repo: Repository) -> None:
-    """With a delimiter, changes below a folder are one change of it."""
-    repo.stage_files({"a/1": None, "b/2": "", "c": "", "d/1": "", "d/2": ""})
-    repo.staged(delimiter="/")
-    repo.staged(delimiter="/", prefix="d/")
-    repo.staged(delimiter="/", amount=2)
-    for after in ("a", "b", "d/", "d/1", "e"):
-        repo.staged(delimiter="/", after=after)
+BATCH = "/branches/main/objects/delete"
 
 
 @scenario_with(repository, {"a": "1", "b": "2"})
-def resetting_everything(repo: Repository) -> None:
-    """A reset drops all that is staged and moves no head."""
-    repo.stage_files({"a": None, "b": "3", "c": "4"})
-    repo.reset(type="reset")
-    repo.tree()
-    repo.staged()
-    repo.show("main")
-
-
-@scenario_with(repository, {"a": "1", "a/b": "2", "c": "3"})
-def resetting_one_object(repo: Repository) -> None:
-    """A reset of an object drops its change only."""
-    repo.stage_files({"a": "9", "a/b": "9", "c": None})
-    repo.reset(type="object", path="a")
-    repo.staged()
-    repo.reset(type="object", path="c")
-    repo.staged()
-
-
-@scenario_with(repository, {"dir/a": "1", "dir/b": "2", "dirt": "3"})
-def resetting_a_folder(repo: Repository) -> None:
-    """A reset of a prefix drops all changes below it, whatever the prefix ends in."""
-    repo.stage_files({"dir/a": "9", "dir/b": None, "dir/c": "9", "dirt": "9"})
-    repo.reset(type="common_prefix", path="dir/")
-    repo.staged()
-    repo.reset(type="common_prefix", path="dir")
-    repo.staged()
-
-
-@scenario_with(repository, {"a": "1"})
-def resetting_what_is_not_staged(repo: Repository) -> None:
-    """Resetting an unknown object or prefix, or a clean branch, is fine."""
-    repo.reset(type="object", path="nope")
-    repo.reset(type="common_prefix", path="nope/")
-    repo.reset(type="reset")
+def a_batch_of_more_than_a_thousand(repo: Repository) -> None:
+    """A batch holds a thousand paths, not more, and too large a one deletes nothing."""
+    with repo.rest.unnoted():
+        full = repo.post(BATCH, {"paths": ["a", *(f"{n}" for n in range(999))]})
+        over = repo.post(BATCH, {"paths": ["b", *(f"{n}" for n in range(1000))]})
+    repo.rest.note("1,000 paths", {"status": full.status, "body": full.json})
+    repo.rest.note("1,001 paths", {"status": over.status, "body": over.json})
     repo.tree()
 
 
-@scenario_with(repository, {"a": "1"})
-def a_reset_of_no_kind(repo: Repository) -> None:
-    """A reset needs a known type, that of an object a path; that of a prefix without one drops everything."""
-    repo.stage_files({"a": "2"})
-    repo.reset()
-    repo.reset(type="all")
-    repo.reset(type="object")
-    repo.reset(type="common_prefix")
-    repo.staged()
-
-
-@scenario_with(repository, {"a": "1"})
-def staging_areas_are_apart(repo: Repository) -> None:
-    """What is staged on one branch does not show on another."""
-    repo.add_branch()
-    repo.stage_files({"a": "2", "b": "3"}, "main")
-    repo.stage_files({"a": None}, "side")
-    repo.tree("main")
-    repo.tree("side")
-    repo.staged("main")
-    repo.staged("side")
+SCENARIOS: Declared = {
+    # The diff of a branch tells what was added, changed and removed; what was removed has no size.
+    "what_is_staged": to(repository, {"changed": "1", "kept": "1", "removed": "1"}).send(
+        repo.stage_files({"added": "22", "changed": "333", "removed": None}), repo.staged()
+    ),
+    # Uploading the same content again is no change, but shows a new address until the next commit.
+    "the_same_content_again": to(repository).send(
+        repo.upload("a", "1"),
+        unnoted(repo.commit()),
+        repo.upload("a", "1"),
+        repo.stat("a"),
+        repo.staged(),
+        repo.commit(),
+        repo.stat("a"),
+        repo.stat("a", "main@"),
+    ),
+    # A commit of something else drops the copy of an unchanged object: its old address is back.
+    "the_same_content_again_is_dropped_by_a_commit": to(repository).send(
+        repo.upload("a", "1"),
+        unnoted(repo.commit()),
+        repo.upload("a", "1"),
+        repo.upload("b", "2"),
+        repo.staged(),
+        repo.commit(),
+        repo.stat("a"),
+    ),
+    # A copy of an unchanged object does not make a branch dirty, and the merge drops it.
+    "the_same_content_again_does_not_hinder_a_merge": to(repository, {"a": "1"}).send(
+        repo.add_branch(),
+        repo.commit_files({"b": "2"}, "side"),
+        repo.stat("a"),
+        repo.upload("a", "1"),
+        repo.merge("side"),
+        repo.stat("a"),
+        repo.staged(),
+    ),
+    # Staged changes come page by page, behind a path, below a prefix.
+    "pages_of_what_is_staged": to(repository).send(
+        repo.stage_files(dict.fromkeys(("a/1", "a/2", "b/1", "b/2", "c"), "")),
+        repo.staged(amount=2),
+        repo.staged(amount=2, after="a/2"),
+        repo.staged(prefix="b/"),
+        repo.staged(prefix="b/", after="b/1"),
+        repo.staged(after="c"),
+        repo.staged(amount="1001"),
+    ),
+    # With a delimiter, changes below a folder are one change of it.
+    "folders_of_what_is_staged": to(repository, {"a/1": "", "b/1": ""}).send(
+        repo.stage_files({"a/1": None, "b/2": "", "c": "", "d/1": "", "d/2": ""}),
+        repo.staged(delimiter="/"),
+        repo.staged(delimiter="/", prefix="d/"),
+        repo.staged(delimiter="/", amount=2),
+        *(repo.staged(delimiter="/", after=after) for after in ("a", "b", "d/", "d/1", "e")),
+    ),
+    # A reset drops all that is staged and moves no head.
+    "resetting_everything": to(repository, {"a": "1", "b": "2"}).send(
+        repo.stage_files({"a": None, "b": "3", "c": "4"}),
+        repo.reset(type="reset"),
+        repo.tree(),
+        repo.staged(),
+        repo.show("main"),
+    ),
+    # A reset of an object drops its change only.
+    "resetting_one_object": to(repository, {"a": "1", "a/b": "2", "c": "3"}).send(
+        repo.stage_files({"a": "9", "a/b": "9", "c": None}),
+        repo.reset(type="object", path="a"),
+        repo.staged(),
+        repo.reset(type="object", path="c"),
+        repo.staged(),
+    ),
+    # A reset of a prefix drops all changes below it, whatever the prefix ends in.
+    "resetting_a_folder": to(repository, {"dir/a": "1", "dir/b": "2", "dirt": "3"}).send(
+        repo.stage_files({"dir/a": "9", "dir/b": None, "dir/c": "9", "dirt": "9"}),
+        repo.reset(type="common_prefix", path="dir/"),
+        repo.staged(),
+        repo.reset(type="common_prefix", path="dir"),
+        repo.staged(),
+    ),
+    # Resetting an unknown object or prefix, or a clean branch, is fine.
+    "resetting_what_is_not_staged": to(repository, {"a": "1"}).send(
+        repo.reset(type="object", path="nope"),
+        repo.reset(type="common_prefix", path="nope/"),
+        repo.reset(type="reset"),
+        repo.tree(),
+    ),
+    # A reset needs a known type, that of an object a path; that of a prefix without one drops everything.
+    "a_reset_of_no_kind": to(repository, {"a": "1"}).send(
+        repo.stage_files({"a": "2"}),
+        repo.reset(),
+        repo.reset(type="all"),
+        repo.reset(type="object"),
+        repo.reset(type="common_prefix"),
+        repo.staged(),
+    ),
+    # What is staged on one branch does not show on another.
+    "staging_areas_are_apart": to(repository, {"a": "1"}).send(
+        repo.add_branch(),
+        repo.stage_files({"a": "2", "b": "3"}, "main"),
+        repo.stage_files({"a": None}, "side"),
+        repo.tree("main"),
+        repo.tree("side"),
+        repo.staged("main"),
+        repo.staged("side"),
+    ),
+    # A deletion is staged: the branch is without the object at once, its commit keeps it.
+    "a_committed_object_is_deleted": to(repository, {"a": "1", "b": "2"}).send(
+        repo.remove("a"), repo.tree("main"), repo.tree("main@"), repo.staged(), repo.stat("a")
+    ),
+    # A commit takes the deletion over, and the commit before keeps the object.
+    "a_deletion_is_committed": to(repository, {"a": "1", "b": "2"}).send(
+        repo.remove("a"), repo.commit(), repo.tree("main@"), repo.tree("main~")
+    ),
+    # Deleting what is not there is fine and stages nothing.
+    "a_missing_object_is_deleted": to(repository, {"a": "1"}).send(repo.remove("nope"), repo.staged(), repo.commit()),
+    # Adding and deleting is no change.
+    "a_staged_object_is_deleted": to(repository, {"a": "1"}).send(
+        repo.stage_files({"b": "2"}), repo.remove("b"), repo.tree(), repo.staged(), repo.commit()
+    ),
+    # Deleting and uploading the same content again is no change.
+    "a_deleted_object_comes_back": to(repository, {"a": "1"}).send(
+        repo.stage_files({"a": None}), repo.upload("a", "1"), repo.staged(), repo.tree(), repo.commit()
+    ),
+    # Deleting a prefix deletes none of its objects.
+    "a_folder_is_not_deleted": to(repository, {"dir/a": "1", "dir/b": "2"}).send(
+        repo.remove("dir"), repo.remove("dir/"), repo.tree()
+    ),
+    # A missing or empty path is a 400, an unknown branch a 404.
+    "deleting_needs_a_path_and_a_branch": to(repository, {"a": "1"}).send(
+        repo.delete("/branches/main/objects"), repo.remove(""), repo.remove("a", "nope"), repo.tree()
+    ),
+    # A batch deletes what is there and does not mind what is not.
+    "many_objects_are_deleted": to(repository, {"a": "1", "b": "2", "dir/c": "3", "dir/d": "4"}).send(
+        repo.post(BATCH, {"paths": ["a", "nope", "dir/c", "a"]}), repo.tree(), repo.staged()
+    ),
+    # An empty batch is fine; a missing or misspelt one is not.
+    "a_batch_of_nothing": to(repository, {"a": "1"}).send(
+        repo.post(BATCH, {"paths": []}),
+        repo.post(BATCH, {}),
+        repo.post(BATCH, {"path": ["a"]}),
+        repo.post(BATCH, {"paths": [1]}),
+        repo.post(BATCH, {"paths": "a"}),
+        repo.tree(),
+    ),
+    # A batch on an unknown branch answers 200 without an error.
+    "a_batch_on_a_branch_that_is_not_there": to(repository, {"a": "1"}).send(
+        repo.post("/branches/nope/objects/delete", {"paths": ["a"]}),
+        repo.post("/branches/no.pe/objects/delete", {"paths": ["a"]}),
+        repo.tree(),
+    ),
+    # What a batch says about a path that is empty or too long.
+    "a_batch_with_an_empty_path": to(repository, {"a": "1"}).send(
+        repo.post(BATCH, {"paths": ["", "a"]}), repo.tree(), repo.post(BATCH, {"paths": ["é" * 600]})
+    ),
+    # A branch can be emptied, and its commit has a tree of nothing.
+    "everything_is_deleted": to(repository, {"a": "1"}).send(
+        repo.remove("a"), repo.commit(), repo.tree("main@"), repo.diff("main~", "main")
+    ),
+}

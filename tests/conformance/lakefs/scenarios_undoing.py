@@ -2,49 +2,10 @@
 
 from __future__ import annotations
 
-from ..scenario import scenario_with
-from .repositories import Files, Repository, diverged, repository
+from ..scenario import Declared, scenario_with, to, unnoted
+from .repositories import Files, Repository, diverged, repo, repository
 
 BASE: Files = {"a": "0", "b": "0"}
-
-
-@scenario_with(repository, BASE)
-def a_commit_is_reverted(repo: Repository) -> None:
-    """A revert is a commit that takes a change back and says whose."""
-    repo.show("main")
-    repo.commit_files({"a": "1", "b": None, "c": "1"}, message="change")
-    repo.revert(repo.head())
-    repo.show("main")
-    repo.tree("main")
-
-
-@scenario_with(repository, BASE)
-def an_older_commit_is_reverted(repo: Repository) -> None:
-    """A revert of an older commit keeps what came later."""
-    repo.commit_files({"a": "1"})
-    repo.commit_files({"c": "1"})
-    repo.revert("main~")
-    repo.tree("main")
-    repo.show("main")
-
-
-@scenario_with(repository, BASE)
-def a_revert_of_what_changed_since(repo: Repository) -> None:
-    """A revert in the way of later changes is a conflict and changes nothing."""
-    repo.commit_files({"a": "1"})
-    repo.commit_files({"a": "2"})
-    repo.revert("main~")
-    repo.tree("main")
-    repo.log("main")
-
-
-@scenario_with(repository, BASE)
-def a_revert_of_nothing(repo: Repository) -> None:
-    """A revert that changes nothing is refused, unless empty commits are allowed."""
-    repo.commit_files({}, message="empty")
-    repo.revert("main")
-    repo.revert("main", allow_empty=True)
-    repo.log("main")
 
 
 @scenario_with(repository, BASE)
@@ -57,69 +18,6 @@ def a_commit_is_reverted_twice(repo: Repository) -> None:
     repo.tree("main")
 
 
-@scenario_with(diverged, BASE, main={"m": "1"}, side={"s": "1"})
-def a_merge_is_reverted_by_parent(repo: Repository) -> None:
-    """A revert of a merge needs to be told which parent stays."""
-    with repo.rest.unnoted():
-        repo.merge()
-    repo.revert("main")
-    repo.revert("main", parent=3)
-    repo.revert("main", parent=1)
-    repo.tree("main")
-
-
-@scenario_with(diverged, BASE, main={"m": "1"}, side={"s": "1"})
-def a_merge_is_reverted_to_its_second_parent(repo: Repository) -> None:
-    """With the second parent, the target's own changes are taken back."""
-    with repo.rest.unnoted():
-        repo.merge()
-    repo.revert("main", parent=2)
-    repo.tree("main")
-
-
-@scenario_with(repository, BASE)
-def a_parent_that_is_not_there(repo: Repository) -> None:
-    """An ordinary commit has one parent."""
-    repo.commit_files({"a": "1"})
-    repo.revert("main", parent=2)
-    repo.revert("main", parent=-1)
-    repo.revert("main", parent=1)
-    repo.tree("main")
-
-
-@scenario_with(repository, BASE)
-def the_first_commit_is_reverted(repo: Repository) -> None:
-    """The commit of a new repository changed nothing, so there is nothing to revert."""
-    repo.revert("main~")
-
-
-@scenario_with(diverged, BASE, side={"s": "1"})
-def a_revert_on_a_dirty_branch(repo: Repository) -> None:
-    """A dirty branch can neither be reverted nor picked on."""
-    repo.stage_files({"d": "1"})
-    repo.revert("main")
-    repo.pick("side")
-    repo.staged()
-
-
-@scenario_with(repository, BASE)
-def a_revert_of_what_is_not_there(repo: Repository) -> None:
-    """Unknown commits and branches are a 404."""
-    repo.revert("nope")
-    repo.revert("main", "nope")
-    repo.pick("nope")
-    repo.pick("main", "nope")
-
-
-@scenario_with(repository, BASE)
-def a_revert_needs_its_members(repo: Repository) -> None:
-    """The commit and the parent's number are required."""
-    repo.post("/branches/main/revert", {"ref": "main"})
-    repo.post("/branches/main/revert", {"parent_number": 0})
-    repo.post("/branches/main/revert", {"ref": "main", "parent_number": "1"})
-    repo.post("/branches/main/cherry-pick", {})
-
-
 @scenario_with(repository, BASE)
 def a_revert_says_more(repo: Repository) -> None:
     """A revert takes a message, metadata and a date of its own."""
@@ -127,22 +25,6 @@ def a_revert_says_more(repo: Repository) -> None:
     overrides = {"message": "taken back", "metadata": {"k": "v"}}
     repo.revert("main", commit_overrides=overrides)
     repo.show("main")
-
-
-@scenario_with(diverged, BASE, side={"s": "1", "a": "1"})
-def two_publications_are_superseded(repo: Repository) -> None:
-    """Reverting two merges, newest first, on a branch from the head gives the first tree exactly."""
-    repo.show("main")
-    with repo.rest.unnoted():
-        repo.merge()
-    repo.commit_files({"t": "1", "a": "2"}, "side")
-    with repo.rest.unnoted():
-        repo.merge()
-    repo.add_branch("undo")
-    repo.revert("main", "undo", 1)
-    repo.revert("main~", "undo", 1)
-    repo.show("undo")
-    repo.diff("main~2", "undo", type="two_dot")
 
 
 @scenario_with(diverged, BASE, main={"m": "1"})
@@ -153,23 +35,6 @@ def a_commit_is_picked(repo: Repository) -> None:
     repo.pick(picked)
     repo.show("main")
     repo.tree("main")
-
-
-@scenario_with(diverged, BASE, main={"a": "1"}, side={"a": "2"})
-def a_pick_in_the_way_of_changes(repo: Repository) -> None:
-    """A cherry-pick of what the branch changed differently is a conflict."""
-    repo.pick("side")
-    repo.log("main")
-
-
-@scenario_with(diverged, BASE, main={"a": "1"}, side={"a": "1"})
-def a_pick_of_nothing(repo: Repository) -> None:
-    """A cherry-pick of an empty commit is refused, one of what the branch has already is an empty commit."""
-    repo.pick("side")
-    repo.pick("main")
-    repo.commit_files({}, "side", "empty")
-    repo.pick("side")
-    repo.diff("main~2", "main", type="two_dot")
 
 
 @scenario_with(diverged, BASE, main={"m": "1"})
@@ -201,50 +66,6 @@ def a_commit_picked_with_other_metadata_stays(repo: Repository) -> None:
     repo.show("main")
 
 
-@scenario_with(diverged, BASE, main={"a": "1"}, side={"s": "1"})
-def a_pick_that_forces_its_way(repo: Repository) -> None:
-    """`force` picks onto a branch all the same."""
-    repo.pick("side", force=True)
-    repo.tree("main")
-
-
-@scenario_with(diverged, BASE, side={"s": "1"})
-def a_pick_says_more(repo: Repository) -> None:
-    """A cherry-pick takes a message and metadata of its own."""
-    repo.pick("side", commit_overrides={"message": "picked", "metadata": {"k": "v"}})
-    repo.show("main")
-
-
-@scenario_with(diverged, BASE)
-def a_pick_says_something_else(repo: Repository) -> None:
-    """Metadata of its own replaces that of the picked commit, and does not add to it."""
-    repo.stage_files({"s": "1"}, "side")
-    with repo.rest.unnoted():
-        repo.commit("side", metadata={"a": "1", "k": "0"})
-    repo.pick("side", commit_overrides={"metadata": {"k": "v"}})
-    repo.show("main")
-
-
-@scenario_with(diverged, BASE, main={"m": "1"}, side={"s": "1"})
-def a_merge_is_picked_by_parent(repo: Repository) -> None:
-    """A cherry-pick of a merge needs to be told against which parent."""
-    repo.add_branch("other", "main~")
-    with repo.rest.unnoted():
-        repo.merge()
-    repo.pick("main", "other")
-    repo.pick("main", "other", parent_number=3)
-    repo.pick("main", "other", parent_number=1)
-    repo.tree("other")
-    repo.show("other")
-
-
-@scenario_with(diverged, {"a": "1", "z": ""}, main={"a": "2", "z": None}, side={"m": "", "z": None})
-def a_pick_loses_a_file_as_a_merge_does(repo: Repository) -> None:
-    """A picked new file with the content of a file that the same commit deleted is missing afterwards."""
-    repo.pick("side")
-    repo.tree("main")
-
-
 @scenario_with(diverged, BASE, main={"m": "1"}, side={"s": "1"})
 def a_branch_is_reset_to_a_commit(repo: Repository) -> None:
     """A hard reset moves a branch to any commit and keeps the commits it leaves."""
@@ -257,22 +78,143 @@ def a_branch_is_reset_to_a_commit(repo: Repository) -> None:
     repo.show(left)
 
 
-@scenario_with(repository, BASE)
-def a_hard_reset_with_staged_changes(repo: Repository) -> None:
-    """A hard reset passes over staged changes; what is staged afterwards shows in listing and diff."""
-    repo.commit_files({"a": "1"})
-    repo.stage_files({"a": "2", "d": "1"})
-    repo.hard_reset("main~")
-    repo.tree("main")
-    repo.staged("main")
-
-
-@scenario_with(repository, BASE)
-def a_hard_reset_to_nowhere(repo: Repository) -> None:
-    """A hard reset needs a commit of this repository and a branch."""
-    repo.hard_reset("nope")
-    repo.hard_reset("main", "nope")
-    repo.hard_reset("")
-    repo.hard_reset("main$")
-    repo.call("PUT", "/branches/main/hard_reset")
-    repo.get("/branches/main")
+SCENARIOS: Declared = {
+    # A revert is a commit that takes a change back and says whose.
+    "a_commit_is_reverted": to(repository, BASE).send(
+        repo.show("main"),
+        repo.commit_files({"a": "1", "b": None, "c": "1"}, message="change"),
+        repo.revert(repo.head()),
+        repo.show("main"),
+        repo.tree("main"),
+    ),
+    # A revert of an older commit keeps what came later.
+    "an_older_commit_is_reverted": to(repository, BASE).send(
+        repo.commit_files({"a": "1"}),
+        repo.commit_files({"c": "1"}),
+        repo.revert("main~"),
+        repo.tree("main"),
+        repo.show("main"),
+    ),
+    # A revert in the way of later changes is a conflict and changes nothing.
+    "a_revert_of_what_changed_since": to(repository, BASE).send(
+        repo.commit_files({"a": "1"}),
+        repo.commit_files({"a": "2"}),
+        repo.revert("main~"),
+        repo.tree("main"),
+        repo.log("main"),
+    ),
+    # A revert that changes nothing is refused, unless empty commits are allowed.
+    "a_revert_of_nothing": to(repository, BASE).send(
+        repo.commit_files({}, message="empty"),
+        repo.revert("main"),
+        repo.revert("main", allow_empty=True),
+        repo.log("main"),
+    ),
+    # A revert of a merge needs to be told which parent stays.
+    "a_merge_is_reverted_by_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
+        unnoted(repo.merge()),
+        repo.revert("main"),
+        repo.revert("main", parent=3),
+        repo.revert("main", parent=1),
+        repo.tree("main"),
+    ),
+    # With the second parent, the target's own changes are taken back.
+    "a_merge_is_reverted_to_its_second_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
+        unnoted(repo.merge()), repo.revert("main", parent=2), repo.tree("main")
+    ),
+    # An ordinary commit has one parent.
+    "a_parent_that_is_not_there": to(repository, BASE).send(
+        repo.commit_files({"a": "1"}),
+        repo.revert("main", parent=2),
+        repo.revert("main", parent=-1),
+        repo.revert("main", parent=1),
+        repo.tree("main"),
+    ),
+    # The commit of a new repository changed nothing, so there is nothing to revert.
+    "the_first_commit_is_reverted": to(repository, BASE).send(repo.revert("main~")),
+    # A dirty branch can neither be reverted nor picked on.
+    "a_revert_on_a_dirty_branch": to(diverged, BASE, side={"s": "1"}).send(
+        repo.stage_files({"d": "1"}), repo.revert("main"), repo.pick("side"), repo.staged()
+    ),
+    # Unknown commits and branches are a 404.
+    "a_revert_of_what_is_not_there": to(repository, BASE).send(
+        repo.revert("nope"), repo.revert("main", "nope"), repo.pick("nope"), repo.pick("main", "nope")
+    ),
+    # The commit and the parent's number are required.
+    "a_revert_needs_its_members": to(repository, BASE).send(
+        repo.post("/branches/main/revert", {"ref": "main"}),
+        repo.post("/branches/main/revert", {"parent_number": 0}),
+        repo.post("/branches/main/revert", {"ref": "main", "parent_number": "1"}),
+        repo.post("/branches/main/cherry-pick", {}),
+    ),
+    # Reverting two merges, newest first, on a branch from the head gives the first tree exactly.
+    "two_publications_are_superseded": to(diverged, BASE, side={"s": "1", "a": "1"}).send(
+        repo.show("main"),
+        unnoted(repo.merge()),
+        repo.commit_files({"t": "1", "a": "2"}, "side"),
+        unnoted(repo.merge()),
+        repo.add_branch("undo"),
+        repo.revert("main", "undo", 1),
+        repo.revert("main~", "undo", 1),
+        repo.show("undo"),
+        repo.diff("main~2", "undo", type="two_dot"),
+    ),
+    # A cherry-pick of what the branch changed differently is a conflict.
+    "a_pick_in_the_way_of_changes": to(diverged, BASE, main={"a": "1"}, side={"a": "2"}).send(
+        repo.pick("side"), repo.log("main")
+    ),
+    # A cherry-pick of an empty commit is refused, one of what the branch has already is an empty commit.
+    "a_pick_of_nothing": to(diverged, BASE, main={"a": "1"}, side={"a": "1"}).send(
+        repo.pick("side"),
+        repo.pick("main"),
+        repo.commit_files({}, "side", "empty"),
+        repo.pick("side"),
+        repo.diff("main~2", "main", type="two_dot"),
+    ),
+    # `force` picks onto a branch all the same.
+    "a_pick_that_forces_its_way": to(diverged, BASE, main={"a": "1"}, side={"s": "1"}).send(
+        repo.pick("side", force=True), repo.tree("main")
+    ),
+    # A cherry-pick takes a message and metadata of its own.
+    "a_pick_says_more": to(diverged, BASE, side={"s": "1"}).send(
+        repo.pick("side", commit_overrides={"message": "picked", "metadata": {"k": "v"}}), repo.show("main")
+    ),
+    # Metadata of its own replaces that of the picked commit, and does not add to it.
+    "a_pick_says_something_else": to(diverged, BASE).send(
+        repo.stage_files({"s": "1"}, "side"),
+        unnoted(repo.commit("side", metadata={"a": "1", "k": "0"})),
+        repo.pick("side", commit_overrides={"metadata": {"k": "v"}}),
+        repo.show("main"),
+    ),
+    # A cherry-pick of a merge needs to be told against which parent.
+    "a_merge_is_picked_by_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
+        repo.add_branch("other", "main~"),
+        unnoted(repo.merge()),
+        repo.pick("main", "other"),
+        repo.pick("main", "other", parent_number=3),
+        repo.pick("main", "other", parent_number=1),
+        repo.tree("other"),
+        repo.show("other"),
+    ),
+    # A picked new file with the content of a file that the same commit deleted is missing afterwards.
+    "a_pick_loses_a_file_as_a_merge_does": to(
+        diverged, {"a": "1", "z": ""}, main={"a": "2", "z": None}, side={"m": "", "z": None}
+    ).send(repo.pick("side"), repo.tree("main")),
+    # A hard reset passes over staged changes; what is staged afterwards shows in listing and diff.
+    "a_hard_reset_with_staged_changes": to(repository, BASE).send(
+        repo.commit_files({"a": "1"}),
+        repo.stage_files({"a": "2", "d": "1"}),
+        repo.hard_reset("main~"),
+        repo.tree("main"),
+        repo.staged("main"),
+    ),
+    # A hard reset needs a commit of this repository and a branch.
+    "a_hard_reset_to_nowhere": to(repository, BASE).send(
+        repo.hard_reset("nope"),
+        repo.hard_reset("main", "nope"),
+        repo.hard_reset(""),
+        repo.hard_reset("main$"),
+        repo.call("PUT", "/branches/main/hard_reset"),
+        repo.get("/branches/main"),
+    ),
+}

@@ -1,27 +1,11 @@
-"""Uploads."""
+"""Uploads: bodies, conditions, forms, user metadata."""
 
 from __future__ import annotations
 
-from ..scenario import scenario_with
-from .repositories import Repository, repository
+from ..scenario import Declared, scenario_with, to, unnoted
+from .repositories import TEXT, Repository, diverged, repo, repository
 
 OBJECTS = "/branches/main/objects"
-
-
-@scenario_with(repository)
-def an_upload_describes_the_object(repo: Repository) -> None:
-    """An upload answers 201 with size, checksum, type, time and address of the object."""
-    repo.upload("dir/a.csv", "x\n1\n", headers={"Content-Type": "text/csv"})
-    repo.stat("dir/a.csv")
-    repo.read("dir/a.csv")
-
-
-@scenario_with(repository)
-def an_upload_without_a_type(repo: Repository) -> None:
-    """An object without a content type is an octet stream, whatever its name ends in."""
-    repo.upload("a.csv", "x", headers={})
-    repo.upload("b", "x", headers={"Content-Type": ""})
-    repo.read("a.csv")
 
 
 @scenario_with(repository)
@@ -30,30 +14,6 @@ def any_content_type_is_kept(repo: Repository) -> None:
     for number, kind in enumerate(("text/csv; charset=utf-8", "application/json", "a", "X/Y;q=1", "application/x-y")):
         repo.upload(f"{number}", "{}", headers={"Content-Type": kind})
         repo.read(f"{number}")
-
-
-@scenario_with(repository)
-def an_empty_object(repo: Repository) -> None:
-    """An object may be empty."""
-    repo.upload("empty", "")
-    repo.stat("empty")
-    repo.read("empty")
-
-
-@scenario_with(repository)
-def bytes_come_back_as_they_were(repo: Repository) -> None:
-    """Bytes that are no text come back as they were."""
-    repo.upload("b", bytes(range(256)), headers={"Content-Type": "application/octet-stream"})
-    repo.read("b")
-
-
-@scenario_with(repository)
-def an_upload_replaces_what_is_staged(repo: Repository) -> None:
-    """The last upload to a path counts."""
-    repo.upload("a", "1")
-    repo.upload("a", "22")
-    repo.read("a")
-    repo.tree()
 
 
 @scenario_with(repository, {"a": "1"})
@@ -70,38 +30,6 @@ def an_upload_is_staged_not_committed(repo: Repository) -> None:
     repo.show(head)
 
 
-@scenario_with(repository)
-def an_upload_needs_a_path(repo: Repository) -> None:
-    """A missing or empty path is refused."""
-    repo.call("POST", OBJECTS, body=b"x")
-    repo.call("POST", OBJECTS, query={"path": ""}, body=b"x")
-    repo.tree()
-
-
-@scenario_with(repository)
-def an_upload_to_a_branch_that_is_not_there(repo: Repository) -> None:
-    """An upload to an unknown branch is a 404 that names it."""
-    repo.upload("a", "1", "nope")
-    repo.upload("a", "1", "no.pe")
-
-
-@scenario_with(repository, {"committed": "1"})
-def an_upload_only_if_there_is_nothing(repo: Repository) -> None:
-    """`If-None-Match: *` stores a new object and refuses to replace one, staged or committed."""
-    for path in ("new", "new", "committed"):
-        repo.upload(path, "2", headers={"If-None-Match": "*"})
-    repo.read("new")
-    repo.read("committed")
-
-
-@scenario_with(repository, {"a": "1"})
-def an_upload_where_something_was_deleted(repo: Repository) -> None:
-    """`If-None-Match: *` passes where the committed object is deleted in the staging area."""
-    repo.stage_files({"a": None})
-    repo.upload("a", "2", headers={"If-None-Match": "*"})
-    repo.read("a")
-
-
 @scenario_with(repository, {"a": "1"})
 def other_conditions_are_not_implemented(repo: Repository) -> None:
     """`If-Match`, and `If-None-Match` with an ETag, are a 501 and store nothing."""
@@ -111,20 +39,6 @@ def other_conditions_are_not_implemented(repo: Repository) -> None:
     repo.upload("new", "2", headers={"If-Match": "*"})
     repo.read("a")
     repo.stat("new")
-
-
-@scenario_with(repository)
-def a_wrong_checksum_is_ignored(repo: Repository) -> None:
-    """`Content-MD5` is not looked at."""
-    repo.upload("a", "1", headers={"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="})
-
-
-@scenario_with(repository)
-def parameters_that_change_nothing(repo: Repository) -> None:
-    """`storageClass` and `force` are accepted."""
-    repo.upload("a", "1", query={"storageClass": "COLD"})
-    repo.upload("b", "1", query={"force": "true"})
-    repo.upload("c", "1", query={"unknown": "1"})
 
 
 @scenario_with(repository)
@@ -139,14 +53,6 @@ def user_metadata_comes_in_headers(repo: Repository) -> None:
     repo.read("a")
 
 
-@scenario_with(repository)
-def user_metadata_is_replaced_with_the_object(repo: Repository) -> None:
-    """A new upload starts without the metadata of the old one."""
-    repo.upload("a", "1", headers={"x-lakefs-meta-k": "v"})
-    repo.upload("a", "1")
-    repo.stat("a")
-
-
 @scenario_with(repository, {"a": "1"})
 def user_metadata_is_set_later(repo: Repository) -> None:
     """Metadata of an object can be replaced without an upload, which is a staged change."""
@@ -155,24 +61,6 @@ def user_metadata_is_set_later(repo: Repository) -> None:
     repo.stat("a")
     repo.staged()
     repo.call("PUT", where, query={"path": "nope"}, json={"set": {"k": "v"}})
-
-
-@scenario_with(repository, {"a": "1"})
-def an_object_is_copied(repo: Repository) -> None:
-    """A copy is a new object with the content of the old one, from any ref."""
-    repo.commit_files({"a": "2"})
-    repo.post(OBJECTS + "/copy", {"src_path": "a"}, query={"dest_path": "b"})
-    repo.post(OBJECTS + "/copy", {"src_path": "a", "src_ref": "main~"}, query={"dest_path": "c"})
-    repo.read("b")
-    repo.read("c")
-    repo.post(OBJECTS + "/copy", {"src_path": "nope"}, query={"dest_path": "d"})
-    repo.post(OBJECTS + "/copy", {"src_path": "a", "src_ref": "nope"}, query={"dest_path": "d"})
-
-
-@scenario_with(repository)
-def presigned_uploads_are_not_supported(repo: Repository) -> None:
-    """A presigned address for an upload is a 500 on a local store."""
-    repo.get("/branches/main/staging/backing", query={"path": "a", "presign": "true"})
 
 
 @scenario_with(repository)
@@ -188,13 +76,230 @@ def a_large_object(repo: Repository) -> None:
         repo.read("big", headers={"Range": asked})
 
 
+BOUNDARY = "boundary"
+MULTIPART = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def form(field: str, content: str, content_type: str | None = None, filename: str | None = "f.txt") -> bytes:
+    """A form of one field."""
+    disposition = f'form-data; name="{field}"' + (f'; filename="{filename}"' if filename else "")
+    lines = [f"--{BOUNDARY}", f"Content-Disposition: {disposition}"]
+    if content_type:
+        lines.append(f"Content-Type: {content_type}")
+    return "\r\n".join([*lines, "", content, f"--{BOUNDARY}--", ""]).encode()
+
+
 @scenario_with(repository)
-def a_copy_keeps_type_and_metadata(repo: Repository) -> None:
-    """A copy has the type and metadata of its original, and an address of its own."""
-    repo.upload("a", "1", headers={"Content-Type": "text/csv", "x-lakefs-meta-k": "v"})
-    repo.post(OBJECTS + "/copy", {"src_path": "a"}, query={"dest_path": "b"})
-    repo.post(OBJECTS + "/copy", {"src_path": "a"}, query={"dest_path": "a"})
-    repo.stat("b")
-    repo.post(OBJECTS + "/copy", {}, query={"dest_path": "c"})
-    repo.post(OBJECTS + "/copy", {"src_path": "a"})
-    repo.post("/branches/nope/objects/copy", {"src_path": "a", "src_ref": "main"}, query={"dest_path": "c"})
+def an_upload_as_a_form(repo: Repository) -> None:
+    """A form's field `content` is stored with the type of its part."""
+    for name, kind in (("typed", "text/csv"), ("untyped", None)):
+        body = form("content", "a,b", kind)
+        repo.call("POST", OBJECTS, query={"path": name}, body=body, headers=MULTIPART)
+        repo.read(name)
+
+
+@scenario_with(repository)
+def a_form_without_its_field(repo: Repository) -> None:
+    """A form without a field `content` is a 500."""
+    repo.call("POST", OBJECTS, query={"path": "a"}, body=form("file", "x"), headers=MULTIPART)
+    repo.stat("a")
+
+
+@scenario_with(repository)
+def a_large_form(repo: Repository) -> None:
+    """Three megabytes come back whole from a form, too."""
+    content = "".join(f"{number:07}\r\n" for number in range(349_525))
+    with repo.rest.unnoted():
+        repo.call("POST", OBJECTS, query={"path": "big"}, body=form("content", content), headers=MULTIPART)
+        whole = repo.read("big")
+    repo.stat("big")
+    repo.rest.note("the whole", {"status": whole.status, "the same": whole.data == content.encode()})
+
+
+@scenario_with(repository)
+def a_form_of_several_parts(repo: Repository) -> None:
+    """Of several parts the first called `content` counts, with its line ends and what only looks like a boundary."""
+    parts = (("other", "no"), ("content", f"a\r\n\r\n--{BOUNDARY[:-1]}\n--{BOUNDARY}\r\n"), ("content", "second"))
+    body = "".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n\r\n{text}\r\n'
+        for name, text in parts
+    )
+    repo.call("POST", OBJECTS, query={"path": "a"}, body=f"{body}--{BOUNDARY}--\r\n".encode(), headers=MULTIPART)
+    repo.read("a")
+
+
+@scenario_with(repository)
+def a_field_without_a_file(repo: Repository) -> None:
+    """A field `content` without a file name counts like one with it."""
+    body = form("content", "text", filename=None)
+    repo.call("POST", OBJECTS, query={"path": "a"}, body=body, headers=MULTIPART)
+    repo.read("a")
+
+
+@scenario_with(repository)
+def forms_that_are_broken(repo: Repository) -> None:
+    """A form that is empty, has no boundary or does not end stores nothing."""
+    whole = form("content", "text")
+    for body, headers in (
+        (b"", MULTIPART),
+        (whole[: whole.rindex(b"--boundary")], MULTIPART),
+        (whole, {"Content-Type": "multipart/form-data"}),
+        (whole, {"Content-Type": "multipart/form-data; boundary=another"}),
+    ):
+        repo.call("POST", OBJECTS, query={"path": "a"}, body=body, headers=headers)
+    repo.tree()
+
+
+@scenario_with(repository)
+def names_of_metadata(repo: Repository) -> None:
+    """Names of metadata are in lower case, whatever signs they hold."""
+    headers = TEXT | {"x-lakefs-meta-A.B_c-D": "1", "X-LAKEFS-META-UPPER": "2", "x-lakefs-meta-1": "3"}
+    repo.upload("a", headers=headers)
+
+
+@scenario_with(repository)
+def values_of_metadata(repo: Repository) -> None:
+    """Values of metadata are kept but for the blanks around them."""
+    headers = TEXT | {"x-lakefs-meta-a": "  Two  Words ", "x-lakefs-meta-b": "", "x-lakefs-meta-c": '"q" = ,;'}
+    repo.upload("a", headers=headers)
+    repo.stat("a")
+
+
+@scenario_with(diverged, {"a": "1"})
+def metadata_is_committed_and_merged(repo: Repository) -> None:
+    """Metadata goes with the object through commits and merges."""
+    with repo.rest.unnoted():
+        repo.upload("b", "1", "side", headers=TEXT | {"x-lakefs-meta-k": "v"})
+        repo.commit("side")
+        repo.merge("side")
+    repo.stat("b", "main")
+    repo.tree("main")
+
+
+@scenario_with(diverged, {"a": "1"})
+def metadata_decides_a_conflict(repo: Repository) -> None:
+    """Both sides set other metadata of one content: a conflict."""
+    with repo.rest.unnoted():
+        for branch in ("main", "side"):
+            repo.upload("a", "1", branch, headers=TEXT | {"x-lakefs-meta-by": branch})
+            repo.commit(branch)
+    repo.diff("main", "side")
+    repo.merge()
+
+
+@scenario_with(repository)
+def metadata_is_replaced_later(repo: Repository) -> None:
+    """Setting metadata replaces all of it and keeps content, type and address."""
+    repo.upload("a", "1", headers=TEXT | {"x-lakefs-meta-old": "v"})
+    where = "/branches/main/objects/stat/user_metadata"
+    repo.call("PUT", where, query={"path": "a"}, json={"set": {"New": "w"}})
+    repo.stat("a")
+    repo.call("PUT", where, query={"path": "a"}, json={"set": {}})
+    repo.stat("a")
+    repo.call("PUT", where, query={"path": "a"}, json={})
+
+
+@scenario_with(repository)
+def metadata_of_any_script(repo: Repository) -> None:
+    """Values of metadata are read as UTF-8."""
+    value = "日本 ä".encode().decode("latin-1")
+    repo.upload("a", headers=TEXT | {"x-lakefs-meta-k": value})
+    repo.stat("a")
+
+
+SCENARIOS: Declared = {
+    # An upload answers 201 with size, checksum, type, time and address of the object.
+    "an_upload_describes_the_object": to(repository).send(
+        repo.upload("dir/a.csv", "x\n1\n", headers={"Content-Type": "text/csv"}),
+        repo.stat("dir/a.csv"),
+        repo.read("dir/a.csv"),
+    ),
+    # An object without a content type is an octet stream, whatever its name ends in.
+    "an_upload_without_a_type": to(repository).send(
+        repo.upload("a.csv", "x", headers={}), repo.upload("b", "x", headers={"Content-Type": ""}), repo.read("a.csv")
+    ),
+    # An object may be empty.
+    "an_empty_object": to(repository).send(repo.upload("empty", ""), repo.stat("empty"), repo.read("empty")),
+    # Bytes that are no text come back as they were.
+    "bytes_come_back_as_they_were": to(repository).send(
+        repo.upload("b", bytes(range(256)), headers={"Content-Type": "application/octet-stream"}), repo.read("b")
+    ),
+    # The last upload to a path counts.
+    "an_upload_replaces_what_is_staged": to(repository).send(
+        repo.upload("a", "1"), repo.upload("a", "22"), repo.read("a"), repo.tree()
+    ),
+    # A missing or empty path is refused.
+    "an_upload_needs_a_path": to(repository).send(
+        repo.call("POST", OBJECTS, body=b"x"), repo.call("POST", OBJECTS, query={"path": ""}, body=b"x"), repo.tree()
+    ),
+    # An upload to an unknown branch is a 404 that names it.
+    "an_upload_to_a_branch_that_is_not_there": to(repository).send(
+        repo.upload("a", "1", "nope"), repo.upload("a", "1", "no.pe")
+    ),
+    # `If-None-Match: *` stores a new object and refuses to replace one, staged or committed.
+    "an_upload_only_if_there_is_nothing": to(repository, {"committed": "1"}).send(
+        *(repo.upload(path, "2", headers={"If-None-Match": "*"}) for path in ("new", "new", "committed")),
+        repo.read("new"),
+        repo.read("committed"),
+    ),
+    # `If-None-Match: *` passes where the committed object is deleted in the staging area.
+    "an_upload_where_something_was_deleted": to(repository, {"a": "1"}).send(
+        repo.stage_files({"a": None}), repo.upload("a", "2", headers={"If-None-Match": "*"}), repo.read("a")
+    ),
+    # `Content-MD5` is not looked at.
+    "a_wrong_checksum_is_ignored": to(repository).send(
+        repo.upload("a", "1", headers={"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="})
+    ),
+    # `storageClass` and `force` are accepted.
+    "parameters_that_change_nothing": to(repository).send(
+        repo.upload("a", "1", query={"storageClass": "COLD"}),
+        repo.upload("b", "1", query={"force": "true"}),
+        repo.upload("c", "1", query={"unknown": "1"}),
+    ),
+    # A new upload starts without the metadata of the old one.
+    "user_metadata_is_replaced_with_the_object": to(repository).send(
+        repo.upload("a", "1", headers={"x-lakefs-meta-k": "v"}), repo.upload("a", "1"), repo.stat("a")
+    ),
+    # A copy is a new object with the content of the old one, from any ref.
+    "an_object_is_copied": to(repository, {"a": "1"}).send(
+        repo.commit_files({"a": "2"}),
+        repo.post(OBJECTS + "/copy", {"src_path": "a"}, query={"dest_path": "b"}),
+        repo.post(OBJECTS + "/copy", {"src_path": "a", "src_ref": "main~"}, query={"dest_path": "c"}),
+        repo.read("b"),
+        repo.read("c"),
+        repo.post(OBJECTS + "/copy", {"src_path": "nope"}, query={"dest_path": "d"}),
+        repo.post(OBJECTS + "/copy", {"src_path": "a", "src_ref": "nope"}, query={"dest_path": "d"}),
+    ),
+    # A presigned address for an upload is a 500 on a local store.
+    "presigned_uploads_are_not_supported": to(repository).send(
+        repo.get("/branches/main/staging/backing", query={"path": "a", "presign": "true"})
+    ),
+    # A copy has the type and metadata of its original, and an address of its own.
+    "a_copy_keeps_type_and_metadata": to(repository).send(
+        repo.upload("a", "1", headers={"Content-Type": "text/csv", "x-lakefs-meta-k": "v"}),
+        repo.post(OBJECTS + "/copy", {"src_path": "a"}, query={"dest_path": "b"}),
+        repo.post(OBJECTS + "/copy", {"src_path": "a"}, query={"dest_path": "a"}),
+        repo.stat("b"),
+        repo.post(OBJECTS + "/copy", {}, query={"dest_path": "c"}),
+        repo.post(OBJECTS + "/copy", {"src_path": "a"}),
+        repo.post("/branches/nope/objects/copy", {"src_path": "a", "src_ref": "main"}, query={"dest_path": "c"}),
+    ),
+    # The bare prefix is a name, too.
+    "a_name_of_nothing": to(repository).send(repo.upload("a", headers=TEXT | {"x-lakefs-meta-": "v"})),
+    # A listing leaves metadata out where there is none.
+    "metadata_in_a_listing": to(repository, {"without": "1"}).send(
+        unnoted(repo.upload("with", "1", headers=TEXT | {"x-lakefs-meta-k": "v"})),
+        repo.tree(),
+        repo.tree(user_metadata="true"),
+        repo.tree(user_metadata="false"),
+        repo.stat("without"),
+        repo.stat("with", user_metadata="false"),
+    ),
+    # A commit's metadata is none of its objects', and the other way round.
+    "metadata_of_a_commit_is_apart": to(repository).send(
+        repo.upload("a", headers=TEXT | {"x-lakefs-meta-object": "1"}),
+        repo.commit(metadata={"commit": "2"}),
+        repo.stat("a"),
+        repo.show("main"),
+    ),
+}

@@ -1,12 +1,86 @@
-"""Timeouts, which are looked at when the workflow is."""
+"""Attempts of a task: retries, delays, timeouts."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each, scenario_with
-from .workflows import StartedWorkflow, start_steps
+from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to, unnoted
+from .workflows import StartedWorkflow, on, start_steps
+
+DELAYS: dict[str, dict[str, Any]] = {
+    # FIXED waits the same each time.
+    "the_same_delay_each_time": {"retryLogic": "FIXED", "retryDelaySeconds": 5},
+    # The scale factor is for linear back-off only.
+    "a_scale_does_not_matter_for_a_fixed_delay": {
+        "retryLogic": "FIXED",
+        "retryDelaySeconds": 5,
+        "backoffScaleFactor": 3,
+    },
+    # LINEAR_BACKOFF waits delay times scale times the number of the retry.
+    "a_linear_delay": {"retryLogic": "LINEAR_BACKOFF", "retryDelaySeconds": 5, "backoffScaleFactor": 3},
+    # EXPONENTIAL_BACKOFF doubles the delay each time, whatever the scale.
+    "an_exponential_delay": {"retryLogic": "EXPONENTIAL_BACKOFF", "retryDelaySeconds": 5, "backoffScaleFactor": 3},
+    # No delay is longer than `maxRetryDelaySeconds`.
+    "a_cap_for_a_linear_delay": {"retryLogic": "LINEAR_BACKOFF", "retryDelaySeconds": 5, "maxRetryDelaySeconds": 12},
+    # No delay is longer than `maxRetryDelaySeconds`.
+    "a_cap_for_an_exponential_delay": {
+        "retryLogic": "EXPONENTIAL_BACKOFF",
+        "retryDelaySeconds": 5,
+        "maxRetryDelaySeconds": 12,
+    },
+    # The cap is for fixed delays, too.
+    "a_cap_for_a_fixed_delay": {"retryLogic": "FIXED", "retryDelaySeconds": 30, "maxRetryDelaySeconds": 12},
+    # A fixed delay below zero is none.
+    "a_fixed_delay_below_zero": {"retryLogic": "FIXED", "retryDelaySeconds": -1},
+    # A linear delay below zero is the longest that there is.
+    "a_linear_delay_below_zero": {"retryLogic": "LINEAR_BACKOFF", "retryDelaySeconds": -1},
+    # An exponential delay below zero is the longest that there is.
+    "an_exponential_delay_below_zero": {"retryLogic": "EXPONENTIAL_BACKOFF", "retryDelaySeconds": -1},
+}
+
+
+@scenario_for_each(DELAYS)
+def delays(rest: Rest, case: dict[str, Any]) -> None:
+    """Fail four attempts; note how long each next one waits."""
+    on = start_steps(rest, {"retryCount": 5, **case})
+    found = []
+    for _ in range(4):
+        with rest.unnoted():
+            on.act("POST", "/workflow/{workflow}/resetcallbacks")
+        on.run("FAILED")
+        row = on.row("r0")
+        found.append([row["startDelayInSeconds"], row["callbackAfterSeconds"]])
+    rest.note("start delay and callback of each retry", found)
+
+
+def _failing(rest: Rest, times: int, **definition: Any) -> StartedWorkflow:
+    on = start_steps(rest, definition)
+    for number in range(times):
+        on.run("FAILED", reasonForIncompletion=f"failure {number}")
+    return on
+
+
+@scenario_with(start_steps)
+def an_old_attempt_can_be_read(on: StartedWorkflow) -> None:
+    """Attempts that were retried stay readable."""
+    task = on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1})
+    on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
+
+
+@scenario
+def the_delay_of_a_retry(rest: Rest) -> None:
+    """The delay of a retry is shown until the retry is polled."""
+    on = start_steps(rest, {"retryDelaySeconds": 1})
+    on.run("FAILED")
+    shown = ("status", "callbackAfterSeconds", "startDelayInSeconds", "retryCount")
+    rest.note("waiting", {key: on.row("r0").get(key) for key in shown})
+    taken = on.take()
+    rest.note("polled", {key: taken.get(key) for key in shown})
+    rest.note("running", {key: on.row("r0").get(key) for key in shown})
+    on.finish(taken)
+    rest.note("completed", {key: on.row("r0").get(key) for key in shown})
+
 
 POLICIES = ("RETRY", "TIME_OUT_WF", "ALERT_ONLY")
 
@@ -109,14 +183,6 @@ def the_total_of_two_attempts(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario_with(start_steps, {"responseTimeoutSeconds": 1, "retryCount": 0}, steps=2, step_fields={"optional": True})
-def an_optional_task_that_times_out(on: StartedWorkflow) -> None:
-    """An optional task without retries that does not respond does not end the workflow."""
-    on.take()
-    on.wait(SECONDS)
-    on.read()
-
-
 @scenario_with(start_steps, {"timeoutSeconds": 3600, "responseTimeoutSeconds": 3600})
 def a_late_result_before_anybody_looks(on: StartedWorkflow) -> None:
     """An overdue attempt that nobody has looked at is still in progress, and its late result counts."""
@@ -135,38 +201,6 @@ def a_late_result_after_somebody_looked(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario_with(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
-def a_workflow_that_takes_too_long(on: StartedWorkflow) -> None:
-    """A workflow's own timeout cancels its tasks."""
-    on.take()
-    on.wait(SECONDS)
-    on.read()
-
-
-@scenario_with(start_steps, timeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
-def a_workflow_that_only_alerts(on: StartedWorkflow) -> None:
-    """Under ALERT_ONLY a workflow goes on."""
-    on.wait(SECONDS)
-    on.read()
-
-
-@scenario_with(start_steps, {"responseTimeoutSeconds": 1, "retryCount": 0})
-def a_workflow_that_timed_out_is_retried(on: StartedWorkflow) -> None:
-    """A retry revives what a timeout has cancelled."""
-    on.take()
-    on.wait(SECONDS)
-    on.act("POST", "/workflow/{workflow}/retry")
-    on.read()
-
-
-@scenario_with(start_steps, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
-def nobody_polls_a_parked_task(on: StartedWorkflow) -> None:
-    """The time in which a task is parked does not count for the poll timeout."""
-    on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
-    on.wait(SECONDS)
-    on.read()
-
-
 @scenario
 def a_start_delay_does_not_count(rest: Rest) -> None:
     """`timeoutSeconds` begins after the start delay, even if the task was polled before."""
@@ -178,17 +212,6 @@ def a_start_delay_does_not_count(rest: Rest) -> None:
     rest.sleep(SECONDS / 2)
     on.finish(task, None, extendLease=True)
     on.wait(SECONDS / 2)
-    on.read()
-
-
-@scenario_with(start_steps, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
-def a_retried_workflow_has_its_time_again(on: StartedWorkflow) -> None:
-    """A workflow's own timeout begins again with a retry."""
-    on.run("FAILED")
-    on.rest.sleep(SECONDS)
-    with on.rest.unnoted():
-        on.act("POST", "/workflow/{workflow}/retry")
-    on.decide()
     on.read()
 
 
@@ -211,3 +234,53 @@ def no_second_response(rest: Rest, case: str) -> None:
         on.take()
         on.wait(SECONDS)
     on.note_all()
+
+
+SCENARIOS: Declared = {
+    # A retry is in the workflow at once, and handed out after its delay.
+    "a_delay_is_waited_for": to(start_steps, {"retryDelaySeconds": 1}).send(
+        on.run("FAILED", reasonForIncompletion="boo"), on.read(), on.poll(), on.rest.sleep(1.2), on.poll()
+    ),
+    # Each attempt names the one before; the last failure fails the workflow.
+    "a_chain_of_retries": to(_failing, 3, retryCount=2).send(on.read()),
+    # A retry takes its input from the workflow again.
+    "a_retry_of_the_second_step": to(
+        start_steps, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}}
+    ).send(on.run(outputData={"a": 1}), on.run("FAILED"), on.poll()),
+    # With no retries the first failure is the last.
+    "no_retries": to(_failing, 1, retryCount=0).send(on.read()),
+    # A task type that is registered again does not change attempts that are scheduled.
+    "retries_are_those_of_the_start": to(start_steps, {"retryCount": 0}).send(
+        unnoted(on.rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 9}])),
+        on.run("FAILED"),
+        on.read(),
+    ),
+    # A start delay holds back the first attempt.
+    "a_step_may_start_later": to(start_steps, step_fields={"startDelay": 1}).send(
+        on.read(), on.poll(), on.rest.sleep(1.2), on.poll()
+    ),
+    # An optional task without retries that does not respond does not end the workflow.
+    "an_optional_task_that_times_out": to(
+        start_steps, {"responseTimeoutSeconds": 1, "retryCount": 0}, steps=2, step_fields={"optional": True}
+    ).send(on.take(), on.wait(SECONDS), on.read()),
+    # A workflow's own timeout cancels its tasks.
+    "a_workflow_that_takes_too_long": to(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF").send(
+        on.take(), on.wait(SECONDS), on.read()
+    ),
+    # Under ALERT_ONLY a workflow goes on.
+    "a_workflow_that_only_alerts": to(start_steps, timeoutSeconds=1, timeoutPolicy="ALERT_ONLY").send(
+        on.wait(SECONDS), on.read()
+    ),
+    # A retry revives what a timeout has cancelled.
+    "a_workflow_that_timed_out_is_retried": to(start_steps, {"responseTimeoutSeconds": 1, "retryCount": 0}).send(
+        on.take(), on.wait(SECONDS), on.retry(), on.read()
+    ),
+    # The time in which a task is parked does not count for the poll timeout.
+    "nobody_polls_a_parked_task": to(start_steps, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}).send(
+        on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60), on.wait(SECONDS), on.read()
+    ),
+    # A workflow's own timeout begins again with a retry.
+    "a_retried_workflow_has_its_time_again": to(
+        start_steps, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF"
+    ).send(on.run("FAILED"), on.rest.sleep(SECONDS), unnoted(on.retry()), on.decide(), on.read()),
+}

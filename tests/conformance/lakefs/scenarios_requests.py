@@ -1,0 +1,170 @@
+"""Who may ask, and requests that are wrong in form: routes, bodies, types, parameters."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+
+from ..rest import Rest
+from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to
+from .repositories import Repository, diverged, repo, repository
+
+
+def posing(rest: Rest, authorization: str | None) -> Rest:
+    """The same client with another `Authorization`, which the transcript does not show."""
+    return replace(rest, headers={} if authorization is None else {"Authorization": authorization})
+
+
+def basic(user: str, secret: str) -> str:
+    """Credentials as HTTP Basic writes them."""
+    return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
+
+
+@scenario_with(repository, {"a": "1"})
+def no_credentials(repo: Repository) -> None:
+    """Without credentials everything below a repository is a 401, be it there or not."""
+    stranger = Repository(posing(repo.rest, None), repo.name)
+    stranger.get("")
+    stranger.tree()
+    stranger.read("a")
+    stranger.upload("a")
+    stranger.commit()
+    stranger.head_object("a")
+    Repository(posing(repo.rest, None), "no-such-repository").get("")
+
+
+@scenario
+def wrong_credentials(rest: Rest) -> None:
+    """An unknown key and a wrong secret are the same 401."""
+    key = base64.b64decode(rest.headers["Authorization"].removeprefix("Basic ")).decode().partition(":")[0]
+    for authorization in (basic("AKIANOBODY", "secret"), basic(key, "wrong"), basic(key, ""), basic("", "")):
+        posing(rest, authorization).call("GET", "/repositories")
+
+
+@scenario
+def credentials_of_another_form(rest: Rest) -> None:
+    """What is no Basic and no token is a 401."""
+    for authorization in ("Basic", "Basic !!!", "Basic bm9jb2xvbg==", "Bearer nonsense", "Digest x", "nonsense", ""):
+        posing(rest, authorization).call("GET", "/repositories")
+
+
+@scenario
+def the_scheme_in_lower_case(rest: Rest) -> None:
+    """The scheme's case does not matter."""
+    authorization = rest.headers["Authorization"].replace("Basic", "basic")
+    posing(rest, authorization).call("GET", "/config/version")
+
+
+@scenario
+def the_form_of_a_request_comes_first(rest: Rest) -> None:
+    """A stranger's wrong request is refused for its form before anybody asks for credentials."""
+    stranger = posing(rest, None)
+    stranger.call("POST", "/repositories", json={})
+    stranger.call("GET", "/repositories", query={"amount": "x"})
+    stranger.call("GET", "/nope")
+
+
+TOLD_TO_STRANGERS = {
+    # A stranger is a user without a name.
+    "who_i_am": "/user",
+    # Clients ask for the configuration before their first upload.
+    "the_configuration": "/config",
+    "the_version": "/config/version",
+    "whether_it_is_alive": "/healthcheck",
+}
+
+
+@scenario_for_each(TOLD_TO_STRANGERS)
+def told_to_strangers(rest: Rest, case: str) -> None:
+    """What a user asks, and a stranger."""
+    rest.call("GET", case)
+    posing(rest, None).call("GET", case)
+
+
+@scenario
+def the_storage(rest: Rest) -> None:
+    """The kind of storage."""
+    rest.call("GET", "/config/storage")
+
+
+JSON = {"Content-Type": "application/json"}
+COMMITS = "/branches/main/commits"
+
+
+@scenario
+def members_of_a_repository_of_the_wrong_type(rest: Rest) -> None:
+    """A repository's members are checked by the schema."""
+    for body in (
+        {"name": 1, "storage_namespace": "local://x"},
+        {"name": "abc", "storage_namespace": 1},
+        {"name": "abc", "storage_namespace": "local://x", "read_only": "yes"},
+        {"name": "abc", "storage_namespace": "x"},
+        {},
+    ):
+        rest.call("POST", "/repositories", json=body)
+
+
+@scenario
+def a_repository_whose_name_none_can_have(rest: Rest) -> None:
+    """It is a 400, and a 500 where a commit is read."""
+    for path in ("", "/branches/main", "/commits/main", "/refs/main/commits", "/refs/main/objects/ls", "/branches"):
+        rest.call("GET", f"/repositories/Not_One{path}")
+    rest.call("DELETE", "/repositories/Not_One")
+
+
+SCENARIOS: Declared = {
+    # An unknown route is a 404 that says so, below a repository or not.
+    "a_route_that_is_not_there": to(repository).send(
+        repo.rest.call("GET", "/nope"), repo.get("/nope"), repo.get("/branches/main/nope"), repo.get("/branches/")
+    ),
+    # A wrong method on a known route is the same 404.
+    "a_method_that_is_not_there": to(repository).send(
+        repo.call("PUT", ""),
+        repo.call("PATCH", "/branches/main"),
+        repo.get("/branches/main/commits"),
+        repo.post("/refs/main/objects/ls", {}),
+        repo.rest.call("DELETE", "/repositories"),
+    ),
+    # A body that cannot be parsed is a 400.
+    "a_body_that_is_no_json": to(repository).send(
+        repo.call("POST", COMMITS, body=b"nonsense", headers=JSON),
+        repo.call("POST", COMMITS, body=b'{"message": "m"', headers=JSON),
+        repo.call("POST", COMMITS, body=b'{"message": "m",}', headers=JSON),
+    ),
+    # A body that is JSON but no object is a 400.
+    "a_body_of_another_shape": to(repository).send(
+        *(repo.call("POST", COMMITS, body=body, headers=JSON) for body in (b"[]", b"null", b'"m"', b"1", b"true"))
+    ),
+    # A required body that is missing or empty is a 400.
+    "a_body_that_is_missing": to(repository).send(
+        repo.call("POST", COMMITS),
+        repo.call("POST", COMMITS, headers=JSON),
+        repo.call("POST", COMMITS, body=b"", headers=JSON),
+        repo.call("POST", "/branches"),
+        repo.rest.call("POST", "/repositories"),
+    ),
+    # A branch's members are checked by the schema.
+    "members_of_a_branch_of_the_wrong_type": to(repository).send(
+        repo.branch("side", hidden="yes"),
+        repo.branch("side", force=1),
+        repo.post("/branches", {"name": 1, "source": "main"}),
+        repo.post("/branches", {"name": "side", "source": None}),
+    ),
+    # A commit's flags are booleans.
+    "flags_of_a_commit_of_the_wrong_type": to(repository).send(
+        repo.commit(allow_empty="true"),
+        repo.commit(allow_empty=1),
+        repo.commit(allow_empty=None),
+        repo.commit(force="true"),
+    ),
+    # An unknown parameter is ignored.
+    "parameters_that_nobody_knows": to(repository, {"a": "1"}).send(repo.tree(unknown="1"), repo.branches(unknown="1")),
+    # A flag in the query must be a boolean, in one of several spellings.
+    "flags_of_the_wrong_type": to(repository, {"a": "1"}).send(
+        *(repo.log(first_parent=text) for text in ("yes", "1", "TRUE", "t", ""))
+    ),
+    # An empty object is a body without members.
+    "an_empty_object_is_a_body": to(diverged, {"a": "0"}, side={"a": "1"}).send(
+        repo.call("POST", "/refs/side/merge/main", body=b"{}", headers=JSON)
+    ),
+}
