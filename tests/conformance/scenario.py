@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from operator import attrgetter
 from types import ModuleType
@@ -77,10 +77,16 @@ class Request:
     path: str
     arguments: tuple[Any, ...]
     options: dict[str, Any]
+    member: str | None = None
 
     def __call__(self, prepared: Any) -> Any:
         called = attrgetter(self.path)(prepared)
-        return called(*_resolved(self.arguments, prepared), **_resolved(self.options, prepared))
+        answer = called(*_resolved(self.arguments, prepared), **_resolved(self.options, prepared))
+        return answer if self.member is None else answer[self.member]
+
+    def __getitem__(self, member: str) -> Request:
+        """Return the request whose value is this member of the answer."""
+        return replace(self, member=member)
 
 
 def _resolved(value: Any, prepared: Any) -> Any:

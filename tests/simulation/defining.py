@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,10 +143,3 @@ def _loop(made: Definitions, name: str, body: Callable[[Workspace], Made], works
 
 def _system(name: str, kind: str, **fields: Any) -> dict[str, Any]:
     return {"name": name, "taskReferenceName": name, "type": kind, **fields}
-
-
-def steps_of(plot: Plot) -> Iterator[Step]:
-    """All steps."""
-    for node in plot.nodes:
-        for branch in node.branches:
-            yield from branch

@@ -61,13 +61,6 @@ def _failing(rest: Rest, times: int, **definition: Any) -> StartedWorkflow:
     return on
 
 
-@scenario_with(start_steps)
-def an_old_attempt_can_be_read(on: StartedWorkflow) -> None:
-    """Attempts that were retried stay readable."""
-    task = on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1})
-    on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
-
-
 @scenario
 def the_delay_of_a_retry(rest: Rest) -> None:
     """The delay of a retry is shown until the retry is polled."""
@@ -183,24 +176,6 @@ def the_total_of_two_attempts(on: StartedWorkflow) -> None:
     on.read()
 
 
-@scenario_with(start_steps, {"timeoutSeconds": 3600, "responseTimeoutSeconds": 3600})
-def a_late_result_before_anybody_looks(on: StartedWorkflow) -> None:
-    """An overdue attempt that nobody has looked at is still in progress, and its late result counts."""
-    task = on.take()
-    on.rest.sleep(0.2)
-    on.update(task, "COMPLETED", outputData={"late": True})
-    on.read()
-
-
-@scenario_with(start_steps, {"responseTimeoutSeconds": 1})
-def a_late_result_after_somebody_looked(on: StartedWorkflow) -> None:
-    """The result of an attempt that was timed out is ignored."""
-    task = on.take()
-    on.wait(SECONDS)
-    on.update(task, "COMPLETED", outputData={"late": True})
-    on.read()
-
-
 @scenario
 def a_start_delay_does_not_count(rest: Rest) -> None:
     """`timeoutSeconds` begins after the start delay, even if the task was polled before."""
@@ -213,17 +188,6 @@ def a_start_delay_does_not_count(rest: Rest) -> None:
     on.finish(task, None, extendLease=True)
     on.wait(SECONDS / 2)
     on.read()
-
-
-@scenario_with(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
-def a_workflow_that_took_too_long_is_retried(on: StartedWorkflow) -> None:
-    """A late result of such a workflow is ignored; a retry makes a new attempt."""
-    task = on.take()
-    on.wait(SECONDS)
-    on.update(task, "COMPLETED")
-    on.note_all()
-    on.retry()
-    on.note_all()
 
 
 @scenario_for_each({f"no_second_response_with_the_policy_{policy.lower()}": policy for policy in POLICIES})
@@ -283,4 +247,21 @@ SCENARIOS: Declared = {
     "a_retried_workflow_has_its_time_again": to(
         start_steps, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF"
     ).send(on.run("FAILED"), on.rest.sleep(SECONDS), unnoted(on.retry()), on.decide(), on.read()),
+    # Attempts that were retried stay readable.
+    "an_old_attempt_can_be_read": to(start_steps).send(
+        on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1}),
+        on.rest.call("GET", "/tasks/{task}", task=on.taken(1)["taskId"]),
+    ),
+    # An overdue attempt that nobody has looked at is still in progress, and its late result counts.
+    "a_late_result_before_anybody_looks": to(
+        start_steps, {"timeoutSeconds": 3600, "responseTimeoutSeconds": 3600}
+    ).send(on.take(), on.rest.sleep(0.2), on.update(on.taken(1), "COMPLETED", outputData={"late": True}), on.read()),
+    # The result of an attempt that was timed out is ignored.
+    "a_late_result_after_somebody_looked": to(start_steps, {"responseTimeoutSeconds": 1}).send(
+        on.take(), on.wait(SECONDS), on.update(on.taken(1), "COMPLETED", outputData={"late": True}), on.read()
+    ),
+    # A late result of such a workflow is ignored; a retry makes a new attempt.
+    "a_workflow_that_took_too_long_is_retried": to(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF").send(
+        on.take(), on.wait(SECONDS), on.update(on.taken(1), "COMPLETED"), on.note_all(), on.retry(), on.note_all()
+    ),
 }

@@ -7,7 +7,7 @@ from typing import Any
 from ..rest import Rest
 from ..scenario import Declared, scenario, scenario_for_each, scenario_with, to
 from .operators import inline, loop, system_task
-from .workflows import Json, StartedWorkflow, on, start, start_steps, step, task_type
+from .workflows import Json, StartedWorkflow, on, start, start_steps, start_types, step, task_type
 
 GIVEN: dict[str, Any] = {
     "x": 5,
@@ -126,12 +126,6 @@ def an_output_is_not_evaluated(on: StartedWorkflow) -> None:
     """An expression inside an output is a text like any other."""
     on.run(outputData={"a": "${workflow.input.x}"})
     on.rest.note("what the next task is given", on.take()["inputData"])
-
-
-@scenario_with(start_steps, given={"x": "${workflow.workflowId}"})
-def an_input_is_not_evaluated(on: StartedWorkflow) -> None:
-    """An expression inside the workflow's input is a text like any other."""
-    on.rest.note("what the task is given", on.take()["inputData"])
 
 
 @scenario
@@ -274,36 +268,6 @@ def conditions_on_outputs(rest: Rest, case: str) -> None:
     on.note_all()
 
 
-@scenario
-def variables_and_scripts_within_one_decision(rest: Rest) -> None:
-    """A script sees a variable that was set just before it, and the first values of others."""
-    task = task_type(rest)
-    on = start(
-        rest,
-        task,
-        system_task("SET_VARIABLE", "first", n="${workflow.input.x}", m={"k": "${workflow.variables.w}"}),
-        inline("script", "$.n + 1", n="${workflow.variables.n}"),
-        step(task, "a1", inputParameters={"v": "${workflow.variables}", "i": "${script.output.result}"}),
-        system_task("SET_VARIABLE", "second", n="${a1.output.n}"),
-        variables={"w": "given"},
-        outputParameters={"n": "${workflow.variables.n}"},
-    )
-    on.note_all()
-    on.run(outputData={"n": 7})
-    on.note_all()
-
-
-@scenario
-def a_script_that_fails_is_retried(rest: Rest) -> None:
-    """A script that fails ends the workflow, whose retry runs it again."""
-    task = task_type(rest)
-    on = start(rest, task, step(task, "a1"), inline("script", "$.missing.x"))
-    on.run()
-    on.note_all()
-    on.retry()
-    on.note_all()
-
-
 BROKEN = {
     "an_error_in_the_third_line": inline("step", "\n\nvar x; x.y"),
     "an_error_that_is_thrown": inline("step", "throw new Error('bad')"),
@@ -344,4 +308,22 @@ SCENARIOS: Declared = {
     "the_output_of_a_failed_workflow": to(
         start_steps, {"retryCount": 0}, outputParameters={"a": "${r0.output.a}", "r": "${r0.reasonForIncompletion}"}
     ).send(on.run("FAILED", outputData={"a": 1}, reasonForIncompletion="boo"), on.read()),
+    # An expression inside the workflow's input is a text like any other.
+    "an_input_is_not_evaluated": to(start_steps, given={"x": "${workflow.workflowId}"}).send(
+        on.rest.note("what the task is given", on.take()["inputData"])
+    ),
+    # A script sees a variable that was set just before it, and the first values of others.
+    "variables_and_scripts_within_one_decision": to(
+        start_types,
+        system_task("SET_VARIABLE", "first", n="${workflow.input.x}", m={"k": "${workflow.variables.w}"}),
+        inline("script", "$.n + 1", n="${workflow.variables.n}"),
+        step("task", "a1", inputParameters={"v": "${workflow.variables}", "i": "${script.output.result}"}),
+        system_task("SET_VARIABLE", "second", n="${a1.output.n}"),
+        variables={"w": "given"},
+        outputParameters={"n": "${workflow.variables.n}"},
+    ).send(on.note_all(), on.run(outputData={"n": 7}), on.note_all()),
+    # A script that fails ends the workflow, whose retry runs it again.
+    "a_script_that_fails_is_retried": to(start_types, step("task", "a1"), inline("script", "$.missing.x")).send(
+        on.run(), on.note_all(), on.retry(), on.note_all()
+    ),
 }

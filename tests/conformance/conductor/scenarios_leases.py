@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, scenario_for_each, scenario_with, to
+from ..scenario import Declared, scenario_for_each, scenario_with, to, unnoted
 from .workflows import Json, StartedWorkflow, on, start_steps
 
 
@@ -46,21 +46,6 @@ def attempts(rest: Rest, case: Callable[[StartedWorkflow], Json]) -> None:
 
 
 @scenario_with(start_steps)
-def for_a_terminated_workflow(on: StartedWorkflow) -> None:
-    """A lease never tells that the workflow has ended."""
-    task = on.take()
-    with on.rest.unnoted():
-        on.terminate()
-    on.update(task, None, extendLease=True)
-
-
-@scenario_with(start_steps)
-def for_an_unknown_task(on: StartedWorkflow) -> None:
-    """The lease of an unknown task is a 404."""
-    on.update({"taskId": "unknown", "workflowInstanceId": on.id}, None, extendLease=True)
-
-
-@scenario_with(start_steps)
 def under_an_unknown_workflow(on: StartedWorkflow) -> None:
     """Nobody looks at the workflow of a lease."""
     on.update({**on.take(), "workflowInstanceId": "unknown"}, None, extendLease=True)
@@ -86,26 +71,6 @@ def by_the_previous_holder(on: StartedWorkflow) -> None:
     on.rest.sleep(0.02)
     on.update(first, None, extendLease=True)
     on.rest.note("the update is later", on.row("r0")["updateTime"] > second["updateTime"])
-    on.read()
-
-
-@scenario_with(start_steps, {"responseTimeoutSeconds": 1})
-def a_lease_keeps_a_task_alive(on: StartedWorkflow) -> None:
-    """A task whose lease is extended in time is not timed out."""
-    task = on.take()
-    on.rest.sleep(0.7)
-    on.finish(task, None, extendLease=True)
-    on.wait(0.6)
-    on.read()
-
-
-@scenario_with(start_steps, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
-def a_lease_cannot_beat_the_timeout(on: StartedWorkflow) -> None:
-    """A lease does not extend `timeoutSeconds`."""
-    task = on.take()
-    on.rest.sleep(0.6)
-    on.update(task, None, extendLease=True)
-    on.wait(0.6)
     on.read()
 
 
@@ -145,49 +110,6 @@ def a_task_is_given_away(on: StartedWorkflow) -> None:
     on.rest.note("the same start", second["startTime"] == first["startTime"])
     on.rest.note("polls", second["pollCount"])
     on.read()
-
-
-@scenario_with(start_steps)
-def a_negative_delay_is_taken_back(on: StartedWorkflow) -> None:
-    """Another result without a delay below zero queues the task again; an extended lease does not."""
-    task = on.take()
-    on.update_v2(task, "IN_PROGRESS", callbackAfterSeconds=-1)
-    on.update(task, "IN_PROGRESS", extendLease=True)
-    on.poll("w2")
-    on.finish(task, "IN_PROGRESS")
-    on.poll("w2")
-    on.read()
-
-
-@scenario_with(start_steps)
-def the_previous_holder_can_finish(on: StartedWorkflow) -> None:
-    """Who gave a task away can still complete it; the new holder's result is swallowed."""
-    first = on.take("w1")
-    on.finish(first, "IN_PROGRESS")
-    second = on.take("w2")
-    on.update(first, "COMPLETED", workerId="w1", outputData={"by": "w1"})
-    on.update(second, "COMPLETED", workerId="w2", outputData={"by": "w2"})
-    on.read()
-
-
-@scenario_with(start_steps)
-def the_previous_holder_can_fail(on: StartedWorkflow) -> None:
-    """Who gave a task away can still fail it, and a new attempt is made."""
-    first = on.take("w1")
-    on.finish(first, "IN_PROGRESS")
-    on.take("w2")
-    on.update(first, "FAILED", workerId="w1", reasonForIncompletion="boo")
-    on.read()
-
-
-@scenario_with(start_steps)
-def a_parked_task_can_be_completed(on: StartedWorkflow) -> None:
-    """A result ends a parked task at once."""
-    task = on.take()
-    on.finish(task, "IN_PROGRESS", callbackAfterSeconds=60)
-    on.update(task, "COMPLETED")
-    on.read()
-    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
 
 
 SCENARIOS: Declared = {
@@ -230,5 +152,56 @@ SCENARIOS: Declared = {
         on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=30),
         on.act("POST", "/workflow/{workflow}/resetcallbacks"),
         on.poll("w2"),
+    ),
+    # A lease never tells that the workflow has ended.
+    "for_a_terminated_workflow": to(start_steps).send(
+        on.take(), unnoted(on.terminate()), on.update(on.taken(1), None, extendLease=True)
+    ),
+    # The lease of an unknown task is a 404.
+    "for_an_unknown_task": to(start_steps).send(
+        on.update({"taskId": "unknown", "workflowInstanceId": on.id}, None, extendLease=True)
+    ),
+    # A task whose lease is extended in time is not timed out.
+    "a_lease_keeps_a_task_alive": to(start_steps, {"responseTimeoutSeconds": 1}).send(
+        on.take(), on.rest.sleep(0.7), on.finish(on.taken(1), None, extendLease=True), on.wait(0.6), on.read()
+    ),
+    # A lease does not extend `timeoutSeconds`.
+    "a_lease_cannot_beat_the_timeout": to(
+        start_steps, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}
+    ).send(on.take(), on.rest.sleep(0.6), on.update(on.taken(1), None, extendLease=True), on.wait(0.6), on.read()),
+    # Another result without a delay below zero queues the task again; an extended lease does not.
+    "a_negative_delay_is_taken_back": to(start_steps).send(
+        on.take(),
+        on.update_v2(on.taken(1), "IN_PROGRESS", callbackAfterSeconds=-1),
+        on.update(on.taken(1), "IN_PROGRESS", extendLease=True),
+        on.poll("w2"),
+        on.finish(on.taken(1), "IN_PROGRESS"),
+        on.poll("w2"),
+        on.read(),
+    ),
+    # Who gave a task away can still complete it; the new holder's result is swallowed.
+    "the_previous_holder_can_finish": to(start_steps).send(
+        on.take("w1"),
+        on.finish(on.taken(1), "IN_PROGRESS"),
+        on.take("w2"),
+        on.update(on.taken(1), "COMPLETED", workerId="w1", outputData={"by": "w1"}),
+        on.update(on.taken(2), "COMPLETED", workerId="w2", outputData={"by": "w2"}),
+        on.read(),
+    ),
+    # Who gave a task away can still fail it, and a new attempt is made.
+    "the_previous_holder_can_fail": to(start_steps).send(
+        on.take("w1"),
+        on.finish(on.taken(1), "IN_PROGRESS"),
+        on.take("w2"),
+        on.update(on.taken(1), "FAILED", workerId="w1", reasonForIncompletion="boo"),
+        on.read(),
+    ),
+    # A result ends a parked task at once.
+    "a_parked_task_can_be_completed": to(start_steps).send(
+        on.take(),
+        on.finish(on.taken(1), "IN_PROGRESS", callbackAfterSeconds=60),
+        on.update(on.taken(1), "COMPLETED"),
+        on.read(),
+        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
     ),
 }

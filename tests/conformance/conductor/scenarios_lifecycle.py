@@ -90,15 +90,6 @@ def skipping_what_cannot_be_skipped(rest: Rest, case: tuple[int, str]) -> None:
     start_steps(rest, steps=steps).act("PUT", SKIP, reference=reference, json={})
 
 
-@scenario_with(start_steps)
-def removing_an_ended_workflow(on: StartedWorkflow) -> None:
-    """A removed workflow is gone, and its tasks with it."""
-    task = on.run()
-    on.remove()
-    on.read()
-    on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
-
-
 @scenario
 def a_failure_workflow(rest: Rest) -> None:
     """A failed workflow starts the workflow that is named for failures, and tells it what failed."""
@@ -297,4 +288,8 @@ SCENARIOS: Declared = {
     ),
     # An empty list is refused.
     "nothing_at_all": send(rest.call("PUT", "/workflow/bulk/pause", json=[])),
+    # A removed workflow is gone, and its tasks with it.
+    "removing_an_ended_workflow": to(start_steps).send(
+        on.run(), on.remove(), on.read(), on.rest.call("GET", "/tasks/{task}", task=on.taken(1)["taskId"])
+    ),
 }

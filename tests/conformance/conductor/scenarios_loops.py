@@ -7,7 +7,7 @@ from typing import Any
 from ..rest import Rest
 from ..scenario import Declared, scenario, scenario_with, to, unnoted
 from .operators import TWICE, fork, inline, join, loop, system_task
-from .workflows import Json, StartedWorkflow, on, start, step, task_type
+from .workflows import Json, StartedWorkflow, on, start, start_types, step, task_type
 
 
 def _looping(rest: Rest, condition: str = TWICE, body: Json | None = None, **definition: Any) -> StartedWorkflow:
@@ -27,30 +27,6 @@ def many_turns(on: StartedWorkflow) -> None:
 
 
 @scenario
-def a_condition_on_an_input(rest: Rest) -> None:
-    """A condition may look at the inputs of the loop."""
-    task = task_type(rest)
-    made = loop("$.loop['iteration'] < $.turns", step(task, "body"), inputParameters={"turns": "${workflow.input.x}"})
-    on = start(rest, task, made, given={"x": 1})
-    on.run()
-    on.settle("COMPLETED")
-    on.read()
-
-
-@scenario
-def two_steps_in_a_turn(rest: Rest) -> None:
-    """The steps of a turn follow each other, and refer to each other by bare names."""
-    task = task_type(rest)
-    body = (step(task, "one"), step(task, "two", inputParameters={"n": "${one.output.n}"}))
-    on = start(rest, task, loop(TWICE, *body))
-    on.run(outputData={"n": 1})
-    on.run()
-    on.run(outputData={"n": 2})
-    on.poll()
-    on.read()
-
-
-@scenario
 def the_output_of_a_loop(rest: Rest) -> None:
     """What comes after a loop refers to its last turn by bare names, and to the loop's output."""
     task, after = task_type(rest), task_type(rest, "after")
@@ -59,38 +35,6 @@ def the_output_of_a_loop(rest: Rest) -> None:
     on.run(outputData={"n": 1})
     on.run(outputData={"n": 2})
     rest.note("what the last task is given", on.take(task=after)["inputData"])
-
-
-@scenario_with(_looping, body={"inputParameters": {"before": "${body.output.n}", "turn": "${loop.output.iteration}"}})
-def a_turn_refers_to_the_one_before(on: StartedWorkflow) -> None:
-    """A task refers by its own name to its turn before."""
-    on.run(outputData={"n": 7})
-    on.rest.note("what the second turn is given", on.take()["inputData"])
-
-
-@scenario_with(_looping)
-def a_rerun_of_a_turn(on: StartedWorkflow) -> None:
-    """A rerun from a task of an earlier turn."""
-    first = on.run(outputData={"n": 1})
-    on.run(outputData={"n": 2})
-    on.await_row("last")
-    with on.rest.unnoted():
-        on.terminate()
-    on.rerun(first)
-    on.read()
-
-
-@scenario
-def a_fork_in_a_loop(rest: Rest) -> None:
-    """Every task of a fork in a loop has the number of the turn."""
-    one, two = task_type(rest, "left"), task_type(rest, "right")
-    branches = [[step(one, "a")], [step(two, "b")]]
-    on = start(rest, one, loop("$.loop['iteration'] < 1", fork(*branches), join("a", "b")))
-    on.read()
-    on.run()
-    on.run(task=two)
-    on.settle("COMPLETED")
-    on.read()
 
 
 @scenario
@@ -151,4 +95,33 @@ SCENARIOS: Declared = {
     ).send(on.run(outputData={"n": 0}), on.await_row("last"), on.read()),
     # A termination cancels the loop with its turn.
     "a_loop_is_terminated": to(_looping).send(unnoted(on.terminate()), on.read()),
+    # A condition may look at the inputs of the loop.
+    "a_condition_on_an_input": to(
+        start_types,
+        loop("$.loop['iteration'] < $.turns", step("task", "body"), inputParameters={"turns": "${workflow.input.x}"}),
+        given={"x": 1},
+    ).send(on.run(), on.settle("COMPLETED"), on.read()),
+    # The steps of a turn follow each other, and refer to each other by bare names.
+    "two_steps_in_a_turn": to(
+        start_types, loop(TWICE, *(step("task", "one"), step("task", "two", inputParameters={"n": "${one.output.n}"})))
+    ).send(on.run(outputData={"n": 1}), on.run(), on.run(outputData={"n": 2}), on.poll(), on.read()),
+    # A task refers by its own name to its turn before.
+    "a_turn_refers_to_the_one_before": to(
+        _looping, body={"inputParameters": {"before": "${body.output.n}", "turn": "${loop.output.iteration}"}}
+    ).send(on.run(outputData={"n": 7}), on.rest.note("what the second turn is given", on.take()["inputData"])),
+    # A rerun from a task of an earlier turn.
+    "a_rerun_of_a_turn": to(_looping).send(
+        on.run(outputData={"n": 1}),
+        on.run(outputData={"n": 2}),
+        on.await_row("last"),
+        unnoted(on.terminate()),
+        on.rerun(on.taken(1)),
+        on.read(),
+    ),
+    # Every task of a fork in a loop has the number of the turn.
+    "a_fork_in_a_loop": to(
+        start_types,
+        loop("$.loop['iteration'] < 1", fork(*[[step("left", "a")], [step("right", "b")]]), join("a", "b")),
+        types={"left": {}, "right": {}},
+    ).send(on.read(), on.run(), on.run(task="right"), on.settle("COMPLETED"), on.read()),
 }

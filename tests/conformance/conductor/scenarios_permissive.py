@@ -9,18 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each, scenario_with
+from ..scenario import Declared, scenario, scenario_for_each, to
 from .operators import TWICE, dynamic_fork, fork, join, loop, system_task
-from .workflows import Json, StartedWorkflow, start, step, task_type
+from .workflows import NO_RETRIES, Json, StartedWorkflow, on, start, start_types, step, task_type
 
 
 def _permissive(task: str, reference: str, **fields: Any) -> Json:
     return step(task, reference, permissive=True, **fields)
-
-
-def _await_end(on: StartedWorkflow, status: str = "FAILED") -> None:
-    """Wait until the JOIN has ended the workflow. A decision from outside would mark what ended last as executed."""
-    on.settle(status, decide=False)
 
 
 def _two_types(rest: Rest, retries: int = 0) -> tuple[str, str]:
@@ -35,33 +30,6 @@ def _forked(a: str, b: str) -> tuple[Json, ...]:
 
 
 @scenario
-def a_branch_is_retried(rest: Rest) -> None:
-    """The JOIN waits while an attempt of a permissive step is retried."""
-    a, b = _two_types(rest, retries=1)
-    on = start(rest, a, *_forked(a, b))
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.note_all()
-    on.run(outputData={"n": 1})
-    on.run(task=b, outputData={"n": 2})
-    on.await_row("last")
-    on.note_all()
-    on.run(task=b)
-    on.note_all()
-
-
-@scenario
-def a_branch_fails_for_good(rest: Rest) -> None:
-    """The other branch continues. When it has ended, the JOIN fails, and so does the workflow."""
-    a, b = _two_types(rest)
-    on = start(rest, a, *_forked(a, b))
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.note_all()
-    on.run(task=b, outputData={"n": 2})
-    _await_end(on)
-    on.note_all()
-
-
-@scenario
 def a_branch_of_a_dynamic_fork_fails_for_good(rest: Rest) -> None:
     """Permissive steps of a dynamic fork do the same. It is luck whether the JOIN ends before the step `b` is marked as
     executed."""
@@ -71,31 +39,8 @@ def a_branch_of_a_dynamic_fork_fails_for_good(rest: Rest) -> None:
     on.run("FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
     on.note_all()
     on.run(task=b, outputData={"n": 2})
-    _await_end(on)
+    on.await_end()
     on.note_all(without=("b",))
-
-
-@scenario
-def both_branches_fail_for_good(rest: Rest) -> None:
-    """The JOIN gives both reasons."""
-    a, b = _two_types(rest)
-    on = start(rest, a, *_forked(a, b))
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.run("FAILED", task=b, reasonForIncompletion="hoo")
-    _await_end(on)
-    on.note_all()
-
-
-@scenario
-def a_branch_is_cancelled_by_its_worker(rest: Rest) -> None:
-    """A canceled permissive step makes the JOIN CANCELED, which terminates the workflow."""
-    a, b = _two_types(rest)
-    on = start(rest, a, *_forked(a, b))
-    on.run("CANCELED", reasonForIncompletion="boo")
-    on.note_all()
-    on.run(task=b)
-    _await_end(on, "TERMINATED")
-    on.note_all()
 
 
 @scenario
@@ -123,57 +68,8 @@ def a_step_in_the_middle_of_a_branch(rest: Rest) -> None:
     on.await_row("last")
     on.note_all()
     on.run(task=b)
-    _await_end(on)
+    on.await_end()
     on.note_all()
-
-
-@scenario
-def a_step_outside_of_a_fork(rest: Rest) -> None:
-    """The next step starts with null input. The workflow fails at the moment at which it would complete."""
-    a, b = _two_types(rest)
-    on = start(rest, a, _permissive(a, "a"), step(b, "b", inputParameters={"n": "${a.output.n}"}))
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.note_all()
-    on.run(task=b)
-    _await_end(on)
-    on.note_all()
-
-
-@scenario
-def a_termination_after_a_permissive_failure(rest: Rest) -> None:
-    """A TERMINATE task cannot complete a workflow in which a permissive step failed."""
-    a, _ = _two_types(rest)
-    end = system_task("TERMINATE", "end", terminationStatus="COMPLETED")
-    on = start(rest, a, _permissive(a, "a"), end)
-    on.run("FAILED", reasonForIncompletion="boo")
-    _await_end(on)
-    on.note_all()
-
-
-@scenario
-def an_optional_permissive_step(rest: Rest) -> None:
-    """A step that is optional, too, does not fail the workflow."""
-    a, _ = _two_types(rest)
-    on = start(rest, a, _permissive(a, "a", optional=True), step(a, "last"))
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.run()
-    on.settle("COMPLETED")
-    on.note_all()
-
-
-@scenario
-def a_failed_fork_is_retried(rest: Rest) -> None:
-    """A retry makes a new attempt of the failed step only, and the JOIN waits again in its own row."""
-    a, b = _two_types(rest)
-    on = start(rest, a, *_forked(a, b))
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.run(task=b, outputData={"n": 2})
-    _await_end(on)
-    on.at_rest()
-    on.retry()
-    on.note_all(without=("join",))
-    on.run()
-    on.note_all(without=("join", "last"))
 
 
 def _retried(rest: Rest, **of_first: int) -> StartedWorkflow:
@@ -182,37 +78,10 @@ def _retried(rest: Rest, **of_first: int) -> StartedWorkflow:
     on = start(rest, a, *_forked(a, b))
     on.run("FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
     on.run(task=b)
-    _await_end(on)
+    on.await_end()
     on.at_rest()
     on.retry()
     return on
-
-
-@scenario_with(_retried)
-def an_attempt_after_a_retry_by_hand_fails(on: StartedWorkflow) -> None:
-    """The new attempt counts as decided from its beginning. So the server does not retry it, and the workflow fails."""
-    on.run("FAILED", reasonForIncompletion="hoo")
-    _await_end(on)
-    on.note_all(without=("join",))
-
-
-@scenario_with(_retried, responseTimeoutSeconds=1)
-def an_attempt_after_a_retry_by_hand_is_silent(on: StartedWorkflow) -> None:
-    """The response timeout of the new attempt never fires."""
-    on.take()
-    on.wait(2)
-    on.note_all(without=("join",))
-
-
-@scenario
-def a_branch_in_a_loop_fails_for_good(rest: Rest) -> None:
-    """In a loop, a permissive failure ends the loop and the workflow without waiting for the other branch."""
-    a, b = _two_types(rest)
-    forked = fork([_permissive(a, "a")], [_permissive(b, "b")])
-    on = start(rest, a, loop(TWICE, forked, join("a", "b")), step(b, "last"))
-    on.run("FAILED", reasonForIncompletion="boo")
-    _await_end(on)
-    on.note_all(without=("join__1",))
 
 
 @scenario
@@ -225,7 +94,7 @@ def a_join_of_a_loop_that_has_failed(rest: Rest) -> None:
     on.run("FAILED", reasonForIncompletion="boo")
     on.await_row("join__1", "FAILED")
     on.resume()
-    _await_end(on)
+    on.await_end()
     on.note_all()
     on.retry()
     on.note_all()
@@ -259,3 +128,86 @@ def failures_before_their_retry(rest: Rest, case: tuple[bool, bool]) -> None:
     on.note_all()
     on.resume()
     on.note_all()
+
+
+SCENARIOS: Declared = {
+    # The JOIN waits while an attempt of a permissive step is retried.
+    "a_branch_is_retried": to(
+        start_types, *_forked("a", "b"), types={"a": {"retryCount": 1}, "b": {"retryCount": 0}}
+    ).send(
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.note_all(),
+        on.run(outputData={"n": 1}),
+        on.run(task="b", outputData={"n": 2}),
+        on.await_row("last"),
+        on.note_all(),
+        on.run(task="b"),
+        on.note_all(),
+    ),
+    # The other branch continues. When it has ended, the JOIN fails, and so does the workflow.
+    "a_branch_fails_for_good": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.note_all(),
+        on.run(task="b", outputData={"n": 2}),
+        on.await_end(),
+        on.note_all(),
+    ),
+    # The JOIN gives both reasons.
+    "both_branches_fail_for_good": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.run("FAILED", task="b", reasonForIncompletion="hoo"),
+        on.await_end(),
+        on.note_all(),
+    ),
+    # A canceled permissive step makes the JOIN CANCELED, which terminates the workflow.
+    "a_branch_is_cancelled_by_its_worker": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
+        on.run("CANCELED", reasonForIncompletion="boo"),
+        on.note_all(),
+        on.run(task="b"),
+        on.await_end("TERMINATED"),
+        on.note_all(),
+    ),
+    # The next step starts with null input. The workflow fails at the moment at which it would complete.
+    "a_step_outside_of_a_fork": to(
+        start_types, _permissive("a", "a"), step("b", "b", inputParameters={"n": "${a.output.n}"}), types=NO_RETRIES
+    ).send(
+        on.run("FAILED", reasonForIncompletion="boo"), on.note_all(), on.run(task="b"), on.await_end(), on.note_all()
+    ),
+    # A TERMINATE task cannot complete a workflow in which a permissive step failed.
+    "a_termination_after_a_permissive_failure": to(
+        start_types,
+        _permissive("a", "a"),
+        system_task("TERMINATE", "end", terminationStatus="COMPLETED"),
+        types={"a": {"retryCount": 0}},
+    ).send(on.run("FAILED", reasonForIncompletion="boo"), on.await_end(), on.note_all()),
+    # A step that is optional, too, does not fail the workflow.
+    "an_optional_permissive_step": to(
+        start_types, _permissive("a", "a", optional=True), step("a", "last"), types={"a": {"retryCount": 0}}
+    ).send(on.run("FAILED", reasonForIncompletion="boo"), on.run(), on.settle("COMPLETED"), on.note_all()),
+    # A retry makes a new attempt of the failed step only, and the JOIN waits again in its own row.
+    "a_failed_fork_is_retried": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.run(task="b", outputData={"n": 2}),
+        on.await_end(),
+        on.at_rest(),
+        on.retry(),
+        on.note_all(without=("join",)),
+        on.run(),
+        on.note_all(without=("join", "last")),
+    ),
+    # The new attempt counts as decided from its beginning. So the server does not retry it, and the workflow fails.
+    "an_attempt_after_a_retry_by_hand_fails": to(_retried).send(
+        on.run("FAILED", reasonForIncompletion="hoo"), on.await_end(), on.note_all(without=("join",))
+    ),
+    # The response timeout of the new attempt never fires.
+    "an_attempt_after_a_retry_by_hand_is_silent": to(_retried, responseTimeoutSeconds=1).send(
+        on.take(), on.wait(2), on.note_all(without=("join",))
+    ),
+    # In a loop, a permissive failure ends the loop and the workflow without waiting for the other branch.
+    "a_branch_in_a_loop_fails_for_good": to(
+        start_types,
+        loop(TWICE, fork([_permissive("a", "a")], [_permissive("b", "b")]), join("a", "b")),
+        step("b", "last"),
+        types=NO_RETRIES,
+    ).send(on.run("FAILED", reasonForIncompletion="boo"), on.await_end(), on.note_all(without=("join__1",))),
+}

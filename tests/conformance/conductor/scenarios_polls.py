@@ -121,14 +121,6 @@ def a_limit_of_two(on: StartedWorkflow) -> None:
     on.rest.note("how many of four", found)
 
 
-@scenario_with(start_steps, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60})
-def a_rate_limit_is_not_kept(on: StartedWorkflow) -> None:
-    """A rate limit is shown and does not limit anything."""
-    on.start_another()
-    on.rest.note("the limit", on.take()["rateLimitPerFrequency"])
-    on.rest.note("the second", on.take()["status"])
-
-
 @scenario
 def a_name_with_a_blank_is_polled(rest: Rest) -> None:
     """A type whose name needs quoting is polled like any other."""
@@ -213,12 +205,6 @@ def all_that_wait(rest: Rest, case: tuple[str, str]) -> None:
     with rest.unnoted():
         found = rest.call("GET", f"/tasks/queue/all{path}").json
     rest.note(about, found.get(on.task))
-
-
-@scenario_with(start_steps)
-def there_is_no_acknowledgement(on: StartedWorkflow) -> None:
-    """A poll acknowledges; there is no call for it."""
-    on.rest.call("POST", "/tasks/{task}/ack", task=on.take()["taskId"])
 
 
 @scenario_with(start_steps)
@@ -320,4 +306,14 @@ SCENARIOS: Declared = {
     ),
     # Requeueing answers with the number of tasks that wait as a text.
     "requeueing": to(start_steps).send(on.rest.call("POST", "/tasks/queue/requeue/{type}", type=on.task), on.poll()),
+    # A rate limit is shown and does not limit anything.
+    "a_rate_limit_is_not_kept": to(start_steps, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60}).send(
+        on.start_another(),
+        on.rest.note("the limit", on.take()["rateLimitPerFrequency"]),
+        on.rest.note("the second", on.take()["status"]),
+    ),
+    # A poll acknowledges; there is no call for it.
+    "there_is_no_acknowledgement": to(start_steps).send(
+        on.rest.call("POST", "/tasks/{task}/ack", task=on.take()["taskId"])
+    ),
 }

@@ -21,25 +21,12 @@ from .workflows import (
 )
 
 
-@scenario_with(start_steps, options={"correlationId": "c", "priority": 4})
-def a_scheduled_task(on: StartedWorkflow) -> None:
-    """A task that waits shows no worker and no start."""
-    on.rest.call("GET", "/tasks/{task}", task=on.row("r0")["taskId"], show=("workflowTask", "taskDefinition"))
-
-
 @scenario_with(start_steps)
 def a_task_in_progress(on: StartedWorkflow) -> None:
     """A task in progress is read as it was polled."""
     polled = on.take()
     read = on.rest.call("GET", "/tasks/{task}", task=polled["taskId"]).json
     on.rest.note("what differs from the poll", sorted(key for key in polled | read if polled.get(key) != read.get(key)))
-
-
-@scenario_with(start_steps, {"retryCount": 0})
-def an_ended_task(on: StartedWorkflow) -> None:
-    """An ended task keeps its output and its reason."""
-    task = on.run("FAILED", outputData={"a": None}, reasonForIncompletion="boo")
-    on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
 
 
 UNKNOWN: dict[str, tuple[str, Json]] = {
@@ -304,4 +291,13 @@ SCENARIOS: Declared = {
     "short_lists": send(*(rest.call("GET", path) for path in ("/secrets", "/environment", "/event", "/queue/"))),
     # The administrator's call shows the tasks of a type that wait.
     "the_queued_tasks_of_a_type": to(start_steps).send(on.rest.call("GET", "/admin/task/{type}", type=on.task)),
+    # A task that waits shows no worker and no start.
+    "a_scheduled_task": to(start_steps, options={"correlationId": "c", "priority": 4}).send(
+        on.rest.call("GET", "/tasks/{task}", task=on.row("r0")["taskId"], show=("workflowTask", "taskDefinition"))
+    ),
+    # An ended task keeps its output and its reason.
+    "an_ended_task": to(start_steps, {"retryCount": 0}).send(
+        on.run("FAILED", outputData={"a": None}, reasonForIncompletion="boo"),
+        on.rest.call("GET", "/tasks/{task}", task=on.taken(1)["taskId"]),
+    ),
 }

@@ -7,9 +7,9 @@ Nor does a step fail right after another has ended: the join is looked at then, 
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_with
+from ..scenario import Declared, scenario, scenario_with, to
 from .operators import dynamic_fork, fork, join
-from .workflows import Json, StartedWorkflow, start, step, task_type
+from .workflows import NO_RETRIES, Json, StartedWorkflow, on, start, start_types, step, task_type
 
 
 def _two_types(rest: Rest, **of_second: int) -> tuple[str, str]:
@@ -87,32 +87,6 @@ def a_failed_branch_cancels_its_siblings_until_a_retry(rest: Rest) -> None:
 
 
 @scenario
-def a_branch_is_cancelled_by_its_worker(rest: Rest) -> None:
-    """A worker that cancels its task terminates the workflow, which a retry brings back."""
-    a, b = _two_types(rest)
-    on = start(rest, a, fork([step(a, "a1")], [step(b, "b1"), step(b, "b2")]), join("b2"))
-    on.run("CANCELED", reasonForIncompletion="boo")
-    on.note_all(without=("join",))
-    on.retry()
-    on.note_all(without=("join",))
-
-
-@scenario
-def a_terminated_fork_is_retried(rest: Rest) -> None:
-    """A retry after a termination makes new attempts of the open steps, and the join waits for them."""
-    a, b = _two_types(rest)
-    on = start(rest, a, fork([step(a, "a1"), step(a, "a2")], [step(b, "b1")]), join("a2", "b1"))
-    on.run()
-    on.terminate("enough")
-    on.note_all()
-    on.retry()
-    on.note_all()
-    on.run()
-    on.run(task=b)
-    on.note_all()
-
-
-@scenario
 def a_rerun_of_one_branch_drops_the_others(rest: Rest) -> None:
     """A rerun from a step of a branch removes the rows of the other branches that came later."""
     on, b = _two_by_two(rest)
@@ -127,91 +101,6 @@ def a_rerun_of_one_branch_drops_the_others(rest: Rest) -> None:
     on.note_all()
     on.act("PUT", "/workflow/decide/{workflow}")
     on.note_all()
-
-
-@scenario
-def a_rerun_of_a_branch_of_a_completed_fork(rest: Rest) -> None:
-    """After a rerun of a branch the join is passed as it was."""
-    a, b = _two_types(rest)
-    on = start(rest, a, fork([step(a, "a1")], [step(b, "b1")]), join("a1", "b1"), step(a, "last"))
-    on.run(outputData={"n": 1})
-    branch = on.run(task=b, outputData={"n": 1})
-    on.run()
-    on.note_all()
-    on.rerun(branch)
-    on.note_all()
-    on.run(task=b, outputData={"n": 2})
-    on.note_all()
-    on.act("PUT", "/workflow/decide/{workflow}")
-    on.note_all()
-
-
-@scenario
-def a_paused_fork(rest: Rest) -> None:
-    """In a paused workflow branches end, and nothing follows in them until it is resumed."""
-    a, b = _two_types(rest)
-    on = start(rest, a, fork([step(a, "a1"), step(a, "a2")], [step(b, "b1")]), join("a2", "b1"))
-    on.pause()
-    on.run()
-    on.run(task=b)
-    on.note_all()
-    on.resume()
-    on.note_all()
-    on.run()
-    on.note_all()
-
-
-@scenario
-def a_restarted_fork(rest: Rest) -> None:
-    """A restart begins with new rows, and the old ones are gone."""
-    a, b = _two_types(rest)
-    on = start(rest, a, fork([step(a, "a1")], [step(b, "b1")]), join("b1"))
-    old = on.run("FAILED", reasonForIncompletion="boo")
-    on.restart()
-    on.note_all()
-    rest.call("GET", "/tasks/{task}", task=old["taskId"])
-    on.run()
-    on.run(task=b)
-    on.note_all()
-
-
-@scenario
-def a_branch_that_no_join_names(rest: Rest) -> None:
-    """What follows a join need not wait for a branch that the join does not name; the end of the workflow must."""
-    a, b = _two_types(rest)
-    on = start(rest, a, fork([step(a, "a1")], [step(b, "b1")]), join("a1"), step(a, "last"))
-    on.run()
-    on.note_all()
-    on.run()
-    on.note_all()
-    on.run(task=b)
-    on.note_all()
-
-
-@scenario
-def a_fork_without_its_join_is_started(rest: Rest) -> None:
-    """A fork that no join follows cannot be run."""
-    a, _ = _two_types(rest)
-    start(rest, a, fork([step(a, "a1")]), step(a, "last")).note_all()
-
-
-@scenario_with(_one_by_one)
-def a_rerun_from_the_row_of_a_fork(on: StartedWorkflow) -> None:
-    """The row of the fork stays SCHEDULED, and nothing is open."""
-    on.rerun(on.row("fork"))
-    on.note_all()
-    on.act("PUT", "/workflow/decide/{workflow}")
-    on.note_all()
-
-
-@scenario_with(_one_by_one)
-def a_rerun_from_the_row_of_a_join(on: StartedWorkflow) -> None:
-    """The row of the JOIN stays SCHEDULED, although every branch has ended."""
-    on.rerun(on.row("join"))
-    on.note_all(without=("join",))
-    on.act("PUT", "/workflow/decide/{workflow}")
-    on.note_all(without=("join",))
-    on.rest.note("the status of the JOIN", on.row("join")["status"])
 
 
 @scenario_with(_one_by_one)
@@ -261,54 +150,121 @@ def _dynamic(rest: Rest, *before: str) -> StartedWorkflow:
     return _completed(rest, *first, dynamic_fork(step(a, "a"), step(b, "b")), join(), last, of=(a, b))
 
 
-@scenario_with(_dynamic)
-def a_rerun_of_a_branch_of_a_dynamic_fork_at_the_beginning(on: StartedWorkflow) -> None:
-    """The JOIN is scheduled again without the names of the branches. It waits for none, puts out nothing, and the
-    workflow completes without the second branch."""
-    on.rerun(on.row("a"))
-    on.note_all()
-    on.run()
-    on.await_row("last")
-    on.note_all()
-    on.run()
-    on.settle("COMPLETED")
-    on.note_all()
-
-
-@scenario_with(_dynamic, "before")
-def a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step(on: StartedWorkflow) -> None:
-    """The JOIN is not scheduled again: the workflow is RUNNING, and nothing is open."""
-    on.rerun(on.row("b"))
-    on.note_all()
-    on.run(task=on.row("b")["taskType"])
-    on.act("PUT", "/workflow/decide/{workflow}")
-    on.note_all()
-
-
-@scenario_with(_dynamic, "before")
-def a_rerun_from_the_row_of_a_dynamic_fork(on: StartedWorkflow) -> None:
-    """The server makes a new row of the fork and of each branch, and the workflow continues from there."""
-    on.rerun(on.row("fork"))
-    on.note_all()
-    on.run(outputData={"n": 1})
-    on.run(task=on.row("b")["taskType"], outputData={"n": 2})
-    on.await_row("last")
-    on.note_all()
-
-
-@scenario
-def a_join_that_failed_before_all_branches_began(rest: Rest) -> None:
-    """A JOIN fails before the last step of the other branch has a row, because the workflow is paused. A retry is then
-    a 500, and a restart works."""
-    a, b = _two_types(rest)
-    on = start(rest, a, fork([step(a, "a")], [step(b, "b1"), step(b, "b2")]), join("a", "b2"))
-    on.pause()
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.await_row("join", "FAILED")
-    on.resume()
-    on.settle("FAILED")
-    on.note_all()
-    on.retry()
-    on.note_all()
-    on.restart()
-    on.note_all()
+SCENARIOS: Declared = {
+    # A worker that cancels its task terminates the workflow, which a retry brings back.
+    "a_branch_is_cancelled_by_its_worker": to(
+        start_types, fork([step("a", "a1")], [step("b", "b1"), step("b", "b2")]), join("b2"), types=NO_RETRIES
+    ).send(
+        on.run("CANCELED", reasonForIncompletion="boo"),
+        on.note_all(without=("join",)),
+        on.retry(),
+        on.note_all(without=("join",)),
+    ),
+    # A retry after a termination makes new attempts of the open steps, and the join waits for them.
+    "a_terminated_fork_is_retried": to(
+        start_types, fork([step("a", "a1"), step("a", "a2")], [step("b", "b1")]), join("a2", "b1"), types=NO_RETRIES
+    ).send(
+        on.run(),
+        on.terminate("enough"),
+        on.note_all(),
+        on.retry(),
+        on.note_all(),
+        on.run(),
+        on.run(task="b"),
+        on.note_all(),
+    ),
+    # After a rerun of a branch the join is passed as it was.
+    "a_rerun_of_a_branch_of_a_completed_fork": to(
+        start_types, fork([step("a", "a1")], [step("b", "b1")]), join("a1", "b1"), step("a", "last"), types=NO_RETRIES
+    ).send(
+        on.run(outputData={"n": 1}),
+        on.run(task="b", outputData={"n": 1}),
+        on.run(),
+        on.note_all(),
+        on.rerun(on.taken(2)),
+        on.note_all(),
+        on.run(task="b", outputData={"n": 2}),
+        on.note_all(),
+        on.act("PUT", "/workflow/decide/{workflow}"),
+        on.note_all(),
+    ),
+    # In a paused workflow branches end, and nothing follows in them until it is resumed.
+    "a_paused_fork": to(
+        start_types, fork([step("a", "a1"), step("a", "a2")], [step("b", "b1")]), join("a2", "b1"), types=NO_RETRIES
+    ).send(on.pause(), on.run(), on.run(task="b"), on.note_all(), on.resume(), on.note_all(), on.run(), on.note_all()),
+    # A restart begins with new rows, and the old ones are gone.
+    "a_restarted_fork": to(start_types, fork([step("a", "a1")], [step("b", "b1")]), join("b1"), types=NO_RETRIES).send(
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.restart(),
+        on.note_all(),
+        on.rest.call("GET", "/tasks/{task}", task=on.taken(1)["taskId"]),
+        on.run(),
+        on.run(task="b"),
+        on.note_all(),
+    ),
+    # What follows a join need not wait for a branch that the join does not name; the end of the workflow must.
+    "a_branch_that_no_join_names": to(
+        start_types, fork([step("a", "a1")], [step("b", "b1")]), join("a1"), step("a", "last"), types=NO_RETRIES
+    ).send(on.run(), on.note_all(), on.run(), on.note_all(), on.run(task="b"), on.note_all()),
+    # A fork that no join follows cannot be run.
+    "a_fork_without_its_join_is_started": to(
+        start_types, fork([step("a", "a1")]), step("a", "last"), types={"a": {"retryCount": 0}}
+    ).send(on.note_all()),
+    # The row of the fork stays SCHEDULED, and nothing is open.
+    "a_rerun_from_the_row_of_a_fork": to(_one_by_one).send(
+        on.rerun(on.row("fork")), on.note_all(), on.act("PUT", "/workflow/decide/{workflow}"), on.note_all()
+    ),
+    # The row of the JOIN stays SCHEDULED, although every branch has ended.
+    "a_rerun_from_the_row_of_a_join": to(_one_by_one).send(
+        on.rerun(on.row("join")),
+        on.note_all(without=("join",)),
+        on.act("PUT", "/workflow/decide/{workflow}"),
+        on.note_all(without=("join",)),
+        on.rest.note("the status of the JOIN", on.row("join")["status"]),
+    ),
+    # The JOIN is scheduled again without the names of the branches. It waits for none, puts out nothing, and the
+    # workflow completes without the second branch.
+    "a_rerun_of_a_branch_of_a_dynamic_fork_at_the_beginning": to(_dynamic).send(
+        on.rerun(on.row("a")),
+        on.note_all(),
+        on.run(),
+        on.await_row("last"),
+        on.note_all(),
+        on.run(),
+        on.settle("COMPLETED"),
+        on.note_all(),
+    ),
+    # The JOIN is not scheduled again: the workflow is RUNNING, and nothing is open.
+    "a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step": to(_dynamic, "before").send(
+        on.rerun(on.row("b")),
+        on.note_all(),
+        on.run(task=on.row("b")["taskType"]),
+        on.act("PUT", "/workflow/decide/{workflow}"),
+        on.note_all(),
+    ),
+    # The server makes a new row of the fork and of each branch, and the workflow continues from there.
+    "a_rerun_from_the_row_of_a_dynamic_fork": to(_dynamic, "before").send(
+        on.rerun(on.row("fork")),
+        on.note_all(),
+        on.run(outputData={"n": 1}),
+        on.run(task=on.row("b")["taskType"], outputData={"n": 2}),
+        on.await_row("last"),
+        on.note_all(),
+    ),
+    # A JOIN fails before the last step of the other branch has a row, because the workflow is paused. A retry is then
+    # a 500, and a restart works.
+    "a_join_that_failed_before_all_branches_began": to(
+        start_types, fork([step("a", "a")], [step("b", "b1"), step("b", "b2")]), join("a", "b2"), types=NO_RETRIES
+    ).send(
+        on.pause(),
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.await_row("join", "FAILED"),
+        on.resume(),
+        on.settle("FAILED"),
+        on.note_all(),
+        on.retry(),
+        on.note_all(),
+        on.restart(),
+        on.note_all(),
+    ),
+}

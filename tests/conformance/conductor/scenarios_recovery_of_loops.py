@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import Declared, scenario, scenario_with, to
+from ..scenario import Declared, scenario, to
 from .operators import TWICE, fork, join, loop, switch
-from .workflows import StartedWorkflow, on, start, step, task_type
+from .workflows import NO_RETRIES, StartedWorkflow, on, start, start_types, step, task_type
 
 
 def _two_steps(rest: Rest, condition: str = TWICE) -> StartedWorkflow:
@@ -18,59 +18,6 @@ def _one_step(rest: Rest) -> StartedWorkflow:
     """A loop over the step `a1`, and the step `last` of the same type after it, which has no retries."""
     a = task_type(rest, "a", retryCount=0)
     return start(rest, a, loop(TWICE, step(a, "a1")), step(a, "last"))
-
-
-@scenario_with(_two_steps)
-def a_rerun_within_the_last_iteration(on: StartedWorkflow) -> None:
-    """A rerun from a step of the iteration that failed keeps the iterations before."""
-    on.run()
-    on.run()
-    second = on.run()
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.note_all()
-    on.rerun(second)
-    on.note_all()
-    on.run(outputData={"n": 2})
-    on.run()
-    on.note_all()
-
-
-@scenario_with(_one_step)
-def a_rerun_from_an_earlier_iteration(on: StartedWorkflow) -> None:
-    """A rerun from an iteration before the one that failed."""
-    first = on.run(outputData={"n": 1})
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.rerun(first)
-    on.note_all()
-    on.run(outputData={"n": 2})
-    on.note_all()
-
-
-@scenario_with(_one_step)
-def a_rerun_into_a_completed_loop(on: StartedWorkflow) -> None:
-    """A rerun from a step of a loop that was completed, as was the workflow."""
-    on.run()
-    second = on.run()
-    on.run()
-    on.rerun(second)
-    on.note_all()
-    on.run(outputData={"n": 2})
-    on.note_all()
-
-
-@scenario
-def a_rerun_of_the_loop_itself(rest: Rest) -> None:
-    """A rerun from the loop begins with its first iteration, and keeps what came before."""
-    a = task_type(rest, "a", retryCount=0)
-    on = start(rest, a, step(a, "first"), loop(TWICE, step(a, "a1")), step(a, "last"))
-    on.run()
-    on.run()
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.rerun(on.row("loop"))
-    on.note_all()
-    on.run()
-    on.run()
-    on.note_all()
 
 
 @scenario
@@ -112,28 +59,6 @@ def a_failed_fork_inside_of_a_loop_is_retried(rest: Rest) -> None:
     on.retry()
     on.note_all()
     on.run(task=b)
-    on.note_all()
-
-
-@scenario
-def a_loop_as_a_branch_of_a_fork(rest: Rest) -> None:
-    """A join waits for a loop as for any other step."""
-    a, b = task_type(rest, "a", retryCount=0), task_type(rest, "b", retryCount=0)
-    on = start(rest, a, fork([loop(TWICE, step(a, "a1"))], [step(b, "b1")]), join("loop", "b1"), step(a, "last"))
-    on.run()
-    on.run(task=b)
-    on.run()
-    on.note_all()
-
-
-@scenario
-def an_optional_step_of_a_loop_fails(rest: Rest) -> None:
-    """The next iteration follows an optional step that failed."""
-    a = task_type(rest, "a", retryCount=0)
-    on = start(rest, a, loop(TWICE, step(a, "a1", optional=True)))
-    on.run("FAILED", reasonForIncompletion="boo")
-    on.note_all()
-    on.run()
     on.note_all()
 
 
@@ -183,4 +108,55 @@ SCENARIOS: Declared = {
         on.run(),
         on.note_all(),
     ),
+    # A rerun from a step of the iteration that failed keeps the iterations before.
+    "a_rerun_within_the_last_iteration": to(_two_steps).send(
+        on.run(),
+        on.run(),
+        on.run(),
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.note_all(),
+        on.rerun(on.taken(3)),
+        on.note_all(),
+        on.run(outputData={"n": 2}),
+        on.run(),
+        on.note_all(),
+    ),
+    # A rerun from an iteration before the one that failed.
+    "a_rerun_from_an_earlier_iteration": to(_one_step).send(
+        on.run(outputData={"n": 1}),
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.rerun(on.taken(1)),
+        on.note_all(),
+        on.run(outputData={"n": 2}),
+        on.note_all(),
+    ),
+    # A rerun from a step of a loop that was completed, as was the workflow.
+    "a_rerun_into_a_completed_loop": to(_one_step).send(
+        on.run(), on.run(), on.run(), on.rerun(on.taken(2)), on.note_all(), on.run(outputData={"n": 2}), on.note_all()
+    ),
+    # A rerun from the loop begins with its first iteration, and keeps what came before.
+    "a_rerun_of_the_loop_itself": to(
+        start_types, step("a", "first"), loop(TWICE, step("a", "a1")), step("a", "last"), types={"a": {"retryCount": 0}}
+    ).send(
+        on.run(),
+        on.run(),
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.rerun(on.row("loop")),
+        on.note_all(),
+        on.run(),
+        on.run(),
+        on.note_all(),
+    ),
+    # A join waits for a loop as for any other step.
+    "a_loop_as_a_branch_of_a_fork": to(
+        start_types,
+        fork([loop(TWICE, step("a", "a1"))], [step("b", "b1")]),
+        join("loop", "b1"),
+        step("a", "last"),
+        types=NO_RETRIES,
+    ).send(on.run(), on.run(task="b"), on.run(), on.note_all()),
+    # The next iteration follows an optional step that failed.
+    "an_optional_step_of_a_loop_fails": to(
+        start_types, loop(TWICE, step("a", "a1", optional=True)), types={"a": {"retryCount": 0}}
+    ).send(on.run("FAILED", reasonForIncompletion="boo"), on.note_all(), on.run(), on.note_all()),
 }

@@ -23,24 +23,6 @@ def a_rerun_keeps_the_task_id(on: StartedWorkflow) -> None:
     on.rest.note("another start", again["startTime"] > task["startTime"])
 
 
-@scenario_with(start_steps, {"concurrentExecLimit": 5})
-def a_rerun_under_a_limit(on: StartedWorkflow) -> None:
-    """A task that runs again and whose type has a `concurrentExecLimit` is never handed out."""
-    taken = on.run()
-    on.act("POST", RERUN, json={"reRunFromTaskId": taken["taskId"]})
-    on.poll()
-    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
-
-
-@scenario_with(start_steps)
-def a_rerun_of_a_failed_task(on: StartedWorkflow) -> None:
-    """A rerun keeps the number of the retry."""
-    on.run("FAILED", reasonForIncompletion="one")
-    task = on.run("FAILED", reasonForIncompletion="two")
-    on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
-    on.read()
-
-
 @scenario_with(start_steps, steps=2)
 def a_rerun_of_an_earlier_task(on: StartedWorkflow) -> None:
     """The tasks that came later are gone."""
@@ -58,35 +40,6 @@ def a_rerun_with_other_inputs(on: StartedWorkflow) -> None:
     body = {"reRunFromTaskId": task["taskId"], "taskInput": {"new": 1}, "workflowInput": {"x": 9}}
     on.act("POST", RERUN, json=body)
     on.run()
-    on.read()
-
-
-@scenario_with(start_steps)
-def a_rerun_of_a_running_workflow(on: StartedWorkflow) -> None:
-    """A running workflow is not rerun."""
-    on.act("POST", RERUN, json={"reRunFromTaskId": on.take()["taskId"]})
-
-
-@scenario_with(start_steps, steps=2)
-def a_rerun_of_a_terminated_workflow(on: StartedWorkflow) -> None:
-    """A rerun revives a cancelled task."""
-    on.run()
-    task = on.take()
-    with on.rest.unnoted():
-        on.terminate("over")
-    on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
-    on.read()
-
-
-@scenario_with(start_steps)
-def the_result_of_the_time_before(on: StartedWorkflow) -> None:
-    """After a rerun the result of the earlier holder counts: nothing tells them apart."""
-    task = on.take("w1")
-    with on.rest.unnoted():
-        on.terminate()
-        on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
-    on.take("w2")
-    on.update(task, "COMPLETED", outputData={"by": "w1"})
     on.read()
 
 
@@ -121,33 +74,6 @@ def definitions_of_a_restart(rest: Rest, case: Json | None) -> None:
     on.read()
 
 
-@scenario_with(start_steps)
-def a_result_from_before_the_restart(on: StartedWorkflow) -> None:
-    """The result of a task from before a restart is a 404."""
-    task = on.take()
-    with on.rest.unnoted():
-        on.terminate()
-        on.act("POST", RESTART)
-    on.update(task, "COMPLETED")
-
-
-@scenario_with(start_steps, {"retryCount": 0}, steps=2)
-def a_rerun_of_a_terminated_workflow_without_a_task(on: StartedWorkflow) -> None:
-    """A rerun from the beginning of a workflow that was terminated, and rerun before."""
-    first = on.run(outputData={"a": 1})
-    second = on.run("FAILED", reasonForIncompletion="boo")
-    on.rerun(second)
-    on.run(outputData={"b": 1})
-    on.rerun(first, taskInput={"new": 1}, workflowInput={"x": 7})
-    on.note_all()
-    on.rest.call("GET", "/tasks/{task}", task=second["taskId"])
-    on.run()
-    on.note_all()
-    on.terminate()
-    on.rerun()
-    on.note_all()
-
-
 @scenario_with(start_steps, steps=2)
 def a_rerun_revives_failed_attempts_of_earlier_steps(on: StartedWorkflow) -> None:
     """A rerun from a later step hands out a failed attempt of an earlier one again, beside that step."""
@@ -163,25 +89,7 @@ def a_rerun_revives_failed_attempts_of_earlier_steps(on: StartedWorkflow) -> Non
     on.note_all()
 
 
-@scenario_with(start_steps)
-def a_retry_after_a_rerun_with_an_input(on: StartedWorkflow) -> None:
-    """A retry keeps the input that a rerun was given."""
-    on.rerun(on.run(), taskInput={"x": "given", "new": 1})
-    on.run("FAILED")
-    on.rest.note("what the new attempt is given", on.take()["inputData"])
-
-
 RETRY = "/workflow/{workflow}/retry"
-
-
-@scenario_with(start_steps, {"retryCount": 0})
-def the_old_attempt_after_a_retry(on: StartedWorkflow) -> None:
-    """The result of an attempt that was retried by hand is ignored."""
-    old = on.run("FAILED")
-    with on.rest.unnoted():
-        on.act("POST", RETRY)
-    on.update(old, "COMPLETED")
-    on.read()
 
 
 SCENARIOS: Declared = {
@@ -262,5 +170,68 @@ SCENARIOS: Declared = {
     # A retry by hand does not wait for the retry's delay.
     "a_retry_does_not_wait": to(start_steps, {"retryCount": 0, "retryDelaySeconds": 60}).send(
         on.run("FAILED"), unnoted(on.act("POST", RETRY)), on.poll()
+    ),
+    # A task that runs again and whose type has a `concurrentExecLimit` is never handed out.
+    "a_rerun_under_a_limit": to(start_steps, {"concurrentExecLimit": 5}).send(
+        on.run(),
+        on.act("POST", RERUN, json={"reRunFromTaskId": on.taken(1)["taskId"]}),
+        on.poll(),
+        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+    ),
+    # A rerun keeps the number of the retry.
+    "a_rerun_of_a_failed_task": to(start_steps).send(
+        on.run("FAILED", reasonForIncompletion="one"),
+        on.run("FAILED", reasonForIncompletion="two"),
+        on.act("POST", RERUN, json={"reRunFromTaskId": on.taken(2)["taskId"]}),
+        on.read(),
+    ),
+    # A running workflow is not rerun.
+    "a_rerun_of_a_running_workflow": to(start_steps).send(
+        on.act("POST", RERUN, json={"reRunFromTaskId": on.take()["taskId"]})
+    ),
+    # A rerun revives a cancelled task.
+    "a_rerun_of_a_terminated_workflow": to(start_steps, steps=2).send(
+        on.run(),
+        on.take(),
+        unnoted(on.terminate("over")),
+        on.act("POST", RERUN, json={"reRunFromTaskId": on.taken(2)["taskId"]}),
+        on.read(),
+    ),
+    # After a rerun the result of the earlier holder counts: nothing tells them apart.
+    "the_result_of_the_time_before": to(start_steps).send(
+        on.take("w1"),
+        unnoted(on.terminate(), on.act("POST", RERUN, json={"reRunFromTaskId": on.taken(1)["taskId"]})),
+        on.take("w2"),
+        on.update(on.taken(1), "COMPLETED", outputData={"by": "w1"}),
+        on.read(),
+    ),
+    # The result of a task from before a restart is a 404.
+    "a_result_from_before_the_restart": to(start_steps).send(
+        on.take(), unnoted(on.terminate(), on.act("POST", RESTART)), on.update(on.taken(1), "COMPLETED")
+    ),
+    # A rerun from the beginning of a workflow that was terminated, and rerun before.
+    "a_rerun_of_a_terminated_workflow_without_a_task": to(start_steps, {"retryCount": 0}, steps=2).send(
+        on.run(outputData={"a": 1}),
+        on.run("FAILED", reasonForIncompletion="boo"),
+        on.rerun(on.taken(2)),
+        on.run(outputData={"b": 1}),
+        on.rerun(on.taken(1), taskInput={"new": 1}, workflowInput={"x": 7}),
+        on.note_all(),
+        on.rest.call("GET", "/tasks/{task}", task=on.taken(2)["taskId"]),
+        on.run(),
+        on.note_all(),
+        on.terminate(),
+        on.rerun(),
+        on.note_all(),
+    ),
+    # A retry keeps the input that a rerun was given.
+    "a_retry_after_a_rerun_with_an_input": to(start_steps).send(
+        on.rerun(on.run(), taskInput={"x": "given", "new": 1}),
+        on.run("FAILED"),
+        on.rest.note("what the new attempt is given", on.take()["inputData"]),
+    ),
+    # The result of an attempt that was retried by hand is ignored.
+    "the_old_attempt_after_a_retry": to(start_steps, {"retryCount": 0}).send(
+        on.run("FAILED"), unnoted(on.act("POST", RETRY)), on.update(on.taken(1), "COMPLETED"), on.read()
     ),
 }

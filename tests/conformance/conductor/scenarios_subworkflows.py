@@ -9,9 +9,6 @@ from ..scenario import scenario
 from .operators import fork, join, sub_workflow
 from .workflows import Json, StartedWorkflow, definition, register_workflow, start, start_registered, step, task_type
 
-INNER: dict[str, Any] = {"inputParameters": {"x": "${workflow.input.x}"}}
-
-
 SET: Json = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE"}
 
 

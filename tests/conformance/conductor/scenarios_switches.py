@@ -7,7 +7,7 @@ from typing import Any
 from ..rest import Rest
 from ..scenario import Declared, scenario, scenario_for_each, to
 from .operators import TWICE, fork, join, loop, switch
-from .workflows import Json, StartedWorkflow, on, start, step, task_type
+from .workflows import Json, StartedWorkflow, on, start, start_types, step, task_type
 
 
 def _switched(rest: Rest, value: Any, **fields: Any) -> StartedWorkflow:
@@ -39,56 +39,11 @@ def choices(rest: Rest, case: tuple[Any, Json]) -> None:
 
 
 @scenario
-def no_case_and_no_default(rest: Rest) -> None:
-    """A switch that chooses nothing is passed."""
-    task = task_type(rest)
-    start(rest, task, switch({"two": [step(task, "two")]}), step(task, "last")).read()
-
-
-@scenario
 def an_empty_case(rest: Rest) -> None:
     """A case without steps, next to a default that has some."""
     task = task_type(rest)
     made = switch({"1": [], "2": [step(task, "two")]}, [step(task, "other")])
     start(rest, task, made, step(task, "last"), given={"x": 1}).read()
-
-
-@scenario
-def an_expression_that_fails(rest: Rest) -> None:
-    """A switch whose expression cannot be evaluated is not tried again, whatever its number of retries."""
-    task = task_type(rest)
-    made = switch({"1": [step(task, "one")]}, evaluatorType="javascript", expression="$.nobody['n']", retryCount=2)
-    on = start(rest, task, made, step(task, "last"))
-    on.settle("FAILED", "RUNNING")
-    on.read()
-
-
-@scenario
-def a_switch_on_an_output(rest: Rest) -> None:
-    """A switch may depend on an earlier task, and its case may have several steps."""
-    task = task_type(rest)
-    case = [step(task, "one"), step(task, "two")]
-    made = switch({"go": case}, inputParameters={"case": "${first.output.way}"})
-    on = start(rest, task, step(task, "first"), made)
-    on.run(outputData={"way": "go"})
-    on.read()
-    on.run()
-    on.run(outputData={"end": 1})
-    on.read()
-
-
-@scenario
-def a_switch_in_a_loop(rest: Rest) -> None:
-    """A case in a loop has the number of the turn."""
-    task = task_type(rest)
-    made = switch(
-        {"1": [step(task, "one")]}, [step(task, "other")], inputParameters={"case": "${loop.output.iteration}"}
-    )
-    on = start(rest, task, loop(TWICE, made))
-    on.run()
-    on.run()
-    on.settle("COMPLETED")
-    on.read()
 
 
 GRAALJS = {
@@ -155,4 +110,32 @@ SCENARIOS: Declared = {
     "a_retry_in_a_case": to(_switched, "two").send(
         on.run("FAILED_WITH_TERMINAL_ERROR"), on.retry(), on.run(), on.read()
     ),
+    # A switch that chooses nothing is passed.
+    "no_case_and_no_default": to(start_types, switch({"two": [step("task", "two")]}), step("task", "last")).send(
+        on.read()
+    ),
+    # A switch whose expression cannot be evaluated is not tried again, whatever its number of retries.
+    "an_expression_that_fails": to(
+        start_types,
+        switch({"1": [step("task", "one")]}, evaluatorType="javascript", expression="$.nobody['n']", retryCount=2),
+        step("task", "last"),
+    ).send(on.settle("FAILED", "RUNNING"), on.read()),
+    # A switch may depend on an earlier task, and its case may have several steps.
+    "a_switch_on_an_output": to(
+        start_types,
+        step("task", "first"),
+        switch({"go": [step("task", "one"), step("task", "two")]}, inputParameters={"case": "${first.output.way}"}),
+    ).send(on.run(outputData={"way": "go"}), on.read(), on.run(), on.run(outputData={"end": 1}), on.read()),
+    # A case in a loop has the number of the turn.
+    "a_switch_in_a_loop": to(
+        start_types,
+        loop(
+            TWICE,
+            switch(
+                {"1": [step("task", "one")]},
+                [step("task", "other")],
+                inputParameters={"case": "${loop.output.iteration}"},
+            ),
+        ),
+    ).send(on.run(), on.run(), on.settle("COMPLETED"), on.read()),
 }

@@ -3,62 +3,11 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
+from ..scenario import Declared, scenario, scenario_for_each, to
 from .operators import TWICE, fork, inline, join, loop, operator, sub_workflow, switch, system_task
-from .workflows import Json, StartedWorkflow, definition, register_workflow, start, step, task_type
+from .workflows import Json, StartedWorkflow, definition, on, register_workflow, start, start_types, step, task_type
 
 ENDS = ("COMPLETED", "FAILED", "TERMINATED")
-
-
-@scenario
-def a_variable_is_set(rest: Rest) -> None:
-    """A variable is seen in the workflow and by what comes next."""
-    task = task_type(rest)
-    after = step(task, "after", inputParameters={"v": "${workflow.variables.v}"})
-    on = start(rest, task, system_task("SET_VARIABLE", "set", v="${workflow.input.x}", w=[1]), after)
-    on.read()
-
-
-@scenario
-def a_variable_has_a_first_value(rest: Rest) -> None:
-    """A definition may give variables their first values."""
-    task = task_type(rest)
-    after = step(task, "after", inputParameters={"v": "${workflow.variables.v}"})
-    start(rest, task, after, variables={"v": {"a": 1}}).read()
-
-
-@scenario
-def an_expression_is_evaluated(rest: Rest) -> None:
-    """INLINE puts out the result of its expression."""
-    task = task_type(rest)
-    script = inline("inline", "$.a + 1", a="${workflow.input.x}")
-    after = step(task, "after", inputParameters={"r": "${inline.output.result}"})
-    start(rest, task, script, after, given={"x": 41}).read()
-
-
-@scenario
-def an_end_before_the_end(rest: Rest) -> None:
-    """TERMINATE ends the workflow with a status, a reason and an output."""
-    task = task_type(rest)
-    end = system_task(
-        "TERMINATE",
-        "end",
-        terminationStatus="COMPLETED",
-        terminationReason="enough",
-        workflowOutput={"o": "${workflow.input.x}"},
-    )
-    on = start(rest, task, end, step(task, "never"))
-    on.settle("COMPLETED")
-    on.read()
-
-
-@scenario
-def an_end_as_a_failure(rest: Rest) -> None:
-    """TERMINATE may fail the workflow."""
-    task = task_type(rest)
-    on = start(rest, task, system_task("TERMINATE", "end", terminationStatus="FAILED", terminationReason="bad"))
-    on.settle("FAILED")
-    on.read()
 
 
 @scenario
@@ -72,28 +21,6 @@ def an_end_that_says_nothing(rest: Rest) -> None:
     on.read()
     on.act("POST", "/tasks/{workflow}/{reference}/COMPLETED", reference="end", json={"n": 1})
     on.settle("COMPLETED")
-    on.read()
-
-
-@scenario
-def a_workflow_ends_itself_beside_an_open_step(rest: Rest) -> None:
-    """TERMINATE in one branch of a fork cancels what is open in the other."""
-    task, quick = task_type(rest), task_type(rest, "quick")
-    end = system_task("TERMINATE", "end", terminationStatus="COMPLETED")
-    on = start(rest, task, fork([step(task, "open")], [step(quick, "quick"), end]), join("open", "end"))
-    on.run(task=quick)
-    on.settle("COMPLETED")
-    on.note("open", "end")
-    on.poll()
-
-
-@scenario
-def a_wait_for_a_second(rest: Rest) -> None:
-    """WAIT with a duration ends by itself."""
-    task = task_type(rest)
-    on = start(rest, task, system_task("WAIT", "wait", duration="1 seconds"), step(task, "after"))
-    on.await_row("wait", "IN_PROGRESS")
-    on.await_row("after")
     on.read()
 
 
@@ -322,3 +249,54 @@ def open_operators_by_name(rest: Rest, case: Json) -> None:
     on.await_row("step", "IN_PROGRESS")
     rest.sleep(1.5)
     on.note_all()
+
+
+SCENARIOS: Declared = {
+    # A variable is seen in the workflow and by what comes next.
+    "a_variable_is_set": to(
+        start_types,
+        system_task("SET_VARIABLE", "set", v="${workflow.input.x}", w=[1]),
+        step("task", "after", inputParameters={"v": "${workflow.variables.v}"}),
+    ).send(on.read()),
+    # A definition may give variables their first values.
+    "a_variable_has_a_first_value": to(
+        start_types, step("task", "after", inputParameters={"v": "${workflow.variables.v}"}), variables={"v": {"a": 1}}
+    ).send(on.read()),
+    # INLINE puts out the result of its expression.
+    "an_expression_is_evaluated": to(
+        start_types,
+        inline("inline", "$.a + 1", a="${workflow.input.x}"),
+        step("task", "after", inputParameters={"r": "${inline.output.result}"}),
+        given={"x": 41},
+    ).send(on.read()),
+    # TERMINATE ends the workflow with a status, a reason and an output.
+    "an_end_before_the_end": to(
+        start_types,
+        system_task(
+            "TERMINATE",
+            "end",
+            terminationStatus="COMPLETED",
+            terminationReason="enough",
+            workflowOutput={"o": "${workflow.input.x}"},
+        ),
+        step("task", "never"),
+    ).send(on.settle("COMPLETED"), on.read()),
+    # TERMINATE may fail the workflow.
+    "an_end_as_a_failure": to(
+        start_types, system_task("TERMINATE", "end", terminationStatus="FAILED", terminationReason="bad")
+    ).send(on.settle("FAILED"), on.read()),
+    # TERMINATE in one branch of a fork cancels what is open in the other.
+    "a_workflow_ends_itself_beside_an_open_step": to(
+        start_types,
+        fork(
+            [step("task", "open")],
+            [step("quick", "quick"), system_task("TERMINATE", "end", terminationStatus="COMPLETED")],
+        ),
+        join("open", "end"),
+        types={"task": {}, "quick": {}},
+    ).send(on.run(task="quick"), on.settle("COMPLETED"), on.note("open", "end"), on.poll()),
+    # WAIT with a duration ends by itself.
+    "a_wait_for_a_second": to(
+        start_types, system_task("WAIT", "wait", duration="1 seconds"), step("task", "after")
+    ).send(on.await_row("wait", "IN_PROGRESS"), on.await_row("after"), on.read()),
+}

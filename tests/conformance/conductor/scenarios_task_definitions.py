@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
+from ..scenario import Declared, rest, scenario, scenario_for_each, send
 from .workflows import start_steps, task_type
 
 EVERYTHING: dict[str, Any] = {
@@ -115,12 +115,6 @@ def one_object_is_no_list(rest: Rest) -> None:
 
 
 @scenario
-def an_empty_list_is_refused(rest: Rest) -> None:
-    """Registering nothing is a 400."""
-    rest.call("POST", "/metadata/taskdefs", json=[])
-
-
-@scenario
 def registering_again_replaces_everything(rest: Rest) -> None:
     """A second registration keeps nothing of the first."""
     name = task_type(rest, **EVERYTHING)
@@ -170,12 +164,6 @@ def a_deleted_type_is_gone(rest: Rest) -> None:
     name = task_type(rest)
     rest.call("DELETE", "/metadata/taskdefs/{name}", name=name)
     _read(rest, name)
-
-
-@scenario
-def deleting_what_is_not_there_is_a_500(rest: Rest) -> None:
-    """DELETE of an unknown type is a server error, not a 404."""
-    rest.call("DELETE", "/metadata/taskdefs/{name}", name=rest.name("task"))
 
 
 @scenario
@@ -316,20 +304,22 @@ def refused_fields(rest: Rest, case: dict[str, Any]) -> None:
 
 
 @scenario
-def a_missing_name(rest: Rest) -> None:
-    """A definition needs a name."""
-    rest.call("POST", "/metadata/taskdefs", json=[{"retryCount": 1}])
-
-
-@scenario
-def an_empty_name(rest: Rest) -> None:
-    """An empty name is none."""
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": ""}])
-
-
-@scenario
 def one_mistake_refuses_the_whole_list(rest: Rest) -> None:
     """Nothing of a list with one bad definition is stored, and the error says which it is."""
     good = rest.name("good")
     rest.call("POST", "/metadata/taskdefs", json=[{"name": good}, {"name": rest.name("bad"), "retryCount": -1}])
     rest.call("GET", "/metadata/taskdefs/{name}", name=good)
+
+
+SCENARIOS: Declared = {
+    # Registering nothing is a 400.
+    "an_empty_list_is_refused": send(rest.call("POST", "/metadata/taskdefs", json=[])),
+    # DELETE of an unknown type is a server error, not a 404.
+    "deleting_what_is_not_there_is_a_500": send(
+        rest.call("DELETE", "/metadata/taskdefs/{name}", name=rest.name("task"))
+    ),
+    # A definition needs a name.
+    "a_missing_name": send(rest.call("POST", "/metadata/taskdefs", json=[{"retryCount": 1}])),
+    # An empty name is none.
+    "an_empty_name": send(rest.call("POST", "/metadata/taskdefs", json=[{"name": ""}])),
+}

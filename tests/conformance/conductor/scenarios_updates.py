@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import Declared, rest, scenario_for_each, scenario_with, send, to
+from ..scenario import Declared, rest, scenario_for_each, scenario_with, send, to, unnoted
 from .workflows import StartedWorkflow, on, start_steps
 
 RESULTS: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
@@ -69,35 +69,10 @@ def optional_tasks(rest: Rest, case: tuple[dict[str, Any], str]) -> None:
 
 
 @scenario_with(start_steps)
-def a_status_of_the_server(on: StartedWorkflow) -> None:
-    """TIMED_OUT, SCHEDULED and SKIPPED are no statuses of a result."""
-    task = on.take()
-    for status in ("TIMED_OUT", "SCHEDULED", "SKIPPED"):
-        on.update(task, status)
-    on.read()
-
-
-@scenario_with(start_steps)
-def a_missing_workflow_id(on: StartedWorkflow) -> None:
-    """A result needs a workflow id."""
-    on.rest.call("POST", "/tasks", json={"taskId": on.take()["taskId"], "status": "COMPLETED"})
-
-
-@scenario_with(start_steps)
 def an_unknown_workflow(on: StartedWorkflow) -> None:
     """A result for an unknown workflow is a 404."""
     on.update({**on.take(), "workflowInstanceId": "unknown"}, "COMPLETED")
     on.read()
-
-
-@scenario_with(start_steps)
-def a_removed_workflow(on: StartedWorkflow) -> None:
-    """A result for a workflow that was removed is a 404."""
-    task = on.take()
-    with on.rest.unnoted():
-        on.terminate()
-        on.remove()
-    on.update(task, "COMPLETED")
 
 
 @scenario_with(start_steps)
@@ -117,16 +92,6 @@ def a_second_result_is_ignored(on: StartedWorkflow) -> None:
     """A result for a task that has ended is answered like any other, and changes nothing."""
     task = on.run(outputData={"a": 1})
     on.update(task, "FAILED", outputData={"a": 2}, reasonForIncompletion="boo", workerId="other")
-    on.read()
-
-
-@scenario_with(start_steps)
-def a_result_after_termination_is_ignored(on: StartedWorkflow) -> None:
-    """After termination the result changes nothing."""
-    task = on.take()
-    with on.rest.unnoted():
-        on.terminate()
-    on.update(task, "COMPLETED", outputData={"late": True})
     on.read()
 
 
@@ -150,25 +115,6 @@ def times_of_an_attempt(on: StartedWorkflow) -> None:
     on.rest.note("started after it was scheduled", polled["startTime"] > polled["scheduledTime"])
     on.rest.note("ended after its start", ended["endTime"] > ended["startTime"])
     on.rest.note("the update stays", ended["updateTime"] == polled["updateTime"])
-
-
-@scenario_with(start_steps, steps=2)
-def an_ignored_result_hands_out_a_task(on: StartedWorkflow) -> None:
-    """A result that changes nothing still takes a further task."""
-    task = on.run()
-    on.rest.sleep(0.05)
-    on.update_v2(task, "FAILED")
-    on.read()
-
-
-@scenario_with(start_steps)
-def a_result_after_termination(on: StartedWorkflow) -> None:
-    """A result for a terminated workflow is a 204 that changes nothing."""
-    task = on.take()
-    with on.rest.unnoted():
-        on.terminate()
-    on.update_v2(task, "COMPLETED")
-    on.read()
 
 
 FAILURES = {
@@ -296,5 +242,29 @@ SCENARIOS: Declared = {
         on.finish(on.take(), "IN_PROGRESS", outputData={"a": 1, "b": 1}),
         on.report("r0", "COMPLETED", {"b": 2}),
         on.read(),
+    ),
+    # TIMED_OUT, SCHEDULED and SKIPPED are no statuses of a result.
+    "a_status_of_the_server": to(start_steps).send(
+        on.take(), *(on.update(on.taken(1), status) for status in ("TIMED_OUT", "SCHEDULED", "SKIPPED")), on.read()
+    ),
+    # A result needs a workflow id.
+    "a_missing_workflow_id": to(start_steps).send(
+        on.rest.call("POST", "/tasks", json={"taskId": on.take()["taskId"], "status": "COMPLETED"})
+    ),
+    # A result for a workflow that was removed is a 404.
+    "a_removed_workflow": to(start_steps).send(
+        on.take(), unnoted(on.terminate(), on.remove()), on.update(on.taken(1), "COMPLETED")
+    ),
+    # After termination the result changes nothing.
+    "a_result_after_termination_is_ignored": to(start_steps).send(
+        on.take(), unnoted(on.terminate()), on.update(on.taken(1), "COMPLETED", outputData={"late": True}), on.read()
+    ),
+    # A result that changes nothing still takes a further task.
+    "an_ignored_result_hands_out_a_task": to(start_steps, steps=2).send(
+        on.run(), on.rest.sleep(0.05), on.update_v2(on.taken(1), "FAILED"), on.read()
+    ),
+    # A result for a terminated workflow is a 204 that changes nothing.
+    "a_result_after_termination": to(start_steps).send(
+        on.take(), unnoted(on.terminate()), on.update_v2(on.taken(1), "COMPLETED"), on.read()
     ),
 }

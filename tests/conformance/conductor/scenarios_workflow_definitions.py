@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
+from ..scenario import Declared, rest, scenario, scenario_for_each, send
 from .operators import fork, join, loop, operator, sub_workflow, system_task
 from .workflows import Json, definition, register_workflow, step
 
@@ -161,12 +161,6 @@ def a_deleted_version_is_gone(rest: Rest) -> None:
 
 
 @scenario
-def deleting_an_unknown_workflow_is_a_500(rest: Rest) -> None:
-    """DELETE of what is not there is a server error."""
-    rest.call("DELETE", "/metadata/workflow/{name}/{version}", name=rest.name("workflow"), version="1")
-
-
-@scenario
 def all_workflows_are_listed(rest: Rest) -> None:
     """The list has every version whole."""
     name = register_workflow(rest, step("any"))
@@ -181,12 +175,6 @@ def all_workflows_are_listed(rest: Rest) -> None:
 def an_unregistered_task_type_is_accepted(rest: Rest) -> None:
     """A workflow may name a task type that nobody has registered."""
     _read(rest, _posted(rest, [step(rest.name("task"))]))
-
-
-@scenario
-def a_missing_workflow_name(rest: Rest) -> None:
-    """A workflow has a name."""
-    rest.call("POST", "/metadata/workflow", json={"version": 1, "tasks": [step("any")]})
 
 
 @scenario
@@ -294,7 +282,17 @@ def brought_definitions(rest: Rest, case: Json) -> None:
     rest.call("POST", "/workflow", json=body)
 
 
-@scenario
-def a_brought_definition_without_a_name_in_the_request(rest: Rest) -> None:
-    """The name in the request may be empty where a definition brings one."""
-    rest.call("POST", "/workflow", json={"name": "", "workflowDef": definition("w", A1)})
+SCENARIOS: Declared = {
+    # DELETE of what is not there is a server error.
+    "deleting_an_unknown_workflow_is_a_500": send(
+        rest.call("DELETE", "/metadata/workflow/{name}/{version}", name=rest.name("workflow"), version="1")
+    ),
+    # A workflow has a name.
+    "a_missing_workflow_name": send(
+        rest.call("POST", "/metadata/workflow", json={"version": 1, "tasks": [step("any")]})
+    ),
+    # The name in the request may be empty where a definition brings one.
+    "a_brought_definition_without_a_name_in_the_request": send(
+        rest.call("POST", "/workflow", json={"name": "", "workflowDef": definition("w", A1)})
+    ),
+}

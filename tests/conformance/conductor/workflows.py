@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...http_answer import Answer
@@ -14,6 +14,9 @@ Json = dict[str, Any]
 
 on = Requests()
 """Requests of a scenario that prepares a `StartedWorkflow`."""
+
+NO_RETRIES: dict[str, Json] = {"a": {"retryCount": 0}, "b": {"retryCount": 0}}
+"""Two task types."""
 
 PATIENCE_SECONDS = 15
 LOOK_SECONDS = 0.05
@@ -96,18 +99,25 @@ class StartedWorkflow:
     task: str
     workflow: str
     id: str
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Task types by their labels."""
+    _taken: list[Json] = field(default_factory=list)
 
     def take(self, worker: str = "w1", task: str | None = None, **query: Any) -> Json:
-        """Poll until there is a task, unnoted."""
-        name = task or self.task
+        """Poll until there is a task, unnoted. `task` is a type or its label."""
+        name = self.types.get(task or "", task or self.task)
         with self.rest.unnoted():
             answer = _until(
                 self.rest,
                 lambda: self.rest.call("GET", "/tasks/poll/{type}", query={"workerid": worker, **query}, type=name),
                 lambda answer: answer.status == 200,
             )
-        taken: Json = answer.json
-        return taken
+        self._taken.append(answer.json)
+        return self._taken[-1]
+
+    def taken(self, number: int) -> Json:
+        """Return the task that was taken first (1), second (2), and so on."""
+        return self._taken[number - 1]
 
     def finish(self, task: Json, status: str | None = "COMPLETED", **fields: Any) -> None:
         """Report a result, unnoted."""
@@ -242,6 +252,10 @@ class StartedWorkflow:
         """Wait, unnoted, until the workflow has one of these statuses: servers run system tasks in the background."""
         self.until(lambda workflow: workflow["status"] in statuses, decide=decide)
 
+    def await_end(self, status: str = "FAILED") -> None:
+        """Wait until a JOIN has ended the workflow. A decision from outside marks what ended last as executed."""
+        self.settle(status, decide=False)
+
     def await_row(self, reference: str, *statuses: str) -> Json:
         """Wait, unnoted, until there is a task of this reference name, with one of the statuses if any are given."""
 
@@ -305,6 +319,27 @@ def start(
 ) -> StartedWorkflow:
     """Register a workflow of these tasks and start it; `fields` change its definition."""
     return start_registered(rest, task, register_workflow(rest, *tasks, label=label, **fields), given)
+
+
+def start_types(
+    rest: Rest, *tasks: Json, types: Mapping[str, Json] | None = None, given: Json | None = None, **fields: Any
+) -> StartedWorkflow:
+    """Register task types by their labels, and start a workflow of tasks that have a label in place of their name.
+
+    By default there is one type, `task`. The first one is the type that workers poll for.
+    """
+    names = {label: task_type(rest, label, **changes) for label, changes in (types or {"task": {}}).items()}
+    name = register_workflow(rest, *(_with_names(task, names) for task in tasks), **fields)
+    return replace(start_registered(rest, next(iter(names.values())), name, given), types=names)
+
+
+def _with_names(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_with_names(each, names) for each in value]
+    if not isinstance(value, dict):
+        return value
+    named = {key: _with_names(each, names) for key, each in value.items()}
+    return {**named, "name": names.get(value["name"], value["name"])} if isinstance(value.get("name"), str) else named
 
 
 def start_registered(
