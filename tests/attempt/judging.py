@@ -88,10 +88,7 @@ ADOPTED = commit(
     NEWER,
     MERGED,
     STAGED,
-    by={
-        **publication_of(replace(ELSEWHERE, task_id="task-10", start_time=9500)).metadata,
-        "perago.adopts": MERGED,
-    },
+    by={**publication_of(replace(ELSEWHERE, task_id="task-10", start_time=9500)).metadata, "perago.adopts": MERGED},
 )
 
 COPY = replace(PREDECESSOR, id=NEWER, parents=(MERGED,))
@@ -104,6 +101,31 @@ def in_format(text: str, commit: Commit) -> Commit:
 
 ANOTHER_WORKFLOW = publication_of(replace(DELIVERY, workflow_id="wf-9", task_id="task-9", start_time=9000))
 NEWER_FORMAT = Refuse("has format 2: perago 9.9.9 wrote it")
+
+
+def of_workflow(workflow_id: str) -> Commit:
+    """What the first attempt of this step has published in another workflow."""
+    return publication_of(replace(FIRST, workflow_id=workflow_id))
+
+
+def of_task(task_id: str, *place: str) -> Commit:
+    """What another attempt of this step has published."""
+    return publication_of(replace(DELIVERY, task_id=task_id), *place)
+
+
+def family(**root: Any) -> dict[str, Any]:
+    """The workflows, with a changed root."""
+    return {**FAMILY, "root": replace(FAMILY["root"], **root)}
+
+
+FORGOTTEN = {**ROWS, "task-9": None}
+LIVING = {**ROWS, "task-9": AttemptRow("task-9", 9000, None)}
+TO_RUN_AGAIN = {**ROWS, "task-9": AttemptRow("task-9", 0, None)}
+LATER_STEP = publication_of(ELSEWHERE, NEWER, MERGED)
+ROUND_BEFORE = publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2))
+ON_FOREIGN = publication_of(FIRST, NEWER, OTHER)
+OVER_FOREIGN = replace(publication_of(FIRST), parents=(OTHER, STAGED))
+EARLIER_DELIVERY = publication_of(replace(RETRY, poll_count=7))
 CASES = (
     Case("nothing happened", (), Build(Base(REF))),
     Case("a predecessor has published", (PREDECESSOR,), Adopt(PREDECESSOR, PREDECESSOR)),
@@ -123,7 +145,7 @@ CASES = (
         "somebody has copied a publication of another step that Conductor has forgotten",
         (commit(NEWER, REF, by=publication_of(ELSEWHERE).metadata),),
         REFUSED,
-        rows={**ROWS, "task-9": None},
+        rows=FORGOTTEN,
     ),
     Case(
         "a predecessor has adopted",
@@ -132,22 +154,17 @@ CASES = (
     ),
     Case(
         "an earlier delivery of this attempt has published",
-        (publication_of(replace(RETRY, poll_count=7)),),
-        Adopt(publication_of(replace(RETRY, poll_count=7)), publication_of(replace(RETRY, poll_count=7))),
+        (EARLIER_DELIVERY,),
+        Adopt(EARLIER_DELIVERY, EARLIER_DELIVERY),
     ),
     Case("this attempt was run again", (MINE_BEFORE_A_RERUN,), UNDONE),
     Case(
         "the predecessor was run again", (PREDECESSOR,), UNDONE, rows={**ROWS, "task-1": AttemptRow("task-1", 0, None)}
     ),
-    Case(
-        "the workflow was restarted",
-        (publication_of(replace(DELIVERY, task_id="task-old")),),
-        UNDONE,
-        rows={**ROWS, "task-old": None},
-    ),
+    Case("the workflow was restarted", (of_task("task-old"),), UNDONE, rows={**ROWS, "task-old": None}),
     Case(
         "an attempt of this step outside of the own chain",
-        (publication_of(replace(DELIVERY, task_id="task-7")),),
+        (of_task("task-7"),),
         UNDONE,
         rows={**ROWS, "task-7": AttemptRow("task-7", 1000, None)},
     ),
@@ -156,52 +173,26 @@ CASES = (
         "the prefix has changed", (PREDECESSOR,), UNDONE, state=replace(STATE, plan=replace(STATE.plan, prefix="audio"))
     ),
     Case("the input ref has changed", (publication_of(FIRST, ref=NEWER),), UNDONE),
-    Case(
-        "a later step of the run before",
-        (publication_of(ELSEWHERE, NEWER, MERGED), MINE_BEFORE_A_RERUN),
-        BOTH_UNDONE,
-        rows={**ROWS, "task-9": None},
-    ),
-    Case(
-        "a later step that is to run again",
-        (publication_of(ELSEWHERE, NEWER, MERGED), MINE_BEFORE_A_RERUN),
-        BOTH_UNDONE,
-        rows={**ROWS, "task-9": AttemptRow("task-9", 0, None)},
-    ),
-    Case(
-        "a living attempt of another step",
-        (publication_of(ELSEWHERE),),
-        REFUSED,
-        rows={**ROWS, "task-9": AttemptRow("task-9", 9000, None)},
-    ),
-    Case(
-        "a forgotten step in a loop", (publication_of(ELSEWHERE),), REFUSED, rows={**ROWS, "task-9": None}, state=LOOP
-    ),
-    Case(
-        "a forgotten round of a loop before this step",
-        (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
-        REFUSED,
-        rows={**ROWS, "task-9": None},
-    ),
+    Case("a later step of the run before", (LATER_STEP, MINE_BEFORE_A_RERUN), BOTH_UNDONE, rows=FORGOTTEN),
+    Case("a later step that is to run again", (LATER_STEP, MINE_BEFORE_A_RERUN), BOTH_UNDONE, rows=TO_RUN_AGAIN),
+    Case("a living attempt of another step", (publication_of(ELSEWHERE),), REFUSED, rows=LIVING),
+    Case("a forgotten step in a loop", (publication_of(ELSEWHERE),), REFUSED, rows=FORGOTTEN, state=LOOP),
+    Case("a forgotten round of a loop before this step", (ROUND_BEFORE,), REFUSED, rows=FORGOTTEN),
     Case("a rerun in a loop", (MINE_BEFORE_A_RERUN,), UNDONE, state=LOOP),
     Case("somebody else", (FOREIGN,), REFUSED),
     Case("somebody else on the predecessor's publication", (ABOVE, PREDECESSOR), REFUSED),
     Case("somebody else on a stale publication", (ABOVE, MINE_BEFORE_A_RERUN), REFUSED),
-    Case("another workflow of the same shape", (publication_of(replace(FIRST, workflow_id="wf-2")),), REFUSED),
+    Case("another workflow of the same shape", (of_workflow("wf-2"),), REFUSED),
     Case(
         "a step of another workflow that Conductor has removed",
         (publication_of(replace(ELSEWHERE, workflow_id="wf-2")),),
         REFUSED,
-        rows={**ROWS, "task-9": None},
+        rows=FORGOTTEN,
     ),
-    Case(
-        "a predecessor's publication that came over somebody else's commit",
-        (replace(publication_of(FIRST), parents=(OTHER, STAGED)), FOREIGN),
-        REFUSED,
-    ),
+    Case("a predecessor's publication that came over somebody else's commit", (OVER_FOREIGN, FOREIGN), REFUSED),
     Case(
         "a stale publication on the predecessor's",
-        (publication_of(replace(DELIVERY, task_id="task-old"), NEWER, MERGED), PREDECESSOR),
+        (of_task("task-old", NEWER, MERGED), PREDECESSOR),
         BOTH_UNDONE,
         rows={**ROWS, "task-old": None},
     ),
@@ -210,7 +201,7 @@ CASES = (
         "rebase: a living attempt of another step",
         (publication_of(ELSEWHERE),),
         Build(Base(MERGED, (), "tree-1")),
-        rows={**ROWS, "task-9": AttemptRow("task-9", 9000, None)},
+        rows=LIVING,
         state=REBASE,
     ),
     Case(
@@ -218,13 +209,13 @@ CASES = (
     ),
     Case(
         "rebase: the predecessor's publication on others' commits",
-        (publication_of(FIRST, NEWER, OTHER), FOREIGN),
-        Adopt(publication_of(FIRST, NEWER, OTHER), publication_of(FIRST, NEWER, OTHER)),
+        (ON_FOREIGN, FOREIGN),
+        Adopt(ON_FOREIGN, ON_FOREIGN),
         state=REBASE,
     ),
     Case(
         "rebase: a predecessor's publication that came over a commit of others",
-        (replace(publication_of(FIRST), parents=(OTHER, STAGED)), FOREIGN),
+        (OVER_FOREIGN, FOREIGN),
         REFUSED,
         state=REBASE,
     ),
@@ -236,71 +227,49 @@ CASES = (
     ),
     Case(
         "rebase: a stale publication that another branch of the fork has undone",
-        (
-            commit(
-                NEWER,
-                MERGED,
-                STAGED,
-                by={**publication_of(ELSEWHERE, NEWER, MERGED).metadata, "perago.supersedes": MERGED},
-            ),
-            MINE_BEFORE_A_RERUN,
-        ),
+        (commit(NEWER, MERGED, STAGED, by={**LATER_STEP.metadata, "perago.supersedes": MERGED}), MINE_BEFORE_A_RERUN),
         Build(Base(NEWER, (), "tree-1")),
-        rows={**ROWS, "task-9": AttemptRow("task-9", 9000, None)},
+        rows=LIVING,
         state=REBASE,
     ),
     Case(
         "rebase: a stale publication on the predecessor's",
-        (publication_of(replace(DELIVERY, task_id="task-old"), NEWER, MERGED), PREDECESSOR),
+        (of_task("task-old", NEWER, MERGED), PREDECESSOR),
         BOTH_UNDONE,
         rows={**ROWS, "task-old": None},
         state=REBASE,
     ),
     Case(
-        "rebase: a forgotten round of a loop before this step",
-        (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
-        REFUSED,
-        rows={**ROWS, "task-9": None},
-        state=REBASE,
+        "rebase: a forgotten round of a loop before this step", (ROUND_BEFORE,), REFUSED, rows=FORGOTTEN, state=REBASE
     ),
     Case(
         "a restart of a workflow whose loop has published",
-        (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
+        (ROUND_BEFORE,),
         UNDONE,
-        rows={**ROWS, "task-9": None},
+        rows=FORGOTTEN,
         workflows={"wf-1": workflow_row("wf-1", 9500)},
     ),
     Case(
         "a forgotten round of a loop of the present run",
-        (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
+        (ROUND_BEFORE,),
         REFUSED,
-        rows={**ROWS, "task-9": None},
+        rows=FORGOTTEN,
         workflows={"wf-1": workflow_row("wf-1", 500)},
     ),
-    Case(
-        "a sub-workflow that its parent has run anew",
-        (publication_of(replace(FIRST, workflow_id="wf-old")),),
-        UNDONE,
-        workflows=FAMILY,
-    ),
-    Case(
-        "a living sub-workflow beside this one",
-        (publication_of(replace(FIRST, workflow_id="wf-beside")),),
-        REFUSED,
-        workflows=FAMILY,
-    ),
+    Case("a sub-workflow that its parent has run anew", (of_workflow("wf-old"),), UNDONE, workflows=FAMILY),
+    Case("a living sub-workflow beside this one", (of_workflow("wf-beside"),), REFUSED, workflows=FAMILY),
     Case(
         "a living sub-workflow whose root was restarted since",
-        (publication_of(replace(FIRST, workflow_id="wf-beside")),),
+        (of_workflow("wf-beside"),),
         UNDONE,
-        workflows={**FAMILY, "root": replace(FAMILY["root"], start_time=1500)},
+        workflows=family(start_time=1500),
     ),
     *[
         Case(
             f"{who}a sub-workflow of a parent with loops that does not name it{which}",
-            (publication_of(replace(FIRST, workflow_id="wf-old")),),
+            (of_workflow("wf-old"),),
             expected,
-            workflows={**FAMILY, "root": replace(FAMILY["root"], looped=frozenset(looped))},
+            workflows=family(looped=frozenset(looped)),
             state=state,
         )
         for who, state in (("", STATE), ("rebase: ", REBASE))
@@ -312,74 +281,65 @@ CASES = (
     ],
     Case(
         "rebase: a sub-workflow of a parent with loops that has retried it",
-        (publication_of(replace(FIRST, workflow_id="wf-old")),),
+        (of_workflow("wf-old"),),
         UNDONE,
-        workflows={
-            **FAMILY,
-            "root": replace(FAMILY["root"], looped=frozenset({"child"}), replaced=frozenset({"wf-old"})),
-        },
+        workflows=family(looped=frozenset({"child"}), replaced=frozenset({"wf-old"})),
         state=REBASE,
     ),
     Case(
         "rebase: a workflow whose parents form a cycle",
-        (publication_of(replace(FIRST, workflow_id="wf-2")),),
+        (of_workflow("wf-2"),),
         REFUSED,
         workflows={**FAMILY, "wf-2": workflow_row("wf-2", 100, "wf-3"), "wf-3": workflow_row("wf-3", 100, "wf-2")},
         state=REBASE,
     ),
     Case(
         "rebase: this attempt's own parents form a cycle",
-        (publication_of(replace(FIRST, workflow_id="wf-beside")),),
+        (of_workflow("wf-beside"),),
         REFUSED,
-        workflows={**FAMILY, "root": replace(FAMILY["root"], parent_id="wf-1")},
+        workflows=family(parent_id="wf-1"),
         state=REBASE,
     ),
     Case(
         "rebase: a workflow that is its own parent",
-        (publication_of(replace(FIRST, workflow_id="wf-2")),),
+        (of_workflow("wf-2"),),
         REFUSED,
         workflows={**FAMILY, "wf-2": workflow_row("wf-2", 100, "wf-2")},
         state=REBASE,
     ),
-    Case(
-        "rebase: a workflow that was not read",
-        (publication_of(replace(FIRST, workflow_id="wf-2")),),
-        REFUSED,
-        workflows=FAMILY,
-        state=REBASE,
-    ),
+    Case("rebase: a workflow that was not read", (of_workflow("wf-2"),), REFUSED, workflows=FAMILY, state=REBASE),
     Case(
         "rebase: a workflow of another root",
-        (publication_of(replace(FIRST, workflow_id="wf-2")),),
+        (of_workflow("wf-2"),),
         Build(Base(MERGED, (), "tree-1")),
         workflows={**FAMILY, "wf-2": workflow_row("wf-2", 100)},
         state=REBASE,
     ),
     Case(
         "rebase: a living sub-workflow that was not read itself, although its parent names it",
-        (publication_of(replace(FIRST, workflow_id="wf-named")),),
+        (of_workflow("wf-named"),),
         REFUSED,
-        workflows={**FAMILY, "root": replace(FAMILY["root"], children=("wf-1", "wf-named"))},
+        workflows=family(children=("wf-1", "wf-named")),
         state=REBASE,
     ),
     Case(
         "rebase: a sub-workflow that was restarted itself, so that its parent names it still",
-        (publication_of(replace(FIRST, workflow_id="wf-beside")),),
+        (of_workflow("wf-beside"),),
         UNDONE,
         workflows={**FAMILY, "wf-beside": replace(FAMILY["wf-beside"], start_time=1500)},
         state=REBASE,
     ),
     Case(
         "a sub-workflow of a parent that may be about to name it",
-        (publication_of(replace(FIRST, workflow_id="wf-old")),),
+        (of_workflow("wf-old"),),
         REFUSED,
-        workflows={**FAMILY, "root": replace(FAMILY["root"], is_starting=True)},
+        workflows=family(is_starting=True),
     ),
     Case(
         "a living sub-workflow that began with its root, by the clock of another node",
-        (publication_of(replace(FIRST, workflow_id="wf-beside")),),
+        (of_workflow("wf-beside"),),
         REFUSED,
-        workflows={**FAMILY, "root": replace(FAMILY["root"], start_time=1100)},
+        workflows=family(start_time=1100),
     ),
     Case(
         "rebase: a failed attempt that was begun again, and that its retry has adopted",
@@ -390,7 +350,7 @@ CASES = (
     ),
     Case(
         "a sub-workflow of another family that was run anew",
-        (publication_of(replace(FIRST, workflow_id="wf-strange")),),
+        (of_workflow("wf-strange"),),
         REFUSED,
         workflows={
             **FAMILY,
@@ -400,7 +360,7 @@ CASES = (
     ),
     Case(
         "a sub-workflow whose parent Conductor has forgotten",
-        (publication_of(replace(FIRST, workflow_id="wf-old")),),
+        (of_workflow("wf-old"),),
         REFUSED,
         workflows={**FAMILY, "root": None},
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
+from perago.attempt.outcome import advance_report, begin_report, fitted
 from perago.attempt.protocol import MERGE_TRIES, advance, begin
-from perago.ports import MergeRefusal, TaskStatus
+from perago.attempt.state import State, Step
+from perago.ports import Commit, MergeRefusal, Report, TaskStatus
 
 from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
 from .script import (
@@ -172,3 +175,70 @@ def test_the_merge_names_the_staging_commit_and_carries_where_it_comes_from() ->
     assert merge.metadata["perago.result"] == '{"n":1}'
     assert merge.metadata["perago.staging_branch"].startswith("perago-")
     assert all(isinstance(value, str) for value in merge.metadata.values())
+
+
+# -------------------- The words of an outcome: what a reason may hold, and what it must not keep quiet
+
+
+def reason_of(state: State) -> str:
+    assert state.report is not None
+    return str(state.report.reason)
+
+
+# --------------------------------------------------------------------- what a server can store
+
+
+def test_a_reason_that_utf_8_cannot_carry_is_written_with_escapes() -> None:
+    found = fitted("no file 'a\udcff\0b'")
+    assert found == "no file 'a\\udcff\\0b'"
+    assert json.loads(json.dumps(found, ensure_ascii=False).encode()) == found
+
+
+@pytest.mark.parametrize("text", ["x" * 499 + "😀", "😀" * 251, "é" * 501, "x" * 10_000])
+def test_a_reason_is_cut_in_the_units_that_the_server_counts_and_never_inside_a_character(text: str) -> None:
+    found = fitted(text)
+    assert len(found.encode("utf-16-le")) // 2 <= 500
+    assert found.endswith("…")
+    assert text.startswith(found[:-1])
+
+
+def test_required_words_are_in_the_message_for_any_length_of_the_reason() -> None:
+    found = fitted("x" * 600, " The end.")
+    assert len(found) == 500
+    assert found.endswith("x… The end.")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        commit(STAGED, OTHER, by=publication_of(DELIVERY).metadata),
+        commit(STAGED, REF, OTHER, by=publication_of(DELIVERY).metadata),
+        commit(STAGED, REF, by=publication_of(replace(DELIVERY, task_id="task-2")).metadata),
+    ],
+    ids=["another parent", "a merge", "another attempt"],
+)
+def test_only_this_attempts_own_commit_on_the_input_ref_is_merged(found: Commit) -> None:
+    state, commands = run(*TO_COMMITTED[:-1], on.StagingCommitted(found))
+
+    assert isinstance(commands[-1], do.RemoveStagingBranches)
+    assert "another client used the branch" in reason_of(state)
+
+
+# ---------------------------------------------------------------------------- old answers
+
+
+@pytest.mark.parametrize(("sent", "step"), [(True, Step.REPORTED), (False, Step.LOST)])
+def test_only_a_report_that_may_have_arrived_counts_as_the_end_of_the_delivery(sent: bool, step: Step) -> None:
+    state, _ = begin_report(Report(TaskStatus.COMPLETED))
+    for event in (on.DeliveryConfirmed(), on.ReportUnclear("no answer", sent=sent), on.DeliveryLost()):
+        state, _ = advance_report(state, event)
+
+    assert state.step is step
+    with pytest.raises(ValueError, match="Merged cannot happen to a report"):
+        advance_report(state, on.Merged(MERGED))
+
+
+@pytest.mark.parametrize("step", [Step.PUBLISHED, Step.FAILED, Step.LOST])
+def test_clean_up_cannot_change_an_outcome(step: Step) -> None:
+    with pytest.raises(ValueError, match=f"CommandFailed cannot happen to an attempt that is {step}"):
+        advance(State(PLAN, step), on.CommandFailed("no", terminal=False))
