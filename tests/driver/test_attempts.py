@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from perago import task
+from perago import WorkspaceSpec, require_glob, task
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring.task import get_task
 from perago.driver import Limits
-from perago.embedded.lakefs import commits, objects
+from perago.embedded.clock import VirtualClock
+from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
+from perago.embedded.lakefs import objects as model_objects
 from perago.ports import TaskStatus
+from perago.testing import Outcome
 from perago.testing.services import InMemoryServices
+from perago.workspace.layout import LayoutRefused, create_directories, directories_to_create, listing_of, plan_layout
+from perago.workspace.scan import scan_tree
 
 from . import tasks
 from .tasks import Params
@@ -279,3 +289,127 @@ def test_a_name_with_a_slash_matches_no_pattern() -> None:
     assert limits.allows("a", "b")
     assert not limits.allows("a/../b", "main")
     assert not limits.allows("a", "b/c")
+
+
+# ----------------------------------------------------------- a part of the tree (`include`, `exclude`)
+
+
+VIEWED: dict[str, str | bytes | None] = {
+    "raw/2024/a.csv": "a",
+    "raw/2024/old.bak": "b",
+    "raw/2023/a.csv": "c",
+    "other/x": "d",
+    "../never a file": "e",
+}
+SPEC = WorkspaceSpec(
+    include=["raw/2024/**", "out/**"], exclude=["**/*.bak"], pre=[require_glob("raw/**", min_count=1, max_count=1)]
+)
+
+
+class Written(BaseModel):
+    write: dict[str, str] = {}
+
+
+class Listed(BaseModel):
+    seen: list[str]
+
+
+@task(name="view.rewrite", owner_email="a@example.com", workspace=SPEC)
+def rewrite(workspace: Path, params: Written) -> Listed:
+    seen = sorted(path.relative_to(workspace).as_posix() for path in workspace.rglob("*") if path.is_file())
+    for directory in workspace.iterdir():
+        shutil.rmtree(directory)
+    for path, text in params.write.items():
+        (workspace / path).parent.mkdir(parents=True, exist_ok=True)
+        (workspace / path).write_text(text)
+    return Listed(seen=seen)
+
+
+def rewritten(services: InMemoryServices, tree: dict[str, str | bytes | None], **written: str) -> Outcome:
+    return services.run(rewrite, Written(write={path.replace("__", "/"): text for path, text in written.items()}), tree)
+
+
+def test_files_outside_of_the_view_are_not_downloaded_judged_or_removed(services: InMemoryServices) -> None:
+    outcome = rewritten(services, VIEWED, out__new="n")
+    assert outcome.status is TaskStatus.COMPLETED, outcome.reason
+    assert outcome.result == {"seen": ["raw/2024/a.csv"]}
+    assert services.tree() == {
+        "../never a file": b"e",
+        "other/x": b"d",
+        "out/new": b"n",
+        "raw/2023/a.csv": b"c",
+        "raw/2024/old.bak": b"b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("other__x", "'other/x' (already exists, but the task does not see it)"),
+        ("raw__2024__old.bak", "'raw/2024/old.bak' (already exists, but the task does not see it)"),
+        ("elsewhere", "'elsewhere' (is not part of what the task sees)"),
+    ],
+)
+def test_writing_outside_publishes_nothing_and_names_the_file(
+    services: InMemoryServices, path: str, problem: str
+) -> None:
+    outcome = rewritten(services, VIEWED, **{path: "n"})
+    assert outcome.status is TaskStatus.FAILED
+    assert outcome.reason == (
+        f"post guardrail: a task can write only files that its include and exclude select: found {problem}"
+    )
+    assert services.tree()["other/x"] == b"d"
+
+
+def test_a_view_that_selects_no_file_is_reported(services: InMemoryServices) -> None:
+    outcome = rewritten(services, {"other/x": "d", "other/y": "e"})
+    assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR, "the pre guardrail judges what the task sees"
+    assert "include and exclude leave none of the 2 files of the workspace ref" in outcome.notes
+
+
+@task(name="view.marked", owner_email="a@example.com", workspace=WorkspaceSpec(include=["data*"]))
+def write_data(workspace: Path, params: Written) -> Listed:
+    (workspace / "data").write_text("a file")
+    return Listed(seen=[])
+
+
+def test_a_file_does_not_take_the_place_of_an_empty_directory_that_is_not_seen(services: InMemoryServices) -> None:
+    """A file and a directory marker of one name: no task that sees both could ever be laid out again."""
+    outcome = services.run(write_data, Written(), {"data/": "", "data.csv": "x"})
+    assert outcome.status is TaskStatus.FAILED
+    assert "'data' (is a directory in the part that the task does not see)" in str(outcome.reason)
+
+
+# ----------------------------------------------------------------------------------------------------
+# What guardrails see of a commit's listing is what they see of the disk once it is downloaded.
+
+
+NAMES = st.sampled_from(["a", "b", "A", ".hidden", "a.csv", "é", "e\u0301", "x y"])
+KEYS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+OBJECTS = st.dictionaries(
+    st.one_of(KEYS, KEYS.map(lambda key: f"{key}/")), st.sampled_from([b"", b"1", b"22"]), max_size=12
+)
+
+
+@settings(deadline=None)
+@given(objects=OBJECTS, prefix=st.sampled_from(["", "a/", "none/"]))
+def test_the_listing_of_a_commit_is_the_scan_of_its_download(objects: dict[str, bytes], prefix: str) -> None:
+    tree = {key: b"" if key.endswith("/") else content for key, content in objects.items()}
+    tree[FENCE_PATH] = FENCE_TEXT.encode()
+    with InMemoryLakeFS(VirtualClock()) as store, tempfile.TemporaryDirectory() as scratch:
+        workspace = Path(scratch) / "workspace"
+        workspace.mkdir()
+        store.server.create_repository("repo")
+        for key, content in tree.items():
+            model_objects.put_object(store.server.repository("repo"), "main", key, content)
+        commit = store.commit("repo", "main", "m", {}).id
+        try:
+            placements = plan_layout(store.list_objects("repo", commit, prefix), prefix, workspace)
+        except LayoutRefused:
+            return  # two keys that one disk cannot hold
+        create_directories(workspace, directories_to_create(placements, prefix))
+        store.download("repo", commit, workspace, placements)
+
+        listed, found = listing_of(placements, prefix), scan_tree(workspace).listing
+        assert (listed.sizes, listed.directories) == (found.sizes, found.directories)
+        shutil.rmtree(workspace)

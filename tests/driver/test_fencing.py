@@ -20,11 +20,19 @@ from perago.settings import PublishFence
 from perago.testing.services import InMemoryServices
 
 from . import tasks
-from .deaf import Deaf
 from .world import REPOSITORY
 
 TREE = {"raw/a.csv": "1"}
 TREE_OF_EDIT: dict[str, str | bytes | None] = {"raw/a.csv": "x\n1\n", "raw/b.csv": "x\n2\n", "readme": "hello"}
+
+
+class Deaf:
+    """What a server does that has its hooks switched off: it runs none."""
+
+    name, hook = "switched off", "off"
+
+    def refuse(self, event: object) -> str | None:
+        return None
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from perago.testing.services import InMemoryServices
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.sweep import MARKER
 
-from .caretaker import DAY, HOUR, Caretaker
-from .world import REPOSITORY, World
+from .world import DAY, HOUR, REPOSITORY, Caretaker, World
 
 KILLS_PROCESSES = True
 

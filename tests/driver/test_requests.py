@@ -31,8 +31,7 @@ from perago.settings import ConductorSettings, LakeFSSettings
 from perago.testing.services import InMemoryServices
 
 from ..noting import Noted
-from .editing import DEFINITION, TASK, WORKFLOW, Nothing
-from .world import BRANCH, INPUT, REPOSITORY
+from .world import BRANCH, DEFINITION, INPUT, REPOSITORY, TASK, WORKFLOW, Nothing
 
 CHECK = "check"
 """Asks only, so that a publication cannot go wrong; a runtime that hopes for the best would leave it out."""

@@ -1,22 +1,98 @@
-"""One workflow of one task on fresh models, and everything that was tried for it."""
+"""One workflow of one task on fresh models, everything that was tried for it, and who removes its leftovers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, ClassVar, cast
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
 
+from pydantic import BaseModel
+
+from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
+from perago.authoring.task import get_task
 from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_attempt
+from perago.driver.gc import BranchAges, BranchClearing, Fate, Leftover, Policy
 from perago.embedded.lakefs import commits as model_commits
 from perago.embedded.lakefs import references
 from perago.ports import Commit, Delivery, TaskStatus, WorkspaceStore
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
+from perago.workspace.directory import directory_name
 
-from .editing import SHARING, TASK, WORKFLOW, expected_tree
+
+class Params(BaseModel):
+    quiet: Literal["never", "always"] = "never"
+    """When nothing is changed."""
+    began: int
+    """When the workflow began, in milliseconds. Recorded digests of the params have it."""
+    part: Literal["raw", "side"] = "raw"
+    """The directory that is changed."""
+
+
+class Nothing(BaseModel):
+    pass
+
+
+CONTROLS = TaskControls(retry=RetryPolicy(count=5, delay_seconds=1))
+
+
+def _edit(workspace: Path, params: Params) -> Nothing:
+    """Add, change and remove a file. The added file has the name of the delivery's directory, so two publications do
+    not conflict, and no tree passes for that of another delivery."""
+    part = workspace / params.part
+    if params.quiet == "never":
+        (part / "a.csv").write_text("changed")
+        (part / "b.csv").unlink()
+        (workspace / _added(params.part, workspace.parent.name)).write_text("added")
+    return Nothing()
+
+
+@task(name="matrix.edit", owner_email="data@example.com", workspace=WorkspaceSpec(), controls=CONTROLS)
+def edit(workspace: Path, params: Params) -> Nothing:
+    """The step of a workflow that has its branch for itself."""
+    return _edit(workspace, params)
+
+
+@task(
+    name="matrix.share",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(on_moved_head="rebase"),
+    controls=CONTROLS,
+)
+def share(workspace: Path, params: Params) -> Nothing:
+    """A step that publishes beside others."""
+    return _edit(workspace, params)
+
+
+def _added(part: str, directory: str) -> str:
+    return directory if part == "raw" else f"{part}/{directory}"
+
+
+def expected_tree(delivery: Delivery, start: Mapping[str, bytes]) -> dict[str, bytes]:
+    """`start` and exactly the changes of the delivery's function."""
+    name = directory_name(delivery)
+    params = Params.model_validate(delivery.input["params"])
+    if params.quiet == "always":
+        return dict(start)
+    kept = {key: content for key, content in start.items() if key != f"{params.part}/b.csv"}
+    added = {f"{params.part}/a.csv": b"changed", _added(params.part, name): b"added"}
+    return {**kept, **added}
+
+
+TASK = cast("Task", get_task(edit))
+SHARING = cast("Task", get_task(share))
+DEFINITION = build_task_definition(TASK)
+STEP = {"name": TASK.name, "taskReferenceName": "step", "type": "SIMPLE"}
+STEP_INPUT = {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"}
+WORKFLOW = {"name": "matrix", "version": 1, "schemaVersion": 2, "tasks": [{**STEP, "inputParameters": STEP_INPUT}]}
+
+
+# ---------------------------------------------------------------------------------------- the workflow
+
 
 INPUT = {"raw/a.csv": "1", "raw/b.csv": "2", "readme": "3"}
 FOREIGN = {"raw/foreign": "theirs"}
@@ -249,3 +325,41 @@ def _step(part: str) -> dict[str, Any]:
     params = {"quiet": "${workflow.input.params.quiet}", "began": "${workflow.input.params.began}", "part": part}
     inputs = {"workspace": "${workflow.input.workspace}", "params": params}
     return {"name": SHARING.name, "taskReferenceName": part, "type": "SIMPLE", "inputParameters": inputs}
+
+
+# ----------------------------------------------------------------------------------------- `perago gc`
+
+
+HOUR, DAY = 3600.0, 86_400.0
+
+
+class Caretaker:
+    """Somebody who calls `perago gc` now and then."""
+
+    def __init__(self, world: World, file: Path) -> None:
+        self._world = world
+        self._file = file
+        self.clearing: BranchClearing | None = None
+
+    def clear(
+        self, *, older_than: float = DAY, dry_run: bool = False, conductor: bool = True, server: str = "here"
+    ) -> list[Leftover]:
+        services = self._world.services
+        ages = BranchAges(self._file, server)
+        policy = Policy(older_than, services.clock.now(), dry_run)
+        fence = services.conductor if conductor else None
+        self.clearing = BranchClearing(services.lakefs, fence, ages, policy)
+        found = list(self.clearing.clear(REPOSITORY))
+        if not dry_run:
+            ages.save()
+        return found
+
+    def fate(self, **options: float | bool | str) -> Fate | None:
+        """Of the one branch that is found; None if there is none."""
+        found = self.clear(**options)  # type: ignore[arg-type]
+        return found[0].fate if found else None
+
+    @property
+    def branches(self) -> list[str]:
+        repository = self._world.services.lakefs.server.repository(REPOSITORY)
+        return [branch.name for branch in references.list_branches(repository, show_hidden=True).results]
