@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urldefrag, urlencode, urljoin
 
 import urllib3
 from pydantic import SecretStr
@@ -135,3 +135,27 @@ def page_of_servers(
     settings = settings_of(conductor, lakefs)
     with source_of(settings, no_traces, now=services.clock.now) as source, site_of(page_app(source)) as site:
         yield site
+
+
+_CARRY_ADDRESSES = ("href", "src", "poster", "srcset")
+
+
+def crawl(site: Site) -> dict[str, PageAnswer]:
+    """Every page that can be reached from the root, by its path and query."""
+    found: dict[str, PageAnswer] = {}
+    waiting = ["/"]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found[path] = site.get(path)
+        if found[path].headers["content-type"].startswith("text/html"):
+            waiting.extend(urldefrag(urljoin(path, address)).url for address in addresses(found[path].page))
+    return found
+
+
+def addresses(page: Element) -> Iterator[str]:
+    for element in page.walk():
+        for name in _CARRY_ADDRESSES:
+            if name in element.attributes and not element.attributes[name].startswith("data:"):
+                yield element.attributes[name]

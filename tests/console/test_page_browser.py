@@ -20,11 +20,10 @@ from perago.worker.plan import LogPlan
 
 from ..worker.bench import make_plan
 from .browser import NAMES, Browser, find_browser, running_browser
-from .filled import REPOSITORY, STAGING, Filled, declared, define, simple, start
+from .filled import REPOSITORY, STAGING, Filled, declared, define, send, simple, start
 from .hostile import Hostile
 from .markup import Element, read
 from .site import Site, page_of, site_of
-from .tasks import send
 
 EXECUTABLE = find_browser()
 PHONE, DESK = 360, 1280

@@ -1,41 +1,19 @@
-"""All pages: every link leads somewhere, the HTML is sound, and every answer carries the security headers."""
+"""All pages: every link leads somewhere, the HTML is sound, and neither answers nor hostile values can harm."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import pytest
 
-from .filled import Filled
-from .hostile import Hostile
+from perago.console import links
+
+from .filled import REPOSITORY, Filled
+from .hostile import KEYS, NASTY, TEMPLATE, Hostile
 from .markup import Element
-from .site import PageAnswer, Site
-
-_CARRY_ADDRESSES = ("href", "src", "poster", "srcset")
-
-
-def crawl(site: Site) -> dict[str, PageAnswer]:
-    """Every page that can be reached from the root, by its path and query."""
-    found: dict[str, PageAnswer] = {}
-    waiting = ["/"]
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        found[path] = site.get(path)
-        if found[path].headers["content-type"].startswith("text/html"):
-            waiting.extend(urldefrag(urljoin(path, address)).url for address in addresses(found[path].page))
-    return found
-
-
-def addresses(page: Element) -> Iterator[str]:
-    for element in page.walk():
-        for name in _CARRY_ADDRESSES:
-            if name in element.attributes and not element.attributes[name].startswith("data:"):
-                yield element.attributes[name]
-
+from .site import Site, addresses, crawl
 
 Pages = Mapping[str, Element]
 
@@ -154,3 +132,72 @@ def test_a_missing_page_is_reported_on_a_page(site: Site, path: str, words: str)
 @pytest.mark.parametrize("number", ["0", "-1", "2.5", "x", "99999999999999999999", "²", "7"])
 def test_an_invalid_page_number_shows_the_nearest_page(site: Site, number: str) -> None:
     assert site.get(f"/?page={number}").main.all("table")[0].rows()
+
+
+# ------------------------------------- Names, keys, payloads and logs that would break a careless page
+
+
+@pytest.fixture(scope="module")
+def hostile_pages(hostile: Hostile) -> dict[str, str]:
+    """All pages. `test_page_links.py` proves that their HTML is sound."""
+    found = crawl(hostile.site)
+    assert len(found) > 2 * len(KEYS) + 10
+    return {path: answer.text for path, answer in found.items() if "text/html" in answer.headers["content-type"]}
+
+
+def test_nothing_invisible_or_reordering_is_left(hostile_pages: dict[str, str]) -> None:
+    for path, text in hostile_pages.items():
+        left = {character for character in "\u202e\u2066\u200b\ufeff\x1b\x00\x07\x7f\u0085\r" if character in text}
+        assert not left, path
+
+
+def test_reordering_characters_are_spelled_out(hostile: Hostile) -> None:
+    page = hostile.site.get(links.commit(REPOSITORY, hostile.commit)).main
+    assert "invoice⟨U+202E⟩fdp.exe⟨U+2066⟩⟨U+200B⟩⟨U+FEFF⟩" in [link.text for link in page.all("a")]
+
+
+def test_templates_in_values_are_not_evaluated(hostile: Hostile) -> None:
+    assert TEMPLATE in hostile.site.get(links.workflow(hostile.workflow)).main.text
+
+
+def test_no_page_grows_with_its_payloads(hostile_pages: dict[str, str]) -> None:
+    for path, text in hostile_pages.items():
+        assert len(text) < 300_000, path
+
+
+def test_a_cut_text_has_a_note_and_hides_no_neighbor(hostile: Hostile) -> None:
+    page = hostile.site.get(links.workflow(hostile.workflow)).main
+    assert "long members are shortened" in page.text
+    assert "… (1,000,000 characters)" in page.text
+    assert "… (nested deeper than 40 levels)" in page.text
+    assert "… (4,800 more)" in page.text
+    assert "still here" in page.text
+
+
+def test_the_end_of_a_long_log_is_shown(hostile: Hostile) -> None:
+    page = hostile.site.get(links.workflow(hostile.workflow)).main
+    assert "cut: the last 20,000 of 1,000,007 characters are shown" in page.text
+    assert "xthe end" in page.text
+
+
+def test_a_time_beyond_all_calendars_is_a_number(hostile: Hostile) -> None:
+    assert f"{2**62} ms" in hostile.site.get(links.workflow(hostile.workflow)).main.text
+
+
+@pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))
+def test_every_key_can_be_downloaded_by_its_link(hostile: Hostile, key: str) -> None:
+    answer = hostile.site.get(links.download(REPOSITORY, hostile.commit, key))
+    assert answer.data == NASTY.encode()
+    disposition = answer.headers["content-disposition"]
+    assert disposition.startswith("attachment; filename*=UTF-8''")
+    assert disposition.isascii()
+    assert not set(disposition) & set('<>"\r\n/')
+
+
+@pytest.mark.parametrize(
+    "path", ["/?status=" + "%3Cscript%3E", "/?page=%00", "/task-types/definition?name=%3Cscript%3E%ff"]
+)
+def test_hostile_queries_are_inert(hostile: Hostile, path: str) -> None:
+    answer = hostile.site.request("GET", path)
+    assert answer.status in (200, 404)
+    assert len(answer.page.all("script")) == 1

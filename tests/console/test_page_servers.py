@@ -1,4 +1,4 @@
-"""The page of configured servers: read only, and half a page where one does not answer."""
+"""The page of configured servers: read only, half a page where one does not answer, and the shapes of answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
 from perago.adapters.http import AnswerTooLargeError, NoAnswerError
-from perago.console import links
+from perago.console import links, source
 from perago.console.app import page_app
 from perago.console.source import MOMENT, PAUSE, Answers, Conductor, LakeFS, source_of
 from perago.embedded.http.loopback import Admission
@@ -23,10 +23,9 @@ from perago.testing.services import InMemoryServices
 from perago.worker.log_reader import no_traces
 
 from ..adapters.scripted import Reply, Request, ScriptedServer, reply_json
-from .filled import REPOSITORY, Filled, declared
-from .site import KEYS, NOWHERE, Site, conductor_at, lakefs_at, page_of_servers, servers_of, settings_of, site_of
-from .tasks import summarise
-from .test_page_links import crawl
+from ..conformance.recordings import ROOT, recorded
+from .filled import REPOSITORY, Filled, declared, summarise
+from .site import KEYS, NOWHERE, Site, conductor_at, crawl, lakefs_at, page_of_servers, servers_of, settings_of, site_of
 
 AWAY = "does not answer"
 
@@ -364,3 +363,39 @@ def test_nothing_is_answered_without_the_token() -> None:
         for path in ("/", "/health", "/api/v1/repositories", "/static/style.css", "/wrong-token/"):
             assert site.request("GET", path).status == 403, path
         assert site.request("GET", "/secret-token/").status == 200
+
+
+# ----------------------------------------------------------------------------------------------------
+# The shapes that the console checks Conductor's answers against fit what a real one has answered.
+
+
+SHAPES = {
+    "GET /workflow/{workflow}": source.Workflow,
+    "GET /metadata/workflow/{name}": source.WorkflowDefinition,
+    "GET /tasks/{task}/log": list[source.LogEntry],
+    "GET /admin/task/{name}": list[source.Attempt],
+}
+PLACEHOLDERS = ("<time>", "<luck>", "<hidden>")
+
+
+def restored(value: Any) -> Any:
+    """Recordings keep no times and no numbers that are luck."""
+    if isinstance(value, dict):
+        return {name: restored(each) for name, each in value.items() if (name, each) != ("workflowTask", "<hidden>")}
+    if isinstance(value, list):
+        return [restored(each) for each in value]
+    return 1 if value in PLACEHOLDERS else value
+
+
+@pytest.mark.parametrize("operation", SHAPES)
+def test_recorded_answers_of_a_real_conductor_have_the_shape(operation: str) -> None:
+    exchanges = [
+        exchange
+        for path in (ROOT / "conductor").glob("*.jsonl")
+        for scenario in recorded(path)[1].values()
+        for exchange in scenario
+        if exchange.get("request", {}).get("operation") == operation and exchange["response"]["status"] == 200
+    ]
+    assert exchanges
+    for exchange in exchanges:
+        source.checked(SHAPES[operation], restored(exchange["response"]["body"]))
