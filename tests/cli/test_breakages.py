@@ -20,7 +20,7 @@ import pytest
 
 from perago.embedded.lakefs import references
 
-from ..deploy.recorded import SCRAPES, Samples, samples_of
+from ..deploy.files import SCRAPES, Samples, samples_of
 from ..http_faults import NOTHING, RefusingServices
 from ..worker.bench import wait_for
 from ..worker.outside import get, mounted

@@ -19,8 +19,21 @@ import psutil
 import pytest
 
 from .conftest import Project
-from .dev_command import PAGE, Dev, developing, ready, taken, wait_for_file, wait_until_gone, wait_until_kept
-from .dev_modules import FEATURES, PLAIN, STUBBORN, TALKING, write_plain
+from .dev_command import (
+    FEATURES,
+    PAGE,
+    PLAIN,
+    STUBBORN,
+    TALKING,
+    Dev,
+    developing,
+    ready,
+    taken,
+    wait_for_file,
+    wait_until_gone,
+    wait_until_kept,
+    write_plain,
+)
 from .start_command import LIMIT
 
 pytestmark = [

@@ -1,16 +1,30 @@
-"""`perago start`, up to and including the moment the worker is ready."""
+"""`perago start`: up to and including the moment the worker is ready, its pages, and several modules."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import re
+import shutil
 import signal
+import socket
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 import psutil
 import pytest
+from pydantic import SecretStr
+
+from perago.cli.commands.start import limit_of
+from perago.cli.services import HEALTH_LIMIT, lakefs_problem
+from perago.settings import LakeFSSettings
+from perago.worker.health import LakeFSCheck
 
 from ..worker.bench import gone, wait_for
 from ..worker.outside import PID_1, can_unshare
@@ -278,3 +292,205 @@ def test_errors_of_the_start_are_lines_of_the_log_too(project: Project, services
     (line,) = ran.err.splitlines()
     assert json.loads(line)["level"] == "ERROR"
     assert "Conductor rejects the credentials" in json.loads(line)["message"]
+
+
+# ----------------------------------------------------------- `perago start --http`: probes and metrics
+
+
+def read(url: str) -> tuple[int, dict[str, object]]:
+    """Status and body of a probe; status 0 while no one listens."""
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def test_probes_show_the_state_of_a_worker_from_start_to_end(project: Project, services: Services) -> None:
+    services.conductor_status = 503
+    with started(project, "features", "--http", "0", "--wait", **services.variables) as worker:
+        worker.wait_for("/readyz")
+        where = re.search(r"http://127\.0\.0\.1:\d+", worker.text)
+        assert where
+        assert read(f"{where[0]}/livez")[0] == 200
+        status, body = read(f"{where[0]}/readyz")
+        assert (status, body["state"]) == (503, "starting")
+        services.conductor_status = 200
+        worker.wait_for("ready:")
+        fine = {"ok": True, "state": "working", "problems": [], "warnings": []}
+        wait_for("readiness", lambda: read(f"{where[0]}/readyz") == (200, fine))
+        worker.process.send_signal(signal.SIGSTOP)
+        wait_for("the stop", lambda: psutil.Process(worker.process.pid).status() == psutil.STATUS_STOPPED)
+        with pytest.raises(OSError):
+            build_opener(ProxyHandler({})).open(f"{where[0]}/livez", timeout=0.3)
+        worker.process.send_signal(signal.SIGCONT)
+        assert read(f"{where[0]}/livez")[0] == 200
+        assert worker.stop(signal.SIGTERM) == 0
+
+
+def test_a_port_that_is_taken_ends_the_start(project: Project, services: Services) -> None:
+    port = services.server.url.rpartition(":")[2]
+    ran = project.run("start", "plain", "--http", port, **services.variables)
+    assert ran.code == 1
+    assert ran.err == (
+        f"error: --http cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+        "  fix: choose another port, or find the process that uses this one: ss -ltnp\n"
+    )
+
+
+def test_a_lakefs_that_does_not_answer_makes_a_worker_unready() -> None:
+    settings = LakeFSSettings("http://127.0.0.1:1", "key", SecretStr("secret"))
+    with LakeFSCheck(functools.partial(lakefs_problem, settings)) as check:
+        problem = wait_for("the look", lambda: check.problem)
+    assert problem.startswith("lakeFS does not answer: ")
+
+
+def test_a_lakefs_that_hangs_does_not_hold_up_the_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, contextlib.ExitStack() as held:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = LakeFSSettings(address, "key", SecretStr("secret"))
+        with LakeFSCheck(functools.partial(lakefs_problem, settings)):
+            held.enter_context(silent.accept()[0])
+            asked = time.monotonic()
+        assert time.monotonic() - asked < HEALTH_LIMIT / 2
+
+
+def test_without_the_extra_there_are_probes_and_a_word_about_metrics(project: Project, services: Services) -> None:
+    project.module("prometheus_client", "raise ModuleNotFoundError('not here', name='prometheus_client')")
+    with started(project, "plain", "--http", "0", **services.variables) as worker:
+        worker.wait_for("ready:")
+        where = re.search(r"at (http://127\.0\.0\.1:\d+)", worker.text)
+        assert where
+        assert read(f"{where[1]}/livez")[0] == 200
+        with pytest.raises(HTTPError) as refused:
+            build_opener(ProxyHandler({})).open(f"{where[1]}/metrics", timeout=10)
+        assert refused.value.code == 501
+        assert b"pip install prometheus-client" in refused.value.read()
+        worker.stop(signal.SIGTERM)
+    assert (
+        "warning: there are no metrics: prometheus_client cannot be found; pip install prometheus-client" in worker.text
+    )
+
+
+# --------------------------------- `perago start` with several modules: which are started, and as what
+
+
+BROKEN_MODULES = {
+    "missing": "import nothing_of_that_name\n",
+    "failing": "x = 1 / 0\n",
+    "misspelt": PLAIN.format(name="app.misspelt").replace("(params:", "(p:"),
+}
+
+
+@pytest.fixture
+def package(project: Project) -> list[str]:
+    """A package of twenty task modules, three of which are broken, and a helper; the names of the good tasks."""
+    good = [f"app.t{number:02}" for number in range(17)]
+    for name in good:
+        project.task(name, name, PLAIN)
+    for name, text in BROKEN_MODULES.items():
+        project.module(f"app.{name}", text)
+    project.module("app.helper", "RATE = 3\n")
+    return good
+
+
+def test_broken_modules_are_reported_and_the_others_started(
+    project: Project, services: Services, package: list[str]
+) -> None:
+    with started(project, "app", "-j", "3", **services.variables) as worker:
+        worker.wait_for(f"ready: {package[-1]}")
+        assert worker.stop(signal.SIGTERM) == 0
+    for name in package:
+        assert f"ready: {name} ({name}), up to 3 slots when there is work, polling as app0000" in worker.text
+    assert "app/missing.py:1: module app.missing needs the module nothing_of_that_name" in worker.text
+    assert "app/failing.py:1: module app.failing cannot be imported: ZeroDivisionError" in worker.text
+    assert "task 'app.misspelt' (function work): parameter 'p' must be named 'params'" in worker.text
+    assert "warning: 3 of 20 modules cannot run; perago starts the other ones" in worker.text
+    assert f"the server has no TaskDefs {', '.join(package)}; create them with: perago register app.t00" in worker.text
+
+
+def test_a_strict_start_refuses_broken_modules(project: Project, services: Services, package: list[str]) -> None:
+    ran = project.run("start", "app", "--strict", **services.variables)
+    assert ran.code == 3
+    assert "3 of 20 modules cannot run, so perago starts no worker (--strict)" in ran.err
+    assert services.server.requests == []
+
+
+def test_nothing_is_started_where_all_modules_are_broken(
+    project: Project, services: Services, package: list[str]
+) -> None:
+    ran = project.run("start", *(f"app.{name}" for name in BROKEN_MODULES), **services.variables)
+    assert ran.code == 3
+    assert services.server.requests == []
+
+
+def test_an_idle_worker_reads_all_queues_with_one_request(
+    project: Project, services: Services, package: list[str]
+) -> None:
+    with started(project, "app", "-j", "8", **services.variables) as worker:
+        worker.wait_for(f"ready: {package[-1]}")
+        services.looked.wait(30)
+        assert worker.stop(signal.SIGTERM) == 0
+    looks = [request.target for request in services.server.requests if request.path == "/api/tasks/queue/sizes"]
+    assert all(f"taskType={name}" in looks[-1] for name in package)
+    assert not [request for request in services.server.requests if "/tasks/poll/" in request.path]
+
+
+def test_a_task_that_two_modules_declare_is_started_once(project: Project, services: Services) -> None:
+    project.task("one", "same.name", PLAIN)
+    project.task("two", "same.name", PLAIN)
+    with started(project, "one", "two", **services.variables) as worker:
+        worker.wait_for("ready: same.name (one)")
+        assert worker.stop(signal.SIGTERM) == 0
+    assert "module two declares the task 'same.name', which one declares as well" in worker.text
+
+
+def test_limits_that_fit_give_each_module_slots_of_its_own(project: Project, services: Services) -> None:
+    for name in ("one", "two"):
+        project.task(name, f"{name}.work", PLAIN)
+    with started(project, "one=1", "two=2", "-j", "3", **services.variables) as worker:
+        worker.wait_for("ready: one.work (one), 1 slot, polling as one0000")
+        worker.wait_for("ready: two.work (two), 2 slots, polling as one0000")
+        assert worker.stop(signal.SIGTERM) == 0
+
+
+def test_a_signal_while_modules_are_imported_ends_the_start_and_all_imports(
+    project: Project, services: Services
+) -> None:
+    for number in range(6):
+        marker = project.directory / f"importing-{number}"
+        project.module(f"slow.t{number}", f"import time\nopen({str(marker)!r}, 'w').close()\ntime.sleep(600)\n")
+    with started(project, "slow", **services.variables) as worker:
+        while not (project.directory / "importing-0").exists():
+            assert worker.process.poll() is None
+        assert worker.stop(signal.SIGTERM) == 0
+    assert "stopped before anything was started" in worker.text
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit")
+def test_more_slots_than_the_limit_of_open_files_has_room_for_are_refused(project: Project, services: Services) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    with started(project, "plain", "-j", "60", within=("prlimit", "--nofile=256:4096"), **services.variables) as worker:
+        assert worker.ended() == 1
+    assert worker.text.endswith(
+        "error: 60 slots may need 281 open files, and a process may have 256 files open\n"
+        "  fix: ulimit -n 4096 (at most 4,096 here), or LimitNOFILE= of the systemd unit; or take fewer slots (-j)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "module", "limit"),
+    [
+        ({"app": None}, "app.a", None),
+        ({"app": 3}, "app.a", 3),
+        ({"app": 3, "app.a": 1}, "app.a", 1),
+        ({"app.a": 1, "app": 3}, "app.a", 1),
+        ({"app": 3, "app.a": 1}, "app.ab", 3),
+        ({"app": None, "app.sub": 2}, "app.sub.deep.a", 2),
+    ],
+)
+def test_the_longest_name_that_means_a_module_limits_it(
+    wanted: Mapping[str, int | None], module: str, limit: int | None
+) -> None:
+    assert limit_of(module, wanted) == limit
