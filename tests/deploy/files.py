@@ -1,12 +1,16 @@
-"""The files of `deploy/`, read."""
+"""The files of `deploy/`, recorded scrapes of workers, and the programs of others that check both."""
 
 from __future__ import annotations
 
 import configparser
+import re
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2] / "deploy"
@@ -36,3 +40,37 @@ def commands() -> dict[str, list[str]]:
         "systemd": unit[unit.index("start") :],
         "docker": yaml.safe_load(example.removeprefix("#   CMD")),
     }
+
+
+# ------------------------------------------------------------------------------------ recorded scrapes
+
+SCRAPES = Path(__file__).parent / "scrapes"
+Series = tuple[str, tuple[tuple[str, str], ...]]
+"""Name and labels."""
+
+
+class Samples(dict[Series, float]):
+    """The values of a scrape, and its lines."""
+
+    text = ""
+
+
+def samples_of(text: str) -> Samples:
+    """Read perago's own samples. Those of the process and of the version differ between machines, and no rule
+    needs those of steps."""
+    found = Samples()
+    lines = [line for line in text.splitlines() if re.match(r"perago_(?!info|step)", line)]
+    for line in lines:
+        series, value = line.rsplit(" ", 1)
+        name, _, labels = series.partition("{")
+        found[name, tuple(sorted(re.findall(r'(\w+)="([^"]*)"', labels)))] = float(value)
+    found.text = "".join(f"{line}\n" for line in lines)
+    return found
+
+
+def tool(name: str) -> str:
+    """The path of a validator, of this environment or of the machine."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found

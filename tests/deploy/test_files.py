@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from perago.settings.variables import VARIABLES, parse_seconds
 from perago.worker.exporters import Page, StatusServer
 from perago.worker.health import LOOP_LIMIT
 
-from .files import ALL, COMPOSE, CONTAINER, DOCKERFILE, MANIFESTS, POD, ROOT, UNIT, commands
+from .files import ALL, COMPOSE, CONTAINER, DOCKERFILE, MANIFESTS, POD, ROOT, UNIT, commands, tool
 
 GRACE = 30.0
 EXTRAS = re.findall(r"EXTRAS=(\S+)", DOCKERFILE)
@@ -227,3 +228,50 @@ def test_the_unit_limits_memory_and_processes_and_goes_on_without_a_slot() -> No
 def test_only_loopback_is_published() -> None:
     for name, service in COMPOSE["services"].items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+
+
+# ---------------- The files in the eyes of other programs. `make deploy-files` installs the validators
+
+
+def output_of(*words: str) -> str:
+    """Return what a command prints.
+
+    Raises:
+        CalledProcessError: it found something.
+    """
+    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def test_dockerfile() -> None:
+    output_of(tool("hadolint"), str(ROOT / "Dockerfile"))
+
+
+def test_compose() -> None:
+    compose_spec = pytest.importorskip("compose_spec")
+    parsed = compose_spec.PyCompose.from_yaml((ROOT / "compose.yaml").read_text())
+    parsed.validate()
+    assert set(parsed.service_names()) == set(COMPOSE["services"])
+
+
+def test_manifests_of_kubernetes() -> None:
+    """Those of the Prometheus operator and of KEDA have no schema in it."""
+    names = ("worker.yaml", "register.yaml", "network-policy.yaml", "disruption-budget.yaml")
+    files = [str(ROOT / "kubernetes" / name) for name in names]
+    output_of(tool("kubernetes-validate"), "--strict", *files)
+
+
+def test_kustomization() -> None:
+    made = output_of(tool("kubectl"), "kustomize", str(ROOT / "kubernetes"))
+    kinds = {line.removeprefix("kind: ") for line in made.splitlines() if line.startswith("kind: ")}
+    assert kinds == set(MANIFESTS) - {"Kustomization"}
+
+
+def test_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "perago@.service"
+    text = (ROOT / "perago@.service").read_text()
+    unit.write_text(text.replace("/srv/perago/.venv/bin/perago", sys.executable))  # it looks for the program
+    output_of(tool("systemd-analyze"), "verify", "--man=no", str(unit))
+    copy = tmp_path / "perago@my_tasks.service"
+    copy.write_text(text)
+    exposed = output_of(tool("systemd-analyze"), "security", "--offline=yes", "--threshold=20", str(copy))
+    assert "OK" in exposed

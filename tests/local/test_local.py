@@ -11,10 +11,21 @@ import pytest
 
 from perago.driver import Limits
 from perago.embedded.services import EmbeddedServices
-from perago.local import LocalTask, PersistentWorker, RunFailed, connection_to, run_workflow, workflow_of
+from perago.local import InTurn, LocalTask, PersistentWorker, RunFailed, connection_to, run_workflow, workflow_of
+from perago.ports import Delivery, TaskStatus
 from perago.taskdef import build_task_definition, canonical_json, load_task
-from perago.worker.events import AttemptEnded, AttemptRecorded, Event
+from perago.worker.events import (
+    AttemptEnded,
+    AttemptReceived,
+    AttemptRecorded,
+    Draining,
+    Ending,
+    Event,
+    SlotReady,
+    StepStarted,
+)
 from perago.worker.plan import LogPlan, TaskPlan, WorkerPlan
+from tests.deliveries import make_delivery
 
 MODULE = """
 import os
@@ -83,3 +94,71 @@ def test_a_host_that_cannot_take_work_ends_the_run_with_the_reason(tmp_path: Pat
         only = LocalTask(plan_on(services, tmp_path, tmp_path / "file" / "root"), definition)
         with pytest.raises(RunFailed, match=r"nothing can be written to .*file/root: Not a directory"):
             run_workflow(services, [only], workflow_of(only), {"params": {"x": 1}}, lambda event: None)
+
+
+# -------------------------------------- Events of several workers are told one attempt after the other
+
+
+def delivery(worker: int) -> Delivery:
+    return make_delivery(task_id=f"task{worker}")
+
+
+def received(worker: int) -> Event:
+    return AttemptReceived(delivery(worker), f"w{worker}")
+
+
+def reported(worker: int) -> Event:
+    return AttemptEnded(delivery(worker), f"w{worker}", Ending.REPORTED, 0.1, None, TaskStatus.COMPLETED)
+
+
+def step(worker: int) -> Event:
+    return StepStarted(f"w{worker}", "Fetch")
+
+
+def lost(worker: int) -> Event:
+    return AttemptEnded(delivery(worker), f"w{worker}", Ending.LOST, 0.1, "gone")
+
+
+@pytest.mark.parametrize("end", [reported, lost])
+def test_the_next_attempt_waits_until_the_previous_one_is_reported(end: Any) -> None:
+    told: list[Event] = []
+    turns = InTurn(told.append)
+    for worker, event in (
+        (1, received(1)),
+        (2, received(2)),
+        (2, step(2)),
+        (1, step(1)),
+        (1, end(1)),
+        (2, reported(2)),
+    ):
+        turns.hear(worker, event)
+    assert told == [received(1), step(1), end(1), received(2), step(2), reported(2)]
+
+
+def test_three_workers_keep_the_order_in_which_their_attempts_began() -> None:
+    told: list[Event] = []
+    turns = InTurn(told.append)
+    for worker, event in ((1, received(1)), (2, received(2)), (3, received(3)), (3, reported(3)), (1, reported(1))):
+        turns.hear(worker, event)
+    assert told == [received(1), reported(1), received(2)]
+    turns.hear(2, reported(2))
+    assert told[3:] == [reported(2), received(3), reported(3)]
+
+
+def test_attempts_of_one_worker_that_run_at_the_same_time_are_reported_in_turn() -> None:
+    told: list[Event] = []
+    turns = InTurn(told.append)
+    draining = Draining(1)
+    for event in (received(1), received(2), step(2), step(1), draining, reported(1), reported(2)):
+        turns.hear(1, event)
+    assert told == [received(1), step(1), draining, reported(1), received(2), step(2), reported(2)]
+
+
+def test_nothing_is_kept_back_for_ever() -> None:
+    told: list[Event] = []
+    turns = InTurn(told.append)
+    ready = SlotReady("w2", 1, "a")
+    turns.hear(1, received(1))
+    turns.hear(2, ready)
+    turns.finish()
+    assert told == [received(1), ready]
