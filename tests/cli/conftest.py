@@ -16,7 +16,7 @@ from perago.cli.app import COMMANDS, file_of
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.services import EmbeddedServices
 
-from ..forked import READ_AT_START, Finished, Forks
+from ..forked import READ_AT_START, Forks
 from .services import Services, running_services
 
 GOOD = """
@@ -104,22 +104,17 @@ class Project:
         """The same with something on standard input."""
         environment = {**self.environment, **variables}
         if any(name.startswith(READ_AT_START) for name in variables):
-            done = self._unforked(stdin, arguments, environment)
-        else:
-            done = self.forks.run("perago", arguments, self.directory, environment, stdin)
+            return self.execute(sys.executable, "-m", "perago", *arguments, stdin=stdin, **variables)
+        done = self.forks.run("perago", arguments, self.directory, environment, stdin)
         return Ran(done.code, done.stdout.decode(), done.stderr.decode())
 
-    def _unforked(self, stdin: bytes, arguments: Sequence[str], environment: dict[str, str]) -> Finished:
+    def execute(self, *command: str | Path, stdin: bytes = b"", **variables: str) -> Ran:
+        """Run any command to its end, at most two minutes."""
+        environment = {**self.environment, **variables}
         done = subprocess.run(
-            [sys.executable, "-m", "perago", *arguments],
-            cwd=self.directory,
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            timeout=60,
-            check=False,
+            command, cwd=self.directory, env=environment, input=stdin, capture_output=True, timeout=120, check=False
         )
-        return Finished(done.returncode, done.stdout, done.stderr)
+        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import IO
 
@@ -78,6 +78,20 @@ def started(project: Project, *arguments: str, within: Sequence[str] = (), **var
         finally:
             process.kill()
             worker.ended()
+
+
+def shown_on_a_terminal(project: Project, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Run a command with a terminal for all its streams. Return its exit status and everything that was shown."""
+    terminal, side = os.openpty()
+    running = replace(project, environment=project.environment | {"TERM": "xterm"} | variables)
+    shown = b""
+    with running.start(*arguments, stdin=side, stdout=side, stderr=side) as process:
+        os.close(side)
+        with suppress(OSError):  # Linux's way to say that nobody holds the other end
+            while chunk := os.read(terminal, 65536):
+                shown += chunk
+    os.close(terminal)
+    return process.returncode, shown.decode()
 
 
 @contextmanager

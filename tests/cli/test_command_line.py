@@ -21,7 +21,7 @@ from perago.cli.app import COMMANDS, GROUPS, app
 from ..children import problem_of_children
 from ..golden import assert_golden
 from .conftest import GOOD, PLAIN, Project
-from .start_command import on_a_terminal
+from .start_command import on_a_terminal, shown_on_a_terminal
 
 
 def test_help_lists_every_command_and_says_where_to_read_on(project: Project) -> None:
@@ -91,18 +91,11 @@ def test_a_module_written_for_the_other_project_is_distinguished(project: Projec
 
 def test_the_installed_script_is_the_same_command(project: Project) -> None:
     script = Path(sysconfig.get_path("scripts"), "perago")
-    done = subprocess.run(
-        [script, "check", "features"], cwd=project.directory, env=project.environment, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 3
-    assert "there is no module features" in done.stderr
+    ran = project.execute(script, "check", "features")
+    assert (ran.code, "there is no module features" in ran.err) == (3, True)
     project.task("features", "features.build")
-    done = subprocess.run(
-        [script, "check", "features"], cwd=project.directory, env=project.environment, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    ran = project.execute(script, "check", "features")
+    assert (ran.code, ran.err) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -135,14 +128,7 @@ def loaded_by(project: Project, *arguments: str) -> set[str]:
         "from perago.cli import main\n"
         "main()\n"
     )
-    subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=project.directory,
-        env=project.environment,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    project.execute(sys.executable, "-c", code)
     return set((project.directory / "loaded").read_text().split())
 
 
@@ -196,18 +182,11 @@ def test_a_disconnected_reader_causes_no_noise(project: Project) -> None:
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"], ids=["standard input", "output", "error"])
 def test_a_closed_stream_only_affects_the_display(project: Project, closed: str) -> None:
     project.task("features", "features.build")
-    done = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" -m perago check features nope {closed}'],
-        cwd=project.directory,
-        env=project.environment,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 3
-    assert (b"ok  features" in done.stdout) is (closed != ">&-")
-    assert (b"there is no module nope" in done.stderr) is (closed != "2>&-")
-    assert b"unexpected" not in done.stderr
+    ran = project.execute("sh", "-c", f'"{sys.executable}" -m perago check features nope {closed}')
+    assert ran.code == 3
+    assert ("ok  features" in ran.out) is (closed != ">&-")
+    assert ("there is no module nope" in ran.err) is (closed != "2>&-")
+    assert "unexpected" not in ran.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -222,21 +201,8 @@ def test_a_full_disk_is_a_failure_in_plain_words(project: Project) -> None:
 def test_colour_is_for_terminals_that_want_it(project: Project, variables: dict[str, str], coloured: bool) -> None:
     project.task("features", "features.build")
     assert "\x1b" not in project.run("check", "features", "nope", TERM="xterm").err
-    terminal, slave = os.openpty()
-    environment = {**project.environment, "TERM": "xterm", **variables}
-    command = [sys.executable, "-m", "perago", "check", "features", "nope"]
-    with subprocess.Popen(command, cwd=project.directory, env=environment, stdout=slave, stderr=slave) as process:
-        os.close(slave)
-        shown = b""
-        try:
-            while chunk := os.read(terminal, 65536):
-                shown += chunk
-        except OSError:  # Linux's way to say that nobody holds the other end
-            pass
-    os.close(terminal)
-    assert process.returncode == 3
-    assert b"ok" in shown
-    assert (b"\x1b[" in shown) is coloured
+    code, shown = shown_on_a_terminal(project, "check", "features", "nope", **variables)
+    assert (code, "ok" in shown, "\x1b[" in shown) == (3, True, coloured)
 
 
 GATED = """
@@ -308,17 +274,9 @@ sys.exit(pytest.main(["--perago-modules", "features"], plugins=[Windows()]))
     ids=["start", "check", "help", "pytest"],
 )
 def test_windows_is_refused_at_every_entry_point(project: Project, script: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=project.directory,
-        env=project.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (pytest.ExitCode.USAGE_ERROR if "pytest" in script else 2, "")
-    assert done.stderr.lower().strip() == f"error: {NOT_ON_WINDOWS}".lower()
+    ran = project.execute(sys.executable, "-c", script)
+    assert (ran.code, ran.out) == (pytest.ExitCode.USAGE_ERROR if "pytest" in script else 2, "")
+    assert ran.err.lower().strip() == f"error: {NOT_ON_WINDOWS}".lower()
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -169,17 +168,8 @@ def test_the_friendly_port_may_be_taken(project: Project) -> None:
 def test_without_the_extra_the_command_to_install_it_is_shown(project: Project) -> None:
     code = "import sys; sys.modules['uvicorn'] = None; sys.argv = {}; import perago.cli; perago.cli.main()"
     for arguments in (["dev", "plain"], ["demo"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code.format(["perago", *arguments])],
-            cwd=project.directory,
-            env=project.environment,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        assert done.returncode == 1, done.stderr
-        assert "uvicorn cannot be found\n  fix: pip install uvicorn" in done.stderr
+        ran = project.execute(sys.executable, "-c", code.format(["perago", *arguments]))
+        assert (ran.code, "uvicorn cannot be found\n  fix: pip install uvicorn" in ran.err) == (1, True), ran.err
 
 
 # --------------------------------------------------------------------------- reloading

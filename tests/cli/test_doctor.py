@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -14,6 +11,7 @@ from perago.embedded.services import EmbeddedServices
 from perago.settings.variables import VARIABLES
 
 from .conftest import PLAIN, Project, Ran, started_attempt
+from .start_command import shown_on_a_terminal
 
 
 def doctor(project: Project, services: EmbeddedServices, *arguments: str, **variables: str) -> Ran:
@@ -129,23 +127,10 @@ def test_lines_fit_a_narrow_terminal(
 ) -> None:
     project.task("plain", "plain.work", PLAIN)
     embedded.conductor.register_task_definitions([{"name": "plain.work", "retryCount": 7}])
-    ours, theirs = os.openpty()
-    environment = {**project.environment, **embedded.environment(), "COLUMNS": "60", "TERM": "dumb"}
-    command = [sys.executable, "-m", "perago", *arguments]
-    done = subprocess.run(
-        command, cwd=project.directory, env=environment, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, timeout=60
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 65_536):
-            shown += chunk
-    except OSError:  # the end, on Linux
-        pass
-    finally:
-        os.close(ours)
-    assert done.returncode == code
-    lines = shown.decode().splitlines()
+    variables = {**embedded.environment(), "COLUMNS": "60", "TERM": "dumb"}
+    ended, shown = shown_on_a_terminal(project, *arguments, **variables)
+    assert ended == code
+    lines = shown.splitlines()
     assert max(len(line) for line in lines if "http://" not in line) <= 60
     assert [line for line in lines if line.startswith("         ")]
 

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from .conftest import Project
 
+QUIET = ["-p", "no:cacheprovider", "-p", "no:conductor-agents-testing"]
+
 
 def test_pytest_mypy_and_the_commands_work_in_the_new_project(project: Project) -> None:
     ran = project.run("init", "new/project")
     assert (ran.code, ran.out) == (0, "")
     made = replace(project, directory=project.directory / "new" / "project")
-    quiet = [
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:conductor-agents-testing",
-        "--perago-kinds=contract,guardrail,taskdef,run",
-    ]
-    for tool in (["pytest", "-q", "-W", "error", *quiet], ["mypy", "."]):
-        done = subprocess.run(
-            [sys.executable, "-m", *tool], cwd=made.directory, env=made.environment, capture_output=True, text=True,
-            timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
+    kinds = "--perago-kinds=contract,guardrail,taskdef,run"
+    for tool in (["pytest", "-q", "-W", "error", *QUIET, kinds], ["mypy", "."]):
+        ran = made.execute(sys.executable, "-m", *tool)
+        assert ran.code == 0, ran.out
     checked = made.run("check", "my_tasks")
     assert (checked.code, checked.err) == (0, "")
     example = made.run("run", "my_tasks.features", "--example", "minimal")
@@ -75,12 +67,8 @@ def test_add_writes_a_task_its_test_and_the_settings_into_a_project(project: Pro
         '[project]\nname = "shop"\n\n[tool.pytest.ini_options]\nperago_modules = ["shop.sales"]\npythonpath = ["src"]\n'
         'addopts = "-q"\n\n[tool.mypy]\n'
     )
-    kinds = "--perago-kinds=contract,taskdef,run"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:conductor-agents-testing", kinds],
-        cwd=here.directory, env=here.environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
+    ran = here.execute(sys.executable, "-m", "pytest", *QUIET, "--perago-kinds=contract,taskdef,run")
+    assert ran.code == 0, ran.out
     again = here.run("add", "shop.sales")
     assert again.code == 1
     assert "already there: src/shop/sales.py, tests/test_sales.py; nothing was written" in again.err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from perago.cli.commands.help import TOPICS, page, topics
 
 from ..generated import DOCS, assert_table
 from .conftest import Project
+from .start_command import shown_on_a_terminal
 
 ROOT = DOCS.parent
 PAGES = {path: summary for group in TOPICS.values() for path, summary in group.values()}
@@ -71,37 +71,19 @@ def test_an_unknown_topic_is_a_usage_error_that_names_a_similar_one(project: Pro
     assert "Did you mean 'concepts'?" in ran.err
 
 
-def test_a_terminal_shows_the_page_in_a_pager(tmp_path: Path) -> None:
+def test_a_terminal_shows_the_page_in_a_pager(project: Project, tmp_path: Path) -> None:
     pager = tmp_path / "pager"
     pager.write_text("#!/bin/sh\necho paged\ncat\n")
     pager.chmod(0o755)
-    shown = printed_on_a_terminal("help", "concepts", variables={"PAGER": str(pager), "NO_COLOR": "1"})
+    variables = {"PAGER": str(pager), "NO_COLOR": "1", "COLUMNS": "80"}
+    _, shown = shown_on_a_terminal(project, "help", "concepts", **variables)
     assert shown.startswith("paged")
     assert "Glossary" in shown
     assert "|---" not in shown
     assert "- The **delivery check**" not in shown
 
 
-def printed_on_a_terminal(*arguments: str, variables: dict[str, str]) -> str:
-    terminal, side = os.openpty()
-    command = [sys.executable, "-m", "perago", *arguments]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **variables}
-    with subprocess.Popen(command, stdin=side, stdout=side, stderr=side, env=environment):
-        os.close(side)
-        found = b""
-        while True:
-            try:
-                part = os.read(terminal, 65536)
-            except OSError:  # the other side is closed
-                break
-            if not part:
-                break
-            found += part
-    os.close(terminal)
-    return found.decode()
-
-
-def test_a_wheel_has_the_pages_and_a_checkout_reads_its_own(tmp_path: Path) -> None:
+def test_a_wheel_has_the_pages_and_a_checkout_reads_its_own(project: Project, tmp_path: Path) -> None:
     pytest.importorskip("hatchling")  # of the dependency group `dev`
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True
@@ -110,15 +92,8 @@ def test_a_wheel_has_the_pages_and_a_checkout_reads_its_own(tmp_path: Path) -> N
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
     for place in (tmp_path / "installed", ROOT / "src"):
-        ran = subprocess.run(
-            [sys.executable, "-m", "perago", "help", "write-a-task"],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(place)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert ran.stdout == page("write-a-task")
+        ran = project.execute(sys.executable, "-m", "perago", "help", "write-a-task", PYTHONPATH=str(place))
+        assert ran.out == page("write-a-task")
     packaged = {
         path.relative_to(tmp_path / "installed/perago/_docs").as_posix()
         for path in (tmp_path / "installed/perago/_docs").rglob("*.md")

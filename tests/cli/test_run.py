@@ -255,15 +255,8 @@ def test_a_signal_stops_the_function_and_leaves_nothing_behind(project: Project,
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"], ids=["input", "all"])
 def test_closed_streams_do_not_reach_the_worker_process(project: Project, closed: str) -> None:
     write(project)
-    done = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" -m perago run features -w sample -o out {closed}'],
-        cwd=project.directory,
-        env=project.environment,
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    ran = project.execute("sh", "-c", f'"{sys.executable}" -m perago run features -w sample -o out {closed}')
+    assert ran.code == 0, ran.err
     assert (project.directory / "out" / "features" / "a.csv").exists()
 
 
