@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from ..worker.outside import get, mounted
 from .conftest import Project
 from .start_command import LIMIT, Started, started
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 pytest.importorskip("prometheus_client")  # the extra `metrics`
 
 TASK = """

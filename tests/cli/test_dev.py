@@ -35,10 +35,7 @@ from .dev_command import (
 )
 from .start_command import LIMIT
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform == "win32", reason="dev does not work there"),
-    pytest.mark.skipif(shutil.which("curl") is None, reason="its lines are for curl, which is not installed"),
-]
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="its lines are for curl, which is not installed")
 
 ENDING = ">ending</span>"
 """The mark of a workflow whose function still runs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 
 import pytest
@@ -93,7 +92,6 @@ def test_a_variable_of_the_dotenv_file_stays_there(project: Project) -> None:
     assert json.loads(ran.out)["seen"] == NOTHING
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 def test_a_function_in_a_worker_has_no_keys(project: Project) -> None:
     """`perago dev` starts real workers, which find its services in their environment."""
     write(project)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import typing
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +28,6 @@ from ..worker.bench import make_plan, wait_for
 from .conftest import Project
 from .start_command import Started, started
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 attr = pytest.importorskip("attr")
 pytest.importorskip("openlineage.client")  # the extra `openlineage`
 if TYPE_CHECKING:

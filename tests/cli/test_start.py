@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +30,6 @@ from ..worker.outside import PID_1, can_unshare
 from .conftest import PLAIN, Project
 from .services import SECRET, Services
 from .start_command import Started, on_a_terminal, started
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,6 @@ from .conftest import Project
 from .services import Services
 from .start_command import Started, started
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 traces = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")  # the extra `otel`
 numbers = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
 

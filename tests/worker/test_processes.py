@@ -19,6 +19,10 @@ from perago.processes import Process, end_processes, is_running, running_process
 from .bench import LIMIT, gone, release, wait_for
 from .outside import IMPORT_ROOT, PID_1, can_unshare
 
+linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere daemons cannot be found, and there is no fork server"
+)
+
 
 class Standalone:
     """`standalone` in a process of its own."""
@@ -82,7 +86,7 @@ def test_when_the_supervisor_is_killed_the_function_is_interrupted_and_the_slot_
         assert worker.file.read_text() == "cleaned up, cancelled=True"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere daemons cannot be found")
+@linux
 @pytest.mark.parametrize("slot_too", [False, True])
 def test_when_the_supervisor_is_killed_a_function_that_ignores_it_is_killed_with_its_daemon_after_the_grace(
     tmp_path: Path, *, slot_too: bool
@@ -95,7 +99,7 @@ def test_when_the_supervisor_is_killed_a_function_that_ignores_it_is_killed_with
         wait_for("the daemon's end", gone(daemon))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs the fork server")
+@linux
 def test_a_service_manager_that_signals_every_process_does_not_cost_the_attempt(tmp_path: Path) -> None:
     with standalone(tmp_path, "waits") as worker:
         supervisor = psutil.Process(worker.process.pid)
@@ -128,9 +132,6 @@ def test_a_worker_that_is_process_1_drains_on_a_signal(tmp_path: Path) -> None:
 # ----------------------------------------------------------- The end of what a function leaves running
 
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process is found")
-
-
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
@@ -138,6 +139,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+@linux
 def test_a_process_that_one_search_misses_is_ended(sleeper: subprocess.Popen[bytes]) -> None:
     """One that forks all the time is another one whenever the look comes to it."""
     looks = 0
@@ -151,6 +153,7 @@ def test_a_process_that_one_search_misses_is_ended(sleeper: subprocess.Popen[byt
     assert sleeper.wait(30) == -9
 
 
+@linux
 def test_only_attempts_that_have_not_ended_are_running(sleeper: subprocess.Popen[bytes]) -> None:
     assert is_running(sleeper.pid)
     sleeper.kill()
