@@ -16,6 +16,7 @@ from perago.cli.app import COMMANDS, file_of
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.services import EmbeddedServices
 
+from ..definitions import flow, simple
 from ..forked import READ_AT_START, Forks
 from .services import Services, running_services
 
@@ -168,7 +169,5 @@ def shared_embedded() -> Iterator[EmbeddedServices]:
 
 def started_attempt(conductor: InMemoryConductor, task: str) -> str:
     """The id of the attempt of a new workflow of one task."""
-    steps = [{"name": task, "taskReferenceName": "r", "type": "SIMPLE"}]
-    definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": steps}
-    workflow = conductor.start_workflow("w", {}, definition=definition)
+    workflow = conductor.start_workflow("w", {}, definition=flow(simple(task, "r")))
     return str(conductor.workflow(workflow)["tasks"][0]["taskId"])

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perago.embedded.services import EmbeddedServices
 
+from ..definitions import flow, simple
 from ..worker.bench import wait_for
 from .conftest import Project
 from .start_command import Started, started
@@ -102,17 +103,12 @@ def working(project: Project, services: GuardedServices) -> Iterator[tuple[Start
     assert project.run("register", "tokens", **services.environment()).code == 0
     with started(project, "tokens", **services.environment()) as worker:
         worker.wait_for("ready: ")
-        definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step(go)]}
-        workflow = services.conductor.start_workflow("w", {}, definition=definition)
+        step = simple("tokens.wait", params={"go": str(go)})
+        workflow = services.conductor.start_workflow("w", {}, definition=flow(step))
         wait_for("the function to begin", lambda: Path(f"{go}.began").exists() or None)
         yield worker, workflow, go
         worker.stop()
         assert not re.search(rf"{SECRET}|token-number", worker.text)
-
-
-def step(go: Path) -> dict[str, object]:
-    inputs = {"params": {"go": str(go)}}
-    return {"name": "tokens.wait", "taskReferenceName": "r", "type": "SIMPLE", "inputParameters": inputs}
 
 
 def completed_once(services: GuardedServices, workflow: str) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from perago.embedded.lakefs import references
 
+from ..definitions import flow, simple
 from ..deploy.files import SCRAPES, Samples, samples_of
 from ..http_faults import NOTHING, RefusingServices
 from ..worker.bench import wait_for
@@ -65,10 +66,8 @@ class Scene:
         conductor = self.services.conductor
         head = references.get_branch(self.services.lakefs.server.repository("data"), "main").commit_id
         workspace = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": head}
-        given = {"workspace": workspace, "params": {"what": what}}
-        step = {"name": "features", "taskReferenceName": "s", "type": "SIMPLE", "inputParameters": given}
-        definition = {"name": "flow", "version": 1, "tasks": [step], "schemaVersion": 2}
-        return conductor.start_workflow("flow", {}, definition=definition)
+        step = simple("features", workspace=workspace, params={"what": what})
+        return conductor.start_workflow("w", {}, definition=flow(step))
 
     @property
     def url(self) -> str:

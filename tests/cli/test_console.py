@@ -15,16 +15,11 @@ import urllib3
 
 from perago.embedded.services import EmbeddedServices
 
+from ..definitions import flow, simple
 from .conftest import Project
 
 LIMIT = 60.0
-WORKFLOW = {
-    "name": "by.hand",
-    "version": 1,
-    "schemaVersion": 2,
-    "ownerEmail": "data@example.com",
-    "tasks": [{"name": "by.hand.step", "taskReferenceName": "step", "type": "SIMPLE"}],
-}
+WORKFLOW = flow(simple("by.hand.step"), name="by.hand", ownerEmail="data@example.com")
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from perago.worker.plan import ExportContext
 from tests.deliveries import make_delivery
 
 from ..adapters.scripted import Hang, Reply, ScriptedServer
+from ..definitions import flow, simple
 from ..worker.bench import make_plan, wait_for
 from .conftest import Project
 from .start_command import Started, started
@@ -117,10 +118,8 @@ class Site:
         conductor = self.services.conductor
         head = references.get_branch(self.services.lakefs.server.repository("data"), "main").commit_id
         workspace = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": head}
-        given = {"workspace": workspace, "params": {"what": what}}
-        step = {"name": "build", "taskReferenceName": "step", "type": "SIMPLE", "inputParameters": given}
-        definition = {"name": "nightly", "version": 1, "tasks": [step], "schemaVersion": 2}
-        workflow_id = conductor.start_workflow("nightly", {}, definition=definition)
+        step = simple("build", workspace=workspace, params={"what": what})
+        workflow_id = conductor.start_workflow("nightly", {}, definition=flow(step, name="nightly"))
 
         def over() -> dict[str, Any] | None:
             found = conductor.workflow(workflow_id)

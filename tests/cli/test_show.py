@@ -13,6 +13,7 @@ from perago.cli import rendering
 from perago.embedded.lakefs import commits, objects, references
 from perago.embedded.services import EmbeddedServices
 
+from ..definitions import flow, simple
 from ..driver.earlier import FORMS, recorded
 from .conftest import Project, Ran
 
@@ -27,15 +28,8 @@ class Story:
         self.lakefs, self.conductor, self.repository = services.lakefs.server, services.conductor, repository
         self.lakefs.create_repository(repository)
         self.seed = self.commit("Seed", {"raw/a.csv": b"x"}, {})
-        steps = [
-            {
-                "name": f"{repository}.task",
-                "taskReferenceName": "build",
-                "type": "SIMPLE",
-                "inputParameters": {"workspace": "${workflow.input.workspace}", "params": {"secret": "hushhush"}},
-            }
-        ]
-        definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": steps}
+        inputs = {"workspace": "${workflow.input.workspace}", "params": {"secret": "hushhush"}}
+        definition = flow(simple(f"{repository}.task", "build", **inputs))
         workspace = {"repository": repository, "branch": "main", "ref_type": "commit", "ref": self.seed}
         self.conductor.register_task_definitions([{"name": f"{repository}.task", "retryCount": 2}])
         self.workflow_id = self.conductor.start_workflow("w", {"workspace": workspace}, definition=definition)

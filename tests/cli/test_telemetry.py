@@ -27,6 +27,7 @@ from perago.worker.plan import ExportContext
 from tests.deliveries import make_delivery
 
 from ..adapters.scripted import Hang, Reply, ScriptedServer
+from ..definitions import flow, operator, simple
 from ..worker.bench import LIMIT, make_plan, wait_for
 from ..worker.outside import fill
 from .conftest import Project
@@ -104,26 +105,15 @@ class Site:
     def begin(self, *, nested: bool = False, limit: int = 0, **given: Any) -> str:
         """Start a workflow that may take so many seconds."""
         conductor = self.services.conductor
-        workspace = {"repository": "data", "branch": "main", "ref_type": "commit"}
         head = references.get_branch(self.services.lakefs.server.repository("data"), "main").commit_id
-        step = {
-            "name": "traced",
-            "taskReferenceName": "step",
-            "type": "SIMPLE",
-            "inputParameters": {
-                "workspace": {**workspace, "ref": head},
-                "params": {"fails": "${workflow.input.fails}", "hangs": "${workflow.input.hangs}"},
-            },
-        }
-        definition: dict[str, Any] = {"name": "flow", "version": 1, "tasks": [step], "schemaVersion": 2}
+        workspace = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": head}
+        params = {"fails": "${workflow.input.fails}", "hangs": "${workflow.input.hangs}"}
+        definition = flow(simple("traced", workspace=workspace, params=params), name="flow")
         if nested:
             sub = {"name": "flow", "version": 1, "workflowDefinition": definition}
-            outer = {"name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW", "subWorkflowParam": sub}
-            definition = {
-                **definition,
-                "name": "above",
-                "tasks": [{**outer, "inputParameters": {"fails": False, "hangs": False}}],
-            }
+            inputs = {"fails": False, "hangs": False}
+            outer = operator("SUB_WORKFLOW", "s", subWorkflowParam=sub, inputParameters=inputs)
+            definition = flow(outer, name="above")
         definition |= {"timeoutSeconds": limit, "timeoutPolicy": "TIME_OUT_WF"}
         given = {"fails": False, "hangs": False, **given}
         return conductor.start_workflow(definition["name"], given, definition=definition)

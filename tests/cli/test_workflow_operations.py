@@ -11,6 +11,7 @@ import pytest
 
 from perago.embedded.services import EmbeddedServices
 
+from ..definitions import flow, forking, operator, simple
 from .conftest import Project, Ran, started_attempt
 
 
@@ -121,9 +122,8 @@ def test_failed_steps_are_retried(project: Project, embedded: EmbeddedServices, 
 def test_a_workflow_that_ends_again_immediately_is_reported(project: Project, embedded: EmbeddedServices) -> None:
     """Conductor can also cancel the new attempts, because it was still ending the workflow."""
     inputs = {"evaluatorType": "graaljs", "expression": "(function () { throw new Error('boo'); })();"}
-    steps = [{"name": "i", "taskReferenceName": "i", "type": "INLINE", "inputParameters": inputs}]
-    definition = {"name": "inline", "version": 1, "schemaVersion": 2, "tasks": steps}
-    workflow_id = embedded.conductor.start_workflow("inline", {}, definition=definition)
+    steps = flow(operator("INLINE", "i", inputParameters=inputs))
+    workflow_id = embedded.conductor.start_workflow("w", {}, definition=steps)
     assert embedded.conductor.workflow(workflow_id)["status"] == "FAILED"
     done = ran(project, embedded, "retry", workflow_id)
     assert done.code == 0
@@ -153,11 +153,8 @@ def test_a_workflow_is_run_again_in_full_or_from_a_step(
 
 
 def test_a_rerun_that_would_be_stuck_is_refused(project: Project, embedded: EmbeddedServices, workflow_id: str) -> None:
-    branches = [[{"name": "busy", "taskReferenceName": name, "type": "SIMPLE"}] for name in "xy"]
-    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches}
-    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["x", "y"]}
-    definition = {"name": "forked", "version": 1, "schemaVersion": 2, "tasks": [fork, join]}
-    forked = embedded.conductor.start_workflow("forked", {}, definition=definition)
+    definition = flow(*forking("fork", *([simple("busy", name)] for name in "xy")))
+    forked = embedded.conductor.start_workflow("w", {}, definition=definition)
     end(embedded, "COMPLETED")
     for _ in "xy":
         end(embedded, "COMPLETED")

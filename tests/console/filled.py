@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from perago import RetryPolicy, TaskControls, TaskFailed, TaskTerminalError, WorkspaceSpec, current, require_glob, task
-from perago.authoring import Task
-from perago.authoring.task import get_task
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import objects, references
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
+
+from ..definitions import flow
 
 
 class Params(BaseModel):
@@ -89,27 +90,14 @@ class Filled:
         return found
 
 
-def declared(function: Callable[..., Any]) -> Task:
-    """The task that a function was declared as."""
-    task = get_task(function)
-    assert task is not None
-    return task
-
-
-def simple(name: str, reference: str = "step", **inputs: Any) -> dict[str, Any]:
-    """A step of a workflow definition that runs a task."""
-    return {"name": name, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": inputs}
-
-
-def define(conductor: InMemoryConductor, name: str, *steps: Mapping[str, Any]) -> None:
+def define(conductor: InMemoryConductor, name: str, *steps: dict[str, Any]) -> None:
     """Register a workflow of these steps."""
-    definition = {"name": name, "version": 1, "schemaVersion": 2, "tasks": list(steps)}
-    conductor.create_workflow_definition(definition)
+    conductor.create_workflow_definition(flow(*steps, name=name))
 
 
 def start(services: InMemoryServices, params: Mapping[str, Any], ref: str | None = None) -> str:
     """Start a workflow of `summarise` on a commit, or of `send` without one."""
-    return services.start(declared(summarise if ref else send), {"label": "orders", **params}, ref=ref)
+    return services.start(task_of(summarise if ref else send), {"label": "orders", **params}, ref=ref)
 
 
 def fill(services: InMemoryServices) -> Filled:
@@ -140,7 +128,7 @@ def _published_by_a_retry(services: InMemoryServices, root: str) -> tuple[str, s
 
 def _terminated_too_early(services: InMemoryServices) -> str:
     workflow = start(services, {"label": "late"})
-    delivery = services.take(declared(send))
+    delivery = services.take(task_of(send))
     services.conductor.terminate_workflow(workflow, "stopped by hand")
     services.conductor.update_task(
         {"taskId": delivery.task_id, "workflowInstanceId": workflow, "status": "COMPLETED", "outputData": {}}

@@ -13,9 +13,8 @@ from perago import WorkspaceSpec, task
 from perago.embedded.lakefs import commits, objects
 from perago.testing.services import InMemoryServices
 
-from .filled import REPOSITORY, define, simple
-
-Json = dict[str, Any]
+from ..definitions import Json, forking, operator, simple
+from .filled import REPOSITORY, define
 
 
 class Part(BaseModel):
@@ -47,22 +46,9 @@ class Forked:
     """What a stranger committed between two publications."""
 
 
-def operator(kind: str, reference: str, **fields: Any) -> Json:
-    return {"name": reference, "taskReferenceName": reference, "type": kind, **fields}
-
-
 def step(name: str, **params: Any) -> Json:
     inputs = {"workspace": "${workflow.input.workspace}", "params": {"name": name, **params}}
     return simple("table.part", name, **inputs)
-
-
-def forking(reference: str, *branches: list[Json]) -> list[Json]:
-    """A fork, and the join behind it."""
-    ends = [branch[-1]["taskReferenceName"] for branch in branches]
-    return [
-        operator("FORK_JOIN", reference, forkTasks=[list(branch) for branch in branches]),
-        operator("JOIN", f"{reference}_join", joinOn=ends),
-    ]
 
 
 def dynamic(reference: str, *names: str) -> list[Json]:

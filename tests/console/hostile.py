@@ -8,7 +8,8 @@ from typing import Any
 from perago.embedded.lakefs import commits, objects
 from perago.testing.services import InMemoryServices
 
-from .filled import REPOSITORY, define, simple
+from ..definitions import simple
+from .filled import REPOSITORY, define
 from .site import Site
 
 SCRIPT = "<script>document.title='taken'</script>"

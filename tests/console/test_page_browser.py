@@ -14,13 +14,15 @@ from perago.console import console_of, links
 from perago.embedded.services import EmbeddedServices
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 from perago.worker.log_reader import WorkerLogs
 from perago.worker.logs import JsonLog, delivery_ids
 from perago.worker.plan import LogPlan
 
+from ..definitions import simple
 from ..worker.bench import make_plan
 from .browser import NAMES, Browser, find_browser, running_browser
-from .filled import REPOSITORY, STAGING, Filled, declared, define, send, simple, start
+from .filled import REPOSITORY, STAGING, Filled, define, send, start
 from .hostile import Hostile
 from .markup import Element, read
 from .site import Site, page_of, site_of
@@ -98,7 +100,7 @@ STATUS = "document.querySelector('h1 .status').textContent"
 def running_workflow(services: InMemoryServices) -> tuple[str, Callable[[], object]]:
     """A workflow that runs, and what ends it."""
     workflow = start(services, {})
-    delivery = services.take(declared(send))
+    delivery = services.take(task_of(send))
     result = {"taskId": delivery.task_id, "workflowInstanceId": workflow, "status": "COMPLETED", "outputData": {}}
     return workflow, lambda: services.conductor.update_task(result)
 
@@ -143,7 +145,7 @@ def test_output_of_a_running_attempt_is_shown_immediately(
     browser: Browser, services: InMemoryServices, tmp_path: Path
 ) -> None:
     workflow = start(services, {})
-    delivery = services.take(declared(send))
+    delivery = services.take(task_of(send))
     log = JsonLog(make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs")), "w0001")
     with page_of(services.conductor, services.lakefs.server, WorkerLogs(tmp_path / "logs")) as site:
         browser.open(site.url + links.workflow(workflow))
@@ -168,7 +170,7 @@ def test_a_reader_learns_that_the_services_have_ended(browser: Browser, services
 
 def test_a_workflow_is_started_and_ended_by_hand(running: Browser) -> None:
     with EmbeddedServices(page=console_of) as services:
-        services.conductor.register_task_definitions([build_task_definition(declared(send))])
+        services.conductor.register_task_definitions([build_task_definition(task_of(send))])
         define(services.conductor, "w", simple("message.send", params="${workflow.input.params}"))
         for javascript in (True, False):
             running.open(f"{services.url}/", javascript=javascript)

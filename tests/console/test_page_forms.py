@@ -16,11 +16,13 @@ from perago.authoring import Task
 from perago.console import links
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 from perago.workflows import Flow, workflow
 from perago.workflows.picture import nodes_of, picture_of
 
-from .filled import REPOSITORY, declared, define, send, simple, summarise
-from .forked import Nothing, Part, operator, part
+from ..definitions import forking, operator, simple
+from .filled import REPOSITORY, define, send, summarise
+from .forked import Nothing, Part, part
 from .markup import Element
 from .site import PageAnswer, Site, page_of
 
@@ -108,7 +110,7 @@ def forms(services: InMemoryServices) -> Iterator[Forms]:
     samples = {"w": {"name": "first example", "tags": ["a", "b"]}}
     with page_of(services.conductor, services.lakefs.server, samples=samples) as site:
         forms = Forms(site, services)
-        forms.register(declared(fill_in))
+        forms.register(task_of(fill_in))
         yield forms
 
 
@@ -170,7 +172,7 @@ def test_values_come_back_exactly(forms: Forms) -> None:
 def test_a_workspace_has_the_head_filled_in_and_follows_it_when_it_is_left_empty(forms: Forms) -> None:
     first = forms.services.seed({"raw/a.csv": "id\n"})
     services = forms.services
-    services.conductor.register_task_definitions([build_task_definition(declared(summarise))])
+    services.conductor.register_task_definitions([build_task_definition(task_of(summarise))])
     taken = {key: f"${{workflow.input.{key}}}" for key in ("workspace", "params")}
     define(services.conductor, "v", simple("table.summarise", **taken))
     address = links.start("v", 1)
@@ -233,7 +235,7 @@ def test_samples_are_read_when_a_form_is_made(services: InMemoryServices) -> Non
     samples: dict[str, Any] = {}
     with page_of(services.conductor, services.lakefs.server, samples=samples) as site:
         forms = Forms(site, services)
-        forms.register(declared(send))
+        forms.register(task_of(send))
         assert forms.values()["/params/label"] == ""
         samples["w"] = {"label": "later"}
         assert forms.values()["/params/label"] == "later"
@@ -295,16 +297,12 @@ def test_the_form_has_the_types_of_the_parameters(services: InMemoryServices, fr
 
 def test_a_graph_without_an_end_is_cut(services: InMemoryServices, fresh: Site) -> None:
     steps = [operator("WAIT", f"wait{number}", inputParameters={"duration": "1s"}) for number in range(500)]
-    services.conductor.create_workflow_definition({"name": "many", "version": 1, "schemaVersion": 2, "tasks": steps})
+    define(services.conductor, "many", *steps)
     page = fresh.get(links.workflow_type("many", 1)).main
     assert len(page.one("ol", class_="commits").all("li")) == 400
     assert "Further steps are not shown." in page.text
 
-    fork = operator("FORK_JOIN", "fork", forkTasks=[[step] for step in steps])
-    join = operator("JOIN", "join", joinOn=[step["taskReferenceName"] for step in steps])
-    services.conductor.create_workflow_definition(
-        {"name": "wide", "version": 1, "schemaVersion": 2, "tasks": [fork, join]}
-    )
+    define(services.conductor, "wide", *forking("fork", *([step] for step in steps)))
     page = fresh.get(links.workflow_type("wide", 1)).main
     assert len(page.one("ol", class_="commits").all("li")) == 400
     assert "Further steps are not shown." in page.text

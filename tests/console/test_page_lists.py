@@ -11,9 +11,11 @@ from perago.console.repositories import LINES, compared
 from perago.console.search import LONGEST
 from perago.embedded.lakefs import references
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 from perago.text import visible
 
-from .filled import REPOSITORY, Filled, declared, send, simple, start
+from ..definitions import flow, simple
+from .filled import REPOSITORY, Filled, send, start
 from .hostile import ATTRIBUTE, KEYS, NASTY, REORDER, SCRIPT, Hostile
 from .site import Site, lakefs_at, page_of_servers, servers_of
 
@@ -57,7 +59,7 @@ def test_a_queue_has_no_pages_of_attempts_that_are_not_known(
 def test_the_history_of_a_workflow_is_paged(services: InMemoryServices, fresh: Site) -> None:
     workflow = start(services, {})
     for _ in range(150):
-        services.conductor.hand_back(services.take(declared(send)))
+        services.conductor.hand_back(services.take(task_of(send)))
     pages = turned(fresh, links.workflow(workflow), table=-1)
     assert [len(rows) for rows in pages] == [200, 101]
 
@@ -141,7 +143,7 @@ def test_a_correlation_id_is_found_and_is_a_link_to_its_search(services: InMemor
     workflow = services.conductor.start_workflow(
         "w",
         {},
-        definition={"name": "w", "version": 1, "schemaVersion": 2, "tasks": [simple("t")]},
+        definition=flow(simple("t")),
         correlation_id="order 17",
     )
     assert links.workflow(workflow) in found(fresh, "order 17")["Correlation id"]
@@ -171,7 +173,7 @@ def test_running_attempts_of_all_workflows_have_worker_age_and_heartbeat(
 ) -> None:
     assert "No attempt is with a worker." in fresh.get(links.RUNNING).main.text
     ids = [start(services, {}), start(services, {})]
-    taken = [services.take(declared(send)) for _ in ids]
+    taken = [services.take(task_of(send)) for _ in ids]
     services.clock.advance(90)
     rows = fresh.get(links.RUNNING).main.one("table").rows()
     assert [row[-1] for row in rows] == ids

@@ -19,7 +19,8 @@ from perago.console.source import News
 from perago.embedded.services import EmbeddedServices
 from perago.testing.services import InMemoryServices
 
-from .filled import define, simple
+from ..definitions import simple
+from .filled import define
 from .site import site_of, source_of_models
 
 LIMIT = 20.0

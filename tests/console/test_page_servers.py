@@ -20,11 +20,12 @@ from perago.embedded.lakefs import objects
 from perago.ports import Unavailable
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 from perago.worker.log_reader import no_traces
 
 from ..adapters.scripted import Reply, Request, ScriptedServer, reply_json
 from ..conformance.recordings import ROOT, recorded
-from .filled import REPOSITORY, Filled, declared, summarise
+from .filled import REPOSITORY, Filled, summarise
 from .site import KEYS, NOWHERE, Site, conductor_at, crawl, lakefs_at, page_of_servers, servers_of, settings_of, site_of
 
 AWAY = "does not answer"
@@ -102,7 +103,7 @@ def test_without_lakefs_the_other_half_is_complete(filled: Filled, servers: Serv
 def test_without_lakefs_a_join_is_shown(services: InMemoryServices) -> None:
     """Which of its commits continues the others is not known then."""
     commits = [services.seed({"number.txt": str(number)}) for number in range(2)]
-    workflow = services.start(declared(summarise), {"label": "orders"}, ref=commits)
+    workflow = services.start(task_of(summarise), {"label": "orders"}, ref=commits)
     with servers_of(services) as (conductor, _), page_of_servers(services, conductor, lakefs_at(NOWHERE)) as site:
         assert "lakeFS: " in site.get(links.workflow(workflow)).main.one("div", class_="problem").text
 
@@ -186,7 +187,7 @@ def test_a_repository_that_may_not_be_read_takes_nothing_from_the_others(service
 def test_names_that_lakefs_refuses_are_not_there(services: InMemoryServices) -> None:
     """An input with a mistake, and metadata of other authors: lakeFS answers 400, and 500 to an expression."""
     root = services.seed({"number.txt": "1"})
-    workflow = services.start(declared(summarise), {"label": "orders"}, ref=root, repository="My-Data")
+    workflow = services.start(task_of(summarise), {"label": "orders"}, ref=root, repository="My-Data")
     services.attempt(summarise)
     services.lakefs.create_branch(REPOSITORY, "work", root)
     objects.put_object(services.lakefs.server.repository(REPOSITORY), "work", "number.txt", b"2")

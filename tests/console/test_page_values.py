@@ -15,9 +15,11 @@ from perago.embedded.conductor import InMemoryConductor, PayloadLimits
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects, references
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 from perago.text import count, show_utc, size, visible, zone
 
-from .filled import REPOSITORY, STAGING, Filled, declared, define, send, simple, start, summarise
+from ..definitions import operator, simple
+from .filled import REPOSITORY, STAGING, Filled, define, send, start, summarise
 from .markup import Element
 from .site import Site, page_of, source_of_models
 
@@ -113,7 +115,7 @@ def test_an_ignored_update_is_visible_in_the_history(site: Site, filled: Filled)
 
 def test_lease_extensions_in_a_row_are_one_line(services: InMemoryServices, fresh: Site) -> None:
     start(services, {})
-    delivery = services.take(declared(send))
+    delivery = services.take(task_of(send))
     for _ in range(3):
         services.clock.advance(10)
         services.conductor.extend_lease(delivery)
@@ -123,7 +125,7 @@ def test_lease_extensions_in_a_row_are_one_line(services: InMemoryServices, fres
 
 def test_a_running_workflow_is_shown_as_running_and_followed(services: InMemoryServices, fresh: Site) -> None:
     workflow = start(services, {})
-    services.take(declared(send))
+    services.take(task_of(send))
     services.clock.advance(125)
     page = fresh.get(links.workflow(workflow)).main
     assert page.one("h4").text == "First attempt in progress 2 min 5 s so far"
@@ -137,13 +139,8 @@ def test_an_ended_workflow_is_not_followed(site: Site, filled: Filled) -> None:
 def test_a_sub_workflow_and_its_parent_lead_to_each_other(services: InMemoryServices, fresh: Site) -> None:
     start(services, {})
     child = {"name": "test.message.send", "version": 1}
-    step = {
-        "name": "nested",
-        "taskReferenceName": "nested",
-        "type": "SUB_WORKFLOW",
-        "subWorkflowParam": child,
-        "inputParameters": {"params": {"label": "inner"}},
-    }
+    inputs = {"params": {"label": "inner"}}
+    step = operator("SUB_WORKFLOW", "nested", subWorkflowParam=child, inputParameters=inputs)
     define(services.conductor, "outer", step)
     outer = services.conductor.start_workflow("outer", {})
     inner = next(each for each in services.conductor.workflow_ids()[::-1] if each != outer)
@@ -157,13 +154,8 @@ def test_a_sub_workflow_and_its_parent_lead_to_each_other(services: InMemoryServ
 def test_iterations_of_a_loop_are_steps_of_their_own(services: InMemoryServices, fresh: Site) -> None:
     start(services, {})
     services.attempt(send)
-    loop = {
-        "name": "loop",
-        "taskReferenceName": "loop",
-        "type": "DO_WHILE",
-        "loopCondition": "$.loop['iteration'] < 2",
-        "loopOver": [simple("message.send", "each", params={"label": "x"})],
-    }
+    each = simple("message.send", "each", params={"label": "x"})
+    loop = operator("DO_WHILE", "loop", loopCondition="$.loop['iteration'] < 2", loopOver=[each])
     define(services.conductor, "looping", loop)
     workflow = services.conductor.start_workflow("looping", {})
     for _ in range(2):
@@ -180,7 +172,7 @@ def test_iterations_of_a_loop_are_steps_of_their_own(services: InMemoryServices,
 def test_an_input_in_external_storage_is_reported() -> None:
     clock = VirtualClock()
     conductor = InMemoryConductor(clock, limits=PayloadLimits(external=1000))
-    conductor.register_task_definitions([build_task_definition(declared(send))])
+    conductor.register_task_definitions([build_task_definition(task_of(send))])
     define(conductor, "large", simple("message.send", params="${workflow.input.params}"))
     workflow = conductor.start_workflow("large", {"params": {"label": "x" * 2000}})
     with InMemoryLakeFS(clock) as lakefs, page_of(conductor, lakefs.server) as site:
@@ -297,7 +289,7 @@ def test_commits_that_no_task_can_continue_are_shown_with_their_branch(services:
     objects.put_object(server.repository(REPOSITORY), "side", "raw/c.csv", b"x\n")
     there = commits.commit(server.repository(REPOSITORY), "side", "beside", {}).commit.id
     conductor = services.conductor
-    conductor.register_task_definitions([build_task_definition(declared(summarise))])
+    conductor.register_task_definitions([build_task_definition(task_of(summarise))])
     inputs: dict[str, Any] = {"workspace": "${workflow.input.workspace}", "params": {"label": "x"}}
     define(conductor, "joined", simple("table.summarise", **inputs))
     block = {"repository": REPOSITORY, "branch": "main", "ref_type": "commit"}

@@ -11,15 +11,17 @@ import pytest
 from perago.console import links
 from perago.ports import Delivery, TaskStatus
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 from perago.worker.log_reader import FIRST_LOOK_BYTES, WorkerLogs
 from perago.worker.logs import journal
 from perago.worker.plan import ExportContext, LogPlan
 
+from ..definitions import forking, operator
 from ..worker.bench import make_plan
 from .browser import NAMES, Browser, find_browser, running_browser
-from .filled import REPOSITORY, declared, define, send, start
-from .forked import Forked, begin, fork, forking, operator, step
+from .filled import REPOSITORY, define, send, start
+from .forked import Forked, begin, fork, step
 from .markup import Element
 from .site import Site, page_of
 
@@ -221,7 +223,7 @@ def reported(delivery: Delivery) -> AttemptEnded:
 
 def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryServices, tmp_path: Path) -> None:
     workflow = start(services, {})
-    delivery = services.take(declared(send))
+    delivery = services.take(task_of(send))
     plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs"))
     with journal(ExportContext(plan=plan)) as listener:
         listener(reported(delivery))
@@ -244,7 +246,7 @@ def test_an_attempt_whose_log_is_elsewhere_shows_when_it_waited_and_when_a_worke
 ) -> None:
     workflow = start(services, {})
     services.clock.advance(10)
-    services.take(declared(send))
+    services.take(task_of(send))
     services.clock.advance(30)
     steps = fresh.get(links.workflow(workflow)).main.one("details", class_="times")
     assert [row[:2] for row in steps.one("table").rows()] == [["Waiting", "10.0 s"], ["With a worker", "30.0 s"]]
@@ -322,7 +324,7 @@ def test_a_terminated_workflow_is_ending_until_its_function_has_ended(
     services: InMemoryServices, tmp_path: Path
 ) -> None:
     address = links.workflow(workflow := start(services, {}))
-    delivery = services.take(declared(send))
+    delivery = services.take(task_of(send))
     plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs"))
     with (
         journal(ExportContext(plan=plan)) as listener,
@@ -344,7 +346,7 @@ def test_a_terminated_workflow_is_ending_until_its_function_has_ended(
 
 def test_a_killed_worker_does_not_leave_a_workflow_ending(services: InMemoryServices, tmp_path: Path) -> None:
     workflow = start(services, {})
-    delivery = services.take(declared(send))
+    delivery = services.take(task_of(send))
     with journal(ExportContext(plan=make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs")))) as listener:
         listener(AttemptReceived(delivery, "w0001"))
     services.conductor.terminate_workflow(workflow, "by hand")

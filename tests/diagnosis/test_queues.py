@@ -20,6 +20,7 @@ from tests.deliveries import make_delivery
 
 from ..adapters.scripted import Action, Drop, Request, ScriptedServer, reply_json
 from ..cli.conftest import started_attempt
+from ..definitions import flow, simple
 
 
 @pytest.fixture
@@ -168,8 +169,6 @@ def test_attempts_that_wait_in_a_domain_are_a_problem(
     embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
 ) -> None:
     embedded.conductor.poll_tasks("work", "w0000", wait_seconds=0, domain="east")
-    steps = [{"name": "work", "taskReferenceName": "r", "type": "SIMPLE"}]
-    definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": steps}
-    embedded.conductor.start_workflow("w", {}, definition=definition, task_to_domain={"work": "east"})
+    embedded.conductor.start_workflow("w", {}, definition=flow(simple("work")), task_to_domain={"work": "east"})
     (found,) = findings(overview, tmp_path, 0)
     assert (found.level, "in the domain east" in found.what) == (Level.PROBLEM, True)

@@ -15,6 +15,8 @@ from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
 
+from ..definitions import flow, forking, simple
+
 COMPLETED, FAILED, TERMINAL = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR
 TREE = {"raw/a.csv": "1", "raw/b.csv": "2", "raw/c.csv": "3", FENCE_PATH: FENCE_TEXT}
 CONTROLS = TaskControls(retry=RetryPolicy(count=3, delay_seconds=1))
@@ -86,32 +88,15 @@ class Fork:
         conductor = services.conductor
         conductor.register_task_definitions([build_task_definition(self.task)])
         steps = [
-            {
-                "name": self.task.name,
-                "taskReferenceName": f"step{number}",
-                "type": "SIMPLE",
-                "inputParameters": {
-                    "workspace": "${workflow.input.workspace}",
-                    "params": f"${{workflow.input.edits[{number}]}}",
-                },
-            }
+            simple(
+                self.task.name,
+                f"step{number}",
+                workspace="${workflow.input.workspace}",
+                params=f"${{workflow.input.edits[{number}]}}",
+            )
             for number in range(len(edits))
         ]
-        fork = {
-            "name": "fork",
-            "taskReferenceName": "fork",
-            "type": "FORK_JOIN",
-            "forkTasks": [[step] for step in steps],
-        }
-        join = {
-            "name": "join",
-            "taskReferenceName": "join",
-            "type": "JOIN",
-            "joinOn": [step["taskReferenceName"] for step in steps],
-        }
-        conductor.create_workflow_definition(
-            {"name": "forked", "version": 1, "schemaVersion": 2, "tasks": [fork, join]}
-        )
+        conductor.create_workflow_definition(flow(*forking("fork", *([step] for step in steps)), name="forked"))
         block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": self.ref}
         self.workflow = conductor.start_workflow("forked", {"workspace": block, "edits": list(edits)})
         self.deliveries = self.take(len(edits))

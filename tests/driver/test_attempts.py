@@ -16,7 +16,6 @@ from pydantic import BaseModel
 
 from perago import WorkspaceSpec, require_glob, task
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
-from perago.authoring.task import get_task
 from perago.driver import Limits
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
@@ -24,6 +23,7 @@ from perago.embedded.lakefs import objects as model_objects
 from perago.ports import TaskStatus
 from perago.testing import Outcome
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 from perago.workspace.layout import LayoutRefused, create_directories, directories_to_create, listing_of, plan_layout
 from perago.workspace.scan import scan_tree
 
@@ -40,8 +40,7 @@ class Seen(BaseModel):
 
 def test_the_changes_of_the_function_are_published_as_one_merge_on_the_input_ref(services: InMemoryServices) -> None:
     ref = services.seed(TREE)
-    task = get_task(tasks.edit)
-    assert task is not None
+    task = task_of(tasks.edit)
     services.start(task, Params(do="edit", number=7), ref=ref)
     outcome = services.attempt(tasks.edit)
 
@@ -64,8 +63,7 @@ def test_files_get_the_content_types_of_their_names(services: InMemoryServices, 
     repository = services.lakefs.server.repository("workspace")
     objects.put_object(repository, "main", "raw/a.csv", b"before", content_type=kept)
     ref = commits.commit(repository, "main", "a file of another client").commit.id
-    task = get_task(tasks.edit)
-    assert task is not None
+    task = task_of(tasks.edit)
     services.start(task, Params(do="edit"), ref=ref)
     commit = services.attempt(tasks.edit).commit or ""
     listed = {entry.key: entry.content_type for entry in services.lakefs.list_objects("workspace", commit, "")}
@@ -212,8 +210,7 @@ def test_input_that_can_never_succeed_is_final_before_anything_is_downloaded(
     services: InMemoryServices, payload: dict[str, Any], words: str
 ) -> None:
     services.seed(TREE)
-    task = get_task(tasks.edit)
-    assert task is not None
+    task = task_of(tasks.edit)
     services.start_raw(task, payload)
     outcome = services.attempt(tasks.edit)
 

@@ -11,8 +11,6 @@ from pydantic import BaseModel, SecretStr
 
 from perago import WorkspaceSpec, task
 from perago.adapters.lakefs import LakeFSStore
-from perago.authoring import Task
-from perago.authoring.task import get_task
 from perago.cache import ObjectCache, usage, verify
 from perago.driver import AttemptRecord, AttemptRuntime, SystemClock, run_attempt
 from perago.embedded.http.lakefs import lakefs_app
@@ -20,6 +18,7 @@ from perago.embedded.http.loopback import serve
 from perago.ports import TaskStatus
 from perago.settings import LakeFSSettings
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 from perago.workspace import layout
 from perago.workspace.layout import FreeSpace
 from tests.cache.shelves import entries, flip_a_bit
@@ -48,7 +47,7 @@ def add(workspace: Path, params: Params) -> Result:
     return Result(seen=seen)
 
 
-ADD = get_task(add)
+ADD = task_of(add)
 
 
 @dataclass
@@ -64,9 +63,8 @@ class Machine:
         branch = f"branch-{name}"
         self.store.create_branch(REPOSITORY, branch, ref)
         block = {"repository": REPOSITORY, "branch": branch, "ref_type": "commit", "ref": ref}
-        definition: Task = ADD  # type: ignore[assignment]
-        self.services.start_raw(definition, {"workspace": block, "params": {"add": name}})
-        delivery = self.services.take(definition)
+        self.services.start_raw(ADD, {"workspace": block, "params": {"add": name}})
+        delivery = self.services.take(ADD)
         runtime = AttemptRuntime(
             store=self.store,
             delivery_check=self.services.conductor,
@@ -74,7 +72,7 @@ class Machine:
             clock=SystemClock(),
             store_notes=lambda: self.store.take_notes(),
         )
-        record = run_attempt(definition, delivery, runtime)
+        record = run_attempt(ADD, delivery, runtime)
         assert record.report is not None
         assert record.report.status is TaskStatus.COMPLETED, record.report.reason
         return record, record.report.output["result"]["seen"]

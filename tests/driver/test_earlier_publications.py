@@ -18,8 +18,9 @@ from perago.embedded.lakefs import commits, objects, references
 from perago.ports import Commit, Delivery, Report, TaskStatus
 from perago.testing.services import InMemoryServices
 
+from ..definitions import flow, forking, operator, simple
 from .earlier import FORMS, EarlierStore, recorded
-from .world import BRANCH, DAY, DEFINITION, INPUT, REPOSITORY, STEP, TASK, Caretaker, ForkedWorld, SharedWorld, World
+from .world import BRANCH, DAY, DEFINITION, INPUT, REPOSITORY, TASK, Caretaker, ForkedWorld, SharedWorld, World
 
 KILLS_PROCESSES = True
 
@@ -295,17 +296,8 @@ def test_an_empty_staging_commit_that_arrives_twice_is_published_once(
 # ------------------- A canceled attempt that Conductor begins again, without its mark, after its retry
 
 
-PLAIN = {"name": "plain", "taskReferenceName": "plain", "type": "SIMPLE"}
-SUB = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "inner"}}
-EDITING = {
-    **STEP,
-    "taskReferenceName": "edit",
-    "inputParameters": {"workspace": "${workflow.input.workspace}", "params": {"quiet": "never", "began": 0}},
-}
-FORK: list[dict[str, Any]] = [
-    {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[EDITING], [SUB]]},
-    {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["edit", "sub"]},
-]
+SUB = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": "inner"})
+EDITING = simple(TASK.name, "edit", workspace="${workflow.input.workspace}", params={"quiet": "never", "began": 0})
 
 
 def end_plain(services: InMemoryServices, status: TaskStatus) -> Delivery:
@@ -329,8 +321,8 @@ def test_an_attempt_that_is_begun_again_without_its_mark_ends_as_its_retry(
             played.append(services.attempt(TASK.function, waiting[0])._record)
 
     conductor.register_task_definitions([DEFINITION, {**DEFINITION, "name": "plain"}])
-    for name, steps in (("inner", [PLAIN]), ("revived", FORK)):
-        conductor.create_workflow_definition({"name": name, "version": 1, "schemaVersion": 2, "tasks": steps})
+    for name, steps in (("inner", [simple("plain")]), ("revived", forking("fork", [EDITING], [SUB]))):
+        conductor.create_workflow_definition(flow(*steps, name=name))
     block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": services.seed(INPUT)}
     workflow = conductor.start_workflow("revived", {"workspace": block})
     end_plain(services, TaskStatus.FAILED_WITH_TERMINAL_ERROR)

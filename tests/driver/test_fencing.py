@@ -9,7 +9,6 @@ import pytest
 
 from perago.attempt.events import FenceState
 from perago.attempt.publication import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, fence_state
-from perago.authoring.task import get_task
 from perago.driver import Limits
 from perago.driver.fencing import PROOF_SECONDS, FenceStatus, fence_status, install_fence, remove_fence
 from perago.embedded.clock import VirtualClock
@@ -18,6 +17,7 @@ from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
 from perago.ports import FENCE_MARKER, Forbidden, MergeRefused, NotFound, TaskStatus, Unclear
 from perago.settings import PublishFence
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 
 from . import tasks
 from .world import REPOSITORY
@@ -229,8 +229,7 @@ def test_a_challenge_without_an_answer_is_sent_again() -> None:
 
 def test_the_read_only_task_of_a_branch_that_has_moved_completes_with_its_commit() -> None:
     with world() as services:
-        task = get_task(tasks.look)
-        assert task is not None
+        task = task_of(tasks.look)
         ref = services.seed(TREE_OF_EDIT)
         services.seed({"later": "1"})
         services.start(task, {"do": "nothing"}, ref=ref)

@@ -15,7 +15,6 @@ from pydantic import BaseModel, field_validator
 
 from perago import WorkspaceSpec, task
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
-from perago.authoring.task import get_task
 from perago.driver import attempt
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs.values import NotModelled
@@ -23,6 +22,7 @@ from perago.ports import Refused, TaskStatus, Unavailable
 from perago.retry import retry, within
 from perago.taskdef.payload import TOO_DEEP
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 from perago.workspace.layout import LayoutRefused, NoRoom
 
 from . import tasks
@@ -137,8 +137,7 @@ def test_the_largest_result_is_complete_in_both_commits(services: InMemoryServic
 
 
 def test_an_input_that_is_nested_too_deeply_stays_so(services: InMemoryServices) -> None:
-    found = get_task(leave)
-    assert found is not None
+    found = task_of(leave)
     services.start(found, {"value": 1})
     deep = replace(services.take(found), input={"params": {"value": nested(5000)}})
     report = services.run_delivery(found, deep).report

@@ -10,11 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 from perago import TaskTerminalError, WorkspaceSpec, task
-from perago.authoring.task import get_task
 from perago.ports import Forbidden, TaskStatus
 from perago.testing import Outcome
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 
+from ..definitions import flow, forking, operator, simple
 from . import tasks
 from .tasks import Params
 
@@ -30,8 +31,7 @@ def commits_in_line(services: InMemoryServices, number: int) -> list[str]:
 
 
 def start(services: InMemoryServices, ref: Any, function: Any = tasks.edit, do: str = "edit") -> None:
-    task = get_task(function)
-    assert task is not None
+    task = task_of(function)
     block = {"repository": REPOSITORY, "branch": "main", "ref_type": "commit", "ref": ref}
     services.start_raw(task, {"workspace": block, "params": Params(do=do).model_dump()})
 
@@ -158,7 +158,7 @@ def test_results_in_the_output_of_a_join_are_never_quoted(services: InMemoryServ
 # Forks on the embedded Conductor: the task behind a join continues a commit that has what all branches published.
 
 
-JOINED = "${join.output}"
+JOINED = "${fork_join.output}"
 
 
 class Name(BaseModel):
@@ -201,24 +201,19 @@ def block(ref: str) -> dict[str, Any]:
 
 
 def step(function: Any, name: str, workspace: object = "${workflow.input.workspace}") -> dict[str, Any]:
-    inputs: dict[str, Any] = {"params": {"name": name}, **({} if function is plain else {"workspace": workspace})}
-    kind = f"fork.{function.__name__}"
-    return {"name": kind, "taskReferenceName": name, "type": "SIMPLE", "inputParameters": inputs}
+    inputs = {} if function is plain else {"workspace": workspace}
+    return simple(f"fork.{function.__name__}", name, params={"name": name}, **inputs)
 
 
 def fork(*steps: dict[str, Any]) -> list[dict[str, Any]]:
-    names = [each["taskReferenceName"] for each in steps]
-    return [
-        {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[each] for each in steps]},
-        {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": names},
-    ]
+    return forking("fork", *([each] for each in steps))
 
 
 def assert_gathers(services: InMemoryServices, steps: list[dict[str, Any]], *names: str) -> None:
     """Run a workflow. Its last step sees what all branches published, and publishes directly on that."""
     conductor = services.conductor
     conductor.register(part, look, plain, gather)
-    conductor.create_workflow_definition({"name": "forked", "version": 1, "schemaVersion": 2, "tasks": steps})
+    conductor.create_workflow_definition(flow(*steps, name="forked"))
     workflow = conductor.start_workflow("forked", {"workspace": block(services.seed({"raw/a.csv": "1"}))})
     *_, last = conductor.drain()
 
@@ -235,13 +230,8 @@ def test_siblings_without_a_publication_do_not_interfere(services: InMemoryServi
 
 
 def test_a_sub_workflow_that_puts_out_a_workspace_with_a_join_as_its_ref(services: InMemoryServices) -> None:
-    inner = {"name": "inner", "version": 1, "schemaVersion": 2, "tasks": fork(step(part, "a"), step(part, "b"))}
-    services.conductor.create_workflow_definition({**inner, "outputParameters": {"workspace": block(JOINED)}})
-    sub = {
-        "name": "sub",
-        "taskReferenceName": "sub",
-        "type": "SUB_WORKFLOW",
-        "subWorkflowParam": {"name": "inner"},
-        "inputParameters": {"workspace": "${workflow.input.workspace}"},
-    }
+    inner = flow(*fork(step(part, "a"), step(part, "b")), name="inner", outputParameters={"workspace": block(JOINED)})
+    services.conductor.create_workflow_definition(inner)
+    inputs = {"workspace": "${workflow.input.workspace}"}
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": "inner"}, inputParameters=inputs)
     assert_gathers(services, [sub, step(gather, "gather", "${sub.output.workspace}")], "a", "b")

@@ -18,8 +18,6 @@ from perago.attempt import events as on
 from perago.attempt.events import FenceState
 from perago.attempt.protocol import TRANSITIONS
 from perago.attempt.state import Step
-from perago.authoring import Task
-from perago.authoring.task import get_task
 from perago.driver import AttemptRecord, AttemptRuntime, Limits, Observer, SystemClock, run_attempt
 from perago.driver.fencing import FenceProofs
 from perago.embedded.clock import VirtualClock
@@ -42,6 +40,7 @@ from perago.ports import (
 from perago.retry import retry, within
 from perago.settings import LakeFSSettings, PublishFence
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 
 from ..live.proxy import Cut, Proxy, proxied
 from ..noting import Noted
@@ -316,7 +315,7 @@ def rewrite(workspace: Path, params: Nothing) -> Nothing:
 def test_a_two_second_lakefs_outage_costs_neither_the_result_nor_transferred_bytes(
     services: InMemoryServices, method: str
 ) -> None:
-    found = cast("Task", get_task(rewrite))
+    found = task_of(rewrite)
     ref = services.seed({f"{number:03}": f"file {number}" for number in range(FILES)})
     services.start(found, {}, ref=ref)
     app = Noted(lakefs_app(services.lakefs.server, access_key_id="key", secret_access_key="secret"))
@@ -345,7 +344,7 @@ def run_over(url: str, services: InMemoryServices, delivery: Delivery) -> Attemp
     store = LakeFSStore(LakeFSSettings(url, "key", SecretStr("secret")), threads=STREAMS)
     try:
         return run_attempt(
-            cast("Task", get_task(rewrite)),
+            task_of(rewrite),
             delivery,
             AttemptRuntime(
                 store=store,

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
-from perago.authoring.task import get_task
 from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_attempt
 from perago.driver.gc import BranchAges, BranchClearing, Fate, Leftover, Policy
 from perago.embedded.lakefs import commits as model_commits
@@ -21,7 +20,10 @@ from perago.embedded.lakefs import references
 from perago.ports import Commit, Delivery, TaskStatus, WorkspaceStore
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
+from perago.testing.tasks import task_of
 from perago.workspace.directory import directory_name
+
+from ..definitions import flow, forking, simple
 
 
 class Params(BaseModel):
@@ -83,12 +85,11 @@ def expected_tree(delivery: Delivery, start: Mapping[str, bytes]) -> dict[str, b
     return {**kept, **added}
 
 
-TASK = cast("Task", get_task(edit))
-SHARING = cast("Task", get_task(share))
+TASK = task_of(edit)
+SHARING = task_of(share)
 DEFINITION = build_task_definition(TASK)
-STEP = {"name": TASK.name, "taskReferenceName": "step", "type": "SIMPLE"}
-STEP_INPUT = {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"}
-WORKFLOW = {"name": "matrix", "version": 1, "schemaVersion": 2, "tasks": [{**STEP, "inputParameters": STEP_INPUT}]}
+STEP = simple(TASK.name, workspace="${workflow.input.workspace}", params="${workflow.input.params}")
+WORKFLOW = flow(STEP, name="matrix")
 
 
 # ---------------------------------------------------------------------------------------- the workflow
@@ -295,9 +296,6 @@ class World:
 _IDENTITY = ("perago.task_id", "perago.poll_count", "perago.start_time")
 
 
-_PARTS = ("raw", "side")
-
-
 class SharedWorld(World):
     """A workflow of one such step."""
 
@@ -305,26 +303,19 @@ class SharedWorld(World):
     files: ClassVar[Mapping[str, str]] = {**INPUT, "side/a.csv": "1", "side/b.csv": "2"}
 
     def definition(self) -> dict[str, Any]:
-        return _workflow([_step("raw")])
+        return flow(_step("raw"), name="matrix")
 
 
 class ForkedWorld(SharedWorld):
     """A fork of two such steps, which change a directory each."""
 
     def definition(self) -> dict[str, Any]:
-        fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN"}
-        join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": list(_PARTS)}
-        return _workflow([{**fork, "forkTasks": [[_step(part)] for part in _PARTS]}, join])
-
-
-def _workflow(tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"name": "matrix", "version": 1, "schemaVersion": 2, "tasks": tasks}
+        return flow(*forking("fork", *([_step(part)] for part in ("raw", "side"))), name="matrix")
 
 
 def _step(part: str) -> dict[str, Any]:
     params = {"quiet": "${workflow.input.params.quiet}", "began": "${workflow.input.params.began}", "part": part}
-    inputs = {"workspace": "${workflow.input.workspace}", "params": params}
-    return {"name": SHARING.name, "taskReferenceName": part, "type": "SIMPLE", "inputParameters": inputs}
+    return simple(SHARING.name, part, workspace="${workflow.input.workspace}", params=params)
 
 
 # ----------------------------------------------------------------------------------------- `perago gc`

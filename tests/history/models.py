@@ -9,8 +9,6 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from perago import WorkspaceSpec, require_glob, task
-from perago.authoring import Task
-from perago.authoring.task import get_task
 from perago.embedded.conductor import InMemoryConductor
 from perago.history.attempts import PastAttempt, find_attempt
 from perago.testing import Outcome, TaskRunner
@@ -66,13 +64,6 @@ class EmbeddedRecords:
 def past(run: TaskRunner, outcome: Outcome) -> PastAttempt:
     """The attempt as Conductor has it now."""
     return find_attempt(EmbeddedRecords(run._services.conductor), outcome.delivery.task_id)
-
-
-def declared() -> Task:
-    """The task."""
-    found = get_task(scale)
-    assert found is not None
-    return found
 
 
 class Nothing(BaseModel):

@@ -18,10 +18,12 @@ from perago.taskdef import build_task_definition
 from perago.testing import Outcome, TaskRunner
 from perago.testing.cases import InvalidCase, read_recorded_case
 from perago.testing.differences import Digest
+from perago.testing.tasks import task_of
 
-from .models import TREE, EmbeddedRecords, declared, past, same_for_all, scale
+from .models import TREE, EmbeddedRecords, past, same_for_all, scale
 
 PREFIX = "audio/"
+DEFINITION = build_task_definition(task_of(scale))
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def looked_up(run: TaskRunner, outcome: Outcome) -> Past:
 
 def captured(run: TaskRunner, outcome: Outcome, target: Path, **options: Any) -> Captured:
     hooks = options.pop("hooks", {})
-    wanted = Wanted(target, Scrubber("replay.scale", hooks), definition=build_task_definition(declared()), **options)
+    wanted = Wanted(target, Scrubber("replay.scale", hooks), definition=DEFINITION, **options)
     return capture(run._services.lakefs, looked_up(run, outcome), wanted)
 
 
@@ -75,7 +77,7 @@ def test_no_file_has_a_secret_of_the_definition_a_key_or_an_address(run: TaskRun
     known = looked_up(run, run(scale, tree=TREE).assert_completed())
     params = {**known.attempt.params, "tokens": {secrets[1]: "ann"}, "again": {secrets[0]: f"x{secrets[1]}x"}}
     reason = f"https://x.example/?sig={secrets[2]} {secrets[3]}"
-    definition = {**build_task_definition(declared()), "inputTemplate": template}
+    definition = {**DEFINITION, "inputTemplate": template}
     attempt = replace(known.attempt, params=params, definition=definition, reason=reason)
 
     found = capture(
@@ -101,7 +103,7 @@ def test_a_secret_of_the_template_in_a_file_is_refused(
 ) -> None:
     secret = "s3cr3t-in-template"
     known = looked_up(run, run(scale, tree={**TREE, "raw/note.txt": encode(secret)}))
-    definition = {**build_task_definition(declared()), "inputTemplate": {"jwt": secret}}
+    definition = {**DEFINITION, "inputTemplate": {"jwt": secret}}
     past = replace(known, attempt=replace(known.attempt, definition=definition))
     with pytest.raises(
         NotReplayable, match=r"the secret at /taskdef/inputTemplate/jwt is in the file 'input/raw/note.txt'"

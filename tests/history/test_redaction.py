@@ -10,11 +10,11 @@ import pytest
 from pydantic import BaseModel, SecretStr, StringConstraints
 
 from perago import task
-from perago.authoring.task import get_task
 from perago.history.redaction import known_secrets, replace_known, schema_of, strike_out, strike_out_definition
 from perago.secret_names import looks_secret
 from perago.settings.mask import STRUCK_OUT
 from perago.taskdef import build_task_definition
+from perago.testing.tasks import task_of
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,7 @@ def test_a_secret_is_found_in_each_place_where_a_model_may_have_one() -> None:
     def login(params: Params) -> Nothing:
         return Nothing()
 
-    declared = get_task(login)
-    assert declared is not None
-    schema = schema_of(build_task_definition(declared), "params")
+    schema = schema_of(build_task_definition(task_of(login)), "params")
     value = {"login": {"code": "1"}, "several": ["2"], "pair": [7, "3"], "named": {"n": "4"}, "short": {"a": "5"}}
 
     kept, struck = strike_out(value, schema)

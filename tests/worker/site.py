@@ -15,6 +15,7 @@ from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.remote import StoreServer
 from perago.worker.plan import WorkerPlan
 
+from ..definitions import flow, simple
 from .bench import make_plan, planned, wait_for
 
 WRITES = f"{__package__}.tasks.writes"
@@ -88,13 +89,8 @@ def opened(
     conductor.register_task_definitions(
         [{"name": task, "retryCount": retries, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
     )
-    step = {
-        "name": task,
-        "taskReferenceName": "step",
-        "type": "SIMPLE",
-        "inputParameters": {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"},
-    }
-    conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    step = simple(task, workspace="${workflow.input.workspace}", params="${workflow.input.params}")
+    conductor.create_workflow_definition(flow(step))
     with InMemoryLakeFS(SystemClock(), faults) as lakefs, StoreServer(lakefs) as server:
         lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
         yield Site(lakefs, conductor, server, directory)

@@ -29,6 +29,7 @@ from perago.worker.plan import ExportContext
 from perago.worker.service_manager import service_manager
 from perago.worker.supervisor import Supervisor
 
+from ..definitions import flow, simple
 from .bench import make_plan, wait_for
 from .outside import get
 from .small_queue import SmallQueue
@@ -358,9 +359,7 @@ def test_a_started_worker_reports_and_its_functions_cannot(tmp_path: Path, manag
                 while heard.count("STATUS=working\nWATCHDOG=1") < 2:
                     heard.append(manager.recv(1024).decode())
                 assert "READY=1" in heard
-                step = {"name": "managed.look", "taskReferenceName": "r", "type": "SIMPLE"}
-                step["inputParameters"] = {"params": {}}  # type: ignore[assignment]
-                definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]}
+                definition = flow(simple("managed.look", params={}))
                 workflow = services.conductor.start_workflow("w", {}, definition=definition)
                 assert services.conductor.await_workflow(workflow, [], wait_seconds=60)
                 (row,) = services.conductor.workflow(workflow)["tasks"]

@@ -438,26 +438,14 @@ def test_a_sweep_ends_with_its_worker(tmp_path: Path, site: Site) -> None:
     ],
 )
 def test_an_input_without_a_repository_causes_no_request(value: dict[str, Any]) -> None:
-    assert (
-        repository_of(
-            make_delivery(input=value),
-            Limits(),
-        )
-        is None
-    )
+    assert repository_of(make_delivery(input=value), Limits()) is None
 
 
 def test_no_sweep_looks_into_a_repository_that_inputs_may_not_name() -> None:
     limits = Limits(allowed_workspaces=("my-data/main",))
     for branch, expected in (("main", "my-data"), ("other", None)):
         block = {"workspace": {"repository": "my-data", "branch": branch}}
-        assert (
-            repository_of(
-                make_delivery(input=block),
-                limits,
-            )
-            == expected
-        )
+        assert repository_of(make_delivery(input=block), limits) == expected
 
 
 def test_the_process_that_sweeps_has_the_credentials_that_others_do_not_inherit(
