@@ -1,25 +1,39 @@
-"""The TaskDef and its schemas."""
+"""The TaskDef and its schemas, and the models that cannot be described to Conductor."""
 
 from __future__ import annotations
 
 import enum
 import json
+import math
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import pytest
 from jsonschema import Draft202012Validator
-from pydantic import BaseModel, Field, RootModel, computed_field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    computed_field,
+    create_model,
+)
+from typing_extensions import TypeAliasType, TypedDict
 
-from perago import ExecutionLimits, RetryPolicy, TaskControls, TimeoutPolicy
+from perago import ExecutionLimits, RetryPolicy, TaskControls, TaskDefinitionError, TimeoutPolicy
 from perago.taskdef import build_task_definition, canonical_json, load_task
 from perago.taskdef.schema import input_schema, output_schema
 
 from .conftest import SAMPLES
-from .tasks import make_task
+from .tasks import Empty, make_task
 
 T = TypeVar("T")
 COMMIT = "0123456789abcdef" * 4
@@ -114,21 +128,18 @@ def test_the_canonical_text_is_sorted_indented_and_ends_with_a_newline() -> None
 WORKSPACE = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": COMMIT}
 
 
+OLDER = {key: value for key, value in WORKSPACE.items() if key != "ref_type"} | {"refType": "commit"}
+
+
 @pytest.mark.parametrize(
     ("payload", "valid"),
     [
         ({"workspace": WORKSPACE, "params": {}}, True),
-        (
-            {
-                "workspace": {k: v for k, v in WORKSPACE.items() if k != "ref_type"} | {"refType": "commit"},
-                "params": {},
-            },
-            True,
+        ({"workspace": OLDER, "params": {}}, True),
+        *(
+            ({"workspace": WORKSPACE | wrong, "params": {}}, False)
+            for wrong in ({"refType": "commit"}, {"extra": 1}, {"ref": "main"}, {"ref_type": "branch"})
         ),
-        ({"workspace": WORKSPACE | {"refType": "commit"}, "params": {}}, False),
-        ({"workspace": WORKSPACE | {"extra": 1}, "params": {}}, False),
-        ({"workspace": WORKSPACE | {"ref": "main"}, "params": {}}, False),
-        ({"workspace": WORKSPACE | {"ref_type": "branch"}, "params": {}}, False),
         ({"workspace": WORKSPACE, "params": {}, "more": 1}, False),
         ({"workspace": WORKSPACE}, False),
         ({"params": {}}, False),
@@ -270,3 +281,101 @@ def test_the_same_module_always_gives_the_same_bytes() -> None:
     }
     assert len(texts) == 1
     assert b'"default"' in texts.pop()
+
+
+# ---------------------------------------------------------------------------------- refused models
+
+
+class Node(BaseModel):
+    children: list[Node] = []
+
+
+class Left(BaseModel):
+    right: Right | None = None
+
+
+class Right(BaseModel):
+    left: Left | None = None
+
+
+Holder = create_model("Holder", call=(Callable[[], int], ...))
+Infinite = create_model("Infinite", limit=(float, math.inf))
+LooksLikeAReference = create_model("LooksLikeAReference", text=(dict[str, str], {"$ref": "#/$defs/Nothing"}))
+HalfACharacter = create_model("HalfACharacter", text=(str, Field(description="\ud800")))
+
+
+class ForeignReference(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"$ref": "https://example.com/schema"})
+
+
+class OddExtra(BaseModel):
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.update(examples=[object()]))
+
+
+REFUSED: dict[str, tuple[type[BaseModel], str]] = {
+    "half a surrogate pair": (HalfACharacter, "has no JSON Schema: UnicodeEncodeError"),
+    "recursive": (Node, "Node contains itself"),
+    "mutually recursive": (Left, "Left contains itself"),
+    "callable": (Holder, "has no JSON Schema: Cannot generate a JsonSchema"),
+    "default that pydantic takes for a reference": (LooksLikeAReference, "has no JSON Schema: KeyError"),
+    "infinite default": (Infinite, "has no JSON Schema: ValueError: Out of range float values"),
+    "foreign reference": (ForeignReference, "points outside the schema"),
+    "schema extra that is not JSON": (OddExtra, "has no JSON Schema: TypeError: Object of type object"),
+}
+
+
+@pytest.mark.parametrize(("model", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_model_without_a_usable_schema_is_refused_at_the_task(model: type[BaseModel], message: str) -> None:
+    for task, label in ((make_task(model), "params model"), (make_task(Empty, model), "result model")):
+        with pytest.raises(TaskDefinitionError) as caught:
+            build_task_definition(task)
+        assert message in caught.value.message
+        assert f"{label} {model.__name__}" in caught.value.message
+        assert (caught.value.file, caught.value.line) == (task.file, task.line)
+        assert "errors.pydantic.dev" not in str(caught.value)
+
+
+@dataclass
+class Record:
+    token: SecretStr
+
+
+class Mapped(TypedDict):
+    token: SecretStr
+
+
+class Named(NamedTuple):
+    token: SecretStr
+
+
+Alias = TypeAliasType("Alias", list[SecretStr])
+
+
+class Computed(BaseModel):
+    @computed_field
+    def token(self) -> SecretStr:
+        return SecretStr("x")
+
+
+Plain = create_model("Plain", token=(SecretStr, ...))
+SECRETS: dict[str, type[BaseModel]] = {
+    "Plain.token": Plain,
+    "Bytes.token": create_model("Bytes", token=(SecretBytes | None, None)),
+    "Number.token": create_model("Number", token=(Secret[int], ...)),
+    "Listed.tokens": create_model("Listed", tokens=(dict[str, list[tuple[int, SecretStr]]], ...)),
+    "Nested.logins.token": create_model("Nested", logins=(list[Plain], ...)),
+    "InARecord.login.token": create_model("InARecord", login=(Record, ...)),
+    "InATypedDict.login.token": create_model("InATypedDict", login=(Mapped, ...)),
+    "InANamedTuple.login.token": create_model("InANamedTuple", login=(Named, ...)),
+    "Aliases.logins": create_model("Aliases", logins=(Alias, ...)),
+    "Computed.token": Computed,
+    "Box[SecretStr].item": Box[SecretStr],
+}
+
+
+@pytest.mark.parametrize(("where", "model"), SECRETS.items(), ids=SECRETS)
+def test_a_secret_anywhere_in_a_result_is_refused_and_in_params_is_not(where: str, model: type[BaseModel]) -> None:
+    with pytest.raises(TaskDefinitionError, match="holds a secret in") as caught:
+        build_task_definition(make_task(Empty, model))
+    assert where in caught.value.message
+    build_task_definition(make_task(model))

@@ -189,6 +189,12 @@ def test_a_broken_module_is_reported_in_one_line_at_the_authors_line(
         pytest.param(
             "raise ModuleNotFoundError('x', name='sick')\n", 1, "needs the module sick", id="own name missing"
         ),
+        pytest.param(
+            "class Mute(Exception):\n    def __str__(self):\n        raise ValueError\nraise Mute\n",
+            4,
+            "module sick cannot be imported: Mute",
+            id="exception that cannot say anything",
+        ),
         pytest.param("def f(): f()\nf()\n", 1, "RecursionError", id="recursion"),
         pytest.param(
             "from sick import later\nlater = 1\n", 1, "ImportError: cannot import name 'later'", id="circular"
@@ -221,15 +227,28 @@ def test_a_package_above_the_module_may_be_the_sick_one(project: Path) -> None:
     assert (error.file, error.line) == (str(file), 1)
 
 
-def test_a_task_may_be_known_by_two_names(project: Path) -> None:
-    write(project, "twice", TASK + "again = work\n")
-    assert load_task("twice").name == "sample"
+RESISTING = "class Proxy:\n    def __getattribute__(self, name):\n        raise RuntimeError(name)\nproxy = Proxy()\n"
+UNDEFINED = (
+    f"from __future__ import annotations\n{HEAD}class Params(BaseModel):\n    items: list[Item]\n"
+    + TASK.removeprefix(HEAD).replace("params: Value", "params: Params")
+)
+LOADED = {
+    "a task of two names": TASK + "again = work\n",
+    "an imported task next to it": TASK + "from base import work as other\n",
+    "a wrapper that keeps the task next to it": TASK + "import functools\ncached = functools.lru_cache(work)\n",
+    "a member that cannot be read": RESISTING + TASK,
+    "models after the task": UNDEFINED + "class Item(BaseModel):\n    name: str\n",
+}
 
 
-def test_an_imported_task_next_to_the_declared_one_does_not_count(project: Path) -> None:
-    write(project, "base", TASK)
-    write(project, "own", TASK.replace('"sample"', '"own"') + "from base import work as other\n")
-    assert load_task("own").name == "own"
+@pytest.mark.parametrize("text", LOADED.values(), ids=LOADED)
+def test_a_module_may_have_other_members_than_its_task(project: Path, text: str) -> None:
+    write(project, "base", TASK.replace('"sample"', '"base"'))
+    write(project, "loaded", text)
+    task = load_task("loaded")
+    assert task.name == "sample"
+    assert get_task(task.function) is task
+    assert task.params_model.model_json_schema()["properties"].keys() <= {"value", "items"}
 
 
 def test_a_task_inside_a_function_does_not_count(project: Path) -> None:
@@ -246,29 +265,6 @@ def test_a_wrapper_without_wraps_above_the_decorator_is_reported(project: Path) 
     assert "put @task above all other decorators" in (error.fix or "")
 
 
-def test_a_wrapper_that_keeps_the_task_next_to_it_is_fine(project: Path) -> None:
-    write(project, "beside", TASK + "import functools\ncached = functools.lru_cache(work)\n")
-    task = load_task("beside")
-    assert get_task(task.function) is task
-
-
-def test_members_that_cannot_be_read_are_ignored(project: Path) -> None:
-    resisting = (
-        "class Proxy:\n    def __getattribute__(self, name):\n        raise RuntimeError(name)\nproxy = Proxy()\n"
-    )
-    write(project, "proxied", resisting + TASK)
-    assert load_task("proxied").name == "sample"
-
-
-def test_models_may_be_defined_after_the_task(project: Path) -> None:
-    text = "from __future__ import annotations\n" + HEAD
-    text += "class Params(BaseModel):\n    items: list[Item]\n"
-    text += TASK.removeprefix(HEAD).replace("params: Value", "params: Params")
-    text += "class Item(BaseModel):\n    name: str\n"
-    write(project, "later", text)
-    assert load_task("later").params_model.model_validate({"items": [{"name": "a"}]})
-
-
 def test_names_have_the_meaning_of_the_place_where_the_function_is_written(project: Path) -> None:
     plain = "from __future__ import annotations\n" + HEAD + "def work(params: Value) -> Value:\n    return params\n"
     write(project, "plain", plain)
@@ -280,9 +276,7 @@ def test_names_have_the_meaning_of_the_place_where_the_function_is_written(proje
 
 
 def test_a_model_with_an_undefined_name_is_reported(project: Path) -> None:
-    text = "from __future__ import annotations\n" + HEAD
-    text += "class Params(BaseModel):\n    items: list[Item]\n"
-    write(project, "never", text + TASK.removeprefix(HEAD).replace("params: Value", "params: Params"))
+    write(project, "never", UNDEFINED)
     error = error_of("never")
     assert "`Item`" in error.message
     assert "errors.pydantic.dev" not in str(error)
@@ -296,10 +290,3 @@ def test_a_withheld_variable_at_import_is_explained(project: Path) -> None:
         "perago withholds LAKECTL_SERVER_ENDPOINT_URL_X while modules are imported: read it in the function, and write "
         "@task(environment=['LAKECTL_SERVER_ENDPOINT_URL_X'])"
     )
-
-
-def test_an_exception_that_cannot_say_anything_still_has_a_place(project: Path) -> None:
-    write(project, "mute", "class Mute(Exception):\n    def __str__(self):\n        raise ValueError\nraise Mute\n")
-    error = error_of("mute")
-    assert error.message == "module mute cannot be imported: Mute"
-    assert error.line == 4

@@ -1,4 +1,4 @@
-"""What comes from Conductor."""
+"""The input that comes from Conductor, and the forms of `workspace.ref` in it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from perago.taskdef.payload import InvalidInput, WorkspaceInput, params_sha256, parse_input
+from perago.taskdef.schema import input_schema, output_schema, schema_problem
 
 from .tasks import Empty, make_task
 
@@ -26,6 +27,15 @@ BRANCH_RULE = "letters, digits, underscores and dashes that does not begin with 
 WORKSPACE = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": COMMIT}
 CANARY = "canary-4711"
 UNPARSABLE = "Input should be a valid integer, unable to parse string as an integer"
+
+
+def without(key: str) -> dict[str, Any]:
+    return {name: value for name, value in WORKSPACE.items() if name != key}
+
+
+def sent(**changes: Any) -> dict[str, Any]:
+    """Return the input of a task with a workspace, of which some fields are replaced."""
+    return {"workspace": WORKSPACE | changes, "params": {}}
 
 
 def parse(params: Any, model: type[BaseModel]) -> BaseModel:
@@ -39,80 +49,51 @@ def problems_of(payload: Any, model: type[BaseModel] = Empty, *, workspace: bool
     return caught.value.problems
 
 
-def test_a_workspace_input_is_read() -> None:
-    parsed = parse_input(make_task(workspace=True), {"workspace": WORKSPACE, "params": {}})
-    assert parsed.workspace == WorkspaceInput("data", "main", (COMMIT,), "ref_type")
-    assert parsed.params == Empty()
-
-
 def test_the_older_spelling_is_accepted_and_remembered() -> None:
-    block = {"repository": "data", "branch": "main", "refType": "commit", "ref": COMMIT}
+    block = without("ref_type") | {"refType": "commit"}
     parsed = parse_input(make_task(workspace=True), {"workspace": block, "params": {}})
     assert parsed.workspace == WorkspaceInput("data", "main", (COMMIT,), "refType")
+    assert parsed.params == Empty()
 
 
 def test_a_task_without_a_workspace_has_params_only() -> None:
     assert parse_input(make_task(), {"params": {}}).workspace is None
 
 
-def without(key: str) -> dict[str, Any]:
-    return {name: value for name, value in WORKSPACE.items() if name != key}
+NO_NAME = "; lakeFS allows no other names"
+WRONG_NAMES = [
+    (key, name, [f"/workspace/{key}: must be a name of {rule}, not {name!r}{NO_NAME}"])
+    for key, rule in (("repository", REPOSITORY_RULE), ("branch", BRANCH_RULE))
+    for name in ("..", "a/b", "\udc80ab", "-ab", "abc\n", "", " ", "a b c", 3)
+]
+ENVELOPES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "empty": ({}, ["/workspace: is missing", "/params: is missing"]),
+    "no workspace": ({"params": {}}, ["/workspace: is missing"]),
+    "no params": ({"workspace": WORKSPACE}, ["/params: is missing"]),
+    "unknown key": (sent() | {"a/b": 1}, ["/a~1b: is unknown; task 'sample' takes workspace and params"]),
+    "null": ({"workspace": None, "params": {}}, ["/workspace: must be an object, not NoneType"]),
+    "list": ({"workspace": [], "params": {}}, ["/workspace: must be an object, not list"]),
+    **{
+        f"no {key}": ({"workspace": without(key), "params": {}}, [f"/workspace/{key}: is missing"])
+        for key in ("ref", "ref_type", "branch")
+    },
+    "both spellings": (
+        sent(refType="commit"),
+        ["/workspace/refType: is sent together with ref_type; send only one of them"],
+    ),
+    "unknown workspace key": (
+        sent(prefix="/"),
+        ["/workspace/prefix: is unknown; the workspace has repository and branch and ref_type and ref"],
+    ),
+    "branch as type": (
+        sent(ref_type="branch"),
+        ["/workspace/ref_type: must be 'commit', not 'branch'; only commits are immutable"],
+    ),
+    **{f"{name!r} as {key}": (sent(**{key: name}), problems) for key, name, problems in WRONG_NAMES},
+}
 
 
-@pytest.mark.parametrize(
-    ("payload", "problems"),
-    [
-        pytest.param({}, ["/workspace: is missing", "/params: is missing"], id="empty"),
-        pytest.param({"params": {}}, ["/workspace: is missing"], id="no workspace"),
-        pytest.param({"workspace": WORKSPACE}, ["/params: is missing"], id="no params"),
-        pytest.param(
-            {"workspace": WORKSPACE, "params": {}, "a/b": 1},
-            ["/a~1b: is unknown; task 'sample' takes workspace and params"],
-            id="unknown key",
-        ),
-        pytest.param({"workspace": None, "params": {}}, ["/workspace: must be an object, not NoneType"], id="null"),
-        pytest.param({"workspace": [], "params": {}}, ["/workspace: must be an object, not list"], id="list"),
-        pytest.param({"workspace": without("ref"), "params": {}}, ["/workspace/ref: is missing"], id="no ref"),
-        pytest.param(
-            {"workspace": without("ref_type"), "params": {}}, ["/workspace/ref_type: is missing"], id="no type"
-        ),
-        pytest.param({"workspace": without("branch"), "params": {}}, ["/workspace/branch: is missing"], id="no branch"),
-        pytest.param(
-            {"workspace": WORKSPACE | {"refType": "commit"}, "params": {}},
-            ["/workspace/refType: is sent together with ref_type; send only one of them"],
-            id="both spellings",
-        ),
-        pytest.param(
-            {"workspace": WORKSPACE | {"prefix": "/"}, "params": {}},
-            ["/workspace/prefix: is unknown; the workspace has repository and branch and ref_type and ref"],
-            id="unknown workspace key",
-        ),
-        pytest.param(
-            {"workspace": WORKSPACE | {"ref_type": "branch"}, "params": {}},
-            ["/workspace/ref_type: must be 'commit', not 'branch'; only commits are immutable"],
-            id="branch as type",
-        ),
-        pytest.param(
-            {"workspace": WORKSPACE | {"branch": " "}, "params": {}},
-            [f"/workspace/branch: must be a name of {BRANCH_RULE}, not ' '; lakeFS allows no other names"],
-            id="blank branch",
-        ),
-        pytest.param(
-            {"workspace": WORKSPACE | {"repository": 3}, "params": {}},
-            [f"/workspace/repository: must be a name of {REPOSITORY_RULE}, not 3; lakeFS allows no other names"],
-            id="number as repository",
-        ),
-        *[
-            pytest.param(
-                {"workspace": WORKSPACE | {key: name}, "params": {}},
-                [f"/workspace/{key}: must be a name of {rule}, not {name!r}; lakeFS allows no other names"],
-                id=f"{name!r} as {key}",
-            )
-            for key, rule in (("repository", REPOSITORY_RULE), ("branch", BRANCH_RULE))
-            for name in ("..", "a/b", "\udc80ab", "-ab", "abc\n", "", "a b c")
-        ],
-    ],
-)
+@pytest.mark.parametrize(("payload", "problems"), ENVELOPES.values(), ids=ENVELOPES)
 def test_a_wrong_envelope_is_reported_key_by_key(payload: dict[str, Any], problems: list[str]) -> None:
     assert list(problems_of(payload, workspace=True)) == problems
 
@@ -122,7 +103,7 @@ def test_a_wrong_envelope_is_reported_key_by_key(payload: dict[str, Any], proble
     ["main", "", COMMIT[:63], COMMIT + "0", COMMIT.upper(), f"{COMMIT}\n", f" {COMMIT}", "g" * 64, None, 3, True],
 )
 def test_a_ref_must_be_a_full_commit_id(ref: object) -> None:
-    (problem,) = problems_of({"workspace": WORKSPACE | {"ref": ref}, "params": {}}, workspace=True)
+    (problem,) = problems_of(sent(ref=ref), workspace=True)
     assert problem.startswith("/workspace/ref: must be a full commit id")
     assert len(problem) < 300
 
@@ -359,3 +340,104 @@ def test_the_hash_is_the_one_of_the_params_as_sent() -> None:
 
 def test_an_input_error_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(InvalidInput(("a", "b")))).problems == ("a", "b")
+
+
+# ---------------------------------------------------------------------- the forms of workspace.ref
+
+
+TASK = make_task(workspace=True)
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+
+
+def output(ref: Any = A, repository: str = "data", **more: Any) -> dict[str, Any]:
+    """What a task with a workspace puts out."""
+    return {"workspace": WORKSPACE | {"repository": repository, "ref": ref}, "result": {"n": 1}, **more}
+
+
+SHARED = {"workspace": {"ref": "main"}}
+REFS = {
+    "one commit": (A, (A,)),
+    "a list": ([A, B], (A, B)),
+    "a list of one": ([A], (A,)),
+    "a list with a duplicate": ([A, B, A], (A, B)),
+    "a list with null, of an optional task that failed": ([None, A], (A,)),
+    "500 entries": ([A, B] * 250, (A, B)),
+    "a list with the output of an inner join": ([A, {"left": output(B), "right": output(C)}], (A, B, C)),
+    "the output of a join": ({"left": output(A), "right": output(B)}, (A, B)),
+    "a sibling that changed nothing": ({"left": output(A), "right": output(A)}, (A,)),
+    "siblings without a workspace, and without an output": ({"l": output(A), "r": {"result": {}}, "o": {}}, (A,)),
+    "a sibling with a null ref": ({"left": output(A), "right": output(None)}, (A,)),
+    "nested joins": ({"left": output(A), "join": {"left": output(B), "deep": {"x": output(C)}}}, (A, B, C)),
+    "the output of a loop": (
+        {"1": {"fork": {}, "join": {"a": output(A)}}, "2": {"a": output(B)}, "iteration": 2},
+        (A, B),
+    ),
+    "a sub-workflow that hands on a join": ({"sub": output({"left": output(A), "right": output(B)})}, (A, B)),
+    "a sub-workflow that hands on a list": ({"sub": output([A, B])}, (A, B)),
+    "a sub-workflow with its own keys": ({"sub": {"done": [output(A)], "workspace": None}}, (A,)),
+    "a task of the reference name workspace": ({"workspace": output(A), "result": output(B)}, (A, B)),
+    "a result of that form, which is the author's": ({"left": output(A) | {"result": SHARED}}, (A,)),
+    "a step that is not perago's": (
+        {"left": output(A), "http": {"response": {"body": {"workspace": {"ref": B}}}}},
+        (A,),
+    ),
+    "blocks that are not complete": (
+        {"left": output(A), **{key: {"workspace": without(key)} for key in ("repository", "branch", "ref_type")}},
+        (A,),
+    ),
+    "a block with a key of its own": ({"left": output(A), "x": {"workspace": {**WORKSPACE, "path": "x"}}}, (A,)),
+    "a block that names a branch": ({"left": output(A), "x": {"workspace": {**WORKSPACE, "ref_type": "branch"}}}, (A,)),
+    "refType": ({"left": {"workspace": without("ref_type") | {"refType": "commit", "ref": A}}}, (A,)),
+}
+
+
+@pytest.mark.parametrize(("ref", "commits"), REFS.values(), ids=REFS.keys())
+def test_a_ref_may_give_several_commits(ref: Any, commits: tuple[str, ...]) -> None:
+    parsed = parse_input(TASK, sent(ref=ref))
+    assert parsed.workspace == WorkspaceInput("data", "main", commits, "ref_type")
+    assert schema_problem(input_schema(TASK), sent(ref=ref)) is None
+
+
+FULL = "must be a full commit id (64 hexadecimal digits, lower case)"
+NOTHING = "names no commit: it is empty, or has no complete workspace block (repository, branch, ref_type, ref)"
+BAD_REFS = {
+    "an empty list": ([], "/workspace/ref", NOTHING),
+    "nulls only": ([None, None], "/workspace/ref", NOTHING),
+    "an empty map": ({}, "/workspace/ref", NOTHING),
+    "a join of tasks without a workspace": ({"left": {"result": {"n": "secret"}}}, "/workspace/ref", NOTHING),
+    "a join of blocks that are not complete": ({"left": {"workspace": without("branch")}}, "/workspace/ref", NOTHING),
+    "a branch in a list": ([A, "main"], "/workspace/ref/1", FULL),
+    "upper case in a list": ([A, B.upper()], "/workspace/ref/1", FULL),
+    "an abbreviated id in a list": ([A[:12]], "/workspace/ref/0", FULL),
+    "a list in a list": ([A, [B]], "/workspace/ref/1", f"{FULL}, not list"),
+    "a branch in an output": (
+        {"a/b": output("secret branch")},
+        "/workspace/ref/a~1b/workspace/ref",
+        f"{FULL}, not str",
+    ),
+    "two repositories": (
+        {"left": output(A), "right": output(B, "other")},
+        "/workspace/ref/right/workspace/ref",
+        "belongs to another repository than 'data'; commits of two repositories cannot be joined",
+    ),
+}
+
+
+@pytest.mark.parametrize(("ref", "pointer", "words"), BAD_REFS.values(), ids=BAD_REFS.keys())
+def test_errors_about_several_commits_name_the_place(ref: Any, pointer: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_input(TASK, sent(ref=ref))
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{pointer}: {words}")
+    assert "secret" not in problem
+
+
+def test_the_output_of_a_task_is_one_commit() -> None:
+    schema = output_schema(TASK)["properties"]["workspace"]
+    assert schema_problem(schema, output(A)["workspace"]) is None
+    assert schema_problem(schema, output([A])["workspace"]) is not None
+
+
+@pytest.mark.parametrize("ref", ["main", A[:12], A.upper(), [], ["main"], [[A]], {}, None, 3], ids=repr)
+def test_the_schema_refuses_values_that_cannot_be_a_commit(ref: Any) -> None:
+    assert schema_problem(input_schema(TASK), sent(ref=ref)) is not None
