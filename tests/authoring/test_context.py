@@ -1,11 +1,17 @@
-"""`current()`: the attempt around a function, or a harmless stand-in."""
+"""'current()': the attempt around a function, and the metrics that the function reports."""
 
 from __future__ import annotations
 
+import math
 import threading
+from typing import Any
 
-from perago import current
-from perago.authoring.context import Current, running, with_hooks
+import pytest
+from pydantic import BaseModel
+
+from perago import Metric, TaskDefinitionError, current, task
+from perago.authoring.context import MOST_METRICS, Current, Measured, Measurements, running, with_hooks
+from perago.authoring.task import get_task
 
 
 def test_outside_an_attempt_current_is_harmless() -> None:
@@ -79,3 +85,118 @@ def test_attempts_in_different_threads_do_not_mix() -> None:
     for thread in threads:
         thread.join(10)
     assert found == {"one": "one", "two": "two"}
+
+
+# ----------------------------------------------------------------------------------------- metrics
+
+
+ROWS = Metric(name="rows", kind="counter")
+SHARE = Metric(name="share", kind="gauge")
+SIZES = Metric(name="sizes", kind="histogram", buckets=(1.0, 10.0))
+
+
+class Params(BaseModel):
+    pass
+
+
+class Result(BaseModel):
+    pass
+
+
+def declared(metrics: Any) -> tuple[Metric, ...]:
+    @task(name="t", owner_email="tests@example.com", metrics=metrics)
+    def work(params: Params) -> Result:
+        return Result()
+
+    found = get_task(work)
+    assert found is not None
+    return found.metrics
+
+
+def test_a_task_has_the_metrics_that_it_declares() -> None:
+    assert declared([ROWS, SHARE]) == (ROWS, SHARE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"name": "Rows", "kind": "counter"}, "'Rows' must be lower-case letters, digits and '_'"),
+        ({"name": "a" * 65, "kind": "counter"}, "at most 64 characters"),
+        ({"name": "rows", "kind": "sum"}, "kind: must be 'counter', 'gauge' or 'histogram', not 'sum'"),
+        ({"name": "rows", "kind": "counter", "buckets": (1.0,)}, "a counter has no buckets"),
+        ({"name": "rows", "kind": "histogram", "buckets": (2.0, 1.0)}, "at most 30 rising numbers"),
+        ({"name": "rows", "kind": "histogram", "buckets": (math.inf,)}, "must be a finite number"),
+    ],
+)
+def test_a_metric_that_cannot_be_is_refused_at_import(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(TaskDefinitionError, match="Metric: ") as refused:
+        Metric(**fields)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        (ROWS, "metrics must be a list of Metric(...), not Metric"),
+        ("rows", "metrics must be a list of Metric(...), not str"),
+        (["rows"], "metrics[0] must be Metric(...), not str"),
+        ([ROWS, Metric(name="rows", kind="gauge")], "two metrics have the name 'rows'"),
+        ([Metric(name=f"m{n}", kind="gauge") for n in range(MOST_METRICS + 1)], "51 metrics are more than 50"),
+    ],
+)
+def test_metrics_that_do_not_fit_together_are_refused_at_import(metrics: Any, words: str) -> None:
+    with pytest.raises(TaskDefinitionError) as refused:
+        declared(metrics)
+    assert words in str(refused.value)
+
+
+def test_metrics_of_a_function_are_summed() -> None:
+    measurements = Measurements("t", (SIZES, ROWS, SHARE))
+    with running(with_hooks(Current(), measure=measurements)):
+        current().count("rows")
+        current().count("rows", 2.5)
+        current().gauge("share", 0.25)
+        current().gauge("share", 0.5)
+        for size in (0.5, 1.0, 10.0, 11.0):
+            current().observe("sizes", size)
+    assert measurements.all() == (
+        Measured("sizes", "histogram", 22.5, 4, (1.0, 10.0), (2, 1, 1)),
+        Measured("rows", "counter", 3.5, 2),
+        Measured("share", "gauge", 0.5, 2),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "words"),
+    [
+        ("counter", "rowz", 1, "declares no such metric; did you mean 'rows'? Declare it: @task(metrics=[Metric("),
+        ("gauge", "x", 1, "declares no such metric. Declare it: @task(metrics=[Metric(name='x', kind='gauge')])"),
+        ("gauge", "rows", 1, "current().gauge('rows'): it is declared as a counter; use current().count"),
+        ("counter", "rows", -1, "a counter only grows"),
+        ("counter", "rows", math.nan, "is not a finite number"),
+        ("gauge", "share", "1", "is not a finite number"),
+        ("gauge", "share", True, "is not a finite number"),
+        ("counter", "rows", 10**400, "current().count('rows'): an integer of 1,329 bits is too large for a float"),
+    ],
+)
+def test_an_undeclared_metric_is_refused_with_the_missing_declaration(
+    kind: Any, name: str, value: Any, words: str
+) -> None:
+    measurements = Measurements("t", (ROWS, SHARE))
+    with pytest.raises(ValueError) as refused:
+        measurements(kind, name, value)
+    assert words in str(refused.value)
+    assert measurements.all() == ()
+
+
+def test_a_sum_that_overflows_is_refused() -> None:
+    measurements = Measurements("t", (ROWS,))
+    measurements("counter", "rows", 1.5e308)
+    with pytest.raises(ValueError, match="the sum is too large"):
+        measurements("counter", "rows", 1.5e308)
+
+
+def test_outside_an_attempt_nothing_happens() -> None:
+    current().count("anything")
+    current().gauge("anything", 1)
+    current().observe("anything", 1)
