@@ -61,26 +61,22 @@ def test_a_rewritten_object_keeps_its_metadata_and_a_new_one_has_none(tree: Path
     assert (changes.added[0].content_type, changes.added[0].metadata) == (None, {})
 
 
-def touch(file: Path) -> None:
-    file.touch()
-
-
-def change_mode(file: Path) -> None:
-    file.chmod(0o755)
-
-
-def rewrite_same_bytes(file: Path) -> None:
-    file.write_text(file.read_text())
-
-
 def copy_over(file: Path) -> None:
     shutil.copy2(file, file.with_name("copy"))
     file.with_name("copy").replace(file)
 
 
-@pytest.mark.parametrize("disturb", [touch, change_mode, rewrite_same_bytes, copy_over])
+SAME_BYTES: dict[str, Callable[[Path], object]] = {
+    "touched": Path.touch,
+    "another mode": lambda file: file.chmod(0o755),
+    "rewritten": lambda file: file.write_text(file.read_text()),
+    "copied over": copy_over,
+}
+
+
+@pytest.mark.parametrize("disturb", SAME_BYTES.values(), ids=SAME_BYTES)
 def test_a_file_with_the_same_bytes_is_unchanged(
-    tree: Path, baseline: Baseline, disturb: Callable[[Path], None]
+    tree: Path, baseline: Baseline, disturb: Callable[[Path], object]
 ) -> None:
     disturb(tree / "a.csv")
     assert not detect_changes(baseline, scan_tree(tree))
@@ -173,31 +169,30 @@ def test_an_incomplete_download_is_not_a_baseline(tree: Path, damage: str) -> No
         Baseline.record(scan_tree(tree), placements, "")
 
 
-def vanish(file: Path) -> None:
-    file.unlink()
+def become(make: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Return a function that makes something else in the place of a file."""
+
+    def replace_file(file: Path) -> None:
+        file.unlink()
+        make(file)
+
+    return replace_file
 
 
-def become_symlink(file: Path) -> None:
-    file.unlink()
-    file.symlink_to(file.with_name("raw"))
+CHANGING: dict[str, Callable[[Path], object]] = {
+    "vanishes": Path.unlink,
+    "becomes a symlink": become(lambda file: file.symlink_to(file.with_name("raw"))),
+    "becomes a FIFO": become(os.mkfifo),
+    "becomes a directory": become(Path.mkdir),
+    "grows": lambda file: file.write_text("grown"),
+    "is rewritten": rewrite_in_place,
+}
 
 
-def become_fifo(file: Path) -> None:
-    file.unlink()
-    os.mkfifo(file)
-
-
-def become_directory(file: Path) -> None:
-    file.unlink()
-    file.mkdir()
-
-
-def grow(file: Path) -> None:
-    file.write_text("grown")
-
-
-@pytest.mark.parametrize("meddle", [vanish, become_symlink, become_fifo, become_directory, grow, rewrite_in_place])
-def test_a_file_that_changes_after_the_scan_is_an_error_of_its_own(tree: Path, meddle: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("meddle", CHANGING.values(), ids=CHANGING)
+def test_a_file_that_changes_after_the_scan_is_an_error_of_its_own(
+    tree: Path, meddle: Callable[[Path], object]
+) -> None:
     write(tree, {"a.csv": "aaa"})
     scanned = scan_tree(tree)
     meddle(tree / "a.csv")

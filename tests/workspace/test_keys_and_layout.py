@@ -1,14 +1,31 @@
+"""The files that a workspace has: keys, their layout on a disk, globs, views and content types."""
+
 from __future__ import annotations
 
+import mimetypes
 import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from perago.ports import ObjectEntry, Placement
+from perago.testing.oracle import glob_matches
 from perago.workspace import layout
-from perago.workspace.keys import Folding, NameLimits, check_keys, find_collisions, is_reserved
+from perago.workspace.file_types import _BY_SUFFIX, UNKNOWN, content_type_of
+from perago.workspace.keys import (
+    EVERYTHING,
+    Folding,
+    NameLimits,
+    View,
+    check_keys,
+    compile_glob,
+    find_collisions,
+    is_reserved,
+)
 from perago.workspace.layout import (
     RESERVE,
     Disk,
@@ -270,3 +287,139 @@ def test_the_disk_is_probed_without_a_trace(tree: Path) -> None:
     (tree / "é").touch()
     assert disk.folding.unicode_form is (tree / "e\u0301").exists()
     assert disk.folding.case is (tree / "É").exists()
+
+
+# ------------------------------------------------------------------------------------------- globs
+
+
+CASES = [
+    ("raw/**/*.csv", "raw/a.csv", True),
+    ("raw/**/*.csv", "raw/x/y/a.csv", True),
+    ("raw/**/*.csv", "rawer/a.csv", False),
+    ("raw/**/*.csv", "raw/a.csv/b", False),
+    ("**/*.tmp", "a.tmp", True),
+    ("**/*.tmp", ".cache/.a.tmp", True),
+    ("raw/**", "raw/a", True),
+    ("raw/**", "raw/x/y", True),
+    ("raw/**", "raw", False),
+    ("**", "a/b/c", True),
+    ("**", "a", True),
+    ("**/a/**/b", "a/a/c/b", True),
+    ("*.csv", "x/a.csv", False),
+    ("a?c", "a/c", False),
+    ("a[!b]c", "a/c", False),
+    ("a[.-0]c", "a/c", False),
+    ("*", "line\nbreak", True),
+    ("*.csv", "a.csv\n", False),
+    ("*.csv", "A.CSV", False),
+    ("*.csv", ".csv", True),
+    ("[!b]", "a", True),
+    ("[", "[", True),
+    ("[z-a]", "z", False),
+    ("[!z-a]", "q", True),
+    ("[]]", "]", True),
+    ("a\\b", "a\\b", True),
+    ("\u00e9", "e\u0301", False),
+    ("*", "\udcff", True),
+]
+
+
+@pytest.mark.parametrize(("pattern", "path", "expected"), CASES, ids=[f"{p}-{x!r}" for p, x, _ in CASES])
+def test_a_pattern_matches_as_its_documentation_says(pattern: str, path: str, expected: bool) -> None:
+    assert bool(compile_glob(pattern).fullmatch(path)) is glob_matches(pattern, path) is expected
+
+
+SEGMENT = st.text("ab.*?[]!-^z", min_size=1, max_size=6).filter(lambda text: "**" not in text)
+PATTERN = st.lists(st.one_of(st.just("**"), SEGMENT), min_size=1, max_size=4).map("/".join)
+PATH = st.lists(st.text("ab.-]!^z", min_size=1, max_size=3), min_size=1, max_size=4).map("/".join)
+
+
+@settings(deadline=None)
+@given(PATTERN, PATH)
+@example("a**/b", "ab/b")
+def test_the_expression_agrees_with_the_slow_matcher_of_the_testkit(pattern: str, path: str) -> None:
+    assert bool(compile_glob(pattern).fullmatch(path)) is glob_matches(pattern, path)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_every_path_matches_a_pattern_made_from_it(data: st.DataObject) -> None:
+    path = data.draw(PATH)
+    segments = path.split("/")
+    blurred = [data.draw(st.sampled_from(["*", "?" * len(name), f"{name[0]}*"])) for name in segments]
+    start = data.draw(st.integers(0, len(segments) - 1))
+    pattern = "/".join([*blurred[:start], "**", *blurred[start:]])
+    assert compile_glob(pattern).fullmatch(path)
+
+
+def test_many_stars_take_no_more_than_linear_time() -> None:
+    started = time.process_time()
+    assert not compile_glob("*a" * 40 + "b").fullmatch("a" * 250)
+    assert not compile_glob("**/a/" * 20 + "b").fullmatch("a/" * 250 + "c")
+    assert time.process_time() - started < 1
+
+
+# ------------------------------------------------------------------------------------------- views
+
+
+@pytest.mark.parametrize(
+    ("view", "path", "is_part"),
+    [
+        (EVERYTHING, "raw/a.csv", True),
+        (View(include=("raw/**",)), "raw/2024/a.csv", True),
+        (View(include=("raw/**",)), "features/a.csv", False),
+        (View(include=("raw/**", "features/*")), "features/a.csv", True),
+        (View(exclude=("**/*.bak",)), "raw/a.bak", False),
+        (View(include=("raw/**",), exclude=("raw/big/**",)), "raw/big/a", False),
+        (View(include=("raw/**",)), "raw/", True),
+        (View(include=("raw/*.csv",)), "raw/", False),
+    ],
+)
+def test_a_path_is_seen_if_it_is_included_and_not_excluded(view: View, path: str, is_part: bool) -> None:
+    assert view.sees(path) is is_part
+
+
+def test_files_written_outside_of_the_view_are_reported_with_the_reason() -> None:
+    view = View(include=("raw/**", "out", "x/**"))
+    hidden = {"features/a.csv", "out/part-0", "x"}
+    written = ["raw/new.csv", "features/a.csv", "features/b.csv", "out", "x/y"]
+    assert dict(view.trespasses(written, hidden)) == {
+        "features/a.csv": "already exists, but the task does not see it",
+        "features/b.csv": "is not part of what the task sees",
+        "out": "is a directory in the part that the task does not see",
+        "x/y": "needs a directory at 'x', a file that the task does not see",
+    }
+    assert list(EVERYTHING.trespasses(written, ())) == []
+
+
+# ----------------------------------------------------------------------------------- content types
+
+
+TYPES = {
+    "out/table.csv": "text/csv",
+    "table.parquet": "application/vnd.apache.parquet",
+    "plots/A.PNG": "image/png",
+    "README.md": "text/markdown",
+    "summary.json": "application/json",
+    "rows.jsonl": "application/x-ndjson",
+    "table.csv.gz": "application/gzip",
+    "v1.csv/data": UNKNOWN,
+    "Makefile": UNKNOWN,
+    ".csv": UNKNOWN,
+    "name.": UNKNOWN,
+    "a.unheard-of": UNKNOWN,
+    "größe.csv": "text/csv",
+}
+
+
+@pytest.mark.parametrize(("path", "kind"), TYPES.items())
+def test_the_suffix_gives_the_type(path: str, kind: str) -> None:
+    assert content_type_of(path) == kind
+
+
+def test_the_types_are_those_of_the_standard_library_where_it_has_them() -> None:
+    """Some differ between its versions, and some are what lakeFS's pages expect."""
+    of_python = mimetypes.MimeTypes().types_map[True]
+    ours = {suffix: kind for suffix, kind in _BY_SUFFIX.items() if of_python.get(f".{suffix}", kind) != kind}
+    different = {"js", "mjs", "cfg", "bz2", "gz", "h5", "opus", "wav", "yaml", "yml", "7z", "xz", "nc", "sql"}
+    assert set(ours) <= different, ours

@@ -152,10 +152,6 @@ def test_an_unreadable_file_is_still_seen(ordinary_user: Path) -> None:
     assert list(scan_tree(ordinary_user).files) == ["a"]
 
 
-def remove(root: Path) -> None:
-    root.rmdir()
-
-
 def replace_by_file(root: Path) -> None:
     root.rmdir()
     root.touch()
@@ -166,13 +162,18 @@ def replace_by_symlink(root: Path) -> None:
     root.symlink_to(root.with_name("elsewhere"))
 
 
-@pytest.mark.parametrize(
-    ("vandalise", "words"),
-    [(remove, "was deleted"), (replace_by_file, "not a directory"), (replace_by_symlink, "replaced by a symlink")],
-)
-def test_a_workspace_that_is_no_longer_a_directory_is_reported(tree: Path, vandalise: object, words: str) -> None:
-    assert callable(vandalise)
-    vandalise(tree)
+GONE: dict[str, Callable[[Path], object]] = {
+    "was deleted": Path.rmdir,
+    "not a directory": replace_by_file,
+    "replaced by a symlink": replace_by_symlink,
+}
+
+
+@pytest.mark.parametrize(("words", "vandalize"), GONE.items(), ids=GONE)
+def test_a_workspace_that_is_no_longer_a_directory_is_reported(
+    tree: Path, vandalize: Callable[[Path], object], words: str
+) -> None:
+    vandalize(tree)
     with pytest.raises(WorkspaceGone, match=words) as error:
         scan_tree(tree)
     assert str(tree) in str(error.value)
