@@ -386,56 +386,12 @@ def raw_task_that_is_not_json(flow: Any, given: Any) -> None:
 
 
 MISTAKES: list[Wrong] = [
-    workflows_of_one_name,
-    names_of_inner_workflows,
-    workflow_that_runs_itself,
-    no_workflow,
-    step_between_cases,
-    case_after_its_switch,
-    until_after_its_loop,
-    two_ends_of_a_loop,
-    name_that_a_map_gives,
-    model_with_two_aliases,
-    structures_without_with,
-    items_at_other_places,
-    one_mistake_in_each_branch,
-    model_that_is_called,
-    key_that_is_an_expression,
-    raw_task_that_is_not_json,
-    wrong_fields,
-    wrong_names,
-    step_in_place_of_its_result,
-    step_as_a_text,
-    switch_on_a_step,
-    map_over_a_step,
-    options_in_two_blocks,
-    name_that_is_too_long,
-    truth_of_a_value,
-    choice_by_a_value,
-    text_of_a_value,
-    items_of_a_value,
-    field_that_is_missing,
-    field_of_a_text,
-    no_task,
-    value_of_a_case,
-    value_of_another_branch,
-    value_of_an_item,
-    publishing_next_to_others,
-    empty_parts,
-    two_steps_for_an_item,
-    branch_that_ends_with_a_switch,
-    loop_in_a_loop,
-    default_that_is_an_expression,
-    options_that_are_wrong,
-    rounds_that_hide_files,
-    until_something_else,
-    case_that_never_comes,
-    raw_reference_that_is_missing,
-    map_over_a_text,
-    error_of_the_author,
-    end_of_the_process,
-    result_of_another_type,
+    value
+    for name, value in globals().copy().items()
+    if inspect.isfunction(value) and value.__module__ == __name__ and not name.startswith("_")
+    if [*inspect.signature(value).parameters] == ["flow", "given"]
 ]
+"""Every function above that writes a wrong workflow."""
 
 
 @pytest.mark.parametrize("wrong", MISTAKES, ids=lambda wrong: wrong.__name__)
