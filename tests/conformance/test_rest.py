@@ -1,16 +1,28 @@
-"""Every scenario shows on the embedded server what a real one showed, by the rule of `comparing`."""
+"""Every scenario shows on the embedded server what a real one showed, by the rule of `comparing`.
+
+`docs/dev/fidelity.md` lists what the scenarios cover.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from starlette.routing import Match, Route
+
+from perago.driver import SystemClock
+from perago.embedded.conductor.model import ConductorModel
+from perago.embedded.http.conductor import conductor_app
+from perago.embedded.http.lakefs import lakefs_app
+from perago.embedded.lakefs.repository import LakeFSServer
 
 from ..embedded_saving.completeness import Increments
 from .comparing import difference
-from .differences import DIFFERENCES
+from .differences import DIFFERENCES, UNRECORDED
+from .fidelity import INTRODUCTION, PAGE, page
 from .recordings import load, without_scenario
 from .scenario import Scenario, scenarios
 from .targets import Target, embedded_server, real
@@ -73,3 +85,95 @@ def test_a_real_server_still_answers_as_recorded(scenario: Scenario) -> None:
 
 def test_no_recording_is_left_without_its_scenario() -> None:
     assert without_scenario() == {}, "run python -m tests.conformance.recordings"
+
+
+def _answer(status: int, body: Any = None, kind: str = "application/json") -> list[dict[str, Any]]:
+    response = {"status": status, "headers": {"content-type": kind}, **({} if body is None else {"body": body})}
+    return [{"request": {"operation": "GET /x", "path": "/x"}, "response": response}]
+
+
+ALIKE = {
+    "another message": (_answer(404, {"message": "no branch"}), _answer(404, {"message": "branch not found"})),
+    "another member of an error": (_answer(500, {"instance": "a", "message": ""}), _answer(500, {"message": ""})),
+    "other validation errors": (_answer(400, {"validationErrors": [1]}), _answer(400, {"validationErrors": [2, 3]})),
+    "an error that is a page": (_answer(400, "<html>", "text/html"), _answer(400, {"message": "bad path"})),
+    "a parameter of the media type": (
+        _answer(200, "id", "text/plain;charset=UTF-8"),
+        _answer(200, "id", "text/plain; charset=utf-8"),
+    ),
+    "the media type of JSON": (_answer(201, {"a": 1}, "text/plain"), _answer(201, {"a": 1})),
+    "the order of a set": (
+        _answer(200, {"failedTaskNames": ["a", "b"]}),
+        _answer(200, {"failedTaskNames": ["b", "a"]}),
+    ),
+    "the message of one item of a batch": (
+        _answer(200, [{"status_code": 404, "message": "not found"}]),
+        _answer(200, [{"status_code": 404, "message": "no such object"}]),
+    ),
+    "the words of the script engine": (
+        _answer(200, {"reasonForIncompletion": "Error evaluating the script `SyntaxError: unexpected`"}),
+        _answer(200, {"reasonForIncompletion": "Error evaluating the script `SyntaxError: no return`"}),
+    ),
+}
+
+DIFFERENT = {
+    "the status": (_answer(404, {"message": "a"}), _answer(400, {"message": "a"})),
+    "what a client looks for": (_answer(400, {"message": "branch has no changes"}), _answer(400, {"message": "no"})),
+    "an error without a message": (_answer(404, {"message": "a"}), _answer(404, {})),
+    "whether to try again": (_answer(500, {"retryable": True}), _answer(500, {"retryable": False})),
+    "whether validation failed": (_answer(400, {"validationErrors": [1]}), _answer(400, {})),
+    "the order of a list": (_answer(200, ["a", "b"]), _answer(200, ["b", "a"])),
+    "a message in a success": (_answer(200, {"message": "first"}), _answer(200, {"message": "second"})),
+    "the media type of an object": (_answer(200, "a,b", "text/csv"), _answer(200, "a,b", "text/plain")),
+    "an answer that is missing": (_answer(200) * 2, _answer(200)),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_facts_that_no_client_uses_are_left_out(case: str) -> None:
+    recorded, seen = ALIKE[case]
+    assert difference(recorded, seen) is None
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_facts_that_clients_use_are_compared(case: str) -> None:
+    recorded, seen = DIFFERENT[case]
+    assert difference(recorded, seen) is not None
+
+
+def test_the_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tests.conformance.fidelity"
+
+
+def test_the_files_that_the_page_names_are_there() -> None:
+    root = PAGE.parents[2]
+    named = set(re.findall(r"`((?:tests|fixtures|docs|src)/[\w/*.]+)`", INTRODUCTION))
+    assert len(named) > 1
+    assert [path for path in named if not list(root.glob(path.rstrip("/")))] == []
+
+
+def test_every_difference_has_a_scenario() -> None:
+    known = {(server, str(found)) for server in ("lakefs", "conductor") for found in scenarios(server)}
+    assert set(DIFFERENCES) <= known
+
+
+def test_every_served_route_is_recorded_or_listed() -> None:
+    lakefs: Any = lakefs_app(LakeFSServer(SystemClock()), access_key_id="id", secret_access_key="key")
+    apps: dict[str, tuple[Any, str]] = {
+        "conductor": (conductor_app(ConductorModel(SystemClock())), "/api"),
+        "lakefs": (lakefs._app, "/api/v1"),
+    }
+    unrecorded = set()
+    for server, (app, root) in apps.items():
+        served = [route for route in app.routes if "unserved" not in getattr(route.endpoint, "__name__", "")]
+        requests = [found["request"] for each in scenarios(server) for found in load(each) if "request" in found]
+        calls = {(found["operation"].split()[0], root + found["path"].partition("?")[0]) for found in requests}
+        met = {_name(served, *call) for call in calls}
+        unrecorded |= {(server, f"{min(route.methods)} {route.path}") for route in served} - {(server, n) for n in met}
+    assert unrecorded == set(UNRECORDED)
+
+
+def _name(routes: list[Route], method: str, path: str) -> str:
+    scope = {"type": "http", "method": method, "path": path, "headers": []}
+    found = next((route for route in routes if route.matches(scope)[0] is Match.FULL), None)
+    return "" if found is None else f"{min(found.methods or ())} {found.path}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,8 +21,49 @@ from perago.embedded.persistence import kept_in
 from perago.embedded.services import KeyPair
 
 from ..embedded_saving.completeness import unless_late
-from .divergences import DIVERGENCES, Changes
-from .history import commit, commit_on_new_branch, contents, diverge
+
+Changes = Mapping[str, str | None]
+
+DIVERGENCES = [
+    pytest.param({"a": "", "t": "same"}, {"q": "same"}, {"q": "other"}, "q", None, id="target's add overwritten"),
+    pytest.param({"a": "", "t": "same"}, {"q": "other"}, {"q": "same"}, "q", None, id="source's add dropped"),
+    pytest.param({"a": "1", "z": ""}, {"z": None}, {"m": ""}, "m", {"a": "1", "m": ""}, id="added file lost"),
+    pytest.param({"a": "1", "z": ""}, {"m": ""}, {"z": None}, "m", {"a": "1", "m": ""}, id="published file lost"),
+    pytest.param(
+        {"a": "1", "z": "data"},
+        {"a": "2", "z": None},
+        {"m": "data"},
+        "m",
+        {"a": "2", "m": "data"},
+        id="renamed file lost",
+    ),
+]
+
+
+def commit(server: LakeFSServer, branch: str, changes: Changes, message: str = "m") -> str:
+    for path, content in changes.items():
+        if content is None:
+            objects.delete_object(server.repository("repo"), branch, path)
+        else:
+            objects.put_object(server.repository("repo"), branch, path, content.encode())
+    return commits.commit(server.repository("repo"), branch, message).commit.id
+
+
+def contents(server: LakeFSServer, ref: str) -> dict[str, str]:
+    return {entry.path: entry.blob.read().decode() for entry in objects.all_objects(server.repository("repo"), ref)}
+
+
+def diverge(server: LakeFSServer, base: Changes, target: Changes, source: Changes) -> None:
+    """`main` with `base` then `target`, `side` with `base` then `source`."""
+    commit(server, "main", base)
+    references.create_branch(server.repository("repo"), "side", "main")
+    commit(server, "main", target)
+    commit(server, "side", source)
+
+
+def commit_on_new_branch(server: LakeFSServer, name: str, changes: Changes) -> str:
+    references.create_branch(server.repository("repo"), name, "main")
+    return commit(server, name, changes)
 
 
 def test_a_commit_id_is_that_of_its_contents(clock: VirtualClock, server: LakeFSServer) -> None:

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from .chaos import CHAOTIC, RAGE_SECONDS, RECOVERY_SECONDS, SEED, STEPS, Chaos, Run, payload
+from .chaos import CHAOTIC, RAGE_SECONDS, RECOVERY_SECONDS, SEED, STEPS, Chaos, Fleet, Run, payload
 from .conftest import Deploy
 from .deploying import Deployment
-from .fleet import Fleet
 from .histories import History
 from .proxy import Proxy
 from .repositories import LakeFSServer, Repository, created

@@ -12,10 +12,9 @@ import pytest
 
 from perago.attempt.publication import FENCE_PATH
 
-from .chaos import CHAOTIC, LARGE, RAGE_SECONDS, RECOVERY_SECONDS, SEED, Chaos, Run
+from .chaos import CHAOTIC, LARGE, RAGE_SECONDS, RECOVERY_SECONDS, SEED, Chaos, Fleet, Run
 from .conftest import Deploy
 from .deploying import Deployment, block
-from .fleet import Fleet
 from .histories import md5
 from .proxy import Proxy
 from .repositories import Repository

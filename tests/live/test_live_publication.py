@@ -1,14 +1,17 @@
-"""What a workspace task leaves behind when all goes well: one commit that explains itself, and nothing else."""
+"""What a workspace task leaves behind: when all goes well, in every way to fail, and when others work on the branch."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from .commands import Worker
-from .deploying import Deployment, block, input_of
+from .conftest import Deploy
+from .deploying import Deployment, Gate, block, input_of
+from .proxy import Cut, Proxy
 from .repositories import Repository
 from .waiting import wait_for
 from .workflows import step
@@ -117,3 +120,109 @@ def test_names_of_all_kinds_make_the_round_trip(workspace: Deployment, worker: W
     seen = workspace.conductor.output(workflow_id)["result"]["seen"]
     assert {name for name, text in seen.items() if text == "old"} == set(names)
     assert {path for path in repository.tree() if path.startswith("copy/")} == {f"copy/{name}" for name in names}
+
+
+Payload = dict[str, Any]
+TERMINAL = ["FAILED_WITH_TERMINAL_ERROR"]
+RETRIED = ["FAILED", "FAILED"]
+NO_COMMIT = "f" * 64
+
+
+def _orders(**orders: Any) -> Callable[[Repository, str], Payload]:
+    return lambda repository, ref: input_of(repository, ref, {"write": {"out.txt": "o"}, **orders})
+
+
+def _block(**changes: Any) -> Callable[[Repository, str], Payload]:
+    def make(repository: Repository, ref: str) -> Payload:
+        changed = {**block(repository, ref), **changes}
+        return {"workspace": {key: value for key, value in changed.items() if value is not None}, "params": {}}
+
+    return make
+
+
+FUNCTION = [
+    pytest.param(_orders(ending="fail"), RETRIED, "the weather is bad", id="TaskFailed"),
+    pytest.param(_orders(ending="give up"), TERMINAL, "there is no such measurement", id="TaskTerminalError"),
+    pytest.param(_orders(ending="large result"), TERMINAL, "PERAGO_MAX_RESULT_BYTES", id="an oversized result"),
+    pytest.param(_orders(write={"a.tmp": "x"}), RETRIED, "post guardrail forbid_glob('**/*.tmp')", id="post guardrail"),
+    pytest.param(_orders(link="out/link"), RETRIED, "link", id="a symbolic link"),
+]
+INPUT = [
+    pytest.param(_orders(sleep="long"), TERMINAL, "/params/sleep", id="invalid params"),
+    pytest.param(_block(colour="red"), TERMINAL, "/workspace/colour", id="an unknown key"),
+    pytest.param(_block(ref=NO_COMMIT), TERMINAL, NO_COMMIT[:12], id="an unknown commit"),
+    pytest.param(_block(repository="perago-live-nowhere"), TERMINAL, "perago-live-nowhere", id="an unknown repository"),
+]
+
+
+@pytest.mark.parametrize(("payload", "statuses", "reason"), [*FUNCTION, *INPUT])
+def test_a_failure_has_its_status_its_reason_and_its_retries(
+    workspace: Deployment,
+    worker: Worker,
+    seeded: Seeded,
+    payload: Callable[[Repository, str], Payload],
+    statuses: list[str],
+    reason: str,
+) -> None:
+    repository, ref = seeded
+    workflow_id = workspace.start(payload(repository, ref))
+    assert workspace.conductor.wait(workflow_id)["status"] == "FAILED"
+    assert workspace.conductor.statuses(workflow_id) == statuses
+    for task in workspace.conductor.tasks(workflow_id):
+        assert reason in task["reasonForIncompletion"]
+        line = worker.line(task["taskId"])
+        assert f": {task['status'].lower()} {workspace.task}" in line
+        assert reason[:40] in line
+    assert (repository.head(), repository.branches()) == (ref, {"main"})
+    assert workspace.environment.attempt_directories() == []
+
+
+def test_a_foreign_commit_during_the_function_stays_and_ends_the_attempt(
+    workspace: Deployment, worker: Worker, seeded: Seeded, gate: Gate
+) -> None:
+    repository, ref = seeded
+    workflow_id = workspace.start(input_of(repository, ref, {"write": {"raw/a.txt": "mine"}, "gate": str(gate)}))
+    gate.entered()
+    foreign = repository.commit({"raw/a.txt": b"theirs", "foreign.txt": b"f"}, "Somebody else's work")
+    gate.open()
+    workspace.conductor.wait(workflow_id)
+    (task,) = workspace.conductor.tasks(workflow_id)
+    assert task["status"] == "FAILED_WITH_TERMINAL_ERROR"
+    assert ref[:12] in task["reasonForIncompletion"]
+    assert foreign[:12] in task["reasonForIncompletion"]
+    assert (repository.head(), repository.branches()) == (foreign, {"main"})
+    assert (repository.read("raw/a.txt"), repository.read("foreign.txt")) == (b"theirs", b"f")
+    assert workspace.environment.attempt_directories() == []
+
+
+@pytest.mark.parametrize("path", ["raw/a.txt", "foreign.txt"], ids=["on the same file", "on another file"])
+def test_a_foreign_commit_between_the_last_read_and_the_merge_is_never_lost_silently(
+    deploy: Deploy, seeded: Seeded, lakefs_proxy: Proxy, path: str
+) -> None:
+    repository, ref = seeded
+    foreign: list[str] = []
+    trap = lakefs_proxy.trap(
+        "POST .*/merge/main", Cut.NOWHERE, first=lambda: foreign.append(repository.commit({path: b"theirs"}))
+    )
+    workspace = deploy("workspace", LAKECTL_SERVER_ENDPOINT_URL=lakefs_proxy.url)
+    workspace.worker()
+    workflow_id = workspace.start(input_of(repository, ref, {"write": {"raw/a.txt": "mine"}}))
+    workspace.conductor.wait(workflow_id)
+    trap.wait()
+    assert workspace.conductor.statuses(workflow_id) == TERMINAL
+    assert repository.read(path) == b"theirs"
+    assert foreign[0] in [repository.head(), *repository.get(repository.head())["parents"]]
+    assert repository.branches() == {"main"}
+
+
+def test_uncommitted_changes_on_the_branch_are_left_alone_and_can_be_retried(
+    workspace: Deployment, worker: Worker, seeded: Seeded
+) -> None:
+    repository, ref = seeded
+    repository.stage("staged.txt", b"not yet committed")
+    workflow_id = workspace.start(input_of(repository, ref, {"write": {"o": "1"}}))
+    workspace.conductor.wait(workflow_id)
+    assert workspace.conductor.statuses(workflow_id) == ["FAILED", "FAILED"]
+    assert "uncommitted changes" in workspace.conductor.tasks(workflow_id)[-1]["reasonForIncompletion"]
+    assert (repository.head(), repository.branches()) == (ref, {"main"})
+    assert repository.uncommitted() == {"staged.txt"}

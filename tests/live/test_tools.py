@@ -15,9 +15,8 @@ import pytest
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from .conductor_server import main
+from .conductor_server import MissingToolError, find_java, find_maven, main
 from .proxy import Cut, Proxy, proxied
-from .toolchain import MissingToolError, find_java, find_maven
 from .waiting import LIMIT, wait_for
 
 
@@ -156,7 +155,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PERAGO_LIVE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(f"{__package__}.toolchain._DIRECTORIES", ())
+    monkeypatch.setattr(f"{__package__}.conductor_server._DIRECTORIES", ())
     return tmp_path
 
 

@@ -31,9 +31,8 @@ from perago.workspace.directory import AttemptDirectory
 from ..cache.shelves import PLENTY
 from .attempts import Attempt, Call, Killed, Line, chain_of
 from .deeds import ALTERATION, DEEDS, Deeds
-from .defining import MAIN, define
+from .defining import MAIN, define, run_function
 from .editing import BY_NAME, TASKS, applied
-from .functions import run_function
 from .lossy import forgetful_merge, lossy_merge
 from .plots import Event, Plot
 

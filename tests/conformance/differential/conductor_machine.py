@@ -34,8 +34,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from ..targets import Target
-from .conductor_definitions import workflows
-from .conductor_results import NOWHERE, few, outputs, results
+from .conductor_definitions import NOWHERE, few, outputs, results, workflows
 from .conductor_state import OPEN, ServerState, Task, Workflow
 from .pair import Both
 

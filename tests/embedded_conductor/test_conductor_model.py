@@ -1,0 +1,343 @@
+"""What no real server shows: calls that are refused, hostile scripts, time, sweeps and threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from loguru import logger
+
+from perago.driver import SystemClock
+from perago.embedded.clock import VirtualClock
+from perago.embedded.conductor import InMemoryConductor, InvalidRequest, Malformed, ServerError, scripts
+from perago.embedded.conductor.wire import MAX_DEPTH, through_json
+from perago.ports import Delivery, Report, TaskStatus
+
+from ..conformance.conductor.operators import TWICE, fork, inline, join, loop, operator, sub_workflow, system_task
+from ..conformance.conductor.workflows import Json
+
+DONE = Report(TaskStatus.COMPLETED, {"done": True})
+FAILED = Report(TaskStatus.FAILED, {"partial": True}, "boo")
+
+
+class OneWorkflow:
+    """A model with one task type `t` and a workflow `w` that runs it in `steps` steps `r0`, `r1`, ..."""
+
+    def __init__(self, *, steps: int = 1, step: Mapping[str, Any] | None = None, **definition: Any) -> None:
+        self.clock = VirtualClock()
+        self.conductor = InMemoryConductor(self.clock, seed=1)
+        self.conductor.register_task_definitions([{"name": "t", "retryCount": 1, "retryDelaySeconds": 0, **definition}])
+        tasks = [{"name": "t", "taskReferenceName": f"r{index}", **(step or {})} for index in range(steps)]
+        self.conductor.create_workflow_definition({"name": "w", "tasks": tasks})
+        self.workflow_id = self.conductor.start_workflow("w", {"x": 1})
+
+    def poll(self, worker_id: str = "w0001") -> Delivery:
+        """The one delivery that is due now."""
+        (delivery,) = self.conductor.poll("t", worker_id, count=1, wait_seconds=0)
+        return delivery
+
+    def report(self, delivery: Delivery, report: Report = DONE, worker_id: str = "w0001") -> None:
+        self.conductor.report(delivery, report, worker_id)
+
+    @property
+    def workflow(self) -> dict[str, Any]:
+        return self.conductor.workflow(self.workflow_id)
+
+    @property
+    def tasks(self) -> list[dict[str, Any]]:
+        return list(self.workflow["tasks"])
+
+    @property
+    def statuses(self) -> list[str]:
+        """Of all attempts, in order."""
+        return [task["status"] for task in self.tasks]
+
+
+STEP = {"name": "t", "taskReferenceName": "a"}
+
+
+FORK = {"name": "f", "taskReferenceName": "f", "type": "FORK_JOIN_DYNAMIC"}
+LISTED = {"dynamicForkTasksParam": "dt", "dynamicForkTasksInputParamName": "di"}
+
+
+def _in_a_case(inner: Mapping[str, Any]) -> dict[str, Any]:
+    return operator("SWITCH", "s", evaluatorType="value-param", expression="q", decisionCases={"1": [inner]})
+
+
+def _sub_workflow(**parameters: Any) -> dict[str, Any]:
+    return sub_workflow("x", "s", subWorkflowParam={"name": "x", **parameters})
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        (operator("EXCLUSIVE_JOIN", "x"), r"tasks\[1\]\.type EXCLUSIVE_JOIN is not modelled"),
+        (operator("EVENT", "x"), r"tasks\[1\]\.type EVENT is not modelled"),
+        (_in_a_case(operator("EVENT", "h")), r"tasks\[1\]\[0\]\.type EVENT"),
+        ({**STEP, "name": "EVENT"}, "EVENT is not modelled"),
+        ({**STEP, "name": "SWITCH"}, "SWITCH is not modelled"),
+        ({**FORK, "inputParameters": {"forkTaskName": "JOIN", "forkTaskInputs": [1]}}, "JOIN is not modelled"),
+        ({**FORK, "inputParameters": {"forkTaskType": "EVENT", "forkTaskInputs": [1]}}, "EVENT is not modelled"),
+        (
+            {**FORK, **LISTED, "inputParameters": {"dt": [STEP, {**STEP, "type": "KAFKA_PUBLISH"}]}},
+            "KAFKA_PUBLISH is not modelled",
+        ),
+        (loop(TWICE, _in_a_case(operator("DO_WHILE", "k", loopOver=[STEP], loopCondition="true"))), "a loop inside"),
+        (loop(TWICE, STEP, inputParameters={"keepLastN": 2}), "keepLastN"),
+        (loop(TWICE, STEP, items="${workflow.input.l}"), "items"),
+        (loop(TWICE, {"name": "a", "type": "SIMPLE"}), "a step without a name"),
+        (operator("SWITCH", "s", evaluatorType="python", expression="1", decisionCases={"1": []}), "python"),
+        (_sub_workflow(workflowDefinition="${r.output}"), "as an expression"),
+        (_sub_workflow(priority=3), r"subWorkflowParam\.priority"),
+        (operator("INLINE", "i", inputParameters={"expression": "1", "evaluatorType": "python"}), "python"),
+        ({**STEP, "joinOn": ["b"]}, "a SIMPLE task: joinOn"),
+        ({**STEP, "inputParameters": {"q": "${r.output.l.sum()}"}}, "JSONPath from"),
+        ({**STEP, "sink": "x"}, "sink"),
+        ({**STEP, "cacheConfig": {"key": "x"}}, "cacheConfig"),
+        ({**STEP, "inputParameters": {"q": "${workflow.secrets.key}"}}, "secrets"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_step_that_only_the_real_server_runs_is_refused_by_name(step: Mapping[str, Any], name: str) -> None:
+    first = {**STEP, "taskReferenceName": "r"}
+    with pytest.raises(NotImplementedError, match=name):
+        OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [first, step]})
+
+
+@pytest.mark.parametrize(
+    ("definition", "name"),
+    [
+        ({"failureWorkflow": "${workflow.input.f}"}, "failureWorkflow"),
+        ({"rateLimitConfig": {"concurrentExecLimit": 1}}, "rateLimitConfig"),
+        ({"outputParameters": {"q": "${a.output.l.max()}"}}, "JSONPath from"),
+    ],
+)
+def test_a_definition_that_only_the_real_server_understands_is_refused_by_name(
+    definition: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(NotImplementedError, match=name):
+        OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [STEP], **definition})
+
+
+@pytest.mark.parametrize("name", ["SWITCH", "SUB_WORKFLOW", "EVENT"])
+def test_a_dynamic_step_is_not_an_operator_with_steps_of_its_own(name: str) -> None:
+    step = {**STEP, "type": "DYNAMIC", "dynamicTaskNameParam": "n", "inputParameters": {"n": "${workflow.input.n}"}}
+    conductor = OneWorkflow().conductor
+    conductor.create_workflow_definition({"name": "other", "tasks": [step]})
+    with pytest.raises(NotImplementedError, match=f"a worker's task named {name} is not modelled"):
+        conductor.start_workflow("other", {"n": name})
+
+
+def test_a_forked_loop_that_would_never_end_is_refused() -> None:
+    body = [{**STEP, "taskReferenceName": reference} for reference in "bc"]
+    loop = {"name": "l", "taskReferenceName": "l", "type": "DO_WHILE", "loopCondition": "false", "loopOver": body}
+    fork = {**FORK, **LISTED, "inputParameters": {"dt": "${workflow.input.l}", "di": {}}}
+    conductor = OneWorkflow().conductor
+    conductor.create_workflow_definition(
+        {"name": "other", "tasks": [fork, {"name": "j", "taskReferenceName": "j", "type": "JOIN"}]}
+    )
+    with pytest.raises(NotImplementedError, match=r"a loop of several steps \(l\) is not modelled"):
+        conductor.start_workflow("other", {"l": [loop]})
+    assert conductor.running_workflow_ids("other") == []
+
+
+def test_an_operator_that_is_named_while_a_workflow_runs_is_refused_and_ends_the_workflow() -> None:
+    fork = {"name": "f", "taskReferenceName": "f", "type": "FORK_JOIN_DYNAMIC", "inputParameters": {}}
+    fork["inputParameters"] = {"forkTaskType": "${workflow.input.kind}", "forkTaskInputs": [1]}
+    join = {"name": "j", "taskReferenceName": "j", "type": "JOIN"}
+    conductor = OneWorkflow().conductor
+    for name, steps in {"at once": [], "later": [{**STEP, "name": "u"}]}.items():
+        conductor.create_workflow_definition({"name": name, "tasks": [*steps, fork, join]})
+    with pytest.raises(NotImplementedError, match="KAFKA_PUBLISH is not modelled"):
+        conductor.start_workflow("at once", {"kind": "KAFKA_PUBLISH"})
+    assert conductor.running_workflow_ids("at once") == []
+    workflow = conductor.start_workflow("later", {"kind": "KAFKA_PUBLISH"})
+    (polled,) = conductor.poll_tasks("u", count=1)
+    result = {"taskId": polled["taskId"], "workflowInstanceId": workflow, "status": "COMPLETED"}
+    with pytest.raises(NotImplementedError, match="KAFKA_PUBLISH is not modelled"):
+        conductor.update_task(result)
+    assert "KAFKA_PUBLISH is not modelled" in conductor.workflow(workflow)["reasonForIncompletion"]
+
+
+def test_a_workflow_that_cannot_be_decided_is_logged_once() -> None:
+    one = OneWorkflow()
+    wait = {"name": "w", "taskReferenceName": "w", "type": "WAIT", "inputParameters": {"duration": "${a.output.d}"}}
+    one.conductor.create_workflow_definition({"name": "wait", "tasks": [{**STEP, "name": "u"}, wait]})
+    workflow = one.conductor.start_workflow("wait")
+    (polled,) = one.conductor.poll_tasks("u", count=1)
+    result = {"taskId": polled["taskId"], "workflowInstanceId": workflow, "status": "COMPLETED"}
+    with pytest.raises(InvalidRequest, match="Not valid duration: soon"):
+        one.conductor.update_task({**result, "outputData": {"d": "soon"}})
+    told: list[str] = []
+    handler = logger.add(told.append, format="{message}")
+    for _ in range(3):
+        one.conductor.sweep()
+    logger.remove(handler)
+    assert len(told) == 1
+
+
+def _nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param({"a": float("inf")}, id="infinity"),
+        pytest.param({"a": [float("nan")]}, id="NaN"),
+        pytest.param(_nested(MAX_DEPTH + 1), id="too deep"),
+        pytest.param({"a": 10**1000}, id="too many digits"),
+        pytest.param({"a": object()}, id="no JSON form"),
+        pytest.param({("a", "b"): 1}, id="a key that is no text"),
+        pytest.param("text", id="no object"),
+    ],
+)
+def test_a_payload_that_the_wire_cannot_carry_is_refused(payload: Any) -> None:
+    with pytest.raises(Malformed):
+        through_json("update task", payload, what="outputData")
+
+
+def run(conductor: InMemoryConductor, *steps: Json) -> Json:
+    """Start a workflow of these steps; what it shows."""
+    conductor.create_workflow_definition({"name": "w", "tasks": steps}, overwrite=True)
+    return conductor.workflow(conductor.start_workflow("w", {}))
+
+
+@pytest.fixture
+def conductor() -> InMemoryConductor:
+    return InMemoryConductor(VirtualClock(), seed=1)
+
+
+def test_a_script_that_takes_all_memory_ends_its_step(conductor: InMemoryConductor) -> None:
+    found = run(conductor, inline("i", "'x'.repeat(1 << 29)"))
+    assert (found["status"], found["tasks"][0]["status"]) == ("FAILED", "FAILED_WITH_TERMINAL_ERROR")
+
+
+@pytest.mark.parametrize("script", ["while (true) {}", "new Array(1e8).sort()"])
+def test_a_hostile_script_is_ended_and_the_next_one_runs(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    monkeypatch.setattr(scripts, "SECONDS", 0.2)
+    with pytest.raises(scripts.ScriptError):
+        scripts.javascript(script, {})
+    assert scripts.javascript("$.a + 1", {"a": 1}) == 2
+
+
+def test_http_is_answered_by_the_handler_or_fails() -> None:
+    request = system_task("HTTP", "h", http_request={"uri": "http://x/y", "method": "GET"})
+    answered = run(InMemoryConductor(VirtualClock(), http=lambda sent: (200, {"at": sent["uri"]})), request)
+    assert answered["output"]["response"]["body"] == {"at": "http://x/y"}
+    assert "http=..." in run(InMemoryConductor(VirtualClock()), request)["reasonForIncompletion"]
+
+
+def test_a_workflow_that_cannot_be_decided_stops_no_sweep(conductor: InMemoryConductor) -> None:
+    with pytest.raises(ServerError):
+        run(conductor, fork([], [inline("i", "1")]), join("i"))
+    conductor.sweep()
+    assert run(conductor, inline("i", "1"))["status"] == "COMPLETED"
+
+
+def test_the_poll_timeout_leaves_room_for_a_start_delay_twice() -> None:
+    run = OneWorkflow(step={"startDelay": 5}, pollTimeoutSeconds=10, timeoutPolicy="RETRY")
+    run.clock.advance(19)
+    run.conductor.sweep()
+    assert run.statuses == ["SCHEDULED"]
+    run.clock.advance(1)
+    run.conductor.sweep()
+    assert run.statuses == ["TIMED_OUT", "SCHEDULED"]
+
+
+def test_the_task_timeout_begins_a_start_delay_after_the_first_poll() -> None:
+    run = OneWorkflow(step={"startDelay": 5}, timeoutSeconds=30, responseTimeoutSeconds=30, timeoutPolicy="RETRY")
+    run.clock.advance(5)
+    delivery = run.poll()
+    run.clock.advance(20)
+    run.conductor.extend_lease(delivery)
+    run.clock.advance(14)
+    run.conductor.sweep()
+    assert run.statuses == ["IN_PROGRESS"]
+    run.clock.advance(1)
+    run.conductor.sweep()
+    assert run.statuses == ["TIMED_OUT", "SCHEDULED"]
+
+
+def _waits_of_ten_retries() -> list[float]:
+    run = OneWorkflow(retryCount=10, retryDelaySeconds=1, backoffJitterMs=500)
+    delivery = run.poll()
+    waits = []
+    for _ in range(10):
+        run.report(delivery, FAILED)
+        failed = run.clock.now()
+        (delivery,) = run.conductor.poll("t", "w0001", count=1, wait_seconds=2)
+        waits.append(round(run.clock.now() - failed, 1))
+    return waits
+
+
+def test_jitter_is_added_to_the_delay_and_repeats_with_the_seed() -> None:
+    waits = _waits_of_ten_retries()
+    assert all(1.0 <= seconds <= 1.6 for seconds in waits)
+    assert len(set(waits)) > 1
+    assert waits == _waits_of_ten_retries()
+
+
+def test_with_a_sweep_period_time_outs_fire_at_the_first_call_after_it() -> None:
+    clock = VirtualClock()
+    conductor = InMemoryConductor(clock, sweep_seconds=30)
+    conductor.register_task_definitions([{"name": "t", "responseTimeoutSeconds": 10, "retryDelaySeconds": 0}])
+    conductor.create_workflow_definition({"name": "w", "tasks": [{"name": "t", "taskReferenceName": "a"}]})
+    conductor.start_workflow("w")
+    (delivery,) = conductor.poll("t", "w0001", count=1, wait_seconds=0)
+    clock.advance(20)
+    assert conductor.is_current(delivery), "overdue, but not swept"
+    clock.advance(10)
+    assert not conductor.is_current(delivery)
+
+
+def test_a_parked_task_keeps_its_concurrency_slot() -> None:
+    run = OneWorkflow(concurrentExecLimit=1)
+    run.clock.advance(1)
+    run.conductor.start_workflow("w")
+    parked = run.poll()
+    result = {"taskId": parked.task_id, "workflowInstanceId": parked.workflow_id, "status": "IN_PROGRESS"}
+    run.conductor.update_task({**result, "callbackAfterSeconds": 30})
+    assert run.conductor.poll("t", "w0002", count=1, wait_seconds=0) == ()
+    run.clock.advance(30)
+    assert run.poll().task_id == parked.task_id
+
+
+class _BrokenOff(VirtualClock):
+    """A clock on which nobody sleeps to the end."""
+
+    def sleep(self, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_poll_puts_its_tasks_back() -> None:
+    conductor = InMemoryConductor(_BrokenOff())
+    conductor.create_workflow_definition({"name": "w", "tasks": [{"name": "t", "taskReferenceName": "a"}]})
+    conductor.start_workflow("w")
+    with pytest.raises(KeyboardInterrupt):
+        conductor.poll("t", "w0001", count=2, wait_seconds=1)
+    assert len(conductor.poll("t", "w0001", count=1, wait_seconds=0)) == 1
+
+
+def test_no_task_is_handed_out_twice_to_pollers_at_the_same_time() -> None:
+    conductor = InMemoryConductor(SystemClock())
+    conductor.create_workflow_definition({"name": "w", "tasks": [{"name": "t", "taskReferenceName": "a"}]})
+    started = {conductor.start_workflow("w") for _ in range(60)}
+    barrier = threading.Barrier(6)
+
+    def drain(worker_id: str) -> list[str]:
+        barrier.wait(timeout=10)
+        taken: list[str] = []
+        while deliveries := conductor.poll("t", worker_id, count=3, wait_seconds=0):
+            taken += [delivery.workflow_id for delivery in deliveries]
+        return taken
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [workflow_id for part in pool.map(drain, [f"w000{n}" for n in range(6)]) for workflow_id in part]
+    assert sorted(taken) == sorted(started)
