@@ -22,6 +22,7 @@ from pydantic import SecretStr
 
 from perago.cli.commands.start import limit_of
 from perago.cli.services import HEALTH_LIMIT, lakefs_problem
+from perago.probe import AT_ONCE
 from perago.settings import LakeFSSettings
 from perago.worker.health import LakeFSCheck
 
@@ -491,3 +492,52 @@ def test_the_longest_name_that_means_a_module_limits_it(
     wanted: Mapping[str, int | None], module: str, limit: int | None
 ) -> None:
     assert limit_of(module, wanted) == limit
+
+
+STARTS_A_PROCESS = """\
+import multiprocessing
+if __name__ != "__mp_main__":
+    child = multiprocessing.get_context("forkserver").Process(target=print)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+"""
+HANGS = """\
+import time
+from pathlib import Path
+Path("imported").touch()
+time.sleep(600)
+"""
+
+
+def add_modules(project: Project, last: str) -> None:
+    """One module more than are checked before the fork server starts, which begins with `last`."""
+    for number in range(AT_ONCE + 1):
+        name = f"app.t{number}"
+        project.task(name, name, (last if number == AT_ONCE else "") + PLAIN)
+
+
+def test_a_module_that_starts_processes_can_be_checked_after_the_fork_server_started(
+    project: Project, services: Services
+) -> None:
+    add_modules(project, STARTS_A_PROCESS)
+    with started(project, "app", "--strict", **services.variables) as worker:
+        worker.wait_for(f"ready: app.t{AT_ONCE}")
+        assert worker.stop(signal.SIGTERM) == 0
+
+
+def test_a_module_that_hangs_does_not_keep_the_fork_server_of_a_killed_start(
+    project: Project, services: Services
+) -> None:
+    add_modules(project, HANGS)
+    with started(project, "app", **services.variables) as worker:
+        wait_for("the import", (project.directory / "imported").exists)
+        children = psutil.Process(worker.process.pid).children()
+        (server,) = fork_servers(worker.process.pid)
+        try:
+            worker.process.kill()
+            wait_for("the end of the fork server", gone(server.pid))
+        finally:
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()

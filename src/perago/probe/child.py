@@ -37,6 +37,7 @@ def run_forked(module: str, directory: str, seconds: float, examine: str, output
     """
     try:
         os.setsid()
+        _forget_servers()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         release_signals()
@@ -47,6 +48,17 @@ def run_forked(module: str, directory: str, seconds: float, examine: str, output
         inspect_module(module, directory, seconds, examine)
     finally:
         os._exit(1)
+
+
+def _forget_servers() -> None:
+    """Let multiprocessing start servers of its own if the module uses them, because only their parent can use the
+    parent's. Close the pipes to these, which would outlive the parent as long as this process has them open."""
+    for name, pipe in (("forkserver", "_forkserver_alive_fd"), ("resource_tracker", "_fd")):
+        if (module := sys.modules.get(f"multiprocessing.{name}")) is not None:
+            server = getattr(module, f"_{name}")
+            if (descriptor := getattr(server, pipe)) is not None:
+                os.close(descriptor)
+            server.__init__()
 
 
 def run_fresh() -> None:
