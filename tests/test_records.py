@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -35,7 +35,7 @@ def made(decorator: Any, options: dict[str, bool]) -> Any:
         name: str
         size: int = 1
         secret: str = dataclasses.field(default="s", repr=False)
-        detail: str = dataclasses.field(default="", compare=False)
+        detail: Any = dataclasses.field(default="", compare=False)
         items: list[int] = dataclasses.field(default_factory=list, hash=False)
         seen: set[int] = dataclasses.field(default_factory=set, init=False, compare=False)
         total: int = dataclasses.field(init=False)
@@ -78,6 +78,8 @@ def observed(kind: Any) -> dict[str, object]:
 
     return {
         "signature": str(inspect.signature(kind)),
+        "hints": get_type_hints(kind.__init__),
+        "parameters": [getattr(kind.__dataclass_params__, name) for name in ("init", "repr", "eq", "order", "frozen")],
         "fields": [(each.name, each.init, each.repr, each.compare) for each in dataclasses.fields(kind)],
         "match": kind.__match_args__,
         "slots": getattr(kind, "__slots__", None),
@@ -117,3 +119,55 @@ def test_a_subclass_of_a_frozen_class_has_its_own_attributes() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         named.name = "b"  # type: ignore[misc]
     assert (named.title, named.name) == ("A", "a")  # type: ignore[attr-defined]
+
+
+def frozen_child(decorator: Any) -> object:
+    @decorator(frozen=True, slots=True)
+    class Base:
+        name: str = "a"
+
+    @dataclasses.dataclass(frozen=True)
+    class Child(Base):
+        size: int = 1
+
+    return dataclasses.astuple(copy.copy(Child(size=2)))
+
+
+def child_that_is_not_frozen(decorator: Any) -> object:
+    @decorator(frozen=True)
+    class Base:
+        name: str = "a"
+
+    @decorator
+    class Child(Base):
+        size: int = 1
+
+    return Child()
+
+
+def frozen_child_of_another(decorator: Any) -> object:
+    @decorator
+    class Base:
+        name: str = "a"
+
+    @decorator(frozen=True)
+    class Child(Base):
+        size: int = 1
+
+    return Child()
+
+
+def own_equality(decorator: Any) -> object:
+    @decorator(frozen=True)
+    class Wildcard:
+        name: str = "a"
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    return Wildcard() == "b", hash(Wildcard()) == hash(Wildcard())
+
+
+@pytest.mark.parametrize("use", [frozen_child, child_that_is_not_frozen, frozen_child_of_another, own_equality])
+def test_subclasses_and_own_methods_work_as_in_the_standard_library(use: Callable[[Any], object]) -> None:
+    assert outcome(lambda: use(records.dataclass)) == outcome(lambda: use(dataclasses.dataclass))

@@ -9,6 +9,7 @@ a type checker sees. Fields cannot be `InitVar`.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, FrozenInstanceError, asdict, field, fields, replace
 from operator import attrgetter
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 else:
 
     def dataclass(cls=None, /, *, frozen=False, eq=True, repr=True, order=False, **options):  # noqa: A002
-        """Make a dataclass. The options are those of the standard library."""
+        """Make a dataclass. The options are those of the standard library, without `init` and `unsafe_hash`."""
 
         def make(cls):
-            own = set(vars(cls))
-            made = dataclasses.dataclass(cls, init=not frozen, eq=order, repr=False, order=order, **options)
+            own = set(vars(cls)) - ({"__hash__"} if "__eq__" in vars(cls) and cls.__hash__ is None else set())
+            inherits = any(map(dataclasses.is_dataclass, cls.__bases__))  # from one that may not be as frozen
+            made = dataclasses.dataclass(
+                cls, init=not frozen, eq=order, repr=False, order=order, frozen=frozen and inherits, **options
+            )
+            parameters = made.__dataclass_params__
+            parameters.init, parameters.eq, parameters.repr, parameters.frozen = True, eq, repr, frozen
             methods = _of_frozen(made) if frozen else {}
             if eq:
                 methods |= _compared(made, frozen=frozen)
@@ -61,12 +67,12 @@ def _of_frozen(made: type) -> dict[str, Any]:
             raise FrozenInstanceError(f"cannot delete field {name!r}")
         object.__delattr__(self, name)
 
-    def state(self: Any) -> list[Any]:
-        return [getattr(self, name) for name in names]
+    def state(self: Any) -> list[Any]:  # of a subclass with more fields, too
+        return [getattr(self, each.name) for each in fields(self)]
 
     def restore(self: Any, state: list[Any]) -> None:
-        for name, value in zip(names, state, strict=True):
-            object.__setattr__(self, name, value)
+        for each, value in zip(fields(self), state, strict=True):
+            object.__setattr__(self, each.name, value)
 
     found = {"__init__": _initializer(made), "__setattr__": assign, "__delattr__": delete}
     return found | ({"__getstate__": state, "__setstate__": restore} if "__slots__" in vars(made) else {})
@@ -95,8 +101,11 @@ def _initializer(made: type) -> Callable[..., None]:
     if hasattr(made, "__post_init__"):
         body.append("self.__post_init__()")
     parameters = ", ".join(positional + (keywords if keywords[1:] else []))
-    exec("\n ".join([f"def __init__({parameters}):", *body]), scope)  # noqa: S102 - fields of our own classes
-    initializer: Callable[..., None] = scope["__init__"]
+    text = "\n  ".join([f"def make({', '.join(scope)}):\n def __init__({parameters}):", *body]) + "\n return __init__"
+    made_here: dict[str, Any] = {}
+    # In the module of the class, because tools look up the names in annotations there.
+    exec(text, vars(sys.modules[made.__module__]), made_here)  # noqa: S102 - fields of our own classes
+    initializer: Callable[..., None] = made_here["make"](**scope)
     initializer.__qualname__, initializer.__module__ = f"{made.__qualname__}.__init__", made.__module__
     initializer.__annotations__ = {each.name: each.type for each in fields(made) if each.init} | {"return": None}
     return initializer
