@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any
 
@@ -23,10 +24,10 @@ def _help(command: str) -> str:
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> None:
-    """Every public name is in the reference of the Python API.
+    """Every public name is in the reference of the Python API, and the classes of `perago.records` have parameters.
 
     Raises:
-        ValueError: names are missing.
+        ValueError: names or parameters are missing.
     """
     if page.file.src_uri != "api.md":
         return
@@ -34,3 +35,8 @@ def on_post_page(output: str, page: Any, **_: Any) -> None:
     missing = names - set(re.findall(r'id="perago\.[\w.]+\.(\w+)"', output)) - {"__version__"}
     if missing:
         raise ValueError(f"the Python API has no entry for {', '.join(sorted(missing))}")
+    testing = import_module("perago.testing")
+    shown = set(re.findall(r'id="perago\.[\w.]+\.(\w+)"(?:(?!</h)[\s\S])*</h3>\s*<div class="doc-signature', output))
+    bare = {name for name in testing.__all__ if is_dataclass(getattr(testing, name))} - shown
+    if bare:
+        raise ValueError(f"the Python API has no parameters of {', '.join(sorted(bare))}")
