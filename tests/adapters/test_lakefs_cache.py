@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,20 @@ def test_a_cache_that_cannot_be_written_does_not_disturb_an_upload(
         store.upload("repo", "staging", uploads)
     assert sent == {upload.key: upload.path.read_bytes() for upload in uploads}
     assert [path.name for path in (cache.root / ".cache").iterdir() if path.name != "ledger.json"] == []
+
+
+def test_an_upload_that_is_sent_again_needs_the_room_for_one(cache: ObjectCache, tmp_path: Path) -> None:
+    content, answers = os.urandom(300_000), [503, 201]
+
+    def stored(request: Request) -> Action | None:
+        answer = {"checksum": md5(request.body), "size_bytes": len(request.body), "physical_address": "s3://b/1"}
+        return reply_json(answer, answers.pop(0)) if request.method == "POST" else None
+
+    with lakefs(Tree({}, stored), cache=replace(cache, max_bytes=400_000)) as (store, _):
+        store.upload("repo", "staging", [to_upload(tmp_path / "new", content)])
+    with objects.opened_directory(cache.root) as directory:
+        size = objects.read_ledger(directory).size
+    assert (answers, usage(cache.root).entries, size) == ([], 1, usage(cache.root).size)
 
 
 def test_the_cache_keeps_the_bytes_that_were_sent(cache: ObjectCache, tmp_path: Path) -> None:

@@ -245,6 +245,24 @@ def test_a_full_disk_is_not_a_failure_of_the_attempt(cache: ObjectCache, monkeyp
     assert usage(cache.root).size == 0
 
 
+def test_a_disk_that_is_full_when_a_file_is_closed_is_not_a_failure_of_the_attempt(
+    cache: ObjectCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = os.close
+
+    def full(file: int) -> None:
+        is_entry = os.fstat(file).st_size == len(CONTENT) + SEAL_BYTES
+        close(file)
+        if is_entry:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", full)
+        put(cache, CONTENT)
+    assert entries(cache) == []
+    assert usage(cache.root).size == 0
+
+
 def test_the_cache_takes_no_space_that_the_transfer_needs(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three objects of two blocks are to be brought, and the disk has room for four of them."""
     size = 8192

@@ -418,6 +418,7 @@ class Shelf:
             self._coming -= size
             if not added:
                 self._added -= size
+                self._room += size
 
     def _name(self, wanted: ObjectId) -> str:
         cache = self._cache
@@ -519,6 +520,7 @@ class Addition:
             if self._file is None or not found.can_be_checked or os.fstat(self._file).st_size != self._size:
                 return self.discard()
             os.pwrite(self._file, seal_of(name, checksum), self._size)
+            self._close()
             with shelf._naming:
                 os.rename(self._name, name, src_dir_fd=shelf._directory, dst_dir_fd=shelf._directory)
         except OSError:
@@ -532,13 +534,17 @@ class Addition:
 
     def _give_up(self) -> None:
         self._end(added=False)
-        with self._shelf._lock:
-            self._shelf._room = 0  # whatever is wrong with the disk, no attempt should meet it a thousand times
+        with self._shelf._lock:  # whatever is wrong with the disk, no attempt should meet it a thousand times
+            self._shelf._room = -self._shelf._cache.max_bytes  # what others give back does not make room again
 
     def _end(self, *, added: bool) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            os.close(file)
+        with contextlib.suppress(OSError):
+            self._close()
         if not added:
             self._shelf._unlink(self._name)
         self._shelf._release(on_disk(self._size + SEAL_BYTES), added=added)
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)  # a network disk may report only now that it is full
