@@ -52,20 +52,22 @@ NOT_ON_WINDOWS = (
 """The message of the command and the pytest plugin on Windows, which perago does not support."""
 
 
-def __getattr__(name: str) -> object:
-    """Load a name on access, because `perago --help` and shell completion need none of them."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from perago import authoring
+if not TYPE_CHECKING:  # type checkers would accept any name
 
-    if name in authoring.__all__:
-        value: object = getattr(authoring, name)
-    else:
-        from perago import guardrails
+    def __getattr__(name: str) -> object:
+        """Load a name on access, because `perago --help` and shell completion need none of them."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from perago import authoring
 
-        value = getattr(guardrails, name)
-    globals()[name] = value
-    return value
+        if name in authoring.__all__:
+            value: object = getattr(authoring, name)
+        else:
+            from perago import guardrails
+
+            value = getattr(guardrails, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -35,4 +35,4 @@ def test_the_version_is_the_one_of_the_distribution() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'tusk'"):
-        _ = perago.tusk
+        _ = perago.tusk  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from typing import assert_type
 
 from pydantic import BaseModel
 
+import perago.testing
 from perago import WorkspaceSpec, task
 from perago.testing import (
     Changes,
@@ -40,6 +41,11 @@ class Result(BaseModel):
 @task(name="typed", owner_email="data@example.com", workspace=WorkspaceSpec())
 def work(workspace: Path, params: Params) -> Result:
     return Result(n=params.n)
+
+
+def misspelled() -> None:
+    print(perago.tsak)  # type: ignore[attr-defined]
+    print(perago.testing.TaskRuner)  # type: ignore[attr-defined]
 
 
 def run(perago_run: TaskRunner) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from perago.testing.outcome import Outcome
     from perago.testing.runner import Branch, Race, TaskRunner
     from perago.testing.services import BRANCH, serve
+    from perago.testing.services import InMemoryServices as InMemoryServices  # deprecated
     from perago.testing.tasks import TaskTests, provide_params, task_tests
     from perago.testing.tree_files import BadTree, Symlink, TreeBuilder, build_tree, tree_of
     from perago.testing.trees import Contradiction, smallest_tree, violating_tree
@@ -97,18 +98,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Load a name on access, so that a test file that only selects task modules does not load the services."""
-    if name in _DEPRECATED:
-        module, replacement = _DEPRECATED[name]
-        warnings.warn(f"{__name__}.{name} is deprecated; use {replacement}", DeprecationWarning, stacklevel=2)
-        return getattr(import_module(module), name)
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # type checkers would accept any name
+
+    def __getattr__(name: str) -> object:
+        """Load a name on access, so that a test file that only selects task modules does not load the services."""
+        if name in _DEPRECATED:
+            module, replacement = _DEPRECATED[name]
+            warnings.warn(f"{__name__}.{name} is deprecated; use {replacement}", DeprecationWarning, stacklevel=2)
+            return getattr(import_module(module), name)
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(_MODULES[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
