@@ -16,7 +16,7 @@ import pytest
 
 import perago
 from perago import NOT_ON_WINDOWS
-from perago.cli.app import COMMANDS, GROUPS, app
+from perago.cli.app import COMMANDS, GROUPS, RENAMED, app
 
 from ..children import problem_of_children
 from ..golden import assert_golden
@@ -41,6 +41,14 @@ def test_the_help_of_a_command_shows_examples(project: Project, command: str) ->
     assert (ran.code, ran.err) == (0, "")
     assert f"Usage: perago {command} " in ran.out
     assert re.search(rf"Examples:\n    perago {command}\b", ran.out)
+
+
+@pytest.mark.parametrize("command", RENAMED)
+def test_no_message_and_no_page_recommends_a_deprecated_option(command: str) -> None:
+    root = Path(__file__).parents[2]
+    files = [*root.glob("src/**/*.py"), *root.glob("docs/**/*.md"), root / "README.md"]
+    old = re.compile(rf"perago {command}\b[^`\n\"']* ({'|'.join(RENAMED[command])})\b")
+    assert [str(file) for file in files if old.search(file.read_text(encoding="utf-8"))] == []
 
 
 def test_without_a_command_the_help_is_shown(project: Project) -> None:

@@ -26,7 +26,7 @@ _LONGEST_SILENCE = 1.0
 GROUPS = {
     "First steps": {
         "demo": "Run the bundled sample workflow on real data.",
-        "init": "Write a small project: one task, its tests and settings.",
+        "init": "Write a small project: two tasks, a workflow, tests and settings.",
         "add": "Write a task and its test into a project that exists.",
         "check": "Check task modules and the local configuration.",
         "run": "Run one attempt of a task here, without any server.",

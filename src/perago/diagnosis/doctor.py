@@ -478,7 +478,7 @@ def branch(store: WorkspaceStore, limits: Limits, repository: str, name: str, *,
         yield from _tried(store, area, repository, head.id)
     elif limits.publish_fence is not PublishFence.OFF:
         what = "not tried: staging, committing and merging with these credentials, and whether the server runs hooks"
-        yield Finding(area, Level.UNTRIED, what, "a publication can still fail", f"perago doctor -w {area} --write")
+        yield Finding(area, Level.UNTRIED, what, "a publication can still fail", f"perago doctor -b {area} --write")
 
 
 def _fence(area: str, state: FenceState, wanted: PublishFence, install: str) -> Iterator[Finding]:
