@@ -47,7 +47,7 @@ def delays(rest: Rest, case: dict[str, Any]) -> None:
     found = []
     for _ in range(4):
         with rest.unnoted():
-            on.act("POST", "/workflow/{workflow}/resetcallbacks")
+            on.reset_callbacks()
         on.run("FAILED")
         row = on.row("r0")
         found.append([row["startDelayInSeconds"], row["callbackAfterSeconds"]])
@@ -182,7 +182,7 @@ def a_start_delay_does_not_count(rest: Rest) -> None:
     limits = {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}
     on = start_steps(rest, limits, step_fields={"startDelay": 30})
     with rest.unnoted():
-        on.act("POST", "/workflow/{workflow}/resetcallbacks")
+        on.reset_callbacks()
     task = on.take()
     rest.sleep(SECONDS / 2)
     on.finish(task, None, extendLease=True)
@@ -203,7 +203,7 @@ def no_second_response(rest: Rest, case: str) -> None:
 SCENARIOS: Declared = {
     # A retry is in the workflow at once, and handed out after its delay.
     "a_delay_is_waited_for": to(start_steps, {"retryDelaySeconds": 1}).send(
-        on.run("FAILED", reasonForIncompletion="boo"), on.read(), on.poll(), on.rest.sleep(1.2), on.poll()
+        on.fail(), on.read(), on.poll(), on.rest.sleep(1.2), on.poll()
     ),
     # Each attempt names the one before; the last failure fails the workflow.
     "a_chain_of_retries": to(_failing, 3, retryCount=2).send(on.read()),

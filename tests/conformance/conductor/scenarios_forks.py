@@ -125,7 +125,7 @@ def an_optional_branch_fails(rest: Rest) -> None:
     """A join does not mind an optional branch that failed."""
     one, two = task_type(rest, "left", retryCount=0), task_type(rest, "right")
     on = start(rest, one, fork([step(one, "a", optional=True)], [step(two, "b")]), join("a", "b"))
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.decide()
     on.run(task=two)
     on.settle("COMPLETED")

@@ -123,8 +123,7 @@ SCENARIOS: Declared = {
     ),
     # The size of the queue counts a task that is parked.
     "a_parked_task_counts_as_queued": to(start_steps).send(
-        on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60),
-        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+        on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60), on.queue_size()
     ),
     # A delay below zero is accepted, and never passes.
     "a_negative_delay": to(start_steps).send(
@@ -132,10 +131,10 @@ SCENARIOS: Declared = {
         on.read(),
         on.rest.sleep(1.2),
         on.poll("w2"),
-        on.act("POST", "/workflow/{workflow}/resetcallbacks"),
+        on.reset_callbacks(),
         on.decide(),
         on.poll("w2"),
-        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+        on.queue_size(),
     ),
     # The poll timeout goes on for a task with a delay below zero.
     "a_negative_delay_is_no_shelter": to(start_steps, {"pollTimeoutSeconds": 2, "timeoutPolicy": "TIME_OUT_WF"}).send(
@@ -149,9 +148,7 @@ SCENARIOS: Declared = {
     ),
     # A reset of callbacks makes a parked task pollable at once.
     "a_parked_task_is_reset": to(start_steps).send(
-        on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=30),
-        on.act("POST", "/workflow/{workflow}/resetcallbacks"),
-        on.poll("w2"),
+        on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=30), on.reset_callbacks(), on.poll("w2")
     ),
     # A lease never tells that the workflow has ended.
     "for_a_terminated_workflow": to(start_steps).send(
@@ -202,6 +199,6 @@ SCENARIOS: Declared = {
         on.finish(on.taken(1), "IN_PROGRESS", callbackAfterSeconds=60),
         on.update(on.taken(1), "COMPLETED"),
         on.read(),
-        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+        on.queue_size(),
     ),
 }

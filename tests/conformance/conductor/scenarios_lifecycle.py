@@ -99,7 +99,7 @@ def a_failure_workflow(rest: Rest) -> None:
     if rest.call("POST", "/metadata/workflow", json=body).status != 200:
         return
     on = start_registered(rest, task, name)
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.read()
     for started in rest.call("GET", "/workflow/running/{name}", name=rescue).json:
         with rest.unnoted():
@@ -181,7 +181,7 @@ def a_failure_workflow_that_is_unknown(rest: Rest) -> None:
     """A workflow fails although the one for failures is not there."""
     task = task_type(rest, retryCount=0)
     on = _rescued(rest, step(task), failure_workflow="perago_nobody")
-    on.run("FAILED", task=task, reasonForIncompletion="boo")
+    on.fail(task)
     on.note_all()
 
 
@@ -234,7 +234,7 @@ SCENARIOS: Declared = {
     "termination_of_a_completed_workflow": to(start_steps).send(on.run(), on.terminate(), on.read()),
     # A failed workflow can be terminated.
     "termination_of_a_failed_workflow": to(start_steps, {"retryCount": 0}).send(
-        on.run("FAILED", reasonForIncompletion="boo"), on.terminate("over"), on.read()
+        on.fail(), on.terminate("over"), on.read()
     ),
     # A paused workflow's tasks are handed out and completed, but nothing comes next.
     "a_paused_workflow_still_serves": to(start_steps, steps=2).send(
@@ -247,9 +247,7 @@ SCENARIOS: Declared = {
     # A paused workflow does not complete before it was resumed.
     "the_last_result_of_a_paused_workflow": to(_paused).send(on.run(), on.read(), on.resume(), on.read()),
     # Looking at a paused workflow does not wake it.
-    "a_look_at_a_paused_workflow": to(_paused, steps=2).send(
-        on.run(), on.act("PUT", "/workflow/decide/{workflow}"), on.read()
-    ),
+    "a_look_at_a_paused_workflow": to(_paused, steps=2).send(on.run(), on.evaluate(), on.read()),
     # A second pause is fine.
     "a_pause_twice": to(start_steps).send(on.pause(), on.pause()),
     # A workflow that is not paused cannot be resumed.
@@ -266,7 +264,7 @@ SCENARIOS: Declared = {
     ),
     # A reset makes tasks that wait for their delay pollable.
     "resetting_callbacks": to(start_steps, {"retryDelaySeconds": 60}).send(
-        on.run("FAILED"), on.act("POST", "/workflow/{workflow}/resetcallbacks"), on.read(), on.poll()
+        on.run("FAILED"), on.reset_callbacks(), on.read(), on.poll()
     ),
     # A mistake with one does not keep the others.
     "an_unknown_one_among_them": to(start_steps).send(
@@ -278,9 +276,7 @@ SCENARIOS: Declared = {
     ),
     # All are retried.
     "retrying": to(start_steps, {"retryCount": 0}).send(
-        on.run("FAILED", reasonForIncompletion="boo"),
-        on.rest.call("POST", "/workflow/bulk/retry", json=[on.id]),
-        on.read(),
+        on.fail(), on.rest.call("POST", "/workflow/bulk/retry", json=[on.id]), on.read()
     ),
     # All are restarted.
     "restarting": to(start_steps).send(

@@ -72,11 +72,9 @@ SCENARIOS: Declared = {
     # A polled task of a loop shows its turn; its definition keeps the bare reference name.
     "what_a_poller_sees": to(_looping).send(on.run(), on.await_row("body__2"), on.poll(show=("workflowTask",))),
     # A retry keeps the turn.
-    "a_retry_in_a_loop": to(_looping).send(on.run("FAILED", reasonForIncompletion="boo"), on.read()),
+    "a_retry_in_a_loop": to(_looping).send(on.fail(), on.read()),
     # A failure in a loop fails the loop and the workflow.
-    "a_failure_in_a_loop": to(_looping, retryCount=0).send(
-        on.run("FAILED", reasonForIncompletion="boo"), on.settle("FAILED"), on.read()
-    ),
+    "a_failure_in_a_loop": to(_looping, retryCount=0).send(on.fail(), on.settle("FAILED"), on.read()),
     # A retry of a loop whose condition failed goes on with its own row, which counts the retry.
     "a_loop_that_cannot_go_on_is_retried": to(_looping, "$.nobody['n'] == 1").send(
         on.run(), on.settle("FAILED"), on.read(), on.retry(), on.read()

@@ -49,7 +49,7 @@ def a_permissive_and_a_plain_branch_fail(rest: Rest) -> None:
     a, b = _two_types(rest)
     branches = [_permissive(a, "a")], [step(b, "b1"), step(b, "b2")]
     on = start(rest, a, fork(*branches), join("a", "b2"))
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.run("FAILED", task=b, reasonForIncompletion="hoo")
     on.note_all(without=("join",))
 
@@ -61,7 +61,7 @@ def a_step_in_the_middle_of_a_branch(rest: Rest) -> None:
     a, b = _two_types(rest)
     second = step(b, "a2", inputParameters={"n": "${a1.output.n}"})
     on = start(rest, a, fork([_permissive(a, "a1"), second], [step(b, "b")]), join("a2", "b"), step(b, "last"))
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     for _ in range(2):
         on.run(task=b)
@@ -91,7 +91,7 @@ def a_join_of_a_loop_that_has_failed(rest: Rest) -> None:
     forked = fork([step(a, "a")], [step(b, "b")])
     on = start(rest, a, loop(TWICE, forked, join("a", "b")), step(b, "last"))
     on.pause()
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.await_row("join__1", "FAILED")
     on.resume()
     on.await_end()
@@ -118,7 +118,7 @@ def failures_before_their_retry(rest: Rest, case: tuple[bool, bool]) -> None:
     if last_open:
         on.run(task=b)
     on.pause()
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     if permissive and not last_open:
         on.wait(1)
     else:
@@ -135,7 +135,7 @@ SCENARIOS: Declared = {
     "a_branch_is_retried": to(
         start_types, *_forked("a", "b"), types={"a": {"retryCount": 1}, "b": {"retryCount": 0}}
     ).send(
-        on.run("FAILED", reasonForIncompletion="boo"),
+        on.fail(),
         on.note_all(),
         on.run(outputData={"n": 1}),
         on.run(task="b", outputData={"n": 2}),
@@ -146,18 +146,11 @@ SCENARIOS: Declared = {
     ),
     # The other branch continues. When it has ended, the JOIN fails, and so does the workflow.
     "a_branch_fails_for_good": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
-        on.run("FAILED", reasonForIncompletion="boo"),
-        on.note_all(),
-        on.run(task="b", outputData={"n": 2}),
-        on.await_end(),
-        on.note_all(),
+        on.fail(), on.note_all(), on.run(task="b", outputData={"n": 2}), on.await_end(), on.note_all()
     ),
     # The JOIN gives both reasons.
     "both_branches_fail_for_good": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
-        on.run("FAILED", reasonForIncompletion="boo"),
-        on.run("FAILED", task="b", reasonForIncompletion="hoo"),
-        on.await_end(),
-        on.note_all(),
+        on.fail(), on.run("FAILED", task="b", reasonForIncompletion="hoo"), on.await_end(), on.note_all()
     ),
     # A canceled permissive step makes the JOIN CANCELED, which terminates the workflow.
     "a_branch_is_cancelled_by_its_worker": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
@@ -170,23 +163,21 @@ SCENARIOS: Declared = {
     # The next step starts with null input. The workflow fails at the moment at which it would complete.
     "a_step_outside_of_a_fork": to(
         start_types, _permissive("a", "a"), step("b", "b", inputParameters={"n": "${a.output.n}"}), types=NO_RETRIES
-    ).send(
-        on.run("FAILED", reasonForIncompletion="boo"), on.note_all(), on.run(task="b"), on.await_end(), on.note_all()
-    ),
+    ).send(on.fail(), on.note_all(), on.run(task="b"), on.await_end(), on.note_all()),
     # A TERMINATE task cannot complete a workflow in which a permissive step failed.
     "a_termination_after_a_permissive_failure": to(
         start_types,
         _permissive("a", "a"),
         system_task("TERMINATE", "end", terminationStatus="COMPLETED"),
         types={"a": {"retryCount": 0}},
-    ).send(on.run("FAILED", reasonForIncompletion="boo"), on.await_end(), on.note_all()),
+    ).send(on.fail(), on.await_end(), on.note_all()),
     # A step that is optional, too, does not fail the workflow.
     "an_optional_permissive_step": to(
         start_types, _permissive("a", "a", optional=True), step("a", "last"), types={"a": {"retryCount": 0}}
-    ).send(on.run("FAILED", reasonForIncompletion="boo"), on.run(), on.settle("COMPLETED"), on.note_all()),
+    ).send(on.fail(), on.run(), on.settle("COMPLETED"), on.note_all()),
     # A retry makes a new attempt of the failed step only, and the JOIN waits again in its own row.
     "a_failed_fork_is_retried": to(start_types, *_forked("a", "b"), types=NO_RETRIES).send(
-        on.run("FAILED", reasonForIncompletion="boo"),
+        on.fail(),
         on.run(task="b", outputData={"n": 2}),
         on.await_end(),
         on.at_rest(),
@@ -209,5 +200,5 @@ SCENARIOS: Declared = {
         loop(TWICE, fork([_permissive("a", "a")], [_permissive("b", "b")]), join("a", "b")),
         step("b", "last"),
         types=NO_RETRIES,
-    ).send(on.run("FAILED", reasonForIncompletion="boo"), on.await_end(), on.note_all(without=("join__1",))),
+    ).send(on.fail(), on.await_end(), on.note_all(without=("join__1",))),
 }

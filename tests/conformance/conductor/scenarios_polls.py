@@ -276,20 +276,14 @@ SCENARIOS: Declared = {
     ),
     # A domain has a queue of its own.
     "the_size_of_a_queue_in_a_domain": to(_within, "d1").send(
-        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
-        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task, "domain": "d1"}),
+        on.queue_size(), on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task, "domain": "d1"})
     ),
     # Poll data tell the domain.
     "who_polled_in_a_domain": to(_within, "d1").send(
         on.poll("w7", domain="d1"), on.rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
     ),
     # The size is a bare number, and follows starts and polls.
-    "the_size_of_a_queue": to(start_steps).send(
-        on.start_another(),
-        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
-        on.take(),
-        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
-    ),
+    "the_size_of_a_queue": to(start_steps).send(on.start_another(), on.queue_size(), on.take(), on.queue_size()),
     # The size is asked for a type.
     "the_size_without_a_type": send(rest.call("GET", "/tasks/queue/size")),
     # Several sizes are a map.
@@ -298,12 +292,10 @@ SCENARIOS: Declared = {
     ),
     # A retry that waits for its delay counts as queued.
     "a_delayed_retry_counts": to(start_steps, {"retryDelaySeconds": 60}).send(
-        on.run("FAILED"), on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}), on.poll()
+        on.run("FAILED"), on.queue_size(), on.poll()
     ),
     # The task of a terminated workflow is not queued any more.
-    "termination_empties_the_queue": to(start_steps).send(
-        unnoted(on.terminate()), on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}), on.poll()
-    ),
+    "termination_empties_the_queue": to(start_steps).send(unnoted(on.terminate()), on.queue_size(), on.poll()),
     # Requeueing answers with the number of tasks that wait as a text.
     "requeueing": to(start_steps).send(on.rest.call("POST", "/tasks/queue/requeue/{type}", type=on.task), on.poll()),
     # A rate limit is shown and does not limit anything.

@@ -50,7 +50,7 @@ def a_step_is_retried_on_the_way_to_its_join(rest: Rest) -> None:
     branches = [step(a, "a1"), step(a, "a2")], [step(b, "b1"), step(b, "b2")]
     on = start(rest, a, fork(*branches), join("a2", "b2"), last)
     on.run(outputData={"n": 1})
-    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.fail(b)
     on.note_all()
     on.run(task=b)
     on.run(task=b)
@@ -69,13 +69,13 @@ def a_failed_branch_cancels_its_siblings_until_a_retry(rest: Rest) -> None:
     on.run(task=b, outputData={"n": 1})
     on.note_all()
     on.take()
-    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.fail(b)
     on.note_all(without=("join",))
     on.retry()
     on.note_all(without=("join",))
     on.run()
     on.note_all(without=("join",))
-    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.fail(b)
     on.note_all(without=("join",))
     on.retry()
     on.run(task=b)
@@ -92,14 +92,14 @@ def a_rerun_of_one_branch_drops_the_others(rest: Rest) -> None:
     on, b = _two_by_two(rest)
     first = on.run()
     on.run()
-    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.fail(b)
     on.note_all(without=("join",))
     on.rerun(first)
     on.note_all()
     on.run()
     on.run()
     on.note_all()
-    on.act("PUT", "/workflow/decide/{workflow}")
+    on.evaluate()
     on.note_all()
 
 
@@ -119,7 +119,7 @@ def a_rerun_of_a_branch_that_had_a_retry(rest: Rest) -> None:
     a, b = _two_types(rest, retryCount=1)
     branches = [step(a, "a", permissive=True)], [step(b, "b", permissive=True)]
     on = start(rest, a, fork(*branches), join("a", "b"), step(a, "last"))
-    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.fail(b)
     on.run(task=b)
     on.run()
     on.run()
@@ -127,7 +127,7 @@ def a_rerun_of_a_branch_that_had_a_retry(rest: Rest) -> None:
     on.rerun(on.row("b"))
     on.run(task=b)
     on.note_all()
-    on.act("PUT", "/workflow/decide/{workflow}")
+    on.evaluate()
     on.note_all()
 
 
@@ -185,7 +185,7 @@ SCENARIOS: Declared = {
         on.note_all(),
         on.run(task="b", outputData={"n": 2}),
         on.note_all(),
-        on.act("PUT", "/workflow/decide/{workflow}"),
+        on.evaluate(),
         on.note_all(),
     ),
     # In a paused workflow branches end, and nothing follows in them until it is resumed.
@@ -194,7 +194,7 @@ SCENARIOS: Declared = {
     ).send(on.pause(), on.run(), on.run(task="b"), on.note_all(), on.resume(), on.note_all(), on.run(), on.note_all()),
     # A restart begins with new rows, and the old ones are gone.
     "a_restarted_fork": to(start_types, fork([step("a", "a1")], [step("b", "b1")]), join("b1"), types=NO_RETRIES).send(
-        on.run("FAILED", reasonForIncompletion="boo"),
+        on.fail(),
         on.restart(),
         on.note_all(),
         on.rest.call("GET", "/tasks/{task}", task=on.taken(1)["taskId"]),
@@ -212,13 +212,13 @@ SCENARIOS: Declared = {
     ).send(on.note_all()),
     # The row of the fork stays SCHEDULED, and nothing is open.
     "a_rerun_from_the_row_of_a_fork": to(_one_by_one).send(
-        on.rerun(on.row("fork")), on.note_all(), on.act("PUT", "/workflow/decide/{workflow}"), on.note_all()
+        on.rerun(on.row("fork")), on.note_all(), on.evaluate(), on.note_all()
     ),
     # The row of the JOIN stays SCHEDULED, although every branch has ended.
     "a_rerun_from_the_row_of_a_join": to(_one_by_one).send(
         on.rerun(on.row("join")),
         on.note_all(without=("join",)),
-        on.act("PUT", "/workflow/decide/{workflow}"),
+        on.evaluate(),
         on.note_all(without=("join",)),
         on.rest.note("the status of the JOIN", on.row("join")["status"]),
     ),
@@ -236,11 +236,7 @@ SCENARIOS: Declared = {
     ),
     # The JOIN is not scheduled again: the workflow is RUNNING, and nothing is open.
     "a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step": to(_dynamic, "before").send(
-        on.rerun(on.row("b")),
-        on.note_all(),
-        on.run(task=on.row("b")["taskType"]),
-        on.act("PUT", "/workflow/decide/{workflow}"),
-        on.note_all(),
+        on.rerun(on.row("b")), on.note_all(), on.run(task=on.row("b")["taskType"]), on.evaluate(), on.note_all()
     ),
     # The server makes a new row of the fork and of each branch, and the workflow continues from there.
     "a_rerun_from_the_row_of_a_dynamic_fork": to(_dynamic, "before").send(
@@ -257,7 +253,7 @@ SCENARIOS: Declared = {
         start_types, fork([step("a", "a")], [step("b", "b1"), step("b", "b2")]), join("a", "b2"), types=NO_RETRIES
     ).send(
         on.pause(),
-        on.run("FAILED", reasonForIncompletion="boo"),
+        on.fail(),
         on.await_row("join", "FAILED"),
         on.resume(),
         on.settle("FAILED"),

@@ -31,7 +31,7 @@ def a_fork_and_a_switch_inside_of_a_loop(rest: Rest) -> None:
     on = start(rest, a, loop(TWICE, forked, join("a1", "b2"), chosen), step(a, "last"))
     on.note_all()
     on.run(outputData={"n": 1})
-    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.fail(b)
     on.run(task=b)
     on.run(task=b, outputData={"n": 1})
     on.run()
@@ -54,7 +54,7 @@ def a_failed_fork_inside_of_a_loop_is_retried(rest: Rest) -> None:
     on = start(rest, a, loop(TWICE, forked, join("a1", "b2")))
     on.run()
     on.note_all()
-    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.fail(b)
     on.note_all()
     on.retry()
     on.note_all()
@@ -71,7 +71,7 @@ def steps_see_their_iteration(rest: Rest) -> None:
     on = start(rest, a, loop(TWICE, step(a, "a1", inputParameters=inside), step(b, "b1")), after)
     on.note_all()
     on.run(outputData={"n": 1})
-    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.fail(b)
     on.run(task=b, outputData={"m": 1})
     on.note_all()
     on.run(outputData={"n": 2})
@@ -85,7 +85,7 @@ SCENARIOS: Declared = {
     # A retry goes on with the step that failed, in its iteration.
     "a_failed_iteration_of_two_steps_is_retried": to(_two_steps, "$.loop.iteration < 3").send(
         *[on.run(outputData={"n": 1})] * 3,
-        on.run("FAILED", reasonForIncompletion="boo"),
+        on.fail(),
         on.note_all(),
         on.retry(),
         on.note_all(),
@@ -100,20 +100,14 @@ SCENARIOS: Declared = {
     ),
     # A restart begins with the first iteration and new rows.
     "a_restarted_loop": to(_one_step).send(
-        on.run(),
-        on.run("FAILED", reasonForIncompletion="boo"),
-        on.restart(),
-        on.note_all(),
-        on.run(),
-        on.run(),
-        on.note_all(),
+        on.run(), on.fail(), on.restart(), on.note_all(), on.run(), on.run(), on.note_all()
     ),
     # A rerun from a step of the iteration that failed keeps the iterations before.
     "a_rerun_within_the_last_iteration": to(_two_steps).send(
         on.run(),
         on.run(),
         on.run(),
-        on.run("FAILED", reasonForIncompletion="boo"),
+        on.fail(),
         on.note_all(),
         on.rerun(on.taken(3)),
         on.note_all(),
@@ -124,7 +118,7 @@ SCENARIOS: Declared = {
     # A rerun from an iteration before the one that failed.
     "a_rerun_from_an_earlier_iteration": to(_one_step).send(
         on.run(outputData={"n": 1}),
-        on.run("FAILED", reasonForIncompletion="boo"),
+        on.fail(),
         on.rerun(on.taken(1)),
         on.note_all(),
         on.run(outputData={"n": 2}),
@@ -137,16 +131,7 @@ SCENARIOS: Declared = {
     # A rerun from the loop begins with its first iteration, and keeps what came before.
     "a_rerun_of_the_loop_itself": to(
         start_types, step("a", "first"), loop(TWICE, step("a", "a1")), step("a", "last"), types={"a": {"retryCount": 0}}
-    ).send(
-        on.run(),
-        on.run(),
-        on.run("FAILED", reasonForIncompletion="boo"),
-        on.rerun(on.row("loop")),
-        on.note_all(),
-        on.run(),
-        on.run(),
-        on.note_all(),
-    ),
+    ).send(on.run(), on.run(), on.fail(), on.rerun(on.row("loop")), on.note_all(), on.run(), on.run(), on.note_all()),
     # A join waits for a loop as for any other step.
     "a_loop_as_a_branch_of_a_fork": to(
         start_types,
@@ -158,5 +143,5 @@ SCENARIOS: Declared = {
     # The next iteration follows an optional step that failed.
     "an_optional_step_of_a_loop_fails": to(
         start_types, loop(TWICE, step("a", "a1", optional=True)), types={"a": {"retryCount": 0}}
-    ).send(on.run("FAILED", reasonForIncompletion="boo"), on.note_all(), on.run(), on.note_all()),
+    ).send(on.fail(), on.note_all(), on.run(), on.note_all()),
 }

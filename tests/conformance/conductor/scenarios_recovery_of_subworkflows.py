@@ -29,7 +29,7 @@ def a_retry_of_the_parent_starts_another_child(rest: Rest) -> None:
     """The new child does all steps again; a retry of the old one then changes nothing in the parent."""
     on, first, _ = _then(rest, steps=2)
     on.run()
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     first.note_all()
     on.note_all()
     on.retry()
@@ -49,7 +49,7 @@ def a_retry_of_the_child_revives_its_parent(rest: Rest) -> None:
     """The child goes on where it failed, the parent with it; the logs of the step tell of it."""
     on, child, outer = _then(rest, steps=2)
     on.run()
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     child.retry()
     child.note_all()
@@ -70,7 +70,7 @@ def a_retry_of_the_parent_resumes_a_child_of_its_child(rest: Rest) -> None:
     middle = register_workflow(rest, sub_workflow(_child_of(rest, inner, 2)), label="middle")
     on = start(rest, inner, sub_workflow(middle), step(outer, "last"))
     on.run()
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     on.retry(resumeSubworkflowTasks="true")
     on.note_all()
@@ -116,7 +116,7 @@ def a_failed_child_terminates_the_one_beside_it(rest: Rest) -> None:
     branches = [sub_workflow(_child_of(rest, left), "one")], [sub_workflow(_child_of(rest, right), "two")]
     on = start(rest, left, fork(*branches), join("two"), step(right, "last"))
     all_three = (on, on.started_by("one"), on.started_by("two"))
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     for ended in all_three:
         ended.note_all()
     all_three[1].retry()
@@ -131,7 +131,7 @@ def a_failed_child_terminates_the_one_beside_it(rest: Rest) -> None:
 def a_rerun_of_the_step_of_a_failed_child(rest: Rest) -> None:
     """A rerun from the step starts the child again."""
     on, _, _ = _then(rest)
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     on.rerun(on.row("sub"))
     on.note_all()
@@ -145,7 +145,7 @@ def a_rerun_of_the_step_of_a_completed_child(rest: Rest) -> None:
     """A rerun from the step of a child that was completed repeats nothing in it."""
     on, _, outer = _then(rest)
     on.run(outputData={"n": 1})
-    on.run("FAILED", task=outer, reasonForIncompletion="boo")
+    on.fail(outer)
     on.note_all()
     on.rerun(on.row("sub"))
     on.note_all()
@@ -158,13 +158,13 @@ def a_rerun_of_a_step_inside_of_a_child(rest: Rest) -> None:
     """A rerun from a step of the child, asked of the child or of the parent, revives the parent."""
     on, child, _ = _then(rest, steps=2)
     first = on.run(outputData={"n": 1})
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     child.rerun(first)
     child.note_all()
     on.note_all()
     on.run()
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     on.rerun(first)
     child.note_all()
@@ -181,7 +181,7 @@ def a_rerun_of_the_step_before_a_child(rest: Rest) -> None:
     on = start(rest, inner, step(outer, "first"), sub_workflow(_child_of(rest, inner)))
     first = on.run(task=outer)
     old = on.started_by("sub")
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     on.rerun(first)
     on.note_all()
@@ -196,7 +196,7 @@ def a_rerun_of_the_step_before_a_child(rest: Rest) -> None:
 def a_restart_of_the_child_revives_its_parent(rest: Rest) -> None:
     """A child that is restarted does all steps again, and the parent goes on after it."""
     on, child, _ = _then(rest)
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     child.restart()
     child.note_all()
@@ -211,7 +211,7 @@ def a_restart_of_the_parent_starts_another_child(rest: Rest) -> None:
     inner, _ = _types(rest)
     on = start(rest, inner, sub_workflow(_child_of(rest, inner)))
     old = on.started_by("sub")
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     on.restart()
     on.note_all()
@@ -225,9 +225,9 @@ def a_child_has_the_retries_of_the_task_definition_of_its_step(rest: Rest) -> No
     """A sub-workflow whose step has the name of a task type is retried as that says, each time with a new child."""
     inner, again = task_type(rest, "inner", retryCount=0), task_type(rest, "again", retryCount=1)
     on = start(rest, inner, {**sub_workflow(_child_of(rest, inner)), "name": again})
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
 
 
@@ -237,7 +237,7 @@ def an_optional_child_fails(rest: Rest) -> None:
     inner, outer = _types(rest)
     on = start(rest, inner, sub_workflow(_child_of(rest, inner), optional=True), step(outer, "last"))
     child = on.started_by("sub")
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     child.retry()
     on.note_all()
@@ -251,7 +251,7 @@ def a_child_in_each_iteration_of_a_loop(rest: Rest) -> None:
     first = on.started_by("sub__1")
     on.run(outputData={"n": 1})
     on.note_all()
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     on.started_by("sub__2").retry()
     on.note_all()

@@ -77,7 +77,7 @@ def definitions_of_a_restart(rest: Rest, case: Json | None) -> None:
 @scenario_with(start_steps, steps=2)
 def a_rerun_revives_failed_attempts_of_earlier_steps(on: StartedWorkflow) -> None:
     """A rerun from a later step hands out a failed attempt of an earlier one again, beside that step."""
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.run()
     last = on.run()
     on.rerun(last)
@@ -107,7 +107,7 @@ SCENARIOS: Declared = {
     ),
     # A restart of a failed workflow does not forget the names of what failed.
     "a_restart_of_a_failed_workflow": to(start_steps, {"retryCount": 0}).send(
-        on.run("FAILED", reasonForIncompletion="boo"), on.act("POST", RESTART), on.read()
+        on.fail(), on.act("POST", RESTART), on.read()
     ),
     # A running workflow is not restarted.
     "a_restart_of_a_running_workflow": to(start_steps).send(on.act("POST", RESTART)),
@@ -119,11 +119,11 @@ SCENARIOS: Declared = {
     ),
     # A restart runs by the task definitions of the start, too.
     "a_restart_with_the_old_task_definition": to(start_steps, {"retryCount": 0}).send(
-        on.run("FAILED", reasonForIncompletion="boo"),
+        on.fail(),
         unnoted(on.rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 7}])),
         on.restart(),
         on.read(show=("taskDefinition",)),
-        on.run("FAILED", reasonForIncompletion="boo"),
+        on.fail(),
         on.note_all(),
     ),
     # A retry makes a new attempt with a new id, one retry more, and no reason.
@@ -158,10 +158,7 @@ SCENARIOS: Declared = {
     ).send(on.run(outputData={"a": 1}), on.run("FAILED"), on.act("POST", RETRY), on.run(), on.read()),
     # A retried workflow can complete; the names of what failed stay.
     "a_retry_is_completed": to(start_steps, {"retryCount": 0}).send(
-        on.run("FAILED", reasonForIncompletion="boo"),
-        unnoted(on.act("POST", RETRY)),
-        on.run(outputData={"a": 1}),
-        on.read(),
+        on.fail(), unnoted(on.act("POST", RETRY)), on.run(outputData={"a": 1}), on.read()
     ),
     # A retry leaves alone what failed and was done in the end.
     "a_retry_after_an_automatic_one": to(start_steps, {"retryCount": 1}, steps=2).send(
@@ -173,10 +170,7 @@ SCENARIOS: Declared = {
     ),
     # A task that runs again and whose type has a `concurrentExecLimit` is never handed out.
     "a_rerun_under_a_limit": to(start_steps, {"concurrentExecLimit": 5}).send(
-        on.run(),
-        on.act("POST", RERUN, json={"reRunFromTaskId": on.taken(1)["taskId"]}),
-        on.poll(),
-        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+        on.run(), on.act("POST", RERUN, json={"reRunFromTaskId": on.taken(1)["taskId"]}), on.poll(), on.queue_size()
     ),
     # A rerun keeps the number of the retry.
     "a_rerun_of_a_failed_task": to(start_steps).send(
@@ -212,7 +206,7 @@ SCENARIOS: Declared = {
     # A rerun from the beginning of a workflow that was terminated, and rerun before.
     "a_rerun_of_a_terminated_workflow_without_a_task": to(start_steps, {"retryCount": 0}, steps=2).send(
         on.run(outputData={"a": 1}),
-        on.run("FAILED", reasonForIncompletion="boo"),
+        on.fail(),
         on.rerun(on.taken(2)),
         on.run(outputData={"b": 1}),
         on.rerun(on.taken(1), taskInput={"new": 1}, workflowInput={"x": 7}),

@@ -87,11 +87,11 @@ def a_failed_case_is_rerun(rest: Rest) -> None:
     on = start(rest, a, step(a, "first"), chosen, step(a, "last"), given={"x": "one"})
     on.run()
     first = on.run()
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.note_all()
     on.retry()
     on.note_all()
-    on.run("FAILED", reasonForIncompletion="boo")
+    on.fail()
     on.rerun(first)
     on.note_all()
     for _ in range(3):
@@ -103,9 +103,7 @@ SCENARIOS: Declared = {
     # What comes after a switch follows the chosen case.
     "after_the_case": to(_switched, "two").send(on.run(), on.read()),
     # A failure in a case is retried, and fails the workflow in the end.
-    "a_failure_in_a_case": to(_switched, "two").send(
-        on.run("FAILED"), on.run("FAILED", reasonForIncompletion="boo"), on.read()
-    ),
+    "a_failure_in_a_case": to(_switched, "two").send(on.run("FAILED"), on.fail(), on.read()),
     # A retry of the workflow goes on within the case.
     "a_retry_in_a_case": to(_switched, "two").send(
         on.run("FAILED_WITH_TERMINAL_ERROR"), on.retry(), on.run(), on.read()

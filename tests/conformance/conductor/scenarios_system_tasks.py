@@ -88,7 +88,7 @@ def bad_waits(rest: Rest, case: Json) -> None:
     task = task_type(rest)
     on = start(rest, task, step(task, "first"), system_task("WAIT", "wait", **case), given={"x": "soon"})
     on.update(on.take(), "COMPLETED")
-    on.act("PUT", "/workflow/decide/{workflow}")
+    on.evaluate()
     on.note_all(without=("first", "wait"))
     fields = ("status", "reasonForIncompletion", "callbackAfterSeconds")
     rest.note("the steps", [[row.get(field) for field in fields] for row in on.rows()])

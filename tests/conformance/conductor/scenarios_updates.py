@@ -138,7 +138,7 @@ def an_unknown_workflow_v2(on: StartedWorkflow) -> None:
     """A result for an unknown workflow is a 404, and takes no further task."""
     on.start_another()
     on.update_v2({**on.take(), "workflowInstanceId": "unknown"}, "COMPLETED")
-    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.queue_size()
 
 
 @scenario_for_each({"a_task_fails": "FAILED", "in_progress": "IN_PROGRESS"})
@@ -173,13 +173,11 @@ SCENARIOS: Declared = {
     "a_result_without_status_for_an_ended_task": to(start_steps, steps=2).send(on.update(on.run(), None)),
     # After a retry the result of the old attempt changes nothing.
     "a_result_of_an_old_attempt_is_ignored": to(start_steps).send(
-        on.update(on.run("FAILED", reasonForIncompletion="boo"), "COMPLETED", outputData={"late": True}), on.read()
+        on.update(on.fail(), "COMPLETED", outputData={"late": True}), on.read()
     ),
     # A result for a task that nobody polled is accepted; the task is not handed out any more.
     "a_task_that_was_never_polled": to(start_steps, steps=2).send(
-        on.update(on.row("r0"), "COMPLETED"),
-        on.read(),
-        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+        on.update(on.row("r0"), "COMPLETED"), on.read(), on.queue_size()
     ),
     # A member that the server does not know is dropped.
     "unknown_members_of_a_result": to(start_steps).send(on.update(on.take(), "COMPLETED", perago=1, task_id="other")),
@@ -201,9 +199,7 @@ SCENARIOS: Declared = {
     "in_progress_hands_out_nothing": to(start_steps).send(on.update_v2(on.take(), "IN_PROGRESS"), on.read()),
     # Extending a lease is a 204, even with a task waiting.
     "a_lease_hands_out_nothing": to(start_steps).send(
-        on.start_another(),
-        on.update_v2(on.take(), "COMPLETED", extendLease=True),
-        on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task}),
+        on.start_another(), on.update_v2(on.take(), "COMPLETED", extendLease=True), on.queue_size()
     ),
     # A missing id is a server error here.
     "a_missing_id_v2": send(

@@ -131,6 +131,10 @@ class StartedWorkflow:
         self.finish(taken, status, **fields)
         return taken
 
+    def fail(self, task: str | None = None) -> Json:
+        """Take a task and report that it failed for the reason "boo", both unnoted."""
+        return self.run("FAILED", task, reasonForIncompletion="boo")
+
     def wait(self, seconds: float) -> None:
         """Let time pass and have the workflow looked at, unnoted."""
         self.rest.sleep(seconds)
@@ -139,7 +143,19 @@ class StartedWorkflow:
     def decide(self) -> None:
         """Have the workflow looked at, unnoted."""
         with self.rest.unnoted():
-            self.act("PUT", "/workflow/decide/{workflow}")
+            self.evaluate()
+
+    def evaluate(self) -> None:
+        """Have the workflow looked at."""
+        self.act("PUT", "/workflow/decide/{workflow}")
+
+    def reset_callbacks(self) -> None:
+        """Make tasks that wait for their delay pollable."""
+        self.act("POST", "/workflow/{workflow}/resetcallbacks")
+
+    def queue_size(self) -> Answer:
+        """Ask how many tasks of the type wait."""
+        return self.rest.call("GET", "/tasks/queue/size", query={"taskType": self.task})
 
     def poll(self, worker: str = "w1", show: Collection[str] = (), **query: Any) -> Answer:
         """Poll for one task."""

@@ -19,7 +19,7 @@ def the_commits_of_a_deleted_branch_stay(repo: Repository) -> None:
     repo.show(kept)
     repo.tree(kept)
     repo.merge(kept)
-    repo.tree("main")
+    repo.tree()
 
 
 @scenario_with(repository, {"a": "1"})
@@ -30,7 +30,7 @@ def writing_to_a_commit_or_a_tag_is_refused(repo: Repository) -> None:
     for place in ("v1", repo.head(), "main~", "main@", "main$"):
         repo.upload("b", "2", place)
         repo.remove("a", place)
-    repo.tree("main")
+    repo.tree()
 
 
 def protected(rest: Rest, pattern: str = "main") -> Repository:
@@ -44,7 +44,7 @@ def protected(rest: Rest, pattern: str = "main") -> Repository:
 SCENARIOS: Declared = {
     # The answer to a new branch is the bare commit id, which is no JSON.
     "creating_a_branch_answers_a_bare_commit_id": to(repository, {"a": "1"}).send(
-        repo.branch("side"), repo.get("/branches/side"), repo.show("main")
+        repo.branch("side"), repo.get("/branches/side"), repo.show()
     ),
     # An unknown branch is a 404 to read, to delete, to reset and to diff.
     "a_branch_that_is_not_there": to(repository).send(
@@ -87,7 +87,7 @@ SCENARIOS: Declared = {
         repo.branch("by-tag", "v1"),
         repo.branch("by-step", "main~2"),
         repo.branch("by-committed", "main@"),
-        repo.log("main"),
+        repo.log(),
     ),
     # A branch from a dirty branch starts at the commit, without what is staged.
     "staged_changes_are_not_inherited": to(repository, {"a": "1"}).send(
@@ -95,7 +95,7 @@ SCENARIOS: Declared = {
         repo.branch("side"),
         repo.tree("side"),
         repo.staged("side"),
-        repo.tree("main"),
+        repo.tree(),
     ),
     # `main$` is no commit, and as the source of a branch it is a 500.
     "a_branch_never_starts_at_a_staging_area": to(repository).send(repo.branch("side", "main$")),

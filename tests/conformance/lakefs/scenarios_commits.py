@@ -13,7 +13,7 @@ def a_commit_has_metadata(repo: Repository) -> None:
     repo.stage_files({"a": "1"})
     metadata = {"k": "v", "": "empty key", "perago.Key": "", "ä": "日本", ".lakefs.x": "y", "a b/c": "line\nline"}
     repo.commit(metadata=metadata)
-    repo.show("main")
+    repo.show()
 
 
 @scenario_with(repository, {"a": "1"})
@@ -43,7 +43,7 @@ def a_large_commit_message_and_metadata(repo: Repository) -> None:
     text = "x" * 500_000
     repo.commit(allow_empty=True, metadata={"result": text})
     with repo.rest.unnoted():
-        kept = repo.show("main").json["metadata"]
+        kept = repo.show().json["metadata"]
     repo.rest.note("kept whole", kept == {"result": text})
 
 
@@ -128,7 +128,7 @@ SCENARIOS: Declared = {
         repo.stage_files({"a": None, "b": "2"}),
         repo.commit(message="second"),
         repo.get("/branches/main"),
-        repo.show("main"),
+        repo.show(),
         repo.tree("main@"),
         repo.staged(),
         repo.log(),
@@ -163,13 +163,13 @@ SCENARIOS: Declared = {
     ),
     # A message of several lines and scripts comes back as it was.
     "messages_are_kept": to(repository).send(
-        repo.commit(message='Line 1\n\n  Line <3> & "ä" 日本 \U0001f600\t\n', allow_empty=True), repo.show("main")
+        repo.commit(message='Line 1\n\n  Line <3> & "ä" 日本 \U0001f600\t\n', allow_empty=True), repo.show()
     ),
     # A commit to an unknown branch is a 404 in the words of a hook.
     "a_commit_to_a_branch_that_is_not_there": to(repository).send(repo.commit("nope"), repo.commit("no.pe")),
     # The id of a tree depends on what it holds; that of a commit is always another.
     "the_same_tree_has_the_same_id": to(repository, {"a": "1"}).send(
-        repo.commit_files({"b": "2"}), repo.commit_files({"b": None}), repo.show("main"), repo.show("main~2")
+        repo.commit_files({"b": "2"}), repo.commit_files({"b": None}), repo.show(), repo.show("main~2")
     ),
     # A commit's generation is one above the highest of its parents.
     "the_generation_counts_the_longest_line": to(repository, {"a": "1"}).send(
@@ -177,7 +177,7 @@ SCENARIOS: Declared = {
         repo.commit_files({"b": "1"}, "side"),
         repo.commit_files({"b": "2"}, "side"),
         unnoted(repo.merge("side")),
-        repo.show("main"),
+        repo.show(),
         repo.show("main~"),
         repo.show("side"),
     ),
@@ -186,10 +186,10 @@ SCENARIOS: Declared = {
     # `source_metarange` is taken without a look, and afterwards the branch cannot be read.
     "a_commit_of_an_unknown_tree": to(repository, {"a": "1"}).send(
         repo.post("/branches/main/commits", {"message": "m"}, query={"source_metarange": "no-such-tree"}),
-        repo.tree("main"),
+        repo.tree(),
         repo.commit(allow_empty=True),
         repo.hard_reset("main~"),
-        repo.tree("main"),
+        repo.tree(),
     ),
     # Unknown commits are a 404.
     "commits_that_are_not_there": to(repository).send(

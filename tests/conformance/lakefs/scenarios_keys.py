@@ -199,6 +199,6 @@ SCENARIOS: Declared = {
     ).send(repo.tree(prefix="é"), repo.tree(prefix="e"), repo.tree(prefix="日", delimiter="/")),
     # Every commit keeps listing what it held.
     "listings_of_old_commits": to(repository, {"a": "1", "b": "1"}).send(
-        repo.commit_files({"a": "2", "b": None, "c": "1"}), repo.tree("main~2"), repo.tree("main~1"), repo.tree("main")
+        repo.commit_files({"a": "2", "b": None, "c": "1"}), repo.tree("main~2"), repo.tree("main~1"), repo.tree()
     ),
 }

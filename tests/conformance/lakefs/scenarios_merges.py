@@ -19,8 +19,8 @@ def a_merge_takes_over_the_changes(repo: Repository) -> None:
     """A merge adds, changes and deletes what the source did, and keeps what the target did."""
     repo.merge("side", "main", message="merged", metadata={"k": "v"})
     repo.tree("main@")
-    repo.show("main")
-    repo.log("main", amount=2)
+    repo.show()
+    repo.log(amount=2)
     repo.get("/branches/side")
 
 
@@ -51,11 +51,11 @@ def lines_that_crossed(repo: Repository) -> None:
     with repo.rest.unnoted():
         repo.merge(side, "main")
         repo.merge(main, "side")
-    repo.commit_files({"a": "2"}, "main")
+    repo.commit_files({"a": "2"})
     repo.commit_files({"b": "2"}, "side")
     repo.diff("main", "side")
     repo.merge()
-    repo.tree("main")
+    repo.tree()
 
 
 STRATEGIES: dict[str, tuple[str, Files, Files]] = {
@@ -73,8 +73,8 @@ def strategies(rest: Rest, case: tuple[str, Files, Files]) -> None:
     strategy, main, side = case
     repo = diverged(rest, BASE, main=main, side=side)
     repo.merge(strategy=strategy)
-    repo.tree("main")
-    repo.show("main")
+    repo.tree()
+    repo.show()
 
 
 LOSSES: dict[str, tuple[Files, Files, Files]] = {
@@ -104,35 +104,35 @@ def losses(rest: Rest, case: tuple[Files, Files, Files]) -> None:
     repo = diverged(rest, base, main=main, side=side)
     repo.diff("main", "side")
     repo.merge()
-    repo.tree("main")
+    repo.tree()
 
 
 @scenario_with(diverged, {"a": "1", "z": ""}, side={"m": "", "z": None})
 def an_unmoved_target_is_safe(repo: Repository) -> None:
     """With an unmoved target the source's tree is taken as it is, renames included."""
     repo.merge()
-    repo.tree("main")
+    repo.tree()
 
 
 SCENARIOS: Declared = {
     # A merge into an unmoved target is a merge commit whose tree is the source's.
     "a_merge_is_never_a_fast_forward": to(diverged, BASE, side={"a": "1", "b": None, "d": "1"}).send(
-        repo.show("main"), repo.show("side"), repo.merge(), repo.show("main"), repo.tree("main")
+        repo.show(), repo.show("side"), repo.merge(), repo.show(), repo.tree()
     ),
     # A conflict is a 409 with an empty reference and no message, and changes nothing.
     "both_changed_a_path": to(diverged, BASE, main={"a": "1"}, side={"a": "2", "d": "2"}).send(
-        repo.merge(), repo.tree("main"), repo.log("main")
+        repo.merge(), repo.tree(), repo.log()
     ),
     # Different additions are a conflict.
-    "both_added_a_path": to(diverged, BASE, main={"d": "1"}, side={"d": "2"}).send(repo.merge(), repo.tree("main")),
+    "both_added_a_path": to(diverged, BASE, main={"d": "1"}, side={"d": "2"}).send(repo.merge(), repo.tree()),
     # Changed here and deleted there is a conflict, whichever side deleted.
     "one_changed_what_the_other_deleted": to(diverged, BASE, main={"a": "1"}, side={"a": None}).send(
-        repo.merge("side", "main"), repo.merge("main", "side")
+        repo.merge(), repo.merge("main", "side")
     ),
     # The same change on both sides is no conflict: a merge commit with the target's tree.
     "both_did_the_same": to(
         diverged, BASE, main={"a": "1", "b": None, "d": "1"}, side={"a": "1", "b": None, "d": "1"}
-    ).send(repo.show("main"), repo.merge(), repo.show("main"), repo.tree("main")),
+    ).send(repo.show(), repo.merge(), repo.show(), repo.tree()),
     # Where both sides added the same, the source's address wins.
     "both_uploaded_the_same_bytes": to(diverged, BASE).send(
         repo.upload("d", "1", "main"),
@@ -142,29 +142,29 @@ SCENARIOS: Declared = {
     ),
     # A source that did nothing is refused.
     "nothing_to_merge": to(diverged, BASE, main={"a": "1"}).send(
-        repo.merge(), repo.merge("main", "main"), repo.merge("main~"), repo.log("main")
+        repo.merge(), repo.merge("main", "main"), repo.merge("main~"), repo.log()
     ),
     # A source that was merged has nothing more, also by its commit id.
     "the_same_source_again": to(diverged, BASE, side={"a": "1"}).send(
-        repo.merge(), repo.merge(), repo.merge(repo.head("side")), repo.log("main")
+        repo.merge(), repo.merge(), repo.merge(repo.head("side")), repo.log()
     ),
     # A source whose tree is that of the merge base has no changes, however many commits it has.
     "a_source_that_did_and_undid": to(diverged, BASE, side={"d": "1"}).send(
-        repo.commit_files({"d": None}, "side"), repo.merge(), repo.commit_files({"a": "1"}, "main"), repo.merge()
+        repo.commit_files({"d": None}, "side"), repo.merge(), repo.commit_files({"a": "1"}), repo.merge()
     ),
     # Staged changes on the target mask every other refusal, and `force` does not help.
     "a_dirty_target_is_refused_first": to(diverged, BASE, side={"a": "1"}).send(
-        repo.stage_files({"d": "1"}, "main"),
+        repo.stage_files({"d": "1"}),
         repo.merge(),
         repo.merge(force=True),
         repo.merge("nope"),
         repo.merge("main"),
-        repo.reset("main", type="reset"),
+        repo.reset(type="reset"),
         repo.merge(),
     ),
     # What is staged on the source is not merged and stays staged.
     "a_dirty_source_does_not_matter": to(diverged, BASE, side={"a": "1"}).send(
-        repo.stage_files({"d": "1"}, "side"), repo.merge(), repo.tree("main"), repo.staged("side")
+        repo.stage_files({"d": "1"}, "side"), repo.merge(), repo.tree(), repo.staged("side")
     ),
     # `side$` cannot be merged.
     "a_staging_area_is_no_source": to(diverged, BASE, side={"a": "1"}).send(repo.merge("side$")),
@@ -176,7 +176,7 @@ SCENARIOS: Declared = {
         repo.merge("side~2"),
         repo.merge("v1"),
         repo.merge(repo.head("side")),
-        repo.tree("main"),
+        repo.tree(),
     ),
     # An unknown source is a 404 that names it.
     "a_source_that_is_not_there": to(diverged, BASE).send(
@@ -187,18 +187,18 @@ SCENARIOS: Declared = {
         repo.add_branch("staging", hidden=True),
         repo.commit_files({"a": "1"}, "staging"),
         repo.merge("staging"),
-        repo.show("main"),
+        repo.show(),
         repo.delete("/branches/staging"),
-        repo.tree("main"),
+        repo.tree(),
     ),
     # Each merge moves the merge base: later merges see only what is new.
     "merging_back_and_forth": to(diverged, BASE, main={"a": "1"}, side={"b": "1"}).send(
-        repo.merge("side", "main"),
+        repo.merge(),
         repo.merge("main", "side"),
         repo.commit_files({"a": "2"}, "side"),
-        repo.merge("side", "main"),
-        repo.tree("main"),
-        repo.log("main"),
+        repo.merge(),
+        repo.tree(),
+        repo.log(),
     ),
     # What was merged and reverted on the target is not merged again.
     "a_merge_of_a_reverted_merge": to(diverged, BASE, side={"d": "1"}).send(
@@ -207,92 +207,80 @@ SCENARIOS: Declared = {
         repo.merge(),
         repo.commit_files({"e": "1"}, "side"),
         repo.merge(),
-        repo.tree("main"),
+        repo.tree(),
     ),
     # `out` on one side and `out/part` on the other are two paths, and both are kept.
     "a_file_meets_a_folder": to(diverged, BASE, main={"out": "1"}, side={"out/part": "2"}).send(
-        repo.merge(), repo.tree("main")
+        repo.merge(), repo.tree()
     ),
     # A source that deleted everything empties an unmoved target.
     "an_empty_source_tree": to(diverged, BASE, side={"a": None, "b": None, "c": None}).send(
-        repo.merge(), repo.tree("main@"), repo.show("main")
+        repo.merge(), repo.tree("main@"), repo.show()
     ),
     # The first commit, which has no tree, is a merge base like any other.
     "a_merge_into_an_empty_repository": to(repository).send(
         repo.add_branch(),
         repo.commit_files({"s": "1"}, "side"),
-        repo.commit_files({"m": "1"}, "main"),
+        repo.commit_files({"m": "1"}),
         repo.merge(),
-        repo.tree("main"),
+        repo.tree(),
     ),
     # What came through a third branch is known: merging it directly brings nothing new.
     "three_branches": to(diverged, BASE, side={"s": "1"}).send(
         repo.add_branch("third", "side"),
         repo.commit_files({"t": "1"}, "third"),
         repo.merge("third", "main"),
-        repo.merge("side", "main"),
+        repo.merge(),
         repo.commit_files({"s": "2"}, "side"),
-        repo.merge("side", "main"),
-        repo.tree("main"),
+        repo.merge(),
+        repo.tree(),
     ),
     # What the target changed and changed back is no change of its own, so the source's change is taken.
     "a_change_taken_back_on_the_target": to(diverged, BASE, main={"a": "1"}, side={"a": "2"}).send(
-        repo.commit_files({"a": "0"}, "main"), repo.diff("main", "side"), repo.merge(), repo.tree("main")
+        repo.commit_files({"a": "0"}), repo.diff("main", "side"), repo.merge(), repo.tree()
     ),
     # Without a message, a merge says what it merged into what, as the source was written.
     "the_default_message_names_both_sides": to(diverged, BASE, side={"a": "1"}).send(
-        repo.merge("side@"),
-        repo.show("main"),
-        repo.merge(repo.commit_files({"a": "2"}, "side"), message=""),
-        repo.show("main"),
+        repo.merge("side@"), repo.show(), repo.merge(repo.commit_files({"a": "2"}, "side"), message=""), repo.show()
     ),
     # A merge needs no body.
-    "a_merge_without_a_body": to(diverged, BASE, side={"a": "1"}).send(
-        repo.post("/refs/side/merge/main"), repo.show("main")
-    ),
+    "a_merge_without_a_body": to(diverged, BASE, side={"a": "1"}).send(repo.post("/refs/side/merge/main"), repo.show()),
     # Every merge commit says its strategy, whatever the request's metadata says.
     "the_strategy_is_noted_in_the_metadata": to(diverged, BASE, side={"a": "1"}).send(
         repo.merge(metadata={".lakefs.merge.strategy": "mine", "k": "v"}),
-        repo.show("main"),
+        repo.show(),
         repo.commit_files({"a": "2"}, "side"),
         repo.merge(strategy="source-wins"),
-        repo.show("main"),
+        repo.show(),
         repo.commit_files({"a": "3"}, "side"),
         repo.merge(strategy=""),
-        repo.show("main"),
+        repo.show(),
     ),
     # An unknown strategy is refused.
     "a_strategy_that_is_not_there": to(diverged, BASE, side={"a": "1"}).send(
-        repo.merge(strategy="theirs"), repo.merge(strategy=1), repo.log("main")
+        repo.merge(strategy="theirs"), repo.merge(strategy=1), repo.log()
     ),
     # `allow_empty` makes a merge commit of a source without changes.
     "an_empty_merge_on_request": to(diverged, BASE, main={"a": "1"}).send(
-        repo.show("main"), repo.merge(allow_empty=True), repo.show("main"), repo.tree("main")
+        repo.show(), repo.merge(allow_empty=True), repo.show(), repo.tree()
     ),
     # `force` lifts the refusal of an empty merge as `allow_empty` does.
-    "force_merges_nothing_too": to(diverged, BASE).send(repo.merge(force=True), repo.log("main")),
+    "force_merges_nothing_too": to(diverged, BASE).send(repo.merge(force=True), repo.log()),
     # An empty merge of a head into its own branch moves the head and keeps the tree.
     "a_branch_merges_itself": to(repository, {"a": "1"}).send(
-        repo.show("main"), repo.merge(repo.head(), allow_empty=True, metadata={"k": "v"}), repo.show("main")
+        repo.show(), repo.merge(repo.head(), allow_empty=True, metadata={"k": "v"}), repo.show()
     ),
     # A squash merge takes over the tree in a commit with the target as its only parent.
     "a_squash_has_one_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
-        repo.commit_files({"t": "1"}, "side"),
-        repo.merge(squash_merge=True),
-        repo.show("main"),
-        repo.tree("main"),
-        repo.log("main"),
+        repo.commit_files({"t": "1"}, "side"), repo.merge(squash_merge=True), repo.show(), repo.tree(), repo.log()
     ),
     # Squashing the same source again succeeds with an empty commit.
     "a_squash_of_the_same_source_again": to(diverged, BASE, side={"s": "1"}).send(
-        repo.merge(squash_merge=True), repo.merge(squash_merge=True), repo.log("main"), repo.tree("main")
+        repo.merge(squash_merge=True), repo.merge(squash_merge=True), repo.log(), repo.tree()
     ),
     # A key that the target deleted after a squash comes back with the next one.
     "a_squash_brings_back_what_was_deleted": to(diverged, BASE, side={"s": "1"}).send(
-        repo.merge(squash_merge=True),
-        repo.commit_files({"s": None}, "main"),
-        repo.merge(squash_merge=True),
-        repo.tree("main"),
+        repo.merge(squash_merge=True), repo.commit_files({"s": None}), repo.merge(squash_merge=True), repo.tree()
     ),
     # A merge's body is checked by the schema.
     "members_of_the_wrong_type": to(diverged, BASE, side={"a": "1"}).send(
@@ -308,13 +296,13 @@ SCENARIOS: Declared = {
         repo.commit_files({"t": "1"}, "side"),
         repo.get("/refs/side/merge/main"),
         repo.merge(),
-        repo.tree("main"),
-        repo.show("main"),
+        repo.tree(),
+        repo.show(),
     ),
     # Metadata of a merge is kept word by word, and what is no text is refused.
     "metadata_of_a_merge": to(diverged, BASE, side={"a": "1"}).send(
         repo.merge(metadata={"": "x", "ä": "日本", "long": "x" * 300, "K": "v", "k": "w"}, message=" two\nlines "),
-        repo.show("main"),
+        repo.show(),
         repo.merge(metadata=None),
     ),
 }

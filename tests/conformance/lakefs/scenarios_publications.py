@@ -38,7 +38,7 @@ def one_of_two_publishers_wins(repo: Repository) -> None:
     repo.publish(head, "side")
     repo.publish(head, "late")
     repo.publish(repo.head(), "late")
-    repo.log("main", first_parent="true")
+    repo.log(first_parent="true")
 
 
 @scenario_with(repository, BASE)
@@ -48,7 +48,7 @@ def an_empty_merge_is_fenced(repo: Repository) -> None:
     repo.publish("0" * 64, head, allow_empty=True)
     repo.publish(head, head, allow_empty=True)
     repo.publish(head, head, allow_empty=True)
-    repo.log("main")
+    repo.log()
 
 
 @scenario_with(diverged, BASE, side={"s": "1"})
@@ -59,7 +59,7 @@ def the_source_of_a_deleted_branch_is_fenced(repo: Repository) -> None:
         repo.delete("/branches/side")
     repo.publish("0" * 64, source)
     repo.publish(repo.head(), source)
-    repo.show("main")
+    repo.show()
 
 
 @scenario_with(diverged, BASE, side={"s": "1"})
@@ -71,7 +71,7 @@ def other_ways_to_move_a_head_are_free(repo: Repository) -> None:
     repo.revert("main")
     repo.pick(picked)
     repo.hard_reset("main~")
-    repo.log("main")
+    repo.log()
 
 
 @scenario_with(diverged, BASE, side={"s": "1"})
@@ -83,7 +83,7 @@ def a_reverted_publication(repo: Repository) -> None:
     repo.commit_files({"t": "1"}, "side")
     repo.publish(merged)
     repo.publish(repo.head())
-    repo.tree("main")
+    repo.tree()
 
 
 @scenario_with(repository)
@@ -123,8 +123,8 @@ def an_attempt_is_published(repo: Repository) -> None:
     repo.diff(head, staged, type="two_dot")
     repo.publish(head, staged)
     repo.delete("/branches/perago-1")
-    repo.show("main")
-    repo.tree("main")
+    repo.show()
+    repo.tree()
 
 
 @scenario_with(repository, BASE)
@@ -136,7 +136,7 @@ def an_answer_that_was_lost(repo: Repository) -> None:
     with repo.rest.unnoted():
         repo.publish(head, staged)
     repo.publish(head, staged)
-    repo.log("main", stop_at=head, first_parent="true")
+    repo.log(stop_at=head, first_parent="true")
 
 
 @scenario_with(repository, BASE)
@@ -153,8 +153,8 @@ def a_publication_on_a_moved_head(repo: Repository) -> None:
     rebased = repo.head("perago-2")
     repo.diff(moved, rebased, type="two_dot")
     repo.publish(moved, rebased)
-    repo.tree("main")
-    repo.log("main", first_parent="true")
+    repo.tree()
+    repo.log(first_parent="true")
 
 
 @scenario_with(repository)
@@ -234,21 +234,17 @@ def many_merges_without_a_fence(repo: Repository) -> None:
 SCENARIOS: Declared = {
     # A merge that names the head of the target passes.
     "the_expected_head": to(diverged, BASE, side={"s": "1"}).send(
-        repo.publish(repo.head()), repo.show("main"), repo.tree("main", prefix="s")
+        repo.publish(repo.head()), repo.show(), repo.tree(prefix="s")
     ),
     # A merge that names another commit is a 412 with the hook's words, and changes nothing.
     "another_head": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
-        repo.publish(repo.head("side")),
-        repo.get("/branches/main"),
-        repo.log("main"),
-        repo.tree("main", prefix="s"),
-        repo.staged("main"),
+        repo.publish(repo.head("side")), repo.get("/branches/main"), repo.log(), repo.tree(prefix="s"), repo.staged()
     ),
     # A merge that names the head with nothing is refused: it names none that could be.
-    "an_empty_head": to(diverged, BASE, side={"s": "1"}).send(repo.publish(""), repo.log("main")),
+    "an_empty_head": to(diverged, BASE, side={"s": "1"}).send(repo.publish(""), repo.log()),
     # A merge that names none passes.
     "no_head_is_named": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
-        repo.merge(), repo.log("main", first_parent="true")
+        repo.merge(), repo.log(first_parent="true")
     ),
     # A conflict is a 409, whatever the hook would have said.
     "a_conflict_comes_before_the_hook": to(diverged, BASE, main={"a": "1"}, side={"a": "2"}).send(
@@ -265,32 +261,32 @@ SCENARIOS: Declared = {
         repo.publish("0" * 64, strategy="source-wins", force=True),
         repo.publish("0" * 64, strategy="source-wins", allow_empty=True),
         repo.publish("0" * 64, strategy="source-wins", squash_merge=True),
-        repo.log("main"),
+        repo.log(),
     ),
     # A squash merge has the target's head as its parent, too.
     "a_squash_is_fenced": to(diverged, BASE, side={"s": "1"}).send(
-        repo.publish(repo.head(), squash_merge=True), repo.show("main")
+        repo.publish(repo.head(), squash_merge=True), repo.show()
     ),
     # A source without the action file is merged unfenced, though the target has one.
     "a_source_from_before_the_hook": to(repository, {"a": "0"}).send(
         repo.add_branch("side"),
         repo.commit_files({"s": "1"}, "side"),
-        repo.commit_files({FENCE_PATH: FENCE_TEXT}, "main"),
+        repo.commit_files({FENCE_PATH: FENCE_TEXT}),
         repo.publish("0" * 64),
-        repo.show("main"),
+        repo.show(),
     ),
     # A source that deleted the action file is merged unfenced, and the deletion goes with it.
     "a_source_that_removed_the_hook": to(diverged, BASE, side={FENCE_PATH: None, "s": "1"}).send(
-        repo.publish("0" * 64), repo.tree("main")
+        repo.publish("0" * 64), repo.tree()
     ),
     # A source that adds the action file is fenced by it.
     "a_source_that_brings_the_hook": to(diverged, {"a": "0"}, side={FENCE_PATH: FENCE_TEXT, "s": "1"}).send(
-        repo.publish("0" * 64), repo.publish(repo.head()), repo.show("main")
+        repo.publish("0" * 64), repo.publish(repo.head()), repo.show()
     ),
     # Only files in `_lakefs_actions/` at the root are hooks.
     "a_hook_somewhere_else_is_none": to(
         diverged, {"a": "0"}, side={"x/" + FENCE_PATH: FENCE_TEXT, "_lakefs_actions.yaml": FENCE_TEXT}
-    ).send(repo.publish("0" * 64), repo.log("main", amount=1)),
+    ).send(repo.publish("0" * 64), repo.log(amount=1)),
     # A file in a folder below `_lakefs_actions/` makes the commit a 404, for the folder is taken for an action.
     "a_folder_among_the_actions": to(repository).send(
         repo.stage_files({"_lakefs_actions/deep/f.yaml": FENCE_TEXT}), repo.commit(), repo.log()
@@ -302,7 +298,7 @@ SCENARIOS: Declared = {
         repo.add_branch(),
         repo.commit_files({"s": "1"}, "side"),
         repo.merge(),
-        repo.log("main"),
+        repo.log(),
     ),
     # An action that names branches is about merges into those.
     "a_hook_for_other_branches": to(repository).send(
@@ -340,15 +336,15 @@ SCENARIOS: Declared = {
         repo.commit("tx-1", "transaction", metadata={}),
         repo.merge("tx-1", "main", force=False, allow_empty=False, squash_merge=False),
         repo.delete("/branches/tx-1"),
-        repo.tree("main"),
-        repo.log("main", first_parent="true"),
+        repo.tree(),
+        repo.log(first_parent="true"),
     ),
     # A transaction that is given up leaves nothing but its branch.
     "an_abandoned_transaction": to(repository, {"a": "0"}).send(
         repo.branch("tx-1"),
         repo.upload("b", "1", "tx-1"),
         repo.delete("/branches/tx-1"),
-        repo.tree("main"),
+        repo.tree(),
         repo.branches(show_hidden="true"),
     ),
     # `exist_ok` is a creation whose conflict does not matter.

@@ -138,7 +138,7 @@ SCENARIOS: Declared = {
         unnoted(repo.commit("side")),
         repo.stat("a", "side"),
         unnoted(repo.merge("side"), repo.branch("other")),
-        repo.stat("a", "main"),
+        repo.stat("a"),
         repo.stat("a", "other@"),
     ),
     # The same bytes twice are two addresses with one checksum.
@@ -163,6 +163,6 @@ SCENARIOS: Declared = {
     ),
     # What is deleted in the staging area is gone from the branch at once, and still there in its commit.
     "reading_a_deleted_object": to(repository, {"a": "1"}).send(
-        repo.stage_files({"a": None}), repo.read("a", "main"), repo.stat("a", "main"), repo.read("a", "main@")
+        repo.stage_files({"a": None}), repo.read("a"), repo.stat("a"), repo.read("a", "main@")
     ),
 }

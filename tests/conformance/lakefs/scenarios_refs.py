@@ -145,7 +145,7 @@ SCENARIOS: Declared = {
         repo.branch("side", "main~99"),
     ),
     # `~-1` is accepted and stays where it is.
-    "a_negative_step_is_none": to(repository, {"a": "1"}).send(repo.show("main~-1"), repo.show("main")),
+    "a_negative_step_is_none": to(repository, {"a": "1"}).send(repo.show("main~-1"), repo.show()),
     # What is no branch, tag or commit is a 404, in the words of each operation.
     "refs_that_are_not_there": to(repository, {"a": "1"}).send(
         repo.show("nope"),

@@ -96,7 +96,7 @@ SCENARIOS: Declared = {
         repo.reset(type="reset"),
         repo.tree(),
         repo.staged(),
-        repo.show("main"),
+        repo.show(),
     ),
     # A reset of an object drops its change only.
     "resetting_one_object": to(repository, {"a": "1", "a/b": "2", "c": "3"}).send(
@@ -133,16 +133,16 @@ SCENARIOS: Declared = {
     # What is staged on one branch does not show on another.
     "staging_areas_are_apart": to(repository, {"a": "1"}).send(
         repo.add_branch(),
-        repo.stage_files({"a": "2", "b": "3"}, "main"),
+        repo.stage_files({"a": "2", "b": "3"}),
         repo.stage_files({"a": None}, "side"),
-        repo.tree("main"),
+        repo.tree(),
         repo.tree("side"),
-        repo.staged("main"),
+        repo.staged(),
         repo.staged("side"),
     ),
     # A deletion is staged: the branch is without the object at once, its commit keeps it.
     "a_committed_object_is_deleted": to(repository, {"a": "1", "b": "2"}).send(
-        repo.remove("a"), repo.tree("main"), repo.tree("main@"), repo.staged(), repo.stat("a")
+        repo.remove("a"), repo.tree(), repo.tree("main@"), repo.staged(), repo.stat("a")
     ),
     # A commit takes the deletion over, and the commit before keeps the object.
     "a_deletion_is_committed": to(repository, {"a": "1", "b": "2"}).send(

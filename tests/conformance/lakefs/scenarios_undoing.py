@@ -15,7 +15,7 @@ def a_commit_is_reverted_twice(repo: Repository) -> None:
     repo.revert(change)
     repo.revert(change)
     repo.revert("main")
-    repo.tree("main")
+    repo.tree()
 
 
 @scenario_with(repository, BASE)
@@ -24,7 +24,7 @@ def a_revert_says_more(repo: Repository) -> None:
     repo.commit_files({"a": "1"})
     overrides = {"message": "taken back", "metadata": {"k": "v"}}
     repo.revert("main", commit_overrides=overrides)
-    repo.show("main")
+    repo.show()
 
 
 @scenario_with(diverged, BASE, main={"m": "1"})
@@ -33,8 +33,8 @@ def a_commit_is_picked(repo: Repository) -> None:
     picked = repo.commit_files({"a": "1", "b": None, "s": "1"}, "side", "change", metadata={"k": "v"})
     repo.commit_files({"t": "1"}, "side", "later")
     repo.pick(picked)
-    repo.show("main")
-    repo.tree("main")
+    repo.show()
+    repo.tree()
 
 
 @scenario_with(diverged, BASE, main={"m": "1"})
@@ -63,7 +63,7 @@ def a_commit_picked_with_other_metadata_stays(repo: Repository) -> None:
     picked = repo.commit_files({"s": "1"}, "side", "change", metadata={"k": "v"})
     repo.pick(picked, commit_overrides={"metadata": {"k": "w"}})
     repo.show(picked)
-    repo.show("main")
+    repo.show()
 
 
 @scenario_with(diverged, BASE, main={"m": "1"}, side={"s": "1"})
@@ -72,43 +72,32 @@ def a_branch_is_reset_to_a_commit(repo: Repository) -> None:
     left = repo.head()
     repo.hard_reset("main~")
     repo.get("/branches/main")
-    repo.tree("main")
+    repo.tree()
     repo.hard_reset(repo.head("side"))
-    repo.log("main")
+    repo.log()
     repo.show(left)
 
 
 SCENARIOS: Declared = {
     # A revert is a commit that takes a change back and says whose.
     "a_commit_is_reverted": to(repository, BASE).send(
-        repo.show("main"),
+        repo.show(),
         repo.commit_files({"a": "1", "b": None, "c": "1"}, message="change"),
         repo.revert(repo.head()),
-        repo.show("main"),
-        repo.tree("main"),
+        repo.show(),
+        repo.tree(),
     ),
     # A revert of an older commit keeps what came later.
     "an_older_commit_is_reverted": to(repository, BASE).send(
-        repo.commit_files({"a": "1"}),
-        repo.commit_files({"c": "1"}),
-        repo.revert("main~"),
-        repo.tree("main"),
-        repo.show("main"),
+        repo.commit_files({"a": "1"}), repo.commit_files({"c": "1"}), repo.revert("main~"), repo.tree(), repo.show()
     ),
     # A revert in the way of later changes is a conflict and changes nothing.
     "a_revert_of_what_changed_since": to(repository, BASE).send(
-        repo.commit_files({"a": "1"}),
-        repo.commit_files({"a": "2"}),
-        repo.revert("main~"),
-        repo.tree("main"),
-        repo.log("main"),
+        repo.commit_files({"a": "1"}), repo.commit_files({"a": "2"}), repo.revert("main~"), repo.tree(), repo.log()
     ),
     # A revert that changes nothing is refused, unless empty commits are allowed.
     "a_revert_of_nothing": to(repository, BASE).send(
-        repo.commit_files({}, message="empty"),
-        repo.revert("main"),
-        repo.revert("main", allow_empty=True),
-        repo.log("main"),
+        repo.commit_files({}, message="empty"), repo.revert("main"), repo.revert("main", allow_empty=True), repo.log()
     ),
     # A revert of a merge needs to be told which parent stays.
     "a_merge_is_reverted_by_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
@@ -116,11 +105,11 @@ SCENARIOS: Declared = {
         repo.revert("main"),
         repo.revert("main", parent=3),
         repo.revert("main", parent=1),
-        repo.tree("main"),
+        repo.tree(),
     ),
     # With the second parent, the target's own changes are taken back.
     "a_merge_is_reverted_to_its_second_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
-        unnoted(repo.merge()), repo.revert("main", parent=2), repo.tree("main")
+        unnoted(repo.merge()), repo.revert("main", parent=2), repo.tree()
     ),
     # An ordinary commit has one parent.
     "a_parent_that_is_not_there": to(repository, BASE).send(
@@ -128,7 +117,7 @@ SCENARIOS: Declared = {
         repo.revert("main", parent=2),
         repo.revert("main", parent=-1),
         repo.revert("main", parent=1),
-        repo.tree("main"),
+        repo.tree(),
     ),
     # The commit of a new repository changed nothing, so there is nothing to revert.
     "the_first_commit_is_reverted": to(repository, BASE).send(repo.revert("main~")),
@@ -149,7 +138,7 @@ SCENARIOS: Declared = {
     ),
     # Reverting two merges, newest first, on a branch from the head gives the first tree exactly.
     "two_publications_are_superseded": to(diverged, BASE, side={"s": "1", "a": "1"}).send(
-        repo.show("main"),
+        repo.show(),
         unnoted(repo.merge()),
         repo.commit_files({"t": "1", "a": "2"}, "side"),
         unnoted(repo.merge()),
@@ -161,7 +150,7 @@ SCENARIOS: Declared = {
     ),
     # A cherry-pick of what the branch changed differently is a conflict.
     "a_pick_in_the_way_of_changes": to(diverged, BASE, main={"a": "1"}, side={"a": "2"}).send(
-        repo.pick("side"), repo.log("main")
+        repo.pick("side"), repo.log()
     ),
     # A cherry-pick of an empty commit is refused, one of what the branch has already is an empty commit.
     "a_pick_of_nothing": to(diverged, BASE, main={"a": "1"}, side={"a": "1"}).send(
@@ -173,18 +162,18 @@ SCENARIOS: Declared = {
     ),
     # `force` picks onto a branch all the same.
     "a_pick_that_forces_its_way": to(diverged, BASE, main={"a": "1"}, side={"s": "1"}).send(
-        repo.pick("side", force=True), repo.tree("main")
+        repo.pick("side", force=True), repo.tree()
     ),
     # A cherry-pick takes a message and metadata of its own.
     "a_pick_says_more": to(diverged, BASE, side={"s": "1"}).send(
-        repo.pick("side", commit_overrides={"message": "picked", "metadata": {"k": "v"}}), repo.show("main")
+        repo.pick("side", commit_overrides={"message": "picked", "metadata": {"k": "v"}}), repo.show()
     ),
     # Metadata of its own replaces that of the picked commit, and does not add to it.
     "a_pick_says_something_else": to(diverged, BASE).send(
         repo.stage_files({"s": "1"}, "side"),
         unnoted(repo.commit("side", metadata={"a": "1", "k": "0"})),
         repo.pick("side", commit_overrides={"metadata": {"k": "v"}}),
-        repo.show("main"),
+        repo.show(),
     ),
     # A cherry-pick of a merge needs to be told against which parent.
     "a_merge_is_picked_by_parent": to(diverged, BASE, main={"m": "1"}, side={"s": "1"}).send(
@@ -199,14 +188,14 @@ SCENARIOS: Declared = {
     # A picked new file with the content of a file that the same commit deleted is missing afterwards.
     "a_pick_loses_a_file_as_a_merge_does": to(
         diverged, {"a": "1", "z": ""}, main={"a": "2", "z": None}, side={"m": "", "z": None}
-    ).send(repo.pick("side"), repo.tree("main")),
+    ).send(repo.pick("side"), repo.tree()),
     # A hard reset passes over staged changes; what is staged afterwards shows in listing and diff.
     "a_hard_reset_with_staged_changes": to(repository, BASE).send(
         repo.commit_files({"a": "1"}),
         repo.stage_files({"a": "2", "d": "1"}),
         repo.hard_reset("main~"),
-        repo.tree("main"),
-        repo.staged("main"),
+        repo.tree(),
+        repo.staged(),
     ),
     # A hard reset needs a commit of this repository and a branch.
     "a_hard_reset_to_nowhere": to(repository, BASE).send(

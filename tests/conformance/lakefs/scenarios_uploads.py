@@ -22,7 +22,7 @@ def an_upload_is_staged_not_committed(repo: Repository) -> None:
     repo.add_branch()
     head = repo.head()
     repo.upload("b", "2")
-    repo.stat("b", "main")
+    repo.stat("b")
     repo.stat("b", "main@")
     repo.stat("b", "side")
     repo.stat("b", head)
@@ -172,8 +172,8 @@ def metadata_is_committed_and_merged(repo: Repository) -> None:
         repo.upload("b", "1", "side", headers=TEXT | {"x-lakefs-meta-k": "v"})
         repo.commit("side")
         repo.merge("side")
-    repo.stat("b", "main")
-    repo.tree("main")
+    repo.stat("b")
+    repo.tree()
 
 
 @scenario_with(diverged, {"a": "1"})
@@ -300,6 +300,6 @@ SCENARIOS: Declared = {
         repo.upload("a", headers=TEXT | {"x-lakefs-meta-object": "1"}),
         repo.commit(metadata={"commit": "2"}),
         repo.stat("a"),
-        repo.show("main"),
+        repo.show(),
     ),
 }
