@@ -26,9 +26,8 @@ from tests.cache.shelves import entries
 
 from ..transfers import download, files_in, to_upload
 from .lakefs_script import API, CALM, COMMIT, QUICK, SECRET, md5
-from .scripted import Action, Drop, Hang, Reply, Request, ScriptedServer
+from .scripted import Action, Drop, Hang, Reply, Request, ScriptedServer, tls_context
 from .signing import Signing, Store, signing
-from .tls import tls_context
 
 OBJECT = f"{API}/refs/{COMMIT}/objects"
 PAGE = 100

@@ -99,16 +99,6 @@ def test_a_parameter_that_would_change_the_meaning_is_501_and_named(http: Http, 
     assert "does not model the parameter" in answer.json["message"]
 
 
-# ---------------------------------------------------------------------- bodies
-
-
-def test_a_stranger_is_a_user_without_a_name(shared: tuple[LakeFSServer, Http]) -> None:
-    http = shared[1]
-    stranger = http.pool.request("GET", f"{http.url}/api/v1/user")
-    assert (stranger.status, stranger.json()) == (200, {"user": {"creation_date": 0, "id": ""}})
-    assert http.pool.request("HEAD", f"{http.url}/api/v1/repositories/repo/refs/main/objects?path=a").status == 401
-
-
 # -------------------------------------------------------------------- successes
 
 
@@ -192,16 +182,6 @@ def test_uploads_deletions_commits_and_merges_of_eight_clients_lose_nothing(http
     assert [entry["path"] for entry in listed] == sorted(expected)
     first_parents = http("GET", "refs/main/commits?first_parent=true&amount=1000").json["results"]
     assert sum(len(commit["parents"]) == 2 for commit in first_parents) == WORKERS * 10
-
-
-def test_one_of_many_exclusive_uploads_wins(http: Http) -> None:
-    def upload(worker: int) -> int:
-        body = str(worker).encode()
-        return http("POST", "branches/main/objects?path=claim", body, {"If-None-Match": "*"}).status
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        statuses = sorted(pool.map(upload, range(WORKERS)))
-    assert statuses == [201] + [412] * (WORKERS - 1)
 
 
 def test_concurrent_large_uploads_are_complete(http: Http) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perago import ports
-from perago.attempt.publication import EXPECTED_HEAD, FENCE_PATH
+from perago.attempt.publication import FENCE_PATH
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS, objects
@@ -20,12 +20,6 @@ from perago.workspace.scan import FileChanging
 from ..transfers import download, to_upload
 
 _: type[WorkspaceStore] = InMemoryLakeFS
-
-
-def stage(store: InMemoryLakeFS, branch: str, key: str, content: bytes = b"x") -> str:
-    store.create_branch("repo", branch, store.get_commit("repo", "main").id)
-    objects.put_object(store.server.repository("repo"), branch, key, content)
-    return store.commit("repo", branch, "staged", {}).id
 
 
 def test_all_branches_and_differences_are_given_however_many_pages_they_take(store: InMemoryLakeFS) -> None:
@@ -52,28 +46,16 @@ class OthersHook:
         return f"{event.branch} needs an approval"
 
 
-def test_each_refused_merge_has_its_reason(store: InMemoryLakeFS, clock: VirtualClock) -> None:
-    store.seed("repo", "main", {FENCE_PATH: "fence", "a": "1"})
-    mine, other = stage(store, "b1", "a", b"mine"), stage(store, "b2", "a", b"other")
-    late = stage(store, "b3", "b")
-
-    def refusal(source: str, expected: str | None = None, target: InMemoryLakeFS = store) -> MergeRefusal:
-        metadata = {} if expected is None else {EXPECTED_HEAD: expected}
-        with pytest.raises(ports.MergeRefused) as caught:
-            target.merge("repo", source, "main", "m", metadata)
-        return caught.value.reason
-
-    store.merge("repo", other, "main", "m", {})
-    assert refusal(late, expected=ZERO) is MergeRefusal.HEAD_MOVED
-    assert refusal(mine) is MergeRefusal.CONFLICT
-    assert refusal(other) is MergeRefusal.NO_CHANGES
-    objects.put_object(store.server.repository("repo"), "main", "dirt", b"")
-    assert refusal(late) is MergeRefusal.DIRTY
-
+def test_the_refusal_of_another_hook_is_that_of_a_hook(clock: VirtualClock) -> None:
     hooks: dict[str, PreMergeHook] = {FENCE_PATH: OthersHook()}
-    with InMemoryLakeFS(clock, hooks=hooks) as theirs:
-        theirs.seed("repo", "main", {FENCE_PATH: "theirs"})
-        assert refusal(stage(theirs, "b1", "a"), target=theirs) is MergeRefusal.HOOK
+    with InMemoryLakeFS(clock, hooks=hooks) as store:
+        store.seed("repo", "main", {FENCE_PATH: "theirs"})
+        store.create_branch("repo", "staging", store.get_commit("repo", "main").id)
+        objects.put_object(store.server.repository("repo"), "staging", "a", b"x")
+        staged = store.commit("repo", "staging", "staged", {}).id
+        with pytest.raises(ports.MergeRefused) as caught:
+            store.merge("repo", staged, "main", "m", {})
+    assert caught.value.reason is MergeRefusal.HOOK
 
 
 # --------------------------------------------------------------------- transfer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -11,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from perago.attempt.publication import EXPECTED_HEAD, FENCE_PATH
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import ActionNotRun, LakeFSServer, ServerDivergence, commits, objects, references
 from perago.embedded.lakefs.repository import Repository
-from perago.embedded.lakefs.values import SPOOL_THRESHOLD, BlobStore, Conflict, HookAborted, Invalid, ReadOnly, Strategy
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD, BlobStore, Conflict, Invalid, ReadOnly, Strategy
 from perago.embedded.persistence import kept_in
 from perago.embedded.services import KeyPair
 
@@ -111,28 +109,6 @@ def test_commits_of_one_second_are_shown_in_the_same_order_after_they_were_kept(
                 crowd(server, clock)
     found = [[made.commit for made in commits.log(each.repository("repo"), "b0")] for each in (before, after)]
     assert found[0] == found[1]
-
-
-def test_of_many_publishers_with_one_expected_head_exactly_one_wins(server: LakeFSServer) -> None:
-    head = commit(server, "main", {FENCE_PATH: "the action file"})
-    staged = [commit_on_new_branch(server, f"b{number}", {f"x{number}": "1"}) for number in range(8)]
-    outcomes: list[str] = []
-    barrier = threading.Barrier(8)
-
-    def publish(commit_id: str) -> None:
-        barrier.wait(10)
-        try:
-            commits.merge(server.repository("repo"), commit_id, "main", metadata={EXPECTED_HEAD: head})
-            outcomes.append("won")
-        except HookAborted:
-            outcomes.append("fenced")
-
-    threads = [threading.Thread(target=publish, args=(commit_id,)) for commit_id in staged]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert sorted(outcomes) == ["fenced"] * 7 + ["won"]
 
 
 def _of_each_operation(repo: Repository) -> None:

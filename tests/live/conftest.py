@@ -19,10 +19,10 @@ from .commands import Worker
 from .deploying import Deployment, Gate, deployed
 from .proxy import Proxy, proxied
 from .repositories import LakeFSServer, Repository, created
-from .servers import LAKEFS
 from .workflows import Conductor
 
 Deploy = Callable[..., Deployment]
+LAKEFS = ("LAKECTL_SERVER_ENDPOINT_URL", "LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,8 @@ from typing import Any
 from perago.embedded.lakefs.repository import CommitRecord
 
 from .attempts import Attempt
-from .commits import Changes, has_fence, is_whole, moves_data, name, patched, rows_of, stamp_of, supersedes
 from .editing import MOST_IN_D, READS, difference
-from .ending import Ending
+from .ending import Changes, Ending, has_fence, is_whole, moves_data, name, patched, rows_of, stamp_of, supersedes
 from .plots import LOOPS
 from .world import World
 
