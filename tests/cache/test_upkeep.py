@@ -132,15 +132,20 @@ def test_it_gives_an_attempt_the_space_that_it_needs(cache: ObjectCache) -> None
     assert not give_room(cache.root, 1)
 
 
-def test_unfinished_files_are_removed_later(cache: ObjectCache) -> None:
+def test_unfinished_files_are_removed_unless_they_are_being_written(cache: ObjectCache) -> None:
     fill(cache, 1)
-    for name, age in (("old", 4000), ("new", 10)):
-        left = cache.root / ".cache" / f".new-{name}"
-        left.write_bytes(b"half")
-        os.utime(left, (time.time() - age, time.time() - age))
+    with cache.open() as shelf:  # type: ignore[union-attr]
+        written = shelf.begin(4)
+        (file,) = (cache.root / ".cache").glob(".new-*")
+        for age in (10, 100):
+            file.with_name(f".new-{age}").touch()
+            os.utime(file.with_name(f".new-{age}"), (time.time() - age,) * 2)
+        os.utime(file, (time.time() - 4000,) * 2)  # a clone is as old as its upload
 
-    trim(cache.root, PLENTY)
-    assert [path.name for path in entries(cache) if path.name.startswith(".new")] == [".new-new"]
+        trim(cache.root, PLENTY)
+        assert {path.name for path in entries(cache) if path.name.startswith(".new")} == {".new-10", file.name}
+        assert written is not None
+        written.discard()
 
 
 def test_clearing_leaves_nothing(cache: ObjectCache) -> None:

@@ -487,6 +487,8 @@ class Addition:
         try:
             with shelf._naming:
                 self._file = os.open(self._name, _WRITE, 0o600, dir_fd=shelf._directory)
+            with contextlib.suppress(OSError):  # not every disk can lock
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed: see `_is_abandoned`
         except OSError:
             self._give_up()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sys
 import time
@@ -34,8 +35,9 @@ _FILLED = 0.9
 """The part of the limit that eviction leaves, because the attempts of the next minute need some room, too."""
 _LOW_WATER = 1024**3
 """The free space of a disk in bytes below which the cache shrinks."""
-_ABANDONED = 3600.0
-"""Seconds after which an unfinished file is considered abandoned."""
+_UNLOCKED, _ABANDONED = 60.0, 3600.0
+"""Seconds without a write after which an unfinished file is considered abandoned: one that no process has locked, and
+one on a disk without locks."""
 _RECOUNT = 3600.0
 """Seconds after which the bytes are counted again although no limit is near."""
 
@@ -202,7 +204,7 @@ def _total(entries: Iterable[_Entry]) -> int:
 
 
 def _entries(directory: int) -> Iterator[_Entry]:
-    """Yield everything but the ledger. Delete files that were left unfinished long ago."""
+    """Yield everything but the ledger. Delete files that were left unfinished."""
     now = time.time()
     for name in _names(directory):
         if name == LEDGER:
@@ -213,8 +215,27 @@ def _entries(directory: int) -> Iterator[_Entry]:
             continue
         if not name.startswith(UNFINISHED):
             yield _Entry(status.st_atime, name, on_disk(status.st_size))
-        elif now - status.st_mtime > _ABANDONED:
+        elif _is_abandoned(name, directory, now - status.st_mtime):
             _unlink(name, directory)
+
+
+def _is_abandoned(name: str, directory: int, age: float) -> bool:
+    """Whether the process that wrote an unfinished file has ended, perhaps killed during an upload of many bytes."""
+    if age <= _UNLOCKED:
+        return False
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError:
+        return age > _ABANDONED
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return age > _ABANDONED
+    finally:
+        os.close(file)
+    return True
 
 
 def _names(directory: int) -> list[str]:
