@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import pytest
 
+from perago import __version__
 from perago.atomic_file import replace_file
 from perago.authoring import Task
 from perago.authoring.task import get_task
@@ -37,6 +38,9 @@ Command: TypeAlias = Callable[[str], str]
 """The command line that runs the test again with a further option."""
 
 MOST_DIFF_LINES = 80
+FORMAT = 1
+"""The format of snapshots. Those without a number have format 1."""
+_OTHER_TREE = re.compile(rb"# perago\.format (\d+) of perago (\w[\w.]*)\n")
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
 
 
@@ -74,6 +78,8 @@ class SnapshotFile:
             return f"{'created' if found is None else 'updated'} {self.shown}"
         if found is None:
             raise self._missing()
+        if other := _other_format(found):
+            raise self._unread(*other)
         if found.replace(b"\r\n", b"\n") == expected:
             raise self._in_crlf()
         raise differing(found)
@@ -111,6 +117,11 @@ class SnapshotFile:
             fix = f"make the directory writable, or choose another one with {self.setting}"
             raise self.failed(summary, [("fix", fix)]) from None
 
+    def _unread(self, number: str, version: str) -> CaseFailed:
+        summary = f"the snapshot of the {self.subject} has format {number}, written by perago {version}"
+        fix = f"perago {__version__} reads format {FORMAT}; install perago {version}"
+        return self.failed(summary, [("fix", fix)], [self.accept])
+
     def _in_crlf(self) -> CaseFailed:
         """Build the failure for a snapshot in which git has changed the line ends."""
         directory = "/".join(self.shown.split("/")[:-2])
@@ -137,6 +148,20 @@ class SnapshotFile:
             if (found.parent.name.casefold(), found.name.casefold()) == wanted:
                 return found
         return None
+
+
+def _other_format(content: bytes) -> tuple[str, str] | None:
+    """Return the format of a snapshot and the version that wrote it, or None if this version can read it.
+
+    A later version writes both as keys of a JSON object, or in the first line of a tree."""
+    if line := _OTHER_TREE.match(content):
+        return line[1].decode(), line[2].decode()
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    number = document.get("perago.format", FORMAT) if isinstance(document, dict) else FORMAT
+    return None if number == FORMAT else (str(number), str(document.get("perago.version", "of a later release")))
 
 
 def _has_conflict(text: str) -> bool:

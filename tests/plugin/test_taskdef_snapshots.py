@@ -180,6 +180,11 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
             "add `tests/__taskdefs__/** text eol=lf` to .gitattributes",
             id="CRLF",
         ),
+        pytest.param(
+            edit("{", '{"perago.format": 2, "perago.version": "0.9.0",'),
+            "reads format 1; install perago 0.9.0",
+            id="newer",
+        ),
         pytest.param(edit('"data": {', '"data": 7, "x": {'), "/inputSchema/data", id="no schema"),
     ],
 )

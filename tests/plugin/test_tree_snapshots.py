@@ -107,6 +107,12 @@ def test_line_ends_of_git_and_conflicts_are_named(project: pytest.Pytester) -> N
     run(project).stdout.fnmatch_lines(["E*the snapshot has conflict markers of a merge"])
 
 
+def test_a_later_version_is_named(project: pytest.Pytester) -> None:
+    run(project, "--perago-update=new")
+    file(project, "test_one.tree").write_text(f"# perago.format 2 of perago 0.9.0\n{ONE}")
+    run(project).stdout.fnmatch_lines(["E*the snapshot of the tree has format 2, written by perago 0.9.0"])
+
+
 def test_snapshots_of_deleted_tests_are_named(project: pytest.Pytester) -> None:
     run(project, "--perago-update=new").assert_outcomes(passed=1)
     other = project.makepyfile(test_other="def test_it(): pass")
