@@ -23,7 +23,7 @@ from perago.testing.cases import CASE
 
 from ..cli.conftest import Project
 from ..cli.dev_command import ready
-from .listing import everything, shape_of
+from .listing import PUBLIC_MODULES, everything, shape_of
 
 FILE = Path(__file__).with_name("public_surface.txt")
 CHANGELOG = Path(__file__).parents[2] / "CHANGELOG.md"
@@ -154,6 +154,11 @@ def test_json_documents(project: Project) -> None:
     ]
     found.update(f"json log-line {shape}" for line in log for shape in shape_of(json.loads(line) | {"steps": {}}))
     compare(("json",), found)
+
+
+def test_the_page_on_compatibility_names_each_public_module() -> None:
+    page = (CHANGELOG.parent / "docs/compatibility.md").read_text(encoding="utf-8")
+    assert [name for name in PUBLIC_MODULES if f"`{name}`" not in page] == []
 
 
 def test_a_change_needs_a_changelog_line_in_its_own_commit(tmp_path: Path) -> None:
