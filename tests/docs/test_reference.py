@@ -1,14 +1,18 @@
-"""The reference page lists exactly what the plugin registers, and the toolkit what it exports."""
+"""Pages agree with the code: the reference, the safety argument, lines of a worker, the map, messages and pictures."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import re
+import tomllib
+from importlib import import_module
 from types import ModuleType
 
 import pytest
 import typer.main
+from benchmarks.harness import ratio, seconds
+from benchmarks.plots import IMAGES, PICTURES, number, picture, shown
 
 import perago
 import perago.authoring
@@ -16,7 +20,9 @@ import perago.testing
 import pytest_perago
 from perago.cli.app import COMMANDS, command_of
 from perago.guardrails import GUARDRAILS
+from perago.worker import logs
 from pytest_perago import kinds, options
+from tests.simulation.mutations import GUARDS
 
 from .blocks import ROOT
 
@@ -102,3 +108,185 @@ def options_of(name: str) -> set[str]:
     holder.command(name)(command_of(name)[0])
     command = typer.main.get_command(holder)
     return {option for parameter in command.params for option in parameter.opts if option.startswith("--")} - {"--help"}
+
+
+# ----------------------------------------------------------------------------------------------------
+# The safety argument of docs/dev/protocol.md names places that are there, and every guard that the tests take away.
+
+
+SAFETY = (ROOT / "docs/dev/protocol.md").read_text("utf-8").split("\n## Why nothing is lost")[1].split("\n## ")[0]
+POINTS = re.split(r"^\d+\. ", re.sub(r"\s*\n {2,}(?!- )", " ", SAFETY), flags=re.MULTILINE)[1:]
+
+
+def test_each_invariant_names_its_places() -> None:
+    assert len(POINTS) == 9
+    for point in POINTS:
+        places = re.findall(r"`(\w+)\.(\w+)`", point.split("Enforced by")[1].split("Breaks without")[0])
+        assert places, point
+        for module, name in places:
+            assert hasattr(import_module(f"perago.attempt.{module}"), name), f"{module}.{name}"
+
+
+def test_each_guard_belongs_to_an_invariant_and_the_others_do_not_exist() -> None:
+    named = {
+        name for point in POINTS for name in re.findall(r'"([^"]+)"', point.split("Breaks without")[1].split("\n\n")[0])
+    }
+    families = tuple(name for name in named if name.endswith(":"))
+    guards = set(GUARDS)
+    assert named - set(families) - guards == set()
+    assert {guard for guard in guards - named if not guard.startswith(families)} == set()
+
+
+# ----------------------------------------------------------------------------------------------------
+# The page for operators has each line that a worker prints, and the files and metrics that it names are there.
+
+
+OPERATIONS = (ROOT / "docs/operations.md").read_text("utf-8")
+SHORTEST = 6
+"""Characters of a piece of a line that is looked for."""
+
+
+def printed() -> list[str]:
+    """What stands in the lines between their values, for each place that makes one."""
+    found = []
+    for node in ast.walk(ast.parse(inspect.getsource(logs))):
+        if isinstance(node, ast.FunctionDef) and node.name in ("_words", "_ended", "_handed_back"):
+            ends = (each.value for each in ast.walk(node) if isinstance(each, ast.Return))
+            found += ["\n".join(constants(value)) for value in ends if value is not None]
+    return [text for text in found if text]
+
+
+def constants(value: ast.expr) -> list[str]:
+    texts = (node.value for node in ast.walk(value) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return [text.strip(" :;,()") for text in texts if len(text.strip(" :;,()")) >= SHORTEST]
+
+
+@pytest.mark.parametrize("pieces", printed())
+def test_each_line_has_a_row(pieces: str) -> None:
+    rows = [line.partition(" | ")[0] for line in OPERATIONS.splitlines() if line.startswith("| `")]
+    assert any(piece.partition(" (")[0] in row for piece in pieces.split("\n") for row in rows), pieces
+
+
+def test_the_lines_are_found() -> None:
+    assert len(printed()) > 20
+
+
+def test_the_files_are_there() -> None:
+    table = OPERATIONS[OPERATIONS.index("| File |") : OPERATIONS.index("## Sizing")]
+    names = re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+    assert {name.rstrip("/") for name in names} == {
+        path.name for path in (ROOT / "deploy").iterdir() if not path.name.endswith(".dockerignore")
+    }
+
+
+# -------------------- The map of the code in CONTRIBUTING.md names every room, in the order of imports
+
+
+NO_LAYER = {"perago/samples", "pytest_perago"}
+"""Rooms that no import rule orders."""
+
+
+def test_the_map_names_every_room_in_the_order_of_imports() -> None:
+    mapped = re.findall(
+        r"^\| `([\w/]+)` \|", (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("\n## Where things are")[1], re.M
+    )
+    rooms = {f"perago/{path.parent.name}" for path in (ROOT / "src/perago").glob("*/__init__.py")} | {"pytest_perago"}
+    assert sorted(mapped) == sorted(rooms)
+
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0][
+        "layers"
+    ]
+    level = {room.replace(".", "/"): -number for number, layer in enumerate(layers) for room in layer.split(" | ")}
+    ordered = [level[room] for room in mapped if room not in NO_LAYER]
+    assert ordered == sorted(ordered)
+
+
+# -------------------------------------- The messages of the troubleshooting page are those of the code
+
+
+TROUBLESHOOTING = ROOT / "docs/troubleshooting.md"
+SOURCES = ("src/perago", "src/pytest_perago")
+
+
+def messages() -> list[str]:
+    """The first column of all tables."""
+    return re.findall(r"^\| `(.+?)` \|", TROUBLESHOOTING.read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def said() -> str:
+    """All literals of the code as one text: lines joined, values left out."""
+    code = "\n".join(path.read_text("utf-8") for where in SOURCES for path in sorted((ROOT / where).rglob("*.py")))
+    return re.sub(r"\{[^{}]*\}", "", re.sub(r'"\s+f?"', "", code))
+
+
+@pytest.mark.parametrize("row", messages())
+def test_a_message_on_the_page_is_one_of_the_code(row: str, said: str) -> None:
+    parts = [part.strip(" :;.,") for part in re.split(r"\.\.\.|: matched 0 files", row)]
+    assert any(parts)
+    missing = [part for part in parts if part and part not in said]
+    assert not missing, f"{row}: no message says {missing}"
+
+
+def test_each_table_has_rows() -> None:
+    assert len(messages()) > 20
+
+
+# ----------------------------------------------------------------------------------------------------
+# The pictures of the documentation are shown, and small enough to be kept in the repository.
+
+
+LARGEST = 150_000
+"""Bytes of a picture."""
+
+
+def test_each_picture_is_shown_by_a_page_and_is_small() -> None:
+    pictures = {path.name: path.stat().st_size for path in (ROOT / "docs" / "images").iterdir()}
+    pages = "".join(page.read_text("utf-8") for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+    assert set(pictures) == set(re.findall(r"\]\((?:\.\./)*images/([\w.-]+)\)", pages))
+    assert {name: size for name, size in pictures.items() if size > LARGEST} == {}
+
+
+def test_a_drawn_picture_loads_nothing() -> None:
+    for drawing in (ROOT / "docs" / "images").glob("*.svg"):
+        addresses = set(re.findall(r"https?://[^\s\"<)]+", drawing.read_text("utf-8")))
+        assert addresses <= {"http://www.w3.org/2000/svg"}
+
+
+# ------------------------------- The pictures of docs/dev/benchmarks.md are what the recorded runs say
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_the_output_of_the_script_for_the_records(name: str) -> None:
+    kept = (IMAGES / name).read_text(encoding="utf-8")
+    assert kept == picture(PICTURES[name]), "run: python -m benchmarks.plots"
+
+
+def test_each_picture_is_on_the_page_of_the_benchmarks() -> None:
+    page = (ROOT / "docs" / "dev" / "benchmarks.md").read_text(encoding="utf-8")
+    assert [name for name in PICTURES if f"](../images/{name})" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "unit"),
+    [
+        (seconds(0.0142), 0.0142, "s"),
+        (seconds(1234.0), 1234.0, "s"),
+        (ratio(3.0, 2.0), 1.5, "x"),
+        ("+8 MiB", 8.0, "MiB"),
+        ("1,026", 1026.0, ""),
+    ],
+)
+def test_a_cell_of_a_table_is_read_with_its_intended_type(cell: str, value: float, unit: str) -> None:
+    found = number(cell)
+    assert found[0] == pytest.approx(value)
+    assert found[1] == unit
+
+
+def test_figures_are_shown_short() -> None:
+    assert [shown(0.0142, "s"), shown(73.41, "s"), shown(1026.0, ""), shown(1.15, "x")] == [
+        "14.2 ms",
+        "73.4 s",
+        "1,026",
+        "1.15 x",
+    ]
