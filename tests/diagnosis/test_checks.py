@@ -22,16 +22,9 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import InMemoryLakeFS, commits, objects
 from perago.ports import ServiceError, Unavailable
 
+from ..driver.world import Deaf
+
 FINE = Finding("area", Level.OK, "fine")
-
-
-class Deaf:
-    """The hooks of a server that runs none."""
-
-    name, hook = "switched off", "off"
-
-    def refuse(self, event: object) -> str | None:
-        return None
 
 
 def explained(error: ServiceError) -> tuple[str, str]:

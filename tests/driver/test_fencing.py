@@ -20,19 +20,10 @@ from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
 
 from . import tasks
-from .world import REPOSITORY
+from .world import REPOSITORY, Deaf
 
 TREE = {"raw/a.csv": "1"}
 TREE_OF_EDIT: dict[str, str | bytes | None] = {"raw/a.csv": "x\n1\n", "raw/b.csv": "x\n2\n", "readme": "hello"}
-
-
-class Deaf:
-    """What a server does that has its hooks switched off: it runs none."""
-
-    name, hook = "switched off", "off"
-
-    def refuse(self, event: object) -> str | None:
-        return None
 
 
 @pytest.fixture

@@ -178,15 +178,6 @@ def test_an_unsupported_feature_of_the_model_is_not_a_failure_of_the_attempt(ser
 # ---------------------------------------------------------------------------------- services
 
 
-def test_a_refusal_by_a_foreign_commit_hook_is_retryable_with_its_text(services: InMemoryServices) -> None:
-    refusal = Refused("lakeFS", "commit to perago-x of workspace", "status 412: pre-commit hook aborted: no CSV today")
-    services.faults.before("commit", error=refusal)
-    outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE)
-
-    assert outcome.status is FAILED
-    assert "no CSV today" in str(outcome.reason)
-
-
 @pytest.mark.parametrize(
     ("error", "words"),
     [

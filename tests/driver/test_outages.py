@@ -362,7 +362,7 @@ def run_over(url: str, services: InMemoryServices, delivery: Delivery) -> Attemp
 
 
 @pytest.mark.parametrize("error", [Forbidden, Refused, CorruptTransfer], ids=lambda error: error.__name__)
-@pytest.mark.parametrize("operation", ["download", "create_branch", "upload", "delete_objects"])
+@pytest.mark.parametrize("operation", ["download", "create_branch", "upload", "delete_objects", "commit"])
 def test_a_call_that_fails_for_good_is_a_retryable_failure_without_leftovers(
     services: InMemoryServices, operation: str, error: type[ServiceError]
 ) -> None:
@@ -372,7 +372,7 @@ def test_a_call_that_fails_for_good_is_a_retryable_failure_without_leftovers(
     outcome = services.attempt(tasks.edit)
 
     assert outcome.status is TaskStatus.FAILED
-    assert str(outcome.reason).startswith("lakeFS: ")
+    assert re.match(r"lakeFS: \w+: injected fault", str(outcome.reason)), "with the words of the server"
     assert services.lakefs.get_commit("workspace", "main").id == ref
     services.clock.advance(5)
     assert services.attempt(tasks.edit).status is TaskStatus.COMPLETED, "the retry succeeds"

@@ -125,6 +125,15 @@ class Tried:
         return report is not None and report.status is TaskStatus.COMPLETED
 
 
+class Deaf:
+    """What a server does that has its hooks switched off: it runs none."""
+
+    name, hook = "switched off", "off"
+
+    def refuse(self, event: object) -> str | None:
+        return None
+
+
 class World:
     """A started workflow. `begin` runs its first delivery, `settle` all that follow."""
 
