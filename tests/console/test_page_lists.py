@@ -39,19 +39,14 @@ def test_workflows_are_paged(services: InMemoryServices, fresh: Site) -> None:
     assert [row[1] for rows in pages for row in rows] == started[::-1]
 
 
-def test_a_queue_is_paged(services: InMemoryServices, fresh: Site) -> None:
+def test_a_queue_has_pages_of_the_attempts_that_are_known(
+    services: InMemoryServices, fresh: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others were empty, as if nothing waited."""
     for _ in range(60):
         start(services, {})
     assert [len(rows) for rows in turned(fresh, links.task_type("message.send"))] == [50, 10]
-
-
-def test_a_queue_has_no_pages_of_attempts_that_are_not_known(
-    services: InMemoryServices, fresh: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They were empty, as if nothing waited."""
     monkeypatch.setattr(overview, "MOST_QUEUED", 50)
-    for _ in range(60):
-        start(services, {})
     assert [len(rows) for rows in turned(fresh, links.task_type("message.send"))] == [50]
     assert "10 more attempts not shown" in fresh.get(links.task_type("message.send")).main.text
 
@@ -64,14 +59,10 @@ def test_the_history_of_a_workflow_is_paged(services: InMemoryServices, fresh: S
     assert [len(rows) for rows in pages] == [200, 101]
 
 
-def test_changed_files_are_paged(services: InMemoryServices, fresh: Site) -> None:
+def test_files_are_paged(services: InMemoryServices, fresh: Site) -> None:
     commit = services.seed({f"data/{number:04}.csv": "x" for number in range(450)})
     assert "450 files: 450 added" in fresh.get(links.commit(REPOSITORY, commit)).main.text
     assert [len(rows) for rows in turned(fresh, links.commit(REPOSITORY, commit))] == [200, 200, 50]
-
-
-def test_the_files_of_a_directory_are_paged(services: InMemoryServices, fresh: Site) -> None:
-    commit = services.seed({f"data/{number:04}.csv": "x" for number in range(450)})
     pages = turned(fresh, links.files(REPOSITORY, commit, "data/"))
     assert [row[0] for rows in pages for row in rows] == [f"{number:04}.csv" for number in range(450)]
 

@@ -126,22 +126,6 @@ def test_a_secret_in_the_name_of_a_published_file_is_refused(
         )
 
 
-def test_a_secret_in_a_file_is_refused_and_leaves_nothing(run: TaskRunner, tmp_path: Path) -> None:
-    outcome = run(scale, {"api_key": "s3cr3t-of-production"}, tree={**TREE, "raw/note.txt": "key s3cr3t-of-production"})
-
-    with pytest.raises(NotReplayable, match=r"the secret at /params/api_key is in the file 'input/raw/note.txt'"):
-        captured(run, outcome, tmp_path / "case")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_too_much_is_refused_by_the_listing_before_a_byte_is_read(run: TaskRunner, tmp_path: Path) -> None:
-    outcome = run(scale, tree=TREE)
-
-    with pytest.raises(NotReplayable, match=r"hold 10 bytes in 2 objects, more than 9 bytes; nothing was downloaded"):
-        captured(run, outcome, tmp_path / "case", max_bytes=9)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_only_a_part_of_the_input_may_be_taken(run: TaskRunner, tmp_path: Path) -> None:
     outcome = run(scale, tree=TREE)
 
@@ -180,27 +164,28 @@ def test_a_secret_that_a_hook_has_replaced_is_looked_for_as_well(run: TaskRunner
     assert all(secret not in file.read_text() for file in tmp_path.rglob("*") if file.is_file())
 
 
-def test_a_secret_in_the_name_of_a_file_is_refused(run: TaskRunner, tmp_path: Path) -> None:
-    outcome = run(scale, {"api_key": "s3cr3t-of-production"}, tree={**TREE, "raw/s3cr3t-of-production.txt": ""})
-
-    with pytest.raises(NotReplayable, match="is in the name of a file") as refused:
-        captured(run, outcome, tmp_path / "case")
-    assert "s3cr3t" not in str(refused.value)
-    assert list(tmp_path.iterdir()) == []
+SECRET = "s3cr3t-of-production"
 
 
 @pytest.mark.parametrize(
-    ("hooks", "said"),
+    ("more", "options", "said"),
     [
-        ({"scrub_params": lambda *_: 1}, "scrub_params returned int"),
-        ({"scrub_params": lambda *_: 1 / 0}, "scrub_params raised ZeroDivisionError"),
-        ({"scrub_result": lambda *_: object()}, "scrub_result returned a value that is not JSON"),
-        ({"scrub_file": lambda *_: "text"}, "scrub_file returned str for 'old.txt'"),
+        ({"raw/note.txt": f"key {SECRET}"}, {}, "the secret at /params/api_key is in the file 'input/raw/note.txt'"),
+        ({f"raw/{SECRET}.txt": ""}, {}, "is in the name of a file"),
+        ({}, {"max_bytes": 9}, "hold 10 bytes in 2 objects, more than 9 bytes; nothing was downloaded"),
+        ({}, {"hooks": {"scrub_params": lambda *_: 1}}, "scrub_params returned int"),
+        ({}, {"hooks": {"scrub_params": lambda *_: 1 / 0}}, "scrub_params raised ZeroDivisionError"),
+        ({}, {"hooks": {"scrub_result": lambda *_: object()}}, "scrub_result returned a value that is not JSON"),
+        ({}, {"hooks": {"scrub_file": lambda *_: "text"}}, "scrub_file returned str for 'old.txt'"),
     ],
 )
-def test_a_broken_hook_is_named_and_leaves_nothing(run: TaskRunner, tmp_path: Path, hooks: Any, said: str) -> None:
-    with pytest.raises(NotReplayable, match=said):
-        captured(run, run(scale, tree=TREE), tmp_path / "case", hooks=hooks)
+def test_a_refused_capture_names_its_reason_without_secrets_and_leaves_nothing(
+    run: TaskRunner, tmp_path: Path, more: dict[str, str], options: Any, said: str
+) -> None:
+    outcome = run(scale, {"api_key": SECRET}, tree={**TREE, **more})
+    with pytest.raises(NotReplayable, match=said) as refused:
+        captured(run, outcome, tmp_path / "case", **options)
+    assert "s3cr3t" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
 
