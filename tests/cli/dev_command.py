@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 import psutil
 
+from ..worker.bench import wait_for
 from .conftest import Project
 from .start_command import LIMIT, Watched
 
@@ -63,13 +64,12 @@ class Dev(Watched):
 
     def finished(self, workflow_id: str) -> dict[str, Any]:
         """The workflow, once it has ended."""
-        deadline = time.monotonic() + LIMIT
-        while True:
+
+        def over() -> dict[str, Any] | None:
             found: dict[str, Any] = self.get(f"/workflow/{workflow_id}")
-            if found["status"] not in ("RUNNING", "PAUSED"):
-                return found
-            assert time.monotonic() < deadline, found
-            time.sleep(0.05)
+            return None if found["status"] in ("RUNNING", "PAUSED") else found
+
+        return wait_for("the end of the workflow", over, LIMIT)
 
     def descendants(self) -> list[psutil.Process]:
         """All its processes, down to the last."""
@@ -123,14 +123,6 @@ def taken(port: int) -> Iterator[None]:
         yield
 
 
-def wait_for_file(path: Path) -> None:
-    """Until it is there."""
-    deadline = time.monotonic() + LIMIT
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.02)
-
-
 def wait_until_gone(processes: list[psutil.Process]) -> None:
     """Until none of them runs."""
     _, alive = psutil.wait_procs(processes, timeout=LIMIT)
@@ -139,16 +131,14 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
 
 def wait_until_kept(state: Path, workflow: dict[str, Any]) -> None:
     """Until the state says that it has ended."""
-    deadline = time.monotonic() + LIMIT
-    while True:
-        key = json.dumps(["workflows", workflow["workflowId"]], separators=(",", ":"))
+    key = json.dumps(["workflows", workflow["workflowId"]], separators=(",", ":"))
+
+    def has_ended() -> bool:
         with contextlib.closing(sqlite3.connect(state / "state.sqlite")) as database:
             row = database.execute("SELECT value FROM records WHERE key = ?", (key,)).fetchone()
-        kept = None if row is None else json.loads(row[0])
-        if kept is not None and kept["status"] == workflow["status"]:
-            return
-        assert time.monotonic() < deadline, kept
-        time.sleep(0.05)
+        return row is not None and json.loads(row[0])["status"] == workflow["status"]
+
+    wait_for("the end in the state", has_ended, LIMIT)
 
 
 # ----------------------------------------------------- Task modules that the tests of `perago dev` run

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ..worker.bench import wait_for
 from .conftest import Project
 from .dev_command import (
     FEATURES,
@@ -28,7 +29,6 @@ from .dev_command import (
     developing,
     ready,
     taken,
-    wait_for_file,
     wait_until_gone,
     wait_until_kept,
     write_plain,
@@ -200,7 +200,7 @@ def test_a_running_attempt_ends_with_its_code_before_a_changed_definition_is_reg
     write_plain(project, gate)
     with ready(project, "plain") as dev:
         first = dev.curl("dev.plain.work")
-        wait_for_file(tmp_path / "gate.in")
+        wait_for("the file", (tmp_path / "gate.in").exists, LIMIT)
         changed = PLAIN.replace("GATE", "None").replace("total=params.rows", "total=params.rows + 1000")
         project.module("plain", changed.replace("RetryPolicy(count=0)", "RetryPolicy(count=int('7'))"))
         dev.wait_for("stopping: no further polls, 1 running")
@@ -264,7 +264,7 @@ def test_the_first_signal_lets_an_attempt_finish(project: Project, tmp_path: Pat
     write_plain(project, gate)
     with ready(project, "plain") as dev:
         dev.curl("dev.plain.work")
-        wait_for_file(tmp_path / "gate.in")
+        wait_for("the file", (tmp_path / "gate.in").exists, LIMIT)
         dev.process.send_signal(signal.SIGINT)
         dev.wait_for("no further polls, 1 running")
         gate.touch()
@@ -276,7 +276,7 @@ def test_the_second_signal_cancels_it(project: Project, tmp_path: Path) -> None:
     write_plain(project, tmp_path / "gate")
     with ready(project, "plain") as dev:
         dev.curl("dev.plain.work")
-        wait_for_file(tmp_path / "gate.in")
+        wait_for("the file", (tmp_path / "gate.in").exists, LIMIT)
         processes = dev.descendants()
         dev.process.send_signal(signal.SIGINT)
         dev.wait_for("no further polls, 1 running")
@@ -292,19 +292,17 @@ def test_an_end_on_the_page_reaches_the_function_soon_and_is_shown_until_it_has(
     project.module("plain", STUBBORN.format(gate=gate))
     with ready(project, "plain") as dev:
         address = f"/workflows/{dev.curl('dev.plain.work')}"
-        wait_for_file(tmp_path / "gate.in")
+        wait_for("the file", (tmp_path / "gate.in").exists, LIMIT)
         begun = time.monotonic()
         page = dev.page(f"{address}/terminate", {"reason": "by hand"})
         assert ">terminated</span>" in page
-        wait_for_file(tmp_path / "gate.canceled")
+        wait_for("the file", (tmp_path / "gate.canceled").exists, LIMIT)
         assert time.monotonic() - begun < 20  # heartbeats have 40 s between them
         assert ENDING in page
         assert ENDING in dev.page(address)
         gate.touch()
         dev.wait_for("lost plain.work")
-        deadline = time.monotonic() + LIMIT
-        while ENDING in dev.page(address):
-            assert time.monotonic() < deadline
+        wait_for("the end of the mark", lambda: ENDING not in dev.page(address), LIMIT)
 
 
 def test_workers_end_when_it_is_killed(project: Project) -> None:
