@@ -66,6 +66,16 @@ class Ran:
     out: str
     err: str
 
+    def ends(self, code: int, *words: str, out: str | None = None) -> Ran:
+        """Fail unless the command ended with this status and said these words on standard error."""
+        __tracebackhide__ = True
+        shown = f"exit status {self.code}\n{self.out}\n{self.err}"
+        assert self.code == code, shown
+        assert out is None or self.out == out, shown
+        missing = [text for text in words if text not in self.err]
+        assert not missing, f"standard error does not have {missing}:\n{shown}"
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Project:

@@ -99,9 +99,7 @@ def test_a_module_that_prints_megabytes_is_cut_short(project: Project) -> None:
 
 def test_a_module_that_prints_for_ever_is_stopped(project: Project) -> None:
     project.module("loud", "while True:\n    print('x' * 10_000)\n")
-    ran = project.run("check", "--timeout", "1", "loud")
-    assert ran.code == 3
-    assert "was not imported after 1 seconds" in ran.err
+    project.run("check", "--timeout", "1", "loud").ends(3, "was not imported after 1 seconds")
 
 
 def test_a_module_that_forks_is_judged_once_and_leaves_nothing_behind(project: Project) -> None:
@@ -202,9 +200,7 @@ def test_a_package_means_all_task_modules_below_it(project: Project) -> None:
 
 def test_a_package_without_any_task_is_an_error(project: Project) -> None:
     project.module("tasks.helpers", "ANSWER = 42")
-    ran = project.run("check", "tasks")
-    assert ran.code == 3
-    assert "none of the 1 modules of package tasks declares a task" in ran.err
+    project.run("check", "tasks").ends(3, "none of the 1 modules of package tasks declares a task")
 
 
 def test_a_declared_example_that_does_not_fit_is_an_error(project: Project) -> None:
@@ -263,9 +259,7 @@ def test_the_configured_servers_and_the_allowed_workspaces_are_named(project: Pr
 )
 def test_only_names_that_the_author_has_are_suggested(project: Project, name: str, fix: str) -> None:
     project.task("tasks.features", "features.build")
-    ran = project.run("check", name)
-    assert (ran.code, f"there is no module {name}" in ran.err) == (3, True)
-    assert f"  fix: {fix}\n" in ran.err
+    project.run("check", name).ends(3, f"there is no module {name}", f"  fix: {fix}\n")
 
 
 def test_an_invalid_configuration_has_its_own_exit_code(project: Project) -> None:
@@ -280,10 +274,7 @@ def test_an_invalid_configuration_has_its_own_exit_code(project: Project) -> Non
     assert "\n  LAKECTL_CREDENTIALS_ACCESS_KEY_ID: not set" in ran.err
     assert re.search(r"\n  PERAGO_LOG_ROOT \(.env:4\): \S+/.env is not a directory", ran.err)
     assert "warning: PERAGO_LOG_RETENTOIN (.env:3)" in ran.err
-    ran = project.run("check", "nope")
-    assert ran.code == 3
-    assert "there is no module nope" in ran.err
-    assert "PERAGO_LOG_RETENTION (.env:2)" in ran.err
+    project.run("check", "nope").ends(3, "there is no module nope", "PERAGO_LOG_RETENTION (.env:2)")
 
 
 def test_an_unknown_variable_is_a_warning(project: Project) -> None:

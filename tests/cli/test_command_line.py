@@ -99,8 +99,7 @@ def test_a_module_written_for_the_other_project_is_distinguished(project: Projec
 
 def test_the_installed_script_is_the_same_command(project: Project) -> None:
     script = Path(sysconfig.get_path("scripts"), "perago")
-    ran = project.execute(script, "check", "features")
-    assert (ran.code, "there is no module features" in ran.err) == (3, True)
+    ran = project.execute(script, "check", "features").ends(3, "there is no module features")
     project.task("features", "features.build")
     ran = project.execute(script, "check", "features")
     assert (ran.code, ran.err) == (0, "")
@@ -245,10 +244,7 @@ def test_a_terminal_shows_what_a_command_waits_for(project: Project, command: st
 def test_debug_shows_the_traceback_of_the_module(project: Project, before: bool) -> None:
     project.module("broken", "def helper():\n    raise KeyError('x')\nhelper()\n")
     arguments = ["--debug", "check", "broken"] if before else ["check", "broken", "--debug"]
-    ran = project.run(*arguments)
-    assert ran.code == 3
-    assert "Traceback (most recent call last)" in ran.err
-    assert "in helper" in ran.err
+    project.run(*arguments).ends(3, "Traceback (most recent call last)", "in helper")
     assert "Traceback" not in project.run("check", "broken").err
 
 

@@ -73,9 +73,7 @@ def test_it_starts_without_servers_and_names_the_missing_settings(project: Proje
 
 
 def test_without_any_configuration_it_names_the_variable(project: Project) -> None:
-    ran = project.run("console")
-    assert ran.code == 4
-    assert "CONDUCTOR_SERVER_URL" in ran.err
+    project.run("console").ends(4, "CONDUCTOR_SERVER_URL")
 
 
 def test_a_port_that_is_taken_is_named(project: Project) -> None:

@@ -115,9 +115,7 @@ def test_output_of_the_module_is_not_mixed_in(project: Project) -> None:
 def test_an_invalid_module_leaves_the_file_alone(project: Project) -> None:
     (project.directory / "old.json").write_text("old")
     project.module("bad", "x / 0\n")
-    ran = project.run("extract", "bad", "--output", "old.json")
-    assert (ran.code, ran.out) == (3, "")
-    assert "error: bad.py:1: " in ran.err
+    project.run("extract", "bad", "--output", "old.json").ends(3, "error: bad.py:1: ", out="")
     assert (project.directory / "old.json").read_text() == "old"
 
 

@@ -49,9 +49,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 def test_nothing_is_overwritten(project: Project) -> None:
     (project.directory / "pyproject.toml").write_text("[project]\n")
-    ran = project.run("init")
-    assert ran.code == 1
-    assert "already has pyproject.toml; nothing was written" in ran.err
+    project.run("init").ends(1, "already has pyproject.toml; nothing was written")
     assert [path.name for path in project.directory.iterdir()] == ["pyproject.toml"]
 
 
@@ -69,9 +67,7 @@ def test_add_writes_a_task_its_test_and_the_settings_into_a_project(project: Pro
     )
     ran = here.execute(sys.executable, "-m", "pytest", *QUIET, "--perago-kinds=contract,taskdef,run")
     assert ran.code == 0, ran.out
-    again = here.run("add", "shop.sales")
-    assert again.code == 1
-    assert "already there: src/shop/sales.py, tests/test_sales.py; nothing was written" in again.err
+    here.run("add", "shop.sales").ends(1, "already there: src/shop/sales.py, tests/test_sales.py; nothing was written")
     other = here.run("add", "shop.costs")
     assert "add shop.costs to perago_modules in pyproject.toml" in other.err
     assert here.run("add", "no-module").code == 1

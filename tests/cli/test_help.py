@@ -66,9 +66,7 @@ def test_the_help_of_a_command_is_printed_too(project: Project) -> None:
 
 
 def test_an_unknown_topic_is_a_usage_error_that_names_a_similar_one(project: Project) -> None:
-    ran = project.run("help", "concept")
-    assert ran.code == 2
-    assert "Did you mean 'concepts'?" in ran.err
+    project.run("help", "concept").ends(2, "Did you mean 'concepts'?")
 
 
 def test_a_terminal_shows_the_page_in_a_pager(project: Project, tmp_path: Path) -> None:

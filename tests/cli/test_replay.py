@@ -161,7 +161,5 @@ def test_a_changed_model_is_reported_before_the_attempt_fails(site: Site) -> Non
     task_id = site.task_ids[1]
     site.edit("    factor: int = 2", "    factor: int = 2\n    unit: str")
 
-    ran = site.perago("replay", task_id)
-    assert ran.code == 1
-    assert "in a way that breaks running workflows: /inputSchema/data" in ran.err
+    ran = site.perago("replay", task_id).ends(1, "in a way that breaks running workflows: /inputSchema/data")
     assert "completed before, terminal now: Invalid input: /params/unit" in ran.out

@@ -163,9 +163,7 @@ def test_parameters_come_from_text_a_file_or_standard_input(project: Project, se
 def test_a_missing_item_is_a_failure_that_names_it(
     project: Project, services: Services, repository: str, branch: str, detail: str
 ) -> None:
-    ran = project.run("input", repository, branch, **services.variables)
-    assert (ran.code, ran.out) == (1, "")
-    assert detail in ran.err
+    project.run("input", repository, branch, **services.variables).ends(1, detail, out="")
 
 
 def output(ref: str) -> dict[str, object]:

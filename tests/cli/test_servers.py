@@ -42,9 +42,7 @@ def module(project: Project) -> None:
 
 @each_command
 def test_a_server_that_is_not_configured_is_named(project: Project, command: list[str], variable: str) -> None:
-    ran = project.run(*command)
-    assert (ran.code, ran.out) == (4, "")
-    assert f"{variable}: not set" in ran.err
+    project.run(*command).ends(4, f"{variable}: not set", out="")
 
 
 @each_command

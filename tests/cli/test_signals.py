@@ -110,7 +110,10 @@ def run(directory: Path, program: str, number: signal.Signals, code: str) -> sub
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("code", [LOST, WRAPPED], ids=["in a destructor", "in the making of a class"])
+deaf_code = pytest.mark.parametrize("code", [LOST, WRAPPED], ids=["in a destructor", "in the making of a class"])
+
+
+@deaf_code
 @pytest.mark.parametrize("program", [COMMAND, PROBE], ids=["command", "probe"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_that_met_deaf_code_ends_the_command(
@@ -123,30 +126,27 @@ def test_a_signal_that_met_deaf_code_ends_the_command(
     assert ("error: interrupted" in ended.stderr) is (number is signal.SIGINT)
 
 
-@pytest.mark.parametrize("code", [LOST, WRAPPED], ids=["in a destructor", "in the making of a class"])
+@deaf_code
+@pytest.mark.parametrize(
+    ("program", "last"),
+    [(START, ""), (f"when = 'asking'\n{WAITING}", "slept 0.0\n"), (f"when = 'pausing'\n{WAITING}", "slept 65.0\n")],
+    ids=["starting", "asking", "pausing"],
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_met_deaf_code_stops_a_start(tmp_path: Path, number: signal.Signals, code: str) -> None:
-    ended = run(tmp_path, START, number, code)
+def test_a_signal_that_met_deaf_code_stops_a_start(
+    tmp_path: Path, number: signal.Signals, program: str, last: str, code: str
+) -> None:
+    ended = run(tmp_path, program, number, code)
     assert ended.returncode == 0, ended.stderr
     assert "goes on" not in ended.stdout
     assert "stopped before anything was started" in ended.stderr
+    assert ended.stdout.endswith(last)
 
 
-@pytest.mark.parametrize("code", [LOST, WRAPPED], ids=["in a destructor", "in the making of a class"])
-@pytest.mark.parametrize(("when", "slept"), [("asking", 0), ("pausing", 65)])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_met_deaf_code_stops_a_start_that_waits(
-    tmp_path: Path, number: signal.Signals, when: str, slept: float, code: str
-) -> None:
-    ended = run(tmp_path, f"when = {when!r}\n{WAITING}", number, code)
-    assert ended.returncode == 0, ended.stderr
-    assert "stopped before anything was started" in ended.stderr
-    assert ended.stdout.endswith(f"slept {slept:.1f}\n")
-
-
-def test_an_ignored_interrupt_stays_ignored(tmp_path: Path) -> None:
-    ignoring = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    ended = run(tmp_path, ignoring + COMMAND, signal.SIGINT, "os.kill(os.getpid(), number)")
+@pytest.mark.parametrize(("program", "number"), [(COMMAND, signal.SIGINT), (START, signal.SIGHUP)])
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path, program: str, number: signal.Signals) -> None:
+    ignoring = f"import signal\nsignal.signal({int(number)}, signal.SIG_IGN)\n"
+    ended = run(tmp_path, ignoring + program, number, "os.kill(os.getpid(), number)")
     assert (ended.returncode, ended.stdout) == (0, "goes on\n")
 
 
@@ -160,9 +160,3 @@ def test_a_signal_that_was_dropped_is_handed_over_with_the_next(tmp_path: Path, 
 def test_a_second_signal_does_not_interrupt_the_clean_up_of_the_first(tmp_path: Path) -> None:
     ended = run(tmp_path, IMPATIENT, signal.SIGTERM, "")
     assert (ended.returncode, ended.stdout) == (0, "tidied up\n")
-
-
-def test_a_hang_up_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
-    ignoring = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-    ended = run(tmp_path, ignoring + START, signal.SIGHUP, "os.kill(os.getpid(), number)")
-    assert (ended.returncode, ended.stdout) == (0, "goes on\n")

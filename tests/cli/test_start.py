@@ -127,9 +127,7 @@ def test_rejected_credentials_end_the_start(
     project: Project, services: Services, conductor: int, lakefs: int, service: str, variable: str
 ) -> None:
     services.conductor_status, services.lakefs_status = conductor, lakefs
-    ran = project.run("start", "features", **services.variables)
-    assert ran.code == 5
-    assert f"error: {service} " in ran.err
+    ran = project.run("start", "features", **services.variables).ends(5, f"error: {service} ")
     assert variable in ran.err.partition("fix: ")[2]
     assert SECRET not in ran.err
     assert "ready" not in ran.out
@@ -278,9 +276,7 @@ def test_with_a_log_format_all_messages_are_lines_of_the_log(project: Project, s
 def test_a_log_that_cannot_be_is_invalid_configuration(
     project: Project, services: Services, variables: dict[str, str], problem: str
 ) -> None:
-    ran = project.run("start", "plain", **services.variables | variables)
-    assert ran.code == 4
-    assert problem in ran.err
+    project.run("start", "plain", **services.variables | variables).ends(4, problem)
 
 
 def test_errors_of_the_start_are_lines_of_the_log_too(project: Project, services: Services) -> None:

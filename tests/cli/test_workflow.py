@@ -114,8 +114,7 @@ def test_the_steps_are_shown_as_a_tree(project: Project) -> None:
         "  choice  switch on ${workflow.input.kind}",
         r"  └─ \x1b[31m\n: one  plain.work",
     ]
-    none = project.run("workflow", "show", "work")
-    assert (none.code, "work declares no workflow" in none.err) == (1, True)
+    project.run("workflow", "show", "work").ends(1, "work declares no workflow")
 
 
 def test_a_version_is_registered_once_and_replaced_only_on_request(

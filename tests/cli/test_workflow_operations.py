@@ -125,9 +125,7 @@ def test_a_workflow_that_ends_again_immediately_is_reported(project: Project, em
     steps = flow(operator("INLINE", "i", inputParameters=inputs))
     workflow_id = embedded.conductor.start_workflow("w", {}, definition=steps)
     assert embedded.conductor.workflow(workflow_id)["status"] == "FAILED"
-    done = ran(project, embedded, "retry", workflow_id)
-    assert done.code == 0
-    assert "warning: it has ended again already: FAILED" in done.err
+    ran(project, embedded, "retry", workflow_id).ends(0, "warning: it has ended again already: FAILED")
 
 
 def test_a_workflow_is_run_again_in_full_or_from_a_step(
@@ -146,9 +144,7 @@ def test_a_workflow_is_run_again_in_full_or_from_a_step(
     assert json.loads(whole.out)["done"] == "every step runs again"
     (again,) = embedded.conductor.workflow(workflow_id)["tasks"]
     assert again["taskId"] != first["taskId"]
-    unknown = ran(project, embedded, "rerun", workflow_id, "--from", "x\x1b[2J")
-    assert unknown.code == 1
-    assert f"it has '{step}'" in unknown.err
+    unknown = ran(project, embedded, "rerun", workflow_id, "--from", "x\x1b[2J").ends(1, f"it has '{step}'")
     assert "\x1b" not in unknown.err
 
 
@@ -168,7 +164,5 @@ def test_a_rerun_that_would_be_stuck_is_refused(project: Project, embedded: Embe
 
 @pytest.mark.parametrize("command", ["terminate", "retry", "rerun"])
 def test_an_unknown_workflow_is_named(project: Project, embedded: EmbeddedServices, command: str) -> None:
-    found = ran(project, embedded, command, "../x")
-    assert found.code == 1
-    assert "error: " in found.err
+    found = ran(project, embedded, command, "../x").ends(1, "error: ")
     assert "Traceback" not in found.err
