@@ -26,6 +26,8 @@ from perago import (
     require_glob,
     task,
 )
+from perago.ports import TaskStatus
+from perago.testing import Outcome
 from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
 
@@ -194,6 +196,13 @@ def wrong(params: Params) -> Result:
 
 EDIT = task_of(edit)
 TWO_FILES: dict[str, str | bytes | None] = {"raw/a.csv": "x\n1\n", "raw/b.csv": "x\n2\n"}
+
+
+def assert_ended(outcome: Outcome, status: TaskStatus, *words: str) -> None:
+    """Fail unless the attempt ended with this status, for a reason that has these words."""
+    __tracebackhide__ = True
+    assert outcome.status is status, outcome
+    assert all(text in str(outcome.reason) for text in words), outcome.reason
 
 
 def publications_since(services: InMemoryServices, ref: str) -> int:

@@ -28,7 +28,7 @@ from perago.workspace.layout import LayoutRefused, create_directories, directori
 from perago.workspace.scan import scan_tree
 
 from . import tasks
-from .tasks import Params
+from .tasks import Params, assert_ended
 
 TREE: dict[str, str | bytes | None] = {"raw/a.csv": "x\n1\n", "raw/b.csv": "x\n2\n", "readme": "hello"}
 COMPLETED, FAILED, TERMINAL = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR
@@ -82,8 +82,7 @@ def test_an_unchanged_tree_completes_with_the_input_ref(services: InMemoryServic
 def test_a_read_only_task_that_writes_fails_with_the_list(services: InMemoryServices) -> None:
     outcome = services.run(tasks.look, Params(do="edit"), TREE)
 
-    assert outcome.status is FAILED
-    assert "added 'out/result.txt'; changed 'raw/a.csv'; removed 'raw/b.csv'" in str(outcome.reason)
+    assert_ended(outcome, FAILED, "added 'out/result.txt'; changed 'raw/a.csv'; removed 'raw/b.csv'")
     assert services.tree()["raw/b.csv"] == b"x\n2\n"
 
 
@@ -121,8 +120,7 @@ def test_misbehavior_of_a_function_ends_in_a_clear_failure(
 ) -> None:
     outcome = services.run(tasks.edit, Params(do=do), TREE)
 
-    assert outcome.status is status
-    assert reason in str(outcome.reason)
+    assert_ended(outcome, status, reason)
     assert len(services.tree()) == len(TREE)
     assert services.run(tasks.edit, Params(), TREE).status is COMPLETED, "the worker goes on"
 
@@ -138,8 +136,7 @@ def test_a_violated_pre_guardrail_is_final_and_the_function_is_not_called(servic
 def test_a_publish_budget_keeps_a_large_change_back(services: InMemoryServices) -> None:
     outcome = services.run(tasks.budget, Params(do="edit"), TREE)
 
-    assert outcome.status is FAILED
-    assert "3 changed objects exceed publish_budget.max_changed_objects (1)" in str(outcome.reason)
+    assert_ended(outcome, FAILED, "3 changed objects exceed publish_budget.max_changed_objects (1)")
     assert services.faults.calls("create_branch") == 0
 
 
@@ -152,8 +149,7 @@ def test_a_result_of_the_wrong_kind_is_final(services: InMemoryServices, do: str
 def test_a_result_above_the_limit_is_final_with_advice() -> None:
     with InMemoryServices(limits=Limits(max_result_bytes=5)) as services:
         outcome = services.run(tasks.plain, Params())
-    assert outcome.status is TERMINAL
-    assert "workspace" in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, "workspace")
 
 
 def test_process_state_is_put_back_after_the_function(services: InMemoryServices) -> None:
@@ -214,16 +210,14 @@ def test_input_that_can_never_succeed_is_final_before_anything_is_downloaded(
     services.start_raw(task, payload)
     outcome = services.attempt(tasks.edit)
 
-    assert outcome.status is TERMINAL
-    assert words in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, words)
     assert services.faults.calls("download") == 0
 
 
 def test_an_input_that_conductor_moved_elsewhere_is_final(services: InMemoryServices) -> None:
     outcome = services.run(tasks.plain, {"do": "x" * 5_000_000})
 
-    assert outcome.status is TERMINAL
-    assert "external storage" in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, "external storage")
 
 
 @pytest.mark.parametrize(
@@ -236,15 +230,13 @@ def test_hostile_keys_are_refused_before_anything_is_written(
 ) -> None:
     outcome = services.run(tasks.edit, Params(), {**TREE, **tree})
 
-    assert outcome.status is TERMINAL
-    assert "nothing was downloaded" in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, "nothing was downloaded")
 
 
 def test_a_workspace_above_the_limit_is_final() -> None:
     with InMemoryServices(limits=Limits(max_workspace_bytes=5)) as services:
         outcome = services.run(tasks.edit, Params(), TREE)
-    assert outcome.status is TERMINAL
-    assert "PERAGO_MAX_WORKSPACE_BYTES" in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, "PERAGO_MAX_WORKSPACE_BYTES")
 
 
 @pytest.mark.parametrize(
@@ -253,8 +245,7 @@ def test_a_workspace_above_the_limit_is_final() -> None:
 def test_a_listing_above_the_limit_is_final(tree: dict[str, str | bytes | None], what: str) -> None:
     with InMemoryServices(limits=Limits(max_workspace_objects=5)) as services:
         outcome = services.run(tasks.edit, Params(), tree)
-    assert outcome.status is TERMINAL
-    assert f"more {what} than the 5 that PERAGO_MAX_WORKSPACE_OBJECTS allows" in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, f"more {what} than the 5 that PERAGO_MAX_WORKSPACE_OBJECTS allows")
 
 
 @pytest.mark.parametrize(
@@ -276,8 +267,7 @@ def test_only_an_allowed_workspace_is_worked_on(patterns: tuple[str, ...], allow
         asked = [
             call for call in ("get_commit", "history", "list_branches", "stat_objects") if services.faults.calls(call)
         ]
-    assert outcome.status is TERMINAL
-    assert "PERAGO_ALLOWED_WORKSPACES of this worker does not allow branch 'main'" in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, "PERAGO_ALLOWED_WORKSPACES of this worker does not allow branch 'main'")
     assert asked == []
 
 
@@ -373,8 +363,7 @@ def write_data(workspace: Path, params: Written) -> Listed:
 def test_a_file_does_not_take_the_place_of_an_empty_directory_that_is_not_seen(services: InMemoryServices) -> None:
     """A file and a directory marker of one name: no task that sees both could ever be laid out again."""
     outcome = services.run(write_data, Written(), {"data/": "", "data.csv": "x"})
-    assert outcome.status is TaskStatus.FAILED
-    assert "'data' (is a directory in the part that the task does not see)" in str(outcome.reason)
+    assert_ended(outcome, TaskStatus.FAILED, "'data' (is a directory in the part that the task does not see)")
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
 
 from . import tasks
+from .tasks import assert_ended
 from .world import REPOSITORY, Deaf
 
 TREE = {"raw/a.csv": "1"}
@@ -185,8 +186,7 @@ def test_a_server_without_hooks_is_published_through_and_recorded() -> None:
 def test_a_server_without_hooks_is_not_published_through_where_the_fence_is_required() -> None:
     with world(PublishFence.REQUIRED, deaf=True) as services:
         outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
-        assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-        assert "actions.enabled" in str(outcome.reason)
+        assert_ended(outcome, TaskStatus.FAILED_WITH_TERMINAL_ERROR, "actions.enabled")
         assert list(services.lakefs.history(REPOSITORY, "main", until=str(outcome.input_ref), limit=9)) == []
         assert list(services.lakefs.list_branches(REPOSITORY, "")) == ["main"]
 

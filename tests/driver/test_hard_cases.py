@@ -26,6 +26,7 @@ from perago.testing.tasks import task_of
 from perago.workspace.layout import LayoutRefused, NoRoom
 
 from . import tasks
+from .tasks import assert_ended
 
 COMPLETED, FAILED, TERMINAL = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR
 TREE: dict[str, str | bytes | None] = {"raw/a.csv": "1", "raw/b.csv": "2"}
@@ -198,8 +199,7 @@ def test_a_refusal_of_the_system_is_retryable_and_named(
     services.faults.before("download", error=error)
     outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE)
 
-    assert outcome.status is FAILED
-    assert words in str(outcome.reason)
+    assert_ended(outcome, FAILED, words)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from perago.testing.tasks import task_of
 
 from ..definitions import flow, forking, operator, simple
 from . import tasks
-from .tasks import Params
+from .tasks import Params, assert_ended
 
 REPOSITORY = "workspace"
 NOWHERE = "0" * 64
@@ -149,8 +149,7 @@ def test_results_in_the_output_of_a_join_are_never_quoted(services: InMemoryServ
         services,
         {"left": output(ref), "right": {**output(["canary-4711"]), "result": {"token": "canary-4711"}}},
     )
-    assert outcome.status is TERMINAL
-    assert "/workspace/ref/right/workspace/ref/0: must be a full commit id" in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, "/workspace/ref/right/workspace/ref/0: must be a full commit id")
     assert "canary" not in str(outcome.reason)
 
 

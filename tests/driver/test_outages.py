@@ -46,7 +46,7 @@ from ..live.proxy import Cut, Proxy, proxied
 from ..noting import Noted
 from . import tasks
 from .forking import FAILED, A, Fork
-from .tasks import EDIT, TWO_FILES, Params, publications_since
+from .tasks import EDIT, TWO_FILES, Params, assert_ended, publications_since
 from .world import BRANCH, REPOSITORY, TASK, World, expected_tree
 
 PATIENCE = Limits().outage_patience
@@ -392,8 +392,7 @@ def test_a_staging_branch_that_is_at_another_commit_is_a_failure(
     monkeypatch.setattr(services.lakefs, "create_branch", create_elsewhere)
     outcome = services.run(tasks.edit, Params(do="edit"), TWO_FILES)
 
-    assert outcome.status is TaskStatus.FAILED
-    assert "already exists" in str(outcome.reason)
+    assert_ended(outcome, TaskStatus.FAILED, "already exists")
 
 
 def test_a_staging_branch_that_cannot_be_removed_does_not_cost_the_result(services: InMemoryServices) -> None:
@@ -412,8 +411,7 @@ def test_a_foreign_commit_between_the_last_read_and_the_merge_is_reported(servic
     services.start(EDIT, Params(do="edit"), ref=ref)
     outcome = services.attempt(tasks.edit)
 
-    assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-    assert "is not what this attempt built" in str(outcome.reason)
+    assert_ended(outcome, TaskStatus.FAILED_WITH_TERMINAL_ERROR, "is not what this attempt built")
     assert services.tree()["raw/foreign"] == b"theirs"
 
 
@@ -423,8 +421,7 @@ def test_uncommitted_changes_on_the_target_are_retryable(services: InMemoryServi
     services.start(EDIT, Params(do="edit"), ref=ref)
     outcome = services.attempt(tasks.edit)
 
-    assert outcome.status is TaskStatus.FAILED
-    assert "uncommitted changes" in str(outcome.reason)
+    assert_ended(outcome, TaskStatus.FAILED, "uncommitted changes")
 
 
 def reset(world: World) -> None:
@@ -479,8 +476,7 @@ def test_a_defect_in_the_protocol_fails_the_attempt_and_names_the_open_merge(
     with monkeypatch.context() as patch:
         patch.setitem(TRANSITIONS, (Step.COMMITTED, event), defect)
         outcome = fork.run(fork.deliveries[0])
-    assert outcome.status is FAILED
-    assert f"could not continue after {event.__name__} at step committed: KeyError" in str(outcome.reason)
+    assert_ended(outcome, FAILED, f"could not continue after {event.__name__} at step committed: KeyError")
     ending = "was not verified." if event is on.PublicationRead else "a retry will recognize it."
     assert str(outcome.reason).endswith(ending)
 

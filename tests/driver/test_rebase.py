@@ -25,6 +25,7 @@ from perago.settings import PublishFence
 from perago.testing.services import InMemoryServices
 
 from .forking import BOTH, FAILED, TERMINAL, TREE, A, B, Edit, Fork, checked, ruled
+from .tasks import assert_ended
 from .world import SharedWorld
 
 
@@ -130,8 +131,7 @@ def test_changes_that_meet_are_a_conflict_that_names_path_commit_and_committer(
     before = fork.tree()
     second = fork.run(fork.deliveries[1])
 
-    assert second.status is TERMINAL
-    assert words in str(second.reason)
+    assert_ended(second, TERMINAL, words)
     assert first.commit[:12] in str(second.reason)
     assert "by admin: 'fork.plain: " in str(second.reason)
     assert fork.tree() == before
@@ -144,8 +144,7 @@ def test_a_change_of_a_file_that_the_task_reads_is_a_conflict_before_any_downloa
     fork.run(fork.deliveries[0]).assert_completed()
     downloads = services.faults.calls("download")
     second = fork.run(fork.deliveries[1])
-    assert second.status is TERMINAL
-    assert "'raw/c.csv' was read by this task (`reads`), and changed there" in str(second.reason)
+    assert_ended(second, TERMINAL, "'raw/c.csv' was read by this task (`reads`), and changed there")
     assert services.faults.calls("download") == downloads
 
 
@@ -164,8 +163,7 @@ def test_a_head_that_always_moves_ends_in_a_failure_with_the_number_of_tries(ser
         services.faults.between("merge", lambda: services.seed({f"theirs/{next(moves)}": "x"}), nth=2 * nth - 1)
     outcome = fork.run(fork.deliveries[0])
     services.faults._faults.clear()
-    assert outcome.status is FAILED
-    assert "changed 5 times while this attempt tried to publish" in str(outcome.reason)
+    assert_ended(outcome, FAILED, "changed 5 times while this attempt tried to publish")
 
 
 def test_a_file_system_without_locks_costs_no_time(services: InMemoryServices, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,8 +232,7 @@ def test_a_refusal_names_others_only_if_others_are_involved(
     monkeypatch.setattr(model_commits, "revert", lose)
     outcome = fork.run(restarted(services, fork)[0])
 
-    assert outcome.status is TERMINAL
-    assert "cannot be undone: reverting them did not restore 'raw/c.csv'" in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, "cannot be undone: reverting them did not restore 'raw/c.csv'")
     assert "others" not in str(outcome.reason)
 
 
@@ -271,8 +268,7 @@ def test_a_publication_on_another_head_that_lost_a_foreign_file_is_not_undone(
     head = fork.commits()[-1]
     outcome = fork.run(restarted(services, fork)[0])
 
-    assert outcome.status is TERMINAL
-    assert "cannot be undone" in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, "cannot be undone")
     assert head.id[:12] in str(outcome.reason)
     assert fork.commits()[-1] == head, "nothing is published"
 
@@ -319,8 +315,7 @@ def test_read_files_are_compared_again_before_an_empty_commit(
     services.faults.between("create_branch", lambda: services.seed({"raw/c.csv": "C"}))
     outcome = fork.run(later)
 
-    assert outcome.status is TERMINAL
-    assert "'raw/c.csv' was read by this task (`reads`), and changed there" in str(outcome.reason)
+    assert_ended(outcome, TERMINAL, "'raw/c.csv' was read by this task (`reads`), and changed there")
 
 
 class LongNamed(SharedWorld):
