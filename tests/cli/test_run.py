@@ -183,13 +183,6 @@ def test_a_defect_of_a_guardrail_is_distinguished_from_a_violation(project: Proj
     assert [(each["satisfied"], each["defect"]) for each in found["guardrails"]] == [(False, True)]
 
 
-def test_invalid_params_fail_as_they_would_in_production(project: Project) -> None:
-    write(project)
-    ran = project.run("run", "features", "-p", '{"do": 5}', "-w", "sample")
-    assert ran.code == 1
-    assert "Invalid input: /params/do" in ran.err
-
-
 def test_params_that_the_model_ignores_are_named(project: Project) -> None:
     project.task("plain", "plain", PLAIN.replace(', extra="forbid"', ""))
     ran = project.run("run", "plain", "-p", '{"rows": 1, "row": 2}')
@@ -222,9 +215,7 @@ def test_an_example_brings_its_params_and_its_files(project: Project) -> None:
 def test_a_link_in_the_workspace_directory_is_refused_and_never_followed(project: Project, target: str) -> None:
     write(project)
     (project.directory / "sample" / "link").symlink_to(target)
-    ran = project.run("run", "features", "-w", "sample")
-    assert ran.code == 1
-    assert "'link' (symlink)" in ran.err
+    ran = project.run("run", "features", "-w", "sample").ends(1, "'link' (symlink)")
     assert "building" not in ran.err
 
 

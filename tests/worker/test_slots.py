@@ -244,14 +244,11 @@ def test_more_slots_than_reports_may_wait_are_all_given_work(tmp_path: Path, que
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere daemons cannot be found")
 
 COMPLETED, FAILED = TaskStatus.COMPLETED, TaskStatus.FAILED
-TERMINAL = TaskStatus.FAILED_WITH_TERMINAL_ERROR
 
 OUTCOMES = {
     "returns": (COMPLETED, None),
     "raises": (FAILED, "KeyError: 'no such thing'"),
     "fails": (FAILED, "not today"),
-    "fails_for_good": (TERMINAL, "never"),
-    "exits": (FAILED, "SystemExit: the function called sys.exit(4)"),
     "exits_hard": (FAILED, "exit status 3"),
     "kills_itself": (FAILED, "SIGKILL"),
     "segfaults": (FAILED, "SIGSEGV"),

@@ -20,7 +20,7 @@ from perago.embedded.lakefs.values import HeadFence
 from perago.embedded.remote import StoreServer
 from perago.ports import TaskStatus, Unavailable
 from perago.worker import attempts
-from perago.worker.events import Ending, FenceNotEnforced, SlotDied, SlotReady, SlotReplaced, WaitingForLakeFS
+from perago.worker.events import Ending, FenceNotEnforced, SlotReady, SlotReplaced, WaitingForLakeFS
 from perago.worker.logs import describe
 
 from .bench import LIMIT, RunningWorker, attempt_directories, gone, make_plan, planned, running, wait_for
@@ -59,24 +59,6 @@ def test_logging_that_the_module_set_up_itself_is_seen_once_and_as_it_looks_ther
     task = site.finish_one(site.start_on_head("writes"))["tasks"][0]
     logs = wait_for("the task log", lambda: site.conductor.task_logs(task["taskId"]))
     assert [entry["log"] for entry in logs] == ["in the author's format: writing"]
-
-
-def test_the_retry_of_a_crashed_attempt_runs_in_a_new_process_and_publishes(site: Site, worker: RunningWorker) -> None:
-    workflow = site.finish_one(site.start_on_head("dies_once"))
-    assert workflow["status"] == "COMPLETED"
-    assert site.runs() == 2
-    assert [task["status"] for task in workflow["tasks"]] == ["FAILED", "COMPLETED"]
-    assert "SIGKILL" in workflow["tasks"][0]["reasonForIncompletion"]
-    assert len(worker.saw(SlotDied)) == 1
-    wait_for("all attempt directories to go", lambda: not attempt_directories(worker.plan.workspace_root))
-
-
-def test_a_function_that_deletes_its_workspace_fails_and_publishes_nothing(site: Site, worker: RunningWorker) -> None:
-    before = site.tree()
-    workflow = site.finish_one(site.start_on_head("deletes_its_workspace"))
-    assert workflow["status"] == "FAILED"
-    assert site.tree() == before
-    assert site.finish_one(site.start_on_head("writes"))["status"] == "COMPLETED"
 
 
 def test_a_server_that_runs_no_hooks_is_warned_about_once(

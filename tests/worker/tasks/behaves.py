@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 import perago
-from perago import TaskFailed, TaskTerminalError, task
+from perago import TaskFailed, task
 
 
 class Params(BaseModel):
@@ -59,14 +59,6 @@ def _raises(params: Params) -> str:
 
 def _fails(params: Params) -> str:
     raise TaskFailed("not today")
-
-
-def _fails_for_good(params: Params) -> str:
-    raise TaskTerminalError("never")
-
-
-def _exits(params: Params) -> str:
-    sys.exit(4)
 
 
 def _exits_hard(params: Params) -> str:

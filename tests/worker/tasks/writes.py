@@ -1,4 +1,4 @@
-"""A task with a workspace: writes into it, ruins it, or dies over it."""
+"""A task with a workspace: writes into it, fills its disk, forks, sleeps, or resists signals."""
 
 from __future__ import annotations
 
@@ -38,9 +38,6 @@ def writes(workspace: Path, params: Params) -> Result:
     with Path(params.marker).open("a") as marker:
         marker.write("run\n")
     runs = Path(params.marker).read_text().count("run")
-    if params.what == "deletes_its_workspace":
-        shutil.rmtree(workspace)
-        return Result(text="gone")
     logging.debug("writing")
     (workspace / "out").mkdir(exist_ok=True)
     shutil.copy(workspace / "raw/a.csv", workspace / "out/a.csv")
@@ -48,8 +45,6 @@ def writes(workspace: Path, params: Params) -> Result:
         with (workspace / "out/large").open("wb") as file:
             while True:
                 file.write(bytes(2**20))
-    if params.what == "dies_once" and runs == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
     if params.what == "forks" and os.fork() == 0:
         return Result(text="the child")
     if params.what == "sleeps":
