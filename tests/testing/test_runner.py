@@ -1,15 +1,20 @@
-"""`TaskRunner`, which `perago_run` is: attempts, what comes after them, and the trees around them."""
+"""'TaskRunner', which 'perago_run' is: attempts, their ends, and the trees and the time around them."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from operator import methodcaller
 from pathlib import Path
 
 import pytest
 
 from perago.testing import BadTree, Symlink, TaskRunner, TaskStatus, Unavailable
 
-from .tasks_for_runner import Params, copy, count
+from . import tasks_for_runner
+from .tasks_for_runner import CALLS, Params, copy, count, poll
 
 TREE = {"raw/a.csv": "1\n"}
 
@@ -101,24 +106,6 @@ def test_a_ref_names_the_commit_to_continue_instead_of_the_head(run: TaskRunner)
     assert f"has moved since the input ref {str(first.commit)[:12]}" in str(outcome.reason)
 
 
-def test_a_ref_comes_without_a_tree_and_to_a_task_with_a_workspace(run: TaskRunner) -> None:
-    with pytest.raises(TypeError, match="not both"):
-        run(copy, tree=TREE, ref="0" * 64)
-    with pytest.raises(TypeError, match=r"runner\.count has no workspace, so it takes no ref"):
-        run(count, ref="0" * 64)
-
-
-def test_a_delivery_is_the_only_result_of_its_poll(run: TaskRunner) -> None:
-    delivery = run.deliver(count)
-    with pytest.raises(TypeError, match="a delivery has its params"):
-        run(count, Params(), delivery=delivery)
-
-
-def test_a_fault_with_a_misspelt_name_is_refused_where_it_is_written(run: TaskRunner) -> None:
-    with pytest.raises(ValueError, match="fault for 'marge': there is no such call; did you mean 'merge'"):
-        run.faults.before("marge", error=Unavailable)
-
-
 def test_a_fault_that_never_happened_is_an_error_at_the_end() -> None:
     run = TaskRunner()
     run.faults.before("merge", nth=2, error=Unavailable)
@@ -136,30 +123,56 @@ def test_an_error_of_the_test_is_not_hidden_by_unused_faults() -> None:
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("name", ["again", "redeliver", "rerun", "restart", "tree"])
-def test_nothing_comes_before_the_first_run(run: TaskRunner, name: str) -> None:
-    with pytest.raises(LookupError, match="nothing ran yet"):
-        getattr(run, name)()
+REF = "0" * 64
+REFUSED: dict[str, tuple[Callable[[TaskRunner], object], type[Exception], str]] = {
+    "a tree and a ref": (lambda run: run(copy, tree=TREE, ref=REF), TypeError, "not both"),
+    "a ref of nothing": (lambda run: run(count, ref=REF), TypeError, "count has no workspace, so it takes no ref"),
+    "a tree for nothing": (lambda run: run(count, tree=TREE), TypeError, "count has no workspace, so it takes no tree"),
+    "a link": (lambda run: run(copy, tree={"raw/a.csv": Symlink("b")}), BadTree, r"'raw/a\.csv' is a symlink"),
+    "a delivery and params": (
+        lambda run: run(count, Params(), delivery=run.deliver(count)),
+        TypeError,
+        "a delivery has its params",
+    ),
+    "not a task": (lambda run: run(len), TypeError, "'len' is not a task function"),
+    "a misspelt fault": (
+        lambda run: run.faults.before("marge", error=Unavailable),
+        ValueError,
+        "fault for 'marge': there is no such call; did you mean 'merge'",
+    ),
+    "a cancellation without a function": (lambda run: run.cancel(), RuntimeError, "no function runs: name"),
+    "a misspelt place": (lambda run: run.lose(at="logs"), ValueError, "at='logs'"),  # type: ignore[arg-type]
+    "a call before the first": (lambda run: run.lose(at="log", n=0), ValueError, "n counts from 1"),
+    "a step back in time": (lambda run: run.conductor.advance(-1), ValueError, "time moves forward"),
+    "a delivery of nothing": (lambda run: run.conductor.next_delivery("a"), LookupError, "no workflow was started"),
+    **{
+        f"{name} before the first run": (methodcaller(name), LookupError, "nothing ran yet")
+        for name in ("again", "redeliver", "rerun", "restart", "tree")
+    },
+}
 
 
-def test_a_non_task_function_is_refused(run: TaskRunner) -> None:
-    with pytest.raises(TypeError, match="'len' is not a task function"):
-        run(len)
+@pytest.mark.parametrize(("call", "error", "words"), REFUSED.values(), ids=REFUSED)
+def test_an_impossible_call_is_refused_where_it_is_written(
+    run: TaskRunner, call: Callable[[TaskRunner], object], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        call(run)
 
 
-def test_a_task_without_a_workspace_has_no_tree(run: TaskRunner) -> None:
-    with pytest.raises(TypeError, match=r"runner\.count has no workspace, so it takes no tree"):
-        run(count, tree=TREE)
+def test_a_task_without_a_workspace_has_no_tree_and_no_commits(run: TaskRunner) -> None:
     run(count)
     with pytest.raises(LookupError, match=r"runner\.count has no workspace"):
         run.tree()
     with pytest.raises(LookupError, match=r"runner\.count has no workspace"):
         run.commit(TREE)
+    assert run.conductor.drain() == ()
 
 
-def test_a_symlink_cannot_be_committed(run: TaskRunner) -> None:
-    with pytest.raises(BadTree, match=r"'raw/a\.csv' is a symlink"):
-        run(copy, tree={"raw/a.csv": Symlink("b.csv")})
+def test_a_task_without_a_time_limit_never_exceeds_it(run: TaskRunner) -> None:
+    run.time_out(at="log")
+    with pytest.raises(ValueError, match=r"runner\.copy has no time limit"):
+        run(copy, tree=TREE)
 
 
 def test_nothing_stays_on_disk() -> None:
@@ -175,3 +188,139 @@ def test_a_failure_shows_the_end_of_a_long_log(run: TaskRunner) -> None:
     told = str(replace(outcome, log=tuple(f"line {number}" for number in range(1_000)))).splitlines()
     assert told[1:3] == ["  log  ... 980 earlier lines", "       line 980"]
     assert told[21] == "       line 999"
+
+
+# ----------------------------------------------------------------------------------- interruptions
+
+
+ENDED = ["begun", "cleaned up, cancelled=True"]
+"""The function's `finally` ran, and no `except Exception` took the end for an error of its own."""
+
+
+def test_a_cancelled_attempt_ends_in_its_function_and_publishes_nothing(run: TaskRunner) -> None:
+    run.cancel(at="progress", n=3)
+    outcome = run(poll, tree={})
+    assert ENDED == CALLS
+    assert (outcome.status, outcome.commit) == (None, None)
+    assert outcome.lost_reason == "Conductor is no longer waiting for this delivery"
+    assert outcome.task["status"] == "CANCELED"
+    assert run.tree() == {}
+    assert run._services.lakefs.list_branches(run.repository, "perago-") == ()
+    with pytest.raises(LookupError, match="TERMINATED"):
+        run.again()
+
+
+def test_a_lost_attempt_publishes_nothing_and_its_retry_does(run: TaskRunner) -> None:
+    run.lose(at="cancelled")
+    before = run.clock.now()
+    outcome = run(poll, tree={}, controls={"responseTimeoutSeconds": 60})
+    assert "taken for an error" not in CALLS
+    assert outcome.task["status"] == "TIMED_OUT"
+    assert 260 < run.clock.now() - before < 265, "ten times 20 s with heartbeats, and 60 s without one"
+    assert run.again().assert_completed().adopted_commit is None
+
+
+def test_a_test_double_interrupts_immediately(run: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks_for_runner, "lookup", run.cancel)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert run(poll, tree={}).lost_reason is not None
+    assert ENDED == CALLS
+
+
+def test_a_thread_of_the_function_only_announces_it(run: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter ends the function where it runs; another thread gets no exception that is not its own."""
+
+    def elsewhere() -> None:
+        thread = threading.Thread(target=run.cancel)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(tasks_for_runner, "lookup", elsewhere)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    outcome = run(poll, tree={})
+    assert CALLS[-1] == "cleaned up, cancelled=True"
+    assert (outcome.lost_reason, outcome.commit) == ("Conductor is no longer waiting for this delivery", None)
+
+
+def test_a_function_that_continues_too_long_is_reported_with_the_reaction_of_a_worker(run: TaskRunner) -> None:
+    run.cancel(at="progress", n=2)
+    outcome = run(poll, {"suffix": "lingers"}, tree={})
+    assert outcome.notes == ("The function continued for 45 s after that. A worker ends its process after 30 s.",)
+
+
+@pytest.mark.parametrize(("at", "n", "words"), [("log", 1, "cancel at log 1"), (500, 1, "cancel after 500 s")])
+def test_an_interruption_that_never_comes_fails_the_test(run: TaskRunner, at: str, n: int, words: str) -> None:
+    run.cancel(at=at, n=n)  # type: ignore[arg-type]
+    with pytest.raises(AssertionError, match=f"the test could {words}. Until then .* called .*progress 10"):
+        run(poll, tree={})
+
+
+def test_an_interruption_of_an_attempt_that_never_ran_fails_the_test() -> None:
+    with pytest.raises(AssertionError, match=r"no attempt ran after .* lose at log 2"), TaskRunner() as it:
+        it.lose(at="log", n=2)
+
+
+# ----------------------------------------------------------------------------- time and deliveries
+
+
+def start_workflow(run: TaskRunner, *names: str) -> str:
+    """A workflow of steps one after the other."""
+    steps = [
+        {"name": name, "taskReferenceName": f"step{number}", "type": "SIMPLE", "inputParameters": {"params": {}}}
+        for number, name in enumerate(names)
+    ]
+    definition = {"name": "several", "version": 1, "schemaVersion": 2, "tasks": steps}
+    return run.conductor.start_workflow("several", {}, definition=definition)
+
+
+def test_draining_leaves_attempts_that_are_not_due_in_time(run: TaskRunner) -> None:
+    run(count, Params(failures=1), controls={"retryDelaySeconds": 100})
+    assert run.conductor.drain(within=99) == ()
+    assert len(run.conductor.drain(within=100)) == 1
+
+
+def test_draining_ends_even_if_retries_never_end(run: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perago.testing.conductor._MOST_ATTEMPTS", 3)
+    run(count, Params(failures=100), controls={"retryCount": 10})
+    with pytest.raises(RuntimeError, match=r"drain: 3 attempts, and runner\.count still waits"):
+        run.conductor.drain()
+
+
+def test_time_outs_happen_at_their_time_however_far_time_is_moved(run: TaskRunner) -> None:
+    outcome = run(count, report=False)
+    run.conductor.advance(100_000)
+    row = run.conductor.get_task(outcome.delivery.task_id)
+    assert row["status"] == "TIMED_OUT"
+    assert row["endTime"] - row["startTime"] == 600_000
+    assert run.conductor.queue_size("runner.count") == 1
+    start = run.clock.now()
+    run.again()
+    assert run.clock.now() == start
+
+
+@pytest.mark.parametrize(
+    ("controls", "seconds", "status"),
+    [
+        pytest.param({"responseTimeoutSeconds": 7}, 7, "TIMED_OUT", id="response"),
+        pytest.param({"timeoutSeconds": 9, "responseTimeoutSeconds": 9}, 9, "TIMED_OUT", id="whole task"),
+        pytest.param({"totalTimeoutSeconds": 11, "timeoutPolicy": "RETRY"}, 11, "TIMED_OUT", id="all attempts"),
+    ],
+)
+def test_a_timeout_is_neither_early_nor_late(
+    run: TaskRunner, controls: dict[str, object], seconds: int, status: str
+) -> None:
+    outcome = run(count, report=False, controls=controls)
+    task_id = outcome.delivery.task_id
+    run.conductor.advance(seconds - 1)
+    assert run.conductor.get_task(task_id)["status"] == "IN_PROGRESS"
+    run.conductor.advance(1)
+    assert run.conductor.get_task(task_id)["status"] == status
+
+
+def test_an_attempt_that_nobody_polls_times_out(run: TaskRunner) -> None:
+    run.conductor.register(count, controls={"pollTimeoutSeconds": 30, "timeoutPolicy": "RETRY", "retryCount": 0})
+    workflow_id = start_workflow(run, "runner.count")
+    run.conductor.advance(29)
+    assert run.conductor.workflow(workflow_id)["status"] == "RUNNING"
+    run.conductor.advance(1)
+    assert run.conductor.workflow(workflow_id)["status"] != "RUNNING"

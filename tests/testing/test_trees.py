@@ -1,23 +1,30 @@
-"""Smallest and violating trees, and contradictions, against every small tree there is."""
+"""Smallest and violating trees, contradictions, and the sources of trees."""
 
 from __future__ import annotations
 
 import itertools
 import random
+import stat
+import struct
 import time
-from collections.abc import Collection, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perago import forbid_glob, require_dir, require_file, require_glob, require_table
 from perago.authoring.workspace import Guardrail
+from perago.testing import BadTree, Symlink, TreeBuilder, tree_files, tree_of
 from perago.testing.constraints import Undecided, violations_of
 from perago.testing.oracle import Verdict, judge_tree
 from perago.testing.oracle import judge as judge_sizes
-from perago.testing.tree_files import Symlink, build
+from perago.testing.tree_files import build
 from perago.testing.trees import Contradiction, smallest_tree, violating_tree
 from perago.workspace.keys import View
+
+from .tasks_for_runner import copy, count
 
 
 def judge(rule: Guardrail, files: Collection[str]) -> Verdict:
@@ -134,23 +141,8 @@ def test_a_rule_that_any_tree_satisfies_has_no_violations() -> None:
 NAMES = ["a", "b", "ab"]
 PATHS = [*NAMES, *(f"{above}/{name}" for above in NAMES[:2] for name in NAMES), "a/b/a"]
 PATTERNS = [
-    "a",
-    "b",
-    "?",
-    "??",
-    "*",
-    "**",
-    "a*",
-    "*b",
-    "a/*",
-    "a/**",
-    "**/a",
-    "**/b",
-    "*/a",
-    "[ab]",
-    "[!a]",
-    "a/?",
-    "**/a/**",
+    *("a", "b", "?", "??", "*", "**", "a*", "*b", "a/*", "a/**"),
+    *("**/a", "**/b", "*/a", "[ab]", "[!a]", "a/?", "**/a/**"),
 ]
 
 
@@ -300,3 +292,133 @@ def test_rules_about_one_table_contradict_each_other_or_have_a_tree(
     else:
         tree = smallest_tree(rules)
         assert all(judge_tree(rule, tree).satisfied for rule in rules)
+
+
+# -------------------------------------------------------------------------------- sources of trees
+
+
+def zip_with(path: Path, *entries: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_mapping_is_taken_as_it_is() -> None:
+    tree = {"a/b.txt": "text", "c.bin": b"\0", "empty": None, "link": Symlink("c.bin")}
+    assert tree_of(tree) == tree
+
+
+def test_a_directory_is_read_with_its_empty_directories(tmp_path: Path) -> None:
+    (tmp_path / "raw" / "deep").mkdir(parents=True)
+    (tmp_path / "raw" / "a.csv").write_bytes(b"1")
+    assert tree_of(tmp_path) == tree_of(str(tmp_path)) == {"raw/a.csv": b"1", "raw/deep": None}
+
+
+def test_a_zip_is_read_without_touching_the_disk(tmp_path: Path) -> None:
+    path = zip_with(tmp_path / "tree.zip", ("raw/", b""), ("raw/a.csv", b"1"), ("empty/", b""))
+    assert tree_of(path) == {"raw": None, "raw/a.csv": b"1", "empty": None}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_task_gives_the_smallest_tree_that_it_accepts() -> None:
+    assert tree_of(copy) == {"raw/a.csv": ""}
+    assert tree_of(count) == {}
+
+
+def test_later_sources_win() -> None:
+    assert tree_of(copy, {"raw/a.csv": "1", "b": "2"}, {"b": "3"}) == {"raw/a.csv": "1", "b": "3"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../x", "a/../x", "a//b", "", ".", "./a", "a/", "nul\0", "\udc80", "a" * 1025]
+)
+def test_a_path_that_leaves_the_tree_or_is_not_a_name_is_refused(path: str) -> None:
+    with pytest.raises(BadTree):
+        tree_of({path: "x"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../x", "a/../../x", "a//b", "..\\x", "C:/x", "C:x", "a/./b", "bell\a", "new\nline", "//server/x"],
+)
+def test_a_hostile_name_invalidates_the_complete_zip(tmp_path: Path, name: str) -> None:
+    path = zip_with(tmp_path / "tree.zip", ("fine.txt", b""), (name, b"x"))
+    with pytest.raises(BadTree, match=r"tree\.zip"):
+        tree_of(path)
+
+
+def linked(path: Path) -> Path:
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return zip_with(path, (link, b"/etc/passwd"))
+
+
+def changed(path: Path, before: bytes, after: bytes, name: str = "a") -> Path:
+    zip_with(path, (name, b"original"))
+    path.write_bytes(path.read_bytes().replace(before, after))
+    return path
+
+
+def encrypted(path: Path) -> Path:
+    content = bytearray(zip_with(path, ("a", b"1")).read_bytes())
+    struct.pack_into("<H", content, content.index(b"PK\x01\x02") + 8, 0x1)
+    path.write_bytes(content)
+    return path
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+REFUSED_ZIPS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "a name that zipfile cuts": (
+        lambda path: changed(path, b"fineX", b"fine\0", "fineXhidden"),
+        "no file can have this",
+    ),
+    "a symlink": (linked, "it is a link"),
+    "a name twice": (lambda path: zip_with(path, ("a", b"1"), ("a", b"2")), "it occurs twice"),
+    "encrypted": (encrypted, "it is encrypted"),
+    "empty": (lambda path: written(path, b""), "cannot be read as a zip"),
+    "not a zip": (lambda path: written(path, b"no zip"), "cannot be read as a zip"),
+    "a broken zip": (lambda path: written(path, b"PK\x03\x04 broken"), "cannot be read as a zip"),
+    "damaged bytes": (lambda path: changed(path, b"original", b"0riginal"), "cannot be read as a zip"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(("make", "words"), REFUSED_ZIPS.values(), ids=REFUSED_ZIPS)
+def test_a_zip_with_anything_wrong_is_refused(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
+    with pytest.raises(BadTree, match=words):
+        tree_of(make(tmp_path / "tree.zip"))
+
+
+def test_a_zip_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree_files, "MAX_ZIP_BYTES", 10)
+    with pytest.raises(BadTree, match="holds 11 bytes, but at most 10 are unpacked"):
+        tree_of(zip_with(tmp_path / "tree.zip", ("a", b"123456"), ("b", b"12345")))
+
+
+def test_a_source_that_gives_no_tree_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    sources: list[tuple[tuple[Any, ...], type[Exception], str]] = [
+        (({"a": "1"}, {"a/b": "2"}), BadTree, "is a file, but also the directory of"),
+        ((tmp_path,), BadTree, "'link' is a link"),
+        ((tmp_path / "missing",), BadTree, "is neither a directory nor a zip"),
+        ((3,), TypeError, "not int"),
+    ]
+    for given, error, words in sources:
+        with pytest.raises(error, match=words):
+            tree_of(*given)
+
+
+def test_a_builder_builds_several_trees_and_removes_all() -> None:
+    with TreeBuilder() as build:
+        first, second = build({"a": "1"}), build({"a": "2"})
+        assert [(path / "a").read_text() for path in (first, second)] == ["1", "2"]
+        assert build.mapping(copy) == {"raw/a.csv": ""}
+    assert not first.exists()
+    assert not second.exists()
