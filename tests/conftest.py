@@ -13,6 +13,8 @@ import perago
 
 from .children import problem_of_children
 
+pytest_plugins = ["pytester"]
+
 SAME_ON_EACH_PYTHON = ("conformance", "docs")
 """Folders whose tests compare texts: what the embedded servers answer with recordings, the documentation with what it
 shows. `.ci/run` runs them on one Python."""

@@ -109,10 +109,11 @@ class ComputedAndClosed(Computed):
 HoldsClosed = create_model("HoldsClosed", parts=(list[ComputedAndClosed], ...))
 
 
-class WrittenUnderAnotherNameAndClosed(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    value: int = Field(default=1, serialization_alias="wert", validation_alias="wert")
+WrittenUnderAnotherNameAndClosed = create_model(
+    "WrittenUnderAnotherNameAndClosed",
+    __config__=ConfigDict(extra="forbid"),
+    value=(int, Field(default=1, serialization_alias="wert", validation_alias="wert")),
+)
 
 
 class PrivateAndRandom(BaseModel):
@@ -139,23 +140,15 @@ class Feet(BaseModel):
     size: float
 
 
-class Length(BaseModel):
-    unit: str = "m"
-    size: float
-
-
+Length = create_model("Length", unit=(str, "m"), size=(float, ...))
 OneFieldMore = create_model("OneFieldMore", value=(Length | Metres, ...))
 ModelsThatLookAlike = create_model("ModelsThatLookAlike", value=(Metres | Feet, ...))
 
 
-class ModelsThatLookAlikeInAList(BaseModel):
-    values: list[Annotated[Metres | Feet, Field(description="a length")]] = []
-
-
-class ModelsThatLookAlikeBelow(BaseModel):
-    inner: ModelsThatLookAlike | None = None
-
-
+ModelsThatLookAlikeInAList = create_model(
+    "ModelsThatLookAlikeInAList", values=(list[Annotated[Metres | Feet, Field(description="a length")]], [])
+)
+ModelsThatLookAlikeBelow = create_model("ModelsThatLookAlikeBelow", inner=(ModelsThatLookAlike | None, None))
 DateOrText = create_model("DateOrText", value=(str | datetime.date, ...))
 
 
@@ -189,17 +182,13 @@ class Empty(BaseModel):
 ReadUnderAnotherName = create_model("ReadUnderAnotherName", value=(int, Field(validation_alias="Value")))
 
 
-class ReadUnderSeveralNames(BaseModel):
-    value: int = Field(validation_alias=AliasChoices("a", "b"))
-
-
+ReadUnderSeveralNames = create_model(
+    "ReadUnderSeveralNames", value=(int, Field(validation_alias=AliasChoices("a", "b")))
+)
 ReadInside = create_model("ReadInside", value=(int, Field(validation_alias=AliasPath("deep", "value"))))
-
-
-class ReadUnderBoth(BaseModel):
-    model_config = ConfigDict(populate_by_name=True)
-
-    value: int = Field(alias="Value")
+ReadUnderBoth = create_model(
+    "ReadUnderBoth", __config__=ConfigDict(populate_by_name=True), value=(int, Field(alias="Value"))
+)
 
 
 class Counts(RootModel[dict[str, int]]):
@@ -207,20 +196,9 @@ class Counts(RootModel[dict[str, int]]):
 
 
 Mapped = create_model("Mapped", counts=(Counts, ...))
-
-
-class KeepsAll(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class Lives(BaseModel):
-    kind: Literal["cat"]
-    lives: int = 9
-
-
-class Everyday(BaseModel):
-    min_rows: int = 1
-    parts: dict[str, list[Lives]] = {}
+KeepsAll = create_model("KeepsAll", __config__=ConfigDict(extra="allow"))
+Lives = create_model("Lives", kind=(Literal["cat"], ...), lives=(int, 9))
+Everyday = create_model("Everyday", min_rows=(int, 1), parts=(dict[str, list[Lives]], {}))
 
 
 class Reshaped(BaseModel):
@@ -232,12 +210,8 @@ class Reshaped(BaseModel):
         return {"value": given["old"]} if "old" in given else given
 
 
-class Pet(BaseModel):
-    value: int = 0
-
-
 class ReshapedInside(BaseModel):
-    pet: Pet
+    pet: PrivateAndConstant
 
     @field_validator("pet", mode="before")
     @classmethod
@@ -272,10 +246,7 @@ class Grows(BaseModel):
 
 
 SHARED = [1]
-
-
-class Shares(BaseModel):
-    value: list[int] = Field(default_factory=lambda: SHARED)
+Shares = create_model("Shares", value=(list[int], Field(default_factory=lambda: SHARED)))
 
 
 class LiesAboutItsForm(BaseModel):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +126,14 @@ def free_modules(pytester: pytest.Pytester, cases: Iterable[tuple[str, str, str]
     for number, (head, body, example) in enumerate(cases):
         file = free_module(pytester, f"work.m{number:02}", body, [example])
         file.write_text(f"{head}\n{file.read_text()}")
+
+
+def record_case(pytester: pytest.Pytester, name: str, **document: Any) -> Path:
+    """Write the document of a recorded case, by default without params; return its directory."""
+    directory = pytester.path / "tests/perago_cases" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "case.json").write_text(json.dumps({"params": {}, **document}))
+    return directory
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:

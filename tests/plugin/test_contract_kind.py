@@ -1,26 +1,28 @@
-"""Kind `contract`: what goes wrong with models, examples and controls without calling a function."""
+"""Kind `contract`: the problems of models, examples and controls that are found without calling a function."""
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from pydantic import BaseModel
 
 from perago import Example, WorkspaceSpec, require_file, task
 from perago.authoring import Task
 from perago.authoring.task import get_task
+from perago.taskdef.schema import inline, schema_problem
 from perago.testing.cases import case_of_example, check_case
+from perago.testing.samples import edges, sample_model
 from perago.testing.tasks import CaseFailed, Cause
 from pytest_perago.kinds.contract import check_params, check_result
 
 from . import models as m
 from .projects import copy_module, free_module, run, write_module
-
-pytest_plugins = ["pytester"]
 
 
 def task_with(params: type[BaseModel], result: type[BaseModel] = m.Empty, **declared: Any) -> Task:
@@ -84,29 +86,25 @@ BOTH: Mapping[type[BaseModel], str] = {
 }
 
 
-@pytest.mark.parametrize(("model", "words"), BOTH.items(), ids=[model.__name__ for model in BOTH])
-@pytest.mark.parametrize("side", ["params", "result"])
-def test_models_that_do_not_survive_json_break_the_contract(model: type[BaseModel], words: str, side: str) -> None:
+ONE_SIDE = [
+    ("params", m.ReadUnderAnotherName, "use alias= for both"),
+    ("params", m.ReadUnderSeveralNames, "use alias= for both"),
+    ("result", m.LiesAboutItsForm, "the written JSON breaks the output schema of the TaskDef"),
+    ("result", m.LiesAboutItsForm, "/value: must be integer, but is string"),
+]
+
+
+@pytest.mark.parametrize(
+    ("side", "model", "words"),
+    [*((side, model, words) for side in ("params", "result") for model, words in BOTH.items()), *ONE_SIDE],
+)
+def test_models_that_do_not_survive_json_break_the_contract(side: str, model: type[BaseModel], words: str) -> None:
     if side == "params":
         cause, text = failure_of(lambda: check_params(task_with(model), ()))
     else:
         cause, text = failure_of(lambda: check_result(task_with(m.Empty, model), ()))
     assert cause is Cause.CONTRACT
     assert words in text
-
-
-@pytest.mark.parametrize("model", [m.ReadUnderAnotherName, m.ReadUnderSeveralNames], ids=str)
-def test_params_that_are_written_under_another_name_break_the_contract(model: type[BaseModel]) -> None:
-    cause, text = failure_of(lambda: check_params(task_with(model), ()))
-    assert cause is Cause.CONTRACT
-    assert "use alias= for both" in text
-
-
-def test_a_result_whose_form_its_own_schema_rejects_breaks_the_contract() -> None:
-    cause, text = failure_of(lambda: check_result(task_with(m.Empty, m.LiesAboutItsForm), ()))
-    assert cause is Cause.CONTRACT
-    assert "the written JSON breaks the output schema of the TaskDef" in text
-    assert "/value: must be integer, but is string" in text
 
 
 def test_params_that_cannot_be_made_are_a_skip_that_names_the_hook() -> None:
@@ -277,3 +275,80 @@ def test_controls_that_conductor_refuses_break_the_contract(pytester: pytest.Pyt
     result = run(pytester, "--perago-modules", "work", "-k", "taskdef")
     result.assert_outcomes(failed=1, deselected=3)
     result.stdout.fnmatch_lines(["broken contract: Conductor refuses the TaskDef: *backoffJitterMs*"])
+
+
+# ----------------------------------------------------------------------------- samples and schemas
+
+
+SCHEMAS = {
+    "everything": inline(m.Everything.model_json_schema()),
+    "results of everything": inline(m.Everything.model_json_schema(mode="serialization")),
+    "strict": inline(m.Strict.model_json_schema()),
+    "enum": {"enum": [1, "a", None]},
+    "const": {"const": True},
+    "types": {"type": ["string", "null"], "minLength": 2, "maxLength": 3},
+    "open": {"type": "object", "patternProperties": {"^a": {"type": "integer"}}, "additionalProperties": False},
+    "names": {"type": "object", "propertyNames": {"pattern": "^[a-z]+$"}, "minProperties": 1, "maxProperties": 2},
+    "exactly one": {"oneOf": [{"type": "integer"}, {"type": "number", "minimum": 1}]},
+    "unique": {"type": "array", "uniqueItems": True, "items": {"type": ["integer", "boolean"]}},
+    "steps": {"type": "number", "multipleOf": 0.25, "exclusiveMaximum": 1},
+}
+VALUES: tuple[Any, ...] = (
+    *(None, True, 0, 1, 1.0, 0.3, -7, "", "ab", "abcd", [], [1, 1], [1, True], [{}], {}),
+    *({"a": 1}, {"a": "1"}, {"B": 1}, {"a": 1, "b": 2, "c": 3}),
+)
+
+
+def mutants(document: Any) -> Iterator[Any]:
+    """The document with one part replaced, removed or added."""
+    if isinstance(document, dict):
+        for key in document:
+            rest = {name: value for name, value in document.items() if name != key}
+            yield rest
+            replacements: tuple[Any, ...] = (None, "x", 0.5, {}, [1])
+            for value in replacements:
+                yield {**rest, key: value}
+            for part in mutants(document[key]):
+                yield {**document, key: part}
+        yield {**document, "unknown": 1}
+    if isinstance(document, list):
+        yield [*document, "x"]
+        for index, item in enumerate(document):
+            yield from ([*document[:index], part, *document[index + 1 :]] for part in mutants(item))
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_the_schema_check_agrees_with_jsonschema(schema: dict[str, Any]) -> None:
+    validator = jsonschema.Draft202012Validator(schema)
+    documents = [*VALUES, *edges(schema)]
+    documents += [mutant for document in edges(schema)[:2] for mutant in mutants(document)]
+    disagreements = [
+        (document, schema_problem(schema, document))
+        for document in documents
+        if validator.is_valid(document) != (schema_problem(schema, document) is None)
+    ]
+    assert disagreements == []
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_edges_obey_their_schema(schema: dict[str, Any]) -> None:
+    assert edges(schema)
+    assert [value for value in edges(schema) if schema_problem(schema, value) is not None] == []
+
+
+def test_samples_vary_every_field_and_are_the_same_every_time() -> None:
+    first, again = sample_model(m.Everything), sample_model(m.Everything)
+    assert [sample.document for sample in first.found] == [sample.document for sample in again.found]
+    for name in first.found[0].document:
+        if name not in ("code", "pair"):  # one value fits the pattern; the pair is varied below
+            seen = {repr(sample.document.get(name)) for sample in first.found}
+            assert len(seen) > 1, name
+    kinds = {sample.document["pet"]["kind"] for sample in first.found}
+    assert kinds == {"cat", "dog"}
+
+
+def test_samples_reach_zones_and_numbers_beyond_a_double() -> None:
+    documents = [sample.document for sample in sample_model(m.Everything).found]
+    assert {document["naive"][-1] for document in documents} > {"Z", "9"}
+    assert 2**53 + 1 in {document["pet"].get("lives") for document in documents}
+    assert copy.deepcopy(documents) == documents

@@ -10,8 +10,6 @@ import pytest
 
 from .projects import add_module, run, run_process, write_module
 
-pytest_plugins = ["pytester"]
-
 HEAD = """
 from pathlib import Path
 from pydantic import BaseModel
@@ -59,23 +57,26 @@ def covered(pytester: pytest.Pytester, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def problems(found: dict[str, Any]) -> dict[str, list[str]]:
-    return {each["rule"]: each["problems"] for each in found["tasks"][0]["guardrails"] if each["problems"]}
-
-
-def test_a_guardrail_that_can_never_fail_is_named(pytester: pytest.Pytester) -> None:
-    write(
-        pytester, "require_glob('out/*.csv'), require_glob('**/*.log', min_count=0), never_red, forbid_glob('**/*.tmp')"
-    )
-    assert problems(covered(pytester)) == {
-        "require_glob('**/*.log', min_count=0)": ["never violated"],
-        "never_red": ["never violated"],
+@pytest.mark.parametrize(
+    ("post", "expected"),
+    [
+        (
+            "require_glob('out/*.csv'), require_glob('**/*.log', min_count=0), never_red, forbid_glob('**/*.tmp')",
+            {"require_glob('**/*.log', min_count=0)": "never violated", "never_red": "never violated"},
+        ),
+        (
+            "require_file('in.txt'), require_glob('out/*.csv')",
+            {"require_file('in.txt')": "does not notice the loss of any published file"},
+        ),
+    ],
+    ids=["never fails", "reads the input only"],
+)
+def test_a_useless_guardrail_is_named(pytester: pytest.Pytester, post: str, expected: dict[str, str]) -> None:
+    write(pytester, post)
+    rules = covered(pytester)["tasks"][0]["guardrails"]
+    assert {each["rule"]: each["problems"] for each in rules if each["problems"]} == {
+        rule: [problem] for rule, problem in expected.items()
     }
-
-
-def test_a_guardrail_that_only_reads_the_input_is_named(pytester: pytest.Pytester) -> None:
-    write(pytester, "require_file('in.txt'), require_glob('out/*.csv')")
-    assert problems(covered(pytester)) == {"require_file('in.txt')": ["does not notice the loss of any published file"]}
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,7 @@ def test_a_guardrail_that_only_reads_the_input_is_named(pytester: pytest.Pyteste
             {"out/a.csv": "with others", "out/b.csv": "with others", "out/c.csv": "with others", "d.csv": "no"},
         ),
         ("", ("out/a.csv",), {"out/a.csv": "no"}),
+        ("require_file('elsewhere')", (), {}),  # the case fails
     ],
 )
 def test_a_file_that_no_guardrail_misses_is_named(
@@ -218,38 +220,13 @@ def test_a_run_below_the_threshold_fails(pytester: pytest.Pytester, threshold: s
     assert ("FAIL: below" in result.stdout.str()) == bool(code)
 
 
-@pytest.mark.parametrize(
-    ("argument", "words"),
-    [
-        ("--perago-cover-fail-under=most", "'most' is not a number from 0 to 100"),
-        ("--perago-cover-fail-under=101", "'101' is not a number from 0 to 100"),
-        ("--perago-cover-fail-under=nan", "'nan' is not a number from 0 to 100"),
-        ("--perago-cover-json=there/cover.json", "'there/cover.json' is not a file in a directory that exists"),
-    ],
-)
-def test_meaningless_arguments_are_a_usage_error(pytester: pytest.Pytester, argument: str, words: str) -> None:
-    write(pytester, "")
-    result = run(pytester, *COVER, argument)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: *{words}"])
-
-
-def test_a_case_that_fails_or_reads_only_has_no_files(pytester: pytest.Pytester) -> None:
-    write(pytester, "require_file('elsewhere')")
-    assert covered(pytester)["tasks"][0]["files"] == []
-
-
-def test_a_task_that_publishes_nothing_needs_no_guardrails(pytester: pytest.Pytester) -> None:
+def test_a_task_that_publishes_nothing_needs_no_guardrails_and_reaches_no_threshold(pytester: pytest.Pytester) -> None:
     add_module(pytester, "work", "add")
     result = run(pytester, *COVER)
     result.stdout.fnmatch_lines(
         ["add (work)  nothing to cover", "nothing to cover: no task has guardrails, and no example *"]
     )
     assert "!" not in result.stdout.str()
-
-
-def test_a_threshold_without_anything_to_measure_is_not_reached(pytester: pytest.Pytester) -> None:
-    add_module(pytester, "work", "add")
     result = run(pytester, *COVER[:-1], "--perago-cover-fail-under=1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["FAIL: below --perago-cover-fail-under=1, because nothing was measured"])

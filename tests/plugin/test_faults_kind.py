@@ -15,8 +15,6 @@ from pytest_perago.kinds.faults import CHECKS
 from .projects import collected, copy_module, free_module, run, run_process, write_module
 from .weaknesses import CLEAN, PLANTED, write_weaknesses
 
-pytest_plugins = ["pytester"]
-
 FAULTS = ("--perago-modules", "work", "--perago-kinds", "faults")
 
 

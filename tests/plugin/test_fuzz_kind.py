@@ -24,8 +24,6 @@ from pytest_perago.options import FuzzSettings
 from .defects import DEFECTS, plant
 from .projects import QUIET, add_module, collected, run, run_process, write_module
 
-pytest_plugins = ["pytester"]
-
 BUILD = """
 from pathlib import Path
 from pydantic import BaseModel
@@ -204,14 +202,6 @@ def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner
     monkeypatch.setattr(fuzz, "build", counting)
     run(pytester, *FUZZ, PRE, "-o", f"perago_fuzz_examples={examples}").assert_outcomes(passed=1)
     assert len(built) == number
-
-
-@pytest.mark.parametrize("text", ["0", "many", "-1"])
-def test_an_invalid_number_of_examples_is_a_usage_error(pytester: pytest.Pytester, text: str) -> None:
-    write_module(pytester, "work", BUILD)
-    result = run(pytester, *FUZZ, "-o", f"perago_fuzz_examples={text}")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert f"perago_fuzz_examples: '{text}' is not a number above 0" in result.stderr.str()
 
 
 def test_without_hypothesis_the_tests_are_skipped_and_say_how_to_install_it(pytester: pytest.Pytester) -> None:

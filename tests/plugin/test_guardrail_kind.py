@@ -7,8 +7,6 @@ import pytest
 from .defects import plant
 from .projects import add_module, collected, run, write_module
 
-pytest_plugins = ["pytester"]
-
 TASK = """
 from pathlib import Path
 from pydantic import BaseModel, field_validator
@@ -34,8 +32,8 @@ def build(workspace: Path, params: Params) -> Result:
 KIND = ("--perago-modules", "work", "--perago-kinds", "guardrail")
 
 
-def task_module(pytester: pytest.Pytester, spec: str, more: str = "") -> None:
-    write_module(pytester, "work", TASK.replace("{spec}", spec).replace("{more}", more))
+def task_module(pytester: pytest.Pytester, spec: str) -> None:
+    write_module(pytester, "work", TASK.replace("{spec}", spec).replace("{more}", ""))
 
 
 def test_each_rule_and_each_phase_has_its_tests(pytester: pytest.Pytester) -> None:
@@ -119,12 +117,6 @@ def test_tables_are_made_that_break_each_part_of_a_rule(pytester: pytest.Pyteste
     assert not (pytester.path / "executed").exists()
 
 
-def test_two_rules_about_one_table_are_satisfied_by_one_tree(pytester: pytest.Pytester) -> None:
-    task_module(pytester, "post=[require_table('*.csv', columns={'id': int}), require_table('*.csv', unique='id')]")
-    outcomes = run(pytester, *KIND).parseoutcomes()
-    assert outcomes["passed"] == len(collected(pytester, *KIND))
-
-
 TWO_TABLES = "pre=[require_table('sales/*.csv', {}), require_table('sales/2024.csv', {})]"
 
 
@@ -143,11 +135,16 @@ def test_rules_about_one_table_are_never_called_misjudged(
     assert ("a table would have at least 2 rows and at most 1" in result.stdout.str()) is bool(failed)
 
 
+SECONDS = ("observed_merge_p99", "safety_margin", "conductor_completion_timeout", "worker_shutdown_grace")
+BUDGET = ", ".join(f"{name}_seconds=1" for name in (*SECONDS, "heartbeat_interval"))
 SPECS = {
     "whole repository": "pre=[require_glob('raw/**/*.csv', 2, 3)], post=[forbid_glob('**/*.tmp')]",
     "prefix": "prefix='data/x', pre=[require_file('a/b.csv')], post=[require_glob('out/*', 1, 1)]",
     "read-only": "read_only=True, pre=[require_dir('raw')], post=[require_dir('raw'), forbid_glob('*')]",
     "rules that imply each other": "pre=[require_dir('raw'), require_file('raw/a'), require_glob('raw/*', 1, 2)]",
+    "two rules on one table": "post=[require_table('*.csv', columns={'id': int}), require_table('*.csv', unique='id')]",
+    "a publish budget, which plays no part": f"post=[require_glob('*', min_count=3)]), controls=TaskControls("
+    f"publish_budget=PublishBudget({BUDGET}, lakefs_merge_timeout_seconds=5, max_changed_objects=1)",
     "odd patterns": "pre=[require_glob('[!a]?/**'), require_file('a[1].csv'), forbid_glob('**/.*/**')]",
 }
 
@@ -158,17 +155,6 @@ def test_sound_rules_pass_and_no_code_of_the_author_is_executed(pytester: pytest
     outcomes = run(pytester, *KIND).parseoutcomes()
     assert outcomes == {"passed": len(collected(pytester, *KIND))}
     assert not (pytester.path / "executed").exists()
-
-
-def test_a_publish_budget_plays_no_part(pytester: pytest.Pytester) -> None:
-    budget = (
-        "observed_merge_p99_seconds=1, safety_margin_seconds=1, lakefs_merge_timeout_seconds=5, "
-        "conductor_completion_timeout_seconds=1, worker_shutdown_grace_seconds=1, heartbeat_interval_seconds=1, "
-        "max_changed_objects=1"
-    )
-    more = f", controls=TaskControls(publish_budget=PublishBudget({budget}))"
-    task_module(pytester, "post=[require_glob('*', min_count=3)]", more)
-    run(pytester, *KIND).assert_outcomes(passed=3)
 
 
 def test_contradicting_rules_are_named_and_each_is_still_tested(pytester: pytest.Pytester) -> None:
@@ -187,25 +173,33 @@ def test_contradicting_rules_are_named_and_each_is_still_tested(pytester: pytest
     assert not [line for line in result.outlines if line.startswith("  rule") and "README" in line]
 
 
-def test_a_rule_that_no_tree_satisfies_is_a_contradiction(pytester: pytest.Pytester) -> None:
-    task_module(pytester, "pre=[require_glob('[ab].csv', min_count=3)]")
+NO_TREES: dict[str, tuple[str, dict[str, int], str]] = {
+    "a contradiction": (
+        "require_glob('[ab].csv', min_count=3)",
+        {"passed": 1, "failed": 1, "skipped": 1},
+        "no tree can be made: require_glob('[[]ab].csv', min_count=3): no tree can*",
+    ),
+    "too many files": (
+        "require_glob('**', min_count=2, max_count=100_000)",
+        {"passed": 3, "skipped": 1},
+        "no tree can be made: the rules ask for more than 500 files",
+    ),
+    "large files": (
+        "require_file('a.bin', min_bytes=5_000_000), require_file('b.csv')",
+        {"passed": 3, "skipped": 1},
+        "wants files of 4.8 MiB each, and generated trees have at most 1.0 MiB*",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rules", "outcomes", "reason"), NO_TREES.values(), ids=NO_TREES)
+def test_a_rule_for_which_no_tree_can_be_made_is_a_skip_with_a_reason(
+    pytester: pytest.Pytester, rules: str, outcomes: dict[str, int], reason: str
+) -> None:
+    task_module(pytester, f"pre=[{rules}]")
     result = run(pytester, *KIND, "-rs")
-    result.assert_outcomes(passed=1, failed=1, skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*no tree can be made: require_glob('[[]ab].csv', min_count=3): no tree can*"])
-
-
-def test_more_files_than_a_test_should_make_are_a_skip_with_a_reason(pytester: pytest.Pytester) -> None:
-    task_module(pytester, "pre=[require_glob('**', min_count=2, max_count=100_000)]")
-    result = run(pytester, *KIND, "-rs")
-    result.assert_outcomes(passed=3, skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*no tree can be made: the rules ask for more than 500 files"])
-
-
-def test_a_rule_about_large_files_is_a_skip_that_states_their_size(pytester: pytest.Pytester) -> None:
-    task_module(pytester, "pre=[require_file('a.bin', min_bytes=5_000_000), require_file('b.csv')]")
-    result = run(pytester, *KIND, "-rs")
-    result.assert_outcomes(passed=3, skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*wants files of 4.8 MiB each, and generated trees have at most 1.0 MiB*"])
+    assert result.parseoutcomes() == outcomes
+    result.stdout.fnmatch_lines([f"SKIPPED*{reason}"])
 
 
 @pytest.mark.parametrize(

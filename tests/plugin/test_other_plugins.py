@@ -12,8 +12,6 @@ import pytest
 
 from .projects import ADD, COPY, add_module, free_module, write_module
 
-pytest_plugins = ["pytester"]
-
 for _plugin in ("pytest_asyncio", "pytest_cov", "pytest_randomly", "pytest_timeout", "pytest_rerunfailures", "xdist"):
     pytest.importorskip(_plugin)
 

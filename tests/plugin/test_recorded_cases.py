@@ -9,34 +9,30 @@ from typing import Any
 
 import pytest
 
-from .projects import copy_module, free_module, run
-
-pytest_plugins = ["pytester"]
+from .projects import copy_module, free_module, record_case, run
 
 OPTIONS = ("--perago-modules", "work", "--perago-kinds", "run,contract")
 
 
-def record(root: Path, **fields: Any) -> Path:
-    """A case of the task `copy`, which copies a.txt."""
-    directory = root / "tests/perago_cases/copy/monday"
-    for path, text in {"input/a.txt": "1", "published/out/b.txt": "1"}.items():
-        (directory / path).parent.mkdir(parents=True)
-        (directory / path).write_text(text)
+def record(pytester: pytest.Pytester, **fields: Any) -> Path:
+    """Record a case of the task `copy`, which copies a.txt."""
     document = {
         "about": {"task_id": "t"},
-        "params": {},
         "expect": "completed",
         "result": {"size": 1},
         "published": {"out/b.txt": {"size": 1, "md5": "c4ca4238a0b923820dcc509a6f75849b"}},
         "removed": [],
     }
-    (directory / "case.json").write_text(json.dumps({**document, **fields}))
+    directory = record_case(pytester, "copy/monday", **{**document, **fields})
+    for path in ("input/a.txt", "published/out/b.txt"):
+        (directory / path).parent.mkdir(parents=True)
+        (directory / path).write_text("1")
     return directory
 
 
 def test_a_case_with_the_recorded_outcome_passes(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
-    record(pytester.path)
+    record(pytester)
     result = run(pytester, *OPTIONS, "-v")
     result.stdout.fnmatch_lines_random(["*run[[]monday] PASSED*", "*contract[[]case:monday] PASSED*"])
     result.assert_outcomes(passed=6)
@@ -44,7 +40,7 @@ def test_a_case_with_the_recorded_outcome_passes(pytester: pytest.Pytester) -> N
 
 def test_differences_are_reported_by_file_and_can_be_accepted(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
-    directory = record(pytester.path, result={"size": 2})
+    directory = record(pytester, result={"size": 2})
     (directory / "published/out/b.txt").write_text("one\n")
 
     result = run(pytester, *OPTIONS, "-k", "run")
@@ -71,7 +67,7 @@ def test_differences_are_reported_by_file_and_can_be_accepted(pytester: pytest.P
 
 def test_removed_keys_of_the_case_are_not_compared(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
-    directory = record(pytester.path, result={"size": 2}, published={"x": {"size": 1, "md5": "0"}})
+    directory = record(pytester, result={"size": 2}, published={"x": {"size": 1, "md5": "0"}})
     document = json.loads((directory / "case.json").read_text())
     del document["result"], document["published"]
     (directory / "case.json").write_text(json.dumps(document))
@@ -81,9 +77,7 @@ def test_removed_keys_of_the_case_are_not_compared(pytester: pytest.Pytester) ->
 
 def test_a_function_that_is_not_deterministic_is_named_and_not_recorded(pytester: pytest.Pytester) -> None:
     free_module(pytester, "work", "import uuid; return Model(value=str(uuid.uuid4()))")
-    directory = pytester.path / "tests/perago_cases/free/monday"
-    directory.mkdir(parents=True)
-    (directory / "case.json").write_text(json.dumps({"params": {}, "result": {"value": "x"}}))
+    directory = record_case(pytester, "free/monday", result={"value": "x"})
 
     result = run(pytester, *OPTIONS, "-k", "run", "--perago-update=all")
     result.stdout.fnmatch_lines(
@@ -94,17 +88,13 @@ def test_a_function_that_is_not_deterministic_is_named_and_not_recorded(pytester
 
 def test_another_failure_than_the_recorded_one_is_red_and_can_be_accepted(pytester: pytest.Pytester) -> None:
     free_module(pytester, "work", "raise ValueError(f'no column x in /tmp/{id(params)}/a.csv')")
-    directory = pytester.path / "tests/perago_cases/free/monday"
-    directory.mkdir(parents=True)
     reasons = {
         "monday": "ValueError: no column x in /var/run/other/a.csv",
         "tuesday": "KeyError: 'x'",
         "redacted": "***",
     }
     for name, reason in reasons.items():
-        directory.with_name(name).mkdir(exist_ok=True)
-        document = {"about": {"reason": reason}, "params": {}, "expect": "failed"}
-        (directory.with_name(name) / "case.json").write_text(json.dumps(document))
+        record_case(pytester, f"free/{name}", about={"reason": reason}, expect="failed")
 
     result = run(pytester, *OPTIONS, "-k", "run")
     result.assert_outcomes(passed=2, failed=1, deselected=7)
@@ -120,10 +110,7 @@ def test_another_failure_than_the_recorded_one_is_red_and_can_be_accepted(pytest
 
 def test_a_recorded_failure_whose_message_differs_in_each_run_passes(pytester: pytest.Pytester) -> None:
     free_module(pytester, "work", "import random; raise ValueError(f'{random.randrange(10**6)} tries')")
-    directory = pytester.path / "tests/perago_cases/free/monday"
-    directory.mkdir(parents=True)
-    document = {"about": {"reason": "ValueError: 7 tries"}, "params": {}, "expect": "failed"}
-    (directory / "case.json").write_text(json.dumps(document))
+    record_case(pytester, "free/monday", about={"reason": "ValueError: 7 tries"}, expect="failed")
     run(pytester, *OPTIONS, "-k", "run").assert_outcomes(passed=1, deselected=5)
 
 
@@ -140,7 +127,7 @@ WRONG = [
 
 def test_a_wrong_case_fails_alone(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
-    directory = record(pytester.path)
+    directory = record(pytester)
     for number, (text, _) in enumerate(WRONG):
         other = directory.with_name(f"wrong{number}")
         shutil.copytree(directory, other)
@@ -152,7 +139,7 @@ def test_a_wrong_case_fails_alone(pytester: pytest.Pytester) -> None:
 
 def test_links_in_a_case_are_refused(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
-    directory = record(pytester.path)
+    directory = record(pytester)
     (directory / "input/link").symlink_to("/etc/passwd")
     run(pytester, *OPTIONS, "-k", "run").stdout.fnmatch_lines(["*'link' is a link or not a regular file*"])
 
@@ -161,7 +148,7 @@ def test_nothing_is_recorded_through_a_link(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     elsewhere = pytester.mkdir("elsewhere")
     (elsewhere / "b.txt").write_text("precious")
-    directory = record(pytester.path, result={"size": 2}, published=None)
+    directory = record(pytester, result={"size": 2}, published=None)
     shutil.rmtree(directory / "published")
     (directory / "published").symlink_to(elsewhere)
 
@@ -172,7 +159,7 @@ def test_nothing_is_recorded_through_a_link(pytester: pytest.Pytester) -> None:
 
 def test_cases_of_a_task_that_no_longer_exists_are_unused(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copied")
-    record(pytester.path)
+    record(pytester)
     pytester.makeini("[pytest]\nperago_modules = work\nperago_kinds = contract")
     result = run(pytester)
     result.stdout.fnmatch_lines(["*tests/perago_cases/copy: no task is called copy; did you mean copied[?]*"])

@@ -1,17 +1,17 @@
-"""`--perago-report`: one page of a run, the same with workers as without, in which no name and no text is markup."""
+"""The report, the summary and the `rerun:` lines of a run, the same with workers as without."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from pytest_perago.report import joined, table, tag
 
-from .projects import add_module, copy_module, free_module, run, run_process, write_module
-
-pytest_plugins = ["pytester"]
+from .projects import QUIET, add_module, copy_module, free_module, run, run_process, write_module
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -199,3 +199,210 @@ def test_only_markup_stays_unescaped() -> None:
     )
     assert "<td>&lt;td&gt;</td>" in table(["<"], [["<td>"]])
     assert joined(None) == ""
+
+
+# --------------------------------------------------------------------------- workers and summaries
+
+
+HARNESS = """
+import pytest
+from perago.testing.services import InMemoryServices
+
+@pytest.fixture(autouse=True)
+def broken(monkeypatch):
+    monkeypatch.setattr(InMemoryServices, "seed", lambda self, tree: 1 / 0)
+"""
+
+
+def test_failures_errors_and_opt_outs_of_workers_are_reported_as_without_them(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "shop.a", "print('hello'); raise TaskFailed('no')", ["Example(id='x', params={})"])
+    copy_module(pytester, "shop.b", "copy", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
+    add_module(pytester, "shop.c", "third")
+    write_module(pytester, "shop.d", "print('loud'); raise ValueError('broken')")
+    pytester.makeconftest(HARNESS)
+    result = run_process(
+        pytester,
+        "--perago-modules=shop",
+        "-n2",
+        "--junitxml=report.xml",
+        "-o",
+        "perago_skip=third::contract: known to be odd",
+    )
+    result.assert_outcomes(passed=11, failed=2, errors=1, skipped=5)
+    output = result.stdout.str()
+    for words in (
+        "the function raised no",
+        "hello",
+        "loud",
+        "rerun: pytest -o 'perago_skip=third::contract: known to be odd' --perago-modules shop.a 'shop/a.py::free::",
+        "perago's own test code failed",
+        "shop/c.py::third::contract[params]: known to be odd",
+    ):
+        assert words in output
+    report = (pytester.path / "report.xml").read_text()
+    assert 'tests="19"' in report
+    assert '<property name="perago_opt_out" value="known to be odd" />' in report
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "xdist"])
+def test_the_summary_names_untried_functions_and_guardrails(pytester: pytest.Pytester, workers: list[str]) -> None:
+    copy_module(pytester, "shop.a", "first")
+    copy_module(pytester, "shop.b", "second", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
+    arguments = ("--perago-modules=shop", "-o", "perago_kinds=contract run", *workers)
+    result = (run_process if workers else run)(pytester, *arguments)
+    result.assert_outcomes(passed=10)
+    lines = [line for line in result.outlines if line.startswith(("first:", "second:"))]
+    assert lines == [
+        "first: its function never ran: declare an Example, or use perago_run in a test",
+        "first: pre guardrail require_file('a.txt') was never satisfied or violated",
+        "first: post guardrail forbid_glob('**/*.tmp') was never satisfied or violated",
+        "second: pre guardrail require_file('a.txt') was never violated",
+        "second: post guardrail forbid_glob('**/*.tmp') was never violated",
+    ]
+
+
+def test_nothing_is_missing_where_all_was_tried_or_single_tests_were_asked_for(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "shop.a", "first", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
+    add_module(pytester, "shop.b", "second")
+    title = "not exercised by any attempt"
+    (pytester.path / "pytest.ini").write_text("[pytest]\nperago_modules = shop\nperago_kinds = guardrail run\n")
+    assert title not in run(pytester, "-o", "perago_kinds=guardrail run").stdout.str()
+    for selection in (["shop/b.py::second::run[two]"], ["-k", "first and consistent"], ["--perago-kinds=contract"]):
+        assert title not in run(pytester, *selection).stdout.str()
+
+
+def test_the_short_summary_names_the_problem(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", "raise ValueError('bad column')", ["Example(id='x', params={})"])
+    result = run(pytester, "--perago-modules=work", "--perago-kinds=run", "-vv")
+    result.stdout.fnmatch_lines(
+        ["FAILED work.py::free::run[[]x] - case 'x': the function raised ValueError: bad column*"]
+    )
+    assert "CaseFailed" not in result.stdout.str()
+
+
+def test_a_function_that_cannot_be_ended_costs_its_test_and_not_the_session(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest("import pytest_perago.confinement\npytest_perago.confinement.GRACE = 0.5\n")
+    body = "import itertools\nsum(itertools.repeat(1))"  # never comes back to where signals are handled
+    free_module(pytester, "shop.a", body, ["Example(id='x', params={})"])
+    add_module(pytester, "shop.b", "second")
+    result = run_process(pytester, "--perago-modules=shop", "-n1", "-o", "perago_run_timeout=3")
+    outcomes = result.parseoutcomes()
+    assert outcomes["failed"] == 1
+    assert outcomes["passed"] == 11
+    result.stdout.fnmatch_lines(["*worker 'gw0' crashed while running 'shop/a.py::free::run[[]x]'*"])
+
+
+# ----------------------------------------------------------- commands that run a failed test again
+
+
+FAILS = ["Example(id='x', params={})", "Example(id='y', params={})"]
+
+
+def lines_of(result: pytest.RunResult) -> list[list[str]]:
+    return [shlex.split(line.removeprefix("rerun: ")) for line in result.outlines if line.startswith("rerun: ")]
+
+
+def check_each_alone(pytester: pytest.Pytester, result: pytest.RunResult, expected: int) -> None:
+    lines = lines_of(result)
+    assert len(lines) == expected
+    for program, *arguments in lines:
+        assert program == "pytest"
+        alone = run(pytester, *arguments)
+        alone.assert_outcomes(failed=1)
+        assert lines_of(alone) == [[program, *arguments]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--perago-modules", "shop", "-k", "run and x or y"],
+        ["--perago-modules", "shop", "--perago-kinds", "run", "--import-mode=importlib"],
+        ["--rootdir", ".", "-o", "perago_modules=shop"],
+    ],
+    ids=["keyword", "kinds and import mode", "rootdir and override"],
+)
+def test_it_runs_that_test_alone(pytester: pytest.Pytester, arguments: list[str]) -> None:
+    free_module(pytester, "shop.work", "raise TaskFailed('no')", FAILS)
+    check_each_alone(pytester, run(pytester, *arguments), 2)
+
+
+def test_it_names_only_the_module_that_is_needed(pytester: pytest.Pytester) -> None:
+    for name in ("shop.work", "other.work"):
+        free_module(pytester, name, "raise TaskFailed('no')", FAILS[:1])
+    write_module(pytester, "bad", "raise ValueError")
+    pytester.makeini("[pytest]\nperago_modules = bad\n")
+    result = run(pytester, "--perago-modules", "shop,other", "-k", "run or import")
+    assert sorted(line[:-1] for line in lines_of(result)) == [
+        ["pytest"],
+        ["pytest", "--perago-modules", "other.work"],
+        ["pytest", "--perago-modules", "shop.work"],
+    ]
+    check_each_alone(pytester, result, 3)
+
+
+def test_it_runs_all_cases_if_one_fails_only_after_another(pytester: pytest.Pytester) -> None:
+    examples = [f"Example(id='{value}', params={{'value': {value}}}, result={{'value': {value}}})" for value in (1, 2)]
+    body = "SEEN.setdefault('first', params.value); return Model(value=SEEN['first'])"
+    file = free_module(pytester, "work", body, examples)
+    file.write_text(f"SEEN = {{}}\n{file.read_text()}")
+    arguments = ("--perago-modules", "work", "--perago-kinds", "run")
+    result = run(pytester, *arguments)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "broken contract: case '2': it fails only after other tests of the task, so the module keeps state*",
+            "  state     SEEN was {}, is {'first': 1}",
+            "rerun: pytest --perago-modules work --perago-kinds run 'work.py::free'",
+        ]
+    )
+    (line,) = lines_of(result)
+    again = run(pytester, *line[1:])
+    again.assert_outcomes(passed=1, failed=1)
+
+
+def test_it_names_the_ini_file_that_was_given(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "shop.work", "raise TaskFailed('no')", FAILS)
+    (pytester.path / "other.ini").write_text("[pytest]\nperago_modules = shop\n")
+    check_each_alone(pytester, run(pytester, "-c", "other.ini"), 2)
+
+
+def test_it_is_seen_from_where_pytest_was_started(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytester.makeini("[pytest]\nperago_modules = shop\n")
+    free_module(pytester, "shop.work", "raise TaskFailed('no')", FAILS)
+    monkeypatch.chdir(pytester.path / "shop")
+    result = run(pytester)
+    assert [line[-1] for line in lines_of(result)] == ["work.py::free::run[x]", "work.py::free::run[y]"]
+    check_each_alone(pytester, result, 2)
+
+
+def test_brackets_slashes_quotes_unicode_and_colons_in_a_label_survive(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", "return Model()")
+    cases = pytester.path / "tests" / "perago_cases" / "free"
+    cases.mkdir(parents=True)
+    for label in ("a[b]c", "a::b", "größe 漢字", "it's", "$HOME *", "a\tb", "[x", "100%"):
+        (cases / f"{label}.toml").write_text('expect = "failed"')
+    result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    check_each_alone(pytester, result, 8)
+
+
+def test_a_broken_module_outside_of_the_root_is_found_again(pytester: pytest.Pytester, tmp_path: Path) -> None:
+    write_module(pytester, "lib.broken", "raise ValueError('x')")
+    project = pytester.path / "project"
+    project.mkdir()
+    (project / "pytest.ini").write_text("[pytest]\npythonpath = ..\nperago_modules = lib.broken\n")
+    result = run(pytester, "-c", "project/pytest.ini", "--rootdir", "project")
+    check_each_alone(pytester, result, 1)
+
+
+@pytest.mark.parametrize(("option", "label"), [("--lf", "y::[z] größe"), ("--stepwise", "x")])
+def test_pytest_finds_the_last_failures_with_last_failed(pytester: pytest.Pytester, option: str, label: str) -> None:
+    free_module(pytester, "work", "if params.value: raise TaskFailed('no')\nreturn Model()")
+    cases = pytester.mkdir("tests") / "perago_cases" / "free"
+    cases.mkdir(parents=True)
+    (cases / "a.toml").touch()
+    (cases / f"{label}.toml").write_text("[params]\nvalue = 1\n")
+    arguments = ("-p", "cacheprovider", "-p", "stepwise", "--perago-modules", "work", "--perago-kinds", "run", option)
+    pytester.runpytest_inprocess(*QUIET[:6], *arguments).assert_outcomes(passed=1, failed=1)
+    pytester.runpytest_inprocess(*QUIET[:6], *arguments).assert_outcomes(failed=1, deselected=1)

@@ -16,8 +16,6 @@ from pytest_perago.table_mutations import Csv
 from .projects import add_module, collected, run, run_process
 from .robust_tasks import PAIR, PLANTED, SOUND, Planted, write_tasks
 
-pytest_plugins = ["pytester"]
-
 ROBUST = ("--perago-modules", "work", "--perago-kinds", "robust", "-o", "perago_robust_seconds=600")
 """The seconds are a net for slow functions. No test but that of the budget may depend on how busy the machine is."""
 ONE = {"one file": PLANTED["one file"]}

@@ -10,8 +10,6 @@ import pytest
 
 from .projects import collected, copy_module, free_module, free_modules, run, write_module
 
-pytest_plugins = ["pytester"]
-
 EXAMPLE = "Example(id='x', params={})"
 GOOD = "Example(id='one', params={}, tree={'a.txt': '1'}, result={'size': 1})"
 
@@ -319,23 +317,6 @@ def test_case_files_have_their_tree_next_to_or_inside_the_file(pytester: pytest.
     assert found == ["work.py::copy::run[beside]", "work.py::copy::run[größe [1] a::b]"]
     run(pytester, "--perago-modules", "work").assert_outcomes(passed=8)
     run(pytester, "--perago-modules", "work", found[1]).assert_outcomes(passed=1)
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        ("", "perago_cases_dir: is empty"),
-        ("C:\\cases", "perago_cases_dir: 'C:\\\\cases' is a path of Windows"),
-        ("tests\\case", "perago_cases_dir: there is no directory */tests/case"),
-    ],
-)
-def test_a_directory_of_cases_that_cannot_be_meant_is_a_usage_error(
-    pytester: pytest.Pytester, value: str, words: str
-) -> None:
-    copy_module(pytester, "work", "copy")
-    result = run(pytester, "--perago-modules", "work", "-o", f"perago_cases_dir={value}")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: {words}*"])
 
 
 def test_a_directory_of_cases_may_be_written_as_on_windows(pytester: pytest.Pytester) -> None:

@@ -1,10 +1,13 @@
-"""The TaskDef of a task and its snapshot: made, compared, refused, updated."""
+"""Snapshots of TaskDefs: made, compared, refused, updated, found unused, and written by several processes."""
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +17,13 @@ import pytest
 from pydantic import BaseModel
 
 from perago import task
+from perago.atomic_file import replace_file
 from perago.authoring.task import get_task
 from perago.testing.tasks import CaseFailed
 from pytest_perago.options import read_settings
 from pytest_perago.snapshots import check_snapshot
 
-from .projects import QUIET, add_module, run
-
-pytest_plugins = ["pytester"]
+from .projects import QUIET, add_module, run, run_process, write_module
 
 KIND = ("--perago-modules=shop", "--perago-kinds=taskdef")
 
@@ -247,24 +249,6 @@ def test_the_directory_can_be_chosen_and_is_in_the_command(
     assert not (project.path / "tests").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["-o", "perago_snapshot_dir="], "is empty"),
-        (["-o", "perago_snapshot_dir=."], "contains the whole project"),
-        (["-o", "perago_snapshot_dir=.."], "contains the whole project"),
-        (["-o", "perago_snapshot_dir=C:\\tests"], "is a path of Windows"),
-        (["--perago-snapshot-dir=\\\\server\\share\\x"], "is a path of Windows"),
-        (["-o", "perago_unused=never"], "'never' is not one of fail, warn, ignore"),
-        (["--perago-update", "shop/a.py"], "write --perago-update=all shop/a.py"),
-    ],
-)
-def test_a_wrong_option_is_a_usage_error(project: pytest.Pytester, arguments: list[str], words: str) -> None:
-    result = run(project, *KIND, *arguments)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert words in result.stderr.str()
-
-
 FIXTURE = """
 from shop.a import add
 
@@ -289,3 +273,328 @@ def test_the_fixture_compares_and_updates_in_a_written_test(project: pytest.Pyte
     run(project, *only).assert_outcomes(passed=1, deselected=1)
     wrong = run(project, "test_written.py", "-k", "test_wrong")
     assert "takes a function decorated with @task, not builtin_function_or_method" in wrong.stdout.str()
+
+
+# -------------------------------------------------------------------------------- unused snapshots
+
+
+GONE = "tests/__taskdefs__/shop.gone/old.json"
+
+
+@pytest.fixture
+def with_unused(pytester: pytest.Pytester) -> pytest.Pytester:
+    """Two tasks with snapshots, and a snapshot of a module that is gone."""
+    add_module(pytester, "shop.a", "first")
+    add_module(pytester, "shop.b", "second")
+    run(pytester, *KIND, "--perago-update=new").assert_outcomes(passed=2)
+    put(pytester, GONE)
+    return pytester
+
+
+def put(pytester: pytest.Pytester, name: str) -> Path:
+    path = pytester.path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}\n")
+    return path
+
+
+def unused(result: pytest.RunResult) -> list[str]:
+    return [line.removeprefix("unused: ") for line in result.outlines if line.startswith("unused: ")]
+
+
+def test_a_full_run_reports_unused_files_and_the_command_that_removes_them(with_unused: pytest.Pytester) -> None:
+    result = run(with_unused, *KIND)
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert unused(result) == [f"{GONE}: there is no module shop.gone"]
+    result.stdout.fnmatch_lines([f"remove: rm {GONE}   (from *)"])
+    (with_unused.path / GONE).unlink()
+    assert run(with_unused, *KIND).ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--perago-unused=warn"], pytest.ExitCode.OK, 1),
+        (["-o", "perago_unused=warn"], pytest.ExitCode.OK, 1),
+        (["--perago-unused=ignore"], pytest.ExitCode.OK, 0),
+        (["-o", "perago_unused=ignore", "--perago-unused=fail"], pytest.ExitCode.TESTS_FAILED, 1),
+        (["-x"], pytest.ExitCode.TESTS_FAILED, 1),
+        (["--perago-update"], pytest.ExitCode.TESTS_FAILED, 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_the_effect_on_the_run_can_be_chosen(
+    with_unused: pytest.Pytester, arguments: list[str], code: pytest.ExitCode, told: int
+) -> None:
+    result = run(with_unused, *KIND, *arguments)
+    assert (result.ret, len(unused(result))) == (code, told)
+
+
+def test_a_snapshot_is_judged_by_the_current_state_of_its_module(with_unused: pytest.Pytester) -> None:
+    write_module(with_unused, "shop.empty", "X = 1")
+    write_module(with_unused, "shop.broken", "raise ValueError")
+    add_module(with_unused, "elsewhere", "third")
+    for name in ("shop.a/renamed", "shop.empty/x", "shop.broken/x", "elsewhere/third", "elsewhere/old"):
+        put(with_unused, f"tests/__taskdefs__/{name}.json")
+    put(with_unused, "tests/__taskdefs__/shop.a/.first.json.0123abcd.tmp")
+    put(with_unused, "tests/__taskdefs__/README.json")
+    result = run(with_unused, *KIND)
+    result.assert_outcomes(passed=2, failed=1)
+    assert unused(result) == [
+        "tests/__taskdefs__/shop.a/renamed.json: module shop.a declares first",
+        "tests/__taskdefs__/shop.empty/x.json: module shop.empty declares no task",
+        f"{GONE}: there is no module shop.gone",
+    ]
+
+
+def test_a_directory_by_another_name_is_the_same_directory(with_unused: pytest.Pytester) -> None:
+    """As where a file system does not care for case."""
+    (with_unused.path / GONE).unlink()
+    directory = with_unused.path / "tests" / "__taskdefs__"
+    (directory / "shop.A").symlink_to(directory / "shop.a")
+    assert run(with_unused, *KIND).ret == pytest.ExitCode.OK
+
+
+PARTS = (
+    ["-k", "first or second"],
+    ["-m", "perago"],
+    ["shop/a.py", "shop/b.py"],
+    ["shop/a.py::first::taskdef"],
+    ["."],
+    ["--deselect", "shop/a.py::first"],
+    ["--ignore", "shop/a.py"],
+    ["--collect-only"],
+    ["--perago-kinds=contract"],
+    ["-p", "cacheprovider", "--lf"],
+    ["--sw", "-p", "cacheprovider"],
+)
+
+
+def test_a_partial_run_gives_no_verdict(with_unused: pytest.Pytester) -> None:
+    for arguments in PARTS:
+        kinds = () if "--perago-kinds=contract" in arguments else ("--perago-kinds=taskdef",)
+        result = with_unused.runpytest_inprocess(
+            "-p", "no:conductor-agents-testing", "--perago-modules=shop", *kinds, *arguments
+        )
+        assert (arguments, result.ret, unused(result)) == (arguments, pytest.ExitCode.OK, [])
+
+
+def test_a_conftest_that_deselects_prevents_the_verdict(with_unused: pytest.Pytester) -> None:
+    with_unused.makeconftest(
+        """
+        def pytest_collection_modifyitems(config, items):
+            config.hook.pytest_deselected(items=items[:1])
+            del items[:1]
+        """
+    )
+    assert unused(run(with_unused, *KIND)) == []
+
+
+def test_a_conftest_that_skips_modules_makes_no_snapshot_unused(with_unused: pytest.Pytester) -> None:
+    (with_unused.path / GONE).unlink()
+    with_unused.makeconftest('collect_ignore_glob = ["shop/b*"]')
+    result = run(with_unused, *KIND)
+    assert (result.ret, result.parseoutcomes()) == (pytest.ExitCode.OK, {"passed": 1})
+
+
+@pytest.mark.parametrize("option", ["-x", "--maxfail=1"])
+def test_a_run_that_ends_half_way_gives_no_verdict(with_unused: pytest.Pytester, option: str) -> None:
+    with_unused.makepyfile(test_a="def test_it(): raise AssertionError")
+    result = run(with_unused, *KIND, option)
+    assert result.ret in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.TESTS_FAILED)
+    assert unused(result) == []
+
+
+def test_workers_report_it_once_and_their_deselections_do_not(with_unused: pytest.Pytester) -> None:
+    """The controller imports none of the modules."""
+    with_unused.makepyfile(test_workers='from perago.testing import task_tests\ntest_workers = task_tests("shop")')
+    result = run_process(with_unused, "--perago-kinds=taskdef", "-n2")
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert unused(result) == [f"{GONE}: there is no module shop.gone"]
+    partial = run_process(with_unused, *KIND, "-n1", "-k", "first")
+    assert (partial.ret, unused(partial)) == (pytest.ExitCode.OK, [])
+
+
+def test_a_worker_that_crashes_prevents_the_verdict(with_unused: pytest.Pytester) -> None:
+    with_unused.makepyfile(test_crash="import os\n\ndef test_it(): os._exit(9)")
+    result = run_process(with_unused, *KIND, "-n2")
+    assert result.parseoutcomes()["failed"] == 1
+    assert unused(result) == []
+
+
+CASE = "tests/perago_cases/frist/one.toml"
+
+
+@pytest.fixture
+def misnamed(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A task, and a case file in a directory that is not called like it."""
+    add_module(pytester, "shop.a", "first")
+    put(pytester, CASE).write_text("[params]\nnumbers = [1]\n")
+    pytester.makeini("[pytest]\nperago_modules = shop\n")
+    return pytester
+
+
+def test_case_files_that_no_task_reads_are_found(misnamed: pytest.Pytester) -> None:
+    result = run(misnamed)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert unused(result) == ["tests/perago_cases/frist: no task is called frist; did you mean first?"]
+    assert not [line for line in result.outlines if line.startswith("remove:")]
+    (misnamed.path / CASE).parent.rename(misnamed.path / "tests" / "perago_cases" / "first")
+    renamed = run(misnamed)
+    renamed.assert_outcomes(passed=8)
+    assert renamed.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--perago-modules=shop.a"],
+        ["-k", "run"],
+        ["shop/a.py"],
+        ["--perago-unused=ignore"],
+        ["--perago-kinds=guardrail"],
+    ],
+    ids=str,
+)
+def test_case_files_are_not_judged_by_a_run_that_cannot_know(misnamed: pytest.Pytester, arguments: list[str]) -> None:
+    assert unused(run(misnamed, *arguments)) == []
+
+
+def test_case_files_may_be_those_of_a_module_that_is_broken(misnamed: pytest.Pytester) -> None:
+    write_module(misnamed, "shop.b", "raise ValueError")
+    assert unused(run(misnamed)) == []
+
+
+# ------------------------------------------------------------------------------- several processes
+
+
+TASKS = [f"task{number}" for number in range(9)]
+
+
+@pytest.fixture
+def nine(pytester: pytest.Pytester) -> pytest.Pytester:
+    """Nine tasks without snapshots."""
+    for name in TASKS:
+        add_module(pytester, f"shop.{name}", name)
+    return pytester
+
+
+def directory(pytester: pytest.Pytester) -> Path:
+    return pytester.path / "tests" / "__taskdefs__"
+
+
+def check_all_whole(pytester: pytest.Pytester) -> None:
+    files = [path for path in directory(pytester).rglob("*") if path.is_file()]
+    assert sorted(path.name for path in files) == [f"{name}.json" for name in TASKS]
+    assert [json.loads(path.read_bytes())["name"] for path in sorted(files)] == TASKS
+    run(pytester, *KIND).assert_outcomes(passed=len(TASKS))
+
+
+def test_workers_write_each_snapshot_once(nine: pytest.Pytester) -> None:
+    result = run_process(nine, *KIND, "-n2", "--perago-update")
+    result.assert_outcomes(passed=len(TASKS))
+    assert [line for line in result.outlines if line.startswith(("created tests", "updated"))] == [
+        f"created tests/__taskdefs__/shop.{name}/{name}.json" for name in TASKS
+    ]
+    check_all_whole(nine)
+
+
+KILLED = """
+import io, os, pathlib, signal
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+plain_open, plain_replace = pathlib.Path.open, pathlib.Path.replace
+MOMENT, VICTIM = {moment!r}, "task4.json"
+
+class Torn(io.FileIO):
+    def write(self, content):
+        super().write(content[: len(content) // 2])
+        die()
+
+def open_(path, mode="r", *arguments, **options):
+    if VICTIM in path.name and mode == "xb" and MOMENT == "in the middle of the file":
+        return Torn(path, "x")
+    return plain_open(path, mode, *arguments, **options)
+
+def replace(path, target):
+    if VICTIM in path.name and MOMENT == "before it takes its place":
+        die()
+    return plain_replace(path, target)
+
+pathlib.Path.open, pathlib.Path.replace = open_, replace
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
+@pytest.mark.parametrize("moment", ["in the middle of the file", "before it takes its place"])
+def test_a_run_that_is_killed_while_it_updates_leaves_the_old_or_the_new_file(
+    nine: pytest.Pytester, moment: str
+) -> None:
+    run(nine, *KIND, "--perago-update")
+    old = b'{"name": "old"}\n'
+    for name in TASKS:
+        (directory(nine) / f"shop.{name}" / f"{name}.json").write_bytes(old)
+    conftest = nine.makeconftest(KILLED.format(moment=moment))
+    assert run_process(nine, *KIND, "--perago-update").ret == -9
+    conftest.unlink()
+    contents = [(directory(nine) / f"shop.{name}" / f"{name}.json").read_bytes() for name in TASKS]
+    assert [content == old for content in contents] == [False] * 4 + [True] * 5
+    assert all(json.loads(content) for content in contents)
+
+    (left,) = directory(nine).rglob("*.tmp")
+    result = run(nine, *KIND, "--perago-update")
+    result.assert_outcomes(passed=len(TASKS))
+    assert result.ret == pytest.ExitCode.OK  # what the killed run left is no unused snapshot
+    assert left.exists()  # it may belong to a run that is writing at this moment
+    (left.parent / "task4.json").write_bytes(old)
+    os.utime(left, (time.time() - 3600, time.time() - 3600))
+    run(nine, *KIND, "--perago-update")
+    check_all_whole(nine)
+
+
+def test_readers_see_one_content_or_the_other_while_writers_take_turns(tmp_path: Path) -> None:
+    target = tmp_path / "x" / "y.json"
+    contents = [character * 20_000 for character in (b"a", b"b", b"c")]
+    target.parent.mkdir()
+    replace_file(target, contents[0])
+
+    def write(content: bytes) -> None:
+        for _ in range(100):
+            replace_file(target, content)
+
+    writers = [threading.Thread(target=write, args=[content]) for content in contents]
+    for writer in writers:
+        writer.start()
+    seen = {target.read_bytes()}
+    while any(writer.is_alive() for writer in writers):
+        seen.add(target.read_bytes())
+    assert seen <= set(contents)
+    assert list(tmp_path.rglob("*")) == [target.parent, target]
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "words"),
+    [
+        ("tests/__taskdefs__", "written"),
+        ("tests/__taskdefs__/shop.task1", "written"),
+        ("tests/__taskdefs__/shop.task1/task1.json/x", "read"),
+    ],
+)
+def test_something_in_the_place_of_a_directory_or_file_is_a_failure_that_names_it(
+    nine: pytest.Pytester, obstacle: str, words: str
+) -> None:
+    (nine.path / obstacle).parent.mkdir(parents=True, exist_ok=True)
+    (nine.path / obstacle).write_text("x")
+    result = run(nine, *KIND, "-k", "task1", "--perago-update")
+    result.assert_outcomes(failed=1, deselected=len(TASKS) - 1)
+    result.stdout.fnmatch_lines(
+        [
+            f"broken contract: the snapshot of the TaskDef cannot be {words}: *",
+            "  snapshot  tests/__taskdefs__/shop.task1/task1.json",
+        ]
+    )
+    assert (nine.path / obstacle).read_text() == "x"

@@ -10,8 +10,6 @@ from perago.testing.differences import rendered
 
 from .projects import copy_module, run, run_process
 
-pytest_plugins = ["pytester"]
-
 WRITES = """
 import sys
 from pathlib import Path

@@ -10,9 +10,7 @@ import pytest
 
 import perago.workflows  # noqa: F401 - pytester forgets the modules that a run loads first
 
-from .projects import run
-
-pytest_plugins = ["pytester"]
+from .projects import record_case, run
 
 TASK = """
     from pydantic import BaseModel
@@ -89,18 +87,15 @@ def test_a_snapshot_is_unused_if_its_workflow_no_longer_exists(project: pytest.P
     result.stdout.fnmatch_lines(["unused: tests/__taskdefs__/flows/nightly.workflow.json: module flows declares other"])
 
 
-def record(root: Path, **fields: Any) -> Path:
-    """Write a recorded run of `nightly`; return its directory."""
-    directory = root / "tests/perago_cases/nightly.workflow/monday"
-    directory.mkdir(parents=True)
-    document = {"params": {"rows": 3}, "expect": "completed", "result": {"total": 3}, "published": {}, **fields}
-    (directory / "case.json").write_text(json.dumps(document))
-    return directory
+def record(pytester: pytest.Pytester, **fields: Any) -> Path:
+    """Record a run of `nightly`."""
+    document = {"params": {"rows": 3}, "expect": "completed", "result": {"total": 3}, "published": {}}
+    return record_case(pytester, "nightly.workflow/monday", **{**document, **fields})
 
 
 def test_a_recorded_run_runs_again_and_differences_are_reported(project: pytest.Pytester) -> None:
     options = ("--perago-modules=flows", "-k", "run")
-    case = record(project.path) / "case.json"
+    case = record(project) / "case.json"
     run(project, *options).assert_outcomes(passed=1, deselected=2)
 
     project.makepyfile(work=TASK.replace("total=params.rows", "total=params.rows + 1"))
@@ -122,7 +117,7 @@ def test_a_recorded_run_runs_again_and_differences_are_reported(project: pytest.
 
 
 def test_a_recorded_run_of_parameters_that_no_longer_exist_is_reported(project: pytest.Pytester) -> None:
-    record(project.path, params={"lines": 3})
+    record(project, params={"lines": 3})
     failed = run(project, "--perago-modules=flows", "-k", "run")
     failed.stdout.fnmatch_lines(
         ["*the params of 'monday' are not valid: workflow nightly has no parameter 'lines'; it takes rows"]
@@ -130,7 +125,7 @@ def test_a_recorded_run_of_parameters_that_no_longer_exist_is_reported(project: 
 
 
 def test_the_cases_of_a_workflow_that_no_longer_exists_are_unused(project: pytest.Pytester) -> None:
-    record(project.path)
+    record(project)
     project.makepyfile(flows=FLOW.format(rows="given.rows").replace('"nightly"', '"nightli"'))
     project.makeini("[pytest]\nperago_modules = work flows")
     result = run(project, "--perago-update=new", "--perago-kinds=contract")

@@ -1,12 +1,13 @@
-"""The fixtures as a written test would use them: all on the same services, and free for those who do not ask."""
+"""What the plugin adds to pytest: fixtures, options, and imports only where something asks for it."""
 
 from __future__ import annotations
 
 import pytest
 
-from .projects import copy_module, run, write_module
+from pytest_perago.options import OPTIONS
 
-pytest_plugins = ["pytester"]
+from ..generated import assert_table
+from .projects import QUIET, add_module, copy_module, run, write_module
 
 NAMES = ("perago_tree", "perago_lakefs", "perago_conductor", "perago_clock", "perago_run", "perago_server")
 
@@ -177,3 +178,122 @@ def test_a_failed_comparison_of_trees_is_reported_by_file(pytester: pytest.Pytes
     for line in ("+ out/b.txt: '1'", "- b.txt: ''", "~ a.txt: 1 line expected, 1 line published"):
         assert line in output
     assert "{'a.txt': '1'} == {'a.txt': '2'}" in output
+
+
+# ----------------------------------------------------------------------------------------- imports
+
+
+REPORT = """
+import sys
+def pytest_unconfigure():
+    with open("modules.txt", "w") as file:
+        file.write("\\n".join(sorted(sys.modules)))
+"""
+FORBIDDEN = {"pydantic", "hypothesis", "perago", "lakefs", "lakefs_sdk", "conductor", "asyncio", "httpx", "urllib3"}
+
+
+def modules_of(pytester: pytest.Pytester, *arguments: str) -> set[str]:
+    pytester.makeconftest(REPORT)
+    pytester.makepyfile(test_plain="def test_plain(): pass")
+    result = pytester.runpytest_subprocess(*QUIET, "-p", "no:platformdirs", *arguments, timeout=180)
+    assert result.parseoutcomes()["passed"] >= 1
+    return set((pytester.path / "modules.txt").read_text().split())
+
+
+def test_inactive_it_adds_three_modules_and_nothing_of_perago(pytester: pytest.Pytester) -> None:
+    added = modules_of(pytester) - modules_of(pytester, "-p", "no:perago")
+    assert added == {"pytest_perago"} | {f"pytest_perago.{name}" for name in ("kinds", "options")}
+    assert not added & FORBIDDEN
+
+
+def test_active_it_imports_neither_hypothesis_nor_an_sdk_nor_a_server_and_writes_no_files(
+    pytester: pytest.Pytester,
+) -> None:
+    add_module(pytester, "work", "add")
+    found = modules_of(pytester, "--perago-modules", "work", "--perago-kinds", "contract,guardrail,run")
+    assert "perago" in found
+    assert not found & {"hypothesis", "lakefs", "lakefs_sdk", "conductor", "starlette", "uvicorn", "typer", "httpx"}
+    names = {path.relative_to(pytester.path).as_posix() for path in pytester.path.rglob("*")}
+    written = {name for name in names if "__pycache__" not in name and not name.startswith(("runpytest", "std"))}
+    assert written == {"work.py", "conftest.py", "test_plain.py", "modules.txt"}
+
+
+def test_collecting_loads_neither_services_nor_hypothesis(pytester: pytest.Pytester) -> None:
+    add_module(pytester, "work", "add")
+    pytester.makeconftest(REPORT)
+    pytester.runpytest_subprocess(
+        *QUIET, "--collect-only", "--perago-modules", "work", "--perago-kinds", "contract,fuzz,run", timeout=60
+    )
+    found = set((pytester.path / "modules.txt").read_text().split())
+    assert "work" in found
+    assert not {name for name in found if name.startswith(("perago.embedded", "hypothesis"))}
+
+
+# --------------------------------- options in docs/testing/reference.md, which WRITE_DOCS=1 writes
+
+
+PAGE = "testing/reference.md"
+
+
+def test_the_page_has_the_flags_as_they_are_declared() -> None:
+    rows = [(f"`{option.option}`", option.help) for option in OPTIONS.values() if option.flag is not None]
+    assert_table(PAGE, "Command line", ("Flag", "Meaning"), rows)
+
+
+def test_the_page_has_the_ini_values_as_they_are_declared() -> None:
+    rows = []
+    for option in OPTIONS.values():
+        if option.default is not None:
+            default = f"`{option.default}`" if option.default else "none"
+            rows.append((f"`{option.name}`", default, option.help if option.flag is None else f"as `{option.option}`"))
+    assert_table(PAGE, "Ini values", ("Value", "Default", "Meaning"), rows)
+
+
+USAGE_ERRORS: dict[str, tuple[list[str], str]] = {
+    "skip": (["-o", "perago_skip=first::run"], "perago_skip: 'first::run' is not `<task>: <reason>`"),
+    "run": (["-o", "perago_run=sometimes"], "perago_run: 'sometimes' is not one of off, marked, all"),
+    "time": (["-o", "perago_run_timeout=soon"], "perago_run_timeout: 'soon' is not a number of seconds above 0"),
+    "kind": (
+        ["-o", "perago_kinds=contracts"],
+        "--perago-kinds / perago_kinds: no kind 'contracts'; the kinds are contract, ",
+    ),
+    "no snapshots": (["-o", "perago_snapshot_dir="], "is empty"),
+    "snapshots here": (["-o", "perago_snapshot_dir=."], "contains the whole project"),
+    "snapshots above": (["-o", "perago_snapshot_dir=.."], "contains the whole project"),
+    "snapshots on a drive": (["-o", "perago_snapshot_dir=C:\\tests"], "is a path of Windows"),
+    "snapshots on a server": (["--perago-snapshot-dir=\\\\server\\share\\x"], "is a path of Windows"),
+    "unused": (["-o", "perago_unused=never"], "'never' is not one of fail, warn, ignore"),
+    "update": (["--perago-update", "shop/a.py"], "write --perago-update=all shop/a.py"),
+    "no cases": (["-o", "perago_cases_dir="], "perago_cases_dir: is empty"),
+    "cases on a drive": (["-o", "perago_cases_dir=C:\\cases"], "perago_cases_dir: 'C:\\\\cases' is a path of Windows"),
+    "cases elsewhere": (["-o", "perago_cases_dir=tests\\case"], "perago_cases_dir: there is no directory "),
+    **{
+        f"{number} examples": (
+            ["-o", f"perago_fuzz_examples={number}", "--perago-kinds", "fuzz"],
+            f"perago_fuzz_examples: '{number}' is not a number above 0",
+        )
+        for number in ("0", "many", "-1")
+    },
+    **{
+        f"cover {number}": (
+            [f"--perago-cover-fail-under={number}", "--perago-cover"],
+            f"'{number}' is not a number from 0 to 100",
+        )
+        for number in ("most", "101", "nan")
+    },
+    "cover file": (
+        ["--perago-cover-json=there/cover.json", "--perago-cover"],
+        "'there/cover.json' is not a file in a directory that exists",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), USAGE_ERRORS.values(), ids=USAGE_ERRORS)
+def test_a_wrong_option_is_a_usage_error_that_names_it(
+    pytester: pytest.Pytester, arguments: list[str], words: str
+) -> None:
+    add_module(pytester, "shop.a", "first")
+    result = run(pytester, "--perago-modules", "shop", *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *"])
+    assert words in result.stderr.str()
