@@ -67,117 +67,72 @@ class Picky(BaseModel):
         return f"{value}!"
 
 
-REFUSED: list[tuple[str, Callable[[], object], str]] = [
-    ("retry count 11", lambda: RetryPolicy(count=11), "count: must be at most 10, not 11"),
-    ("retry count -1", lambda: RetryPolicy(count=-1), "count: must be at least 0, not -1: Conductor refuses"),
-    ("retry count as bool", lambda: RetryPolicy(count=True), "count: must be an int, not bool"),
-    ("lower-case logic", lambda: RetryPolicy(logic="fixed"), "logic: must be 'FIXED', 'LINEAR_BACKOFF' or"),
-    ("negative delay", lambda: RetryPolicy(delay_seconds=-1), "delay_seconds: must be at least 0"),
-    ("delay too large", lambda: RetryPolicy(delay_seconds=LARGE), "32-bit integer"),
-    ("scale 0", lambda: RetryPolicy(backoff_scale_factor=0), "backoff_scale_factor: must be at least 1"),
-    ("unknown policy", lambda: TimeoutPolicy(policy="STOP"), "policy: must be 'RETRY', 'TIME_OUT_WF' or 'ALERT_ONLY'"),
-    ("negative timeout", lambda: TimeoutPolicy(seconds=-1), "seconds: must be at least 0"),
-    ("response 0", lambda: TimeoutPolicy(response_seconds=0), "response_seconds: must be at least 1"),
-    (
-        "response above timeout",
-        lambda: TimeoutPolicy(seconds=60, response_seconds=61),
-        "response_seconds (61) is more than seconds (60): Conductor refuses",
+COVERED = "observed_merge_p99_seconds + safety_margin_seconds (20)"
+REFUSED: dict[str, Callable[[], object]] = {
+    "count: must be at most 10, not 11": lambda: RetryPolicy(count=11),
+    "count: must be at least 0, not -1: Conductor refuses": lambda: RetryPolicy(count=-1),
+    "count: must be an int, not bool": lambda: RetryPolicy(count=True),
+    "logic: must be 'FIXED', 'LINEAR_BACKOFF' or": lambda: RetryPolicy(logic="fixed"),
+    "delay_seconds: must be at least 0": lambda: RetryPolicy(delay_seconds=-1),
+    "32-bit integer": lambda: RetryPolicy(delay_seconds=LARGE),
+    "backoff_scale_factor: must be at least 1": lambda: RetryPolicy(backoff_scale_factor=0),
+    "policy: must be 'RETRY', 'TIME_OUT_WF' or 'ALERT_ONLY'": lambda: TimeoutPolicy(policy="STOP"),
+    "seconds: must be at least 0": lambda: TimeoutPolicy(seconds=-1),
+    "response_seconds: must be at least 1": lambda: TimeoutPolicy(response_seconds=0),
+    "response_seconds (61) is more than seconds (60): Conductor refuses": lambda: TimeoutPolicy(
+        seconds=60, response_seconds=61
     ),
-    (
-        "timeout above total",
-        lambda: TimeoutPolicy(seconds=61, total_seconds=60),
-        "seconds (61) is more than total_seconds (60): Conductor refuses",
+    "seconds (61) is more than total_seconds (60): Conductor refuses": lambda: TimeoutPolicy(
+        seconds=61, total_seconds=60
     ),
-    ("a policy by position", lambda: TaskControls(RetryPolicy()), "TaskControls takes named arguments only"),
-    ("limit 0", lambda: ExecutionLimits(concurrent_exec_limit=0), "must be at least 1, not 0: leave it out"),
-    ("rate without period", lambda: ExecutionLimits(rate_limit_per_frequency=5), "set both or neither"),
-    (
-        "merge timeout too short",
-        lambda: budget(lakefs_merge_timeout_seconds=19.9),
-        "lakefs_merge_timeout_seconds (19.9) does not cover observed_merge_p99_seconds + safety_margin_seconds (20)",
+    "TaskControls takes named arguments only": lambda: TaskControls(RetryPolicy()),
+    "must be at least 1, not 0: leave it out": lambda: ExecutionLimits(concurrent_exec_limit=0),
+    "set both or neither": lambda: ExecutionLimits(rate_limit_per_frequency=5),
+    f"lakefs_merge_timeout_seconds (19.9) does not cover {COVERED}": lambda: budget(lakefs_merge_timeout_seconds=19.9),
+    "must be a finite number": lambda: budget(safety_margin_seconds=float("inf")),
+    "max_changed_objects: must be at least 0": lambda: budget(max_changed_objects=-1),
+    "field 'safety_margin_seconds' is missing": lambda: PublishBudget(),
+    "timeout.response_seconds must not be set as well": lambda: TaskControls(
+        publish_budget=budget(), timeout=TimeoutPolicy(response_seconds=60)
     ),
-    ("infinite margin", lambda: budget(safety_margin_seconds=float("inf")), "must be a finite number"),
-    ("negative objects", lambda: budget(max_changed_objects=-1), "max_changed_objects: must be at least 0"),
-    ("budget without fields", lambda: PublishBudget(), "field 'safety_margin_seconds' is missing"),
-    (
-        "budget and response time",
-        lambda: TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(response_seconds=60)),
-        "timeout.response_seconds must not be set as well",
+    "publish_budget needs a response timeout of 60 s, more than timeout.seconds (59)": lambda: TaskControls(
+        publish_budget=budget(), timeout=TimeoutPolicy(seconds=59)
     ),
-    (
-        "budget above timeout",
-        lambda: TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(seconds=59)),
-        "publish_budget needs a response timeout of 60 s, more than timeout.seconds (59)",
+    "unknown field 'retyr'; did you mean 'retry'?": lambda: TaskControls(retyr=RetryPolicy()),
+    "retry: must be RetryPolicy(...)": lambda: TaskControls(retry=TimeoutPolicy()),
+    "unknown field 'readonly'": lambda: WorkspaceSpec(readonly=True),
+    "read_only: must be True or False, not int": lambda: WorkspaceSpec(read_only=1),
+    "on_moved_head: must be 'fail' or 'rebase', not 'merge'": lambda: WorkspaceSpec(on_moved_head="merge"),
+    "reads is only for on_moved_head='rebase'": lambda: WorkspaceSpec(reads=["*.csv"]),
+    "reads: must be a list of globs, not str; wrap it: ['*.csv']": lambda: WorkspaceSpec(
+        reads="*.csv", on_moved_head="rebase"
     ),
-    ("misspelt control", lambda: TaskControls(retyr=RetryPolicy()), "unknown field 'retyr'; did you mean 'retry'?"),
-    ("wrong kind of control", lambda: TaskControls(retry=TimeoutPolicy()), "retry: must be RetryPolicy(...)"),
-    ("misspelt workspace field", lambda: WorkspaceSpec(readonly=True), "unknown field 'readonly'"),
-    ("read_only as number", lambda: WorkspaceSpec(read_only=1), "read_only: must be True or False, not int"),
-    (
-        "unknown on_moved_head",
-        lambda: WorkspaceSpec(on_moved_head="merge"),
-        "on_moved_head: must be 'fail' or 'rebase', not 'merge'",
-    ),
-    ("reads without a rebase", lambda: WorkspaceSpec(reads=["*.csv"]), "reads is only for on_moved_head='rebase'"),
-    (
-        "reads as text",
-        lambda: WorkspaceSpec(reads="*.csv", on_moved_head="rebase"),
-        "reads: must be a list of globs, not str; wrap it: ['*.csv']",
-    ),
-    (
-        "a glob that is none",
-        lambda: WorkspaceSpec(reads=["a**"], on_moved_head="rebase"),
-        "reads: 'a**': '**' must be a whole path component",
-    ),
-    ("rule as text", lambda: WorkspaceSpec(pre=["raw"]), "pre: item 0 is a str, not a guardrail"),
-    (
-        "rule without @guardrail",
-        lambda: WorkspaceSpec(pre=[budget]),
-        "item 0 is the function budget without @guardrail",
-    ),
-    ("a single rule", lambda: WorkspaceSpec(pre=require_file("a")), "wrap it: [require_file('a')]"),
-    ("example id with a blank", lambda: Example(id="a b", params={}), "id: 'a b' must be letters"),
-    ("example params as list", lambda: Example(id="a", params=[]), "params: must be a valid"),
-    ("example without params", lambda: Example(id="a"), "field 'params' is missing"),
-    ("example params not JSON", lambda: Example(id="a", params={"n": object()}), "params: must be JSON, as a workflow"),
-    (
-        "example params with a secret",
-        lambda: Example(id="a", params=Login(password="x")),
-        "Login hides or changes a value",
-    ),
-    (
-        "example params that are not read again",
-        lambda: Example(id="a", params=Picky(day="x")),
-        "Picky refuses its own JSON (1",
-    ),
-    ("example result not JSON", lambda: Example(id="a", params={}, result={1j}), "result: must be JSON, as a workflow"),
-    (
-        "example directory absolute",
-        lambda: Example(id="a", params={}, tree="/etc"),
-        "tree: a directory is written relative",
-    ),
-    (
-        "example text not UTF-8",
-        lambda: Example(id="a", params={}, tree={"a": "\udc80"}),
-        "has no UTF-8 form; write it as",
-    ),
-    ("example tree absolute", lambda: Example(id="a", params={}, tree={"/a": ""}), "tree: '/a' is absolute"),
-    (
-        "example tree content",
-        lambda: Example(id="a", params={}, tree={"a": 1}),
-        "must be str, bytes or None, not int; write it as text: '1'",
-    ),
-    ("example tree list", lambda: Example(id="a", params={}, tree=["a"]), "tree: must be a mapping of path to content"),
-    ("example tree twice", lambda: Example(id="a", params={}, tree={"a": "", "./a": ""}), "the same path"),
-    ("example file as directory", lambda: Example(id="a", params={}, tree={"a": "", "a/b": ""}), "'a' is a file"),
-    ("example expects anything", lambda: Example(id="a", params={}, expect="ok"), "expect: must be 'completed'"),
-    ("example fails with a result", lambda: Example(id="a", params={}, expect="failed", result={}), "has no result"),
-]
+    "reads: 'a**': '**' must be a whole path component": lambda: WorkspaceSpec(reads=["a**"], on_moved_head="rebase"),
+    "pre: item 0 is a str, not a guardrail": lambda: WorkspaceSpec(pre=["raw"]),
+    "item 0 is the function budget without @guardrail": lambda: WorkspaceSpec(pre=[budget]),
+    "wrap it: [require_file('a')]": lambda: WorkspaceSpec(pre=require_file("a")),
+    "id: 'a b' must be letters": lambda: Example(id="a b", params={}),
+    "params: must be a valid": lambda: Example(id="a", params=[]),
+    "field 'params' is missing": lambda: Example(id="a"),
+    "params: must be JSON, as a workflow": lambda: Example(id="a", params={"n": object()}),
+    "Login hides or changes a value": lambda: Example(id="a", params=Login(password="x")),
+    "Picky refuses its own JSON (1": lambda: Example(id="a", params=Picky(day="x")),
+    "result: must be JSON, as a workflow": lambda: Example(id="a", params={}, result={1j}),
+    "tree: a directory is written relative": lambda: Example(id="a", params={}, tree="/etc"),
+    "has no UTF-8 form; write it as": lambda: Example(id="a", params={}, tree={"a": "\udc80"}),
+    "tree: '/a' is absolute": lambda: Example(id="a", params={}, tree={"/a": ""}),
+    "must be str, bytes or None, not int; write it as text: '1'": lambda: Example(id="a", params={}, tree={"a": 1}),
+    "tree: must be a mapping of path to content": lambda: Example(id="a", params={}, tree=["a"]),
+    "the same path": lambda: Example(id="a", params={}, tree={"a": "", "./a": ""}),
+    "'a' is a file": lambda: Example(id="a", params={}, tree={"a": "", "a/b": ""}),
+    "expect: must be 'completed'": lambda: Example(id="a", params={}, expect="ok"),
+    "has no result": lambda: Example(id="a", params={}, expect="failed", result={}),
+}
 
 
-@pytest.mark.parametrize(("declare", "message"), [pytest.param(*case[1:], id=case[0]) for case in REFUSED])
+@pytest.mark.parametrize(("message", "declare"), REFUSED.items(), ids=REFUSED)
 def test_a_declaration_that_cannot_work_is_refused_at_the_authors_line(
-    declare: Callable[[], object], message: str
+    message: str, declare: Callable[[], object]
 ) -> None:
     with pytest.raises(TaskDefinitionError) as caught:
         declare()

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
 
-from perago import TaskDefinitionError, WorkspaceSpec, forbid_glob, require_dir, require_file, require_glob
+from perago import TaskDefinitionError, WorkspaceSpec, forbid_glob, require_glob
 from perago.authoring import Guardrail
 from perago.guardrails import GUARDRAILS
 
@@ -99,21 +99,6 @@ def test_counts_that_no_tree_can_have_are_refused(minimum: object, maximum: obje
     with pytest.raises(TaskDefinitionError) as caught:
         require_glob("raw/*", minimum, maximum)  # type: ignore[arg-type]
     assert message in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("rule", "text"),
-    [
-        (require_file("raw/a.csv"), "require_file('raw/a.csv')"),
-        (require_dir("raw"), "require_dir('raw')"),
-        (require_glob("raw/**/*.csv", min_count=1), "require_glob('raw/**/*.csv', min_count=1)"),
-        (require_glob("raw/*"), "require_glob('raw/*', min_count=1)"),
-        (require_glob("raw/*", 0, 0), "require_glob('raw/*', min_count=0, max_count=0)"),
-        (forbid_glob("**/*.tmp"), "forbid_glob('**/*.tmp')"),
-    ],
-)
-def test_the_text_of_a_rule_is_how_it_is_declared(rule: Guardrail, text: str) -> None:
-    assert str(rule) == text
 
 
 def test_a_misspelt_argument_of_a_rule_is_named_with_its_line() -> None:

@@ -15,14 +15,13 @@ import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
-from perago import Example, TaskDefinitionError, WorkspaceSpec, require_glob, require_table, task
+from perago import TaskDefinitionError, require_table
 from perago.authoring.workspace import Guardrail, Listing
 from perago.guardrails.evaluation import Finding, Phase, evaluate
 from perago.guardrails.require_table import RequireTable, check_table
 from perago.guardrails.tables import Checks, Keys
-from perago.testing import TaskRunner, TaskStatus, oracle
+from perago.testing import oracle
 from perago.testing.strategies import table_contents
 from perago.workspace.scan import scan_tree
 
@@ -306,31 +305,6 @@ def test_a_missing_library_is_a_defect_that_names_the_command(tree: Path, monkey
     finding = judged(tree, require_table("a.csv"))
     assert finding.is_defect
     assert finding.message.endswith("with pyarrow, which is not installed here: pip install 'pyarrow>=19'")
-
-
-class Nothing(BaseModel):
-    pass
-
-
-@task(
-    name="tables",
-    owner_email="a@example.com",
-    workspace=WorkspaceSpec(pre=[require_glob("*.csv"), require_table("*.csv", columns=PEOPLE)]),
-    examples=[Example(id="one", params={}, tree={"a.csv": "id,name\n1,a\n"})],
-)
-def tables(workspace: Path, params: Nothing) -> Nothing:
-    return Nothing()
-
-
-def test_a_table_that_is_not_as_declared_is_final() -> None:
-    with TaskRunner() as run:
-        assert run(tables, tree={"a.csv": "id,name\n1,a\n"}).status is TaskStatus.COMPLETED
-        outcome = run(tables, tree={"a.csv": "id,name\nx,a\n"})
-    assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-    assert outcome.reason is not None
-    assert outcome.reason.endswith(
-        "require_table('*.csv'): 'a.csv': column 'id': the value in row 1 is not of type int"
-    )
 
 
 # ----------------------------------------------------------------------------- declarations

@@ -145,9 +145,10 @@ OneFieldMore = create_model("OneFieldMore", value=(Length | Metres, ...))
 ModelsThatLookAlike = create_model("ModelsThatLookAlike", value=(Metres | Feet, ...))
 
 
-ModelsThatLookAlikeInAList = create_model(
-    "ModelsThatLookAlikeInAList", values=(list[Annotated[Metres | Feet, Field(description="a length")]], [])
-)
+class ModelsThatLookAlikeInAList(BaseModel):
+    values: list[Annotated[Metres | Feet, Field(description="a length")]] = []
+
+
 ModelsThatLookAlikeBelow = create_model("ModelsThatLookAlikeBelow", inner=(ModelsThatLookAlike | None, None))
 DateOrText = create_model("DateOrText", value=(str | datetime.date, ...))
 
@@ -197,7 +198,13 @@ class Counts(RootModel[dict[str, int]]):
 
 Mapped = create_model("Mapped", counts=(Counts, ...))
 KeepsAll = create_model("KeepsAll", __config__=ConfigDict(extra="allow"))
-Lives = create_model("Lives", kind=(Literal["cat"], ...), lives=(int, 9))
+
+
+class Lives(BaseModel):
+    kind: Literal["cat"]
+    lives: int = 9
+
+
 Everyday = create_model("Everyday", min_rows=(int, 1), parts=(dict[str, list[Lives]], {}))
 
 

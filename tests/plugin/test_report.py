@@ -65,6 +65,10 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.sections[self._section] = self.sections.get(self._section, "") + data + "\n"
 
+    def line(self, section: str) -> str:
+        """Return the text of a section in one line."""
+        return re.sub(r"\n+", " ", self.sections[section])
+
 
 def read(pytester: pytest.Pytester, name: str = "report.html") -> Page:
     return Page((pytester.path / name).read_text(encoding="utf-8"))
@@ -93,7 +97,7 @@ def test_the_report_shows_tasks_failures_guardrails_and_examples(shop: pytest.Py
     result.stdout.fnmatch_lines(["*- perago report: out/report.html -*"])
     page = read(shop, "out/report.html")
     assert set(page.sections) >= {"tasks", "failures", "guardrails", "examples", "slowest", "left-out"}
-    cells = re.sub(r"\n+", " ", page.sections["tasks"])
+    cells = page.line("tasks")
     assert "Task contract run import own tests" in cells
     assert "copy shop.copied, copied.py:" in cells
     assert "✓ 5 ✓ 1 ✗ 2 of 3" in cells
@@ -108,7 +112,7 @@ def test_the_report_shows_tasks_failures_guardrails_and_examples(shop: pytest.Py
     assert "pytest 'test_own.py::test_own[plain]'" not in failures
     assert "pytest 'test_own.py::test_own[a\"onload=\"b]'" in failures
     assert "raise ValueError('broken')" in failures
-    rules = re.sub(r"\n+", " ", page.sections["guardrails"])
+    rules = page.line("guardrails")
     assert "copy pre require_file('a.txt') ✓ yes ✗ never" in rules
     assert "to find published files whose loss no guardrail would notice" in rules
     examples = page.sections["examples"]
@@ -132,7 +136,7 @@ def test_a_race_counts_as_a_test_of_its_tasks(pytester: pytest.Pytester) -> None
         """
     )
     run(pytester, "--perago-modules", "work", "test_own.py", "--perago-report=report.html").assert_outcomes(passed=5)
-    cells = re.sub(r"\n+", " ", read(pytester).sections["tasks"])
+    cells = read(pytester).line("tasks")
     assert "own tests" in cells
     assert re.search(r"copy work, work.py:\d+ ✓ 4 ✓ 1", cells), cells
 
@@ -140,7 +144,7 @@ def test_a_race_counts_as_a_test_of_its_tasks(pytester: pytest.Pytester) -> None
 def test_it_has_the_coverage_of_guardrails_and_names_unguarded_files(shop: pytest.Pytester) -> None:
     run(shop, "--perago-report=report.html", "--perago-cover", "--perago-kinds=guardrail,run")
     page = read(shop)
-    text = re.sub(r"\n+", " ", page.sections["guardrails"])
+    text = page.line("guardrails")
     assert re.search(r"Coverage: \d+ of \d+ points", text)
     assert "shop/copied.py::copy::guardrail[post:forbid_glob(**/*.tmp):present]" in text
     assert "copy <b>.txt x ✗ no ✗ no ✗ no ✗ no guardrail notices its loss" in text
@@ -169,7 +173,7 @@ def test_taskdef_differences_have_their_class(pytester: pytest.Pytester) -> None
     run(pytester, *options, "--perago-update").assert_outcomes(passed=1)
     module.write_text(module.read_text().replace("numbers: list[int]", "numbers: list[int]\n    more: int"))
     run(pytester, *options, "--perago-report=report.html").assert_outcomes(failed=1)
-    changes = re.sub(r"\n+", " ", read(pytester).sections["taskdefs"])
+    changes = read(pytester).line("taskdefs")
     assert "add breaking /inputSchema/data/properties/params/" in changes
 
 
@@ -320,11 +324,13 @@ def check_each_alone(pytester: pytest.Pytester, result: pytest.RunResult, expect
         ["--perago-modules", "shop", "-k", "run and x or y"],
         ["--perago-modules", "shop", "--perago-kinds", "run", "--import-mode=importlib"],
         ["--rootdir", ".", "-o", "perago_modules=shop"],
+        ["-c", "other.ini"],
     ],
-    ids=["keyword", "kinds and import mode", "rootdir and override"],
+    ids=["keyword", "kinds and import mode", "rootdir and override", "ini file"],
 )
 def test_it_runs_that_test_alone(pytester: pytest.Pytester, arguments: list[str]) -> None:
     free_module(pytester, "shop.work", "raise TaskFailed('no')", FAILS)
+    (pytester.path / "other.ini").write_text("[pytest]\nperago_modules = shop\n")
     check_each_alone(pytester, run(pytester, *arguments), 2)
 
 
@@ -360,12 +366,6 @@ def test_it_runs_all_cases_if_one_fails_only_after_another(pytester: pytest.Pyte
     (line,) = lines_of(result)
     again = run(pytester, *line[1:])
     again.assert_outcomes(passed=1, failed=1)
-
-
-def test_it_names_the_ini_file_that_was_given(pytester: pytest.Pytester) -> None:
-    free_module(pytester, "shop.work", "raise TaskFailed('no')", FAILS)
-    (pytester.path / "other.ini").write_text("[pytest]\nperago_modules = shop\n")
-    check_each_alone(pytester, run(pytester, "-c", "other.ini"), 2)
 
 
 def test_it_is_seen_from_where_pytest_was_started(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from .robust_tasks import PAIR, PLANTED, SOUND, Planted, write_tasks
 
 ROBUST = ("--perago-modules", "work", "--perago-kinds", "robust", "-o", "perago_robust_seconds=600")
 """The seconds are a net for slow functions. No test but that of the budget may depend on how busy the machine is."""
+FILES = (*ROBUST, "-k", "files")
 ONE = {"one file": PLANTED["one file"]}
 
 TREE = {
@@ -59,24 +60,24 @@ def test_a_result_that_changes_without_an_error_shows_both_values_and_can_be_opt
     pytester: pytest.Pytester,
 ) -> None:
     names = write_tasks(pytester, {"rows lost silently": PLANTED["rows lost silently"]})
-    text = blocks(run(pytester, *ROBUST, "-k", "files"))[names["rows lost silently"]]
+    text = blocks(run(pytester, *FILES))[names["rows lost silently"]]
     assert "the result changes without an error: /value was 2.0, is 0.0" in text
     assert 'accept  perago_skip = ["rows-lost-silently::robust[files:crlf]: ' in text
     skip = "perago_skip=rows-lost-silently::robust[files:*]: the device writes such files"
-    run(pytester, *ROBUST, "-k", "files", "-o", skip).assert_outcomes(passed=1, deselected=2)
+    run(pytester, *FILES, "-o", skip).assert_outcomes(passed=1, deselected=2)
 
 
 def test_the_least_that_the_guardrails_allow_is_tried(pytester: pytest.Pytester) -> None:
     body = "first, second = (rows_of(each)[0] for each in tables[:2])\nreturn Result(value=first['id'])"
     rules = "require_table('raw/*.csv', columns={'id': int}, min_rows=1)"
     write_tasks(pytester, {"two": Planted(body, pre=f"require_glob('raw/*.csv'), {rules}", tree="TWO")})
-    text = blocks(run(pytester, *ROBUST, "-k", "files"))["two"]
+    text = blocks(run(pytester, *FILES))["two"]
     assert "smallest-tree" in text
     file = pytester.path / "work" / "m00.py"
     file.write_text(file.read_text().replace("tree=TWO)", "tree={}, expect='pre')"))
-    run(pytester, *ROBUST, "-k", "files").assert_outcomes(skipped=1, deselected=2)  # it does not complete there
+    run(pytester, *FILES).assert_outcomes(skipped=1, deselected=2)  # it does not complete there
     file.write_text(file.read_text().replace("tables[:2])", "[tables[0]] * 2)"))
-    result = run(pytester, *ROBUST, "-k", "files")
+    result = run(pytester, *FILES)
     assert "case 'smallest tree' with bom" in result.stdout.str()
 
 
@@ -86,7 +87,7 @@ def test_an_input_that_ends_the_process_is_named_by_the_next_run(pytester: pytes
     body = f"if tables[0].read_bytes().startswith(b'\\xef'):\n    {crash}\nreturn Result()"
     write_tasks(pytester, {"crash": Planted(body)})
     quiet = ("-p", "no:conductor-agents-testing", "-p", "no:hypothesispytest", "-p", "no:anyio")
-    arguments = (*quiet, "-p", "no:faulthandler", *ROBUST, "-k", "files")
+    arguments = (*quiet, "-p", "no:faulthandler", *FILES)
     assert pytester.runpytest_subprocess(*arguments, timeout=120).ret == -signal.SIGSEGV
     for _ in range(2):  # the note stays as long as the input crashes
         result = pytester.runpytest_subprocess(*arguments, timeout=120)
@@ -102,7 +103,7 @@ def test_an_input_that_ends_the_process_is_named_by_the_next_run(pytester: pytes
 
 def test_an_undetected_defect_of_a_rule_is_a_finding(pytester: pytest.Pytester) -> None:
     names = write_tasks(pytester, {"rule that raises": PLANTED["rule that raises"]})
-    text = blocks(run(pytester, *ROBUST, "-k", "files"))[names["rule that raises"]]
+    text = blocks(run(pytester, *FILES))[names["rule that raises"]]
     assert "pre guardrail readable: raised UnicodeDecodeError" in text
     assert "fix     catch the exception in the guardrail" in text
 
@@ -152,12 +153,12 @@ def test_a_combination_describes_the_places_that_it_changed(pytester: pytest.Pyt
 
 def test_the_budget_is_always_reported_and_its_end_is_not_a_failure(pytester: pytest.Pytester) -> None:
     names = write_tasks(pytester, {"reads with care": SOUND["reads with care"]})
-    result = run(pytester, *ROBUST, "-k", "files")
+    result = run(pytester, *FILES)
     line = next(line for line in result.outlines if "inputs made" in line)
     assert re.fullmatch(
         rf".*::{names['reads with care']}::robust\[files\]: \d+ inputs made, \d+ refused .* guardrails, \d+ tried", line
     )
-    result = run(pytester, *ROBUST, "-k", "files", "-o", "perago_robust_seconds=0.000001")
+    result = run(pytester, *FILES, "-o", "perago_robust_seconds=0.000001")
     result.assert_outcomes(passed=1, deselected=2)
     result.stdout.fnmatch_lines(["*stopped after 0 of *: 1e-06 s have passed (perago_robust_seconds)"])
 
@@ -168,8 +169,8 @@ def test_runs_with_other_hashes_another_order_and_workers_report_the_same(
     write_tasks(pytester, {**ONE, "split by commas": PLANTED["split by commas"]})
     monkeypatch.setenv("PYTHONHASHSEED", "7")
     more = ("--perago-modules", "work.m01,work.m00", "-p", "xdist", "-n", "2")
-    again = run_process(pytester, *ROBUST, "-k", "files", *more)
-    first = run(pytester, *ROBUST, "-k", "files")
+    again = run_process(pytester, *FILES, *more)
+    first = run(pytester, *FILES)
     texts = [
         {name: text[text.index("mistake") : text.index("accept all")] for name, text in blocks(each).items()}
         for each in (first, again)
@@ -181,29 +182,28 @@ def test_runs_with_other_hashes_another_order_and_workers_report_the_same(
 def test_a_mutation_is_opted_out_of_with_a_reason(pytester: pytest.Pytester) -> None:
     write_tasks(pytester, ONE)
     skip = "perago_skip=one-file::robust[files:second-file]: there is one\none-file::robust[files:foreign-file]: none"
-    result = run(pytester, *ROBUST, "-k", "files", "-o", skip)
+    result = run(pytester, *FILES, "-o", skip)
     result.assert_outcomes(passed=1, deselected=2)
     result.stdout.fnmatch_lines(["*perago opt-outs*", "*robust[[]files]: second-file: there is one"])
 
 
 def test_findings_are_accepted_in_a_file_with_reasons(pytester: pytest.Pytester) -> None:
     write_tasks(pytester, ONE)
-    only = (*ROBUST, "-k", "files")
     file = pytester.path / "tests/perago_robust/one-file.files.toml"
-    run(pytester, *only, "--perago-update=new").assert_outcomes(passed=1, deselected=2)
+    run(pytester, *FILES, "--perago-update=new").assert_outcomes(passed=1, deselected=2)
     written = file.read_text()
     assert 'label = "second-file"' in written
-    result = run(pytester, *only)
+    result = run(pytester, *FILES)
     result.assert_outcomes(failed=1, deselected=2)
     assert "accepted finding 1 has no reason" in result.stdout.str()
     file.write_text(written.replace('reason = ""', 'reason = "there is one file"'))
-    result = run(pytester, *only)
+    result = run(pytester, *FILES)
     result.assert_outcomes(passed=1, deselected=2)
     result.stdout.fnmatch_lines(["*1 accepted in tests/perago_robust/one-file.files.toml"])
     file.write_text(
         file.read_text() + 'expires = "2020-01-01"\n[[accepted]]\nkey = "KeyError in x: y"\nreason = "old"\n'
     )
-    result = run(pytester, *only)
+    result = run(pytester, *FILES)
     result.assert_outcomes(failed=1, deselected=2)
     assert "accepts a finding that no longer happens: KeyError in x: y" in result.stdout.str()
 
@@ -217,7 +217,7 @@ def test_a_task_needs_a_case_that_completes_and_a_recorded_one_will_do(pytester:
     (recorded / "input/raw").mkdir(parents=True)
     (recorded / "input/raw/a.csv").write_text("id,name,value\n1,ann,1.5\n2,bob,2.5\n")
     (recorded / "case.json").write_text('{"params": {}, "expect": "completed"}')
-    run(pytester, *ROBUST, "-k", "files").assert_outcomes(passed=1, deselected=2)
+    run(pytester, *FILES).assert_outcomes(passed=1, deselected=2)
 
 
 def test_every_mutation_changes_the_tree_and_gives_the_same_each_time() -> None:

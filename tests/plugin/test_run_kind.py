@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .projects import collected, copy_module, free_module, free_modules, run, write_module
 
+RUN = ("--perago-modules", "work", "--perago-kinds", "run")
 EXAMPLE = "Example(id='x', params={})"
 GOOD = "Example(id='one', params={}, tree={'a.txt': '1'}, result={'size': 1})"
 
@@ -24,7 +26,7 @@ def test_a_case_that_ends_as_declared_passes(pytester: pytest.Pytester, prefix: 
         "Example(id='crash', params={'target': 'a.txt/b'}, tree={'a.txt': '1'}, expect='failed')",
     ]
     copy_module(pytester, "work", "copy", prefix=prefix, examples=examples)
-    run(pytester, "--perago-modules", "work", "--perago-kinds", "run").assert_outcomes(passed=5)
+    run(pytester, *RUN).assert_outcomes(passed=5)
 
 
 FAILING = {
@@ -296,7 +298,7 @@ def test_perago_run_selects_the_executed_cases(pytester: pytest.Pytester, mode: 
             return [Example(id="hooked", params={}), {"value": 2}] if task.name == "free" else None
         """
     )
-    found = collected(pytester, "--perago-modules", "work", "--perago-kinds", "run", "-o", f"perago_run={mode}")
+    found = collected(pytester, *RUN, "-o", f"perago_run={mode}")
     assert sorted(found) == sorted(f"work.py::free::{name}" for name in expected)
 
 
@@ -313,7 +315,7 @@ def test_case_files_have_their_tree_next_to_or_inside_the_file(pytester: pytest.
     tree.mkdir()
     (tree / "a.txt").write_text("12")
     write_case(pytester.path, "größe [1] a::b", 'expect = "pre"\n[params]\ntarget = "x"\n[tree]\n"other.txt" = "1"\n')
-    found = collected(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    found = collected(pytester, *RUN)
     assert found == ["work.py::copy::run[beside]", "work.py::copy::run[größe [1] a::b]"]
     run(pytester, "--perago-modules", "work").assert_outcomes(passed=8)
     run(pytester, "--perago-modules", "work", found[1]).assert_outcomes(passed=1)
@@ -322,7 +324,7 @@ def test_case_files_have_their_tree_next_to_or_inside_the_file(pytester: pytest.
 def test_a_directory_of_cases_may_be_written_as_on_windows(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy")
     write_case(pytester.path, "one", "[tree]\n'a.txt' = '1'\n")
-    arguments = ("--perago-modules", "work", "--perago-kinds", "run", "-o", "perago_cases_dir=tests\\perago_cases")
+    arguments = (*RUN, "-o", "perago_cases_dir=tests\\perago_cases")
     assert collected(pytester, *arguments) == ["work.py::copy::run[one]"]
 
 
@@ -356,7 +358,7 @@ def test_a_wrong_case_file_fails_alone(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy", examples=[GOOD])
     for number, (text, _) in enumerate(BROKEN_CASES.values()):
         write_case(pytester.path, f"wrong{number}", text)
-    result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    result = run(pytester, *RUN)
     result.assert_outcomes(passed=1, failed=len(BROKEN_CASES))
     result.stdout.fnmatch_lines([words for _, words in BROKEN_CASES.values()])
 
@@ -372,7 +374,7 @@ def test_a_link_in_a_case_is_refused(pytester: pytest.Pytester, name: str) -> No
     real = pytester.path / "elsewhere"
     (cases / name).rename(real)
     (cases / name).symlink_to(real)
-    result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    result = run(pytester, *RUN)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         ["mistake in the task: the case cannot be read: * is a link to */elsewhere; copy what *"]
@@ -424,12 +426,18 @@ def test_an_example_with_a_directory_as_tree_is_read_relative_to_its_module(pyte
     run(pytester, "--perago-modules", "shop").assert_outcomes(passed=6)
 
 
+@pytest.fixture
+def marker() -> Iterator[Path]:
+    """A file outside of every workspace, which does not exist yet."""
+    marker = Path("/var/tmp") / f"perago-{uuid.uuid4()}"
+    yield marker
+    marker.unlink(missing_ok=True)
+
+
 def test_a_marker_that_outlives_the_attempt_is_found_in_each_session_and_removed(
-    pytester: pytest.Pytester, request: pytest.FixtureRequest
+    pytester: pytest.Pytester, marker: Path
 ) -> None:
     """Whether or not an earlier run has left it, and whether or not the clock differs between two calls."""
-    marker = Path("/var/tmp") / f"perago-{uuid.uuid4()}"
-    request.addfinalizer(lambda: marker.unlink(missing_ok=True))
     body = f"""
     import time
     marker = Path({str(marker)!r})
@@ -444,26 +452,22 @@ def test_a_marker_that_outlives_the_attempt_is_found_in_each_session_and_removed
         result.stdout.fnmatch_lines([f"*something outlives the attempt: with '{marker}' the function leaves*"])
         assert not marker.exists()
     marker.write_text("of a worker")
-    result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    result = run(pytester, *RUN)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*something outlives the attempt*", "  without  *'all'*", "  with *'less'*"])
     assert marker.read_text() == "of a worker"
 
 
-def test_a_cache_outside_that_changes_no_output_is_fine(
-    pytester: pytest.Pytester, request: pytest.FixtureRequest
-) -> None:
-    cache = Path("/var/tmp") / f"perago-{uuid.uuid4()}"
-    request.addfinalizer(lambda: cache.unlink(missing_ok=True))
+def test_a_cache_outside_that_changes_no_output_is_fine(pytester: pytest.Pytester, marker: Path) -> None:
     body = f"""
-    cache = Path({str(cache)!r})
+    cache = Path({str(marker)!r})
     if not cache.exists():
         cache.write_text("1")
     return Model(value=cache.read_text())
     """
     free_module(pytester, "work", body, ["Example(id='x', params={})"])
-    run(pytester, "--perago-modules", "work", "--perago-kinds", "run").assert_outcomes(passed=1)
-    assert not cache.exists()
+    run(pytester, *RUN).assert_outcomes(passed=1)
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize(
@@ -503,7 +507,7 @@ def work(workspace: Path, params: Nothing) -> Nothing:
     return params
 """,
     )
-    result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    result = run(pytester, *RUN)
     result.assert_outcomes(**outcomes)
     if "failed" in outcomes:
         needed = 3 if "third" in body else 2

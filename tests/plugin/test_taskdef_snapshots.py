@@ -380,7 +380,7 @@ def test_a_partial_run_gives_no_verdict(with_unused: pytest.Pytester) -> None:
         assert (arguments, result.ret, unused(result)) == (arguments, pytest.ExitCode.OK, [])
 
 
-def test_a_conftest_that_deselects_prevents_the_verdict(with_unused: pytest.Pytester) -> None:
+def test_a_conftest_that_deselects_or_skips_modules_prevents_the_verdict(with_unused: pytest.Pytester) -> None:
     with_unused.makeconftest(
         """
         def pytest_collection_modifyitems(config, items):
@@ -389,9 +389,6 @@ def test_a_conftest_that_deselects_prevents_the_verdict(with_unused: pytest.Pyte
         """
     )
     assert unused(run(with_unused, *KIND)) == []
-
-
-def test_a_conftest_that_skips_modules_makes_no_snapshot_unused(with_unused: pytest.Pytester) -> None:
     (with_unused.path / GONE).unlink()
     with_unused.makeconftest('collect_ignore_glob = ["shop/b*"]')
     result = run(with_unused, *KIND)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from jsonschema import Draft202012Validator
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, computed_field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, computed_field, create_model, field_serializer
 
 from perago.taskdef.payload import TOO_DEEP, InvalidResult, check_recorded_result, dump_result
 from perago.taskdef.schema import output_schema
@@ -102,16 +102,17 @@ class Private(BaseModel):
         return self.n * self._factor
 
 
-class Rules(BaseModel):
-    n: int = Field(le=5)
-
-
 class Child(Result):
     more: int = 1
 
 
-class Wide(BaseModel):
-    model_config = ConfigDict(extra="allow")
+Rules = create_model("Rules", n=(int, Field(le=5)))
+Wide = create_model("Wide", __config__=ConfigDict(extra="allow"))
+Strings = create_model("Strings", __config__=ConfigDict(ser_json_inf_nan="strings"), score=(float, ...))
+Digests = create_model("Digests", by_name=(dict[str, list[bytes]], ...))
+Renamed = create_model(
+    "Renamed", __config__=ConfigDict(extra="forbid"), required=(int, Field(serialization_alias="asWritten"))
+)
 
 
 @pytest.mark.parametrize(
@@ -168,68 +169,8 @@ def test_a_field_assigned_in_another_type_is_sent_as_the_model_reads_it() -> Non
     assert dump(value) == {"n": 5, "score": 1.0, "text": "", "maybe": None}
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (None, "returned nothing (None), but declares Result"),
-        ({"n": 1}, "returned an object of type dict, but declares Result"),
-        (Empty(), "returned an object of type Empty, but declares Result"),
-        (Result, "returned the class Result instead of an instance, but declares Result"),
-        (CANARY, "returned an object of type str, but declares Result"),
-    ],
-)
-def test_only_an_instance_of_the_declared_model_is_a_result(value: object, message: str) -> None:
-    assert message in refusal(value, Result)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        pytest.param({"n": -1}, "/n: Input should be greater than or equal to 0", id="rule of the model"),
-        pytest.param({"n": CANARY}, "/n: Input should be a valid integer", id="wrong type"),
-        pytest.param({"n": None}, "/n: Input should be a valid integer", id="None"),
-        pytest.param({"score": math.nan}, "NaN or an infinity at /score", id="NaN"),
-        pytest.param({"maybe": -math.inf}, "NaN or an infinity at /maybe", id="infinity where null would do"),
-        pytest.param({"text": object()}, "cannot be written as JSON: Unable to serialize unknown type", id="object"),
-        pytest.param(
-            {"text": f"{CANARY}\ud800"}, "text with half a surrogate pair at /text", id="half a surrogate pair"
-        ),
-    ],
-)
-def test_a_result_that_was_spoilt_after_validation_is_refused_by_field(changes: dict[str, Any], message: str) -> None:
-    value = Result()
-    for name, item in changes.items():
-        setattr(value, name, item)
-    assert message in refusal(value, Result)
-
-
-class Digests(BaseModel):
-    by_name: dict[str, list[bytes]]
-
-
-def test_bytes_that_are_no_text_are_refused_by_field() -> None:
-    reason = refusal(Digests(by_name={"a": [b"text", b"\xff\xfe"]}), Digests)
-    assert "bytes that are not UTF-8 text at /by_name/a/1; use pydantic.Base64Bytes" in reason
-
-
-def test_a_result_made_without_validation_is_validated() -> None:
-    assert "not a valid Rules: /n: Input should be less than or equal to 5" in refusal(
-        Rules.model_construct(n=6), Rules
-    )
-    assert "not a valid Rules: /n: Field required" in refusal(Rules.model_construct(), Rules)  # type: ignore[call-arg]
-
-
-class Strings(BaseModel):
-    model_config = ConfigDict(ser_json_inf_nan="strings")
-    score: float
-
-
 def test_nan_as_text_is_the_choice_of_the_model() -> None:
     assert dump(Strings(score=math.nan)) == {"score": "NaN"}
-
-
-def test_nan_deep_in_a_result_is_found() -> None:
-    assert "at /a~1b/1/x" in refusal(Wide(**{"a/b": [1, {"x": math.nan}]}), Wide)
 
 
 class OneWay(BaseModel):
@@ -256,30 +197,64 @@ class CrashingSerializer(BaseModel):
         raise ValueError(CANARY)
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        pytest.param(OneWay(when=datetime(2024, 2, 29, tzinfo=UTC)), "not a valid OneWay: /when: ", id="one way only"),
-        pytest.param(Crashing(), "cannot be written as JSON: RuntimeError", id="computed field that raises"),
-        pytest.param(CrashingSerializer(), "Error calling function `_write`", id="serializer that raises"),
-    ],
-)
-def test_a_model_that_cannot_read_its_own_json_is_refused(value: BaseModel, message: str) -> None:
-    assert message in refusal(value, type(value))
+def spoilt(**changes: Any) -> Result:
+    """Return a result that was changed after its validation."""
+    value = Result()
+    for name, item in changes.items():
+        setattr(value, name, item)
+    return value
 
 
-def test_a_circular_result_is_refused() -> None:
-    loop: dict[str, Any] = {}
-    loop["loop"] = loop
-    assert "cannot be written as JSON" in refusal(Wide(loop=loop), Wide)
-
-
-@pytest.mark.parametrize("levels", [230, 5000], ids=["for the reader", "for the writer"])
-def test_a_result_that_is_nested_too_deeply_is_refused(levels: int) -> None:
+def nested(levels: int) -> BaseModel:
     value: list[Any] = []
     for _ in range(levels):
         value = [value]
-    assert TOO_DEEP in refusal(Wide(loop=value), Wide)
+    return Wide(loop=value)
+
+
+LOOP: dict[str, Any] = {}
+LOOP["loop"] = LOOP
+REFUSED: dict[str, tuple[object, type[BaseModel], str]] = {
+    "nothing": (None, Result, "returned nothing (None), but declares Result"),
+    "a dictionary": ({"n": 1}, Result, "returned an object of type dict, but declares Result"),
+    "another model": (Empty(), Result, "returned an object of type Empty, but declares Result"),
+    "the class": (Result, Result, "returned the class Result instead of an instance, but declares Result"),
+    "text": (CANARY, Result, "returned an object of type str, but declares Result"),
+    "rule of the model": (spoilt(n=-1), Result, "/n: Input should be greater than or equal to 0"),
+    "wrong type": (spoilt(n=CANARY), Result, "/n: Input should be a valid integer"),
+    "None": (spoilt(n=None), Result, "/n: Input should be a valid integer"),
+    "NaN": (spoilt(score=math.nan), Result, "NaN or an infinity at /score"),
+    "NaN in depth": (Wide(**{"a/b": [1, {"x": math.nan}]}), Wide, "at /a~1b/1/x"),
+    "infinity where null would do": (spoilt(maybe=-math.inf), Result, "NaN or an infinity at /maybe"),
+    "object": (spoilt(text=object()), Result, "cannot be written as JSON: Unable to serialize unknown type"),
+    "half a surrogate pair": (spoilt(text=f"{CANARY}\ud800"), Result, "text with half a surrogate pair at /text"),
+    "bytes": (
+        Digests(by_name={"a": [b"text", b"\xff\xfe"]}),
+        Digests,
+        "bytes that are not UTF-8 text at /by_name/a/1; use pydantic.Base64Bytes",
+    ),
+    "made without validation": (
+        Rules.model_construct(n=6),
+        Rules,
+        "not a valid Rules: /n: Input should be less than or equal to 5",
+    ),
+    "made without its field": (
+        Rules.model_construct(),
+        Rules,
+        "not a valid Rules: /n: Field required",
+    ),
+    "one way only": (OneWay(when=datetime(2024, 2, 29, tzinfo=UTC)), OneWay, "not a valid OneWay: /when: "),
+    "computed field that raises": (Crashing(), Crashing, "cannot be written as JSON: RuntimeError"),
+    "serializer that raises": (CrashingSerializer(), CrashingSerializer, "Error calling function `_write`"),
+    "circular": (Wide(loop=LOOP), Wide, "cannot be written as JSON"),
+    "too deep for the reader": (nested(230), Wide, TOO_DEEP),
+    "too deep for the writer": (nested(5000), Wide, TOO_DEEP),
+}
+
+
+@pytest.mark.parametrize(("value", "model", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_result_is_refused_by_field(value: object, model: type[BaseModel], message: str) -> None:
+    assert message in refusal(value, model)
 
 
 def test_the_size_is_counted_in_bytes_of_utf_8() -> None:
@@ -292,10 +267,6 @@ def test_the_size_is_counted_in_bytes_of_utf_8() -> None:
         "write it to a file in the workspace and return the path"
     )
     assert "give the task a workspace" in refusal(value, Wide, 1)
-
-
-class Renamed(BaseModel, extra="forbid"):
-    required: int = Field(serialization_alias="asWritten")
 
 
 @pytest.mark.parametrize(

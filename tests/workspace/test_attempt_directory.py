@@ -29,7 +29,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_directory_has_the_documented_path_and_is_private(root: Path) -> None:
+def test_the_directory_has_the_documented_path_is_private_and_names_its_delivery(root: Path) -> None:
     made = AttemptDirectory.create(root, delivery())
     assert re.fullmatch("task-1-[0-9a-f]{15}", made.path.name)
     assert made.path.parent == root
@@ -38,6 +38,9 @@ def test_the_directory_has_the_documented_path_and_is_private(root: Path) -> Non
     assert made.temporary == made.path / "tmp"
     for path in (made.workspace, made.current, made.temporary, made.path, root):
         assert mode(path) == 0o700
+    fields = json.loads((made.path / MARKER).read_text())
+    assert (fields["task_id"], fields["poll_count"]) == ("task-1", 1)
+    assert mode(made.path / MARKER) == 0o600
     made.close()
     without = AttemptDirectory.create(root, delivery(poll_count=2), workspace=False)
     assert not without.workspace.exists()
@@ -52,14 +55,6 @@ def test_a_relative_root_still_holds_after_the_function_changed_directory(
     monkeypatch.chdir("/")
     assert made.remove() is None
     assert list((tree / "root").iterdir()) == []
-
-
-def test_the_marker_names_the_delivery(root: Path) -> None:
-    made = AttemptDirectory.create(root, delivery())
-    fields = json.loads((made.path / MARKER).read_text())
-    assert (fields["task_id"], fields["poll_count"]) == ("task-1", 1)
-    assert mode(made.path / MARKER) == 0o600
-    made.close()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 60_000])
@@ -238,16 +233,13 @@ def test_a_sweep_removes_directories_of_earlier_versions(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_a_sweep_cleans_up_after_a_maker_that_died_half_way(root: Path) -> None:
+def test_a_sweep_cleans_up_after_a_maker_that_died_half_way_and_needs_no_root(root: Path) -> None:
+    assert sweep(root) == ()
+    assert list(dead_directories(root)) == []
     (root / directory_name(delivery())).mkdir(parents=True)
     (root / f"{UNFINISHED}0123").touch()
     assert sweep(root) == ()
     assert list(root.iterdir()) == []
-
-
-def test_a_missing_root_has_nothing_to_sweep(root: Path) -> None:
-    assert sweep(root) == ()
-    assert list(dead_directories(root)) == []
 
 
 def test_the_dead_are_listed_with_their_size_and_time_and_nothing_is_changed(root: Path, tree: Path) -> None:
@@ -352,13 +344,9 @@ def test_two_concurrent_sweeps_share_the_work(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_a_usable_root_has_no_problems(root: Path, tree: Path) -> None:
-    assert check_root(root) == []
-    assert check_root(tree) == []
+def test_the_problem_of_an_unusable_root_is_reported_and_refused(root: Path, tree: Path) -> None:
+    assert check_root(root) == check_root(tree) == []
     assert not root.exists()
-
-
-def test_the_problem_of_an_unusable_root_is_reported_and_refused(tree: Path) -> None:
     write(tree, {"file": "1"})
     (tree / "dangling").symlink_to("nowhere")
     (tree / "open").mkdir()
