@@ -1,4 +1,4 @@
-"""'current()': the attempt around a function, and the metrics that the function reports."""
+"""`current()`: the attempt around a function, and the metrics that the function reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What '@task(...)', WorkspaceSpec, TaskControls and Example refuse at import, and what a task declares."""
+"""Wrong arguments of `@task`, WorkspaceSpec, TaskControls and Example are refused at import; a task has the others."""
 
 # The declarations below are wrong on purpose, and type checkers see it.
 # mypy: disable-error-code="arg-type, call-arg, dict-item, list-item"
