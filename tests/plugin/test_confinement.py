@@ -1,4 +1,4 @@
-"""What a task module does to the process of its tests, which end it, name the cause and go on."""
+"""The process of the tests survives the code of a task module, and the failure names the cause."""
 
 from __future__ import annotations
 

@@ -135,42 +135,41 @@ def test_a_validator_that_raises_something_else_is_a_mistake() -> None:
 
 SPEC = WorkspaceSpec(pre=[require_file("a.txt")])
 
+
+def with_example(
+    model: type[BaseModel], params: dict[str, Any], returns: type[BaseModel] = m.Empty, **more: Any
+) -> Task:
+    return task_with(model, returns, examples=[Example(id="x", params=params, **more)])
+
+
+def with_tree(tree: Any, **more: Any) -> Task:
+    return workspace_task(SPEC, examples=[Example(id="x", params={}, tree=tree, **more)])
+
+
 EXAMPLES: Mapping[str, tuple[Task, Cause, str]] = {
-    "params": (
-        task_with(m.Cat, examples=[Example(id="x", params={"kind": "cow"})]),
-        Cause.CONTRACT,
-        "the params of 'x' are not valid",
-    ),
+    "params": (with_example(m.Cat, {"kind": "cow"}), Cause.CONTRACT, "the params of 'x' are not valid"),
     "result": (
-        task_with(m.Empty, m.Cat, examples=[Example(id="x", params={}, result={"kind": "cat"})]),
+        with_example(m.Empty, {}, m.Cat, result={"kind": "cat"}),
         Cause.CONTRACT,
         "the result of 'x' is not valid",
     ),
-    "tree": (
-        workspace_task(SPEC, examples=[Example(id="x", params={}, tree={"b.txt": ""})]),
-        Cause.RULE,
-        "the tree of 'x' breaks the task's own guardrails",
-    ),
+    "tree": (with_tree({"b.txt": ""}), Cause.RULE, "the tree of 'x' breaks the task's own guardrails"),
     "satisfied tree": (
-        workspace_task(SPEC, examples=[Example(id="x", params={}, tree={"a.txt": ""}, expect="pre")]),
+        with_tree({"a.txt": ""}, expect="pre"),
         Cause.RULE,
         "'x' expects a pre guardrail to be violated, but its tree satisfies all",
     ),
     "misspelt params": (
-        task_with(m.Everyday, examples=[Example(id="x", params={"min_row": 5})]),
+        with_example(m.Everyday, {"min_row": 5}),
         Cause.MISTAKE,
         "the params of 'x' set what Everyday ignores\n  ignored  /min_row (did you mean min_rows?)",
     ),
     "misspelt params below": (
-        task_with(m.Everyday, examples=[Example(id="x", params={"parts": {"a": [{"kind": "cat", "live": 1}]}})]),
+        with_example(m.Everyday, {"parts": {"a": [{"kind": "cat", "live": 1}]}}),
         Cause.MISTAKE,
         "/parts/a/0/live (did you mean lives?)",
     ),
-    "missing tree": (
-        workspace_task(SPEC, examples=[Example(id="x", params={}, tree="no/such")]),
-        Cause.MISTAKE,
-        "no/such is not a directory",
-    ),
+    "missing tree": (with_tree("no/such"), Cause.MISTAKE, "no/such is not a directory"),
 }
 
 
@@ -196,12 +195,12 @@ READ: Mapping[str, tuple[type[BaseModel], dict[str, Any]]] = {
 def test_params_that_are_read_in_their_own_way_are_not_called_ignored(
     model: type[BaseModel], params: dict[str, Any]
 ) -> None:
-    declared = task_with(model, examples=[Example(id="x", params=params)])
+    declared = with_example(model, params)
     check_case(declared, case_of_example(declared, declared.examples[0]))
 
 
 def test_an_example_of_bad_params_may_have_them() -> None:
-    declared = task_with(m.Cat, examples=[Example(id="x", params={}, expect="terminal")])
+    declared = with_example(m.Cat, {}, expect="terminal")
     check_case(declared, case_of_example(declared, declared.examples[0]))
 
 

@@ -1,4 +1,4 @@
-"""What the plugin adds to pytest: fixtures, options, and imports only where something asks for it."""
+"""The additions of the plugin to pytest: fixtures, options, and imports only where something asks for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""'TaskRunner', which 'perago_run' is: attempts, their ends, and the trees and the time around them."""
+"""`TaskRunner`, which `perago_run` is: attempts, their ends, and the trees and the time around them."""
 
 from __future__ import annotations
 
