@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ import pytest
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import history, outcome, protocol, publication
-from perago.attempt.outcome import Reporting, advance_report, begin_report
+from perago.attempt.outcome import Reporting, advance_report
 from perago.attempt.protocol import TRANSITIONS, advance
 from perago.attempt.state import Base, State, Step
+from perago.driver import delivery as driver_delivery
 from perago.embedded.lakefs import commits
 from perago.embedded.lakefs.trees import Tree
 from perago.ports import AttemptRow, Commit, Delivery, Report
@@ -24,69 +26,75 @@ TABLE: dict[Any, Any] = TRANSITIONS
 Mutate = Callable[[pytest.MonkeyPatch], object]
 
 
+def in_place_of(owner: Any, name: str) -> Callable[[Callable[..., Any]], Mutate]:
+    """Turn a function `(original, ...)` into the mutation that calls it in place of a member of `owner`."""
+
+    def decorate(replacement: Callable[..., Any]) -> Mutate:
+        return lambda patch: patch.setattr(owner, name, partial(replacement, getattr(owner, name)))
+
+    return decorate
+
+
+def at(step: Step, event: type) -> Callable[[Callable[..., Any]], Mutate]:
+    """Turn a function `(original, state, event)` into the mutation of this transition."""
+
+    def decorate(replacement: Callable[..., Any]) -> Mutate:
+        return lambda patch: patch.setitem(TABLE, (step, event), partial(replacement, TRANSITIONS[step, event]))
+
+    return decorate
+
+
 def assume_current(step: Step, event: type) -> Mutate:
     """The answer of the delivery check is taken for granted where this transition asks for it."""
-    original = TRANSITIONS[step, event]
 
-    def mutated(state: State, event: Any) -> Next:
+    @at(step, event)
+    def mutated(original: Any, state: State, event: Any) -> Next:
         state, command = original(state, event)
         return advance(state, on.DeliveryConfirmed()) if isinstance(command, do.CheckDelivery) else (state, command)
 
-    return lambda patch: patch.setitem(TABLE, (step, event), mutated)
+    return mutated
 
 
-def assume_current_before_the_report(patch: pytest.MonkeyPatch) -> None:
-    def mutated(report: Report) -> tuple[Reporting, do.Command | None]:
-        return advance_report(begin_report(report)[0], on.DeliveryConfirmed())
-
-    patch.setattr("perago.driver.delivery.begin_report", mutated)
+@in_place_of(driver_delivery, "begin_report")
+def assume_current_before_the_report(original: Any, report: Report) -> tuple[Reporting, do.Command | None]:
+    return advance_report(original(report)[0], on.DeliveryConfirmed())
 
 
-def assume_current_after_a_report(patch: pytest.MonkeyPatch) -> None:
-    def mutated(state: Reporting, event: on.Event) -> tuple[Reporting, do.Command | None]:
-        state, command = advance_report(state, event)
-        is_unclear = isinstance(event, on.ReportUnclear)
-        return advance_report(state, on.DeliveryConfirmed()) if is_unclear else (state, command)
-
-    patch.setattr("perago.driver.delivery.advance_report", mutated)
-
-
-def assume_an_unmoved_head(patch: pytest.MonkeyPatch) -> None:
-    def mutated(state: State, _: on.DeliveryConfirmed) -> Next:
-        return advance(state, on.BranchRead((), reaches_ref=True))
-
-    patch.setitem(TABLE, (Step.COMMITTED, on.DeliveryConfirmed), mutated)
+@in_place_of(driver_delivery, "advance_report")
+def assume_current_after_a_report(
+    original: Any, state: Reporting, event: on.Event
+) -> tuple[Reporting, do.Command | None]:
+    state, command = original(state, event)
+    is_unclear = isinstance(event, on.ReportUnclear)
+    return original(state, on.DeliveryConfirmed()) if is_unclear else (state, command)
 
 
-def take_late_answers_for_fresh(patch: pytest.MonkeyPatch) -> None:
-    original = TRANSITIONS[Step.COMMITTED, on.BranchRead]
-    patch.setitem(
-        TABLE, (Step.COMMITTED, on.BranchRead), lambda state, event: original(state, replace(event, late=False))
-    )
+@at(Step.COMMITTED, on.DeliveryConfirmed)
+def assume_an_unmoved_head(_original: Any, state: State, _: on.DeliveryConfirmed) -> Next:
+    return advance(state, on.BranchRead((), reaches_ref=True))
+
+
+@at(Step.COMMITTED, on.BranchRead)
+def take_late_answers_for_fresh(original: Any, state: State, event: on.BranchRead) -> Next:
+    return original(state, replace(event, late=False))  # type: ignore[no-any-return]
 
 
 def skip_the_check_of(what: str) -> Mutate:
     """One of the two checks of the merge commit always finds what it wants."""
 
-    def patched(patch: pytest.MonkeyPatch) -> None:
-        original = outcome.wrong_publication
+    @in_place_of(outcome, "wrong_publication")
+    def mutated(original: Any, state: State, commit: Commit) -> Any:
+        if what == "parent":
+            return original(state, replace(commit, parents=(state.expected_head,)))
+        tree = state.staging_commit.meta_range_id if state.staging_commit else ""
+        return original(state, replace(commit, meta_range_id=tree))
 
-        def mutated(state: State, commit: Commit) -> str | None:
-            if what == "parent":
-                return original(state, replace(commit, parents=(state.expected_head,)))
-            tree = state.staging_commit.meta_range_id if state.staging_commit else ""
-            return original(state, replace(commit, meta_range_id=tree))
-
-        patch.setattr(outcome, "wrong_publication", mutated)
-
-    return patched
+    return mutated
 
 
-def know_deliveries_by_task_id(patch: pytest.MonkeyPatch) -> None:
-    def mutated(commit: Commit, delivery: Delivery) -> bool:
-        return commit.metadata.get("perago.task_id") == delivery.task_id
-
-    patch.setattr(publication, "is_mine", mutated)
+@in_place_of(publication, "is_mine")
+def know_deliveries_by_task_id(_original: Any, commit: Commit, delivery: Delivery) -> bool:
+    return commit.metadata.get("perago.task_id") == delivery.task_id
 
 
 def report_without_a_fence_commit(patch: pytest.MonkeyPatch) -> None:
@@ -105,47 +113,34 @@ def _report_the_head(state: State, _: on.PublishFenceSeen) -> Next:
     return outcome.published(state, state.expected_head)
 
 
+@at(Step.PLANNED, on.StagingBranchCreated)
+def stage_without_undoing(_original: Any, state: State, _: on.StagingBranchCreated) -> Next:
+    return state, do.StageChanges(state.ref.repository, str(state.staging_branch))
+
+
 def undo_nothing(patch: pytest.MonkeyPatch) -> None:
     """Stale publications stay in the tree on which the changes are applied; and nobody compares it."""
-
-    def mutated(state: State, _: on.StagingBranchCreated) -> Next:
-        return state, do.StageChanges(state.ref.repository, str(state.staging_branch))
-
-    patch.setitem(TABLE, (Step.PLANNED, on.StagingBranchCreated), mutated)
+    stage_without_undoing(patch)
     take_staging_for_right(patch)
 
 
-def take_staging_for_right(patch: pytest.MonkeyPatch) -> None:
-    original = TRANSITIONS[Step.STAGED, on.StagingCommitted]
-
-    def mutated(state: State, event: on.StagingCommitted) -> Next:
-        state, command = original(state, event)
-        return advance(state, on.StagingVerified()) if isinstance(command, do.VerifyStaging) else (state, command)
-
-    patch.setitem(TABLE, (Step.STAGED, on.StagingCommitted), mutated)
+@at(Step.STAGED, on.StagingCommitted)
+def take_staging_for_right(original: Any, state: State, event: on.StagingCommitted) -> Next:
+    state, command = original(state, event)
+    return advance(state, on.StagingVerified()) if isinstance(command, do.VerifyStaging) else (state, command)
 
 
-def name_no_expected_head(patch: pytest.MonkeyPatch) -> None:
-    original = publication.metadata
-
-    def mutated(state: State, *, phase: str) -> dict[str, str]:
-        return {
-            k: v
-            for k, v in original(state, phase=phase).items()
-            if k != publication.EXPECTED_HEAD or phase == "staging"
-        }
-
-    patch.setattr(publication, "metadata", mutated)
+@in_place_of(publication, "metadata")
+def name_no_expected_head(original: Any, state: State, *, phase: str) -> dict[str, str]:
+    found = original(state, phase=phase)
+    return {key: text for key, text in found.items() if key != publication.EXPECTED_HEAD or phase == "staging"}
 
 
-def lose_a_file_in_merges(patch: pytest.MonkeyPatch) -> None:
+@in_place_of(commits, "merge_trees")
+def lose_a_file_in_merges(_original: Any, base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
     """Not a mutation of ours: a server that does what lakeFS's three-way merge can do
     (`docs/dev/servers/lakefs.md`, "lakeFS's three-way merge")."""
-
-    def lossy(base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
-        return source.with_changes({"readme": None})
-
-    patch.setattr(commits, "merge_trees", lossy)
+    return source.with_changes({"readme": None})
 
 
 def lose_a_file_and_skip_the_check(patch: pytest.MonkeyPatch) -> None:
@@ -161,21 +156,17 @@ def take_every_text_for_the_fence(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def bring_no_fence_along(patch: pytest.MonkeyPatch) -> None:
+@in_place_of(protocol, "see_fence")
+def bring_no_fence_along(
+    original: Any, state: State, event: on.PublishFenceSeen, commit_id: str, go_on: Callable[[State], Next]
+) -> Any:
     """A branch without a fence stays as it is."""
-    original = protocol.see_fence
-
-    def mutated(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: Callable[[State], Next]) -> Next:
-        return original(state, event, commit_id, lambda state: go_on(state.evolve(brings_fence=False)))
-
-    patch.setattr(protocol, "see_fence", mutated)
+    return original(state, event, commit_id, lambda state: go_on(state.evolve(brings_fence=False)))
 
 
-def report_on_old_news(patch: pytest.MonkeyPatch) -> None:
-    def mutated(state: Reporting, event: on.Event) -> tuple[Reporting, do.Command | None]:
-        return advance_report(state, on.DeliveryConfirmed() if isinstance(event, on.DeliveryConfirmed) else event)
-
-    patch.setattr("perago.driver.delivery.advance_report", mutated)
+@in_place_of(driver_delivery, "advance_report")
+def report_on_old_news(original: Any, state: Reporting, event: on.Event) -> Any:
+    return original(state, on.DeliveryConfirmed() if isinstance(event, on.DeliveryConfirmed) else event)
 
 
 def overlook_what_others_left(patch: pytest.MonkeyPatch) -> None:
@@ -187,56 +178,35 @@ def overlook_what_others_left(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(State, "has_predecessor", property(mutated))
 
 
-def forget_that_a_merge_may_arrive(patch: pytest.MonkeyPatch) -> None:
-    original = outcome.clean
-    patch.setattr(outcome, "clean", lambda state: original(replace(state, merge_unanswered=False)))
+@in_place_of(outcome, "clean")
+def forget_that_a_merge_may_arrive(original: Any, state: State) -> Any:
+    return original(replace(state, merge_unanswered=False))
 
 
-def send_fence_commits_without_a_branch(patch: pytest.MonkeyPatch) -> None:
-    original = TRANSITIONS[Step.PLANNED, on.DeliveryConfirmed]
-
-    def mutated(state: State, event: on.DeliveryConfirmed) -> Next:
-        if state.changes.count or (state.base is not None and state.base.stale):
-            return original(state, event)
-        branch = publication.staging_branch(state.plan, state.rebuilt).replace("perago-", "not-of-this-step-")
-        return state.evolve(staging_branch=branch), do.CreateStagingBranch(
-            state.ref.repository, branch, state.expected_head
-        )
-
-    patch.setitem(TABLE, (Step.PLANNED, on.DeliveryConfirmed), mutated)
+@at(Step.PLANNED, on.DeliveryConfirmed)
+def send_fence_commits_without_a_branch(original: Any, state: State, event: on.DeliveryConfirmed) -> Any:
+    if state.changes.count or (state.base is not None and state.base.stale):
+        return original(state, event)
+    branch = publication.staging_branch(state.plan, state.rebuilt).replace("perago-", "not-of-this-step-")
+    command = do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
+    return state.evolve(staging_branch=branch), command
 
 
-def take_retried_attempts_for_others(patch: pytest.MonkeyPatch) -> None:
-    original = TRANSITIONS[Step.RECEIVED, on.InputAccepted]
-
-    def mutated(state: State, event: on.InputAccepted) -> Next:
-        delivery = replace(state.plan.delivery, retried=False)
-        return original(replace(state, plan=replace(state.plan, delivery=delivery)), event)
-
-    patch.setitem(TABLE, (Step.RECEIVED, on.InputAccepted), mutated)
+@at(Step.RECEIVED, on.InputAccepted)
+def take_retried_attempts_for_others(original: Any, state: State, event: on.InputAccepted) -> Any:
+    delivery = replace(state.plan.delivery, retried=False)
+    return original(replace(state, plan=replace(state.plan, delivery=delivery)), event)
 
 
-def remove_what_others_left_in_any_case(patch: pytest.MonkeyPatch) -> None:
-    original = outcome.clean
-
-    def mutated(state: State) -> Next:
-        if state.leftovers and state.step is not Step.PUBLISHED:
-            return state, do.RemoveStagingBranches(state.ref.repository, state.leftovers)
-        return original(state)
-
-    patch.setattr(outcome, "clean", mutated)
+@in_place_of(outcome, "clean")
+def remove_what_others_left_in_any_case(original: Any, state: State) -> Any:
+    if state.leftovers and state.step is not Step.PUBLISHED:
+        return state, do.RemoveStagingBranches(state.ref.repository, state.leftovers)
+    return original(state)
 
 
 def publish_only_fence_commits_without_changes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(protocol, "_is_empty", protocol._is_fence_commit)
-
-
-def forget_ones_own_merge(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(protocol, "own_publications", lambda state, read: ())
-
-
-def leave_the_marker_unlocked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sweep, "hold", lambda descriptor: True)
 
 
 # ------------------------------------------------------- conditions of adopting and undoing
@@ -265,82 +235,52 @@ def take_for_my_input_without(*keys: str) -> Mutate:
     return lambda patch: patch.setattr(publication, "is_for_my_input", mutated)
 
 
-def take_every_run_for_the_present_one(patch: pytest.MonkeyPatch) -> None:
+@in_place_of(history, "_kind")
+def take_every_run_for_the_present_one(original: Any, state: State, commit: Commit) -> Any:
     """Start times are not compared."""
-    original = history._kind
-
-    def mutated(state: State, commit: Commit) -> Any:
-        started = int(commit.metadata.get(publication.START_TIME, 0))
-        delivery = replace(state.plan.delivery, start_time=started)
-        known = state.lineage.rows if state.lineage else {}
-        rows = {key: replace(row, start_time=started) if row else None for key, row in known.items()}
-        return original(_with_rows(state.evolve(plan=replace(state.plan, delivery=delivery)), rows), commit)
-
-    patch.setattr(history, "_kind", mutated)
+    started = int(commit.metadata.get(publication.START_TIME, 0))
+    delivery = replace(state.plan.delivery, start_time=started)
+    known = state.lineage.rows if state.lineage else {}
+    rows = {key: replace(row, start_time=started) if row else None for key, row in known.items()}
+    return original(_with_rows(state.evolve(plan=replace(state.plan, delivery=delivery)), rows), commit)
 
 
-def take_forgotten_attempts_for_living(patch: pytest.MonkeyPatch) -> None:
-    original = history._kind
-
-    def mutated(state: State, commit: Commit) -> Any:
-        started = int(commit.metadata.get(publication.START_TIME, 0))
-        known = state.lineage.rows if state.lineage else {}
-        return original(
-            _with_rows(state, {key: row or AttemptRow(key, started, None) for key, row in known.items()}), commit
-        )
-
-    patch.setattr(history, "_kind", mutated)
+@in_place_of(history, "_kind")
+def take_forgotten_attempts_for_living(original: Any, state: State, commit: Commit) -> Any:
+    started = int(commit.metadata.get(publication.START_TIME, 0))
+    known = state.lineage.rows if state.lineage else {}
+    rows: dict[str, AttemptRow | None] = {key: row or AttemptRow(key, started, None) for key, row in known.items()}
+    return original(_with_rows(state, rows), commit)
 
 
 def _with_rows(state: State, rows: dict[str, AttemptRow | None]) -> State:
     return state.evolve(lineage=replace(state.lineage, rows=rows)) if state.lineage else state
 
 
-def take_every_attempt_into_the_chain(patch: pytest.MonkeyPatch) -> None:
-    original = history._kind
-
-    def mutated(state: State, commit: Commit) -> Any:
-        known = state.lineage
-        return original(state.evolve(lineage=replace(known, chain=tuple(known.rows)) if known else None), commit)
-
-    patch.setattr(history, "_kind", mutated)
+@in_place_of(history, "_kind")
+def take_every_attempt_into_the_chain(original: Any, state: State, commit: Commit) -> Any:
+    known = state.lineage
+    return original(state.evolve(lineage=replace(known, chain=tuple(known.rows)) if known else None), commit)
 
 
-def adopt_also_what_is_buried(patch: pytest.MonkeyPatch) -> None:
+@in_place_of(protocol, "judge")
+def adopt_also_what_is_buried(original: Any, state: State) -> Any:
     """A predecessor's publication is adopted wherever it lies."""
-    original = history.judge
-
-    def mutated(state: State) -> history.Judgement:
-        since = state.read.since if state.read else ()
-        mine = [commit for commit in since if publication.is_of_my_step(commit, state.plan.delivery)]
-        return original(state.evolve(read=replace(state.read, since=tuple(mine))) if state.read and mine else state)
-
-    patch.setattr(protocol, "judge", mutated)
+    since = state.read.since if state.read else ()
+    mine = [commit for commit in since if publication.is_of_my_step(commit, state.plan.delivery)]
+    return original(state.evolve(read=replace(state.read, since=tuple(mine))) if state.read and mine else state)
 
 
-def adopt_on_any_head(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(history, "_is_whole", lambda commit: True)
+@in_place_of(protocol, "judge")
+def undo_in_loops(original: Any, state: State) -> Any:
+    once = replace(state.plan, delivery=replace(state.plan.delivery, iteration=0))
+    return original(state.evolve(plan=once))
 
 
-def undo_in_loops(patch: pytest.MonkeyPatch) -> None:
-    original = history.judge
-
-    def mutated(state: State) -> history.Judgement:
-        once = replace(state.plan, delivery=replace(state.plan.delivery, iteration=0))
-        return original(state.evolve(plan=once))
-
-    patch.setattr(protocol, "judge", mutated)
-
-
-def undo_what_is_foreign(patch: pytest.MonkeyPatch) -> None:
-    original = history._kind
-    kind = history._Kind
-
-    def mutated(state: State, commit: Commit) -> Any:
-        found = original(state, commit)
-        return kind.STALE if found is kind.FOREIGN else found
-
-    patch.setattr(history, "_kind", mutated)
+@in_place_of(history, "_kind")
+def undo_what_is_foreign(original: Any, state: State, commit: Commit) -> Any:
+    found = original(state, commit)
+    return history._Kind.STALE if found is history._Kind.FOREIGN else found
 
 
 # ------------------------------------------------------------------------- what others do
@@ -348,27 +288,25 @@ def undo_what_is_foreign(patch: pytest.MonkeyPatch) -> None:
 
 def overlook_others(what: str) -> Mutate:
     """The comparison with others always finds nothing of this kind."""
-    original = TRANSITIONS[Step.PLANNED, on.OthersCompared]
-    kinds: dict[str, Any] = {"conflicts": {}, "violations": ()}
-    nothing = {what: kinds[what]}
+    nothing: dict[str, Any] = {"conflicts": {}, "violations": ()}
 
-    def mutated(state: State, event: on.OthersCompared) -> Next:
-        return original(state, replace(event, **nothing))
+    @at(Step.PLANNED, on.OthersCompared)
+    def mutated(original: Any, state: State, event: on.OthersCompared) -> Any:
+        return original(state, replace(event, **{what: nothing[what]}))
 
-    return lambda patch: patch.setitem(TABLE, (Step.PLANNED, on.OthersCompared), mutated)
+    return mutated
 
 
 def undo_without(what: str) -> Mutate:
     """What is undone is not compared with `others`, the commits above it, or with what they have `shared`."""
-    original = TRANSITIONS[Step.PLANNED, on.StagingBranchCreated]
-    kinds: dict[str, Any] = {"others": (), "shared": frozenset()}
-    nothing = {what: kinds[what]}
+    nothing: dict[str, Any] = {"others": (), "shared": frozenset()}
 
-    def mutated(state: State, event: on.StagingBranchCreated) -> Next:
+    @at(Step.PLANNED, on.StagingBranchCreated)
+    def mutated(original: Any, state: State, event: on.StagingBranchCreated) -> Next:
         state, command = original(state, event)
-        return state, replace(command, **nothing) if isinstance(command, do.RevertStale) else command
+        return state, replace(command, **{what: nothing[what]}) if isinstance(command, do.RevertStale) else command
 
-    return lambda patch: patch.setitem(TABLE, (Step.PLANNED, on.StagingBranchCreated), mutated)
+    return mutated
 
 
 def judge_each_commit_alone(patch: pytest.MonkeyPatch) -> None:
@@ -396,8 +334,10 @@ GUARDS: dict[str, Mutate] = {
     "second look after a late answer, on what is undone": take_late_answers_for_fresh,
     "second question after a late answer before the report": report_on_old_news,
     "fence commit after no changes behind a predecessor": overlook_what_others_left,
-    "recognition of one's own merge": forget_ones_own_merge,
-    "leave to publish the tree that is there": publish_only_fence_commits_without_changes,
+    "recognition of one's own merge": lambda patch: patch.setattr(protocol, "own_publications", lambda state, read: ()),
+    "leave to publish the tree that is there": lambda patch: patch.setattr(
+        protocol, "_is_empty", protocol._is_fence_commit
+    ),
     "publish fence that is brought along": bring_no_fence_along,
     "checksum of the publish fence": take_every_text_for_the_fence,
     "staging branch of an unanswered merge": forget_that_a_merge_may_arrive,
@@ -420,10 +360,10 @@ GUARDS: dict[str, Mutate] = {
     "adopted: the head of the branch": adopt_also_what_is_buried,
     "undone: once by a restarted fork": lambda patch: patch.setattr(publication, "superseded", lambda commit: set()),
     "undone: of a run before": lambda patch: patch.setattr(history, "_began_before", lambda state, commit: True),
-    "adopted: on the head that it was built on": adopt_on_any_head,
+    "adopted: on the head that it was built on": lambda patch: patch.setattr(history, "_is_whole", lambda commit: True),
     "undone: of attempts that Conductor has forgotten": take_forgotten_attempts_for_living,
     "undone: nothing of others": undo_what_is_foreign,
     "undone: no other step in a loop": undo_in_loops,
-    "lock on the marker": leave_the_marker_unlocked,
+    "lock on the marker": lambda patch: patch.setattr(sweep, "hold", lambda descriptor: True),
 }
 """By name, in the words of the safety argument of docs/dev/protocol.md."""
