@@ -1,10 +1,13 @@
-"""The model over HTTP, on virtual and on real time."""
+"""The model over HTTP, on virtual and on real time, and a small HTTP client for Conductor's REST API."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
+import urllib3
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perago.driver import SystemClock
@@ -14,7 +17,30 @@ from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.loopback import serve
 
-from .http_client import Http
+from ..http_answer import Answer
+
+
+@dataclass
+class Http:
+    """One server; paths are below its `/api` unless they are whole URLs."""
+
+    url: str
+    pool: urllib3.PoolManager = field(
+        default_factory=lambda: urllib3.PoolManager(retries=False, timeout=30, maxsize=80, block=False)
+    )
+
+    def __call__(
+        self, method: str, path: str, body: object = None, *, raw: bytes | None = None, content_type: str | None = None
+    ) -> Answer:
+        """Send `body` as JSON, or `raw` as it is."""
+        content = raw if raw is not None or body is None else json.dumps(body).encode()
+        headers = {} if content is None else {"content-type": content_type or "application/json"}
+        target = path if path.startswith("http") else f"{self.url}/api{path}"
+        response = self.pool.request(method, target, body=content, headers=headers)
+        return Answer.of(response)
+
+    def close(self) -> None:
+        self.pool.clear()
 
 
 class Served:

@@ -14,8 +14,7 @@ from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import conductor_app
 from perago.ports import AccessDenied, ServiceError, Unavailable
 
-from .conftest import Served, prepared
-from .http_client import Http
+from .conftest import Http, Served, prepared
 
 
 @pytest.mark.parametrize(

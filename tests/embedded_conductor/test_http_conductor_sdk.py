@@ -22,7 +22,7 @@ from conductor.client.orkes_clients import OrkesClients
 
 from perago.embedded.conductor import InMemoryConductor
 
-from .http_client import Http
+from .conftest import Http
 from .sdk_workers import Adder, Failing
 
 PATIENCE_SECONDS = 60.0

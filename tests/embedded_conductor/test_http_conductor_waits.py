@@ -17,8 +17,7 @@ from perago.embedded.http.conductor import POLLS_AT_ONCE, conductor_app
 from perago.embedded.http.loopback import serve
 
 from ..http_answer import Answer
-from .conftest import Served, prepared
-from .http_client import Http
+from .conftest import Http, Served, prepared
 
 LONG_POLL = "/tasks/poll/batch/t?timeout=60000"
 SOON = 30.0

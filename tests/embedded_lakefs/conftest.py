@@ -1,12 +1,15 @@
-"""A modelled server with one repository."""
+"""A modeled server with one repository, and a small HTTP client for lakeFS's REST API."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import urllib3
 
 from perago.driver import SystemClock
 from perago.embedded.clock import VirtualClock
@@ -15,7 +18,29 @@ from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.loopback import serve
 from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer, commits, objects, references
 
-from .http_client import Http
+from ..http_answer import Answer
+
+
+@dataclass
+class Http:
+    """One server's repository; paths are below it unless they start with a slash."""
+
+    url: str
+    credentials: str
+    repository: str = "repo"
+    pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=30))
+
+    def __call__(
+        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None, **extra: Any
+    ) -> Answer:
+        sent = urllib3.make_headers(basic_auth=self.credentials) | (headers or {})
+        if isinstance(body, dict):
+            body = json.dumps(body)
+            sent.setdefault("content-type", "application/json")
+        target = path if path.startswith("/") else f"/api/v1/repositories/{self.repository}/{path}"
+        response = self.pool.request(method, self.url + target, body=body, headers=sent, **extra)  # type: ignore[arg-type]
+        return Answer.of(response)
+
 
 KEY, SECRET = "AKIATEST", "secret"
 

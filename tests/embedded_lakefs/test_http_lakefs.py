@@ -23,7 +23,7 @@ from perago.embedded.http.loopback import serve
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.lakefs.values import SPOOL_THRESHOLD
 
-from .http_client import Http
+from .conftest import Http
 
 # ------------------------------------------------------------- keys and routes
 
