@@ -140,9 +140,11 @@ def plugin() -> Iterator[str]:
     """List what the pytest plugin registers, and the node ids of the tests that it makes of the sample modules."""
     recorder = _Recorder()
     options.add_options(recorder)  # type: ignore[arg-type]
+    options.add_markers(recorder)  # type: ignore[arg-type]
     yield from recorder.lines
     yield from (f"plugin fixture {name}" for name in vars(pytest_perago) if name.startswith("perago_"))
     yield from (f"plugin kind {name}" for name in kinds.KINDS)
+    yield from (f"plugin hook {name}" for name in vars(options) if name.startswith("pytest_"))
     command = [sys.executable, "-m", "pytest", "tests/plugin_self", "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     yield from (f"plugin test {line}" for line in done.stdout.splitlines() if "::" in line)
@@ -159,6 +161,9 @@ class _Recorder:
 
     def addoption(self, *names: str, **_: object) -> None:
         self.lines.append(f"plugin option {'/'.join(names)}")
+
+    def addinivalue_line(self, name: str, line: str) -> None:
+        self.lines.append(f"plugin {name.removesuffix('s')} {line.partition(':')[0]}")
 
     def addini(self, name: str, help: str, type: str | None = None, default: object = None) -> None:  # noqa: A002
         self.lines.append(f"plugin ini {name} {type} {default or ''}".rstrip())
