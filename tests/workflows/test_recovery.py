@@ -1,6 +1,7 @@
-"""Recoveries of workflows: what perago allows ends, and what the model leaves open is refused.
+"""Recoveries of workflows, and the effect of each change of a registered workflow.
 
-The same was tried by hand on a real Conductor 3.32.3, for each row of each shape.
+What perago allows ends, and what the model leaves open is refused. The same was tried by hand on a real Conductor
+3.32.3, for each row of each shape.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pytest
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.workflows.recovery import attempt_of, permissive_retries, rerun_refusal, retry_refusal, revived_by
+from perago.workflows.registered import classify_workflows
 
 from .shapes import ENDINGS, SHAPES, TASK, step
 
@@ -186,3 +188,33 @@ def test_the_attempts_that_a_rerun_repeats_are_named() -> None:
     assert revived_by(workflow, row) == ["b"]
     assert attempt_of(workflow, row["taskId"]) == row
     assert attempt_of(workflow, "nothing") is None
+
+
+# ---------------------------------------------------------------------------- registered workflows
+
+
+SERVER = {"optional": False, "startDelay": 0, "retryCount": None, "permissive": False, "asyncComplete": False}
+
+
+@pytest.mark.parametrize(
+    "option", [{"optional": True}, {"retryCount": 0}, {"startDelay": 60}, {"permissive": True}, {"description": "A"}]
+)
+def test_an_option_that_was_removed_is_a_change(option: dict[str, Any]) -> None:
+    step = {"name": "work", "taskReferenceName": "one", "type": "SIMPLE", "inputParameters": {}}
+    here = {"name": "nightly", "version": 1, "tasks": [step]}
+    before = {**here, "tasks": [{**SERVER, **step, **option}]}
+    assert classify_workflows({**here, "tasks": [{**SERVER, **step}]}, here) == ()
+    (change,) = classify_workflows(before, here)
+    assert change.pointer == f"/tasks/0/{next(iter(option))}"
+
+
+def test_a_description_that_was_removed_is_a_change() -> None:
+    here = {"name": "nightly", "version": 1, "tasks": []}
+    assert classify_workflows({**here, "description": None}, here) == ()
+    assert [change.word for change in classify_workflows({**here, "description": "A"}, here)] == ["cosmetic"]
+
+
+def test_a_case_that_was_removed_is_a_change() -> None:
+    here = {"version": 1, "tasks": [{"type": "SWITCH", "decisionCases": {"a": []}}]}
+    before = {"tasks": [{"type": "SWITCH", "decisionCases": {"a": [], "optional": []}}]}
+    assert [change.pointer for change in classify_workflows(before, here)] == ["/tasks/0/decisionCases/optional"]
