@@ -161,6 +161,9 @@ def test_a_state_is_good_for_one_task_and_one_code(tmp_path: Path) -> None:
     assert again.known("t2") is None
     assert State(file, "task", "new code").is_outdated
     assert State(file, "task", "new code").known("t1") is None
+    file.write_text('{"version": 2, "perago.version": "0.9.0"}')
+    with pytest.raises(Failure, match=r"format 2, written by perago 0\.9\.0"):
+        State(file, "task", "code")
     file.write_text("[]")
     with pytest.raises(ValueError, match="is not a file of a backtest"):
         State(file, "task", "code")

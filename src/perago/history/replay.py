@@ -16,7 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perago import __version__
 from perago.atomic_file import replace_file
+from perago.failure import Failure
 from perago.history.attempts import (
     NotReplayable,
     Past,
@@ -392,12 +394,17 @@ class State:
         """
         self._verdicts[verdict.task_id] = verdict
         if self._path is not None:
-            document = {**self._identity, "verdicts": [one.as_json() for one in self._verdicts.values()]}
+            written = {"perago.version": __version__, **self._identity}
+            document = {**written, "verdicts": [one.as_json() for one in self._verdicts.values()]}
             replace_file(self._path, (json.dumps(document, indent=1) + "\n").encode())
 
     def _read(self, path: Path) -> None:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
+            if (found := document["version"]) > _VERSION:
+                writer = document.get("perago.version", "of a later release")
+                what = f"{path} has format {found}, written by perago {writer}; perago {__version__} reads {_VERSION}"
+                raise Failure(what, f"install perago {writer}, or give --resume another file")
             verdicts = [verdict_from(one) for one in document["verdicts"]]
             identity = {key: document[key] for key in self._identity}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
