@@ -155,31 +155,6 @@ def test_without_the_extra_the_server_shows_the_command_to_install_it(pytester: 
     result.stdout.fnmatch_lines(["*pip install jinja2 starlette uvicorn*"])
 
 
-def test_a_failed_comparison_of_trees_is_reported_by_file(pytester: pytest.Pytester) -> None:
-    copy_module(pytester, "work", "copy")
-    pytester.makepyfile(
-        """
-        from work import copy
-
-        def test_published(perago_run):
-            assert perago_run(copy, tree={"a.txt": "1"}).tree == {"a.txt": "2", "b.txt": ""}
-
-        def test_at_the_head(perago_run):
-            perago_run(copy, tree={"a.txt": "1"})
-            assert {"a.txt": "1"} == perago_run.tree()
-
-        def test_other_mappings(perago_run):
-            assert {"a.txt": "1"} == {"a.txt": "2"}
-        """
-    )
-    output = run(pytester, "-vv").stdout.str()
-    assert output.count("published tree == expected: 3 files differ (+ published, - expected)") >= 1
-    assert output.count("published tree == expected: 1 file differs (+ published, - expected)") >= 1
-    for line in ("+ out/b.txt: '1'", "- b.txt: ''", "~ a.txt: 1 line expected, 1 line published"):
-        assert line in output
-    assert "{'a.txt': '1'} == {'a.txt': '2'}" in output
-
-
 # ----------------------------------------------------------------------------------------- imports
 
 
