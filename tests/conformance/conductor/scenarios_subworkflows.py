@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .operators import fork, join, sub_workflow
+from .operators import fork, join, operator, sub_workflow
 from .workflows import Json, StartedWorkflow, definition, register_workflow, start, start_registered, step, task_type
 
 SET: Json = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE"}
@@ -19,13 +19,7 @@ def _nested(
     inner, after = task_type(rest, **task), task_type(rest, "after")
     tasks = [step(inner, f"r{n}") for n in range(steps)]
     name = register_workflow(rest, *tasks, label="inner", outputParameters={"o": "${r0.output.o}"})
-    sub = {
-        "name": "sub",
-        "taskReferenceName": "sub",
-        "type": "SUB_WORKFLOW",
-        "inputParameters": {"x": "${workflow.input.x}"},
-        "subWorkflowParam": {"name": name, "version": 1, **(parameters or {})},
-    }
+    sub = sub_workflow(name, subWorkflowParam={"name": name, "version": 1, **(parameters or {})})
     on = start(rest, inner, sub, step(after, "last", inputParameters={"sub": "${sub.output}"}))
     return on, on.child("sub")
 
@@ -70,7 +64,7 @@ def a_child_in_a_fork_is_retried(rest: Rest) -> None:
     """The steps beside a child, which were cancelled with the parent, begin again under their old ids."""
     inner, beside = task_type(rest, retryCount=0), task_type(rest, "beside")
     name = register_workflow(rest, step(inner), label="inner")
-    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": name})
     on = start(rest, inner, fork([sub], [step(beside, "beside")]), join("sub", "beside"))
     child = on.child("sub")
     taken = on.take(task=beside)
@@ -91,7 +85,7 @@ def _begun_again(rest: Rest, task_of_child: str, beside: str) -> tuple[StartedWo
     failed; the sub-workflow, rerun; the first attempt of the step, which its rerun has brought back. The join waits
     for another branch, as one that looks in the wrong moment fails the workflow."""
     name = register_workflow(rest, step(task_of_child), label="inner")
-    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": name})
     on = start(rest, task_of_child, fork([sub], [step(beside, "beside")], [SET]), join("set"))
     first = on.child("sub")
     on.take(task=beside)
@@ -133,7 +127,7 @@ def a_step_that_begins_again_beside_its_retry_fails(rest: Rest) -> None:
 def _at_once(rest: Rest, status: str, *steps: Json) -> tuple[StartedWorkflow, StartedWorkflow]:
     """A workflow of one sub-workflow, both of which have ended with this status, and the sub-workflow."""
     name = register_workflow(rest, *steps, label="inner")
-    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": name})
     on = start(rest, "none", sub)
     on.settle(status)
     return on, StartedWorkflow(rest, "none", name, on.row("sub")["subWorkflowId"])
@@ -198,10 +192,7 @@ def a_child_is_restarted_beside_one_that_was_removed(rest: Rest) -> None:
     """Reviving the parent fails half-way where another child is gone."""
     inner = task_type(rest)
     name = register_workflow(rest, step(inner), label="inner")
-    subs = [
-        {"name": ref, "taskReferenceName": ref, "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
-        for ref in ("one", "two")
-    ]
+    subs = [operator("SUB_WORKFLOW", ref, subWorkflowParam={"name": name}) for ref in ("one", "two")]
     on = start(rest, inner, fork([subs[0]], [subs[1]]), join("one", "two"))
     one, two = on.child("one"), on.child("two")
     on.terminate()
@@ -251,12 +242,7 @@ def a_definition_within_the_definition(rest: Rest) -> None:
     """A sub-workflow may be defined where it is used."""
     task, name = task_type(rest), rest.name("inner")
     inner = definition(name, step(task, "inner"))
-    sub = {
-        "name": "sub",
-        "taskReferenceName": "sub",
-        "type": "SUB_WORKFLOW",
-        "subWorkflowParam": {"name": name, "version": 1, "workflowDefinition": inner},
-    }
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": name, "version": 1, "workflowDefinition": inner})
     on = start(rest, task, sub)
     child = on.child("sub")
     child.run(outputData={"o": 1})
@@ -290,7 +276,7 @@ def a_child_without_a_version(rest: Rest) -> None:
     name = register_workflow(rest, step(task, "first"), label="inner")
     with rest.unnoted():
         rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "second"), version=2))
-    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+    sub = operator("SUB_WORKFLOW", "sub", subWorkflowParam={"name": name})
     on = start(rest, task, step(task, "before"), sub)
     with rest.unnoted():
         rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "third"), version=3))
