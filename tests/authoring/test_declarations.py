@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel, Field, SecretStr, field_validator
@@ -85,7 +85,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "seconds (61) is more than total_seconds (60): Conductor refuses": lambda: TimeoutPolicy(
         seconds=61, total_seconds=60
     ),
-    "TaskControls takes named arguments only": lambda: TaskControls(RetryPolicy()),
+    "TaskControls takes named arguments only": lambda: cast("Any", TaskControls)(RetryPolicy()),
     "must be at least 1, not 0: leave it out": lambda: ExecutionLimits(concurrent_exec_limit=0),
     "set both or neither": lambda: ExecutionLimits(rate_limit_per_frequency=5),
     f"lakefs_merge_timeout_seconds (19.9) does not cover {COVERED}": lambda: budget(lakefs_merge_timeout_seconds=19.9),

@@ -129,14 +129,11 @@ def test_a_race_that_fails_is_reported_at_the_line_of_the_test(pytester: pytest.
     assert "- perago: write " not in result.stdout.str()  # the message has the outcome that counts
 
 
-def test_all_fixtures_are_listed_with_a_description(pytester: pytest.Pytester) -> None:
+def test_all_fixtures_are_listed_with_a_description_and_none_without_the_plugin(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--fixtures")
     for name in (*NAMES, "perago_snapshot"):
         place = result.outlines.index(next(line for line in result.outlines if line.startswith(name)))
         assert result.outlines[place + 1].strip(), f"{name} has no docstring"
-
-
-def test_they_are_not_there_when_the_plugin_is_switched_off(pytester: pytest.Pytester) -> None:
     assert not [line for line in run(pytester, "--fixtures", "-p", "no:perago").outlines if line.startswith("perago_")]
 
 
