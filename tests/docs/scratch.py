@@ -53,6 +53,7 @@ class Scratch:
             "COLUMNS": "120",
             "NO_COLOR": "1",
             "PYTHONUTF8": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",  # an edit in the second of an import would not be seen
             "PYTEST_ADDOPTS": "-p no:conductor-agents-testing",
         }
 
