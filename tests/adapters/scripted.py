@@ -72,10 +72,11 @@ class Hang:
 
 @dataclass(frozen=True)
 class Trickle:
-    """Send the head, then one byte of the body at a time."""
+    """Send the head, or these first bytes of an answer, then one byte at a time, and close the connection."""
 
     length: int
     pause: float
+    head: bytes | None = None
 
 
 Action = Reply | Chunked | Drop | Hang | Trickle
@@ -204,9 +205,11 @@ class ScriptedServer:
             case Hang(sent):
                 connection.sendall(sent)
                 self._closing.wait(60)
-            case Trickle(length, pause):
-                connection.sendall(_head(200, {}, length))
-                while not self._closing.wait(pause):
+            case Trickle(length, pause, head):
+                connection.sendall(_head(200, {}, length) if head is None else head)
+                for _ in range(length):
+                    if self._closing.wait(pause):
+                        break
                     connection.sendall(b"x")
         return False
 

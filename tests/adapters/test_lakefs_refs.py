@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -24,7 +25,7 @@ from perago.ports import (
 )
 
 from .lakefs_script import API, COMMIT, HEAD, QUICK, Tree, branch_json, failure, lakefs, policy_for, routes
-from .scripted import Action, Drop, Hang, Reply, Request, Script, reply_json
+from .scripted import Action, Drop, Hang, Reply, Request, Script, Trickle, reply_json
 
 
 def commit_json(commit_id: str = COMMIT, *parents: str) -> dict[str, object]:
@@ -152,6 +153,18 @@ def test_a_read_is_repeated_and_then_given_up() -> None:
     with lakefs(lambda _: Drop()) as (store, server), pytest.raises(Unavailable, match="closed"):
         store.get_commit("repo", "main")
     assert len(server.requests) == 3
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("head", [None, b"", OK + b"X: ", OK + b"Transfer-Encoding: chunked\r\n\r\n1;"], ids=repr)
+def test_an_answer_that_trickles_ends_within_its_limit(head: bytes | None) -> None:
+    """A byte now and then is no silence, wherever in the answer it is."""
+    policy = replace(QUICK, connect=0.1, tries=1)
+    expected = pytest.raises(Unavailable, match="no answer within the time limit")
+    with lakefs(lambda _: Trickle(40, 0.05, head), policy) as (store, _), expected:
+        store.get_commit("repo", "main")
 
 
 # ------------------------------------------------------------------- writing

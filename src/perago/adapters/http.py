@@ -7,6 +7,7 @@ The standard proxy and TLS variables are read once per client.
 from __future__ import annotations
 
 import contextlib
+import io
 import ipaddress
 import logging
 import math
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from functools import partial
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
@@ -279,8 +280,42 @@ def _shut(connection: HTTPConnection | None) -> None:
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
+class _UntilDeadline(io.RawIOBase):
+    """The bytes of one answer, up to the deadline of the thread that asked for it. A server that trickles bytes never
+    triggers the timeout of the socket."""
+
+    def __init__(self, stream: io.RawIOBase, sock: socket.socket) -> None:
+        self._stream = stream
+        self._sock = sock
+        self._ends: float = getattr(_thread, "ends", math.inf)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if (left := self._ends - time.monotonic()) <= 0:
+            raise TimeoutError
+        if left < (self._sock.gettimeout() or math.inf):
+            self._sock.settimeout(left)
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """An answer that must arrive before the deadline, from its first line to its last byte."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = io.BufferedReader(_UntilDeadline(self.fp.detach(), sock))
+
+
 class _Cuttable:
     """A mixin for urllib3's connections, which reports them to the wire of the calling thread."""
+
+    response_class: type[HTTPResponse] = _Response
 
     def __init__(self, *args: Any, judge: Judge | None, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -372,17 +407,20 @@ class HttpPool:
         headers: Mapping[str, str | bytes] | None = None,
         body: Body = None,
         answer_within: float | None = None,
+        ends: float = math.inf,
         decode: bool = False,
     ) -> BaseHTTPResponse:
         """Send a request and return its answer with the body still unread. The caller reads it completely or closes it.
 
         Args:
             answer_within: the longest silence, in seconds.
+            ends: the deadline of the answer and its body, on the monotonic clock.
             decode: undo a compression that the request allowed.
 
         Raises:
             NoAnswerError: the transport failed.
         """
+        _thread.ends = ends
         try:
             return self._pool.urlopen(
                 method,
@@ -419,10 +457,11 @@ class HttpPool:
             NoAnswerError: the transport failed, or the answer was truncated or too slow.
         """
         HANGS.limit(lasting or answer_within or self._policy.answer)
-        whole = lasting or self._policy.connect + (answer_within or self._policy.answer)
-        limit = time.monotonic() + whole
-        response = self.open(method, target, headers=headers, body=body, answer_within=answer_within, decode=True)
-        return Answer(response.status, response.headers, read_whole(response, limit, self._policy.largest))
+        ends = time.monotonic() + (lasting or self._policy.connect + (answer_within or self._policy.answer))
+        response = self.open(
+            method, target, headers=headers, body=body, answer_within=answer_within, ends=ends, decode=True
+        )
+        return Answer(response.status, response.headers, read_whole(response, self._policy.largest))
 
     def close(self) -> None:
         """Close the connections; requests after this fail."""
@@ -430,12 +469,8 @@ class HttpPool:
         self._manager.clear()
 
 
-def read_whole(response: BaseHTTPResponse, limit: float, largest: float = math.inf) -> bytes:
-    """Return the rest of an answer's body.
-
-    Args:
-        limit: the deadline on the monotonic clock.
-        largest: the maximum number of bytes.
+def read_whole(response: BaseHTTPResponse, largest: float = math.inf) -> bytes:
+    """Return the rest of an answer's body, which has at most `largest` bytes.
 
     Raises:
         NoAnswerError: cut off, not complete in time, or too large.
@@ -443,7 +478,7 @@ def read_whole(response: BaseHTTPResponse, limit: float, largest: float = math.i
     chunks: list[bytes] = []
     read = 0
     try:
-        while (chunk := response.read1(_READ_SIZE)) and time.monotonic() <= limit and read <= largest:
+        while (chunk := response.read1(_READ_SIZE)) and read <= largest:
             chunks.append(chunk)
             read += len(chunk)
     except (HTTPError, HTTPException, OSError) as error:
@@ -451,9 +486,7 @@ def read_whole(response: BaseHTTPResponse, limit: float, largest: float = math.i
         raise no_answer(error) from error
     if chunk:
         response.close()
-        if read > largest:
-            raise AnswerTooLargeError(f"the answer is larger than {largest:,} bytes", sent=True)
-        raise NoAnswerError("the answer did not end within the time limit", sent=True)
+        raise AnswerTooLargeError(f"the answer is larger than {largest:,} bytes", sent=True)
     response.release_conn()
     return b"".join(chunks)
 

@@ -111,17 +111,17 @@ class LakeFSBrowser:
         ends = time.monotonic() + policy.connect + policy.answer + size / policy.slowest
         try:
             headers = {"Range": f"bytes=0-{size - 1}"} if size else None
-            response = self._session.pool.open("GET", target, headers=headers)
+            response = self._session.pool.open("GET", target, headers=headers, ends=ends)
+            if response.status not in (200, 206):
+                raise refusal(call, Answer(response.status, response.headers, read_whole(response)))
         except NoAnswerError as failure:
             raise unanswered(call, failure) from failure
         left = size
         try:
-            if response.status not in (200, 206):
-                raise refusal(call, Answer(response.status, response.headers, read_whole(response, ends)))
             place = response.headers.get("Content-Range", "no place of its bytes")
             if response.status == 206 and not place.startswith(f"bytes 0-{size - 1}/"):
                 raise unanswered(call, NoAnswerError(f"the server sends {clean(place)}", sent=True))
-            while left and time.monotonic() < ends and (chunk := response.read1(min(_CHUNK, left))):
+            while left and (chunk := response.read1(min(_CHUNK, left))):
                 left -= len(chunk)
                 yield chunk
         except (HTTPError, HTTPException, OSError) as error:
@@ -129,7 +129,7 @@ class LakeFSBrowser:
         finally:
             response.close()
         if left:
-            raise unanswered(call, NoAnswerError("the object was cut off, or its bytes came too slowly", sent=True))
+            raise unanswered(call, NoAnswerError("the object was cut off", sent=True))
 
     def close(self) -> None:
         """Close the connections; calls after this fail."""
