@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).parents[1] / "docs"
 WRITES = "WRITE_DOCS" in os.environ
 
@@ -30,9 +32,15 @@ def assert_table(page: str, heading: str, titles: Sequence[str], rows: Iterable[
     text = (DOCS / page).read_text(encoding="utf-8")
     found = re.search(rf"^#+ {re.escape(heading)}\n(?:(?!^[#|]).*\n)*", text, re.MULTILINE)
     assert found, f"docs/{page} has no heading {heading!r}"
-    written = re.match(r"(?:\|.*\n)*", text[found.end() :])
-    assert written
+    after = re.sub(r"^(?:\|.*\n)*", "", text[found.end() :])
+    assert_file(DOCS / page, text[: found.end()] + table + after)
+
+
+def assert_file(path: Path, text: str) -> None:
+    """Fail if a file has another text, or write it."""
     if WRITES:
-        (DOCS / page).write_text(text[: found.end()] + table + text[found.end() + written.end() :], encoding="utf-8")
-    else:
-        assert written.group() == table, "run this test with WRITE_DOCS=1"
+        path.write_text(text, encoding="utf-8")
+    if path.read_text(encoding="utf-8") != text:
+        tests = os.environ["PYTEST_CURRENT_TEST"].partition("::")[0]
+        where = path.relative_to(DOCS.parent)
+        pytest.fail(f"{where} is not as the code says\nfix: WRITE_DOCS=1 python -m pytest {tests}", pytrace=False)

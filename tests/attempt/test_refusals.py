@@ -52,7 +52,9 @@ def test_the_table_on_the_page_is_that_of_the_refusals() -> None:
 @each_refusal
 def test_a_message_fits_its_row_and_no_other(refusal: Refusal) -> None:
     message = refusal.text(STATE, **refusal.example)
-    assert [row for row in rows() if fits(row, message)] == [refusal.shown]
+    others = set(rows()) - {refusal.shown}
+    assert fits(refusal.shown, message), "`shown` does not match the message; write dots for the parts that vary"
+    assert [row for row in others if fits(row, message)] == [], "`shown` of another refusal matches this message, too"
     assert len(message) < outcome.REASON_LIMIT
 
 
@@ -119,13 +121,14 @@ def declare(patch: pytest.MonkeyPatch, **options: object) -> None:
         condition=condition,
         needs_head=True,
     )
-    patch.setattr(refusals, "REFUSALS", (*REFUSALS, frozen))
+    patch.setattr(refusals, "REFUSALS", (frozen,))
 
 
 FROZEN_INPUT = replace(UNMOVED, input_commit=commit(REF, by={"frozen": ""}))
 
 
 def test_a_refusal_that_needs_the_head_makes_the_attempt_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "REFUSALS", ())
     _, commands = run(*TO_LISTING[:2])
     assert commands[-1] == do.ReadBranch(WORKSPACE)
     declare(monkeypatch)

@@ -24,6 +24,7 @@ from perago.worker import logs
 from pytest_perago import kinds, options
 from tests.simulation.mutations import GUARDS
 
+from ..generated import assert_table
 from .blocks import ROOT
 
 REFERENCE = (ROOT / "docs/testing/reference.md").read_text(encoding="utf-8")
@@ -37,14 +38,19 @@ def rows(heading: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `([\w.-]+).*?` \| (.*?) \|", section, re.MULTILINE))
 
 
-def test_all_markers_are_listed_and_no_others() -> None:
-    assert set(rows("Markers")) == {"perago", *(f"perago_{kind}" for kind in kinds.KINDS)}
+def section_of(kind: str) -> str:
+    """The address of the section about a kind of tests."""
+    for page in ("generated", "faults"):
+        text = (ROOT / f"docs/testing/{page}.md").read_text("utf-8")
+        if re.search(rf"^##+ {kind}$", text, re.MULTILINE):
+            return f"{page}.md#{kind}"
+    assert kind == page, f"docs/testing/generated.md lacks a section {kind}"
+    return f"{page}.md"
 
 
-def test_every_kind_has_a_section() -> None:
-    pages = "".join((ROOT / f"docs/testing/{page}.md").read_text("utf-8") for page in ("generated", "faults"))
-    for kind in kinds.KINDS:
-        assert re.search(rf"^#+ ({kind}|{kind.capitalize()} and fuzzing)$", pages, re.MULTILINE), kind
+def test_every_kind_has_a_section_and_a_marker() -> None:
+    found = [(f"`perago_{kind}`", f"[{kind}]({section_of(kind)})") for kind in kinds.KINDS]
+    assert_table("testing/reference.md", "Markers", ("Marker", "Tests"), [("`perago`", "all generated tests"), *found])
 
 
 def test_all_fixtures_are_listed_with_their_scope_and_have_an_example(request: pytest.FixtureRequest) -> None:
@@ -97,8 +103,9 @@ def test_the_type_of_every_fixture_is_public() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_a_section_with_its_help_and_no_unknown_option(name: str) -> None:
-    section = CLI_PAGE.split(f"\n## {name}\n")[1].split("\n## ")[0]
-    assert f"<!-- help: {name} -->" in section
+    section = CLI_PAGE.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    is_there = f"<!-- help: {name} -->" in section
+    assert is_there, f"docs/cli.md lacks a section {name} that begins like the others"
     listed = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", section))
     assert listed <= {option for command in COMMANDS for option in options_of(command)} | {"--debug", "--help"}
 

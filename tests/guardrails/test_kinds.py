@@ -20,9 +20,9 @@ from perago.authoring.workspace import Verdict as Passed
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.guardrails.paths import matching
-from perago.testing.constraints import Undecided, too_large, violations_of
+from perago.testing.constraints import Undecided, recipe_of, too_large, violations_of
 from perago.testing.near_trees import ANY_DISK, corner_trees
-from perago.testing.oracle import Verdict, judge_tree
+from perago.testing.oracle import Verdict, concerns, holds, judge_tree
 from perago.testing.tasks import CaseFailed, task_of
 from perago.testing.tree_files import Tree, build, sizes_of
 from perago.testing.trees import satisfying_trees, smallest_tree, violating_tree
@@ -139,11 +139,19 @@ def test_a_rule_and_the_oracle_agree_near_the_rule(declare: Callable[..., Guardr
 
 
 @pytest.mark.parametrize("name", GUARDRAILS)
-def test_a_registered_rule_is_public_and_documented(name: str) -> None:
+def test_a_registered_rule_has_all_parts(name: str) -> None:
+    kind = type(GUARDRAILS[name]("raw/a.csv"))
+    parts = {
+        "its name in `__all__` of perago/__init__.py": name in perago.__all__,
+        "the section `Raises:` of its docstring": "Raises:" in (inspect.getdoc(GUARDRAILS[name]) or ""),
+        "a row in docs/authoring.md": f"`{name}(" in (DOCS / "authoring.md").read_text(encoding="utf-8"),
+        "`concerns` in perago/testing/oracle.py": concerns.dispatch(kind) is not concerns.dispatch(object),
+        "`holds` in perago/testing/oracle.py": holds.dispatch(kind) is not holds.dispatch(object),
+        "`recipe_of` in perago/testing/constraints.py": recipe_of.dispatch(kind) is not recipe_of.dispatch(object),
+    }
+    missing = [part for part, is_there in parts.items() if not is_there]
+    assert not missing, f"{name} lacks parts; docs/dev/adding-a-guardrail.md shows them"
     assert getattr(perago, name) is GUARDRAILS[name]
-    assert name in perago.__dir__()
-    assert "Raises:" in (inspect.getdoc(GUARDRAILS[name]) or "")
-    assert any(f"`{name}(" in page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
 
 
 def test_a_tree_contains_the_files_that_its_rules_require() -> None:

@@ -15,7 +15,7 @@ import pytest
 from perago.settings import load_settings
 from perago.settings.variables import DECLARED, about
 
-from ..generated import WRITES, assert_table
+from ..generated import assert_file, assert_table
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / ".env.example"
@@ -58,9 +58,7 @@ def test_the_page_has_the_variables_of_each_section(section: str) -> None:
 
 
 def test_the_example_file_has_all_variables_with_valid_values() -> None:
-    if WRITES:
-        EXAMPLE.write_text(example_file(), encoding="utf-8")
-    assert EXAMPLE.read_text(encoding="utf-8") == example_file()
+    assert_file(EXAMPLE, example_file())
     Path(".env").write_text(re.sub(r"^# ([A-Z_]+=)", r"\1", example_file(), flags=re.MULTILINE), encoding="utf-8")
     settings = load_settings()
     assert settings.warnings == ()
