@@ -245,7 +245,14 @@ WorkerId = Annotated[str, BeforeValidator(parse_worker_id)]
 
 
 def _variable(
-    section: str, name: str, default: Any, *, words: str = "", example: str | None = None, show: bool = True
+    section: str,
+    name: str,
+    default: Any,
+    *,
+    words: str = "",
+    example: str | None = None,
+    show: bool = True,
+    local: bool = False,
 ) -> Any:
     """Declare a variable. The text below the field is its description: at most 25 words of Markdown.
 
@@ -256,8 +263,10 @@ def _variable(
         words: the default as people read it; empty: there is no default.
         example: a valid value for `.env.example`, if that is not `words`; empty: the variable is not in that file.
         show: whether `repr` shows the value.
+        local: whether it decides how an attempt on embedded services runs and ends, so that a wrong value stops it.
     """
-    extra: Any = {"section": section, "default": words, "example": words if example is None else example}
+    example = words if example is None else example
+    extra: Any = {"section": section, "default": words, "example": example, "local": local}
     return Field(default, validation_alias=name, json_schema_extra=extra, repr=show)
 
 
@@ -301,6 +310,7 @@ class Settings(BaseSettings):
         ...,
         words="`perago/workspaces` in the user's cache directory (`~/.cache`, `~/Library/Caches`)",
         example="~/.cache/perago/workspaces",
+        local=True,
     )
     """Attempt directories. Never shared between machines."""
     log_root: Directory = _variable(
@@ -309,6 +319,7 @@ class Settings(BaseSettings):
         ...,
         words="`perago/logs` in the user's state directory (`~/.local/state`, `~/Library/Application Support`)",
         example="~/.local/state/perago/logs",
+        local=True,
     )
     """Logs of workers."""
     # In bytes.
@@ -355,14 +366,14 @@ class Settings(BaseSettings):
     )
     """Parallel streams that one download or upload can have, 1 to 256. How many it has [depends on what they
     bring](workers.md#data-path)."""
-    max_result_bytes: Bytes = _variable("Workers", "PERAGO_MAX_RESULT_BYTES", 2**20, words="1MiB")
+    max_result_bytes: Bytes = _variable("Workers", "PERAGO_MAX_RESULT_BYTES", 2**20, words="1MiB", local=True)
     """Largest result of a task function, in bytes or as a size."""
     max_workspace_bytes: Bytes | None = _variable(
-        "Workers", "PERAGO_MAX_WORKSPACE_BYTES", None, words="no limit", example="50GiB"
+        "Workers", "PERAGO_MAX_WORKSPACE_BYTES", None, words="no limit", example="50GiB", local=True
     )
     """Largest workspace that is downloaded, in bytes or as a size. Free disk space is always checked."""
     max_workspace_objects: Annotated[int, BeforeValidator(parse_count)] = _variable(
-        "Workers", "PERAGO_MAX_WORKSPACE_OBJECTS", 10_000_000, words="10,000,000", example="10000000"
+        "Workers", "PERAGO_MAX_WORKSPACE_OBJECTS", 10_000_000, words="10,000,000", example="10000000", local=True
     )
     """Most objects below the task's prefix, and most directories that they need. An attempt needs about 1 KiB of
     memory for each object."""
@@ -440,21 +451,13 @@ _LAKEFS = (
     "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
     "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
 )
-_LOCAL = (
-    WORKSPACE_ROOT,
-    LOG_ROOT,
-    "PERAGO_MAX_RESULT_BYTES",
-    "PERAGO_MAX_WORKSPACE_BYTES",
-    "PERAGO_MAX_WORKSPACE_OBJECTS",
-)
-"""The variables that decide how an attempt on embedded services runs and ends."""
 _DEFAULT_ROOTS = {WORKSPACE_ROOT: default_workspace_root, LOG_ROOT: default_log_root}
 
 
-def about(name: str, detail: str) -> str:
-    """Return the `section`, `default` or `example` of a variable."""
+def about(name: str, detail: str) -> Any:
+    """Return the `section`, `default` or `example` of a variable, or whether it is `local`."""
     extra: Any = DECLARED[name].json_schema_extra
-    return str(extra[detail])
+    return extra[detail]
 
 
 def _not_set(name: str) -> Problem:
@@ -480,7 +483,7 @@ def load(*, local: bool = False) -> Settings:
     found += (*_group_problems(_CONDUCTOR_CREDENTIALS, sources), *_group_problems(_LAKEFS, sources))
     ignored: list[Problem] = []
     if local and found:
-        ignored = [problem for problem in found if problem.variable not in _LOCAL]
+        ignored = [problem for problem in found if not about(problem.variable, "local")]
         dropped = {problem.variable for problem in ignored}
         for group in (_CONDUCTOR_CREDENTIALS, _LAKEFS):
             if dropped.intersection(group):
