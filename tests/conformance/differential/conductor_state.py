@@ -21,8 +21,14 @@ UNFORTUNATE = ("CANCELED", "FAILED")
 def _lucky(row: Mapping[str, Any]) -> Collection[str]:
     """Also what becomes of a JOIN in a workflow that ends while it waits: it may see the end of a branch first, or see
     nothing yet and be put back in progress when it is cancelled already. What it has seen may be the output of the
-    workflow, and with that of the step of a parent."""
+    workflow, and with that of the step of a parent.
+
+    And whether a completed step counts as executed: a result that is left to a JOIN causes no decision, but the server
+    decides each workflow every 30 s.
+    """
     luck = RULES.lucky(row)
+    if row.get("status") == "COMPLETED" and "executed" in row:
+        luck = (*luck, "executed")
     if _is_open_join(row):
         return (*luck, "status", "reasonForIncompletion", "endTime", "outputData", "workerId")
     if row.get("taskType") == "SUB_WORKFLOW" and row.get("status") in UNFORTUNATE:
