@@ -48,7 +48,8 @@ _WORTH_THREADS = 8 * 1024 * 1024
 class BaselineFile:
     """A downloaded file: its state on disk, and its object."""
 
-    stat: FileStat
+    stat: FileStat | None
+    """None if a file with the same state can have other bytes, so that its bytes must be compared."""
     entry: ObjectEntry
     md5: str | None
     """None if the listed checksum is opaque and the bytes were not hashed here."""
@@ -61,14 +62,14 @@ class Baseline:
     files: Mapping[str, BaselineFile]
     markers: frozenset[str] = frozenset()
     """Directories that have a marker object, without the slash at its end."""
-    stat_tells_changes: bool = True
-    """Whether an untouched `FileStat` proves untouched bytes on this disk."""
 
     @classmethod
     def record(cls, tree: Tree, placements: Iterable[Placement], key_prefix: str) -> Baseline:
         """Record `tree`, which was scanned after the download of `placements` and before the function runs.
 
-        On a disk with unreliable file times, objects with an opaque checksum are read once for their MD5.
+        The state of a file proves nothing on a disk with unreliable times. Neither does it if the disk's clock has not
+        advanced since the download, because a change in the same tick can get the same times. Such files with an opaque
+        checksum are read once for their MD5.
 
         Raises:
             WorkspaceError: a downloaded file is missing or has another size.
@@ -82,12 +83,20 @@ class Baseline:
             elif path and is_marker(placement.entry) and not is_reserved(placement.entry.key):
                 markers.append(path[:-1])
         _check_complete(tree, placed)
-        tells = probe_disk(tree.root).stat_tells_changes
+        tick = _current_tick(tree.root) if probe_disk(tree.root).stat_tells_changes else 0
+        proofs = {path: tree.files[path] if tree.files[path].ctime_ns < tick else None for path in placed}
         listed = {path: entry.checksum for path, entry in placed.items() if _MD5.fullmatch(entry.checksum)}
-        opaque = {} if tells else {path: tree.files[path] for path in placed if path not in listed}
+        opaque = {path: tree.files[path] for path, proof in proofs.items() if proof is None and path not in listed}
         sums = {**listed, **hash_files(tree.root, opaque)}
-        files = {path: BaselineFile(tree.files[path], entry, sums.get(path)) for path, entry in placed.items()}
-        return cls(files, frozenset(markers), tells)
+        files = {path: BaselineFile(proofs[path], entry, sums.get(path)) for path, entry in placed.items()}
+        return cls(files, frozenset(markers))
+
+
+def _current_tick(directory: Path) -> int:
+    """Return the time that the disk gives to a change now, in nanoseconds. It can advance by milliseconds, or by a
+    second."""
+    os.utime(directory)
+    return directory.stat().st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +131,9 @@ class Changes:
 def detect_changes(baseline: Baseline, tree: Tree) -> Changes:
     """Compare `tree` with the `baseline`. Read only files that may have changed.
 
-    A file with the same size, mtime, ctime and inode is unchanged. For other files the MD5 decides. If the old MD5 is
-    unknown, the file counts as changed. The caller must refuse irregular entries first, because a file that was
-    replaced by a symlink counts as removed here.
+    A file with the same size, mtime, ctime and inode is unchanged if the baseline says that they prove it. For other
+    files the MD5 decides. If the old MD5 is unknown, the file counts as changed. The caller must refuse irregular
+    entries first, because a file that was replaced by a symlink counts as removed here.
 
     A directory marker `x/` stays, unless the function replaced that directory with a file. Then the marker is removed,
     because a disk cannot hold a file and a directory of the same name.
@@ -139,7 +148,7 @@ def detect_changes(baseline: Baseline, tree: Tree) -> Changes:
     suspects = {}
     for path, status in tree.files.items():
         before = baseline.files.get(path)
-        if before is None or not baseline.stat_tells_changes or before.stat != status:
+        if before is None or before.stat != status:
             suspects[path] = status
     sums = hash_files(tree.root, suspects)
     added, changed = [], []
