@@ -66,6 +66,19 @@ def _innermost(found: re.Match[str]) -> str:
     return f"{found['error']} ({own[-1][0]}, line {own[-1][1]})" if own else found["error"]
 
 
+def strict_json(text: str, **options: Any) -> Any:
+    """Read JSON with the options of `json.loads`.
+
+    Raises:
+        ValueError: it is not JSON, which has neither NaN nor infinities.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a JSON number")
+
+    return json.loads(text, parse_constant=refuse, **options)
+
+
 def json_text(value: Any, **layout: Any) -> str:
     """Return `value` as JSON for a terminal, with the layout options of `json.dumps`. Invisible characters are
     escaped."""

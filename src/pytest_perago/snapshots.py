@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -29,7 +29,7 @@ from perago.taskdef.schema import same_json
 from perago.testing.cases import Record, RunCase, read_recorded_case, write_outcome
 from perago.testing.differences import AttemptResult, Content, Snapshots, differences, rendered
 from perago.testing.tasks import CaseFailed, Cause
-from perago.text import shortened
+from perago.text import shortened, strict_json
 from perago.workspace.keys import compile_glob
 from pytest_perago.options import SNAPSHOT, TREE_OWNER, Settings, read_settings, rerun_command
 from pytest_perago.session import Case, Session, printable
@@ -227,7 +227,7 @@ def differing(file: SnapshotFile, found: bytes, expected: bytes) -> CaseFailed:
 def _parsed(content: bytes) -> Mapping[str, Any]:
     try:
         text = content.decode()
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = strict_json(text, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise _NotASnapshot(f"it is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -240,10 +240,6 @@ def _parsed(content: bytes) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise _NotASnapshot(f"it holds a {type(value).__name__}")
     return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _finite(text: str) -> float:

@@ -159,7 +159,7 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
         pytest.param(lambda content: b"\xff\xfe" + content, "it is not UTF-8 at byte 0", id="not utf-8"),
         pytest.param(lambda content: b"\xef\xbb\xbf" + content, "BOM", id="byte order mark"),
         pytest.param(lambda content: b"[1]", "it holds a list", id="no object"),
-        pytest.param(edit('"retryCount": 3', '"retryCount": NaN'), "NaN is not JSON", id="NaN"),
+        pytest.param(edit('"retryCount": 3', '"retryCount": NaN'), "NaN is not a JSON number", id="NaN"),
         pytest.param(edit('"retryCount": 3', '"retryCount": 1e999'), "1e999 is too large", id="infinite"),
         pytest.param(edit('"retryCount": 3', '"retryCount": ' + "9" * 5000), "limit", id="endless number"),
         pytest.param(lambda content: b"[" * 100_000, "is nested too deeply", id="deep"),

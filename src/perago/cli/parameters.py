@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import keyword
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from perago.text import show_utc
+from perago.text import show_utc, strict_json
 
 _BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # the names that lakeFS allows
 _COMMIT = re.compile(r"[0-9a-f]{64}")
@@ -131,7 +130,7 @@ def _read_json(text: str, option: str) -> tuple[str, Any]:
             source, content = text[1:], Path(text[1:]).read_bytes()
         else:
             source, content = "the value", text.encode()
-        return source, json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        return source, strict_json(content.decode("utf-8-sig"))
     except OSError as error:
         raise _wrong(f"cannot read the file {text[1:]!r}: {error.strerror}.", option) from None
     except UnicodeDecodeError:
@@ -142,10 +141,6 @@ def _read_json(text: str, option: str) -> tuple[str, Any]:
 
 def _wrong(message: str, option: str) -> typer.BadParameter:
     return typer.BadParameter(message, param_hint=f"'{option}'")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 TaskId = Annotated[str | None, typer.Argument(metavar="TASK_ID", help="The id of the attempt in Conductor.")]

@@ -24,6 +24,7 @@ from perago.ports import ServiceError
 from perago.records import dataclass, replace
 from perago.taskdef.payload import commits_of, workspace_block
 from perago.taskdef.schema import join_pointer, schema_problems, shape_of, skeleton_of
+from perago.text import strict_json
 
 MAX_BODY = 1024 * 1024
 """Maximum size of a form in bytes."""
@@ -267,7 +268,7 @@ def _read(part: Part, given: Mapping[str, str], payload: dict[str, Any]) -> Part
             fields.append(filled)
             continue
         try:
-            value = text if field.kind == "text" else json.loads(text, parse_constant=_refuse)
+            value = text if field.kind == "text" else strict_json(text)
         except (ValueError, RecursionError):
             words = {
                 "number": "is not a number",
@@ -301,10 +302,6 @@ def _problem(field: Field, value: Any) -> str:
     return ""
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
 def _with_head(source: Source, part: Part, payload: dict[str, Any]) -> Part:
     """Return the workspace with its commit, or with an error if there is no such commit."""
     workspace = payload["workspace"]
@@ -330,7 +327,7 @@ def _ref(source: Source, repository: str, text: str) -> Any:
     if text[:1] not in ("[", "{"):
         return source.lakefs.commit(repository, text).id
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = strict_json(text)
     except (ValueError, RecursionError):
         raise ValueError("is not JSON") from None
     problems: list[str] = []

@@ -32,7 +32,7 @@ import pyarrow.parquet
 
 from perago.guardrails.evaluation import GuardrailDefect
 from perago.guardrails.require_table import ColumnType, Format, TableRule
-from perago.text import count, one_line, quoted, size
+from perago.text import count, one_line, quoted, size, strict_json
 from perago.workspace.file_types import delimited_rows
 
 KEPT = 48 * 1024 * 1024
@@ -484,7 +484,7 @@ def _by_python(lines: list[bytes], rule: TableRule, checks: Checks) -> dict[str,
 
 def _object(line: bytes, number: int) -> dict[str, Any]:
     try:
-        row = json.loads(line.decode(), parse_constant=_refuse)
+        row = strict_json(line.decode())
     except UnicodeDecodeError:
         raise Unreadable(f"row {number:,} is not UTF-8") from None
     except (ValueError, RecursionError):
@@ -492,10 +492,6 @@ def _object(line: bytes, number: int) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise Unreadable(f"row {number:,} is not a JSON object")
     return row
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _key(value: object, kind: ColumnType | None) -> str:
