@@ -22,7 +22,6 @@ from perago.processes import INTERRUPTED
 from perago.records import dataclass
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.taskdef.definition import workflow_of_one
-from perago.taskdef.payload import workspace_block
 from perago.worker.events import AttemptEnded, AttemptReceived, Event, Listener, PollingPaused, SlotDied, SlotReady
 from perago.worker.exporters import exporting
 from perago.worker.plan import ExportContext, StoreFactory, WorkerPlan
@@ -117,11 +116,6 @@ def run_workflow(
     finally:
         turns.finish()
     return conductor.workflow(workflow_id)
-
-
-def workspace_at(ref: str) -> dict[str, Any]:
-    """Return the `workspace` of an input that begins at a commit of the local branch."""
-    return workspace_block(REPOSITORY, BRANCH, ref)
 
 
 def workflow_of(task: LocalTask) -> dict[str, Any]:

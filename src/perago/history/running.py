@@ -216,14 +216,15 @@ def run_attempt(
     Raises:
         Failure: the worker could not be started.
     """
-    from perago.local import LocalTask, RunFailed, run_workflow, workflow_of, workspace_at
+    from perago.local import BRANCH, REPOSITORY, LocalTask, RunFailed, run_workflow, workflow_of
+    from perago.taskdef.payload import workspace_block
 
     if isinstance(services, InMemoryServices):
         return run_here(services, module, params, ref, listener)
     only = LocalTask(plan_for(module, task, settings, services), json.loads(task.definition))
     payload: dict[str, Any] = {"params": params}
     if ref is not None:
-        payload["workspace"] = workspace_at(ref)
+        payload["workspace"] = workspace_block(REPOSITORY, BRANCH, ref)
     try:
         row: Mapping[str, Any] = run_workflow(services, [only], workflow_of(only), payload, listener, end_if_told)[
             "tasks"

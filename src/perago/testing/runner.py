@@ -16,11 +16,12 @@ from perago.embedded.faults import FaultScript
 from perago.ports import Delivery, TaskStatus
 from perago.records import dataclass
 from perago.taskdef import build_task_definition
+from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import WORKER, Moment
 from perago.testing.differences import PublishedTree, changed_paths, described
 from perago.testing.interfaces import Conductor, InMemoryLakeFS, VirtualClock
 from perago.testing.outcome import Outcome, attempt_log, logging_attempts
-from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params, workspace_at
+from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.tree_files import BadTree, Symlink, TreeSource, tree_of
 from perago.testing.workflow_run import WorkflowRun, WorkflowRunner
@@ -144,7 +145,7 @@ class Racers:
         """Start the fork, and take all its attempts, by branch."""
         conductor = services.conductor
         conductor.register_task_definitions(self._definitions)
-        block = workspace_at(ref)
+        block = workspace_block(REPOSITORY, BRANCH, ref)
         steps: list[dict[str, Any]] = []
         payload: dict[str, Any] = {}
         for task, params in zip(self.tasks, self._params, strict=True):
@@ -513,10 +514,9 @@ class TaskRunner:
             if lost:
                 raise TypeError("give orders or lost, not both")
             return runner.run_in_orders(_keys(tree or {}, ""), given, orders)
-        ref = self._ref_of(tree, "")
-        return runner.run(
-            self._services, self._repository, {"workspace": workspace_at(ref, self._repository), **given}, lost
-        )
+        ref = self._ref_of(tree, "")  # this chooses the repository
+        block = workspace_block(self._repository, BRANCH, ref)
+        return runner.run(self._services, self._repository, {"workspace": block, **given}, lost)
 
     # ----------------------------------------------------- in the middle of the function
 

@@ -212,7 +212,7 @@ class InMemoryServices:
         """
         payload: dict[str, Any] = {"params": sent_params(params)}
         if ref is not None:
-            payload["workspace"] = workspace_at(ref, repository)
+            payload["workspace"] = workspace_block(repository, BRANCH, ref)
         return self.start_raw(task, payload, controls=controls)
 
     def start_raw(self, task: Task, payload: Mapping[str, Any], *, controls: Mapping[str, Any] | None = None) -> str:
@@ -281,11 +281,6 @@ class InMemoryServices:
 
     def _row(self, record: AttemptRecord) -> Mapping[str, Any]:
         return self.conductor.get_task(record.delivery.task_id)
-
-
-def workspace_at(ref: Any, repository: str = REPOSITORY) -> dict[str, Any]:
-    """Return the workspace in the input of a workflow: the test's branch at a ref."""
-    return workspace_block(repository, BRANCH, ref)
 
 
 def sent_params(params: BaseModel | Mapping[str, Any]) -> dict[str, Any]:

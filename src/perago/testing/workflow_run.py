@@ -8,11 +8,12 @@ from typing import Any
 from perago.authoring import Task
 from perago.ports import Delivery
 from perago.records import dataclass
+from perago.taskdef.payload import workspace_block
 from perago.testing.conductor import WORKER
 from perago.testing.differences import PublishedTree, changed_paths
 from perago.testing.interfaces import DAY
 from perago.testing.outcome import Outcome
-from perago.testing.services import REPOSITORY, InMemoryServices, workspace_at
+from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.testing.tasks import TaskFunction, task_of
 from perago.workflows import Workflow
 from perago.workflows.definition import complete_input
@@ -174,8 +175,8 @@ class WorkflowRunner:
         order: _Order | None = _Order()
         while order is not None and runs < most:
             with InMemoryServices() as services:
-                ref = services.seed(dict(files))
-                ran = self.run(services, REPOSITORY, {"workspace": workspace_at(ref), **payload}, choose=order.choose)
+                block = workspace_block(REPOSITORY, BRANCH, services.seed(dict(files)))
+                ran = self.run(services, REPOSITORY, {"workspace": block, **payload}, choose=order.choose)
             runs += 1
             first = first or ran
             _compare(first, ran)

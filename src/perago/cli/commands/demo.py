@@ -57,8 +57,9 @@ def command(
     from perago.cli.attempt_view import AttemptView, note_tree, show_line
     from perago.embedded.services import EmbeddedServices
     from perago.history.running import plan_for, write_tree
-    from perago.local import BRANCH, REPOSITORY, LocalTask, RunFailed, run_workflow, workspace_at
+    from perago.local import BRANCH, REPOSITORY, LocalTask, RunFailed, run_workflow
     from perago.samples.penguins.workflow import penguins
+    from perago.taskdef.payload import workspace_block
 
     view = AttemptView(sys.stdout, brief=True)
     services = EmbeddedServices.for_workers(over_http=True)
@@ -76,7 +77,7 @@ def command(
             )
             for number, (module, summary) in enumerate(zip(MODULES, summaries, strict=True), start=1)
         ]
-        payload = {"workspace": workspace_at(ref)}
+        payload = {"workspace": workspace_block(REPOSITORY, BRANCH, ref)}
         try:
             with view:
                 ended = run_workflow(services, tasks, penguins.definition(), payload, view, end_if_told)
