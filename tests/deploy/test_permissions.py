@@ -222,8 +222,8 @@ def published(project: Project, services: PolicyServices) -> str:
         assert sent.code == 0, sent.err + worker.text
         worker.stop()
     services.policy = Policy(EVERYTHING)
-    (workflow,) = services.conductor.workflow_summaries()
-    return str(services.conductor.workflow(workflow.workflow_id)["tasks"][0]["taskId"])
+    (workflow_id,) = services.conductor.workflow_ids()
+    return str(services.conductor.workflow(workflow_id)["tasks"][0]["taskId"])
 
 
 def commands(task_id: str) -> list[list[str]]:

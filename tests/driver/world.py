@@ -207,8 +207,7 @@ class World:
     @property
     def status(self) -> str:
         """Of the workflow."""
-        (found,) = self.services.conductor.workflow_summaries()
-        return found.status.value
+        return str(self.services.conductor.workflow(self.workflow, include_tasks=False)["status"])
 
     # ------------------------------------------------------------- what happens in between
 

@@ -21,10 +21,8 @@ from perago.embedded.conductor.definitions import (
 from perago.embedded.conductor.lifecycle import rerun, restart, retry, settle, sweep
 from perago.embedded.conductor.state import HistoryEntry, HttpHandler, LastPoll, State, Status, TaskRow, queue_name
 from perago.embedded.conductor.views import (
-    WorkflowSummary,
     search_tasks,
     search_workflows,
-    summary_of,
     task_fields,
     task_json,
     workflow_fields,
@@ -462,11 +460,6 @@ class ConductorModel(ModelCore):
         """All workflows, in the order of their start."""
         with self._operation("workflow_ids") as state:
             return tuple(state.workflows)
-
-    def workflow_summaries(self) -> tuple[WorkflowSummary, ...]:
-        """All workflows in brief, in the order of their start."""
-        with self._operation("workflow_summaries") as state:
-            return tuple(summary_of(row) for row in state.workflows.values())
 
     def search_workflows(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
         """Summaries of workflows: `totalHits` and a page of `results`."""

@@ -20,7 +20,6 @@ from pydantic.alias_generators import to_camel
 from perago.embedded.conductor.expressions import java_text
 from perago.embedded.conductor.state import TaskRow, WorkflowRow, WorkflowStatus
 from perago.embedded.conductor.wire import copied, not_modelled, without_nulls
-from perago.records import dataclass
 
 
 def in_camel_case(*names: str) -> Callable[[object], dict[str, Any]]:
@@ -141,34 +140,6 @@ def failed_workflow_json(
         task |= copied(_OF_MODEL) | own | ({} if row.reason is None else {"reasonForIncompletion": row.reason})
         del task["executionMetadata"], task["firstStartTime"]
     return shown
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowSummary:
-    """One workflow without its payloads and attempts, for lists. Times are ms since the epoch, 0 for not yet."""
-
-    workflow_id: str
-    name: str
-    version: int
-    status: WorkflowStatus
-    start_time: int
-    end_time: int
-    reason: str | None
-    failed_references: tuple[str, ...]
-
-
-def summary_of(row: WorkflowRow) -> WorkflowSummary:
-    """The row in brief."""
-    return WorkflowSummary(
-        workflow_id=row.workflow_id,
-        name=row.name,
-        version=row.version,
-        status=row.status,
-        start_time=row.create_time,
-        end_time=row.end_time,
-        reason=row.reason,
-        failed_references=tuple(row.failed_references),
-    )
 
 
 # ----------------------------------------------------------------------------- searches
