@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -170,7 +170,7 @@ def lines_of(
     source: Source,
     workflow_id: str,
     tasks: Sequence[Json],
-    places: Sequence[tuple[str, str, str]],
+    places: Iterable[WorkspaceRef],
     url_of: Callable[[Json], str],
 ) -> tuple[tuple[RowView, ...], Mapping[str, tuple[Link, ...]]]:
     """Return the lines of a workflow, and the commits of each attempt, by its task id.
@@ -272,8 +272,8 @@ def workflow(source: Source, request: Request) -> PageView:
     every_group = group_by_step(tasks)
     groups = paged(every_group, request, size=_STEPS_PER_PAGE, parameter="steps")
     url_of = _places_on_page(every_group, groups.number)
-    workspaces = [place for task in tasks if (place := workspace_ref(task.get("inputData"), source)) is not None]
-    lines, published = lines_of(source, workflow_id, tasks, workspaces, url_of)
+    places = {task["taskId"]: workspace_ref(task.get("inputData"), source) for task in tasks}
+    lines, published = lines_of(source, workflow_id, tasks, filter(None, places.values()), url_of)
     end = found.get("endTime") or source.conductor.now()
     reason = found.get("reasonForIncompletion") or ""
     failed = [task for task in tasks if task["status"] in _FAILED and task["taskId"] in reason]
@@ -303,7 +303,7 @@ def workflow(source: Source, request: Request) -> PageView:
         timeline=timeline(groups.items, found["startTime"], end),
         forks=forks_of(tasks, url_of, published),
         lines=lines,
-        steps=groups.showing(step_views(source, groups.items, events, tasks)),
+        steps=groups.showing(step_views(source, groups.items, events, tasks, places)),
         attempts=len(tasks),
         history=paged(history_rows(events), request, size=_HISTORY_PER_PAGE, parameter="history"),
         terminate=links.terminate(workflow_id) if is_open and source.embedded else None,  # where it is ended
@@ -460,7 +460,11 @@ def group_by_step(tasks: Sequence[Json]) -> list[list[Json]]:
 
 
 def step_views(
-    source: Source, groups: Sequence[Sequence[Json]], history: Sequence[HistoryEntry], tasks: Sequence[Json]
+    source: Source,
+    groups: Sequence[Sequence[Json]],
+    history: Sequence[HistoryEntry],
+    tasks: Sequence[Json],
+    places: Mapping[str, WorkspaceRef | None],
 ) -> tuple[RowView, ...]:
     """Return the steps of a workflow with their attempts, oldest first. The status is that of the last attempt.
 
@@ -469,8 +473,9 @@ def step_views(
         groups: The attempts of each step.
         history: The events of the workflow.
         tasks: All attempts of the workflow; they say which retried which.
+        places: The workspaces of their inputs, by task id.
     """
-    builder = _Builder(source, groups, history, {task["taskId"]: task for task in tasks})
+    builder = _Builder(source, groups, history, {task["taskId"]: task for task in tasks}, places)
     return tuple(builder.step(group) for group in groups)
 
 
@@ -492,14 +497,14 @@ class _Builder:
         groups: Sequence[Sequence[Json]],
         history: Sequence[HistoryEntry],
         tasks: Mapping[str, Json],
+        places: Mapping[str, WorkspaceRef | None],
     ) -> None:
-        shown = [task for group in groups for task in group]
         self._source = source
         self._history = history
         self._tasks = tasks
-        self._places = {task["taskId"]: workspace_ref(task.get("inputData"), source) for task in shown}
-        places = [place for place in self._places.values() if place is not None]
-        self._published = publications(source, places)
+        self._places = places
+        shown = [places[task["taskId"]] for group in groups for task in group]
+        self._published = publications(source, [place for place in shown if place is not None])
         self._now = source.conductor.now()
 
     def step(self, group: Sequence[Json]) -> RowView:
