@@ -17,6 +17,9 @@ from perago.records import dataclass
 HEALTHY_SECONDS = 60.0
 """Seconds that a process must live to end a series of crashes."""
 
+CHECK_INTERVAL = 0.5
+"""Seconds of a sleep between two checks whether to end it."""
+
 _MOST_STEPS = 100
 """The largest exponent. Delays have reached any `longest` by then, and larger exponents would overflow."""
 
@@ -60,6 +63,23 @@ class RestartDelay:
             self._crashes = 0
         self._crashes += 1
         return RESTARTS.pause(self._crashes - 1)
+
+
+class CheckedClock:
+    """A clock that calls `check` before, during and after each sleep. An exception from it ends the sleep."""
+
+    def __init__(self, clock: Clock, check: Callable[[], object]) -> None:
+        self._clock = clock
+        self._check = check
+        self.now = clock.now
+
+    def sleep(self, seconds: float) -> None:
+        """Return once `seconds` have passed."""
+        self._check()
+        while seconds > 0:
+            self._clock.sleep(min(seconds, CHECK_INTERVAL))
+            self._check()
+            seconds -= CHECK_INTERVAL
 
 
 class Repeats:

@@ -65,6 +65,9 @@ WAITING = """
 class Clock:
     slept = 0.0
 
+    def now(self):
+        return self.slept
+
     def sleep(self, seconds):
         self.slept += seconds
         if when == "pausing" and self.slept >= 65:  # in the middle of a long pause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from perago.failure import Failure
 from perago.hanging import HANGS
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
 from perago.processes import end_if_told
-from perago.retry import RESTARTS
+from perago.retry import RESTARTS, CheckedClock, Retries, retry
 
 if TYPE_CHECKING:
     from perago.adapters.lakefs import LakeFSStore
@@ -26,8 +27,6 @@ HEALTH_LIMIT = 5.0
 """Seconds for lakeFS to answer whether it is healthy."""
 _PING_LIMIT = 90.0
 """Seconds; the limits of the adapter are shorter."""
-_SIGNAL_INTERVAL = 1.0
-"""Seconds between two checks for a signal."""
 
 
 def lakefs_problem(settings: LakeFSSettings) -> str | None:
@@ -52,24 +51,19 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
     Raises:
         ServiceError: the service gave an answer that does not change; without `wait`, any other problem as well.
     """
-    retries = 0
     reported = ""
-    while True:
-        try:
-            return ask()
-        except (Unavailable, AccessDenied) as error:
-            if not wait:
-                raise
-            end_if_told()
-            if (words := messages.service_words(error)) != reported:
-                reported = words
-                messages.warning(f"{words}; trying again, at most every {RESTARTS.longest:g} seconds")
-            delay = RESTARTS.pause(retries)
-            while delay > 0:
-                clock.sleep(min(delay, _SIGNAL_INTERVAL))
-                end_if_told()  # also if the exception of the signal was lost
-                delay -= _SIGNAL_INTERVAL
-            retries += 1
+
+    def warn(error: ServiceError) -> None:
+        nonlocal reported
+        end_if_told()
+        if (words := messages.service_words(error)) != reported:
+            reported = words
+            messages.warning(f"{words}; trying again, at most every {RESTARTS.longest:g} seconds")
+
+    passing = (Unavailable, AccessDenied)
+    retries = Retries(lambda error: math.inf if wait and isinstance(error, passing) else 0.0, RESTARTS)
+    # `end_if_told` finds a signal even if its exception was lost
+    return retry(ask, retries, CheckedClock(clock, end_if_told), notice=warn)
 
 
 def ping_lakefs(open_store: Callable[[], LakeFSStore]) -> None:

@@ -1,6 +1,7 @@
 """The supervisor: owns Conductor, the slots and the attempts of one worker.
 
-Path of a delivery ------------------
+Path of a delivery
+------------------
 1. `Poller._poll` (`poller`) polls for a free slot and gives the delivery to it: `Slot.take` (`slots`) returns an
    `Assignment`. The poller starts an `Attempt` with it.
 2. `Attempt.run` (`attempts`) reads the messages of the assignment, answers the slot's questions, and extends the lease.
@@ -37,6 +38,7 @@ from typing import Any
 
 from perago.driver import SystemClock
 from perago.ports import Clock, TaskQueue
+from perago.retry import CheckedClock
 from perago.worker.attempts import Services
 from perago.worker.events import Cancelling, Draining, Event, Listener, Pulse, Stopped, WorkerReady
 from perago.worker.fork_server import warm_up
@@ -56,9 +58,6 @@ POLLS_LIMIT = 7.0
 LAST_WORDS = 2.0
 """Seconds for logging abandoned reports."""
 
-WAKING_INTERVAL = 0.5
-"""Seconds after which a sleeper notices that it must wake up."""
-
 
 class Supervisor:
     """One worker. `run` blocks until it has stopped. Any thread can call `stop` and `cancel`. It does not change the
@@ -68,9 +67,10 @@ class Supervisor:
         self._plan = plan
         self._listeners = listeners
         self._pools = Pools(plan.slots)
-        self._clock = EndingClock(clock or SystemClock())
+        self._has_ended = threading.Event()
+        checked = CheckedClock(clock or SystemClock(), self._check_end)
         self._host = HostCheck(plan, self._pools.host, self._emit, lambda: self._poller.slots_changed())
-        self._services = Services(plan, queue, self._clock, self._pools, self._host, self._emit, self._spawn)
+        self._services = Services(plan, queue, checked, self._pools, self._host, self._emit, self._spawn)
         self._slots = SlotPool(plan, self._pools.processes, self._slot_changed, self._emit, self._note_failure)
         self._poller = Poller(self._services, self._slots)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,7 +149,7 @@ class Supervisor:
             for task in left[1:]:
                 task.cancel()
             await asyncio.wait(left, timeout=LAST_WORDS)
-            self._clock.end()
+            self._has_ended.set()
             self._pools.close()
             self._emit(Stopped(self._exit_code))
 
@@ -211,7 +211,7 @@ class Supervisor:
         limit = time.monotonic() + POLLS_LIMIT
         while self._tasks and (left := min(limit, self._give_up_at) - time.monotonic()) > 0:
             await asyncio.wait(self._tasks, timeout=left)  # a poll that ends may begin a hand-back
-        self._clock.end()
+        self._has_ended.set()
         if self._poller.attempts:
             await asyncio.wait(self._tasks, timeout=LAST_WORDS)
 
@@ -231,6 +231,11 @@ class Supervisor:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
 
+    def _check_end(self) -> None:
+        """End the sleeps of reports, which can be repeated for hours, once the worker ends. Any thread calls this."""
+        if self._has_ended.is_set():
+            raise GivenUpError("the worker was stopped before Conductor answered")
+
     def _fail(self, error: BaseException) -> None:
         """A defect of the supervisor ends the worker with an error, instead of leaving it half alive."""
         self._failure = self._failure or error
@@ -241,33 +246,3 @@ class Supervisor:
 
 class GivenUpError(Exception):
     """Raised to end the worker now, even if a result has not been reported to Conductor."""
-
-
-class EndingClock:
-    """A clock whose sleeps can be ended, because a report can be repeated for hours, and a worker must be able to
-    end."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._ended = threading.Event()
-
-    def now(self) -> float:
-        """Return the seconds since the epoch."""
-        return self._clock.now()
-
-    def sleep(self, seconds: float) -> None:
-        """Return once `seconds` have passed.
-
-        Raises:
-            GivenUpError: `end` was called, before or during the sleep.
-        """
-        while not self._ended.is_set():
-            if seconds <= 0:
-                return
-            self._clock.sleep(min(seconds, WAKING_INTERVAL))
-            seconds -= WAKING_INTERVAL
-        raise GivenUpError("the worker was stopped before Conductor answered")
-
-    def end(self) -> None:
-        """End every sleep, now and later. Thread-safe."""
-        self._ended.set()
