@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 
 _HTTP_ADDRESS = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):)?(?P<port>[0-9]{1,5})")
-_PRELOADED = ("perago.driver", "perago.adapters.lakefs")
-"""Modules that slots share from their start. Never the task module."""
 BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
 """The command that removes leftover branches, with the configuration of the worker."""
 _LOOK_INTERVAL = 1.0
@@ -277,7 +275,7 @@ def _validated(
             configuration = _with_log_format(configuration, log_format)
         if (settings := configuration.settings) is not None:
             withhold_credentials()
-            warm_up(_PRELOADED if settings.lakefs is not None else _PRELOADED[:1])
+            warm_up(_preloaded(settings))
         # Import these while child processes import the task modules, and the fork server what slots need.
         import perago.adapters.conductor
         import perago.worker.supervisor  # noqa: F401
@@ -333,6 +331,11 @@ class Progress:
             messages.note(f"checked {done} of {total} modules")
 
 
+def _preloaded(settings: Settings) -> tuple[str, ...]:
+    """Return the modules that slots share from their start, which is before the tasks are known."""
+    return ("perago.driver", *(["perago.adapters.lakefs"] if settings.lakefs else []))
+
+
 def _need_lakefs(tasks: Mapping[str, TaskSummary]) -> bool:
     return any(task.workspace is not None for task in tasks.values())
 
@@ -376,7 +379,7 @@ def _plan(
         maintenance=settings.maintenance,
         cache_bytes=(cache and cache.max_bytes) or None,
         branch_sweep=BRANCH_SWEEP if open_lakefs is not None else (),
-        preload=_PRELOADED if open_lakefs is not None else _PRELOADED[:1],
+        preload=_preloaded(settings),
     )
 
 
