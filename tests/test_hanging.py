@@ -32,7 +32,7 @@ def test_a_call_that_hangs_is_reported_once_with_its_limit_and_again_when_it_is_
     assert told.empty()
 
 
-def test_a_call_that_fails_leaves_the_end_to_the_one_who_repeats_it(told: SimpleQueue[tuple[str, bool]]) -> None:
+def test_a_call_that_fails_waits_until_a_later_call_is_answered(told: SimpleQueue[tuple[str, bool]]) -> None:
     watch = HangWatch()
     watch.report_to(lambda text, is_over: told.put((text, is_over)))
 
@@ -44,6 +44,12 @@ def test_a_call_that_fails_leaves_the_end_to_the_one_who_repeats_it(told: Simple
     with pytest.raises(OSError, match="cut"):
         fail()
     assert told.empty()
+    with watch.call("Conductor", "poll"):
+        pass
+    assert told.empty()
+    with watch.call("lakeFS", "merge"):
+        pass
+    assert told.get(timeout=60) == ("lakeFS answers again, after 0 s", True)
 
 
 def test_calls_that_are_expected_to_wait_are_not_reported(

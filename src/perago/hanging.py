@@ -30,7 +30,7 @@ class _Call:
 class HangWatch:
     """Watches the calls of this process on a thread of its own, once `report_to` has named a listener.
 
-    A service that does not answer is reported once, until a call to it is answered.
+    A service that does not answer is reported once, until a call to it is answered, which is reported, too.
     """
 
     def __init__(self) -> None:
@@ -39,8 +39,8 @@ class HangWatch:
         self._tell: Tell | None = None
         self._calls: dict[int, _Call] = {}
         """By the thread that waits."""
-        self._silent: set[str] = set()
-        """Services that were reported."""
+        self._silent: dict[str, float] = {}
+        """Services that were reported, and when the reported call began."""
         self._changed = threading.Condition()
         self._sleeps = False
         self._thread: threading.Thread | None = None
@@ -71,19 +71,21 @@ class HangWatch:
         except BaseException:
             self._end(me)
             raise
-        self._end(me)
-        self._silent.discard(service)
-        if call.is_reported and (tell := self._tell) is not None:
-            tell(f"{service} answers again, after {time.monotonic() - now:.0f} s", True)
+        self._end(me, service)
 
     def limit(self, seconds: float) -> None:
         """Note the time limit of the call that this thread makes."""
         if (call := self._calls.get(threading.get_ident())) is not None:
             call.limit = seconds
 
-    def _end(self, thread: int) -> None:
+    def _end(self, thread: int, answered: str = "") -> None:
+        """Forget a call, and report that the service `answered` unless another reported call to it still waits."""
         with self._changed:
             self._calls.pop(thread, None)
+            waits = any(call.is_reported and call.service == answered for call in self._calls.values())
+            began = None if waits else self._silent.pop(answered, None)
+        if began is not None and (tell := self._tell) is not None:
+            tell(f"{answered} answers again, after {time.monotonic() - began:.0f} s", True)
 
     def _run(self) -> None:
         while True:
@@ -97,7 +99,7 @@ class HangWatch:
                 for call in [call for call in self._calls.values() if call.due <= now]:
                     call.due = math.inf
                     if call.service not in self._silent:
-                        self._silent.add(call.service)
+                        self._silent[call.service] = call.began
                         call.is_reported = True
                         new.append(call)
             for call in new:

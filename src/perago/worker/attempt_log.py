@@ -164,6 +164,8 @@ class AttemptLog(Observer):
         self._mask = plan.mask
         self._budget = budget
         self._lock = threading.RLock()  # a signal handler of the function may log, too
+        self._waits = False
+        """Whether the last line about a wait for lakeFS was about its begin."""
         self._tail = Tail()
         self._left_out = 0
         self._last: deque[tuple[str, str, str]] = deque(maxlen=TAIL_LINES)
@@ -205,7 +207,12 @@ class AttemptLog(Observer):
             self._pass_on(FunctionProgress(self._worker_id, done, total))
 
     def waiting(self, text: str, is_over: bool) -> None:
-        """Report a wait in the log, in Conductor's task log, and at the terminal of the worker."""
+        """Report a wait in the log, in Conductor's task log, and at the terminal of the worker. Report its end once,
+        although a call that hung and then failed ends for the watch of hanging calls and for its repetition."""
+        with self._lock:
+            if is_over and not self._waits:
+                return
+            self._waits = not is_over
         text = cut(self._mask(text), SENTENCE_BYTES)
         self._log.write("INFO" if is_over else "WARNING", text, source="lakefs", **self._ids)
         with self._lock:
