@@ -82,10 +82,11 @@ def test_a_task_in_a_domain_has_a_row_of_its_own(project: Project, embedded: Emb
 def test_workers_of_this_root_are_here(project: Project, embedded: EmbeddedServices, tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
     plan.workspace_root.mkdir(mode=0o700)
-    embedded.conductor.register_task_definitions([{"name": "busy"}])
     variables = {"PERAGO_WORKSPACE_ROOT": str(plan.workspace_root)}
     with presence(ExportContext(plan=plan)) as worker:
         worker(WorkerReady("m", "busy", "m0000", 3, 0.1))
+        assert "no TaskDef of this name" in project.run("status", **embedded.environment(), **variables).out
+        embedded.conductor.register_task_definitions([{"name": "busy"}])
         (here,) = rows(project, embedded, **variables)["busy"]["workers"]
         assert (here["worker_id"], here["slots"]) == ("m0000", 3)
         shown = project.run("status", **embedded.environment(), **variables).out

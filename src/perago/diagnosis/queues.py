@@ -146,8 +146,8 @@ def read_queues(
     Args:
         overview: the Conductor.
         root: the workspace root, whose workers count as those of this machine.
-        names: the task types;
-        None: all that are registered and have a queue, a worker here, or a poll of the last day.
+        names: the task types; None: all that have a worker here, and all that are registered and have a queue or a
+            poll of the last day.
         now: seconds since the epoch.
         tell: gets the current activity.
 
@@ -167,7 +167,9 @@ def read_queues(
     sizes, registered = answers["sizes"], answers["names"]
     polls = {(poll.task_name, poll.domain): poll for poll in answers["polls"]}
     here = workers_here(root)
-    keys = _keys(sizes, polls.values(), here, registered if names is None else frozenset(names), names or (), now)
+    # A worker here whose task type was never registered, or was deleted, must not be hidden.
+    wanted = registered | {worker.task_name for worker in here} if names is None else frozenset(names)
+    keys = _keys(sizes, polls.values(), here, wanted, names or (), now)
     shown = keys[:MOST_ROWS]
     tell(f"reading the attempts of {count(len({name for name, _ in shown}), 'task type')}")
     attempts, problems = _open_attempts(overview, {name for name, _ in shown}, until)

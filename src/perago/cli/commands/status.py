@@ -63,7 +63,7 @@ _RUNNING_SHOWN = 10
 def command(modules: OptionalModules = None, as_json: Json = False, timeout: Timeout = IMPORT_LIMIT) -> None:
     """Show the waiting attempts, the running attempts and the workers of each task type. Changes nothing.
 
-    Without MODULE, perago shows every registered task type with a queue, a worker here, or a poll within the last day.
+    Without MODULE, perago shows every task type with a worker here, and registered ones with a queue or a recent poll.
     Workers here are those of PERAGO_WORKSPACE_ROOT. It takes 20 s at most, also if Conductor does not answer.
     """
     names = None
