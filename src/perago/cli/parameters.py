@@ -143,21 +143,6 @@ def _wrong(message: str, option: str) -> typer.BadParameter:
     return typer.BadParameter(message, param_hint=f"'{option}'")
 
 
-TaskId = Annotated[str | None, typer.Argument(metavar="TASK_ID", help="The id of the attempt in Conductor.")]
-OptionalModule = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="MODULE",
-        help="Import path of the task module. Default: the module below the current directory that declares the task.",
-    ),
-]
-Workflow = Annotated[
-    str | None, typer.Option("--workflow", metavar="ID", help="Instead of TASK_ID: the id of a workflow.")
-]
-StepName = Annotated[
-    str | None,
-    typer.Option("--step", metavar="REF", help="With --workflow: the reference name of a step, for its last attempt."),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines (perago help cli).")]
 Utc = Annotated[
     bool, typer.Option("--utc", callback=show_utc, help="Show times in UTC instead of UTC+08:00, the zone of the logs.")

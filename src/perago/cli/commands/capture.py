@@ -12,8 +12,8 @@ import typer
 
 from perago.cli import messages
 from perago.cli.loading import valid_settings
-from perago.cli.local_runs import Named
-from perago.cli.parameters import IMPORT_LIMIT, OptionalModule, StepName, TaskId, Timeout, Workflow
+from perago.cli.parameters import IMPORT_LIMIT, Timeout
+from perago.cli.past_attempt import NamedAttempt, OptionalModule, StepName, TaskId, Workflow
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
 from perago.text import clock, count, listing
@@ -73,7 +73,7 @@ def command(
     if task_id is None and workflow is None:
         raise typer.BadParameter("name an attempt by TASK_ID or --workflow ID --step REF, or a run by --workflow ID.")
     is_run = workflow is not None and step is None and task_id is None
-    named = None if is_run else Named(task_id, module, workflow, step, timeout).checked()
+    named = None if is_run else NamedAttempt(task_id, module, workflow, step, timeout).checked()
     limit = _size(max_bytes)
     chosen = _chosen(only or [])
     if name is not None and (not name.strip(".") or "/" in name or name.startswith(".") or not name.isprintable()):

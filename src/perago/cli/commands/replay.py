@@ -15,19 +15,10 @@ import typer
 from perago.cli import messages
 from perago.cli.attempt_view import note_tree
 from perago.cli.loading import valid_settings
-from perago.cli.local_runs import Named, debugging_of
+from perago.cli.local_runs import debugging_of
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import (
-    IMPORT_LIMIT,
-    OptionalModule,
-    Pdb,
-    StepName,
-    TaskId,
-    Timeout,
-    Workflow,
-    check_output,
-    output_option,
-)
+from perago.cli.parameters import IMPORT_LIMIT, Pdb, Timeout, check_output, output_option
+from perago.cli.past_attempt import NamedAttempt, OptionalModule, StepName, TaskId, Workflow
 from perago.processes import sigterm_unwinds
 from perago.text import json_text
 
@@ -67,7 +58,7 @@ def command(
     perago looks up the attempt on the configured Conductor and its input on the configured lakeFS, and only reads both.
     The function runs here on in-memory services, so nothing is published.
     """
-    named = Named(task_id, module, workflow, step, timeout).checked()
+    named = NamedAttempt(task_id, module, workflow, step, timeout).checked()
     edits = [read_edit(text) for text in changed or ()]
     check_output(output)
     settings = valid_settings()
