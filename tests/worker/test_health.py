@@ -23,10 +23,9 @@ from perago.settings import Mask
 from perago.worker import events, exporters
 from perago.worker import supervisor as supervision
 from perago.worker.events import Pulse, WorkerReady
-from perago.worker.exporters import Page, StatusServer
+from perago.worker.exporters import Page, StatusServer, service_manager
 from perago.worker.health import BEAT_LIMIT, Health
 from perago.worker.plan import ExportContext
-from perago.worker.service_manager import service_manager
 from perago.worker.supervisor import Supervisor
 
 from ..definitions import flow, simple

@@ -1,4 +1,4 @@
-"""Exporters report on a worker: pages for probes and scrapes, and OpenTelemetry.
+"""Exporters report on a worker: pages for probes and scrapes, OpenTelemetry, and states for a service manager.
 
 The status server has its own thread. Probes need an answer even before the event loop runs and when it is stuck.
 """
@@ -10,9 +10,11 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from http import HTTPStatus
@@ -21,15 +23,15 @@ from urllib.parse import urlsplit
 
 from perago.failure import Failure
 from perago.records import asdict, dataclass
+from perago.worker import events
 from perago.worker.events import Event, Listener
 from perago.worker.health import Health, LakeFSCheck, Verdict
 from perago.worker.lineage import lineage_problem, openlineage
 from perago.worker.logs import journal, printing
 from perago.worker.metrics import Metrics
-from perago.worker.plan import ExportContext, Notices
+from perago.worker.plan import SERVICE_MANAGER, ExportContext, Notices
 from perago.worker.presence import presence
 from perago.worker.sending import warnings_to
-from perago.worker.service_manager import service_manager
 
 MOST_CONNECTIONS = 32
 """The number of connections at the same time. A further one ends the oldest, so that a probe is answered even if other
@@ -364,6 +366,60 @@ def opentelemetry(context: ExportContext) -> Iterator[Listener | None]:
                 each(event)
 
         yield listener
+
+
+@contextlib.contextmanager
+def service_manager(context: ExportContext) -> Iterator[Listener | None]:
+    """Report to the service manager that started this process that the worker is ready, is alive, and stops."""
+    address, interval, process = (os.environ.pop(name, "") for name in SERVICE_MANAGER)
+    if not address.startswith(("/", "@")) or process not in ("", str(os.getpid())):
+        yield None
+        return
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)) as sock:
+        sock.setblocking(False)
+        yield _StateReports(sock, address.replace("@", "\0", 1), Health(context.plan.mask), _seconds(interval))
+
+
+def _seconds(microseconds: str) -> float:
+    """Return the interval of the watchdog; infinite without one."""
+    return int(microseconds) / 1e6 if microseconds.isascii() and microseconds.isdigit() else math.inf
+
+
+class _StateReports:
+    """A `Listener` that sends states to the service manager.
+
+    A pulse proves that the event loop runs. It feeds the watchdog unless `/livez` would fail, for instance because a
+    heartbeat hangs.
+    """
+
+    def __init__(self, sock: socket.socket, address: str, health: Health, interval: float) -> None:
+        self._sock = sock
+        self._address = address
+        self._health = health
+        self._pause = interval / 4
+        self._fed = -math.inf
+
+    def __call__(self, event: Event) -> None:
+        self._health(event)
+        match event:
+            case events.WorkerReady():
+                self._send("READY=1")
+            case events.Draining():
+                self._send("STOPPING=1")
+            case events.Pulse():
+                self._feed()
+
+    def _feed(self) -> None:
+        now = time.monotonic()
+        if now - self._fed >= self._pause:
+            verdict, self._fed = self._health.alive(), now
+            shown = "; ".join(verdict.problems) or verdict.state
+            self._send(f"STATUS={shown}" + ("" if verdict.problems else "\nWATCHDOG=1"))
+
+    def _send(self, state: str) -> None:
+        """Send a state. If the service manager does not read, the state is dropped, and the worker continues."""
+        with contextlib.suppress(OSError):
+            self._sock.sendto(state.encode(), self._address)
 
 
 # ------------------------------------------------------------------------ all exporters
