@@ -22,7 +22,7 @@ from perago.cache import ObjectCache, trim, usage
 from perago.cache.objects import SEAL_BYTES
 from perago.driver import Limits
 from perago.settings import Upkeep, take_from_environment
-from perago.worker import host
+from perago.worker import attempts, host
 from perago.worker import presence as presence_module
 from perago.worker.events import (
     BranchesSwept,
@@ -35,7 +35,7 @@ from perago.worker.events import (
     Pulse,
     WorkerReady,
 )
-from perago.worker.host import Pool, repository_of, sweep_branches
+from perago.worker.host import Pool, sweep_branches
 from perago.worker.logs import describe
 from perago.worker.plan import ExportContext, is_worker_id, parted_id
 from perago.worker.presence import DIRECTORY, dead_workers, id_clashes, presence, worker_processes, workers_here
@@ -394,10 +394,10 @@ def test_nothing_is_swept_before_an_attempt_has_read_a_repository(tmp_path: Path
 
 
 def test_the_repositories_that_were_used_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "MOST_REPOSITORIES", 3)
+    monkeypatch.setattr(attempts, "MOST_REPOSITORIES", 3)
     known: dict[str, None] = {}
     for name in "abcabda":
-        host.remember(known, name)
+        attempts.remember(known, name)
     assert list(known) == ["b", "d", "a"]
 
 
@@ -437,15 +437,15 @@ def test_a_sweep_ends_with_its_worker(tmp_path: Path, site: Site) -> None:
         {"workspace": {"repository": "A"}},
     ],
 )
-def test_an_input_without_a_repository_causes_no_request(value: dict[str, Any]) -> None:
-    assert repository_of(make_delivery(input=value), Limits()) is None
+def test_an_input_without_a_repository_causes_no_request(tmp_path: Path, value: dict[str, Any]) -> None:
+    assert make_plan(tmp_path).repository_of(make_delivery(input=value)) is None
 
 
-def test_no_sweep_looks_into_a_repository_that_inputs_may_not_name() -> None:
-    limits = Limits(allowed_workspaces=("my-data/main",))
+def test_no_sweep_looks_into_a_repository_that_inputs_may_not_name(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, limits=Limits(allowed_workspaces=("my-data/main",)))
     for branch, expected in (("main", "my-data"), ("other", None)):
         block = {"workspace": {"repository": "my-data", "branch": branch}}
-        assert repository_of(make_delivery(input=block), limits) == expected
+        assert plan.repository_of(make_delivery(input=block)) == expected
 
 
 def test_the_process_that_sweeps_has_the_credentials_that_others_do_not_inherit(

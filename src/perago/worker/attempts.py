@@ -41,7 +41,7 @@ from perago.worker.events import (
     FenceNotEnforced,
     LeaseDoubtful,
 )
-from perago.worker.host import HostCheck, Pools, remember, repository_of
+from perago.worker.host import HostCheck, Pools
 from perago.worker.plan import StoreFactory, WorkerPlan
 from perago.worker.slots import Assignment, ProcessEnded
 from perago.workspace.directory import AttemptDirectory, DirectoryRefused
@@ -71,6 +71,8 @@ LOOK_LIMIT = 10.0
 """Seconds for all these reads."""
 LOOK_BACK = 1000
 """Number of commits that are read."""
+MOST_REPOSITORIES = 1000
+"""The repositories that a worker remembers; those that were used last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,14 @@ class Services:
     """Repositories that attempts have read, and whose staging branches are swept."""
     not_fenced: set[str] = field(default_factory=set)
     """Repositories whose missing publish fence was reported."""
+
+
+def remember(repositories: dict[str, None], name: str) -> None:
+    """Record that lakeFS has answered for a repository, and that an attempt is about to publish there."""
+    repositories.pop(name, None)
+    repositories[name] = None
+    if len(repositories) > MOST_REPOSITORIES:
+        del repositories[next(iter(repositories))]
 
 
 class Attempt:
@@ -215,7 +225,7 @@ class Attempt:
         a branch there.
         """
         services, delivery = self._services, self._delivery
-        if (repository := repository_of(delivery, services.plan.limits)) is not None:
+        if (repository := services.plan.repository_of(delivery)) is not None:
             remember(services.repositories, repository)
         answer = DeliveryAnswer(question.number)
         try:
@@ -300,7 +310,7 @@ class Attempt:
 
     def _warn_not_fenced(self) -> None:
         services = self._services
-        repository = repository_of(self._delivery, services.plan.limits)
+        repository = services.plan.repository_of(self._delivery)
         if repository is not None and repository not in services.not_fenced:
             services.not_fenced.add(repository)
             services.emit(FenceNotEnforced(repository))

@@ -22,11 +22,8 @@ from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from perago.cache import CacheUnusable, give_room, trim
-from perago.driver import Limits
-from perago.ports import Delivery
 from perago.retry import RestartDelay
 from perago.settings import Upkeep, whole_environment
-from perago.taskdef.payload import name_problem
 from perago.worker.events import (
     BranchesSwept,
     BranchSweepFailed,
@@ -133,9 +130,6 @@ class Pools:
 SWEEP_INTERVAL = 3600.0
 """Seconds between two sweeps. Leftovers of a killed worker must not wait for the next start of a worker."""
 
-MOST_REPOSITORIES = 1000
-"""The repositories that a worker remembers; those that were used last."""
-
 BRANCH_SWEEP_LIMIT = 900.0
 """Time limit of a sweep of branches in seconds."""
 
@@ -144,25 +138,6 @@ CACHE_INTERVAL = 60.0
 
 LOG_INTERVAL = 3600.0
 """Seconds between two checks for old logs."""
-
-
-def repository_of(delivery: Delivery, limits: Limits) -> str | None:
-    """Return the repository of a delivery, if its name can be one. The input has not been checked yet."""
-    workspace = delivery.input.get("workspace")
-    if not isinstance(workspace, Mapping):
-        return None
-    name, branch = workspace.get("repository"), workspace.get("branch")
-    if not isinstance(name, str) or name_problem("repository", name):
-        return None
-    return name if limits.allows(name, branch if isinstance(branch, str) else "") else None
-
-
-def remember(repositories: dict[str, None], name: str) -> None:
-    """Record that lakeFS has answered for a repository, and that an attempt is about to publish there."""
-    repositories.pop(name, None)
-    repositories[name] = None
-    if len(repositories) > MOST_REPOSITORIES:
-        del repositories[next(iter(repositories))]
 
 
 async def run_maintenance(

@@ -25,7 +25,6 @@ from perago.settings.sources import configured_mask, whole_environment
 from perago.text import one_line
 from perago.worker import events
 from perago.worker.events import Event, Listener
-from perago.worker.host import repository_of
 from perago.worker.logs import cleaned
 from perago.worker.plan import ExportContext, WorkerPlan
 from perago.worker.sending import END_LIMIT, Say, Watch, Words, done_within, warnings_to
@@ -282,7 +281,7 @@ class RunEvents:
         from openlineage.client.event_v2 import InputDataset, OutputDataset
         from openlineage.client.facet_v2 import dataset_version_dataset, output_statistics_output_dataset
 
-        repository, block = repository_of(delivery, self._plan.limits), delivery.input.get("workspace")
+        repository, block = self._plan.repository_of(delivery), delivery.input.get("workspace")
         if repository is None or not isinstance(block, Mapping):
             return [], []
         branch, prefix = block.get("branch"), (self._prefixes.get(delivery.task_name) or "").strip("/")

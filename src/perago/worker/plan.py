@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from perago.driver import Limits
-from perago.ports import WorkflowEnd, WorkspaceStore
+from perago.ports import Delivery, WorkflowEnd, WorkspaceStore
 from perago.records import dataclass, field, replace
 from perago.settings import ALL_UPKEEP, Upkeep
 from perago.settings.mask import Mask
+from perago.taskdef.payload import name_problem
 from perago.worker.health import LakeFSCheck
 
 if TYPE_CHECKING:
@@ -133,6 +134,16 @@ class WorkerPlan:
     def slot_ids(self) -> tuple[str, ...]:
         """The worker ids of results, one for each possible slot."""
         return tuple(worker_id(self.worker_prefix, number) for number in range(1, self.slots + 1))
+
+    def repository_of(self, delivery: Delivery) -> str | None:
+        """Return the repository of a delivery, if its name can be one. The input has not been checked yet."""
+        workspace = delivery.input.get("workspace")
+        if not isinstance(workspace, Mapping):
+            return None
+        name, branch = workspace.get("repository"), workspace.get("branch")
+        if not isinstance(name, str) or name_problem("repository", name):
+            return None
+        return name if self.limits.allows(name, branch if isinstance(branch, str) else "") else None
 
     def for_slot(self, task: TaskPlan) -> WorkerPlan:
         """Return the plan for the slot's process, without other tasks, because their variables can be secrets."""
