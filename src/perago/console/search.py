@@ -55,24 +55,12 @@ def _workflows(source: Source, **terms: str | int) -> Sequence[WorkflowSummary]:
     return source.conductor.workflows(WorkflowQuery(**terms), 0, _ROWS)[1]  # type: ignore[arg-type]
 
 
-def _by_id(source: Source, text: str) -> Found:
-    return _workflows(source, workflow_id=text) if _ID.fullmatch(text) else ()
-
-
 def _by_task(source: Source, text: str) -> Found:
     if not _ID.fullmatch(text):
         return ()
     row = source.conductor.attempt(text)
     words = f"{row['referenceTaskName']} ({row['taskDefName']}), {row['status'].lower()}"
     return (link(words, links.workflow(row["workflowInstanceId"], text)),)
-
-
-def _by_correlation(source: Source, text: str) -> Found:
-    return _workflows(source, correlation_id=text)
-
-
-def _by_name(source: Source, text: str) -> Found:
-    return _workflows(source, name=f"*{text}*")
 
 
 def _by_time(source: Source, text: str) -> Found:
@@ -136,10 +124,10 @@ def _commits(source: Source, text: str) -> Found:
 
 
 FINDERS: tuple[tuple[str, Finder], ...] = (
-    ("Workflow id", _by_id),
+    ("Workflow id", lambda source, text: _workflows(source, workflow_id=text) if _ID.fullmatch(text) else ()),
     ("Task id", _by_task),
-    ("Correlation id", _by_correlation),
-    ("Name of the workflow", _by_name),
+    ("Correlation id", lambda source, text: _workflows(source, correlation_id=text)),
+    ("Name of the workflow", lambda source, text: _workflows(source, name=f"*{text}*")),
     ("Started at this time", _by_time),
     ("Task type", _task_types),
     ("Worker", _workers),
