@@ -1,2 +1,2 @@
-"""Answers for operators: queues and workers (`queues`), attempts (`attempts`, `publications`), and the checks of
-`perago doctor`. This room neither prints nor ends a command."""
+"""Answers for operators: Conductor's queues (`queues`), and the checks of `perago doctor` (`doctor`). This room neither
+prints nor ends a command."""

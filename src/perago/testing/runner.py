@@ -171,7 +171,7 @@ class Racers:
         failed = [run for run in runs if run.failed is not None]
         if not failed:
             return None
-        first, *others = dict.fromkeys(map(self._story, failed))
+        first, *others = dict.fromkeys(map(self._course, failed))
         if len(failed[0].ended) == 1:
             others = []  # it fails by itself
         lines = [f"{len(failed)} of {len(runs)} runs failed", f"{first}:", *self._details(failed[0])]
@@ -191,7 +191,7 @@ class Racers:
                 'To have it publish on top of them, declare WorkspaceSpec(on_moved_head="rebase").'
             )
 
-    def _story(self, run: _Run) -> str:
+    def _course(self, run: _Run) -> str:
         """Say who published first, and what followed."""
         numbers, failed = list(run.ended), run.failed
         if numbers[0] == failed:
@@ -208,7 +208,7 @@ class Racers:
             both = (first, run)
             for number, (one, other) in enumerate(zip(first.results, run.results, strict=True)):
                 if one != other:
-                    told = (f"  {self._story(each)}: {each.results[number]!r}" for each in both)
+                    told = (f"  {self._course(each)}: {each.results[number]!r}" for each in both)
                     return "\n".join([f"the result of {self._names[number]} differs", *told, _SAME_INPUT])
             keys = changed_paths(first.tree, run.tree)
             if keys:
@@ -219,7 +219,7 @@ class Racers:
         return None
 
     def _contents(self, run: _Run, keys: Sequence[str]) -> Iterator[str]:
-        yield f"  {self._story(run)}:"
+        yield f"  {self._course(run)}:"
         for key in keys:
             content = described(run.tree[key]) if key in run.tree else "is missing"
             yield f"    {key.removeprefix(self.prefix)!r} {content}"
