@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -239,6 +240,20 @@ def test_a_sweep_cleans_up_after_a_maker_that_died_half_way_and_needs_no_root(ro
     (root / directory_name(delivery())).mkdir(parents=True)
     (root / f"{UNFINISHED}0123").touch()
     assert sweep(root) == ()
+    assert list(root.iterdir()) == []
+
+
+def test_a_disk_that_breaks_after_the_marker_leaves_nothing_that_is_held(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: str, **_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            AttemptDirectory.create(root, delivery())
+    sweep(root)
     assert list(root.iterdir()) == []
 
 

@@ -47,15 +47,16 @@ def place_marker(root: int, directory: int, fields: Mapping[str, Any], place: st
     name = UNFINISHED + secrets.token_hex(8)
     marker = os.open(name, _OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=root)
     try:
-        if not hold(marker):
-            raise FileNotFoundError(errno.ENOENT, "swept before it was locked", name)  # noqa: TRY301 - closes the marker
-        write_fields(marker, fields)
-        os.link(name, place, src_dir_fd=root, dst_dir_fd=directory, follow_symlinks=False)
+        try:
+            if not hold(marker):
+                raise FileNotFoundError(errno.ENOENT, "swept before it was locked", name)
+            write_fields(marker, fields)
+            os.link(name, place, src_dir_fd=root, dst_dir_fd=directory, follow_symlinks=False)
+        finally:
+            unlink_if_there(name, root)
     except BaseException:
         os.close(marker)
         raise
-    finally:
-        unlink_if_there(name, root)
     return marker
 
 
