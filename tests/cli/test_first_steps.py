@@ -70,7 +70,11 @@ def test_add_writes_a_task_its_test_and_the_settings_into_a_project(project: Pro
     here.run("add", "shop.sales").ends(1, "already there: src/shop/sales.py, tests/test_sales.py; nothing was written")
     other = here.run("add", "shop.costs")
     assert "add shop.costs to perago_modules in pyproject.toml" in other.err
-    assert here.run("add", "no-module").code == 1
+    settings.write_text(settings.read_text().replace("shop.sales", "shop"))
+    assert "add shop" not in here.run("add", "shop.taxes").err
+    for name in ("no-module", "shop.class"):
+        here.run("add", name).ends(1, "is not the import path of a module")
+    assert not (here.directory / "src/shop/class.py").exists()
 
 
 # ---------------------------------------- `perago demo`: the bundled workflow in real worker processes

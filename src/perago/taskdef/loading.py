@@ -244,7 +244,7 @@ def check_spelling(name: str) -> None:
         TaskDefinitionError: the name is a file, `module:object`, relative, or not made of identifiers.
     """
     right = _respelled(name)
-    if right == name and _is_dotted_path(name):
+    if right == name and is_dotted_path(name):
         return
     if ":" in name and "\\" not in name and "/" not in name:
         problem = "names an object in a module, but a task is found by its module alone"
@@ -252,11 +252,12 @@ def check_spelling(name: str) -> None:
         problem = "is a file path, but a task is found by its module's import path"
     else:
         problem = "is not a module's import path"
-    spelling = right if _is_dotted_path(right) else "it like app.workers.features"
+    spelling = right if is_dotted_path(right) else "it like app.workers.features"
     raise TaskDefinitionError(f"{name!r} {problem}", fix=f"write {spelling}")
 
 
-def _is_dotted_path(name: str) -> bool:
+def is_dotted_path(name: str) -> bool:
+    """Whether each part of the name is an identifier, and not a keyword."""
     return all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
 
 

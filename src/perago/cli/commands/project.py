@@ -33,7 +33,6 @@ pytest. It does not overwrite any file.""",
 }
 
 PACKAGE = "my_tasks"
-_NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*", re.IGNORECASE)
 _SECTIONS = {
     "pytest.ini": "[pytest]",
     "pyproject.toml": "[tool.pytest.ini_options]",
@@ -84,7 +83,9 @@ def add(
     module: Annotated[str, typer.Argument(metavar="MODULE", help="The import path of the new module.")],
 ) -> None:
     """Write a task and its test into a project that exists."""
-    if not _NAME.fullmatch(module):
+    from perago.taskdef.loading import is_dotted_path
+
+    if not module.isascii() or not is_dotted_path(module):
         raise Failure(f"{module!r} is not the import path of a module", "write it like my_package.sales")
     top, *_, name = module.split(".")
     root = Path("src") if Path("src").is_dir() and not Path(top).is_dir() else Path()
@@ -141,8 +142,10 @@ def _name_in_settings(module: str, root: Path) -> None:
     if changed != text and (not is_toml or _is_toml(changed)):
         file.write_text(changed, encoding="utf-8")
         messages.note(f"wrote {' and '.join(missing)} to {file}")
-    if re.search(r"(?m)^perago_modules\s*=", body) and module not in body:
-        messages.note(f"add {module} to perago_modules in {file}, unless its package is there")
+    listed = re.search(r"(?ms)^perago_modules\s*=(.*?)(?=^\w+\s*=|\Z)", body)
+    packages = {module[: end.start()] for end in re.finditer(r"\.|$", module)}
+    if listed and packages.isdisjoint(re.findall(r"[\w.]+", listed[1])):
+        messages.note(f"add {module} to perago_modules in {file}")
 
 
 def _is_toml(text: str) -> bool:
