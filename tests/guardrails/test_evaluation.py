@@ -80,6 +80,7 @@ HINTS: list[tuple[Guardrail, tuple[str, ...], str]] = [
     (require_glob("input/*.csv"), ("inputs/a.csv",), "did you mean 'inputs'?"),
     (require_glob("input/*.csv"), ("input",), "'input' is a file"),
     (require_glob("raw/*.csv"), ("raw/x.txt", "data/a.csv"), "there is 'data/a.csv'"),
+    (require_glob("raw/*.csv"), ("raw/a.csv.tmp", "data/a.csv"), "there is 'raw/a.csv.tmp'"),
 ]
 
 

@@ -42,7 +42,7 @@ def for_pattern(pattern: str, tree: Listing) -> str | None:
     directory = min((path for path in tree.directories if matches(path)), default=None)
     if directory is not None:
         return f"{quoted(directory)} is a directory, and a glob counts files"
-    return _fixed_part(pattern, tree) or _same_name_elsewhere(pattern, tree)
+    return _fixed_part(pattern, tree) or _similar_file(pattern, tree)
 
 
 def _fixed_part(pattern: str, tree: Listing) -> str | None:
@@ -60,15 +60,17 @@ def _fixed_part(pattern: str, tree: Listing) -> str | None:
     return file_in_the_way(directory, tree) or nearest(directory, tree.directories)
 
 
-def _same_name_elsewhere(pattern: str, tree: Listing) -> str | None:
-    """Describe a file in another directory whose name matches the last segment, unless the segment matches every
+def _similar_file(pattern: str, tree: Listing) -> str | None:
+    """Describe a file that has only another suffix, or is in another directory, unless the last segment matches every
     name."""
     name = pattern.rpartition("/")[2]
     if not name.strip("*"):
         return None
-    matches = compile_glob(f"**/{name}").fullmatch
-    elsewhere = min((path for path in tree.sizes if matches(path)), default=None)
-    return None if elsewhere is None else f"there is {quoted(elsewhere)}"
+    for similar in (f"{pattern}*", f"**/{name}"):
+        matches = compile_glob(similar).fullmatch
+        if found := min((path for path in tree.sizes if matches(path)), default=None):
+            return f"there is {quoted(found)}"
+    return None
 
 
 def file_in_the_way(path: str, tree: Listing) -> str | None:
