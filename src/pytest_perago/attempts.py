@@ -50,7 +50,7 @@ from pytest_perago.conditions import (
     silenced,
     under,
 )
-from pytest_perago.confinement import LastResort, Watch
+from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
 from pytest_perago.memory import Memory
 from pytest_perago.observation import Audit, Output, open_for_writing, read_files
 
@@ -264,9 +264,13 @@ class FaultCase(CaseAttempts):
                 raise
             return calls[-1].ended
 
-        with self.started(call) as services:
-            record = services.run_delivery(self.task, services.take(self.task))
-            self.first_output = self.published_without_ids(services, record)
+        try:
+            with self.started(call) as services:
+                record = services.run_delivery(self.task, services.take(self.task))
+                self.first_output = self.published_without_ids(services, record)
+        except TimeLimitExceeded:
+            self._does_not_complete = True
+            raise
         if errors:
             raise errors[0]
         return calls[0] if calls else None

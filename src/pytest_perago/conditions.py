@@ -182,9 +182,9 @@ def seeded(seed: int, note: Callable[[], object]) -> Iterator[None]:
 TICK = 0.001
 """Seconds that each read of the clock adds, so that a loop that waits for a moment ends."""
 
-REPLACED_LIBRARIES = frozenset(("numpy.random", "pandas"))
-"""Libraries whose random numbers or clock are replaced, if they were imported before the function is called."""
 _ARCHIVES = ("gzip", "zipfile", "zipfile._path", "tarfile", "shutil")
+REPLACED_LIBRARIES = frozenset(("numpy.random", "pandas", *_ARCHIVES))
+"""Libraries whose random numbers or clock are replaced, if they were imported before the function is called."""
 _MODULES = (real_time.__name__, real_datetime.__name__)
 
 

@@ -162,7 +162,7 @@ def _reason(case: FaultCase, base: Output, second: Output) -> str:
         return "its threads may race"
     if any(_TIME.search(text) for text in changed):
         return "it seems to write the time"
-    return "the clock, random numbers and the order of listings are not the reason: they were the same"
+    return "a library or process that it calls may differ: its own clock, random numbers and listings were the same"
 
 
 def _steady(case: FaultCase) -> Output:

@@ -54,6 +54,14 @@ def test_a_library_that_the_function_imports_has_the_fake_clock_and_seed(
     result.assert_outcomes(failed=1, deselected=len(CHECKS) - 1)
 
 
+def test_an_archive_module_that_the_function_imports_has_the_fake_clock(pytester: pytest.Pytester) -> None:
+    body = "import gzip; return Model(value=gzip.compress(b'1').hex())"
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    result = run_process(pytester, *FAULTS, "-rf")
+    result.stdout.fnmatch_lines(["FAILED *[[]x:time] - *"])
+    result.assert_outcomes(failed=1, passed=7)
+
+
 def test_a_default_that_depends_on_the_time_is_named(pytester: pytest.Pytester) -> None:
     write_weaknesses(pytester, {"day": PLANTED["a default that reads the clock"][0]})
     result = run(pytester, *FAULTS, "-k", "time]")
@@ -111,6 +119,11 @@ def test_a_case_that_does_not_complete_is_not_run_for_each_test(pytester: pytest
     free_module(pytester, "work", body, ["Example(id='x', params={})"])
     run(pytester, *FAULTS, "-W", "ignore").assert_outcomes(skipped=8)
     assert counter.read_text() == "xx"  # with a pinned clock and without
+
+
+def test_a_case_that_exceeds_the_time_limit_is_not_run_for_each_test(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", "import time; time.sleep(60)", ["Example(id='x', params={})"])
+    run(pytester, *FAULTS, "-o", "perago_run_timeout=1").assert_outcomes(failed=1, skipped=7)
 
 
 def test_params_that_hold_a_lock_do_not_prevent_the_tests(pytester: pytest.Pytester) -> None:
