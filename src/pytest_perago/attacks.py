@@ -36,7 +36,7 @@ from perago.testing.samples import ValidatorRaised, edges, validated
 from perago.testing.tasks import CaseFailed
 from perago.testing.tree_files import as_bytes, build
 from perago.testing.trees import Contradiction, smallest_tree
-from perago.text import listing, quoted
+from perago.text import count, listing, quoted
 from perago.workspace.keys import View
 from perago.workspace.scan import scan_tree
 from pytest_perago import table_mutations  # noqa: F401 - adds to the catalog
@@ -155,7 +155,7 @@ class Tally:
 
     def __str__(self) -> str:
         accepted = self.made - self.refused
-        parts = [f"{self.made} inputs made, {self.refused} refused by the pre guardrails"]
+        parts = [f"{count(self.made, 'input')} made, {self.refused} refused by the pre guardrails"]
         parts.append(f"{self.called} of {accepted} tried" if self.called < accepted else f"{self.called} tried")
         if self.declined:
             parts.append(f"{self.declined} ended by TaskFailed or TaskTerminalError")
@@ -236,7 +236,7 @@ class Attack:
             pytest.skip(f"no declared case of {task.name} completes, so there is no input to change: add an Example")
         self.seeds.sort(key=lambda seed: sum(map(len, seed.files.values())))
         self.accepted: frozenset[str] = frozenset(
-            self._known(case for case in declared if case.expect in ("failed", "terminal"))
+            self._known(case for case in declared if case.expect in ("failed", "terminal", "post"))
         )
         """Keys of the failures that an `Example` declares."""
 

@@ -208,6 +208,17 @@ def test_findings_are_accepted_in_a_file_with_reasons(pytester: pytest.Pytester)
     assert "accepts a finding that no longer happens: KeyError in x: y" in result.stdout.str()
 
 
+def test_the_printed_example_of_a_violated_post_guardrail_accepts_the_finding(pytester: pytest.Pytester) -> None:
+    body = "if rows_of(tables[0], 'utf-8-sig'):\n    (workspace / 'out.txt').write_text('1')\nreturn Result()"
+    rules = "require_table('raw/*.csv', columns={'id': int})], post=[require_file('out.txt')"
+    write_tasks(pytester, {"rows": Planted(body, pre=rules)})
+    printed = re.findall(r"accept  (Example\(.*?expect=.*?\))\n", run(pytester, *FILES).stdout.str(), re.DOTALL)
+    file = pytester.path / "work" / "m00.py"
+    file.write_text(file.read_text().replace("examples=[", f"examples=[{', '.join(printed)}, "))
+    result = run(pytester, "--perago-modules", "work", "--perago-kinds", "robust,run", "-k", "files or run")
+    result.assert_outcomes(passed=len(printed) + 2, deselected=2)
+
+
 def test_a_task_needs_a_case_that_completes_and_a_recorded_one_will_do(pytester: pytest.Pytester) -> None:
     write_tasks(pytester, {"none": SOUND["strict rule"]})
     file = pytester.path / "work" / "m00.py"

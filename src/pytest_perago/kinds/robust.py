@@ -256,7 +256,9 @@ def _shown(attack: Attack, found: Found) -> str:
         lines += [*(f"          {line}" for line in rest), f"  fix 2   {handled}"]
     else:
         lines.append(f"  fix     {handled}")
-    example = None if failure.key.startswith((CHANGED_RESULT, "crash")) else _example(mutant)
+    is_declarable = not failure.key.startswith((CHANGED_RESULT, "crash", "hang", "writes outside", "invalid result"))
+    expect = "post" if failure.key.startswith("post ") else "failed"
+    example = _example(mutant, expect) if is_declarable else None
     if example is None:
         what = "params" if mutant.is_of_params else "search" if mutant.parts else "files"
         skips = [f'"{attack.task.name}::robust[{what}:{label}]: <why it may fail>"' for label in found.labels]
@@ -304,7 +306,7 @@ def _difference(mutant: Mutant) -> list[str]:
     return []
 
 
-def _example(mutant: Mutant) -> str | None:
+def _example(mutant: Mutant, expect: str) -> str | None:
     """Return the input as an example to paste; None if it is too long or not text."""
     tree: dict[str, str] = {}
     for path, content in mutant.files.items():
@@ -316,4 +318,4 @@ def _example(mutant: Mutant) -> str | None:
         return None
     name = mutant.label.replace(" + ", "-and-").replace("_", "-")
     shown = ", tree=" + tree_literal(tree).replace("\n", "\n          ") if tree else ""
-    return f'Example(id="{name}", params={dict(mutant.params)!r}{shown}, expect="failed")'
+    return f'Example(id="{name}", params={dict(mutant.params)!r}{shown}, expect="{expect}")'
