@@ -12,7 +12,7 @@ from perago.failure import Failure
 from perago.history.attempts import Choice, differences_to, look_up, module_of, published_on, searched
 from perago.history.replay import Kind, State, Verdict, by_file_and_column
 from perago.testing import BRANCH, TaskRunner
-from perago.testing.differences import AttemptResult
+from perago.testing.differences import AttemptResult, differences
 
 from .models import TREE as TEXTS
 from .models import EmbeddedRecords, past, same_for_all, scale
@@ -69,6 +69,8 @@ def test_differences_are_reported_by_row_and_column(run: TaskRunner) -> None:
     )
     failed = differences_to(known, AttemptResult("failed", "boom"), run._services.lakefs, TREE)
     assert failed.summary == ("completed before, failed now: boom",)
+    moved = differences(AttemptResult("terminal", "moved"), AttemptResult("failed", "boom"), {})
+    assert moved.ending == "terminal before (moved), failed now: boom"
 
 
 def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunner) -> None:

@@ -491,8 +491,9 @@ def differences(before: AttemptResult, after: AttemptResult, tree: Mapping[str, 
         OSError: a file cannot be read.
     """
     if before.ending != after.ending:
-        why = f": {after.reason or before.reason}" if after.reason or before.reason else ""
-        return Differences(ending=f"{before.ending} before, {after.ending} now{why}")
+        then = f" ({before.reason})" if before.reason else ""
+        why = f": {after.reason}" if after.reason else ""
+        return Differences(ending=f"{before.ending} before{then}, {after.ending} now{why}")
     if before.ending != "completed":
         if not before.reason or not after.reason or _steady_reason(before.reason) == _steady_reason(after.reason):
             return Differences()
