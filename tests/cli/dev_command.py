@@ -44,7 +44,8 @@ class Dev(Watched):
 
     def curl(self, workflow: str) -> str:
         """Paste the newest line that starts this workflow into a shell; the workflow id."""
-        start = rf"Start workflow {re.escape(workflow)} with .*:\n  perago .*\nor, without them.*:\n  (curl .*)\n"
+        task = re.escape(workflow.removeprefix("dev."))
+        start = rf"Start {task} with .*:\n  perago .*\nor, without them.*:\n  (curl .*)\n"
         line = re.findall(start, self.text)[-1]
         done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=LIMIT, check=True)
         assert done.stderr == ""

@@ -180,11 +180,11 @@ def test_an_edit_of_the_module_or_of_its_imports_is_run(project: Project) -> Non
             os.utime(new, ns=(second, second + number))
             new.replace(shared)
             dev.wait_for(r"features \| reloaded", times=number)
-            dev.wait_for("Start workflow dev.features.build", times=number + 1)
+            dev.wait_for("Start features.build", times=number + 1)
             assert dev.finished(dev.curl("dev.features.build"))["output"]["result"] == {"text": text}
         project.module("features", FEATURES.replace("text=shared.TEXT", "text=shared.TEXT + ' twice'"))
         dev.wait_for(r"features \| reloaded", times=3)
-        dev.wait_for("Start workflow dev.features.build", times=4)
+        dev.wait_for("Start features.build", times=4)
         assert dev.finished(dev.curl("dev.features.build"))["output"]["result"] == {"text": "six twice"}
 
 

@@ -82,14 +82,14 @@ def test_everything_that_is_dead_and_old_goes_line_by_line(project: Project, sha
     assert f"would remove  {directory} (3.0 MiB): no process holds it; its attempt began 3 d ago" in tried.out
     assert f"would remove  branch {STAGING} of my-data: committed 2 d ago for task task-1 of workflow x" in tried.out
     assert f"kept          branch {EMPTY} of my-data: names no delivery and has nothing staged" in tried.out
-    assert "would remove 1 attempt directory (3.0 MiB) and 1 branch; 1 left" in tried.out
+    assert "would remove 1 attempt directory (3.0 MiB) and 1 branch; 1 kept" in tried.out
     assert (directory.exists(), branches(shared_embedded, "my-data")) == (True, [STAGING, EMPTY])
     assert list(Path(project.environment["HOME"]).rglob("gc.json")) == []
 
     done = project.run("gc", "my-data", **variables)
     assert (done.code, done.err) == (0, "")
     assert re.findall(r"(?m)^removed {7}(branch )?", done.out) == ["", "branch "]
-    assert "removed 1 attempt directory (3.0 MiB) and 1 branch; 1 left" in done.out
+    assert "removed 1 attempt directory (3.0 MiB) and 1 branch; 1 kept" in done.out
     assert (directory.exists(), branches(shared_embedded, "my-data")) == (False, [EMPTY])
 
     file = remembered(project)
@@ -124,7 +124,7 @@ def test_a_repository_that_cannot_be_read_is_skipped_and_reported(project: Proje
         ran = project.run("gc", "a/b", "nowhere", "secret", "behind", **services.environment())
         assert ran.code == 1
         assert (branches(services, "behind"), branches(services, "secret")) == ([], [STAGING])
-        assert "removed 0 attempt directories (0 bytes) and 1 branch; 0 left" in ran.out
+        assert "removed 0 attempt directories (0 bytes) and 1 branch; 0 kept" in ran.out
         assert "error: perago skipped a/b, because it must be a name of 3 to 63 lower-case letters" in ran.err
         assert "error: perago skipped nowhere: " in ran.err
         assert "has no such repository" in ran.err
@@ -144,7 +144,7 @@ def test_the_age_limit_decides(project: Project, shared_embedded: EmbeddedServic
 
 def test_without_repositories_no_server_is_called(project: Project) -> None:
     ran = project.run("gc")
-    assert (ran.code, ran.out) == (0, "removed 0 attempt directories (0 bytes) and 0 branches; 0 left\n")
+    assert (ran.code, ran.out) == (0, "removed 0 attempt directories (0 bytes) and 0 branches; 0 kept\n")
     assert "perago gc my-data" in ran.err
 
 

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from perago.history.capture import Captured
 
 CASES = Path("tests/perago_cases")
-MAX_BYTES = "20MB"
+MAX_BYTES = "20MiB"
 
 EXAMPLES = """\b
 Examples:
   perago capture 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21
   perago capture --workflow 6d1b9251-859b-4538-aefb-2cb95105520c --step build --name monday
   perago capture --workflow 6d1b9251-859b-4538-aefb-2cb95105520c        all its steps
-  perago capture 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21 --only 'raw/2026-11-*/**' --max-bytes 100MB
+  perago capture 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21 --only 'raw/2026-11-*/**' --max-bytes 100MiB
   perago capture 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21 --scrub my_tasks.scrubbing
 
 Prints the case directory that was written. pytest then has a test of it."""

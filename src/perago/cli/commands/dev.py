@@ -21,7 +21,7 @@ from perago.cli.local_runs import held_port, require_embedded
 from perago.cli.messages import Colour, CommandError, ExitCode, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout, Utc
 from perago.cli.rendering import Renderer
-from perago.dev import BRANCH, REPOSITORY, head, seed, workflow_name
+from perago.dev import BRANCH, REPOSITORY, head, seed
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
 from perago.text import count, one_line
@@ -200,7 +200,7 @@ class DevView:
         """Print how to start a workflow at any time, and with curl now."""
         origin = "the parameters of its first example" if task.example is not None else "parameters to fill in"
         newest = "" if task.workspace is None else f", on the newest commit of {BRANCH}"
-        text = f"\nStart workflow {workflow_name(task)} with {origin}{newest}, with the variables above:\n  {always}"
+        text = f"\nStart {task.name} with {origin}{newest}, with the variables above:\n  {always}"
         if self._curl:
             text += f"\nor, without them{', on its current commit' if newest else ''}:\n  {once}"
         self._write(text)

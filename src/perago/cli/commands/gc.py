@@ -162,7 +162,7 @@ def print_summary(found: Sequence[Leftover], policy: Policy, repositories: Seque
     sys.stdout.write(
         f"{'would remove' if policy.dry_run else 'removed'} "
         f"{count(len(directories), 'attempt directory', 'attempt directories')} ({size(freed)}) and "
-        f"{count(len(gone) - len(directories), 'branch', 'branches')}; {len(found) - len(gone)} left\n"
+        f"{count(len(gone) - len(directories), 'branch', 'branches')}; {len(found) - len(gone)} kept\n"
     )
     if not repositories:
         messages.note("to remove branches as well, name their repositories, such as: perago gc my-data")
