@@ -51,6 +51,7 @@ _OURS = (
     str(Path(perago.__file__).parent),
     str(Path(pydantic.__file__).parent),
     str(Path(importlib.__file__).parent),
+    str(Path(pytest.__file__).parent.with_name("_pytest")),
     "<frozen importlib",
 )
 _PYTHON = sysconfig.get_paths()["stdlib"]

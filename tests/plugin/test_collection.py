@@ -227,7 +227,7 @@ def test_a_broken_module_is_one_failing_test(pytester: pytest.Pytester) -> None:
         assert f"{name}.py:{place}" in failure
         rerun = f"pytest -o perago_import_timeout=0.5 --perago-modules {name} '{name}.py::import[{name}]'"
         assert f"rerun: {rerun}" in failure
-    for frame in ("pytest_perago", "importlib", "pluggy", "pydantic/"):
+    for frame in ("pytest_perago", "_pytest", "importlib", "pluggy", "pydantic/"):
         assert f"{frame}/" not in output.replace("importlib/metadata", "")
 
 
