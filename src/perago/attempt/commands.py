@@ -21,6 +21,8 @@ class Declaration:
 
     name: str
     """The driver's method for the command: `read_branch` for `ReadBranch`."""
+    words: str
+    """The work as a person who waits for it reads it."""
     answers: tuple[type[Any], ...]
     """The events that answer the command, apart from `CommandFailed` and `DeliveryLost`."""
     service: Service | None
@@ -50,25 +52,25 @@ COMMANDS: dict[type[Any], Declaration] = {}
 
 @dataclass_transform(frozen_default=True)
 def command(
-    *answers: type[Any], service: Service | None = None, is_clean_up: bool = False
+    words: str, *answers: type[Any], service: Service | None = None, is_clean_up: bool = False
 ) -> Callable[[type[Kind]], type[Kind]]:
     """Declare a command, which becomes a frozen dataclass. The arguments are the fields of `Declaration`."""
 
     def declare(kind: type[Kind]) -> type[Kind]:
         made = dataclass(frozen=True, slots=True)(kind)
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
-        COMMANDS[made] = Declaration(name, answers, service, is_clean_up)
+        COMMANDS[made] = Declaration(name, words, answers, service, is_clean_up)
         return made
 
     return declare
 
 
-@command(on.InputAccepted)
+@command("validating the input", on.InputAccepted)
 class ValidateInput(Command):
     """Check the payload against the task."""
 
 
-@command(on.JoinResolved, service="lakeFS")
+@command("looking for the commit that continues all others", on.JoinResolved, service="lakeFS")
 class ResolveJoin(Command):
     """Find the commit that has all the others in its history."""
 
@@ -76,7 +78,7 @@ class ResolveJoin(Command):
     commits: tuple[str, ...]
 
 
-@command(on.BranchRead, service="lakeFS")
+@command("reading the branch", on.BranchRead, service="lakeFS")
 class ReadBranch(Command):
     """Read the branch's commits after the input ref."""
 
@@ -85,7 +87,7 @@ class ReadBranch(Command):
     """Whether the head is needed with its metadata, even if it is the input ref."""
 
 
-@command(on.LineageRead, service="Conductor")
+@command("reading the attempts that published to the branch", on.LineageRead, service="Conductor")
 class ReadLineage(Command):
     """Follow this attempt's chain of retries to its beginning, and read the rows of `task_ids`, whose commits are in
     the range."""
@@ -95,7 +97,7 @@ class ReadLineage(Command):
     """This attempt's chain of retries, if it is known already."""
 
 
-@command(on.WorkflowsRead, service="Conductor")
+@command("reading the workflows that published to the branch", on.WorkflowsRead, service="Conductor")
 class ReadWorkflows(Command):
     """Read these workflows, whose commits are in the range, and their parents up to the root."""
 
@@ -105,7 +107,7 @@ class ReadWorkflows(Command):
     still starting."""
 
 
-@command(on.LeftoversFound, service="lakeFS")
+@command("looking for leftovers of earlier deliveries", on.LeftoversFound, service="lakeFS")
 class FindLeftovers(Command):
     """List the remaining staging branches of other deliveries of this step."""
 
@@ -113,7 +115,7 @@ class FindLeftovers(Command):
     prefix: str
 
 
-@command(on.ObjectsListed, service="lakeFS")
+@command("listing the workspace", on.ObjectsListed, service="lakeFS")
 class ListObjects(Command):
     """Create the attempt directory, list the workspace, and choose a path for each object. Nothing is downloaded
     yet."""
@@ -121,14 +123,14 @@ class ListObjects(Command):
     workspace: WorkspaceRef
 
 
-@command(on.Fetched, service="lakeFS")
+@command("downloading the workspace", on.Fetched, service="lakeFS")
 class Fetch(Command):
     """Download the workspace into the attempt directory."""
 
     workspace: WorkspaceRef
 
 
-@command(on.GuardrailsChecked)
+@command("checking guardrails", on.GuardrailsChecked)
 class CheckGuardrails(Command):
     """Evaluate the rules of a phase on one scan of the tree. `listing`: evaluate the rules of `pre` on the listing of
     the input."""
@@ -136,17 +138,17 @@ class CheckGuardrails(Command):
     phase: Literal["listing", "pre", "post"]
 
 
-@command(on.FunctionReturned)
+@command("running the function", on.FunctionReturned)
 class RunFunction(Command):
     """Call the author's function."""
 
 
-@command(on.ResultAccepted)
+@command("validating the result", on.ResultAccepted)
 class ValidateResult(Command):
     """Validate the return value of the function with the result model, and convert it to JSON."""
 
 
-@command(on.ResultAccepted)
+@command("validating the result of an earlier attempt", on.ResultAccepted)
 class ValidateRecordedResult(Command):
     """Check the result that an earlier attempt recorded against today's result model."""
 
@@ -154,17 +156,17 @@ class ValidateRecordedResult(Command):
     """JSON, as in the publication's metadata."""
 
 
-@command(on.ChangesDetected)
+@command("looking for changes", on.ChangesDetected)
 class DetectChanges(Command):
     """Compare the tree of the last scan with the downloaded files."""
 
 
-@command(on.DeliveryConfirmed, service="Conductor")
+@command("asking Conductor whether the attempt is still wanted", on.DeliveryConfirmed, service="Conductor")
 class CheckDelivery(Command):
     """Ask whether this is still the delivery that Conductor is waiting for."""
 
 
-@command(on.StagingBranchCreated, service="lakeFS")
+@command("creating the staging branch", on.StagingBranchCreated, service="lakeFS")
 class CreateStagingBranch(Command):
     """Create the hidden branch that holds the changes until they are published."""
 
@@ -186,7 +188,7 @@ class StalePublication:
     """The number of living commits above it."""
 
 
-@command(on.Reverted, on.NothingStaged, service="lakeFS")
+@command("undoing stale publications", on.Reverted, on.NothingStaged, service="lakeFS")
 class RevertStale(Command):
     """Revert the own changes of stale publications, newest first, on a staging branch that began at `source`.
 
@@ -210,7 +212,7 @@ class RevertStale(Command):
     """Whether a merge of this attempt may have taken place. Then a failure must not say that nothing was published."""
 
 
-@command(on.OthersCompared, service="lakeFS")
+@command("comparing with concurrent changes", on.OthersCompared, service="lakeFS")
 class CompareWithOthers(Command):
     """Find the changes of others between the input ref and `built_on`, and compare them with this attempt's own
     changes, if it has any yet."""
@@ -220,7 +222,7 @@ class CompareWithOthers(Command):
     built_on: str
 
 
-@command(on.CommitsFound, service="lakeFS")
+@command("looking for conflicting commits", on.CommitsFound, service="lakeFS")
 class FindCommits(Command):
     """Find the last change of each of `keys` in `commits` (newest first, each with its first parent), for a message."""
 
@@ -229,7 +231,7 @@ class FindCommits(Command):
     keys: tuple[str, ...]
 
 
-@command(on.AdoptedRead, service="lakeFS")
+@command("reading the publication to adopt", on.AdoptedRead, service="lakeFS")
 class ReadAdopted(Command):
     """Read the second parent of the publication to adopt: its staging commit, with the complete recorded result. Find
     its files that others have changed since, for a remark."""
@@ -241,7 +243,7 @@ class ReadAdopted(Command):
     """The commits above it up to `head`, newest first, each with its first parent."""
 
 
-@command(on.TurnCame, service="lakeFS")
+@command("waiting for its turn to publish", on.TurnCame, service="lakeFS")
 class AwaitTurn(Command):
     """Wait before publishing to a branch that others advance, too. The first time, wait until the other attempts of
     this host have published to the branch, so that they do not race each other. After `tries` lost races, wait for a
@@ -252,7 +254,7 @@ class AwaitTurn(Command):
     tries: int
 
 
-@command(on.ChangesStaged, service="lakeFS")
+@command("uploading changes", on.ChangesStaged, service="lakeFS")
 class StageChanges(Command):
     """Upload the added and changed files to the staging branch, and delete the removed ones there. Leave out the keys
     that are `shared` with others, because the branch already has them."""
@@ -262,7 +264,7 @@ class StageChanges(Command):
     shared: frozenset[str] = frozenset()
 
 
-@command(on.StagingCommitted, on.CarryRefused, service="lakeFS")
+@command("moving the staged changes to the new head", on.StagingCommitted, on.CarryRefused, service="lakeFS")
 class CarryChanges(Command):
     """Merge the changes of staging commit `source` into another staging branch, which began at `onto`, so that nothing
     is uploaded again. lakeFS's merge can lose changes, so the result must be verified."""
@@ -275,7 +277,7 @@ class CarryChanges(Command):
     metadata: Metadata
 
 
-@command(on.FenceStaged, service="lakeFS")
+@command("adding the publish fence", on.FenceStaged, service="lakeFS")
 class StageFence(Command):
     """Upload the publish fence to the staging branch of a publication that installs it."""
 
@@ -283,7 +285,7 @@ class StageFence(Command):
     branch: str
 
 
-@command(on.StagingCommitted, on.NothingStaged, service="lakeFS")
+@command("committing", on.StagingCommitted, on.NothingStaged, service="lakeFS")
 class CommitStaging(Command):
     """Commit the staged changes of a branch that began at commit `source`."""
 
@@ -295,7 +297,7 @@ class CommitStaging(Command):
     allow_empty: bool = False
 
 
-@command(on.StagingVerified, on.StagingDiffers, service="lakeFS")
+@command("comparing the commit with the changes", on.StagingVerified, on.StagingDiffers, service="lakeFS")
 class VerifyStaging(Command):
     """Compare the staging commit with its base. Exactly the planned keys must differ: those of the task if it has
     `changes`, without those that are `shared` with others, and the key of the publish fence if the publication installs
@@ -313,7 +315,7 @@ class VerifyStaging(Command):
     reverted there."""
 
 
-@command(on.PublishFenceSeen, service="lakeFS")
+@command("looking for the publish fence", on.PublishFenceSeen, service="lakeFS")
 class CheckPublishFence(Command):
     """Check whether a commit has the publish fence. A commit never changes, so the answer holds for each of its
     merges."""
@@ -322,7 +324,7 @@ class CheckPublishFence(Command):
     commit_id: str
 
 
-@command(on.PublishFenceTried, service="lakeFS")
+@command("trying the publish fence", on.PublishFenceTried, service="lakeFS")
 class TryPublishFence(Command):
     """Check that the server obeys the publish fence.
 
@@ -337,7 +339,7 @@ class TryPublishFence(Command):
     fence: str = ""
 
 
-@command(on.Merged, on.MergeRefused, on.MergeUnclear, service="lakeFS")
+@command("publishing", on.Merged, on.MergeRefused, on.MergeUnclear, service="lakeFS")
 class Merge(Command):
     """Merge the staging commit, by its id, into the workspace branch."""
 
@@ -349,7 +351,7 @@ class Merge(Command):
     allow_empty: bool = False
 
 
-@command(on.PublicationRead, service="lakeFS")
+@command("verifying the publication", on.PublicationRead, service="lakeFS")
 class ReadPublication(Command):
     """Read the merge commit back."""
 
@@ -357,7 +359,7 @@ class ReadPublication(Command):
     commit_id: str
 
 
-@command(on.StagingBranchesRemoved, service="lakeFS", is_clean_up=True)
+@command("removing the staging branch", on.StagingBranchesRemoved, service="lakeFS", is_clean_up=True)
 class RemoveStagingBranches(Command):
     """Delete staging branches; a failure is only logged."""
 
@@ -365,12 +367,12 @@ class RemoveStagingBranches(Command):
     branches: tuple[str, ...]
 
 
-@command(on.DirectoryRemoved, is_clean_up=True)
+@command("removing the attempt directory", on.DirectoryRemoved, is_clean_up=True)
 class RemoveDirectory(Command):
     """Delete the attempt directory; a failure is only logged."""
 
 
-@command(on.ReportSent, on.ReportUnclear, service="Conductor")
+@command("reporting to Conductor", on.ReportSent, on.ReportUnclear, service="Conductor")
 class SendReport(Command):
     """Send the report to Conductor."""
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from perago.attempt.commands import COMMANDS
 from perago.authoring.context import metrics_json
 from perago.cli import messages
 from perago.cli.messages import Colour
@@ -25,39 +26,7 @@ if TYPE_CHECKING:
     from perago.ports import Commit
 
 
-STEPS = {
-    "ValidateInput": "validating the input",
-    "ResolveJoin": "looking for the commit that continues all others",
-    "ReadBranch": "reading the branch",
-    "FindLeftovers": "looking for leftovers of earlier deliveries",
-    "ReadLineage": "reading the attempts that published to the branch",
-    "ReadWorkflows": "reading the workflows that published to the branch",
-    "CompareWithOthers": "comparing with concurrent changes",
-    "FindCommits": "looking for conflicting commits",
-    "AwaitTurn": "waiting for its turn to publish",
-    "CarryChanges": "moving the staged changes to the new head",
-    "ValidateRecordedResult": "validating the result of an earlier attempt",
-    "ListObjects": "listing the workspace",
-    "Fetch": "downloading the workspace",
-    "CheckGuardrails": "checking guardrails",
-    "RunFunction": "running the function",
-    "ValidateResult": "validating the result",
-    "DetectChanges": "looking for changes",
-    "CheckDelivery": "asking Conductor whether the attempt is still wanted",
-    "CreateStagingBranch": "creating the staging branch",
-    "ReadAdopted": "reading the publication to adopt",
-    "RevertStale": "undoing stale publications",
-    "StageChanges": "uploading changes",
-    "CommitStaging": "committing",
-    "VerifyStaging": "comparing the commit with the changes",
-    "CheckPublishFence": "looking for the publish fence",
-    "StageFence": "adding the publish fence",
-    "TryPublishFence": "trying the publish fence",
-    "Merge": "publishing",
-    "ReadPublication": "verifying the publication",
-    "RemoveStagingBranches": "removing the staging branch",
-    "RemoveDirectory": "removing the attempt directory",
-}
+_WORDS = {kind.__name__: declared.words for kind, declared in COMMANDS.items()}
 _SHOWN_FILES = 40
 _PROGRESS_INTERVAL = 0.5
 """Seconds between two lines of progress, if there is no status line. The end is always shown."""
@@ -137,7 +106,7 @@ class AttemptView:
                 reference = f" as {one_line(delivery.reference_name)}" if self._brief else ""
                 line(f"{paint(one_line(delivery.task_name), Colour.BOLD)}{reference}")
             case events.StepStarted(_, name):
-                self._out.doing(STEPS.get(name, name))
+                self._out.doing(_WORDS.get(name, name))
             case events.Transferred():
                 self._transferred(event)
             case events.FunctionSaid(_, text):
