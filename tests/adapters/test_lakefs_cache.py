@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ from perago.adapters.lakefs import download
 from perago.cache import ObjectCache, objects, usage
 from perago.ports import CorruptTransfer, Placement, Refused, Upload
 from perago.workspace.layout import RESERVE, FreeSpace
-from tests.cache.shelves import entries, flip_a_bit
+from tests.cache.shelves import entries, flip_a_bit, full_disk
 
 from ..transfers import files_in, to_upload
 from .lakefs_script import COMMIT, Tree, lakefs, md5
@@ -174,10 +173,7 @@ def test_uploaded_objects_are_not_fetched(cache: ObjectCache, tmp_path: Path) ->
 def test_a_cache_that_cannot_be_written_does_not_disturb_an_upload(
     cache: ObjectCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "write", full_disk)
     uploads = [to_upload(tmp_path / name, os.urandom(50_000)) for name in ("one", "two")]  # too small for a clone
     sent: dict[str, bytes] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -52,6 +53,11 @@ def flip_a_bit(entry: Path, at: int = 0) -> None:
     content[at] ^= 1
     entry.write_bytes(content)
     os.utime(entry, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def full_disk(*_: object) -> int:
+    """Replace a write to a disk."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _open(cache: ObjectCache):  # type: ignore[no-untyped-def]

@@ -18,7 +18,7 @@ from perago.cache import ObjectCache, objects, usage
 from perago.cache.objects import SEAL_BYTES, ObjectId, copy_bytes
 from perago.workspace.layout import RESERVE, FreeSpace
 
-from .shelves import PLENTY, entries, flip_a_bit, get, object_of, only_entry, put
+from .shelves import PLENTY, entries, flip_a_bit, full_disk, get, object_of, only_entry, put
 
 CONTENT = b"a table\n" * 1000
 CHECKSUM = xxhash.xxh3_128_digest(CONTENT)
@@ -235,11 +235,8 @@ def test_bytes_that_changed_after_their_verification_are_not_delivered(cache: Ob
 
 
 def test_a_full_disk_is_not_a_failure_of_the_attempt(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     with monkeypatch.context() as patch:
-        patch.setattr(objects, "copy_bytes", full)
+        patch.setattr(objects, "copy_bytes", full_disk)
         put(cache, CONTENT)
     assert entries(cache) == []
     assert usage(cache.root).size == 0
