@@ -223,10 +223,9 @@ class AttemptRecord:
         if self.rebased_onto is not None:
             found.append(f"rebased onto {short(self.rebased_onto)}")
         if self.lost_races:
-            found.append(f"lost {self.lost_races} race{'' if self.lost_races == 1 else 's'} to others")
+            found.append(f"lost {count(self.lost_races, 'race')} to others")
         if self.superseded_commits:
-            number = len(self.superseded_commits)
-            found.append(f"undid {number} stale publication{'' if number == 1 else 's'}")
+            found.append(f"undid {count(len(self.superseded_commits), 'stale publication')}")
         if self.brought_fence:
             found.append("installed the publish fence")
         if self.published_commit is not None and self.fence in (FenceState.NOT_ENFORCED, FenceState.ABSENT):
