@@ -18,8 +18,9 @@ from perago.ports import TaskStatus, Unavailable
 from perago.retry import retry, within
 from perago.worker import events
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Pulse, TransferMeter, Usage
-from perago.worker.exporters import StatusServer, metrics_page
+from perago.worker.exporters import metrics_page
 from perago.worker.metrics import FAMILIES, Metrics
+from perago.worker.status_server import StatusServer
 from perago.worker.supervisor import Supervisor
 from tests.deliveries import make_delivery
 
