@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
+import os
 import textwrap
+import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +17,19 @@ import pytest
 
 from pytest_perago.kinds import KINDS
 
-for _loaded_once in (
+from ..forked import Forks
+
+PRELOADED = (
+    "pytest",
     *(kind.module for kind in KINDS.values()),
     "perago.testing.services",
-    "perago.testing.strategies",
     "pytest_perago.fault_checks",
     "pytest_perago.remedies",
     "pytest_perago.report",
     "pytest_perago.snapshots",
     "pytest_perago.unused",
-):
+)
+for _loaded_once in (*PRELOADED, "perago.testing.strategies"):
     importlib.import_module(_loaded_once)  # pytester forgets what a run inside this process imports
 
 QUIET = ("-p", "no:conductor-agents-testing", "-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:cacheprovider")
@@ -142,8 +149,25 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 
 
 def run_process(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """pytest in a process of its own, at most three minutes."""
-    return pytester.runpytest_subprocess(*QUIET, *_kinds(arguments), "--strict-markers", *arguments, timeout=180)
+    """pytest in a process of its own, with strict markers, at most three minutes."""
+    return fork(pytester, *QUIET, *_kinds(arguments), "--strict-markers", *arguments)
+
+
+def fork(pytester: pytest.Pytester, *arguments: str, stdin: str = "") -> pytest.RunResult:
+    """`python -m pytest` with these arguments alone, in a process that begins with its imports done."""
+    environment = {**os.environ, "PYTHONPATH": str(pytester.path)}
+    started, everything = time.monotonic(), (f"--basetemp={pytester.path / 'runpytest'}", *arguments)
+    done = _forks().run("pytest", everything, pytester.path, environment, stdin.encode(), seconds=180)
+    out, err = done.stdout.decode(), done.stderr.decode()
+    print(out, err)
+    return pytest.RunResult(done.code, out.splitlines(), err.splitlines(), time.monotonic() - started)
+
+
+@cache
+def _forks() -> Forks:
+    forks = Forks(*PRELOADED)
+    atexit.register(forks.close)
+    return forks
 
 
 def _kinds(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from perago.processes import running_processes
 from pytest_perago.confinement import LastResort, ProcessEnded, TimeLimitExceeded, Watch, confined
 from pytest_perago.memory import Memory
 
-from .projects import QUIET, add_module, free_module, free_modules, run, run_process, write_module
+from .projects import QUIET, add_module, fork, free_module, free_modules, run, run_process, write_module
 
 EXAMPLE = "Example(id='x', params={})"
 CLOSING = {
@@ -428,8 +428,7 @@ def test_a_destructor_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> N
 
 def debug(pytester: pytest.Pytester, typed: str, *options: str) -> pytest.RunResult:
     """pytest in a process of its own, with a person who types this."""
-    command = [sys.executable, "-m", "pytest", *QUIET, "--perago-modules", "work", "--perago-kinds", "run", *options]
-    return pytester.run(*command, stdin=typed.encode(), timeout=60)
+    return fork(pytester, *QUIET, "--perago-modules", "work", "--perago-kinds", "run", *options, stdin=typed)
 
 
 def test_pdb_opens_where_the_function_raised(pytester: pytest.Pytester) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pytest_perago.fault_checks import CHECKED
 from pytest_perago.kinds.faults import CHECKS
 
-from .projects import collected, copy_module, free_module, run, run_process, write_module
+from .projects import collected, copy_module, fork, free_module, run, run_process, write_module
 from .weaknesses import CLEAN, PLANTED, write_weaknesses
 
 FAULTS = ("--perago-modules", "work", "--perago-kinds", "faults")
@@ -79,7 +79,7 @@ def test_a_thread_that_an_interrupted_call_leaves_waiting_does_not_keep_pytest_f
     pytester: pytest.Pytester,
 ) -> None:
     write_weaknesses(pytester, {"queue": CLEAN["a producer and a consumer"]})
-    result = pytester.runpytest_subprocess("-p", "no:conductor-agents-testing", *FAULTS, timeout=120)
+    result = fork(pytester, "-p", "no:conductor-agents-testing", *FAULTS)
     result.assert_outcomes(passed=len(CHECKS))
 
 

@@ -13,7 +13,7 @@ from pytest_perago import attacks
 from pytest_perago.mutations import CATALOGUE, apply, mutations_of
 from pytest_perago.table_mutations import Csv
 
-from .projects import add_module, collected, run, run_process
+from .projects import add_module, collected, fork, run, run_process
 from .robust_tasks import PAIR, PLANTED, SOUND, Planted, write_tasks
 
 ROBUST = ("--perago-modules", "work", "--perago-kinds", "robust", "-o", "perago_robust_seconds=600")
@@ -88,16 +88,16 @@ def test_an_input_that_ends_the_process_is_named_by_the_next_run(pytester: pytes
     write_tasks(pytester, {"crash": Planted(body)})
     quiet = ("-p", "no:conductor-agents-testing", "-p", "no:hypothesispytest", "-p", "no:anyio")
     arguments = (*quiet, "-p", "no:faulthandler", *FILES)
-    assert pytester.runpytest_subprocess(*arguments, timeout=120).ret == -signal.SIGSEGV
+    assert fork(pytester, *arguments).ret == -signal.SIGSEGV
     for _ in range(2):  # the note stays as long as the input crashes
-        result = pytester.runpytest_subprocess(*arguments, timeout=120)
+        result = fork(pytester, *arguments)
         result.assert_outcomes(failed=1, deselected=2)
         result.stdout.fnmatch_lines(
             ["--- the function ends the process (SIGSEGV)", "  input   case 'two' with bom: *", "*no_byte_order_mark*"]
         )
     file = pytester.path / "work" / "m00.py"
     file.write_text(file.read_text().replace(crash, "pass"))
-    pytester.runpytest_subprocess(*arguments, timeout=120).assert_outcomes(passed=1, deselected=2)
+    fork(pytester, *arguments).assert_outcomes(passed=1, deselected=2)
     assert list(pytester.path.glob(".pytest_cache/d/perago/*")) == []
 
 
