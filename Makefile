@@ -9,6 +9,8 @@ XDIST ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 LIVE_XDIST ?= 2
 # Tests start hundreds of processes. With PYTHONDONTWRITEBYTECODE each of them would compile the sources.
 COMPILE = $(BIN)/python -m compileall -q -j 0 src
+# Each process of pytest-xdist imports all tests. This rewrites their assertions once for all of them.
+REWRITE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --collect-only -qq -p no:cacheprovider >/dev/null 2>&1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test exhaustive soak this-python other-plugins complete-types deploy-files wheels docs screenshots wheel format audit live live-ci mixed-versions conformance conformance-live differential conductor lakefs clean
@@ -47,11 +49,11 @@ test: $(VENV)/.installed-dev
 	@echo "== lint"
 	@$(BIN)/ruff check --quiet .
 	@echo "== types"
-	@$(BIN)/mypy
+	@$(COMPILE)
+	@$(REWRITE) & $(BIN)/mypy; status=$$?; wait; exit $$status
 	@echo "== import rules"
 	@$(BIN)/lint-imports
 	@echo "== tests"
-	@$(COMPILE)
 	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup
 
 this-python: $(VENV)/.installed-dev

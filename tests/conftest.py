@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -56,3 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             cases[test] += 1
         if item.path.parts[depth] in SAME_ON_EACH_PYTHON:
             item.add_marker(pytest.mark.any_python)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the collected tests, which live as long as the process."""
+    gc.freeze()
