@@ -27,6 +27,21 @@ from typing import NoReturn
 READ_AT_START = ("PYTHON", "LC_", "LANG")
 """Beginnings of variables that Python reads when it starts."""
 STREAMS = ("stdin", "stdout", "stderr")
+IMPORTED_LATE = (
+    "encodings.idna",
+    "perago.adapters.conductor",
+    "perago.adapters.lakefs",
+    "perago.diagnosis.doctor",
+    "perago.diagnosis.queues",
+    "perago.history.attempt_facts",
+    "perago.history.operations",
+    "perago.history.replay",
+    "perago.history.running",
+    "perago.settings.variables",
+    "platformdirs.unix",
+    "typer._adapters",
+)
+"""Modules that commands import when they are run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,13 @@ class Forks:
             [sys.executable, __file__, *preloaded], env=kept, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._one_at_a_time = threading.Lock()
+
+    @classmethod
+    def of_commands(cls) -> Forks:
+        """For `run("perago", ...)`."""
+        from perago.cli.app import COMMANDS, file_of
+
+        return cls(*{file_of(name) for name in COMMANDS}, *IMPORTED_LATE)
 
     def run(
         self,

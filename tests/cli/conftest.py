@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from perago.cli.app import COMMANDS, file_of
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.services import EmbeddedServices
 
@@ -131,7 +130,7 @@ class Project:
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
     """Where commands start with their imports done."""
-    forks = Forks("perago.adapters.lakefs", *{file_of(name) for name in COMMANDS})
+    forks = Forks.of_commands()
     yield forks
     forks.close()
 

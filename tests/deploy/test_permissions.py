@@ -22,7 +22,6 @@ from pydantic import SecretStr
 from urllib3 import Retry
 
 from perago.adapters.lakefs import LakeFSStore
-from perago.cli.app import COMMANDS, file_of
 from perago.driver.gc import BranchAges, BranchClearing
 from perago.driver.gc import Policy as Clearing
 from perago.embedded.http.lakefs import lakefs_app
@@ -184,7 +183,7 @@ def work(workspace: Path, params: Params) -> Result:
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
-    forks = Forks("perago.adapters.lakefs", *{file_of(name) for name in COMMANDS})
+    forks = Forks.of_commands()
     yield forks
     forks.close()
 
