@@ -60,9 +60,7 @@ Everything that perago, the `lakefs` wrapper, the official SDK, `lakectl` and `l
 - Only perago's publish fence runs as a hook. Any other action file passes: each of its events warns (`ActionNotRun`)
   and has a run that says `skipped`. Which operations have events is taken from lakeFS's documentation, not recorded.
 - `storage_id` is refused; `sample_data`, `source_metarange` and `no_tombstone` answer 501.
-- There are no presigned transfers, as on a real server with a local block store. With
-  `lakefs_app(..., store=SignedStore(...))` it signs addresses as one on S3 does, without those of parts; no recording
-  compares it.
+- There are no presigned transfers, as on a real server with a local block store.
 
 ### Not supported (501)
 

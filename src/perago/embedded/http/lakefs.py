@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perago.embedded.http import JsonAnswer, unserved_routes
 from perago.embedded.http import lakefs_requests as api
-from perago.embedded.http.lakefs_objects import STORE, SignedStore, object_routes
+from perago.embedded.http.lakefs_objects import object_routes
 from perago.embedded.http.lakefs_requests import Call, Json, Table, routes
 from perago.embedded.lakefs import commits, references
 from perago.embedded.lakefs.repository import CommitRecord, LakeFSServer
@@ -47,19 +47,13 @@ API = "/api/v1"
 ALIVE = "/_health"
 
 
-def lakefs_app(
-    server: LakeFSServer, *, access_key_id: str, secret_access_key: str, store: SignedStore | None = None
-) -> ASGIApp:
-    """An ASGI application that serves `server` to the holder of one key pair.
-
-    With a `store` it is a lakeFS on S3, which signs addresses of the store; otherwise one on a local disk.
-    """
+def lakefs_app(server: LakeFSServer, *, access_key_id: str, secret_access_key: str) -> ASGIApp:
+    """An ASGI application that serves `server` to the holder of one key pair. It is a lakeFS on a local disk."""
     root, keys = f"{API}/repositories/{{repository}}", KeyPair(access_key_id, secret_access_key)
-    found = object_routes(server, root, store)
+    found = object_routes(server, root)
     for group in (_reference_routes, _commit_routes, _repository_routes, _protection_routes, _action_routes):
         found += group(server, root)
-    found += _service_routes(server, keys, api.CONFIG if store is None else store.config)
-    found += [] if store is None else store.routes()
+    found += _service_routes(server, keys)
     handlers = {
         LakeFSError: _refuse,
         ServerDivergence: _flag,
@@ -69,7 +63,7 @@ def lakefs_app(
     }
     app = Starlette(routes=[*found, *unserved_routes("lakefs", API, _unserved)], exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return KeyCheck(app, keys, () if store is None else (STORE,))
+    return KeyCheck(app, keys)
 
 
 class KeyCheck:
@@ -77,16 +71,13 @@ class KeyCheck:
 
     _OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_lakefs", "auth/login"))})
 
-    def __init__(self, app: ASGIApp, keys: KeyPair, elsewhere: tuple[str, ...]) -> None:
-        """`elsewhere`: prefixes of paths that are not the API's."""
+    def __init__(self, app: ASGIApp, keys: KeyPair) -> None:
         self._app = app
         self._keys = keys
-        self._elsewhere = elsewhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         header = Headers(scope=scope).get("authorization", "")
-        path = scope["path"]
-        if path in self._OPEN or path.startswith(self._elsewhere) or self._is_known(header):
+        if scope["path"] in self._OPEN or self._is_known(header):
             await self._app(scope, receive, send)
         elif not header and scope["path"] == f"{API}/user":
             await JsonAnswer({"user": {"creation_date": 0, "id": ""}})(scope, receive, send)
@@ -140,7 +131,7 @@ async def _no_such_path(request: Request, error: Exception) -> Response:  # noqa
 # ------------------------------------------------------------------------ the server itself
 
 
-def _service_routes(server: LakeFSServer, keys: KeyPair, config: Json) -> list[Route]:
+def _service_routes(server: LakeFSServer, keys: KeyPair) -> list[Route]:
     """Configuration, version, health, the only user and its login, and the statistics, which are dropped."""
 
     def set_up(_call: Call) -> Response:
@@ -158,9 +149,9 @@ def _service_routes(server: LakeFSServer, keys: KeyPair, config: Json) -> list[R
     return routes(
         server,
         [
-            ("GET", f"{API}/config", lambda _: config),
+            ("GET", f"{API}/config", lambda _: api.CONFIG),
             ("GET", f"{API}/config/version", lambda _: api.VERSION),
-            ("GET", f"{API}/config/storage", lambda _: config["storage_config"]),
+            ("GET", f"{API}/config/storage", lambda _: api.CONFIG["storage_config"]),
             ("GET", f"{API}/setup_lakefs", lambda _: api.SETUP),
             ("POST", f"{API}/setup_lakefs", set_up),
             ("POST", f"{API}/auth/login", log_in),

@@ -1,19 +1,14 @@
-"""Requests about objects: their bytes, listings and descriptions, uploads, and addresses of a block store.
+"""Requests about objects: their bytes, listings and descriptions, and uploads.
 
 Bytes are taken in piece by piece, large ones straight to disk.
 """
 
 from __future__ import annotations
 
-import hmac
 import re
-import secrets
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from email.utils import formatdate
-from urllib.parse import quote
+from functools import partial
 
 from python_multipart.exceptions import FormParserError
 from starlette.concurrency import run_in_threadpool
@@ -28,7 +23,7 @@ from perago.embedded.http import lakefs_requests as api
 from perago.embedded.http.lakefs_requests import Call, Json, Table, routes, run
 from perago.embedded.lakefs import objects
 from perago.embedded.lakefs.repository import LakeFSServer
-from perago.embedded.lakefs.values import Blob, BlobStore, CommonPrefix, Entry, Invalid, LakeFSError, Page
+from perago.embedded.lakefs.values import Blob, BlobStore, Entry, Invalid, LakeFSError, Page
 
 NOT_IMPLEMENTED = "Not Implemented"
 """The words of the real server about calls that it does not do either."""
@@ -47,8 +42,8 @@ _INLINE = re.compile(
 # ------------------------------------------------------------------------------ requests
 
 
-def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = None) -> list[Route]:
-    """Everything about objects; `root` is one repository's path. Without `store` no address is signed."""
+def object_routes(server: LakeFSServer, root: str) -> list[Route]:
+    """Everything about objects; `root` is one repository's path. No address is signed, as on a local disk."""
 
     def found(call: Call) -> Entry:
         wanted = call.headers.get("range")
@@ -66,8 +61,6 @@ def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = N
         headers = _headers(entry)
         if call.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304)
-        if presign and store is not None:
-            return Response(status_code=302, headers={"location": store.readable(call, entry, {})["physical_address"]})
         if presign:
             raise Invalid(NO_PRESIGN)
         if entry.blob.is_elsewhere:
@@ -128,23 +121,16 @@ def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = N
     def stat(call: Call) -> Json:
         with_metadata, presign = call.query.user_metadata, call.query.presign
         entry = stat_of(call)
-        if presign and store is None:
+        if presign:
             raise Invalid(NO_PRESIGN)
-        found = api.stats_json(entry, user_metadata=with_metadata)
-        return store.readable(call, entry, found) if presign and store is not None else found
+        return api.stats_json(entry, user_metadata=with_metadata)
 
     def listing(call: Call) -> Page[Json]:
         with_metadata, presign = call.query.user_metadata, call.query.presign
         shown = objects.list_objects(call.repo, call.ref, **call.query.page("delimiter"))
-        if presign and store is None and any(isinstance(item, Entry) for item in shown.results):
+        if presign and any(isinstance(item, Entry) for item in shown.results):
             raise Invalid(NO_PRESIGN)
-
-        def described(item: Entry | CommonPrefix) -> Json:
-            found = api.listed_json(item, user_metadata=with_metadata)
-            signs = presign and store is not None and isinstance(item, Entry)
-            return store.readable(call, item, found) if signs else found  # type: ignore[union-attr, arg-type]
-
-        return shown.each(described)
+        return shown.each(partial(api.listed_json, user_metadata=with_metadata))
 
     def properties(call: Call) -> Json:
         """The storage class of an object, which a local block store does not have."""
@@ -186,20 +172,17 @@ def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = N
         return JsonAnswer({**api.stats_json(entry), "content_type": entry.content_type}, 201)
 
     def address(call: Call) -> Json:
-        """An address of the block store to put bytes at. A local one has no presigned links."""
+        """Return an address of the block store to put bytes at, without a presigned link."""
         call.query.required("path")
-        if call.query.presign and store is None:
+        if call.query.presign:
             raise LakeFSError(NO_PRESIGN)
-        made = objects.new_address(call.repo)
-        if call.query.presign and store is not None:
-            return store.writable(call, made)
-        return {"physical_address": made, "presigned_url": None}
+        return {"physical_address": objects.new_address(call.repo), "presigned_url": None}
 
     def link(call: Call) -> Entry:
-        """Stage an object whose bytes are at an address. Without a block store they cannot be read."""
+        """Stage an object whose bytes are at an address, where they cannot be read."""
         wanted, path = call.body(api.Link), call.query.required("path")
         place, size = wanted.staging.physical_address, wanted.size_bytes
-        blob = Blob(size, wanted.checksum) if store is None else store.linked(place, size, wanted.checksum)
+        blob = Blob(size, wanted.checksum)
         return objects.link_object(
             call.repo,
             call.branch,
@@ -325,93 +308,3 @@ def _span(header: str, size: int) -> tuple[int, int] | dict[str, str]:
     if start >= size and (first or int(last) == 0):
         return {"content-range": f"bytes */{size}"}
     return start, end - start + 1
-
-
-# ------------------------------------------------------------------------ the block store
-
-STORE = "/block-store/"
-_SECONDS = 900
-"""The time for which an address is good, as on a real server."""
-
-
-class SignedStore:
-    """A block store that takes and gives objects by signed addresses, as S3 does behind lakeFS.
-
-    It is part of the application of the API, which signs the addresses (`docs/dev/servers/lakefs.md`, "Presigned
-    transfers"). Parts of large uploads are not modeled, and the server's configuration says so.
-    """
-
-    def __init__(self, server: LakeFSServer, now: Callable[[], float] = time.time) -> None:
-        """`now`: the clock by which addresses end, in seconds since the epoch."""
-        self._server = server
-        self._now = now
-        self._key = secrets.token_bytes(32)
-        self._blobs: dict[str, Blob] = {}
-        """The bytes that can be read, and those that were put, by physical address."""
-
-    @property
-    def config(self) -> Json:
-        """The configuration that the server reports."""
-        storage = {**api.STORAGE_CONFIG, "blockstore_type": "s3", "pre_sign_support": True}
-        return {**api.CONFIG, "storage_config": storage}
-
-    def readable(self, call: Call, entry: Entry, described: Json) -> Json:
-        """Return the description of an object with a signed address instead of its own."""
-        if not entry.blob.is_elsewhere:
-            self._blobs[entry.address] = entry.blob
-        ends = int(self._now()) + _SECONDS
-        return {
-            **described,
-            "physical_address": self._sign(call, "GET", entry.address, ends),
-            "physical_address_expiry": ends,
-        }
-
-    def writable(self, call: Call, address: str) -> Json:
-        """A new address of the store, to be written to and then linked."""
-        ends = int(self._now()) + _SECONDS
-        signed = self._sign(call, "PUT", address, ends)
-        return {"physical_address": address, "presigned_url": signed, "presigned_url_expiry": ends}
-
-    def linked(self, address: str, size: int, checksum: str) -> Blob:
-        """The bytes that were put at an address, if there are any. Size and checksum are believed."""
-        return replace(self._blobs.get(address, Blob(0, "")), size=size, checksum=checksum)
-
-    def routes(self) -> list[Route]:
-        """Reading from and writing to signed addresses."""
-        return [Route(f"{STORE}{{address:path}}", self._answer, methods=["GET", "PUT"])]
-
-    def _sign(self, call: Call, method: str, address: str, ends: int) -> str:
-        host, signature = call.headers["host"], self._signature(method, address, str(ends))
-        return f"http://{host}{STORE}{quote(address)}?expires={ends}&signature={signature}"
-
-    def _signature(self, method: str, address: str, ends: str) -> str:
-        return hmac.digest(self._key, f"{method}\n{address}\n{ends}".encode(), "sha256").hex()
-
-    async def _answer(self, request: Request) -> Response:
-        address, ends = request.path_params["address"], request.query_params.get("expires", "")
-        signature = request.query_params.get("signature", "")
-        if "authorization" in request.headers:
-            return _store_refusal(400, "InvalidArgument", "Only one auth mechanism allowed")
-        if not hmac.compare_digest(signature, self._signature(request.method, address, ends)):
-            return _store_refusal(403, "SignatureDoesNotMatch", "The signature does not match")
-        if self._now() >= int(ends):
-            return _store_refusal(403, "AccessDenied", "Request has expired")
-        if request.method == "PUT":
-            return await self._put(request, address)
-        blob = self._blobs.get(address)
-        if blob is None:
-            return _store_refusal(404, "NoSuchKey", "The specified key does not exist")
-        headers = {"ETag": f'"{blob.checksum}"', "Content-Length": str(blob.size)}
-        return StreamingResponse(blob.chunks(), 200, headers, "application/octet-stream")
-
-    async def _put(self, request: Request, address: str) -> Response:
-        with self._server.blobs.sink() as sink:
-            async for piece in request.stream():
-                sink.write(piece)
-            blob = self._blobs[address] = sink.finish()
-        return Response(status_code=200, headers={"ETag": f'"{blob.checksum}"'})
-
-
-def _store_refusal(status: int, code: str, message: str) -> Response:
-    text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    return Response(text, status, media_type="application/xml")
