@@ -281,7 +281,7 @@ def left_behind(case: FaultCase) -> None:
         ("its current directory", base.in_current, what_to_do(case.task)),
         ("its temporary directory", base.in_temporary, remove),
         (
-            "the system's temporary directory",
+            "a directory outside its workspace",
             outside,
             f"use `tempfile`, whose directory is removed with the attempt, and {remove}",
         ),

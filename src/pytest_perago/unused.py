@@ -211,7 +211,7 @@ def _untried(task: TaskCover) -> Iterator[str]:
     if not task.has_tests:
         return
     if not task.ran:
-        yield f"{task.task}: its function never ran: declare an Example, or use perago_run in a test"
+        yield f"{task.task}: its function never ran: declare an Example that completes, or use perago_run in a test"
     for guardrail in task.guardrails:
         tests = {"satisfied": guardrail.satisfied_by, "violated": guardrail.violated_by}
         never = " or ".join(word for word, found in tests.items() if not found)

@@ -257,7 +257,7 @@ def test_the_summary_names_untried_functions_and_guardrails(pytester: pytest.Pyt
     result.assert_outcomes(passed=10)
     lines = [line for line in result.outlines if line.startswith(("first:", "second:"))]
     assert lines == [
-        "first: its function never ran: declare an Example, or use perago_run in a test",
+        "first: its function never ran: declare an Example that completes, or use perago_run in a test",
         "first: pre guardrail require_file('a.txt') was never satisfied or violated",
         "first: post guardrail forbid_glob('**/*.tmp') was never satisfied or violated",
         "second: pre guardrail require_file('a.txt') was never violated",

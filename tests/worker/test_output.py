@@ -383,7 +383,7 @@ def test_lines_of_the_log_are_as_limited_as_printed_ones(worker: RunningWorker, 
     assert log[0].splitlines()[0] == "[19,801 earlier lines left out]"
     *_, last, progress = log[0].splitlines()
     assert "bytes left out] xxx" in last
-    assert progress == "progress 19999 of 20000"
+    assert progress == "progress 19,999 of 20,000"
     lines = log_lines(worker, "test0001")
     assert len([line for line in lines if line.get("source") == "log"]) < 20_000
     assert [line for line in lines if line.get("source") == "limit"]

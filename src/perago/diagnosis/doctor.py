@@ -237,7 +237,8 @@ def left_directories(root: Path, now: float) -> Iterator[Finding]:
 def workers(root: Path) -> Iterator[Finding]:
     """List the workers of a workspace root, their stopped processes, and worker ids that several of them use."""
     found = worker_processes(workers_here(root))
-    yield Finding("workers", Level.OK, f"here: {listing(list(map(str, found)))}" if found else "no worker runs here")
+    for line in [f"here: {worker}" for worker in found] or ["no worker runs here"]:
+        yield Finding("workers", Level.OK, line)
     for worker in found:
         if worker.stopped:
             what = f"worker {worker.worker_id}: {worker.stopped_words}"

@@ -198,7 +198,7 @@ class AttemptLog(Observer):
         """Log progress from `current().progress`. Conductor's task log gets the last one with each piece of the log,
         because an update of the task's output would give the task away (`docs/dev/servers/conductor.md`, "Attempt state
         machine" and "Lease extension")."""
-        self._progress = cut(f"progress {done} of {total}", PROGRESS_BYTES)
+        self._progress = cut(f"progress {done:,} of {total:,}", PROGRESS_BYTES)
         now = time.monotonic()
         if done == total or now >= self._next_progress:
             self._next_progress = now + PROGRESS_INTERVAL
