@@ -21,27 +21,39 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
 READ_AT_START = ("PYTHON", "LC_", "LANG")
 """Beginnings of variables that Python reads when it starts."""
 STREAMS = ("stdin", "stdout", "stderr")
-IMPORTED_LATE = (
-    "encodings.idna",
-    "perago.adapters.conductor",
-    "perago.adapters.lakefs",
-    "perago.diagnosis.doctor",
-    "perago.diagnosis.queues",
-    "perago.history.attempt_facts",
-    "perago.history.operations",
-    "perago.history.replay",
-    "perago.history.running",
-    "perago.settings.variables",
-    "platformdirs.unix",
-    "typer._adapters",
-)
-"""Modules that commands import when they are run."""
+IMPORTED_BY = {
+    "perago": (
+        "encodings.idna",
+        "perago.adapters.conductor",
+        "perago.adapters.lakefs",
+        "perago.diagnosis.doctor",
+        "perago.diagnosis.queues",
+        "perago.history.attempt_facts",
+        "perago.history.operations",
+        "perago.history.replay",
+        "perago.history.running",
+        "perago.settings.variables",
+        "platformdirs.unix",
+        "typer._adapters",
+    ),
+    "pytest": (
+        "pytest",
+        "perago.testing.services",
+        "pytest_perago.fault_checks",
+        "pytest_perago.remedies",
+        "pytest_perago.report",
+        "pytest_perago.snapshots",
+        "pytest_perago.unused",
+    ),
+}
+"""Modules that these programs import when they are run, along with those of the commands and of the kinds of tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +76,6 @@ class Forks:
         )
         self._one_at_a_time = threading.Lock()
 
-    @classmethod
-    def of_commands(cls) -> Forks:
-        """For `run("perago", ...)`."""
-        from perago.cli.app import COMMANDS, file_of
-
-        return cls(*{file_of(name) for name in COMMANDS}, *IMPORTED_LATE)
-
     def run(
         self,
         module: str,
@@ -80,6 +85,8 @@ class Forks:
         stdin: bytes = b"",
         *,
         seconds: float = 60.0,
+        merged: bool = False,
+        script: bool = False,
     ) -> Finished:
         """Run `python -m module arguments` to its end.
 
@@ -90,6 +97,8 @@ class Forks:
             environment: all variables of the process; see `READ_AT_START`.
             stdin: what it reads on standard input.
             seconds: how long it may take.
+            merged: whether standard error goes to standard output.
+            script: whether it is run by an installed script, which does not import from the current directory.
 
         Raises:
             subprocess.TimeoutExpired: it took longer, and was killed.
@@ -97,18 +106,20 @@ class Forks:
         with tempfile.TemporaryDirectory(prefix="forked-") as directory:
             streams = [Path(directory, name) for name in STREAMS]
             streams[0].write_bytes(stdin)
+            outputs = (streams[1], streams[1]) if merged else streams[1:]
             order = {
                 "module": module,
                 "arguments": list(arguments),
                 "cwd": str(cwd),
+                "beside": str(Path(sys.executable).parent if script else cwd),
                 "environment": dict(environment),
-                "streams": [str(path) for path in streams],
+                "streams": [str(path) for path in (streams[0], *outputs)],
             }
             with self._one_at_a_time:
                 code = self._code(json.dumps(order), seconds)
             if code is None:
                 raise subprocess.TimeoutExpired([module, *arguments], seconds)
-            return Finished(code, streams[1].read_bytes(), streams[2].read_bytes())
+            return Finished(code, streams[1].read_bytes(), b"" if merged else streams[2].read_bytes())
 
     def close(self) -> None:
         """End the process that others are forked from."""
@@ -136,6 +147,18 @@ class Forks:
         return None if over else code
 
 
+@cache
+def forks_of(program: str) -> Forks:
+    """Return where `perago` or `pytest` is run, until the tests end."""
+    from perago.cli.app import COMMANDS, file_of
+    from pytest_perago.kinds import KINDS
+
+    parts = {file_of(name) for name in COMMANDS} if program == "perago" else {kind.module for kind in KINDS.values()}
+    forks = Forks(*sorted(parts), *IMPORTED_BY[program])
+    atexit.register(forks.close)
+    return forks
+
+
 # ------------------------------------------------------------------- the process that is forked
 
 
@@ -156,7 +179,9 @@ def main(preloaded: Sequence[str]) -> None:
             print(os.waitstatus_to_exitcode(status), file=answers)
 
 
-def _become(module: str, arguments: list[str], cwd: str, environment: dict[str, str], streams: list[str]) -> NoReturn:
+def _become(
+    module: str, arguments: list[str], cwd: str, beside: str, environment: dict[str, str], streams: list[str]
+) -> NoReturn:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, path in enumerate(streams):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -165,7 +190,8 @@ def _become(module: str, arguments: list[str], cwd: str, environment: dict[str, 
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[0] = cwd
+    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
+    sys.path[0] = beside
     sys.argv = [module, *arguments]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -16,7 +16,7 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.services import EmbeddedServices
 
 from ..definitions import flow, simple
-from ..forked import READ_AT_START, Forks
+from ..forked import READ_AT_START, forks_of
 from .services import Services, running_services
 
 GOOD = """
@@ -82,7 +82,6 @@ class Project:
 
     directory: Path
     environment: dict[str, str]
-    forks: Forks
 
     def module(self, path: str, text: str) -> None:
         """Write a module by its import path, in one step: somebody may be about to import it."""
@@ -115,7 +114,7 @@ class Project:
         environment = {**self.environment, **variables}
         if any(name.startswith(READ_AT_START) for name in variables):
             return self.execute(sys.executable, "-m", "perago", *arguments, stdin=stdin, **variables)
-        done = self.forks.run("perago", arguments, self.directory, environment, stdin)
+        done = forks_of("perago").run("perago", arguments, self.directory, environment, stdin)
         return Ran(done.code, done.stdout.decode(), done.stderr.decode())
 
     def execute(self, *command: str | Path, stdin: bytes = b"", **variables: str) -> Ran:
@@ -127,32 +126,24 @@ class Project:
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-@pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    """Where commands start with their imports done."""
-    forks = Forks.of_commands()
-    yield forks
-    forks.close()
-
-
-def make_project(root: Path, forks: Forks) -> Project:
+def make_project(root: Path) -> Project:
     """An empty project and an environment without any variable of ours."""
     directory = root / "project"
     directory.mkdir()
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return Project(directory, {**kept, "HOME": str(root / "home")}, forks)
+    return Project(directory, {**kept, "HOME": str(root / "home")})
 
 
 @pytest.fixture
-def project(tmp_path: Path, forks: Forks) -> Project:
+def project(tmp_path: Path) -> Project:
     """A project for one test."""
-    return make_project(tmp_path, forks)
+    return make_project(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def shared_project(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Project:
+def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project for all tests of a module that use it."""
-    return make_project(tmp_path_factory.mktemp("shared"), forks)
+    return make_project(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture

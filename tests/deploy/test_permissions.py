@@ -36,7 +36,6 @@ from ..cli.start_command import started
 from ..console.filled import fill
 from ..console.site import PageAnswer, Site, page_of_servers
 from ..driver.world import REPOSITORY, World
-from ..forked import Forks
 from ..generated import WRITES
 from ..permissions import EVERYTHING, Enforced, Permission, Policy, PolicyServices, policy_for
 from .files import ROOT
@@ -181,16 +180,9 @@ def work(workspace: Path, params: Params) -> Result:
 """
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    forks = Forks.of_commands()
-    yield forks
-    forks.close()
-
-
-def test_an_operator_needs_exactly_their_policy(tmp_path: Path, forks: Forks) -> None:
+def test_an_operator_needs_exactly_their_policy(tmp_path: Path) -> None:
     """All commands that read or write on lakeFS, after an attempt by a real worker with the policy of a worker."""
-    project = make_project(tmp_path, forks)
+    project = make_project(tmp_path)
     project.module("features", TASK)
     with PolicyServices() as services:
         services.lakefs.server.create_repository("my-data")

@@ -6,6 +6,7 @@ import configparser
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -17,9 +18,12 @@ from types import MappingProxyType
 
 from perago.testing import EmbeddedServices, serve
 
+from ..forked import IMPORTED_BY, forks_of
 from .blocks import Block
 
 LIMIT_SECONDS = 180
+_SHELL = frozenset("|&;<>()$`*?~#\\")
+"""Characters of commands that are left to a shell."""
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "COVERAGE_PROCESS_START")
 
 
@@ -120,11 +124,18 @@ class Scratch:
         return self._served.environment()
 
     def _run(self, command: str, variables: Mapping[str, str] = MappingProxyType({})) -> tuple[int, str]:
+        environment = {**self._environment, **variables}
         try:
+            if not _SHELL & set(command) and (words := shlex.split(command))[0] in IMPORTED_BY:
+                name, *rest = words
+                ran = forks_of(name).run(
+                    name, rest, self.project, environment, seconds=LIMIT_SECONDS, merged=True, script=True
+                )
+                return ran.code, ran.stdout.decode()
             done = subprocess.run(
                 ["bash", "-c", command],
                 cwd=self.project,
-                env={**self._environment, **variables},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import json
 import os
 import textwrap
 import time
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,9 @@ import pytest
 
 from pytest_perago.kinds import KINDS
 
-from ..forked import Forks
+from ..forked import IMPORTED_BY, forks_of
 
-PRELOADED = (
-    "pytest",
-    *(kind.module for kind in KINDS.values()),
-    "perago.testing.services",
-    "pytest_perago.fault_checks",
-    "pytest_perago.remedies",
-    "pytest_perago.report",
-    "pytest_perago.snapshots",
-    "pytest_perago.unused",
-)
-for _loaded_once in (*PRELOADED, "perago.testing.strategies"):
+for _loaded_once in (*(kind.module for kind in KINDS.values()), *IMPORTED_BY["pytest"], "perago.testing.strategies"):
     importlib.import_module(_loaded_once)  # pytester forgets what a run inside this process imports
 
 QUIET = ("-p", "no:conductor-agents-testing", "-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:cacheprovider")
@@ -157,17 +145,10 @@ def fork(pytester: pytest.Pytester, *arguments: str, stdin: str = "") -> pytest.
     """`python -m pytest` with these arguments alone, in a process that begins with its imports done."""
     environment = {**os.environ, "PYTHONPATH": str(pytester.path)}
     started, everything = time.monotonic(), (f"--basetemp={pytester.path / 'runpytest'}", *arguments)
-    done = _forks().run("pytest", everything, pytester.path, environment, stdin.encode(), seconds=180)
+    done = forks_of("pytest").run("pytest", everything, pytester.path, environment, stdin.encode(), seconds=180)
     out, err = done.stdout.decode(), done.stderr.decode()
     print(out, err)
     return pytest.RunResult(done.code, out.splitlines(), err.splitlines(), time.monotonic() - started)
-
-
-@cache
-def _forks() -> Forks:
-    forks = Forks(*PRELOADED)
-    atexit.register(forks.close)
-    return forks
 
 
 def _kinds(arguments: Sequence[str]) -> tuple[str, ...]:

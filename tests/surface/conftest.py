@@ -1,7 +1,7 @@
-"""The project and the forked commands of `tests/cli`."""
+"""The project of `tests/cli`."""
 
 from __future__ import annotations
 
-from ..cli.conftest import forks, project
+from ..cli.conftest import project
 
-__all__ = ["forks", "project"]
+__all__ = ["project"]
