@@ -1,4 +1,5 @@
-"""Show an attempt while it runs on this machine: steps, guardrails, changes, outcome, and the commits of its branch."""
+"""Show an attempt that runs on this machine: its steps, guardrails, changes and outcome, and the commits of its branch.
+Also decide whether it runs in a debugger."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
 
 from perago.attempt.commands import COMMANDS
 from perago.authoring.context import metrics_json
@@ -23,6 +26,7 @@ from perago.workspace.changes import Changes
 if TYPE_CHECKING:
     from perago.driver import AttemptRecord
     from perago.guardrails.evaluation import Finding
+    from perago.history.running import Debugging
     from perago.ports import Commit
 
 
@@ -237,3 +241,26 @@ def show_line(commits: Sequence[Commit], stream: TextIO) -> None:
         based = out.paint(f", read {one_line(read[:12])}", Colour.DIM) if read else ""
         words = commit.message.partition(" (workflow ")[0] if read else commit.message
         out.line(f"  o {name:{width}}  {out.paint(commit.id[:12], Colour.YELLOW)}  {one_line(words)}{based}")
+
+
+def debugging_of(files: Sequence[str], params: str | None, *, pdb: bool) -> Debugging | None:
+    """Return how the function runs in this process, with the terminal; None if it runs in a worker process.
+
+    Args:
+        files: the module's source files, which can have a breakpoint.
+        params: the value of `--params`.
+        pdb: whether a debugger was asked for.
+
+    Raises:
+        typer.BadParameter: standard input cannot be both the params and the debugger's terminal.
+    """
+    from perago.history.running import Debugging, breakpoint_in
+
+    place = breakpoint_in(files)
+    if not pdb and place is None:
+        return None
+    if params == "-":
+        raise typer.BadParameter("the debugger needs standard input; use @FILE.", param_hint="'--params'")
+    if not pdb:
+        messages.note(f"the task runs in this process, because of the breakpoint at {place}")
+    return Debugging(post_mortem=pdb, all_frames=messages.tracebacks_wanted())

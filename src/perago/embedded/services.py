@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +21,7 @@ from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS
 from perago.embedded.lakefs import InMemoryLakeFS
+from perago.failure import Failure
 from perago.ports import Clock
 from perago.records import dataclass, field
 
@@ -64,6 +66,18 @@ class KeyPair:
 
 def _ignore(text: str) -> None:
     """Ignore a problem."""
+
+
+_PACKAGES = ("starlette", "uvicorn", "jinja2")
+"""The packages of the extra `embedded`."""
+
+
+def require_embedded(command: str) -> None:
+    """Raise a Failure unless the extra `embedded` is installed."""
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        message = f"perago {command} serves over HTTP, but {' and '.join(missing)} cannot be found"
+        raise Failure(message, f"pip install {' '.join(missing)}")
 
 
 class _Conductor(InMemoryConductor):

@@ -8,9 +8,8 @@ import sys
 from queue import SimpleQueue
 
 from perago.cli import messages
-from perago.cli.local_runs import held_port, require_embedded
 from perago.cli.messages import Colour, painted
-from perago.cli.parameters import Port, Utc
+from perago.cli.parameters import FRIENDLY_PORT, Port, Utc
 from perago.processes import heard, sigterm_unwinds
 
 EXAMPLES = """\b
@@ -29,7 +28,10 @@ def command(port: Port = None, utc: Utc = False) -> None:  # noqa: ARG001 - the 
     If a server does not answer, the pages say so and show the data of the other one. Logs and steps of attempts are
     shown if their workers ran on this machine. Ctrl-C ends the console.
     """
+    from perago.embedded.services import require_embedded
+
     require_embedded("console")
+    from perago.embedded.http.loopback import held_port, serve
     from perago.settings import load_settings
 
     settings = load_settings()
@@ -37,9 +39,8 @@ def command(port: Port = None, utc: Utc = False) -> None:  # noqa: ARG001 - the 
         messages.warning(text)
     if settings.lakefs is None:
         settings.require_conductor()
-    with sigterm_unwinds(), held_port(port) as held:
+    with sigterm_unwinds(), held_port(port, FRIENDLY_PORT, messages.note) as held:
         from perago.console import console_of_servers
-        from perago.embedded.http.loopback import serve
 
         signals: SimpleQueue[signal.Signals] = SimpleQueue()
         token = secrets.token_urlsafe(16)

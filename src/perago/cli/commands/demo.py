@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from perago.cli.loading import load_tasks, valid_settings
-from perago.cli.local_runs import require_embedded
 from perago.cli.messages import ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, check_output, output_option
 from perago.failure import Failure
@@ -49,13 +48,14 @@ def command(
     their publications. Conductor and lakeFS are embedded and served over HTTP on this machine. Everything else is the
     same as in production.
     """
+    from perago.embedded.services import EmbeddedServices, require_embedded
+
     require_embedded("demo")
     check_output(output)
     summaries = load_tasks(MODULES, IMPORT_LIMIT)
     settings = valid_settings(local=True)
 
     from perago.cli.attempt_view import AttemptView, note_tree, show_line
-    from perago.embedded.services import EmbeddedServices
     from perago.history.running import plan_for, write_tree
     from perago.local import BRANCH, REPOSITORY, LocalTask, RunFailed, run_workflow
     from perago.samples.penguins.workflow import penguins

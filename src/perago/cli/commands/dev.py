@@ -17,9 +17,8 @@ import typer
 
 from perago.cli import messages
 from perago.cli.loading import able_to_run, importing, report, valid_settings
-from perago.cli.local_runs import held_port, require_embedded
 from perago.cli.messages import Colour, CommandError, ExitCode, painted
-from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout, Utc
+from perago.cli.parameters import FRIENDLY_PORT, IMPORT_LIMIT, Modules, Port, Timeout, Utc
 from perago.cli.rendering import Renderer
 from perago.dev import BRANCH, REPOSITORY, head, seed
 from perago.failure import Failure
@@ -82,15 +81,18 @@ def command(
     the lines that start a workflow. It uses no other server, even if one is configured.
     """
     begun = time.monotonic()
+    from perago.embedded.services import EmbeddedServices, require_embedded
+
     require_embedded("dev")
+    from perago.embedded.http.loopback import held_port
+
     if workspace is not None and not workspace.is_dir():
         raise typer.BadParameter(f"--workspace {workspace} is not a directory.")
-    with sigterm_unwinds(), held_port(port) as held:
+    with sigterm_unwinds(), held_port(port, FRIENDLY_PORT, messages.note) as held:
         probed, settings = _valid_modules(modules, timeout)
         from perago.console import console_of
         from perago.dev import Session
         from perago.embedded.persistence import StateError
-        from perago.embedded.services import EmbeddedServices
 
         samples: dict[str, Any] = {}
         services = EmbeddedServices(

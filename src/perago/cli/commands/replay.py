@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.attempt_view import note_tree
+from perago.cli.attempt_view import debugging_of, note_tree
 from perago.cli.loading import valid_settings
-from perago.cli.local_runs import debugging_of
 from perago.cli.messages import ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Pdb, Timeout, check_output, output_option
 from perago.cli.past_attempt import NamedAttempt, OptionalModule, StepName, TaskId, Workflow

@@ -30,6 +30,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from perago.failure import Failure
+
 if TYPE_CHECKING:
     from perago.embedded.conductor import InMemoryConductor
     from perago.embedded.lakefs import LakeFSServer
@@ -57,6 +59,30 @@ def bound(port: int = 0) -> socket.socket:
         held.close()
         raise
     return held
+
+
+@contextmanager
+def held_port(wanted: int | None, usual: int, tell: Callable[[str], object]) -> Iterator[socket.socket]:
+    """Listen on 127.0.0.1 first, so that a taken port is reported early.
+
+    Args:
+        wanted: the port; 0 for any free one, None for the usual one or any free one.
+        usual: the port of a person who names none.
+        tell: gets a line if the usual port is taken.
+
+    Raises:
+        Failure: the wanted port is taken.
+    """
+    try:
+        held = bound(usual if wanted is None else wanted)
+    except OSError as error:
+        if wanted is not None:
+            fix = "stop the program that uses it, choose another port, or let perago choose one with --port 0"
+            raise Failure(f"port {wanted} cannot be used: {error.strerror}", fix) from error
+        tell(f"port {usual} is taken; perago uses a free one")
+        held = bound()
+    with held:
+        yield held
 
 
 @contextmanager
