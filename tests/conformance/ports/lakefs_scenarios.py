@@ -97,6 +97,7 @@ class LakeFSScenarios:
         first = store.get_commit(repository, "main")
         assert store.get_commit(repository, first.id) == first
         store.create_branch(repository, "perago-a", first.id)
+        assert store.list_branches(repository, "perago-") == ("perago-a",)
         files = [
             write(tmp_path / "from", "in/a b+c&ü%41.txt", b"text", content_type="text/plain", metadata={"Owner": "me"}),
             write(tmp_path / "from", "in/deep/er/empty", b""),
@@ -119,6 +120,7 @@ class LakeFSScenarios:
         assert refused.value.reason is MergeRefusal.NO_CHANGES
         store.delete_branch(repository, "perago-a")
         store.delete_branch(repository, "perago-a")
+        assert store.list_branches(repository, "") == ("main",)
         placements = download(store, repository, merged, tmp_path / "to", "in/")
         assert files_in(tmp_path / "to") == {"a b+c&ü%41.txt": b"text", "deep/er/empty": b""}
         entry = next(placement.entry for placement in placements if placement.entry.size)

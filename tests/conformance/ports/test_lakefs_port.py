@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from perago.ports import FENCE_MARKER, MergeRefusal, WorkspaceStore
+from perago.ports import FENCE_MARKER, MergeRefusal, TaskQueue, WorkspaceStore
 from perago.settings import LakeFSSettings
 
 from ...transfers import download
 from .. import targets
+from . import conductor_scenarios, lakefs_scenarios
 from .lakefs_scenarios import (
     LakeFSScenarios,
     LakeFSScenariosOverHttp,
@@ -24,6 +28,13 @@ from .lakefs_scenarios import (
     write,
 )
 from .lakefs_services import LakeFSService, embedded, on_the_model, settings_of
+
+
+@pytest.mark.parametrize(("port", "scenarios"), [(WorkspaceStore, lakefs_scenarios), (TaskQueue, conductor_scenarios)])
+def test_every_call_of_a_port_has_a_scenario(port: type, scenarios: ModuleType) -> None:
+    called = set(re.findall(r"\w+", inspect.getsource(scenarios)))
+    missing = {name for name in dir(port) if not name.startswith("_")} - called - {"close"}
+    assert not missing, f"{scenarios.__file__} lacks a scenario for each of these calls"
 
 
 class TestOnTheModel(LakeFSScenarios):
