@@ -107,7 +107,8 @@ class Attempt:
         changes = self.record.changes
         signed = (("+", changes.added), ("~", changes.changed), ("-", changes.removed))
         files = [f"{sign} {file.path}" for sign, changed in signed for file in changed]
-        known = [*facts, *(("rule", message) for message in self.outcome.violations)]
+        told = "".join(text for _, text in facts)
+        known = [*facts, *(("rule", message) for message in self.outcome.violations if message not in told)]
         known += [(label, "\n".join(lines)) for label, lines in (("files", files), ("log", self.outcome.log)) if lines]
         return CaseFailed(
             cause,
@@ -145,6 +146,9 @@ class Attempt:
         """Return the cause of another ending, and a description."""
         if self._reason.startswith("Invalid result"):
             return Cause.CONTRACT, ": the result is not valid"
+        broken = [finding for finding in self.record.findings if not finding.satisfied]
+        if broken and all(finding.is_defect for finding in broken):
+            return Cause.MISTAKE, ": a guardrail gave no verdict"
         if self.ending in ("pre", "post"):
             return Cause.RULE, f": a {self.ending} guardrail is violated"
         cause = Cause.CONTRACT if self._reason.startswith("Invalid input") else Cause.MISTAKE

@@ -183,7 +183,7 @@ def test_files_that_can_belong_to_another_process_are_ignored(
     run(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
 
 
-def test_a_violated_guardrail_shows_rule_tree_and_files(pytester: pytest.Pytester) -> None:
+def test_a_violated_guardrail_shows_rule_and_tree(pytester: pytest.Pytester) -> None:
     copy_module(
         pytester, "work", "copy", examples=["Example(id='x', params={'target': 'b.tmp'}, tree={'a.txt': '12'})"]
     )
@@ -193,13 +193,21 @@ def test_a_violated_guardrail_shows_rule_tree_and_files(pytester: pytest.Pyteste
             "rule violated: case 'x': a post guardrail is violated",
             "  expected  COMPLETED",
             "  actual    FAILED: post guardrail forbid_glob('[*][*]/[*].tmp'): matched 1 file: 'b.tmp'",
-            "  rule      post guardrail forbid_glob*",
             "  tree      {",
             "                'a.txt': '12',",
             "            }",
             "copied",
         ]
     )
+
+
+def test_a_guardrail_that_raises_is_not_a_violated_one(pytester: pytest.Pytester) -> None:
+    file = copy_module(pytester, "work", "copy", examples=["Example(id='x', params={}, tree={'a.txt': '12'})"])
+    broken = "from perago import guardrail\n\n@guardrail\ndef judge(workspace: Path) -> str:\n    raise KeyError\n\n"
+    head, task, rest = file.read_text().partition("@task")
+    file.write_text(head + broken + task + rest.replace("post=[", "post=[judge, "))
+    result = run(pytester, "--perago-modules", "work", "-k", "run")
+    result.stdout.fnmatch_lines(["mistake in the task: case 'x': a guardrail gave no verdict"])
 
 
 LEAKS = (
