@@ -408,6 +408,7 @@ def test_a_source_that_gives_no_tree_is_refused(tmp_path: Path) -> None:
         (({"a": "1"}, {"a/b": "2"}), BadTree, "is a file, but also the directory of"),
         ((tmp_path,), BadTree, "'link' is a link"),
         ((tmp_path / "missing",), BadTree, "is neither a directory nor a zip"),
+        (({"a": 5},), BadTree, "'a': the content must be text, bytes, a Symlink or None, not int"),
         ((3,), TypeError, "not int"),
     ]
     for given, error, words in sources:

@@ -161,9 +161,12 @@ class TreeBuilder:
 
 def _read(source: TreeSource) -> Mapping[str, str | bytes | Symlink | None]:
     if isinstance(source, Mapping):
-        for name in source:
+        for name, content in source.items():
             if problem := _name_problem(name):
                 raise BadTree(f"tree: {name!r}: {problem}")
+            if not isinstance(content, str | bytes | bytearray | os.PathLike | Symlink | None):
+                kind = type(content).__name__
+                raise BadTree(f"tree: {name!r}: the content must be text, bytes, a Symlink or None, not {kind}")
         return source
     if isinstance(source, str | os.PathLike):
         path = Path(source)
