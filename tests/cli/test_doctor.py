@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,12 @@ import pytest
 from perago.embedded.services import EmbeddedServices
 from perago.settings.variables import VARIABLES
 
+from ..adapters import conftest as adapters
+from ..adapters.scripted import ScriptedServer, reply_json, tls_context
 from .conftest import PLAIN, Project, Ran, started_attempt
 from .start_command import shown_on_a_terminal
+
+certificate = adapters.certificate  # a fixture
 
 
 def doctor(project: Project, services: EmbeddedServices, *arguments: str, **variables: str) -> Ran:
@@ -58,6 +63,16 @@ def test_a_server_that_is_away_is_one_problem(project: Project, embedded: Embedd
     assert "connection refused" in problem["what"]
     assert "http://127.0.0.1:9/api" in problem["advice"]
     assert "lakeFS" in findings(ran, "ok")
+
+
+def test_the_advice_for_tls_fits_the_reason(project: Project, embedded: EmbeddedServices, certificate: Path) -> None:
+    no_tls = embedded.environment()["CONDUCTOR_SERVER_URL"].replace("http:", "https:")
+    with ScriptedServer(lambda _: reply_json({}), tls=tls_context(certificate)) as untrusted:
+        variables = {"CONDUCTOR_SERVER_URL": no_tls, "LAKECTL_SERVER_ENDPOINT_URL": untrusted.url}
+        found = findings(doctor(project, embedded, "--json", **variables))
+    assert "does not speak TLS at this address; does it need http://" in found["Conductor"]["what"]
+    assert "certificate is not trusted: self-signed" in found["lakeFS"]["what"]
+    assert "REQUESTS_CA_BUNDLE" in found["lakeFS"]["advice"]
 
 
 def test_a_taskdef_that_drifted_and_a_queue_without_a_worker(project: Project, embedded: EmbeddedServices) -> None:

@@ -55,10 +55,19 @@ def _os_words(error: OSError) -> str | None:
     return clean(error.strerror) if error.strerror else None
 
 
+UNTRUSTED = "the server's certificate is not trusted"
+
+
+def _tls_words(reason: str) -> str:
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return f"the server does not speak TLS at this address; does it need http:// or another port? ({reason})"
+    return f"TLS failed: {clean(reason)}"
+
+
 _WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str | None] | None], ...] = (
     (
         ssl.SSLCertVerificationError,
-        lambda error: f"the server's certificate is not trusted: {clean(error.verify_message)}",
+        lambda error: f"{UNTRUSTED}: {clean(error.verify_message)}",
     ),
     (UnsafeAddressError, str),
     (exceptions.NewConnectionError, None),  # is a timeout by class; its cause tells more
@@ -72,7 +81,7 @@ _WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str | None] | Non
     (BrokenPipeError, "the connection was closed before the answer"),
     (exceptions.IncompleteRead, "the answer was cut off"),
     (exceptions.InvalidChunkLength, "the answer was cut off"),
-    (ssl.SSLError, lambda error: f"TLS failed: {clean(error.reason or 'no reason given')}"),
+    (ssl.SSLError, lambda error: _tls_words(error.reason or "no reason given")),
     (OSError, _os_words),
 )
 """Causes in plain words; None for a cause that explains nothing. The text of the exception is never used, because it
@@ -388,7 +397,7 @@ class HttpPool:
         try:
             self._manager = _manager(service, url.scheme, proxy, size)
         except OSError as error:
-            detail = f"the certificate bundle cannot be read: {error.strerror}"
+            detail = f"the certificate bundle {ca_bundle()} cannot be read: {error.strerror}"
             raise Refused(service, "set up the connection", detail) from error
         self._pool = self._manager.connection_from_url(base_url)
         kind = _TlsConnection if url.scheme == "https" else _Connection
@@ -522,6 +531,12 @@ def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
+def ca_bundle() -> str:
+    """Return the variable that replaces the system's store, as `NAME=value`; empty if none is set."""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    return next((f"{name}={os.environ[name]}" for name in names if os.environ.get(name)), "")
+
+
 def tls_context() -> ssl.SSLContext:
     """Return a verifying context that trusts `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, else the system's store.
 
@@ -530,7 +545,7 @@ def tls_context() -> ssl.SSLContext:
     Raises:
         OSError: the bundle cannot be read.
     """
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    bundle = ca_bundle().partition("=")[2]
     if bundle and Path(bundle).is_dir():
         return ssl.create_default_context(capath=bundle)
     return ssl.create_default_context(cafile=bundle or None)

@@ -275,5 +275,10 @@ def advice(problem: ServiceError) -> str:
         credentials = _CREDENTIALS[problem.service]
         return f"check that {credentials}{_origins(*credentials.split(' and '))} belong to {where}"
     if isinstance(problem, Unavailable):
+        from perago.adapters.http import UNTRUSTED, ca_bundle
+
+        if problem.detail.startswith(UNTRUSTED):
+            trusted = ca_bundle() or "the file that SSL_CERT_FILE or REQUESTS_CA_BUNDLE names"
+            return f"check the host and the expiry of its certificate, and that {trusted} has its authority: {where}"
         return f"check that the server runs and that the address is right: {where}"
     return ""
