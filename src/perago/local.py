@@ -22,7 +22,16 @@ from perago.processes import INTERRUPTED
 from perago.records import dataclass
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.taskdef.definition import workflow_of_one
-from perago.worker.events import AttemptEnded, AttemptReceived, Event, Listener, PollingPaused, SlotDied, SlotReady
+from perago.worker.events import (
+    AttemptEnded,
+    AttemptReceived,
+    Event,
+    Listener,
+    PollingPaused,
+    SlotDied,
+    SlotReady,
+    SlotStartFailed,
+)
 from perago.worker.exporters import exporting
 from perago.worker.plan import ExportContext, StoreFactory, WorkerPlan
 from perago.worker.supervisor import Supervisor
@@ -197,7 +206,7 @@ class Workers:
     def _hear(self, worker: int, event: Event) -> None:
         self._tell(worker, event)
         with self._news:
-            if isinstance(event, SlotDied):
+            if isinstance(event, SlotDied | SlotStartFailed):
                 self._deaths[worker] += 1
             elif isinstance(event, SlotReady):
                 self._deaths[worker] = 0

@@ -44,7 +44,7 @@ EVENTS: list[events.Event] = [
     events.ConductorUnreachable(HOSTILE, False),
     events.BranchSweepFailed((HOSTILE,), HOSTILE),
     events.SlotDied("p1", 1, HOSTILE, 1.0),
-    events.SlotStartFailed("p1", HOSTILE, "a"),
+    events.SlotStartFailed("p1", HOSTILE, "a", 1.0),
     events.FunctionSaid("p1", HOSTILE),
 ]
 

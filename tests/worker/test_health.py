@@ -63,7 +63,7 @@ def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> No
         (events.ConductorUnreachable("no route", denied=False), "no route", events.ConductorBack(3.0)),
         (events.ConductorUnreachable("401", denied=True), "Conductor rejects the credentials: 401", None),
         (
-            events.SlotStartFailed("w1", "no\npassword", "a"),
+            events.SlotStartFailed("w1", "no\npassword", "a", 1.0),
             "slots for a cannot start: no / ***",
             events.SlotReady("w2", 7, "a"),
         ),

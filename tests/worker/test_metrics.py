@@ -17,7 +17,17 @@ from perago.driver import SystemClock
 from perago.ports import TaskStatus, Unavailable
 from perago.retry import retry, within
 from perago.worker import events
-from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Pulse, TransferMeter, Usage
+from perago.worker.events import (
+    AttemptEnded,
+    AttemptReceived,
+    Ending,
+    Event,
+    Pulse,
+    SlotReady,
+    SlotStartFailed,
+    TransferMeter,
+    Usage,
+)
 from perago.worker.exporters import metrics_page
 from perago.worker.metrics import FAMILIES, Metrics
 from perago.worker.status_server import StatusServer
@@ -36,6 +46,7 @@ ODD = "A0._-" + "z" * 123
 DELIVERY = make_delivery(task_id="t1", start_time=0, task_name=ODD, workflow_id="w1", waited_seconds=2.5)
 
 
+FAILED_START = SlotStartFailed("p1", "no such module", ODD, 1.0)
 PULSE = Pulse(4, 1, 2, 3, 0.0, {ODD: 7.0}, {"the block store": 2}, {"logs": 5})
 AWAY = events.ConductorUnreachable("x", denied=False)
 REFUSED = events.ConductorUnreachable("x", denied=True, task_name=ODD)
@@ -123,6 +134,8 @@ def test_invalid_numbers_are_not_counted(number: Any) -> None:
         ((Pulse(4, 1, 2, 3, 0.0),), ("perago_slots", "free"), 1),
         ((Pulse(4, 1, 2, 3, 0.0),), ("perago_slots", "busy"), 2),
         ((Pulse(4, 1, 2, 3, 0.0),), ("perago_slots", "starting"), 1),
+        ((FAILED_START, Pulse(4, 4, 0, 0, 0.0)), ("perago_slots", "starting"), 1),
+        ((FAILED_START, SlotReady("p1", 1, ODD), Pulse(4, 4, 0, 0, 0.0)), ("perago_slots", "starting"), 0),
         ((Pulse(4, 1, 2, 3, 0.0),), ("perago_reports_pending",), 3),
         ((), ("perago_conductor_up",), 0),
         ((PULSE,), ("perago_conductor_up",), 1),

@@ -129,7 +129,7 @@ class AttemptView:
                 self._reported(event)
             case events.AttemptEnded(_, _, events.Ending.LOST, _, reason) if reason != INTERRUPTED:
                 line(f"{paint('lost:', Colour.RED)} {_indented(reason or '')}")
-            case events.SlotStartFailed(_, reason, _):
+            case events.SlotStartFailed(reason=reason):
                 line(f"{paint('the worker process cannot start:', Colour.RED)} {_indented(reason)}")
             case events.SlotDied(_, pid, reason, _):
                 line(f"{paint(f'worker process {pid}:', Colour.RED)} {_indented(reason)}")

@@ -131,17 +131,18 @@ class SlotReady(Event):
 
 @dataclass(frozen=True, slots=True)
 class SlotStartFailed(Event):
-    """A slot process could not import the task module or make its store."""
+    """A slot process could not be started, could not import the task module or could not make its store. The next one
+    starts after `restart_seconds`."""
 
     worker_id: str
     reason: str
     task_name: str
+    restart_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class SlotDied(Event):
-    """A slot process ended unexpectedly, or could not be started (`pid` is 0). A new one starts after
-    `restart_seconds`."""
+    """A slot process that had not failed to start ended unexpectedly. A new one starts after `restart_seconds`."""
 
     worker_id: str
     pid: int

@@ -61,7 +61,7 @@ class Health:
                 self._turned, self._pulse = time.monotonic(), event
             case events.WorkerReady() if self._state == "starting":
                 self._state = "working"
-            case events.SlotStartFailed(_, reason, task_name):
+            case events.SlotStartFailed(reason=reason, task_name=task_name):
                 self._failing = {**self._failing, task_name: reason}
             case events.SlotReady(_, _, task_name):
                 self._failing = {task: why for task, why in self._failing.items() if task != task_name}

@@ -488,10 +488,10 @@ def _words(event: Event) -> str:
             return f"ready: {task_name} ({module}), {what}, polling as {worker_id}, after {duration(seconds)}"
         case events.SlotReady(worker_id, pid, task_name):
             return f"{worker_id}: ready for {task_name} (process {pid})"
-        case events.SlotStartFailed(worker_id, reason, task_name):
-            return f"{worker_id}: cannot start for {task_name}: {reason}"
+        case events.SlotStartFailed(worker_id, reason, task_name, restart_seconds):
+            return f"{worker_id}: cannot start for {task_name}, restart in {restart_seconds:g} s: {reason}"
         case events.SlotDied(worker_id, pid, reason, restart_seconds, delivery):
-            which = f" (process {pid})" if pid else ""
+            which = f" (process {pid})"
             which += f" during {_which(delivery)}" if delivery else ""
             return f"{worker_id}: {reason}{which}; restart in {restart_seconds:g} s"
         case events.SlotReplaced(worker_id, pid, reason):

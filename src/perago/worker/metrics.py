@@ -164,6 +164,8 @@ class Metrics:
         self._numbers: dict[str, dict[tuple[str, ...], Number]] = {family.name: {} for family in FAMILIES}
         self._set("perago_info", perago.__version__, to=1)
         self._set("perago_conductor_up", to=0)
+        self._not_starting: set[str] = set()
+        """Tasks whose last slot could not start."""
         self._has_begun = False
         """Whether polls can be made. Before that, the worker waits for its servers."""
         for name in ("perago_slot_deaths", "perago_leases_in_doubt"):
@@ -207,11 +209,17 @@ class Metrics:
     def __call__(self, event: Event) -> None:
         """Count `event`."""
         match event:
+            case events.SlotStartFailed(task_name=task):
+                self._not_starting.add(task)
+            case events.SlotReady(task_name=task):
+                self._not_starting.discard(task)
             case events.Pulse(slots, free, busy, unreported):
                 self._set_state(event)
-                self._set("perago_slots", "free", to=free)
+                # A place whose slot is made on demand counts as free, although the slots of its task cannot start.
+                starting = max(0, slots - free - busy, min(len(self._not_starting), slots - busy))
+                self._set("perago_slots", "free", to=max(0, slots - busy - starting))
                 self._set("perago_slots", "busy", to=busy)
-                self._set("perago_slots", "starting", to=max(0, slots - free - busy))
+                self._set("perago_slots", "starting", to=starting)
                 self._set("perago_reports_pending", to=unreported)
             case events.AttemptReceived(delivery):
                 task, seconds = self._task(delivery.task_name), delivery.waited_seconds

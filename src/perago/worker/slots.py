@@ -226,6 +226,8 @@ class Slot:
         self._delay = delay or RestartDelay()
         self._is_shared = delay is not None
         self._ready_since: float | None = None
+        self._failed_start: float | None = None
+        """Seconds until the next start, if the current process has failed to start."""
 
     @property
     def located(self) -> str:
@@ -318,11 +320,13 @@ class Slot:
 
     async def _live_once(self) -> float:
         """Run one process to its end. Return the seconds until the next one may start."""
-        self._ready_since = None
+        self._ready_since = self._failed_start = None
         try:
             process = await SlotProcess.start(self._plan, self.worker_id, self._on_message, self._threads)
         except (OSError, RuntimeError) as error:  # no thread can be started, either
-            return self._died(0, f"the slot's process could not be started: {error}")
+            if self.closing:
+                return 0.0
+            return self._report_failed_start(f"the slot's process could not be started: {error}")
         self._process = process
         if self.closing:
             self._end_process()
@@ -345,8 +349,14 @@ class Slot:
 
     def _start_failed(self, reason: str) -> None:
         self.start_failure = reason
-        self._emit(SlotStartFailed(self.worker_id, reason, self.task.name))
+        self._failed_start = self._report_failed_start(reason)
         self._changed(self)
+
+    def _report_failed_start(self, reason: str) -> float:
+        """Return the seconds until the next start."""
+        delay = self._delay.after_crash(0.0)
+        self._emit(SlotStartFailed(self.worker_id, reason, self.task.name, delay))
+        return delay
 
     def _died(self, pid: int, how: str, delivery: Delivery | None = None) -> float:
         reason, self._retiring = self._retiring, None
@@ -357,6 +367,8 @@ class Slot:
         if reason is not None:
             self._emit(SlotReplaced(self.worker_id, pid, reason, delivery))
             return 0.0
+        if self._failed_start is not None:
+            return self._failed_start
         lived = 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
         delay = self._delay.after_crash(lived)
         self._emit(SlotDied(self.worker_id, pid, how, delay, delivery))
