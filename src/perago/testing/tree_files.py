@@ -161,7 +161,8 @@ class TreeBuilder:
 
 def _read(source: TreeSource) -> Mapping[str, str | bytes | Symlink | None]:
     if isinstance(source, Mapping):
-        for name, content in source.items():
+        contents: Mapping[str, object] = source
+        for name, content in contents.items():
             if problem := _name_problem(name):
                 raise BadTree(f"tree: {name!r}: {problem}")
             if not isinstance(content, str | bytes | bytearray | os.PathLike | Symlink | None):
