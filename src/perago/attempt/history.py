@@ -138,7 +138,7 @@ def given(commits: Sequence[str]) -> str:
 
 def _words(commit: Commit) -> str:
     """Name a commit and, if its metadata say so, who published it to which branch."""
-    found = [commit.metadata.get(key) for key in ("perago.reference_name", "perago.branch")]
+    found = [commit.metadata.get(key) for key in (publication.REFERENCE_NAME, publication.BRANCH)]
     told = " to ".join(name for name in found if name)
     return f"{short(commit.id)} (by {told})" if told else short(commit.id)
 

@@ -25,10 +25,14 @@ PHASE = "perago.phase"
 STAGING_BRANCH = "perago.staging_branch"
 STEP_KEY = "perago.step_key"
 WORKFLOW_ID = "perago.workflow_id"
+TASK_NAME = "perago.task_name"
+REFERENCE_NAME = "perago.reference_name"
 TASK_ID = "perago.task_id"
+RETRIED_TASK_ID = "perago.retried_task_id"
 POLL_COUNT = "perago.poll_count"
 START_TIME = "perago.start_time"
 INPUT_REF = "perago.input_ref"
+BRANCH = "perago.branch"
 ITERATION = "perago.iteration"
 RETRY_COUNT = "perago.retry_count"
 WORKER = "perago.worker"
@@ -40,6 +44,7 @@ SUPERSEDES = "perago.supersedes"
 SHARED = "perago.shared"
 TRACEPARENT = "perago.traceparent"
 FORMAT_KEY = "perago.format"
+VERSION = "perago.version"
 FORMAT = 1
 """The format of these metadata. Additions keep it. Commits of versions that wrote no format have format 1."""
 
@@ -145,20 +150,20 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
     shared = json.dumps(sorted(state.shared), separators=(",", ":")) if state.shared else ""
     return {
         FORMAT_KEY: str(FORMAT),
-        "perago.version": state.plan.perago_version,
+        VERSION: state.plan.perago_version,
         PHASE: phase,
         STEP_KEY: step_key(delivery),
         WORKFLOW_ID: delivery.workflow_id,
-        "perago.task_name": delivery.task_name,
-        "perago.reference_name": delivery.reference_name,
+        TASK_NAME: delivery.task_name,
+        REFERENCE_NAME: delivery.reference_name,
         ITERATION: str(delivery.iteration),
         TASK_ID: delivery.task_id,
         RETRY_COUNT: str(delivery.retry_count),
-        "perago.retried_task_id": delivery.retried_task_id or "",
+        RETRIED_TASK_ID: delivery.retried_task_id or "",
         POLL_COUNT: str(delivery.poll_count),
         START_TIME: str(delivery.start_time),
         INPUT_REF: state.ref.ref,
-        "perago.branch": state.ref.branch,
+        BRANCH: state.ref.branch,
         WORKER: state.plan.worker,
         PREFIX: state.plan.prefix or "/",
         EXPECTED_HEAD: state.expected_head,
@@ -190,13 +195,13 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
         task_id=by.task_id,
         poll_count=poll_count,
         start_time=by.start_time,
-        task_name=found.get("perago.task_name", ""),
+        task_name=found.get(TASK_NAME, ""),
         workflow_id=by.workflow_id,
         workflow_name="",
-        reference_name=found.get("perago.reference_name", ""),
+        reference_name=found.get(REFERENCE_NAME, ""),
         iteration=iteration,
         retry_count=retry_count,
-        retried_task_id=found.get("perago.retried_task_id") or None,
+        retried_task_id=found.get(RETRIED_TASK_ID) or None,
         retried=False,
         retry_output=None,
         input={},

@@ -93,8 +93,8 @@ def facts_of(commit: Commit) -> dict[str, str]:
     keys = {
         "publisher": publication.TASK_ID,
         "workflow": publication.WORKFLOW_ID,
-        "step": "perago.reference_name",
-        "version": "perago.version",
+        "step": publication.REFERENCE_NAME,
+        "version": publication.VERSION,
     }
     known = {name: commit.metadata.get(key, "unknown") for name, key in keys.items()}
     return {"commit": short(commit.id), "described": described(commit), **known}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from perago.attempt import publication
 from perago.attempt.commands import COMMANDS
 from perago.authoring.context import metrics_json
 from perago.cli import messages
@@ -234,10 +235,10 @@ def show_line(commits: Sequence[Commit], stream: TextIO) -> None:
     out = Renderer(stream)
     out.line("\ncommits of branch main, oldest first")
     # the reference name of the task, or the committer if no task published
-    names = [one_line(commit.metadata.get("perago.reference_name", commit.committer)) for commit in commits]
+    names = [one_line(commit.metadata.get(publication.REFERENCE_NAME, commit.committer)) for commit in commits]
     width = max(map(len, names), default=0)
     for commit, name in zip(commits, names, strict=True):
-        read = commit.metadata.get("perago.input_ref")
+        read = commit.metadata.get(publication.INPUT_REF)
         based = out.paint(f", read {one_line(read[:12])}", Colour.DIM) if read else ""
         words = commit.message.partition(" (workflow ")[0] if read else commit.message
         out.line(f"  o {name:{width}}  {out.paint(commit.id[:12], Colour.YELLOW)}  {one_line(words)}{based}")

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from perago.attempt import publication
 from perago.attempt.history import PAGE, NotOneLine, newest_of
 from perago.attempt.publication import is_staging_branch
 from perago.console import links
@@ -34,12 +35,9 @@ MOST = 1000
 _PARTED = 10
 _KINDS = ("added", "changed", "removed")
 
-_WORKFLOW = "perago.workflow_id"
-_TASK = "perago.task_id"
-_COMMITS = frozenset({"perago.input_ref", "perago.expected_head", "perago.adopts", "perago.supersedes"})
-_BRANCHES = frozenset({"perago.branch", "perago.staging_branch"})
-_TASKS = frozenset({_TASK, "perago.retried_task_id"})
-_RESULT = "perago.result"
+_COMMITS = frozenset({publication.INPUT_REF, publication.EXPECTED_HEAD, publication.ADOPTS, publication.SUPERSEDES})
+_BRANCHES = frozenset({publication.BRANCH, publication.STAGING_BRANCH})
+_TASKS = frozenset({publication.TASK_ID, publication.RETRIED_TASK_ID})
 _PAGE_SIZE = 50
 _FILES = 200
 IMAGE_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
@@ -87,7 +85,7 @@ def commit_row(repository: str, found: Commit) -> RowView:
         message=line(found.message.partition("\n")[0]),
         committer=line(found.committer),
         time=moment(found.created * 1000),
-        publisher=line(found.metadata.get("perago.task_name", "")),
+        publisher=line(found.metadata.get(publication.TASK_NAME, "")),
         attempt=_attempt(found),
     )
 
@@ -129,7 +127,7 @@ def publications(source: Source, places: Sequence[tuple[str, str, str]]) -> Mapp
         for number, each in enumerate(source.lakefs.first_parents(repository, branch)):
             if each.id == ref or number >= MOST:
                 break
-            known = found.setdefault(each.metadata.get(_TASK, ""), [])
+            known = found.setdefault(each.metadata.get(publication.TASK_ID, ""), [])
             if (repository, each) not in known:
                 known.insert(0, (repository, each))
     return found
@@ -137,15 +135,15 @@ def publications(source: Source, places: Sequence[tuple[str, str, str]]) -> Mapp
 
 def _attempt(found: Commit) -> Link | None:
     """Return the attempt that published a commit, or None for a commit that perago did not publish."""
-    workflow_id, task_id = found.metadata.get(_WORKFLOW), found.metadata.get(_TASK)
+    workflow_id, task_id = found.metadata.get(publication.WORKFLOW_ID), found.metadata.get(publication.TASK_ID)
     if workflow_id is None or task_id is None:
         return None
-    return link(found.metadata.get("perago.reference_name", "step"), links.workflow(workflow_id, task_id))
+    return link(found.metadata.get(publication.REFERENCE_NAME, "step"), links.workflow(workflow_id, task_id))
 
 
 def _metadata_row(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> RowView:
     value = metadata[key]
-    if key == _RESULT:
+    if key == publication.RESULT:
         try:
             result = readable_json(json.loads(value))
         except (ValueError, RecursionError):
@@ -158,11 +156,12 @@ def _metadata_row(source: Source, repository: str, metadata: Mapping[str, str], 
 
 def _address(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> str | None:
     value = metadata[key]
-    if key == _WORKFLOW:
+    if key == publication.WORKFLOW_ID:
         return links.workflow(value)
     if key in _TASKS:
-        return links.workflow(metadata[_WORKFLOW], value) if metadata.get(_WORKFLOW) else None
-    if key == "perago.task_name":
+        workflow_id = metadata.get(publication.WORKFLOW_ID)
+        return links.workflow(workflow_id, value) if workflow_id else None
+    if key == publication.TASK_NAME:
         return links.task_type(value) if source.conductor.task_definition(value) else None
     if key in _COMMITS and exists(lambda: source.lakefs.commit(repository, value)):
         return links.commit(repository, value)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.requests import Request
 
+from perago.attempt import publication
 from perago.console import links
 from perago.console.repositories import (
     change_row,
@@ -216,7 +217,7 @@ class _LineReader:
         shown = between[:_MOST_SHOWN]
         for each in reversed(between):
             owner = self._owner(each)
-            task_id = owner["taskId"] if isinstance(owner, Mapping) else each.metadata.get("perago.task_id", "")
+            task_id = owner["taskId"] if isinstance(owner, Mapping) else each.metadata.get(publication.TASK_ID, "")
             if owner is not None:
                 self.published[task_id] = (*self.published.get(task_id, ()), commit_link(repository, each.id))
         return RowView(
@@ -229,7 +230,7 @@ class _LineReader:
 
     def _owner(self, found: Commit) -> Json | str | None:
         """Return the workflow's id, its step that ran the publishing sub-workflow, or None for any other commit."""
-        publisher = found.metadata.get("perago.workflow_id", "")
+        publisher = found.metadata.get(publication.WORKFLOW_ID, "")
         return publisher if publisher == self._workflow_id else self._steps.get(publisher)
 
     def _commit(self, repository: str, found: Commit) -> RowView:
@@ -241,7 +242,7 @@ class _LineReader:
             own=own,
             name=self._name(found),
             commit=commit_link(repository, found.id),
-            words=line(found.metadata.get("perago.task_name", "") if own else found.message.partition("\n")[0]),
+            words=line(found.metadata.get(publication.TASK_NAME, "") if own else found.message.partition("\n")[0]),
             time=moment(found.created * 1000),
             summary=summary,
             files=tuple(files),
@@ -250,8 +251,8 @@ class _LineReader:
 
     def _name(self, found: Commit) -> Link:
         """Return the step that published the commit, or the committer of another client's commit."""
-        owner, task_id = self._owner(found), found.metadata.get("perago.task_id", "")
-        reference = found.metadata.get("perago.reference_name", "step")
+        owner, task_id = self._owner(found), found.metadata.get(publication.TASK_ID, "")
+        reference = found.metadata.get(publication.REFERENCE_NAME, "step")
         if owner is None:
             return link(found.committer or "unknown")
         if isinstance(owner, Mapping):

@@ -512,7 +512,6 @@ def _differs(path: str, then: Digest | None, now: Content | Digest | None) -> bo
 _SEARCHED = 100
 _COMMITS = 100
 _MOST_COMMITS = 100_000
-_TASK_NAME = "perago.task_name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -585,7 +584,7 @@ def _publications(store: WorkspaceStore, repository: str, head: str, choice: Cho
             if choice.since is not None and commit.created < choice.since:
                 return
             by = notes.origin(commit)
-            phase, name = commit.metadata.get(notes.PHASE), commit.metadata.get(_TASK_NAME)
+            phase, name = commit.metadata.get(notes.PHASE), commit.metadata.get(notes.TASK_NAME)
             is_meant = (phase, name) == ("merge", choice.task_name)
             if by is not None and is_meant and commit.id not in undone and by.task_id not in known:
                 known.add(by.task_id)

@@ -221,6 +221,7 @@ def log(
 ) -> None:
     """Show the publications to a branch: task, attempt, and the publications that each adopted or undid."""
     oldest = None if since is None else time.time() - seconds_of_age(since, "--since")
+    from perago.attempt import publication
     from perago.cli.services import store_of
     from perago.history.attempts import first_parents
 
@@ -230,7 +231,8 @@ def log(
         recent = takewhile(
             lambda commit: oldest is None or commit.created >= oldest, first_parents(store, repository, head.id)
         )
-        wanted = {key: value for key, value in (("perago.task_name", task), ("perago.workflow_id", workflow)) if value}
+        chosen = {publication.TASK_NAME: task, publication.WORKFLOW_ID: workflow}
+        wanted = {key: value for key, value in chosen.items() if value}
         meant = (commit for commit in recent if wanted.items() <= commit.metadata.items())
         for batch in in_batches(islice(meant, last), f"reading the history of {branch}"):
             rows += map(_commit_row, batch)
