@@ -32,15 +32,16 @@ T = TypeVar("T")
 
 def wait_for(what: str, condition: Callable[[], T | None], limit: float = LIMIT) -> T:
     """What `condition` returns once that is true; fails with `what` after `limit` seconds. The last look is after them:
-    this process may have stood still in between."""
-    deadline = time.monotonic() + limit
+    this process may have stood still in between. Looks become rarer, because some are requests to what is tested."""
+    deadline, pause = time.monotonic() + limit, 0.005
     while True:
         is_late = time.monotonic() >= deadline
         if result := condition():
             return result
         if is_late:
             raise AssertionError(f"waited {limit:g} s in vain for {what}")
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(pause * 1.2, 0.05)
 
 
 def release(file: Path) -> None:
