@@ -86,6 +86,11 @@ def json_text(value: Any, **layout: Any) -> str:
     return _INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
+def short(commit_id: str) -> str:
+    """Return a commit id for people: its first 12 digits."""
+    return commit_id[:12]
+
+
 def quoted(name: str) -> str:
     """Return `name` as a literal that is safe in every log and JSON text, even if it was made from invalid bytes."""
     if len(name) > LONGEST_NAME:

@@ -30,7 +30,7 @@ from perago.testing.outcome import Outcome
 from perago.testing.samples import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from perago.testing.tasks import CaseFailed, Cause
-from perago.text import listing, quoted
+from perago.text import listing, quoted, short
 from pytest_perago.attempts import NOT_COMPLETED, CaseAttempts, FaultCase
 from pytest_perago.confinement import without_plugin_frames
 from pytest_perago.memory import Memory
@@ -468,7 +468,7 @@ class _Run(CaseAttempts):
         commits = services.lakefs.history(REPOSITORY, BRANCH, until=ref, limit=100)
         trees = [services.lakefs.get_commit(REPOSITORY, ref), *reversed(commits)]
         changing = sum(new.meta_range_id != old.meta_range_id for old, new in itertools.pairwise(trees))
-        is_named = again.status is TaskStatus.COMPLETED or published[:12] in (again.reason or "")
+        is_named = again.status is TaskStatus.COMPLETED or short(published) in (again.reason or "")
         if changing != 1 or self.committed(services) != tree or not is_named:
             raise RuntimeError(
                 f"after a lost report the task published {changing} times; the next attempt ended as {again.status}: "

@@ -24,11 +24,11 @@ from perago.attempt import commands as do
 from perago.attempt import publication, refusals
 from perago.attempt.events import BranchRead, LineageRead
 from perago.attempt.publication import Origin
-from perago.attempt.refusals import Refusal, facts_of, short
+from perago.attempt.refusals import Refusal, facts_of
 from perago.attempt.state import Base, State
 from perago.ports import ANY_WORKFLOW, Commit
 from perago.records import dataclass
-from perago.text import listing
+from perago.text import listing, short
 
 PAGE = 10
 """Number of commits that are read with one call, which is a page of lakeFS."""

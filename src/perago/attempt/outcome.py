@@ -14,11 +14,11 @@ from typing import Any
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import refusals
-from perago.attempt.refusals import Check, Refusal, described, short, shortened
+from perago.attempt.refusals import Check, Refusal, described, shortened
 from perago.attempt.state import State, Step
 from perago.ports import Commit, Report, TaskStatus
 from perago.records import dataclass, replace
-from perago.text import listing
+from perago.text import listing, short
 
 REASON_LIMIT = 500
 _CONFLICTS_NAMED = 3

@@ -67,10 +67,11 @@ from perago.attempt.outcome import (
     refuse_on,
 )
 from perago.attempt.publication import FENCE_PATH, IMPOSSIBLE_HEAD
-from perago.attempt.refusals import facts_of, named, short
+from perago.attempt.refusals import facts_of, named
 from perago.attempt.state import Base, Plan, State, Step
 from perago.ports import MergeRefusal, Report, TaskStatus
 from perago.settings.sources import PublishFence
+from perago.text import short
 
 MERGE_TRIES = 3
 """Maximum number of merges without a usable answer, in addition to one for each lost race."""

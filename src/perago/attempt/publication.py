@@ -19,6 +19,7 @@ from perago.attempt.events import FenceState
 from perago.attempt.state import Plan, State
 from perago.ports import FENCE_MARKER, Commit, Delivery, ObjectEntry
 from perago.records import dataclass
+from perago.text import short
 
 EXPECTED_HEAD = "perago.expected_head"
 PHASE = "perago.phase"
@@ -133,7 +134,7 @@ def message(state: State) -> str:
     """Return the commit message of staging commit and merge, for the people who read the branch's log."""
     delivery, changes = state.plan.delivery, state.changes
     if state.adopts is not None:
-        counts = f"adopts {state.adopts[:12]}"
+        counts = f"adopts {short(state.adopts)}"
     elif state.has_changes:
         counts = f"{len(changes.added):,} added, {len(changes.changed):,} changed, {len(changes.removed):,} removed"
     else:

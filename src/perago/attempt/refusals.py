@@ -23,7 +23,7 @@ from perago.attempt import publication
 from perago.attempt.state import State
 from perago.ports import Commit
 from perago.records import dataclass, field
-from perago.text import listing
+from perago.text import listing, short
 
 Check: TypeAlias = Literal["input", "branch", "changes"]
 _PATH_LENGTH = 60
@@ -69,11 +69,6 @@ class _Facts(dict[str, str]):
         if self._state is None:
             raise KeyError(name)
         return FACTS[name](self._state)
-
-
-def short(commit_id: str) -> str:
-    """Return a shortened commit id for people."""
-    return commit_id[:12]
 
 
 def shortened(path: str) -> str:

@@ -20,7 +20,7 @@ from perago.cli.rendering import Renderer
 from perago.ports import TaskStatus
 from perago.processes import INTERRUPTED
 from perago.records import dataclass
-from perago.text import count, lines_of, one_line, size
+from perago.text import count, lines_of, one_line, short, size
 from perago.worker import events
 from perago.workspace.changes import Changes
 
@@ -165,7 +165,7 @@ class AttemptView:
             for note in record.notes:
                 line(f"{paint('note:', Colour.YELLOW)} {_indented(note)}")
         if event.completed:
-            where = f", workspace at commit {event.published_commit[:12]}" if event.published_commit else ""
+            where = f", workspace at commit {short(event.published_commit)}" if event.published_commit else ""
             line(f"{paint('completed', Colour.GREEN)} in {event.seconds:.2f} s{where}\n")
         else:
             final = "" if event.status is TaskStatus.FAILED else " for good (a retry could not succeed)"
@@ -239,9 +239,9 @@ def show_line(commits: Sequence[Commit], stream: TextIO) -> None:
     width = max(map(len, names), default=0)
     for commit, name in zip(commits, names, strict=True):
         read = commit.metadata.get(publication.INPUT_REF)
-        based = out.paint(f", read {one_line(read[:12])}", Colour.DIM) if read else ""
+        based = out.paint(f", read {one_line(short(read))}", Colour.DIM) if read else ""
         words = commit.message.partition(" (workflow ")[0] if read else commit.message
-        out.line(f"  o {name:{width}}  {out.paint(commit.id[:12], Colour.YELLOW)}  {one_line(words)}{based}")
+        out.line(f"  o {name:{width}}  {out.paint(short(commit.id), Colour.YELLOW)}  {one_line(words)}{based}")
 
 
 def debugging_of(files: Sequence[str], params: str | None, *, pdb: bool) -> Debugging | None:

@@ -23,12 +23,11 @@ from perago.console.source import Change, File, NoSuchPage, Ref, Repository, Sou
 from perago.console.text import Link, Listed, PageView, RowView, block, line, link, listed, moment, readable_json
 from perago.ports import Commit, Forbidden
 from perago.taskdef.payload import commits_of
-from perago.text import count, size
+from perago.text import count, short, size
 from perago.workspace.keys import is_reserved
 
 T = TypeVar("T")
 
-SHORT_ID = 12
 _CHANGES = 200
 MOST = 1000
 """Files of a commit, or commits of a branch, that are read for a page without paging."""
@@ -57,7 +56,7 @@ def commit(source: Source, request: Request) -> PageView:
         "after",
     )
     return PageView(
-        f"Commit {found.id[:SHORT_ID]}",
+        f"Commit {short(found.id)}",
         crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
         commit_id=line(found.id),
         message=block(found.message),
@@ -75,7 +74,7 @@ def commit(source: Source, request: Request) -> PageView:
 
 def commit_link(repository: str, commit_id: str) -> Link:
     """Return a commit by its short id."""
-    return link(commit_id[:SHORT_ID], links.commit(repository, commit_id))
+    return link(short(commit_id), links.commit(repository, commit_id))
 
 
 def commit_row(repository: str, found: Commit) -> RowView:
@@ -207,9 +206,7 @@ def parted(payload: Any, source: Source) -> RowView | None:
     commits = commits_of(workspace.get("ref"), repository, [])
     url = links.branch(repository, branch) if exists(lambda: source.lakefs.branch(repository, branch)) else None
     shown = tuple(
-        commit_link(repository, each)
-        if exists(partial(source.lakefs.commit, repository, each))
-        else link(each[:SHORT_ID])
+        commit_link(repository, each) if exists(partial(source.lakefs.commit, repository, each)) else link(short(each))
         for each in commits[:_PARTED]
     )
     if not shown:
@@ -398,7 +395,7 @@ def _crumbs(repository: str, commit_id: str, path: str, *, with_root: bool = Fal
     return (
         link("Repositories", links.REPOSITORIES),
         link(repository, links.repository(repository)),
-        link(commit_id[:SHORT_ID], links.commit(repository, commit_id)),
+        link(short(commit_id), links.commit(repository, commit_id)),
         *root,
         *(link(part, links.files(repository, commit_id, prefix)) for part, prefix in zip(parts, above, strict=True)),
     )

@@ -13,11 +13,12 @@ from starlette.requests import Request
 from perago.adapters.conductor import WorkflowQuery, WorkflowSummary
 from perago.console import links
 from perago.console.overview import workflow_row
-from perago.console.repositories import SHORT_ID, optional
+from perago.console.repositories import optional
 from perago.console.source import NoSuchPage, Source
 from perago.console.text import Link, PageView, RowView, line, link
 from perago.console.workflow import worker_link
 from perago.ports import Forbidden, NotFound, Refused
+from perago.text import short
 
 LONGEST = 200
 """Maximum length of a search text."""
@@ -117,7 +118,7 @@ def _commits(source: Source, text: str) -> Found:
     def found() -> Iterator[Link]:
         for name in _names(source):
             if (commit := optional(partial(source.lakefs.commit, name, text), Forbidden)) is not None:
-                words = f"{commit.id[:SHORT_ID]} in {name}: {line(commit.message.partition(chr(10))[0], 100).text}"
+                words = f"{short(commit.id)} in {name}: {line(commit.message.partition(chr(10))[0], 100).text}"
                 yield link(words, links.commit(name, commit.id))
 
     return list(islice(found(), _ROWS))

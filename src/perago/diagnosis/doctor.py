@@ -31,7 +31,7 @@ from perago.settings.sources import PublishFence
 from perago.settings.variables import settings_in_effect
 from perago.taskdef.compatibility import Impact, classify
 from perago.taskdef.definition import comparable
-from perago.text import age, count, listing, one_line, size
+from perago.text import age, count, listing, one_line, short, size
 from perago.worker.exporters import exporter_problems
 from perago.worker.plan import too_few_files
 from perago.worker.presence import (
@@ -469,7 +469,7 @@ def branch(store: WorkspaceStore, limits: Limits, repository: str, name: str, *,
         return
     state = fence_in(store.stat_objects(repository, head.id, [FENCE_PATH]))
     dirty = store.has_uncommitted_changes(repository, name)
-    yield Finding(area, Level.OK, f"readable; its head is {head.id[:12]}")
+    yield Finding(area, Level.OK, f"readable; its head is {short(head.id)}")
     if dirty:
         why = "lakeFS refuses to merge into a branch with uncommitted changes, so no result is published"
         advice = "commit or reset these changes in lakeFS; perago did not make them"

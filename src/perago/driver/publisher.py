@@ -21,7 +21,7 @@ from perago.attempt import events as on
 from perago.attempt import history
 from perago.attempt.outcome import cannot_undo
 from perago.attempt.publication import FENCE_PATH, WORKFLOW_ID, fence_in, head_expected_instead, is_built_from
-from perago.attempt.refusals import named, short
+from perago.attempt.refusals import named
 from perago.driver.delivery import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
 from perago.driver.local_workspace import LocalWorkspace
@@ -46,6 +46,7 @@ from perago.ports import (
 )
 from perago.retry import BackOff, Retries, retry, unless_done
 from perago.settings.sources import PublishFence
+from perago.text import short
 from perago.workspace.changes import find_overlap
 from perago.workspace.keys import is_reserved
 from perago.workspace.layout import ListingBound

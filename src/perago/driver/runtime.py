@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 from perago.attempt.events import FenceState
-from perago.attempt.refusals import short
 from perago.attempt.state import Step
 from perago.authoring.context import Measured
 from perago.driver.fencing import FenceProofs
@@ -22,7 +21,7 @@ from perago.guardrails.evaluation import Finding
 from perago.ports import Clock, Delivery, DeliveryCheck, Report, WorkspaceStore
 from perago.records import dataclass, field
 from perago.settings.sources import PublishFence
-from perago.text import count, listing, quoted
+from perago.text import count, listing, quoted, short
 from perago.workspace.changes import Changes
 from perago.workspace.directory import AttemptDirectory
 

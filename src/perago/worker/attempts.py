@@ -26,11 +26,11 @@ from typing import Any
 from perago.attempt.events import FenceState
 from perago.attempt.outcome import fitted
 from perago.attempt.publication import is_mine
-from perago.attempt.refusals import short
 from perago.driver import Delivered, deliver_report
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
 from perago.records import dataclass, field, replace
 from perago.retry import BackOff
+from perago.text import short
 from perago.worker.channel import DeliveryAnswer, DeliveryQuestion, Finished, LogSoFar, Publishing
 from perago.worker.events import (
     AttemptEnded,

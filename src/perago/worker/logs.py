@@ -30,7 +30,7 @@ from perago.authoring.context import metrics_json
 from perago.driver import AttemptRecord
 from perago.ports import Delivery, TaskStatus
 from perago.settings.sources import LogFormat
-from perago.text import LOG_ZONE, count, duration, json_text, listing, one_line, visible
+from perago.text import LOG_ZONE, count, duration, json_text, listing, one_line, short, visible
 from perago.worker import events
 from perago.worker.events import Event, Listener
 from perago.worker.plan import ExportContext, LogPlan, WorkerPlan
@@ -469,7 +469,7 @@ def _ended(event: events.AttemptEnded) -> str:
         )
     text = f"{what} {_which(event.delivery)} in {duration(event.seconds)}"
     if event.published_commit is not None:
-        text += f", workspace at {event.published_commit[:12]}"
+        text += f", workspace at {short(event.published_commit)}"
     if event.remarks:
         text += f" ({', '.join(event.remarks)})"
     return f"{text}: {event.reason}" if event.reason and not event.completed else text
@@ -581,8 +581,8 @@ class PlainLines:
         """Pass on the lines about `event`."""
         match event:
             case events.AttemptReceived(delivery, worker_id):
-                short = f"{delivery.task_name} {delivery.task_id[:_SHORT_ID]}"
-                self._attempts[worker_id] = f"{short} attempt {delivery.retry_count + 1} | "
+                name = f"{delivery.task_name} {delivery.task_id[:_SHORT_ID]}"
+                self._attempts[worker_id] = f"{name} attempt {delivery.retry_count + 1} | "
             case events.FunctionSaid(worker_id, text):
                 for line in text.rstrip("\n").split("\n"):
                     self._write(one_line(self._attempts.get(worker_id, "") + line))

@@ -23,6 +23,7 @@ from perago.adapters.lakefs.session import (
 )
 from perago.ports import Commit
 from perago.settings import LakeFSSettings
+from perago.text import short
 
 _CONNECTIONS = 8
 _CHUNK = 64 * 1024
@@ -71,7 +72,7 @@ class LakeFSBrowser:
 
     def commit(self, repository: str, ref: str) -> Commit:
         """Return the commit that a branch, a tag or the beginning of an id names."""
-        call = Call(f"read commit {ref[:12]} of {repository}", repository, f"commit {ref}")
+        call = Call(f"read commit {short(ref)} of {repository}", repository, f"commit {ref}")
         return self._session.get(call, path_in(repository, "commits", ref), commit_of)
 
     def first_parents(self, repository: str, commit_id: str, limit: int) -> Sequence[Commit]:
@@ -95,7 +96,7 @@ class LakeFSBrowser:
         self, repository: str, ref: str, prefix: str, after: str, limit: int, *, delimiter: str = ""
     ) -> Page[Json]:
         """Return objects, by key; with a delimiter, a directory is one entry of the type `common_prefix`."""
-        call = Call(f"list {repository} at {ref[:12]}", repository, f"commit {ref}")
+        call = Call(f"list {repository} at {short(ref)}", repository, f"commit {ref}")
         query = {"prefix": prefix, "delimiter": delimiter}
         return self._page(call, after, limit, ("refs", ref, "objects", "ls"), query)
 
@@ -143,4 +144,4 @@ class LakeFSBrowser:
 
 
 def _of_object(repository: str, ref: str, key: str) -> Call:
-    return Call(f"read {key!r} of {repository} at {ref[:12]}", repository, f"object {key!r}")
+    return Call(f"read {key!r} of {repository} at {short(ref)}", repository, f"object {key!r}")

@@ -54,7 +54,7 @@ from perago.ports import (
 )
 from perago.retry import retry
 from perago.settings import LakeFSSettings
-from perago.text import count
+from perago.text import count, short
 from perago.workspace.sweep import CACHE
 
 T = TypeVar("T")
@@ -132,7 +132,7 @@ class LakeFSStore:
         These do not count.
         """
         commit_id = ref if _COMMIT_ID.fullmatch(ref) else self._head(repository, ref)
-        call = Call(f"read commit {commit_id[:12]}… of {repository}", repository, f"commit {commit_id}")
+        call = Call(f"read commit {short(commit_id)}… of {repository}", repository, f"commit {commit_id}")
         commit = self._session.get(call, path_in(repository, "commits", commit_id), commit_of)
         if commit.id != commit_id:
             raise NotFound(SERVICE, call.operation, f"{call.missing} does not exist")
@@ -323,7 +323,8 @@ class LakeFSStore:
             if answer.status != 204:
                 raise ValueError("a revert answers 204")
 
-        operation, missing = f"revert {commit[:12]}… on {branch} of {repository}", f"branch {branch} or commit {commit}"
+        operation = f"revert {short(commit)}… on {branch} of {repository}"
+        missing = f"branch {branch} or commit {commit}"
         call = Call(operation, repository, missing, write=True, refusals=REVERT_REFUSALS)
         path = path_in(repository, "branches", branch, "revert")
         self._write(call, "POST", path, {"ref": commit, "parent_number": 1}, check)
@@ -347,7 +348,7 @@ class LakeFSStore:
                 raise ValueError("a merge without a commit")
             return str(merged)
 
-        operation = f"merge {source[:12]}… into {branch} of {repository}"
+        operation = f"merge {short(source)}… into {branch} of {repository}"
         missing = f"branch {branch} or commit {source}"
         call = Call(operation, repository, missing, write=True, refusals=MERGE_REFUSALS)
         body = {"message": message, "metadata": dict(metadata), "allow_empty": allow_empty}
@@ -375,7 +376,7 @@ class LakeFSStore:
 
     def _stat(self, repository: str, commit: str, key: str) -> ObjectEntry | None:
         """Return one object; None only if lakeFS says that the commit exists and the object does not."""
-        call = Call(f"look for {key} in {commit[:12]}… of {repository}", repository, f"{key} in commit {commit}")
+        call = Call(f"look for {key} in {short(commit)}… of {repository}", repository, f"{key} in commit {commit}")
         path = path_in(repository, "refs", commit, "objects", "stat")
         try:
             return self._session.get(call, path, _entry, {"path": key})
@@ -444,7 +445,7 @@ class LakeFSStore:
 
 def _listing(repository: str, ref: str, missing: str) -> tuple[Call, str]:
     """Return the call that lists the objects of a commit or a branch, and its path."""
-    call = Call(f"list {repository} at {ref[:12]}", repository, missing)
+    call = Call(f"list {repository} at {short(ref)}", repository, missing)
     return call, path_in(repository, "refs", ref, "objects", "ls")
 
 

@@ -23,7 +23,7 @@ from perago.cli.rendering import Renderer
 from perago.dev import BRANCH, REPOSITORY, head, seed
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
-from perago.text import count, one_line
+from perago.text import count, one_line, short
 
 if TYPE_CHECKING:
     from perago.embedded.services import EmbeddedServices
@@ -190,7 +190,7 @@ class DevView:
             f"{title}, Ctrl-C ends it",
             "",
             f"  Conductor   {services.conductor_url}",
-            f"  lakeFS      {services.lakefs_url}  repository {REPOSITORY}, branch {BRANCH} at {head(services)[:12]}",
+            f"  lakeFS      {services.lakefs_url}  repository {REPOSITORY}, branch {BRANCH} at {short(head(services))}",
             f"  everything  {kept}",
             "",
             "For perago, lakectl and curl in other terminals (these keys work for nothing else):",

@@ -12,7 +12,7 @@ import typer
 from perago.cli.messages import ExitCode
 from perago.cli.parameters import Branch, Repository
 from perago.failure import Failure
-from perago.text import one_line
+from perago.text import one_line, short
 
 EXAMPLES = """\b
 The publish fence is a small pre-merge hook in the branch itself, in
@@ -75,7 +75,7 @@ def command(
             FenceState.NOT_ENFORCED: "the server runs no hooks; set actions.enabled in its configuration",
             FenceState.ENFORCED: "the server refuses a publication on another head than it was built on",
         }[found.state]
-        line = f"{branch} of {repository} at {found.head[:12]}: publish fence {found.state} ({words})"
+        line = f"{branch} of {repository} at {short(found.head)}: publish fence {found.state} ({words})"
         sys.stdout.write(f"{one_line(line)}\n")
     if action is not Action.REMOVE and not found.holds:
         raise typer.Exit(ExitCode.FAILURE)

@@ -15,7 +15,7 @@ from perago.cli import messages
 from perago.cli.messages import Colour
 from perago.cli.parameters import Branch, Json, Repository, Since, Utc, seconds_of_age
 from perago.cli.rendering import Renderer, in_batches, print_json, working
-from perago.text import age, ago, clock, duration, lines_of, one_line, plain_reason, zoned
+from perago.text import age, ago, clock, duration, lines_of, one_line, plain_reason, short, zoned
 
 if TYPE_CHECKING:
     from perago.ports import Commit
@@ -115,7 +115,7 @@ def _about_task(
         yield "attempts", [one_line(f"{one['task_id']} {one['status']}") for one in attempts]
     block = task["input"]
     if block is not None and block["refs"]:
-        refs = ", ".join(ref[:12] for ref in block["refs"])
+        refs = ", ".join(map(short, block["refs"]))
         yield "input", [one_line(f"{block['branch']} of {block['repository']} at {refs}")]
 
 
@@ -153,9 +153,9 @@ def _publication(noted: Facts, found: Facts) -> Iterator[str]:
     if noted.get("worker"):
         yield one_line(f"by worker {noted['worker']}")
     if noted.get("input_ref"):
-        yield one_line(f"read {noted['input_ref'][:12]}")
+        yield one_line(f"read {short(noted['input_ref'])}")
     if noted.get("expected_head") not in (None, noted.get("input_ref")):
-        yield one_line(f"rebased onto {noted['expected_head'][:12]}, the head of the branch at that time")
+        yield one_line(f"rebased onto {short(noted['expected_head'])}, the head of the branch at that time")
     yield from map(one_line, done)
     undone = found["undone"]
     if undone is not None and undone["commit"]:
@@ -268,7 +268,7 @@ def _date(seconds: int) -> str:
 def _print_commit(commit: Commit) -> None:
     out, row = Renderer(), _commit_row(commit)
     when = zoned(commit.created * 1000)
-    out.line(f"{out.paint(row['commit'][:12], Colour.YELLOW)}  {when}  {one_line(row['message'])}")
+    out.line(f"{out.paint(short(row['commit']), Colour.YELLOW)}  {when}  {one_line(row['message'])}")
     if row["task_id"] is None:
         out.line(f"              by {one_line(row['committer'] or 'lakeFS')}, not by perago")
         return

@@ -19,7 +19,7 @@ from perago.dev import REFERENCE, workflow_definition
 from perago.failure import Failure
 from perago.processes import end_if_told
 from perago.records import dataclass
-from perago.text import json_text, one_line
+from perago.text import json_text, one_line, short
 from perago.workflows.picture import task_names
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class FollowView:
         told = any(row.get("reasonForIncompletion") for row in workflow.get("tasks", ()))
         place = workflow.get("output", {}).get("workspace")
         ref = place.get("ref") if isinstance(place, dict) else None  # a list after a fork, a loop or a switch
-        commit = f"workspace at commit {ref[:12]}" if isinstance(ref, str) and ref else None
+        commit = f"workspace at commit {short(ref)}" if isinstance(ref, str) and ref else None
         self._write(
             "workflow ", workflow["status"], commit if told else workflow.get("reasonForIncompletion") or commit
         )
