@@ -1,4 +1,4 @@
-"""Report a call to a server that gets no answer, while it still waits."""
+"""Calls to servers that do not answer: report one while it still waits, and wait no longer than a limit for several."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from perago.records import dataclass
 
@@ -15,6 +15,21 @@ HANGING_AFTER = 5.0
 
 Tell = Callable[[str, bool], object]
 """Called with a line about a hanging call, and whether the call has been answered in the meantime."""
+
+
+def done_within(seconds: float, name: str, works: Sequence[Callable[[], object]]) -> bool:
+    """Do all concurrently, on daemons of this name, and wait no longer for them.
+
+    Unlike the threads of an executor, one that still works ends with the process, so that a command that is interrupted
+    or has waited long enough does not wait for a server that hangs.
+    """
+    threads = [threading.Thread(target=work, name=name, daemon=True) for work in works]
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)
 
 
 @dataclass(slots=True)

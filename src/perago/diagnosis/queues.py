@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from perago.adapters.conductor import ConductorOverview, LastPoll, OpenAttempt
 from perago.adapters.http import NoAnswerError
+from perago.hanging import done_within
 from perago.ports import ServiceError, Unavailable
 from perago.records import dataclass
 from perago.text import age, count
@@ -238,11 +238,8 @@ def _open_attempts(
 def _answers(
     keys: Iterable[str], ask: Callable[[str], T], until: float
 ) -> tuple[dict[str, T], tuple[ServiceError, ...]]:
-    """Ask for all keys, several at a time. Return the answers by key, and the errors.
-
-    The threads are daemons, unlike those of an executor: a command that is interrupted, or has waited until the moment
-    `until` of the monotonic clock, does not wait for a server that hangs.
-    """
+    """Ask for all keys, several at a time, until the moment `until` of the monotonic clock. Return the answers by key,
+    and the errors."""
     found: dict[str, T] = {}
     errors: list[ServiceError] = []
     keys = list(keys)
@@ -255,12 +252,7 @@ def _answers(
             except ServiceError as error:
                 errors.append(error)
 
-    threads = [threading.Thread(target=work, name="perago-status", daemon=True) for _ in range(_REQUESTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
-    if any(thread.is_alive() for thread in threads):
+    if not done_within(until - time.monotonic(), "perago-queues", [work] * _REQUESTS):
         errors.append(Unavailable("Conductor", "report its queues and attempts", f"no answer within {LIMIT:g} s"))
     return dict(found), tuple(errors)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import perago
+from perago.hanging import done_within
 from perago.ports import Delivery
 from perago.settings.mask import Mask
 from perago.settings.sources import configured_mask, whole_environment
@@ -27,7 +28,7 @@ from perago.worker import events
 from perago.worker.events import Event, Listener
 from perago.worker.logs import cleaned
 from perago.worker.plan import ExportContext, WorkerPlan
-from perago.worker.sending import END_LIMIT, Say, Watch, Words, done_within, warnings_to
+from perago.worker.sending import END_LIMIT, Say, Watch, Words, warnings_to
 
 if TYPE_CHECKING:
     from openlineage.client import OpenLineageClient
@@ -139,7 +140,7 @@ class LineageSender:
             self._queue.put(None)  # waits for a place
             self._thread.join()
 
-        if done_within(END_LIMIT, [finish]):
+        if done_within(END_LIMIT, "perago-lineage-end", [finish]):
             self._words.end()
         else:  # what still sends still logs
             left = f"{self._queue.qsize():,} further ones were not sent"

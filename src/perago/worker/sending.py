@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,17 +31,6 @@ def warnings_to(notices: Notices) -> Iterator[Say]:
         yield lambda text: writer.write(notices.warning_text(text))
     finally:
         writer.close()
-
-
-def done_within(seconds: float, works: Sequence[Callable[[], object]]) -> bool:
-    """Do all concurrently, and wait no longer for them. A thread that still works ends with the process."""
-    threads = [threading.Thread(target=work, name="perago-sending-end", daemon=True) for work in works]
-    until = time.monotonic() + seconds
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
-    return not any(thread.is_alive() for thread in threads)
 
 
 class Words(logging.Handler):

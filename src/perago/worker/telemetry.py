@@ -56,6 +56,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.re import parse_env_headers
 
 import perago
+from perago.hanging import done_within
 from perago.ports import Identity, Trace, WorkflowEnd, WorkflowSpan
 from perago.records import dataclass, field
 from perago.settings import Mask, whole_environment
@@ -66,7 +67,7 @@ from perago.worker.health import LakeFSCheck
 from perago.worker.logs import cleaned, delivery_ids
 from perago.worker.metrics import Family, Metrics, Numbers, countable, outcome_of, step_of
 from perago.worker.plan import ExportContext
-from perago.worker.sending import END_LIMIT, Say, Watch, Words, done_within
+from perago.worker.sending import END_LIMIT, Say, Watch, Words
 
 METRIC_INTERVAL = 60.0
 
@@ -114,7 +115,7 @@ def telemetry(context: ExportContext, say: Say) -> Iterator[list[Listener]]:
             say(f"OpenTelemetry: {one_line(said)}")
         yield listeners
     finally:
-        if done_within(END_LIMIT, ends):
+        if done_within(END_LIMIT, "perago-traces-end", ends):
             words.end()
         else:  # what still sends still logs
             say(f"OpenTelemetry: the collector did not take the last spans or metrics within {END_LIMIT:g} s")
