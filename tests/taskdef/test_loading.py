@@ -140,7 +140,7 @@ def test_for_a_package_the_modules_with_tasks_are_named() -> None:
     ("module", "line", "message"),
     [
         ("broken.no_task", None, "declares no task"),
-        ("app.workers.helpers", None, "summary.add of app.workers.summary is only imported, which does not count"),
+        ("app.workers.helpers", None, "it only imports summary.add of app.workers.summary, which does not count"),
         (
             "broken.two_tasks",
             17,

@@ -181,7 +181,7 @@ def _only_task(module: ModuleType) -> Task:
     if not tasks:
         imported = {f"{task.name} of {task.module}" for task in map(_carried_task, members) if task is not None}
         elsewhere = ", ".join(sorted(imported))
-        hint = f"; {elsewhere} is only imported, which does not count" if elsewhere else ""
+        hint = f"; it only imports {elsewhere}, which does not count" if elsewhere else ""
         fix = "decorate one function of the module with @task(...), and put @task above all other decorators"
         kind = "module"
         if hasattr(module, "__path__"):
