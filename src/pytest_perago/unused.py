@@ -236,6 +236,8 @@ def summarise_snapshots(terminalreporter: Any, config: pytest.Config, unused: It
     paths = [path for path in (line.partition(": ")[0] for line in left) if path.endswith((".json", ".tree"))]
     if paths:  # case files are worth more than a snapshot: the hint does not name them
         terminalreporter.line(f"remove: rm {' '.join(map(shlex.quote, paths))}   (from {config.rootpath})")
+    if left and read_settings(config).unused == "fail":
+        terminalreporter.line("error: unused files fail the run; --perago-unused=warn only lists them", red=True)
 
 
 def _written(terminalreporter: Any) -> Iterator[str]:

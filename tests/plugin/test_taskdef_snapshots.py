@@ -329,6 +329,8 @@ def test_the_effect_on_the_run_can_be_chosen(
 ) -> None:
     result = run(with_unused, *KIND, *arguments)
     assert (result.ret, len(unused(result))) == (code, told)
+    fails = "unused=fail" in str(arguments) or "unused" not in str(arguments)
+    assert ("error: unused files fail the run; --perago-unused=warn only lists them" in result.outlines) is fails
 
 
 def test_a_snapshot_is_judged_by_the_current_state_of_its_module(with_unused: pytest.Pytester) -> None:
