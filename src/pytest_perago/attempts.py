@@ -7,6 +7,7 @@ processes. It reads the call from one file, and writes the output to another.
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import pickle
 import shutil
@@ -483,6 +484,7 @@ class FaultCase(CaseAttempts):
         job = {
             "path": sys.path,
             "module": self.task.module,
+            "libraries": sorted(REPLACED_LIBRARIES & sys.modules.keys()),
             "params": self.given.params.model_dump(mode="json", by_alias=True, round_trip=True),
             "given": (self.given.current, self.given.files, self.given.times),
             "output": self.first.output.files,
@@ -539,6 +541,8 @@ def main() -> None:
 def _output_of(job: dict[str, Any]) -> tuple[Output, Verdicts] | str:
     try:
         task = load_task(job["module"])
+        for library in job["libraries"]:  # so that they have the fake clock although the function imports them
+            importlib.import_module(library)
         params = task.params_model.model_validate(job["params"])
     except Exception as error:  # noqa: BLE001 - the author's code may raise anything
         return f"{type(error).__name__}: {error}"
