@@ -237,7 +237,9 @@ class FaultCase(CaseAttempts):
             pytest.skip(NOT_COMPLETED)
         loaded = REPLACED_LIBRARIES & sys.modules.keys()
         call = self._first_attempt()
-        if loaded != REPLACED_LIBRARIES & sys.modules.keys():  # the function has imported them
+        author = AuthorCode(self.task)
+        if loaded != REPLACED_LIBRARIES & sys.modules.keys() or author.files != self.author.files:
+            self.author = author  # the function has imported them
             call = self._first_attempt()
         if call is None or call.output.problem:
             self.conditions = replace(self.conditions, pinned=False)
@@ -484,7 +486,7 @@ class FaultCase(CaseAttempts):
         job = {
             "path": sys.path,
             "module": self.task.module,
-            "libraries": sorted(REPLACED_LIBRARIES & sys.modules.keys()),
+            "imports": sorted(REPLACED_LIBRARIES & sys.modules.keys() | self.author.modules.keys()),
             "params": self.given.params.model_dump(mode="json", by_alias=True, round_trip=True),
             "given": (self.given.current, self.given.files, self.given.times),
             "output": self.first.output.files,
@@ -541,8 +543,8 @@ def main() -> None:
 def _output_of(job: dict[str, Any]) -> tuple[Output, Verdicts] | str:
     try:
         task = load_task(job["module"])
-        for library in job["libraries"]:  # so that they have the fake clock although the function imports them
-            importlib.import_module(library)
+        for name in job["imports"]:  # so that they have the fake clock although the function imports them
+            importlib.import_module(name)
         params = task.params_model.model_validate(job["params"])
     except Exception as error:  # noqa: BLE001 - the author's code may raise anything
         return f"{type(error).__name__}: {error}"

@@ -73,7 +73,7 @@ class AuthorCode:
     """The modules of a task, as they are loaded now.
 
     A module is the author's if it is below the directory that the task module is imported from, is not in an
-    environment, and can be reached from the globals of the task module.
+    environment, and can be reached from the globals of the task module, or from imports inside its functions.
     """
 
     def __init__(self, task: Task) -> None:
@@ -90,7 +90,7 @@ class AuthorCode:
     @cached_property
     def uses_sets(self) -> bool:
         """Whether the code mentions sets or `hash`, so that the seed of Python's hashes may matter."""
-        return any(map(_mentions_sets, self._code()))
+        return any(_mentions_sets(code) for module in self.modules.values() for code in _code_of(module))
 
     def _reached(self, names: Iterable[str]) -> Mapping[str, ModuleType]:
         found: dict[str, ModuleType] = {}
@@ -104,6 +104,8 @@ class AuthorCode:
                 other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
                 if isinstance(other, str):
                     pending.append(other)
+            for name in {name for code in _code_of(module) for name in code.co_names}:
+                pending += [name, f"{module.__package__}.{name}"]
         return found
 
     def _is_own(self, module: ModuleType) -> bool:
@@ -113,21 +115,21 @@ class AuthorCode:
         parts = Path(file).parts
         return Path(file).is_relative_to(self._root) and not any(name in parts for name in _PACKAGES)
 
-    def _code(self) -> Iterator[CodeType]:
-        pending = []
-        for module in self.modules.values():
-            for value in list(vars(module).values()):
-                members = [value, *vars(value).values()] if isinstance(value, type) else [value]
-                functions = [
-                    each.function if type(each) is FunctionGuardrail else getattr(each, "__func__", each)
-                    for each in members
-                ]
-                pending += [each.__code__ for each in functions if isinstance(each, FunctionType)]
-        while pending:
-            code = pending.pop()
-            if code.co_filename in self.files:
-                yield code
-                pending += [each for each in code.co_consts if isinstance(each, CodeType)]
+
+def _code_of(module: ModuleType) -> Iterator[CodeType]:
+    """The code of the functions and methods that the module defines."""
+    pending = []
+    for value in list(vars(module).values()):
+        members = [value, *vars(value).values()] if isinstance(value, type) else [value]
+        functions = [
+            each.function if type(each) is FunctionGuardrail else getattr(each, "__func__", each) for each in members
+        ]
+        pending += [each.__code__ for each in functions if isinstance(each, FunctionType)]
+    while pending:
+        code = pending.pop()
+        if code.co_filename == module.__file__:
+            yield code
+            pending += [each for each in code.co_consts if isinstance(each, CodeType)]
 
 
 def _mentions_sets(code: CodeType) -> bool:

@@ -62,6 +62,15 @@ def test_an_archive_module_that_the_function_imports_has_the_fake_clock(pytester
     result.assert_outcomes(failed=1, passed=7)
 
 
+def test_a_module_of_the_author_that_the_function_imports_has_the_fake_clock(pytester: pytest.Pytester) -> None:
+    (pytester.path / "stamping.py").write_text("from datetime import date\n\ndef stamp(): return str(date.today())\n")
+    body = "from stamping import stamp; return Model(value=[len({1, 2}), stamp()])"
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    result = run_process(pytester, *FAULTS, "-rf")
+    result.stdout.fnmatch_lines(["FAILED *[[]x:time] - *"])
+    result.assert_outcomes(failed=1, passed=7)
+
+
 def test_a_default_that_depends_on_the_time_is_named(pytester: pytest.Pytester) -> None:
     write_weaknesses(pytester, {"day": PLANTED["a default that reads the clock"][0]})
     result = run(pytester, *FAULTS, "-k", "time]")
