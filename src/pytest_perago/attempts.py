@@ -53,7 +53,7 @@ from pytest_perago.conditions import (
 )
 from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
 from pytest_perago.memory import Memory
-from pytest_perago.observation import Audit, Output, open_for_writing, read_files
+from pytest_perago.observation import Audit, Output, read_files
 
 Verdicts: TypeAlias = Mapping[tuple[str, str], bool]
 """Whether a rule accepts a tree, by phase and rule."""
@@ -118,8 +118,6 @@ class Call:
     """Command lines of processes that it left running."""
     running: list[str]
     """Names of threads that were running when it returned."""
-    open_files: list[str]
-    """Files of the workspace that it had open for writing when it returned."""
     in_current: tuple[str, ...]
     """Files that it left in its current directory and that its task does not allow."""
     in_temporary: tuple[str, ...]
@@ -355,7 +353,7 @@ class FaultCase(CaseAttempts):
         audit = Audit([workspace, *scratch], full_from=full_from, position=lambda: len(interruption.calls))
         used: set[str] = set()
         asked = 0
-        left: tuple[list[str], list[str]] = [], []
+        running: list[str] = []
         validated: list[BaseModel] = [params]
 
         def is_cancelled() -> bool:
@@ -370,8 +368,7 @@ class FaultCase(CaseAttempts):
                     validated.append(_copied(given["params"]))
             with audit, interruption:  # around nothing but the author's code
                 returned = self.task.function(**given)
-            left[0].extend(threads.running())
-            left[1].extend(open_for_writing(workspace) if workspace is not None else ())
+            running.extend(threads.running())
             return returned
 
         with ExitStack() as stack:
@@ -398,8 +395,7 @@ class FaultCase(CaseAttempts):
             seconds=seconds,
             asked=asked,
             processes=processes,
-            running=left[0],
-            open_files=left[1],
+            running=running,
             in_current=left_files(scratch[0], self.task) if scratch else (),
             in_temporary=tuple(scan_tree(scratch[1].resolve()).files) if scratch else (),
             outside_files=tuple(path for path in audit.outside if path.is_file()),

@@ -9,7 +9,6 @@ the call itself opens elsewhere. Such a file outlives the attempt, so a later ca
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -250,20 +249,6 @@ def printed() -> Iterator[list[str]]:
             yield texts
     finally:
         root.removeHandler(handler)
-
-
-def open_for_writing(root: Path) -> list[str]:
-    """Return the files below a directory that this process has open for writing, sorted. The list is empty except on
-    Linux."""
-    top, found = f"{root.resolve()}{os.sep}", set()
-    with suppress(OSError), os.scandir("/proc/self/fd") as descriptors:
-        for entry in descriptors:
-            with suppress(OSError):
-                path = os.readlink(entry.path)  # noqa: PTH115 - a descriptor is not always a path
-                flags = fcntl.fcntl(int(entry.name), fcntl.F_GETFL)
-                if path.startswith(top) and flags & (os.O_WRONLY | os.O_RDWR):
-                    found.add(path.removeprefix(top))
-    return sorted(found)
 
 
 def _directory(find: Callable[[], Path]) -> Path:

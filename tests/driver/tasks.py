@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from pydantic import BaseModel
 
@@ -97,6 +97,14 @@ def _make_again(workspace: Path) -> None:
     _write(workspace)
 
 
+def _leave_open(workspace: Path) -> None:
+    """The text is only in a buffer until somebody closes the file."""
+    LEFT_OPEN.append((workspace / "left.csv").open("w"))
+    LEFT_OPEN[-1].write("important")
+
+
+LEFT_OPEN: list[TextIO] = []
+
 ACTIONS: dict[str, Callable[[Path], object]] = {
     "write": _write,
     "edit": _edit,
@@ -123,6 +131,7 @@ ACTIONS: dict[str, Callable[[Path], object]] = {
     "replace the workspace": _replace,
     "make the workspace again": _make_again,
     "leave the place": _leave_the_place,
+    "leave a file open": _leave_open,
     "log": lambda workspace: current().log(f"{current().task_name} {current().retry_count}"),
 }
 

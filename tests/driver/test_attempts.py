@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from .tasks import Params, assert_ended
 
 TREE: dict[str, str | bytes | None] = {"raw/a.csv": "x\n1\n", "raw/b.csv": "x\n2\n", "readme": "hello"}
 COMPLETED, FAILED, TERMINAL = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR
+
+ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the open files of a process")
 
 
 class Seen(BaseModel):
@@ -113,6 +116,7 @@ def test_emptying_a_workspace_keeps_the_hooks_of_the_repository(services: InMemo
         ("delete the workspace", FAILED, "was deleted"),
         ("replace the workspace", FAILED, "was replaced"),
         ("make the workspace again", FAILED, "was replaced by another directory"),
+        pytest.param("leave a file open", FAILED, "left 'left.csv' open for writing", marks=ONLY_LINUX),
     ],
 )
 def test_misbehavior_of_a_function_ends_in_a_clear_failure(
@@ -123,6 +127,8 @@ def test_misbehavior_of_a_function_ends_in_a_clear_failure(
     assert_ended(outcome, status, reason)
     assert len(services.tree()) == len(TREE)
     assert services.run(tasks.edit, Params(), TREE).status is COMPLETED, "the worker goes on"
+    while tasks.LEFT_OPEN:
+        tasks.LEFT_OPEN.pop().close()
 
 
 def test_a_violated_pre_guardrail_is_final_and_the_function_is_not_called(services: InMemoryServices) -> None:

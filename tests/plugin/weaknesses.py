@@ -131,10 +131,6 @@ PLANTED: dict[str, tuple[str, tuple[str, ...]]] = {
         "return write(out / 'm', '')",
         ("left-behind",),
     ),
-    "a file that stays open": (
-        "os.write(os.open(out / 'm', os.O_CREAT | os.O_WRONLY), b'1')\nreturn Result()",
-        ("left-behind",),
-    ),
     "a default that reads the clock": ("return write(out / 'm', params.day)", ("time",)),
     "state": ("SEEN.append(1)\nreturn write(out / 'm', str(len(SEEN)))", ("repeated",)),
     "the path of the workspace": ("return write(out / 'm', str(tables[0]))", ("repeated",)),

@@ -27,7 +27,7 @@ from perago.workspace.layout import (
     listing_of,
     plan_layout,
 )
-from perago.workspace.scan import Tree, scan_tree
+from perago.workspace.scan import Tree, check_closed, scan_tree
 
 _BLOCK = 4096
 """The bytes that rounding up may add to each file."""
@@ -164,6 +164,8 @@ class LocalWorkspace:
         while guardrails look into files."""
         if self._tree is None or phase == "post":
             self._tree = scan_tree(self.path, self.directory.held)
+        if phase == "post":
+            check_closed(self.path)
         tree = self._tree
         rules = self._spec.pre if phase == "pre" else self._spec.post
         always = check_tree(tree, self._spec.key_prefix, self._view, self._hidden) if phase == "post" else ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections import deque
@@ -14,7 +16,7 @@ from typing import Any
 from perago.authoring.workspace import Listing
 from perago.ports import Upload
 from perago.records import dataclass
-from perago.text import quoted
+from perago.text import listing, quoted
 from perago.workspace.keys import is_utf8
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE)
@@ -230,6 +232,29 @@ def scan_tree(root: Path, held: int | None = None) -> Tree:
         irregular=tuple(sorted(scan.irregular)),
         unreadable=tuple(sorted(scan.unreadable)),
     )
+
+
+def check_closed(root: Path) -> None:
+    """Check that this process has no file below `root` open for writing, because the end of such a file can still be in
+    a buffer. Only Linux shows the open files.
+
+    Raises:
+        FileChanging: it has.
+    """
+    top, left = f"{root.resolve()}{os.sep}", set()
+    with contextlib.suppress(OSError), os.scandir("/proc/self/fd") as descriptors:
+        for entry in descriptors:
+            with contextlib.suppress(OSError):
+                path = os.readlink(entry.path)  # noqa: PTH115 - a descriptor is not always a path
+                is_written = fcntl.fcntl(int(entry.name), fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR)
+                if is_written and path.startswith(top) and os.fstat(int(entry.name)).st_nlink:
+                    left.add(path.removeprefix(top))
+    if left:
+        named = listing([quoted(path) for path in sorted(left)], 3)
+        raise FileChanging(
+            f"The function left {named} open for writing, so the last bytes can be missing. Close each file before the "
+            "function returns, for example by `with open(...)`."
+        )
 
 
 class _Scan:
