@@ -321,7 +321,7 @@ def test_an_unreadable_log_root_costs_no_attempt(tmp_path: Path, queue: SmallQue
         assert worker.wait_until_down() == 0
 
 
-def test_the_oldest_log_files_go_when_a_module_has_too_many_bytes_of_them(tmp_path: Path) -> None:
+def test_the_oldest_files_of_the_largest_log_go_when_a_module_has_too_many_bytes(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs", max_bytes=100))
     directory = plan.logs.root / plan.name / "worker_id=other0001"
     directory.mkdir(parents=True)
@@ -330,7 +330,12 @@ def test_the_oldest_log_files_go_when_a_module_has_too_many_bytes_of_them(tmp_pa
         file = directory / f"pid={age}__started=1.jsonl"
         file.write_text("x" * 90)
         os.utime(file, (now - age, now - age))
+    supervisor = directory.with_name("worker_id=other0000") / "date=2026-11-30.jsonl"
+    supervisor.parent.mkdir()
+    supervisor.write_text("x" * 10)
+    os.utime(supervisor, (now - 60, now - 60))
     trim_logs(plan.logs, plan.name)
+    assert supervisor.exists()
     assert {file.name for file in directory.iterdir()} == {f"pid={age}__started=1.jsonl" for age in range(11)}
 
 

@@ -184,7 +184,7 @@ LEFT_FOR = 86_400.0
 def disk(variable: str, root: Path) -> Iterator[Finding]:
     """Check, as a worker does, whether a root has room and takes a file with a lock. The file is removed, and a missing
     root is not created."""
-    advice = f"free space on this disk, or set {variable} to a directory on another disk"
+    advice = f"free or repair this disk, or set {variable} to a directory on another disk"
     if (problem := disk_problem(root, RESERVE)) is not None:
         yield Finding("disk", Level.PROBLEM, problem, "workers here take no work until this is repaired", advice)
         return

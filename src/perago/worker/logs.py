@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -288,17 +288,29 @@ def as_json(line: Mapping[str, Any]) -> str:
 
 
 def trim_logs(plan: LogPlan, name: str) -> int:
-    """Remove log files that were last written before the retention time and, oldest first, those that exceed
-    `LogPlan.max_total_bytes` in the directory `name`. A process whose file was removed begins a new one. Return the
-    number of removed files."""
-    now = time.time()
-    total = removed = 0
-    for path, status in sorted(_log_files(plan.root / name), key=lambda found: found[1].st_mtime, reverse=True):
-        total += status.st_size
-        if total > plan.max_total_bytes or status.st_mtime < now - plan.retention_days * 86_400:
-            with contextlib.suppress(OSError):
-                path.unlink()
-                removed += 1
+    """Remove log files in the directory `name` that were last written before the retention time. While the others
+    exceed `LogPlan.max_total_bytes`, remove the oldest file of the worker id with the most bytes, so that a function
+    that prints much does not remove the log of the supervisor. A process whose file was removed begins a new one.
+    Return the number of removed files."""
+    begin, removed = time.time() - plan.retention_days * 86_400, 0
+    logs: defaultdict[Path, deque[tuple[Path, int]]] = defaultdict(deque)
+    sizes: Counter[Path] = Counter()
+    excess: list[Path] = []
+    for path, status in sorted(_log_files(plan.root / name), key=lambda found: found[1].st_mtime):
+        if status.st_mtime < begin:
+            excess.append(path)
+        else:
+            logs[path.parent].append((path, status.st_size))
+            sizes[path.parent] += status.st_size
+    while sizes.total() > plan.max_total_bytes:
+        largest = max(sizes, key=sizes.__getitem__)
+        path, size = logs[largest].popleft()
+        sizes[largest] -= size
+        excess.append(path)
+    for path in excess:
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed += 1
     return removed
 
 
