@@ -199,7 +199,7 @@ def test_a_poll_that_hangs_is_an_outage_from_its_beginning_until_one_is_answered
     failures.failed("a", Unavailable("Conductor", "poll for a", "no answer within the time limit"), 135.0)
     failures.succeeded("a", 140.0)
     failures.succeeded(LOOK, 140.0)
-    reason = "no answer for 10 s to a poll for a; it ends after 35 s"
+    reason = "the poll for a has had no answer for 10 s; it ends after 35 s"
     assert said == [ConductorUnreachable(reason, denied=False), ConductorBack(40.0)]
 
 

@@ -417,7 +417,8 @@ class PollFailures:
         outage = self._outages.setdefault(ALL_TASKS, Outage(self._kinds.setdefault(kind, FailingRequest(begun)).since))
         if False not in outage.reported:
             outage.reported.add(False)
-            what = f"no answer for {expected + HANGING_AFTER:.0f} s to {kind if kind == LOOK else f'a poll for {kind}'}"
+            what = "the request for the depths of queues" if kind == LOOK else f"the poll for {kind}"
+            what += f" has had no answer for {expected + HANGING_AFTER:.0f} s"
             self._emit(ConductorUnreachable(f"{what}; it ends after {expected + POLL_MARGIN:.0f} s", denied=False))
 
     def failed(self, kind: str, error: Exception, now: float) -> None:
