@@ -1,7 +1,7 @@
 """The ports between an attempt and its two services.
 
 The protocol (`perago.attempt`) and the driver (`perago.driver`) know lakeFS and Conductor only through these protocols.
-`perago.adapters` implements them on the official SDKs, `perago.embedded` in memory.
+`perago.adapters` implements them on the servers' REST APIs, `perago.embedded` in memory.
 
 Errors answer the important question after a failed call: *did it take effect?* `Unavailable` means that it certainly
 did not, or that a repetition is harmless. `Unclear` means that only another read can answer this.

@@ -1,1 +1,1 @@
-"""The ports on the official SDKs: `lakefs` is a `WorkspaceStore`, `conductor` a `TaskQueue`."""
+"""The ports on the servers' REST APIs: `lakefs` is a `WorkspaceStore`, `conductor` a `TaskQueue`."""

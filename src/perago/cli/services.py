@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from perago.cli import messages
 from perago.failure import Failure
-from perago.hanging import HANGS
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
 from perago.processes import end_if_told
 from perago.retry import RESTARTS, CheckedClock, Retries, retry
@@ -25,8 +21,6 @@ T = TypeVar("T")
 
 HEALTH_LIMIT = 5.0
 """Seconds for lakeFS to answer whether it is healthy."""
-_PING_LIMIT = 90.0
-"""Seconds; the limits of the adapter are shorter."""
 
 
 def lakefs_problem(settings: LakeFSSettings) -> str | None:
@@ -64,48 +58,6 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
     retries = Retries(lambda error: math.inf if wait and isinstance(error, passing) else 0.0, RESTARTS)
     # `end_if_told` finds a signal even if its exception was lost
     return retry(ask, retries, CheckedClock(clock, end_if_told), notice=warn)
-
-
-def ping_lakefs(open_store: Callable[[], LakeFSStore]) -> None:
-    """Find out in a process of its own whether lakeFS accepts the credentials, and whether its SDK works.
-
-    A supervisor never calls lakeFS again, so it saves the memory of the SDK (20 MB).
-
-    Raises:
-        ServiceError: lakeFS does not answer, or rejects the credentials.
-        ForkServerDied: the process could not be started.
-    """
-    from perago.worker.fork_server import start_process
-
-    context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-    reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=_ping, args=(open_store, writer), daemon=True)
-    start_process(process)
-    writer.close()
-    error: ServiceError | None = Unavailable("lakeFS", "answer", "no answer in time")
-    try:
-        with HANGS.call("lakeFS", "accept the credentials"):
-            HANGS.limit(_PING_LIMIT)
-            if reader.poll(_PING_LIMIT):
-                error = reader.recv()
-    except EOFError:
-        error = Unavailable("lakeFS", "answer", "the process that asked has died")
-    finally:
-        process.kill()
-        process.join()
-    if error is not None:
-        raise error
-
-
-def _ping(open_store: Callable[[], LakeFSStore], writer: Connection) -> None:
-    answer = None
-    try:
-        with closing(open_store()) as store:
-            store.ping()
-    except ServiceError as error:
-        answer = error
-    with suppress(BrokenPipeError):  # the process that asked was told to stop in the meantime
-        writer.send(answer)
 
 
 @contextmanager

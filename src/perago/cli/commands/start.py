@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -160,7 +160,7 @@ def command(
             waiting = stack.enter_context(_Waiting.shown("preparing", quiet=watch))
             from perago.adapters.conductor import ConductorQueue
             from perago.adapters.lakefs import LakeFSStore
-            from perago.cli.services import lakefs_problem, ping_lakefs, reach
+            from perago.cli.services import lakefs_problem, reach
             from perago.driver import SystemClock
             from perago.settings import prepare_roots
             from perago.worker.exporters import exporting, wanted_signals
@@ -204,7 +204,8 @@ def command(
             }
             _warn_of_differences(registered, tasks)
             if open_lakefs is not None:
-                reached(functools.partial(ping_lakefs, open_lakefs))
+                with closing(open_lakefs()) as store:
+                    reached(store.ping)
             check_fork_server()
             supervisor = Supervisor(plan, queue, waiting.end, *listeners, clock=clock)
             end_if_told()
