@@ -36,7 +36,7 @@ IMPORTED_BY = {
         "perago.diagnosis.doctor",
         "perago.diagnosis.queues",
         "perago.history.attempt_facts",
-        "perago.history.operations",
+        "perago.diagnosis.operations",
         "perago.history.replay",
         "perago.history.running",
         "perago.settings.variables",

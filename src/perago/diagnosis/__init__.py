@@ -1,2 +1,2 @@
-"""Answers for operators: Conductor's queues (`queues`), and the checks of `perago doctor` (`doctor`). This room neither
-prints nor ends a command."""
+"""Answers for operators: Conductor's queues (`queues`), the checks of `perago doctor` (`doctor`), and the repair of
+workflows (`operations`). This room neither prints nor ends a command."""

@@ -15,7 +15,7 @@ from perago.cli.rendering import Renderer, print_json
 from perago.text import one_line
 
 if TYPE_CHECKING:
-    from perago.history.operations import Operation
+    from perago.diagnosis.operations import Operation
 
 EXAMPLES = {
     "terminate": """\b
@@ -70,7 +70,7 @@ def terminate(
 
     It ends with the status TERMINATED, and `perago retry` or `perago rerun` can continue it later.
     """
-    from perago.history import operations
+    from perago.diagnosis import operations
 
     with operations.operated() as workflows:
         workflow = operations.read_workflow(workflows, workflow_id)
@@ -99,7 +99,7 @@ def retry(workflow_id: WorkflowId, as_json: Json = False) -> None:
 
     The workflow must have ended. perago refuses a retry that Conductor cannot carry out, and names a working command.
     """
-    from perago.history import operations
+    from perago.diagnosis import operations
 
     with operations.operated() as workflows:
         print_operation(operations.retry(workflows, workflow_id), as_json=as_json)
@@ -117,7 +117,7 @@ def rerun(
 
     The workflow must have ended.
     """
-    from perago.history import operations
+    from perago.diagnosis import operations
 
     with operations.operated() as workflows:
         print_operation(operations.rerun(workflows, workflow_id, step), as_json=as_json)
