@@ -162,7 +162,8 @@ def _reason(case: FaultCase, base: Output, second: Output) -> str:
         return "its threads may race"
     if any(_TIME.search(text) for text in changed):
         return "it seems to write the time"
-    return "a library or process that it calls may differ: its own clock, random numbers and listings were the same"
+    outer = "a library, a process or the state of another module may differ"
+    return f"{outer}: its own clock, random numbers and listings were the same"
 
 
 def _steady(case: FaultCase) -> Output:
