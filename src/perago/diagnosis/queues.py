@@ -181,12 +181,13 @@ def read_queues(
     def row(name: str, domain: str) -> TaskTypeStatus:
         found, all_read = attempts.get(name, ((), False))
         rows = [one for one in found if one.domain == domain]
+        waiting = [Waiting(one.task_id, one.workflow_id, one.scheduled) for one in rows if one.status == "SCHEDULED"]
         return TaskTypeStatus(
             task_name=name,
             domain=domain,
             registered=name in registered,
             waiting=sizes.get(f"{domain}:{name}" if domain else name, 0),
-            oldest=_oldest(rows),
+            oldest=min(waiting, key=lambda one: one.since, default=None),
             running=sum(one.status == "IN_PROGRESS" for one in rows) if name in attempts else None,
             all_read=all_read,
             silent=_silent(rows, now, dead),
@@ -255,11 +256,6 @@ def _answers(
     if not done_within(until - time.monotonic(), "perago-queues", [work] * _REQUESTS):
         errors.append(Unavailable("Conductor", "report its queues and attempts", f"no answer within {LIMIT:g} s"))
     return dict(found), tuple(errors)
-
-
-def _oldest(rows: Sequence[OpenAttempt]) -> Waiting | None:
-    waiting = [Waiting(one.task_id, one.workflow_id, one.scheduled) for one in rows if one.status == "SCHEDULED"]
-    return min(waiting, key=lambda one: one.since, default=None)
 
 
 def _running(rows: Sequence[OpenAttempt], now: float, dead: Set[str]) -> tuple[Running, ...]:

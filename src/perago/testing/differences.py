@@ -216,19 +216,15 @@ def _table_lines(path: str, data: bytes) -> list[str] | None:
         return None
     if suffix not in DELIMITERS:
         columns = ", ".join(f"{name}: {kind}" for name, kind in zip(found.columns or (), found.types, strict=True))
-        return ["JSON Lines" if found.columns is None else columns, *map(_json, found.rows)]
+        shown = (json.dumps(_number(row), sort_keys=True, ensure_ascii=False, default=str) for row in found.rows)
+        return ["JSON Lines" if found.columns is None else columns, *shown]
     lines = io.StringIO()
-    rows = ([*map(_cell, row)] for row in (found.columns or (), *found.rows))
+    rows = (
+        [repr(_number(float(text))) if _FLOAT.fullmatch(text) else text for text in row]
+        for row in (found.columns or (), *found.rows)
+    )
     csv.writer(lines, delimiter=DELIMITERS[suffix], lineterminator="\n").writerows(rows)
     return lines.getvalue().split("\n")[:-1]
-
-
-def _cell(text: str) -> str:
-    return repr(_number(float(text))) if _FLOAT.fullmatch(text) else text
-
-
-def _json(value: Any) -> str:
-    return json.dumps(_number(value), sort_keys=True, ensure_ascii=False, default=str)
 
 
 _SHOWN_ROWS = 10
