@@ -23,7 +23,7 @@ from perago.testing.tasks import CaseFailed
 from pytest_perago.options import read_settings
 from pytest_perago.snapshots import check_snapshot
 
-from .projects import QUIET, add_module, run, run_process, write_module
+from .projects import add_module, run, run_inside, run_process, write_module
 
 KIND = ("--perago-modules=shop", "--perago-kinds=taskdef")
 
@@ -53,7 +53,7 @@ def command(result: pytest.RunResult, word: str) -> list[str]:
 
 def offered(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Do what the output offers, with nothing added that decides what is collected."""
-    return pytester.runpytest_inprocess(*QUIET, "-W", "error", *arguments)
+    return run_inside(pytester, *arguments)
 
 
 def change(path: Path, **fields: Any) -> None:
