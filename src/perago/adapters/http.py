@@ -290,13 +290,13 @@ def _shut(connection: HTTPConnection | None) -> None:
 
 
 class _UntilDeadline(io.RawIOBase):
-    """The bytes of one answer, up to the deadline of the thread that asked for it. A server that trickles bytes never
-    triggers the timeout of the socket."""
+    """The bytes of one answer, up to a deadline on the monotonic clock. A server that trickles bytes never triggers the
+    timeout of the socket."""
 
-    def __init__(self, stream: io.RawIOBase, sock: socket.socket) -> None:
+    def __init__(self, stream: io.RawIOBase, sock: socket.socket, ends: float) -> None:
         self._stream = stream
         self._sock = sock
-        self._ends: float = getattr(_thread, "ends", math.inf)
+        self._ends = ends
 
     def readable(self) -> bool:
         return True
@@ -314,11 +314,12 @@ class _UntilDeadline(io.RawIOBase):
 
 
 class _Response(HTTPResponse):
-    """An answer that must arrive before the deadline, from its first line to its last byte."""
+    """An answer that must arrive before the deadline of the calling thread, from its first line to its last byte."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
-        self.fp = io.BufferedReader(_UntilDeadline(self.fp.detach(), sock))
+        if (ends := getattr(_thread, "ends", math.inf)) < math.inf:  # else the wire has the deadline, without this cost
+            self.fp = io.BufferedReader(_UntilDeadline(self.fp.detach(), sock, ends))
 
 
 class _Cuttable:
