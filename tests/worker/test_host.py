@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -326,6 +327,20 @@ def test_a_problem_is_reported_once_and_again_when_it_returns(tmp_path: Path, qu
         wait_for("the second word", lambda: len(worker.saw(CacheFailed)) == 2)
     words = describe(worker.saw(CacheFailed)[0])
     assert words.startswith(f"warning: the cache is not used: {place} must be the cache's directory")
+
+
+def test_a_disk_that_refuses_the_cache_is_named_with_the_next_step(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(root: Path, limit: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(host, "trim", full)
+    plan = make_plan(tmp_path, cache_bytes=5 * BLOCK)
+    with running(plan, queue) as worker:
+        (failed,) = wait_for("the event", lambda: worker.saw(CacheFailed))
+    words = f"warning: the cache is not used: {plan.workspace_root / '.cache'}: No space left on device; "
+    assert describe(failed) == f"{words}free or repair its disk, or clear it: perago cache --clear"
 
 
 def test_a_worker_without_a_cache_does_not_check_it(tmp_path: Path, queue: SmallQueue) -> None:

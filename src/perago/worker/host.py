@@ -40,6 +40,7 @@ from perago.worker.logs import trim_logs
 from perago.worker.plan import WorkerPlan
 from perago.workspace.directory import root_problem, sweep
 from perago.workspace.layout import RESERVE, disk_problem, existing, free_space
+from perago.workspace.sweep import CACHE
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -226,8 +227,14 @@ async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], No
             trimmed = await pool.run(trim, plan.workspace_root, plan.cache_bytes)
             said = ""
         except (CacheUnusable, OSError) as error:
-            if str(error) != said:
-                said = str(error)
+            problem = str(error)
+            if isinstance(error, OSError):
+                place = plan.workspace_root / CACHE
+                problem = (
+                    f"{place}: {error.strerror or error}; free or repair its disk, or clear it: perago cache --clear"
+                )
+            if problem != said:
+                said = problem
                 emit(CacheFailed(said))
         else:
             if trimmed:
