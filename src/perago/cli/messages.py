@@ -252,7 +252,7 @@ def _origins(*variables: str) -> str:
 
 def advice(problem: ServiceError) -> str:
     """Return what to do about a service that did not answer as expected; empty if there is no advice."""
-    from perago.ports import AccessDenied, Forbidden, Unavailable
+    from perago.ports import AccessDenied, Forbidden, Overloaded, Unavailable
     from perago.settings import ConfigurationError, load_settings
 
     try:
@@ -274,6 +274,8 @@ def advice(problem: ServiceError) -> str:
     if isinstance(problem, AccessDenied):
         credentials = _CREDENTIALS[problem.service]
         return f"check that {credentials}{_origins(*credentials.split(' and '))} belong to {where}"
+    if isinstance(problem, Overloaded):
+        return f"wait, or raise the request limit of the server or of a proxy in front of it: {where}"
     if isinstance(problem, Unavailable):
         from perago.adapters.http import UNTRUSTED, ca_bundle
 
