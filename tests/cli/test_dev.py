@@ -300,13 +300,6 @@ def test_an_end_on_the_page_reaches_the_function_soon_and_is_shown_until_it_has(
         wait_for("the end of the mark", lambda: ENDING not in dev.page(address), LIMIT)
 
 
-def test_workers_end_when_it_is_killed(project: Project) -> None:
-    with ready(project, "plain") as dev:
-        processes = dev.descendants()
-        dev.process.kill()
-        wait_until_gone(processes)
-
-
 # --------------------------------------------------------------------------------- state
 
 
