@@ -153,8 +153,8 @@ class CallPolicy:
     tries: int = 4
     """The maximum number of calls."""
     delays: BackOff = _DELAYS
-    largest: float = math.inf
-    """The largest answer in bytes. Larger ones are abandoned."""
+    largest: int = 256 * 1024 * 1024
+    """The largest answer in bytes. Larger ones are abandoned, before they can fill the memory."""
 
     def retries(self, after: tuple[type[ServiceError], ...] = (Unavailable,)) -> Retries:
         """Repeat a call after these errors."""
