@@ -540,7 +540,8 @@ def _output_of(job: dict[str, Any]) -> tuple[Output, Verdicts] | str:
     try:
         task = load_task(job["module"])
         for name in job["imports"]:  # so that they have the fake clock although the function imports them
-            importlib.import_module(name)
+            with suppress(Exception):  # the function may prepare the import
+                importlib.import_module(name)
         params = task.params_model.model_validate(job["params"])
     except Exception as error:  # noqa: BLE001 - the author's code may raise anything
         return f"{type(error).__name__}: {error}"

@@ -71,6 +71,20 @@ def test_a_module_of_the_author_that_the_function_imports_has_the_fake_clock(pyt
     result.assert_outcomes(failed=1, passed=7)
 
 
+def test_a_module_that_only_the_function_can_import_does_not_prevent_a_call_in_another_process(
+    pytester: pytest.Pytester,
+) -> None:
+    body = """
+        import sys, types
+        sys.modules["made"] = types.ModuleType("made")
+        sys.modules["made"].__file__ = __file__
+        import made
+        return Model(value=len({1, 2}))
+        """
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    run_process(pytester, *FAULTS, "-k", "set-order]").assert_outcomes(passed=1, deselected=7)
+
+
 def test_a_default_that_depends_on_the_time_is_named(pytester: pytest.Pytester) -> None:
     write_weaknesses(pytester, {"day": PLANTED["a default that reads the clock"][0]})
     result = run(pytester, *FAULTS, "-k", "time]")
