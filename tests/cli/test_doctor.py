@@ -65,10 +65,15 @@ def test_a_server_that_is_away_is_one_problem(project: Project, embedded: Embedd
     assert "lakeFS" in findings(ran, "ok")
 
 
-def test_the_advice_for_a_server_that_limits_requests_is_to_wait(project: Project, embedded: EmbeddedServices) -> None:
-    with ScriptedServer(lambda _: reply_json({"message": "too many requests"}, status=429)) as busy:
+@pytest.mark.parametrize(
+    ("status", "advice"), [(429, "wait, or raise the request limit"), (503, "check that the server runs")]
+)
+def test_the_advice_is_to_wait_only_for_a_server_that_limits_requests(
+    project: Project, embedded: EmbeddedServices, status: int, advice: str
+) -> None:
+    with ScriptedServer(lambda _: reply_json({"message": "not now"}, status=status)) as busy:
         found = findings(doctor(project, embedded, "--json", CONDUCTOR_SERVER_URL=f"{busy.url}/api"))
-    assert found["Conductor"]["advice"].startswith("wait, or raise the request limit")
+    assert found["Conductor"]["advice"].startswith(advice)
 
 
 def test_the_advice_for_tls_fits_the_reason(project: Project, embedded: EmbeddedServices, certificate: Path) -> None:

@@ -274,7 +274,7 @@ def advice(problem: ServiceError) -> str:
     if isinstance(problem, AccessDenied):
         credentials = _CREDENTIALS[problem.service]
         return f"check that {credentials}{_origins(*credentials.split(' and '))} belong to {where}"
-    if isinstance(problem, Overloaded):
+    if isinstance(problem, Overloaded) and problem.detail.startswith("status 429"):
         return f"wait, or raise the request limit of the server or of a proxy in front of it: {where}"
     if isinstance(problem, Unavailable):
         from perago.adapters.http import UNTRUSTED, ca_bundle
