@@ -20,8 +20,8 @@ Tell = Callable[[str, bool], object]
 def done_within(seconds: float, name: str, works: Sequence[Callable[[], object]]) -> bool:
     """Do all concurrently, on daemons of this name, and wait no longer for them.
 
-    Unlike the threads of an executor, one that still works ends with the process, so that a command that is interrupted
-    or has waited long enough does not wait for a server that hangs.
+    Unlike the threads of an executor, a daemon ends with the process. So a command that is interrupted, or has waited
+    long enough, does not wait for a server that hangs.
     """
     threads = [threading.Thread(target=work, name=name, daemon=True) for work in works]
     until = time.monotonic() + seconds

@@ -72,8 +72,8 @@ def own_guardrails(task: Task) -> list[tuple[Phase, FunctionGuardrail]]:
 class AuthorCode:
     """The modules of a task, as they are loaded now.
 
-    A module is the author's if it is below the directory that the task module is imported from, is not in an
-    environment, and can be reached from the globals of the task module, or from imports inside its functions.
+    A module is the author's if it is below the directory that the task module is imported from, and is not in an
+    environment. The task module must reach it by its globals, or by imports inside its functions.
     """
 
     def __init__(self, task: Task) -> None:

@@ -160,7 +160,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 @pytest.mark.parametrize("head", [None, b"", OK + b"X: ", OK + b"Transfer-Encoding: chunked\r\n\r\n1;"], ids=repr)
 def test_an_answer_that_trickles_ends_within_its_limit(head: bytes | None) -> None:
-    """A byte now and then is no silence, wherever in the answer it is."""
+    """Each byte ends the silence that a socket's timeout limits, wherever in the answer it is."""
     policy = replace(QUICK, connect=0.1, tries=1)
     expected = pytest.raises(Unavailable, match="no answer within the time limit")
     with lakefs(lambda _: Trickle(40, 0.05, head), policy) as (store, _), expected:

@@ -165,7 +165,7 @@ class AttemptLog(Observer):
         self._budget = budget
         self._lock = threading.RLock()  # a signal handler of the function may log, too
         self._waits = False
-        """Whether the last line about a wait for lakeFS was about its begin."""
+        """Whether the last line about a wait for lakeFS was about its beginning."""
         self._tail = Tail()
         self._left_out = 0
         self._last: deque[tuple[str, str, str]] = deque(maxlen=TAIL_LINES)

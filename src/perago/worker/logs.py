@@ -289,9 +289,9 @@ def as_json(line: Mapping[str, Any]) -> str:
 
 def trim_logs(plan: LogPlan, name: str) -> int:
     """Remove log files in the directory `name` that were last written before the retention time. While the others
-    exceed `LogPlan.max_total_bytes`, remove the oldest file of the worker id with the most bytes, so that a function
-    that prints much does not remove the log of the supervisor. A process whose file was removed begins a new one.
-    Return the number of removed files."""
+    exceed `LogPlan.max_total_bytes`, remove the oldest file of the worker id with the most bytes. So a function that
+    prints much does not remove the log of the supervisor. A process whose file was removed begins a new one. Return the
+    number of removed files."""
     begin, removed = time.time() - plan.retention_days * 86_400, 0
     logs: defaultdict[Path, deque[tuple[Path, int]]] = defaultdict(deque)
     sizes: Counter[Path] = Counter()

@@ -1,5 +1,5 @@
-"""The server of a worker's pages, on its own thread, because probes need an answer even before the event loop runs and
-when it is stuck."""
+"""The server of a worker's pages. It has its own thread, because probes need an answer even before the event loop runs
+and when it is stuck."""
 
 from __future__ import annotations
 
