@@ -74,6 +74,12 @@ def test_an_answer_beyond_the_largest_size_is_given_up() -> None:
         workflows = ConductorWorkflows(ConductorSettings(server_url=f"{server.url}/api"), policy=policy)
         with pytest.raises(Unavailable, match="larger than 1,000,000 bytes"):
             workflows.log("t")
+    with ScriptedServer(lambda _: reply_json(log, 500)) as server:
+        settings = LakeFSSettings(endpoint_url=server.url, access_key_id="key", secret_access_key=SecretStr(SECRET))
+        browser = LakeFSBrowser(settings, policy=policy)
+        with pytest.raises(Unavailable, match="larger than 1,000,000 bytes"):
+            b"".join(browser.read("repo", "main", "a.bin", 100))
+        browser.close()
 
 
 def test_an_object_that_trickles_is_given_up() -> None:

@@ -479,7 +479,7 @@ class HttpPool:
         self._manager.clear()
 
 
-def read_whole(response: BaseHTTPResponse, largest: float = math.inf) -> bytes:
+def read_whole(response: BaseHTTPResponse, largest: int) -> bytes:
     """Return the rest of an answer's body, which has at most `largest` bytes.
 
     Raises:

@@ -114,7 +114,7 @@ class LakeFSBrowser:
             headers = {"Range": f"bytes=0-{size - 1}"} if size else None
             response = self._session.pool.open("GET", target, headers=headers, ends=ends)
             if response.status not in (200, 206):
-                raise refusal(call, Answer(response.status, response.headers, read_whole(response)))
+                raise refusal(call, Answer(response.status, response.headers, read_whole(response, policy.largest)))
         except NoAnswerError as failure:
             raise unanswered(call, failure) from failure
         left = size
