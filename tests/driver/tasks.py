@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,19 @@ def _leave_open(workspace: Path) -> None:
     LEFT_OPEN[-1].write("important")
 
 
+def _leave_in_a_cycle(workspace: Path) -> None:
+    """The collector could close the raw file before the buffer is written."""
+    cycle: list[object] = [file := (workspace / "left.csv").open("w")]
+    cycle.append(cycle)
+    file.write("important")
+
+
+def _leave_a_database(workspace: Path) -> None:
+    """A connection is in a cycle, and has no buffer of Python's."""
+    with sqlite3.connect(workspace / "left.db") as database:
+        database.execute("CREATE TABLE numbers (number)")
+
+
 LEFT_OPEN: list[TextIO] = []
 
 ACTIONS: dict[str, Callable[[Path], object]] = {
@@ -132,6 +146,8 @@ ACTIONS: dict[str, Callable[[Path], object]] = {
     "make the workspace again": _make_again,
     "leave the place": _leave_the_place,
     "leave a file open": _leave_open,
+    "leave a file in a cycle": _leave_in_a_cycle,
+    "leave a database": _leave_a_database,
     "log": lambda workspace: current().log(f"{current().task_name} {current().retry_count}"),
 }
 

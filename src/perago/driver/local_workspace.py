@@ -162,10 +162,10 @@ class LocalWorkspace:
     ) -> tuple[Finding, ...]:
         """Return the verdicts of one phase on one scan, which change detection then uses, too. `around` is entered
         while guardrails look into files."""
-        if self._tree is None or phase == "post":
-            self._tree = scan_tree(self.path, self.directory.held)
         if phase == "post":
             check_closed(self.path)
+        if self._tree is None or phase == "post":
+            self._tree = scan_tree(self.path, self.directory.held)
         tree = self._tree
         rules = self._spec.pre if phase == "pre" else self._spec.post
         always = check_tree(tree, self._spec.key_prefix, self._view, self._hidden) if phase == "post" else ()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gc
+import io
 import os
 import stat
 from collections import deque
@@ -238,23 +240,37 @@ def check_closed(root: Path) -> None:
     """Check that this process has no file below `root` open for writing, because the end of such a file can still be in
     a buffer. Only Linux shows the open files.
 
+    A connection to SQLite that the function no longer has is open until the garbage collector finds it, so this calls
+    the collector. Never if Python's own files are open, because the collector can close them without their buffer.
+
     Raises:
         FileChanging: it has.
     """
-    top, left = f"{root.resolve()}{os.sep}", set()
-    with contextlib.suppress(OSError), os.scandir("/proc/self/fd") as descriptors:
-        for entry in descriptors:
-            with contextlib.suppress(OSError):
-                path = os.readlink(entry.path)  # noqa: PTH115 - a descriptor is not always a path
-                is_written = fcntl.fcntl(int(entry.name), fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR)
-                if is_written and path.startswith(top) and os.fstat(int(entry.name)).st_nlink:
-                    left.add(path.removeprefix(top))
+    left = _open_for_writing(root)
+    files = (each for each in gc.get_objects() if type(each) is io.FileIO and not each.closed) if left else ()
+    if left and left.keys().isdisjoint(file.fileno() for file in files):
+        gc.collect()
+        left = _open_for_writing(root)
     if left:
-        named = listing([quoted(path) for path in sorted(left)], 3)
+        named = listing([quoted(path) for path in sorted({*left.values()})], 3)
         raise FileChanging(
             f"The function left {named} open for writing, so the last bytes can be missing. Close each file before the "
             "function returns, for example by `with open(...)`."
         )
+
+
+def _open_for_writing(root: Path) -> dict[int, str]:
+    """Return the files below `root` by their descriptors."""
+    top, found = f"{os.path.realpath(root)}{os.sep}", {}  # `resolve` fails for a loop of links
+    with contextlib.suppress(OSError), os.scandir("/proc/self/fd") as descriptors:
+        for entry in descriptors:
+            with contextlib.suppress(OSError):
+                path = os.readlink(entry.path)  # noqa: PTH115 - a descriptor is not always a path
+                number = int(entry.name)
+                is_written = fcntl.fcntl(number, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR)
+                if is_written and path.startswith(top) and os.fstat(number).st_nlink:
+                    found[number] = path.removeprefix(top)
+    return found
 
 
 class _Scan:
