@@ -203,7 +203,8 @@ async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    reading = asyncio.ensure_future(asyncio.to_thread(child.communicate))
+    # No task: the end of the loop would cancel a task before the child was waited for.
+    reading = asyncio.get_running_loop().run_in_executor(None, child.communicate)
     try:
         await asyncio.wait([reading], timeout=BRANCH_SWEEP_LIMIT)
     finally:
