@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,15 +161,11 @@ def test_it_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with signing(Signing(SOME), Store(SOME, lambda _: Reply(500) if broken[0] else None)) as (store, asked, _):
         fetch(store, tmp_path / "w")
         broken[0] = False
-        monkeypatch.setattr(time, "monotonic", _later(block_store.QUIET.first + 1))
+        later = time.monotonic() + block_store.QUIET.first + 1
+        monkeypatch.setattr(block_store, "time", SimpleNamespace(monotonic=lambda: later, time=time.time))
         del asked[:]
         assert fetch(store, tmp_path / "again") == SOME
         assert through_lakefs(asked) == []
-
-
-def _later(seconds: float) -> Callable[[], float]:
-    real = time.monotonic
-    return lambda: real() + seconds
 
 
 def test_an_expired_address_is_requested_again(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,8 +103,8 @@ def test_calls_that_attempts_repeat_are_a_warning_and_rejected_credentials_a_pro
 
 def test_a_loop_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     health = told(FINE, READY)
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 31)
+    later = time.monotonic() + 31
+    monkeypatch.setattr("perago.worker.health.time", SimpleNamespace(monotonic=lambda: later))
     assert health.alive().problems == ("the event loop has been blocked for 31 s",)
     assert health.ready().problems == health.alive().problems
 
