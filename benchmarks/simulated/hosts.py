@@ -264,12 +264,13 @@ def virtual_workers(around: Surroundings) -> Iterator[None]:
     """Supervisors that are run meanwhile keep their time, slots and threads within the simulation. Names that they make
     up follow from the seed of `random`."""
     turns = around.turns
+    turns.join()
 
     async def start(plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None], _: Pool) -> SlotThread:
         return SlotThread(around, plan, worker_id, on_message)
 
     replaced: dict[str, Any] = {
-        "time.monotonic": turns.now,
+        "time.monotonic": turns.monotonic,
         "secrets.token_hex": lambda size: f"{random.getrandbits(8 * size):0{2 * size}x}",
         "perago.worker.slots.SlotProcess": SimpleNamespace(start=start),
         "perago.worker.supervisor.Pools": lambda slots: Pools(turns, slots),

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import selectors
 import threading
+import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -110,6 +111,7 @@ class Turn:
         self._go.release()
 
     def _live(self) -> None:
+        self._turns.join()
         while True:
             self._go.acquire()
             if self._job is None:
@@ -130,10 +132,21 @@ class Turns:
         self.idle: list[Turn] = []
         self._all: list[Turn] = []
         self.moving: Turn | None = None
+        self._joined = threading.local()
+        self._real = time.monotonic
 
     def now(self) -> float:
         """Seconds since the epoch."""
         return self._clock.now()
+
+    def join(self) -> None:
+        """Make the calling thread one of the simulation."""
+        self._joined.has = True
+
+    def monotonic(self) -> float:
+        """Virtual seconds for the threads of the simulation. Real ones for others, whose event loops would sleep for
+        years."""
+        return self._clock.now() if hasattr(self._joined, "has") else self._real()
 
     def sleep(self, seconds: float) -> None:
         """Let so much virtual time pass for the thread that moves."""
