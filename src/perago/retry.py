@@ -71,7 +71,9 @@ class CheckedClock:
     def __init__(self, clock: Clock, check: Callable[[], object]) -> None:
         self._clock = clock
         self._check = check
-        self.now = clock.now
+
+    def now(self) -> float:
+        return self._clock.now()
 
     def sleep(self, seconds: float) -> None:
         """Return once `seconds` have passed."""
