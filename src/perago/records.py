@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, FrozenInstanceError, asdict, field, fields, replace
 from operator import attrgetter
 from reprlib import recursive_repr
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["MISSING", "FrozenInstanceError", "asdict", "dataclass", "field", "fields", "replace"]
@@ -79,7 +80,8 @@ def _of_frozen(made: type) -> dict[str, Any]:
 
 
 def _initializer(made: type) -> Callable[..., None]:
-    """Return the `__init__` of a frozen class, which assigns without its `__setattr__`."""
+    """Return the `__init__` of a frozen class, which assigns without its `__setattr__`. A slot sets itself, in little
+    more than half the time."""
     scope: dict[str, Any] = {"_assign": object.__setattr__, "_FACTORY": _FACTORY}
     positional, keywords, body = ["self"], ["*"], ["pass"]
     for each in fields(made):
@@ -97,7 +99,12 @@ def _initializer(made: type) -> Callable[..., None]:
             continue
         if each.init:
             (keywords if each.kw_only else positional).append(name + default)
-        body.append(f"_assign(self, {name!r}, {value})")
+        slot = getattr(made, name, None)
+        if isinstance(slot, MemberDescriptorType):
+            scope[f"_set_{name}"] = slot.__set__
+            body.append(f"_set_{name}(self, {value})")
+        else:
+            body.append(f"_assign(self, {name!r}, {value})")
     if hasattr(made, "__post_init__"):
         body.append("self.__post_init__()")
     parameters = ", ".join(positional + (keywords if keywords[1:] else []))

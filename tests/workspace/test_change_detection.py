@@ -14,7 +14,7 @@ import pytest
 from perago.ports import Placement
 from perago.workspace import changes as detecting
 from perago.workspace.changes import Baseline, Changes, detect_changes, hash_files
-from perago.workspace.scan import FileChanging, UnreadableFile, WorkspaceError, WorkspaceGone, open_file, scan_tree
+from perago.workspace.scan import Descent, FileChanging, UnreadableFile, WorkspaceError, WorkspaceGone, scan_tree
 
 from .building import download, entry, md5, write
 
@@ -264,12 +264,13 @@ def test_an_error_ends_the_hashing_of_all_threads(tree: Path, monkeypatch: pytes
     (tree / "000").unlink()
     looked_at = list[str]()
 
-    def slow(directory: int, path: str) -> int:
+    def slow(descent: Descent, path: str) -> int:
         looked_at.append(path)
         time.sleep(0.01 if path != "000" else 0)
-        return open_file(directory, path)
+        return open_file(descent, path)
 
-    monkeypatch.setattr(detecting, "open_file", slow)
+    open_file = Descent.open_file
+    monkeypatch.setattr(Descent, "open_file", slow)
     with pytest.raises(FileChanging, match="'000'"):
         hash_files(tree, scanned.files)
     assert len(looked_at) < 100

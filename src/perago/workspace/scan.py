@@ -97,6 +97,15 @@ class Descent:
                 os.close(chain.popleft()[1])
         return descriptor
 
+    def open_file(self, path: str) -> int:
+        """Return a descriptor for reading the file `path`. A file that has become a FIFO does not block.
+
+        Raises:
+            OSError: a part is missing, is a symlink, is not a directory, or cannot be opened.
+        """
+        above, name = split(path)
+        return os.open(name, _FILE, dir_fd=self.enter(above))
+
     def close(self) -> None:
         """Close every descriptor."""
         while self._chain:
@@ -110,24 +119,10 @@ class Descent:
         self.close()
 
 
-def open_file(root: Path | int, path: str) -> int:
-    """Return a descriptor for reading the file `path` below `root`, a directory or a descriptor of one.
-
-    No part of `path` may be a symlink. A file that has become a FIFO does not block.
-
-    Raises:
-        OSError: a part is missing, is a symlink, is not a directory, or cannot be opened.
-    """
-    *above, name = path.split("/")
-    directory = os.dup(root) if isinstance(root, int) else os.open(root, DIRECTORY)
-    try:
-        for part in above:
-            below = os.open(part, DIRECTORY, dir_fd=directory)
-            os.close(directory)
-            directory = below
-        return os.open(name, _FILE, dir_fd=directory)
-    finally:
-        os.close(directory)
+def open_file(root: Path, path: str) -> int:
+    """Return a descriptor for reading the file `path` below `root`, as `Descent.open_file`."""
+    with Descent(root) as descent:
+        return descent.open_file(path)
 
 
 def split(path: str) -> tuple[str, str]:
