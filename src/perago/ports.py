@@ -63,10 +63,18 @@ class Unavailable(ServiceError):
     """The service did not do it: unreachable, overloaded, or failing (429, 5xx, timeout of a read)."""
 
 
+class Untrusted(Unavailable):
+    """The certificate of the server is not trusted, so nothing was sent."""
+
+
 class Overloaded(Unavailable):
     """The service asked the client to wait `retry_after` seconds (the header `Retry-After`)."""
 
     retry_after: float = 0.0
+
+
+class RateLimited(Overloaded):
+    """The service, or a proxy in front of it, limits the number of requests (429)."""
 
 
 class Unclear(ServiceError):

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from perago.adapters.conductor import ConductorQueue
 from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, Wire, retry_after
 from perago.adapters.lakefs import LakeFSStore
-from perago.ports import AccessDenied, Overloaded, Refused, ServiceError, Unavailable, Unclear
+from perago.ports import AccessDenied, Overloaded, RateLimited, Refused, ServiceError, Unavailable, Unclear, Untrusted
 from perago.retry import BackOff, retry
 from perago.settings import ConductorSettings, LakeFSSettings
 
@@ -190,7 +190,7 @@ def test_a_stream_over_tls_can_be_ended_from_outside(
 def test_an_unknown_certificate_is_refused_before_anything_is_sent(
     call: Callable[[str], None], certificate: Path
 ) -> None:
-    with tls_server(certificate) as server, pytest.raises(Unavailable, match="certificate is not trusted"):
+    with tls_server(certificate) as server, pytest.raises(Untrusted, match="certificate is not trusted"):
         call(server.url)
     assert server.requests == []
 
@@ -315,10 +315,12 @@ def test_only_unavailable_calls_are_repeated() -> None:
     assert len(calls) == 1
 
 
-def test_an_overloaded_service_is_unavailable() -> None:
-    assert issubclass(Overloaded, Unavailable)
-    with ScriptedServer(lambda _: Reply(503, b"", {"Retry-After": "0"})) as server, pytest.raises(Overloaded):
+@pytest.mark.parametrize(("status", "error"), [(503, Overloaded), (429, RateLimited)])
+def test_an_overloaded_service_is_unavailable(status: int, error: type[ServiceError]) -> None:
+    assert issubclass(error, Unavailable)
+    with ScriptedServer(lambda _: Reply(status, b"", {"Retry-After": "0"})) as server, pytest.raises(error) as caught:
         ping(server.url)
+    assert type(caught.value) is error
 
 
 class Lost(BaseException):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
+from perago.adapters.conductor import ConductorOverview, ConductorQueue, ConductorWorkflows
 from perago.adapters.http import Answer, CallPolicy, ServerAbout
 from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
-from perago.ports import AccessDenied, ServiceError, Unavailable
+from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable, Unclear
 from perago.settings import ConductorSettings, LakeFSSettings
 
-from .conductor_script import conductor_error
-from .lakefs_script import CALM, SECRET
+from .conductor_script import DELIVERY, POLLED, conductor_error
+from .lakefs_script import CALM, COMMIT, SECRET
 from .scripted import Action, Reply, ScriptedServer, Trickle, reply_json
 
 
@@ -23,9 +28,13 @@ def overview(server: ScriptedServer) -> ConductorOverview:
     return ConductorOverview(ConductorSettings(server_url=f"{server.url}/api"), policy=CALM)
 
 
-def lakefs(server: ScriptedServer) -> LakeFSStore:
+def lakefs(server: ScriptedServer, policy: CallPolicy = CALM) -> LakeFSStore:
     settings = LakeFSSettings(endpoint_url=server.url, access_key_id="key", secret_access_key=SecretStr(SECRET))
-    return LakeFSStore(settings, policy=CALM)
+    return LakeFSStore(settings, policy=policy)
+
+
+def page(entry: object) -> dict[str, object]:
+    return {"results": [entry], "pagination": {"has_more": False, "next_offset": ""}}
 
 
 def test_a_server_reports_its_version_and_its_clock() -> None:
@@ -59,6 +68,52 @@ def test_a_malformed_date_is_ignored(date: str) -> None:
 def test_a_lakefs_that_does_not_report_its_version_is_an_error(status: int, error: type[ServiceError]) -> None:
     with ScriptedServer(lambda _: reply_json({"message": "no"}, status)) as server, pytest.raises(error):
         lakefs(server).about()
+
+
+CHANGE = {"path": "k", "type": "added", "size_bytes": 1, "checksum": "c", "mtime": 1, "metadata": {"k": "v"}}
+HEAD = {"commit_id": COMMIT, "id": COMMIT, "parents": [], "committer": "c", "message": "m", "creation_date": 1}
+ENDED = {"status": "COMPLETED", "startTime": 1, "endTime": 2, "workflowName": "w", "tasks": [POLLED]}
+Read = Callable[[LakeFSStore, ConductorQueue], object]
+READS: dict[str, tuple[Read, Any]] = {
+    "a branch": (lambda lakefs, _: lakefs.get_commit("r", "main"), {**HEAD, "meta_range_id": "m"}),
+    "branches": (lambda lakefs, _: lakefs.list_branches("r", ""), page({"id": "main"})),
+    "changes": (lambda lakefs, _: lakefs.diff("r", "a", "b"), page(CHANGE)),
+    "staged objects": (lambda lakefs, _: lakefs.newest_staged("r", "main"), page(CHANGE)),
+    "objects": (lambda lakefs, _: [each.size + each.mtime for each in lakefs.list_objects("r", "c", "")], page(CHANGE)),
+    "an attempt": (lambda _, queue: queue.read_attempt(DELIVERY, "task"), POLLED),
+    "deliveries": (lambda _, queue: queue.poll("t", "w", count=1, wait_seconds=0), [POLLED]),
+    "the end of a workflow": (lambda _, queue: queue.read_end("w", 3), ENDED),
+}
+
+
+def wrong_values(good: Any) -> Iterator[object]:
+    """Yield an answer with one of its values replaced or missing."""
+    yield from (None, 1, True, "x", math.inf, [None], {"x": []})
+    if isinstance(good, dict):
+        for key in good:
+            yield {name: value for name, value in good.items() if name != key}
+            yield from ({**good, key: value} for value in wrong_values(good[key]))
+    elif isinstance(good, list):
+        yield from ([value] for each in good for value in wrong_values(each))
+
+
+@pytest.mark.parametrize(("read", "good"), READS.values(), ids=READS.keys())
+def test_a_wrong_value_in_an_answer_is_one_error_that_says_what_is_wrong(read: Read, good: Any) -> None:
+    answer, policy, details = good, replace(CALM, tries=1), set[str]()
+    with ScriptedServer(lambda _: reply_json(answer)) as server:
+        queue = ConductorQueue(ConductorSettings(f"{server.url}/api"), policy=policy, traced=True)
+        store = lakefs(server, policy)
+        read(store, queue)
+        for wrong in wrong_values(good):
+            answer = wrong
+            try:
+                read(store, queue)
+            except NotFound:  # the answer has the id of another commit
+                continue
+            except (Unavailable, Unclear) as error:
+                details.add(error.detail)
+    clear = r"the answer is not .+ \(.+\); is \w+ the address of a \w+ server.*"
+    assert [detail for detail in details if not re.fullmatch(clear, detail)] == []
 
 
 @pytest.mark.parametrize("answer", [reply_json([{}]), reply_json(["text"]), reply_json({}), Reply(200, b"<html>")])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import ipaddress
+import json
 import logging
 import math
 import os
@@ -22,7 +23,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import urllib3
@@ -33,10 +34,20 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout, make_headers, parse_url
 
 from perago.hanging import HANGS
-from perago.ports import Overloaded, Refused, ServiceError, Unavailable
+from perago.ports import Overloaded, RateLimited, Refused, ServiceError, Unavailable, Unclear, Untrusted
 from perago.records import dataclass, replace
 from perago.retry import BackOff, Retries, within
 
+T = TypeVar("T")
+_JSON_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    type(None): "null",
+}
 _NEVER_SENT = (
     exceptions.NewConnectionError,
     exceptions.ConnectTimeoutError,
@@ -55,9 +66,6 @@ def _os_words(error: OSError) -> str | None:
     return clean(error.strerror) if error.strerror else None
 
 
-UNTRUSTED = "the server's certificate is not trusted"
-
-
 def _tls_words(reason: str) -> str:
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         return f"the server does not speak TLS at this address; does it need http:// or another port? ({reason})"
@@ -67,7 +75,7 @@ def _tls_words(reason: str) -> str:
 _WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str | None] | None], ...] = (
     (
         ssl.SSLCertVerificationError,
-        lambda error: f"{UNTRUSTED}: {clean(error.verify_message)}",
+        lambda error: f"the server's certificate is not trusted: {clean(error.verify_message)}",
     ),
     (UnsafeAddressError, str),
     (exceptions.NewConnectionError, None),  # is a timeout by class; its cause tells more
@@ -91,12 +99,14 @@ _LONGEST_TEXT = 400
 
 
 class NoAnswerError(Exception):
-    """A call without a usable answer. `sent` is False only if the server certainly never got the request."""
+    """A call without a usable answer. `sent` is False only if the server certainly never got the request. `trusted` is
+    False if its certificate is not trusted."""
 
-    def __init__(self, text: str, *, sent: bool) -> None:
+    def __init__(self, text: str, *, sent: bool, trusted: bool = True) -> None:
         super().__init__(text)
         self.text = text
         self.sent = sent
+        self.trusted = trusted
 
 
 class AnswerTooLargeError(NoAnswerError):
@@ -106,11 +116,49 @@ class AnswerTooLargeError(NoAnswerError):
 def no_answer(error: BaseException) -> NoAnswerError:
     """Return a failure of the transport as perago's error."""
     causes = _causes(error)
-    refused = any(
-        isinstance(cause, ssl.SSLCertVerificationError) or str(cause).startswith(_NO_TUNNEL) for cause in causes
-    )
+    trusted = not any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
+    refused = not trusted or any(str(cause).startswith(_NO_TUNNEL) for cause in causes)
     text = next(filter(None, map(_plain, causes)), f"the connection failed ({type(error).__name__})")
-    return NoAnswerError(text, sent=not (refused or isinstance(error, _NEVER_SENT)))
+    return NoAnswerError(text, sent=not (refused or isinstance(error, _NEVER_SENT)), trusted=trusted)
+
+
+def unanswered(service: str, operation: str, failure: NoAnswerError, *, write: bool = False) -> ServiceError:
+    """Return the error for a call without an answer. A write that may have arrived is `Unclear`."""
+    kind = Untrusted if not failure.trusted else Unclear if write and failure.sent else Unavailable
+    return kind(service, operation, failure.text)
+
+
+_ADDRESSES = {
+    "Conductor": "CONDUCTOR_SERVER_URL the address of a Conductor server (…/api)",
+    "lakeFS": "LAKECTL_SERVER_ENDPOINT_URL the address of a lakeFS server",
+}
+
+
+def unreadable(service: str, operation: str, what: str, flaw: str, *, write: bool = False) -> ServiceError:
+    """Return the error for a 2xx answer that is not `what`, because of `flaw`. After a write it is `Unclear`."""
+    detail = f"the answer is not {what} ({clean(flaw)}); is {_ADDRESSES[service]}?"
+    return (Unclear if write else Unavailable)(service, operation, detail)
+
+
+@contextlib.contextmanager
+def reading(service: str, operation: str, what: str, *, write: bool = False) -> Iterator[None]:
+    """Turn the errors of reading an answer that is not `what` into a `ServiceError`."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        words = {KeyError: f"{error} is missing", json.JSONDecodeError: f"it is not JSON: {error}"}
+        raise unreadable(service, operation, what, words.get(type(error), str(error)), write=write) from error
+
+
+def typed(value: Any, kind: type[T], name: str = "it") -> T:
+    """Return a value of an answer.
+
+    Raises:
+        TypeError: it is not a `kind`.
+    """
+    if type(value) is kind:  # not isinstance, because true is not a number
+        return value
+    raise TypeError(f"{name} is {_JSON_NAMES.get(type(value), 'nested too deeply')}, not {_JSON_NAMES[kind]}")
 
 
 def clean(text: str) -> str:
@@ -165,9 +213,9 @@ COMMAND_POLICY = CallPolicy(connect=5.0, answer=15.0, tries=1, largest=64 * 1024
 """For commands of operators, who wait for the answer. A server that hangs is reported after 15 s."""
 
 
-def overloaded(service: str, operation: str, detail: str, headers: Mapping[str, str]) -> Overloaded:
-    """Return the error for an answer with these headers that asks the client to wait."""
-    error = Overloaded(service, operation, detail)
+def overloaded(service: str, operation: str, detail: str, status: int, headers: Mapping[str, str]) -> Overloaded:
+    """Return the error for an answer that asks the client to wait."""
+    error = (RateLimited if status == 429 else Overloaded)(service, operation, detail)
     error.retry_after = retry_after(headers)
     return error
 

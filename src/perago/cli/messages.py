@@ -252,7 +252,7 @@ def _origins(*variables: str) -> str:
 
 def advice(problem: ServiceError) -> str:
     """Return what to do about a service that did not answer as expected; empty if there is no advice."""
-    from perago.ports import AccessDenied, Forbidden, Overloaded, Unavailable
+    from perago.ports import AccessDenied, Forbidden, RateLimited, Unavailable, Untrusted
     from perago.settings import ConfigurationError, load_settings
 
     try:
@@ -274,13 +274,13 @@ def advice(problem: ServiceError) -> str:
     if isinstance(problem, AccessDenied):
         credentials = _CREDENTIALS[problem.service]
         return f"check that {credentials}{_origins(*credentials.split(' and '))} belong to {where}"
-    if isinstance(problem, Overloaded) and problem.detail.startswith("status 429"):
+    if isinstance(problem, RateLimited):
         return f"wait, or raise the request limit of the server or of a proxy in front of it: {where}"
-    if isinstance(problem, Unavailable):
-        from perago.adapters.http import UNTRUSTED, ca_bundle
+    if isinstance(problem, Untrusted):
+        from perago.adapters.http import ca_bundle
 
-        if problem.detail.startswith(UNTRUSTED):
-            trusted = ca_bundle() or "the file that SSL_CERT_FILE or REQUESTS_CA_BUNDLE names"
-            return f"check the host and the expiry of its certificate, and that {trusted} has its authority: {where}"
+        trusted = ca_bundle() or "the file that SSL_CERT_FILE or REQUESTS_CA_BUNDLE names"
+        return f"check the host and the expiry of its certificate, and that {trusted} has its authority: {where}"
+    if isinstance(problem, Unavailable):
         return f"check that the server runs and that the address is right: {where}"
     return ""

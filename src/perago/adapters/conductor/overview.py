@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from perago.adapters.conductor import queue
-from perago.adapters.conductor.session import ConductorClient, Query, json_of, reading, unreadable
-from perago.adapters.http import CallPolicy, ServerAbout
+from perago.adapters.conductor.session import SERVICE, ConductorClient, Query, json_of
+from perago.adapters.http import CallPolicy, ServerAbout, reading, typed, unreadable
 from perago.ports import NotFound, Refused
 from perago.records import dataclass
 
@@ -145,7 +145,7 @@ class ConductorOverview(ConductorClient):
         """Return the last poll for each task type and domain. Conductor remembers one poll of each."""
         operation = "read who polled"
         found = self.get_json(operation, list, "polls", "tasks", "queue", "polldata", "all")
-        with reading(operation, "a list of polls"):
+        with reading(SERVICE, operation, "a list of polls"):
             return [
                 LastPoll(
                     str(one["queueName"]),
@@ -165,11 +165,12 @@ class ConductorOverview(ConductorClient):
         """Return the newest version of every workflow definition, as JSON."""
         operation = "read the workflow definitions"
         newest: dict[str, Mapping[str, Any]] = {}
-        for one in self.get_json(operation, list, "workflow definitions", *_DEFINITIONS):
-            if not isinstance(one, dict) or not isinstance(name := one.get("name"), str):
-                raise unreadable(operation, "workflow definitions")
-            if name not in newest or _version(one) >= _version(newest[name]):
-                newest[name] = one
+        found = self.get_json(operation, list, "workflow definitions", *_DEFINITIONS)
+        with reading(SERVICE, operation, "workflow definitions"):
+            for one in found:
+                name = typed(typed(one, dict, "an entry")["name"], str, "name")
+                if name not in newest or _version(one) >= _version(newest[name]):
+                    newest[name] = one
         return list(newest.values())
 
     def task_names(self) -> frozenset[str]:
@@ -181,12 +182,9 @@ class ConductorOverview(ConductorClient):
         `start`."""
         operation = f"read the pending tasks of {task_name}"
         path = ("admin", "task", task_name)
-        found: list[Mapping[str, Any]] = self.get_json(
-            operation, list, "a list of tasks", *path, query={"start": start, "count": _PAGE}
-        )
-        if not all(isinstance(row, dict) for row in found):
-            raise unreadable(operation, "a list of tasks")
-        return found
+        found = self.get_json(operation, list, "a list of tasks", *path, query={"start": start, "count": _PAGE})
+        with reading(SERVICE, operation, "a list of tasks"):
+            return [typed(row, dict, "an entry") for row in found]
 
     def open_attempts(self, task_name: str, until: float = math.inf) -> tuple[Sequence[OpenAttempt], bool]:
         """Return the attempts of a type that have not ended, in all domains, and whether these are all.
@@ -197,7 +195,7 @@ class ConductorOverview(ConductorClient):
         found: dict[str, OpenAttempt] = {}
         for start in range(0, MOST_PENDING, _PAGE):
             page = self.pending(task_name, start)
-            with reading(f"read the pending tasks of {task_name}", "a list of tasks"):
+            with reading(SERVICE, f"read the pending tasks of {task_name}", "a list of tasks"):
                 found.update((one.task_id, one) for one in map(_open_attempt, page))
             if len(page) < _PAGE:
                 return tuple(found.values()), True
@@ -259,7 +257,7 @@ class ConductorWorkflows(ConductorClient):
         answer = self.once(operation, "POST", "workflow", body=body)
         workflow_id = answer.body.decode(errors="replace").strip().strip('"')
         if not workflow_id or len(workflow_id.split()) != 1:
-            raise unreadable(operation, "a workflow id", write=True)
+            raise unreadable(SERVICE, operation, "a workflow id", "it is not one word", write=True)
         return workflow_id
 
     def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
@@ -311,7 +309,7 @@ class ConductorWorkflows(ConductorClient):
         """
         operation = "search for workflows"
         total, rows = self._search(operation, ("workflow", "search"), query.text(), start, size, "startTime:DESC")
-        with reading(operation, "the result of a search"):
+        with reading(SERVICE, operation, "the result of a search"):
             return total, [_summary(row) for row in rows]
 
     def workflow_versions(self, name: str) -> Sequence[int]:
@@ -349,10 +347,9 @@ class ConductorWorkflows(ConductorClient):
     ) -> tuple[int, Sequence[Mapping[str, Any]]]:
         asked: Query = {"query": query, "start": start, "size": size, "sort": sort, "freeText": "*"}
         found = self.get_json(operation, dict, "the result of a search", *path, query=asked)
-        total, rows = found.get("totalHits"), found.get("results")
-        if not isinstance(total, int) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise unreadable(operation, "the result of a search")
-        return total, rows
+        with reading(SERVICE, operation, "the result of a search"):
+            rows = typed(found["results"], list, "results")
+            return typed(found["totalHits"], int, "totalHits"), [typed(row, dict, "a result") for row in rows]
 
 
 def _summary(row: Mapping[str, Any]) -> WorkflowSummary:

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, json_of, reading, unreadable
-from perago.adapters.http import CallPolicy
+from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, ConductorClient, json_of
+from perago.adapters.http import CallPolicy, reading, typed, unreadable
 from perago.conductor_json import delivery_from, known_by_its_retry, workflow_from
 from perago.ports import (
     ENDED_WORKFLOWS,
@@ -130,7 +130,7 @@ class ConductorQueue(ConductorClient):
         try:
             answer = self.once(operation, "GET", *_SIZES, query={"taskType": "perago.ping"}, write=False)
         except (NotFound, Refused) as error:
-            raise unreadable(operation, f"Conductor's ({error.detail})") from error
+            raise unreadable(SERVICE, operation, "Conductor's", error.detail) from error
         json_of(operation, answer, dict, "Conductor's")
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
@@ -158,7 +158,7 @@ class ConductorQueue(ConductorClient):
             expected=wait,
         )
         polled = json_of(operation, answer, list, "a list of tasks", write=True)
-        with reading(operation, "a list of tasks", write=True):
+        with reading(SERVICE, operation, "a list of tasks", write=True):
             found = tuple(delivery_from(task) for task in polled)
         known = tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
         return self._with_traces(known) if self._traced else known
@@ -176,9 +176,8 @@ class ConductorQueue(ConductorClient):
             some = list(task_names[start : start + _NAMES_AT_ONCE])
             answer = self.once(operation, "GET", *_SIZES, query={"taskType": some}, write=False)
             found = json_of(operation, answer, dict, "a number for each queue")
-            if not all(type(found.get(name)) is int for name in some):
-                raise unreadable(operation, "a number for each queue")
-            depths |= {name: found[name] for name in some}
+            with reading(SERVICE, operation, "a number for each queue"):
+                depths |= {name: typed(found[name], int, name) for name in some}
         return depths
 
     def is_current(self, delivery: Delivery) -> bool:
@@ -193,12 +192,13 @@ class ConductorQueue(ConductorClient):
         task = _unless_missing(task_id, self.task)
         if task is None:
             return None
-        return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
+        with reading(SERVICE, f"read task {task_id}", "a task"):
+            return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """Return Conductor's row of any workflow; None: Conductor itself says that it does not exist."""
         workflow = _unless_missing(workflow_id, self.workflow)
-        with reading(f"read workflow {workflow_id}", "a workflow with its tasks"):
+        with reading(SERVICE, f"read workflow {workflow_id}", "a workflow with its tasks"):
             return None if workflow is None else workflow_from(workflow)
 
     def extend_lease(self, delivery: Delivery) -> None:
@@ -252,8 +252,9 @@ class ConductorQueue(ConductorClient):
         if not (delivery.retried or delivery.retry_count):
             return delivery
         try:
-            known = known_by_its_retry(self.workflow(delivery.workflow_id), delivery)
-        except (ServiceError, LookupError, TypeError, AttributeError):
+            with reading(SERVICE, f"read workflow {delivery.workflow_id}", "a workflow"):
+                known = known_by_its_retry(self.workflow(delivery.workflow_id), delivery)
+        except ServiceError:
             known = delivery if delivery.retried else None
         if known is None:
             with suppress(ServiceError):  # else it comes back after its response timeout, as from a poll that is lost
@@ -312,8 +313,9 @@ class ConductorQueue(ConductorClient):
             return None
         try:
             workflow = self.workflow(workflow_id)
-            return _end_from(workflow, run_before, self._last_delivery(workflow))
-        except (ServiceError, LookupError, TypeError, AttributeError, ValueError):
+            with reading(SERVICE, f"read workflow {workflow_id}", "a workflow"):
+                return _end_from(workflow, run_before, self._last_delivery(workflow))
+        except ServiceError:
             return None
 
     def _last_delivery(self, workflow: Mapping[str, Any]) -> Identity | None:

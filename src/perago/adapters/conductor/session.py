@@ -9,12 +9,21 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
-from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, overloaded
+from perago.adapters.http import (
+    Answer,
+    CallPolicy,
+    HttpPool,
+    NoAnswerError,
+    clean,
+    overloaded,
+    reading,
+    typed,
+    unanswered,
+)
 from perago.conductor_json import TooDeep
 from perago.hanging import HANGS
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear
@@ -39,12 +48,6 @@ def fields_of(answer: Answer) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def unanswered(operation: str, failure: NoAnswerError, *, write: bool) -> ServiceError:
-    """Return the error for a call without an answer. A write that may have arrived is `Unclear`."""
-    kind = Unclear if write and failure.sent else Unavailable
-    return kind(SERVICE, operation, failure.text)
-
-
 def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
     """Return the error for an answer that is not 2xx."""
     status, body = answer.status, fields_of(answer)
@@ -52,7 +55,7 @@ def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
     if status in (401, 403):
         return AccessDenied(SERVICE, operation, detail)
     if status in _NOT_NOW:
-        return overloaded(SERVICE, operation, detail, answer.headers)
+        return overloaded(SERVICE, operation, detail, status, answer.headers)
     if status == 404:
         # A proxy's word that nothing is there proves nothing.
         # Every error of Conductor's has this form, a gateway's has a `message` at most.
@@ -62,12 +65,6 @@ def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
         return (NotFound if is_conductors else Unavailable)(SERVICE, operation, detail)
     if status < 500 or str(message).startswith(_MALFORMED):
         return Refused(SERVICE, operation, detail)
-    return (Unclear if write else Unavailable)(SERVICE, operation, detail)
-
-
-def unreadable(operation: str, what: str, *, write: bool = False) -> ServiceError:
-    """Return the error for a 2xx answer that is not Conductor's."""
-    detail = f"the answer is not {what}; is CONDUCTOR_SERVER_URL the address of a Conductor server (…/api)?"
     return (Unclear if write else Unavailable)(SERVICE, operation, detail)
 
 
@@ -241,7 +238,7 @@ class ConductorClient:
             with HANGS.call(SERVICE, operation, expected=expected):
                 answer = self._sent(method, target, data, seconds)
         except NoAnswerError as failure:
-            raise unanswered(operation, failure, write=write) from failure
+            raise unanswered(SERVICE, operation, failure, write=write) from failure
         if not 200 <= answer.status < 300:
             raise refusal(operation, answer, write=write)
         return answer
@@ -262,15 +259,6 @@ class ConductorClient:
         self._pool.close()
 
 
-@contextmanager
-def reading(operation: str, what: str, *, write: bool = False) -> Iterator[None]:
-    """Turn the errors of reading an answer that is not `what` into a `ServiceError`."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise unreadable(operation, what, write=write) from error
-
-
 def json_of(operation: str, answer: Answer, expected: type[J], what: str, *, write: bool = False) -> J:
     """Return the answer's JSON exactly as on the wire, except for values that are nested too deeply (`loads`).
 
@@ -284,11 +272,8 @@ def json_of(operation: str, answer: Answer, expected: type[J], what: str, *, wri
     Raises:
         Unavailable: the JSON has another type (`Unclear` after a write).
     """
-    with reading(operation, what, write=write):
-        value = loads(answer.body)
-    if not isinstance(value, expected):
-        raise unreadable(operation, what, write=write)
-    return value
+    with reading(SERVICE, operation, what, write=write):
+        return typed(loads(answer.body), expected)
 
 
 def without(secret: str | None, answer: Answer) -> Answer:
@@ -374,7 +359,7 @@ class TokenSource:
             headers = {"Content-Type": "application/json"}
             answer = self._pool.call("POST", "/token", headers=headers, body=body, answer_within=_TOKEN_SECONDS)
         except NoAnswerError as failure:
-            raise unanswered(_AUTHENTICATE, failure, write=False) from failure
+            raise unanswered(SERVICE, _AUTHENTICATE, failure) from failure
         answer = without(secret, answer)
         if answer.status == 404:
             return None  # Conductor OSS is open: there is nothing to authenticate against
@@ -383,7 +368,5 @@ class TokenSource:
             raise AccessDenied(SERVICE, _AUTHENTICATE, detail)
         if answer.status != 200:
             raise refusal(_AUTHENTICATE, answer, write=False)
-        token = fields_of(answer).get("token")
-        if not isinstance(token, str) or not token:
-            raise unreadable(_AUTHENTICATE, "a token")
-        return token
+        with reading(SERVICE, _AUTHENTICATE, "a token"):
+            return typed(fields_of(answer)["token"] or None, str)

@@ -299,7 +299,7 @@ def check_status(status: int, headers: Mapping[str, str]) -> None:
     if status == 200:
         return
     is_overloaded = status in (429, 503)
-    overload = overloaded(STORE, "reach it", f"it answers {status}", headers) if is_overloaded else None
+    overload = overloaded(STORE, "reach it", f"it answers {status}", status, headers) if is_overloaded else None
     raise DirectFailed(f"the store answers {status}", refused=status in (400, 401, 403), overload=overload)
 
 

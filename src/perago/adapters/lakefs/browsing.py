@@ -8,9 +8,10 @@ from http.client import HTTPException
 
 from urllib3.exceptions import HTTPError
 
-from perago.adapters.http import Answer, CallPolicy, NoAnswerError, clean, no_answer, read_whole
+from perago.adapters.http import Answer, CallPolicy, NoAnswerError, clean, no_answer, read_whole, unanswered
 from perago.adapters.lakefs.session import (
     PAGE,
+    SERVICE,
     Call,
     Json,
     LakeFSSession,
@@ -18,7 +19,6 @@ from perago.adapters.lakefs.session import (
     commit_of,
     path_in,
     refusal,
-    unanswered,
     with_query,
 )
 from perago.ports import Commit
@@ -116,21 +116,21 @@ class LakeFSBrowser:
             if response.status not in (200, 206):
                 raise refusal(call, Answer(response.status, response.headers, read_whole(response, policy.largest)))
         except NoAnswerError as failure:
-            raise unanswered(call, failure) from failure
+            raise unanswered(SERVICE, call.operation, failure) from failure
         left = size
         try:
             place = response.headers.get("Content-Range", "no place of its bytes")
             if response.status == 206 and not place.startswith(f"bytes 0-{size - 1}/"):
-                raise unanswered(call, NoAnswerError(f"the server sends {clean(place)}", sent=True))
+                raise unanswered(SERVICE, call.operation, NoAnswerError(f"the server sends {clean(place)}", sent=True))
             while left and (chunk := response.read1(min(_CHUNK, left))):
                 left -= len(chunk)
                 yield chunk
         except (HTTPError, HTTPException, OSError) as error:
-            raise unanswered(call, no_answer(error)) from error
+            raise unanswered(SERVICE, call.operation, no_answer(error)) from error
         finally:
             response.close()
         if left:
-            raise unanswered(call, NoAnswerError("the object was cut off", sent=True))
+            raise unanswered(SERVICE, call.operation, NoAnswerError("the object was cut off", sent=True))
 
     def close(self) -> None:
         """Close the connections; calls after this fail."""

@@ -24,9 +24,9 @@ import xxhash
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from perago.adapters.http import Answer, NoAnswerError, Wire, clean, no_answer
+from perago.adapters.http import Answer, NoAnswerError, Wire, clean, no_answer, unanswered
 from perago.adapters.lakefs.block_store import STORE, Addresses, DirectFailed, check_status
-from perago.adapters.lakefs.session import SERVICE, Call, path_in, refusal, unanswered
+from perago.adapters.lakefs.session import SERVICE, Call, path_in, refusal
 from perago.adapters.lakefs.transfers import Transfer, TransferPool, new_md5
 from perago.cache import ObjectId
 from perago.ports import CorruptTransfer, ObjectEntry, Placement, Progress, Unavailable
@@ -194,7 +194,7 @@ class Download:
         try:
             self._exchange(wanted, wire, SERVICE, partial(self._transfer.session.pool.open, "GET", target))
         except NoAnswerError as failure:
-            raise unanswered(self._call(wanted), failure) from failure
+            raise unanswered(SERVICE, self._call(wanted).operation, failure) from failure
 
     def _fetch_directly(self, wanted: Range, workers: TransferPool[_Job]) -> bool:
         """Fill a range from the block store. Return False if the rest must be downloaded through lakeFS.

@@ -12,7 +12,18 @@ from urllib.parse import quote, urlencode
 
 from urllib3.util import make_headers
 
-from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, clean, overloaded
+from perago.adapters.http import (
+    Answer,
+    CallPolicy,
+    HttpPool,
+    NoAnswerError,
+    clean,
+    overloaded,
+    reading,
+    typed,
+    unanswered,
+    unreadable,
+)
 from perago.hanging import HANGS
 from perago.ports import (
     FENCE_MARKER,
@@ -34,6 +45,7 @@ from perago.retry import retry
 from perago.settings import LakeFSSettings
 
 SERVICE = "lakeFS"
+ANSWER = "lakeFS's"
 PAGE = 1000
 """Entries of a page, the server's maximum."""
 T = TypeVar("T")
@@ -105,7 +117,7 @@ class LakeFSSession:
         """Return the result of `read` for the JSON at a path. The call is repeated while lakeFS cannot be reached."""
         target = with_query(path, query or {})
         return retry(
-            lambda: once(call, lambda: self.pool.call("GET", target), lambda answer: read(json.loads(answer.body))),
+            lambda: once(call, lambda: self.pool.call("GET", target), lambda answer: read(json_of(answer))),
             self.policy.retries(),
         )
 
@@ -121,7 +133,7 @@ class LakeFSSession:
         """Return some entries of a list, beginning after the entry `after`."""
 
         def read_page(found: Any) -> Page[T]:
-            rows, pagination = [read(row) for row in found["results"]], found["pagination"]
+            rows, pagination = [read(row) for row in typed(found["results"], list, "results")], found["pagination"]
             if pagination["has_more"] and not rows:
                 raise ValueError("a page without entries before the end")
             return rows, str(pagination["next_offset"]) if pagination["has_more"] else None
@@ -136,7 +148,7 @@ class LakeFSSession:
         while after is not None:
             rows, following = self.page(call, path, read, query or {}, after)
             if following is not None and following <= after:  # this list would be read forever
-                raise unreadable(call)
+                raise unreadable(SERVICE, call.operation, ANSWER, "its next page does not advance")
             yield rows
             after = following
 
@@ -151,13 +163,20 @@ def once(call: Call, send: Callable[[], Answer], read: Callable[[Answer], T]) ->
         with HANGS.call(SERVICE, call.operation):
             answer = send()
     except NoAnswerError as failure:
-        raise unanswered(call, failure) from failure
+        raise unanswered(SERVICE, call.operation, failure, write=call.write) from failure
     if not 200 <= answer.status < 300:
         raise refusal(call, answer)
-    try:
+    with reading(SERVICE, call.operation, ANSWER, write=call.write):
         return read(answer)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise unreadable(call) from error
+
+
+def json_of(answer: Answer) -> Json:
+    """Return the JSON object of an answer.
+
+    Raises:
+        ValueError, TypeError: it is not one.
+    """
+    return typed(json.loads(answer.body), dict)
 
 
 def path_in(repository: str, *parts: str) -> str:
@@ -187,7 +206,7 @@ def commit_of(row: Json) -> Commit:
         LookupError, TypeError, ValueError, AttributeError: it is not a commit.
     """
     return Commit(
-        id=str(row["id"]),
+        id=typed(row["id"], str, "id"),
         parents=tuple(str(parent) for parent in row["parents"]),
         committer=str(row["committer"]),
         message=str(row["message"]),
@@ -212,18 +231,6 @@ def message_of(answer: Answer) -> str | None:
     return message if isinstance(message, str) else None
 
 
-def unanswered(call: Call, failure: NoAnswerError) -> ServiceError:
-    """Return the error for a call without an answer. A write that may have arrived is `Unclear`."""
-    kind = Unclear if call.write and failure.sent else Unavailable
-    return kind(SERVICE, call.operation, failure.text)
-
-
-def unreadable(call: Call) -> ServiceError:
-    """Return the error for a 2xx answer that is not lakeFS's."""
-    detail = "the answer is not lakeFS's; is LAKECTL_SERVER_ENDPOINT_URL the address of a lakeFS server?"
-    return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
-
-
 def refusal(call: Call, answer: Answer) -> ServiceError:
     """Return the error for an answer that is not 2xx."""
     status, message, detail = answer.status, message_of(answer), _detail(answer)
@@ -235,7 +242,7 @@ def refusal(call: Call, answer: Answer) -> ServiceError:
     if status in (401, 403):
         return AccessDenied(SERVICE, call.operation, detail)
     if status in _NOT_NOW:
-        return overloaded(SERVICE, call.operation, detail, answer.headers)
+        return overloaded(SERVICE, call.operation, detail, status, answer.headers)
     if status == 404 and message is None:
         return Unavailable(SERVICE, call.operation, detail)  # a proxy's word that nothing is there proves nothing
     impossible = _NO_NAME.match(message or "")

@@ -15,10 +15,11 @@ from sys import intern
 from types import MappingProxyType
 from typing import TypeVar
 
-from perago.adapters.http import Answer, CallPolicy, ServerAbout
+from perago.adapters.http import Answer, CallPolicy, ServerAbout, typed, unreadable
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.session import (
+    ANSWER,
     BRANCH_REFUSALS,
     COMMIT_REFUSALS,
     MERGE_REFUSALS,
@@ -28,10 +29,10 @@ from perago.adapters.lakefs.session import (
     Json,
     LakeFSSession,
     commit_of,
+    json_of,
     just_before,
     once,
     path_in,
-    unreadable,
 )
 from perago.adapters.lakefs.transfers import Transfer
 from perago.adapters.lakefs.upload import Uploads
@@ -111,17 +112,17 @@ class LakeFSStore:
         """
         call = Call("answer", "", "the user of these credentials")
         try:
-            once(call, lambda: self._session.pool.call("GET", "/user"), lambda answer: json.loads(answer.body)["user"])
+            once(call, lambda: self._session.pool.call("GET", "/user"), lambda answer: json_of(answer)["user"])
         except (NotFound, Refused) as error:
-            raise unreadable(call) from error
+            raise unreadable(SERVICE, call.operation, ANSWER, error.detail) from error
 
     def about(self) -> ServerAbout:
         """Return the version and the clock of the server."""
         call, sent = Call("tell its version", "", "the version"), time.time()
         answer = once(call, lambda: self._session.pool.call("GET", "/config/version"), lambda answer: answer)
         try:
-            version = json.loads(answer.body)["version"]
-        except (ValueError, KeyError, TypeError):
+            version = json_of(answer)["version"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             version = None
         return ServerAbout.of(answer, version, sent)
 
@@ -168,8 +169,8 @@ class LakeFSStore:
         listing shows their times.
         """
         call = Call(f"list what is staged on {branch} of {repository}", repository, f"branch {branch}")
-        changes = self._items(call, "branches", branch, "diff")
-        staged = frozenset(str(change["path"]) for change in changes if change["type"] != "removed")
+        changes = self._items(call, _change, "branches", branch, "diff")
+        staged = frozenset(path for path, size in changes if size is not None)
         last = max(staged, default="")  # code points are in the order of their UTF-8
         shared = commonprefix(list(staged))  # noqa: RUF071 - a listing's prefix is one of characters, too
         times: list[int] = []
@@ -183,8 +184,8 @@ class LakeFSStore:
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
         """Return all branches whose names begin with `prefix`, hidden ones included."""
         call = Call(f"list branches of {repository}", repository, f"repository {repository}")
-        listed = self._items(call, "branches", query={"prefix": prefix, "show_hidden": "true"})
-        return tuple(str(branch["id"]) for branch in listed)
+        query = {"prefix": prefix, "show_hidden": "true"}
+        return tuple(self._items(call, lambda branch: typed(branch["id"], str, "id"), "branches", query=query))
 
     def list_objects(
         self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
@@ -225,11 +226,7 @@ class LakeFSStore:
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
         """Return the keys at which two commits differ, with their sizes in `right`."""
         call = Call(f"compare commits of {repository}", repository, f"commit {left} or {right}")
-        changes = self._items(call, "refs", left, "diff", right, query={"type": "two_dot"})
-        return {
-            str(change["path"]): None if change["type"] == "removed" else int(change.get("size_bytes") or 0)
-            for change in changes
-        }
+        return dict(self._items(call, _change, "refs", left, "diff", right, query={"type": "two_dot"}))
 
     # -------------------------------------------------------------- transfers
 
@@ -312,7 +309,7 @@ class LakeFSStore:
         body = {"message": message, "metadata": dict(metadata), "allow_empty": allow_empty}
 
         def read(answer: Answer) -> Commit:
-            return commit_of(json.loads(answer.body))
+            return commit_of(json_of(answer))
 
         return self._write(call, "POST", path_in(repository, "branches", branch, "commits"), body, read)
 
@@ -344,9 +341,7 @@ class LakeFSStore:
         (`docs/dev/servers/lakefs.md`, "What follows for perago"); returns the merge commit's id."""
 
         def read(answer: Answer) -> str:
-            if not (merged := json.loads(answer.body)["reference"]):
-                raise ValueError("a merge without a commit")
-            return str(merged)
+            return typed(json_of(answer)["reference"] or None, str, "reference")
 
         operation = f"merge {short(source)}… into {branch} of {repository}"
         missing = f"branch {branch} or commit {source}"
@@ -372,7 +367,8 @@ class LakeFSStore:
     def _head(self, repository: str, branch: str) -> str:
         """Return the commit id at the head of a branch. A tag or commit of that name does not count."""
         call = Call(f"read branch {branch} of {repository}", repository, f"branch {branch}")
-        return self._session.get(call, path_in(repository, "branches", branch), lambda row: str(row["commit_id"]))
+        path = path_in(repository, "branches", branch)
+        return self._session.get(call, path, lambda row: typed(row["commit_id"], str, "commit_id"))
 
     def _stat(self, repository: str, commit: str, key: str) -> ObjectEntry | None:
         """Return one object; None only if lakeFS says that the commit exists and the object does not."""
@@ -415,9 +411,11 @@ class LakeFSStore:
                 yield shortened(commit) if read_before else commit
                 after, read_before = commit.id, read_before + 1
 
-    def _items(self, call: Call, *parts: str, query: Mapping[str, str] | None = None) -> Iterator[Json]:
-        """Yield all entries of a list of a repository."""
-        for page in self._session.pages(call, path_in(call.repository, *parts), dict, query):
+    def _items(
+        self, call: Call, read: Callable[[Json], T], *parts: str, query: Mapping[str, str] | None = None
+    ) -> Iterator[T]:
+        """Yield the result of `read` for all entries of a list of a repository."""
+        for page in self._session.pages(call, path_in(call.repository, *parts), read, query):
             yield from page
 
     def _write(
@@ -455,7 +453,7 @@ def _nothing(_: Answer) -> None:
 
 def _raise_first(call: Call, answer: Answer) -> None:
     """Raise for the first entry of a batch answer's error list, which comes with status 200."""
-    problems = json.loads(answer.body).get("errors") or []
+    problems = json_of(answer).get("errors") or []
     if not problems:
         return
     path, status, message = (problems[0].get(name) for name in ("path", "status_code", "message"))
@@ -465,13 +463,18 @@ def _raise_first(call: Call, answer: Answer) -> None:
     raise kind(SERVICE, call.operation, detail)
 
 
+def _change(item: Json) -> tuple[str, int | None]:
+    """Return the key of a change and the new size, which is None for a removed object."""
+    return typed(item["path"], str, "path"), None if item["type"] == "removed" else int(item.get("size_bytes") or 0)
+
+
 def _entry(item: Json) -> ObjectEntry:
     return ObjectEntry(
-        key=item["path"],
-        size=item["size_bytes"],
-        checksum=item["checksum"],
-        mtime=item["mtime"],
+        key=typed(item["path"], str, "path"),
+        size=typed(item["size_bytes"], int, "size_bytes"),
+        checksum=typed(item["checksum"], str, "checksum"),
+        mtime=typed(item["mtime"], int, "mtime"),
         content_type=intern(item.get("content_type") or "application/octet-stream"),  # one text for 100,000 objects
-        metadata=item.get("metadata") or _NO_METADATA,
-        physical_address=item.get("physical_address") or "",
+        metadata=typed(item.get("metadata") or {}, dict, "metadata") or _NO_METADATA,
+        physical_address=typed(item.get("physical_address") or "", str, "physical_address"),
     )

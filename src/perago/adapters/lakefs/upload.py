@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 import xxhash
 
+from perago.adapters.http import typed
 from perago.adapters.lakefs.block_store import DirectFailed
-from perago.adapters.lakefs.session import SERVICE, Call, once, path_in
+from perago.adapters.lakefs.session import SERVICE, Call, json_of, once, path_in
 from perago.adapters.lakefs.transfers import Transfer, TransferPool, new_md5
 from perago.cache import Addition, ObjectId, Shelf
 from perago.ports import CorruptTransfer, Refused, ServiceError, Staged, Upload
@@ -35,6 +36,7 @@ PART = 64 * 1024 * 1024
 """Bytes of a part. A larger file is sent in parts. The address of each part is requested just before it is sent."""
 _MOST_PARTS = 10_000
 _PLACE = "physical_address"
+_URL = "presigned_url"
 _CONTENT_TYPE = "application/octet-stream"
 """The content type of a file without one. The signatures of addresses include it."""
 _CHUNK = 128 * 1024
@@ -90,7 +92,7 @@ class Uploads:
             body = b"".join(map(bytes, chunks)) if upload.size <= _CHUNK else chunks
             send = partial(pool.call, "POST", target, headers=headers, body=body, lasting=limit)
             with workers.wire.exchange(limit):
-                stored = once(call, send, lambda answer: _stored(json.loads(answer.body)))
+                stored = once(call, send, lambda answer: _stored(json_of(answer)))
             self._accept(call, file, stored)
 
     def _send_directly(self, call: Call, upload: Upload, workers: TransferPool[Upload]) -> bool:
@@ -153,8 +155,12 @@ class DirectUpload:
         if parts and self._upload.size > PART:
             address = self._send_parts()
         else:
-            address = self._ask("GET", f"backing?{self._path}&presign=true", dict)
-            self._put(address["presigned_url"], self._upload.size, self._whole)
+            address, url = self._ask(
+                "GET",
+                f"backing?{self._path}&presign=true",
+                lambda found: (typed(found, dict), typed(found[_URL], str, _URL)),
+            )
+            self._put(url, self._upload.size, self._whole)
             self._check_whole()
         link = {
             "staging": address,
@@ -167,7 +173,7 @@ class DirectUpload:
 
     def _send_parts(self) -> dict[str, Any]:
         place, upload_id = self._ask(
-            "POST", f"pmpu?{self._path}", lambda found: ({_PLACE: found[_PLACE]}, found["upload_id"]), {}
+            "POST", f"pmpu?{self._path}", lambda found: ({_PLACE: found[_PLACE]}, str(found["upload_id"])), {}
         )
         upload = f"pmpu/{quote(upload_id, safe='')}"
         try:
@@ -186,7 +192,7 @@ class DirectUpload:
         while left:
             number, length = len(sent) + 1, min(size, left)
             target = f"{upload}/parts/{number}?{self._path}"
-            address = self._ask("PUT", target, lambda found: str(found["presigned_url"]), place)
+            address = self._ask("PUT", target, lambda found: typed(found[_URL], str, _URL), place)
             sent.append({"part_number": number, "etag": self._put(address, length, new_md5())})
             left -= length
         return sent
@@ -254,7 +260,8 @@ class _OpenFile:
 
 
 def _stored(found: Any) -> _Stored:
-    return found["checksum"], found["size_bytes"], str(found.get(_PLACE) or "")
+    checksum, size = typed(found["checksum"], str, "checksum"), typed(found["size_bytes"], int, "size_bytes")
+    return checksum, size, str(found.get(_PLACE) or "")
 
 
 def _ignore(_: object) -> None:
