@@ -18,6 +18,18 @@ _SHORT_COMMIT = re.compile(r"[0-9a-f]{6,63}")
 _KINDS: dict[type, str] = {list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
 
+def option(usage: str, text: str, **more: Any) -> Any:
+    """Return an option by its usage, such as `--jobs -j N`: its names, and the word for its value."""
+    words = usage.split()
+    value = words.pop() if words and not words[-1].startswith("-") else None
+    return typer.Option(*words, metavar=value, help=text, **more)
+
+
+def argument(word: str | None, text: str, **more: Any) -> Any:
+    """Return an argument that a usage line shows as `word`."""
+    return typer.Argument(metavar=word, help=text, **more)
+
+
 def checked_module(name: str) -> str:
     """Return `name` if it is an import path; otherwise raise a usage error with the right spelling."""
     if all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split(".")):
@@ -50,29 +62,21 @@ FRIENDLY_PORT = 7777
 
 Port = Annotated[
     int | None,
-    typer.Option(
-        "--port",
-        metavar="PORT",
+    option(
+        "--port PORT",
+        f"Port on 127.0.0.1; 0 means any free port. Default: {FRIENDLY_PORT}, or a free port if it is taken.",
         min=0,
         max=65535,
-        help=f"Port on 127.0.0.1; 0 means any free port. Default: {FRIENDLY_PORT}, or a free port if it is taken.",
     ),
 ]
 
 Module = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODULE", callback=checked_module, autocompletion=complete, help="Import path of a task module."
-    ),
+    str, argument("MODULE", "Import path of a task module.", callback=checked_module, autocompletion=complete)
 ]
-_MODULES = typer.Argument(
-    metavar="MODULE", callback=_modules, autocompletion=complete, help="Import paths of task modules and packages."
-)
+_MODULES = argument("MODULE", "Import paths of task modules and packages.", callback=_modules, autocompletion=complete)
 Modules = Annotated[list[str], _MODULES]
 OptionalModules = Annotated[list[str] | None, _MODULES]
-Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long importing one module may take.")
-]
+Timeout = Annotated[float, option("--timeout SECONDS", "How long importing one module may take.", min=0.1)]
 IMPORT_LIMIT = 60.0
 """Seconds for the import of task modules."""
 
@@ -143,21 +147,19 @@ def _wrong(message: str, option: str) -> typer.BadParameter:
     return typer.BadParameter(message, param_hint=f"'{option}'")
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines (perago help cli).")]
+Json = Annotated[bool, option("--json", "Print one JSON document instead of lines (perago help cli).")]
 Utc = Annotated[
-    bool, typer.Option("--utc", callback=show_utc, help="Show times in UTC instead of UTC+08:00, the zone of the logs.")
+    bool, option("--utc", "Show times in UTC instead of UTC+08:00, the zone of the logs.", callback=show_utc)
 ]
-Since = Annotated[str | None, typer.Option("--since", metavar="AGE", help="Not older than AGE, such as 12h or 7d.")]
-Repository = Annotated[str, typer.Argument(metavar="REPO", help="A lakeFS repository.")]
-Branch = Annotated[str, typer.Argument(metavar="BRANCH", help="A branch of the repository.")]
-Pdb = Annotated[
-    bool, typer.Option("--pdb", help="Run the function in this terminal, and debug it where it raises an error.")
-]
+Since = Annotated[str | None, option("--since AGE", "Not older than AGE, such as 12h or 7d.")]
+Repository = Annotated[str, argument("REPO", "A lakeFS repository.")]
+Branch = Annotated[str, argument("BRANCH", "A branch of the repository.")]
+Pdb = Annotated[bool, option("--pdb", "Run the function in this terminal, and debug it where it raises an error.")]
 
 
 def output_option(what: str) -> Any:
     """Return the option of a command that writes a tree."""
-    return typer.Option("--output", "-o", metavar="DIR", help=f"Write {what} to DIR, which must be new or empty.")
+    return option("--output -o DIR", f"Write {what} to DIR, which must be new or empty.")
 
 
 def place_of(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import typer
 
 from perago.cli import messages
 from perago.cli.loading import load_task_to_run
-from perago.cli.parameters import checked_module
+from perago.cli.parameters import argument, checked_module, option
 from perago.records import dataclass, replace
 
 if TYPE_CHECKING:
@@ -19,20 +19,17 @@ if TYPE_CHECKING:
     from perago.probe import TaskSummary
 
 
-TaskId = Annotated[str | None, typer.Argument(metavar="TASK_ID", help="The id of the attempt in Conductor.")]
+TaskId = Annotated[str | None, argument("TASK_ID", "The id of the attempt in Conductor.")]
 OptionalModule = Annotated[
     str | None,
-    typer.Argument(
-        metavar="MODULE",
-        help="Import path of the task module. Default: the module below the current directory that declares the task.",
+    argument(
+        "MODULE",
+        "Import path of the task module. Default: the module below the current directory that declares the task.",
     ),
 ]
-Workflow = Annotated[
-    str | None, typer.Option("--workflow", metavar="ID", help="Instead of TASK_ID: the id of a workflow.")
-]
+Workflow = Annotated[str | None, option("--workflow ID", "Instead of TASK_ID: the id of a workflow.")]
 StepName = Annotated[
-    str | None,
-    typer.Option("--step", metavar="REF", help="With --workflow: the reference name of a step, for its last attempt."),
+    str | None, option("--step REF", "With --workflow: the reference name of a step, for its last attempt.")
 ]
 
 

@@ -16,7 +16,17 @@ import typer
 from perago.cli import messages
 from perago.cli.loading import load_task_to_run, valid_settings
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, Module, Since, Timeout, Utc, checked_branch, place_of, seconds_of_age
+from perago.cli.parameters import (
+    IMPORT_LIMIT,
+    Module,
+    Since,
+    Timeout,
+    Utc,
+    checked_branch,
+    option,
+    place_of,
+    seconds_of_age,
+)
 from perago.cli.rendering import Renderer
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
@@ -44,32 +54,23 @@ means that the outcome of every readable attempt is the same."""
 def command(
     module: Module,
     last: Annotated[
-        int | None,
-        typer.Option("--last", metavar="N", min=1, help=f"The last N attempts. Default: {LAST}, or all of --since."),
+        int | None, option("--last N", f"The last N attempts. Default: {LAST}, or all of --since.", min=1)
     ] = None,
     since: Since = None,
-    workflow: Annotated[
-        str | None, typer.Option("--workflow", metavar="NAME", help="Only attempts of workflows with this name.")
-    ] = None,
+    workflow: Annotated[str | None, option("--workflow NAME", "Only attempts of workflows with this name.")] = None,
     branch: Annotated[
         str | None,
-        typer.Option(
-            "--branch",
-            "-b",
-            metavar="REPO/BRANCH",
-            help="Find the attempts by the publications of this branch instead of Conductor's search.",
+        option(
+            "--branch -b REPO/BRANCH",
+            "Find the attempts by the publications of this branch instead of Conductor's search.",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", metavar="N", min=1, help="Attempts at a time.")] = 1,
+    jobs: Annotated[int, option("-j --jobs N", "Attempts at a time.", min=1)] = 1,
     resume: Annotated[
         Path | None,
-        typer.Option(
-            "--resume",
-            metavar="FILE",
-            help="Keep the verdicts in FILE, and reuse those of an earlier run with the same code.",
-        ),
+        option("--resume FILE", "Keep the verdicts in FILE, and reuse those of an earlier run with the same code."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON (perago help cli).")] = False,
+    as_json: Annotated[bool, option("--json", "Print all results as JSON (perago help cli).")] = False,
     utc: Utc = False,  # noqa: ARG001 - its callback has the effect
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:

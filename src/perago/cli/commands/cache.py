@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated
 
-import typer
-
 from perago.cli.messages import CommandError, ExitCode
-from perago.cli.parameters import Json
+from perago.cli.parameters import Json, option
 from perago.cli.rendering import Renderer, print_json
 from perago.failure import Failure
 
@@ -26,8 +24,8 @@ Examples:
 
 
 def command(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete everything in the cache, and its counts.")] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Read every object, and delete the damaged ones.")] = False,
+    clear: Annotated[bool, option("--clear", "Delete everything in the cache, and its counts.")] = False,
+    verify: Annotated[bool, option("--verify", "Read every object, and delete the damaged ones.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show how full the object cache is and how often it has helped, verify it, or clear it."""

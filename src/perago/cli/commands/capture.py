@@ -12,7 +12,7 @@ import typer
 
 from perago.cli import messages
 from perago.cli.loading import valid_settings
-from perago.cli.parameters import IMPORT_LIMIT, Timeout
+from perago.cli.parameters import IMPORT_LIMIT, Timeout, option
 from perago.cli.past_attempt import NamedAttempt, OptionalModule, StepName, TaskId, Workflow
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
@@ -41,26 +41,15 @@ def command(
     module: OptionalModule = None,
     workflow: Workflow = None,
     step: StepName = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="GLOB", help="Only these input files. Can be repeated.")
-    ] = None,
-    max_bytes: Annotated[
-        str, typer.Option("--max-bytes", metavar="SIZE", help="The limit of all input files together.")
-    ] = MAX_BYTES,
+    only: Annotated[list[str] | None, option("--only GLOB", "Only these input files. Can be repeated.")] = None,
+    max_bytes: Annotated[str, option("--max-bytes SIZE", "The limit of all input files together.")] = MAX_BYTES,
     name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="NAME", help="The name of the case. Default: day and start of the task id."),
+        str | None, option("--name NAME", "The name of the case. Default: day and start of the task id.")
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="The directory of all cases: DIR/<task>/<name>/.")
-    ] = CASES,
+    output: Annotated[Path, option("--output -o DIR", "The directory of all cases: DIR/<task>/<name>/.")] = CASES,
     scrub: Annotated[
         str | None,
-        typer.Option(
-            "--scrub",
-            metavar="MODULE",
-            help="A module with scrub hooks. Default: [tool.perago] scrub in pyproject.toml.",
-        ),
+        option("--scrub MODULE", "A module with scrub hooks. Default: [tool.perago] scrub in pyproject.toml."),
     ] = None,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:

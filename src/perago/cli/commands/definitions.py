@@ -16,7 +16,7 @@ from perago.atomic_file import replace_file
 from perago.cli import messages
 from perago.cli.loading import load_definitions, load_tasks
 from perago.cli.messages import Colour, ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, Timeout
+from perago.cli.parameters import IMPORT_LIMIT, Json, Modules, Timeout, argument, option
 from perago.cli.rendering import Renderer, print_json
 from perago.failure import Failure
 from perago.records import dataclass
@@ -63,11 +63,9 @@ Examples:
 
 def extract(
     modules: Modules,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to FILE, in full or not at all.")
-    ] = None,
+    output: Annotated[Path | None, option("--output -o FILE", "Write to FILE, in full or not at all.")] = None,
     register_list: Annotated[
-        bool, typer.Option("--register-list", help="Print a list, as Conductor's register call expects it.")
+        bool, option("--register-list", "Print a list, as Conductor's register call expects it.")
     ] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
@@ -99,7 +97,7 @@ class Action(StrEnum):
 
 
 def workflow(
-    action: Annotated[Action, typer.Argument(help="show: the steps as a tree; print: Conductor's JSON.")],
+    action: Annotated[Action, argument(None, "show: the steps as a tree; print: Conductor's JSON.")],
     modules: Modules,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
@@ -212,9 +210,9 @@ def print_changes(out: Renderer, changes: Iterable[Change]) -> None:
 
 def register(
     modules: Modules,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    dry_run: Annotated[bool, option("--dry-run", "Show what would change, and change nothing.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a registered version of a workflow that has other steps.")
+        bool, option("--overwrite", "Replace a registered version of a workflow that has other steps.")
     ] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:

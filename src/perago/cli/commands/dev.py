@@ -18,7 +18,7 @@ import typer
 from perago.cli import messages
 from perago.cli.loading import able_to_run, importing, report, valid_settings
 from perago.cli.messages import Colour, CommandError, ExitCode, painted
-from perago.cli.parameters import FRIENDLY_PORT, IMPORT_LIMIT, Modules, Port, Timeout, Utc
+from perago.cli.parameters import FRIENDLY_PORT, IMPORT_LIMIT, Modules, Port, Timeout, Utc, option
 from perago.cli.rendering import Renderer
 from perago.dev import BRANCH, REPOSITORY, head, seed
 from perago.failure import Failure
@@ -49,27 +49,16 @@ def command(
     modules: Modules,
     workspace: Annotated[
         Path | None,
-        typer.Option(
-            "--workspace",
-            "-w",
-            metavar="DIR",
-            help="Files to commit to branch main of the repository dev. perago only reads DIR.",
-        ),
+        option("--workspace -w DIR", "Files to commit to branch main of the repository dev. perago only reads DIR."),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", metavar="N", min=1, max=99, help="Attempts at a time, for each module.")
-    ] = 1,
+    jobs: Annotated[int, option("--jobs -j N", "Attempts at a time, for each module.", min=1, max=99)] = 1,
     port: Port = None,
     state: Annotated[
         Path | None,
-        typer.Option(
-            "--state",
-            metavar="DIR",
-            help="Keep everything in DIR, and continue from there the next time. Default: keep nothing.",
-        ),
+        option("--state DIR", "Keep everything in DIR, and continue from there the next time. Default: keep nothing."),
     ] = None,
     curl: Annotated[
-        bool, typer.Option("--curl", help="Print lines for curl, too, which start a workflow on the current commit.")
+        bool, option("--curl", "Print lines for curl, too, which start a workflow on the current commit.")
     ] = False,
     utc: Utc = False,  # noqa: ARG001 - its callback has the effect
     timeout: Timeout = IMPORT_LIMIT,

@@ -10,7 +10,7 @@ import typer
 
 from perago.cli import messages
 from perago.cli.messages import Colour, ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, Json, OptionalModules, Timeout, place_of
+from perago.cli.parameters import IMPORT_LIMIT, Json, OptionalModules, Timeout, option, place_of
 from perago.cli.rendering import Renderer, print_json, working
 from perago.text import count, one_line
 
@@ -38,15 +38,13 @@ def command(
     modules: OptionalModules = None,
     branches: Annotated[
         list[str] | None,
-        typer.Option(
-            "--branch",
-            "-b",
-            metavar="REPO/BRANCH",
-            help="A branch to check. Can be repeated. Default: those that PERAGO_ALLOWED_WORKSPACES names in full.",
+        option(
+            "--branch -b REPO/BRANCH",
+            "A branch to check. Can be repeated. Default: those that PERAGO_ALLOWED_WORKSPACES names in full.",
         ),
     ] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Try a publication on a hidden branch of each REPO, and remove the branch.")
+        bool, option("--write", "Try a publication on a hidden branch of each REPO, and remove the branch.")
     ] = False,
     as_json: Json = False,
     timeout: Timeout = IMPORT_LIMIT,

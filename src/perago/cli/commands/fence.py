@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import Branch, Repository
+from perago.cli.parameters import Branch, Repository, argument, option
 from perago.failure import Failure
 from perago.text import one_line, short
 
@@ -39,10 +39,10 @@ class Action(StrEnum):
 
 
 def command(
-    action: Annotated[Action, typer.Argument(help="What to do with the fence.")],
+    action: Annotated[Action, argument(None, "What to do with the fence.")],
     repository: Repository,
     branch: Branch,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the state as JSON.")] = False,
+    as_json: Annotated[bool, option("--json", "Print the state as JSON.")] = False,
 ) -> None:
     """Guard the publications to a branch, or check whether they are guarded.
 

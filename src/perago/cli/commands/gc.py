@@ -12,7 +12,7 @@ import typer
 
 from perago.cli import messages
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import Json, seconds_of_age
+from perago.cli.parameters import Json, argument, option, seconds_of_age
 from perago.cli.rendering import print_json
 from perago.text import one_line
 
@@ -50,12 +50,10 @@ Examples:
 
 
 def command(
-    repositories: Annotated[
-        list[str] | None, typer.Argument(metavar="REPO", help="lakeFS repositories to look for branches in.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed. Remove nothing.")] = False,
+    repositories: Annotated[list[str] | None, argument("REPO", "lakeFS repositories to look for branches in.")] = None,
+    dry_run: Annotated[bool, option("--dry-run", "List what would be removed. Remove nothing.")] = False,
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="Keep everything that is younger, such as 12h or 7d.")
+        str, option("--older-than AGE", "Keep everything that is younger, such as 12h or 7d.")
     ] = "1d",
     as_json: Json = False,
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from perago.cli.app import COMMANDS, app
+from perago.cli.parameters import argument
 from perago.cli.rendering import Renderer
 from perago.failure import Failure
 
@@ -28,7 +29,7 @@ Examples:
 
 
 def command(
-    topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="A topic, or the name of a command.")] = None,
+    topic: Annotated[str | None, argument("TOPIC", "A topic, or the name of a command.")] = None,
 ) -> None:
     """Print a page of the documentation. Without a topic, list the topics.
 

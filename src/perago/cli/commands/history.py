@@ -9,11 +9,9 @@ from datetime import UTC, datetime
 from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from perago.cli import messages
 from perago.cli.messages import Colour
-from perago.cli.parameters import Branch, Json, Repository, Since, Utc, seconds_of_age
+from perago.cli.parameters import Branch, Json, Repository, Since, Utc, argument, option, seconds_of_age
 from perago.cli.rendering import Renderer, in_batches, print_json, working
 from perago.text import age, ago, clock, duration, lines_of, one_line, plain_reason, short, zoned
 
@@ -51,9 +49,9 @@ Examples:
 
 
 def show(
-    first: Annotated[str, typer.Argument(metavar="TASK_ID|REPO", help="A task id, or a repository.")],
-    second: Annotated[str | None, typer.Argument(metavar="COMMIT", help="With REPO: a commit, or a branch.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="List all changed files and lines of the log.")] = False,
+    first: Annotated[str, argument("TASK_ID|REPO", "A task id, or a repository.")],
+    second: Annotated[str | None, argument("COMMIT", "With REPO: a commit, or a branch.")] = None,
+    everything: Annotated[bool, option("--all", "List all changed files and lines of the log.")] = False,
     as_json: Json = False,
     utc: Utc = False,  # noqa: ARG001 - its callback has the effect
 ) -> None:
@@ -210,12 +208,10 @@ _MORE_NOTES = ("worker", "params_sha256", "adopts", "supersedes", "traceparent",
 def log(
     repository: Repository,
     branch: Branch,
-    task: Annotated[str | None, typer.Option("--task", metavar="NAME", help="Publications of this task only.")] = None,
-    workflow: Annotated[
-        str | None, typer.Option("--workflow", metavar="ID", help="Publications of this workflow only.")
-    ] = None,
+    task: Annotated[str | None, option("--task NAME", "Publications of this task only.")] = None,
+    workflow: Annotated[str | None, option("--workflow ID", "Publications of this workflow only.")] = None,
     since: Since = None,
-    last: Annotated[int, typer.Option("--last", "-n", metavar="N", min=1, help="At most N commits.")] = LAST,
+    last: Annotated[int, option("--last -n N", "At most N commits.", min=1)] = LAST,
     as_json: Json = False,
     utc: Utc = False,  # noqa: ARG001 - its callback has the effect
 ) -> None:

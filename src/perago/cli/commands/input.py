@@ -6,9 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import typer
-
-from perago.cli.parameters import Repository, checked_branch, read_object, read_refs
+from perago.cli.parameters import Repository, argument, checked_branch, option, read_object, read_refs
 from perago.failure import Failure
 from perago.text import json_text
 
@@ -22,22 +20,17 @@ Examples:
 
 def command(
     repository: Repository,
-    branch: Annotated[
-        str, typer.Argument(metavar="BRANCH", callback=checked_branch, help="A branch of the repository.")
-    ],
-    params: Annotated[
-        str, typer.Option("--params", metavar="JSON|@FILE|-", help="The parameters: JSON, a file, or standard input.")
-    ] = "{}",
+    branch: Annotated[str, argument("BRANCH", "A branch of the repository.", callback=checked_branch)],
+    params: Annotated[str, option("--params JSON|@FILE|-", "The parameters: JSON, a file, or standard input.")] = "{}",
     ref: Annotated[
         str | None,
-        typer.Option(
-            "--ref",
-            metavar="COMMIT|JSON|@FILE|-",
-            help="A commit id instead of the head. Of a list of ids, or of the output of a JOIN, perago takes the "
+        option(
+            "--ref COMMIT|JSON|@FILE|-",
+            "A commit id instead of the head. Of a list of ids, or of the output of a JOIN, perago takes the "
             "commit that continues all others.",
         ),
     ] = None,
-    compact: Annotated[bool, typer.Option("--compact", help="Print a single line.")] = False,
+    compact: Annotated[bool, option("--compact", "Print a single line.")] = False,
 ) -> None:
     """Print the input of a task, ready to start a workflow with.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perago.cli import messages
-from perago.cli.parameters import Json, Since, seconds_of_age
+from perago.cli.parameters import Json, Since, option, seconds_of_age
 from perago.cli.rendering import Column, Renderer, legend, print_json, working
 from perago.text import ago, count, duration, one_line, plain_reason
 
@@ -43,15 +43,13 @@ Examples:
 
 
 def command(
-    status: Annotated[
-        str | None, typer.Option("--status", metavar="STATUS", help="Only of one status, such as running or failed.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of one name; * is any text.")] = None,
+    status: Annotated[str | None, option("--status STATUS", "Only of one status, such as running or failed.")] = None,
+    name: Annotated[str | None, option("--name NAME", "Only of one name; * is any text.")] = None,
     correlation: Annotated[
-        str | None, typer.Option("--correlation", metavar="ID", help="Only with one correlation id; * is any text.")
+        str | None, option("--correlation ID", "Only with one correlation id; * is any text.")
     ] = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=5000, help="How many at most.")] = 20,
+    limit: Annotated[int, option("--limit N", "How many at most.", min=1, max=5000)] = 20,
     as_json: Json = False,
 ) -> None:
     """List the workflows of the configured Conductor, newest first.

@@ -6,11 +6,9 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from perago.cli import messages
 from perago.cli.messages import CommandError, ExitCode
-from perago.cli.parameters import Json
+from perago.cli.parameters import Json, argument, option
 from perago.cli.rendering import Renderer, print_json
 from perago.text import one_line
 
@@ -55,15 +53,15 @@ Examples:
   perago retry 4a6c1f0e-8f5d-4c0e-9d0b-2f6a5f4f7c11              failed steps only""",
 }
 
-WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW_ID", help="The id of the workflow in Conductor.")]
+WorkflowId = Annotated[str, argument("WORKFLOW_ID", "The id of the workflow in Conductor.")]
 
 
 def terminate(
     workflow_id: WorkflowId,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="The reason that Conductor keeps.")
+        str, option("--reason TEXT", "The reason that Conductor keeps.")
     ] = "terminated with perago terminate",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="End it without a question.")] = False,
+    yes: Annotated[bool, option("--yes -y", "End it without a question.")] = False,
     as_json: Json = False,
 ) -> None:
     """End a workflow that has not ended.
@@ -107,10 +105,7 @@ def retry(workflow_id: WorkflowId, as_json: Json = False) -> None:
 
 def rerun(
     workflow_id: WorkflowId,
-    step: Annotated[
-        str | None,
-        typer.Option("--from", metavar="STEP", help="Begin at a step: its reference name, or a task id."),
-    ] = None,
+    step: Annotated[str | None, option("--from STEP", "Begin at a step: its reference name, or a task id.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run a workflow again: every step, or a step and all that follow it.

@@ -10,9 +10,8 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from perago.cli import messages
+from perago.cli.parameters import argument
 from perago.failure import Failure
 
 EXAMPLES = {
@@ -43,7 +42,7 @@ _SECTIONS = {
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The directory to write to.")] = Path(),
+    directory: Annotated[Path, argument("[DIR]", "The directory to write to.")] = Path(),
 ) -> None:
     """Write a small project: two tasks, a workflow of both, tests and settings."""
     if existing := [name for name in FILES if (directory / name).exists()]:
@@ -80,7 +79,7 @@ def write_snapshots(modules: str, root: Path) -> None:
 
 
 def add(
-    module: Annotated[str, typer.Argument(metavar="MODULE", help="The import path of the new module.")],
+    module: Annotated[str, argument("MODULE", "The import path of the new module.")],
 ) -> None:
     """Write a task and its test into a project that exists."""
     from perago.taskdef.loading import is_dotted_path

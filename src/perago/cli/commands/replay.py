@@ -16,7 +16,7 @@ from perago.cli import messages
 from perago.cli.attempt_view import debugging_of, note_tree
 from perago.cli.loading import valid_settings
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, Pdb, Timeout, check_output, output_option
+from perago.cli.parameters import IMPORT_LIMIT, Pdb, Timeout, check_output, option, output_option
 from perago.cli.past_attempt import NamedAttempt, OptionalModule, StepName, TaskId, Workflow
 from perago.processes import sigterm_unwinds
 from perago.text import json_text
@@ -42,13 +42,10 @@ def command(
     workflow: Workflow = None,
     step: StepName = None,
     changed: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="params.NAME=VALUE", help="Run it with another value, JSON or text. Can be repeated."
-        ),
+        list[str] | None, option("--set params.NAME=VALUE", "Run it with another value, JSON or text. Can be repeated.")
     ] = None,
     output: Annotated[Path | None, output_option("the tree that would be published")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON (perago help cli).")] = False,
+    as_json: Annotated[bool, option("--json", "Print all results as JSON (perago help cli).")] = False,
     pdb: Pdb = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:

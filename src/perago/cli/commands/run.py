@@ -15,7 +15,7 @@ from perago.cli import messages
 from perago.cli.attempt_view import debugging_of, note_tree
 from perago.cli.loading import load_task_to_run, valid_settings
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, check_output, output_option, read_object
+from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, check_output, option, output_option, read_object
 from perago.failure import Failure
 from perago.processes import sigterm_unwinds
 from perago.text import json_text
@@ -41,31 +41,21 @@ Status 0 means that the task completed."""
 def command(
     module: Module,
     params: Annotated[
-        str | None,
-        typer.Option(
-            "--params", "-p", metavar="JSON|@FILE|-", help="The task's parameters, a JSON object. Default: {}"
-        ),
+        str | None, option("--params -p JSON|@FILE|-", "The task's parameters, a JSON object. Default: {}")
     ] = None,
-    workspace: Annotated[
-        Path | None,
-        typer.Option("--workspace", "-w", metavar="DIR", help="The task's input files; DIR is only read."),
-    ] = None,
+    workspace: Annotated[Path | None, option("--workspace -w DIR", "The task's input files; DIR is only read.")] = None,
     example: Annotated[
-        str | None,
-        typer.Option(
-            "--example", "-e", metavar="ID", help="Take params and input files from the task's Example of this id."
-        ),
+        str | None, option("--example -e ID", "Take params and input files from the task's Example of this id.")
     ] = None,
     from_task: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            metavar="TASK_ID",
-            help="Take params and input files from an attempt on the configured servers. perago only reads them.",
+        option(
+            "--from TASK_ID",
+            "Take params and input files from an attempt on the configured servers. perago only reads them.",
         ),
     ] = None,
     output: Annotated[Path | None, output_option("the published tree")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the full outcome as JSON (perago help cli).")] = False,
+    as_json: Annotated[bool, option("--json", "Print the full outcome as JSON (perago help cli).")] = False,
     pdb: Pdb = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
@@ -78,9 +68,9 @@ def command(
     With --pdb, or if the module has a breakpoint(), the function runs in this process instead, so that the debugger
     has the terminal.
     """
-    for option, value in (("--example", example), ("--from", from_task)):
+    for source, value in (("--example", example), ("--from", from_task)):
         if value is not None and (params is not None or workspace is not None):
-            raise typer.BadParameter(f"{option} brings params and workspace; omit --params and --workspace.")
+            raise typer.BadParameter(f"{source} brings params and workspace; omit --params and --workspace.")
     if example is not None and from_task is not None:
         raise typer.BadParameter("--example and --from both bring params and workspace; give one of them.")
     given = read_object(params or "{}")
@@ -130,9 +120,9 @@ def _past_input(
 
 def _check_directories(task: TaskSummary, workspace: Path | None, output: Path | None) -> None:
     if task.workspace is None:
-        for option, value in (("--workspace", workspace), ("--output", output)):
+        for name, value in (("--workspace", workspace), ("--output", output)):
             if value is not None:
-                raise typer.BadParameter(f"task {task.name} has no workspace; omit {option}.")
+                raise typer.BadParameter(f"task {task.name} has no workspace; omit {name}.")
     if workspace is not None and not workspace.is_dir():
         raise typer.BadParameter(f"--workspace {workspace} is not a directory.")
     check_output(output)

@@ -13,7 +13,7 @@ import typer
 from perago.cli import messages
 from perago.cli.loading import load_definitions
 from perago.cli.messages import ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, place_of, read_object
+from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, option, place_of, read_object
 from perago.cli.rendering import Renderer
 from perago.dev import REFERENCE, workflow_definition
 from perago.failure import Failure
@@ -49,24 +49,16 @@ workflow started, or that it completed with --follow."""
 
 def command(
     module: Module,
-    params: Annotated[
-        str, typer.Option("--params", "-p", metavar="JSON|@FILE|-", help="The task's parameters, a JSON object.")
-    ] = "{}",
-    branch: Annotated[
-        str | None,
-        typer.Option("--branch", "-b", metavar="REPO/BRANCH", help="The branch that the task works on."),
-    ] = None,
+    params: Annotated[str, option("--params -p JSON|@FILE|-", "The task's parameters, a JSON object.")] = "{}",
+    branch: Annotated[str | None, option("--branch -b REPO/BRANCH", "The branch that the task works on.")] = None,
     name: Annotated[
         str | None,
-        typer.Option(
-            "--workflow",
-            metavar="NAME",
-            help="A workflow of the module. Default: its task alone; without a task, its only workflow.",
+        option(
+            "--workflow NAME", "A workflow of the module. Default: its task alone; without a task, its only workflow."
         ),
     ] = None,
     follow: Annotated[
-        bool,
-        typer.Option("--follow", "-f", help="Show attempts until the workflow ends. Ctrl-C leaves it running."),
+        bool, option("--follow -f", "Show attempts until the workflow ends. Ctrl-C leaves it running.")
     ] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:

@@ -17,7 +17,7 @@ import typer
 from perago.cli import messages
 from perago.cli.loading import able_to_run, importing, report, withhold_credentials
 from perago.cli.messages import CommandError, ExitCode
-from perago.cli.parameters import IMPORT_LIMIT, Timeout, checked_module, complete
+from perago.cli.parameters import IMPORT_LIMIT, Timeout, argument, checked_module, complete, option
 from perago.cli.rendering import Renderer
 from perago.configuration import (
     Configuration,
@@ -93,16 +93,12 @@ def _names(texts: list[str]) -> list[str]:
 
 LogFormatOption = Annotated[
     LogFormat | None,
-    typer.Option(
-        help="Write a log with the output of functions to standard error, instead of messages. [PERAGO_LOG_FORMAT]"
-    ),
+    option("", "Write a log with the output of functions to standard error, instead of messages. [PERAGO_LOG_FORMAT]"),
 ]
 HttpOption = Annotated[
     Any,
-    typer.Option(
-        metavar="[HOST:]PORT",
-        parser=parse_http_address,
-        help="Serve /livez, /readyz and /metrics. The default host is 127.0.0.1.",
+    option(
+        "[HOST:]PORT", "Serve /livez, /readyz and /metrics. The default host is 127.0.0.1.", parser=parse_http_address
     ),
 ]
 
@@ -110,32 +106,28 @@ HttpOption = Annotated[
 def command(
     modules: Annotated[
         list[str],
-        typer.Argument(
-            metavar="MODULE[=N]",
+        argument(
+            "MODULE[=N]",
+            "Import paths of task modules and packages. =N limits the attempts of a task at a time.",
             callback=_names,
             autocompletion=complete,
-            help="Import paths of task modules and packages. =N limits the attempts of a task at a time.",
         ),
     ],
     jobs: Annotated[
         int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
+        option(
+            "--jobs -j N",
+            "Attempts at a time, of all modules together. Default: 1, or the largest =N.",
             min=1,
             max=MOST_SLOTS,
-            help="Attempts at a time, of all modules together. Default: 1, or the largest =N.",
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Start nothing if a module is not valid.")] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the servers answer and accept the credentials.")
-    ] = False,
+    strict: Annotated[bool, option("--strict", "Start nothing if a module is not valid.")] = False,
+    wait: Annotated[bool, option("--wait", "Wait until the servers answer and accept the credentials.")] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Print the output, log and progress of functions while they run.")
+        bool, option("--watch", "Print the output, log and progress of functions while they run.")
     ] = False,
-    embedded: Annotated[bool, typer.Option("--embedded", hidden=True, help="Work for perago dev.")] = False,
+    embedded: Annotated[bool, option("--embedded", "Work for perago dev.", hidden=True)] = False,
     log_format: LogFormatOption = None,
     http: HttpOption = None,
     timeout: Timeout = IMPORT_LIMIT,
