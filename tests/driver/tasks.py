@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -100,8 +101,21 @@ def _make_again(workspace: Path) -> None:
 
 def _leave_open(workspace: Path) -> None:
     """The text is only in a buffer until somebody closes the file."""
-    LEFT_OPEN.append((workspace / "left.csv").open("w"))
-    LEFT_OPEN[-1].write("important")
+    LEFT_OPEN.append(file := (workspace / "left.csv").open("w"))
+    file.write("important")
+
+
+def _leave_a_log_file(workspace: Path) -> None:
+    handler = logging.FileHandler(workspace / "left.csv")
+    handler.emit(logging.makeLogRecord({"msg": "a line, which is flushed"}))
+    LEFT_OPEN.append(handler)
+
+
+def _leave_harmless_files(workspace: Path) -> None:
+    """None of them can be published with missing bytes."""
+    deleted = workspace / "deleted"
+    LEFT_OPEN.extend((deleted.open("w"), (workspace.parent / "outside").open("w"), (workspace / "raw/a.csv").open()))
+    deleted.unlink()
 
 
 def _leave_in_a_cycle(workspace: Path) -> None:
@@ -117,7 +131,7 @@ def _leave_a_database(workspace: Path) -> None:
         database.execute("CREATE TABLE numbers (number)")
 
 
-LEFT_OPEN: list[TextIO] = []
+LEFT_OPEN: list[TextIO | logging.FileHandler] = []
 
 ACTIONS: dict[str, Callable[[Path], object]] = {
     "write": _write,
@@ -146,6 +160,8 @@ ACTIONS: dict[str, Callable[[Path], object]] = {
     "make the workspace again": _make_again,
     "leave the place": _leave_the_place,
     "leave a file open": _leave_open,
+    "leave a log file": _leave_a_log_file,
+    "leave harmless files": _leave_harmless_files,
     "leave a file in a cycle": _leave_in_a_cycle,
     "leave a database": _leave_a_database,
     "log": lambda workspace: current().log(f"{current().task_name} {current().retry_count}"),

@@ -238,6 +238,9 @@ def check_closed(root: Path) -> None:
     A connection to SQLite that the function no longer has is open until the garbage collector finds it, so this calls
     the collector. Never if Python's own files are open, because the collector can close them without their buffer.
 
+    A file whose bytes are flushed counts, too: log handlers of the function also get the lines of perago's own
+    connections, and an open archive still lacks its end.
+
     Raises:
         FileChanging: it has.
     """
@@ -250,7 +253,7 @@ def check_closed(root: Path) -> None:
         named = listing([quoted(path) for path in sorted({*left.values()})], 3)
         raise FileChanging(
             f"The function left {named} open for writing, so the last bytes can be missing. Close each file before the "
-            "function returns, for example by `with open(...)`."
+            "function returns: `with open(...)`, or `logger.removeHandler(handler); handler.close()` for a log file."
         )
 
 
