@@ -72,13 +72,6 @@ def line_of(length: int, prefix: str = "c") -> dict[str, str | None]:
     return dict(zip(names, [*names[1:], None], strict=True))
 
 
-@pytest.mark.parametrize("wanted", [["c3", "c0", "c7"], ["c0", "c3"], ["c29", "c11"], ["c5", "c5", "c4", "c5"]])
-def test_the_commit_with_all_others_below_it_is_found_in_any_order(wanted: list[str]) -> None:
-    newest = min(wanted, key=lambda name: int(name[1:]))
-    for order in (wanted, wanted[::-1], sorted(wanted)):
-        assert newest_of(order, History(line_of(30)).read) == newest
-
-
 @pytest.mark.parametrize("order", [1, -1], ids=["newest first", "oldest first"])
 def test_a_fork_of_32_tasks_costs_a_few_requests_in_any_order(order: int) -> None:
     names = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(200)]
