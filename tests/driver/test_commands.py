@@ -10,7 +10,7 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.driver import AttemptRecord, AttemptRuntime, Interrupted, run_attempt
+from perago.driver import AttemptRecord, Interrupted, run_attempt
 from perago.driver.attempt import _AttemptRun
 from perago.driver.delivery import DeliveryQuestions
 from perago.driver.publisher import Publisher, Rebase
@@ -18,7 +18,7 @@ from perago.ports import Commit
 from perago.testing.services import InMemoryServices
 from tests.attempt.exploring import ANSWERS
 
-from .world import TASK, World
+from .world import TASK, World, runtime_of
 
 OWNERS = (_AttemptRun, DeliveryQuestions, Publisher, Rebase)
 
@@ -65,20 +65,9 @@ class Loss:
 
 
 def attempt(world: World, loss: Loss) -> AttemptRecord:
-    services, delivery = world.services, world.take()
+    delivery = world.take()
     assert delivery is not None
-    return run_attempt(
-        TASK,
-        delivery,
-        AttemptRuntime(
-            store=services.lakefs,
-            delivery_check=services.conductor,
-            workspace_root=services.workspace_root,
-            clock=services.clock,
-            limits=services.limits,
-            interruptible=lambda: loss(),
-        ),
-    )
+    return run_attempt(TASK, delivery, runtime_of(world.services, interruptible=lambda: loss()))
 
 
 def count_blocks() -> int:

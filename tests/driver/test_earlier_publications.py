@@ -49,13 +49,6 @@ def publish(world: World) -> None:
     world.run(world.take(), report=False)
 
 
-def publish_and_die(world: World) -> None:
-    publish(world)
-    world.services.clock.advance(601)
-    world.services.conductor.sweep()
-    world.services.clock.advance(2)
-
-
 def phases(world: World) -> list[str]:
     """Of the publications, oldest first."""
     return [commit.metadata["perago.phase"] for commit in world.publications()][::-1]
@@ -69,7 +62,7 @@ def test_names_of_branches_still_follow_from_the_recorded_steps(form: str) -> No
 
 def test_todays_publications_have_every_recorded_key(services: InMemoryServices, form: str) -> None:
     world = World(services)
-    publish_and_die(world)
+    world.publish_and_die()
     world.settle()
     merge, fence = (commit.metadata for commit in world.publications()[::-1])
     assert set(recorded(form)["merge"]) <= set(merge)
@@ -77,22 +70,22 @@ def test_todays_publications_have_every_recorded_key(services: InMemoryServices,
     assert recorded(form)["merge"]["perago.params_sha256"] == merge["perago.params_sha256"]
 
 
-def test_a_publication_of_an_earlier_version_is_adopted(services: InMemoryServices, form: str) -> None:
+HISTORIES: dict[str, tuple[tuple[Callable[[World], None], ...], list[str]]] = {
+    "a publication": ((World.publish_and_die,), ["merge", "fence"]),
+    "a fence commit": ((World.publish_and_die, World.publish_and_die), ["merge", "fence", "fence"]),
+    "one that undid another": ((publish, World.order_rerun, World.publish_and_die), ["merge", "merge", "fence"]),
+}
+
+
+@pytest.mark.parametrize(("deeds", "expected"), HISTORIES.values(), ids=HISTORIES)
+def test_what_an_earlier_version_has_published_is_adopted(
+    services: InMemoryServices, form: str, deeds: tuple[Callable[[World], None], ...], expected: list[str]
+) -> None:
     world = World(services)
-    earlier(world, form, publish_and_die)
+    earlier(world, form, *deeds)
     world.run(world.take())
 
-    assert phases(world) == ["merge", "fence"]
-    assert world.status == "COMPLETED"
-    world.assert_sound()
-
-
-def test_a_fence_commit_of_an_earlier_version_is_adopted(services: InMemoryServices, form: str) -> None:
-    world = World(services)
-    earlier(world, form, publish_and_die, publish_and_die)
-    world.run(world.take())
-
-    assert phases(world) == ["merge", "fence", "fence"]
+    assert phases(world) == expected
     assert world.status == "COMPLETED"
     world.assert_sound()
 
@@ -102,23 +95,13 @@ def test_publications_of_an_earlier_version_are_undone(
     services: InMemoryServices, form: str, again: Callable[[World], None]
 ) -> None:
     world = World(services)
-    earlier(world, form, publish_and_die, publish)
+    earlier(world, form, World.publish_and_die, publish)
     again(world)
     world.settle()
 
     assert phases(world) == ["merge", "fence", "merge"]
     undone = world.publications()[0].metadata["perago.supersedes"].split(",")
     assert undone == [commit.id for commit in world.publications()[1:]]
-    world.assert_sound()
-
-
-def test_publications_that_an_earlier_version_undid_stay_undone(services: InMemoryServices, form: str) -> None:
-    world = World(services)
-    earlier(world, form, publish, World.order_rerun, publish_and_die)
-    world.run(world.take())
-
-    assert phases(world) == ["merge", "merge", "fence"]
-    assert world.status == "COMPLETED"
     world.assert_sound()
 
 
@@ -201,56 +184,43 @@ def published(world: World, by: Commit) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("make", [World, SharedWorld])
-@pytest.mark.parametrize("copy", [commit_by_hand, merge_by_hand, merge_nothing_by_hand])
-def test_a_copy_of_a_staging_commit_is_refused_and_nothing_is_published(
-    services: InMemoryServices, make: type[World], copy: Callable[[World, Commit], None]
+@pytest.mark.parametrize(
+    ("is_published", "copy"),
+    [
+        *((False, copy) for copy in (commit_by_hand, merge_by_hand, merge_nothing_by_hand)),
+        *((True, copy) for copy in (commit_by_hand, merge_by_hand, cherry_pick)),
+    ],
+)
+def test_a_copy_of_a_commit_of_perago_is_refused_and_nothing_is_published(
+    services: InMemoryServices, make: type[World], is_published: bool, copy: Callable[[World, Commit], None]
 ) -> None:
     world = make(services)
-    services.faults.between("merge", world.kill)
-    world.run(world.take())
-    (branch,) = world.staging_branches()
-    copy(world, commits.get_commit(services.lakefs.server.repository(REPOSITORY), branch).commit)
-    made = world.commit(BRANCH)
-    world.time_out()
-    world.run(world.take())
-
-    assert world.status == "FAILED"
-    assert "carries the metadata of this step, but perago did not publish it" in world.tried[-1].words
-    for named in (made.id[:12], made.parents[-1][:12]):
-        assert named in world.tried[-1].words
-    assert world.commit(BRANCH) == made, "nothing is published"
-
-
-@pytest.mark.parametrize("make", [World, SharedWorld])
-@pytest.mark.parametrize("copy", [commit_by_hand, merge_by_hand, cherry_pick])
-def test_a_copy_on_top_of_a_publication_is_refused_and_nothing_is_published(
-    services: InMemoryServices, make: type[World], copy: Callable[[World, Commit], None]
-) -> None:
-    world = make(services)
+    if not is_published:
+        services.faults.between("merge", world.kill)
     world.publish_and_die()
-    copy(world, world.publications()[0])
+    (branch,) = [BRANCH] if is_published else world.staging_branches()
+    copy(world, world.commit(branch))
     made = world.commit(BRANCH)
     world.run(world.take())
 
     assert world.status == "FAILED"
     assert made.id[:12] in world.tried[-1].words
+    if not is_published:
+        assert "carries the metadata of this step, but perago did not publish it" in world.tried[-1].words
+        assert made.parents[-1][:12] in world.tried[-1].words
     assert world.commit(BRANCH) == made, "nothing is published"
 
 
 @pytest.mark.parametrize("make", [World, SharedWorld])
-@pytest.mark.parametrize("how", ["rerun", "restart"])
 def test_a_merge_by_hand_with_the_metadata_of_a_stale_publication_is_not_undone(
-    services: InMemoryServices, make: type[World], how: str
+    services: InMemoryServices, make: type[World]
 ) -> None:
     world = make(services)
     world.run(world.take())
     merge_by_hand(world, world.publications()[0])
     made = world.commit(BRANCH)
     services.clock.advance(1)
-    if how == "rerun":
-        services.conductor.rerun_workflow(world.workflow, world.tried[0].delivery.task_id)
-    else:
-        services.conductor.restart_workflow(world.workflow)
+    services.conductor.rerun_workflow(world.workflow, world.tried[0].delivery.task_id)
     world.run(world.take())
 
     assert world.status == "FAILED"

@@ -111,20 +111,6 @@ def test_without_a_conductor_nothing_that_names_a_delivery_goes(world: World, ca
     assert "no Conductor is configured" in found.reason
 
 
-def test_deleting_a_branch_during_its_merge_neither_stops_nor_changes_the_merge(
-    world: World, caretaker: Caretaker
-) -> None:
-    def clear() -> None:
-        world.terminate()
-        world.services.clock.advance(2 * DAY)
-        assert caretaker.fate() is Fate.REMOVED
-
-    world.services.faults.between("merge", clear)
-    world.run(world.take())
-    assert [commit.metadata["perago.phase"] for commit in world.publications()] == ["merge"]
-    assert caretaker.branches == ["main"]
-
-
 # ------------------------------------------------------------------- without a commit
 
 

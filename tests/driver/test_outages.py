@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, SecretStr
@@ -18,7 +18,7 @@ from perago.attempt import events as on
 from perago.attempt.events import FenceState
 from perago.attempt.protocol import TRANSITIONS
 from perago.attempt.state import Step
-from perago.driver import AttemptRecord, AttemptRuntime, Limits, Observer, SystemClock, run_attempt
+from perago.driver import AttemptRecord, Limits, Observer, SystemClock, run_attempt
 from perago.driver.fencing import FenceProofs
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import Moment
@@ -47,7 +47,7 @@ from ..noting import Noted
 from . import tasks
 from .forking import FAILED, A, Fork
 from .tasks import EDIT, TWO_FILES, Params, assert_ended, publications_since
-from .world import BRANCH, REPOSITORY, TASK, World, expected_tree
+from .world import BRANCH, REPOSITORY, TASK, World, expected_tree, runtime_of
 
 PATIENCE = Limits().outage_patience
 LAKEFS = [
@@ -105,21 +105,10 @@ class Listener(Observer):
 def attempt(
     world: World, store: object, *, timeout: float = 0, spent: float = 0, listener: Listener | None = None
 ) -> AttemptRecord:
-    services, delivery = world.services, world.take()
+    delivery = world.take()
     assert delivery is not None
-    return run_attempt(
-        TASK,
-        replace(delivery, timeout_seconds=timeout, spent_seconds=spent),
-        AttemptRuntime(
-            store=cast("Any", store),
-            delivery_check=services.conductor,
-            workspace_root=services.workspace_root,
-            clock=services.clock,
-            limits=services.limits,
-            proofs=services.proofs,
-            observer=listener or Listener(),
-        ),
-    )
+    limited = replace(delivery, timeout_seconds=timeout, spent_seconds=spent)
+    return run_attempt(TASK, limited, runtime_of(world.services, store=store, observer=listener or Listener()))
 
 
 @pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
@@ -343,16 +332,7 @@ def come_back(is_away: Callable[[], object], proxy: Proxy) -> None:
 def run_over(url: str, services: InMemoryServices, delivery: Delivery) -> AttemptRecord:
     store = LakeFSStore(LakeFSSettings(url, "key", SecretStr("secret")), threads=STREAMS)
     try:
-        return run_attempt(
-            task_of(rewrite),
-            delivery,
-            AttemptRuntime(
-                store=store,
-                delivery_check=services.conductor,
-                workspace_root=services.workspace_root,
-                clock=SystemClock(),
-            ),
-        )
+        return run_attempt(task_of(rewrite), delivery, runtime_of(services, store=store, clock=SystemClock()))
     finally:
         store.close()
 

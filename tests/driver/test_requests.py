@@ -22,7 +22,7 @@ from perago.attempt import refusals
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.attempt.state import State
 from perago.authoring import Task
-from perago.cache import ObjectCache, usage, verify
+from perago.cache import ObjectCache, usage
 from perago.driver import AttemptRecord, AttemptRuntime, SystemClock, deliver_report, run_attempt
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.lakefs import lakefs_app
@@ -33,10 +33,9 @@ from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
 from perago.workspace import layout
 from perago.workspace.layout import FreeSpace
-from tests.cache.shelves import entries, flip_a_bit
 
 from ..noting import Noted
-from .world import BRANCH, DEFINITION, INPUT, REPOSITORY, TASK, WORKFLOW, Nothing
+from .world import BRANCH, DEFINITION, INPUT, REPOSITORY, TASK, WORKFLOW, Nothing, runtime_of
 
 CHECK = "check"
 """Asks only, so that a publication cannot go wrong; a runtime that hopes for the best would leave it out."""
@@ -139,9 +138,8 @@ def requests_of_one_attempt(root: Path, task: Task = TASK, status: TaskStatus = 
         (delivery,) = queue.poll(task.name, "w0001", count=1, wait_seconds=1)
         requests.clear()
         clock = SystemClock()
-        record = run_attempt(
-            task, delivery, AttemptRuntime(store=store, delivery_check=queue, workspace_root=root, clock=clock)
-        )
+        runtime = AttemptRuntime(store=store, delivery_check=queue, workspace_root=root, clock=clock)
+        record = run_attempt(task, delivery, runtime)
         assert record.report is not None
         assert record.report.status is status, record.report.reason
         assert deliver_report(queue, clock, delivery, record.report, "w0001").error is None
@@ -213,13 +211,8 @@ class Machine:
         block = {"repository": REPOSITORY, "branch": branch, "ref_type": "commit", "ref": ref}
         self.services.start_raw(ADD, {"workspace": block, "params": {"add": name}})
         delivery = self.services.take(ADD)
-        runtime = AttemptRuntime(
-            store=self.store,
-            delivery_check=self.services.conductor,
-            workspace_root=self.root,
-            clock=SystemClock(),
-            store_notes=lambda: self.store.take_notes(),
-        )
+        more: dict[str, Any] = {"clock": SystemClock(), "store_notes": lambda: self.store.take_notes()}
+        runtime = runtime_of(self.services, store=self.store, workspace_root=self.root, **more)
         record = run_attempt(ADD, delivery, runtime)
         assert record.report is not None
         assert record.report.status is TaskStatus.COMPLETED, record.report.reason
@@ -247,32 +240,6 @@ def test_the_second_attempt_fetches_nothing_and_sees_the_same(machine: Machine) 
     assert (second.objects, second.from_cache, seen) == (30, 30, TREE)
     assert "30 of 30 objects from the cache" in second.remarks
     assert "cache" not in "".join(first.remarks)
-
-
-def test_damaged_objects_are_downloaded_again_and_the_attempt_goes_on(machine: Machine) -> None:
-    ref = machine.services.seed(TREE)
-    machine.attempt(ref, "one")
-    cache = ObjectCache(machine.root, 10**8)
-    for entry in entries(cache):
-        flip_a_bit(entry)
-    damaged = len(entries(cache))
-
-    second, seen = machine.attempt(ref, "two")
-    assert (second.objects, second.from_cache, seen) == (30, 0, TREE)
-    assert second.published_commit is not None
-    (note,) = second.notes
-    assert f"The cache {machine.root / '.cache'} had 30 damaged objects, deleted and downloaded" in note
-    assert len(verify(machine.root).damaged) == damaged - 30
-    assert machine.attempt(ref, "three")[0].from_cache == 30
-
-
-def test_a_publication_of_an_attempt_is_visible_to_the_next(machine: Machine) -> None:
-    first, _ = machine.attempt(machine.services.seed(TREE), "one")
-    assert first.published_commit is not None
-
-    second, seen = machine.attempt(first.published_commit, "two")
-    assert (second.objects, second.from_cache) == (31, 31)
-    assert seen == {path: f"{text}again\n" for path, text in TREE.items()} | {"one": "one" * 100}
 
 
 def test_the_cache_gives_way_to_a_workspace(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,22 +68,16 @@ def places() -> list[str]:
     return [os.getcwd(), tempfile.gettempdir(), *(os.environ[name] for name in ("TMPDIR", "TEMP", "TMP"))]  # noqa: PTH109
 
 
-def test_both_directories_are_next_to_the_workspace_and_removed_with_it(services: InMemoryServices) -> None:
-    outcome = attempt(services, places)
+@pytest.mark.parametrize("has_workspace", [True, False])
+def test_both_directories_are_those_of_the_attempt_and_removed_with_it(
+    services: InMemoryServices, has_workspace: bool
+) -> None:
+    outcome = attempt(services, places, has_workspace=has_workspace)
 
-    here, *temporary, workspace = (Path(line) for line in outcome.result["lines"])
+    here, *others = (Path(line) for line in outcome.result["lines"])
     assert outcome.status is COMPLETED
-    assert here.parent == workspace.parent != services.workspace_root
-    assert {path.parent for path in temporary} == {here.parent}
-    assert not here.exists()
-
-
-def test_a_task_without_a_workspace_has_them_too(services: InMemoryServices) -> None:
-    outcome = attempt(services, places, has_workspace=False)
-
-    here, *temporary = (Path(line) for line in outcome.result["lines"])
-    assert services.workspace_root in here.parents
-    assert {path.parent for path in temporary} == {here.parent}
+    assert services.workspace_root in here.parent.parents
+    assert {path.parent for path in others} == {here.parent}
     assert not here.exists()
 
 

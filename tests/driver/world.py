@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
@@ -17,7 +17,7 @@ from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_att
 from perago.driver.gc import BranchAges, BranchClearing, Fate, Leftover, Policy
 from perago.embedded.lakefs import commits as model_commits
 from perago.embedded.lakefs import references
-from perago.ports import Commit, Delivery, TaskStatus, WorkspaceStore
+from perago.ports import Commit, Delivery, TaskStatus
 from perago.taskdef import build_task_definition
 from perago.testing.services import InMemoryServices
 from perago.testing.tasks import task_of
@@ -134,6 +134,19 @@ class Deaf:
         return None
 
 
+def runtime_of(services: InMemoryServices, **changes: Any) -> AttemptRuntime:
+    """Return what an attempt on these services runs on, apart from the changes."""
+    usual: dict[str, Any] = {
+        "store": services.lakefs,
+        "delivery_check": services.conductor,
+        "workspace_root": services.workspace_root,
+        "clock": services.clock,
+        "limits": services.limits,
+        "proofs": services.proofs,
+    }
+    return AttemptRuntime(**usual | changes)
+
+
 class World:
     """A started workflow. `begin` runs its first delivery, `settle` all that follow."""
 
@@ -171,16 +184,8 @@ class World:
             return
         services, tried = self.services, Tried(delivery)
         self.tried.append(tried)
-        runtime = AttemptRuntime(
-            store=cast("WorkspaceStore", self.store),
-            delivery_check=services.conductor,
-            workspace_root=services.workspace_root,
-            clock=services.clock,
-            limits=services.limits,
-            proofs=services.proofs,
-        )
         try:
-            tried.record = run_attempt(self.task, delivery, runtime)
+            tried.record = run_attempt(self.task, delivery, runtime_of(services, store=self.store))
             if report and tried.record.report is not None:
                 found = tried.record.report
                 deliver_report(services.conductor, services.clock, delivery, found, "w0001", services.limits)
