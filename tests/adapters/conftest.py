@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 
 from perago.adapters.lakefs import transfers
+from perago.cache import ObjectCache
 
 
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let transfers check their time limits often, so that a test of a limit is short."""
     monkeypatch.setattr(transfers, "_TICK", 0.05)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ObjectCache:
+    """The cache of a workspace root, for a lakeFS of a fixed address."""
+    (tmp_path / "root").mkdir(mode=0o700)
+    return ObjectCache(tmp_path / "root", 10**9, "http://lakefs")
 
 
 @pytest.fixture(scope="session")

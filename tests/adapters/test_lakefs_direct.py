@@ -71,13 +71,11 @@ def test_a_few_addresses_are_asked_for_one_by_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_objects_between_those_that_are_wanted_do_no_harm(tmp_path: Path) -> None:
+def test_objects_between_those_that_are_wanted_do_no_harm(cache: ObjectCache, tmp_path: Path) -> None:
     """The cache has nine in ten, so a page has ten that are wanted."""
-    root = tmp_path / "root"
-    root.mkdir(mode=0o700)
     known = {key: {"physical_address": f"s3://bucket/{key}"} for number, key in enumerate(sorted(MANY)) if number % 10}
     tree = Signing(MANY, listed=known, page=PAGE)  # type: ignore[arg-type]
-    with signing(tree, Store(MANY), cache=ObjectCache(root, 10**9)) as (store, asked, stored):
+    with signing(tree, Store(MANY), cache=cache) as (store, asked, stored):
         fetch(store, tmp_path / "first")
         del asked[:], stored[:]
         assert fetch(store, tmp_path / "second") == MANY
@@ -87,11 +85,10 @@ def test_objects_between_those_that_are_wanted_do_no_harm(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("missing", [30, PAGE])
-def test_an_object_that_the_cache_only_seemed_to_have_is_brought_directly_too(tmp_path: Path, missing: int) -> None:
+def test_an_object_that_the_cache_only_seemed_to_have_is_brought_directly_too(
+    cache: ObjectCache, tmp_path: Path, missing: int
+) -> None:
     """Its page was not to be asked for, and it may lie outside of what the others share."""
-    root = tmp_path / "root"
-    root.mkdir(mode=0o700)
-    cache = ObjectCache(root, 10**9)
     damaged = {"z": b"damaged", "zé": b"damaged, too"}
     objects = {f"a/{number}": str(number).encode() for number in range(missing)} | damaged
     listed: dict[str, dict[str, object]] = {key: {"physical_address": f"s3://bucket/{key}"} for key in objects}
@@ -104,7 +101,10 @@ def test_an_object_that_the_cache_only_seemed_to_have_is_brought_directly_too(tm
         assert fetch(store, tmp_path / "second") == objects
         assert through_lakefs(asked) == []
         (note,) = store.take_notes()
-        assert f"The cache {root / '.cache'} had 2 damaged objects, deleted and downloaded from lakeFS again." in note
+        assert (
+            f"The cache {cache.root / '.cache'} had 2 damaged objects, deleted and downloaded from lakeFS again."
+            in note
+        )
         assert store.take_notes() == ()
 
 
@@ -493,12 +493,10 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(tmp_path: Path) -> None
     assert tree.linked == {}
 
 
-def test_directly_uploaded_objects_are_in_the_cache(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    root.mkdir(mode=0o700)
+def test_directly_uploaded_objects_are_in_the_cache(cache: ObjectCache, tmp_path: Path) -> None:
     content = os.urandom(LARGE)
     tree = Signing({"large": content}, listed={"large": {"physical_address": "s3://bucket/large"}})
-    with signing(tree, Store({}), cache=ObjectCache(root, 10**9)) as (store, _, stored):
+    with signing(tree, Store({}), cache=cache) as (store, _, stored):
         store.upload("repo", "staging", [to_upload(tmp_path / "large", content)])
         del stored[:]
         assert fetch(store, tmp_path / "w") == {"large": content}

@@ -202,25 +202,6 @@ def test_a_large_object_is_downloaded_as_parallel_ranges(tmp_path: Path) -> None
     assert ranges == [f"bytes={start}-{end - 1}" for start, end in pairwise([*STARTS, len(CONTENT)])]
 
 
-def test_the_order_in_which_ranges_come_does_not_matter(tmp_path: Path) -> None:
-    """Of the four that are asked for at once, each waits for the one behind it."""
-    answered = {start: threading.Event() for start in STARTS}
-
-    def wait(request: Request) -> Action | None:
-        begin = begin_of(request)
-        if begin is None:
-            return None
-        number = STARTS.index(begin)
-        if number < 3:
-            assert answered[STARTS[number + 1]].wait(30)
-        answered[begin].set()
-        return None
-
-    with lakefs(Tree({"large": CONTENT}, wait)) as (store, _):
-        download(store, "repo", COMMIT, tmp_path / "w")
-    assert files_in(tmp_path) == {"w/large": CONTENT}
-
-
 def breaking(content: bytes, begins: Iterable[int | None]) -> Callable[[Request], Action | None]:
     """The first answer for each range ends after half of it."""
     left = set(begins)
@@ -368,9 +349,7 @@ def test_a_range_that_cannot_be_had_fails_the_download(
     assert files_in(tmp_path) == {}
 
 
-def test_objects_that_arrived_as_ranges_are_in_the_cache(tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir(mode=0o700)
-    cache = ObjectCache(tmp_path / "root", 10**9)
+def test_objects_that_arrived_as_ranges_are_in_the_cache(cache: ObjectCache, tmp_path: Path) -> None:
     tree = Tree({"large": CONTENT}, listed={"large": {"physical_address": "s3://bucket/large"}})
     with lakefs(tree, cache=cache) as (store, server):
         download(store, "repo", COMMIT, tmp_path / "w")

@@ -16,7 +16,6 @@ from perago.ports import (
     MergeRefusal,
     MergeRefused,
     NotFound,
-    NothingToCommit,
     Refused,
     RevertConflict,
     ServiceError,
@@ -46,11 +45,6 @@ def commit_json(commit_id: str = COMMIT, *parents: str) -> dict[str, object]:
 def test_an_id_that_lakefs_resolves_to_another_commit_does_not_exist() -> None:
     with lakefs(lambda _: reply_json(commit_json(HEAD))) as (store, _), pytest.raises(NotFound, match=COMMIT):
         store.get_commit("repo", COMMIT)
-
-
-def test_a_404_that_is_not_lakefs_s_proves_nothing() -> None:
-    with lakefs(lambda _: Reply(404, b"<html>")) as (store, _), pytest.raises(Unavailable, match="proxy"):
-        store.get_commit("repo", "main")
 
 
 def history_script(chain: list[str], page: int) -> Script:
@@ -143,12 +137,6 @@ def test_a_ping_distinguishes_the_failures(answer: Action, error: type[ServiceEr
     assert text in str(caught.value)
 
 
-def test_a_call_that_the_sdk_refuses_is_not_called_an_answer_of_the_server() -> None:
-    with lakefs(lambda _: reply_json({})) as (store, server), pytest.raises((TypeError, ValueError)):
-        store.delete_branch("repo", 5)  # type: ignore[arg-type]
-    assert server.requests == []
-
-
 def test_a_read_is_repeated_and_then_given_up() -> None:
     with lakefs(lambda _: Drop()) as (store, server), pytest.raises(Unavailable, match="closed"):
         store.get_commit("repo", "main")
@@ -220,7 +208,6 @@ def test_a_server_that_is_down_certainly_did_nothing(write: Write) -> None:
 
 
 COMMIT_REFUSALS: dict[str, tuple[Action, type[ServiceError]]] = {
-    "nothing staged": (failure(400, "commit: no changes"), NothingToCommit),
     "no branch": (
         failure(404, "prepare-commit hook aborted, run id 'x': list actions from commit: listing actions: not found"),
         NotFound,
@@ -245,11 +232,6 @@ def test_a_merge_goes_by_commit_id_without_any_flag() -> None:
     assert not any(request.json.get(flag) for flag in ("strategy", "force", "allow_empty", "squash_merge"))
 
 
-def test_a_revert_that_undoes_nothing_reports_it() -> None:
-    with lakefs(lambda _: failure(400, "update branch: no changes")) as (store, _), pytest.raises(NothingToCommit):
-        store.revert("repo", "staging", COMMIT)
-
-
 @pytest.mark.parametrize(("status", "kind"), [(409, RevertConflict), (400, Refused)])
 def test_a_revert_distinguishes_later_changes_from_staged_objects(status: int, kind: type[ServiceError]) -> None:
     with lakefs(lambda _: failure(status, "update branch: ...")) as (store, _), pytest.raises(Refused) as refused:
@@ -270,11 +252,6 @@ def test_an_object_is_missing_if_lakefs_knows_the_commit() -> None:
     known = routes(GET_stat=failure(404, "not found"), **{f"GET_{COMMIT}": reply_json(commit_json(COMMIT))})
     with lakefs(known) as (store, _):
         assert store.stat_objects("repo", COMMIT, ["_lakefs_actions/x.yaml"]) == {}
-
-
-def test_a_missing_commit_is_not_taken_for_a_missing_object() -> None:
-    with lakefs(lambda _: failure(404, "not found")) as (store, _), pytest.raises(NotFound):
-        store.stat_objects("repo", COMMIT, ["_lakefs_actions/x.yaml"])
 
 
 @pytest.mark.parametrize(
@@ -309,9 +286,6 @@ FENCED = f"update branch main: pre-merge hook aborted, run id 'x':\n\t* action f
 MERGE_REFUSALS: dict[str, tuple[Action, MergeRefusal]] = {
     "perago's fence": (failure(412, FENCED), MergeRefusal.HEAD_MOVED),
     "another hook": (failure(412, "pre-merge hook aborted:\n1 error:\n\n* policy"), MergeRefusal.HOOK),
-    "conflict": (reply_json({"reference": ""}, 409), MergeRefusal.CONFLICT),
-    "merged before": (failure(400, "update branch main: no changes"), MergeRefusal.NO_CHANGES),
-    "dirty target": (failure(400, "uncommitted changes (dirty branch)"), MergeRefusal.DIRTY),
 }
 
 

@@ -122,38 +122,38 @@ def test_an_answer_of_another_kind_is_not_from_conductor(answer: Action) -> None
         overview(server).last_polls()
 
 
-def test_an_answer_beyond_the_largest_size_is_given_up() -> None:
-    log = [{"log": "x" * 100_000}] * 20
-    policy = CallPolicy(tries=1, largest=1_000_000)
-    with ScriptedServer(lambda _: reply_json(log)) as server:
-        workflows = ConductorWorkflows(ConductorSettings(server_url=f"{server.url}/api"), policy=policy)
+LARGE = [{"log": "x" * 100_000}] * 20
+LIMITED = CallPolicy(tries=1, largest=1_000_000)
+
+
+def test_a_log_beyond_the_largest_size_is_given_up() -> None:
+    with ScriptedServer(lambda _: reply_json(LARGE)) as server:
+        workflows = ConductorWorkflows(ConductorSettings(server_url=f"{server.url}/api"), policy=LIMITED)
         with pytest.raises(Unavailable, match="larger than 1,000,000 bytes"):
             workflows.log("t")
-    with ScriptedServer(lambda _: reply_json(log, 500)) as server:
+
+
+def from_place(place: str) -> tuple[Action, CallPolicy, str]:
+    return Reply(206, b"x" * 100, {"Content-Range": place} if place else {}), CALM, "the server sends"
+
+
+OBJECTS: dict[str, tuple[Action, CallPolicy, str]] = {
+    "a large error": (reply_json(LARGE, 500), LIMITED, "larger than 1,000,000 bytes"),
+    "a byte now and then": (Trickle(100, 0.05), CallPolicy(connect=0.2, answer=0.3), "no answer within the time limit"),
+    "later bytes": from_place("bytes 100-199/200"),
+    "fewer bytes": from_place("bytes 0-98/200"),
+    "no place": from_place(""),
+    "no bytes": from_place("bytes */200"),
+}
+
+
+@pytest.mark.parametrize(("answer", "policy", "words"), OBJECTS.values(), ids=OBJECTS)
+def test_an_object_that_is_not_given_as_it_was_asked_for_is_given_up(
+    answer: Action, policy: CallPolicy, words: str
+) -> None:
+    with ScriptedServer(lambda _: answer) as server:
         settings = LakeFSSettings(endpoint_url=server.url, access_key_id="key", secret_access_key=SecretStr(SECRET))
         browser = LakeFSBrowser(settings, policy=policy)
-        with pytest.raises(Unavailable, match="larger than 1,000,000 bytes"):
+        with pytest.raises(Unavailable, match=words):
             b"".join(browser.read("repo", "main", "a.bin", 100))
-        browser.close()
-
-
-def test_an_object_that_trickles_is_given_up() -> None:
-    """A byte now and then is no silence, so only the time of the whole ends it."""
-    policy = CallPolicy(connect=0.2, answer=0.3)
-    with ScriptedServer(lambda _: Trickle(100, 0.05)) as server:
-        settings = LakeFSSettings(endpoint_url=server.url, access_key_id="key", secret_access_key=SecretStr(SECRET))
-        browser = LakeFSBrowser(settings, policy=policy)
-        with pytest.raises(Unavailable, match="no answer within the time limit"):
-            b"".join(browser.read("repo", "main", "slow.bin", 100))
-        browser.close()
-
-
-@pytest.mark.parametrize("place", ["bytes 100-199/200", "bytes 0-98/200", "", "bytes */200"])
-def test_bytes_from_another_place_of_an_object_are_not_taken_for_its_beginning(place: str) -> None:
-    headers = {"Content-Range": place} if place else {}
-    with ScriptedServer(lambda _: Reply(206, b"x" * 100, headers)) as server:
-        settings = LakeFSSettings(endpoint_url=server.url, access_key_id="key", secret_access_key=SecretStr(SECRET))
-        browser = LakeFSBrowser(settings, policy=CALM)
-        with pytest.raises(Unavailable, match="the server sends"):
-            b"".join(browser.read("repo", "main", "file", 100))
         browser.close()
